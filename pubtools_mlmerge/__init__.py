@@ -1,0 +1,1 @@
+"""Merge manifest lists, so that a tag keeps its architectures."""

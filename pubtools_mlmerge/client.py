@@ -1,0 +1,249 @@
+"""The registry client for where no host is installed, and for the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from urllib.parse import quote
+
+from pubtools_mlmerge.access import Access, Call
+from pubtools_mlmerge.descriptors import MANIFEST_TYPES
+from pubtools_mlmerge.documents import decode, encode
+from pubtools_mlmerge.errors import NotAnIndex, NotFound, RegistryError
+from pubtools_mlmerge.exchange import Options
+from pubtools_mlmerge.image import Image
+from pubtools_mlmerge.index import digest_of
+from pubtools_mlmerge.manifests import Manifest, check_digest, read_manifest
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.registry import Registry
+from pubtools_mlmerge.tokens import Credentials
+
+_ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
+_CREATED = 201
+
+
+class RegistryClient(Registry):
+    """A client of any registry, in the shape of the host's Quay client.
+
+    It is safe from several threads, which share its connections and tokens. Credentials that are
+    not given are looked up in the auth files of container tools, when a registry asks for them.
+
+    Args:
+        username (str | None):
+            User name.
+        password (str | None):
+            Password.
+        host (str | None):
+            Where to connect (host, host:port or URL), whatever host references name; none to
+            connect to the host of each reference.
+        options (Options | None):
+            How to connect.
+    """
+
+    def __init__(
+        self,
+        username: str | None = None,
+        password: str | None = None,
+        host: str | None = None,
+        options: Options | None = None,
+    ) -> None:
+        self.username = username
+        self.host = host
+        self.password = password
+        credentials = Credentials(username, password) if username and password else None
+        self._access = Access(credentials, host, options or Options())
+
+    @property
+    def request_count(self) -> int:
+        """How many requests were sent, those for tokens included."""
+        return self._access.count
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._access.close()
+
+    def get_manifest(
+        self,
+        image: str,
+        raw: bool = False,  # noqa: FBT001, FBT002 - the host's signature
+        media_type: str | None = None,
+        return_headers: bool = False,  # noqa: FBT001, FBT002 - the host's signature
+    ) -> object:
+        """Read a manifest in the shapes that callers of the host's client know.
+
+        Args:
+            image (str):
+                Reference.
+            raw (bool):
+                Whether to return text instead of a dict.
+            media_type (str | None):
+                The type that is expected; none for any.
+            return_headers (bool):
+                Whether to return raw text together with the headers of the answer.
+
+        Returns:
+            dict | str | tuple[str, Mapping[str, str]]: The manifest.
+
+        Raises:
+            NotAnIndex: When the image holds another type than the one expected.
+            MergeError: As `pull` does.
+        """
+        reference = Reference.parse(image)
+        found, headers = self._pull(reference)
+        if media_type not in (None, found.media_type):
+            raise NotAnIndex(image, found.media_type)
+        if not raw:
+            return json.loads(found.content)
+        text = found.content.decode("utf-8")
+        return (text, headers) if return_headers else text
+
+    def get_manifest_digest(self, image: str, media_type: str | None = None) -> str:
+        """Tell the digest of what a reference holds.
+
+        Args:
+            image (str):
+                Reference.
+            media_type (str | None):
+                The type that is expected; none for any.
+
+        Returns:
+            str: The digest, computed from the content.
+
+        Raises:
+            MergeError: As `get_manifest` does.
+        """
+        text = self.get_manifest(image, raw=True, media_type=media_type)
+        return digest_of(str(text).encode("utf-8"))
+
+    def upload_manifest(
+        self,
+        manifest: object,
+        image: str,
+        raw: bool = False,  # noqa: FBT001, FBT002 - the host's signature
+    ) -> None:
+        """Write a manifest given in a shape that callers of the host's client know.
+
+        Args:
+            manifest (dict | str | bytes):
+                The manifest; a dict is encoded as the host encodes.
+            image (str):
+                Reference.
+            raw (bool):
+                Whether it is text that goes up as it is.
+
+        Raises:
+            InvalidIndex: When it is neither an index nor an image.
+            MergeError: As `push` does.
+        """
+        if raw:
+            content = manifest if isinstance(manifest, bytes) else str(manifest).encode("utf-8")
+        else:
+            content = encode(manifest if isinstance(manifest, dict) else {})
+        reference = Reference.parse(image)
+        self.push(reference, read_manifest(reference, content, None))
+
+    def pull(self, reference: Reference) -> Manifest:
+        """Read what a reference holds in one request, see `Registry.pull`."""
+        return self._pull(reference)[0]
+
+    def _pull(self, reference: Reference) -> tuple[Manifest, Mapping[str, str]]:
+        answer = self._access.send(_manifest_call("GET", reference))
+        check_digest(reference, answer.content, answer.headers.get("Docker-Content-Digest"))
+        content_type = answer.headers.get("Content-Type")
+        return read_manifest(reference, answer.content, content_type), answer.headers
+
+    def push(self, reference: Reference, manifest: Manifest) -> str:
+        """Write a manifest, see `Registry.push`."""
+        call = Call(
+            method="PUT",
+            reference=reference,
+            path=f"manifests/{reference.target}",
+            headers={"Content-Type": manifest.media_type},
+            content=manifest.content,
+            push=True,
+        )
+        answer = self._access.send(call)
+        stored = answer.headers.get("Docker-Content-Digest")
+        check_digest(reference, manifest.content, stored)
+        return manifest.digest
+
+    def pull_config(self, reference: Reference, image: Image) -> Mapping[str, object]:
+        """Read the config blob of an image, see `Registry.pull_config`."""
+        blob = reference.at(image.config)
+        answer = self._access.send(Call(method="GET", reference=blob, path=f"blobs/{image.config}"))
+        check_digest(blob, answer.content, None)
+        return decode(answer.content)
+
+    def has_manifest(self, reference: Reference) -> bool:
+        """Tell whether a manifest exists, by a HEAD request.
+
+        Args:
+            reference (Reference):
+                Tag or digest.
+
+        Returns:
+            bool: False if the registry says that it does not.
+
+        Raises:
+            RegistryError: When the registry refuses otherwise or cannot be asked.
+        """
+        try:
+            self._access.send(_manifest_call("HEAD", reference))
+        except NotFound:
+            return False
+        return True
+
+    def mount_blob(self, reference: Reference, digest: str, source: str) -> bool:
+        """Make a blob of one repository available in another one of the same registry.
+
+        Args:
+            reference (Reference):
+                Any reference in the destination repository.
+            digest (str):
+                Digest of the blob.
+            source (str):
+                Repository that has it.
+
+        Returns:
+            bool: False if the registry would rather have the blob uploaded (answer 202,
+            distribution-spec, "Mounting a blob from another repository").
+
+        Raises:
+            RegistryError: When the registry refuses or cannot be asked.
+        """
+        path = f"blobs/uploads/?mount={quote(digest)}&from={quote(source, safe='')}"
+        call = Call(
+            method="POST",
+            reference=reference,
+            path=path,
+            content=b"",
+            push=True,
+            reads=(source,),
+        )
+        answer = self._access.send(call)
+        if answer.status == _CREATED:
+            return True
+        location = answer.headers.get("Location")
+        if location:  # an upload was opened instead, which nobody will use
+            with suppress(RegistryError):
+                self._access.send(
+                    Call(method="DELETE", reference=reference, path=location, push=True)
+                )
+        return False
+
+    def intend(self, *, pull: Iterable[Reference] = (), push: Iterable[Reference] = ()) -> None:
+        """Tell what will be done, so that each registry is asked for one token instead of several.
+
+        Args:
+            pull (Iterable[Reference]):
+                What will be read.
+            push (Iterable[Reference]):
+                What will be written. Some registries create a repository when asked for this.
+        """
+        self._access.intend(pull=pull, push=push)
+
+
+def _manifest_call(method: str, reference: Reference) -> Call:
+    path = f"manifests/{reference.target}"
+    return Call(method=method, reference=reference, path=path, headers=_ACCEPT)

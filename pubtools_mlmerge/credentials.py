@@ -1,0 +1,105 @@
+"""Credentials from the files in which container tools keep them.
+
+The format is that of containers-auth.json and of Docker's config.json.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import os
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pubtools_mlmerge.errors import InvalidCredentials
+from pubtools_mlmerge.tokens import Credentials
+
+
+def find_credentials(host: str, repository: str = "") -> Credentials | None:
+    """Look for a login in the auth files of this user.
+
+    ``REGISTRY_AUTH_FILE`` comes first and, where it is set, alone; then the files of containers
+    tools, then Docker's. The most specific entry wins: a repository, then its namespaces, then
+    the host.
+
+    Args:
+        host (str):
+            Host with its port, as references name it.
+        repository (str):
+            Repository on it.
+
+    Returns:
+        Credentials | None: The first that fit; none to go on as anonymous.
+
+    Raises:
+        InvalidCredentials: When a file is malformed, or names a credential helper for this host:
+            helpers are programs, and running them is not supported.
+    """
+    for path in _files():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidCredentials(path.name, "cannot be read") from error
+        found = _find(path.name, text, host, repository)
+        if found is not None:
+            return found
+    return None
+
+
+def _files() -> Iterator[Path]:
+    environment = os.environ
+    if "REGISTRY_AUTH_FILE" in environment:
+        yield Path(environment["REGISTRY_AUTH_FILE"])
+        return
+    if "XDG_RUNTIME_DIR" in environment:
+        yield Path(environment["XDG_RUNTIME_DIR"]) / "containers" / "auth.json"
+    home = Path.home()
+    yield Path(environment.get("XDG_CONFIG_HOME", home / ".config")) / "containers" / "auth.json"
+    yield Path(environment.get("DOCKER_CONFIG", home / ".docker")) / "config.json"
+
+
+def _find(place: str, text: str, host: str, repository: str) -> Credentials | None:
+    try:
+        document: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidCredentials(place, "is not JSON") from error
+    fields = document if isinstance(document, dict) else {}
+    helpers, entries = _mapping(fields.get("credHelpers")), _mapping(fields.get("auths"))
+    for key in _keys(host, repository):
+        entry = entries.get(key)
+        if isinstance(entry, dict) and (entry.get("auth") or entry.get("identitytoken")):
+            return _decode(place, key, entry)
+        # Docker leaves an empty entry where a helper keeps the login.
+        if key in helpers or (isinstance(entry, dict) and fields.get("credsStore")):
+            raise InvalidCredentials(
+                place,
+                f"a credential helper keeps the login for {key}, which is not supported; "
+                "give user and password, or an auth file that holds them",
+            )
+    return None
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _keys(host: str, repository: str) -> Iterator[str]:
+    parts = repository.split("/") if repository else []
+    for length in range(len(parts), 0, -1):
+        yield "/".join([host, *parts[:length]])
+    yield from (host, f"https://{host}", f"https://{host}/v2/", f"https://{host}/v1/")
+
+
+def _decode(place: str, key: str, entry: Mapping[str, object]) -> Credentials:
+    if not entry.get("auth"):
+        raise InvalidCredentials(place, f"{key} has an identity token, which is not supported")
+    try:
+        username, colon, password = b64decode(str(entry["auth"])).decode("utf-8").partition(":")
+    except (binascii.Error, ValueError) as error:
+        raise InvalidCredentials(place, f"the entry of {key} is not base64") from error
+    if not colon:
+        raise InvalidCredentials(place, f"the entry of {key} has no user and password")
+    return Credentials(username, password.rstrip("\0"))

@@ -1,0 +1,156 @@
+"""Strict JSON: what a registry sends becomes a document, or an error that names the place.
+
+The rules are those of I-JSON (RFC 7493), which image-spec asks for in "Considerations", and a bound
+on size and nesting. Python's decoder alone takes the last of two equal keys, NaN and Infinity.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+
+from pubtools_mlmerge.errors import InvalidIndex
+
+LARGEST = 4 * 1024 * 1024
+"""Most bytes that a manifest may have (distribution-spec, "Pushing Manifests")."""
+DEEPEST = 32
+"""Most levels of objects and arrays in each other."""
+
+
+class _Flaw:
+    """Stands in the decoded document where something not allowed was found."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+
+
+def decode(content: bytes) -> Mapping[str, object]:
+    """Decode a JSON object.
+
+    Args:
+        content (bytes):
+            The document as received.
+
+    Returns:
+        Mapping[str, object]: The document.
+
+    Raises:
+        InvalidIndex: When it is too large, no UTF-8, no JSON, no object, nests too deep, has a key
+            twice, a number beyond double precision or half of a surrogate pair.
+    """
+    if len(content) > LARGEST:
+        raise InvalidIndex("", f"has {len(content)} bytes, at most {LARGEST} are allowed")
+    flaws: list[_Flaw] = []
+    try:
+        text = content.decode("utf-8")
+        document: object = _decoder(flaws).decode(text)
+    except UnicodeDecodeError as error:
+        raise InvalidIndex("", f"is not UTF-8 at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        problem = f"is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
+        raise InvalidIndex("", problem) from error
+    except RecursionError as error:
+        raise InvalidIndex("", f"nests deeper than {DEEPEST} levels") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise InvalidIndex("", f"has a number out of range: {error}") from error
+    if isinstance(document, dict):
+        _check_depth(document)
+    if flaws or "\\ud" in text.lower():
+        _check_values(document)
+    if not isinstance(document, dict):
+        raise InvalidIndex("", "expected an object")
+    return document
+
+
+def encode(document: Mapping[str, object]) -> bytes:
+    """Encode a document the way the host does, so that both compute the same digest.
+
+    Args:
+        document (Mapping[str, object]):
+            The document.
+
+    Returns:
+        bytes: ASCII, keys sorted, four spaces to a level.
+    """
+    return json.dumps(document, sort_keys=True, indent=4).encode("ascii")
+
+
+def _decoder(flaws: list[_Flaw]) -> json.JSONDecoder:
+    def flaw(problem: str) -> _Flaw:
+        flaws.append(_Flaw(problem))
+        return flaws[-1]
+
+    def unique(pairs: list[tuple[str, object]]) -> object:
+        members = dict(pairs)
+        if len(members) == len(pairs):
+            return members
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        return flaw(f"has the key {twice!r} more than once")
+
+    def number(text: str) -> object:
+        value = float(text)
+        return value if math.isfinite(value) else flaw(f"{text} is out of range")
+
+    return json.JSONDecoder(
+        object_pairs_hook=unique,
+        parse_float=number,
+        parse_constant=lambda text: flaw(f"{text} is no JSON number"),
+    )
+
+
+def _members(value: object) -> Iterator[tuple[str, object]]:
+    """Give the members of an object or array with their step in a path."""
+    if isinstance(value, dict):
+        yield from ((f".{name}", member) for name, member in value.items())
+    elif isinstance(value, list):
+        yield from ((f"[{number}]", member) for number, member in enumerate(value))
+
+
+def _check_depth(document: Mapping[str, object]) -> None:
+    """Look level by level; recursion is what a nesting bomb aims at."""
+    level: list[object] = [document]
+    for _ in range(DEEPEST):
+        level = [
+            member
+            for value in level
+            for _, member in _members(value)
+            if isinstance(member, (dict, list))
+        ]
+        if not level:
+            return
+    raise InvalidIndex(_deepest_path(document), f"nests deeper than {DEEPEST} levels")
+
+
+def _deepest_path(document: object) -> str:
+    """Name the first place that is too deep."""
+    stack: list[tuple[str, object, int]] = [("", document, 0)]
+    while stack:
+        path, value, depth = stack.pop()
+        if depth >= DEEPEST:
+            return path.lstrip(".")
+        stack.extend(
+            (path + step, member, depth + 1)
+            for step, member in _members(value)
+            if isinstance(member, (dict, list))
+        )
+    return ""
+
+
+def _check_values(document: object) -> None:
+    """Name the place of the first flaw; the decoder does not know where it is."""
+    stack: list[tuple[str, object]] = [("", document)]
+    while stack:
+        path, value = stack.pop()
+        place = path.lstrip(".")
+        if isinstance(value, _Flaw):
+            raise InvalidIndex(place, value.problem)
+        texts = [value, *value] if isinstance(value, dict) else [value]
+        if any(isinstance(t, str) and _is_torn(t) for t in texts):
+            raise InvalidIndex(place, "has half of a surrogate pair")
+        stack.extend((path + step, member) for step, member in _members(value))
+
+
+def _is_torn(text: str) -> bool:
+    return any("\ud800" <= c <= "\udfff" for c in text)

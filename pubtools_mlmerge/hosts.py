@@ -1,0 +1,176 @@
+"""Hosts: one registry, with the login that it wants."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+from attrs import evolve
+
+from pubtools_mlmerge.addresses import Address, origin
+from pubtools_mlmerge.challenges import Challenge, parse_challenges
+from pubtools_mlmerge.errors import RegistryError, Unauthorized
+from pubtools_mlmerge.exchange import Answer, Request
+from pubtools_mlmerge.failures import failure
+from pubtools_mlmerge.retries import TRANSIENT
+from pubtools_mlmerge.tokens import Credentials, Scope, Tokens
+from pubtools_mlmerge.transport import Transport
+
+_UNAUTHORIZED = 401
+# What Go's and nginx's servers answer to plain http on a TLS port.
+_SPEAKS_TLS = (b"HTTP request to an HTTPS server", b"HTTP request was sent to HTTPS port")
+
+
+class Host:
+    """A registry: finds its scheme, logs in when it asks for it.
+
+    Args:
+        address (Address):
+            Where it is.
+        transport (Transport):
+            Sends the requests.
+        find_credentials (Callable[[], Credentials | None]):
+            Called once, at the first challenge.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        transport: Transport,
+        find_credentials: Callable[[], Credentials | None],
+    ) -> None:
+        self._address = address
+        self._transport = transport
+        self._find_credentials = find_credentials
+        self._lock = threading.Lock()
+        self._settled: str | None = None
+        self._credentials: Credentials | None = None
+        self._challenge: Challenge | None = None
+        self._tokens: Tokens | None = None
+        self._intended: frozenset[Scope] = frozenset()
+
+    def intend(self, scopes: Iterable[Scope]) -> None:
+        """Tell which rights will be needed, so that one token is asked for instead of several.
+
+        Args:
+            scopes (Iterable[Scope]):
+                The rights, one scope a repository.
+        """
+        self._intended = frozenset(scopes)
+
+    def send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
+        """Send a request, with a login if the registry wants one.
+
+        Args:
+            request (Request):
+                Its url is the path below the host.
+            scopes (frozenset[Scope]):
+                The rights that it needs.
+
+        Returns:
+            Answer: A success.
+
+        Raises:
+            RegistryError: The kind that fits the refusal; its cause is the http library's error.
+        """
+        answer = self._log_in_and_send(request, scopes)
+        if answer.is_success:
+            return answer
+        content = self._scrub(answer.content)
+        raise failure(request.subject, answer.status, content) from answer.as_http_error()
+
+    def url(self, path: str) -> str:
+        """Complete a path of this registry, or a Location that it gave.
+
+        Args:
+            path (str):
+                A path or an absolute URL.
+
+        Returns:
+            str: The absolute URL.
+        """
+        base = self._settled or f"{self._address.schemes[0]}://{self._address.host}"
+        return base + path if path.startswith("/") else path
+
+    def _log_in_and_send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
+        header = None
+        if self._challenge is not None:
+            header = self._authorization(self._challenge, self._widest(scopes))
+        answer = self._deliver(request, header)
+        # Rights beyond these may have been refused as a whole: then ask for just these.
+        for wanted in dict.fromkeys([self._widest(scopes), scopes]):
+            if answer.status != _UNAUTHORIZED or not self._is_ours(answer.url):
+                return answer
+            challenge = self._chosen_challenge(answer, request.subject)
+            fresh = self._authorization(challenge, wanted, rejected=header)
+            if fresh is None or fresh == header:
+                return answer
+            header = fresh
+            answer = self._deliver(request, header)
+        return answer
+
+    def _deliver(self, request: Request, header: str | None) -> Answer:
+        if self._settled is None:
+            answer = self._settle(request)
+            if answer is not None:
+                return answer
+        url = self.url(request.url)
+        headers = dict(request.headers)
+        if header is not None and self._is_ours(url):
+            headers["Authorization"] = header
+        return self._transport.send(evolve(request, url=url, headers=headers))
+
+    def _settle(self, request: Request) -> Answer | None:
+        """Find out which scheme the registry speaks, with the first request, without a login."""
+        for scheme in self._address.schemes if len(self._address.schemes) > 1 else ():
+            base = f"{scheme}://{self._address.host}"
+            attempt = evolve(request, url=base + request.url, repeatable=False)
+            try:
+                answer = self._transport.send(attempt)
+            except RegistryError as error:
+                if "CERTIFICATE_VERIFY" in error.message or "too large" in error.message:
+                    raise
+                continue
+            if not any(words in answer.content for words in _SPEAKS_TLS):
+                self._settled = base
+                return None if answer.status in TRANSIENT else answer
+        self._settled = f"{self._address.schemes[0]}://{self._address.host}"
+        return None
+
+    def _is_ours(self, url: str) -> bool:
+        return origin(url) == origin(self.url("/"))
+
+    def _widest(self, scopes: frozenset[Scope]) -> frozenset[Scope]:
+        covered = all(any(wide.covers(scope) for wide in self._intended) for scope in scopes)
+        return self._intended if covered and scopes else scopes
+
+    def _chosen_challenge(self, answer: Answer, subject: str) -> Challenge:
+        offered = parse_challenges(answer.headers.get("WWW-Authenticate", ""))
+        for scheme in ("bearer", "basic"):
+            for challenge in offered:
+                if challenge.scheme == scheme:
+                    self._challenge = challenge
+                    return challenge
+        raise Unauthorized(
+            subject, _UNAUTHORIZED, "the registry offers no known way to log in"
+        ) from answer.as_http_error()
+
+    def _authorization(
+        self, challenge: Challenge, scopes: frozenset[Scope], rejected: str | None = None
+    ) -> str | None:
+        with self._lock:
+            if self._tokens is None:
+                self._tokens = Tokens(self._transport, self.url("/"))
+                self._credentials = self._find_credentials()
+        if challenge.scheme == "basic":
+            return self._credentials.basic if self._credentials else None
+        return self._tokens.header(challenge, scopes, self._credentials, rejected)
+
+    def _scrub(self, content: bytes) -> bytes:
+        """Take out what a hostile registry might echo into our errors."""
+        secrets = [] if self._tokens is None else self._tokens.secrets()
+        if self._credentials is not None:
+            secrets += [self._credentials.basic.partition(" ")[2], self._credentials.password]
+        for secret in filter(None, secrets):
+            content = content.replace(secret.encode(), b"***")
+        return content

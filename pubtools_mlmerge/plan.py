@@ -1,0 +1,104 @@
+"""Policy and plan: what a merge may decide differently, and what it decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from attrs import field, frozen
+
+from pubtools_mlmerge.descriptors import Descriptor
+from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.platforms import PlatformPattern
+
+Fate = Literal["added", "replaced", "same", "kept", "dropped", "excluded"]
+Match = Literal["platform", "architecture"]
+
+
+def patterns_of(values: Iterable[str | PlatformPattern]) -> tuple[PlatformPattern, ...]:
+    """Read what is still text; the rest is taken as it is."""
+    return tuple(
+        value if isinstance(value, PlatformPattern) else PlatformPattern.parse(value)
+        for value in values
+    )
+
+
+def _optional_patterns(
+    values: Iterable[str | PlatformPattern] | None,
+) -> tuple[PlatformPattern, ...] | None:
+    return None if values is None else patterns_of(values)
+
+
+@frozen(kw_only=True)
+class Policy:
+    """What a merge may decide differently.
+
+    Attributes:
+        match (str):
+            What makes two entries the same: the whole ``platform``, or its ``architecture`` alone.
+        eligible (tuple[PlatformPattern, ...] | None):
+            What may be taken from the source; none for all of it.
+        keep (tuple[PlatformPattern, ...]):
+            If there are any, only these platforms of the destination stay.
+        drop (tuple[PlatformPattern, ...]):
+            Platforms of the destination that do not stay.
+        mixed_types (str):
+            ``oci`` to list Docker and OCI manifests together in an OCI index, ``fail`` to refuse.
+        single_image (str):
+            What to do where either side is a single image: ``replace`` the destination by the
+            source, ``wrap`` it into an index, or ``fail``.
+    """
+
+    match: Match = "platform"
+    eligible: tuple[PlatformPattern, ...] | None = field(default=None, converter=_optional_patterns)
+    keep: tuple[PlatformPattern, ...] = field(default=(), converter=patterns_of)
+    drop: tuple[PlatformPattern, ...] = field(default=(), converter=patterns_of)
+    mixed_types: Literal["oci", "fail"] = "oci"
+    single_image: Literal["replace", "wrap", "fail"] = "replace"
+
+
+@frozen
+class PlannedEntry:
+    """What becomes of one entry.
+
+    Attributes:
+        descriptor (Descriptor):
+            The entry.
+        fate (str):
+            ``added``, ``replaced``, ``same``, ``kept``, ``dropped`` or ``excluded``.
+        reason (str):
+            Why, in a few words.
+        previous_digest (str | None):
+            What the destination had in its place before; none if nothing.
+    """
+
+    descriptor: Descriptor
+    fate: Fate
+    reason: str
+    previous_digest: str | None = None
+
+
+@frozen
+class MergePlan:
+    """The outcome of a merge, decided and not yet carried out.
+
+    Attributes:
+        result (Index):
+            What the destination is to hold.
+        entries (tuple[PlannedEntry, ...]):
+            The entries of the result in their order, then those left out.
+        changed (bool):
+            Whether the result differs from what the destination has.
+        missing (tuple[str, ...]):
+            Eligible names that the source lacks.
+    """
+
+    result: Index
+    entries: tuple[PlannedEntry, ...]
+    changed: bool
+    missing: tuple[str, ...] = ()
+
+    @property
+    def taken(self) -> tuple[Descriptor, ...]:
+        """The entries of the result that come from the source."""
+        return tuple(e.descriptor for e in self.entries if e.fate in ("added", "replaced", "same"))

@@ -1,0 +1,195 @@
+"""References: which manifest, in which repository, on which host."""
+
+from __future__ import annotations
+
+import re
+
+from attrs import evolve, frozen
+
+from pubtools_mlmerge.errors import InvalidReference
+
+# distribution-spec, "Pulling manifests": <name> and <reference>.
+_REPOSITORY = re.compile(
+    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
+)
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+# image-spec, "Content Descriptors", section "Digests".
+_DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
+_REGISTERED = {
+    "sha256": re.compile(r"[a-f0-9]{64}"),
+    "sha512": re.compile(r"[a-f0-9]{128}"),
+    "blake3": re.compile(r"[a-f0-9]{64}"),
+}
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:.]+\])(?::[0-9]{{1,5}})?")
+_LONGEST_NAME = 255  # host and repository together, as most clients limit them
+_LAST_PORT = 65535
+
+
+def is_digest(text: str) -> bool:
+    """Tell whether a text has the form ``algorithm:encoded``.
+
+    Args:
+        text (str):
+            Any text.
+
+    Returns:
+        bool: True if it fits the grammar (image-spec, "Digests").
+    """
+    return _DIGEST.fullmatch(text) is not None
+
+
+def is_registered_digest(text: str) -> bool:
+    """Tell whether a digest names a registered algorithm and has its exact form.
+
+    Args:
+        text (str):
+            Any text.
+
+    Returns:
+        bool: True for sha256, sha512 and blake3 with as many hexadecimal digits as they have
+        (image-spec, "Registered algorithms").
+    """
+    algorithm, _, encoded = text.partition(":")
+    form = _REGISTERED.get(algorithm)
+    return form is not None and form.fullmatch(encoded) is not None
+
+
+def is_host(text: str) -> bool:
+    """Tell whether a text is a host name or address, with a port or without.
+
+    Args:
+        text (str):
+            Any text, such as ``quay.io``, ``127.0.0.1:5000`` or ``[::1]:5000``.
+
+    Returns:
+        bool: True if it can stand before a repository.
+    """
+    if _HOST.fullmatch(text) is None:
+        return False
+    _, _, port = text.rpartition("]")[2].partition(":")
+    return not port or 0 < int(port) <= _LAST_PORT
+
+
+@frozen
+class Reference:
+    """A place in a registry: ``host/repository:tag@digest``, tag or digest or both.
+
+    Attributes:
+        host (str):
+            Host with its port; empty if the reference names none.
+        repository (str):
+            Repository below the host.
+        tag (str):
+            Tag; empty if there is none.
+        digest (str):
+            Digest; empty if there is none.
+    """
+
+    host: str
+    repository: str
+    tag: str = ""
+    digest: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read a reference.
+
+        Nothing is filled in: no default host, no default tag. What would change the URL that the
+        reference ends up in (``..``, ``?``, ``#``, ``%``, spaces) does not fit the grammar.
+
+        Args:
+            text (str):
+                ``[host[:port]/]repository[:tag][@algorithm:encoded]``.
+
+        Returns:
+            Reference: Its parts.
+
+        Raises:
+            InvalidReference: When the text does not fit the grammar.
+        """
+        rest, at, digest = text.partition("@")
+        if at:
+            _require(text, digest=digest)
+        head, slash, tail = rest.rpartition("/")
+        last, colon, tag = tail.partition(":")
+        if colon and _TAG.fullmatch(tag) is None:
+            raise InvalidReference(text, "the tag has 1 to 128 of A-Z a-z 0-9 _ . -")
+        if not tag and not digest:
+            raise InvalidReference(text, "neither tag nor digest were found")
+        host, repository = _split_host(head + slash + last)
+        if host and not is_host(host):
+            raise InvalidReference(text, "the host is no name or address with an optional port")
+        if _REPOSITORY.fullmatch(repository) is None:
+            raise InvalidReference(text, "the repository has lower-case parts joined by slashes")
+        if len(host) + 1 + len(repository) > _LONGEST_NAME:
+            raise InvalidReference(text, f"the name is longer than {_LONGEST_NAME} characters")
+        return cls(host, repository, tag, digest)
+
+    @property
+    def target(self) -> str:
+        """What the registry is asked for: the digest where there is one, else the tag."""
+        return self.digest or self.tag
+
+    @property
+    def name(self) -> str:
+        """Host and repository."""
+        return f"{self.host}/{self.repository}" if self.host else self.repository
+
+    def at(self, digest: str) -> Reference:
+        """Name a manifest of the same repository by digest.
+
+        Args:
+            digest (str):
+                Digest of the manifest.
+
+        Returns:
+            Reference: Without a tag.
+
+        Raises:
+            InvalidReference: When the digest has not the form of its algorithm.
+        """
+        _require(f"{self.name}@{digest}", digest=digest)
+        return evolve(self, tag="", digest=digest)
+
+    def tagged(self, tag: str) -> Reference:
+        """Name a tag of the same repository.
+
+        Args:
+            tag (str):
+                The tag.
+
+        Returns:
+            Reference: Without a digest.
+
+        Raises:
+            InvalidReference: When it is no valid tag.
+        """
+        if _TAG.fullmatch(tag) is None:
+            raise InvalidReference(
+                f"{self.name}:{tag}", "the tag has 1 to 128 of A-Z a-z 0-9 _ . -"
+            )
+        return evolve(self, tag=tag, digest="")
+
+    def __str__(self) -> str:
+        """Write the reference as it can be read again."""
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.name}{tag}{digest}"
+
+
+def _require(text: str, digest: str) -> None:
+    algorithm = digest.partition(":")[0]
+    fits = is_registered_digest(digest) if algorithm in _REGISTERED else is_digest(digest)
+    if not fits:
+        raise InvalidReference(text, "the digest is no algorithm:encoded of its exact length")
+
+
+def _split_host(name: str) -> tuple[str, str]:
+    """Take the first part as host if it can be no repository: a dot, a colon, localhost."""
+    first, slash, rest = name.partition("/")
+    if slash and (
+        any(c in first for c in ".:[]") or first == "localhost" or first != first.lower()
+    ):
+        return first, rest
+    return "", name

@@ -1,0 +1,221 @@
+"""The registry as a merge sees it, over any client of the host's shape."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
+
+from requests.exceptions import HTTPError
+
+from pubtools_mlmerge.descriptors import INDEX_TYPES, MANIFEST_TYPES
+from pubtools_mlmerge.documents import encode
+from pubtools_mlmerge.errors import NotAnIndex, NotFound, RegistryError
+from pubtools_mlmerge.failures import failure
+from pubtools_mlmerge.image import Image
+from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.manifests import Manifest, check_digest, read_manifest
+from pubtools_mlmerge.references import Reference
+
+
+class QuayClient(Protocol):
+    """The public calls of the host's Quay client that we rely on."""
+
+    def get_manifest(
+        self,
+        image: str,
+        raw: bool = False,  # noqa: FBT001, FBT002 - the host's signature
+        media_type: str | None = None,
+        return_headers: bool = False,  # noqa: FBT001, FBT002 - the host's signature
+    ) -> object:
+        """Read a manifest as dict, as text, or as text with its headers."""
+
+    def upload_manifest(
+        self,
+        manifest: object,
+        image: str,
+        raw: bool = False,  # noqa: FBT001, FBT002 - the host's signature
+    ) -> object:
+        """Write a manifest given as dict or as text."""
+
+
+class Registry(ABC):
+    """What a merge asks of a registry."""
+
+    @abstractmethod
+    def pull(self, reference: Reference) -> Manifest:
+        """Read what a reference holds.
+
+        Args:
+            reference (Reference):
+                Tag or digest.
+
+        Returns:
+            Manifest: An index or a single image, checked against its digest and content type.
+
+        Raises:
+            NotFound: When there is nothing.
+            NotAnIndex: When it is of a type that nothing can be made of, such as schema 1.
+            InvalidIndex: When the document breaks a rule.
+            DigestMismatch: When the content is not what it was announced as.
+            RegistryError: When the registry refuses or cannot be asked.
+        """
+
+    def pull_index(self, reference: Reference) -> Index:
+        """Read an index.
+
+        Args:
+            reference (Reference):
+                Tag or digest.
+
+        Returns:
+            Index: What the reference holds.
+
+        Raises:
+            NotAnIndex: When it holds something else.
+            MergeError: As `pull` does.
+        """
+        found = self.pull(reference)
+        if isinstance(found, Index):
+            return found
+        raise NotAnIndex(str(reference), found.media_type)
+
+    @abstractmethod
+    def push(self, reference: Reference, manifest: Manifest) -> str:
+        """Write a manifest under a tag or its digest.
+
+        Args:
+            reference (Reference):
+                Where to.
+            manifest (Manifest):
+                What; its content goes up byte for byte.
+
+        Returns:
+            str: The digest that the registry keeps it under.
+
+        Raises:
+            ImmutableTag: When the registry does not let the tag be moved.
+            MissingChild: When the repository lacks something that the manifest lists.
+            RegistryError: When the registry refuses otherwise or cannot be asked.
+        """
+
+    def pull_config(self, reference: Reference, image: Image) -> Mapping[str, object]:
+        """Read the config blob of an image.
+
+        Args:
+            reference (Reference):
+                Any reference in the image's repository.
+            image (Image):
+                The image.
+
+        Returns:
+            Mapping[str, object]: The config as decoded.
+
+        Raises:
+            RegistryError: When the registry refuses, or its client cannot read blobs.
+        """
+        raise RegistryError(str(reference), None, f"this client cannot read blob {image.config}")
+
+
+class ClientRegistry(Registry):
+    """A registry behind a client of the host's shape.
+
+    Such a client asks for one media type at a time. The two index types are asked for first, the
+    commoner one before the other, so a Docker list takes one request and an OCI index two.
+
+    Args:
+        client (QuayClient):
+            The client; only its two public calls are used.
+    """
+
+    def __init__(self, client: QuayClient) -> None:
+        self._client = client
+
+    def pull(self, reference: Reference) -> Manifest:
+        """Read what a reference holds, see `Registry.pull`."""
+        return self._pull(reference, MANIFEST_TYPES)
+
+    def pull_index(self, reference: Reference) -> Index:
+        """Read an index, see `Registry.pull_index`."""
+        found = self._pull(reference, INDEX_TYPES)
+        if isinstance(found, Index):
+            return found
+        raise NotAnIndex(str(reference), found.media_type)
+
+    def _pull(self, reference: Reference, types: tuple[str, ...]) -> Manifest:
+        refusal: NotFound | NotAnIndex | None = None
+        for media_type in types:
+            try:
+                return self._ask(reference, media_type)
+            except (NotFound, NotAnIndex) as error:
+                # Registries hide a tag from those who ask for another type than it holds: a 404
+                # after "it is another type" is about the type, not about the tag.
+                if refusal is None or isinstance(refusal, NotFound):
+                    refusal = error
+        raise refusal or NotFound(str(reference))
+
+    def _ask(self, reference: Reference, media_type: str) -> Manifest:
+        with _mapped_errors(reference, media_type):
+            answer = self._client.get_manifest(
+                str(reference), raw=True, media_type=media_type, return_headers=True
+            )
+        content, headers = _content(answer)
+        check_digest(reference, content, headers.get("docker-content-digest"))
+        stated = headers.get("content-type")
+        # The host takes text/plain for any type; then only the document itself can tell.
+        reliable = None if stated is None or stated.startswith("text/plain") else stated
+        return read_manifest(reference, content, reliable)
+
+    def push(self, reference: Reference, manifest: Manifest) -> str:
+        """Write a manifest, see `Registry.push`.
+
+        The host's client takes a document that states no media type for schema 1, so an OCI index
+        without one gets it written in, which changes its digest.
+        """
+        if isinstance(manifest, Index) and not manifest.states_media_type:
+            manifest = manifest.with_media_type()
+        content = manifest.content
+        # The http library would encode text that is not ASCII as Latin-1.
+        text = content.decode("ascii") if content.isascii() else content
+        with _mapped_errors(reference, manifest.media_type):
+            self._client.upload_manifest(text, str(reference), raw=True)
+        return manifest.digest
+
+
+@contextmanager
+def _mapped_errors(reference: Reference, media_type: str) -> Iterator[None]:
+    """Let out our own errors only, each with the client's as its cause."""
+    try:
+        yield
+    except HTTPError as error:
+        if error.response is None:
+            raise RegistryError(str(reference), None, str(error)) from error
+        raise failure(str(reference), error.response.status_code, error.response.content) from error
+    except Exception as error:
+        if not _is_type_refusal(error):
+            raise
+        raise NotAnIndex(str(reference), f"something else than {media_type}") from error
+
+
+def _is_type_refusal(error: Exception) -> bool:
+    """Know the host's error for another type, without importing the host for it."""
+    host = sys.modules.get("pubtools._quay.exceptions")
+    refusal = getattr(host, "ManifestTypeError", None)
+    return refusal is not None and isinstance(error, refusal)
+
+
+def _content(answer: object) -> tuple[bytes, Mapping[str, str]]:
+    """Take any of the shapes in which a client gives a manifest."""
+    headers: Mapping[str, str] = {}
+    if isinstance(answer, tuple):
+        answer, found = answer
+        headers = {str(name).lower(): str(value) for name, value in dict(found).items()}
+    if isinstance(answer, bytes):
+        return answer, headers
+    if isinstance(answer, str):
+        return answer.encode("utf-8"), headers
+    if isinstance(answer, Mapping):
+        return encode(answer), {**headers, "docker-content-digest": ""}
+    raise TypeError(f"the client gave a manifest as {type(answer).__name__}")

@@ -1,0 +1,62 @@
+"""Build and install pubtools-mlmerge."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+# The host pins itself to urllib3 1.x and still imports pkg_resources, which setuptools 82 removed.
+QUAY = ["pubtools-quay>=0.36.0", "urllib3<2", "setuptools<82"]
+CLI = ["rich>=12.0"]
+LOCK = ["redis>=4.5"]
+DOCS = ["sphinx>=7.0"]
+# What the tests import. Fits beside the host (urllib3 1.x) as well as without it.
+TEST = [
+    "hypothesis>=6.100",
+    "pytest>=8.0",
+    "pytest-cov>=5.0",
+    "trustme>=1.1",
+    "setuptools>=70.1",
+    *CLI,
+    *LOCK,
+]
+DEV = [*TEST, "mypy>=1.15", "ruff>=0.12", "tox>=4.20", "types-requests>=2.31.0.7"]
+
+setup(
+    name="pubtools-mlmerge",
+    version="0.1.0",
+    description="Keeps the architectures of a tag when a build that lacks some is pushed over it",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="GPL-3.0-or-later",
+    packages=find_packages(include=["pubtools_mlmerge", "pubtools_mlmerge.*"]),
+    package_data={"": ["py.typed", "*.json"]},
+    include_package_data=False,
+    zip_safe=False,
+    python_requires=">=3.9",
+    install_requires=["pluggy", "pubtools", "requests", "attrs"],
+    extras_require={
+        "quay": QUAY,
+        "cli": CLI,
+        "lock": LOCK,
+        "test": TEST,
+        "dev": DEV,
+        "docs": DOCS,
+    },
+    entry_points={
+        "console_scripts": [
+            "pubtools-mlmerge-merge = pubtools_mlmerge.cli:merge_main",
+            "pubtools-mlmerge-remove-archs = pubtools_mlmerge.cli:remove_archs_main",
+            "pubtools-mlmerge-inspect = pubtools_mlmerge.cli:inspect_main",
+            "pubtools-mlmerge-demo = pubtools_mlmerge.demo:main",
+        ],
+    },
+    keywords="container registry manifest-list oci-index multi-arch quay pubtools",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Software Development :: Build Tools",
+        "Typing :: Typed",
+    ],
+)
