@@ -12,14 +12,21 @@ DOCS = ["sphinx>=7.0"]
 # What the tests import. Fits beside the host (urllib3 1.x) as well as without it.
 TEST = [
     "hypothesis>=6.100",
-    "pytest>=8.0",
+    "pytest>=7.4",
     "pytest-cov>=5.0",
     "trustme>=1.1",
-    "setuptools>=70.1",
     *CLI,
     *LOCK,
 ]
-DEV = [*TEST, "mypy>=1.15", "ruff>=0.12", "tox>=4.20", "types-requests>=2.31.0.7"]
+# setuptools builds the wheel that a test looks into.
+DEV = [
+    *TEST,
+    "setuptools>=70.1",
+    "mypy>=1.15",
+    "ruff>=0.12",
+    "tox>=4.20",
+    "types-requests>=2.31.0.7",
+]
 
 setup(
     name="pubtools-mlmerge",
@@ -33,7 +40,12 @@ setup(
     include_package_data=False,
     zip_safe=False,
     python_requires=">=3.9",
-    install_requires=["pluggy", "pubtools", "requests", "attrs"],
+    install_requires=[
+        "attrs>=24.3.0",  # the first whose frozen exceptions take notes
+        "pluggy>=1.0.0",
+        "pubtools>=1.4.5",  # the first that runs on Python 3.9 without pkg_resources
+        "requests>=2.26.0",
+    ],
     extras_require={
         "quay": QUAY,
         "cli": CLI,

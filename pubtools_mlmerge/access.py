@@ -48,6 +48,27 @@ class Call:
     reads: tuple[str, ...] = ()
 
 
+@frozen
+class Place:
+    """A host that is connected to, with what another program needs to do the same.
+
+    Attributes:
+        host (str):
+            Host with its port.
+        is_plain (bool):
+            Whether it is spoken to over plain http.
+        options (Options):
+            How to connect.
+        credentials (Credentials | None):
+            The login that was given; none if it is left to the auth files.
+    """
+
+    host: str
+    is_plain: bool
+    options: Options
+    credentials: Credentials | None
+
+
 class Access:
     """Sends calls to the registries that references name; safe from several threads.
 
@@ -76,6 +97,19 @@ class Access:
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
+
+    def place(self, reference: Reference) -> Place:
+        """Tell where a reference is really looked up.
+
+        Args:
+            reference (Reference):
+                The reference.
+
+        Returns:
+            Place: The host, and how to talk to it.
+        """
+        host = self._host(reference)
+        return Place(host.name, host.is_plain, self._options, self._credentials)
 
     def send(self, call: Call) -> Answer:
         """Carry out a call.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from urllib.parse import quote
 
-from pubtools_mlmerge.access import Access, Call
+from pubtools_mlmerge.access import Access, Call, Place
 from pubtools_mlmerge.descriptors import MANIFEST_TYPES
 from pubtools_mlmerge.documents import decode, encode
 from pubtools_mlmerge.errors import NotAnIndex, NotFound, RegistryError
@@ -232,15 +232,12 @@ class RegistryClient(Registry):
                 )
         return False
 
-    def intend(self, *, pull: Iterable[Reference] = (), push: Iterable[Reference] = ()) -> None:
-        """Tell what will be done, so that each registry is asked for one token instead of several.
+    def place(self, reference: Reference) -> Place:
+        """Tell where a reference is really looked up, see `Access.place`."""
+        return self._access.place(reference)
 
-        Args:
-            pull (Iterable[Reference]):
-                What will be read.
-            push (Iterable[Reference]):
-                What will be written. Some registries create a repository when asked for this.
-        """
+    def intend(self, *, pull: Iterable[Reference] = (), push: Iterable[Reference] = ()) -> None:
+        """Tell what will be done, to be asked for one login, see `Access.intend`."""
         self._access.intend(pull=pull, push=push)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from pubtools_mlmerge.errors import InvalidIndex
 
@@ -52,8 +53,6 @@ def decode(content: bytes) -> Mapping[str, object]:
         raise InvalidIndex("", problem) from error
     except RecursionError as error:
         raise InvalidIndex("", f"nests deeper than {DEEPEST} levels") from error
-    except ValueError as error:  # an integer of thousands of digits
-        raise InvalidIndex("", f"has a number out of range: {error}") from error
     if isinstance(document, dict):
         _check_depth(document)
     if flaws or "\\ud" in text.lower():
@@ -85,17 +84,21 @@ def _decoder(flaws: list[_Flaw]) -> json.JSONDecoder:
         members = dict(pairs)
         if len(members) == len(pairs):
             return members
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         return flaw(f"has the key {twice!r} more than once")
 
-    def number(text: str) -> object:
+    def fraction(text: str) -> object:
         value = float(text)
-        return value if math.isfinite(value) else flaw(f"{text} is out of range")
+        return value if math.isfinite(value) else flaw(f"{text[:40]} is out of range")
+
+    def integer(text: str) -> object:
+        # Python would read any number of digits, or fail without naming the place.
+        return int(text) if math.isfinite(float(text)) else fraction(text)
 
     return json.JSONDecoder(
         object_pairs_hook=unique,
-        parse_float=number,
+        parse_float=fraction,
+        parse_int=integer,
         parse_constant=lambda text: flaw(f"{text} is no JSON number"),
     )
 
@@ -123,33 +126,47 @@ def _check_depth(document: Mapping[str, object]) -> None:
     raise InvalidIndex(_deepest_path(document), f"nests deeper than {DEEPEST} levels")
 
 
+def _walk(document: object) -> Iterator[tuple[Sequence[str], object]]:
+    """Visit every value in the document's order, with the steps that lead to it.
+
+    A path is joined only where it is needed: with keys of a megabyte, one for each value would
+    fill the memory.
+    """
+    steps: list[str] = []
+    yield steps, document
+    levels = [_members(document)]
+    while levels:
+        for step, value in levels[-1]:
+            steps.append(step)
+            yield steps, value
+            levels.append(_members(value))
+            break
+        else:
+            levels.pop()
+            del steps[-1:]
+
+
+def _path(steps: Sequence[str]) -> str:
+    return "".join(steps).lstrip(".")
+
+
 def _deepest_path(document: object) -> str:
     """Name the first place that is too deep."""
-    stack: list[tuple[str, object, int]] = [("", document, 0)]
-    while stack:
-        path, value, depth = stack.pop()
-        if depth >= DEEPEST:
-            return path.lstrip(".")
-        stack.extend(
-            (path + step, member, depth + 1)
-            for step, member in _members(value)
-            if isinstance(member, (dict, list))
-        )
-    return ""
+    return next(
+        _path(steps)
+        for steps, value in _walk(document)
+        if len(steps) >= DEEPEST and isinstance(value, (dict, list))
+    )
 
 
 def _check_values(document: object) -> None:
     """Name the place of the first flaw; the decoder does not know where it is."""
-    stack: list[tuple[str, object]] = [("", document)]
-    while stack:
-        path, value = stack.pop()
-        place = path.lstrip(".")
+    for steps, value in _walk(document):
         if isinstance(value, _Flaw):
-            raise InvalidIndex(place, value.problem)
+            raise InvalidIndex(_path(steps), value.problem)
         texts = [value, *value] if isinstance(value, dict) else [value]
         if any(isinstance(t, str) and _is_torn(t) for t in texts):
-            raise InvalidIndex(place, "has half of a surrogate pair")
-        stack.extend((path + step, member) for step, member in _members(value))
+            raise InvalidIndex(_path(steps), "has half of a surrogate pair")
 
 
 def _is_torn(text: str) -> bool:

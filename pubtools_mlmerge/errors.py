@@ -59,12 +59,9 @@ class InvalidIndex(MergeError, ValueError):
 
     def __str__(self) -> str:
         """Name the reference, the place in the document and what was expected there."""
-        place = self.path or "document"
-        return (
-            f"{self.reference}: {place}: {self.problem}"
-            if self.reference
-            else (f"{place}: {self.problem}")
-        )
+        place = _brief(self.path, 200) or "document"
+        found = f"{place}: {_brief(self.problem)}"
+        return f"{self.reference}: {found}" if self.reference else found
 
 
 @frozen(slots=False)
@@ -155,6 +152,9 @@ class NotFound(RegistryError):
 @frozen(slots=False)
 class Unauthorized(RegistryError):
     """No valid login, or, on many registries, a repository that is hidden or absent (401)."""
+
+    logged_in: bool = False
+    """Whether the login was accepted: then the repository is hidden or absent."""
 
     def _what(self) -> str:
         return "not authorized"

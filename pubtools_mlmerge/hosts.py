@@ -49,6 +49,11 @@ class Host:
         self._tokens: Tokens | None = None
         self._intended: frozenset[Scope] = frozenset()
 
+    @property
+    def name(self) -> str:
+        """Host with its port."""
+        return self._address.host
+
     def intend(self, scopes: Iterable[Scope]) -> None:
         """Tell which rights will be needed, so that one token is asked for instead of several.
 
@@ -76,8 +81,16 @@ class Host:
         answer = self._log_in_and_send(request, scopes)
         if answer.is_success:
             return answer
-        content = self._scrub(answer.content)
-        raise failure(request.subject, answer.status, content) from answer.as_http_error()
+        error = failure(request.subject, answer.status, self._scrub(answer.content))
+        if isinstance(error, Unauthorized):
+            bearer = self._challenge is not None and self._challenge.scheme == "bearer"
+            error = evolve(error, logged_in=bearer and self._credentials is not None)
+        raise error from answer.as_http_error()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is spoken to over plain http."""
+        return self.url("/").startswith("http://")
 
     def url(self, path: str) -> str:
         """Complete a path of this registry, or a Location that it gave.

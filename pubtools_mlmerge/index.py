@@ -147,11 +147,7 @@ class Index:
         kept = {name: value for name, value in self.fields.items() if name != "subject"}
         listed = [entry.fields for entry in entries]
         fields = {**kept, "mediaType": media_type, "manifests": listed}
-        content = encode(fields)
-        if len(content) > LARGEST:
-            raise InvalidIndex(
-                "", f"would have {len(content)} bytes, at most {LARGEST} are allowed"
-            )
+        content = _encode(fields)
         return Index(content, media_type, digest_of(content), entries, fields)
 
     def with_media_type(self) -> Index:
@@ -159,29 +155,39 @@ class Index:
 
         Returns:
             Index: The same index in other bytes; itself if the type is there already.
+
+        Raises:
+            InvalidIndex: When it would be larger than registries take.
         """
         if self.states_media_type:
             return self
         fields = {**self.fields, "mediaType": self.media_type}
-        content = encode(fields)
+        content = _encode(fields)
         return Index(content, self.media_type, digest_of(content), self.manifests, fields)
 
     @property
     def states_media_type(self) -> bool:
         """Whether the document itself says what it is (an OCI index need not)."""
-        return "mediaType" in self.fields
+        return self.fields.get("mediaType") is not None
+
+
+def _encode(fields: Mapping[str, object]) -> bytes:
+    content = encode(fields)
+    if len(content) > LARGEST:
+        raise InvalidIndex("", f"would have {len(content)} bytes, at most {LARGEST} are allowed")
+    return content
 
 
 def _check_shape(fields: Mapping[str, object]) -> None:
     """Refuse what could be taken for something else (image-spec, CVE-2021-41190)."""
     for name in fields:
-        known = _OF_AN_INDEX.get(name.lower(), name)
+        known = _OF_AN_INDEX.get(name.casefold(), name)
         if name != known:
             raise InvalidIndex(name, f"is easily taken for {known!r}")
     version = fields.get("schemaVersion")
     if version == 1 and "manifests" not in fields:
         raise NotAnIndex("document", "a schema 1 manifest")
-    image_like = sorted(name for name in fields if name.lower() in _OF_AN_IMAGE)
+    image_like = sorted(name for name in fields if name.casefold() in _OF_AN_IMAGE)
     if "manifests" not in fields:
         found = str(fields.get("mediaType") or ("an image manifest" if image_like else ""))
         raise NotAnIndex("document", found)

@@ -7,10 +7,11 @@ entries.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
-from pubtools_mlmerge.descriptors import DOCKER_LIST, DOCKER_MANIFESTS, OCI_INDEX, Descriptor
-from pubtools_mlmerge.errors import EmptyIndex, MixedTypes
+from pubtools_mlmerge.assembly import assemble, is_unchanged
+from pubtools_mlmerge.descriptors import Descriptor
+from pubtools_mlmerge.errors import EmptyIndex
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.plan import Match, MergePlan, PlannedEntry, Policy, patterns_of
 from pubtools_mlmerge.platforms import PlatformPattern
@@ -21,7 +22,7 @@ _Keyed = tuple[Hashable, Descriptor]
 _NOTHING = Policy()
 
 
-def merge(source: Index, destination: Index | None, policy: Policy = _NOTHING) -> MergePlan:
+def merge(source: Index, destination: Index | None, policy: Policy = _NOTHING) -> MergePlan[Index]:
     """Take the source, and keep what only the destination has.
 
     Args:
@@ -49,8 +50,8 @@ def merge(source: Index, destination: Index | None, policy: Policy = _NOTHING) -
     manifests = [*taken, *(entry.descriptor for entry in kept)]
     result = source
     if kept or excluded:
-        result = _assemble(source, destination, manifests, policy)
-    unchanged = _is_unchanged(result, source, destination)
+        result = assemble(source, destination, manifests, policy)
+    unchanged = is_unchanged(result, source, destination)
     if unchanged and destination is not None and result is not source:
         result = destination
     return MergePlan(
@@ -63,7 +64,7 @@ def merge(source: Index, destination: Index | None, policy: Policy = _NOTHING) -
 
 def remove(
     index: Index, patterns: Iterable[str | PlatformPattern], *, allow_empty: bool = False
-) -> MergePlan:
+) -> MergePlan[Index]:
     """Take platforms out of an index, their attestations with them.
 
     Args:
@@ -83,13 +84,14 @@ def remove(
     """
     chosen = patterns_of(patterns)
     gone = {e.digest for e in index.manifests if _matches(e, chosen)}
-    stays = {e.digest for e in index.manifests if e.attests is None and not _matches(e, chosen)}
+    # An image may be listed for two platforms; its attestations go with the last of them.
+    gone -= {e.digest for e in index.manifests if e.attests is None and not _matches(e, chosen)}
     kept: list[PlannedEntry] = []
     dropped: list[PlannedEntry] = []
     for entry in index.manifests:
         if _matches(entry, chosen):
             dropped.append(PlannedEntry(entry, "dropped", "removed by name", entry.digest))
-        elif entry.attests in gone - stays:
+        elif entry.attests in gone:
             dropped.append(PlannedEntry(entry, "dropped", "its image is removed", entry.digest))
         else:
             kept.append(PlannedEntry(entry, "kept", "not among those removed", entry.digest))
@@ -204,35 +206,6 @@ def _against(key: Hashable, entry: Descriptor, before: _Before, policy: Policy) 
     if policy.keep and not _matches(entry, policy.keep):
         return "not among the platforms to keep"
     return "dropped by name" if _matches(entry, policy.drop) else None
-
-
-def _assemble(
-    source: Index, destination: Index | None, manifests: Sequence[Descriptor], policy: Policy
-) -> Index:
-    docker = [e.digest for e in manifests if e.media_type in DOCKER_MANIFESTS]
-    oci = [e.digest for e in manifests if e.media_type not in DOCKER_MANIFESTS]
-    if docker and oci and policy.mixed_types == "fail":
-        raise MixedTypes(tuple(docker), tuple(oci))
-    sides = (source, destination) if destination is not None else (source,)
-    has_docker_list = any(side.media_type == DOCKER_LIST for side in sides)
-    # A Docker list can hold nothing but Docker manifests, each with a platform.
-    fits_docker_list = not oci and all(entry.platform is not None for entry in manifests)
-    media_type = DOCKER_LIST if has_docker_list and fits_docker_list else OCI_INDEX
-    return source.with_manifests(manifests, media_type)
-
-
-def _is_unchanged(result: Index, source: Index, destination: Index | None) -> bool:
-    """Compare by digest, or by meaning where the result was encoded here.
-
-    A source that goes up untouched brings its own digest, and the signatures made for it.
-    """
-    if destination is None or result.digest == destination.digest:
-        return destination is not None
-    return result is not source and _meaning(result) == _meaning(destination)
-
-
-def _meaning(index: Index) -> Mapping[str, object]:
-    return {**index.fields, "mediaType": index.media_type}
 
 
 def _missing(

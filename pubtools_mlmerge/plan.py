@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from attrs import field, frozen
 
 from pubtools_mlmerge.descriptors import Descriptor
+from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.platforms import PlatformPattern
 
@@ -78,13 +79,16 @@ class PlannedEntry:
     previous_digest: str | None = None
 
 
+ResultT = TypeVar("ResultT", Index, Image)
+
+
 @frozen
-class MergePlan:
+class MergePlan(Generic[ResultT]):
     """The outcome of a merge, decided and not yet carried out.
 
     Attributes:
-        result (Index):
-            What the destination is to hold.
+        result (Index | Image):
+            What the destination is to hold; a single image only where one is copied as it is.
         entries (tuple[PlannedEntry, ...]):
             The entries of the result in their order, then those left out.
         changed (bool):
@@ -93,7 +97,7 @@ class MergePlan:
             Eligible names that the source lacks.
     """
 
-    result: Index
+    result: ResultT
     entries: tuple[PlannedEntry, ...]
     changed: bool
     missing: tuple[str, ...] = ()

@@ -113,7 +113,8 @@ class Platform:
             InvalidPlatform: When a property has a wrong type or the architecture is missing.
                 The text of the error is the name of the property.
         """
-        features = value.get("os.features") or []
+        features = value.get("os.features")
+        features = [] if features is None else features
         if not isinstance(features, list) or not all(isinstance(f, str) for f in features):
             raise InvalidPlatform("os.features", "expected an array of strings")
         architecture = _string(value, "architecture")

@@ -122,9 +122,10 @@ class Reference:
             raise InvalidReference(text, "the host is no name or address with an optional port")
         if _REPOSITORY.fullmatch(repository) is None:
             raise InvalidReference(text, "the repository has lower-case parts joined by slashes")
-        if len(host) + 1 + len(repository) > _LONGEST_NAME:
+        reference = cls(host, repository, tag, digest)
+        if len(reference.name) > _LONGEST_NAME:
             raise InvalidReference(text, f"the name is longer than {_LONGEST_NAME} characters")
-        return cls(host, repository, tag, digest)
+        return reference
 
     @property
     def target(self) -> str:

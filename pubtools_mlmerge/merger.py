@@ -1,0 +1,228 @@
+"""The public class, shaped like the host's so that it can stand where that one stands."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+
+from requests.exceptions import HTTPError
+
+from pubtools_mlmerge.assembly import assemble
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.descriptors import DOCKER_LIST, Descriptor
+from pubtools_mlmerge.errors import MergeError, NotAnIndex, NotFound, Unauthorized
+from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.merge import merge
+from pubtools_mlmerge.plan import Policy
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.registry import ClientRegistry, QuayClient, Registry
+
+LOG = logging.getLogger("pubtools.mlmerge")
+
+_NO_CLIENT = "QuayClient instance must be set for both source and dest images"
+
+
+class ManifestListMerger:
+    """Merges the manifest lists (or OCI indexes) of two images.
+
+    Args:
+        src_image (str):
+            Reference of the newer image.
+        dest_image (str):
+            Reference of the image that is merged into.
+        src_quay_host (str | None):
+            Where to connect for the source; none for ``host``.
+        src_quay_username (str | None):
+            User name for the source; none if clients will be set.
+        src_quay_password (str | None):
+            Password for the source.
+        dest_quay_username (str | None):
+            User name for the destination; none if clients will be set.
+        dest_quay_password (str | None):
+            Password for the destination.
+        host (str | None):
+            Where to connect; none for the client's default.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the host's signature
+        self,
+        src_image: str,
+        dest_image: str,
+        src_quay_host: str | None = None,
+        src_quay_username: str | None = None,
+        src_quay_password: str | None = None,
+        dest_quay_username: str | None = None,
+        dest_quay_password: str | None = None,
+        host: str | None = None,
+    ) -> None:
+        self.src_image = src_image
+        self.dest_image = dest_image
+        self._src_quay_client = _build_client(
+            src_quay_username, src_quay_password, src_quay_host or host
+        )
+        self._dest_quay_client = _build_client(dest_quay_username, dest_quay_password, host)
+
+    def set_quay_clients(self, src_quay_client: QuayClient, dest_quay_client: QuayClient) -> None:
+        """Set the clients to use.
+
+        Args:
+            src_quay_client (QuayClient):
+                Reads the source.
+            dest_quay_client (QuayClient):
+                Reads and writes the destination.
+        """
+        self._src_quay_client = src_quay_client
+        self._dest_quay_client = dest_quay_client
+
+    def merge_manifest_lists(self) -> None:
+        """Merge the source into the destination, and upload the result unless nothing changes.
+
+        Raises:
+            RuntimeError: When no clients are set.
+            requests.exceptions.HTTPError: When a registry refuses, also when the destination does
+                not exist.
+            MergeError: When a document breaks a rule, or either image is no index.
+        """
+        source, destination = self._registries()
+        into = Reference.parse(self.dest_image)
+        LOG.info("Merging %s into %s", self.src_image, into)
+        with _http_errors():
+            new = source.pull_index(Reference.parse(self.src_image))
+            plan = merge(new, destination.pull_index(into))
+            if not plan.changed:
+                LOG.info("%s holds all of %s already", into, self.src_image)
+                return
+            digest = destination.push(into, plan.result)
+        event = {"type": "mlmerge-upload", "destination": self.dest_image, "digest": digest}
+        LOG.info("Uploaded %s to %s", digest, self.dest_image, extra={"event": event})
+
+    @staticmethod
+    def get_missing_architectures(
+        src_manifest_list: Mapping[str, object], dest_manifest_list: Mapping[str, object]
+    ) -> list[dict[str, object]]:
+        """List what only the destination has.
+
+        Args:
+            src_manifest_list (dict):
+                Manifest list of the source.
+            dest_manifest_list (dict):
+                Manifest list of the destination.
+
+        Returns:
+            list[dict]: Entries of the destination, as copies.
+
+        Raises:
+            MergeError: When either is no manifest list.
+        """
+        source = Index.from_fields(src_manifest_list)
+        plan = merge(source, Index.from_fields(dest_manifest_list))
+        return [_copy(e.descriptor) for e in plan.entries if e.fate == "kept"]
+
+    def _add_missing_architectures(
+        self, src_manifest_list: Mapping[str, object], missing_archs: Sequence[object]
+    ) -> dict[str, object]:
+        """Put entries behind those of the source.
+
+        Args:
+            src_manifest_list (dict):
+                Manifest list of the source.
+            missing_archs (list[dict]):
+                Entries to add.
+
+        Returns:
+            dict: A new manifest list.
+
+        Raises:
+            MergeError: When something of it breaks a rule.
+        """
+        added = Index.from_fields(
+            {"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": list(missing_archs)}
+        )
+        source = Index.from_fields(src_manifest_list)
+        if not added.manifests:
+            return _document(source)
+        manifests = [*source.manifests, *added.manifests]
+        return _document(assemble(source, added, manifests, Policy()))
+
+    def merge_manifest_lists_selected_architectures(
+        self, eligible_archs: Sequence[str]
+    ) -> dict[str, object]:
+        """Merge only some architectures of the source; nothing is uploaded.
+
+        Args:
+            eligible_archs (list[str]):
+                Architectures (``arm64``) or platforms (``linux/arm/v7``) to take.
+
+        Returns:
+            dict: The new manifest list.
+
+        Raises:
+            RuntimeError: When no clients are set.
+            requests.exceptions.HTTPError: When a registry refuses; a destination that does not
+                exist is fine.
+            MergeError: When a document breaks a rule, or either image is no index.
+        """
+        source, destination = self._registries()
+        policy = Policy(eligible=eligible_archs)
+        with _http_errors():
+            new = source.pull_index(Reference.parse(self.src_image))
+            old = _pull_if_present(destination, Reference.parse(self.dest_image))
+        plan = merge(new, old, policy)
+        for name in plan.missing:
+            LOG.warning("%s: the source has no %s", self.src_image, name)
+        return _document(plan.result)
+
+    def _registries(self) -> tuple[Registry, Registry]:
+        if not self._src_quay_client or not self._dest_quay_client:
+            raise RuntimeError(_NO_CLIENT)
+        return _registry(self._src_quay_client), _registry(self._dest_quay_client)
+
+
+def _build_client(
+    username: str | None, password: str | None, host: str | None
+) -> QuayClient | None:
+    if not username or not password:
+        return None
+    try:
+        # The host is optional, and takes long to load.
+        from pubtools._quay.quay_client import (  # noqa: PLC0415
+            QuayClient as HostClient,
+        )
+    except ImportError:
+        return RegistryClient(username, password, host)
+    client: QuayClient = HostClient(username, password, host)
+    return client
+
+
+def _registry(client: QuayClient) -> Registry:
+    return client if isinstance(client, RegistryClient) else ClientRegistry(client)
+
+
+def _pull_if_present(registry: Registry, reference: Reference) -> Index | None:
+    try:
+        return registry.pull_index(reference)
+    except (NotFound, Unauthorized):
+        return None
+
+
+@contextmanager
+def _http_errors() -> Iterator[None]:
+    """Let callers of the host's class see the errors of its client, unchanged."""
+    try:
+        yield
+    except MergeError as error:
+        cause = error.__cause__
+        is_type_refusal = isinstance(error, NotAnIndex) and not isinstance(cause, MergeError)
+        if cause is not None and (isinstance(cause, HTTPError) or is_type_refusal):
+            raise cause from None
+        raise
+
+
+def _document(index: Index) -> dict[str, object]:
+    return deepcopy({**index.fields, "mediaType": index.media_type})
+
+
+def _copy(entry: Descriptor) -> dict[str, object]:
+    return deepcopy(dict(entry.fields))

@@ -1,0 +1,209 @@
+"""Reports: the outcome of a step as text for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from pubtools_mlmerge.descriptors import Descriptor
+from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.plan import PlannedEntry
+
+_SHORT = 12  # hexadecimal digits of a digest that people get to see
+_NOTHING = "-"
+
+
+def to_json(report: MergeReport) -> str:
+    """Write a report as one JSON object on one line.
+
+    Args:
+        report (MergeReport):
+            The report.
+
+    Returns:
+        str: Without a line break at its end.
+    """
+    return json.dumps(
+        {
+            "source": str(report.source) if report.source is not None else None,
+            "destination": str(report.destination),
+            "source_digest": report.source_digest,
+            "previous_digest": report.previous_digest,
+            "digest": report.digest,
+            "media_type": report.media_type,
+            "changed": report.changed,
+            "dry_run": report.dry_run,
+            "anchor_tag": report.anchor_tag,
+            "attempts": report.attempts,
+            "requests": report.requests,
+            "seconds": round(report.seconds, 3),
+            "entries": [_entry(entry) for entry in report.entries],
+        }
+    )
+
+
+def _entry(entry: PlannedEntry) -> dict[str, object]:
+    written: dict[str, object] = {
+        "platform": platform_name(entry.descriptor),
+        "digest": entry.descriptor.digest,
+        "fate": entry.fate,
+        "previous_digest": entry.previous_digest,
+        "reason": entry.reason,
+    }
+    if entry.descriptor.attests is not None:
+        written["attests"] = entry.descriptor.attests
+    return written
+
+
+def platform_name(descriptor: Descriptor) -> str | None:
+    """Name the platform of an entry.
+
+    Args:
+        descriptor (Descriptor):
+            The entry.
+
+    Returns:
+        str | None: ``os/architecture[/variant]`` by their usual names; none where the entry is
+        not told apart by a platform.
+    """
+    return None if descriptor.slot is None else str(descriptor.slot)
+
+
+def to_text(report: MergeReport) -> str:
+    """Write a report as a table and a summary line.
+
+    Args:
+        report (MergeReport):
+            The report.
+
+    Returns:
+        str: Lines without a line break at the end.
+    """
+    rows = [(_label(e.descriptor), _before(e), _after(e), e.fate, e.reason) for e in report.entries]
+    lines = table(("PLATFORM", "BEFORE", "AFTER", "FATE", "REASON"), rows)
+    return "\n".join([*lines, "", _summary(report)])
+
+
+def _summary(report: MergeReport) -> str:
+    if not report.changed:
+        return f"{report.destination}: nothing to do, it stays {report.digest}"
+    verb = "would become" if report.dry_run else "is now"
+    before = short(report.previous_digest) if report.previous_digest else "absent"
+    counts = ", ".join(
+        f"{number} {fate}"
+        for fate in ("added", "replaced", "same", "kept", "dropped", "excluded")
+        if (number := sum(entry.fate == fate for entry in report.entries))
+    )
+    anchor = f", anchor tag {report.anchor_tag}" if report.anchor_tag else ""
+    return f"{report.destination} {verb} {report.digest} (was {before}): {counts}{anchor}"
+
+
+def inspect_text(reference: str, index: Index) -> str:
+    """Write what an index lists as a table.
+
+    Args:
+        reference (str):
+            What holds it.
+        index (Index):
+            The index.
+
+    Returns:
+        str: Lines without a line break at the end.
+    """
+    attested: dict[str, int] = {}
+    for entry in index.manifests:
+        if entry.attests is not None:
+            attested[entry.attests] = attested.get(entry.attests, 0) + 1
+    rows = [
+        (
+            _label(entry),
+            entry.digest,
+            str(entry.size),
+            entry.media_type,
+            str(attested.get(entry.digest, 0) or _NOTHING),
+        )
+        for entry in index.manifests
+    ]
+    header = ("PLATFORM", "DIGEST", "SIZE", "TYPE", "ATTESTATIONS")
+    title = f"{reference} {index.digest} {index.media_type}"
+    return "\n".join([title, "", *table(header, rows)])
+
+
+def inspect_json(reference: str, index: Index) -> str:
+    """Write what an index lists as one JSON object on one line.
+
+    Args:
+        reference (str):
+            What holds it.
+        index (Index):
+            The index.
+
+    Returns:
+        str: Without a line break at its end.
+    """
+    entries: list[dict[str, object]] = []
+    for entry in index.manifests:
+        written: dict[str, object] = {
+            "platform": platform_name(entry),
+            "digest": entry.digest,
+            "size": entry.size,
+            "media_type": entry.media_type,
+        }
+        if entry.attests is not None:
+            written["attests"] = entry.attests
+        entries.append(written)
+    document = {
+        "reference": reference,
+        "digest": index.digest,
+        "media_type": index.media_type,
+        "entries": entries,
+    }
+    return json.dumps(document)
+
+
+def short(digest: str) -> str:
+    """Shorten a digest for people.
+
+    Args:
+        digest (str):
+            The digest.
+
+    Returns:
+        str: The beginning of its encoded part.
+    """
+    return digest.partition(":")[2][:_SHORT]
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Align cells in columns.
+
+    Args:
+        header (Sequence[str]):
+            Names of the columns.
+        rows (Iterable[Sequence[str]]):
+            Rows of as many cells.
+
+    Returns:
+        list[str]: Lines, the header first, without spaces at the end.
+    """
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
+    ]
+
+
+def _label(descriptor: Descriptor) -> str:
+    if descriptor.attests is not None:
+        return f"attestation of {short(descriptor.attests) or 'nothing'}"
+    return platform_name(descriptor) or _NOTHING
+
+
+def _before(entry: PlannedEntry) -> str:
+    return short(entry.previous_digest) if entry.previous_digest else _NOTHING
+
+
+def _after(entry: PlannedEntry) -> str:
+    gone = entry.fate in ("dropped", "excluded")
+    return _NOTHING if gone else short(entry.descriptor.digest)
