@@ -42,9 +42,9 @@ setup(
     python_requires=">=3.9",
     install_requires=[
         "attrs>=24.3.0",  # the first whose frozen exceptions take notes
-        "pluggy>=1.0.0",
+        "pluggy>=0.13.1",
         "pubtools>=1.4.5",  # the first that runs on Python 3.9 without pkg_resources
-        "requests>=2.26.0",
+        "requests>=2.25.0",  # the first that takes urllib3 1.26
     ],
     extras_require={
         "quay": QUAY,

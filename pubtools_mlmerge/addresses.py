@@ -48,12 +48,13 @@ class Address:
         Raises:
             InvalidReference: When it is none of these, or the URL has a path or credentials.
         """
-        scheme, separator, rest = text.partition("://")
-        host = (rest if separator else text).rstrip("/")
+        scheme, separator, rest = text.partition("://") if "://" in text else ("", "", text)
+        host = rest.rstrip("/")
+        shown = scheme + separator + rest.rpartition("@")[2]  # a login stays out of errors
         if separator and scheme not in ("http", "https"):
-            raise InvalidReference(text, "expected http:// or https://")
+            raise InvalidReference(shown, "expected http:// or https://")
         if not is_host(host):
-            raise InvalidReference(text, "expected a host with an optional port")
+            raise InvalidReference(shown, "expected a host with an optional port")
         if separator:
             return cls(host, [scheme])
         if not is_loopback(host):
@@ -93,6 +94,8 @@ def origin(url: str) -> tuple[str, str, int | None]:
     Raises:
         ValueError: When the URL is malformed.
     """
+    if "\\" in url:  # here it is part of the host, for the http library it ends the host
+        raise ValueError("a URL has no backslash")
     parts = urlsplit(url)
     port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
     return parts.scheme, (parts.hostname or "").lower(), port

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from urllib.parse import quote
 
+from attrs import evolve
+
 from pubtools_mlmerge.access import Access, Call, Place
 from pubtools_mlmerge.descriptors import MANIFEST_TYPES
 from pubtools_mlmerge.documents import decode, encode
-from pubtools_mlmerge.errors import NotAnIndex, NotFound, RegistryError
+from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex, NotFound, RegistryError
 from pubtools_mlmerge.exchange import Options
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import digest_of
@@ -173,7 +175,10 @@ class RegistryClient(Registry):
         blob = reference.at(image.config)
         answer = self._access.send(Call(method="GET", reference=blob, path=f"blobs/{image.config}"))
         check_digest(blob, answer.content, None)
-        return decode(answer.content)
+        try:
+            return decode(answer.content)
+        except InvalidIndex as error:
+            raise evolve(error, reference=str(blob)) from error
 
     def has_manifest(self, reference: Reference) -> bool:
         """Tell whether a manifest exists, by a HEAD request.
@@ -214,12 +219,7 @@ class RegistryClient(Registry):
         """
         path = f"blobs/uploads/?mount={quote(digest)}&from={quote(source, safe='')}"
         call = Call(
-            method="POST",
-            reference=reference,
-            path=path,
-            content=b"",
-            push=True,
-            reads=(source,),
+            method="POST", reference=reference, path=path, content=b"", push=True, reads=(source,)
         )
         answer = self._access.send(call)
         if answer.status == _CREATED:

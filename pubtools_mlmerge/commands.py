@@ -16,15 +16,18 @@ import urllib3
 from attrs import frozen
 
 from pubtools_mlmerge.anchors import AnchorTag
+from pubtools_mlmerge.children import Children
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.errors import InvalidReference
 from pubtools_mlmerge.exchange import Options
 from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plan import Policy
+from pubtools_mlmerge.planned import StepOptions
 from pubtools_mlmerge.platforms import PlatformPattern
 from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.removal import remove_platforms
 from pubtools_mlmerge.report import inspect_json, inspect_text, to_json, to_text
-from pubtools_mlmerge.step import Step, StepOptions, remove_platforms
+from pubtools_mlmerge.step import Step
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -70,13 +73,12 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
             single_image=arguments.single_image,
         ),
         dry_run=arguments.dry_run,
-        copy=arguments.copy,
         anchor_tag=AnchorTag.parse(arguments.anchor_tag) if arguments.anchor_tag else None,
     )
     reader = from_login.client(options)
     # One client for both sides asks for one token, and keeps one pool of connections.
     writer = reader if from_login == to_login else to_login.client(options)
-    step = Step(reader, writer, step_options)
+    step = Step(reader, writer, step_options, Children(reader, writer, arguments.copy))
     write = _writer(arguments)
     jobs = [partial(_merge_one, step, source, destination, write) for destination in destinations]
     return partial(_all_succeed, jobs, debug=arguments.debug > 0)

@@ -50,13 +50,16 @@ def find_credentials(host: str, repository: str = "") -> Credentials | None:
 
 
 def _files() -> Iterator[Path]:
-    environment = os.environ
+    environment = {name: value for name, value in os.environ.items() if value}
     if "REGISTRY_AUTH_FILE" in environment:
         yield Path(environment["REGISTRY_AUTH_FILE"])
         return
     if "XDG_RUNTIME_DIR" in environment:
         yield Path(environment["XDG_RUNTIME_DIR"]) / "containers" / "auth.json"
-    home = Path.home()
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user that no list has, as in some containers
+        home = Path("/")
     yield Path(environment.get("XDG_CONFIG_HOME", home / ".config")) / "containers" / "auth.json"
     yield Path(environment.get("DOCKER_CONFIG", home / ".docker")) / "config.json"
 
@@ -94,7 +97,8 @@ def _keys(host: str, repository: str) -> Iterator[str]:
 
 
 def _decode(place: str, key: str, entry: Mapping[str, object]) -> Credentials:
-    if not entry.get("auth"):
+    # Beside a token the user is a placeholder and the password is empty.
+    if entry.get("identitytoken"):
         raise InvalidCredentials(place, f"{key} has an identity token, which is not supported")
     try:
         username, colon, password = b64decode(str(entry["auth"])).decode("utf-8").partition(":")

@@ -15,8 +15,8 @@ def _brief(text: str, limit: int = 500) -> str:
     return folded if len(folded) <= limit else folded[:limit].rstrip() + " …"
 
 
-# A plain __dict__ instead of slots lets an error also inherit from ValueError.
-@frozen(slots=False)
+# Errors keep a plain __dict__ so that they can inherit from ValueError, too, and the representation
+# that exceptions have anyway, as each generated method costs start-up time.
 class MergeError(Exception):
     """Base of all errors of this package."""
 
@@ -25,7 +25,7 @@ class MergeError(Exception):
         return type(self), self.args
 
 
-@frozen(slots=False)
+@frozen(slots=False, repr=False)
 class InvalidReference(MergeError, ValueError):
     """A text is no image reference (distribution-spec, "Pulling manifests")."""
 
@@ -37,7 +37,7 @@ class InvalidReference(MergeError, ValueError):
         return f"{_brief(self.text, 200)!r} is no valid image reference: {self.problem}"
 
 
-@frozen(slots=False)
+@frozen(slots=False, repr=False)
 class InvalidPlatform(MergeError, ValueError):
     """A text is no platform, or no pattern of one (image-spec, "Image Index")."""
 
@@ -49,7 +49,7 @@ class InvalidPlatform(MergeError, ValueError):
         return f"{_brief(self.text, 200)!r} is no valid platform: {self.problem}"
 
 
-@frozen(slots=False)
+@frozen(slots=False, repr=False)
 class InvalidIndex(MergeError, ValueError):
     """A document breaks a rule of the image index or manifest list (image-spec, "Image Index")."""
 
@@ -64,7 +64,7 @@ class InvalidIndex(MergeError, ValueError):
         return f"{self.reference}: {found}" if self.reference else found
 
 
-@frozen(slots=False)
+@frozen(slots=False, repr=False)
 class NotAnIndex(MergeError):
     """The reference holds something else than a manifest list or an OCI index."""
 
@@ -79,7 +79,7 @@ class NotAnIndex(MergeError):
         )
 
 
-@frozen(slots=False)
+@frozen(slots=False, repr=False)
 class MixedTypes(MergeError):
     """The merged index would list Docker and OCI manifests together, and that was ruled out."""
 
@@ -94,7 +94,7 @@ class MixedTypes(MergeError):
         )
 
 
-@frozen(slots=False)
+@frozen(slots=False, repr=False)
 class EmptyIndex(MergeError):
     """Nothing would be left in the index."""
 
@@ -105,7 +105,7 @@ class EmptyIndex(MergeError):
         return f"removing {', '.join(self.removed) or 'these entries'} would leave an empty index"
 
 
-@frozen(slots=False)
+@frozen(slots=False, repr=False)
 class DigestMismatch(MergeError):
     """Content does not hash to the digest it was announced or asked for with."""
 
@@ -121,7 +121,7 @@ class DigestMismatch(MergeError):
         )
 
 
-@frozen(slots=False)
+@frozen(slots=False, repr=False)
 class RegistryError(MergeError):
     """A registry refused a request or could not be asked."""
 
@@ -141,7 +141,6 @@ class RegistryError(MergeError):
         return f"{self.reference}: {self._what()}{status}{words}"
 
 
-@frozen(slots=False)
 class NotFound(RegistryError):
     """The tag, manifest or repository does not exist."""
 
@@ -149,7 +148,7 @@ class NotFound(RegistryError):
         return "not found"
 
 
-@frozen(slots=False)
+@frozen(slots=False, repr=False)
 class Unauthorized(RegistryError):
     """No valid login, or, on many registries, a repository that is hidden or absent (401)."""
 
@@ -160,7 +159,6 @@ class Unauthorized(RegistryError):
         return "not authorized"
 
 
-@frozen(slots=False)
 class Forbidden(RegistryError):
     """The login is valid and lacks the right (403, or DENIED)."""
 
@@ -168,7 +166,6 @@ class Forbidden(RegistryError):
         return "forbidden"
 
 
-@frozen(slots=False)
 class ImmutableTag(RegistryError):
     """The registry does not let this tag be moved."""
 
@@ -176,7 +173,7 @@ class ImmutableTag(RegistryError):
         return "the tag is immutable"
 
 
-@frozen(slots=False)
+@frozen(slots=False, repr=False)
 class MissingChild(RegistryError):
     """A manifest or blob that the document names is not in the repository."""
 
@@ -188,7 +185,7 @@ class MissingChild(RegistryError):
         return f"the repository lacks {missing}"
 
 
-@frozen(slots=False)
+@frozen(slots=False, repr=False)
 class CopyFailed(MergeError):
     """A child could not be brought into the destination repository."""
 
@@ -201,7 +198,7 @@ class CopyFailed(MergeError):
         return f"cannot copy {self.source} to {self.destination}: {self.problem}"
 
 
-@frozen(slots=False)
+@frozen(slots=False, repr=False)
 class InvalidCredentials(MergeError):
     """Credentials are kept in a way that cannot be read."""
 

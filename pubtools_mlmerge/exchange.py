@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 
 import requests
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.documents import LARGEST
 from pubtools_mlmerge.retries import Retries
@@ -70,6 +71,25 @@ class Answer:
         """Whether the status says that the request was carried out."""
         return 200 <= self.status < 300  # noqa: PLR2004 - status codes are their own names
 
+    def without(self, secrets: Iterable[str]) -> Answer:
+        """Take out what a registry might echo of a login, before it ends up in an error.
+
+        Args:
+            secrets (Iterable[str]):
+                What must not show up.
+
+        Returns:
+            Answer: With asterisks in their places.
+        """
+        # The longest first: a secret may be a part of another one.
+        forms = [_as_json_writes(s) for s in sorted(filter(None, secrets), key=len, reverse=True)]
+        if not forms:
+            return self
+        pattern = re.compile("|".join(forms))
+        text = pattern.sub("***", self.content.decode("utf-8", "surrogateescape"))
+        content = text.encode("utf-8", "surrogateescape")
+        return evolve(self, content=content, reason=pattern.sub("***", self.reason))
+
     def as_http_error(self) -> requests.exceptions.HTTPError:
         """Tell callers that know the http library what happened.
 
@@ -80,14 +100,24 @@ class Answer:
         response.status_code = self.status
         response.headers.update(self.headers)
         response.reason = self.reason
-        response.url = self.url
+        response.url = self.url.partition("?")[0]  # the query of a storage URL is its signature
         response.raw = BytesIO(self.content)
         try:
             response.raise_for_status()
         except requests.exceptions.HTTPError as error:
             return error
-        message = f"{self.status} unexpected answer for url: {self.url}"
+        message = f"{self.status} unexpected answer for url: {response.url}"
         return requests.exceptions.HTTPError(message, response=response)
+
+
+def _as_json_writes(secret: str) -> str:
+    """Match a text in JSON, where any character may be escaped."""
+    matches = []
+    for character in secret:
+        units = re.findall("....", character.encode("utf-16-be", "surrogatepass").hex())
+        escaped = "".join(rf"\\u{unit}" for unit in units)
+        matches.append(rf"(?:\\?{re.escape(character)}|(?i:{escaped}))")
+    return "".join(matches)
 
 
 @frozen(kw_only=True)

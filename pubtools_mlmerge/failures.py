@@ -49,10 +49,13 @@ def failure(reference: str, status: int, body: bytes = b"") -> RegistryError:
 
 
 def _kind(status: int, codes: set[str], message: str) -> type[RegistryError]:
-    if status in (409, 412) or codes & _IMMUTABLE or "immutable" in message.lower():
-        return ImmutableTag
     if status == 401:  # noqa: PLR2004 - status codes are their own names
         return Unauthorized
+    # Repositories and annotations may have the word in them: it counts where a PUT is refused,
+    # and not where the answer quotes the document or says that there is nothing.
+    told = "immutable" in message.lower() and not codes & {"MANIFEST_INVALID", *_ABSENT}
+    if status in (409, 412) or codes & _IMMUTABLE or (told and status != 404):  # noqa: PLR2004
+        return ImmutableTag
     if status == 403 or "DENIED" in codes:  # noqa: PLR2004 - as above
         return Forbidden
     if status == 404 or codes & _ABSENT:  # noqa: PLR2004 - as above

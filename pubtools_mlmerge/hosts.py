@@ -17,6 +17,7 @@ from pubtools_mlmerge.tokens import Credentials, Scope, Tokens
 from pubtools_mlmerge.transport import Transport
 
 _UNAUTHORIZED = 401
+_LACKING = (400, 403)  # what token servers answer to a scope that is not to be had
 # What Go's and nginx's servers answer to plain http on a TLS port.
 _SPEAKS_TLS = (b"HTTP request to an HTTPS server", b"HTTP request was sent to HTTPS port")
 
@@ -78,10 +79,18 @@ class Host:
         Raises:
             RegistryError: The kind that fits the refusal; its cause is the http library's error.
         """
-        answer = self._log_in_and_send(request, scopes)
+        try:
+            answer = self._log_in_and_send(request, scopes)
+        except RegistryError as refusal:
+            # Some servers refuse all rights for one that is lacking: then ask for just these.
+            if refusal.status not in _LACKING or self._widest(scopes) == scopes:
+                raise
+            self._intended = frozenset()
+            answer = self._log_in_and_send(request, scopes)
         if answer.is_success:
             return answer
-        error = failure(request.subject, answer.status, self._scrub(answer.content))
+        answer = answer.without(self._secrets())
+        error = failure(request.subject, answer.status, answer.content)
         if isinstance(error, Unauthorized):
             bearer = self._challenge is not None and self._challenge.scheme == "bearer"
             error = evolve(error, logged_in=bearer and self._credentials is not None)
@@ -111,7 +120,8 @@ class Host:
             header = self._authorization(self._challenge, self._widest(scopes))
         answer = self._deliver(request, header)
         # Rights beyond these may have been refused as a whole: then ask for just these.
-        for wanted in dict.fromkeys([self._widest(scopes), scopes]):
+        wide = self._widest(scopes)
+        for wanted in dict.fromkeys([wide, scopes]):
             if answer.status != _UNAUTHORIZED or not self._is_ours(answer.url):
                 return answer
             challenge = self._chosen_challenge(answer, request.subject)
@@ -120,6 +130,8 @@ class Host:
                 return answer
             header = fresh
             answer = self._deliver(request, header)
+            if wanted != wide and answer.status != _UNAUTHORIZED:
+                self._intended = frozenset()  # it would be refused each time
         return answer
 
     def _deliver(self, request: Request, header: str | None) -> Answer:
@@ -141,7 +153,7 @@ class Host:
             try:
                 answer = self._transport.send(attempt)
             except RegistryError as error:
-                if "CERTIFICATE_VERIFY" in error.message or "too large" in error.message:
+                if error.status is not None or "CERTIFICATE_VERIFY" in error.message:
                     raise
                 continue
             if not any(words in answer.content for words in _SPEAKS_TLS):
@@ -151,7 +163,10 @@ class Host:
         return None
 
     def _is_ours(self, url: str) -> bool:
-        return origin(url) == origin(self.url("/"))
+        try:
+            return origin(url) == origin(self.url("/"))
+        except ValueError:
+            return False
 
     def _widest(self, scopes: frozenset[Scope]) -> frozenset[Scope]:
         covered = all(any(wide.covers(scope) for wide in self._intended) for scope in scopes)
@@ -166,24 +181,20 @@ class Host:
                     return challenge
         raise Unauthorized(
             subject, _UNAUTHORIZED, "the registry offers no known way to log in"
-        ) from answer.as_http_error()
+        ) from answer.without(self._secrets()).as_http_error()
 
     def _authorization(
         self, challenge: Challenge, scopes: frozenset[Scope], rejected: str | None = None
     ) -> str | None:
         with self._lock:
             if self._tokens is None:
-                self._tokens = Tokens(self._transport, self.url("/"))
                 self._credentials = self._find_credentials()
+                self._tokens = Tokens(self._transport, self.url("/"))
         if challenge.scheme == "basic":
             return self._credentials.basic if self._credentials else None
         return self._tokens.header(challenge, scopes, self._credentials, rejected)
 
-    def _scrub(self, content: bytes) -> bytes:
-        """Take out what a hostile registry might echo into our errors."""
-        secrets = [] if self._tokens is None else self._tokens.secrets()
-        if self._credentials is not None:
-            secrets += [self._credentials.basic.partition(" ")[2], self._credentials.password]
-        for secret in filter(None, secrets):
-            content = content.replace(secret.encode(), b"***")
-        return content
+    def _secrets(self) -> list[str]:
+        """List what a hostile registry might echo into our errors."""
+        tokens = [] if self._tokens is None else self._tokens.secrets()
+        return [*tokens, *(self._credentials.secrets if self._credentials else ())]

@@ -9,6 +9,7 @@ from attrs import field, frozen
 from pubtools_mlmerge.descriptors import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
+    INDEX_TYPES,
     OCI_INDEX,
     OCI_MANIFEST,
 )
@@ -69,6 +70,8 @@ class Image:
         fields = decode(content)
         stated, header = fields.get("mediaType"), content_type_name(media_type)
         found = header or (stated if isinstance(stated, str) else OCI_MANIFEST)
+        if found in INDEX_TYPES:
+            raise InvalidIndex("manifests", f"is missing in a document of type {found}")
         if found not in _LIST_OF or "config" not in fields:
             what = "a schema 1 manifest" if fields.get("schemaVersion") == 1 else found
             raise NotAnIndex("document", what)

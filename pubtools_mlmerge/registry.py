@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from typing import Protocol
 
-from requests.exceptions import HTTPError
+from requests.exceptions import RequestException
 
 from pubtools_mlmerge.descriptors import INDEX_TYPES, MANIFEST_TYPES
 from pubtools_mlmerge.documents import encode
@@ -43,6 +44,23 @@ class QuayClient(Protocol):
 
 class Registry(ABC):
     """What a merge asks of a registry."""
+
+    @property
+    def request_count(self) -> int:
+        """How many requests were made, as far as that is known."""
+        return 0
+
+    def intend(  # noqa: B027 - only some registries care
+        self, *, pull: Iterable[Reference] = (), push: Iterable[Reference] = ()
+    ) -> None:
+        """Tell what will be done, so that each registry is asked for one login.
+
+        Args:
+            pull (Iterable[Reference]):
+                What will be read.
+            push (Iterable[Reference]):
+                What will be written.
+        """
 
     @abstractmethod
     def pull(self, reference: Reference) -> Manifest:
@@ -132,6 +150,13 @@ class ClientRegistry(Registry):
 
     def __init__(self, client: QuayClient) -> None:
         self._client = client
+        self._counter = count(1)
+        self._calls = 0
+
+    @property
+    def request_count(self) -> int:
+        """How many calls there were; each is a request, if the client has a login already."""
+        return self._calls
 
     def pull(self, reference: Reference) -> Manifest:
         """Read what a reference holds, see `Registry.pull`."""
@@ -157,6 +182,7 @@ class ClientRegistry(Registry):
         raise refusal or NotFound(str(reference))
 
     def _ask(self, reference: Reference, media_type: str) -> Manifest:
+        self._calls = next(self._counter)
         with _mapped_errors(reference, media_type):
             answer = self._client.get_manifest(
                 str(reference), raw=True, media_type=media_type, return_headers=True
@@ -179,6 +205,7 @@ class ClientRegistry(Registry):
         content = manifest.content
         # The http library would encode text that is not ASCII as Latin-1.
         text = content.decode("ascii") if content.isascii() else content
+        self._calls = next(self._counter)
         with _mapped_errors(reference, manifest.media_type):
             self._client.upload_manifest(text, str(reference), raw=True)
         return manifest.digest
@@ -189,7 +216,7 @@ def _mapped_errors(reference: Reference, media_type: str) -> Iterator[None]:
     """Let out our own errors only, each with the client's as its cause."""
     try:
         yield
-    except HTTPError as error:
+    except RequestException as error:
         if error.response is None:
             raise RegistryError(str(reference), None, str(error)) from error
         raise failure(str(reference), error.response.status_code, error.response.content) from error

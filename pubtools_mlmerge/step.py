@@ -4,69 +4,46 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Union
 
-from attrs import field, frozen
-
-from pubtools_mlmerge.anchors import AnchorTag
-from pubtools_mlmerge.children import Children, Copy
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.errors import NotAnIndex, NotFound, Unauthorized
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.merge import merge, remove
+from pubtools_mlmerge.merge import merge
 from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import MergePlan, Policy
-from pubtools_mlmerge.platforms import PlatformPattern
+from pubtools_mlmerge.planned import BringsChildren, Plan, Planned, StepOptions
 from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.registry import Registry
 from pubtools_mlmerge.replacement import replace_by_image, replace_image
 
 LOG = logging.getLogger("pubtools.mlmerge")
-
-Plan = Union[MergePlan[Index], MergePlan[Image]]
-
-
-@frozen(kw_only=True)
-class StepOptions:
-    """How a step is carried out.
-
-    Attributes:
-        policy (Policy):
-            What the merge decides differently.
-        dry_run (bool):
-            Whether nothing is written, and no right to write asked for.
-        copy (str):
-            How children are brought into the destination repository.
-        anchor_tag (AnchorTag | None):
-            A second tag for what is written; none for none.
-    """
-
-    policy: Policy = field(factory=Policy)
-    dry_run: bool = False
-    copy: Copy = "auto"
-    anchor_tag: AnchorTag | None = None
 
 
 class Step:
     """Merges sources into destinations; a source is pulled once, however many there are.
 
     Args:
-        source (RegistryClient):
+        source (Registry):
             Reads the source.
-        destination (RegistryClient):
-            Reads and writes the destinations; may be the same client.
+        destination (Registry):
+            Reads and writes the destinations; may be the same object.
         options (StepOptions):
             How to do it.
+        children (BringsChildren):
+            Brings manifests into the destination repositories.
     """
 
     def __init__(
-        self, source: RegistryClient, destination: RegistryClient, options: StepOptions
+        self,
+        source: Registry,
+        destination: Registry,
+        options: StepOptions,
+        children: BringsChildren,
     ) -> None:
         self._source = source
         self._destination = destination
         self._options = options
-        self._children = Children(source, destination, options.copy)
+        self._children = children
         self._pulled: dict[Reference, Manifest] = {}
 
     def merge(self, source: Reference, destination: Reference) -> MergeReport:
@@ -84,22 +61,55 @@ class Step:
         Raises:
             MergeError: When that cannot be done; the tag then holds what it held before.
         """
+        return self.carry_out(self.plan(source, destination))
+
+    def plan(self, source: Reference, destination: Reference) -> Planned:
+        """Read both sides and decide; nothing is written.
+
+        Args:
+            source (Reference):
+                The newer image.
+            destination (Reference):
+                The tag.
+
+        Returns:
+            Planned: What was found and what is to be done.
+
+        Raises:
+            MergeError: When it cannot be decided.
+        """
         began, counted = time.monotonic(), self._count()
         self._intend(source, destination)
         new = self._pull_source(source)
         old = self._pull_destination(destination)
-        plan = self._plan(source, new, destination, old)
+        plan = self._decide(source, new, destination, old)
         for name in plan.missing:
             LOG.warning("%s: the source has no %s", source, name)
+        return Planned(source, destination, new, old, plan, began, counted)
+
+    def carry_out(self, planned: Planned) -> MergeReport:
+        """Do what was decided: children first, then the tag, then its anchor.
+
+        Args:
+            planned (Planned):
+                The decision.
+
+        Returns:
+            MergeReport: What was done.
+
+        Raises:
+            MergeError: When that cannot be done; the tag then holds what it held before.
+        """
+        source, destination, plan = planned.source, planned.destination, planned.plan
         anchor = None
         if plan.changed and not self._options.dry_run:
-            self._children.ensure(source, destination, _needed(plan, new))
+            self._children.ensure(source, destination, planned.needed)
             anchor = self._write(destination, plan.result)
         return MergeReport(
             source=source,
             destination=destination,
-            source_digest=new.digest,
-            previous_digest=old.digest if old is not None else None,
+            source_digest=planned.new.digest,
+            previous_digest=planned.old.digest if planned.old is not None else None,
             digest=plan.result.digest,
             media_type=plan.result.media_type,
             changed=plan.changed,
@@ -107,8 +117,8 @@ class Step:
             entries=plan.entries,
             missing=plan.missing,
             anchor_tag=anchor.tag if anchor is not None else None,
-            requests=self._count() - counted,
-            seconds=time.monotonic() - began,
+            requests=self._count() - planned.counted,
+            seconds=time.monotonic() - planned.began,
         )
 
     def _count(self) -> int:
@@ -141,7 +151,7 @@ class Step:
             LOG.debug("%s: taken as absent: %s", destination, error)
             return None
 
-    def _plan(
+    def _decide(
         self, source: Reference, new: Manifest, destination: Reference, old: Manifest | None
     ) -> Plan:
         policy = self._options.policy
@@ -161,7 +171,7 @@ class Step:
         return replace_image(new, old, policy)
 
     @staticmethod
-    def _wrap(registry: RegistryClient, reference: Reference, manifest: Manifest) -> Index:
+    def _wrap(registry: Registry, reference: Reference, manifest: Manifest) -> Index:
         if isinstance(manifest, Index):
             return manifest
         return manifest.wrap(registry.pull_config(reference, manifest))
@@ -171,72 +181,24 @@ class Step:
         anchor = template.apply(destination, manifest.digest) if template is not None else None
         for tag in (destination, anchor):
             if tag is not None:
-                _push(self._destination, tag, manifest)
+                push(self._destination, tag, manifest)
         return anchor
 
 
-def _push(registry: RegistryClient, destination: Reference, manifest: Manifest) -> None:
-    """Write a manifest under a tag, and say so in the log."""
+def push(registry: Registry, destination: Reference, manifest: Manifest) -> None:
+    """Write a manifest under a tag, and say so in the log.
+
+    Args:
+        registry (Registry):
+            Writes it.
+        destination (Reference):
+            The tag.
+        manifest (Manifest):
+            What it is to hold.
+
+    Raises:
+        RegistryError: When the registry refuses.
+    """
     digest = registry.push(destination, manifest)
     event = {"type": "mlmerge-upload", "destination": str(destination), "digest": digest}
     LOG.info("Uploaded %s to %s", digest, destination, extra={"event": event})
-
-
-def remove_platforms(
-    registry: RegistryClient,
-    reference: Reference,
-    patterns: tuple[PlatformPattern, ...],
-    *,
-    allow_empty: bool = False,
-    dry_run: bool = False,
-) -> MergeReport:
-    """Take platforms out of what a tag holds, their attestations with them.
-
-    Args:
-        registry (RegistryClient):
-            Reads and writes the tag.
-        reference (Reference):
-            The tag.
-        patterns (tuple[PlatformPattern, ...]):
-            The platforms.
-        allow_empty (bool):
-            Whether an empty index may be left.
-        dry_run (bool):
-            Whether nothing is written.
-
-    Returns:
-        MergeReport: What was done.
-
-    Raises:
-        EmptyIndex: When nothing would be left and that is not allowed.
-        MergeError: When the tag holds no index or the registry refuses.
-    """
-    began, counted = time.monotonic(), registry.request_count
-    registry.intend(pull=(reference,), push=() if dry_run else (reference,))
-    index = registry.pull_index(reference)
-    plan = remove(index, patterns, allow_empty=allow_empty)
-    if plan.changed and not dry_run:
-        _push(registry, reference, plan.result)
-    return MergeReport(
-        source=None,
-        destination=reference,
-        source_digest=None,
-        previous_digest=index.digest,
-        digest=plan.result.digest,
-        media_type=plan.result.media_type,
-        changed=plan.changed,
-        dry_run=dry_run,
-        entries=plan.entries,
-        missing=plan.missing,
-        requests=registry.request_count - counted,
-        seconds=time.monotonic() - began,
-    )
-
-
-def _needed(plan: Plan, source: Manifest) -> tuple[str, ...]:
-    """Name the manifests that the destination repository must have before the result."""
-    if isinstance(plan.result, Image):
-        return (plan.result.digest,)
-    if isinstance(source, Image):
-        return (source.digest,)
-    return tuple(entry.digest for entry in plan.taken)

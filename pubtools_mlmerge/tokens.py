@@ -45,6 +45,11 @@ class Credentials:
         """The Authorization header of the Basic scheme (RFC 7617)."""
         return f"Basic {b64encode(f'{self.username}:{self.password}'.encode()).decode()}"
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not show up anywhere."""
+        return self.basic.partition(" ")[2], self.password
+
 
 @frozen(order=True)
 class Scope:
@@ -151,6 +156,7 @@ class Tokens:
         )
         answer = self._transport.send(request)
         if not answer.is_success:
+            answer = answer.without(credentials.secrets if credentials else ())
             raise failure(subject, answer.status, answer.content) from answer.as_http_error()
         return _read(answer, subject, asked)
 

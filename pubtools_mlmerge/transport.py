@@ -17,7 +17,13 @@ import requests
 from attrs import evolve
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from requests.exceptions import ChunkedEncodingError, RequestException, SSLError, Timeout
+from requests.exceptions import (
+    ChunkedEncodingError,
+    InvalidURL,
+    RequestException,
+    SSLError,
+    Timeout,
+)
 
 from pubtools_mlmerge.addresses import origin
 from pubtools_mlmerge.errors import RegistryError
@@ -41,6 +47,14 @@ class _NoAuth(AuthBase):
         return request
 
 
+class _Session(requests.Session):
+    """Leaves redirects alone; the http library would read their bodies, of any size."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - the library's
+        """Say that there is none."""
+        return
+
+
 class Transport:
     """Sends requests, to any host, over one pool of connections; safe from several threads.
 
@@ -53,7 +67,7 @@ class Transport:
         self.options = options
         self._lock = threading.Lock()
         self._count = 0
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for prefix in ("https://", "http://"):
             self._session.mount(prefix, HTTPAdapter(pool_connections=16, pool_maxsize=32))
@@ -97,7 +111,8 @@ class Transport:
         while True:
             try:
                 answer = self._once(request)
-            except RequestException as error:
+            # Not all are the library's own: a missing file of authorities, a host that can be none.
+            except (OSError, ValueError) as error:
                 if attempt == most or not _is_passing(error):
                     raise RegistryError(request.subject, None, _explain(error)) from error
                 problem, wait = _explain(error), retries.wait(attempt, {})
@@ -158,23 +173,27 @@ def _read(request: Request, response: requests.Response) -> bytes:
             raise RegistryError(request.subject, response.status_code, problem)
     announced = response.headers.get("Content-Length", "")
     # urllib3 1.26 takes a body that ends early for a whole one.
-    if request.method != "HEAD" and announced.isdigit() and len(content) < int(announced):
+    short = announced.isdecimal() and len(content) < float(announced)
+    # What came compressed, unasked, may be longer than what it was made of.
+    if short and request.method != "HEAD" and "Content-Encoding" not in response.headers:
         raise ChunkedEncodingError(f"{len(content)} of {announced} bytes came")
     return bytes(content)
 
 
-def _is_passing(error: RequestException) -> bool:
+def _is_passing(error: Exception) -> bool:
     """Tell a broken connection, which another attempt may mend, from a wrong one."""
     if isinstance(error, SSLError):
         return False
     return isinstance(error, (requests.exceptions.ConnectionError, Timeout, ChunkedEncodingError))
 
 
-def _explain(error: RequestException) -> str:
+def _explain(error: Exception) -> str:
     """Say what broke in a few words; the library's own text goes on for lines."""
     text = str(error)
     if isinstance(error, SSLError):
         return f"TLS failed: {text.rpartition('(Caused by ')[2].rstrip(')')}"
+    if isinstance(error, InvalidURL) or not isinstance(error, RequestException):
+        return text
     if isinstance(error, Timeout):
         return "no answer in time"
     if "Connection refused" in text:

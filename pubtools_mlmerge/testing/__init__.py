@@ -1,0 +1,30 @@
+"""A registry on the loopback interface and tiny images, for tests and demos."""
+
+from __future__ import annotations
+
+from pubtools_mlmerge.testing.content import StoredManifest
+from pubtools_mlmerge.testing.images import (
+    Image,
+    ImageIndex,
+    make_attestation,
+    make_image,
+    make_index,
+)
+from pubtools_mlmerge.testing.server import RegistryServer
+from pubtools_mlmerge.testing.storage import TagPeriod
+from pubtools_mlmerge.testing.uploader import upload, upload_index
+from pubtools_mlmerge.testing.wire import RecordedRequest
+
+__all__ = [
+    "Image",
+    "ImageIndex",
+    "RecordedRequest",
+    "RegistryServer",
+    "StoredManifest",
+    "TagPeriod",
+    "make_attestation",
+    "make_image",
+    "make_index",
+    "upload",
+    "upload_index",
+]

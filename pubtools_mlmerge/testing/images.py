@@ -1,0 +1,244 @@
+"""Tiny but valid images, attestations and indexes for tests and demos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Union
+
+from attrs import field, frozen
+
+from pubtools_mlmerge.testing.content import (
+    DOCKER_CONFIG,
+    DOCKER_LAYER,
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_EMPTY,
+    OCI_INDEX,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    digest_of,
+    encode,
+    make_archive,
+    wrap_gzip,
+)
+
+IN_TOTO = "application/vnd.in-toto+json"
+ATTESTATION = "application/vnd.docker.attestation.manifest.v1+json"
+
+
+@frozen(kw_only=True)
+class Image:
+    """A manifest for one platform, with the blobs that it names.
+
+    Attributes:
+        content (bytes):
+            The manifest, ready to be uploaded.
+        media_type (str):
+            The manifest's type.
+        platform (Mapping[str, str]):
+            What an index says about the image: os, architecture, variant.
+        blobs (Mapping[str, bytes]):
+            Config and layers by digest.
+        annotations (Mapping[str, str]):
+            What an index notes at the entry of this image.
+    """
+
+    content: bytes = field(repr=False)
+    media_type: str
+    platform: Mapping[str, str]
+    blobs: Mapping[str, bytes] = field(repr=False)
+    annotations: Mapping[str, str] = field(factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """The digest of the manifest."""
+        return digest_of(self.content)
+
+    @property
+    def descriptor(self) -> dict[str, object]:
+        """The entry for this image in an index."""
+        described = _describe(self.content, self.media_type)
+        described["platform"] = dict(self.platform)
+        if self.annotations:
+            described["annotations"] = dict(self.annotations)
+        return described
+
+
+@frozen(kw_only=True)
+class ImageIndex:
+    """An index or manifest list, with the children it was made from.
+
+    Attributes:
+        content (bytes):
+            The document, ready to be uploaded.
+        media_type (str):
+            The OCI index type or the Docker manifest list type.
+        children (tuple[Child, ...]):
+            What the entries describe, in order.
+    """
+
+    content: bytes = field(repr=False)
+    media_type: str
+    children: tuple[Child, ...]
+
+    @property
+    def digest(self) -> str:
+        """The digest of the index."""
+        return digest_of(self.content)
+
+    @property
+    def descriptor(self) -> dict[str, object]:
+        """The entry for this index in another one; it has no platform."""
+        return _describe(self.content, self.media_type)
+
+
+Child = Union[Image, ImageIndex]
+
+
+def make_image(
+    platform: str = "linux/amd64",
+    *,
+    docker: bool = False,
+    created: str = "2024-01-01T00:00:00Z",
+    seed: str = "",
+) -> Image:
+    """Make an image that a container engine could load.
+
+    The same arguments give the same bytes, on every machine.
+
+    Args:
+        platform (str):
+            ``os/architecture`` or ``os/architecture/variant``.
+        docker (bool):
+            Use Docker's media types instead of OCI's.
+        created (str):
+            The time of creation that the config states.
+        seed (str):
+            Text for the image's only file; another seed gives another digest.
+
+    Returns:
+        Image: The manifest with its config and its layer.
+    """
+    described = dict(zip(("os", "architecture", "variant"), platform.split("/")))
+    archive = make_archive(f"{platform} {seed}\n".encode())
+    layer = wrap_gzip(archive)
+    config = encode(
+        {
+            **described,
+            "created": created,
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [digest_of(archive)]},
+            "history": [{"created": created, "created_by": "make_image"}],
+        },
+    )
+    media_type = DOCKER_MANIFEST if docker else OCI_MANIFEST
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": media_type,
+        "config": _describe(config, DOCKER_CONFIG if docker else OCI_CONFIG),
+        "layers": [_describe(layer, DOCKER_LAYER if docker else OCI_LAYER)],
+    }
+    return Image(
+        content=encode(manifest),
+        media_type=media_type,
+        platform=described,
+        blobs={digest_of(config): config, digest_of(layer): layer},
+    )
+
+
+def make_attestation(image: Image, *, artifact: bool = False) -> Image:
+    """Make the attestation manifest that BuildKit adds next to an image.
+
+    Args:
+        image (Image):
+            The image that is attested.
+        artifact (bool):
+            Use the newer form: an OCI artifact with the image as its subject.
+
+    Returns:
+        Image: An OCI manifest whose entry refers to the image's digest.
+    """
+    predicate = "https://slsa.dev/provenance/v0.2"
+    subject = {"name": "image", "digest": {"sha256": image.digest.partition(":")[2]}}
+    statement = encode(
+        {
+            "_type": "https://in-toto.io/Statement/v0.1",
+            "predicateType": predicate,
+            "subject": [subject],
+            "predicate": {},
+        },
+    )
+    layer = _describe(statement, IN_TOTO)
+    layer["annotations"] = {"in-toto.io/predicate-type": predicate}
+    config, extra = _artifact_parts(image) if artifact else _plain_parts(statement)
+    config_type = OCI_EMPTY if artifact else OCI_CONFIG
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        **extra,
+        "config": _describe(config, config_type),
+        "layers": [layer],
+    }
+    return Image(
+        content=encode(manifest),
+        media_type=OCI_MANIFEST,
+        platform={"architecture": "unknown", "os": "unknown"},
+        blobs={digest_of(config): config, digest_of(statement): statement},
+        annotations={
+            "vnd.docker.reference.type": "attestation-manifest",
+            "vnd.docker.reference.digest": image.digest,
+        },
+    )
+
+
+def make_index(
+    children: Iterable[Child],
+    *,
+    docker: bool = False,
+    media_type_field: bool = True,
+    annotations: Mapping[str, str] | None = None,
+) -> ImageIndex:
+    """Make an index of the given children, in the given order.
+
+    Args:
+        children (Iterable[Child]):
+            Images, attestations, or other indexes.
+        docker (bool):
+            Make a Docker manifest list instead of an OCI index.
+        media_type_field (bool):
+            Whether the document names its own type at the top.
+        annotations (Mapping[str, str] | None):
+            Annotations of the index itself.
+
+    Returns:
+        ImageIndex: The document and its children.
+    """
+    entries = tuple(children)
+    media_type = DOCKER_LIST if docker else OCI_INDEX
+    document: dict[str, object] = {"schemaVersion": 2}
+    if media_type_field:
+        document["mediaType"] = media_type
+    document["manifests"] = [child.descriptor for child in entries]
+    if annotations is not None:
+        document["annotations"] = dict(annotations)
+    return ImageIndex(content=encode(document), media_type=media_type, children=entries)
+
+
+def _artifact_parts(image: Image) -> tuple[bytes, dict[str, object]]:
+    subject = _describe(image.content, image.media_type)
+    return b"{}", {"artifactType": ATTESTATION, "subject": subject}
+
+
+def _plain_parts(statement: bytes) -> tuple[bytes, dict[str, object]]:
+    rootfs = {"type": "layers", "diff_ids": [digest_of(statement)]}
+    config = {"architecture": "unknown", "os": "unknown", "config": {}, "rootfs": rootfs}
+    return encode(config), {}
+
+
+def _describe(content: bytes, media_type: str) -> dict[str, object]:
+    return {
+        "mediaType": media_type,
+        "size": len(content),
+        "digest": digest_of(content),
+    }

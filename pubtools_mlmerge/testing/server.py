@@ -1,0 +1,241 @@
+"""An in-memory registry on the loopback interface."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Literal, final
+
+from pubtools_mlmerge.testing.auth import Accounts, AuthMode, Guard
+from pubtools_mlmerge.testing.connections import ConnectionServer
+from pubtools_mlmerge.testing.content import StoredManifest
+from pubtools_mlmerge.testing.dialects import Dialect
+from pubtools_mlmerge.testing.distribution import Distribution
+from pubtools_mlmerge.testing.quay import Quay
+from pubtools_mlmerge.testing.routes import Router
+from pubtools_mlmerge.testing.storage import Storage, TagPeriod
+from pubtools_mlmerge.testing.wire import RecordedRequest, Request, Response
+
+DialectName = Literal["distribution", "quay"]
+POLL_SECONDS = 0.01
+RUNNING = "the registry is running already"
+NOT_RUNNING = "the registry is not running"
+
+
+@final
+class RegistryServer:
+    """An OCI registry for tests and demos, to be used as a context manager.
+
+    It holds everything in memory and is gone when it stops. Its HTTP interface
+    behaves as the chosen registry does; its methods arrange and inspect the
+    contents past all checks.
+
+    Args:
+        dialect (DialectName):
+            ``distribution`` behaves as the registry of that project does in
+            version 2.8, ``quay`` as Red Hat Quay does in version 3.18.
+        users (Mapping[str, str] | None):
+            Passwords by user name.
+        auth (AuthMode):
+            ``none`` lets everyone do everything, ``token`` wants tokens from the
+            registry's own token endpoint, ``basic`` wants a password each time.
+        token_seconds (int):
+            How long a token lasts. Only the distribution dialect tells.
+        api_token (str | None):
+            What opens Quay's API for the history of tags.
+        immutable_tags (Iterable[str]):
+            Patterns of tags that cannot be moved once they are set.
+        ssl_context (ssl.SSLContext | None):
+            Given, the registry speaks TLS.
+        public (Iterable[str]):
+            Patterns of repositories that everyone may pull from.
+        grants (Mapping[str, Iterable[str]] | None):
+            Patterns of the repositories that each user owns, such as
+            ``{"alice": ["alice/*"]}``. By default every user owns all of them.
+        clock (Callable[[], float]):
+            Tells the time, as seconds since 1970.
+    """
+
+    def __init__(  # noqa: PLR0913 - independent options, each with a default
+        self,
+        *,
+        dialect: DialectName = "distribution",
+        users: Mapping[str, str] | None = None,
+        auth: AuthMode = "none",
+        token_seconds: int = 300,
+        api_token: str | None = None,
+        immutable_tags: Iterable[str] = (),
+        ssl_context: ssl.SSLContext | None = None,
+        public: Iterable[str] = (),
+        grants: Mapping[str, Iterable[str]] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        manners: Dialect = Quay() if dialect == "quay" else Distribution()
+        owned = None
+        if grants is not None:
+            owned = {user: tuple(patterns) for user, patterns in grants.items()}
+        accounts = Accounts(users=users or {}, public=tuple(public), grants=owned)
+        guard = Guard(auth, manners, accounts, token_seconds, clock)
+        self._storage = Storage(clock)
+        self._router = Router(self._storage, manners, guard, tuple(immutable_tags), api_token)
+        self._lock = threading.Lock()
+        self._requests: list[RecordedRequest] = []
+        self._ssl_context = ssl_context
+        self._server: ConnectionServer | None = None
+
+    def __enter__(self) -> RegistryServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begin to listen on a free port."""
+        if self._server:
+            raise RuntimeError(RUNNING)
+        self._server = ConnectionServer(self._answer, self._ssl_context)
+        threading.Thread(
+            target=self._server.serve_forever,
+            args=(POLL_SECONDS,),
+            name="registry",
+            daemon=True,
+        ).start()
+
+    def stop(self) -> None:
+        """Close the port and every connection; the contents stay readable."""
+        if self._server:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server.close_connections()
+            self._server = None
+
+    @property
+    def url(self) -> str:
+        """The root of the registry, such as ``http://127.0.0.1:5000``."""
+        if not self._server:
+            raise RuntimeError(NOT_RUNNING)
+        return self._server.url
+
+    @property
+    def host(self) -> str:
+        """Host and port, as references begin."""
+        return self.url.partition("://")[2]
+
+    @property
+    def requests(self) -> tuple[RecordedRequest, ...]:
+        """Every request that was answered, in order."""
+        return tuple(self._requests)
+
+    def forget_requests(self) -> None:
+        """Begin the record of requests anew."""
+        self._requests.clear()
+
+    def put_blob(self, repository: str, content: bytes) -> str:
+        """Store a blob.
+
+        Args:
+            repository (str):
+                Where; it is made if it does not exist.
+            content (bytes):
+                The blob.
+
+        Returns:
+            str: Its digest.
+        """
+        with self._lock:
+            return self._storage.create(repository).add_blob(content)
+
+    def put_manifest(
+        self,
+        repository: str,
+        reference: str,
+        content: bytes,
+        media_type: str,
+    ) -> str:
+        """Store any content as a manifest, without a check.
+
+        Args:
+            repository (str):
+                Where; it is made if it does not exist.
+            reference (str):
+                The tag to set. A digest sets none.
+            content (bytes):
+                The manifest.
+            media_type (str):
+                The type to answer with.
+
+        Returns:
+            str: Its digest.
+        """
+        with self._lock:
+            stored = self._storage.create(repository)
+            digest = stored.add_manifest(content, media_type)
+            if ":" in reference:
+                stored.pin(digest)
+            else:
+                stored.set_tag(reference, digest)
+            return digest
+
+    def manifest(self, repository: str, reference: str) -> StoredManifest:
+        """Return what the registry holds, reachable by HTTP or not.
+
+        Args:
+            repository (str):
+                Where.
+            reference (str):
+                A tag or a digest.
+
+        Returns:
+            StoredManifest: The exact bytes, their type and digest.
+
+        Raises:
+            KeyError: There is no such manifest.
+        """
+        with self._lock:
+            found = self._storage.get(repository).find(reference)
+        if found is None:
+            raise KeyError(reference)
+        return found
+
+    def tags(self, repository: str) -> tuple[str, ...]:
+        """Return the tags of a repository, sorted; none if it does not exist."""
+        with self._lock:
+            stored = self._storage.find(repository)
+            return tuple(sorted(stored.tags)) if stored else ()
+
+    def delete_tag(self, repository: str, tag: str) -> None:
+        """Let a tag name nothing; raise KeyError where it does not exist."""
+        with self._lock:
+            stored = self._storage.get(repository)
+            if tag not in stored.tags:
+                raise KeyError(tag)
+            stored.remove_tag(tag)
+
+    def history(self, repository: str, tag: str) -> tuple[TagPeriod, ...]:
+        """Return what a tag named and when, newest first."""
+        with self._lock:
+            return self._storage.get(repository).history(tag)
+
+    def _answer(self, request: Request) -> Response:
+        with self._lock:
+            response = self._router.answer(request)
+            self._requests.append(
+                RecordedRequest(
+                    method=request.method,
+                    path=request.raw_path,
+                    query=request.query,
+                    headers=request.headers,
+                    status=response.status,
+                    body_size=len(request.body),
+                ),
+            )
+        return response
