@@ -1,0 +1,331 @@
+"""Real registries for the tests: Debian's docker-registry, with or without TLS and tokens."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import final
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import trustme
+from attrs import field, frozen
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+READY_SECONDS = 20
+TOKEN_USER = "alice"
+TOKEN_PASSWORD = "wonderland"
+
+Config = dict[str, dict[str, object]]
+
+
+def require(program: str) -> str:
+    """Return the path of a program; without it skip the test, or fail it where CI runs."""
+    found = shutil.which(program)
+    if found is None:
+        reason = f"{program} is not installed"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+def free_port() -> int:
+    """Return a port on the loopback interface that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@frozen(kw_only=True)
+class Signer:
+    """A key, and the certificate that makes docker-registry trust its tokens."""
+
+    key: rsa.RSAPrivateKey = field(repr=False)
+    certificate: x509.Certificate
+
+    @classmethod
+    def generate(cls) -> Signer:
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "token signer")])
+        now = dt.datetime.now(dt.timezone.utc)
+        day = dt.timedelta(days=1)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - day)
+            .not_valid_after(now + day)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        )
+        return cls(key=key, certificate=builder.sign(key, hashes.SHA256()))
+
+    @property
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def sign(self, claims: Mapping[str, object]) -> str:
+        der = self.certificate.public_bytes(serialization.Encoding.DER)
+        header = {"typ": "JWT", "alg": "RS256", "x5c": [base64.b64encode(der).decode()]}
+        signed = ".".join(_segment(json.dumps(part).encode()) for part in (header, claims))
+        signature = self.key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+        return f"{signed}.{_segment(signature)}"
+
+
+def _segment(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+@final
+class TokenServer:
+    """Issues tokens that docker-registry accepts, and counts the requests for them.
+
+    Users may do everything; nobody in particular may pull from `public/...`.
+    """
+
+    service = "tests"
+    issuer = "token server"
+
+    def __init__(self, users: Mapping[str, str], seconds: int = 300) -> None:
+        self.users = users
+        self.seconds = seconds
+        self.signer = Signer.generate()
+        self.scopes: list[tuple[str, ...]] = []
+        self._server = _TokenHTTPServer(self)
+        self.realm = f"http://127.0.0.1:{self._server.server_port}/token"
+
+    def __enter__(self) -> TokenServer:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def count(self) -> int:
+        """How many tokens were asked for."""
+        return len(self.scopes)
+
+    def login(self, authorization: str) -> str | None:
+        """Return the user, an empty name for nobody, or None for a wrong password."""
+        if not authorization:
+            return ""
+        user, _, password = (
+            base64.b64decode(authorization.rsplit(maxsplit=1)[-1]).decode().partition(":")
+        )
+        return user if self.users.get(user) == password else None
+
+    def issue(self, user: str, scopes: tuple[str, ...]) -> dict[str, object]:
+        """Return the reply with a token for what the user may do of what was asked."""
+        now = int(time.time())
+        claims = {
+            "iss": self.issuer,
+            "sub": user,
+            "aud": self.service,
+            "iat": now,
+            "nbf": now - 5,
+            "exp": now + self.seconds,
+            "jti": f"{now}-{self.count}",
+            "access": [access for scope in scopes for access in _access(user, scope)],
+        }
+        return {"token": self.signer.sign(claims), "expires_in": self.seconds}
+
+
+def _access(user: str, scope: str) -> list[dict[str, object]]:
+    if " " in scope:
+        return [access for one in scope.split(" ") for access in _access(user, one)]
+    kind, _, rest = scope.partition(":")
+    name, _, actions = rest.rpartition(":")
+    allowed = [
+        action
+        for action in actions.split(",")
+        if user or (action == "pull" and name.startswith("public/"))
+    ]
+    return [{"type": kind, "name": name, "actions": allowed}] if allowed else []
+
+
+class _TokenHTTPServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, issuer: TokenServer) -> None:
+        self.issuer = issuer
+        super().__init__(("127.0.0.1", 0), _TokenHandler)
+
+
+class _TokenHandler(BaseHTTPRequestHandler):
+    server: _TokenHTTPServer
+
+    def do_GET(self) -> None:
+        issuer = self.server.issuer
+        scopes = tuple(parse_qs(urlsplit(self.path).query).get("scope", ()))
+        issuer.scopes.append(scopes)
+        user = issuer.login(self.headers.get("Authorization", ""))
+        self.send_response(200 if user is not None else 401)
+        self.end_headers()
+        if user is not None:
+            self.wfile.write(json.dumps(issuer.issue(user, scopes)).encode())
+
+    def log_message(self, *_arguments: object) -> None:
+        """Keep quiet."""
+
+
+@frozen(kw_only=True)
+class RealRegistry:
+    """A running docker-registry."""
+
+    url: str
+    host: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    ca_file: Path | None = None
+    tokens: TokenServer | None = None
+
+    @property
+    def verify(self) -> str | bool:
+        """What requests has to verify the server's certificate with."""
+        return str(self.ca_file) if self.ca_file else True
+
+    @property
+    def credentials(self) -> tuple[str, str] | None:
+        """A user who may do everything, where the registry wants one."""
+        return next(iter(self.tokens.users.items())) if self.tokens else None
+
+
+@contextmanager
+def docker_registry(
+    directory: Path,
+    *,
+    tls: bool = False,
+    tokens: TokenServer | None = None,
+    storage: str = "filesystem",
+    address: str | None = None,
+) -> Iterator[RealRegistry]:
+    """Run docker-registry on the loopback interface, with its files in a directory."""
+    program = require("docker-registry")
+    host = address or f"127.0.0.1:{free_port()}"
+    config = _config(directory, host, storage)
+    ca_file = _add_tls(config, directory, host) if tls else None
+    if tokens:
+        _add_tokens(config, directory, tokens)
+    # YAML is a superset of JSON.
+    config_file = directory / "config.yml"
+    config_file.write_text(json.dumps({"version": "0.1", **config}), encoding="utf-8")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("REGISTRY_")}
+    log = directory / "registry.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [program, "serve", str(config_file)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        ) as process,
+    ):
+        try:
+            _wait_until_ready(process, host, log)
+            yield RealRegistry(
+                url=f"{'https' if tls else 'http'}://{host}",
+                host=host,
+                process=process,
+                log=log,
+                ca_file=ca_file,
+                tokens=tokens,
+            )
+        finally:
+            _end(process)
+
+
+def _config(directory: Path, host: str, storage: str) -> Config:
+    parameters = {"rootdirectory": str(directory / "storage")} if storage == "filesystem" else {}
+    return {
+        "log": {"level": "info", "accesslog": {"disabled": False}},
+        "storage": {storage: parameters, "delete": {"enabled": True}},
+        "http": {"addr": host, "secret": "of no use to anyone"},
+    }
+
+
+def _add_tls(config: Config, directory: Path, host: str) -> Path:
+    authority = trustme.CA()
+    certificate = authority.issue_cert(host.partition(":")[0], "localhost")
+    key_file, certificate_file = directory / "server.key", directory / "server.pem"
+    certificate.private_key_pem.write_to_path(str(key_file))
+    for blob in certificate.cert_chain_pems:
+        blob.write_to_path(str(certificate_file), append=True)
+    config["http"]["tls"] = {"certificate": str(certificate_file), "key": str(key_file)}
+    ca_file = directory / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    return ca_file
+
+
+def _add_tokens(config: Config, directory: Path, tokens: TokenServer) -> None:
+    bundle = directory / "tokens.pem"
+    bundle.write_bytes(tokens.signer.pem)
+    parts = {
+        "realm": tokens.realm,
+        "service": tokens.service,
+        "issuer": tokens.issuer,
+        "rootcertbundle": str(bundle),
+    }
+    config["auth"] = {"token": parts}
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], host: str, log: Path) -> None:
+    name, _, port = host.partition(":")
+    give_up = time.monotonic() + READY_SECONDS
+    while time.monotonic() < give_up and process.poll() is None:
+        with suppress(OSError), socket.create_connection((name, int(port)), timeout=1):
+            return
+        time.sleep(0.02)
+    pytest.fail(f"docker-registry did not start:\n{log.read_text(encoding='utf-8')}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+@pytest.fixture(scope="session")
+def docker_registry_plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRegistry]:
+    """A real registry, open to all."""
+    with docker_registry(tmp_path_factory.mktemp("plain")) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def docker_registry_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRegistry]:
+    """A real registry that speaks TLS."""
+    with docker_registry(tmp_path_factory.mktemp("tls"), tls=True) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def docker_registry_token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRegistry]:
+    """A real registry that wants tokens."""
+    users = {TOKEN_USER: TOKEN_PASSWORD}
+    with (
+        TokenServer(users) as tokens,
+        docker_registry(
+            tmp_path_factory.mktemp("token"),
+            tokens=tokens,
+        ) as registry,
+    ):
+        yield registry

@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+import requests
+
+from pubtools_mlmerge.testing import (
+    Image,
+    RegistryServer,
+    make_attestation,
+    make_image,
+    make_index,
+    upload,
+    upload_index,
+)
+from pubtools_mlmerge.testing.content import digest_of
+from tests.servers import RealRegistry
+
+OCI = "application/vnd.oci.image"
+DOCKER = "application/vnd.docker"
+
+
+def manifest(image: Image) -> dict[str, dict[str, object]]:
+    decoded: dict[str, dict[str, object]] = json.loads(image.content)
+    return decoded
+
+
+def config(image: Image) -> dict[str, object]:
+    decoded: dict[str, object] = json.loads(image.blobs[str(manifest(image)["config"]["digest"])])
+    return decoded
+
+
+def layer(image: Image) -> tuple[dict[str, object], bytes]:
+    (described,) = json.loads(image.content)["layers"]
+    return described, image.blobs[described["digest"]]
+
+
+# Images
+
+
+@pytest.mark.parametrize(
+    ("docker", "types"),
+    [
+        (
+            False,
+            [f"{OCI}.{t}" for t in ("manifest.v1+json", "config.v1+json", "layer.v1.tar+gzip")],
+        ),
+        (
+            True,
+            [
+                f"{DOCKER}.distribution.manifest.v2+json",
+                f"{DOCKER}.container.image.v1+json",
+                f"{DOCKER}.image.rootfs.diff.tar.gzip",
+            ],
+        ),
+    ],
+)
+def test_an_image_is_of_one_family_of_types(docker: bool, types: list[str]) -> None:
+    image = make_image(docker=docker)
+
+    found = [image.media_type, manifest(image)["config"]["mediaType"], layer(image)[0]["mediaType"]]
+    assert found == types
+    assert json.loads(image.content)["mediaType"] == image.media_type
+
+
+def test_the_config_tells_the_platform_and_the_time() -> None:
+    described = config(make_image("linux/arm/v7", created="2020-02-02T02:02:02Z"))
+
+    assert (described["os"], described["architecture"]) == ("linux", "arm")
+    assert described["variant"] == "v7"
+    assert described["created"] == "2020-02-02T02:02:02Z"
+
+
+def test_a_platform_without_a_variant_has_none() -> None:
+    image = make_image("windows/amd64")
+
+    assert image.platform == {"os": "windows", "architecture": "amd64"}
+    assert "variant" not in config(image)
+
+
+def test_the_layer_is_a_real_archive() -> None:
+    image = make_image("linux/s390x", seed="salt")
+    _, compressed = layer(image)
+
+    archive = gzip.decompress(compressed)
+
+    rootfs = config(image)["rootfs"]
+    assert rootfs == {"type": "layers", "diff_ids": [digest_of(archive)]}
+    with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+        file = members.extractfile("content.txt")
+        assert file
+        assert file.read() == b"linux/s390x salt\n"
+
+
+def test_sizes_and_digests_are_those_of_the_blobs() -> None:
+    image = make_image()
+
+    for described in (manifest(image)["config"], layer(image)[0]):
+        blob = image.blobs[str(described["digest"])]
+        assert described["digest"] == digest_of(blob)
+        assert described["size"] == len(blob)
+
+
+def test_an_image_is_the_same_on_every_machine() -> None:
+    digest = "sha256:e1505f0d68081354b18a281f8ea4c492b700db2605787bd828485343f3f33013"
+
+    assert make_image().digest == digest
+
+
+def test_whatever_goes_in_changes_the_digest() -> None:
+    images = [
+        make_image(),
+        make_image("linux/arm64"),
+        make_image(docker=True),
+        make_image(created="2025-01-01T00:00:00Z"),
+        make_image(seed="salt"),
+    ]
+
+    assert len({image.digest for image in images}) == len(images)
+
+
+def test_no_usual_encoding_gives_the_same_bytes() -> None:
+    image = make_image()
+    document = json.loads(image.content)
+
+    for indent in (None, 2, 4):
+        assert json.dumps(document, indent=indent).encode() != image.content
+
+
+# Attestations
+
+
+@pytest.mark.parametrize("artifact", [False, True])
+def test_an_attestation_refers_to_its_image(artifact: bool) -> None:
+    image = make_image()
+
+    entry = make_attestation(image, artifact=artifact).descriptor
+
+    assert entry["platform"] == {"architecture": "unknown", "os": "unknown"}
+    assert entry["annotations"] == {
+        "vnd.docker.reference.type": "attestation-manifest",
+        "vnd.docker.reference.digest": image.digest,
+    }
+
+
+@pytest.mark.parametrize("artifact", [False, True])
+def test_an_attestation_holds_a_statement_about_its_image(artifact: bool) -> None:
+    image = make_image()
+
+    described, statement = layer(make_attestation(image, artifact=artifact))
+
+    (subject,) = json.loads(statement)["subject"]
+    assert f"sha256:{subject['digest']['sha256']}" == image.digest
+    assert described["mediaType"] == "application/vnd.in-toto+json"
+    predicate = json.loads(statement)["predicateType"]
+    assert described["annotations"] == {"in-toto.io/predicate-type": predicate}
+
+
+def test_the_older_attestation_looks_like_an_image() -> None:
+    attestation = make_attestation(make_image())
+
+    assert config(attestation)["os"] == "unknown"
+    assert manifest(attestation)["config"]["mediaType"] == f"{OCI}.config.v1+json"
+    assert not {"subject", "artifactType"} & set(manifest(attestation))
+
+
+def test_the_newer_attestation_is_an_artifact_with_a_subject() -> None:
+    image = make_image(docker=True)
+    attestation = make_attestation(image, artifact=True)
+
+    assert manifest(attestation)["subject"] == {
+        "mediaType": image.media_type,
+        "size": len(image.content),
+        "digest": image.digest,
+    }
+    expected = "application/vnd.docker.attestation.manifest.v1+json"
+    assert json.loads(attestation.content)["artifactType"] == expected
+    assert config(attestation) == {}
+    assert manifest(attestation)["config"]["mediaType"] == "application/vnd.oci.empty.v1+json"
+
+
+# Indexes
+
+
+@pytest.mark.parametrize(
+    ("docker", "media_type"),
+    [(False, f"{OCI}.index.v1+json"), (True, f"{DOCKER}.distribution.manifest.list.v2+json")],
+)
+def test_an_index_lists_its_children_in_order(docker: bool, media_type: str) -> None:
+    children = [make_image(name, docker=docker) for name in ("linux/s390x", "linux/amd64")]
+
+    index = make_index(children, docker=docker)
+
+    document = json.loads(index.content)
+    assert document["manifests"] == [child.descriptor for child in children]
+    assert document["mediaType"] == index.media_type == media_type
+    assert index.digest == digest_of(index.content)
+
+
+def test_an_entry_describes_its_image() -> None:
+    image = make_image("linux/arm64/v8")
+
+    assert image.descriptor == {
+        "mediaType": image.media_type,
+        "size": len(image.content),
+        "digest": image.digest,
+        "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"},
+    }
+
+
+def test_an_index_may_leave_out_its_type() -> None:
+    index = make_index([], media_type_field=False)
+
+    assert json.loads(index.content) == {"schemaVersion": 2, "manifests": []}
+
+
+def test_an_index_may_have_annotations() -> None:
+    index = make_index([], annotations={"key": "value"})
+
+    assert json.loads(index.content)["annotations"] == {"key": "value"}
+
+
+def test_an_index_in_an_index_has_no_platform() -> None:
+    inner = make_index([make_image()])
+
+    (entry,) = json.loads(make_index([inner]).content)["manifests"]
+
+    assert entry == {
+        "mediaType": inner.media_type,
+        "size": len(inner.content),
+        "digest": inner.digest,
+    }
+
+
+# Uploads
+
+
+def test_an_item_is_uploaded_with_everything_below_it(registry_server: RegistryServer) -> None:
+    image = make_image()
+    outer = make_index([make_index([image])])
+
+    digest = upload(registry_server.url, "ns/images", outer, reference="latest")
+
+    assert digest == outer.digest
+    assert registry_server.manifest("ns/images", "latest").content == outer.content
+    assert registry_server.manifest("ns/images", image.digest).content == image.content
+    assert registry_server.tags("ns/images") == ("latest",)
+
+
+def test_without_a_reference_no_tag_is_set(registry_server: RegistryServer) -> None:
+    digest = upload(registry_server.url, "ns/images", make_image())
+
+    assert registry_server.manifest("ns/images", digest).digest == digest
+    assert registry_server.tags("ns/images") == ()
+
+
+def test_an_index_is_made_of_platforms_and_images(registry_server: RegistryServer) -> None:
+    image = make_image("linux/arm64", docker=True, seed="salt")
+
+    index = upload_index(
+        registry_server.url,
+        "ns/images",
+        "latest",
+        ["linux/amd64", image],
+        docker=True,
+    )
+
+    assert index.children == (make_image(docker=True), image)
+    stored = registry_server.manifest("ns/images", "latest")
+    assert (stored.content, stored.media_type) == (index.content, index.media_type)
+
+
+def test_an_upload_logs_in_where_it_has_to(quay_server: RegistryServer) -> None:
+    index = upload_index(
+        quay_server.url,
+        "alice/images",
+        "latest",
+        ["linux/amd64"],
+        credentials=("alice", "wonderland"),
+    )
+
+    assert quay_server.manifest("alice/images", "latest").digest == index.digest
+    assert [request.path for request in quay_server.requests].count("/v2/auth") == 1
+
+
+def test_an_upload_sends_a_password_where_one_is_wanted() -> None:
+    with RegistryServer(auth="basic", users={"alice": "wonderland"}) as registry:
+        upload(
+            registry.url,
+            "ns/images",
+            make_image(),
+            reference="latest",
+            credentials=("alice", "wonderland"),
+        )
+
+        assert registry.tags("ns/images") == ("latest",)
+
+
+@pytest.mark.parametrize("credentials", [None, ("alice", "guess"), ("mallory", "")])
+def test_an_upload_that_is_not_let_in_says_so(
+    quay_server: RegistryServer,
+    credentials: tuple[str, str] | None,
+) -> None:
+    with pytest.raises(requests.HTTPError, match="401"):
+        upload(quay_server.url, "alice/images", make_image(), credentials=credentials)
+
+
+def test_an_upload_uses_the_session_it_is_given(registry_server: RegistryServer) -> None:
+    with requests.Session() as session:
+        session.headers["X-Test"] = "yes"
+        upload(registry_server.url, "ns/images", make_image(), session=session)
+
+    assert {request.headers["x-test"] for request in registry_server.requests} == {"yes"}
+
+
+def test_an_upload_by_itself_looks_at_no_environment(
+    registry_server: RegistryServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login alice password wonderland\n", encoding="utf-8")
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    upload(registry_server.url, "ns/images", make_image())
+
+    assert not any("authorization" in request.headers for request in registry_server.requests)
+
+
+@pytest.mark.parametrize("flavour", ["plain", "tls", "token"])
+def test_an_upload_works_on_a_real_registry(
+    request: pytest.FixtureRequest,
+    flavour: str,
+) -> None:
+    registry = request.getfixturevalue(f"docker_registry_{flavour}")
+    assert isinstance(registry, RealRegistry)
+
+    index = upload_index(
+        registry.url,
+        "images/uploaded",
+        "latest",
+        ["linux/amd64", make_attestation(make_image(), artifact=True)],
+        credentials=registry.credentials,
+        verify=registry.verify,
+    )
+
+    assert len(index.children) == 2

@@ -1,0 +1,555 @@
+"""What the embedded registry offers beyond the protocol."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from pubtools_mlmerge.testing import RegistryServer, make_image, make_index, upload_index
+from pubtools_mlmerge.testing.content import digest_of
+from pubtools_mlmerge.testing.server import DialectName
+from tests.peers import DOCKER_MANIFEST, EVERY_TYPE, OCI_INDEX, Peer, challenge, error_codes
+from tests.servers import RealRegistry, docker_registry, require
+
+NAME = "ns/images"
+ABSENT = "sha256:" + "a" * 64
+INDEX = make_index([make_image()])
+
+
+@pytest.fixture
+def registry(registry_server: RegistryServer) -> RegistryServer:
+    return registry_server
+
+
+@pytest.fixture
+def peer(registry: RegistryServer) -> Peer:
+    return Peer(url=registry.url)
+
+
+@pytest.fixture
+def connection(registry: RegistryServer) -> Iterator[http.client.HTTPConnection]:
+    opened = http.client.HTTPConnection(registry.host, timeout=10)
+    yield opened
+    opened.close()
+
+
+def talk(registry: RegistryServer, *parts: bytes) -> bytes:
+    """Send raw bytes, then return everything that comes back until the end."""
+    host, _, port = registry.host.partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as raw:
+        for part in parts:
+            raw.sendall(part)
+        raw.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: raw.recv(65536), b""))
+
+
+# Life
+
+
+def test_the_address_is_on_the_loopback_interface(registry: RegistryServer) -> None:
+    assert registry.url == f"http://{registry.host}"
+    assert registry.host.startswith("127.0.0.1:")
+
+
+def test_two_registries_run_side_by_side(registry: RegistryServer) -> None:
+    with RegistryServer() as other:
+        other.put_manifest(NAME, "latest", INDEX.content, OCI_INDEX)
+
+        assert other.host != registry.host
+        assert registry.tags(NAME) == ()
+
+
+def test_a_registry_that_does_not_run_has_no_address() -> None:
+    registry = RegistryServer()
+
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = registry.url
+    registry.stop()
+
+
+def test_a_registry_cannot_be_started_twice(registry: RegistryServer) -> None:
+    with pytest.raises(RuntimeError, match="running already"):
+        registry.start()
+
+
+def test_after_a_stop_the_contents_are_left_and_the_port_is_closed() -> None:
+    with RegistryServer() as registry:
+        registry.put_manifest(NAME, "latest", INDEX.content, OCI_INDEX)
+        peer = Peer(url=registry.url)
+        peer.get(NAME, "latest", OCI_INDEX)
+
+    assert registry.manifest(NAME, "latest").content == INDEX.content
+    with pytest.raises(requests.ConnectionError):
+        peer.get(NAME, "latest", OCI_INDEX)
+
+
+def test_a_stopped_registry_starts_again_with_its_contents() -> None:
+    registry = RegistryServer()
+    with registry:
+        registry.put_manifest(NAME, "latest", INDEX.content, OCI_INDEX)
+
+    with registry:
+        response = Peer(url=registry.url).get(NAME, "latest", OCI_INDEX)
+
+    assert response.content == INDEX.content
+
+
+# Contents, past all checks
+
+
+def test_anything_can_be_put_as_a_manifest(registry: RegistryServer, peer: Peer) -> None:
+    digest = registry.put_manifest(NAME, "broken", b"{not json", OCI_INDEX)
+
+    stored = registry.manifest(NAME, "broken")
+    assert (stored.content, stored.media_type, stored.digest) == (b"{not json", OCI_INDEX, digest)
+    assert registry.manifest(NAME, digest) == stored
+    assert peer.get(NAME, "broken", OCI_INDEX).content == b"{not json"
+
+
+@pytest.mark.parametrize("content", [b"{not json", b"[" * 100_000, b"5"])
+def test_what_cannot_be_converted_is_an_error_of_the_registry(
+    registry: RegistryServer,
+    peer: Peer,
+    content: bytes,
+) -> None:
+    registry.put_manifest(NAME, "broken", content, OCI_INDEX)
+
+    response = peer.get(NAME, "broken", DOCKER_MANIFEST)
+
+    assert (response.status_code, error_codes(response)) == (500, ["UNKNOWN"])
+
+
+@pytest.mark.parametrize("dialect", ["distribution", "quay"])
+def test_a_manifest_put_by_digest_has_no_tag(dialect: DialectName) -> None:
+    with RegistryServer(dialect=dialect) as registry:
+        digest = registry.put_manifest(NAME, INDEX.digest, INDEX.content, OCI_INDEX)
+
+        assert registry.tags(NAME) == ()
+        assert Peer(url=registry.url).get(NAME, digest, OCI_INDEX).status_code == 200
+
+
+def test_a_blob_is_put_without_an_upload(registry: RegistryServer, peer: Peer) -> None:
+    digest = registry.put_blob(NAME, b"content")
+
+    assert digest == digest_of(b"content")
+    assert peer.send("GET", f"/v2/{NAME}/blobs/{digest}").content == b"content"
+
+
+@pytest.mark.parametrize("reference", ["missing", ABSENT])
+def test_what_is_not_there_is_a_key_error(registry: RegistryServer, reference: str) -> None:
+    with pytest.raises(KeyError):
+        registry.manifest(NAME, reference)
+    registry.put_manifest(NAME, "latest", INDEX.content, OCI_INDEX)
+    with pytest.raises(KeyError, match=reference):
+        registry.manifest(NAME, reference)
+
+
+def test_a_tag_is_deleted_and_its_manifest_stays(registry: RegistryServer) -> None:
+    for tag in ("b", "a"):
+        registry.put_manifest(NAME, tag, INDEX.content, OCI_INDEX)
+
+    registry.delete_tag(NAME, "b")
+
+    assert registry.tags(NAME) == ("a",)
+    assert registry.manifest(NAME, INDEX.digest).content == INDEX.content
+
+
+def test_a_tag_that_does_not_exist_cannot_be_deleted(registry: RegistryServer) -> None:
+    registry.put_blob(NAME, b"content")
+
+    with pytest.raises(KeyError, match="missing"):
+        registry.delete_tag(NAME, "missing")
+
+
+def test_the_history_of_a_tag_is_kept_in_every_dialect(
+    registry: RegistryServer,
+    peer: Peer,
+) -> None:
+    peer.upload(NAME, INDEX, "latest")
+    registry.delete_tag(NAME, "latest")
+
+    ((digest, start, end),) = registry.history(NAME, "latest")
+
+    assert digest == INDEX.digest
+    assert end is not None
+    assert int(time.time()) - 5 <= start <= end <= int(time.time())
+
+
+# The record of requests
+
+
+def test_every_request_is_recorded(registry: RegistryServer, peer: Peer) -> None:
+    headers = {"Content-Type": OCI_INDEX, "X-Test": "Value"}
+    peer.once("PUT", f"/v2/{NAME}/manifests/a%3Ab?x=1&y=%20", headers, INDEX.content)
+
+    (request,) = registry.requests
+
+    assert (request.method, request.path) == ("PUT", f"/v2/{NAME}/manifests/a%3Ab")
+    assert (request.query, request.status) == ("x=1&y=%20", 404)
+    assert (request.headers["x-test"], request.body_size) == ("Value", len(INDEX.content))
+
+
+def test_the_record_can_be_cleared(registry: RegistryServer, peer: Peer) -> None:
+    peer.send("GET", "/v2/")
+    registry.forget_requests()
+    peer.send("GET", "/nowhere")
+
+    assert [request.path for request in registry.requests] == ["/nowhere"]
+
+
+def test_a_recorded_request_shows_no_headers(registry: RegistryServer, peer: Peer) -> None:
+    peer.once("GET", "/v2/", {"Authorization": "Bearer secret"})
+
+    assert "secret" not in repr(registry.requests)
+
+
+# HTTP
+
+
+def test_a_connection_serves_many_requests(
+    registry: RegistryServer,
+    connection: http.client.HTTPConnection,
+) -> None:
+    registry.put_manifest(NAME, "latest", INDEX.content, OCI_INDEX)
+    ports = set()
+    for method in ("GET", "HEAD", "GET"):
+        connection.request(method, f"/v2/{NAME}/manifests/latest", headers={"Accept": OCI_INDEX})
+        body = connection.getresponse().read()
+        ports.add(connection.sock.getsockname()[1])
+        assert body == (b"" if method == "HEAD" else INDEX.content)
+
+    assert len(ports) == 1
+
+
+def test_a_body_may_come_in_chunks(
+    registry: RegistryServer,
+    connection: http.client.HTTPConnection,
+) -> None:
+    path = f"/v2/{NAME}/manifests/latest"
+    empty = make_index([]).content
+    connection.request("PUT", path, iter([empty[:10], empty[10:]]), {"Content-Type": OCI_INDEX})
+    assert connection.getresponse().status == 201
+
+    assert registry.manifest(NAME, "latest").content == empty
+
+
+def test_a_client_that_tries_tls_is_not_kept_waiting(registry: RegistryServer) -> None:
+    host, _, port = registry.host.partition(":")
+    with socket.create_connection((host, int(port)), timeout=5) as raw:
+        raw.sendall(b"\x16\x03\x01\x00\xf8 a greeting without the end of a line")
+
+        assert raw.recv(1) == b""
+
+
+@pytest.mark.parametrize("chunks", [b"5\r\nabc", b""], ids=["inside a chunk", "before a chunk"])
+def test_a_client_that_hangs_up_does_no_harm(
+    registry: RegistryServer,
+    capfd: pytest.CaptureFixture[str],
+    chunks: bytes,
+) -> None:
+    head = b"PUT /v2/a/manifests/b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    talk(registry, head + chunks)
+    talk(registry, b"GET /v2/\r\n\r\n")
+
+    assert Peer(url=registry.url).send("GET", "/v2/").status_code == 200
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_client_that_waits_is_told_to_continue(registry: RegistryServer) -> None:
+    head = b"POST /v2/ HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
+
+    answer = talk(registry, head, b"body")
+
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 405 ")
+    assert registry.requests[0].body_size == 4
+
+
+@pytest.mark.parametrize(
+    ("request_line", "headers", "answers"),
+    [
+        (b"GET /v2/ HTTP/1.1", b"", 2),
+        (b"GET /v2/ HTTP/1.1", b"Connection: close\r\n", 1),
+        (b"GET /v2/ HTTP/1.0", b"", 1),
+        (b"GET /v2/ HTTP/1.0", b"Connection: Keep-Alive\r\n", 2),
+    ],
+)
+def test_a_connection_is_kept_as_long_as_the_client_wants(
+    registry: RegistryServer,
+    request_line: bytes,
+    headers: bytes,
+    answers: int,
+) -> None:
+    request = request_line + b"\r\n" + headers + b"\r\n"
+
+    answer = talk(registry, request + request)
+
+    assert answer.count(b"HTTP/1.1 200 OK") == answers
+
+
+def test_headers_of_one_name_are_joined(registry: RegistryServer) -> None:
+    registry.put_manifest(NAME, "latest", INDEX.content, OCI_INDEX)
+    accept = f"Accept: {DOCKER_MANIFEST}\r\nAccept: {OCI_INDEX}\r\n"
+
+    answer = talk(registry, f"GET /v2/{NAME}/manifests/latest HTTP/1.1\r\n{accept}\r\n".encode())
+
+    assert answer.endswith(b"\r\n\r\n" + INDEX.content)
+
+
+def test_a_request_takes_no_time_worth_mentioning(registry: RegistryServer, peer: Peer) -> None:
+    """A response in two packets would cost 40 ms each on a connection that is kept."""
+    registry.put_manifest(NAME, "latest", INDEX.content, OCI_INDEX)
+    start = time.perf_counter()
+
+    for _ in range(25):
+        peer.get(NAME, "latest", OCI_INDEX)
+
+    assert time.perf_counter() - start < 0.9
+
+
+def test_concurrent_uploads_of_one_tag_all_succeed(registry: RegistryServer) -> None:
+    contents = [make_index([], annotations={"n": str(n)}).content for n in range(16)]
+    statuses: list[int] = []
+
+    def put(content: bytes) -> None:
+        response = Peer(url=registry.url).put(NAME, "latest", content, OCI_INDEX)
+        statuses.append(response.status_code)
+
+    threads = [threading.Thread(target=put, args=(content,)) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert statuses == [201] * 16
+    assert len(registry.history(NAME, "latest")) == 16
+    assert registry.manifest(NAME, "latest").content in contents
+
+
+def test_a_mistake_in_the_registry_is_reported(
+    registry: RegistryServer,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    talk(registry, b"GET /v2/ HTTP/1.1\r\nContent-Length: many\r\n\r\n")
+
+    assert "ValueError" in capfd.readouterr().err
+
+
+def test_a_client_that_does_not_trust_the_registry_goes_unmentioned(
+    capfd: pytest.CaptureFixture[str],
+    docker_registry_tls: RealRegistry,
+) -> None:
+    directory = docker_registry_tls.log.parent
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "server.pem", directory / "server.key")
+    with RegistryServer(ssl_context=context) as registry:
+        with pytest.raises(requests.exceptions.SSLError):
+            Peer(url=registry.url).send("GET", "/v2/")
+        trusting = Peer(url=registry.url, verify=docker_registry_tls.verify)
+        assert trusting.send("GET", "/v2/").status_code == 200
+
+    assert capfd.readouterr() == ("", "")
+
+
+# Passwords and tokens
+
+
+@pytest.fixture
+def basic() -> Iterator[RegistryServer]:
+    with RegistryServer(
+        auth="basic",
+        users={"alice": "wonder:land", "bob": "builder"},
+        grants={"alice": ["ns/*"]},
+        public=["public/*"],
+    ) as registry:
+        registry.put_manifest(NAME, "latest", INDEX.content, OCI_INDEX)
+        registry.put_manifest("public/images", "latest", INDEX.content, OCI_INDEX)
+        yield registry
+
+
+def by_password(
+    registry: RegistryServer,
+    user: tuple[str, str] | None,
+    path: str = f"/v2/{NAME}/manifests/latest",
+) -> requests.Response:
+    headers = {"Accept": OCI_INDEX}
+    return requests.get(registry.url + path, auth=user, headers=headers, timeout=10)
+
+
+def test_a_password_opens_what_the_user_owns(basic: RegistryServer) -> None:
+    assert by_password(basic, ("alice", "wonder:land")).status_code == 200
+    assert by_password(basic, ("alice", "wonder:land"), "/v2/").status_code == 200
+
+
+@pytest.mark.parametrize("user", [None, ("alice", "guess"), ("mallory", "wonder:land")])
+@pytest.mark.parametrize("path", ["/v2/", f"/v2/{NAME}/manifests/latest"])
+def test_without_the_right_password_one_is_asked_for(
+    basic: RegistryServer,
+    user: tuple[str, str] | None,
+    path: str,
+) -> None:
+    response = by_password(basic, user, path)
+
+    assert (response.status_code, error_codes(response)) == (401, ["UNAUTHORIZED"])
+    assert response.headers["WWW-Authenticate"].startswith("Basic ")
+
+
+@pytest.mark.parametrize("credentials", ["Basic ???", "Basic /w==", "Basic"])
+def test_malformed_credentials_are_no_password(basic: RegistryServer, credentials: str) -> None:
+    response = Peer(url=basic.url).once("GET", "/v2/", {"Authorization": credentials})
+
+    assert response.status_code == 401
+
+
+def test_a_user_without_rights_is_denied(basic: RegistryServer) -> None:
+    response = by_password(basic, ("bob", "builder"))
+
+    assert (response.status_code, error_codes(response)) == (403, ["DENIED"])
+
+
+def test_what_is_public_needs_no_password(basic: RegistryServer) -> None:
+    path = "/v2/public/images/manifests/latest"
+
+    assert by_password(basic, None, path).status_code == 200
+    assert requests.delete(basic.url + path, timeout=10).status_code == 401
+
+
+def test_a_mount_looks_at_the_rights_of_the_user(basic: RegistryServer) -> None:
+    digest = basic.put_blob("ns/source", b"content")
+    url = f"{basic.url}/v2/{NAME}/blobs/uploads/?mount={digest}&from=ns/source"
+
+    response = requests.post(url, auth=("alice", "wonder:land"), timeout=10)
+
+    assert response.status_code == 201
+
+
+@pytest.fixture
+def now() -> list[float]:
+    return [1_700_000_000.0]
+
+
+@pytest.fixture
+def tokens(now: list[float]) -> Iterator[Peer]:
+    with RegistryServer(
+        auth="token",
+        users={"alice": "wonderland"},
+        token_seconds=120,
+        clock=lambda: now[0],
+    ) as registry:
+        yield Peer(url=registry.url, credentials=("alice", "wonderland"))
+
+
+def test_a_token_comes_with_its_life(tokens: Peer) -> None:
+    reply = tokens.ask_token([], ("alice", "wonderland")).json()
+
+    assert reply["token"] == reply["access_token"]
+    assert (reply["expires_in"], reply["issued_at"]) == (120, "2023-11-14T22:13:20Z")
+
+
+def test_a_token_lasts_as_long_as_it_says(tokens: Peer, now: list[float]) -> None:
+    token = tokens.token([])
+
+    now[0] += 119
+    assert tokens.once("GET", "/v2/", token).status_code == 200
+    now[0] += 2
+    response = tokens.once("GET", "/v2/", token)
+    assert (response.status_code, challenge(response)["error"]) == (401, "invalid_token")
+
+
+def test_scopes_of_other_things_than_repositories_give_nothing(tokens: Peer) -> None:
+    token = tokens.token(["registry:catalog:*", "nonsense"])
+
+    assert tokens.get(NAME, "latest", EVERY_TYPE).status_code == 404
+    assert tokens.once("GET", f"/v2/{NAME}/tags/list", token).status_code == 401
+
+
+# Immutable tags
+
+
+def test_an_immutable_tag_is_set_once() -> None:
+    with RegistryServer(immutable_tags=["v*"]) as registry:
+        peer = Peer(url=registry.url)
+        peer.upload(NAME, INDEX, "v1")
+
+        again = peer.put(NAME, "v1", INDEX.content, OCI_INDEX)
+        other = peer.put(NAME, "latest", INDEX.content, OCI_INDEX)
+
+    assert (again.status_code, error_codes(again)) == (412, ["PRECONDITION"])
+    assert other.status_code == 201
+
+
+def test_tags_come_in_pages_where_the_client_wants_them(
+    registry: RegistryServer,
+    peer: Peer,
+) -> None:
+    """Version 2.8 of the real registry ignores `n`; later ones do not."""
+    for tag in "abc":
+        registry.put_manifest(NAME, tag, INDEX.content, OCI_INDEX)
+
+    first = peer.send("GET", f"/v2/{NAME}/tags/list?n=2")
+    second = peer.send("GET", first.links["next"]["url"])
+
+    assert (first.json()["tags"], second.json()["tags"]) == (["a", "b"], ["c"])
+    assert "Link" not in second.headers
+
+
+# Programs
+
+
+@pytest.mark.parametrize("dialect", ["distribution", "quay"])
+@pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
+def test_skopeo_copies_an_index_unchanged(dialect: DialectName, docker: bool) -> None:
+    skopeo = require("skopeo")
+    with RegistryServer(dialect=dialect, auth="token", users={"alice": "wonderland"}) as registry:
+        index = upload_index(
+            registry.url,
+            "ns/source",
+            "latest",
+            ["linux/amd64", "linux/arm64"],
+            docker=docker,
+            credentials=("alice", "wonderland"),
+        )
+        images = [f"docker://{registry.host}/ns/{name}:latest" for name in ("source", "copy")]
+        options = ["--insecure-policy", "--tmpdir", tempfile.gettempdir()]
+        insecure = ["--src-tls-verify=false", "--dest-tls-verify=false"]
+        login = ["--src-creds=alice:wonderland", "--dest-creds=alice:wonderland"]
+
+        subprocess.run(
+            [skopeo, *options, "copy", "--all", *insecure, *login, *images],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+
+        assert registry.manifest("ns/copy", "latest").content == index.content
+
+
+def test_a_missing_program_skips_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+
+    with pytest.raises(pytest.skip.Exception, match="no-such-program is not installed"):
+        require("no-such-program")
+
+
+def test_a_missing_program_fails_the_test_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+
+    with pytest.raises(pytest.fail.Exception, match="no-such-program is not installed"):
+        require("no-such-program")
+
+
+def test_a_real_registry_can_keep_everything_in_memory(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with docker_registry(tmp_path_factory.mktemp("memory"), storage="inmemory") as real:
+        Peer(url=real.url).upload(NAME, INDEX, "latest")
+        assert Peer(url=real.url).get(NAME, "latest", OCI_INDEX).content == INDEX.content
+
+    assert real.process.returncode is not None
