@@ -10,6 +10,9 @@ from pubtools_mlmerge.errors import MixedTypes
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.plan import Policy
 
+# What an OCI index may state at its top and a Docker list does not define.
+_OCI_ONLY = frozenset({"annotations", "artifactType"})
+
 
 def assemble(
     source: Index,
@@ -43,10 +46,17 @@ def assemble(
         raise MixedTypes(tuple(docker), tuple(oci))
     sides = (source, destination) if destination is not None else (source,)
     has_docker_list = any(side.media_type == DOCKER_LIST for side in sides)
-    # A Docker list can hold nothing but Docker manifests, each with a platform.
-    fits_docker_list = not oci and all(entry.platform is not None for entry in manifests)
-    media_type = DOCKER_LIST if has_docker_list and fits_docker_list else OCI_INDEX
+    fits = (
+        not oci and all(map(_states_platform, manifests)) and not _OCI_ONLY & source.fields.keys()
+    )
+    media_type = DOCKER_LIST if has_docker_list and fits else OCI_INDEX
     return source.with_manifests(manifests, media_type)
+
+
+def _states_platform(entry: Descriptor) -> bool:
+    """Tell whether an entry has the platform that a Docker list asks for, os and architecture."""
+    platform = entry.fields.get("platform")
+    return isinstance(platform, dict) and bool(platform.get("os"))
 
 
 def is_unchanged(result: Index, source: Index, destination: Index | None) -> bool:

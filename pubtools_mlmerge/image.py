@@ -77,6 +77,8 @@ class Image:
             raise NotAnIndex("document", what)
         if stated not in (None, found):
             raise InvalidIndex("mediaType", f"contradicts the content type {header}")
+        if "manifests" in fields:
+            raise InvalidIndex("manifests", "an image must not be an index as well")
         config = _digest(fields["config"], "config")
         layers = fields.get("layers")
         if not isinstance(layers, list):

@@ -18,6 +18,8 @@ Match = Literal["platform", "architecture"]
 
 def patterns_of(values: Iterable[str | PlatformPattern]) -> tuple[PlatformPattern, ...]:
     """Read what is still text; the rest is taken as it is."""
+    if isinstance(values, str):  # one name, not its letters
+        values = [values]
     return tuple(
         value if isinstance(value, PlatformPattern) else PlatformPattern.parse(value)
         for value in values

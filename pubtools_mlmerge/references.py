@@ -129,7 +129,7 @@ class Reference:
 
     @property
     def target(self) -> str:
-        """What the registry is asked for: the digest where there is one, else the tag."""
+        """The digest where there is one, else the tag; the registry is asked for this."""
         return self.digest or self.tag
 
     @property

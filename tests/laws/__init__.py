@@ -1,0 +1,1 @@
+"""Laws of a merge, held against generated indexes."""

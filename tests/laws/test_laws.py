@@ -1,0 +1,420 @@
+"""The laws of a merge, one test each, whatever the indexes."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import sys
+from collections.abc import Hashable
+from functools import partial
+from types import FrameType
+from typing import Callable
+
+import pytest
+from hypothesis import assume, given
+
+from pubtools_mlmerge.descriptors import DOCKER_LIST, DOCKER_MANIFESTS, Descriptor
+from pubtools_mlmerge.documents import encode
+from pubtools_mlmerge.errors import EmptyIndex
+from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.merge import merge, remove
+from pubtools_mlmerge.plan import MergePlan, Policy
+from tests.factories import attestation, digests, entry, index
+from tests.laws.strategies import MATCHES, POLICIES, SOME_PATTERNS, indexes
+
+INDEXES = indexes()
+
+
+def slot(of: Descriptor, policy: Policy) -> Hashable:
+    """Say what an entry that is no attestation stands for, in the words of the laws."""
+    if of.slot is None:
+        return of.digest
+    return of.slot.architecture if policy.match == "architecture" else of.slot
+
+
+def slots(of: Index, policy: Policy) -> set[Hashable]:
+    """List what an index has something for, attestations aside."""
+    return {slot(e, policy) for e in of.manifests if e.attests is None}
+
+
+def is_subsequence(part: list[str], whole: list[str]) -> bool:
+    """Tell whether all of a list stands in another in the same order."""
+    rest = iter(whole)
+    return all(one in rest for one in part)
+
+
+def encoded(of: Descriptor) -> bytes:
+    """Write an entry so that 1, 1.0 and true differ."""
+    return encode(of.fields)
+
+
+def written(of: Index) -> list[bytes]:
+    """List the entries of an index as encoded."""
+    return [encoded(e) for e in of.manifests]
+
+
+def images_of(of: Index) -> list[bytes]:
+    """List the entries that are no attestations as encoded."""
+    return [encoded(e) for e in of.manifests if e.attests is None]
+
+
+def planned(plan: MergePlan[Index], *fates: str) -> list[Descriptor]:
+    """List the entries of these fates."""
+    return [e.descriptor for e in plan.entries if e.fate in fates]
+
+
+@given(INDEXES, MATCHES)
+def test_merging_an_index_with_itself_is_the_index(both: Index, policy: Policy) -> None:
+    plan = merge(both, both, policy)
+
+    assert plan.result is both
+    assert not plan.changed
+
+
+@given(INDEXES, INDEXES, POLICIES)
+def test_merging_again_changes_nothing(source: Index, destination: Index, policy: Policy) -> None:
+    merged = merge(source, destination, policy).result
+
+    again = merge(source, merged, policy)
+
+    assert again.result is merged
+    assert not again.changed
+
+
+@given(INDEXES, INDEXES, MATCHES)
+def test_the_source_is_a_prefix_of_the_result(
+    source: Index, destination: Index, policy: Policy
+) -> None:
+    result = merge(source, destination, policy).result
+
+    assert written(result)[: len(source.manifests)] == written(source)
+
+
+@given(INDEXES, INDEXES, POLICIES)
+def test_what_is_taken_is_a_prefix_of_the_result(
+    source: Index, destination: Index, policy: Policy
+) -> None:
+    plan = merge(source, destination, policy)
+
+    taken = [encoded(e) for e in plan.taken]
+    assert written(plan.result)[: len(taken)] == taken
+    assert is_subsequence(digests(plan.result)[: len(taken)], digests(source))
+
+
+@given(INDEXES, INDEXES, POLICIES)
+def test_the_plan_tells_the_fate_of_every_entry_of_the_result(
+    source: Index, destination: Index, policy: Policy
+) -> None:
+    plan = merge(source, destination, policy)
+
+    present = planned(plan, "added", "replaced", "same", "kept")
+    assert [e.digest for e in present] == digests(plan.result)
+    assert [e.descriptor for e in plan.entries][: len(present)] == present
+    sources = planned(plan, "added", "replaced", "same", "excluded")
+    assert sorted(e.digest for e in sources) == sorted(digests(source))
+
+
+@given(INDEXES, INDEXES, POLICIES)
+def test_nothing_is_lost_without_being_told(
+    source: Index, destination: Index, policy: Policy
+) -> None:
+    plan = merge(source, destination, policy)
+
+    told = {e.digest for e in planned(plan, "dropped")}
+    told.update(e.previous_digest for e in plan.entries if e.previous_digest)
+    assert set(digests(destination)) <= {*digests(plan.result), *told}
+
+
+@given(INDEXES, INDEXES, POLICIES)
+def test_every_slot_of_the_destination_is_covered_or_dropped(
+    source: Index, destination: Index, policy: Policy
+) -> None:
+    plan = merge(source, destination, policy)
+
+    dropped = {slot(e, policy) for e in planned(plan, "dropped")}
+    assert slots(destination, policy) <= slots(plan.result, policy) | dropped
+
+
+@given(INDEXES, INDEXES, MATCHES)
+def test_without_patterns_every_slot_of_the_destination_is_covered(
+    source: Index, destination: Index, policy: Policy
+) -> None:
+    result = merge(source, destination, policy).result
+
+    assert slots(result, policy) == slots(source, policy) | slots(destination, policy)
+
+
+@given(INDEXES, INDEXES, MATCHES)
+def test_every_dropped_entry_has_a_reason(
+    source: Index, destination: Index, policy: Policy
+) -> None:
+    plan = merge(source, destination, policy)
+
+    assert all(e.reason for e in plan.entries)
+
+
+@given(INDEXES, INDEXES, POLICIES)
+def test_kept_entries_keep_their_order_and_all_they_have(
+    source: Index, destination: Index, policy: Policy
+) -> None:
+    plan = merge(source, destination, policy)
+
+    kept = planned(plan, "kept")
+    assert is_subsequence([e.digest for e in kept], digests(destination))
+    assert {encoded(e) for e in kept} <= set(written(destination))
+    assert written(plan.result)[len(plan.taken) :] == [encoded(e) for e in kept]
+
+
+@given(INDEXES, INDEXES, POLICIES)
+def test_kept_entries_are_in_no_slot_of_the_source(
+    source: Index, destination: Index, policy: Policy
+) -> None:
+    plan = merge(source, destination, policy)
+
+    taken = {slot(e, policy) for e in plan.taken if e.attests is None}
+    kept = {slot(e, policy) for e in planned(plan, "kept") if e.attests is None}
+    assert not taken & kept
+
+
+@given(INDEXES, INDEXES, POLICIES)
+def test_no_entry_is_made_up(source: Index, destination: Index, policy: Policy) -> None:
+    result = merge(source, destination, policy).result
+
+    assert set(written(result)) <= {*written(source), *written(destination)}
+
+
+@given(INDEXES, INDEXES, POLICIES)
+def test_an_untouched_source_keeps_its_exact_bytes(
+    source: Index, destination: Index, policy: Policy
+) -> None:
+    plan = merge(source, destination, policy)
+    assume(not planned(plan, "kept", "excluded"))
+
+    assert plan.result is source
+    assert plan.changed == (source.digest != destination.digest)
+
+
+@given(INDEXES, INDEXES, POLICIES)
+def test_an_unchanged_destination_keeps_its_exact_bytes(
+    source: Index, destination: Index, policy: Policy
+) -> None:
+    plan = merge(source, destination, policy)
+
+    if not plan.changed:
+        assert plan.result.content == destination.content
+    else:
+        assert plan.result is not destination
+
+
+@given(INDEXES, INDEXES, POLICIES)
+def test_a_new_index_has_the_top_level_of_the_source_but_the_subject(
+    source: Index, destination: Index, policy: Policy
+) -> None:
+    result = merge(source, destination, policy).result
+    assume(result is not source and result is not destination)
+
+    replaced = {"mediaType": result.media_type, "manifests": result.fields["manifests"]}
+    expected = {**source.fields, **replaced}
+    expected.pop("subject", None)
+    assert result.content == encode(expected)
+
+
+@given(INDEXES, INDEXES, POLICIES)
+def test_a_docker_list_lists_docker_manifests_with_a_platform_only(
+    source: Index, destination: Index, policy: Policy
+) -> None:
+    result = merge(source, destination, policy).result
+
+    if result.media_type == DOCKER_LIST:
+        assert all(e.media_type in DOCKER_MANIFESTS for e in result.manifests)
+        assert all(e.platform is not None for e in result.manifests)
+
+
+@given(INDEXES, INDEXES, POLICIES)
+def test_only_eligible_entries_come_from_the_source_with_their_attestations(
+    source: Index, destination: Index, policy: Policy
+) -> None:
+    eligible = policy.eligible
+    assume(eligible is not None)
+
+    plan = merge(source, destination, policy)
+
+    chosen = {
+        e.digest
+        for e in source.manifests
+        if e.slot is not None and any(p.matches(e.slot) for p in eligible or ())
+    }
+    named = {e.digest if e.attests is None else e.attests for e in plan.taken}
+    assert named == chosen
+    left_out = planned(plan, "excluded")
+    assert not {e.attests for e in left_out} & chosen
+
+
+@given(INDEXES, INDEXES, POLICIES)
+def test_missing_names_are_those_that_match_nothing_in_the_source(
+    source: Index, destination: Index, policy: Policy
+) -> None:
+    plan = merge(source, destination, policy)
+
+    found = [e.slot for e in source.manifests if e.slot is not None]
+    expected = [p.text for p in policy.eligible or () if not any(map(p.matches, found))]
+    assert list(plan.missing) == expected
+
+
+@given(INDEXES, INDEXES, POLICIES)
+def test_no_attestation_is_kept_without_its_image(
+    source: Index, destination: Index, policy: Policy
+) -> None:
+    plan = merge(source, destination, policy)
+
+    present = {e.digest for e in plan.result.manifests if e.attests is None}
+    kept = planned(plan, "kept")
+    assert {e.attests for e in kept if e.attests is not None} <= present
+
+
+@given(INDEXES, INDEXES, MATCHES)
+def test_an_attestation_stays_with_its_image_unless_the_source_brings_its_own(
+    source: Index, destination: Index, policy: Policy
+) -> None:
+    result = merge(source, destination, policy).result
+
+    present = {e.digest for e in result.manifests if e.attests is None}
+    brought = {e.attests for e in source.manifests if e.attests is not None}
+    expected = [
+        e.digest for e in destination.manifests if e.attests in present and e.attests not in brought
+    ]
+    tail = result.manifests[len(source.manifests) :]
+    assert [e.digest for e in tail if e.attests is not None] == expected
+
+
+@given(INDEXES, INDEXES, POLICIES)
+def test_inputs_are_never_changed(source: Index, destination: Index, policy: Policy) -> None:
+    before = copy.deepcopy((source, destination))
+
+    merge(source, destination, policy)
+
+    assert (source, destination) == before
+
+
+@given(INDEXES, INDEXES, POLICIES)
+def test_the_digest_is_that_of_the_content_and_the_content_that_of_the_index(
+    source: Index, destination: Index, policy: Policy
+) -> None:
+    result = merge(source, destination, policy).result
+
+    assert result.digest == f"sha256:{hashlib.sha256(result.content).hexdigest()}"
+    assert json.loads(result.content) == result.fields
+    assert Index.from_bytes(result.content, result.media_type) == result
+
+
+@given(INDEXES, INDEXES, INDEXES, MATCHES)
+def test_images_do_not_depend_on_how_three_indexes_are_grouped(
+    first: Index, second: Index, third: Index, policy: Policy
+) -> None:
+    right = merge(first, merge(second, third, policy).result, policy).result
+    left = merge(merge(first, second, policy).result, third, policy).result
+
+    assert images_of(left) == images_of(right)
+
+
+@given(indexes("first"), indexes("second"), indexes("third"), MATCHES)
+def test_indexes_that_share_no_image_may_be_grouped_in_any_way(
+    first: Index, second: Index, third: Index, policy: Policy
+) -> None:
+    """Attestations need this: one of b, of an image of c alone, stays only if c is merged first."""
+    right = merge(first, merge(second, third, policy).result, policy).result
+    left = merge(merge(first, second, policy).result, third, policy).result
+
+    assert written(left) == written(right)
+
+
+@given(INDEXES, POLICIES)
+def test_an_absent_destination_is_an_empty_one(source: Index, policy: Policy) -> None:
+    absent = merge(source, None, policy)
+    empty = merge(source, index(), policy)
+
+    assert written(absent.result) == written(empty.result)
+    assert absent.entries == empty.entries
+    assert absent.changed
+
+
+@given(INDEXES, SOME_PATTERNS)
+def test_removal_leaves_a_subsequence_without_what_was_named(
+    found: Index, patterns: list[str]
+) -> None:
+    plan = remove(found, patterns, allow_empty=True)
+
+    gone = {e.digest for e in planned(plan, "dropped")}
+    assert is_subsequence(digests(plan.result), digests(found))
+    assert {*digests(plan.result), *gone} == set(digests(found))
+    assert remove(plan.result, patterns, allow_empty=True).result is plan.result
+
+
+@given(INDEXES, SOME_PATTERNS)
+def test_removal_makes_no_orphans(found: Index, patterns: list[str]) -> None:
+    result = remove(found, patterns, allow_empty=True).result
+
+    before = {e.digest for e in found.manifests if e.attests is None}
+    after = {e.digest for e in result.manifests if e.attests is None}
+    assert not {e.attests for e in result.manifests} & (before - after)
+
+
+@given(INDEXES, SOME_PATTERNS)
+def test_removal_of_everything_needs_to_be_allowed(found: Index, patterns: list[str]) -> None:
+    plan = remove(found, patterns, allow_empty=True)
+
+    if plan.result.manifests:
+        assert remove(found, patterns).entries == plan.entries
+    else:
+        with pytest.raises(EmptyIndex):
+            remove(found, patterns)
+
+
+EVEN = ["*/*/x*[02468]"]
+
+
+def calls_of(work: Callable[[], object]) -> int:
+    """Count the calls of Python functions, a measure of work that does not depend on the clock."""
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+def large(count: int, seed: str) -> Index:
+    """Make an index of images that each have a platform of their own and an attestation."""
+    texts = [f"linux/amd64/x{number}" for number in range(count)]
+    images = [entry(text, seed=seed + text) for text in texts]
+    return index(*images, *(attestation(str(image["digest"])) for image in images))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_work_is_linear_in_the_number_of_entries(*, shared: bool) -> None:
+    sizes = [(large(n, "a"), large(n, "a" if shared else "b")) for n in (50, 200)]
+    policy = Policy(eligible=EVEN, keep=["linux"], drop=["*/*/x*[1]"])
+    for source, destination in sizes:  # compile the patterns once
+        merge(source, destination, policy)
+
+    few, many = (calls_of(partial(merge, *pair, policy)) for pair in sizes)
+
+    assert 0 < many < 5 * few
+
+
+def test_removal_is_linear_in_the_number_of_entries() -> None:
+    sizes = [large(n, "a") for n in (50, 200)]
+    for found in sizes:
+        remove(found, EVEN)
+
+    few, many = (calls_of(partial(remove, found, EVEN)) for found in sizes)
+
+    assert 0 < many < 5 * few

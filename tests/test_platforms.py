@@ -1,0 +1,323 @@
+"""Platforms: containerd's table, slots and patterns."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pubtools_mlmerge.errors import InvalidPlatform
+from pubtools_mlmerge.platforms import Platform, PlatformPattern, normalize_names
+
+
+def each(name: str, *values: object) -> list[tuple[str, object]]:
+    """Pair a property with each of the values."""
+    return [(name, value) for value in values]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "variant", "expected"),
+    [
+        ("i386", "", ("386", "")),
+        ("i386", "v2", ("386", "")),
+        ("386", "sse2", ("386", "sse2")),
+        ("x86_64", "", ("amd64", "")),
+        ("x86-64", "", ("amd64", "")),
+        ("X86_64", "V1", ("amd64", "")),
+        ("amd64", "", ("amd64", "")),
+        ("amd64", "v1", ("amd64", "")),
+        ("amd64", "v2", ("amd64", "v2")),
+        ("amd64", "v3", ("amd64", "v3")),
+        ("x86_64", "v4", ("amd64", "v4")),
+        ("amd64", "other", ("amd64", "other")),
+        ("aarch64", "", ("arm64", "")),
+        ("arm64", "", ("arm64", "")),
+        ("arm64", "8", ("arm64", "")),
+        ("arm64", "v8", ("arm64", "")),
+        ("aarch64", "v8.0", ("arm64", "")),
+        ("arm64", "9", ("arm64", "v9")),
+        ("arm64", "9.0", ("arm64", "v9")),
+        ("arm64", "v9.0", ("arm64", "v9")),
+        ("arm64", "v9", ("arm64", "v9")),
+        ("arm64", "v8.1", ("arm64", "v8.1")),
+        ("arm64", "v9.2", ("arm64", "v9.2")),
+        ("armhf", "", ("arm", "v7")),
+        ("armhf", "v6", ("arm", "v7")),
+        ("armel", "", ("arm", "v6")),
+        ("armel", "v7", ("arm", "v6")),
+        ("arm", "", ("arm", "v7")),
+        ("arm", "7", ("arm", "v7")),
+        ("arm", "v7", ("arm", "v7")),
+        ("arm", "5", ("arm", "v5")),
+        ("arm", "6", ("arm", "v6")),
+        ("ARM", "V6", ("arm", "v6")),
+        ("arm", "8", ("arm", "v8")),
+        ("arm", "v8", ("arm", "v8")),
+        ("arm", "other", ("arm", "other")),
+        ("ppc64el", "", ("ppc64el", "")),
+        ("ppc64le", "Power9", ("ppc64le", "power9")),
+        ("mips64el", "", ("mips64el", "")),
+        ("S390X", "", ("s390x", "")),
+        ("riscv64", "rva20u64", ("riscv64", "rva20u64")),
+        ("unknown", "", ("unknown", "")),
+    ],
+)
+def test_names_are_normalised_as_containerd_does(
+    architecture: str, variant: str, expected: tuple[str, str]
+) -> None:
+    assert normalize_names(architecture, variant) == expected
+
+
+@pytest.mark.parametrize(
+    ("os", "expected"),
+    [
+        ("", "linux"),
+        ("Linux", "linux"),
+        ("macOS", "darwin"),
+        ("darwin", "darwin"),
+        ("WINDOWS", "windows"),
+    ],
+)
+def test_systems_are_normalised_and_never_taken_from_this_machine(os: str, expected: str) -> None:
+    assert Platform(os, "amd64").normalized().os == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("10.0.17763.2114", "10.0.17763"),
+        ("10.0.17763", "10.0.17763"),
+        ("10.0", "10.0"),
+        ("10.0.17763.1.2", "10.0.17763"),
+        ("", ""),
+    ],
+)
+def test_windows_versions_count_up_to_the_build_number(version: str, expected: str) -> None:
+    normal = Platform("windows", "amd64", os_version=version).normalized()
+
+    assert normal.os_version == expected
+
+
+def test_windows_builds_are_told_apart_and_revisions_are_not() -> None:
+    old, newer, other = (
+        Platform("windows", "amd64", os_version=version).normalized()
+        for version in ("10.0.17763.1", "10.0.17763.2", "10.0.20348.1")
+    )
+
+    assert old == newer
+    assert old != other
+
+
+def test_versions_of_other_systems_count_in_full() -> None:
+    normal = Platform("linux", "amd64", os_version="1.2.3.4").normalized()
+
+    assert normal.os_version == "1.2.3.4"
+
+
+def test_features_are_sorted_and_counted_once() -> None:
+    normal = Platform("linux", "amd64", os_features="gecafdbgbd").normalized()
+
+    assert normal.os_features == tuple("abcdefg")
+
+
+def test_win32k_is_ignored_on_windows_only() -> None:
+    on_windows = Platform("windows", "amd64", os_features=("win32k", "x")).normalized()
+    on_linux = Platform("linux", "amd64", os_features=("win32k",)).normalized()
+
+    assert on_windows.os_features == ("x",)
+    assert on_linux.os_features == ("win32k",)
+
+
+NAMES = st.one_of(
+    st.sampled_from(
+        ["", "i386", "x86_64", "amd64", "aarch64", "arm64", "armhf", "armel", "arm", "s390x"]
+    ),
+    st.text(max_size=5),
+)
+VARIANTS = st.one_of(
+    st.sampled_from(["", "v1", "5", "6", "7", "8", "v8", "v8.0", "9", "9.0", "v9.0", "V7"]),
+    st.text(max_size=3),
+)
+PLATFORMS = st.builds(
+    Platform,
+    os=st.sampled_from(["", "linux", "Windows", "macos", "unknown"]),
+    architecture=NAMES,
+    variant=VARIANTS,
+    os_version=st.sampled_from(["", "10.0.17763.1", "1.2.3.4"]),
+    os_features=st.lists(st.sampled_from(["win32k", "a", "b"]), max_size=3),
+)
+
+
+@given(PLATFORMS)
+def test_normalising_twice_changes_nothing(platform: Platform) -> None:
+    normal = platform.normalized()
+
+    assert normal.normalized() == normal
+    assert hash(normal.normalized()) == hash(normal)
+
+
+@pytest.mark.parametrize(
+    ("platform", "expected"),
+    [
+        (Platform("linux", "amd64"), "linux/amd64"),
+        (Platform("linux", "arm", "v7"), "linux/arm/v7"),
+        (Platform("", "arm64"), "arm64"),
+        (Platform("windows", "amd64", os_version="10.0.17763.1"), "windows/amd64"),
+    ],
+)
+def test_a_platform_is_written_with_slashes(platform: Platform, expected: str) -> None:
+    assert str(platform) == expected
+
+
+def test_a_platform_object_is_read_in_full() -> None:
+    value: dict[str, object] = {
+        "os": "windows",
+        "architecture": "amd64",
+        "variant": "v2",
+        "os.version": "10.0.17763.1",
+        "os.features": ["win32k"],
+        "features": ["sse4"],
+        "unknown": 1,
+    }
+
+    expected = Platform("windows", "amd64", "v2", "10.0.17763.1", ("win32k",))
+    assert Platform.from_json(value) == expected
+
+
+def test_null_properties_count_as_absent() -> None:
+    names = ("os", "variant", "os.version", "os.features")
+
+    read = Platform.from_json({"architecture": "arm64", **dict.fromkeys(names)})
+
+    assert read == Platform("linux", "arm64")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *each("os", 0, 1, True, ["linux"], {}),
+        *each("variant", 0, 7, False, ["v7"], {}),
+        *each("os.version", 0, 1.5, True, ["10.0"], {}),
+        *each("architecture", None, "", 386, True, ["amd64"], {}),
+        *each("os.features", "win32k", "", 0, 1, False, {}, {"a": 1}, [1], ["a", None]),
+    ],
+)
+def test_a_property_of_a_wrong_type_is_named(name: str, value: object) -> None:
+    with pytest.raises(InvalidPlatform) as caught:
+        Platform.from_json({"architecture": "amd64", name: value})
+
+    assert caught.value.text == name
+    assert caught.value.problem.startswith("expected ")
+
+
+LINUX_ARM_V6 = Platform("linux", "arm", "v6")
+LINUX_ARM = Platform("linux", "arm")
+LINUX_ARM64 = Platform("linux", "aarch64", "v8")
+LINUX_AMD64 = Platform("linux", "x86_64")
+LINUX_AMD64_V3 = Platform("linux", "amd64", "v3")
+LINUX_386 = Platform("linux", "i386")
+WINDOWS = Platform("windows", "amd64", os_version="10.0.17763.1")
+DARWIN = Platform("macos", "arm64")
+EVERYTHING = (
+    LINUX_ARM_V6,
+    LINUX_ARM,
+    LINUX_ARM64,
+    LINUX_AMD64,
+    LINUX_AMD64_V3,
+    LINUX_386,
+    WINDOWS,
+    DARWIN,
+)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("arm64", (LINUX_ARM64, DARWIN)),
+        ("aarch64", (LINUX_ARM64, DARWIN)),
+        ("arm64/v8", (LINUX_ARM64, DARWIN)),
+        ("linux/arm64", (LINUX_ARM64,)),
+        ("linux/arm64/v8", (LINUX_ARM64,)),
+        (" Linux/AArch64 ", (LINUX_ARM64,)),
+        ("arm", (LINUX_ARM_V6, LINUX_ARM)),
+        ("arm/v6", (LINUX_ARM_V6,)),
+        ("armel", (LINUX_ARM_V6,)),
+        ("armhf", (LINUX_ARM,)),
+        ("linux/armhf", (LINUX_ARM,)),
+        ("linux/arm/7", (LINUX_ARM,)),
+        ("arm/*", (LINUX_ARM_V6, LINUX_ARM)),
+        ("arm/v[67]", (LINUX_ARM_V6, LINUX_ARM)),
+        ("arm/v?", (LINUX_ARM_V6, LINUX_ARM)),
+        ("amd64", (LINUX_AMD64, LINUX_AMD64_V3, WINDOWS)),
+        ("x86_64/v1", (LINUX_AMD64, WINDOWS)),
+        ("linux/amd64/v1", (LINUX_AMD64,)),
+        ("linux/amd64/v3", (LINUX_AMD64_V3,)),
+        ("amd64/v*", (LINUX_AMD64_V3,)),
+        ("i386", (LINUX_386,)),
+        ("386", (LINUX_386,)),
+        ("windows", (WINDOWS,)),
+        ("windows/*", (WINDOWS,)),
+        ("macos", (DARWIN,)),
+        ("darwin", (DARWIN,)),
+        ("macos/arm64", (DARWIN,)),
+        ("linux", (LINUX_ARM_V6, LINUX_ARM, LINUX_ARM64, LINUX_AMD64, LINUX_AMD64_V3, LINUX_386)),
+        ("*/arm64", (LINUX_ARM64, DARWIN)),
+        ("*/*/v6", (LINUX_ARM_V6,)),
+        ("win*/amd64/*", (WINDOWS,)),
+        ("arm*", (LINUX_ARM_V6, LINUX_ARM, LINUX_ARM64, DARWIN)),
+        ("arm*/v7", (LINUX_ARM,)),
+        ("*", EVERYTHING),
+        ("*/*", EVERYTHING),
+        ("*/*/*", EVERYTHING),
+        ("s390x", ()),
+        ("solaris/amd64", ()),
+    ],
+)
+def test_a_pattern_matches(pattern: str, expected: tuple[Platform, ...]) -> None:
+    chosen = PlatformPattern.parse(pattern)
+
+    assert tuple(platform for platform in EVERYTHING if chosen.matches(platform)) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "/", "linux/", "/arm64", "linux//v7", "a b", "linux/a\tb", "a\x00", "a\nb"]
+)
+def test_a_pattern_has_no_empty_part_and_no_space(text: str) -> None:
+    with pytest.raises(InvalidPlatform, match="empty or has a space") as caught:
+        PlatformPattern.parse(text)
+
+    assert caught.value.text == text
+
+
+def test_a_pattern_has_at_most_three_parts() -> None:
+    with pytest.raises(InvalidPlatform, match="at most os/architecture/variant"):
+        PlatformPattern.parse("linux/arm/v7/x")
+
+
+def test_a_pattern_is_written_as_it_was_given() -> None:
+    assert str(PlatformPattern.parse("Linux/AArch64")) == "Linux/AArch64"
+
+
+def parsed(text: str) -> PlatformPattern | InvalidPlatform:
+    """Read a pattern, or give our error; no other may come."""
+    try:
+        return PlatformPattern.parse(text)
+    except InvalidPlatform as error:
+        return error
+
+
+@given(st.text(max_size=12) | st.text(alphabet="*?[]!/arm64vlinux.", max_size=12), PLATFORMS)
+def test_any_text_is_a_pattern_or_our_error(text: str, platform: Platform) -> None:
+    found = parsed(text)
+
+    if isinstance(found, InvalidPlatform):
+        assert found.text == text
+    else:
+        assert found.matches(platform) == found.matches(platform.normalized())
+
+
+@given(PLATFORMS.filter(lambda p: p.architecture.isalnum() and p.variant.isalnum()))
+def test_the_text_of_a_platform_matches_it(platform: Platform) -> None:
+    spelled = Platform(platform.os or "linux", platform.architecture, platform.variant)
+
+    assert PlatformPattern.parse(str(spelled)).matches(platform)

@@ -1,0 +1,275 @@
+"""References: the grammar of the distribution spec, and all that must not pass it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pubtools_mlmerge.errors import InvalidReference
+from pubtools_mlmerge.references import Reference, is_digest, is_host, is_registered_digest
+
+SHA256 = "sha256:" + "a1" * 32
+SHA512 = "sha512:" + "b2" * 64
+BLAKE3 = "blake3:" + "c3" * 32
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("quay.io/org/app:1", Reference("quay.io", "org/app", "1")),
+        ("quay.io:8443/org/app:1", Reference("quay.io:8443", "org/app", "1")),
+        ("localhost/app:1", Reference("localhost", "app", "1")),
+        ("localhost:5000/app:1", Reference("localhost:5000", "app", "1")),
+        ("127.0.0.1:5000/app:1", Reference("127.0.0.1:5000", "app", "1")),
+        ("[::1]/app:1", Reference("[::1]", "app", "1")),
+        ("[2001:db8::1]:5000/app:1", Reference("[2001:db8::1]:5000", "app", "1")),
+        ("REGISTRY/app:1", Reference("REGISTRY", "app", "1")),
+        ("org/app:1", Reference("", "org/app", "1")),
+        ("app:5000", Reference("", "app", "5000")),
+        ("a/b/c/d/e:1", Reference("", "a/b/c/d/e", "1")),
+        ("org/a.b_c__d--e:V1.0-x_y", Reference("", "org/a.b_c__d--e", "V1.0-x_y")),
+        (f"quay.io/app@{SHA256}", Reference("quay.io", "app", "", SHA256)),
+        (f"quay.io/app:1@{SHA512}", Reference("quay.io", "app", "1", SHA512)),
+        (f"app@{BLAKE3}", Reference("", "app", "", BLAKE3)),
+        ("app@multihash+base58:QmRZxt", Reference("", "app", "", "multihash+base58:QmRZxt")),
+    ],
+)
+def test_a_reference_has_parts(text: str, expected: Reference) -> None:
+    reference = Reference.parse(text)
+
+    assert reference == expected
+    assert str(reference) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "quay.io/org/../app:1",
+        "quay.io/../app:1",
+        "../app:1",
+        "quay.io/./app:1",
+        "quay.io/org//app:1",
+        "quay.io//app:1",
+        "/app:1",
+        "quay.io/app/:1",
+        "quay.io/app?x=1:1",
+        "quay.io/app:1?x=1",
+        "quay.io/app#x:1",
+        "quay.io/app:1#x",
+        "quay.io/a%2e%2e:1",
+        "quay.io/app:1%20",
+        "quay.io/a b:1",
+        " quay.io/app:1",
+        "quay.io/app:1 ",
+        "quay.io/app:1\n",
+        "quay.io/app\n:1",
+        "quay.io/app\x00:1",
+        "quay.io/app\x7f:1",
+        "quay.io/a\r\nHost: evil:1",
+        "quay.io/App:1",
+        "quay.io/äpp:1",
+        "quay.io/app:é",
+        "quay.io/app:\u0661",
+        "quay.io/a___b:1",
+        "quay.io/a..b:1",
+        "quay.io/-app:1",
+        "quay.io/app-:1",
+        "quay.io/app\\x:1",
+        "https://quay.io/app:1",
+        "user:secret@quay.io/app:1",
+    ],
+)
+def test_what_would_change_the_url_is_refused(text: str) -> None:
+    with pytest.raises(InvalidReference) as caught:
+        Reference.parse(text)
+
+    assert caught.value.text == text
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("text", ["", "app", "quay.io/org/app", "quay.io/app@", "localhost:5000/a"])
+def test_a_reference_needs_a_tag_or_a_digest(text: str) -> None:
+    with pytest.raises(InvalidReference):
+        Reference.parse(text)
+
+
+@pytest.mark.parametrize("tag", ["", ".hidden", "-x", "a/b", "a:b", "x" * 129, "a\n", "a b", "ä"])
+def test_a_tag_has_its_grammar(tag: str) -> None:
+    with pytest.raises(InvalidReference):
+        Reference.parse(f"quay.io/app:{tag}")
+    with pytest.raises(InvalidReference, match="the tag has 1 to 128"):
+        Reference.parse("quay.io/app:1").tagged(tag)
+
+
+def test_a_tag_may_have_128_characters() -> None:
+    assert Reference.parse("quay.io/app:" + "x" * 128).tag == "x" * 128
+
+
+BAD_DIGESTS = [
+    "",
+    "sha256",
+    "sha256:",
+    "sha256:abc",
+    "sha256:" + "a" * 63,
+    "sha256:" + "a" * 65,
+    "sha256:" + "A" * 64,
+    "sha256:" + "g" * 64,
+    "sha256:" + "a" * 64 + "\n",
+    "sha512:" + "a" * 64,
+    "blake3:" + "a" * 63,
+    "SHA256:" + "a" * 64,
+    ":" + "a" * 64,
+    "md5:a b",
+    "md5:a/b",
+    "md5:..",
+    "md5+:abc",
+    SHA256 + "@" + SHA256,
+]
+
+
+@pytest.mark.parametrize("bad", BAD_DIGESTS)
+def test_a_digest_has_the_form_of_its_algorithm(bad: str) -> None:
+    with pytest.raises(InvalidReference, match="the digest is no algorithm:encoded"):
+        Reference.parse(f"quay.io/app:1@{bad}")
+    with pytest.raises(InvalidReference, match="the digest is no algorithm:encoded"):
+        Reference.parse("quay.io/app:1").at(bad)
+
+
+@pytest.mark.parametrize("good", [SHA256, SHA512, BLAKE3])
+def test_registered_digests_are_known(good: str) -> None:
+    assert is_registered_digest(good)
+    assert is_digest(good)
+
+
+@pytest.mark.parametrize("bad", BAD_DIGESTS)
+def test_other_digests_are_not_registered(bad: str) -> None:
+    assert not is_registered_digest(bad)
+
+
+def test_an_unregistered_algorithm_may_fit_the_grammar() -> None:
+    assert is_digest("sha256+b64u:LCa0a2j_xo=")
+    assert not is_registered_digest("sha256+b64u:LCa0a2j_xo=")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "quay.io",
+        "a",
+        "localhost",
+        "xn--bcher-kva.example",
+        "127.0.0.1",
+        "[::1]",
+        "[::1]:65535",
+        "a:1",
+    ],
+)
+def test_a_host_is_a_name_or_address_with_an_optional_port(host: str) -> None:
+    assert is_host(host)
+    assert Reference.parse(f"{host}:1/app:1").host if ":" not in host else True
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "quay.io:",
+        "quay.io:0",
+        "quay.io:00000",
+        "quay.io:65536",
+        "quay.io:99999",
+        "quay.io:123456",
+        "quay.io:-1",
+        "quay.io:80:80",
+        "quay.io:٨٠",
+        "quay.io:x",
+        "[::1]:0",
+        "[::1]:99999",
+        "[::1]x",
+        "[::1",
+        "[]",
+        "[fe80::1%25eth0]",
+        "::1",
+        "-quay.io",
+        "quay-.io",
+        "quay..io",
+        ".io",
+        "quay.io.",
+        "user@quay.io",
+        "quay.io\n",
+        "bücher.example",
+    ],
+)
+def test_other_text_is_no_host(host: str) -> None:
+    assert not is_host(host)
+    with pytest.raises(InvalidReference):
+        Reference.parse(f"{host}/org/app:1")
+
+
+def test_a_name_may_have_255_characters_with_its_host() -> None:
+    longest = "quay.io/" + "a" * 247
+
+    assert Reference.parse(f"{longest}:1").name == longest
+    with pytest.raises(InvalidReference, match="longer than 255"):
+        Reference.parse(f"{longest}a:1")
+
+
+def test_a_name_may_have_255_characters_without_a_host() -> None:
+    longest = "a" * 255
+
+    assert Reference.parse(f"{longest}:1").name == longest
+    with pytest.raises(InvalidReference, match="longer than 255"):
+        Reference.parse(f"{longest}a:1")
+
+
+def test_the_target_is_the_digest_where_there_is_one() -> None:
+    assert Reference.parse("quay.io/app:1").target == "1"
+    assert Reference.parse(f"quay.io/app:1@{SHA256}").target == SHA256
+
+
+def test_a_manifest_is_named_by_digest_in_the_same_repository() -> None:
+    assert str(Reference.parse("quay.io/app:1").at(SHA256)) == f"quay.io/app@{SHA256}"
+
+
+def test_a_tag_is_named_in_the_same_repository() -> None:
+    assert str(Reference.parse(f"quay.io/app:1@{SHA256}").tagged("2")) == "quay.io/app:2"
+
+
+HOSTS = st.sampled_from(["org/", "quay.io/", "localhost/", "a.b:5000/", "[::1]:443/", "HOST/"])
+REPOSITORIES = st.from_regex(
+    r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,2}(/[a-z0-9]+){0,2}", fullmatch=True
+)
+TAGS = st.from_regex(r"(:[a-zA-Z0-9_][a-zA-Z0-9._-]{0,9})?", fullmatch=True)
+DIGESTS = st.sampled_from(["", f"@{SHA256}", f"@{SHA512}", "@md5:x", "@a+b.c_d-e:=_-"])
+
+
+@given(HOSTS, REPOSITORIES, TAGS, DIGESTS)
+def test_what_is_read_is_written_the_same(
+    host: str, repository: str, tag: str, digest: str
+) -> None:
+    text = f"{host}{repository}{tag or (':1' if not digest else '')}{digest}"
+
+    reference = Reference.parse(text)
+
+    assert str(reference) == text
+    assert Reference.parse(str(reference)) == reference
+
+
+def parsed(text: str) -> Reference | InvalidReference:
+    """Read a reference, or give our error; no other may come."""
+    try:
+        return Reference.parse(text)
+    except InvalidReference as error:
+        return error
+
+
+@given(st.text(max_size=40) | st.text(alphabet="aA0.:/@_-[]%?# \n", max_size=40))
+def test_any_text_is_a_reference_or_our_error(text: str) -> None:
+    found = parsed(text)
+
+    if isinstance(found, InvalidReference):
+        assert found.text == text
+    else:
+        assert str(found) == text
+        assert not set(text) & set("?#% \n")

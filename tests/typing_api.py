@@ -1,0 +1,89 @@
+"""The public API of the core as mypy sees it; nothing here is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pubtools_mlmerge.descriptors import Descriptor
+from pubtools_mlmerge.errors import InvalidIndex, MergeError, MixedTypes, NotFound, RegistryError
+from pubtools_mlmerge.index import Index, digest_of
+from pubtools_mlmerge.merge import merge, remove
+from pubtools_mlmerge.plan import Fate, MergePlan, PlannedEntry, Policy
+from pubtools_mlmerge.platforms import Platform, PlatformPattern, normalize_names
+from pubtools_mlmerge.references import Reference, is_digest
+
+
+def read(content: bytes, fields: Mapping[str, object]) -> tuple[Index, Index, Index]:
+    stated = Index.from_bytes(content, "application/vnd.oci.image.index.v1+json")
+    return stated, Index.from_bytes(content, media_type=None), Index.from_fields(fields)
+
+
+def merge_and_remove(source: Index, destination: Index | None) -> MergePlan[Index]:
+    policy = Policy(
+        match="architecture",
+        eligible=["arm64", PlatformPattern.parse("linux/*")],
+        keep=("arm64",),
+        drop={"s390x"},
+        mixed_types="fail",
+        single_image="wrap",
+    )
+    plan: MergePlan[Index] = merge(source, destination)
+    plan = merge(source, destination, policy)
+    return remove(plan.result, ["arm64"], allow_empty=True)
+
+
+def wrong(index: Index) -> None:
+    Policy(match="os")  # type: ignore[arg-type]  # no such rule
+    Policy(mixed_types="docker")  # type: ignore[arg-type]  # no such choice
+    Policy("platform")  # type: ignore[call-arg]  # by keyword only
+    remove(index, ["arm64"], True)  # type: ignore[call-arg]  # by keyword only
+    merge(None, index)  # type: ignore[arg-type]  # a merge has a source
+
+
+def look(plan: MergePlan[Index]) -> tuple[bool, tuple[str, ...], tuple[Descriptor, ...]]:
+    first: PlannedEntry = plan.entries[0]
+    fate: Fate = first.fate
+    before: str | None = first.previous_digest
+    assert fate + first.reason + (before or "")
+    return plan.changed, plan.missing, plan.taken
+
+
+def look_closer(index: Index) -> tuple[bytes, str, str, Mapping[str, object]]:
+    return index.content, index.media_type, index.digest, index.fields
+
+
+def look_at_an_entry(entry: Descriptor) -> tuple[str, str, int, bool, Mapping[str, object]]:
+    return entry.media_type, entry.digest, entry.size, entry.is_index, entry.fields
+
+
+def look_at_its_place(entry: Descriptor) -> tuple[Platform | None, Platform | None, str | None]:
+    return entry.platform, entry.slot, entry.attests
+
+
+def name(text: str, content: bytes) -> str:
+    reference: Reference = Reference.parse(text).tagged("1").at(digest_of(content))
+    parts: tuple[str, str, str, str] = (
+        reference.host,
+        reference.repository,
+        reference.tag,
+        reference.digest,
+    )
+    known: bool = is_digest(reference.target)
+    return f"{reference.name} {parts} {known} {reference}"
+
+
+def choose(pattern: PlatformPattern) -> bool:
+    names: tuple[str, str] = normalize_names("x86_64", variant="v1")
+    return pattern.matches(Platform("linux", *names, os_features=["a"]).normalized())
+
+
+def handle(error: MergeError) -> str | int | None:
+    if isinstance(error, InvalidIndex):
+        as_value_error: ValueError = error
+        return f"{error.path} {error.problem} {error.reference} {as_value_error}"
+    if isinstance(error, MixedTypes):
+        return ", ".join(error.docker + error.oci)
+    if isinstance(error, NotFound):
+        as_registry_error: RegistryError = error
+        return as_registry_error.status
+    return error.message if isinstance(error, RegistryError) else str(error)
