@@ -1,0 +1,121 @@
+# `make demo` shows a merge against a registry of its own. `make test` checks everything.
+# Both make the environments that they need; nothing is installed outside this directory,
+# save Debian packages by `make test` where it may (see .ci/packages).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The versions of pubtools-quay that the plugin is tested in, and what each of them needs.
+HOSTS ?= $(if $(wildcard tests/host),0.38 0.36)
+HOST_0.38 := pubtools-quay==0.38.0
+HOST_0.36 := pubtools-quay==0.36.0 'pubtools-sign<1'
+
+# Nothing may be skipped where CI is set.
+PYTEST := -m pytest $(if $(CI),-p tests.no_skips)
+# Each run leaves its figures for `make coverage`, which judges them together.
+COV := --cov --cov-report= --cov-fail-under=0
+SPHINX := -m sphinx -n -W --keep-going -q
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help
+help:
+	@echo 'make demo      show a merge: a registry, two images, what became of the tag'
+	@echo 'make test      everything below, and the tests inside the host'
+	@echo 'make lint      ruff: rules and format'
+	@echo 'make types     mypy, strict'
+	@echo 'make unit      the tests that need no host'
+	@echo 'make hosts     the tests inside pubtools-quay $(HOSTS)'
+	@echo 'make coverage  branch coverage of the test runs so far'
+	@echo 'make docs      the documentation, into docs/_build/html'
+	@echo 'make clean     remove what these made'
+
+# Environments. A marker file says that one is complete.
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: setup.py | $(BIN)/python
+	$(BIN)/python $(PIP_INSTALL) --editable '.[cli]'
+	touch $@
+
+$(VENV)/.dev: setup.py pyproject.toml | $(BIN)/python
+	$(BIN)/python $(PIP_INSTALL) --editable '.[dev,docs]'
+	touch $@ $(VENV)/.demo
+
+# The host builds Kerberos and AMQP libraries; 0.36 comes second to find their wheels in pip's cache.
+$(VENV)-host-%/.installed: setup.py
+	$(PYTHON) -m venv $(VENV)-host-$*
+	$(VENV)-host-$*/bin/python $(PIP_INSTALL) --editable '.[quay,test]' $(HOST_$*)
+	touch $@
+
+ifneq ($(filter 0.38,$(HOSTS)),)
+$(VENV)-host-0.36/.installed: | $(VENV)-host-0.38/.installed
+endif
+
+HOST_ENVIRONMENTS = $(HOSTS:%=$(VENV)-host-%/.installed)
+
+# What people call.
+
+.PHONY: demo
+demo: $(VENV)/.demo
+	@$(BIN)/pubtools-mlmerge-demo
+
+.PHONY: lint
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: types
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+.PHONY: unit
+unit: $(VENV)/.dev
+	rm -f .coverage.unit
+	COVERAGE_FILE=.coverage.unit $(BIN)/python $(PYTEST) --ignore=tests/host $(COV)
+
+.PHONY: docs
+docs: $(VENV)/.dev
+	$(BIN)/python $(SPHINX) -b html docs docs/_build/html
+	$(BIN)/python $(SPHINX) -b doctest docs docs/_build/doctest
+
+.PHONY: hosts
+hosts: $(HOSTS:%=host-%)
+
+host-%: $(VENV)-host-%/.installed
+	rm -f .coverage.host-$*
+	COVERAGE_FILE=.coverage.host-$* $(VENV)-host-$*/bin/python $(PYTEST) tests/host $(COV)
+
+.PHONY: coverage
+coverage: $(VENV)/.dev
+	$(BIN)/coverage combine --keep --quiet
+	$(BIN)/coverage report
+
+.PHONY: packages
+packages:
+	@.ci/packages
+
+.PHONY: environments
+environments: $(VENV)/.dev $(HOST_ENVIRONMENTS)
+
+# The host takes minutes to build, on one core; the others are made and used meanwhile.
+.PHONY: test
+test: packages
+	rm -f .coverage .coverage.*
+	hosts="$$(.ci/packages --can-build-hosts && echo '$(HOSTS)' || true)"
+	if [[ -n "$${CI:-}" && "$$hosts" != '$(HOSTS)' ]]; then exit 1; fi
+	$(MAKE) -j2 --output-sync=line HOSTS="$$hosts" environments
+	$(MAKE) HOSTS="$$hosts" lint types docs hosts unit coverage
+
+.PHONY: clean
+clean:
+	rm -rf .venv .venv-host-* .tox build dist *.egg-info docs/_build
+	rm -rf .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

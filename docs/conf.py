@@ -1,0 +1,59 @@
+"""How Sphinx builds the documentation."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed_version
+
+from sphinx.application import Sphinx
+
+project = "pubtools-mlmerge"
+author = "The pubtools-mlmerge authors"
+copyright = "the pubtools-mlmerge authors"
+release = installed_version(project)
+version = release
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+html_theme = "alabaster"
+html_theme_options = {"description": "Keeps the architectures of a tag"}
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+napoleon_numpy_docstring = False
+# Every example runs; those of one page run together.
+doctest_test_doctest_blocks = "default"
+
+# Every reference has to lead somewhere; a build needs no network, so those to other projects,
+# whose inventories it cannot read, are left out.
+nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:.*", r"(argparse|collections|contextlib|io|logging|os|pathlib|ssl|threading|types)\..*"),
+    (r"py:.*", r"(attr|attrs|pluggy|pytest|requests|urllib3)\..*"),
+]
+# Names of types that stand for others; Sphinx knows where to find classes only.
+nitpick_ignore = [
+    ("py:class", "Manifest"),  # Index or Image
+    ("py:class", "pubtools_mlmerge.plan.ResultT"),  # Index or Image
+    ("py:class", "Child"),  # the test registry's Image or ImageIndex
+    ("py:class", "DialectName"),  # its literals stand in the signature
+    ("py:class", "AuthMode"),  # likewise
+]
+# There are two classes Image, one of them for tests. Docstrings name classes without their modules;
+# Sphinx takes the one in the module at hand, else the first in the reference, and would say so.
+suppress_warnings = ["ref.python"]
+
+# Defaults whose representation is no Python: a function of this machine, an attrs factory.
+DEFAULTS = {"<built-in function time>": "time.time", "NOTHING": "..."}
+
+
+def write_defaults(*event: object) -> tuple[str | None, str | None]:
+    """Write the defaults in a signature so that they can be read, by people and by Sphinx."""
+    signature, returned = (None if part is None else str(part) for part in event[-2:])
+    for value, text in DEFAULTS.items():
+        signature = signature and signature.replace(f"= {value}", f"= {text}")
+    return signature, returned
+
+
+def setup(app: Sphinx) -> None:
+    """Register what this file adds."""
+    app.connect("autodoc-process-signature", write_defaults)
