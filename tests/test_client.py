@@ -1,0 +1,736 @@
+"""RegistryClient: against a real registry, embedded ones, and servers that misbehave."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.descriptors import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    MANIFEST_TYPES,
+    OCI_INDEX,
+    OCI_MANIFEST,
+)
+from pubtools_mlmerge.documents import encode
+from pubtools_mlmerge.errors import (
+    DigestMismatch,
+    Forbidden,
+    ImmutableTag,
+    InvalidIndex,
+    InvalidReference,
+    MissingChild,
+    NotAnIndex,
+    NotFound,
+    RegistryError,
+    Unauthorized,
+)
+from pubtools_mlmerge.exchange import Options
+from pubtools_mlmerge.image import Image
+from pubtools_mlmerge.index import Index, digest_of
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.testing import (
+    ImageIndex,
+    RegistryServer,
+    images,
+    make_image,
+    make_index,
+    upload,
+)
+from tests.factories import content_of, digest, document, index
+from tests.scripted import (
+    HANG_UP,
+    HURRIED,
+    QUICK,
+    Reply,
+    ScriptedServer,
+    bearer,
+    json_reply,
+    manifest_reply,
+    redirect,
+    refusal,
+)
+from tests.servers import TOKEN_PASSWORD, TOKEN_USER, RealRegistry
+
+ALICE = ("alice", "wonderland")
+OCI = make_index([make_image(), make_image("linux/arm64")])
+DOCKER = make_index([make_image(docker=True)], docker=True)
+ARM = make_image("linux/arm64", docker=True)
+PULLED = content_of(document("linux/amd64", docker=True))
+
+numbers = itertools.count()
+
+
+def fresh(tag: str = "1", name: str = "alice/app") -> str:
+    """Name a tag in a repository that no other test uses."""
+    return f"{name}{next(numbers)}:{tag}"
+
+
+def client_of(
+    host: str | None, login: tuple[str, str] | None = None, options: Options = HURRIED
+) -> RegistryClient:
+    user, password = login or (None, None)
+    return RegistryClient(user, password, host, options)
+
+
+def parsed(text: str, host: str = "registry.test") -> Reference:
+    return Reference.parse(f"{host}/{text}")
+
+
+def as_index(item: ImageIndex) -> Index:
+    return Index.from_bytes(item.content, item.media_type)
+
+
+def put(
+    server: RegistryServer | RealRegistry,
+    reference: Reference,
+    item: images.Child,
+    login: tuple[str, str] | None = None,
+) -> None:
+    verify = server.verify if isinstance(server, RealRegistry) else None
+    upload(
+        server.url,
+        reference.repository,
+        item,
+        reference=reference.target,
+        credentials=login,
+        verify=verify,
+    )
+
+
+@pytest.fixture(autouse=True)
+def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no login in any auth file."""
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "absent.json"))
+
+
+@pytest.fixture
+def guarded() -> Iterator[RegistryServer]:
+    """An embedded registry that wants tokens."""
+    with RegistryServer(auth="token", users=dict([ALICE]), public=["public/*"]) as server:
+        yield server
+
+
+def token_scopes(server: RegistryServer) -> list[str]:
+    return [request.query for request in server.requests if request.path == "/token"]
+
+
+# Counting requests
+
+
+def test_a_merge_takes_three_requests_on_an_open_registry(registry_server: RegistryServer) -> None:
+    source, destination = parsed(fresh()), parsed(fresh())
+    put(registry_server, source, OCI)
+    put(registry_server, destination, OCI)
+    registry_server.forget_requests()
+    client = client_of(registry_server.host)
+
+    client.pull(source)
+    client.push(destination, client.pull(destination))
+
+    assert client.request_count == len(registry_server.requests) == 3
+
+
+def test_a_pull_names_all_types_at_once(registry_server: RegistryServer) -> None:
+    reference = parsed(fresh())
+    put(registry_server, reference, DOCKER)
+    registry_server.forget_requests()
+
+    client_of(registry_server.host).pull(reference)
+
+    (request,) = registry_server.requests
+    assert request.headers["accept"].split(", ") == list(MANIFEST_TYPES)
+
+
+def test_an_intended_merge_takes_one_token(guarded: RegistryServer) -> None:
+    source, destination = parsed("alice/a:1"), parsed("alice/b:1")
+    put(guarded, source, OCI, ALICE)
+    put(guarded, destination, OCI, ALICE)
+    guarded.forget_requests()
+    client = client_of(guarded.host, ALICE)
+    client.intend(pull=[source, destination], push=[destination])
+
+    client.pull(source)
+    client.push(destination, client.pull(destination))
+
+    assert [r.status for r in guarded.requests] == [401, 200, 200, 200, 201]
+    (scopes,) = token_scopes(guarded)
+    assert "alice%2Fa%3Apull&" in scopes
+    assert scopes.endswith("alice%2Fb%3Apull%2Cpush")
+
+
+def test_without_writing_only_the_right_to_pull_is_asked_for(quay_server: RegistryServer) -> None:
+    """On Quay, asking for the right to push makes the repository."""
+    client = client_of(quay_server.host, ALICE)
+    client.intend(pull=[parsed("alice/new:1")])
+
+    with pytest.raises((NotFound, Unauthorized)):
+        client.pull(parsed("alice/new:1"))
+
+    assert not any("push" in request.query for request in quay_server.requests)
+    with pytest.raises(KeyError):
+        quay_server.history("alice/new", "1")
+
+
+def test_writing_asks_for_the_right_to_push(guarded: RegistryServer) -> None:
+    reference = parsed("alice/app:1")
+    put(guarded, reference, OCI, ALICE)
+    guarded.forget_requests()
+
+    client_of(guarded.host, ALICE).push(reference, as_index(OCI))
+
+    (scope,) = token_scopes(guarded)
+    assert scope.endswith("alice%2Fapp%3Apull%2Cpush")
+
+
+# A real registry
+
+
+def test_a_real_registry_keeps_the_exact_bytes(docker_registry_plain: RealRegistry) -> None:
+    reference = parsed(fresh(), docker_registry_plain.host)
+    put(docker_registry_plain, reference, OCI)
+    client = client_of(None)
+
+    assert client.push(reference.tagged("2"), as_index(OCI)) == OCI.digest
+    assert client.pull(reference.tagged("2")).content == OCI.content
+
+
+def test_a_real_registry_speaks_tls(docker_registry_tls: RealRegistry) -> None:
+    reference = parsed(fresh(), docker_registry_tls.host)
+    put(docker_registry_tls, reference, DOCKER)
+    trusting = Options(ca_bundle=str(docker_registry_tls.ca_file), retries=QUICK)
+
+    assert client_of(None, options=trusting).pull(reference) == as_index(DOCKER)
+
+
+def test_tls_without_its_authority_is_an_error(docker_registry_tls: RealRegistry) -> None:
+    reference = parsed(fresh(), docker_registry_tls.host)
+
+    with pytest.raises(RegistryError, match="CERTIFICATE_VERIFY_FAILED"):
+        client_of(None).pull(reference)
+
+
+def test_a_real_registry_takes_tokens(docker_registry_token: RealRegistry) -> None:
+    login = (TOKEN_USER, TOKEN_PASSWORD)
+    reference = parsed(fresh(), docker_registry_token.host)
+    put(docker_registry_token, reference, OCI, login)
+    client = client_of(None, login)
+    client.intend(pull=[reference], push=[reference])
+
+    found = client.pull(reference)
+    client.push(reference.tagged("2"), found)
+
+    assert found == as_index(OCI)
+    assert client.request_count == 4
+
+
+def test_a_real_registry_refuses_a_wrong_password(docker_registry_token: RealRegistry) -> None:
+    reference = parsed(fresh(), docker_registry_token.host)
+
+    with pytest.raises(Unauthorized, match=reference.repository) as caught:
+        client_of(None, (TOKEN_USER, "s3cr3t")).pull(reference)
+
+    assert not caught.value.logged_in
+    assert "s3cr3t" not in f"{caught.value} {caught.value!r} {caught.value.__cause__}"
+
+
+def test_a_real_registry_mounts_a_blob(docker_registry_plain: RealRegistry) -> None:
+    source = parsed(fresh(), docker_registry_plain.host)
+    destination = parsed(fresh(), docker_registry_plain.host)
+    put(docker_registry_plain, source, ARM)
+    client = client_of(None)
+
+    assert all(client.mount_blob(destination, b, source.repository) for b in ARM.blobs)
+    image = Image.from_bytes(ARM.content, ARM.media_type)
+    assert client.push(destination, image) == ARM.digest
+    assert not client.mount_blob(destination, digest("absent"), source.repository)
+
+
+# Logins
+
+
+def test_a_wrong_password_names_the_repository(guarded: RegistryServer) -> None:
+    with pytest.raises(Unauthorized, match=r"alice/app.*invalid username or password"):
+        client_of(guarded.host, ("alice", "wrong")).pull(parsed("alice/app:1"))
+
+
+def test_nobody_in_particular_may_pull_what_is_public(guarded: RegistryServer) -> None:
+    put(guarded, parsed("public/app:1"), OCI, ALICE)
+
+    assert client_of(guarded.host).pull(parsed("public/app:1")) == as_index(OCI)
+    with pytest.raises(Unauthorized) as caught:
+        client_of(guarded.host).pull(parsed("alice/app:1"))
+    assert not caught.value.logged_in
+
+
+def test_basic_goes_with_each_request_once_asked_for() -> None:
+    with RegistryServer(auth="basic", users=dict([ALICE])) as server:
+        put(server, parsed("alice/app:1"), OCI, ALICE)
+        server.forget_requests()
+        client = client_of(server.host, ALICE)
+        for _ in range(2):
+            client.pull(parsed("alice/app:1"))
+
+        assert [request.status for request in server.requests] == [401, 200, 200]
+
+
+def test_a_login_is_found_in_an_auth_file(
+    guarded: RegistryServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(guarded, parsed("alice/app:1"), OCI, ALICE)
+    auth = b64encode(":".join(ALICE).encode()).decode()
+    path = tmp_path / "auth.json"
+    path.write_text(json.dumps({"auths": {guarded.host: {"auth": auth}}}), encoding="utf-8")
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(path))
+
+    assert client_of(None).pull(parsed("alice/app:1", guarded.host)) == as_index(OCI)
+
+
+@pytest.mark.parametrize("login", [("alice", ""), ("", "wonderland")])
+def test_half_a_login_is_none(guarded: RegistryServer, login: tuple[str, str]) -> None:
+    with pytest.raises(Unauthorized):
+        client_of(guarded.host, login).pull(parsed("alice/app:1"))
+
+    assert not any("authorization" in r.headers for r in guarded.requests if r.path == "/token")
+
+
+def test_threads_share_one_token(guarded: RegistryServer) -> None:
+    reference = parsed("alice/app:1")
+    put(guarded, reference, OCI, ALICE)
+    guarded.forget_requests()
+    client = client_of(guarded.host, ALICE)
+    client.intend(pull=[reference], push=[reference])
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: client.pull(reference), range(40)))
+
+    assert found == [as_index(OCI)] * 40
+    assert len(token_scopes(guarded)) == 1
+
+
+def test_a_token_that_expires_in_the_middle_is_renewed() -> None:
+    now = [1_700_000_000.0]
+    with RegistryServer(
+        auth="token", users=dict([ALICE]), token_seconds=60, clock=lambda: now[0]
+    ) as server:
+        put(server, parsed("alice/app:1"), OCI, ALICE)
+        client = client_of(server.host, ALICE)
+        client.pull(parsed("alice/app:1"))
+        now[0] += 3600
+        client.pull(parsed("alice/app:1"))
+
+        assert [r.status for r in server.requests][-3:] == [401, 200, 200]
+
+
+def test_nothing_secret_shows_anywhere(
+    guarded: RegistryServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    put(guarded, parsed("alice/app:1"), OCI, ALICE)
+    guarded.forget_requests()
+    client = client_of(guarded.host, ALICE)
+    client.pull(parsed("alice/app:1"))
+
+    sent = {r.headers.get("authorization", "none").partition(" ")[2] for r in guarded.requests}
+    shown = f"{caplog.text} {client!r} {vars(client)['_access']!r}"
+    assert len(sent - {""}) == 2
+    assert not any(secret in shown for secret in [*sent - {""}, ALICE[1]])
+
+
+# Where to connect
+
+
+@pytest.mark.parametrize("form", ["host", "url"])
+def test_another_host_stands_in_for_the_one_of_references(
+    registry_server: RegistryServer, form: str
+) -> None:
+    reference = parsed(fresh(), "quay.io")
+    put(registry_server, reference, OCI)
+    client = client_of(registry_server.host if form == "host" else registry_server.url)
+
+    assert client.pull(reference) == as_index(OCI)
+    assert client.place(reference).host == registry_server.host
+
+
+def test_a_reference_without_host_needs_another_one(registry_server: RegistryServer) -> None:
+    reference = Reference.parse(fresh())
+    put(registry_server, reference, OCI)
+
+    assert client_of(registry_server.host).pull(reference) == as_index(OCI)
+    with pytest.raises(InvalidReference, match="names no host"):
+        client_of(None).pull(reference)
+
+
+def test_a_place_tells_how_to_connect() -> None:
+    client = client_of("http://registry.test:5000", ALICE)
+
+    place = client.place(parsed("app:1"))
+
+    assert (place.host, place.is_plain, place.options) == ("registry.test:5000", True, HURRIED)
+    assert place.credentials is not None
+    assert place.credentials.username == "alice"
+    assert ALICE[1] not in repr(place)
+
+
+def test_each_reference_goes_to_its_own_host() -> None:
+    with ScriptedServer(manifest_reply(PULLED)) as one, ScriptedServer(refusal(404)) as other:
+        client = client_of(None)
+        client.pull(parsed("app:1", one.host))
+        with pytest.raises(NotFound):
+            client.pull(parsed("app:1", other.host))
+        client.close()
+
+    assert len(one.received) == len(other.received) == 1
+
+
+# The shape of the host's client
+
+
+@pytest.fixture
+def stocked(registry_server: RegistryServer) -> RegistryServer:
+    put(registry_server, parsed("app:1"), DOCKER)
+    return registry_server
+
+
+def test_a_manifest_comes_in_the_shapes_of_the_hosts_client(stocked: RegistryServer) -> None:
+    client, text = client_of(stocked.host), DOCKER.content.decode()
+
+    assert client.get_manifest("quay.io/app:1") == json.loads(text)
+    assert client.get_manifest("quay.io/app:1", raw=True) == text
+    assert client.get_manifest("quay.io/app:1", return_headers=True) == json.loads(text)
+    answer = client.get_manifest("quay.io/app:1", True, DOCKER_LIST, return_headers=True)
+    assert isinstance(answer, tuple)
+    assert answer[0] == text
+    assert answer[1]["docker-content-digest"] == DOCKER.digest
+
+
+def test_a_manifest_of_another_type_than_asked_for_is_refused(stocked: RegistryServer) -> None:
+    client = client_of(stocked.host)
+
+    with pytest.raises(NotAnIndex) as caught:
+        client.get_manifest("quay.io/app:1", media_type=DOCKER_MANIFEST)
+
+    assert caught.value.media_type == DOCKER_LIST
+
+
+def test_the_digest_is_that_of_the_content(stocked: RegistryServer) -> None:
+    client = client_of(stocked.host)
+
+    assert client.get_manifest_digest("quay.io/app:1") == DOCKER.digest
+    assert client.get_manifest_digest("quay.io/app:1", media_type=DOCKER_LIST) == DOCKER.digest
+    with pytest.raises(NotAnIndex):
+        client.get_manifest_digest("quay.io/app:1", media_type=OCI_INDEX)
+
+
+@pytest.mark.parametrize("manifest", [DOCKER.content, DOCKER.content.decode()])
+def test_raw_text_goes_up_as_it_is(stocked: RegistryServer, manifest: object) -> None:
+    client_of(stocked.host).upload_manifest(manifest, "quay.io/app:2", raw=True)
+
+    stored = stocked.manifest("app", "2")
+    assert (stored.content, stored.media_type) == (DOCKER.content, DOCKER_LIST)
+
+
+def test_a_dict_goes_up_as_the_host_encodes_it(stocked: RegistryServer) -> None:
+    decoded = json.loads(DOCKER.content)
+
+    client_of(stocked.host).upload_manifest(decoded, "quay.io/app:2")
+
+    assert stocked.manifest("app", "2").content == encode(decoded)
+
+
+@pytest.mark.parametrize("manifest", ["text", {}, None, {"schemaVersion": 1}])
+def test_what_is_no_manifest_does_not_go_up(stocked: RegistryServer, manifest: object) -> None:
+    stocked.forget_requests()
+
+    with pytest.raises((NotAnIndex, InvalidIndex), match=r"quay\.io/app:2"):
+        client_of(stocked.host).upload_manifest(manifest, "quay.io/app:2")
+
+    assert stocked.requests == ()
+
+
+def test_a_malformed_reference_is_refused_before_any_request(stocked: RegistryServer) -> None:
+    stocked.forget_requests()
+
+    with pytest.raises(InvalidReference):
+        client_of(stocked.host).get_manifest("quay.io/../app:1")
+
+    assert stocked.requests == ()
+
+
+# Manifests and blobs
+
+
+def test_a_manifest_is_there_or_not(stocked: RegistryServer) -> None:
+    client, reference = client_of(stocked.host), parsed("app:1")
+
+    assert client.has_manifest(reference)
+    assert client.has_manifest(reference.at(DOCKER.digest))
+    assert not client.has_manifest(reference.tagged("absent"))
+    assert {request.method for request in stocked.requests[-3:]} == {"HEAD"}
+
+
+def test_a_refusal_does_not_tell_whether_a_manifest_is_there() -> None:
+    with ScriptedServer(refusal(403)) as server, pytest.raises(Forbidden):
+        client_of(server.url).has_manifest(parsed("app:1"))
+
+
+MOUNT = "POST /v2/app/blobs/uploads/?mount=sha256%3A{}&from=org%2Fbase"
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_an_upload_that_was_opened_instead_of_a_mount_is_cancelled(absolute: bool) -> None:
+    with ScriptedServer(Reply(202)) as server:
+        base = server.url if absolute else ""
+        server.then(Reply(202, {"Location": f"{base}/v2/app/blobs/uploads/7?s=1"}), Reply(204))
+        mounted = client_of(server.url).mount_blob(
+            parsed("app:1"), "sha256:" + "a" * 64, "org/base"
+        )
+
+    assert not mounted
+    assert server.lines == [MOUNT.format("a" * 64), "DELETE /v2/app/blobs/uploads/7?s=1"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Location": "/v2/app/blobs/uploads/7"},
+        {"Location": "http://[::1"},
+        {"Location": "http://127.0.0.1:1/"},
+    ],
+)
+def test_an_upload_that_cannot_be_cancelled_does_not_matter(headers: Mapping[str, str]) -> None:
+    challenge = refusal(401, WWW_Authenticate='Basic realm="x"')
+    with ScriptedServer(challenge, Reply(202, headers), Reply(404)) as server:
+        client = client_of(server.url, ALICE)
+
+        assert not client.mount_blob(parsed("app:1"), digest("x"), "org/base")
+
+
+def test_a_mount_asks_for_the_right_to_read_its_source(guarded: RegistryServer) -> None:
+    put(guarded, parsed("alice/base:1"), ARM, ALICE)
+    guarded.forget_requests()
+    blob = next(iter(ARM.blobs))
+
+    assert client_of(guarded.host, ALICE).mount_blob(parsed("alice/app:1"), blob, "alice/base")
+
+    (scopes,) = token_scopes(guarded)
+    assert "alice%2Fapp%3Apull%2Cpush&" in scopes
+    assert scopes.endswith("alice%2Fbase%3Apull")
+
+
+def test_a_mount_within_a_repository_needs_no_other_right(guarded: RegistryServer) -> None:
+    put(guarded, parsed("alice/app:1"), ARM, ALICE)
+    guarded.forget_requests()
+    blob = next(iter(ARM.blobs))
+
+    assert client_of(guarded.host, ALICE).mount_blob(parsed("alice/app:1"), blob, "alice/app")
+
+    assert token_scopes(guarded)[0].count("scope=") == 1
+
+
+def blob_image(content: bytes) -> Image:
+    return Image(b"", OCI_MANIFEST, digest("image"), digest_of(content), ())
+
+
+def test_a_config_is_read_by_digest(stocked: RegistryServer) -> None:
+    client, child = client_of(stocked.host), DOCKER.children[0]
+    image = client.pull(parsed("app:1").at(child.digest))
+    assert isinstance(image, Image)
+
+    assert client.pull_config(parsed("app:1"), image)["architecture"] == "amd64"
+
+
+def test_a_config_with_another_digest_is_refused() -> None:
+    with ScriptedServer(json_reply({})) as server, pytest.raises(DigestMismatch):
+        client_of(server.url).pull_config(parsed("app:1"), blob_image(b"other"))
+
+
+def test_a_malformed_config_names_its_blob() -> None:
+    with ScriptedServer(Reply(200, {}, b"[]")) as server, pytest.raises(InvalidIndex) as caught:
+        client_of(server.url).pull_config(parsed("app:1"), blob_image(b"[]"))
+
+    assert str(caught.value).startswith(f"registry.test/app@{digest_of(b'[]')}: ")
+
+
+def test_a_config_kept_elsewhere_is_read_without_login() -> None:
+    with ScriptedServer(json_reply({"os": "linux"})) as storage, ScriptedServer(Reply()) as server:
+        challenge = refusal(401, WWW_Authenticate='Basic realm="x"')
+        server.then(challenge, redirect(f"{storage.url}/blob?signature=1"))
+        content = b'{"os": "linux"}'
+        config = client_of(server.url, ALICE).pull_config(parsed("app:1"), blob_image(content))
+
+    assert config == {"os": "linux"}
+    assert storage.authorizations == [""]
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (refusal(404, "MANIFEST_UNKNOWN", "sorry"), NotFound),
+        (refusal(403, "DENIED", "sorry"), Forbidden),
+        (refusal(409, "TAG_IMMUTABLE", "sorry"), ImmutableTag),
+        (refusal(412, "PRECONDITION", "sorry"), ImmutableTag),
+        (refusal(400, "MANIFEST_BLOB_UNKNOWN", "sorry"), MissingChild),
+        (refusal(500, "UNKNOWN", "sorry"), RegistryError),
+        (refusal(307, "", "sorry", Location="/elsewhere"), RegistryError),
+    ],
+)
+def test_a_refusal_has_its_kind_and_its_cause(reply: Reply, kind: type[RegistryError]) -> None:
+    with ScriptedServer(reply) as server, pytest.raises(RegistryError) as caught:
+        client_of(server.url).push(parsed("app:1"), index("linux/amd64"))
+
+    response = getattr(caught.value.__cause__, "response")  # noqa: B009 - typed as any
+    assert type(caught.value) is kind
+    assert str(caught.value).startswith("registry.test/app:1: ")
+    assert (response.status_code, response.content) == (reply.status, reply.body)
+    assert len(server.received) == 1
+
+
+def test_a_long_refusal_is_cut() -> None:
+    long = refusal(400, "MANIFEST_INVALID", "no " * 50_000)
+    with ScriptedServer(long) as server, pytest.raises(RegistryError) as caught:
+        client_of(server.url).pull(parsed("app:1"))
+
+    assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize("dialect", ["distribution", "quay"])
+def test_a_tag_that_cannot_be_moved_says_so(dialect: str) -> None:
+    quay = dialect == "quay"
+    with RegistryServer(dialect="quay" if quay else "distribution", immutable_tags=["1"]) as server:
+        put(server, parsed("app:1"), OCI)
+        with pytest.raises(ImmutableTag) as caught:
+            client_of(server.host).push(parsed("app:1"), as_index(OCI))
+
+    assert caught.value.status == (409 if quay else 412)
+
+
+@pytest.mark.parametrize("dialect", ["distribution", "quay"])
+def test_a_missing_child_is_named(dialect: str) -> None:
+    with RegistryServer(dialect="quay" if dialect == "quay" else "distribution") as server:
+        put(server, parsed("app:1"), OCI)
+        with pytest.raises(MissingChild) as caught:
+            client_of(server.host).push(parsed("app:1"), index("linux/s390x", docker=True))
+
+    assert caught.value.digests == (digest("linux/s390x"),)
+
+
+# What must not be taken for an index
+
+
+def pull_from(reply: Reply, text: str = "app:1") -> object:
+    with ScriptedServer(reply) as server:
+        return client_of(server.url).pull(parsed(text))
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "kind"),
+    [
+        (PULLED, OCI_INDEX, InvalidIndex),
+        (PULLED, DOCKER_MANIFEST, InvalidIndex),
+        (PULLED, "text/html", InvalidIndex),
+        (make_image().content, OCI_INDEX, InvalidIndex),
+        (make_image().content, DOCKER_MANIFEST, InvalidIndex),
+        (content_of(document("linux/amd64", config={})), OCI_INDEX, InvalidIndex),
+        (b'{"schemaVersion": 1}', "application/json", NotAnIndex),
+        (b"<html>", "text/html", InvalidIndex),
+        (b"", OCI_INDEX, InvalidIndex),
+    ],
+)
+def test_a_document_that_contradicts_itself_is_refused(
+    content: bytes, content_type: str, kind: type[Exception]
+) -> None:
+    with pytest.raises(kind, match=r"^registry\.test/app:1"):
+        pull_from(manifest_reply(content, content_type))
+
+
+def test_another_digest_than_announced_is_refused() -> None:
+    with pytest.raises(DigestMismatch, match=r"^registry\.test/app:1"):
+        pull_from(manifest_reply(PULLED, DOCKER_LIST, Docker_Content_Digest=digest("other")))
+
+
+def test_another_digest_than_asked_for_is_refused() -> None:
+    with pytest.raises(DigestMismatch):
+        pull_from(manifest_reply(PULLED, DOCKER_LIST), f"app@{digest('other')}")
+
+
+@pytest.mark.parametrize("header", ["rubbish", "sha256:abc", "sha512:" + "0" * 128])
+def test_a_digest_that_tells_nothing_is_ignored(header: str) -> None:
+    found = pull_from(manifest_reply(PULLED, DOCKER_LIST, Docker_Content_Digest=header))
+
+    assert isinstance(found, Index)
+
+
+def test_another_digest_after_a_push_is_an_error() -> None:
+    stored = Reply(201, {"Docker-Content-Digest": digest("other")})
+    with ScriptedServer(stored) as server, pytest.raises(DigestMismatch):
+        client_of(server.url).push(parsed("app:1"), index("linux/amd64"))
+
+
+def test_a_manifest_over_4_mib_is_refused() -> None:
+    huge = b" " * (4 * 1024 * 1024) + PULLED
+
+    with pytest.raises(RegistryError, match="more than 4194304 bytes"):
+        pull_from(manifest_reply(huge, DOCKER_LIST))
+
+
+@pytest.mark.parametrize("item", [DOCKER, OCI])
+def test_quay_gives_the_list_and_not_its_amd64_child(
+    quay_server: RegistryServer, item: ImageIndex
+) -> None:
+    put(quay_server, parsed("alice/app:1"), item, ALICE)
+
+    found = client_of(quay_server.host, ALICE).pull_index(parsed("alice/app:1"))
+
+    assert found == as_index(item)
+
+
+def test_the_amd64_child_instead_of_a_list_is_no_index() -> None:
+    child = manifest_reply(DOCKER.children[0].content, DOCKER_MANIFEST)
+    with ScriptedServer(child) as server, pytest.raises(NotAnIndex) as caught:
+        client_of(server.url).pull_index(parsed("app:1"))
+
+    assert caught.value.media_type == DOCKER_MANIFEST
+
+
+# Trying again
+
+
+@pytest.mark.parametrize("trouble", [Reply(429), Reply(503), HANG_UP])
+def test_a_push_is_repeated_with_the_same_bytes(trouble: Reply) -> None:
+    pushed = index("linux/amd64", annotations={"by": "Åsa"})
+    with ScriptedServer(trouble, Reply(201)) as server:
+        assert client_of(server.url).push(parsed("app:1"), pushed) == pushed.digest
+
+    assert [request.body for request in server.received] == [pushed.content] * 2
+    assert {r.headers["content-type"] for r in server.received} == {OCI_INDEX}
+
+
+def test_a_push_is_not_repeated_after_a_refusal() -> None:
+    with ScriptedServer(refusal(500)) as server, pytest.raises(RegistryError):
+        client_of(server.url).push(parsed("app:1"), index("linux/amd64"))
+
+    assert len(server.received) == 1
+
+
+def test_a_token_server_in_trouble_is_asked_again() -> None:
+    with ScriptedServer(Reply()) as server:
+        token = json_reply({"token": "t"})
+        found = manifest_reply(PULLED)
+        server.then(bearer(f"{server.url}/token"), Reply(503), HANG_UP, token, found)
+        client = client_of(server.url)
+
+        assert client.pull(parsed("app:1")).content == PULLED
+        assert client.request_count == 5

@@ -1,0 +1,548 @@
+"""Hosts: the scheme is found out, the login is given to whom it belongs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from attrs import evolve
+
+from pubtools_mlmerge.addresses import Address
+from pubtools_mlmerge.errors import (
+    Forbidden,
+    InvalidCredentials,
+    NotFound,
+    RegistryError,
+    Unauthorized,
+)
+from pubtools_mlmerge.exchange import Answer, Options, Request
+from pubtools_mlmerge.hosts import Host
+from pubtools_mlmerge.tokens import Credentials, Scope
+from pubtools_mlmerge.transport import Transport
+from tests.scripted import (
+    HANG_UP,
+    HURRIED,
+    QUICK,
+    Received,
+    Reply,
+    ScriptedServer,
+    Step,
+    bearer,
+    ca_bundle,
+    json_reply,
+    redirect,
+    refusal,
+)
+
+ALICE = Credentials("alice", 's3c"r3t')
+TOKEN = "t0ken-of-alice"
+BASIC = refusal(401, "UNAUTHORIZED", "who are you?", WWW_Authenticate='Basic realm="registry"')
+OK = Reply(200, {}, b"fine")
+
+APP = Scope("org/app")
+PUSH = Scope("org/app", push=True)
+BASE = Scope("org/base")
+REQUEST = Request(method="GET", url="/v2/org/app/manifests/1", subject="org/app:1")
+
+
+def host(
+    server: ScriptedServer | str,
+    credentials: Credentials | None = ALICE,
+    options: Options = HURRIED,
+) -> Host:
+    """Be a client of a server, by its URL unless another address is given."""
+    text = server if isinstance(server, str) else server.url
+    address = Address.parse(text, prefers_tls=options.prefers_tls)
+    return Host(address, Transport(options), lambda: credentials)
+
+
+def send(to: Host, *scopes: Scope, request: Request = REQUEST) -> Answer:
+    return to.send(request, frozenset(scopes or (APP,)))
+
+
+def failure_of(to: Host, *scopes: Scope, request: Request = REQUEST) -> RegistryError:
+    with pytest.raises(RegistryError) as caught:
+        send(to, *scopes, request=request)
+    return caught.value
+
+
+def cancellation(url: str) -> Request:
+    return evolve(REQUEST, method="DELETE", url=url)
+
+
+def scopes_of(request: Received) -> set[str]:
+    return set(parse_qs(urlsplit(request.target).query).get("scope", ()))
+
+
+def guarded(server: ScriptedServer, then: Step = OK, token: Step | None = None) -> None:
+    """Let a server want the token that it gives itself."""
+
+    def answer(request: Received) -> Reply:
+        if request.target.startswith("/token"):
+            step = token or json_reply({"token": TOKEN})
+        elif request.authorization != f"Bearer {TOKEN}":
+            return bearer(f"{server.url}/token")
+        else:
+            step = then
+        return step(request) if callable(step) else step
+
+    server.then(answer)
+
+
+# Schemes
+
+
+def test_plain_http_is_found_out_on_the_loopback_interface() -> None:
+    with ScriptedServer(OK) as server:
+        local = host(server.host)
+        assert send(local).content == send(local).content == b"fine"
+
+    assert local.is_plain
+    assert len(server.received) == 2
+
+
+def test_tls_is_found_out_on_the_loopback_interface(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_bundle(tmp_path))
+    with ScriptedServer(OK, tls=True) as server:
+        local = host(server.host)
+        assert send(local).content == b"fine"
+
+    assert not local.is_plain
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"Client sent an HTTP request to an HTTPS server.\n",
+        b"<h1>The plain HTTP request was sent to HTTPS port</h1>",
+    ],
+)
+def test_a_server_that_says_it_speaks_tls_is_believed(words: bytes) -> None:
+    """Here it lies, so that one comes back to plain http in the end."""
+    with ScriptedServer(Reply(400, {}, words), HANG_UP, OK) as server:
+        assert send(host(server.host)).content == b"fine"
+
+
+def test_with_a_bundle_https_is_tried_first(tmp_path: Path) -> None:
+    trusting = Options(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
+    with ScriptedServer(OK, tls=True) as server:
+        local = host(server.host, options=trusting)
+        assert send(local).content == b"fine"
+
+    assert not local.is_plain
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "registry.test"])
+def test_a_wrong_certificate_does_not_lead_to_plain_http(tmp_path: Path, name: str) -> None:
+    bundle = ca_bundle(tmp_path) if name == "registry.test" else None
+    wary = Options(ca_bundle=bundle, retries=QUICK)
+    with ScriptedServer(OK, tls=True, name=name) as server:
+        for text in (server.host, server.url):
+            assert "CERTIFICATE_VERIFY_FAILED" in failure_of(host(text, options=wary)).message
+
+    assert server.received == []
+
+
+def test_plain_http_is_not_tried_on_another_host() -> None:
+    assert host("registry.test").url("/v2/") == "https://registry.test/v2/"
+    assert not host("registry.test").is_plain
+
+
+def test_a_refused_connection_is_tried_by_either_scheme() -> None:
+    with ScriptedServer(OK) as server:
+        gone = server.host
+
+    assert failure_of(host(gone)).message == "connection refused"
+
+
+def test_a_transient_first_answer_is_asked_again() -> None:
+    with ScriptedServer(Reply(503), Reply(503), OK) as server:
+        assert send(host(server.host)).content == b"fine"
+
+    assert len(server.received) == 3
+
+
+def test_either_scheme_is_tried_once_before_one_is_insisted_on() -> None:
+    with ScriptedServer(HANG_UP) as server:
+        failure_of(host(server.host))
+
+    assert len(server.received) == 1 + 1 + QUICK.most
+
+
+def test_a_first_answer_that_is_too_large_is_an_error_at_once() -> None:
+    with ScriptedServer(Reply(200, {}, b"x" * 100)) as server:
+        error = failure_of(host(server.host), request=evolve(REQUEST, limit=10))
+
+    assert error.status == 200
+    assert len(server.received) == 1
+
+
+def test_a_host_has_a_name() -> None:
+    assert host("http://127.0.0.1:5000").name == "127.0.0.1:5000"
+
+
+# Logging in
+
+
+def test_no_login_is_given_unasked() -> None:
+    with ScriptedServer(OK) as server:
+        send(host(server))
+
+    assert server.authorizations == [""]
+
+
+def test_a_token_is_fetched_when_asked_for_and_kept() -> None:
+    with ScriptedServer(OK) as server:
+        guarded(server)
+        registry = host(server)
+        for _ in range(3):
+            send(registry)
+
+    token = f"Bearer {TOKEN}"
+    assert server.authorizations == ["", ALICE.basic, token, token, token]
+    assert scopes_of(server.received[1]) == {str(APP)}
+
+
+def test_without_credentials_the_token_is_anonymous() -> None:
+    with ScriptedServer(OK) as server:
+        guarded(server)
+        send(host(server, None))
+
+    assert server.authorizations == ["", "", f"Bearer {TOKEN}"]
+
+
+def test_basic_is_answered_and_then_given_at_once() -> None:
+    with ScriptedServer(BASIC, OK) as server:
+        registry = host(server)
+        send(registry)
+        send(registry)
+
+    assert server.authorizations == ["", ALICE.basic, ALICE.basic]
+
+
+def test_basic_without_credentials_is_unauthorized() -> None:
+    with ScriptedServer(BASIC) as server:
+        error = failure_of(host(server, None))
+
+    assert type(error) is Unauthorized
+    assert len(server.received) == 1
+
+
+def test_a_wrong_password_is_given_once() -> None:
+    with ScriptedServer(BASIC) as server:
+        error = failure_of(host(server))
+
+    assert isinstance(error, Unauthorized)
+    assert (error.message, error.logged_in) == ("who are you?", False)
+    assert server.authorizations == ["", ALICE.basic]
+
+
+def test_a_password_that_is_refused_later_is_not_given_again() -> None:
+    with ScriptedServer(BASIC, OK, BASIC) as server:
+        registry = host(server)
+        send(registry)
+        failure_of(registry)
+
+    assert server.authorizations == ["", ALICE.basic, ALICE.basic]
+
+
+def test_of_two_ways_to_log_in_a_token_is_chosen() -> None:
+    with ScriptedServer(OK) as server:
+        both = f'Basic realm="x", Bearer realm="{server.url}/token"'
+        server.then(refusal(401, WWW_Authenticate=both), json_reply({"access_token": TOKEN}), OK)
+        send(host(server))
+
+    assert server.authorizations[-1] == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize("header", ["", "Negotiate", 'Digest realm="x"', "=rubbish"])
+def test_an_unknown_way_to_log_in_is_an_error(header: str) -> None:
+    with ScriptedServer(refusal(401, WWW_Authenticate=header)) as server:
+        error = failure_of(host(server))
+
+    assert type(error) is Unauthorized
+    assert error.message == "the registry offers no known way to log in"
+    assert getattr(error.__cause__, "response").status_code == 401  # noqa: B009 - typed as any
+
+
+def test_a_token_that_expires_is_renewed() -> None:
+    with ScriptedServer(OK) as server:
+        realm = f"{server.url}/token"
+        server.then(
+            bearer(realm),
+            json_reply({"token": "first"}),
+            OK,
+            bearer(realm, error="invalid_token"),
+            json_reply({"token": "second"}),
+            OK,
+        )
+        registry = host(server)
+        send(registry)
+        send(registry)
+
+    bearers = [a for a in server.authorizations if a.startswith("Bearer")]
+    assert bearers == ["Bearer first", "Bearer first", "Bearer second"]
+
+
+def test_a_token_that_lacks_the_right_is_asked_for_once() -> None:
+    """The server grants less than was asked for, and says so only when the token is used."""
+    with ScriptedServer(OK) as server:
+        guarded(server, bearer(f"{server.url}/token", error="insufficient_scope"))
+        registry = host(server)
+        error = failure_of(registry)
+
+    assert isinstance(error, Unauthorized)
+    assert error.logged_in
+    assert len(server.received) == 3
+
+
+@pytest.mark.parametrize("credentials", [ALICE, None])
+def test_unauthorized_tells_whether_there_was_a_login(credentials: Credentials | None) -> None:
+    with ScriptedServer(OK) as server:
+        guarded(server, bearer(f"{server.url}/token"))
+        error = failure_of(host(server, credentials))
+
+    assert isinstance(error, Unauthorized)
+    assert error.logged_in is (credentials is not None)
+
+
+def test_credentials_are_looked_for_once() -> None:
+    asked = []
+
+    def find() -> Credentials:
+        asked.append(1)
+        return ALICE
+
+    with ScriptedServer(BASIC, OK) as server:
+        registry = Host(Address.parse(server.url), Transport(HURRIED), find)
+        send(registry)
+        send(registry)
+
+    assert len(asked) == 1
+
+
+def test_credentials_that_cannot_be_read_stay_an_error() -> None:
+    """Going on as anonymous the second time would hide what is wrong."""
+
+    def find() -> Credentials:
+        raise InvalidCredentials("auth.json", "is not JSON")
+
+    with ScriptedServer(BASIC) as server:
+        registry = Host(Address.parse(server.url), Transport(HURRIED), find)
+        for _ in range(2):
+            with pytest.raises(InvalidCredentials):
+                send(registry)
+
+
+# Intentions
+
+
+def granting(server: ScriptedServer, *allowed: Scope, on_refusal: Reply | None = None) -> None:
+    """Let a server give tokens that name their scopes; all must be allowed, or it refuses."""
+    known = {str(scope) for scope in allowed}
+
+    def answer(request: Received) -> Reply:
+        if not request.target.startswith("/token"):
+            granted = request.authorization.partition(" ")[2]
+            fits = bool(granted) and set(granted.split("+")) <= known
+            return OK if fits else bearer(f"{server.url}/token")
+        asked = scopes_of(request)
+        if on_refusal is not None and not asked <= known:
+            return on_refusal
+        return json_reply({"token": "+".join(sorted(asked))})
+
+    server.then(answer)
+
+
+def token_requests(server: ScriptedServer) -> list[set[str]]:
+    return [scopes_of(r) for r in server.received if r.target.startswith("/token")]
+
+
+def test_what_is_intended_is_asked_for_in_one_token() -> None:
+    with ScriptedServer(OK) as server:
+        granting(server, PUSH, BASE)
+        registry = host(server)
+        registry.intend([PUSH, BASE])
+        for scope in (BASE, APP, PUSH):
+            send(registry, scope)
+
+    assert token_requests(server) == [{str(PUSH), str(BASE)}]
+    assert len(server.received) == 5
+
+
+def test_what_was_not_intended_takes_a_token_of_its_own() -> None:
+    with ScriptedServer(OK) as server:
+        granting(server, PUSH, BASE)
+        registry = host(server)
+        registry.intend([APP, BASE])
+        send(registry, PUSH)
+
+    assert token_requests(server) == [{str(PUSH)}]
+
+
+def test_what_was_intended_in_part_takes_a_token_of_its_own() -> None:
+    with ScriptedServer(OK) as server:
+        granting(server, APP, BASE)
+        registry = host(server)
+        registry.intend([APP])
+        send(registry, APP, BASE)
+
+    assert token_requests(server) == [{str(APP), str(BASE)}]
+
+
+def test_rights_refused_on_use_are_asked_for_one_by_one() -> None:
+    with ScriptedServer(OK) as server:
+        granting(server, BASE)
+        registry = host(server)
+        registry.intend([PUSH, BASE])
+        send(registry, BASE)
+        send(registry, BASE)
+
+    wide, narrow = {str(PUSH), str(BASE)}, {str(BASE)}
+    assert token_requests(server) == [wide, narrow]
+    assert len(server.received) == 6
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_rights_refused_as_a_whole_are_asked_for_one_by_one(status: int) -> None:
+    with ScriptedServer(OK) as server:
+        granting(server, BASE, on_refusal=refusal(status, "DENIED"))
+        registry = host(server)
+        registry.intend([PUSH, BASE])
+        send(registry, BASE)
+        send(registry, BASE)
+
+    assert token_requests(server) == [{str(PUSH), str(BASE)}, {str(BASE)}]
+
+
+def test_a_wrong_password_is_not_tried_for_fewer_rights() -> None:
+    """Some servers lock an account after a few attempts."""
+    with ScriptedServer(OK) as server:
+        granting(server, on_refusal=refusal(401, "UNAUTHORIZED", "wrong password"))
+        registry = host(server)
+        registry.intend([PUSH, BASE])
+        assert failure_of(registry, BASE).message == "wrong password"
+
+    assert len(token_requests(server)) == 1
+
+
+def test_a_right_that_is_refused_alone_is_an_error() -> None:
+    with ScriptedServer(OK) as server:
+        granting(server, on_refusal=refusal(403, "DENIED", "not yours"))
+        error = failure_of(host(server))
+
+    assert (type(error), error.message) == (Forbidden, "not yours")
+    assert len(token_requests(server)) == 1
+
+
+# Other hosts
+
+
+@pytest.mark.parametrize("challenge", [BASIC, bearer("http://127.0.0.1:1/token")])
+def test_a_challenge_after_a_redirect_elsewhere_is_not_answered(challenge: Reply) -> None:
+    with ScriptedServer(challenge) as other, ScriptedServer(redirect(other.url)) as server:
+        error = failure_of(host(server))
+
+    assert type(error) is Unauthorized
+    assert other.authorizations == [""]
+    assert len(server.received) == 1
+
+
+def test_a_token_does_not_follow_a_redirect_elsewhere() -> None:
+    with ScriptedServer(OK) as other, ScriptedServer(OK) as server:
+        guarded(server, redirect(f"{other.url}/blob?signature=1"))
+        assert send(host(server)).content == b"fine"
+
+    assert other.authorizations == [""]
+
+
+@pytest.mark.parametrize("path", ["", "/upload"])
+def test_a_location_elsewhere_gets_no_login(path: str) -> None:
+    with ScriptedServer(BASIC) as other, ScriptedServer(BASIC, OK) as server:
+        registry = host(server)
+        send(registry)
+        failure_of(registry, request=cancellation(other.url + path))
+
+    assert other.authorizations == [""]
+
+
+def test_a_location_that_is_none_is_a_registry_error() -> None:
+    with ScriptedServer(BASIC, OK) as server:
+        registry = host(server)
+        send(registry)
+        failure_of(registry, request=cancellation("http://[::1"))
+
+
+def test_a_plain_realm_is_not_given_the_login_of_an_https_registry(tmp_path: Path) -> None:
+    trusting = Options(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
+    with ScriptedServer(json_reply({"token": "x"})) as other:  # noqa: SIM117 - one needs the other
+        with ScriptedServer(bearer(f"{other.url}/token"), tls=True) as server:
+            error = failure_of(host(server, options=trusting))
+
+    assert "plain http" in str(error)
+    assert other.received == []
+
+
+# Secrets
+
+
+def json_escaped(text: str) -> str:
+    return "".join(f"\\u{ord(c):04x}" for c in text)
+
+
+ECHOES: dict[str, Callable[[str], Reply]] = {
+    "message": lambda text: refusal(403, "DENIED", f"no: {text}"),
+    "escaped": lambda text: Reply(
+        403, {}, b'{"errors": [{"message": "no: %s"}]}' % json_escaped(text).encode()
+    ),
+    "text": lambda text: Reply(403, {}, f"no: {text}".encode()),
+    "reason": lambda text: Reply(403, {}, b"no: ***", reason=f"no: {text}"),
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES.values(), ids=list(ECHOES))
+@pytest.mark.parametrize("secret", [TOKEN, ALICE.password, ALICE.basic.partition(" ")[2]])
+def test_a_login_that_the_registry_echoes_is_taken_out(
+    echo: Callable[[str], Reply], secret: str
+) -> None:
+    with ScriptedServer(OK) as server:
+        guarded(server, echo(secret))
+        error = failure_of(host(server))
+
+    cause = error.__cause__
+    body = getattr(cause, "response").text  # noqa: B009 - typed as any
+    assert error.message == "no: ***"
+    assert not any(secret in text for text in (str(error), repr(error), str(cause), body))
+
+
+@pytest.mark.parametrize("first", [BASIC, None])
+def test_nothing_secret_is_logged(caplog: pytest.LogCaptureFixture, first: Reply | None) -> None:
+    caplog.set_level(logging.DEBUG)
+    with ScriptedServer(OK) as server:
+        if first is None:
+            guarded(server, token=json_reply({"token": TOKEN}))
+        else:
+            server.then(first, Reply(503), OK)
+        registry = host(server)
+        send(registry)
+
+    assert {"urllib3.connectionpool"} <= {record.name for record in caplog.records}
+    secrets = [TOKEN, ALICE.password, ALICE.basic.partition(" ")[2]]
+    shown = f"{caplog.text} {registry!r} {[vars(r) for r in caplog.records]}"
+    assert not any(secret in shown for secret in secrets)
+
+
+def test_the_cause_of_a_refusal_is_the_answer() -> None:
+    with ScriptedServer(refusal(404, "MANIFEST_UNKNOWN", "gone")) as server:
+        error = failure_of(host(server))
+
+    response = getattr(error.__cause__, "response")  # noqa: B009 - typed as any
+    assert type(error) is NotFound
+    assert (response.status_code, response.url) == (404, f"{server.url}/v2/org/app/manifests/1")
+    assert response.json()["errors"][0]["message"] == "gone"

@@ -1,0 +1,365 @@
+"""ClientRegistry: any client of the host's shape, whatever it answers with."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Union
+
+import pytest
+import requests
+from requests.structures import CaseInsensitiveDict
+
+from pubtools_mlmerge.descriptors import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    OCI_INDEX,
+)
+from pubtools_mlmerge.documents import encode
+from pubtools_mlmerge.errors import (
+    DigestMismatch,
+    Forbidden,
+    ImmutableTag,
+    InvalidIndex,
+    MissingChild,
+    NotAnIndex,
+    NotFound,
+    RegistryError,
+    Unauthorized,
+)
+from pubtools_mlmerge.exchange import Answer
+from pubtools_mlmerge.image import Image
+from pubtools_mlmerge.index import Index, digest_of
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.registry import ClientRegistry
+from pubtools_mlmerge.testing import make_image
+from tests.factories import content_of, digest, document, index
+from tests.memory import MemoryRegistry
+
+REFERENCE = Reference.parse("quay.io/org/app:1")
+DOCKER = content_of(document("linux/amd64", "linux/arm64", docker=True))
+OCI = content_of(document("linux/amd64", "linux/arm64"))
+SCHEMA_1 = b'{"schemaVersion": 1, "fsLayers": [], "history": []}'
+
+Answers = Union[object, Exception]
+
+
+class FakeClient:
+    """Answers by media type as told, and keeps what it was asked and given."""
+
+    def __init__(self, answers: Mapping[str, Answers] | None = None) -> None:
+        self.asked: list[str | None] = []
+        self.uploads: list[tuple[object, str, bool]] = []
+        self.refusal: Exception | None = None
+        self._answers = answers or {}
+
+    def get_manifest(
+        self,
+        image: str,
+        raw: bool = False,
+        media_type: str | None = None,
+        return_headers: bool = False,
+    ) -> object:
+        assert (image, raw, return_headers) == (str(REFERENCE), True, True)
+        self.asked.append(media_type)
+        answer = self._answers.get(media_type or "", http_error(404))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def upload_manifest(self, manifest: object, image: str, raw: bool = False) -> object:
+        if self.refusal is not None:
+            raise self.refusal
+        self.uploads.append((manifest, image, raw))
+        return requests.Response()
+
+
+def http_error(status: int, body: bytes = b"") -> requests.exceptions.HTTPError:
+    return Answer(status, {}, body, "https://quay.io/v2/").as_http_error()
+
+
+def text(content: bytes, content_type: str = "", **headers: str) -> tuple[str, object]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    stated = {"Content-Type": content_type} if content_type else {}
+    return content.decode(), CaseInsensitiveDict({**stated, **named})
+
+
+def client_with(answer: Answers, media_type: str = DOCKER_LIST) -> FakeClient:
+    return FakeClient({media_type: answer})
+
+
+def pull_index(client: FakeClient) -> Index:
+    return ClientRegistry(client).pull_index(REFERENCE)
+
+
+# Asking
+
+
+def test_each_call_is_counted() -> None:
+    client = ClientRegistry(client_with(text(OCI, OCI_INDEX), OCI_INDEX))
+
+    assert client.request_count == 0
+    client.push(REFERENCE, client.pull_index(REFERENCE))
+
+    assert client.request_count == 3
+
+
+def test_a_registry_need_not_count_nor_care_for_intentions() -> None:
+    registry = MemoryRegistry()
+
+    registry.intend(pull=[REFERENCE], push=[REFERENCE])
+
+    assert registry.request_count == 0
+
+
+def test_a_docker_list_takes_one_request() -> None:
+    client = client_with(text(DOCKER, DOCKER_LIST))
+
+    assert pull_index(client).content == DOCKER
+    assert client.asked == [DOCKER_LIST]
+
+
+def test_an_oci_index_takes_two() -> None:
+    client = client_with(text(OCI, OCI_INDEX), OCI_INDEX)
+
+    assert pull_index(client).content == OCI
+    assert client.asked == list(INDEX_TYPES)
+
+
+def test_an_image_is_asked_for_last() -> None:
+    made = make_image(docker=True)
+    client = client_with(text(made.content, DOCKER_MANIFEST), DOCKER_MANIFEST)
+
+    assert isinstance(ClientRegistry(client).pull(REFERENCE), Image)
+    assert client.asked == list(MANIFEST_TYPES[:3])
+
+
+def test_nothing_at_all_is_not_found() -> None:
+    client = FakeClient()
+
+    with pytest.raises(NotFound) as caught:
+        ClientRegistry(client).pull(REFERENCE)
+
+    assert client.asked == list(MANIFEST_TYPES)
+    assert caught.value.status == 404
+
+
+def test_an_index_is_not_looked_for_among_images() -> None:
+    client = FakeClient()
+
+    with pytest.raises(NotFound):
+        pull_index(client)
+
+    assert client.asked == list(INDEX_TYPES)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, Unauthorized), (403, Forbidden), (500, RegistryError)]
+)
+def test_any_other_refusal_ends_the_asking(status: int, kind: type[RegistryError]) -> None:
+    refusal = http_error(status, b'{"errors": [{"message": "sorry"}]}')
+    client = client_with(refusal)
+
+    with pytest.raises(kind, match=f"^{REFERENCE}.*sorry") as caught:
+        ClientRegistry(client).pull(REFERENCE)
+
+    assert client.asked == [DOCKER_LIST]
+    assert caught.value.__cause__ is refusal
+
+
+def test_schema_1_instead_of_a_list_means_another_type() -> None:
+    schema_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+    client = FakeClient({DOCKER_LIST: text(SCHEMA_1, schema_1), OCI_INDEX: text(OCI, OCI_INDEX)})
+
+    assert pull_index(client).content == OCI
+
+
+@pytest.mark.parametrize("answers", [INDEX_TYPES[:1], INDEX_TYPES])
+def test_schema_1_for_every_type_is_no_index(answers: tuple[str, ...]) -> None:
+    client = FakeClient(dict.fromkeys(answers, text(SCHEMA_1, "application/json")))
+
+    with pytest.raises(NotAnIndex, match="schema 1"):
+        pull_index(client)
+
+
+def test_a_type_refused_after_a_404_is_about_the_type() -> None:
+    client = client_with(text(SCHEMA_1, "application/json"), OCI_INDEX)
+
+    with pytest.raises(NotAnIndex):
+        pull_index(client)
+
+
+def test_an_image_instead_of_an_index_is_no_index() -> None:
+    made = make_image(docker=True)
+    client = client_with(text(made.content, DOCKER_MANIFEST))
+
+    with pytest.raises(NotAnIndex, match=DOCKER_MANIFEST.replace("+", r"\+")):
+        pull_index(client)
+
+
+# Shapes
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda c: (c.decode(), {"Content-Type": DOCKER_LIST}),
+        lambda c: (c, {"content-type": DOCKER_LIST}),
+        lambda c: (c.decode(), []),
+        lambda c: c.decode(),
+        lambda c: c,
+    ],
+)
+def test_text_and_bytes_are_kept_as_they_are(shape: Callable[[bytes], object]) -> None:
+    assert pull_index(client_with(shape(DOCKER))).content == DOCKER
+
+
+@pytest.mark.parametrize("wrong_digest", [{}, {"Docker-Content-Digest": digest("as sent")}])
+def test_a_dict_is_encoded_as_the_host_encodes(wrong_digest: Mapping[str, str]) -> None:
+    decoded = json.loads(DOCKER)
+    answer = (decoded, wrong_digest) if wrong_digest else decoded
+
+    assert pull_index(client_with(answer)).content == encode(decoded)
+
+
+@pytest.mark.parametrize("shape", [None, 5, [DOCKER], (None, {})])
+def test_any_other_shape_is_the_clients_fault(shape: object) -> None:
+    with pytest.raises(TypeError, match="gave a manifest as"):
+        pull_index(client_with(shape))
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "text/plain; charset=utf-8", ""])
+def test_the_document_tells_where_the_content_type_does_not(content_type: str) -> None:
+    assert pull_index(client_with(text(DOCKER, content_type))).media_type == DOCKER_LIST
+
+
+def test_another_content_type_contradicts_the_document() -> None:
+    with pytest.raises(InvalidIndex, match=f"^{REFERENCE}: mediaType"):
+        pull_index(client_with(text(DOCKER, OCI_INDEX)))
+
+
+def test_the_digest_in_the_header_is_compared() -> None:
+    right = text(DOCKER, DOCKER_LIST, docker_content_digest=digest_of(DOCKER))
+    wrong = text(DOCKER, DOCKER_LIST, docker_content_digest=digest("other"))
+
+    assert pull_index(client_with(right)).digest == digest_of(DOCKER)
+    with pytest.raises(DigestMismatch, match=digest("other")):
+        pull_index(client_with(wrong))
+
+
+# Errors of clients
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        requests.exceptions.ConnectionError("refused"),
+        requests.exceptions.RetryError("too many 502 error responses"),
+        requests.exceptions.ReadTimeout(),
+        requests.exceptions.HTTPError("without a response"),
+    ],
+)
+def test_an_answer_that_did_not_come_is_a_registry_error(error: Exception) -> None:
+    with pytest.raises(RegistryError) as caught:
+        pull_index(client_with(error))
+
+    assert (caught.value.status, caught.value.message) == (None, str(error))
+    assert caught.value.__cause__ is error
+
+
+def test_any_other_error_of_the_client_is_left_alone() -> None:
+    with pytest.raises(ZeroDivisionError):
+        pull_index(client_with(ZeroDivisionError()))
+
+
+class ManifestTypeError(Exception):
+    """What the host raises for a manifest of another type."""
+
+
+def test_the_hosts_error_for_another_type_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = ModuleType("pubtools._quay.exceptions")
+    vars(host)["ManifestTypeError"] = ManifestTypeError
+    monkeypatch.setitem(sys.modules, host.__name__, host)
+    refusal = ManifestTypeError("Image doesn't have a manifest list")
+    client = FakeClient({DOCKER_LIST: refusal, OCI_INDEX: text(OCI, OCI_INDEX)})
+
+    assert pull_index(client).content == OCI
+    with pytest.raises(NotAnIndex) as caught:
+        pull_index(client_with(refusal))
+    assert caught.value.__cause__ is refusal
+
+
+@pytest.mark.parametrize("host", [None, ModuleType("pubtools._quay.exceptions")])
+def test_without_the_host_there_is_no_such_error(
+    monkeypatch: pytest.MonkeyPatch, host: ModuleType | None
+) -> None:
+    monkeypatch.setitem(sys.modules, "pubtools._quay.exceptions", host)
+
+    with pytest.raises(ManifestTypeError):
+        pull_index(client_with(ManifestTypeError()))
+
+
+# Writing
+
+
+def test_the_exact_bytes_go_up() -> None:
+    client, pushed = FakeClient(), index("linux/amd64", docker=True)
+
+    assert ClientRegistry(client).push(REFERENCE, pushed) == pushed.digest
+    assert client.uploads == [(pushed.content.decode(), str(REFERENCE), True)]
+
+
+def test_text_that_is_not_ascii_goes_up_as_bytes() -> None:
+    client, pushed = FakeClient(), index("linux/amd64", annotations={"author": "Åsa"})
+
+    ClientRegistry(client).push(REFERENCE, pushed)
+
+    assert client.uploads[0][0] == pushed.content
+
+
+def test_an_index_without_media_type_gets_it_written() -> None:
+    client, pushed = FakeClient(), index("linux/amd64", media_type_field=False)
+
+    stored = ClientRegistry(client).push(REFERENCE, pushed)
+
+    content = str(client.uploads[0][0])
+    assert json.loads(content) == {**pushed.fields, "mediaType": OCI_INDEX}
+    assert stored == digest_of(content.encode()) != pushed.digest
+
+
+def test_an_image_goes_up_as_it_is() -> None:
+    made = make_image()
+    client, image = FakeClient(), Image.from_bytes(made.content)
+
+    assert ClientRegistry(client).push(REFERENCE, image) == made.digest
+    assert client.uploads[0][0] == made.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "MANIFEST_BLOB_UNKNOWN", MissingChild),
+        (409, "TAG_IMMUTABLE", ImmutableTag),
+        (401, "UNAUTHORIZED", Unauthorized),
+    ],
+)
+def test_a_refused_upload_has_its_kind(status: int, code: str, kind: type[RegistryError]) -> None:
+    client = FakeClient()
+    client.refusal = http_error(status, json.dumps({"errors": [{"code": code}]}).encode())
+
+    with pytest.raises(kind) as caught:
+        ClientRegistry(client).push(REFERENCE, index("linux/amd64"))
+
+    assert caught.value.__cause__ is client.refusal
+
+
+def test_a_config_cannot_be_read_by_such_a_client() -> None:
+    made = make_image()
+    image = Image.from_bytes(made.content)
+
+    with pytest.raises(RegistryError, match=f"cannot read blob {image.config}"):
+        ClientRegistry(FakeClient()).pull_config(REFERENCE, image)

@@ -1,0 +1,222 @@
+"""One contract for every registry: the clients on real and embedded ones, and the fake."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+from attrs import frozen
+
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.errors import MissingChild, NotAnIndex, NotFound, RegistryError
+from pubtools_mlmerge.image import Image
+from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.registry import ClientRegistry, Registry
+from pubtools_mlmerge.testing import RegistryServer, images, make_image, make_index, upload
+from tests.factories import digest, index
+from tests.memory import MemoryRegistry
+from tests.scripted import HURRIED
+from tests.servers import RealRegistry
+
+CHILDREN = [make_image("linux/amd64"), make_image("linux/arm64")]
+DOCKER_CHILDREN = [make_image("linux/amd64", docker=True), make_image("linux/s390x", docker=True)]
+OCI = make_index(CHILDREN)
+DOCKER = make_index(DOCKER_CHILDREN, docker=True)
+NO_AMD64 = make_index(DOCKER_CHILDREN[1:], docker=True)
+UNTYPED = make_index(CHILDREN, media_type_field=False)
+
+numbers = itertools.count()
+
+
+@frozen
+class Subject:
+    """A registry under test, and how to put something there."""
+
+    registry: Registry
+    load: Callable[[Reference, images.Child], object]
+    host: str
+    reads_configs: bool = True
+    keeps_untyped: bool = True
+
+    def fresh(self, tag: str = "1") -> Reference:
+        """Name a tag in a repository that no other test uses."""
+        return Reference.parse(f"{self.host}/org/app{next(numbers)}:{tag}")
+
+
+def _loader(url: str) -> Callable[[Reference, images.Child], object]:
+    return lambda reference, item: upload(
+        url, reference.repository, item, reference=reference.target
+    )
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[RegistryServer]:
+    with RegistryServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def embedded_quay() -> Iterator[RegistryServer]:
+    with RegistryServer(dialect="quay") as server:
+        yield server
+
+
+@pytest.fixture(params=["real", "distribution", "quay", "client", "memory"])
+def subject(
+    request: pytest.FixtureRequest,
+    embedded: RegistryServer,
+    embedded_quay: RegistryServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Subject]:
+    if request.param == "memory":
+        memory = MemoryRegistry()
+        yield Subject(memory, memory.load, "registry.test")
+        return
+    server: RegistryServer | RealRegistry = embedded
+    if request.param == "real":
+        server = request.getfixturevalue("docker_registry_plain")
+    elif request.param == "quay":
+        server = embedded_quay
+    client, load = RegistryClient(options=HURRIED), _loader(server.url)
+    if request.param == "client":
+        yield Subject(
+            ClientRegistry(client), load, server.host, reads_configs=False, keeps_untyped=False
+        )
+    else:
+        yield Subject(client, load, server.host)
+    client.close()
+
+
+class TestRegistry:
+    """What a merge relies on."""
+
+    @pytest.mark.parametrize("item", [OCI, DOCKER, NO_AMD64, UNTYPED])
+    def test_an_index_comes_as_it_is_stored(
+        self, subject: Subject, item: images.ImageIndex
+    ) -> None:
+        reference = subject.fresh()
+        subject.load(reference, item)
+
+        found = subject.registry.pull(reference)
+
+        assert isinstance(found, Index)
+        assert (found.content, found.media_type) == (item.content, item.media_type)
+        assert found == subject.registry.pull_index(reference)
+
+    @pytest.mark.parametrize("item", [CHILDREN[0], DOCKER_CHILDREN[0]])
+    def test_an_image_comes_as_it_is_stored(self, subject: Subject, item: images.Image) -> None:
+        reference = subject.fresh()
+        subject.load(reference, item)
+
+        found = subject.registry.pull(reference)
+
+        assert isinstance(found, Image)
+        assert (found.content, found.media_type) == (item.content, item.media_type)
+
+    @pytest.mark.parametrize("item", [OCI, DOCKER])
+    def test_an_index_and_its_children_come_by_digest(
+        self, subject: Subject, item: images.ImageIndex
+    ) -> None:
+        reference = subject.fresh()
+        subject.load(reference, item)
+
+        assert subject.registry.pull(reference.at(item.digest)).content == item.content
+        for child in item.children:
+            assert subject.registry.pull(reference.at(child.digest)).content == child.content
+
+    def test_an_image_is_no_index(self, subject: Subject) -> None:
+        reference = subject.fresh()
+        subject.load(reference, CHILDREN[1])
+
+        with pytest.raises((NotAnIndex, NotFound), match=f"^{reference}"):
+            subject.registry.pull_index(reference)
+
+    @pytest.mark.parametrize("tag", ["absent", "2"])
+    def test_an_absent_tag_is_not_found(self, subject: Subject, tag: str) -> None:
+        reference = subject.fresh()
+        subject.load(reference, OCI)
+
+        with pytest.raises(NotFound, match=f"^{reference.tagged(tag)}"):
+            subject.registry.pull(reference.tagged(tag))
+
+    def test_an_absent_repository_is_not_found(self, subject: Subject) -> None:
+        with pytest.raises(NotFound):
+            subject.registry.pull(subject.fresh())
+
+    def test_an_absent_digest_is_not_found(self, subject: Subject) -> None:
+        reference = subject.fresh()
+        subject.load(reference, OCI)
+
+        with pytest.raises(NotFound):
+            subject.registry.pull(reference.at(digest("absent")))
+
+    @pytest.mark.parametrize("item", [OCI, DOCKER, UNTYPED])
+    def test_the_exact_bytes_are_pushed(self, subject: Subject, item: images.ImageIndex) -> None:
+        reference = subject.fresh()
+        subject.load(reference.tagged("children"), item)
+        pushed = Index.from_bytes(item.content, item.media_type)
+        # The host's client cannot do without a media type in the document.
+        expected = pushed if subject.keeps_untyped else pushed.with_media_type()
+
+        assert subject.registry.push(reference, pushed) == expected.digest
+        assert subject.registry.pull(reference) == expected
+
+    def test_an_image_is_pushed_under_another_tag(self, subject: Subject) -> None:
+        reference = subject.fresh()
+        subject.load(reference, CHILDREN[0])
+        image = subject.registry.pull(reference)
+
+        assert subject.registry.push(reference.tagged("2"), image) == CHILDREN[0].digest
+        assert subject.registry.pull(reference.tagged("2")) == image
+
+    def test_an_index_is_pushed_by_digest(self, subject: Subject) -> None:
+        reference = subject.fresh()
+        subject.load(reference, DOCKER)
+        smaller = Index.from_bytes(NO_AMD64.content, NO_AMD64.media_type)
+
+        assert subject.registry.push(reference.at(smaller.digest), smaller) == smaller.digest
+        assert subject.registry.pull(reference.at(smaller.digest)) == smaller
+        assert subject.registry.pull(reference).digest == DOCKER.digest
+
+    def test_a_tag_is_moved_by_a_push(self, subject: Subject) -> None:
+        reference = subject.fresh()
+        subject.load(reference, DOCKER)
+        smaller = Index.from_bytes(NO_AMD64.content, NO_AMD64.media_type)
+
+        subject.registry.push(reference, smaller)
+
+        assert subject.registry.pull(reference) == smaller
+
+    def test_an_index_without_its_children_is_refused(self, subject: Subject) -> None:
+        reference = subject.fresh()
+        subject.load(reference, DOCKER)
+        missing = digest("linux/ppc64le")
+
+        with pytest.raises(MissingChild, match=f"^{reference}") as caught:
+            subject.registry.push(reference, index("linux/ppc64le", docker=True))
+
+        assert caught.value.digests == (missing,)
+        assert subject.registry.pull(reference).digest == DOCKER.digest
+
+    def test_a_config_tells_the_platform(self, subject: Subject) -> None:
+        reference = subject.fresh()
+        subject.load(reference, CHILDREN[1])
+        image = subject.registry.pull(reference)
+        assert isinstance(image, Image)
+
+        if subject.reads_configs:
+            config = subject.registry.pull_config(reference, image)
+            assert image.wrap(config).manifests[0].fields["platform"] == CHILDREN[1].platform
+        else:
+            with pytest.raises(RegistryError, match="cannot read blob"):
+                subject.registry.pull_config(reference, image)
+
+    def test_an_absent_config_is_an_error(self, subject: Subject) -> None:
+        reference = subject.fresh()
+        subject.load(reference, CHILDREN[1])
+        absent = Image(b"", "", "", digest("absent"), ())
+
+        with pytest.raises(RegistryError):
+            subject.registry.pull_config(reference, absent)

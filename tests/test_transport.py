@@ -1,0 +1,456 @@
+"""Transport: what is tried again, how far redirects go, how much is read."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import time
+from datetime import datetime, timezone
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+import requests
+from attrs import evolve
+
+from pubtools_mlmerge.documents import LARGEST
+from pubtools_mlmerge.errors import RegistryError
+from pubtools_mlmerge.exchange import Answer, Options, Request
+from pubtools_mlmerge.retries import Retries
+from pubtools_mlmerge.transport import Transport
+from tests.scripted import (
+    HANG_UP,
+    HURRIED,
+    QUICK,
+    Received,
+    Reply,
+    ScriptedServer,
+    ca_bundle,
+    json_reply,
+    redirect,
+)
+from tests.servers import free_port
+
+SECRET = "Bearer s3cr3t"
+OK = Reply(200, {}, b"fine")
+TRIES = QUICK.most + 1
+
+
+def get(server: ScriptedServer, *, limit: int = LARGEST, repeatable: bool = True) -> Request:
+    return Request(
+        method="GET",
+        url=f"{server.url}/",
+        subject="org/app:1",
+        headers={"Authorization": SECRET},
+        limit=limit,
+        repeatable=repeatable,
+    )
+
+
+def put(server: ScriptedServer, content: bytes, method: str = "PUT") -> Request:
+    return evolve(get(server), method=method, content=content)
+
+
+def send(request: Request, options: Options = HURRIED) -> Answer:
+    transport = Transport(options)
+    try:
+        return transport.send(request)
+    finally:
+        transport.close()
+
+
+def failure_of(request: Request, options: Options = HURRIED) -> RegistryError:
+    with pytest.raises(RegistryError) as caught:
+        send(request, options)
+    assert str(caught.value).startswith("org/app:1: ")
+    assert "s3cr3t" not in f"{caught.value} {caught.value!r} {caught.value.__cause__!r}"
+    return caught.value
+
+
+@pytest.fixture
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Waits that were asked for; none is waited."""
+    asked: list[float] = []
+    monkeypatch.setattr(time, "sleep", asked.append)
+    return asked
+
+
+# Retries
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_passing_refusal_is_asked_again(status: int) -> None:
+    with ScriptedServer(Reply(status), OK) as server:
+        answer = send(get(server))
+
+    assert (answer.status, answer.content) == (200, b"fine")
+    assert len(server.received) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 412, 413, 500, 501])
+def test_another_refusal_is_an_answer(status: int) -> None:
+    with ScriptedServer(Reply(status, {}, b"no")) as server:
+        answer = send(get(server))
+
+    assert (answer.status, answer.content) == (status, b"no")
+    assert len(server.received) == 1
+
+
+def test_asking_again_comes_to_an_end() -> None:
+    with ScriptedServer(Reply(503)) as server:
+        answer = send(get(server))
+
+    assert answer.status == 503
+    assert len(server.received) == TRIES
+
+
+BREAKS = {
+    "before an answer": HANG_UP,
+    "in the middle": Reply(200, {}, b"x" * 100_000, cut=50_000),
+    "within chunks": Reply(
+        200, {"Transfer-Encoding": "chunked", "Content-Length": ""}, b"5\r\nabc"
+    ),
+    "without its end": Reply(200, {"Content-Length": "10"}, b"short"),
+}
+
+
+@pytest.mark.parametrize("broken", BREAKS.values(), ids=list(BREAKS))
+def test_a_broken_connection_is_asked_again(broken: Reply) -> None:
+    with ScriptedServer(broken, OK) as server:
+        answer = send(get(server))
+
+    assert answer.content == b"fine"
+    assert len(server.received) == 2
+
+
+@pytest.mark.parametrize("broken", BREAKS.values(), ids=list(BREAKS))
+def test_a_connection_that_stays_broken_is_an_error(broken: Reply) -> None:
+    with ScriptedServer(broken) as server:
+        error = failure_of(get(server))
+
+    assert error.status is None
+    assert error.message.startswith("connection broken")
+    assert isinstance(error.__cause__, requests.exceptions.RequestException)
+    assert len(server.received) == TRIES
+
+
+def test_what_is_not_repeatable_is_sent_once() -> None:
+    with ScriptedServer(Reply(503)) as server:
+        assert send(get(server, repeatable=False)).status == 503
+        server.then(HANG_UP)
+        failure_of(get(server, repeatable=False))
+
+    assert len(server.received) == 2
+
+
+def test_a_put_is_repeated_with_the_same_bytes() -> None:
+    content = b'{"a":\xc3\xa4}' * 1000
+    with ScriptedServer(Reply(503), HANG_UP, Reply(201)) as server:
+        answer = send(put(server, content))
+
+    assert answer.status == 201
+    assert [request.body for request in server.received] == [content] * 3
+
+
+def test_retry_after_in_seconds_is_obeyed(naps: list[float]) -> None:
+    patient = Options(retries=Retries(most=1, first_wait=0.01, longest_wait=60))
+    with ScriptedServer(Reply(429, {"Retry-After": "7"}), OK) as server:
+        send(get(server), patient)
+
+    assert naps == [7.0]
+
+
+def test_retry_after_as_a_date_is_obeyed(naps: list[float]) -> None:
+    patient = Options(retries=Retries(most=1, first_wait=0.01, longest_wait=60))
+    date = format_datetime(datetime.now(timezone.utc).replace(year=2100), usegmt=True)
+    with ScriptedServer(Reply(503, {"Retry-After": date}), OK) as server:
+        send(get(server), patient)
+
+    assert naps == [60.0]
+
+
+def test_without_retry_after_the_waits_grow(naps: list[float]) -> None:
+    patient = Options(retries=Retries(most=3, first_wait=1.0, longest_wait=60))
+    with ScriptedServer(Reply(502)) as server:
+        send(get(server), patient)
+
+    assert len(naps) == 3
+    assert 0.5 <= naps[0] <= 1.0 <= naps[1] <= 2.0 <= naps[2] <= 4.0
+
+
+def test_each_repetition_is_logged_without_secrets(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with ScriptedServer(Reply(429), HANG_UP, OK) as server:
+        send(get(server))
+
+    ours = [r.getMessage() for r in caplog.records if r.name == "pubtools.mlmerge"]
+    assert [text.partition(", asking again")[0] for text in ours] == [
+        "org/app:1: HTTP 429",
+        "org/app:1: connection broken (ConnectionError)",
+    ]
+    assert "s3cr3t" not in caplog.text
+
+
+def test_every_request_is_counted() -> None:
+    transport = Transport(HURRIED)
+    with ScriptedServer(Reply(503), redirect("/there"), OK) as server:
+        transport.send(get(server))
+
+    assert transport.count == len(server.received) == 3
+
+
+# What cannot be asked
+
+
+def test_a_refused_connection_says_so() -> None:
+    request = Request(method="GET", url=f"http://127.0.0.1:{free_port()}/", subject="org/app:1")
+
+    assert failure_of(request).message == "connection refused"
+
+
+def test_an_unknown_host_says_so() -> None:
+    request = Request(method="GET", url="http://no-such-host.invalid/", subject="org/app:1")
+
+    assert failure_of(request).message == "unknown host"
+
+
+def test_an_answer_that_does_not_come_says_so() -> None:
+    def slow(_: Received) -> Reply:
+        time.sleep(0.2)
+        return OK
+
+    with ScriptedServer(slow) as server:
+        error = failure_of(get(server), Options(retries=Retries(most=0), timeout=(5, 0.05)))
+
+    assert error.message == "no answer in time"
+
+
+@pytest.mark.parametrize("url", [f"http://{'a' * 64}.test/", "http://a..b/", "http:///x"])
+def test_a_host_that_can_be_none_is_an_error(url: str) -> None:
+    assert failure_of(Request(method="GET", url=url, subject="org/app:1")).status is None
+
+
+def test_authorities_that_cannot_be_read_are_an_error() -> None:
+    with ScriptedServer(OK, tls=True) as server:
+        error = failure_of(get(server), Options(ca_bundle="/no/such/file.pem", retries=QUICK))
+
+    assert "/no/such/file.pem" in error.message
+
+
+# TLS
+
+
+def test_a_trusted_certificate_is_accepted(tmp_path: Path) -> None:
+    with ScriptedServer(OK, tls=True) as server:
+        assert send(get(server), Options(ca_bundle=ca_bundle(tmp_path))).content == b"fine"
+
+
+def test_an_unknown_authority_is_an_error_at_once() -> None:
+    transport = Transport(HURRIED)
+    with ScriptedServer(OK, tls=True) as server, pytest.raises(RegistryError) as caught:
+        transport.send(get(server))
+
+    assert caught.value.message.startswith("TLS failed: ")
+    assert "CERTIFICATE_VERIFY_FAILED" in caught.value.message
+    assert (transport.count, server.received) == (1, [])
+
+
+def test_a_certificate_for_another_host_is_an_error(tmp_path: Path) -> None:
+    trusting = Options(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
+    with ScriptedServer(OK, tls=True, name="registry.test") as server:
+        assert "CERTIFICATE_VERIFY_FAILED" in failure_of(get(server), trusting).message
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_certificates_are_not_verified_where_that_was_asked_for() -> None:
+    with ScriptedServer(OK, tls=True) as server:
+        assert send(get(server), Options(insecure=True)).content == b"fine"
+
+
+# Redirects
+
+
+def test_a_redirect_within_the_origin_keeps_the_credentials() -> None:
+    with ScriptedServer(redirect("/there?x=1"), OK) as server:
+        answer = send(get(server))
+
+    assert answer.url == f"{server.url}/there?x=1"
+    assert server.authorizations == [SECRET, SECRET]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_to_another_port_leaves_the_credentials_behind(status: int) -> None:
+    with ScriptedServer(OK) as other, ScriptedServer(redirect(other.url, status)) as server:
+        assert send(get(server)).content == b"fine"
+
+    assert other.authorizations == [""]
+
+
+def test_credentials_do_not_come_back_from_another_host() -> None:
+    with ScriptedServer(OK) as server, ScriptedServer(redirect(server.url + "/back")) as other:
+        server.then(redirect(other.url), OK)
+        send(get(server))
+
+    assert server.authorizations == [SECRET, ""]
+
+
+def test_a_backslash_does_not_disguise_another_host() -> None:
+    """The http library ends the host there, other readers take it for a part of it."""
+    with ScriptedServer(OK) as other, ScriptedServer(OK) as server:
+        server.then(redirect(f"http://{other.host}\\@{server.host}/"))
+        error = failure_of(get(server))
+
+    assert error.message == "the registry redirects nowhere"
+    assert other.received == []
+
+
+def test_a_login_in_a_location_is_not_used() -> None:
+    with ScriptedServer(OK) as other, ScriptedServer(OK) as server:
+        server.then(redirect(f"http://user:password@{other.host}/"))
+        send(get(server))
+
+    assert other.authorizations == [""]
+
+
+def test_a_redirect_from_https_to_http_is_refused(tmp_path: Path) -> None:
+    trusting = Options(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
+    with ScriptedServer(OK) as other, ScriptedServer(redirect(other.url), tls=True) as server:
+        error = failure_of(get(server), trusting)
+
+    assert error.message == "the registry redirects to plain http"
+    assert other.received == []
+
+
+def test_a_redirect_from_http_to_https_is_followed(tmp_path: Path) -> None:
+    trusting = Options(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
+    with ScriptedServer(OK, tls=True) as other, ScriptedServer(redirect(other.url)) as server:
+        assert send(get(server), trusting).content == b"fine"
+
+    assert other.authorizations == [""]
+
+
+def test_redirects_in_circles_come_to_an_end() -> None:
+    with ScriptedServer(redirect("/again")) as server:
+        error = failure_of(get(server))
+
+    assert error.message == "the registry redirects in circles"
+    assert len(server.received) == 6
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["http://[::1", "http://h:99999/", "http://h:port/", "https:///", "file:///etc/passwd", "x:y"],
+)
+def test_a_malformed_location_is_an_error(target: str) -> None:
+    with ScriptedServer(redirect(target)) as server:
+        failure_of(get(server))
+
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
+def test_what_writes_is_not_redirected(method: str) -> None:
+    with ScriptedServer(redirect("/there")) as server:
+        answer = send(put(server, b"x", method))
+
+    assert answer.status == 307
+    assert len(server.received) == 1
+
+
+def test_a_redirect_without_location_is_an_answer() -> None:
+    with ScriptedServer(Reply(304)) as server:
+        assert send(get(server)).status == 304
+        server.then(Reply(302))
+        assert send(get(server)).status == 302
+
+
+def test_the_body_of_a_redirect_is_read_up_to_the_limit_only() -> None:
+    """The http library would read it whole, before it asks whether to follow."""
+    headers = {"Location": "/there", "Content-Length": "1000000000"}
+    with ScriptedServer(Reply(302, headers, b"x" * 200_000, cut=200_000), OK) as server:
+        error = failure_of(get(server, limit=999))
+
+    assert error.message == "the answer has more than 999 bytes"
+    assert len(server.received) == 1
+
+
+# Bodies
+
+
+def test_a_body_up_to_the_limit_is_read() -> None:
+    with ScriptedServer(Reply(200, {}, b"x" * 1000)) as server:
+        assert len(send(get(server, limit=1000)).content) == 1000
+
+
+def test_a_body_over_the_limit_is_an_error_at_once() -> None:
+    with ScriptedServer(Reply(200, {}, b"x" * 1001)) as server:
+        error = failure_of(get(server, limit=1000))
+
+    assert (error.status, error.message) == (200, "the answer has more than 1000 bytes")
+    assert len(server.received) == 1
+
+
+def test_of_a_refusal_a_part_is_enough() -> None:
+    with ScriptedServer(Reply(400, {}, b"x" * 1_000_000)) as server:
+        assert len(send(get(server)).content) == 64 * 1024
+
+
+def test_compression_is_not_asked_for() -> None:
+    with ScriptedServer(OK) as server:
+        send(get(server))
+
+    assert server.received[0].headers["accept-encoding"] == "identity"
+
+
+def test_compression_that_comes_unasked_is_counted_decoded() -> None:
+    bomb = Reply(200, {"Content-Encoding": "gzip"}, gzip.compress(b"x" * 1_000_000))
+    with ScriptedServer(bomb) as server:
+        failure_of(get(server, limit=100_000))
+
+
+def test_compression_that_made_a_body_longer_is_undone() -> None:
+    with ScriptedServer(Reply(200, {"Content-Encoding": "gzip"}, gzip.compress(b"x"))) as server:
+        assert send(get(server)).content == b"x"
+
+
+def test_compression_that_is_none_is_an_error() -> None:
+    with ScriptedServer(Reply(200, {"Content-Encoding": "gzip"}, b"rubbish")) as server:
+        failure_of(get(server))
+
+
+def test_an_answer_to_head_has_a_length_and_no_body() -> None:
+    with ScriptedServer(OK) as server:
+        answer = send(evolve(get(server), method="HEAD"))
+
+    assert (answer.status, answer.content) == (200, b"")
+    assert answer.headers["content-length"] == "4"
+
+
+@pytest.mark.parametrize("length", ["\xb2", "four", "-1", ""])
+def test_a_length_that_is_no_number_says_nothing(length: str) -> None:
+    with ScriptedServer(Reply(200, {"Content-Length": length}, b"fine")) as server:
+        assert send(get(server)).content == b"fine"
+
+
+def test_a_length_beyond_all_numbers_is_an_error() -> None:
+    with ScriptedServer(Reply(200, {"Content-Length": "9" * 5000}, b"fine")) as server:
+        failure_of(get(server))
+
+
+def test_cookies_are_neither_kept_nor_sent() -> None:
+    transport = Transport(HURRIED)
+    with ScriptedServer(Reply(200, {"Set-Cookie": "a=b; Path=/"})) as server:
+        transport.send(get(server))
+        transport.send(get(server))
+
+    assert "cookie" not in server.received[1].headers
+
+
+def test_a_netrc_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login alice password s3cr3t\n", encoding="utf-8")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with ScriptedServer(json_reply({})) as server:
+        send(evolve(get(server), headers={}))
+
+    assert server.authorizations == [""]
