@@ -33,6 +33,7 @@ help:
 	@echo 'make unit      the tests that need no host'
 	@echo 'make hosts     the tests inside pubtools-quay $(HOSTS)'
 	@echo 'make coverage  branch coverage of the test runs so far'
+	@echo 'make bench     what starting costs, beside what has to be loaded anyway'
 	@echo 'make docs      the documentation, into docs/_build/html'
 	@echo 'make clean     remove what these made'
 
@@ -92,6 +93,11 @@ hosts: $(HOSTS:%=host-%)
 host-%: $(VENV)-host-%/.installed
 	rm -f .coverage.host-$*
 	COVERAGE_FILE=.coverage.host-$* $(VENV)-host-$*/bin/python $(PYTEST) tests/host $(COV)
+
+.PHONY: bench
+bench: $(VENV)/.dev $(VENV)-host-0.38/.installed
+	$(VENV)-host-0.38/bin/python benchmarks/import_cost.py
+	PYTHONPATH=. $(BIN)/python benchmarks/process_cost.py
 
 .PHONY: coverage
 coverage: $(VENV)/.dev

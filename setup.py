@@ -61,6 +61,11 @@ setup(
             "pubtools-mlmerge-inspect = pubtools_mlmerge.cli:inspect_main",
             "pubtools-mlmerge-demo = pubtools_mlmerge.demo:main",
         ],
+        "pubtools.hooks": ["mlmerge = pubtools_mlmerge.plugin"],
+        "target": [
+            "mlmerge-push-docker = pubtools_mlmerge.tasks:push_docker",
+            "mlmerge-tag-docker = pubtools_mlmerge.tasks:tag_docker",
+        ],
     },
     keywords="container registry manifest-list oci-index multi-arch quay pubtools",
     classifiers=[

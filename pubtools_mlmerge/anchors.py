@@ -12,6 +12,7 @@ from pubtools_mlmerge.references import Reference
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _DIGEST_LENGTH = 12  # hexadecimal digits of the digest that go into a tag
+_OWN_TAG = "this is the destination's own tag"
 
 
 @frozen
@@ -43,10 +44,10 @@ class AnchorTag:
         unknown = set(_FIELD.findall(text)) - {"tag", "timestamp", "digest"}
         if unknown:
             raise InvalidReference(text, "the fields are {tag}, {timestamp} and {digest}")
+        if text == "{tag}":
+            raise InvalidReference(text, _OWN_TAG)
         template = cls(text)
-        example = Reference("", "repository", tag="tag")
-        if template.apply(example, "sha256:" + "0" * 64) == example:
-            raise InvalidReference(text, "this is the destination's own tag")
+        template._fill(Reference("", "repository", tag="tag"), "sha256:" + "0" * 64)
         return template
 
     def apply(self, destination: Reference, digest: str) -> Reference:
@@ -62,8 +63,14 @@ class AnchorTag:
             Reference: The anchor tag, in the same repository.
 
         Raises:
-            InvalidReference: When the text is no valid tag.
+            InvalidReference: When the text is no valid tag, or is the destination's own.
         """
+        anchor = self._fill(destination, digest)
+        if anchor == destination:
+            raise InvalidReference(str(anchor), _OWN_TAG)
+        return anchor
+
+    def _fill(self, destination: Reference, digest: str) -> Reference:
         values = {
             "tag": destination.tag,
             "timestamp": datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S"),

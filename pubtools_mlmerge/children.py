@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from pubtools_mlmerge import skopeo
 from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.errors import MissingChild, RegistryError
+from pubtools_mlmerge.errors import MissingChild, NotAnIndex, RegistryError
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.references import Reference
 
@@ -28,14 +28,22 @@ class Children:
         copy (str):
             ``auto`` to mount within a registry and use skopeo otherwise, ``skopeo`` to always use
             it, ``never`` to bring nothing.
+        copy_one (Callable[[Reference, Reference], None] | None):
+            Copies one manifest where it cannot be mounted; none for skopeo.
     """
 
     def __init__(
-        self, source: RegistryClient, destination: RegistryClient, copy: Copy = "auto"
+        self,
+        source: RegistryClient,
+        destination: RegistryClient,
+        copy: Copy = "auto",
+        copy_one: Callable[[Reference, Reference], None] | None = None,
     ) -> None:
         self._source = source
         self._destination = destination
         self._copy = copy
+        self._copy_one = copy_one or self._use_skopeo
+        self._present: set[Reference] = set()
 
     def ensure(self, source: Reference, destination: Reference, digests: Iterable[str]) -> None:
         """Make sure that manifests are in the destination repository.
@@ -58,27 +66,31 @@ class Children:
         )
         if is_one_registry and source.repository == destination.repository:
             return
-        missing = [
-            digest
-            for digest in dict.fromkeys(digests)
-            if not self._destination.has_manifest(destination.at(digest))
-        ]
+        wanted = [d for d in dict.fromkeys(digests) if destination.at(d) not in self._present]
+        missing = [d for d in wanted if not self._destination.has_manifest(destination.at(d))]
         if missing and self._copy == "never":
             raise MissingChild(str(destination), None, "copying is ruled out", tuple(missing))
         may_mount = is_one_registry and self._copy == "auto"
         for digest in missing:
             self._bring(source.at(digest), destination.at(digest), may_mount=may_mount)
+        self._present.update(destination.at(digest) for digest in wanted)
 
     def _bring(self, source: Reference, destination: Reference, *, may_mount: bool) -> None:
         if not (may_mount and self._mount(source, destination)):
-            at, to = self._source.place(source), self._destination.place(destination)
-            skopeo.copy(source, at, destination, to)
+            self._copy_one(source, destination)
         event = {"type": "mlmerge-child", "source": str(source), "destination": str(destination)}
         LOG.info("Brought %s to %s", source, destination.name, extra={"event": event})
 
+    def _use_skopeo(self, source: Reference, destination: Reference) -> None:
+        at, to = self._source.place(source), self._destination.place(destination)
+        skopeo.copy(source, at, destination, to)
+
     def _mount(self, source: Reference, destination: Reference) -> bool:
         """Mount blobs and write the manifest; false as soon as the registry will not."""
-        manifest = self._source.pull(source)
+        try:
+            manifest = self._source.pull(source)
+        except NotAnIndex:  # nor an image: its blobs are not known here
+            return False
         if isinstance(manifest, Image):
             is_whole = all(
                 self._mount_blob(destination, blob, source.repository) for blob in manifest.blobs

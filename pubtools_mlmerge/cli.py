@@ -117,7 +117,6 @@ def _add_references(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--copy",
         choices=("auto", "skopeo", "never"),
-        default="auto",
         help="how images get into another repository: mounted where the registry does that and "
         "by skopeo otherwise, by skopeo always, or not at all",
     )
@@ -138,7 +137,6 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--match",
         choices=("platform", "architecture"),
-        default="platform",
         help="what makes two entries the same",
     )
     for name, what in (("keep", "only these platforms"), ("drop", "all but these platforms")):
@@ -152,13 +150,11 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--single-image",
         choices=("replace", "wrap", "fail"),
-        default="replace",
         help="what to do where an image is no index",
     )
     parser.add_argument(
         "--mixed-types",
         choices=("oci", "fail"),
-        default="oci",
         help="list Docker and OCI manifests together in an OCI index, or refuse",
     )
 

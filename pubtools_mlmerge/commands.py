@@ -6,43 +6,34 @@ Each command is prepared first, where wrong arguments come to light as ValueErro
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 
-import urllib3
-from attrs import frozen
-
-from pubtools_mlmerge.anchors import AnchorTag
+from pubtools_mlmerge.arguments import (
+    anchor_tag_of,
+    connection_of,
+    login_of,
+    policy_of,
+    reference_of,
+    split,
+    tag_of,
+)
+from pubtools_mlmerge.calls import announce, lock_tag
 from pubtools_mlmerge.children import Children
-from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.errors import InvalidReference
-from pubtools_mlmerge.exchange import Options
 from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import Policy
 from pubtools_mlmerge.planned import StepOptions
 from pubtools_mlmerge.platforms import PlatformPattern
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.removal import remove_platforms
 from pubtools_mlmerge.report import inspect_json, inspect_text, to_json, to_text
+from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.step import Step
 
 LOG = logging.getLogger("pubtools.mlmerge")
-
-
-@frozen
-class _Login:
-    """Where to connect, and as whom."""
-
-    host: str | None
-    username: str | None
-    password: str | None
-
-    def client(self, options: Options) -> RegistryClient:
-        """Connect."""
-        return RegistryClient(self.username, self.password, self.host, options)
 
 
 def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
@@ -58,27 +49,22 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
     Raises:
         ValueError: When an argument is wrong.
     """
-    options = _connection(arguments)
-    from_login = _login(arguments, "source", arguments.source_quay_host or arguments.quay_host)
-    to_login = _login(arguments, "dest", arguments.quay_host)
-    source = _reference(arguments.source_ref, from_login)
-    destinations = [_tag(text, to_login) for text in _split(arguments.dest_ref)]
+    options = connection_of(arguments)
+    from_login = login_of(arguments, "source", arguments.source_quay_host or arguments.quay_host)
+    to_login = login_of(arguments, "dest", arguments.quay_host)
+    source = reference_of(arguments.source_ref, from_login)
+    destinations = [tag_of(text, to_login) for text in split("--dest-ref", arguments.dest_ref)]
+    settings = Settings.from_task({}, os.environ)
     step_options = StepOptions(
-        policy=Policy(
-            match=arguments.match,
-            eligible=None if arguments.arch is None else _split(arguments.arch),
-            keep=_split(arguments.keep),
-            drop=_split(arguments.drop),
-            mixed_types=arguments.mixed_types,
-            single_image=arguments.single_image,
-        ),
+        policy=policy_of(arguments, settings.policy),
         dry_run=arguments.dry_run,
-        anchor_tag=AnchorTag.parse(arguments.anchor_tag) if arguments.anchor_tag else None,
+        anchor_tag=anchor_tag_of(arguments, settings, destinations),
     )
     reader = from_login.client(options)
     # One client for both sides asks for one token, and keeps one pool of connections.
     writer = reader if from_login == to_login else to_login.client(options)
-    step = Step(reader, writer, step_options, Children(reader, writer, arguments.copy))
+    children = Children(reader, writer, arguments.copy or settings.copy)
+    step = Step(reader, writer, step_options, children)
     write = _writer(arguments)
     jobs = [partial(_merge_one, step, source, destination, write) for destination in destinations]
     return partial(_all_succeed, jobs, debug=arguments.debug > 0)
@@ -97,10 +83,10 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
     Raises:
         ValueError: When an argument is wrong.
     """
-    options = _connection(arguments)
-    login = _login(arguments, "dest", arguments.quay_host)
-    reference = _tag(arguments.ref, login)
-    patterns = tuple(PlatformPattern.parse(text) for text in _split(arguments.arch))
+    options = connection_of(arguments)
+    login = login_of(arguments, "dest", arguments.quay_host)
+    reference = tag_of(arguments.ref, login)
+    patterns = tuple(PlatformPattern.parse(text) for text in split("--arch", arguments.arch))
     client, write = login.client(options), _writer(arguments)
 
     def run() -> None:
@@ -131,9 +117,9 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
     Raises:
         ValueError: When an argument is wrong.
     """
-    options = _connection(arguments)
-    login = _login(arguments, "source", arguments.source_quay_host or arguments.quay_host)
-    reference = _reference(arguments.reference, login)
+    options = connection_of(arguments)
+    login = login_of(arguments, "source", arguments.source_quay_host or arguments.quay_host)
+    reference = reference_of(arguments.reference, login)
     client = login.client(options)
     render = inspect_json if arguments.output == "json" else inspect_text
 
@@ -146,7 +132,11 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
 def _merge_one(
     step: Step, source: Reference, destination: Reference, write: Callable[[MergeReport], None]
 ) -> None:
-    write(step.merge(source, destination))
+    with lock_tag(str(destination)):
+        report = step.merge(source, destination)
+    write(report)
+    if report.changed and not report.dry_run:
+        announce(report)
 
 
 def _all_succeed(jobs: Iterable[Callable[[], None]], *, debug: bool) -> bool:
@@ -163,43 +153,6 @@ def _all_succeed(jobs: Iterable[Callable[[], None]], *, debug: bool) -> bool:
     return succeeded
 
 
-def _connection(arguments: Namespace) -> Options:
-    bundle = arguments.ca_bundle
-    if bundle is not None and not Path(bundle).is_file():
-        raise ValueError(f"--ca-bundle: there is no file {bundle}")
-    if arguments.insecure:
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    return Options(ca_bundle=bundle, insecure=arguments.insecure)
-
-
-def _login(arguments: Namespace, side: str, host: str | None) -> _Login:
-    username = getattr(arguments, f"{side}_quay_user")
-    password = getattr(arguments, f"{side}_quay_password")
-    if username and not password:
-        variable = f"{side.upper()}_QUAY_PASSWORD"
-        raise ValueError(f"--{side}-quay-user needs a password: set {variable}")
-    # A password that only the environment offers, without a user, is for another program.
-    return _Login(host, username, password if username else None)
-
-
-def _split(values: Iterable[str]) -> list[str]:
-    return [part for value in values for part in value.split(",") if part]
-
-
-def _reference(text: str, login: _Login) -> Reference:
-    reference = Reference.parse(text)
-    if not reference.host and not login.host:
-        raise InvalidReference(text, "it names no host; add it, or give --quay-host")
-    return reference
-
-
-def _tag(text: str, login: _Login) -> Reference:
-    reference = _reference(text, login)
-    if reference.digest:
-        raise InvalidReference(text, "a destination must be a tag, not a digest")
-    return reference
-
-
 def _writer(arguments: Namespace) -> Callable[[MergeReport], None]:
     render = to_json if arguments.output == "json" else to_text
 
@@ -210,4 +163,8 @@ def _writer(arguments: Namespace) -> Callable[[MergeReport], None]:
 
 
 def _print(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - the output of a program
+    try:
+        print(text, flush=True)  # noqa: T201 - the output of a program
+    except BrokenPipeError:
+        # The reader has seen enough. What is left to do is done, and not told to anyone.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

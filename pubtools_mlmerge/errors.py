@@ -6,7 +6,12 @@ none of them ever holds a secret.
 
 from __future__ import annotations
 
+import re
+
 from attrs import field, frozen
+
+# A user and a password where a URL has them; people paste such things.
+_LOGIN = re.compile(r"(?<![^/])[^/@]*:[^/@]*@(?!sha256:|sha512:)")
 
 
 def _brief(text: str, limit: int = 500) -> str:
@@ -34,7 +39,8 @@ class InvalidReference(MergeError, ValueError):
 
     def __str__(self) -> str:
         """Name the text and what is wrong with it."""
-        return f"{_brief(self.text, 200)!r} is no valid image reference: {self.problem}"
+        text = _LOGIN.sub("***@", self.text)
+        return f"{_brief(text, 200)!r} is no valid image reference: {self.problem}"
 
 
 @frozen(slots=False, repr=False)
@@ -103,6 +109,18 @@ class EmptyIndex(MergeError):
     def __str__(self) -> str:
         """Name what would go."""
         return f"removing {', '.join(self.removed) or 'these entries'} would leave an empty index"
+
+
+@frozen(slots=False, repr=False)
+class NothingEligible(MergeError):
+    """Of the source nothing may be taken, and the destination does not exist: nothing is left."""
+
+    reference: str
+    missing: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Name the source and what it lacks."""
+        return f"{self.reference} has none of {', '.join(self.missing)}, and there is nothing else"
 
 
 @frozen(slots=False, repr=False)
@@ -208,3 +226,25 @@ class InvalidCredentials(MergeError):
     def __str__(self) -> str:
         """Name where they are kept and what is wrong; never what they are."""
         return f"credentials in {self.place}: {self.problem}"
+
+
+@frozen(slots=False, repr=False)
+class InvalidSettings(MergeError, ValueError):
+    """Settings are not what they should be."""
+
+    problems: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Name all problems."""
+        return f"invalid settings: {'; '.join(self.problems)}"
+
+
+@frozen(slots=False, repr=False)
+class HostMismatch(MergeError):
+    """The installed pubtools-quay is not as it must be to merge inside its tasks."""
+
+    problems: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Name all problems."""
+        return f"cannot merge inside this pubtools-quay: {'; '.join(self.problems)}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 
-from requests.exceptions import HTTPError
+from requests.exceptions import RequestException
 
 from pubtools_mlmerge.assembly import assemble
 from pubtools_mlmerge.client import RegistryClient
@@ -15,7 +15,7 @@ from pubtools_mlmerge.descriptors import DOCKER_LIST, Descriptor
 from pubtools_mlmerge.errors import MergeError, NotAnIndex, NotFound, Unauthorized
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.merge import merge
-from pubtools_mlmerge.plan import Policy
+from pubtools_mlmerge.plan import MergePlan, Policy
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.registry import ClientRegistry, QuayClient, Registry
 
@@ -88,7 +88,7 @@ class ManifestListMerger:
         source, destination = self._registries()
         into = Reference.parse(self.dest_image)
         LOG.info("Merging %s into %s", self.src_image, into)
-        with _http_errors():
+        with http_errors():
             new = source.pull_index(Reference.parse(self.src_image))
             plan = merge(new, destination.pull_index(into))
             if not plan.changed:
@@ -164,15 +164,32 @@ class ManifestListMerger:
                 exist is fine.
             MergeError: When a document breaks a rule, or either image is no index.
         """
+        return _document(self.plan_selected(Policy(eligible=eligible_archs)).result)
+
+    def plan_selected(self, policy: Policy) -> MergePlan[Index]:
+        """Plan a merge of what a policy makes eligible; nothing is uploaded.
+
+        Args:
+            policy (Policy):
+                What may be taken from the source, and what to decide differently.
+
+        Returns:
+            MergePlan[Index]: The plan.
+
+        Raises:
+            RuntimeError: When no clients are set.
+            requests.exceptions.HTTPError: When a registry refuses; a destination that does not
+                exist is fine.
+            MergeError: When a document breaks a rule, or either image is no index.
+        """
         source, destination = self._registries()
-        policy = Policy(eligible=eligible_archs)
-        with _http_errors():
+        with http_errors():
             new = source.pull_index(Reference.parse(self.src_image))
             old = _pull_if_present(destination, Reference.parse(self.dest_image))
         plan = merge(new, old, policy)
         for name in plan.missing:
             LOG.warning("%s: the source has no %s", self.src_image, name)
-        return _document(plan.result)
+        return plan
 
     def _registries(self) -> tuple[Registry, Registry]:
         if not self._src_quay_client or not self._dest_quay_client:
@@ -208,14 +225,14 @@ def _pull_if_present(registry: Registry, reference: Reference) -> Index | None:
 
 
 @contextmanager
-def _http_errors() -> Iterator[None]:
+def http_errors() -> Iterator[None]:
     """Let callers of the host's class see the errors of its client, unchanged."""
     try:
         yield
     except MergeError as error:
         cause = error.__cause__
         is_type_refusal = isinstance(error, NotAnIndex) and not isinstance(cause, MergeError)
-        if cause is not None and (isinstance(cause, HTTPError) or is_type_refusal):
+        if cause is not None and (isinstance(cause, RequestException) or is_type_refusal):
             raise cause from None
         raise
 

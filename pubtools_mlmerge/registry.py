@@ -11,8 +11,8 @@ from typing import Protocol
 
 from requests.exceptions import RequestException
 
+from pubtools_mlmerge.answers import encode_body, unpack
 from pubtools_mlmerge.descriptors import INDEX_TYPES, MANIFEST_TYPES
-from pubtools_mlmerge.documents import encode
 from pubtools_mlmerge.errors import NotAnIndex, NotFound, RegistryError
 from pubtools_mlmerge.failures import failure
 from pubtools_mlmerge.image import Image
@@ -187,8 +187,10 @@ class ClientRegistry(Registry):
             answer = self._client.get_manifest(
                 str(reference), raw=True, media_type=media_type, return_headers=True
             )
-        content, headers = _content(answer)
-        check_digest(reference, content, headers.get("docker-content-digest"))
+        body, headers = unpack(answer)
+        content = encode_body(body)
+        if not isinstance(body, Mapping):  # a dict has not the bytes that the digest is of
+            check_digest(reference, content, headers.get("docker-content-digest"))
         stated = headers.get("content-type")
         # The host takes text/plain for any type; then only the document itself can tell.
         reliable = None if stated is None or stated.startswith("text/plain") else stated
@@ -219,7 +221,9 @@ def _mapped_errors(reference: Reference, media_type: str) -> Iterator[None]:
     except RequestException as error:
         if error.response is None:
             raise RegistryError(str(reference), None, str(error)) from error
-        raise failure(str(reference), error.response.status_code, error.response.content) from error
+        body = error.response.content
+        body = body if isinstance(body, bytes) else b""  # callers' fakes have none
+        raise failure(str(reference), error.response.status_code, body) from error
     except Exception as error:
         if not _is_type_refusal(error):
             raise
@@ -231,18 +235,3 @@ def _is_type_refusal(error: Exception) -> bool:
     host = sys.modules.get("pubtools._quay.exceptions")
     refusal = getattr(host, "ManifestTypeError", None)
     return refusal is not None and isinstance(error, refusal)
-
-
-def _content(answer: object) -> tuple[bytes, Mapping[str, str]]:
-    """Take any of the shapes in which a client gives a manifest."""
-    headers: Mapping[str, str] = {}
-    if isinstance(answer, tuple):
-        answer, found = answer
-        headers = {str(name).lower(): str(value) for name, value in dict(found).items()}
-    if isinstance(answer, bytes):
-        return answer, headers
-    if isinstance(answer, str):
-        return answer.encode("utf-8"), headers
-    if isinstance(answer, Mapping):
-        return encode(answer), {**headers, "docker-content-digest": ""}
-    raise TypeError(f"the client gave a manifest as {type(answer).__name__}")

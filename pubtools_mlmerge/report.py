@@ -187,11 +187,16 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     Returns:
         list[str]: Lines, the header first, without spaces at the end.
     """
-    lines = [header, *rows]
+    lines = [[_printable(cell) for cell in line] for line in (header, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
     ]
+
+
+def _printable(text: str) -> str:
+    """Keep what a registry wrote from moving the cursor of a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _label(descriptor: Descriptor) -> str:

@@ -57,7 +57,8 @@ def _side(side: str, place: Place, directory: Path) -> Iterator[str]:
     """Give the options of one side; secrets go into a file that only this user may read."""
     if place.is_plain or place.options.insecure:
         yield f"--{side}-tls-verify=false"
-    bundle = place.options.ca_bundle or os.environ.get("REQUESTS_CA_BUNDLE")
+    named = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
+    bundle = next(filter(None, (place.options.ca_bundle, *named)), None)
     if bundle and not place.is_plain:
         certificates = directory / f"{side}-certificates"
         certificates.mkdir()

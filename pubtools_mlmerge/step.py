@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import time
 
-from pubtools_mlmerge.errors import NotAnIndex, NotFound, Unauthorized
+from attrs import evolve
+
+from pubtools_mlmerge.errors import NotAnIndex, NotFound, NothingEligible, Unauthorized
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.manifests import Manifest
@@ -83,6 +85,8 @@ class Step:
         new = self._pull_source(source)
         old = self._pull_destination(destination)
         plan = self._decide(source, new, destination, old)
+        if isinstance(plan.result, Index) and not plan.result.manifests and plan.entries:
+            raise NothingEligible(str(source), plan.missing)
         for name in plan.missing:
             LOG.warning("%s: the source has no %s", source, name)
         return Planned(source, destination, new, old, plan, began, counted)
@@ -156,8 +160,11 @@ class Step:
     ) -> Plan:
         policy = self._options.policy
         if policy.single_image == "wrap":
-            new = self._wrap(self._source, source, new)
-            old = None if old is None else self._wrap(self._destination, destination, old)
+            index = self._wrap(self._source, source, new)
+            before = None if old is None else self._wrap(self._destination, destination, old)
+            plan = merge(index, before, policy)
+            # A tag that holds a bare image does not hold the index that it was wrapped into.
+            return evolve(plan, changed=plan.changed or isinstance(old, Image))
         if isinstance(new, Image):
             if policy.single_image == "fail" or policy.eligible is not None:
                 raise NotAnIndex(str(source), new.media_type)

@@ -143,7 +143,8 @@ class Tokens:
         self, challenge: Challenge, scopes: frozenset[Scope], credentials: Credentials | None
     ) -> _Token:
         realm = challenge.parameters.get("realm", "")
-        subject = f"login for {', '.join(sorted(s.repository for s in scopes))}"
+        repositories = ", ".join(sorted(scope.repository for scope in scopes))
+        subject = f"login to {self._registry.partition('://')[2].rstrip('/')} for {repositories}"
         self._check_realm(realm, subject)
         query = [("scope", str(scope)) for scope in sorted(scopes)]
         if "service" in challenge.parameters:

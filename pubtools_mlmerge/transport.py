@@ -34,6 +34,7 @@ LOG = logging.getLogger("pubtools.mlmerge")
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
+_UNKNOWN_HOST = "Name or service not known"  # the resolver's words
 _CHUNK = 64 * 1024
 _REFUSED = 400
 _LONGEST_REFUSAL = 64 * 1024  # bytes of an error body that are read
@@ -182,7 +183,7 @@ def _read(request: Request, response: requests.Response) -> bytes:
 
 def _is_passing(error: Exception) -> bool:
     """Tell a broken connection, which another attempt may mend, from a wrong one."""
-    if isinstance(error, SSLError):
+    if isinstance(error, SSLError) or _UNKNOWN_HOST in str(error):
         return False
     return isinstance(error, (requests.exceptions.ConnectionError, Timeout, ChunkedEncodingError))
 
@@ -198,6 +199,6 @@ def _explain(error: Exception) -> str:
         return "no answer in time"
     if "Connection refused" in text:
         return "connection refused"
-    if "Name or service not known" in text or "name resolution" in text:
+    if _UNKNOWN_HOST in text or "name resolution" in text:
         return "unknown host"
     return f"connection broken ({type(error).__name__})"

@@ -454,3 +454,12 @@ def test_a_netrc_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         send(evolve(get(server), headers={}))
 
     assert server.authorizations == [""]
+
+
+def test_an_unknown_host_is_not_asked_again() -> None:
+    transport = Transport(HURRIED)
+
+    with pytest.raises(RegistryError, match="unknown host"):
+        transport.send(Request(method="GET", url="http://registry.invalid/", subject="app:1"))
+
+    assert transport.count == 1

@@ -1,0 +1,68 @@
+"""The hooks that other libraries may implement.
+
+They are registered with the plugin manager of pubtools, ``pubtools.pluggy.pm``. Each may be called
+from any thread.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from pubtools.pluggy import hookspec, pm
+
+if TYPE_CHECKING:  # every task of every pubtools library loads this module
+    from pubtools_mlmerge.jobs import MergeRequest, SelectedRequest
+    from pubtools_mlmerge.outcome import MergeReport
+
+
+@hookspec(firstresult=True)
+def mlmerge_merge(request: MergeRequest) -> MergeReport | None:
+    """Called for each destination tag of a multi-arch push item, to merge it.
+
+    It is called with the tag locked, before anything is written to it, on a thread of the host's
+    pool. The project's own implementation comes last.
+
+    :param request: Source, destination and settings; ``request.carry_out()`` does the usual thing.
+    :type request: pubtools_mlmerge.jobs.MergeRequest
+    :return: What was done, or None to leave the tag to the host's plain copy.
+    :rtype: pubtools_mlmerge.outcome.MergeReport
+    """
+
+
+@hookspec(firstresult=True)
+def mlmerge_merge_selected(request: SelectedRequest) -> dict[str, object] | None:
+    """Called in tag-docker to compute the list that a tag is to hold; nothing is uploaded.
+
+    It is called on the thread of the task. The project's own implementation comes last.
+
+    :param request: Source, destination and eligible architectures; ``request.carry_out()`` does
+        the usual thing.
+    :type request: pubtools_mlmerge.jobs.SelectedRequest
+    :return: The new manifest list.
+    :rtype: dict
+    """
+
+
+@hookspec
+def mlmerge_merged(report: MergeReport) -> None:
+    """Called after each upload of a merged index, on the thread that did it.
+
+    :param report: What was done.
+    :type report: pubtools_mlmerge.outcome.MergeReport
+    """
+
+
+@hookspec(firstresult=True)
+def mlmerge_lock(reference: str) -> AbstractContextManager[object] | None:
+    """Called before a tag is read, to keep other writers away until it was written.
+
+    :param reference: The tag.
+    :type reference: str
+    :return: A context manager that holds the lock.
+    :rtype: contextlib.AbstractContextManager
+    """
+
+
+pm.add_hookspecs(sys.modules[__name__])

@@ -1,0 +1,89 @@
+"""The host's Quay client as tag-docker uses it while our step is enabled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from pubtools._quay.quay_client import (
+    QuayClient as HostClient,
+)
+
+from pubtools_mlmerge.documents import encode
+from pubtools_mlmerge.index import Index, digest_of
+from pubtools_mlmerge.manifests import Manifest
+from pubtools_mlmerge.merger import http_errors
+from pubtools_mlmerge.push_sides import client_like
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.registry import ClientRegistry
+from pubtools_mlmerge.tag_step import view
+
+
+class QuayClient(HostClient):  # type: ignore[misc]  # the host is untyped
+    """The host's client; finds OCI indexes, too, and shows indexes by platforms.
+
+    Asked for any type, the host's own takes a registry's refusal of the first type for the absence
+    of the tag.
+
+    Attributes:
+        rewrite (Callable[[Index], Index] | None):
+            Makes from what the tag holds what is uploaded next, in the stead of the host's list.
+        uploaded (str | None):
+            Digest of what was uploaded last.
+    """
+
+    rewrite: Callable[[Index], Index] | None = None
+    uploaded: str | None = None
+
+    def get_manifest(
+        self,
+        image: str,
+        raw: bool = False,  # noqa: FBT001, FBT002 - the host's signature
+        media_type: str | None = None,
+        return_headers: bool = False,  # noqa: FBT001, FBT002 - the host's signature
+    ) -> object:
+        """Read a manifest; of any type if none is asked for."""
+        if media_type is not None:
+            return super().get_manifest(image, raw, media_type, return_headers)
+        found = self._pull(image)
+        if raw:
+            return found.content.decode("utf-8")
+        if isinstance(found, Index):
+            return view(found)
+        return {**json.loads(found.content), "mediaType": found.media_type}
+
+    def upload_manifest(
+        self,
+        manifest: object,
+        image: str,
+        raw: bool = False,  # noqa: ARG002, FBT001, FBT002 - the host's signature
+    ) -> None:
+        """Write a manifest, or once what stands in its stead."""
+        rewrite, self.rewrite = self.rewrite, None
+        content = _content(manifest)
+        found = self._pull(image) if rewrite is not None else None
+        if rewrite is not None and isinstance(found, Index):
+            content = rewrite(found).content
+        if _is_untyped(content):
+            client_like(self).upload_manifest(content, image, raw=True)
+        else:
+            # The http library would encode text that is not ASCII as Latin-1.
+            text = content.decode("ascii") if content.isascii() else content
+            super().upload_manifest(text, image, raw=True)
+        self.uploaded = digest_of(content)
+
+    def _pull(self, image: str) -> Manifest:
+        with http_errors():
+            return ClientRegistry(self).pull(Reference.parse(image))
+
+
+def _is_untyped(content: bytes) -> bool:
+    """Find a document that states no media type; the host's client takes it for schema 1."""
+    return json.loads(content).get("mediaType") is None
+
+
+def _content(manifest: object) -> bytes:
+    """Encode a manifest as the host's client does."""
+    if isinstance(manifest, dict):
+        return encode(manifest)
+    return manifest if isinstance(manifest, bytes) else str(manifest).encode("utf-8")

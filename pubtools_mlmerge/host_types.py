@@ -1,0 +1,60 @@
+"""What the host's objects look like, as far as we look at them; the host itself is untyped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypedDict
+
+from pubtools_mlmerge.registry import QuayClient
+
+
+class _Requests(Protocol):
+    verify: bool | str
+
+
+class _Session(Protocol):
+    hostname: str
+    session: _Requests
+
+
+class HostClient(QuayClient, Protocol):
+    """The host's Quay client, with what tells how it connects."""
+
+    username: str | None
+    password: str | None
+    session: _Session
+
+
+class Pusher(Protocol):
+    """The host's pusher."""
+
+    quay_host: str
+    target_settings: dict[str, object]
+    src_quay_client: HostClient
+    dest_quay_client: HostClient
+
+    def run_tag_images(
+        self,
+        source_ref: str,
+        dest_refs: list[str],
+        all_arch: bool,  # noqa: FBT001 - the host's signature
+        target_settings: dict[str, object],
+    ) -> None:
+        """Copy a reference to others."""
+
+
+class Metadata(TypedDict):
+    """What the host keeps about a push item, as far as we look at it."""
+
+    pull_url: str
+    tags: Mapping[str, Sequence[str]]
+    archs: Sequence[str]
+    exclude_archs: bool
+
+
+class PushItem(Protocol):
+    """The host's push item."""
+
+    claims_signing_key: str | None
+    metadata: Metadata
+    repos: Mapping[str, object]

@@ -1,0 +1,143 @@
+"""Jobs: what the hooks are asked to do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from attrs import evolve, field, frozen
+
+from pubtools_mlmerge.image import Image
+from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.merger import ManifestListMerger
+from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.plan import MergePlan
+from pubtools_mlmerge.planned import Planned
+from pubtools_mlmerge.platforms import PlatformPattern
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.settings import Settings
+from pubtools_mlmerge.step import Step
+
+LOG = logging.getLogger("pubtools.mlmerge")
+
+
+@frozen(eq=False)
+class MergeRequest:
+    """One destination tag of a push item.
+
+    Attributes:
+        source (Reference):
+            The image that is pushed.
+        destination (Reference):
+            The tag.
+        repository (str):
+            External name of the destination repository.
+        settings (Settings):
+            How to merge.
+    """
+
+    source: Reference
+    destination: Reference
+    repository: str
+    settings: Settings
+    _step: Step = field(repr=False)
+    _note: Callable[[Planned], None] = field(repr=False)
+
+    def carry_out(self) -> MergeReport | None:
+        """Merge, unless the host's plain copy does the same.
+
+        Returns:
+            MergeReport | None: What was done; none where nothing of the destination is kept.
+
+        Raises:
+            MergeError: When it cannot be done; the tag then holds what it held before.
+        """
+        planned = self._step.plan(self.source, self.destination)
+        self._note(planned)
+        if planned.plan.result is planned.new:
+            LOG.info("%s is copied plainly: %s", self.destination, _reason(planned))
+            return None
+        report = self._step.carry_out(planned)
+        if not report.changed:
+            LOG.info("%s holds all of %s already", self.destination, self.source)
+        return report
+
+
+def _reason(planned: Planned) -> str:
+    if planned.old is None:
+        return "it does not exist yet"
+    if isinstance(planned.new, Image):
+        return "the source is a single image"
+    if isinstance(planned.old, Image):
+        return "it is a single image"
+    return "the source covers all of it"
+
+
+@frozen(eq=False)
+class SelectedRequest:
+    """One tag that is to get selected architectures of another one.
+
+    Attributes:
+        source (str):
+            The image that they come from.
+        destination (str):
+            The tag.
+        eligible (tuple[str, ...]):
+            Architectures or platforms to take.
+        settings (Settings):
+            How to merge.
+    """
+
+    source: str
+    destination: str
+    eligible: tuple[str, ...]
+    settings: Settings
+    _merger: ManifestListMerger = field(repr=False)
+    _note: Callable[[MergePlan[Index]], None] = field(repr=False)
+
+    def carry_out(self) -> dict[str, object]:
+        """Compute the new list; nothing is uploaded.
+
+        Returns:
+            dict: The new manifest list.
+
+        Raises:
+            requests.exceptions.HTTPError: When a registry refuses.
+            MergeError: When a document breaks a rule, or either image is no index.
+        """
+        patterns = tuple(map(exactly, self.eligible))
+        plan = self._merger.plan_selected(evolve(self.settings.policy, eligible=patterns))
+        self._note(plan)
+        fields = {**plan.result.fields, "mediaType": plan.result.media_type}
+        return {**fields, "manifests": [_Entry(e.fields) for e in plan.result.manifests]}
+
+
+def exactly(name: str) -> PlatformPattern:
+    """Read a name that the host took from an index.
+
+    Args:
+        name (str):
+            An architecture, or a whole platform: ``linux/amd64`` is not ``linux/amd64/v3``.
+
+    Returns:
+        PlatformPattern: Matches that and no more.
+
+    Raises:
+        InvalidPlatform: When it is neither.
+    """
+    pattern = PlatformPattern.parse(name)
+    is_whole = "/" in name and pattern.variant is None
+    return evolve(pattern, variant="") if is_whole else pattern
+
+
+class _Entry(dict[str, object]):
+    """An entry whose platform the host may look at even where it states none.
+
+    The host reads ``entry["platform"]["architecture"]`` of every entry. What is uploaded stays as
+    it is.
+    """
+
+    def __missing__(self, key: str) -> object:
+        if key == "platform":
+            return {"architecture": ""}
+        raise KeyError(key)

@@ -1,0 +1,142 @@
+"""Our implementations of hooks: the life cycle of a task, and the two steps.
+
+Every task of every pubtools library loads this module, so it loads next to nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING
+
+from pubtools.pluggy import hookimpl, pm
+
+from pubtools_mlmerge import hookspecs
+from pubtools_mlmerge.activation import is_mentioned
+from pubtools_mlmerge.host import SEAMS
+
+if TYPE_CHECKING:
+    from pubtools_mlmerge.jobs import MergeRequest, SelectedRequest
+    from pubtools_mlmerge.outcome import MergeReport
+    from pubtools_mlmerge.settings import Settings
+
+LOG = logging.getLogger("pubtools.mlmerge")
+
+_REGISTRATION = threading.Lock()
+
+
+class _Running(threading.local):
+    """The tasks of a thread, each inside the one before it."""
+
+    def __init__(self) -> None:
+        self.tasks: list[MergeTask] = []
+
+
+_RUNNING = _Running()
+
+
+class MergeTask:
+    """The state of one task, registered as a plugin while it runs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reports: list[MergeReport] = []
+
+    def note(self, report: MergeReport) -> None:
+        """Keep a report for the summary.
+
+        Args:
+            report (MergeReport):
+                What was done.
+        """
+        with self._lock:
+            self._reports.append(report)
+
+    def begin(self) -> None:
+        """Register, and put the seams in place."""
+        with _REGISTRATION:
+            pm.register(self)
+        SEAMS.install()
+        _RUNNING.tasks.append(self)
+
+    @hookimpl(hookwrapper=True, tryfirst=True)
+    def task_stop(self, failed: bool) -> Generator[None, object, None]:  # noqa: FBT001 - the hook's
+        """End with the task that this is of, however the others end it."""
+        yield
+        if not _RUNNING.tasks or _RUNNING.tasks[-1] is not self:
+            return  # a task of another thread, or one inside this one
+        _RUNNING.tasks.pop()
+        SEAMS.remove()
+        with _REGISTRATION:
+            pm.unregister(self)
+        if self._reports:
+            kept = sum(e.fate == "kept" for report in self._reports for e in report.entries)
+            outcome = "failed" if failed else "succeeded"
+            event = {"type": "mlmerge-summary", "merged": len(self._reports), "kept": kept}
+            LOG.info(
+                "Merged %d tags, kept %d entries, in a task that %s",
+                len(self._reports),
+                kept,
+                outcome,
+                extra={"event": event},
+            )
+
+
+def current_task() -> MergeTask | None:
+    """Find the task that this thread runs.
+
+    Returns:
+        MergeTask | None: None outside of tasks.
+    """
+    return _RUNNING.tasks[-1] if _RUNNING.tasks else None
+
+
+def settings_for(step: str, target_settings: Mapping[str, object]) -> Settings | None:
+    """Read the settings of a task if they enable a step.
+
+    Args:
+        step (str):
+            ``push`` or ``tag-docker``.
+        target_settings (Mapping[str, object]):
+            Settings of the target.
+
+    Returns:
+        Settings | None: None if the step is not enabled.
+
+    Raises:
+        InvalidSettings: Naming all problems at once.
+    """
+    if not is_mentioned(target_settings):
+        return None
+    from pubtools_mlmerge.settings import Settings  # noqa: PLC0415 - see above
+
+    settings = Settings.from_task(target_settings, os.environ)
+    return settings if step in settings.steps else None
+
+
+@hookimpl(hookwrapper=True, tryfirst=True)
+def task_start() -> Generator[None, object, None]:
+    """Begin once all others have begun: where one of them fails, there is no end to undo ours."""
+    outcome = yield
+    if getattr(outcome, "excinfo", None) is None:
+        MergeTask().begin()
+
+
+@hookimpl(trylast=True)
+def mlmerge_merge(request: MergeRequest) -> MergeReport | None:
+    """Merge one tag of a push item."""
+    return request.carry_out()
+
+
+@hookimpl(trylast=True)
+def mlmerge_merge_selected(request: SelectedRequest) -> dict[str, object]:
+    """Compute one list in tag-docker."""
+    return request.carry_out()
+
+
+__all__ = ["MergeTask", "current_task", "hookspecs", "settings_for"]
+
+pm.register(sys.modules[__name__])

@@ -1,0 +1,106 @@
+"""What the push step takes from the host's objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.exchange import Options
+from pubtools_mlmerge.host_types import HostClient, Pusher, PushItem
+from pubtools_mlmerge.image import Image
+from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.push_step import Merged, Sides, Tag
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.registry import ClientRegistry
+
+
+def make_sides(pusher: Pusher) -> Sides:
+    """Take the clients and the copy of a pusher.
+
+    Args:
+        pusher (Pusher):
+            The host's pusher.
+
+    Returns:
+        Sides: What the step works with.
+    """
+
+    def copy(source: str, destinations: list[str]) -> None:
+        pusher.run_tag_images(source, destinations, True, pusher.target_settings)  # noqa: FBT003
+
+    source, destination = map(_HostRegistry, (pusher.src_quay_client, pusher.dest_quay_client))
+    return Sides(source, destination, source.own, destination.own, copy)
+
+
+def client_like(client: HostClient) -> RegistryClient:
+    """Make a client of ours that connects as the host's does, for what the host's cannot do.
+
+    Args:
+        client (HostClient):
+            The host's client.
+
+    Returns:
+        RegistryClient: Same host, same login, certificates verified or not as there.
+    """
+    verify = client.session.session.verify
+    options = Options(
+        insecure=verify is False, ca_bundle=verify if isinstance(verify, str) else None
+    )
+    return RegistryClient(client.username, client.password, client.session.hostname, options)
+
+
+def tags_of(pusher: Pusher, item: PushItem) -> list[Tag]:
+    """List the destinations of a push item.
+
+    Args:
+        pusher (Pusher):
+            The host's pusher.
+        item (PushItem):
+            The push item.
+
+    Returns:
+        list[Tag]: Each once.
+    """
+    tags = item.metadata["tags"]
+    namespace = pusher.target_settings["quay_namespace"]
+    references = {
+        f"{pusher.quay_host}/{namespace}/{repository.replace('/', '----')}:{tag}": repository
+        for repository, names in tags.items()
+        for tag in names
+    }
+    return [
+        Tag(repository, Reference.parse(reference), item.claims_signing_key)
+        for reference, repository in references.items()
+    ]
+
+
+def restore(client: HostClient, merged: Sequence[Merged]) -> None:
+    """Put merged tags back to what they held before the push, where that is known.
+
+    Args:
+        client (HostClient):
+            Writes them.
+        merged (Sequence[Merged]):
+            What was merged.
+
+    Raises:
+        RegistryError: When a registry refuses.
+    """
+    registry, own = ClientRegistry(client), client_like(client)
+    for reference, previous in {each.tag.reference: each.previous for each in merged}.items():
+        if previous is not None:
+            # The host's client cannot write an index that states no media type.
+            is_untyped = isinstance(previous, Index) and not previous.states_media_type
+            (own if is_untyped else registry).push(reference, previous)
+
+
+class _HostRegistry(ClientRegistry):
+    """A registry behind the host's client, and behind ours where that one cannot read."""
+
+    def __init__(self, client: HostClient) -> None:
+        super().__init__(client)
+        self.own = client_like(client)
+
+    def pull_config(self, reference: Reference, image: Image) -> Mapping[str, object]:
+        """Read the config blob of an image, see `Registry.pull_config`."""
+        return self.own.pull_config(reference, image)

@@ -1,0 +1,238 @@
+"""The push step: merges the tags of a push item inside the host's push."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from attrs import frozen
+from pubtools.pluggy import pm
+
+from pubtools_mlmerge.calls import announce, lock_tag
+from pubtools_mlmerge.children import Children
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.errors import MergeError, NotAnIndex, NotFound
+from pubtools_mlmerge.jobs import MergeRequest
+from pubtools_mlmerge.manifests import Manifest
+from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.planned import Planned, StepOptions
+from pubtools_mlmerge.plugin import MergeTask
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.registry import Registry
+from pubtools_mlmerge.report import to_text
+from pubtools_mlmerge.settings import Settings
+from pubtools_mlmerge.step import Step
+
+LOG = logging.getLogger("pubtools.mlmerge")
+
+
+@frozen(eq=False)
+class Tag:
+    """One destination of a push item.
+
+    Attributes:
+        repository (str):
+            External name of the repository.
+        reference (Reference):
+            The tag, by the internal name.
+        signing_key (str | None):
+            Key that claims about it are signed with.
+    """
+
+    repository: str
+    reference: Reference
+    signing_key: str | None
+
+
+@frozen(eq=False)
+class Merged:
+    """A tag that was merged, with what is needed to sign it and to take it back.
+
+    Attributes:
+        tag (Tag):
+            The tag.
+        previous (Manifest | None):
+            What it held before the push; none if nothing, or nothing that is known.
+        report (MergeReport):
+            What was done.
+    """
+
+    tag: Tag
+    previous: Manifest | None
+    report: MergeReport
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """What the tag lists now."""
+        left_out = ("dropped", "excluded")
+        return frozenset(e.descriptor.digest for e in self.report.entries if e.fate not in left_out)
+
+
+@frozen(eq=False)
+class Sides:
+    """What the host brings to a push.
+
+    Attributes:
+        source (Registry):
+            Reads the sources.
+        destination (Registry):
+            Reads and writes the destinations.
+        source_client (RegistryClient):
+            Reads blobs and children of the sources.
+        destination_client (RegistryClient):
+            Mounts blobs and writes children.
+        copy (Callable[[str, list[str]], None]):
+            The host's plain copy of a reference to others.
+    """
+
+    source: Registry
+    destination: Registry
+    source_client: RegistryClient
+    destination_client: RegistryClient
+    copy: Callable[[str, list[str]], None]
+
+
+class PushStep:
+    """Merges push items; one for each push, safe from several threads.
+
+    Args:
+        settings (Settings):
+            How to merge.
+        task (MergeTask | None):
+            The task that it is done in.
+    """
+
+    def __init__(self, settings: Settings, task: MergeTask | None) -> None:
+        self.settings = settings
+        self._task = task
+        self._lock = threading.Lock()
+        self._step: Step | None = None
+        self._before: dict[Reference, Manifest | None] = {}
+        self._merged: list[Merged] = []
+        self._held: dict[Reference, Merged] = {}
+
+    @property
+    def merged(self) -> tuple[Merged, ...]:
+        """The merges so far, in that order; a tag may have several."""
+        with self._lock:
+            return tuple(self._merged)
+
+    @property
+    def held(self) -> tuple[Merged, ...]:
+        """The tags that hold a merged index now."""
+        with self._lock:
+            return tuple(self._held.values())
+
+    def is_index(self, sides: Sides, source: str) -> bool:
+        """Tell whether a source is an index that the host did not recognise as one.
+
+        Args:
+            sides (Sides):
+                What the host brings.
+            source (str):
+                The source.
+
+        Returns:
+            bool: True for an OCI index.
+        """
+        try:
+            sides.source.pull_index(Reference.parse(source))
+        except (NotAnIndex, NotFound):
+            return False
+        return True
+
+    def push(
+        self, sides: Sides, source: str, tags: list[Tag], copy_all: Callable[[], None]
+    ) -> None:
+        """Merge a source into its destination tags.
+
+        Args:
+            sides (Sides):
+                What the host brings.
+            source (str):
+                The source.
+            tags (list[Tag]):
+                The destinations.
+            copy_all (Callable[[], None]):
+                The host's plain copy to all of them.
+
+        Raises:
+            MergeError: When a tag cannot be merged; it then holds what it held before.
+        """
+        step = self._prepare(sides)
+        reference = Reference.parse(source)
+        tags = sorted(tags, key=lambda tag: str(tag.reference))
+        with ExitStack() as locks:
+            # In one order everywhere, so that two items with the same tags do not await each other.
+            for tag in tags:
+                locks.enter_context(lock_tag(str(tag.reference)))
+            if self.settings.report_only:
+                self._report(step, reference, tags)
+                copy_all()
+                return
+            plain = [tag for tag in tags if not self._merge(step, reference, tag)]
+            if len(plain) == len(tags):
+                copy_all()
+            elif plain:
+                sides.copy(source, [str(tag.reference) for tag in plain])
+
+    def _prepare(self, sides: Sides) -> Step:
+        """Make the step once, so that all items share what it pulled and brought."""
+        with self._lock:
+            if self._step is None:
+                children = Children(
+                    sides.source_client,
+                    sides.destination_client,
+                    self.settings.copy,
+                    lambda source, destination: sides.copy(str(source), [str(destination)]),
+                )
+                options = StepOptions(
+                    policy=self.settings.policy,
+                    anchor_tag=self.settings.anchor_tag,
+                    dry_run=self.settings.report_only,
+                )
+                self._step = Step(sides.source, sides.destination, options, children)
+            return self._step
+
+    def _merge(self, step: Step, source: Reference, tag: Tag) -> bool:
+        """Merge one tag; false where the host is to copy it."""
+        if not self.settings.covers(tag.repository):
+            LOG.info("%s is copied plainly: its repository is excluded", tag.reference)
+            return False
+
+        request = MergeRequest(
+            source, tag.reference, tag.repository, self.settings, step, self._note_before
+        )
+        report: MergeReport | None = pm.hook.mlmerge_merge(request=request)
+        self._note(tag, report)
+        return report is not None
+
+    def _note_before(self, planned: Planned) -> None:
+        """Keep what a tag held when it was first looked at, also if it is copied plainly then."""
+        with self._lock:
+            self._before.setdefault(planned.destination, planned.old)
+
+    def _note(self, tag: Tag, report: MergeReport | None) -> None:
+        with self._lock:
+            if report is None:
+                self._held.pop(tag.reference, None)
+                return
+            merged = Merged(tag, self._before.get(tag.reference), report)
+            self._merged.append(merged)
+            self._held[tag.reference] = merged
+        if report.changed:
+            if self._task is not None:
+                self._task.note(report)
+            announce(report)
+
+    def _report(self, step: Step, source: Reference, tags: list[Tag]) -> None:
+        for tag in tags:
+            if self.settings.covers(tag.repository):
+                try:
+                    report = step.merge(source, tag.reference)
+                except MergeError as error:  # of no concern to what the host does
+                    LOG.warning("Would fail, were it not to report only: %s", error)
+                else:
+                    LOG.info("Would merge, were it not to report only:\n%s", to_text(report))

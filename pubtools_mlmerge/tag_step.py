@@ -1,0 +1,194 @@
+"""The tag-docker step: what the host sees of an index, and what is written in its stead."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from attrs import evolve
+from pubtools.pluggy import pm
+
+from pubtools_mlmerge.calls import announce
+from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.jobs import SelectedRequest, exactly
+from pubtools_mlmerge.merge import remove
+from pubtools_mlmerge.merger import ManifestListMerger
+from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.plan import MergePlan
+from pubtools_mlmerge.platforms import Platform, PlatformPattern
+from pubtools_mlmerge.plugin import current_task
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.registry import QuayClient
+from pubtools_mlmerge.report import to_text
+from pubtools_mlmerge.settings import Settings
+
+LOG = logging.getLogger("pubtools.mlmerge")
+
+
+def view(index: Index) -> dict[str, object]:
+    """Show an index so that the host can go by architectures.
+
+    The host reads ``entry["platform"]["architecture"]`` of every entry and knows nothing of
+    attestations. Here an image goes by its whole platform, an attestation by that of its image,
+    and what has no platform by an empty name, which nothing matches.
+
+    Args:
+        index (Index):
+            The index.
+
+    Returns:
+        dict: Its fields, with such names.
+    """
+    names = {entry.digest: str(entry.slot) for entry in index.manifests if entry.slot is not None}
+    entries = [
+        {
+            **entry.fields,
+            "platform": {"architecture": names.get(entry.attests or entry.digest, "")},
+        }
+        for entry in index.manifests
+    ]
+    return {**index.fields, "mediaType": index.media_type, "manifests": entries}
+
+
+def is_named(architecture: str, names: Sequence[str]) -> bool:
+    """Tell whether an architecture, as the host got to see it, is among some names.
+
+    Args:
+        architecture (str):
+            Architecture, or platform from `view`.
+        names (Sequence[str]):
+            Names such as ``x86_64`` or ``linux/arm/v7``.
+
+    Returns:
+        bool: True if one of them means it.
+
+    Raises:
+        InvalidPlatform: When a name is none.
+    """
+    if not architecture:
+        return False
+    parts = architecture.split("/")
+    platform = Platform("linux", *parts) if len(parts) == 1 else Platform(*parts)
+    return any(PlatformPattern.parse(name).matches(platform) for name in names)
+
+
+def without(index: Index, names: Sequence[str]) -> Index:
+    """Take architectures out of an index.
+
+    Args:
+        index (Index):
+            The index.
+        names (Sequence[str]):
+            Platforms from `view`.
+
+    Returns:
+        Index: What is left, attestations of the removed images gone with them.
+    """
+    return remove(index, [exactly(name) for name in names if name], allow_empty=True).result
+
+
+class Selecting:
+    """One tag that is to get selected architectures.
+
+    Args:
+        settings (Settings):
+            How to merge.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._images = ("", "")
+        self._plan: MergePlan[Index] | None = None
+        self._began = time.monotonic()
+
+    def compute(
+        self,
+        images: tuple[str, str],
+        clients: tuple[QuayClient, QuayClient],
+        eligible: Sequence[str],
+    ) -> dict[str, object]:
+        """Compute the list that the tag is to hold; the host uploads it.
+
+        Args:
+            images (tuple[str, str]):
+                References of the source and of the tag.
+            clients (tuple[QuayClient, QuayClient]):
+                Clients of either.
+            eligible (Sequence[str]):
+                What may be taken from the source.
+
+        Returns:
+            dict: The list.
+
+        Raises:
+            requests.exceptions.HTTPError: When a registry refuses.
+            MergeError: When a document breaks a rule, or either image is no index.
+        """
+        self._images = images
+        merger = ManifestListMerger(*images)
+        merger.set_quay_clients(*clients)
+        names = tuple(name for name in eligible if name)
+        request = SelectedRequest(*images, names, self.settings, merger, self._note)
+        computed: dict[str, object] = pm.hook.mlmerge_merge_selected(request=request)
+        return computed
+
+    def _note(self, plan: MergePlan[Index]) -> None:
+        self._plan = plan
+
+    def log(
+        self,
+        images: tuple[str, str],
+        clients: tuple[QuayClient, QuayClient],
+        eligible: Sequence[str],
+    ) -> None:
+        """Log what would be done.
+
+        Args:
+            images (tuple[str, str]):
+                References of the source and of the tag.
+            clients (tuple[QuayClient, QuayClient]):
+                Clients of either.
+            eligible (Sequence[str]):
+                What may be taken from the source.
+        """
+        try:
+            self.compute(images, clients, eligible)
+        except Exception as error:  # noqa: BLE001 - of no concern to what the host does
+            LOG.warning("Would fail, were it not to report only: %s", error)
+        report = self._report(dry_run=True)
+        if report is not None:
+            LOG.info("Would merge, were it not to report only:\n%s", to_text(report))
+
+    def announce(self, digest: str | None) -> None:
+        """Tell others, once the host uploaded the list.
+
+        Args:
+            digest (str | None):
+                What it uploaded.
+        """
+        report = self._report(dry_run=False)
+        if report is not None and digest is not None:
+            report = evolve(report, digest=digest)
+            task = current_task()
+            if task is not None:
+                task.note(report)
+            announce(report)
+
+    def _report(self, *, dry_run: bool) -> MergeReport | None:
+        if self._plan is None:  # somebody else's hook computed the list
+            return None
+        source, destination = map(Reference.parse, self._images)
+        return MergeReport(
+            source=source,
+            destination=destination,
+            source_digest=None,
+            previous_digest=None,
+            digest=self._plan.result.digest,
+            media_type=self._plan.result.media_type,
+            changed=self._plan.changed,
+            dry_run=dry_run,
+            entries=self._plan.entries,
+            missing=self._plan.missing,
+            seconds=time.monotonic() - self._began,
+        )

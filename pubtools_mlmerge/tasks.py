@@ -1,0 +1,81 @@
+"""Entry points for task hosts, group ``target``: the host's tasks, with merging."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+from pubtools.pluggy import task_context
+
+from pubtools_mlmerge.errors import HostMismatch
+from pubtools_mlmerge.host import problems
+
+
+def push_docker(
+    push_items: Sequence[object],
+    hub: object,
+    task_id: str,
+    target_name: str,
+    target_settings: dict[str, object],
+) -> object:
+    """Push container images, as the host's ``push-docker`` does.
+
+    Args:
+        push_items (list):
+            Push items.
+        hub (object):
+            The task host's hub.
+        task_id (str):
+            Task identifier.
+        target_name (str):
+            Name of the target.
+        target_settings (dict):
+            Settings of the target; ours are below ``mlmerge``.
+
+    Returns:
+        object: What the host's task returns.
+
+    Raises:
+        HostMismatch: When the installed pubtools-quay does not fit, before anything is written.
+        InvalidSettings: When ours are wrong, before anything is asked.
+    """
+    return _run("push_docker", push_items, hub, task_id, target_name, target_settings)
+
+
+def tag_docker(
+    push_items: Sequence[object],
+    hub: object,
+    task_id: str,
+    target_name: str,
+    target_settings: dict[str, object],
+) -> object:
+    """Tag container images, as the host's ``tag-docker`` does.
+
+    Args:
+        push_items (list):
+            Push items.
+        hub (object):
+            The task host's hub.
+        task_id (str):
+            Task identifier.
+        target_name (str):
+            Name of the target.
+        target_settings (dict):
+            Settings of the target; ours are below ``mlmerge``.
+
+    Returns:
+        object: What the host's task returns.
+
+    Raises:
+        HostMismatch: When the installed pubtools-quay does not fit, before anything is written.
+        InvalidSettings: When ours are wrong, before anything is asked.
+    """
+    return _run("tag_docker", push_items, hub, task_id, target_name, target_settings)
+
+
+def _run(module: str, *arguments: object) -> object:
+    found = problems()
+    if found:
+        raise HostMismatch(found)
+    with task_context():
+        return importlib.import_module(f"pubtools._quay.{module}").mod_entry_point(*arguments)

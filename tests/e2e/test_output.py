@@ -1,0 +1,132 @@
+"""What the programs print, and the codes that they end with, on a real registry."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pubtools_mlmerge.testing import make_attestation, make_index
+from tests.e2e.conftest import Shelf, images
+from tests.peers import OCI_INDEX
+from tests.programs import Done, run
+
+OLD = images("linux/amd64", "linux/arm64", "linux/s390x", seed="old")
+NEW = images("linux/amd64", seed="new")
+KEYS = [
+    *("source", "destination", "source_digest", "previous_digest", "digest", "media_type"),
+    *("changed", "dry_run", "anchor_tag", "attempts", "requests", "seconds", "entries"),
+]
+
+
+def merge(shelf: Shelf, *options: str) -> Done:
+    """Merge the new one into the stable one."""
+    tags = ("--source-ref", shelf.ref("new"), "--dest-ref", shelf.ref("stable"))
+    return run("merge", *tags, *options)
+
+
+@pytest.fixture
+def filled(shelf: Shelf) -> Shelf:
+    shelf.put("stable", make_index(OLD))
+    shelf.put("new", make_index([*NEW, make_attestation(NEW[0])]))
+    return shelf
+
+
+def test_json_is_one_object_on_one_line_and_nothing_else(filled: Shelf) -> None:
+    done = merge(filled, "--output", "json", "--anchor-tag", "{tag}-{digest}")
+
+    line, end = done.out.split("\n")
+    report = json.loads(line)
+    assert (done.code, end, list(report)) == (0, "", KEYS)
+    held = filled.get("stable")
+    entries, seconds = report.pop("entries"), report.pop("seconds")
+    assert 0 < seconds < 60
+    assert report == {
+        "source": filled.ref("new"),
+        "destination": filled.ref("stable"),
+        "source_digest": filled.get("new").digest,
+        "previous_digest": make_index(OLD).digest,
+        "digest": held.digest,
+        "media_type": OCI_INDEX,
+        "changed": True,
+        "dry_run": False,
+        "anchor_tag": f"stable-{held.digest[7:19]}",
+        "attempts": 1,
+        "requests": 4,
+    }
+    assert [entry["digest"] for entry in entries] == held.digests
+    assert entries[0] == {
+        "platform": "linux/amd64",
+        "digest": NEW[0].digest,
+        "fate": "replaced",
+        "previous_digest": OLD[0].digest,
+        "reason": "the source has a newer one",
+    }
+    assert entries[1]["platform"] is None
+    assert entries[1]["attests"] == NEW[0].digest
+
+
+def test_logs_go_to_standard_error(filled: Shelf) -> None:
+    done = merge(filled, "--output", "json")
+
+    assert done.err.startswith("INFO: Uploaded sha256:")
+
+
+def test_a_table_and_a_summary_tell_what_became_of_each_platform(filled: Shelf) -> None:
+    done = merge(filled)
+
+    *table, empty, summary = done.out.splitlines()
+    rows = [line.split()[:4] for line in table]
+    assert rows[0] == ["PLATFORM", "BEFORE", "AFTER", "FATE"]
+    assert rows[1] == ["linux/amd64", OLD[0].digest[7:19], NEW[0].digest[7:19], "replaced"]
+    assert rows[3] == ["linux/arm64", OLD[1].digest[7:19], OLD[1].digest[7:19], "kept"]
+    assert empty == ""
+    digest, before = filled.get("stable").digest, make_index(OLD).digest[7:19]
+    counts = "1 added, 1 replaced, 2 kept"
+    assert summary == f"{filled.ref('stable')} is now {digest} (was {before}): {counts}"
+
+
+def test_a_failure_is_one_line_on_standard_error(shelf: Shelf) -> None:
+    shelf.put("stable", make_index(OLD))
+
+    done = merge(shelf, "--output", "json")
+
+    assert (done.code, done.out) == (1, "")
+    expected = f"ERROR: {shelf.ref('new')}: not found (HTTP 404): manifest unknown\n"
+    assert done.err == expected
+
+
+@pytest.mark.parametrize("debug", ["-d", "--debug"])
+def test_a_traceback_needs_debug(shelf: Shelf, debug: str) -> None:
+    done = merge(shelf, debug)
+
+    assert done.code == 1
+    assert "Traceback (most recent call last)" in done.err
+    assert done.err.splitlines()[-1].startswith(f"ERROR: {shelf.ref('new')}: not found")
+
+
+def test_one_failure_does_not_keep_the_other_tags_from_being_merged(filled: Shelf) -> None:
+    image = images("linux/s390x")[0]
+    filled.put("single", image)
+    wanted = f"{filled.ref('single')},{filled.ref('stable')}"
+
+    done = run(
+        *("merge", "--source-ref", filled.ref("new"), "--dest-ref", wanted),
+        *("--single-image", "fail", "--output", "json"),
+    )
+
+    assert done.code == 1
+    assert [report["destination"] for report in done.reports] == [filled.ref("stable")]
+    assert filled.get("single").content == image.content
+    assert filled.get("stable").digest == done.report["digest"]
+
+
+def test_a_destination_by_digest_is_wrong_usage(filled: Shelf) -> None:
+    destination = f"{filled.registry.host}/{filled.repository}@{make_index(OLD).digest}"
+    record = filled.mark()
+
+    done = run("merge", "--source-ref", filled.ref("new"), "--dest-ref", destination)
+
+    assert (done.code, done.out, list(record)) == (2, "", [])
+    assert done.err.splitlines()[-1].endswith("a destination must be a tag, not a digest")
+    assert "Traceback" not in done.err

@@ -1,0 +1,134 @@
+"""The project's console scripts, run as programs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import frozen
+
+from pubtools_mlmerge.testing import Image, ImageIndex, RegistryServer
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS = {
+    "merge": "pubtools_mlmerge.cli:merge_main",
+    "remove-archs": "pubtools_mlmerge.cli:remove_archs_main",
+    "inspect": "pubtools_mlmerge.cli:inspect_main",
+    "demo": "pubtools_mlmerge.demo:main",
+}
+_NOT_PASSED_ON = (
+    "CURL_CA_BUNDLE",
+    "DEST_QUAY_PASSWORD",
+    "REGISTRY_AUTH_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "SOURCE_QUAY_PASSWORD",
+    "XDG_RUNTIME_DIR",
+)
+
+
+@frozen
+class Done:
+    """What a program left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def reports(self) -> list[dict[str, object]]:
+        """The JSON objects on standard output; anything else there is an error."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def report(self) -> dict[str, object]:
+        """The one JSON object there is."""
+        (only,) = self.reports
+        return only
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Make an environment in which nothing of the user's own tells where or as whom to connect."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _NOT_PASSED_ON and not name.startswith("MLMERGE_")
+    }
+    return {**kept, "HOME": "/nonexistent", **variables}
+
+
+def command(program: str) -> list[str]:
+    """Tell how to start a program: by its script, or where none is installed by its function."""
+    script = Path(sys.executable).with_name(f"pubtools-mlmerge-{program}")
+    if script.exists():
+        return [str(script)]
+    module, _, function = PROGRAMS[program].partition(":")
+    return [sys.executable, "-c", f"from {module} import {function}; {function}()"]
+
+
+def run(program: str, *arguments: str, env: Mapping[str, str] | None = None) -> Done:
+    """Run a program to its end."""
+    done = subprocess.run(
+        [*command(program), *arguments],
+        cwd=ROOT,
+        env=environment(**(env or {})),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def python(code: str) -> Done:
+    """Run a piece of code in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def call(main: Callable[[Sequence[str]], None], *arguments: str) -> int:
+    """Run the function of a program in this process, and return the code that it ends with."""
+    with _kept_logging():
+        try:
+            main(arguments)
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else 1
+    return 0
+
+
+@contextmanager
+def _kept_logging() -> Iterator[None]:
+    """Undo what a program does to the loggers, which are one for the whole process."""
+    loggers = [logging.getLogger(name) for name in (None, "pubtools", "urllib3")]
+    levels = [logger.level for logger in loggers]
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
+
+
+def put(server: RegistryServer, tag: str, item: Image | ImageIndex, repository: str = "app") -> str:
+    """Store an item and all that it needs in the embedded registry, past all checks and records."""
+    if isinstance(item, ImageIndex):
+        for child in item.children:
+            put(server, child.digest, child, repository)
+    else:
+        for content in item.blobs.values():
+            server.put_blob(repository, content)
+    server.put_manifest(repository, tag, item.content, item.media_type)
+    return f"{server.host}/{repository}:{tag}"

@@ -1,0 +1,292 @@
+"""Children: what an index lists comes into the destination repository before the index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import pytest
+from attrs import define, field
+
+from pubtools_mlmerge.children import Children
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.errors import CopyFailed, MissingChild, RegistryError
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.testing import (
+    Image,
+    RegistryServer,
+    make_attestation,
+    make_image,
+    make_index,
+    upload,
+)
+from tests.peers import SCHEMA_1
+
+ONE, TWO = make_image("linux/amd64"), make_image("linux/arm64")
+BOTH = (ONE.digest, TWO.digest)
+
+
+@define
+class Copies:
+    """Stands for skopeo, and notes what it is asked for."""
+
+    asked: list[tuple[Reference, Reference]] = field(factory=list)
+
+    def __call__(self, source: Reference, destination: Reference) -> None:
+        """Note it."""
+        self.asked.append((source, destination))
+
+
+@pytest.fixture
+def other_server() -> Iterator[RegistryServer]:
+    with RegistryServer() as server:
+        yield server
+
+
+@pytest.fixture
+def copies() -> Copies:
+    return Copies()
+
+
+def reference(server: RegistryServer, name: str) -> Reference:
+    return Reference.parse(f"{server.host}/{name}")
+
+
+def asked(server: RegistryServer) -> list[str]:
+    """List the requests, uploads by the blob that is to be mounted."""
+    lines = []
+    for request in server.requests:
+        target = request.path.rpartition("/")[2] or request.query.partition("&")[0]
+        lines.append(f"{request.method} {target}".replace("%3A", ":"))
+    return lines
+
+
+def fill(server: RegistryServer, *images: Image, repository: str = "from/app") -> None:
+    for image in images:
+        upload(server.url, repository, image)
+    server.forget_requests()
+
+
+def test_nothing_is_asked_within_one_repository(
+    registry_server: RegistryServer, copies: Copies
+) -> None:
+    client = RegistryClient()
+    tag = reference(registry_server, "app:1")
+
+    Children(client, RegistryClient(), copy_one=copies).ensure(tag, tag.tagged("2"), BOTH)
+
+    assert (asked(registry_server), copies.asked) == ([], [])
+
+
+def test_one_repository_has_one_name_on_one_host(registry_server: RegistryServer) -> None:
+    client = RegistryClient(host=registry_server.url)
+    tags = Reference.parse("quay.io/app:1"), Reference.parse("registry.test/app:2")
+
+    Children(client, client, "never").ensure(*tags, BOTH)
+
+    assert asked(registry_server) == []
+
+
+def test_blobs_are_mounted_and_the_manifest_follows(
+    registry_server: RegistryServer, copies: Copies
+) -> None:
+    fill(registry_server, ONE)
+    client = RegistryClient()
+
+    Children(client, client, copy_one=copies).ensure(
+        reference(registry_server, "from/app:1"),
+        reference(registry_server, "to/app:1"),
+        [ONE.digest],
+    )
+
+    mounts = [f"POST mount={blob}" for blob in ONE.blobs]
+    digest = ONE.digest
+    assert asked(registry_server) == [
+        *(f"HEAD {digest}", f"GET {digest}", *mounts, f"PUT {digest}")
+    ]
+    assert registry_server.manifest("to/app", digest).content == ONE.content
+    assert copies.asked == []
+
+
+def test_nothing_is_asked_twice(registry_server: RegistryServer) -> None:
+    fill(registry_server, ONE, TWO)
+    client = RegistryClient()
+    children = Children(client, client)
+    there = reference(registry_server, "to/app:1")
+    children.ensure(reference(registry_server, "from/app:1"), there, [*BOTH, ONE.digest])
+    lines = asked(registry_server)
+    registry_server.forget_requests()
+
+    children.ensure(reference(registry_server, "from/app:1"), there.tagged("2"), BOTH)
+
+    assert len(lines) == len(set(lines))
+    assert asked(registry_server) == []
+
+
+def test_what_is_there_is_left_alone(registry_server: RegistryServer, copies: Copies) -> None:
+    fill(registry_server, ONE)
+    fill(registry_server, ONE, repository="to/app")
+    client = RegistryClient()
+
+    Children(client, client, copy_one=copies).ensure(
+        reference(registry_server, "from/app:1"),
+        reference(registry_server, "to/app:1"),
+        [ONE.digest],
+    )
+
+    assert asked(registry_server) == [f"HEAD {ONE.digest}"]
+
+
+def test_a_nested_index_comes_after_all_that_it_lists(registry_server: RegistryServer) -> None:
+    inner = make_index([TWO, make_attestation(TWO, artifact=True)])
+    nested = make_index([ONE, inner])
+    upload(registry_server.url, "from/app", nested)
+    registry_server.forget_requests()
+    client = RegistryClient()
+
+    Children(client, client).ensure(
+        reference(registry_server, "from/app:1"),
+        reference(registry_server, "to/app:1"),
+        [nested.digest],
+    )
+
+    puts = [line.removeprefix("PUT ") for line in asked(registry_server) if "PUT" in line]
+    expected = [ONE, *inner.children, inner, nested]
+    assert puts == [item.digest for item in expected]
+
+
+@pytest.mark.parametrize("dialect", ["distribution", "quay"])
+def test_a_refused_mount_becomes_a_copy(dialect: str, copies: Copies) -> None:
+    grants: Mapping[str, list[str]] = {"bob": ["from/*"], "alice": ["to/*"]}
+    users = {"bob": "builder", "alice": "wonderland"}
+    options = {"dialect": dialect, "auth": "token", "users": users, "grants": grants}
+    with RegistryServer(**options) as server:  # type: ignore[arg-type]  # kinds of registry
+        upload(server.url, "from/app", ONE, credentials=("bob", "builder"))
+        reader = RegistryClient("bob", "builder")
+        writer = RegistryClient("alice", "wonderland")
+        source, destination = reference(server, "from/app:1"), reference(server, "to/app:1")
+
+        Children(reader, writer, copy_one=copies).ensure(source, destination, [ONE.digest])
+
+        assert copies.asked == [(source.at(ONE.digest), destination.at(ONE.digest))]
+        puts = [request for request in server.requests if request.method == "PUT"]
+        assert [request.path for request in puts if "to/app" in request.path] == []
+
+
+def test_another_registry_gets_copies(
+    registry_server: RegistryServer, other_server: RegistryServer, copies: Copies
+) -> None:
+    client = RegistryClient()
+    source, destination = reference(registry_server, "app:1"), reference(other_server, "app:1")
+
+    Children(client, client, copy_one=copies).ensure(source, destination, BOTH)
+
+    assert copies.asked == [(source.at(d), destination.at(d)) for d in BOTH]
+    assert asked(registry_server) == []
+    assert asked(other_server) == [f"HEAD {digest}" for digest in BOTH]
+
+
+def test_mounting_can_be_ruled_out(registry_server: RegistryServer, copies: Copies) -> None:
+    client = RegistryClient()
+    source = reference(registry_server, "from/app:1")
+    destination = reference(registry_server, "to/app:1")
+
+    Children(client, client, "skopeo", copies).ensure(source, destination, BOTH)
+
+    assert copies.asked == [(source.at(d), destination.at(d)) for d in BOTH]
+    assert {line.split()[0] for line in asked(registry_server)} == {"HEAD"}
+
+
+def test_copying_can_be_ruled_out(registry_server: RegistryServer, copies: Copies) -> None:
+    fill(registry_server, ONE, repository="to/app")
+    client = RegistryClient()
+    destination = reference(registry_server, "to/app:1")
+
+    with pytest.raises(MissingChild, match="copying is ruled out") as caught:
+        Children(client, client, "never", copies).ensure(
+            reference(registry_server, "from/app:1"), destination, BOTH
+        )
+
+    assert (caught.value.digests, caught.value.reference) == ((TWO.digest,), str(destination))
+    assert copies.asked == []
+
+
+def test_a_failed_copy_is_not_taken_for_done(
+    registry_server: RegistryServer, other_server: RegistryServer
+) -> None:
+    attempts: list[Reference] = []
+
+    def fail(source: Reference, destination: Reference) -> None:
+        attempts.append(source)
+        raise CopyFailed(str(source), str(destination), "no")
+
+    client = RegistryClient()
+    children = Children(client, client, copy_one=fail)
+    source, destination = reference(registry_server, "app:1"), reference(other_server, "app:1")
+
+    for _ in range(2):
+        with pytest.raises(CopyFailed):
+            children.ensure(source, destination, [ONE.digest])
+
+    assert len(attempts) == 2
+
+
+def test_a_child_of_another_type_is_left_to_the_copy(
+    registry_server: RegistryServer, copies: Copies
+) -> None:
+    content = b'{"schemaVersion": 1}'
+    digest = registry_server.put_manifest("from/app", "1", content, SCHEMA_1)
+    client = RegistryClient()
+    source = reference(registry_server, "from/app:1")
+    destination = reference(registry_server, "to/app:1")
+
+    Children(client, client, copy_one=copies).ensure(source, destination, [digest])
+
+    assert copies.asked == [(source.at(digest), destination.at(digest))]
+
+
+def test_a_child_that_the_source_lost_is_an_error(registry_server: RegistryServer) -> None:
+    client = RegistryClient()
+
+    with pytest.raises(RegistryError, match="not found"):
+        Children(client, client).ensure(
+            reference(registry_server, "from/app:1"),
+            reference(registry_server, "to/app:1"),
+            [ONE.digest],
+        )
+
+
+def test_skopeo_is_told_where_the_registries_really_are(
+    registry_server: RegistryServer,
+    other_server: RegistryServer,
+    tmp_path: object,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    reader = RegistryClient(host=registry_server.url)
+    writer = RegistryClient(host=other_server.url)
+    names = Reference.parse("quay.io/from/app:1"), Reference.parse("quay.io/to/app:1")
+
+    with pytest.raises(CopyFailed, match="skopeo is not installed") as caught:
+        Children(reader, writer).ensure(*names, [ONE.digest])
+
+    assert caught.value.source == f"quay.io/from/app@{ONE.digest}"
+    assert asked(other_server) == [f"HEAD {ONE.digest}"]
+
+
+def test_each_child_brought_is_an_event(
+    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(registry_server, ONE)
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    client = RegistryClient()
+    source = reference(registry_server, "from/app:1")
+    destination = reference(registry_server, "to/app:1")
+
+    Children(client, client).ensure(source, destination, [ONE.digest])
+
+    (record,) = (r for r in caplog.records if r.levelname == "INFO")
+    assert getattr(record, "event", None) == {
+        "type": "mlmerge-child",
+        "source": str(source.at(ONE.digest)),
+        "destination": str(destination.at(ONE.digest)),
+    }

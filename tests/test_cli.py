@@ -1,0 +1,170 @@
+"""The console scripts as programs: arguments, help, logs, and how little they load."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+
+import pytest
+
+from pubtools_mlmerge.cli import inspect_main, merge_main, remove_archs_main
+from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
+from tests.programs import PROGRAMS, ROOT, call, command, environment, put, python, run
+
+HOST_ARGUMENTS = (
+    *("--source-ref", "--dest-ref", "--source-quay-user", "--source-quay-password"),
+    *("--dest-quay-user", "--dest-quay-password"),
+)
+OUR_ARGUMENTS = (
+    *("--quay-host", "--source-quay-host", "--arch", "--match", "--keep", "--drop"),
+    *("--single-image", "--mixed-types", "--copy", "--anchor-tag", "--dry-run", "--output"),
+    *("--ca-bundle", "--insecure", "--debug"),
+)
+LOADED = """
+import json, sys
+from pubtools_mlmerge.{module} import {function}
+try:
+    {call}
+except SystemExit as end:
+    assert end.code == 0
+names = [n for n in sys.modules if n.split(".")[0] in ("requests", "attr", "attrs", "urllib3")]
+names += [n for n in sys.modules if n.startswith("pubtools_mlmerge.")]
+print("\\n" + json.dumps(sorted(names)))
+"""
+
+
+@pytest.mark.parametrize("called", [True, False])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_neither_import_nor_help_loads_more_than_it_needs(program: str, called: bool) -> None:
+    module, _, function = PROGRAMS[program].partition(":")
+    module = module.rpartition(".")[2]
+    action = f"{function}(['--help'])" if called else "pass"
+
+    done = python(LOADED.format(module=module, function=function, call=action))
+
+    assert done.code == 0, done.err
+    expected = {"pubtools_mlmerge.cli", f"pubtools_mlmerge.{module}"}
+    assert set(json.loads(done.out.splitlines()[-1])) == expected
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_each_program_explains_itself(program: str) -> None:
+    done = run(program, "--help")
+
+    assert (done.code, done.err) == (0, "")
+    assert f"usage: pubtools-mlmerge-{program}" in done.out
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_wrong_usage_ends_with_2(program: str) -> None:
+    done = run(program, "--no-such-option")
+
+    assert (done.code, done.out) == (2, "")
+    assert "error:" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("argument", [*HOST_ARGUMENTS, *OUR_ARGUMENTS])
+def test_a_merge_takes_this_argument(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(merge_main, "--help") == 0
+
+    assert f"{argument} " in capsys.readouterr().out.replace("\n", " ").replace(",", " ")
+
+
+@pytest.mark.parametrize("secret", ["SOURCE_QUAY_PASSWORD", "DEST_QUAY_PASSWORD"])
+def test_help_shows_no_password(
+    secret: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(secret, "wonderland")
+
+    for main in (merge_main, remove_archs_main, inspect_main):
+        assert call(main, "--help") == 0
+        assert call(main, "--no-such-option") == 2
+
+    captured = capsys.readouterr()
+    assert "wonderland" not in captured.out + captured.err
+
+
+@pytest.mark.parametrize("missing", ["--source-ref", "--dest-ref"])
+def test_a_merge_needs_both_references(missing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = {"--source-ref": "h.invalid/a:1", "--dest-ref": "h.invalid/a:2"}
+    del given[missing]
+
+    assert call(merge_main, *(part for pair in given.items() for part in pair)) == 2
+
+    assert f"required: {missing}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "ours", "others"),
+    [
+        ((), logging.INFO, logging.WARNING),
+        (("-d",), logging.DEBUG, logging.WARNING),
+        (("--debug",), logging.DEBUG, logging.WARNING),
+        (("-dd",), logging.DEBUG, logging.DEBUG),
+        (("-d", "--debug", "-d"), logging.DEBUG, logging.DEBUG),
+    ],
+)
+def test_debug_can_be_repeated(
+    options: tuple[str, ...], ours: int, others: int, registry_server: RegistryServer
+) -> None:
+    reference = put(registry_server, "1", make_index([make_image()]))
+    code = (
+        "import logging; from pubtools_mlmerge.cli import inspect_main;"
+        f"inspect_main({[reference, *options]!r});"
+        "print([logging.getLogger(n).getEffectiveLevel() for n in"
+        " ('pubtools.mlmerge', 'some.library', 'urllib3.connectionpool')])"
+    )
+
+    done = python(code)
+
+    levels = json.loads(done.out.splitlines()[-1])
+    assert levels[:2] == [ours, others]
+    assert levels[2] > logging.DEBUG
+
+
+def test_a_reader_that_went_away_stops_nothing(registry_server: RegistryServer) -> None:
+    source = put(registry_server, "new", make_index([make_image()]))
+    destinations = ",".join(f"{registry_server.host}/app:{tag}" for tag in ("one", "two"))
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+
+    done = subprocess.run(
+        [*command("merge"), "--source-ref", source, "--dest-ref", destinations],
+        cwd=ROOT,
+        env=environment(),
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(write_end)
+
+    assert done.returncode == 0, done.stderr
+    assert not {"Traceback", "BrokenPipe"} & set(done.stderr.split())
+    assert registry_server.tags("app") == ("new", "one", "two")
+
+
+def test_the_task_context_is_entered(registry_server: RegistryServer) -> None:
+    reference = put(registry_server, "1", make_index([make_image()]))
+    code = (
+        "import sys; from pubtools.pluggy import hookimpl, pm\n"
+        "class Plugin:\n"
+        "    @hookimpl\n"
+        "    def task_start(self): print('start')\n"
+        "    @hookimpl\n"
+        "    def task_stop(self, failed): print('stop', failed)\n"
+        "pm.register(Plugin())\n"
+        "from pubtools_mlmerge.cli import inspect_main\n"
+        "inspect_main([sys.argv[1]])\n"
+    )
+
+    good = python(code.replace("sys.argv[1]", repr(reference)))
+    bad = python(code.replace("sys.argv[1]", repr(reference + "0")))
+
+    assert (good.code, bad.code) == (0, 1)
+    assert [good.out.split()[0], good.out.split()[-2:]] == ["start", ["stop", "False"]]
+    assert bad.out.split() == ["start", "stop", "True"]

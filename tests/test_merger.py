@@ -1,0 +1,682 @@
+"""The public class, with clients that behave as the host's does."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+import sys
+from collections.abc import Mapping
+from types import ModuleType
+
+import pytest
+import requests
+from attrs import define, field
+
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.errors import InvalidIndex, InvalidReference, NotAnIndex
+from pubtools_mlmerge.merger import ManifestListMerger
+from pubtools_mlmerge.testing import Image, RegistryServer, make_attestation, make_image, make_index
+from tests.factories import Json, attestation, digest, document, entry
+from tests.peers import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX
+from tests.programs import put
+from tests.scripted import HURRIED, ScriptedServer, manifest_reply, refusal
+
+SHORT = "sha256:1111111111"
+
+
+class TypeRefused(Exception):
+    """What the host's client raises where an image is of another type."""
+
+
+@define
+class HostLike:
+    """Asks for one type at a time, raises the http library's errors, encodes as the host does."""
+
+    url: str
+    calls: list[str] = field(factory=list)
+
+    def get_manifest(
+        self,
+        image: str,
+        raw: bool = False,
+        media_type: str | None = None,
+        return_headers: bool = False,
+    ) -> object:
+        assert media_type is not None
+        self.calls.append(f"GET {media_type}")
+        answer = requests.get(self._url(image), headers={"Accept": media_type}, timeout=5)
+        answer.raise_for_status()
+        found = answer.headers["Content-Type"]
+        if found != media_type and "text/plain" not in found:
+            raise TypeRefused(image)
+        if not raw:
+            return answer.json()
+        return (answer.text, answer.headers) if return_headers else answer.text
+
+    def upload_manifest(self, manifest: object, image: str, raw: bool = False) -> None:
+        self.calls.append("PUT")
+        if not raw:
+            manifest = json.dumps(manifest, sort_keys=True, indent=4)
+        assert isinstance(manifest, (str, bytes))
+        stated = json.loads(manifest).get("mediaType", "schema 1")
+        headers = {"Content-Type": stated}
+        requests.put(self._url(image), manifest, headers=headers, timeout=5).raise_for_status()
+
+    def _url(self, image: str) -> str:
+        repository, _, tag = image.partition("/")[2].rpartition(":")
+        return f"{self.url}/v2/{repository}/manifests/{tag}"
+
+
+@define
+class Plain:
+    """Gives a dict whatever it is asked for, as the fakes in callers' tests do."""
+
+    manifest: object
+    uploads: list[tuple[object, str, bool]] = field(factory=list)
+
+    def get_manifest(
+        self,
+        image: str,
+        raw: bool = False,
+        media_type: str | None = None,
+        return_headers: bool = False,
+    ) -> object:
+        if isinstance(self.manifest, Exception):
+            raise self.manifest
+        return self.manifest
+
+    def upload_manifest(self, manifest: object, image: str, raw: bool = False) -> None:
+        self.uploads.append((manifest, image, raw))
+
+
+@pytest.fixture(autouse=True)
+def _host_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the host's error be known, as it is where the host is installed."""
+    errors = ModuleType("pubtools._quay.exceptions")
+    vars(errors)["ManifestTypeError"] = TypeRefused
+    monkeypatch.setitem(sys.modules, errors.__name__, errors)
+
+
+@pytest.fixture
+def no_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make sure that the host cannot be imported."""
+    monkeypatch.setitem(sys.modules, "pubtools._quay.quay_client", None)
+
+
+@pytest.fixture
+def quay() -> RegistryServer:
+    """Answer as Quay does, open to all."""
+    return RegistryServer(dialect="quay")
+
+
+def docker(*platforms: str) -> Json:
+    """Make a manifest list as a dict; platforms are written as in `document`."""
+    return document(*platforms, docker=True)
+
+
+OLD, NEW = docker("linux/amd64@old", "linux/s390x"), docker("linux/amd64@new", "linux/arm64")
+
+
+def merger(source: object, destination: object) -> tuple[ManifestListMerger, Plain, Plain]:
+    made = ManifestListMerger("quay.io/org/app:new", "quay.io/org/app:stable")
+    clients = Plain(source), Plain(destination)
+    made.set_quay_clients(*clients)
+    return made, *clients
+
+
+def http_error(status: int) -> requests.exceptions.HTTPError:
+    response = requests.Response()
+    response.status_code = status
+    return requests.exceptions.HTTPError(f"{status} from a fake", response=response)
+
+
+# Construction
+
+
+def test_arguments_are_in_the_host_s_order() -> None:
+    names = list(inspect.signature(ManifestListMerger).parameters)
+
+    assert names == [
+        *("src_image", "dest_image", "src_quay_host", "src_quay_username", "src_quay_password"),
+        *("dest_quay_username", "dest_quay_password", "host"),
+    ]
+
+
+def test_without_users_there_are_no_clients() -> None:
+    made = ManifestListMerger("quay.io/a:1", "quay.io/b:2", "quay.io", "user", None, None, "secret")
+
+    assert (made.src_image, made.dest_image) == ("quay.io/a:1", "quay.io/b:2")
+    assert made._src_quay_client is made._dest_quay_client is None
+
+
+@pytest.mark.usefixtures("no_host")
+@pytest.mark.parametrize(
+    ("own", "common", "expected"),
+    [
+        (None, None, (None, None)),
+        (None, "common.test", ("common.test", "common.test")),
+        ("own.test", None, ("own.test", None)),
+        ("own.test", "common.test", ("own.test", "common.test")),
+    ],
+)
+def test_clients_are_built_where_no_host_is_installed(
+    own: str | None, common: str | None, expected: tuple[str | None, str | None]
+) -> None:
+    made = ManifestListMerger("quay.io/a:1", "quay.io/b:2", own, "us", "ps", "ud", "pd", common)
+
+    source, destination = made._src_quay_client, made._dest_quay_client
+    assert isinstance(source, RegistryClient)
+    assert isinstance(destination, RegistryClient)
+    assert (source.host, destination.host) == expected
+    assert (source.username, destination.username) == ("us", "ud")
+    assert (source.password, destination.password) == ("ps", "pd")
+
+
+def test_the_host_s_client_is_built_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class QuayClient:
+        def __init__(self, *arguments: object) -> None:
+            self.arguments = arguments
+
+    module = ModuleType("pubtools._quay.quay_client")
+    vars(module)["QuayClient"] = QuayClient
+    monkeypatch.setitem(sys.modules, "pubtools._quay", ModuleType("pubtools._quay"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    made = ManifestListMerger("quay.io/a:1", "quay.io/b:2", None, "us", "ps", "ud", "pd", "h.test")
+
+    source, destination = made._src_quay_client, made._dest_quay_client
+    assert isinstance(source, QuayClient)
+    assert isinstance(destination, QuayClient)
+    assert source.arguments == ("us", "ps", "h.test")
+    assert destination.arguments == ("ud", "pd", "h.test")
+
+
+def test_clients_that_are_set_are_used() -> None:
+    made, source, destination = merger(NEW, OLD)
+
+    assert made._src_quay_client is source
+    assert made._dest_quay_client is destination
+
+
+@pytest.mark.parametrize("clients", [(None, None), (Plain({}), None), (None, Plain({}))])
+def test_both_clients_are_needed(clients: tuple[Plain, Plain]) -> None:
+    made = ManifestListMerger("quay.io/a:1", "quay.io/b:2")
+    made.set_quay_clients(*clients)
+    expected = "^QuayClient instance must be set for both source and dest images$"
+
+    with pytest.raises(RuntimeError, match=expected):
+        made.merge_manifest_lists()
+    with pytest.raises(RuntimeError, match=expected):
+        made.merge_manifest_lists_selected_architectures(["amd64"])
+
+
+# On dicts
+
+
+def test_missing_architectures_are_copies_of_what_only_the_destination_has() -> None:
+    missing = ManifestListMerger.get_missing_architectures(NEW, OLD)
+
+    (only,) = missing
+    kept = OLD["manifests"]
+    assert isinstance(kept, list)
+    assert only == kept[1]
+    assert type(only) is dict
+    assert only is not kept[1]
+    assert only["platform"] is not kept[1]["platform"]
+
+
+def test_nothing_is_missing_where_the_source_has_all() -> None:
+    assert ManifestListMerger.get_missing_architectures(NEW, NEW) == []
+
+
+def test_missing_attestations_belong_to_missing_images() -> None:
+    proofs = [attestation(digest(seed)) for seed in ("linux/amd64@old", "linux/s390x")]
+    old = document("linux/amd64@old", entry("linux/s390x"), *proofs)
+
+    missing = ManifestListMerger.get_missing_architectures(document("linux/amd64@new"), old)
+
+    assert missing == [entry("linux/s390x"), proofs[1]]
+
+
+def test_missing_architectures_are_added_behind() -> None:
+    made, _, _ = merger(None, None)
+    before = copy.deepcopy(NEW)
+    missing = ManifestListMerger.get_missing_architectures(NEW, OLD)
+
+    added = made._add_missing_architectures(NEW, missing)
+
+    assert type(added) is dict
+    assert added == {**NEW, "manifests": [*before["manifests"], *missing]}  # type: ignore[misc]  # a list
+    assert before == NEW
+    assert added["manifests"][0] is not NEW["manifests"][0]  # type: ignore[index]  # lists
+
+
+def test_nothing_to_add_gives_a_copy() -> None:
+    made, _, _ = merger(None, None)
+
+    added = made._add_missing_architectures(NEW, [])
+
+    assert added == NEW
+    assert added is not NEW
+    assert added["manifests"] is not NEW["manifests"]
+
+
+def test_an_oci_entry_makes_an_oci_index_of_a_list() -> None:
+    made, _, _ = merger(None, None)
+
+    added = made._add_missing_architectures(NEW, [entry("linux/s390x")])
+
+    assert added["mediaType"] == OCI_INDEX
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"schemaVersion": 1}, {"manifests": []}, {**NEW, "config": 1}]
+)
+def test_what_is_no_list_is_an_error(wrong: Json) -> None:
+    with pytest.raises((InvalidIndex, NotAnIndex)):
+        ManifestListMerger.get_missing_architectures(wrong, OLD)
+
+
+def test_short_digests_and_unknown_fields_are_carried() -> None:
+    old = docker("linux/amd64")
+    extra = entry("linux/s390x", media_type=DOCKER_MANIFEST, digest=SHORT, x={"y": ["é", 1.5]})
+    old["manifests"] = [extra]
+    made, _, destination = merger(NEW, old)
+
+    made.merge_manifest_lists()
+
+    ((uploaded, image, raw),) = destination.uploads
+    listed = NEW["manifests"]
+    assert isinstance(listed, list)
+    expected = json.dumps({**NEW, "manifests": [*listed, extra]}, sort_keys=True, indent=4)
+    assert (uploaded, image, raw) == (expected, "quay.io/org/app:stable", True)
+
+
+# With a client that gives dicts
+
+
+def test_dicts_are_merged_and_never_changed() -> None:
+    source, old = copy.deepcopy(NEW), copy.deepcopy(OLD)
+    made, _, destination = merger(source, old)
+
+    made.merge_manifest_lists()
+    selected = made.merge_manifest_lists_selected_architectures(["amd64"])
+    selected["manifests"].clear()  # type: ignore[attr-defined]  # a list
+
+    assert (source, old) == (NEW, OLD)
+    assert len(destination.uploads) == 1
+
+
+def test_nothing_to_do_is_not_uploaded() -> None:
+    made, _, destination = merger(docker("linux/s390x"), docker("linux/s390x", "linux/amd64"))
+
+    made.merge_manifest_lists()
+
+    assert destination.uploads == []
+
+
+def test_the_selected_architectures_are_returned_and_not_uploaded() -> None:
+    made, _, destination = merger(NEW, OLD)
+
+    merged = made.merge_manifest_lists_selected_architectures(["x86_64", "ppc64le"])
+
+    assert type(merged) is dict
+    first, kept = NEW["manifests"][0], OLD["manifests"][1]  # type: ignore[index]  # lists
+    assert merged == {**NEW, "manifests": [first, kept]}
+    assert destination.uploads == []
+
+
+def test_names_that_the_source_lacks_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    made, _, _ = merger(NEW, OLD)
+
+    made.merge_manifest_lists_selected_architectures(["amd64", "ppc64le"])
+
+    assert caplog.messages == ["quay.io/org/app:new: the source has no ppc64le"]
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_in_selected_mode_the_destination_may_be_absent(status: int) -> None:
+    made, _, _ = merger(NEW, http_error(status))
+
+    merged = made.merge_manifest_lists_selected_architectures(["arm64"])
+
+    assert merged == {**NEW, "manifests": NEW["manifests"][1:]}  # type: ignore[index]  # a list
+
+
+@pytest.mark.parametrize("status", [400, 403, 409, 429, 500, 503])
+def test_other_errors_of_the_destination_reach_the_caller_unchanged(status: int) -> None:
+    error = http_error(status)
+    made, _, _ = merger(NEW, error)
+
+    with pytest.raises(requests.exceptions.HTTPError) as caught:
+        made.merge_manifest_lists_selected_architectures(["arm64"])
+
+    assert caught.value is error
+    assert caught.value.response.status_code == status
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+def test_errors_of_the_source_reach_the_caller_unchanged(status: int) -> None:
+    error = http_error(status)
+    made, _, _ = merger(error, OLD)
+
+    for merge in (
+        made.merge_manifest_lists,
+        lambda: made.merge_manifest_lists_selected_architectures(["arm64"]),
+    ):
+        with pytest.raises(requests.exceptions.HTTPError) as caught:
+            merge()
+        assert caught.value is error
+
+
+@pytest.mark.parametrize("status", [401, 404, 503])
+def test_in_union_mode_an_absent_destination_is_the_client_s_error(status: int) -> None:
+    error = http_error(status)
+    made, _, destination = merger(NEW, error)
+
+    with pytest.raises(requests.exceptions.HTTPError) as caught:
+        made.merge_manifest_lists()
+
+    assert caught.value is error
+    assert destination.uploads == []
+
+
+@pytest.mark.parametrize(
+    "error", [requests.exceptions.ConnectionError("down"), requests.exceptions.ReadTimeout("slow")]
+)
+def test_a_broken_connection_reaches_the_caller_unchanged(error: Exception) -> None:
+    made, _, _ = merger(NEW, error)
+
+    for merge in (
+        made.merge_manifest_lists,
+        lambda: made.merge_manifest_lists_selected_architectures(["arm64"]),
+    ):
+        with pytest.raises(requests.exceptions.RequestException) as caught:
+            merge()
+        assert caught.value is error
+
+
+def test_an_error_of_another_kind_reaches_the_caller_unchanged() -> None:
+    made, _, _ = merger(KeyError("no such thing"), OLD)
+
+    with pytest.raises(KeyError, match="no such thing"):
+        made.merge_manifest_lists()
+
+
+def test_a_single_image_is_no_list() -> None:
+    image = json.loads(make_image(docker=True).content)
+    made, _, destination = merger(image, OLD)
+
+    with pytest.raises(NotAnIndex, match=r"quay\.io/org/app:new holds"):
+        made.merge_manifest_lists()
+
+    assert destination.uploads == []
+
+
+def test_what_breaks_a_rule_names_image_and_place() -> None:
+    made, _, _ = merger(NEW, {**OLD, "manifests": [{**entry(), "size": -1}]})
+
+    with pytest.raises(InvalidIndex, match=r"app:stable: manifests\[0\]\.size: expected"):
+        made.merge_manifest_lists()
+
+
+def test_a_wrong_reference_is_an_error() -> None:
+    made = ManifestListMerger("quay.io/org/app", "quay.io/org/app:1")
+    made.set_quay_clients(Plain(NEW), Plain(OLD))
+
+    with pytest.raises(InvalidReference):
+        made.merge_manifest_lists()
+
+
+# With a client that asks type by type
+
+
+def host_like(server: RegistryServer) -> tuple[ManifestListMerger, HostLike, HostLike]:
+    name = f"{server.host}/app"
+    made = ManifestListMerger(f"{name}:new", f"{name}:old")
+    clients = HostLike(server.url), HostLike(server.url)
+    made.set_quay_clients(*clients)
+    return made, *clients
+
+
+DOCKER_OLD = make_index(
+    [make_image(p, seed="old", docker=True) for p in ("linux/amd64", "linux/s390x")], docker=True
+)
+DOCKER_NEW = make_index(
+    [make_image(p, seed="new", docker=True) for p in ("linux/amd64", "linux/arm64")], docker=True
+)
+OCI_OLD = make_index([make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")])
+OCI_NEW = make_index([make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")])
+BOTH_TYPES = [f"GET {DOCKER_LIST}", f"GET {OCI_INDEX}"]
+
+
+def test_docker_lists_take_one_request_each_and_one_upload(quay: RegistryServer) -> None:
+    with quay:
+        put(quay, "old", DOCKER_OLD)
+        put(quay, "new", DOCKER_NEW)
+        made, source, destination = host_like(quay)
+
+        made.merge_manifest_lists()
+
+        assert source.calls == [f"GET {DOCKER_LIST}"]
+        assert destination.calls == [f"GET {DOCKER_LIST}", "PUT"]
+        manifests = [c.descriptor for c in (*DOCKER_NEW.children, DOCKER_OLD.children[1])]
+        expected = {"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": manifests}
+        held = quay.manifest("app", "old")
+        assert held.content == json.dumps(expected, sort_keys=True, indent=4).encode()
+        assert held.media_type == DOCKER_LIST
+
+
+def test_oci_indexes_are_found_and_merged(quay: RegistryServer) -> None:
+    with quay:
+        put(quay, "old", OCI_OLD)
+        put(quay, "new", OCI_NEW)
+        made, source, destination = host_like(quay)
+
+        made.merge_manifest_lists()
+
+        assert source.calls == BOTH_TYPES
+        assert destination.calls == [*BOTH_TYPES, "PUT"]
+        held = quay.manifest("app", "old")
+        assert held.media_type == OCI_INDEX
+        assert len(json.loads(held.content)["manifests"]) == 3
+
+
+def test_a_list_without_amd64_is_found_behind_a_404(quay: RegistryServer) -> None:
+    with quay:
+        put(quay, "old", make_index([make_image("linux/s390x")]))
+        put(quay, "new", OCI_NEW)
+        made, _, _ = host_like(quay)
+
+        made.merge_manifest_lists()
+
+        assert len(json.loads(quay.manifest("app", "old").content)["manifests"]) == 3
+
+
+def test_text_that_is_not_ascii_survives(quay: RegistryServer) -> None:
+    note = {"note": "Grüße, 世界"}
+    with quay:
+        put(quay, "old", OCI_OLD)
+        new = {**json.loads(OCI_NEW.content), "annotations": note}
+        content = json.dumps(new, ensure_ascii=False).encode()
+        put(quay, "children", OCI_NEW)
+        quay.put_manifest("app", "new", content, OCI_INDEX)
+        made, _, _ = host_like(quay)
+
+        made.merge_manifest_lists()
+        merged = json.loads(quay.manifest("app", "old").content)
+
+        assert merged["annotations"] == note
+
+
+@pytest.mark.parametrize("media_type_field", [True, False])
+def test_an_untouched_source_goes_up_byte_for_byte_if_it_states_its_type(
+    quay: RegistryServer, media_type_field: bool
+) -> None:
+    new = make_index(OCI_NEW.children, media_type_field=media_type_field)
+    with quay:
+        put(quay, "old", make_index(OCI_OLD.children[:1]))
+        put(quay, "new", new)
+        made, _, _ = host_like(quay)
+
+        made.merge_manifest_lists()
+        held = quay.manifest("app", "old")
+
+        assert json.loads(held.content) == {**json.loads(new.content), "mediaType": OCI_INDEX}
+        assert (held.content == new.content) is media_type_field
+
+
+def test_nothing_to_do_takes_no_upload(quay: RegistryServer) -> None:
+    with quay:
+        put(quay, "old", DOCKER_OLD)
+        put(quay, "new", make_index(DOCKER_OLD.children[:1], docker=True))
+        made, _, destination = host_like(quay)
+
+        made.merge_manifest_lists()
+
+        assert destination.calls == [f"GET {DOCKER_LIST}"]
+        assert quay.manifest("app", "old").content == DOCKER_OLD.content
+
+
+@pytest.mark.parametrize("docker_image", [True, False])
+def test_a_single_image_is_the_client_s_refusal(quay: RegistryServer, docker_image: bool) -> None:
+    with quay:
+        put(quay, "old", DOCKER_OLD)
+        put(quay, "new", make_image(docker=docker_image))
+        made, source, _ = host_like(quay)
+
+        with pytest.raises(TypeRefused):
+            made.merge_manifest_lists()
+
+        assert source.calls == BOTH_TYPES
+
+
+def test_schema_1_behind_text_plain_is_no_list() -> None:
+    schema_1 = json.dumps({"schemaVersion": 1, "fsLayers": [], "history": []}).encode()
+    with ScriptedServer(manifest_reply(schema_1, "text/plain; charset=utf-8")) as cdn:
+        made = ManifestListMerger("quay.io/app:new", "quay.io/app:old")
+        made.set_quay_clients(HostLike(cdn.url), Plain(OLD))
+
+        with pytest.raises(NotAnIndex, match="schema 1"):
+            made.merge_manifest_lists()
+
+
+def test_a_list_behind_text_plain_is_one() -> None:
+    content = json.dumps(NEW).encode()
+    with ScriptedServer(manifest_reply(content, "text/plain")) as cdn:
+        made = ManifestListMerger("quay.io/app:new", "quay.io/app:old")
+        destination = Plain(OLD)
+        made.set_quay_clients(HostLike(cdn.url), destination)
+
+        made.merge_manifest_lists()
+
+        assert len(destination.uploads) == 1
+
+
+def test_a_hidden_destination_is_none_in_selected_mode() -> None:
+    with RegistryServer(dialect="quay", auth="token", public=["app"]) as server:
+        put(server, "new", OCI_NEW)
+        made = ManifestListMerger(f"{server.host}/app:new", f"{server.host}/hidden:old")
+        made.set_quay_clients(HostLike(server.url), HostLike(server.url))
+
+        merged = made.merge_manifest_lists_selected_architectures(["arm64"])
+        with pytest.raises(requests.exceptions.HTTPError) as caught:
+            made.merge_manifest_lists()
+
+        assert merged["manifests"] == [OCI_NEW.children[1].descriptor]
+        assert caught.value.response.status_code == 401
+
+
+def test_an_absent_destination_is_a_404_in_union_mode(quay: RegistryServer) -> None:
+    with quay:
+        put(quay, "new", DOCKER_NEW)
+        made, _, _ = host_like(quay)
+
+        with pytest.raises(requests.exceptions.HTTPError) as caught:
+            made.merge_manifest_lists()
+
+        assert caught.value.response.status_code == 404
+
+
+def test_a_refused_upload_is_the_client_s_error(quay: RegistryServer) -> None:
+    with quay:
+        for tag, found in (("old", DOCKER_OLD), ("new", DOCKER_NEW)):
+            quay.put_manifest("app", tag, found.content, found.media_type)
+        made, _, _ = host_like(quay)
+
+        with pytest.raises(requests.exceptions.HTTPError) as caught:
+            made.merge_manifest_lists()
+
+        assert caught.value.response.status_code == 400
+
+
+# With the client of this package
+
+
+def built(server_url: str, host: str) -> ManifestListMerger:
+    made = ManifestListMerger(f"{host}/app:new", f"{host}/app:old")
+    client = RegistryClient("alice", "wonderland", server_url, HURRIED)
+    made.set_quay_clients(client, client)
+    return made
+
+
+@pytest.mark.usefixtures("no_host")
+def test_a_merge_by_user_and_password_needs_nothing_else(registry_server: RegistryServer) -> None:
+    put(registry_server, "old", OCI_OLD)
+    put(registry_server, "new", OCI_NEW)
+    login = ("alice", "wonderland")
+    made = ManifestListMerger(
+        *("quay.io/app:new", "quay.io/app:old", None, *login, *login, registry_server.url)
+    )
+
+    made.merge_manifest_lists()
+
+    assert [r.method for r in registry_server.requests] == ["GET", "GET", "PUT"]
+    assert len(json.loads(registry_server.manifest("app", "old").content)["manifests"]) == 3
+
+
+def test_attestations_and_plain_dicts_come_back_in_selected_mode(
+    registry_server: RegistryServer,
+) -> None:
+    image = OCI_NEW.children[1]
+    assert isinstance(image, Image)
+    proof = make_attestation(image)
+    put(registry_server, "new", make_index([*OCI_NEW.children, proof], media_type_field=False))
+    put(registry_server, "old", OCI_OLD)
+    made = built(registry_server.url, "quay.io")
+
+    merged = made.merge_manifest_lists_selected_architectures(["arm64"])
+
+    children = (image, proof, *OCI_OLD.children)
+    assert merged == {
+        "schemaVersion": 2,
+        "mediaType": OCI_INDEX,
+        "manifests": [child.descriptor for child in children],
+    }
+    assert isinstance(merged, Mapping)
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+def test_its_errors_are_those_of_the_http_library(status: int) -> None:
+    with ScriptedServer(refusal(status, "UNKNOWN", "no")) as server:
+        with pytest.raises(requests.exceptions.HTTPError) as caught:
+            built(server.url, server.host).merge_manifest_lists()
+
+        assert caught.value.response.status_code == status
+
+
+def test_an_upload_is_an_event(
+    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    put(registry_server, "old", OCI_OLD)
+    put(registry_server, "new", OCI_NEW)
+
+    built(registry_server.url, "quay.io").merge_manifest_lists()
+
+    events = [record.event for record in caplog.records if hasattr(record, "event")]
+    held = registry_server.manifest("app", "old")
+    assert events == [
+        {"type": "mlmerge-upload", "destination": "quay.io/app:old", "digest": held.digest}
+    ]
