@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pubtools.pluggy import hookspec, pm
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # every task of every pubtools library loads this module
 
 
 @hookspec(firstresult=True)
-def mlmerge_merge(request: MergeRequest) -> MergeReport | None:
+def mlmerge_merge(request: MergeRequest) -> MergeReport | Literal[False] | None:
     """Called for each destination tag of a multi-arch push item, to merge it.
 
     It is called with the tag locked, before anything is written to it, on a thread of the host's
@@ -26,8 +26,9 @@ def mlmerge_merge(request: MergeRequest) -> MergeReport | None:
 
     :param request: Source, destination and settings; ``request.carry_out()`` does the usual thing.
     :type request: pubtools_mlmerge.jobs.MergeRequest
-    :return: What was done, or None to leave the tag to the host's plain copy.
-    :rtype: pubtools_mlmerge.outcome.MergeReport
+    :return: What was done; False to leave the tag to the host's plain copy; None to let the next
+        implementation decide.
+    :rtype: pubtools_mlmerge.outcome.MergeReport or bool
     """
 
 
@@ -56,7 +57,7 @@ def mlmerge_merged(report: MergeReport) -> None:
 
 @hookspec(firstresult=True)
 def mlmerge_lock(reference: str) -> AbstractContextManager[object] | None:
-    """Called before a tag is read, to keep other writers away until it was written.
+    """Called before a tag is merged, to keep other writers away until it was written.
 
     :param reference: The tag.
     :type reference: str

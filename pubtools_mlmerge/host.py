@@ -15,7 +15,7 @@ import threading
 from collections.abc import Mapping
 from types import ModuleType
 
-from pubtools_mlmerge.activation import is_mentioned
+from pubtools_mlmerge.activation import KEY, PREFIX
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -103,10 +103,7 @@ class Seams:
         with self._lock:
             self._users += 1
             if self._users == 1 and _PACKAGE in sys.modules:
-                try:
-                    self._replace()
-                except Exception:  # tasks that have nothing to do with us must not suffer
-                    LOG.exception("No merging in this task")
+                self._replace()
 
     def remove(self) -> None:
         """Put the host's back, if no other task needs ours."""
@@ -121,22 +118,29 @@ class Seams:
                         LOG.warning("%s.%s was replaced by others", module.__name__, name)
 
     def _replace(self) -> None:
-        found = problems()
+        found, ours = _prepare()
         if found:
             LOG.warning("No merging inside this pubtools-quay: %s", "; ".join(found))
-        replaced: list[tuple[ModuleType, str, object, object]] = []
         for module_name, name in _EXPECTED:
-            module = _module(module_name)
+            module = sys.modules.get(f"{_PACKAGE}.{module_name}")
             theirs = getattr(module, name, None)
             if module is not None and isinstance(theirs, type):
-                ours = _guard(theirs, found) if found else _ours(module_name, name)
-                replaced.append((module, name, theirs, ours))
-        for module, name, _, ours in replaced:  # all of them or none
-            setattr(module, name, ours)
-        self._replaced = replaced
+                stand_in = _guard(theirs, found) if found else ours[module_name, name]
+                self._replaced.append((module, name, theirs, stand_in))
+                setattr(module, name, stand_in)
 
 
 SEAMS = Seams()
+
+
+def _prepare() -> tuple[tuple[str, ...], Mapping[tuple[str, str], object]]:
+    """Check the host and load ours; whatever goes wrong hurts only tasks that ask for merging."""
+    try:
+        found = problems()
+        return found, {} if found else {names: _ours(*names) for names in _EXPECTED}
+    except Exception as error:
+        LOG.debug("The host does not fit", exc_info=True)
+        return (f"{type(error).__name__}: {error}",), {}
 
 
 def _ours(module_name: str, name: str) -> object:
@@ -145,13 +149,12 @@ def _ours(module_name: str, name: str) -> object:
     return getattr(importlib.import_module(f"pubtools_mlmerge.{module}"), name)
 
 
-def _asks_to_merge(target_settings: Mapping[str, object]) -> bool:
-    """Tell whether a task is to merge; the environment counts, too: never a silent push without."""
-    if not is_mentioned(target_settings):
-        return False
-    from pubtools_mlmerge.settings import Settings  # noqa: PLC0415 - seldom needed
-
-    return bool(Settings.from_task(target_settings, os.environ).steps)
+def _asks_to_merge(target_settings: Mapping[object, object]) -> bool:
+    """Tell whether a task wants a step; settings win over the environment, as ever."""
+    ours = target_settings.get(KEY)
+    if isinstance(ours, Mapping) and "steps" in ours:
+        return bool(ours["steps"])
+    return bool(os.environ.get(f"{PREFIX}STEPS"))
 
 
 def _guard(theirs: type, found: tuple[str, ...]) -> type:

@@ -59,6 +59,8 @@ def merge(source: Index, destination: Index | None, policy: Policy = _NOTHING) -
         (*entries, *kept, *dropped, *excluded),
         not unchanged,
         _missing(taken, policy.eligible),
+        source.digest,
+        None if destination is None else destination.digest,
     )
 
 

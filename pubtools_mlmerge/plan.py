@@ -97,12 +97,18 @@ class MergePlan(Generic[ResultT]):
             Whether the result differs from what the destination has.
         missing (tuple[str, ...]):
             Eligible names that the source lacks.
+        source_digest (str | None):
+            Digest of the source; none where platforms are removed.
+        previous_digest (str | None):
+            Digest of what the destination holds; none if it does not exist.
     """
 
     result: ResultT
     entries: tuple[PlannedEntry, ...]
     changed: bool
     missing: tuple[str, ...] = ()
+    source_digest: str | None = None
+    previous_digest: str | None = None
 
     @property
     def taken(self) -> tuple[Descriptor, ...]:

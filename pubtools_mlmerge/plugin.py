@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pubtools.pluggy import hookimpl, pm
 
@@ -126,9 +126,10 @@ def task_start() -> Generator[None, object, None]:
 
 
 @hookimpl(trylast=True)
-def mlmerge_merge(request: MergeRequest) -> MergeReport | None:
-    """Merge one tag of a push item."""
-    return request.carry_out()
+def mlmerge_merge(request: MergeRequest) -> MergeReport | Literal[False]:
+    """Merge one tag of a push item, unless the host's plain copy does the same."""
+    report = request.carry_out()
+    return False if report is None else report
 
 
 @hookimpl(trylast=True)

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Literal
 
 from attrs import frozen
 from pubtools.pluggy import pm
@@ -205,7 +206,8 @@ class PushStep:
         request = MergeRequest(
             source, tag.reference, tag.repository, self.settings, step, self._note_before
         )
-        report: MergeReport | None = pm.hook.mlmerge_merge(request=request)
+        answer: MergeReport | Literal[False] | None = pm.hook.mlmerge_merge(request=request)
+        report = answer or None
         self._note(tag, report)
         return report is not None
 

@@ -111,11 +111,13 @@ class Settings:
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
-    return {
+    """Read our variables; an empty one counts as not set, save where the value may be none."""
+    found = {
         name[len(PREFIX) :].lower(): value
         for name, value in environment.items()
         if name.startswith(PREFIX)
     }
+    return {name: value for name, value in found.items() if value or name == "anchor_tag"}
 
 
 def _index_images(target_settings: Mapping[str, object]) -> list[str]:

@@ -182,8 +182,8 @@ class Selecting:
         return MergeReport(
             source=source,
             destination=destination,
-            source_digest=None,
-            previous_digest=None,
+            source_digest=self._plan.source_digest,
+            previous_digest=self._plan.previous_digest,
             digest=self._plan.result.digest,
             media_type=self._plan.result.media_type,
             changed=self._plan.changed,

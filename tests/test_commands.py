@@ -6,10 +6,13 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.cli import inspect_main, merge_main, remove_archs_main
+from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.programs import call, put
 
@@ -384,3 +387,23 @@ def test_a_certificate_file_is_looked_for(server: RegistryServer, tmp_path: Path
 
     connection = ("--quay-host", server.url, "--ca-bundle", str(bundle))
     assert call(inspect_main, "registry.invalid/app:new", *connection) == 0
+
+
+def test_others_hear_of_what_was_merged(registry_server: RegistryServer) -> None:
+    class Listener:
+        reports: ClassVar[list[MergeReport]] = []
+
+        @hookimpl
+        def mlmerge_merged(self, report: MergeReport) -> None:
+            self.reports.append(report)
+
+    put(registry_server, "new", make_index([make_image()]))
+    image = f"{registry_server.host}/app"
+    pm.register(listener := Listener())
+    try:
+        merge_main(["--source-ref", f"{image}:new", "--dest-ref", f"{image}:old", "--dry-run"])
+        merge_main(["--source-ref", f"{image}:new", "--dest-ref", f"{image}:old"])
+    finally:
+        pm.unregister(listener)
+
+    assert [str(report.destination) for report in listener.reports] == [f"{image}:old"]

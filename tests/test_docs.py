@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import json
 import re
 import shlex
 import textwrap
@@ -15,9 +16,11 @@ import attrs
 import pytest
 
 import pubtools_mlmerge
-from pubtools_mlmerge import demo, errors, testing
+from pubtools_mlmerge import demo, errors, hookspecs, host, testing
 from pubtools_mlmerge.cli import inspect_main, merge_main, remove_archs_main
+from pubtools_mlmerge.errors import InvalidSettings
 from pubtools_mlmerge.plan import Fate
+from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import (
     RegistryServer,
     make_attestation,
@@ -29,18 +32,45 @@ from tests.programs import Done, run
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(pubtools_mlmerge.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
 PAGES = sorted((ROOT / "docs").glob("*.rst"))
 PROSE = [ROOT / "README.md", ROOT / "CHANGELOG.md", *PAGES]
 # The modules that programs may rely on as a whole, and what they may take from others.
 PUBLIC_MODULES = (
     *("registry", "errors", "platforms", "references"),
     *("descriptors", "index", "image", "plan", "merge"),
+    *("outcome", "hookspecs", "tasks"),
 )
 PUBLIC_NAMES = (
     *("merger.ManifestListMerger", "client.RegistryClient"),
     *("exchange.Options", "retries.Retries"),
+    *("settings.Settings", "anchors.AnchorTag", "host.problems"),
+    *("jobs.MergeRequest", "jobs.SelectedRequest"),
 )
 NOT_FOR_USERS = {"plan.ResultT"}  # a type variable
+# The rest of the package, and why it is nothing for users.
+INTERNAL = {
+    "derives from classes of pubtools-quay, and cannot be imported without it": (
+        *("host_client", "host_push", "host_tag"),
+    ),
+    "works only inside a task of pubtools-quay": (
+        *("activation", "calls", "host_types", "lock", "plugin"),
+        *("push_sides", "push_step", "tag_step"),
+    ),
+    "is used by the merge, which has the public functions": (
+        "assembly",
+        "documents",
+        "replacement",
+    ),
+    "is used by the client, which is public": (
+        *("access", "addresses", "answers", "challenges", "credentials", "failures", "hosts"),
+        *("manifests", "tokens", "transport"),
+    ),
+    "is used by the programs, which have a page of their own": (
+        *("arguments", "children", "cli", "commands", "demo", "planned", "removal", "report"),
+        *("skopeo", "step"),
+    ),
+}
 PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {
     "pubtools-mlmerge-merge": merge_main,
     "pubtools-mlmerge-remove-archs": remove_archs_main,
@@ -49,7 +79,8 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {
 }
 DOCUMENTED_REGISTRY = "localhost:5000"
 AUTODOC = re.compile(
-    r"^\.\. auto(?:class|exception|function|data):: pubtools_mlmerge\.(\S+)$", re.MULTILINE
+    r"^\.\. auto(?:class|exception|function|data):: pubtools_mlmerge\.([\w.]+)(?:\(\))?$",
+    re.MULTILINE,
 )
 
 
@@ -82,9 +113,17 @@ def public_names() -> set[str]:
 
 
 def test_the_reference_has_every_public_name_and_no_other() -> None:
-    documented = AUTODOC.findall(page("reference") + page("errors"))
+    documented = AUTODOC.findall(page("reference") + page("errors") + page("hooks"))
 
     assert sorted(documented) == sorted(public_names())
+
+
+def test_every_module_is_public_or_internal_for_a_reason() -> None:
+    modules = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in SOURCES}
+    internal = [module for modules in INTERNAL.values() for module in modules]
+    public = {*PUBLIC_MODULES, *(name.partition(".")[0] for name in PUBLIC_NAMES), "testing"}
+
+    assert sorted([*internal, *public, "__init__"]) == sorted(modules)
 
 
 @pytest.mark.parametrize("name", re.findall(r"autoexception:: \S+\.(\w+)", page("errors")))
@@ -104,6 +143,110 @@ def test_every_error_says_when_it_comes_and_what_to_do(name: str) -> None:
 
     assert "**When:**" in section
     assert "**What to do:**" in section
+
+
+# Inside the host
+
+
+def settings_table() -> dict[str, tuple[str, str, object]]:
+    """Read the table: the variable, the type and the default of each setting."""
+    rows = re.findall(
+        r"^   \* - ``(\w+)``\n\n       ``(\w+)``\n     - (.+)\n     - ``(.+)``\n     - \w",
+        page("settings"),
+        re.MULTILINE,
+    )
+    return {name: (variable, kind, json.loads(default)) for name, variable, kind, default in rows}
+
+
+TABLE = settings_table()
+# Another value than the default for types that are not a choice, here and in the environment.
+VALUES: dict[str, tuple[object, str]] = {
+    "list of ``push``, ``tag-docker``": (["push", "tag-docker"], "push,tag-docker"),
+    "list of glob patterns": (["a/*", "b"], "a/*, b"),
+    "list of platforms": (["s390x", "linux/arm/*"], "s390x,linux/arm/*"),
+    "text or null": (None, ""),
+}
+
+
+def other_value(kind: str, default: object) -> tuple[object, str]:
+    """Make a value of a type that is not the default, here and as the environment writes it."""
+    if isinstance(default, bool):
+        return not default, str(not default)
+    return VALUES[kind] if kind in VALUES else (re.findall("``(.+?)``", kind)[-1],) * 2
+
+
+def defaults() -> dict[str, object]:
+    """Tell the real defaults, as JSON has them."""
+    settings = attrs.asdict(Settings(), recurse=False)
+    policy = attrs.asdict(settings.pop("policy"), recurse=False)
+    del policy["eligible"]  # the tasks say what is eligible
+    values = {**settings, **policy, "anchor_tag": settings["anchor_tag"].template}
+    return {
+        name: list(value) if isinstance(value, (tuple, frozenset)) else value
+        for name, value in values.items()
+    }
+
+
+def read(name: str, value: object) -> Settings:
+    return Settings.from_task({"mlmerge": {name: value}}, {})
+
+
+def test_the_table_has_every_setting_with_its_default() -> None:
+    assert {name: default for name, (_, _, default) in TABLE.items()} == defaults()
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_default_in_the_table_changes_nothing(name: str) -> None:
+    assert read(name, TABLE[name][2]) == Settings()
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_setting_takes_values_of_its_type_from_both_places(name: str) -> None:
+    variable, kind, default = TABLE[name]
+    value, text = other_value(kind, default)
+
+    settings = read(name, value)
+
+    assert settings != Settings()
+    assert Settings.from_task({}, {variable: text}) == settings
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_setting_takes_no_value_of_another_type(name: str) -> None:
+    kind = TABLE[name][1]
+
+    with pytest.raises(InvalidSettings) as caught:
+        read(name, 5)
+
+    (problem,) = caught.value.problems
+    if " or ``" in kind:
+        assert problem == f"mlmerge.{name}: expected {kind.replace('``', '')}"
+    else:
+        assert problem.startswith(f"mlmerge.{name}: expected")
+
+
+def test_each_variable_is_named_after_its_setting() -> None:
+    assert [row[0] for row in TABLE.values()] == [f"MLMERGE_{name.upper()}" for name in TABLE]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=relative)
+def test_json_examples_are_settings(path: Path) -> None:
+    for block in blocks(path.read_text(encoding="utf-8"), r"\.\. code-block:: json"):
+        Settings.from_task(json.loads(block), {})
+
+
+def test_the_picture_and_the_page_have_every_seam() -> None:
+    picture = (ROOT / "docs" / "pipeline.svg").read_text(encoding="utf-8")
+    seams = {(module, name) for module, name in host._EXPECTED}
+
+    assert set(re.findall(r'class="name"[^>]*>(\w+)<', picture)) == {name for _, name in seams}
+    assert set(re.findall(r"\* - ``(\w+)\.(\w+)``", page("host"))) == seams
+
+
+def test_every_hook_is_explained() -> None:
+    hooks = {name for name in vars(hookspecs) if name.startswith("mlmerge_")}
+
+    assert set(re.findall(r"hookspecs\.(\w+)$", page("hooks"), re.MULTILINE)) == hooks
 
 
 # The command line
@@ -239,7 +382,10 @@ def test_all_other_commands_are_those_of_the_makefile() -> None:
         r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
     )
 
-    assert others <= {"pip install .", *(f"make {target}" for target in targets)}
+    assert others <= {
+        *("pip install .", 'pip install ".[quay]"'),
+        *(f"make {target}" for target in targets),
+    }
 
 
 def test_the_tutorial_shows_what_the_demo_prints() -> None:

@@ -1,0 +1,223 @@
+"""The plugin that the documentation shows does what the page says, in the order of a real push."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from attrs import define, field
+from pubtools.pluggy import hookimpl, pm
+
+import pubtools_mlmerge.plugin  # noqa: F401 - registers the hooks and the step
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.errors import NotFound
+from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.jobs import MergeRequest
+from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.push_step import PushStep, Sides, Tag
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.settings import Settings
+from pubtools_mlmerge.testing import RegistryServer, upload_index
+from tests.programs import python
+
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+NAME = "site_plugin"
+
+
+@define(eq=False)
+class Push:
+    """A push to a registry in memory; stands where the host does."""
+
+    server: RegistryServer
+    copied: list[list[str]] = field(factory=list)
+    tagged: list[list[str]] = field(factory=list)
+
+    def tag(self, name: str) -> Reference:
+        return Reference.parse(f"{self.server.host}/demo/app:{name}")
+
+    def read(self, name: str) -> Index:
+        return RegistryClient(host=self.server.url).pull_index(self.tag(name))
+
+    def run(self, *names: str) -> None:
+        """Push what the tag 1.1 holds to tags."""
+        client = RegistryClient(host=self.server.url)
+        tags = [Tag("demo/app", self.tag(name), None) for name in names]
+        sides = Sides(client, client, client, client, lambda _, to: self.copied.append(to))
+        step = PushStep(Settings(steps=frozenset({"push"})), None)
+        step.push(sides, str(self.tag("1.1")), tags, lambda: self.copied.append(list(names)))
+
+    @hookimpl
+    def quay_images_tagged(self, source_ref: str, dest_refs: list[str]) -> None:
+        """Note the host's event, which the host is not here to declare."""
+        self.tagged.append(dest_refs)
+
+
+@pytest.fixture
+def push(registry_server: RegistryServer) -> Iterator[Push]:
+    """Start a registry; the tag stable has a platform that 1.1 lacks, the tag small has not."""
+    for tag, platforms in (
+        ("stable", ["linux/amd64", "linux/s390x"]),
+        ("small", ["linux/amd64"]),
+        ("1.1", ["linux/amd64", "linux/arm64"]),
+    ):
+        upload_index(registry_server.url, "demo/app", tag, platforms)
+    made = Push(registry_server)
+    pm.register(made)
+    yield made
+    pm.unregister(made)
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
+    """Load the plugin as its entry point would; its files go to a directory of the test."""
+    monkeypatch.setenv("SITE_MERGES", str(tmp_path))
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    module = importlib.import_module(NAME)
+    yield module
+    pm.unregister(module)
+    del sys.modules[NAME]
+
+
+def journal(directory: Path) -> list[dict[str, object]]:
+    """Read what the plugin wrote down."""
+    lines = (directory / "journal").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_it_writes_down_what_was_kept(site: ModuleType, push: Push, tmp_path: Path) -> None:
+    push.run("stable")
+
+    tag, digest = str(push.tag("stable")), push.read("stable").digest
+    (line,) = journal(tmp_path)
+    assert line == {"tag": tag, "outcome": "merged", "digest": digest, "kept": ["linux/s390x"]}
+    assert push.tagged == [[tag]]
+    assert push.copied == []
+
+
+def test_it_writes_down_what_the_host_copies(site: ModuleType, push: Push, tmp_path: Path) -> None:
+    push.run("small")
+
+    assert journal(tmp_path) == [{"tag": str(push.tag("small")), "outcome": "copied by the host"}]
+    assert push.copied == [["small"]]
+
+
+def test_it_writes_down_failures(site: ModuleType, push: Push, tmp_path: Path) -> None:
+    push.server.delete_tag("demo/app", "1.1")
+
+    with pytest.raises(NotFound):
+        push.run("stable")
+
+    assert journal(tmp_path) == [{"tag": str(push.tag("stable")), "outcome": "failed"}]
+
+
+def test_a_frozen_repository_is_left_alone(site: ModuleType, push: Push, tmp_path: Path) -> None:
+    (tmp_path / "frozen").write_text("demo/other\ndemo/app\n", encoding="utf-8")
+    before = push.read("stable").digest
+
+    with pytest.raises(site.FrozenError, match="demo/app is frozen"):
+        push.run("stable", "small")
+
+    assert push.read("stable").digest == before
+    assert push.copied == []
+
+
+def test_another_process_waits_for_a_tag(site: ModuleType, tmp_path: Path) -> None:
+    with pm.hook.mlmerge_lock(reference="localhost:5000/demo/app:stable"):
+        (file,) = tmp_path.glob("*.lock")
+        with file.open() as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    with file.open() as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_its_lock_is_held_during_the_push(site: ModuleType, push: Push, tmp_path: Path) -> None:
+    push.run("stable", "small")
+
+    assert len(list(tmp_path.glob("*.lock"))) == 2
+
+
+def test_every_task_loads_it_once_it_is_installed(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", f"{NAME}.py"):
+        shutil.copy(EXAMPLES / name, tmp_path)
+    setup = "from setuptools import setup; setup()"
+    command = [sys.executable, "-W", "ignore", "-c", setup, "-q", "egg_info"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+
+    done = python(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from pubtools.pluggy import pm, task_context\n"
+        "with task_context():\n"
+        "    caller = pm.hook.mlmerge_merge\n"
+        "    print(*[each.plugin_name for each in caller.get_hookimpls()])\n"
+    )
+
+    assert done.out.split() == ["pubtools_mlmerge.plugin", NAME], done.err
+
+
+# What the page says about hooks in general
+
+
+@define(eq=False)
+class Answering:
+    """Implements the step with an answer of its own."""
+
+    answer: MergeReport | None = None
+    asked: list[MergeRequest] = field(factory=list)
+
+    @hookimpl
+    def mlmerge_merge(self, request: MergeRequest) -> MergeReport | None:
+        self.asked.append(request)
+        return self.answer
+
+
+@contextmanager
+def registered(implementation: object) -> Iterator[None]:
+    """Register an implementation for a while."""
+    pm.register(implementation)
+    try:
+        yield
+    finally:
+        pm.unregister(implementation)
+
+
+def test_an_implementation_that_returns_nothing_passes_the_tag_on(push: Push) -> None:
+    passing = Answering()
+
+    with registered(passing):
+        push.run("stable")
+
+    (request,) = passing.asked
+    assert (request.repository, request.destination) == ("demo/app", push.tag("stable"))
+    assert len(push.read("stable").manifests) == 3
+    assert push.copied == []
+
+
+def test_an_implementation_that_returns_a_report_replaces_the_step(push: Push) -> None:
+    report = MergeReport(
+        source=push.tag("1.1"),
+        destination=push.tag("stable"),
+        source_digest=None,
+        previous_digest=None,
+        digest="",
+        media_type="",
+        changed=True,
+        dry_run=False,
+        entries=(),
+    )
+
+    with registered(Answering(report)):
+        push.run("stable")
+
+    assert len(push.read("stable").manifests) == 2
+    assert push.copied == []
+    assert push.tagged == [[str(push.tag("stable"))]]
