@@ -153,7 +153,7 @@ class Host:
             try:
                 answer = self._transport.send(attempt)
             except RegistryError as error:
-                if error.status is not None or "CERTIFICATE_VERIFY" in error.message:
+                if error.status is not None or "certificate" in error.message.lower():
                     raise
                 continue
             if not any(words in answer.content for words in _SPEAKS_TLS):

@@ -144,7 +144,7 @@ def test_a_wrong_certificate_does_not_lead_to_plain_http(tmp_path: Path, name: s
     wary = Options(ca_bundle=bundle, retries=QUICK)
     with ScriptedServer(OK, tls=True, name=name) as server:
         for text in (server.host, server.url):
-            assert "CERTIFICATE_VERIFY_FAILED" in failure_of(host(text, options=wary)).message
+            assert "certificate" in failure_of(host(text, options=wary)).message.lower()
 
     assert server.received == []
 

@@ -258,7 +258,7 @@ def test_an_unknown_authority_is_an_error_at_once() -> None:
 def test_a_certificate_for_another_host_is_an_error(tmp_path: Path) -> None:
     trusting = Options(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
     with ScriptedServer(OK, tls=True, name="registry.test") as server:
-        assert "CERTIFICATE_VERIFY_FAILED" in failure_of(get(server), trusting).message
+        assert "certificate" in failure_of(get(server), trusting).message.lower()
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
