@@ -29,6 +29,7 @@ _EXPECTED: Mapping[tuple[str, str], Mapping[str, tuple[str, ...]]] = {
         "sign_new_manifests": ("docker_push_items",),
         "rollback": ("backup_tags", "rollback_tags"),
         "get_outdated_manifests": ("backup_tags",),
+        "ImageData": ("repo", "tag", "v2list_digest", "v2s2_digest", "v2s1_digest"),
     },
     ("push_docker", "ContainerImagePusher"): {
         "__init__": ("push_items", "target_settings"),
@@ -51,6 +52,7 @@ _EXPECTED: Mapping[tuple[str, str], Mapping[str, tuple[str, ...]]] = {
 _USED = {
     "push_docker": ("SignEntry", "SIGNER_BY_LABEL", "set_aws_kms_environment_variables"),
     "tag_docker": ("get_internal_container_repo_name",),
+    "quay_client": ("QuayClient",),
 }
 
 

@@ -70,7 +70,9 @@ def _reason(planned: Planned) -> str:
         return "the source is a single image"
     if isinstance(planned.old, Image):
         return "it is a single image"
-    return "the source covers all of it"
+    entries = planned.plan.entries
+    reasons = {e.reason for e in entries if e.fate == "dropped" and e.descriptor.slot is not None}
+    return "; ".join(sorted(reasons)) or "the source covers all of it"
 
 
 @frozen(eq=False)

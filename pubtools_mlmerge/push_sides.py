@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from attrs import evolve
+
 from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.errors import Unauthorized
 from pubtools_mlmerge.exchange import Options
 from pubtools_mlmerge.host_types import HostClient, Pusher, PushItem
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.manifests import Manifest
 from pubtools_mlmerge.push_step import Merged, Sides, Tag
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.registry import ClientRegistry
@@ -101,6 +105,19 @@ class _HostRegistry(ClientRegistry):
         super().__init__(client)
         self.own = client_like(client)
 
+    def pull(self, reference: Reference) -> Manifest:
+        """Read what a reference holds, see `Registry.pull`."""
+        try:
+            return super().pull(reference)
+        except Unauthorized as error:
+            raise evolve(error, logged_in=_had_token(error.__cause__)) from error.__cause__
+
     def pull_config(self, reference: Reference, image: Image) -> Mapping[str, object]:
         """Read the config blob of an image, see `Registry.pull_config`."""
         return self.own.pull_config(reference, image)
+
+
+def _had_token(error: BaseException | None) -> bool:
+    """Tell a refusal in spite of a token, which hides what is absent, from a refused login."""
+    request = getattr(getattr(error, "response", None), "request", None)
+    return str(getattr(request, "headers", {}).get("Authorization", "")).startswith("Bearer ")

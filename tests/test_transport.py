@@ -251,7 +251,7 @@ def test_an_unknown_authority_is_an_error_at_once() -> None:
         transport.send(get(server))
 
     assert caught.value.message.startswith("TLS failed: ")
-    assert "CERTIFICATE_VERIFY_FAILED" in caught.value.message
+    assert "certificate" in caught.value.message.lower()
     assert (transport.count, server.received) == (1, [])
 
 

@@ -1,0 +1,143 @@
+"""Pushes that end in the host's plain copy, and say why."""
+
+from __future__ import annotations
+
+import pytest
+from pubtools._quay import push_docker
+from pubtools.pluggy import task_context
+
+from pubtools_mlmerge.testing import Image, ImageIndex, make_image
+from tests.host.requests_made import Made
+from tests.host.running import push
+from tests.host.stand_ins import RecordingSigner
+from tests.host.world import ON, Item, World, build
+
+TWO = ("linux/amd64", "linux/arm64")
+
+
+def push_two(world: World, mlmerge: object, **others: object) -> str:
+    """Push a new build of two platforms, and give its digest."""
+    digest = world.put("src/app", "new", build("new", *TWO))
+    item = world.push_item("src/app:new", {"a/app": ["1"]})
+    push([item], world.settings(mlmerge, **others))
+    return digest
+
+
+@pytest.mark.parametrize(
+    ("held", "reason"),
+    [
+        (None, "it does not exist yet"),
+        (make_image("linux/s390x", docker=True, seed="old"), "it is a single image"),
+        (build("old", "linux/arm64"), "the source covers all of it"),
+    ],
+)
+def test_the_reason_is_logged(
+    world: World, held: Image | ImageIndex | None, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    if held is not None:
+        world.put("ns/a----app", "1", held)
+
+    digest = push_two(world, ON)
+
+    assert world.digest("ns/a----app", "1") == digest
+    assert world.tags("ns/a----app") == ["1"]
+    assert f"{world.host}/ns/a----app:1 is copied plainly: {reason}" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("mlmerge", "others"),
+    [
+        ({**ON, "exclude_repos": ["a/*"]}, {}),
+        ({**ON, "repos": ["b/*"]}, {}),
+        (ON, {"iib_index_image": "registry.example.com/a/app:v4.9"}),
+        (ON, {"quay_operator_repository": "a----app"}),
+    ],
+    ids=["exclude_repos", "repos", "index image", "operators"],
+)
+def test_excluded_repositories_are_left_to_the_host(
+    world: World, mlmerge: object, others: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    world.put("ns/a----app", "1", build("old", "linux/s390x"))
+
+    digest = push_two(world, mlmerge, **others)
+
+    assert world.digest("ns/a----app", "1") == digest
+    reason = f"{world.host}/ns/a----app:1 is copied plainly: its repository is excluded"
+    assert reason in caplog.messages
+
+
+def test_some_tags_are_merged_and_the_others_copied(world: World) -> None:
+    new = build("new", *TWO)
+    world.put("ns/a----app", "1", build("old", *TWO, "linux/s390x"))
+    world.put("src/app", "new", new)
+
+    push([world.push_item("src/app:new", {"a/app": ["1", "2"]})], world.settings(ON))
+
+    assert len(world.platforms("ns/a----app", "1")) == 3
+    assert world.digest("ns/a----app", "2") == new.digest
+
+
+def test_a_single_image_is_copied_as_ever(world: World) -> None:
+    digest = world.put("src/app", "new", make_image("linux/amd64"))
+    world.put("ns/a----app", "1", build("old", "linux/s390x", docker=False))
+
+    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+
+    assert world.digest("ns/a----app", "1") == digest
+
+
+def test_an_item_without_tags_is_copied_nowhere(world: World) -> None:
+    world.put("src/app", "new", build("new", *TWO))
+    world.log.forget()
+
+    with task_context():
+        pusher = push_docker.ContainerImagePusher(
+            [world.push_item("src/app:new", {})], world.settings(ON)
+        )
+        pusher.push_container_images()
+
+    assert world.log.writes() == []
+
+
+def trial(world: World, docker: bool) -> Item:
+    """Arrange for a push that a merge would change."""
+    world.put("ns/a----app", "1", build("old", *TWO, "linux/s390x", docker=docker))
+    world.put("src/app", "new", build("new", *TWO, docker=docker))
+    world.log.forget()
+    return world.push_item("src/app:new", {"a/app": ["1"]})
+
+
+def writes(world: World) -> list[Made]:
+    """List what was written, without order: skopeo uploads several things at once."""
+    return sorted(world.log.writes())
+
+
+@pytest.mark.parametrize("docker", [True, False], ids=["docker", "oci"])
+def test_report_only_logs_the_plan_and_writes_what_the_host_writes(
+    world: World, docker: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    push([trial(world, docker)], world.settings())
+    expected, signed = writes(world), list(RecordingSigner.signed)
+    RecordingSigner.signed.clear()
+    world.empty()
+    caplog.set_level("INFO", "pubtools.mlmerge")
+
+    push([trial(world, docker)], world.settings({**ON, "report_only": True}))
+
+    assert writes(world) == expected
+    assert RecordingSigner.signed == signed
+    assert "Would merge, were it not to report only" in caplog.text
+    assert "linux/s390x" in caplog.text
+
+
+def test_report_only_stops_no_push(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    digest = world.put("src/app", "new", build("new", *TWO))
+    world.put("ns/a----app", "1", make_image("linux/s390x"))
+    settings = world.settings({**ON, "report_only": True, "single_image": "fail"})
+
+    push([world.push_item("src/app:new", {"a/app": ["1"]})], settings)
+
+    assert world.digest("ns/a----app", "1") == digest
+    assert "Would fail, were it not to report only" in caplog.text

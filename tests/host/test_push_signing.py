@@ -1,0 +1,153 @@
+"""What a push with the step signs, and whose signatures it removes."""
+
+from __future__ import annotations
+
+import pytest
+from pubtools._quay import push_docker
+from pubtools._quay.item_processor import SignEntry
+from pubtools.pluggy import task_context
+
+from tests.host.running import push, signed
+from tests.host.stand_ins import EARLY_SIGNER, SIGNER, EarlySigner, RecordingSigner
+from tests.host.world import KEY, ON, World, build
+
+THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
+TWO = ("linux/amd64", "linux/arm64")
+PUBLIC = ["one.example.com", "two.example.com"]
+
+
+def arrange(world: World, *, docker: bool = True) -> None:
+    """Put an old index of three platforms and a new one of two."""
+    world.put("ns/a----app", "1", build("old", *THREE, docker=docker))
+    world.put("ns/a----app", "2", build("other", *THREE, docker=docker))
+    world.put("src/app", "new", build("new", *TWO, docker=docker))
+
+
+def expected(world: World, tag: str, registry: str) -> SignEntry:
+    """Make the entry for a merged tag."""
+    return SignEntry(
+        repo="a/app",
+        reference=f"quay.io/ns/a----app:{tag}",
+        pub_reference=f"{registry}/a/app:{tag}",
+        digest=world.digest("ns/a----app", tag),
+        signing_key=KEY,
+        arch="",
+    )
+
+
+@pytest.mark.parametrize("docker", [True, False], ids=["docker", "oci"])
+def test_a_merged_index_is_signed_once_for_each_tag_and_registry(
+    world: World, docker: bool
+) -> None:
+    arrange(world, docker=docker)
+    docker_settings = {"umb_urls": [], "docker_reference_registry": PUBLIC}
+    settings = world.settings(ON, docker_settings=docker_settings)
+
+    push([world.push_item("src/app:new", {"a/app": ["1", "2"]})], settings)
+
+    for tag in ("1", "2"):
+        wanted = [expected(world, tag, registry) for registry in PUBLIC]
+        assert signed(world, "ns/a----app", tag) == wanted
+
+
+def test_only_signers_that_come_after_the_push_sign_it(world: World) -> None:
+    arrange(world)
+    signing = [
+        {"enabled": True, "label": EARLY_SIGNER, "config_file": "early.yaml"},
+        {"enabled": False, "label": SIGNER, "config_file": "signer.yaml"},
+    ]
+
+    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON, signing=signing))
+
+    digest = world.digest("ns/a----app", "1")
+    assert EarlySigner.signed
+    assert digest not in {entry.digest for entry in EarlySigner.signed}
+    assert RecordingSigner.signed == []
+
+
+def test_nothing_of_ours_is_signed_where_that_is_off(world: World) -> None:
+    arrange(world)
+
+    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings({**ON, "sign": False}))
+
+    assert RecordingSigner.signed
+    assert signed(world, "ns/a----app", "1") == []
+
+
+def test_nothing_is_signed_without_a_key(world: World) -> None:
+    arrange(world)
+    item = world.push_item("src/app:new", {"a/app": ["1"]})
+    item.claims_signing_key = None
+
+    push([item], world.settings(ON))
+
+    assert signed(world, "ns/a----app", "1") == []
+
+
+def test_a_tag_of_two_items_is_signed_as_it_is_in_the_end(world: World) -> None:
+    arrange(world)
+    world.put("src/app", "one", build("one", "linux/amd64"))
+    items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in ("new", "one")]
+
+    push(items, world.settings(ON, num_thread_container_push=1))
+
+    of_indexes = {e.digest for e in RecordingSigner.signed if not e.arch}
+    sources = {world.digest("src/app", name) for name in ("new", "one")}
+    assert of_indexes - sources == {world.digest("ns/a----app", "1")}
+
+
+def test_what_a_push_before_left_unsigned_is_signed_now(world: World) -> None:
+    arrange(world)
+    item = world.push_item("src/app:new", {"a/app": ["1"]})
+    with task_context():
+        push_docker.ContainerImagePusher([item], world.settings(ON)).push_container_images()
+    assert signed(world, "ns/a----app", "1") == []
+
+    push([item], world.settings(ON))
+
+    assert len(signed(world, "ns/a----app", "1")) == 1
+
+
+def removed() -> set[str]:
+    return {digest for digest, _, _ in RecordingSigner.removed}
+
+
+def test_signatures_of_kept_children_stay_and_of_replaced_ones_go(world: World) -> None:
+    arrange(world)
+    old = world.platforms("ns/a----app", "1")
+
+    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+
+    assert old["linux/amd64"] in removed()
+    assert old["linux/s390x"] not in removed()
+
+
+def test_signatures_of_kept_children_stay_where_the_host_compares_wrong_pairs(
+    world: World,
+) -> None:
+    # A tag that turns into an OCI index is lost to the host, and it pairs the others off by one.
+    for name in ("1", "2", "3"):
+        world.put("ns/a----app", name, build(f"old {name}", *TWO))
+    world.put("src/app", "oci", build("oci", "linux/arm64", docker=False))
+    world.put("src/app", "new", build("new", "linux/arm64"))
+    kept = [world.platforms("ns/a----app", name)["linux/amd64"] for name in ("1", "2", "3")]
+    items = [
+        world.push_item("src/app:oci", {"a/app": ["1"]}),
+        world.push_item("src/app:new", {"a/app": ["2", "3"]}),
+    ]
+
+    push(items, world.settings(ON))
+
+    held = [world.platforms("ns/a----app", name)["linux/amd64"] for name in ("1", "2", "3")]
+    assert held == kept
+    assert not removed() & set(kept)
+
+
+def test_without_the_step_the_host_signs_and_removes_as_ever(world: World) -> None:
+    arrange(world)
+    old = world.platforms("ns/a----app", "1")
+
+    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings())
+
+    assert removed() == {old["linux/amd64"]}
+    assert len(signed(world, "ns/a----app", "1")) == 1

@@ -1,0 +1,176 @@
+"""Pushes that fail: half way, or at the end, when the host rolls back."""
+
+from __future__ import annotations
+
+import pytest
+from pubtools._quay import push_docker
+from pubtools.pluggy import task_context
+
+from pubtools_mlmerge.errors import RegistryError
+from pubtools_mlmerge.testing import make_index
+from tests.host.running import push
+from tests.host.stand_ins import Deletions, NoBundles
+from tests.host.world import ON, Item, World, build, bundle_item, spoken
+
+THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
+TWO = ("linux/amd64", "linux/arm64")
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_push_that_fails_half_way_leaves_every_tag_old_or_complete(
+    world: World, threads: int
+) -> None:
+    new = build("new", *TWO)
+    for name in ("1", "2", "3"):
+        world.put("ns/a----app", name, build(f"old {name}", *THREE))
+    world.put("src/app", "new", new)
+    old = [world.platforms("ns/a----app", name) for name in ("1", "2", "3")]
+    taken = {"linux/amd64": new.children[0].digest, "linux/arm64": new.children[1].digest}
+    items = [
+        world.push_item("src/app:new", {"a/app": ["1", "2"]}),
+        world.push_item("src/app:missing", {"a/app": ["3"]}),
+    ]
+    settings = world.settings(ON, num_thread_container_push=threads)
+
+    with pytest.raises(RuntimeError, match="executing a command"), task_context():
+        push_docker.ContainerImagePusher(items, settings).push_container_images()
+
+    for name, before in zip(("1", "2", "3"), old):
+        assert world.platforms("ns/a----app", name) in (before, {**before, **taken})
+    assert world.platforms("ns/a----app", "3") == old[2]
+
+
+def test_a_failed_upload_leaves_the_tag_as_it_was(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = world.put("ns/a----app", "1", build("old", *THREE))
+    world.put("src/app", "new", build("new", *TWO))
+
+    def refuse(*given: object, **named: object) -> None:
+        raise RegistryError("a tag", 500, "out of order")
+
+    monkeypatch.setattr("pubtools._quay.quay_client.QuayClient.upload_manifest", refuse)
+
+    with pytest.raises(RegistryError):
+        push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+
+    assert world.digest("ns/a----app", "1") == old
+
+
+def push_and_fail(
+    world: World, items: list[Item], mlmerge: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Push, with a bundle that is missing at the end, so that the host rolls back."""
+    monkeypatch.setattr(push_docker, "OperatorPusher", NoBundles)
+    settings = world.settings(mlmerge, num_thread_container_push=1)
+    with pytest.raises(SystemExit):
+        push([*items, bundle_item()], settings)
+
+
+# Encoded as the host would not do it, to tell bytes that were kept from bytes that were made.
+OLD = {
+    "docker": build("old", *THREE),
+    "oci": build("old", *THREE, docker=False),
+    "oci without type": build("old", *THREE, docker=False, media_type_field=False),
+    "oci not in ascii": spoken(build("old", *THREE, docker=False)),
+}
+
+
+@pytest.mark.parametrize("kind", OLD)
+def test_merged_tags_return_to_their_very_bytes(
+    world: World, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.put("ns/a----app", "1", OLD[kind])
+    world.put("src/app", "new", build("new", *TWO, docker=kind == "docker"))
+    world.log.forget()
+
+    item = world.push_item("src/app:new", {"a/app": ["1"]})
+    push_and_fail(world, [item], ON, monkeypatch)
+
+    assert world.content("ns/a----app", "1") == OLD[kind].content
+    assert world.log.puts("ns/a----app").count("1") == 2
+
+
+def test_the_host_deletes_what_is_new_and_the_anchors_go_with_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.put("ns/a----app", "1", OLD["docker"])
+    world.put("src/app", "new", build("new", *TWO))
+
+    item = world.push_item("src/app:new", {"a/app": ["1", "2"]})
+    push_and_fail(world, [item], ON, monkeypatch)
+
+    (anchor,) = [name for name in world.tags("ns/a----app") if name.startswith("1-")]
+    assert Deletions.made == [("ns/a----app", "2"), ("ns/a----app", anchor)]
+
+
+def test_tags_that_were_copied_plainly_are_left_to_the_host(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = world.put("ns/a----app", "1", build("old", "linux/amd64"))
+    world.put("ns/a----app", "2", OLD["docker"])
+    world.put("src/app", "new", build("new", *TWO))
+
+    item = world.push_item("src/app:new", {"a/app": ["1", "2"]})
+    push_and_fail(world, [item], {**ON, "anchor_tag": None}, monkeypatch)
+
+    assert (
+        world.read("ns/a----app", "1").manifests
+        == world.client().pull_index(world.reference("ns/a----app", "1").at(old)).manifests
+    )
+    assert world.content("ns/a----app", "2") == OLD["docker"].content
+    assert Deletions.made == []
+
+
+@pytest.mark.parametrize("kind", ["docker", "oci"])
+def test_a_tag_of_two_items_returns_to_what_it_held_before_both(
+    world: World, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = kind == "docker"
+    world.put("ns/a----app", "1", OLD[kind])
+    world.put("src/app", "all", build("all", *THREE, docker=docker))
+    world.put("src/app", "one", build("one", "linux/amd64", docker=docker))
+
+    items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in ("all", "one")]
+    push_and_fail(world, items, ON, monkeypatch)
+
+    assert world.content("ns/a----app", "1") == OLD[kind].content
+
+
+def test_a_tag_of_two_items_that_was_new_is_deleted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.put("src/app", "two", build("two", *TWO))
+    world.put("src/app", "one", build("one", "linux/amd64"))
+
+    items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in ("two", "one")]
+    push_and_fail(world, items, {**ON, "anchor_tag": None}, monkeypatch)
+
+    assert Deletions.made == [("ns/a----app", "1")]
+
+
+def test_a_tag_that_held_the_merged_index_before_keeps_its_bytes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = build("old", *THREE), build("new", *TWO)
+    merged = make_index([*new.children, old.children[2]], docker=True)
+    world.put("ns/a----app", "1", merged)
+    world.put("src/app", "new", new)
+
+    item = world.push_item("src/app:new", {"a/app": ["1"]})
+    push_and_fail(world, [item], ON, monkeypatch)
+
+    assert world.content("ns/a----app", "1") == merged.content
+
+
+def test_without_the_step_the_host_rolls_back_as_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.put("ns/a----app", "1", OLD["docker"])
+    world.put("src/app", "new", build("new", *TWO))
+
+    item = world.push_item("src/app:new", {"a/app": ["1", "2"]})
+    push_and_fail(world, [item], None, monkeypatch)
+
+    assert set(world.platforms("ns/a----app", "1")) == set(THREE)
+    assert Deletions.made == [("ns/a----app", "2")]

@@ -1,0 +1,250 @@
+"""The ways in which tasks are started, each with the plugin enabled and not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+
+import pytest
+from pubtools._quay import push_docker, tag_docker
+from pubtools._quay.exceptions import InvalidRepository
+from pubtools._quay.merge_manifest_list import merge_manifest_list_main
+from pubtools.pluggy import pm, task_context
+
+from pubtools_mlmerge import plugin
+from pubtools_mlmerge.errors import HostMismatch, InvalidSettings
+from tests.host.requests_made import Made
+from tests.host.world import ON, Item, World, build
+from tests.scripted import ScriptedServer, json_reply
+
+THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
+TWO = ("linux/amd64", "linux/arm64")
+REPOSITORY = "ns/a----app"
+
+Start = Callable[[str, list[Item], dict[str, object]], None]
+
+
+def by_the_target(group_name: str, items: list[Item], settings: dict[str, object]) -> None:
+    """Start as a task host does, by the name of an entry point."""
+    (found,) = entry_points(group="target", name=group_name)
+    found.load()(items, None, "1", "target", settings)
+
+
+def by_our_target(name: str, items: list[Item], settings: dict[str, object]) -> None:
+    by_the_target(f"mlmerge-{name}", items, settings)
+
+
+def in_a_task(name: str, items: list[Item], settings: dict[str, object]) -> None:
+    with task_context():
+        by_the_target(name, items, settings)
+
+
+def arrange(world: World, name: str) -> list[Item]:
+    """Arrange for a task that a merge makes a difference to."""
+    world.empty()
+    world.put(REPOSITORY, "1", build("old", *THREE))
+    world.put("src/app", "new", build("new", *TWO))
+    world.put(REPOSITORY, "build", build("new", *TWO))
+    world.log.forget()
+    if name == "push-docker":
+        return [world.push_item("src/app:new", {"a/app": ["1"]})]
+    # With its name as the host knows it, the host itself takes this architecture.
+    return [world.tag_item("a/app", source="build", add=["1"], archs=["arm64", "linux/amd64"])]
+
+
+def requests_of(world: World) -> tuple[list[Made], list[Made]]:
+    """List the requests of the host in order, and those of skopeo, which does several at once."""
+    made = world.log.made()
+    by_skopeo = sorted(each for each in made if each.is_by_skopeo)
+    return [each for each in made if not each.is_by_skopeo], by_skopeo
+
+
+@contextmanager
+def unplugged() -> Iterator[None]:
+    """Take the plugin's implementations away."""
+    pm.unregister(plugin)
+    try:
+        yield
+    finally:
+        pm.register(plugin)
+
+
+TASKS = ("push-docker", "tag-docker")
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("start", [in_a_task, by_our_target])
+def test_a_task_merges_where_that_is_enabled(world: World, start: Start, task: str) -> None:
+    start(task, arrange(world, task), world.settings(ON))
+
+    platforms, new = world.platforms(REPOSITORY, "1"), world.platforms("src/app", "new")
+    assert set(platforms) == set(THREE)
+    assert [p for p in TWO if platforms[p] == new[p]] == list(TWO)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("start", "mlmerge"),
+    [(in_a_task, None), (by_our_target, None), (by_our_target, {"steps": []})],
+    ids=["in a task", "our target", "no steps"],
+)
+def test_a_task_asks_what_the_host_asks_where_it_is_not(
+    world: World, start: Start, task: str, mlmerge: object
+) -> None:
+    with unplugged():
+        in_a_task(task, arrange(world, task), world.settings())
+    expected, digest = requests_of(world), world.digest(REPOSITORY, "1")
+    assert any(made.method == "PUT" for made in (*expected[0], *expected[1]))
+
+    start(task, arrange(world, task), world.settings(mlmerge))
+
+    assert requests_of(world) == expected
+    assert world.digest(REPOSITORY, "1") == digest
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_merges_where_the_environment_says_so(
+    world: World, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLMERGE_STEPS", "push, tag-docker")
+    monkeypatch.setenv("MLMERGE_ANCHOR_TAG", "")
+
+    in_a_task(task, arrange(world, task), world.settings())
+
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
+    assert world.tags(REPOSITORY) == ["1", "build"]
+
+
+def test_settings_win_over_the_environment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLMERGE_STEPS", "push")
+
+    in_a_task("push-docker", arrange(world, "push-docker"), world.settings({"steps": []}))
+
+    assert set(world.platforms(REPOSITORY, "1")) == set(TWO)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("start", [in_a_task, by_our_target])
+def test_wrong_settings_come_to_light_before_the_first_request(
+    world: World, start: Start, task: str
+) -> None:
+    items = arrange(world, task)
+    wrong = {"steps": ["pull"], "copy": 3, "tag": "x"}
+
+    with pytest.raises(InvalidSettings) as caught:
+        start(task, items, world.settings(wrong))
+
+    assert len(caught.value.problems) == 3
+    assert world.log.made() == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_our_targets_refuse_a_host_that_changed(
+    world: World, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = arrange(world, task)
+    monkeypatch.delattr(push_docker.PushDocker, "rollback")
+
+    with pytest.raises(HostMismatch, match=r"push_docker\.PushDocker\.rollback"):
+        by_our_target(task, items, world.settings())
+
+    assert world.log.made() == []
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_task_in_a_host_that_changed(
+    world: World, asks: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    items = arrange(world, "tag-docker")
+    monkeypatch.delattr(push_docker.PushDocker, "get_outdated_manifests")
+    settings = world.settings(ON if asks else None)
+
+    if asks:
+        with pytest.raises(HostMismatch):
+            in_a_task("tag-docker", items, settings)
+        assert world.log.writes() == []
+    else:
+        in_a_task("tag-docker", items, settings)
+        assert len(world.log.puts(REPOSITORY)) == 1
+    told = [line for line in caplog.messages if "No merging inside this pubtools-quay" in line]
+    assert len(told) == 1
+
+
+def merge_by_script(world: World) -> tuple[list[str], object]:
+    """Merge by the host's own script."""
+    world.put(REPOSITORY, "new", build("new", *TWO))
+    world.put(REPOSITORY, "1", build("old", *THREE))
+    world.log.forget()
+    source, target = f"{world.host}/{REPOSITORY}:new", f"{world.host}/{REPOSITORY}:1"
+    arguments = ["merge", "--source-ref", source, "--dest-ref", target]
+    for side in ("source", "dest"):
+        arguments += [f"--{side}-quay-user", side, f"--{side}-quay-password", "password"]
+    merge_manifest_list_main(arguments)
+    return [f"{made.method} {made.path}" for made in world.log.made()], world.digest(
+        REPOSITORY, "1"
+    )
+
+
+@pytest.mark.usefixtures("quay_io")
+def test_the_host_s_script_does_the_same_with_the_plugin_and_without(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with unplugged():
+        expected = merge_by_script(world)
+
+    assert merge_by_script(world) == expected
+    monkeypatch.setenv("MLMERGE_STEPS", "push,tag-docker")
+    assert merge_by_script(world) == expected
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
+
+
+@pytest.mark.parametrize("deprecated", [True, False])
+def test_pyxis_is_asked_as_ever(world: World, deprecated: bool) -> None:
+    categories = ["Deprecated"] if deprecated else []
+    with ScriptedServer(json_reply({"release_categories": categories})) as pyxis:
+        settings = world.settings(
+            ON,
+            pyxis_server=pyxis.url,
+            do_repo_deprecation_check=True,
+            pyxis_ssl_cert=__file__,
+            pyxis_ssl_key=__file__,
+        )
+        items = arrange(world, "push-docker")
+        if deprecated:
+            with pytest.raises(InvalidRepository):
+                in_a_task("push-docker", items, settings)
+        else:
+            in_a_task("push-docker", items, settings)
+        assert pyxis.received
+
+    assert (set(world.platforms(REPOSITORY, "1")) == set(THREE)) or deprecated
+    assert (world.log.writes() == []) == deprecated
+
+
+def test_classes_are_the_host_s_own_outside_of_tasks() -> None:
+    for module, name in (
+        (push_docker, "PushDocker"),
+        (push_docker, "ContainerImagePusher"),
+        (tag_docker, "TagDocker"),
+        (tag_docker, "ManifestListMerger"),
+    ):
+        assert getattr(module, name).__module__.startswith("pubtools._quay.")
+
+
+@pytest.mark.usefixtures("quay_io")
+def test_a_push_wants_the_repository_on_the_stage_target_first(world: World) -> None:
+    from tests.host.stand_ins import Hub  # noqa: PLC0415
+
+    items = arrange(world, "push-docker")
+    hub = Hub({"stage": world.settings(quay_namespace="stage")})
+    settings = world.settings(ON, propagated_from="stage")
+
+    with pytest.raises(InvalidRepository), task_context():
+        push_docker.mod_entry_point(items, hub, "1", "target", settings)
+    assert world.log.writes() == []
+
+    world.put("stage/a----app", "1", build("new", *TWO))
+    with task_context():
+        push_docker.mod_entry_point(items, hub, "1", "target", settings)
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)

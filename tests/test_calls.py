@@ -1,0 +1,107 @@
+"""Calls of the hooks that others may implement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import pytest
+from pubtools.pluggy import hookimpl, hookspec, pm
+
+from pubtools_mlmerge.calls import announce, lock_tag
+from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.references import Reference
+
+TAG = Reference.parse("quay.io/ns/app:1")
+REPORT = MergeReport(
+    source=Reference.parse("quay.io/src/app:new"),
+    destination=TAG,
+    source_digest=None,
+    previous_digest=None,
+    digest="sha256:" + "0" * 64,
+    media_type="application/vnd.oci.image.index.v1+json",
+    changed=True,
+    dry_run=False,
+    entries=(),
+)
+
+
+class Site:
+    """Implements what it may."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    @hookimpl
+    def mlmerge_merged(self, report: MergeReport) -> None:
+        self.heard.append(report)
+
+    @hookimpl(optionalhook=True)
+    def quay_images_tagged(self, source_ref: str, dest_refs: list[str]) -> None:
+        self.heard.append((source_ref, dest_refs))
+
+    @hookimpl
+    def mlmerge_lock(self, reference: str) -> object:
+        self.heard.append(reference)
+        return nullcontext("theirs")
+
+
+class HostHooks:
+    """Stands for the host's declarations of hooks."""
+
+    @hookspec
+    def quay_images_tagged(self, source_ref: str, dest_refs: list[str]) -> None:
+        """Declare the host's hook."""
+
+
+@contextmanager
+def registered(plugin: object) -> Iterator[None]:
+    pm.register(plugin)
+    try:
+        yield
+    finally:
+        pm.unregister(plugin)
+
+
+def test_an_upload_is_announced_by_our_hook() -> None:
+    site = Site()
+
+    with registered(site):
+        announce(REPORT)
+
+    assert REPORT in site.heard
+
+
+def test_an_upload_is_announced_by_the_host_s_hook_where_there_is_one() -> None:
+    site, had = Site(), hasattr(pm.hook, "quay_images_tagged")
+    if not had:
+        pm.add_hookspecs(HostHooks)
+
+    with registered(site):
+        announce(REPORT)
+
+    assert ("quay.io/src/app:new", ["quay.io/ns/app:1"]) in site.heard
+    if not had:
+        delattr(pm.hook, "quay_images_tagged")
+
+
+def test_without_the_host_there_is_our_hook_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(pm.hook, "quay_images_tagged", raising=False)
+
+    announce(REPORT)
+
+    assert not hasattr(pm.hook, "quay_images_tagged")
+
+
+def test_a_site_brings_its_own_lock() -> None:
+    site = Site()
+
+    with registered(site), lock_tag(str(TAG)) as lock:
+        assert lock == "theirs"
+
+    assert site.heard == ["quay.io/ns/app:1"]
+
+
+def test_there_is_a_lock_of_the_process_where_a_site_has_none() -> None:
+    with lock_tag(str(TAG)) as lock:
+        assert lock is None

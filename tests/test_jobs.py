@@ -1,0 +1,165 @@
+"""Jobs: what the hooks are asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from attrs import define, field
+
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.errors import InvalidPlatform, NotFound
+from pubtools_mlmerge.jobs import MergeRequest, SelectedRequest, exactly
+from pubtools_mlmerge.merger import ManifestListMerger
+from pubtools_mlmerge.plan import Policy
+from pubtools_mlmerge.planned import Planned, StepOptions
+from pubtools_mlmerge.platforms import Platform
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.settings import Settings
+from pubtools_mlmerge.step import Step
+from pubtools_mlmerge.testing import Image, ImageIndex, RegistryServer, make_image, make_index
+from tests.memory import MemoryRegistry
+from tests.programs import put
+from tests.scripted import HURRIED
+
+SOURCE, TAG = Reference.parse("quay.io/app:new"), Reference.parse("quay.io/app:1")
+AMD64, S390X = make_image("linux/amd64", seed="new"), make_image("linux/s390x", seed="old")
+NEW = make_index([AMD64])
+
+
+@define
+class Present:
+    """Stands for children that are all there."""
+
+    asked: list[str] = field(factory=list)
+
+    def ensure(self, source: Reference, destination: Reference, digests: Iterable[str]) -> None:
+        self.asked += digests
+
+
+@define
+class Job:
+    """A request on a registry in memory."""
+
+    registry: MemoryRegistry
+    request: MergeRequest
+    noted: list[Planned]
+
+
+def job(
+    source: Image | ImageIndex, held: Image | ImageIndex | None, policy: Policy | None = None
+) -> Job:
+    """Make a request."""
+    registry, noted = MemoryRegistry(), list[Planned]()
+    registry.load(SOURCE, source)
+    if held is not None:
+        registry.load(TAG, held)
+    step = Step(registry, registry, StepOptions(policy=policy or Policy()), Present())
+    return Job(registry, MergeRequest(SOURCE, TAG, "app", Settings(), step, noted.append), noted)
+
+
+def test_a_tag_is_merged() -> None:
+    made = job(NEW, make_index([S390X]))
+
+    report = made.request.carry_out()
+
+    assert report is not None
+    assert report.changed
+    assert made.registry.digest_at(TAG) == report.digest
+    assert [planned.old is not None for planned in made.noted] == [True]
+
+
+@pytest.mark.parametrize(
+    ("source", "held", "reason"),
+    [
+        (NEW, None, "it does not exist yet"),
+        (NEW, S390X, "it is a single image"),
+        (AMD64, make_index([S390X]), "the source is a single image"),
+        (NEW, make_index([make_image("linux/amd64", seed="old")]), "the source covers all of it"),
+        (NEW, NEW, "the source covers all of it"),
+    ],
+)
+def test_a_plain_copy_does_the_same_and_is_left_to_the_host(
+    source: Image | ImageIndex,
+    held: Image | ImageIndex | None,
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    made = job(source, held)
+
+    assert made.request.carry_out() is None
+    assert made.registry.pushed == []
+    assert len(made.noted) == 1
+    assert f"quay.io/app:1 is copied plainly: {reason}" in caplog.messages
+
+
+def test_what_may_not_stay_is_the_reason_for_a_plain_copy(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+
+    job(NEW, make_index([S390X]), Policy(keep=["arm64"])).request.carry_out()
+
+    assert "quay.io/app:1 is copied plainly: not among the platforms to keep" in caplog.messages
+
+
+def test_a_tag_that_holds_it_already_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    made = job(NEW, make_index([AMD64, S390X]))
+
+    report = made.request.carry_out()
+
+    assert report is not None
+    assert not report.changed
+    assert made.registry.pushed == []
+    assert "quay.io/app:1 holds all of quay.io/app:new already" in caplog.messages
+
+
+def test_a_failure_is_told_and_nothing_noted() -> None:
+    made = job(NEW, None)
+    made.registry.refusals[str(SOURCE)] = NotFound(str(SOURCE))
+
+    with pytest.raises(NotFound):
+        made.request.carry_out()
+    assert made.noted == []
+
+
+def test_selected_architectures_are_computed(registry_server: RegistryServer) -> None:
+    images = (put(registry_server, "new", NEW), put(registry_server, "1", make_index([S390X])))
+    client, plans = RegistryClient(options=HURRIED), list[object]()
+    merger = ManifestListMerger(*images)
+    merger.set_quay_clients(client, client)
+
+    document = SelectedRequest(
+        *images, ("x86_64", "arm"), Settings(), merger, plans.append
+    ).carry_out()
+
+    entries = document["manifests"]
+    assert isinstance(entries, list)
+    assert [each["digest"] for each in entries] == [AMD64.digest, S390X.digest]
+    assert document["mediaType"] == NEW.media_type
+    assert len(plans) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "matching", "other"),
+    [
+        ("amd64", ("linux", "amd64", "v3"), ("linux", "arm64")),
+        ("linux/amd64", ("linux", "amd64"), ("linux", "amd64", "v3")),
+        ("linux/amd64/v3", ("linux", "amd64", "v3"), ("linux", "amd64")),
+        ("linux/arm/v7", ("linux", "arm"), ("linux", "arm", "v6")),
+    ],
+)
+def test_a_whole_platform_means_no_other_variant(
+    name: str, matching: tuple[str, ...], other: tuple[str, ...]
+) -> None:
+    pattern = exactly(name)
+
+    assert pattern.matches(Platform(*matching))
+    assert not pattern.matches(Platform(*other))
+
+
+def test_a_name_that_is_none_is_told() -> None:
+    with pytest.raises(InvalidPlatform):
+        exactly("linux//amd64")

@@ -1,0 +1,366 @@
+"""The push step, on the embedded registry."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from attrs import define, evolve, field
+from pubtools.pluggy import hookimpl, pm
+
+from pubtools_mlmerge import plugin
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.errors import RegistryError
+from pubtools_mlmerge.jobs import MergeRequest
+from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.plugin import MergeTask
+from pubtools_mlmerge.push_step import PushStep, Sides, Tag
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.settings import Settings
+from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
+from tests.programs import put
+from tests.scripted import HURRIED
+
+AMD64, ARM64 = make_image("linux/amd64", seed="new"), make_image("linux/arm64", seed="new")
+S390X, OLD_AMD64 = make_image("linux/s390x", seed="old"), make_image("linux/amd64", seed="old")
+NEW, OLD = make_index([AMD64, ARM64]), make_index([OLD_AMD64, S390X])
+MERGED = {AMD64.digest, ARM64.digest, S390X.digest}
+
+
+@define
+class Push:
+    """A push, with all that stands around the step."""
+
+    server: RegistryServer
+    step: PushStep
+    sides: Sides
+    copies: list[object] = field(factory=list)
+
+    def run(self, *names: str, source: str = "src:new") -> None:
+        """Push the source to tags, such as app:1."""
+        tags = [Tag(name.partition(":")[0], self.reference(name), "key") for name in names]
+        self.step.push(
+            self.sides, str(self.reference(source)), tags, lambda: self.copies.append("all")
+        )
+
+    def reference(self, name: str) -> Reference:
+        return Reference.parse(f"{self.server.host}/{name}")
+
+    def digests(self, name: str) -> set[str]:
+        """List what a tag lists."""
+        found = RegistryClient(options=HURRIED).pull_index(self.reference(name))
+        return {entry.digest for entry in found.manifests}
+
+    def copy(self, source: str, destinations: list[str]) -> None:
+        self.copies.append([each.partition("/")[2] for each in destinations])
+
+
+def begin(server: RegistryServer, settings: Settings, task: MergeTask | None = None) -> Push:
+    """Begin a push, its sources and tags in place."""
+    for repository, name, index in (("src", "new", NEW), ("app", "1", OLD), ("app", "2", OLD)):
+        put(server, name, index, repository)
+    client = RegistryClient(options=HURRIED)
+    copies: list[object] = []
+    push = Push(
+        server, PushStep(settings, task), Sides(client, client, client, client, print), copies
+    )
+    push.sides = evolve(push.sides, copy=push.copy)
+    return push
+
+
+PLAIN = Settings(anchor_tag=None)
+
+
+@contextmanager
+def registered(site: object) -> Iterator[None]:
+    pm.register(site)
+    try:
+        yield
+    finally:
+        pm.unregister(site)
+
+
+def test_every_tag_keeps_what_the_source_lacks(registry_server: RegistryServer) -> None:
+    push = begin(registry_server, PLAIN)
+
+    push.run("app:1", "app:2")
+
+    assert push.digests("app:1") == push.digests("app:2") == MERGED
+    assert push.copies == []
+
+
+def test_the_source_is_read_once_and_its_children_are_brought_once(
+    registry_server: RegistryServer,
+) -> None:
+    push = begin(registry_server, PLAIN)
+    registry_server.forget_requests()
+
+    push.run("app:1", "app:2")
+
+    lines = [f"{r.method} {r.path}" for r in registry_server.requests]
+    assert lines.count("GET /v2/src/manifests/new") == 1
+    assert lines.count(f"PUT /v2/app/manifests/{AMD64.digest}".replace(":", "%3A")) <= 1
+    assert len([line for line in lines if line.startswith("PUT /v2/app/manifests/sha256")]) == 2
+
+
+def test_tags_that_are_new_are_copied_and_the_others_merged(
+    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    push = begin(registry_server, PLAIN)
+
+    push.run("app:3", "app:1", "app:4")
+
+    assert push.digests("app:1") == MERGED
+    assert push.copies == [["app:3", "app:4"]]
+    assert f"{push.reference('app:3')} is copied plainly: it does not exist yet" in caplog.messages
+
+
+def test_the_host_copies_all_where_nothing_is_merged(registry_server: RegistryServer) -> None:
+    push = begin(registry_server, PLAIN)
+
+    push.run("app:3", "app:4")
+
+    assert push.copies == ["all"]
+    assert push.step.merged == push.step.held == ()
+
+
+def test_excluded_repositories_are_copied(
+    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    push = begin(registry_server, evolve(PLAIN, exclude_repos=["a*"]))
+
+    push.run("app:1")
+
+    assert push.copies == ["all"]
+    assert caplog.messages == [
+        f"{push.reference('app:1')} is copied plainly: its repository is excluded"
+    ]
+
+
+def test_what_is_dropped_by_name_is_no_reason_to_merge(
+    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    policy = Settings.from_task({"mlmerge": {"drop": ["s390x"]}}, {}).policy
+    push = begin(registry_server, evolve(PLAIN, policy=policy))
+
+    push.run("app:1")
+
+    assert push.copies == ["all"]
+    assert f"{push.reference('app:1')} is copied plainly: dropped by name" in caplog.messages
+
+
+def test_report_only_copies_all_and_writes_nothing(
+    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    push = begin(registry_server, evolve(PLAIN, report_only=True, exclude_repos=["other"]))
+    registry_server.forget_requests()
+
+    push.run("app:1", "other:1")
+
+    assert push.copies == ["all"]
+    assert {r.method for r in registry_server.requests} <= {"GET", "HEAD"}
+    told = [line for line in caplog.messages if line.startswith("Would merge")]
+    assert len(told) == 1
+    assert "linux/s390x" in told[0]
+
+
+def test_report_only_gets_over_what_would_fail(
+    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    push = begin(registry_server, evolve(PLAIN, report_only=True))
+
+    push.run("app:1", source="src:absent")
+
+    assert push.copies == ["all"]
+    assert "Would fail, were it not to report only" in caplog.text
+
+
+def test_a_failure_is_the_push_s_failure(registry_server: RegistryServer) -> None:
+    push = begin(registry_server, PLAIN)
+
+    with pytest.raises(RegistryError):
+        push.run("app:1", source="src:absent")
+
+    assert push.digests("app:1") == {OLD_AMD64.digest, S390X.digest}
+    assert push.copies == []
+
+
+def test_what_was_merged_is_kept_for_signing_and_rollback(registry_server: RegistryServer) -> None:
+    task = MergeTask()
+    push = begin(registry_server, PLAIN, task)
+
+    push.run("app:1")
+
+    (merged,) = push.step.merged
+    assert push.step.held == (merged,)
+    assert merged.previous is not None
+    assert merged.previous.content == OLD.content
+    assert merged.digests == MERGED
+    assert merged.report.digest == registry_server.manifest("app", "1").digest
+    assert task._reports == [merged.report]
+
+
+def test_a_tag_remembers_what_it_held_before_all_items(registry_server: RegistryServer) -> None:
+    put(registry_server, "all", make_index([AMD64, ARM64, S390X]), "src")
+    put(registry_server, "one", make_index([make_image("linux/arm64", seed="one")]), "src")
+    push = begin(registry_server, PLAIN)
+
+    push.run("app:1", source="src:all")
+    put(registry_server, "1", make_index([AMD64, ARM64, S390X]), "app")
+    push.run("app:1", source="src:one")
+
+    (merged,) = push.step.merged
+    assert merged.previous is not None
+    assert merged.previous.digest == OLD.digest
+
+
+def test_a_tag_that_is_copied_over_holds_no_merged_index(registry_server: RegistryServer) -> None:
+    put(registry_server, "all", make_index([AMD64, ARM64, S390X]), "src")
+    push = begin(registry_server, PLAIN)
+
+    push.run("app:1")
+    push.run("app:1", source="src:all")
+
+    assert (len(push.step.merged), push.step.held) == (1, ())
+
+
+def test_a_tag_that_needs_nothing_is_held_and_not_counted(
+    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    begin(registry_server, PLAIN).run("app:1")
+    task = MergeTask()
+    push = begin(registry_server, PLAIN, task)
+    put(registry_server, "1", make_index([AMD64, ARM64, S390X]), "app")
+
+    push.run("app:1")
+
+    assert len(push.step.held) == 1
+    assert task._reports == push.copies == []
+    assert "holds all of" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "expected"), [("new", True), ("image", False), ("x", False)])
+def test_an_index_is_told_from_other_things(
+    registry_server: RegistryServer, name: str, expected: bool
+) -> None:
+    put(registry_server, "image", AMD64, "src")
+    push = begin(registry_server, PLAIN)
+
+    found = push.step.is_index(push.sides, str(push.reference(f"src:{name}")))
+
+    assert found == expected
+
+
+class Site:
+    """A site with a step of its own."""
+
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+        self.requests: list[MergeRequest] = []
+
+    @hookimpl
+    def mlmerge_merge(self, request: MergeRequest) -> object:
+        self.requests.append(request)
+        return self.answer
+
+
+def test_a_site_leaves_a_tag_to_the_host(registry_server: RegistryServer) -> None:
+    push, site = begin(registry_server, PLAIN), Site(answer=False)
+
+    with registered(site):
+        push.run("app:1")
+
+    assert push.copies == ["all"]
+    assert [request.repository for request in site.requests] == ["app"]
+
+
+def test_a_site_passes_a_tag_on_to_us(registry_server: RegistryServer) -> None:
+    push, site = begin(registry_server, PLAIN), Site(answer=None)
+
+    with registered(site):
+        push.run("app:1")
+
+    assert push.digests("app:1") == MERGED
+
+
+def test_a_site_that_merges_itself_is_taken_at_its_word(registry_server: RegistryServer) -> None:
+    push = begin(registry_server, PLAIN)
+    report = MergeReport(
+        source=None,
+        destination=push.reference("app:1"),
+        source_digest=None,
+        previous_digest=None,
+        digest=AMD64.digest,
+        media_type="",
+        changed=True,
+        dry_run=False,
+        entries=(),
+    )
+
+    with registered(Site(report)):
+        push.run("app:1")
+
+    (merged,) = push.step.held
+    assert (merged.report, merged.previous) == (report, None)
+    assert push.copies == []
+
+
+class Order:
+    """Notes in which order tags are locked."""
+
+    def __init__(self) -> None:
+        self.locked: list[str] = []
+
+    @hookimpl
+    def mlmerge_lock(self, reference: str) -> None:
+        self.locked.append(reference.rpartition(":")[2])
+
+
+def test_tags_are_locked_in_one_order(registry_server: RegistryServer) -> None:
+    push, order = begin(registry_server, PLAIN), Order()
+
+    with registered(order):
+        push.run("app:2", "app:1", "app:3")
+
+    assert order.locked == ["1", "2", "3"]
+
+
+def names(platforms: Sequence[str], version: str) -> list[str]:
+    """Name the images of a version by their digests."""
+    return [make_image(platform, seed=version).digest for platform in platforms]
+
+
+def test_two_items_into_the_same_tags_lose_nothing(registry_server: RegistryServer) -> None:
+    for version, platform in (("one", "linux/arm64"), ("two", "linux/ppc64le")):
+        put(registry_server, version, make_index([make_image(platform, seed=version)]), "src")
+    push, barrier = begin(registry_server, PLAIN), threading.Barrier(2)
+
+    def run(version: str, *tags: str) -> None:
+        barrier.wait(timeout=10)
+        push.run(*tags, source=f"src:{version}")
+
+    with ThreadPoolExecutor(2) as pool:
+        both = [
+            pool.submit(run, "one", "app:1", "app:2"),
+            pool.submit(run, "two", "app:2", "app:1"),
+        ]
+        for done in both:
+            done.result(timeout=30)
+
+    expected = {OLD_AMD64.digest, S390X.digest}
+    expected |= {*names(["linux/arm64"], "one"), *names(["linux/ppc64le"], "two")}
+    assert push.digests("app:1") == push.digests("app:2") == expected
+
+
+def test_the_plugin_s_own_step_comes_last() -> None:
+    implementations = pm.hook.mlmerge_merge.get_hookimpls()
+
+    assert implementations[0].plugin is plugin

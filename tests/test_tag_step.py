@@ -1,0 +1,237 @@
+"""The tag-docker step: what the host sees of an index, and what is written in its stead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+from pubtools.pluggy import hookimpl, pm, task_context
+from requests.exceptions import HTTPError
+
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.errors import InvalidPlatform
+from pubtools_mlmerge.jobs import SelectedRequest
+from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.plugin import current_task
+from pubtools_mlmerge.settings import Settings
+from pubtools_mlmerge.tag_step import Selecting, is_named, view, without
+from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
+from tests.factories import attestation, digest, digests, entry, index
+from tests.programs import put
+from tests.scripted import HURRIED
+
+NEW = [make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")]
+OLD = [make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")]
+
+
+def architectures(document: dict[str, object]) -> list[object]:
+    """List what the host reads of each entry."""
+    entries = document["manifests"]
+    assert isinstance(entries, list)
+    return [each["platform"]["architecture"] for each in entries]
+
+
+def test_an_image_goes_by_its_platform_and_an_attestation_by_that_of_its_image() -> None:
+    shown = view(
+        index(
+            entry("linux/x86_64", seed="a"),
+            entry("linux/arm/v7", seed="b"),
+            entry(None, seed="c"),
+            attestation(digest("b")),
+            attestation(digest("elsewhere")),
+        )
+    )
+
+    assert architectures(shown) == ["linux/amd64", "linux/arm/v7", "", "linux/arm/v7", ""]
+
+
+def test_the_media_type_is_always_shown_and_the_index_left_as_it_is() -> None:
+    of = index("linux/amd64", media_type_field=False)
+
+    shown = view(of)
+
+    assert shown["mediaType"] == of.media_type
+    assert "mediaType" not in of.fields
+    assert of.manifests[0].fields["platform"] == {"os": "linux", "architecture": "amd64"}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "names", "expected"),
+    [
+        ("amd64", ["x86_64"], True),
+        ("linux/amd64", ["x86_64"], True),
+        ("linux/amd64", ["s390x", "amd64"], True),
+        ("linux/arm/v7", ["linux/arm/v7"], True),
+        ("linux/arm/v7", ["arm/v6"], False),
+        ("linux/arm64", ["linux/arm64/v8"], True),
+        ("linux/amd64", [], False),
+        ("", ["amd64", "*"], False),
+    ],
+)
+def test_names_mean_platforms(architecture: str, names: list[str], expected: bool) -> None:
+    assert is_named(architecture, names) == expected
+
+
+def test_a_name_that_is_none_is_told() -> None:
+    with pytest.raises(InvalidPlatform):
+        is_named("linux/amd64", ["linux//amd64"])
+
+
+@pytest.mark.parametrize(
+    ("names", "left"),
+    [
+        (["linux/amd64"], ["linux/amd64/v3", "linux/arm64"]),
+        (["linux/amd64/v3", ""], ["linux/amd64", "linux/arm64"]),
+        (["linux/s390x"], ["linux/amd64", "linux/amd64/v3", "linux/arm64"]),
+        (["linux/amd64", "linux/amd64/v3", "linux/arm64"], []),
+    ],
+)
+def test_exactly_what_is_named_is_taken_out(names: list[str], left: list[str]) -> None:
+    platforms = ("linux/amd64", "linux/amd64/v3", "linux/arm64")
+
+    result = without(index(*(f"{platform}@{platform}" for platform in platforms)), names)
+
+    assert digests(result) == [digest(f"{platform}@{platform}") for platform in left]
+
+
+class Site:
+    """Hears of merges; may compute the list itself."""
+
+    def __init__(self, document: dict[str, object] | None = None) -> None:
+        self.document = document
+        self.reports: list[MergeReport] = []
+
+    @hookimpl
+    def mlmerge_merge_selected(self, request: SelectedRequest) -> object:
+        return self.document
+
+    @hookimpl
+    def mlmerge_merged(self, report: MergeReport) -> None:
+        self.reports.append(report)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site()
+    pm.register(site)
+    yield site
+    pm.unregister(site)
+
+
+class Tags:
+    """A new build and an old tag, and what selects between them."""
+
+    def __init__(self, server: RegistryServer) -> None:
+        self.images = (put(server, "build", make_index(NEW)), put(server, "1", make_index(OLD)))
+        self.client = RegistryClient(options=HURRIED)
+        self.selecting = Selecting(Settings())
+
+    def compute(self, eligible: Sequence[str]) -> dict[str, object]:
+        return self.selecting.compute(self.images, (self.client, self.client), eligible)
+
+    def log(self, eligible: Sequence[str]) -> None:
+        self.selecting.log(self.images, (self.client, self.client), eligible)
+
+
+@pytest.fixture
+def tags(registry_server: RegistryServer) -> Tags:
+    return Tags(registry_server)
+
+
+def listed(document: dict[str, object]) -> list[str]:
+    entries = document["manifests"]
+    assert isinstance(entries, list)
+    return [each["digest"] for each in entries]
+
+
+@pytest.mark.parametrize("eligible", [["linux/arm64"], ["arm64", ""], ["aarch64"]])
+def test_the_list_has_what_was_chosen_and_the_rest_of_the_tag(
+    tags: Tags, eligible: list[str]
+) -> None:
+    expected = [NEW[1].digest, *(image.digest for image in OLD)]
+
+    assert listed(tags.compute(eligible)) == expected
+
+
+def test_the_host_may_look_at_the_platform_of_an_entry_without_one(
+    registry_server: RegistryServer,
+) -> None:
+    tags = Tags(registry_server)
+    put(registry_server, "1", make_index([*OLD, make_index(NEW)]))
+
+    document = tags.compute(["arm64"])
+
+    assert architectures(document) == ["arm64", "amd64", "s390x", ""]
+    entries = document["manifests"]
+    assert isinstance(entries, list)
+    assert "platform" not in entries[-1]
+    with pytest.raises(KeyError):
+        entries[-1]["annotations"]
+
+
+def test_the_upload_is_announced_with_the_digest_that_the_host_made(tags: Tags, site: Site) -> None:
+    with task_context():
+        tags.compute(["arm64"])
+        tags.selecting.announce("sha256:" + "0" * 64)
+        task = current_task()
+        assert task is not None
+        assert task._reports == site.reports
+
+    (report,) = site.reports
+    assert report.digest == "sha256:" + "0" * 64
+    assert [str(report.source), str(report.destination)] == list(tags.images)
+    assert [e.fate for e in report.entries].count("kept") == 2
+
+
+def test_it_is_announced_outside_of_tasks_as_well(tags: Tags, site: Site) -> None:
+    tags.compute(["arm64"])
+
+    tags.selecting.announce("sha256:" + "0" * 64)
+
+    assert len(site.reports) == 1
+
+
+def test_nothing_is_announced_where_nothing_was_uploaded(tags: Tags, site: Site) -> None:
+    tags.compute(["arm64"])
+
+    tags.selecting.announce(None)
+
+    assert site.reports == []
+
+
+def test_a_list_of_somebody_else_s_is_not_reported(
+    tags: Tags, site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    site.document = {"manifests": []}
+
+    assert tags.compute(["arm64"]) == {"manifests": []}
+    tags.selecting.announce("sha256:" + "0" * 64)
+    tags.log(["arm64"])
+
+    assert site.reports == []
+    assert caplog.messages == []
+
+
+def test_the_plan_is_logged(tags: Tags, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+
+    tags.log(["arm64"])
+
+    (line,) = caplog.messages
+    assert line.startswith("Would merge, were it not to report only:\n")
+    assert "linux/s390x" in line
+
+
+def test_a_plan_that_fails_is_logged_as_well(
+    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    tags = Tags(registry_server)
+    tags.images = (f"{registry_server.host}/app:absent", tags.images[1])
+
+    tags.log(["arm64"])
+    with pytest.raises(HTTPError):
+        tags.compute(["arm64"])
+
+    (line,) = caplog.messages
+    assert line.startswith("Would fail, were it not to report only: ")
