@@ -57,18 +57,19 @@ class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is u
         return signed
 
     def _sign(self, merged: tuple[Merged, ...]) -> None:
-        """Sign merged indexes as tag-docker signs lists; their children are signed already."""
+        """Sign as tag-docker does what was merged, as far as the host leaves it unsigned."""
         entries = [
             push_docker.SignEntry(
                 repo=each.tag.repository,
                 pub_reference=f"{registry}/{each.tag.repository}:{each.tag.reference.tag}",
                 reference=f"quay.io/{each.tag.reference.repository}:{each.tag.reference.tag}",
-                digest=each.report.digest,
-                arch="",
+                digest=digest,
+                arch=architecture,
                 signing_key=each.tag.signing_key,
             )
             for each in merged
             if each.tag.signing_key
+            for digest, architecture in each.unsigned
             for registry in self.dest_registries
         ]
         if not entries:

@@ -14,6 +14,7 @@ from pubtools.pluggy import pm
 from pubtools_mlmerge.calls import announce, lock_tag
 from pubtools_mlmerge.children import Children
 from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.descriptors import DOCKER_MANIFESTS
 from pubtools_mlmerge.errors import MergeError, NotAnIndex, NotFound
 from pubtools_mlmerge.jobs import MergeRequest
 from pubtools_mlmerge.manifests import Manifest
@@ -69,6 +70,14 @@ class Merged:
         """What the tag lists now."""
         left_out = ("dropped", "excluded")
         return frozenset(e.descriptor.digest for e in self.report.entries if e.fate not in left_out)
+
+    @property
+    def unsigned(self) -> tuple[tuple[str, str], ...]:
+        """Digest and architecture of what the host does not sign: it knows no OCI index."""
+        new = [e.descriptor for e in self.report.entries if e.fate in ("added", "replaced")]
+        oci = [entry for entry in new if entry.media_type not in DOCKER_MANIFESTS]
+        named = [(e.digest, e.platform.architecture if e.platform else "") for e in oci]
+        return (self.report.digest, ""), *named
 
 
 @frozen(eq=False)

@@ -214,7 +214,7 @@ def test_a_real_registry_speaks_tls(docker_registry_tls: RealRegistry) -> None:
 def test_tls_without_its_authority_is_an_error(docker_registry_tls: RealRegistry) -> None:
     reference = parsed(fresh(), docker_registry_tls.host)
 
-    with pytest.raises(RegistryError, match="(?i)certificate"):
+    with pytest.raises(RegistryError, match=r"(?i)certificate"):
         client_of(None).pull(reference)
 
 

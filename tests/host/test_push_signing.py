@@ -151,3 +151,23 @@ def test_without_the_step_the_host_signs_and_removes_as_ever(world: World) -> No
 
     assert removed() == {old["linux/amd64"]}
     assert len(signed(world, "ns/a----app", "1")) == 1
+
+
+def test_new_images_of_an_oci_index_are_signed_as_the_host_leaves_them_out(world: World) -> None:
+    arrange(world, docker=False)
+
+    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+
+    new = build("new", *TWO, docker=False).children
+    about_images = [(e.digest, e.arch) for e in RecordingSigner.signed if e.arch]
+    assert about_images == [(new[0].digest, "amd64"), (new[1].digest, "arm64")]
+
+
+def test_images_of_a_docker_list_are_left_to_the_host(world: World) -> None:
+    arrange(world)
+
+    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+
+    by_us = RecordingSigner.signed[-1]
+    assert (by_us.digest, by_us.arch) == (world.digest("ns/a----app", "1"), "")
+    assert sum(e.arch == "arm64" for e in RecordingSigner.signed) == 1
