@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import urllib3
-from attrs import frozen
+from attrs import field, frozen
 
 from pubtools_mlmerge.activation import PREFIX
 from pubtools_mlmerge.addresses import Address
@@ -27,7 +27,7 @@ class Login:
 
     host: str | None
     username: str | None
-    password: str | None
+    password: str | None = field(repr=False)
 
     def client(self, options: Options) -> RegistryClient:
         """Connect."""

@@ -105,8 +105,14 @@ class Children:
         return is_whole
 
     def _mount_blob(self, destination: Reference, blob: str, repository: str) -> bool:
+        place = destination.at(blob)
+        if place in self._present:  # images of one build share layers
+            return True
         try:
-            return self._destination.mount_blob(destination, blob, repository)
+            is_mounted = self._destination.mount_blob(destination, blob, repository)
         except RegistryError as error:
             LOG.debug("Cannot mount %s: %s", blob, error)
             return False
+        if is_mounted:
+            self._present.add(place)
+        return is_mounted

@@ -90,16 +90,14 @@ def restore(client: HostClient, merged: Sequence[Merged]) -> None:
     Raises:
         RegistryError: When a registry refuses.
     """
-    registry, own = ClientRegistry(client), client_like(client)
+    registry = _HostRegistry(client)
     for reference, previous in {each.tag.reference: each.previous for each in merged}.items():
         if previous is not None:
-            # The host's client cannot write an index that states no media type.
-            is_untyped = isinstance(previous, Index) and not previous.states_media_type
-            (own if is_untyped else registry).push(reference, previous)
+            registry.push(reference, previous)
 
 
 class _HostRegistry(ClientRegistry):
-    """A registry behind the host's client, and behind ours where that one cannot read."""
+    """A registry behind the host's client, and behind ours for what that one cannot do."""
 
     def __init__(self, client: HostClient) -> None:
         super().__init__(client)
@@ -111,6 +109,12 @@ class _HostRegistry(ClientRegistry):
             return super().pull(reference)
         except Unauthorized as error:
             raise evolve(error, logged_in=_had_token(error.__cause__)) from error.__cause__
+
+    def push(self, reference: Reference, manifest: Manifest) -> str:
+        """Write a manifest, see `Registry.push`; an index that states no media type, too."""
+        if isinstance(manifest, Index) and not manifest.states_media_type:
+            return self.own.push(reference, manifest)
+        return super().push(reference, manifest)
 
     def pull_config(self, reference: Reference, image: Image) -> Mapping[str, object]:
         """Read the config blob of an image, see `Registry.pull_config`."""

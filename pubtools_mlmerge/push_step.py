@@ -15,7 +15,7 @@ from pubtools_mlmerge.calls import announce, lock_tag
 from pubtools_mlmerge.children import Children
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.descriptors import DOCKER_MANIFESTS
-from pubtools_mlmerge.errors import MergeError, NotAnIndex, NotFound
+from pubtools_mlmerge.errors import MergeError
 from pubtools_mlmerge.jobs import MergeRequest
 from pubtools_mlmerge.manifests import Manifest
 from pubtools_mlmerge.outcome import MergeReport
@@ -147,11 +147,7 @@ class PushStep:
         Returns:
             bool: True for an OCI index.
         """
-        try:
-            sides.source.pull_index(Reference.parse(source))
-        except (NotAnIndex, NotFound):
-            return False
-        return True
+        return self._prepare(sides).is_index(Reference.parse(source))
 
     def push(
         self, sides: Sides, source: str, tags: list[Tag], copy_all: Callable[[], None]

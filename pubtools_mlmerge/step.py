@@ -125,6 +125,26 @@ class Step:
             seconds=time.monotonic() - planned.began,
         )
 
+    def is_index(self, source: Reference) -> bool:
+        """Tell whether a source is an index; if so, it is not pulled again to be merged.
+
+        Args:
+            source (Reference):
+                The source.
+
+        Returns:
+            bool: False if it is something else or does not exist.
+
+        Raises:
+            MergeError: When it cannot be read.
+        """
+        if source not in self._pulled:
+            try:
+                self._pulled[source] = self._source.pull_index(source)
+            except (NotAnIndex, NotFound):
+                return False
+        return isinstance(self._pulled[source], Index)
+
     def _count(self) -> int:
         clients = {id(client): client for client in (self._source, self._destination)}
         return sum(client.request_count for client in clients.values())

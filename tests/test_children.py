@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 
 from pubtools_mlmerge.children import Children
 from pubtools_mlmerge.client import RegistryClient
@@ -120,6 +120,22 @@ def test_nothing_is_asked_twice(registry_server: RegistryServer) -> None:
 
     assert len(lines) == len(set(lines))
     assert asked(registry_server) == []
+
+
+def test_a_layer_that_images_share_is_mounted_once(registry_server: RegistryServer) -> None:
+    twin = evolve(ONE, content=ONE.content + b"\n")
+    fill(registry_server, ONE, twin)
+    client = RegistryClient()
+
+    Children(client, client).ensure(
+        reference(registry_server, "from/app:1"),
+        reference(registry_server, "to/app:1"),
+        [ONE.digest, twin.digest],
+    )
+
+    assert registry_server.manifest("to/app", twin.digest).content == twin.content
+    mounts = [line for line in asked(registry_server) if line.startswith("POST")]
+    assert sorted(mounts) == sorted(f"POST mount={blob}" for blob in ONE.blobs)
 
 
 def test_what_is_there_is_left_alone(registry_server: RegistryServer, copies: Copies) -> None:

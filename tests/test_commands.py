@@ -11,6 +11,7 @@ from typing import ClassVar
 import pytest
 from pubtools.pluggy import hookimpl, pm
 
+from pubtools_mlmerge.arguments import Login
 from pubtools_mlmerge.cli import inspect_main, merge_main, remove_archs_main
 from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
@@ -407,3 +408,7 @@ def test_others_hear_of_what_was_merged(registry_server: RegistryServer) -> None
         pm.unregister(listener)
 
     assert [str(report.destination) for report in listener.reports] == [f"{image}:old"]
+
+
+def test_a_login_does_not_show_its_password() -> None:
+    assert "wonderland" not in repr(Login("quay.io", "alice", "wonderland"))

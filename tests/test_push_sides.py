@@ -19,6 +19,7 @@ from pubtools_mlmerge.push_sides import client_like, make_sides, restore, tags_o
 from pubtools_mlmerge.push_step import Merged, Tag
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
+from pubtools_mlmerge.tokens import Credentials
 from tests.programs import put
 from tests.scripted import HURRIED
 from tests.test_calls import REPORT
@@ -129,21 +130,13 @@ def test_configs_are_read_through_ours(pusher: Pusher, registry_server: Registry
 @pytest.mark.parametrize(
     ("verify", "expected"), [(False, False), (True, True), ("/etc/ca.pem", "/etc/ca.pem")]
 )
-def test_our_client_connects_as_the_host_s_does(
-    verify: bool | str, expected: bool | str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[object] = []
+def test_our_client_connects_as_the_host_s_does(verify: bool | str, expected: bool | str) -> None:
+    client = client_like(Client("quay.example.com", verify))
 
-    def note(*arguments: object) -> None:
-        seen.extend(arguments)
-
-    monkeypatch.setattr("pubtools_mlmerge.push_sides.RegistryClient", note)
-
-    client_like(Client("quay.example.com", verify))
-
-    username, password, host, options = seen
-    assert (username, password, host) == ("alice", "wonderland", "quay.example.com")
-    assert getattr(options, "verify", None) == expected
+    place = client.place(Reference.parse("elsewhere.example.com/app:1"))
+    assert place.host == "quay.example.com"
+    assert place.credentials == Credentials("alice", "wonderland")
+    assert place.options.verify == expected
 
 
 class Refused(Client):

@@ -259,6 +259,16 @@ def test_an_index_is_told_from_other_things(
     assert found == expected
 
 
+def test_an_index_that_was_looked_at_is_not_read_again(registry_server: RegistryServer) -> None:
+    push = begin(registry_server, PLAIN)
+    registry_server.forget_requests()
+
+    assert push.step.is_index(push.sides, str(push.reference("src:new")))
+    push.run("app:1")
+
+    assert [r.path for r in registry_server.requests].count("/v2/src/manifests/new") == 1
+
+
 class Site:
     """A site with a step of its own."""
 
