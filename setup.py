@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 # The host pins itself to urllib3 1.x and still imports pkg_resources, which setuptools 82 removed.
 QUAY = ["pubtools-quay>=0.36.0", "urllib3<2", "setuptools<82"]
 CLI = ["rich>=12.0"]
-LOCK = ["redis>=4.5"]
+LOCK = ["redis>=4.5.0"]
 DOCS = ["sphinx>=7.0"]
 # What the tests import. Fits beside the host (urllib3 1.x) as well as without it.
 TEST = [
@@ -59,6 +59,7 @@ setup(
             "pubtools-mlmerge-merge = pubtools_mlmerge.cli:merge_main",
             "pubtools-mlmerge-remove-archs = pubtools_mlmerge.cli:remove_archs_main",
             "pubtools-mlmerge-inspect = pubtools_mlmerge.cli:inspect_main",
+            "pubtools-mlmerge-restore = pubtools_mlmerge.cli:restore_main",
             "pubtools-mlmerge-demo = pubtools_mlmerge.demo:main",
         ],
         "pubtools.hooks": ["mlmerge = pubtools_mlmerge.plugin"],

@@ -14,7 +14,7 @@ from attrs import field, frozen
 _LOGIN = re.compile(r"(?<![^/])[^/@]*:[^/@]*@(?!sha256:|sha512:)")
 
 
-def _brief(text: str, limit: int = 500) -> str:
+def brief(text: str, limit: int = 500) -> str:
     """Fold control characters and cut what a server sent to a length fit for one line."""
     folded = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return folded if len(folded) <= limit else folded[:limit].rstrip() + " …"
@@ -40,7 +40,7 @@ class InvalidReference(MergeError, ValueError):
     def __str__(self) -> str:
         """Name the text and what is wrong with it."""
         text = _LOGIN.sub("***@", self.text)
-        return f"{_brief(text, 200)!r} is no valid image reference: {self.problem}"
+        return f"{brief(text, 200)!r} is no valid image reference: {self.problem}"
 
 
 @frozen(slots=False, repr=False)
@@ -52,7 +52,7 @@ class InvalidPlatform(MergeError, ValueError):
 
     def __str__(self) -> str:
         """Name the text and what is wrong with it."""
-        return f"{_brief(self.text, 200)!r} is no valid platform: {self.problem}"
+        return f"{brief(self.text, 200)!r} is no valid platform: {self.problem}"
 
 
 @frozen(slots=False, repr=False)
@@ -65,8 +65,8 @@ class InvalidIndex(MergeError, ValueError):
 
     def __str__(self) -> str:
         """Name the reference, the place in the document and what was expected there."""
-        place = _brief(self.path, 200) or "document"
-        found = f"{place}: {_brief(self.problem)}"
+        place = brief(self.path, 200) or "document"
+        found = f"{place}: {brief(self.problem)}"
         return f"{self.reference}: {found}" if self.reference else found
 
 
@@ -80,7 +80,7 @@ class NotAnIndex(MergeError):
     def __str__(self) -> str:
         """Name the reference and what it holds."""
         return (
-            f"{self.reference} holds {_brief(self.media_type, 120) or 'an unknown type'}, "
+            f"{self.reference} holds {brief(self.media_type, 120) or 'an unknown type'}, "
             "expected an image index or manifest list"
         )
 
@@ -135,7 +135,7 @@ class DigestMismatch(MergeError):
         """Name both digests."""
         return (
             f"{self.reference}: content has digest {self.actual}, "
-            f"expected {_brief(self.expected, 160)}"
+            f"expected {brief(self.expected, 160)}"
         )
 
 
@@ -146,7 +146,7 @@ class RegistryError(MergeError):
     reference: str
     status: int | None = None
     """HTTP status code, or none where no answer came."""
-    message: str = field(default="", converter=_brief)
+    message: str = field(default="", converter=brief)
     """The registry's own words, cut to one line."""
 
     def _what(self) -> str:
@@ -209,7 +209,7 @@ class CopyFailed(MergeError):
 
     source: str
     destination: str
-    problem: str = field(converter=_brief)
+    problem: str = field(converter=brief)
 
     def __str__(self) -> str:
         """Name both ends and the reason."""

@@ -1,11 +1,42 @@
-"""Locks: one writer per tag within this process."""
+"""Locks: one writer per tag, within this process, on this machine, or on several."""
 
 from __future__ import annotations
 
+import random
+import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Protocol
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 from weakref import WeakValueDictionary
+
+from attrs import field, frozen
+
+from pubtools_mlmerge.hazards import LockFailed
+from pubtools_mlmerge.lock_file import file_lock
+
+_FORMS = "file:///DIRECTORY, redis://HOST:PORT/NUMBER or rediss://HOST:PORT/NUMBER"
+_SECONDS = {"wait": (600.0, 0.0, 86400.0), "expiry": (30.0, 1.0, 3600.0)}  # default, least, most
+_TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_OPTIONS = {
+    "file": ("wait",),
+    "redis": ("wait", "expiry"),
+    "rediss": ("wait", "expiry", *_TLS),
+}
+
+
+class Held(Protocol):
+    """A lock that is held."""
+
+    def check(self) -> None:
+        """Make sure that the lock is still held.
+
+        Raises:
+            LockLost: When it is not, or nobody can tell.
+        """
 
 
 class _Lock:
@@ -14,25 +45,166 @@ class _Lock:
     def __init__(self) -> None:
         self.lock = threading.Lock()
 
+    def check(self) -> None:
+        """Do nothing: within a process, nobody takes it away."""
+
 
 _GUARD = threading.Lock()
 _LOCKS: WeakValueDictionary[str, _Lock] = WeakValueDictionary()
 
 
+def check_url(url: str) -> None:
+    """Make sure that a text says where locks are kept; nothing is opened or asked.
+
+    Args:
+        url (str):
+            The text.
+
+    Raises:
+        ValueError: When it does not. As it may hold a password, no part of it is repeated.
+    """
+    _Place.parse(url)
+
+
 @contextmanager
-def process_lock(name: str) -> Iterator[None]:
+def tag_lock(name: str, url: str | None = None) -> Iterator[Held]:
+    """Keep other writers away from a tag.
+
+    Args:
+        name (str):
+            The tag's reference.
+        url (str | None):
+            Where locks are kept; none or an empty text for this process alone.
+
+    Yields:
+        Held: While it is held.
+
+    Raises:
+        LockFailed: When it cannot be had, or not in time.
+        ValueError: When there is no such place.
+    """
+    if not url:
+        with process_lock(name) as lock:
+            yield lock
+        return
+    place = _Place.parse(url)
+    deadline = time.monotonic() + place.wait
+    # Threads first, so that of each process only one asks outside.
+    with process_lock(name, place.wait), place.lock(name, deadline) as held:
+        yield held
+
+
+@contextmanager
+def process_lock(name: str, wait: float | None = None) -> Iterator[Held]:
     """Keep other threads of this process away from a tag.
 
     Args:
         name (str):
             The tag's reference.
+        wait (float | None):
+            For how many seconds to wait for it; none for as long as it takes.
 
     Yields:
-        None: While it is held.
+        Held: While it is held.
+
+    Raises:
+        LockFailed: When it takes longer.
     """
     with _GUARD:
         lock = _LOCKS.get(name)
         if lock is None:
             lock = _LOCKS[name] = _Lock()
-    with lock.lock:
-        yield
+    seconds = -1 if wait is None else wait
+    if not lock.lock.acquire(timeout=seconds):
+        raise LockFailed(name, f"another thread holds it, given up after {seconds:g} seconds")
+    try:
+        yield lock
+    finally:
+        lock.lock.release()
+
+
+@frozen(kw_only=True)
+class _Place:
+    """Where locks are kept, and how long they are waited for."""
+
+    scheme: str
+    address: str = field(repr=False)  # may hold a password
+    wait: float
+    expiry: float
+    tls: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> _Place:
+        """Read a URL; no error repeats any of it."""
+        url = _split(text)
+        address = url and _address(url)
+        if not url or not address:
+            raise ValueError(f"expected {_FORMS}; in a password, write / ? # % and such as %XX")
+        options = _options(url)
+        return cls(
+            scheme=url.scheme,
+            address=address,
+            wait=_seconds(options, "wait"),
+            expiry=_seconds(options, "expiry"),
+            tls={option: options[option] for option in _TLS if option in options},
+        )
+
+    def lock(self, name: str, deadline: float) -> AbstractContextManager[Held]:
+        """Prepare the lock of a tag."""
+        wait = partial(_wait, name, self.wait, deadline)
+        if self.scheme == "file":
+            return file_lock(name, self.address, wait)
+        try:
+            from pubtools_mlmerge.lock_redis import redis_lock  # noqa: PLC0415 - may be absent
+        except ImportError as error:
+            problem = "a lock in Redis needs the library redis; install pubtools-mlmerge[lock]"
+            raise LockFailed(name, problem) from error
+        return redis_lock(name, self.address, wait, expiry=self.expiry, tls=self.tls)
+
+
+def _split(text: str) -> SplitResult | None:
+    """Take a URL apart; where that fails, the reason is dropped, as it repeats parts of it."""
+    try:
+        url = urlsplit(text)
+        usable = url.port != 0 and not url.fragment
+    except ValueError:
+        return None
+    return url if usable else None
+
+
+def _address(url: SplitResult) -> str | None:
+    """Return the directory, or the URL of Redis without options; none where it is neither."""
+    path = unquote(url.path)
+    if url.scheme == "file":
+        return path if path.startswith("/") and "\0" not in path and not url.netloc else None
+    address = urlunsplit(url._replace(query=""))
+    usable = url.scheme in _OPTIONS and url.hostname and address.isascii()
+    return address if usable and re.fullmatch("(/[0-9]{0,9})?", path) else None
+
+
+def _options(url: SplitResult) -> dict[str, str]:
+    pairs = parse_qsl(url.query, keep_blank_values=True)
+    options, known = dict(pairs), _OPTIONS[url.scheme]
+    if len(options) != len(pairs) or not options.keys() <= set(known):
+        raise ValueError(f"expected no options but {', '.join(known)}, each once at most")
+    return options
+
+
+def _seconds(options: Mapping[str, str], name: str) -> float:
+    default, least, most = _SECONDS[name]
+    text = options.get(name)
+    if text is None:
+        return default
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) and least <= float(text) <= most:
+        return float(text)
+    raise ValueError(f"{name}: expected seconds, {least:g} to {most:g}")
+
+
+def _wait(name: str, seconds: float, deadline: float, attempt: Callable[[], bool]) -> None:
+    """Try again and again, at random moments so that everybody who waits has the same chance."""
+    while not attempt():
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise LockFailed(name, f"somebody else holds it, given up after {seconds:g} seconds")
+        pause = random.uniform(0.02, 0.2)  # noqa: S311 - spreads load, guards nothing
+        time.sleep(min(pause, left))

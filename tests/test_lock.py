@@ -1,25 +1,91 @@
-"""Locks: one writer per tag within this process."""
+"""Locks: one writer per tag, within this process, on this machine, or on several."""
 
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from pubtools_mlmerge import lock
-from pubtools_mlmerge.lock import process_lock
+from pubtools_mlmerge.hazards import LockFailed
+from pubtools_mlmerge.lock import check_url, process_lock, tag_lock
+from tests.programs import ROOT, environment, python
+from tests.redis_servers import RealRedis, redis_server
 
 TAG, OTHER = "quay.io/ns/app:1", "quay.io/ns/app:2"
+# Adds one to a number in a file, in two steps that another process may come between.
+COUNT = """
+import sys, time
+from pathlib import Path
+from pubtools_mlmerge.lock import tag_lock
+
+url, file = sys.argv[1], Path(sys.argv[2])
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(8):
+    with tag_lock("quay.io/ns/app:1", url) as held:
+        number = int(file.read_text())
+        time.sleep(0.01)
+        held.check()
+        file.write_text(str(number + 1))
+"""
+HOLD = """
+import sys
+from pubtools_mlmerge.lock import tag_lock
+
+with tag_lock("quay.io/ns/app:1", sys.argv[1]):
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+SECRET = "hunter2"
 
 
-def test_one_thread_at_a_time_holds_a_tag() -> None:
+@pytest.fixture(scope="module")
+def real_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
+    """Start a server for all tests of this module."""
+    with redis_server(tmp_path_factory.mktemp("redis"), password=SECRET) as server:
+        yield server
+
+
+@pytest.fixture(params=["file", "redis"])
+def outer_url(request: pytest.FixtureRequest, tmp_path: Path, real_redis: RealRedis) -> str:
+    """Say where locks are kept that other processes respect."""
+    return real_redis.url if request.param == "redis" else tmp_path.as_uri()
+
+
+@pytest.fixture(params=["process", "file", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, real_redis: RealRedis) -> str | None:
+    """Say where locks are kept, for each kind of them."""
+    urls = {"process": None, "file": tmp_path.as_uri(), "redis": real_redis.url}
+    return urls[request.param]
+
+
+def take(url: str | None) -> bool:
+    """Hold the tag for a moment."""
+    with tag_lock(TAG, url) as held:
+        held.check()
+        return True
+
+
+# Of this process
+
+
+def test_one_thread_at_a_time_holds_a_tag(url: str | None) -> None:
     inside, most = [0], [0]
     guard, pause = threading.Lock(), threading.Event()
 
     def work() -> None:
-        with process_lock(TAG):
+        with tag_lock(TAG, url):
             with guard:
                 inside[0] += 1
                 most[0] = max(most[0], inside[0])
@@ -34,22 +100,43 @@ def test_one_thread_at_a_time_holds_a_tag() -> None:
     assert (most, inside) == ([1], [0])
 
 
-def test_other_tags_do_not_wait() -> None:
-    with process_lock(TAG), ThreadPoolExecutor(1) as pool:
-
-        def hold_other() -> bool:
-            with process_lock(OTHER):
-                return True
-
-        assert pool.submit(hold_other).result(timeout=5)
+def test_other_tags_do_not_wait(url: str | None) -> None:
+    with tag_lock(OTHER, url), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(take, url).result(timeout=5)
 
 
-def test_a_lock_is_released_after_an_error() -> None:
-    with pytest.raises(RuntimeError), process_lock(TAG):
+def test_a_lock_is_released_after_an_error(url: str | None) -> None:
+    with pytest.raises(RuntimeError), tag_lock(TAG, url):
         raise RuntimeError
 
-    with process_lock(TAG):
-        pass
+    assert take(url)
+
+
+def test_one_thread_may_hold_many_tags(url: str | None) -> None:
+    with ExitStack() as locks:
+        held = [locks.enter_context(tag_lock(f"{TAG}.{i}", url)) for i in range(20)]
+
+        for each in held:
+            each.check()
+
+
+def test_a_thread_waits_no_longer_than_it_may(tmp_path: Path) -> None:
+    url = f"{tmp_path.as_uri()}?wait=0.2"
+
+    with tag_lock(TAG, url), ThreadPoolExecutor(1) as pool:
+        error = pool.submit(take, url).exception(timeout=5)
+
+    assert isinstance(error, LockFailed)
+    assert str(error).endswith("another thread holds it, given up after 0.2 seconds")
+
+
+def test_a_thread_waits_for_another_as_long_as_it_takes_without_a_url() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with tag_lock(TAG):
+            waiting = pool.submit(take, None)
+            assert wait([waiting], timeout=0.2).done == set()
+
+        assert waiting.result(timeout=5)
 
 
 def test_locks_that_nobody_needs_are_forgotten() -> None:
@@ -58,3 +145,165 @@ def test_locks_that_nobody_needs_are_forgotten() -> None:
 
     gc.collect()
     assert TAG not in lock._LOCKS
+
+
+# Between processes
+
+
+@contextmanager
+def program(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a program that says when it is so far, and goes on when it is told or let go."""
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.communicate(timeout=30)
+
+
+def test_processes_take_turns(outer_url: str, tmp_path: Path) -> None:
+    number = tmp_path / "number"
+    number.write_text("0", encoding="utf-8")
+
+    with ExitStack() as ends:
+        counters = [ends.enter_context(program(COUNT, outer_url, str(number))) for _ in range(3)]
+        for counter in counters:
+            assert counter.stdin is not None
+            counter.stdin.write("go\n")
+            counter.stdin.flush()
+
+    assert [counter.returncode for counter in counters] == [0, 0, 0]
+    assert number.read_text(encoding="utf-8") == "24"
+
+
+def test_a_process_waits_no_longer_than_it_may(outer_url: str) -> None:
+    with program(HOLD, outer_url):
+        started = time.monotonic()
+        with pytest.raises(LockFailed) as caught:
+            take(f"{outer_url}?wait=0.3")
+
+    assert str(caught.value) == (
+        f"{TAG}: cannot lock this tag: somebody else holds it, given up after 0.3 seconds"
+    )
+    assert 0.3 <= time.monotonic() - started < 2
+
+
+def test_a_process_gets_the_tag_when_the_holder_is_done(outer_url: str) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with program(HOLD, outer_url):
+            waiting = pool.submit(take, outer_url)
+            assert wait([waiting], timeout=0.3).done == set()
+
+        assert waiting.result(timeout=5)
+
+
+def test_a_holder_that_is_killed_holds_nothing(outer_url: str) -> None:
+    url = f"{outer_url}?expiry=1" if outer_url.startswith("redis") else outer_url
+    with program(HOLD, url) as process:
+        process.kill()
+        process.wait()
+
+        assert take(f"{outer_url}?wait=5")
+
+
+# What may be written
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file:///var/lock/merges",
+        "file:///var/lock/with%20space?wait=0",
+        "redis://127.0.0.1",
+        "redis://127.0.0.1:6379/2?wait=1.5&expiry=10",
+        "redis://user:pass%2Fword@redis.example:6379/",
+        "redis://:password@[::1]:6379/0",
+        "rediss://redis.example?ssl_ca_certs=/etc/ca.pem&ssl_certfile=/c.pem&ssl_keyfile=/k.pem",
+    ],
+)
+def test_a_place_is_recognised(text: str) -> None:
+    check_url(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "/var/lock", "memory://", "http://redis.example", "unix:///run/redis.sock"),
+        *("file://var/lock", "file://", "file:lock", "file:///var/%00", "file:///var#lock"),
+        *("redis://", "redis:///0", "redis://:password@", "redis://h:port", "redis://h:0"),
+        *("redis://h:65536", "redis://h/name", "redis://h/0/1", "redis://[::1", "redis://h#0"),
+        "redis://:pa\udcffss@h",
+    ],
+)
+def test_what_is_no_place_is_told_what_is_expected(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^expected file:///DIRECTORY, redis://HOST") as caught:
+        check_url(text)
+
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("file:///d?expiry=1", "expected no options but wait, each once at most"),
+        ("redis://h?ssl_ca_certs=/c", "expected no options but wait, expiry, each once at most"),
+        ("rediss://h?ssl_cert_reqs=none", "expected no options but wait, expiry, ssl_ca_certs"),
+        ("redis://h?wait", "wait: expected seconds, 0 to 86400"),
+        ("redis://h?wait=-1", "wait: expected seconds, 0 to 86400"),
+        ("redis://h?wait=86401", "wait: expected seconds, 0 to 86400"),
+        ("redis://h?wait=nan", "wait: expected seconds, 0 to 86400"),
+        ("redis://h?wait=1&wait=2", "expected no options but wait, expiry, each once at most"),
+        ("redis://h?expiry=0.5", "expiry: expected seconds, 1 to 3600"),
+    ],
+)
+def test_options_are_those_of_the_place(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=f"^{problem}"):
+        check_url(text)
+
+
+def problem_with(url: str) -> ValueError | None:
+    try:
+        check_url(url)
+    except ValueError as error:
+        return error
+    return None
+
+
+@given(st.tuples(st.text(max_size=3), st.text(max_size=3)))
+@example(("/", ":"))
+@example(("?", "=1&"))
+@example(("]", "["))
+def test_a_password_is_in_no_error_however_it_is_written(around: tuple[str, str]) -> None:
+    for password in (f"{around[0]}{SECRET}{around[1]}", f"{SECRET}{''.join(around)}{SECRET}"):
+        problem = problem_with(f"redis://user:{password}@127.0.0.1:6379/0")
+
+        assert problem is None or (SECRET not in str(problem) and problem.__context__ is None)
+
+
+def test_a_wrong_url_locks_nothing() -> None:
+    with pytest.raises(ValueError, match="expected file"):
+        take("memory://")
+
+
+def test_the_library_for_redis_is_loaded_only_where_it_is_used() -> None:
+    done = python("import sys, pubtools_mlmerge.lock; print('redis' in sys.modules)")
+
+    assert (done.out, done.err) == ("False\n", "")
+
+
+def test_without_the_library_for_redis_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "pubtools_mlmerge.lock_redis", raising=False)
+    monkeypatch.setitem(sys.modules, "redis", None)
+
+    with pytest.raises(LockFailed, match=r"install pubtools-mlmerge\[lock\]"):
+        take(f"redis://:{SECRET}@127.0.0.1")

@@ -48,10 +48,12 @@ def wheel_metadata(wheel: ZipFile) -> Message:
     return BytesParser().parsebytes(wheel.read(name))
 
 
-def requirements(wheel_metadata: Message) -> dict[str, str]:
-    """Return the version specifier of each requirement that is not in an extra."""
+def requirements(wheel_metadata: Message, extra: str = "") -> dict[str, str]:
+    """Return the version specifier of each requirement of an extra, or of none."""
     lines = [str(line) for line in wheel_metadata.get_all("Requires-Dist", [])]
-    found = (re.fullmatch(r"([\w.-]+)\s*\(?([^;()]*)\)?", line) for line in lines)
+    marker = rf"\s*;\s*extra == ['\"]{extra}['\"]" if extra else ""
+    pattern = rf"([\w.-]+)\s*\(?([^;()]*?)\)?{marker}"
+    found = (re.fullmatch(pattern, line) for line in lines)
     return {match[1]: match[2] for match in found if match}
 
 
@@ -81,7 +83,8 @@ def test_the_lowest_versions_are_those_tested(wheel_metadata: Message) -> None:
     constraints = (ROOT / "tests" / "constraints-lowest.txt").read_text(encoding="utf-8")
     lines = {line for line in constraints.splitlines() if not line.startswith("#")}
 
-    bounds = {name + bound for name, bound in requirements(wheel_metadata).items()}
+    tested = {**requirements(wheel_metadata), **requirements(wheel_metadata, "lock")}
+    bounds = {name + bound for name, bound in tested.items()}
 
     assert {line.replace("==", ">=") for line in lines} == bounds
 

@@ -1,0 +1,143 @@
+"""Locks in Redis: one writer per tag on several machines."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from redis import Redis, exceptions
+from redis.backoff import NoBackoff
+from redis.exceptions import LockError, RedisError
+from redis.lock import Lock
+from redis.retry import Retry
+
+from pubtools_mlmerge.errors import brief
+from pubtools_mlmerge.hazards import LockFailed, LockLost
+
+LOG = logging.getLogger("pubtools.mlmerge")
+PREFIX = "pubtools-mlmerge:lock:"
+_LONGEST_SILENCE = 5.0
+_FAILURES = (RedisError, OSError)
+
+
+class _RedisLock:
+    """The lock of one tag: a key that holds a random token, expires, and is renewed before that.
+
+    Redis alone knows who holds it, so nothing is remembered here but the token. The library's lock
+    renews and deletes the key in scripts, and only where it still holds the token.
+    """
+
+    def __init__(self, name: str, client: Redis, expiry: float) -> None:
+        self._name = name
+        at = client.connection_pool.connection_kwargs
+        self._server = f"Redis at {at['host']}:{at.get('port', 6379)}"
+        self._pause = expiry / 3
+        # Two threads need the token: this one, and the one that renews.
+        self._lock = Lock(client, PREFIX + name, timeout=expiry, thread_local=False)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name=f"lock of {name}", daemon=True)
+
+    def take(self) -> bool:
+        """Try to get it; false where somebody else holds it.
+
+        Where an answer is lost, so may be the lock: its token is known to nobody and it expires.
+        """
+        try:
+            token = secrets.token_hex(16)  # the library's own tokens tell address and time
+            taken = bool(self._lock.acquire(blocking=False, token=token))
+        except _FAILURES as error:
+            raise LockFailed(self._name, f"{self._server}: {error}") from error
+        if taken:
+            self._thread.start()
+        return taken
+
+    def check(self) -> None:
+        """Make sure that it is still held, and will be for the whole of its expiry."""
+        try:
+            self._lock.reacquire()
+        except LockError as error:
+            raise LockLost(self._name, "it expired, or somebody took it away") from error
+        except _FAILURES as error:
+            raise LockLost(self._name, f"{self._server}: {error}") from error
+
+    def release(self) -> None:
+        """Let it go. What was written is written: a failure here is only logged."""
+        self._ended.set()
+        try:
+            self._lock.release()
+        except LockError:
+            LOG.warning("%s: the lock of this tag was lost before it was released", self._name)
+        except _FAILURES as error:
+            LOG.warning(
+                "%s: the lock of this tag is left to expire: %s", self._name, brief(str(error))
+            )
+        self._thread.join(_LONGEST_SILENCE)
+
+    def _renew(self) -> None:
+        while not self._ended.wait(self._pause):
+            try:
+                self._lock.reacquire()
+            except LockError:  # check() says so, where it matters
+                return
+            except _FAILURES as error:
+                LOG.warning(
+                    "%s: the lock of this tag is not renewed: %s", self._name, brief(str(error))
+                )
+
+
+@contextmanager
+def redis_lock(
+    name: str,
+    url: str,
+    wait: Callable[[Callable[[], bool]], None],
+    *,
+    expiry: float,
+    tls: Mapping[str, str],
+) -> Iterator[_RedisLock]:
+    """Keep other processes, on whatever machine, away from a tag.
+
+    Args:
+        name (str):
+            The tag's reference.
+        url (str):
+            Where Redis is, and the login for it.
+        wait (Callable[[Callable[[], bool]], None]):
+            Calls a function until it returns true, and raises after too long.
+        expiry (float):
+            After how many seconds the lock goes when its holder died.
+        tls (Mapping[str, str]):
+            Files for TLS, by the library's names.
+
+    Yields:
+        Held: While it is held.
+
+    Raises:
+        LockFailed: When it cannot be had.
+    """
+    client = _connect(url, min(_LONGEST_SILENCE, expiry / 3), tls)
+    try:
+        lock = _RedisLock(name, client, expiry)
+        wait(lock.take)
+        try:
+            yield lock
+        finally:
+            lock.release()
+    finally:
+        client.connection_pool.disconnect()
+
+
+def _connect(url: str, longest_silence: float, tls: Mapping[str, str]) -> Redis:
+    """Make a client, whose every request ends; how often it asks again differs by version."""
+    # Old versions take a certificate for any name.
+    secure = {**tls, "ssl_check_hostname": True} if url.startswith("rediss:") else {}
+    return Redis.from_url(
+        url,
+        socket_timeout=longest_silence,
+        socket_connect_timeout=longest_silence,
+        retry=Retry(NoBackoff(), 1),
+        retry_on_error=[exceptions.ConnectionError, exceptions.TimeoutError],
+        **secure,
+    )

@@ -1,0 +1,105 @@
+"""Real Redis servers for the tests, with or without password and TLS."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import trustme
+from attrs import field, frozen
+from redis import Redis
+
+from tests.servers import READY_SECONDS, free_port, require
+
+
+@frozen(kw_only=True)
+class RealRedis:
+    """A running redis-server, which forgets everything when it ends."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    password: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is, the login included, as a lock is told."""
+        scheme = "rediss" if self.ca_file else "redis"
+        login = f":{self.password}@" if self.password else ""
+        options = f"?ssl_ca_certs={self.ca_file}" if self.ca_file else ""
+        return f"{scheme}://{login}127.0.0.1:{self.port}/0{options}"
+
+    @contextmanager
+    def client(self) -> Iterator[Redis]:
+        """Connect to it."""
+        with Redis.from_url(self.url, decode_responses=True) as client:
+            yield client
+            client.connection_pool.disconnect()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let it hang: it takes connections and answers nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def redis_server(
+    directory: Path, *, password: str | None = None, tls: bool = False
+) -> Iterator[RealRedis]:
+    """Run redis-server on the loopback interface, with its files in a directory."""
+    program = require("redis-server")
+    port = free_port()
+    lines = ["bind 127.0.0.1", 'save ""', "appendonly no", f"dir {directory}"]
+    lines += [f"requirepass {password}"] if password else []
+    lines += _tls(directory, port) if tls else [f"port {port}"]
+    config, log = directory / "redis.conf", directory / "redis.log"
+    config.write_text("\n".join(lines), encoding="utf-8")
+    command = [program, str(config)]
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
+        ca_file = directory / "ca.pem" if tls else None
+        server = RealRedis(port=port, process=process, password=password, ca_file=ca_file)
+        try:
+            _wait_until_ready(server, log)
+            yield server
+        finally:
+            server.kill()
+
+
+def _tls(directory: Path, port: int) -> list[str]:
+    """Make a certificate for the address alone, and the lines that use it."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(directory / "ca.pem"))
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(directory / "redis.pem"))
+    return [
+        *("port 0", f"tls-port {port}", "tls-auth-clients no"),
+        *(f"{key} {directory / 'redis.pem'}" for key in ("tls-cert-file", "tls-key-file")),
+        f"tls-ca-cert-file {directory / 'ca.pem'}",
+    ]
+
+
+def _wait_until_ready(server: RealRedis, log: Path) -> None:
+    give_up = time.monotonic() + READY_SECONDS
+    while time.monotonic() < give_up and server.process.poll() is None:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", server.port), timeout=1):
+            return
+        time.sleep(0.02)
+    pytest.fail(f"redis-server did not start:\n{log.read_text(encoding='utf-8')}")
