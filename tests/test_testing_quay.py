@@ -731,6 +731,31 @@ def test_only_active_tags_may_be_asked_for(stocked: Peer, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "tags"),
+    [
+        ("?filter_tag_name=eq:oci", {"oci"}),
+        ("?filter_tag_name=like:arm", {"oci-arm", "docker-arm"}),
+        ("?filter_tag_name=like:arm&specificTag=oci-arm", {"oci-arm"}),
+        ("?filter_tag_name=odd:oci&onlyActiveTags=1", {"docker", "oci-arm", "docker-arm"}),
+        ("?specificTag=oc", set()),
+    ],
+)
+def test_the_history_of_some_tags_may_be_asked_for(
+    stocked: Peer, query: str, tags: set[str]
+) -> None:
+    stocked.delete(NAME, "oci")
+
+    assert {row["name"] for row in history(stocked, query).json()["tags"]} == tags
+
+
+def test_a_filter_of_another_form_is_refused(stocked: Peer) -> None:
+    response = history(stocked, "?filter_tag_name=oci")
+
+    assert response.status_code == 400
+    assert "filter_tag_name" in response.json()["error_message"]
+
+
+@pytest.mark.parametrize(
     ("query", "count", "more"),
     [
         ("", 50, True),
@@ -764,6 +789,8 @@ def test_the_history_is_for_holders_of_the_api_token(stocked: Peer) -> None:
     for headers in ({}, basic, stocked.token([f"repository:{NAME}:pull"])):
         assert stocked.once("GET", path, headers).status_code == 401
         assert stocked.once("POST", f"{path}oci/restore", headers).status_code == 401
+        assert stocked.once("DELETE", f"{path}oci", headers).status_code == 401
+    assert stocked.head(NAME, "oci", OCI_INDEX).status_code == 200
 
 
 def test_without_an_api_token_nobody_gets_the_history() -> None:
@@ -777,6 +804,8 @@ def test_without_an_api_token_nobody_gets_the_history() -> None:
 
 def test_a_missing_repository_has_no_history(peer: Peer) -> None:
     assert history(peer).status_code == 404
+    assert restore(peer, "latest", encode({"manifest_digest": OCI.digest})).status_code == 404
+    assert delete_by_api(peer, "latest").status_code == 404
 
 
 def restore(peer: Peer, tag: str, body: bytes) -> requests.Response:
@@ -794,24 +823,65 @@ def test_a_tag_is_restored_to_what_it_named(stocked: Peer, quay: RegistryServer)
     assert named == [OCI.digest, DOCKER.digest, OCI.digest]
 
 
+def test_the_history_tells_what_was_restored(stocked: Peer) -> None:
+    stocked.put(NAME, "oci", DOCKER.content, DOCKER_LIST)
+    restore(stocked, "oci", encode({"manifest_digest": OCI.digest}))
+    stocked.put(NAME, "oci", DOCKER.content, DOCKER_LIST)
+
+    rows = history(stocked, "?specificTag=oci").json()["tags"]
+
+    told = [(row["manifest_digest"], row["reversion"]) for row in rows]
+    assert told == [
+        (DOCKER.digest, False),
+        (OCI.digest, True),
+        (DOCKER.digest, False),
+        (OCI.digest, False),
+    ]
+
+
+def test_a_manifest_that_is_gone_is_restored_under_a_new_tag(
+    stocked: Peer,
+    clock: Clock,
+) -> None:
+    stocked.put(NAME, "latest", lonely("latest"), OCI_INDEX)
+    digest = digest_of(lonely("latest"))
+    stocked.put(NAME, "latest", OCI.content, OCI_INDEX)
+    clock.now += 3601
+    assert stocked.head(NAME, digest).status_code == 404
+
+    assert restore(stocked, "found", encode({"manifest_digest": digest})).status_code == 200
+
+    assert stocked.get(NAME, "found", OCI_INDEX).content == lonely("latest")
+    assert stocked.head(NAME, digest).status_code == 200
+    (row,) = history(stocked, "?specificTag=found").json()["tags"]
+    assert (row["manifest_digest"], row["reversion"]) == (digest, True)
+
+
+def test_a_manifest_of_another_repository_is_not_restored(stocked: Peer) -> None:
+    stocked.upload("alice/other", OCI_AMD64, "image")
+    stocked.upload("alice/other", make_index([OCI_AMD64]), "latest")
+    digest = make_index([OCI_AMD64]).digest
+
+    assert restore(stocked, "latest", encode({"manifest_digest": digest})).status_code == 404
+
+
 @pytest.mark.parametrize(
-    ("tag", "body", "status"),
+    ("body", "status"),
     [
-        ("oci", encode({"manifest_digest": DOCKER.digest}), 404),
-        ("missing", encode({"manifest_digest": OCI.digest}), 404),
-        ("oci", encode({"manifest_digest": 5}), 400),
-        ("oci", b"[]", 400),
-        ("oci", b"{not json", 400),
+        (encode({"manifest_digest": ABSENT}), 404),
+        (encode({"manifest_digest": "latest"}), 404),
+        (encode({"manifest_digest": 5}), 400),
+        (b"[]", 400),
+        (b"{not json", 400),
     ],
 )
 def test_a_tag_is_not_restored_to_anything_else(
     stocked: Peer,
     quay: RegistryServer,
-    tag: str,
     body: bytes,
     status: int,
 ) -> None:
-    assert restore(stocked, tag, body).status_code == status
+    assert restore(stocked, "oci", body).status_code == status
     assert quay.manifest(NAME, "oci").digest == OCI.digest
 
 
@@ -821,3 +891,26 @@ def test_an_immutable_tag_is_not_restored(peer: Peer) -> None:
     response = restore(peer, "v1", encode({"manifest_digest": OCI.digest}))
 
     assert response.status_code == 409
+
+
+def delete_by_api(peer: Peer, tag: str) -> requests.Response:
+    return peer.once("DELETE", f"/api/v1/repository/{NAME}/tag/{tag}", API)
+
+
+def test_a_tag_is_deleted_by_the_api(stocked: Peer, quay: RegistryServer, clock: Clock) -> None:
+    clock.now += 10
+
+    response = delete_by_api(stocked, "oci")
+
+    assert (response.status_code, response.content) == (204, b"")
+    assert error_codes(stocked.get(NAME, "oci", EVERY_TYPE)) == ["TAG_EXPIRED"]
+    assert [period.end for period in quay.history(NAME, "oci")] == [int(clock.now)]
+    assert delete_by_api(stocked, "oci").status_code == 404
+    assert delete_by_api(stocked, "missing").status_code == 404
+
+
+def test_an_immutable_tag_is_not_deleted_by_the_api(peer: Peer) -> None:
+    peer.upload(NAME, OCI, "v1")
+
+    assert delete_by_api(peer, "v1").status_code == 409
+    assert peer.head(NAME, "v1", OCI_INDEX).status_code == 200

@@ -157,11 +157,17 @@ class Router:
         token_path = re.escape(self._dialect.token_path)
         tags = f"/api/v1/repository/{NAME}/tag/"
         read_history = Endpoint("anyone", self._history.read)
+        delete = Endpoint("anyone", self._history.delete)
         restore = Endpoint("anyone", self._history.restore)
         token = _route(token_path, GET=Endpoint("anyone", self._issue_token))
         if not self._dialect.has_history_api:
             return (token,)
-        return (token, _route(tags, GET=read_history), _route(f"{tags}{TAG}/restore", POST=restore))
+        return (
+            token,
+            _route(tags, GET=read_history),
+            _route(f"{tags}{TAG}", DELETE=delete),
+            _route(f"{tags}{TAG}/restore", POST=restore),
+        )
 
     def _root(self, request: Request) -> Response:
         return json_response({}, 200, **self._guard.root_headers(request))

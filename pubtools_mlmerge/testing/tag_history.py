@@ -1,10 +1,11 @@
-"""Quay's own API: which tag named what when, and moving it back."""
+"""Quay's own API: which tag named what when, moving it back, and deleting it."""
 
 from __future__ import annotations
 
 import json
 import secrets
 import time
+from collections.abc import Callable
 
 from pubtools_mlmerge.testing.content import INDEX_TYPES
 from pubtools_mlmerge.testing.manifests import Manifests
@@ -13,6 +14,8 @@ from pubtools_mlmerge.testing.wire import Refused, Request, Response, json_respo
 
 DEFAULT_LIMIT = 50
 HIGHEST_LIMIT = 100
+FALSE = ("", "0", "false", "null")
+UNSUPPORTED_FILTER = "Unsupported syntax for filter_tag_name. Expected <operation>:<tag_name>"
 
 
 class TagHistory:
@@ -23,36 +26,53 @@ class TagHistory:
         self._storage = storage
         self._manifests = manifests
         self._api_token = api_token
+        # Repository, tag and place in its history, counted from the oldest.
+        self._reversions: set[tuple[str, str, int]] = set()
 
     def read(self, request: Request, name: str) -> Response:
         """Answer with periods of one tag or of all, newest first."""
         self._authorise(request)
         repository = self._find(name)
-        wanted = request.parameter("specificTag")
-        only_active = request.parameter("onlyActiveTags") == "true"
+        is_wanted = _name_filter(request)
+        only_active = request.parameter("onlyActiveTags").lower() not in FALSE
         found = [
-            (tag, period)
+            (tag, period, (name, tag, place) in self._reversions)
             for tag, periods in repository.histories().items()
-            for period in periods
-            if (not wanted or tag == wanted) and not (only_active and period.end)
+            for place, period in enumerate(reversed(periods))
+            if is_wanted(tag) and not (only_active and period.end)
         ]
-        found.sort(key=lambda item: item[1].start, reverse=True)
+        found.sort(key=lambda item: item[1].start)
+        found.reverse()
         limit = min(max(request.number("limit", DEFAULT_LIMIT), 1), HIGHEST_LIMIT)
         page = max(request.number("page", 1), 1)
         start, stop = (page - 1) * limit, page * limit
-        rows = [_row(repository, tag, period) for tag, period in found[start:stop]]
+        rows = [
+            _row(repository, tag, period, is_reversion=is_reversion)
+            for tag, period, is_reversion in found[start:stop]
+        ]
         return json_response({"tags": rows, "page": page, "has_additional": stop < len(found)})
 
     def restore(self, request: Request, name: str, tag: str) -> Response:
-        """Answer the POST that moves a tag to what it once named."""
+        """Answer the POST that lets a tag, old or new, name a manifest that is still stored."""
         self._authorise(request)
         repository = self._find(name)
         digest = _wanted_digest(request.body)
-        if digest not in {period.digest for period in repository.history(tag)}:
-            raise _problem(404, f"{tag} never named {digest}")
+        if digest not in repository.manifests:
+            raise _problem(404, "Not Found")
         self._manifests.refuse_if_immutable(repository, tag)
+        self._reversions.add((name, tag, len(repository.history(tag))))
         repository.set_tag(tag, digest)
         return json_response({})
+
+    def delete(self, request: Request, name: str, tag: str) -> Response:
+        """Answer the DELETE of a tag; its history stays."""
+        self._authorise(request)
+        repository = self._find(name)
+        if tag not in repository.tags:
+            raise _problem(404, "Not Found")
+        self._manifests.refuse_if_immutable(repository, tag)
+        repository.remove_tag(tag)
+        return Response(status=204)
 
     def _authorise(self, request: Request) -> None:
         given = request.headers.get("authorization", "")
@@ -67,11 +87,13 @@ class TagHistory:
         return repository
 
 
-def _row(repository: Repository, tag: str, period: TagPeriod) -> dict[str, object]:
+def _row(
+    repository: Repository, tag: str, period: TagPeriod, *, is_reversion: bool
+) -> dict[str, object]:
     manifest = repository.manifests.get(period.digest)
     row: dict[str, object] = {
         "name": tag,
-        "reversion": False,
+        "reversion": is_reversion,
         "start_ts": period.start,
         "manifest_digest": period.digest,
         "is_manifest_list": manifest is not None and manifest.media_type in INDEX_TYPES,
@@ -81,6 +103,20 @@ def _row(repository: Repository, tag: str, period: TagPeriod) -> dict[str, objec
         row["end_ts"] = period.end
         row["expiration"] = _date(period.end)
     return row
+
+
+def _name_filter(request: Request) -> Callable[[str], bool]:
+    specific, expression = request.parameter("specificTag"), request.parameter("filter_tag_name")
+    operation, colon, name = expression.partition(":")
+    if expression and not colon:
+        raise _problem(400, UNSUPPORTED_FILTER)
+
+    def is_wanted(tag: str) -> bool:
+        unlike = operation == "like" and name not in tag
+        other = operation == "eq" and name != tag
+        return not unlike and not other and specific in ("", tag)
+
+    return is_wanted
 
 
 def _date(seconds: int) -> str:

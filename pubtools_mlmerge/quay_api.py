@@ -1,0 +1,250 @@
+"""Quay's own API: the history of a tag tells what a PUT replaced, and lets it be read again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from secrets import token_hex
+from urllib.parse import quote, urlencode
+
+from attrs import frozen
+
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.documents import decode, encode
+from pubtools_mlmerge.errors import (
+    InvalidIndex,
+    InvalidReference,
+    InvalidSettings,
+    NotFound,
+    RegistryError,
+)
+from pubtools_mlmerge.exchange import Answer, Request
+from pubtools_mlmerge.failures import failure
+from pubtools_mlmerge.references import Reference, is_registered_digest
+from pubtools_mlmerge.transport import Transport
+
+LOG = logging.getLogger("pubtools.mlmerge")
+
+_RECOVERED = "mlmerge-recovered-"  # how the tags begin under which manifests are read again
+_DIGEST_LENGTH = 12  # hexadecimal digits of the digest that go into such a tag
+_MOST_ROWS = 100  # what Quay gives at once
+_JSON = "application/json"
+_start = attrgetter("start")
+
+
+@frozen
+class TagRow:
+    """A time during which a tag named one digest.
+
+    Attributes:
+        digest (str):
+            What the tag named.
+        start (int):
+            When it began to, in whole seconds since 1970.
+        end (int | None):
+            When it ceased to, or will; none while no end is set.
+    """
+
+    digest: str
+    start: int
+    end: int | None
+
+
+def replaced(rows: Sequence[TagRow], written: str, seen: str | None) -> tuple[str, ...]:
+    """Tell what a PUT replaced though it was not what had been read before it.
+
+    Quay ends what a PUT replaces in the second in which the new row begins. Rows of one second are
+    in no reliable order, and a PUT that had to wait may begin before the one that it replaces; so
+    all that began or ended in that second is suspect. If `written` replaced itself, as when a PUT
+    is repeated, the row before counts as the same PUT.
+
+    Args:
+        rows (Sequence[TagRow]):
+            The history of the tag, in any order.
+        written (str):
+            Digest that was put; its newest row is taken for that of the PUT.
+        seen (str | None):
+            Digest that was read before; none if there was no tag.
+
+    Returns:
+        tuple[str, ...]: Digests, newest first, each once. None, too, while the history lacks the
+        PUT: then no row has the digest `written`.
+    """
+    own = _newest(rows, written)
+    found: list[TagRow] = []
+    while own is not None:
+        suspects = _suspects(rows, own)
+        found += suspects
+        earlier = [row for row in suspects if row.start < own.start]
+        own = _newest(earlier, written) if seen != written else None
+    digests = dict.fromkeys(row.digest for row in sorted(found, key=_start, reverse=True))
+    return tuple(digest for digest in digests if digest not in (written, seen))
+
+
+def _newest(rows: Sequence[TagRow], digest: str) -> TagRow | None:
+    return max((row for row in rows if row.digest == digest), key=_start, default=None)
+
+
+def _suspects(rows: Sequence[TagRow], own: TagRow) -> list[TagRow]:
+    """Find the rows that began or ended in the same second, and the one directly before."""
+    alive = [row for row in rows if row.end is None or row.end >= own.start]
+    latest = max((row.start for row in alive if row.start < own.start), default=None)
+    return [row for row in alive if own.start in (row.start, row.end) or row.start == latest]
+
+
+class QuayTags:
+    """The tag history of a Quay, read with an API token; safe from several threads.
+
+    Args:
+        client (RegistryClient):
+            Tells where the registry is and how to connect. On the loopback interface it knows
+            whether that is with TLS once it has asked for something.
+        token (str):
+            OAuth token of Quay's API, not a login to the registry. It needs the right to read the
+            repositories, and to write them for what is recovered.
+
+    Raises:
+        InvalidSettings: When it can be no token.
+    """
+
+    def __init__(self, client: RegistryClient, token: str) -> None:
+        self._client = client
+        self._token = token.strip()
+        # What cannot be in a header the http library would quote.
+        if not self._token.isascii() or not self._token.isprintable() or not self._token:
+            raise InvalidSettings(("the token of Quay's API has to be printable ASCII",))
+        self._lock = threading.Lock()
+        self._transport: Transport | None = None
+
+    def history(self, reference: Reference) -> tuple[TagRow, ...]:
+        """Read what a tag named lately.
+
+        Only the first page is read, of 100 rows: what happened around a PUT is among the newest.
+
+        Args:
+            reference (Reference):
+                The tag.
+
+        Returns:
+            tuple[TagRow, ...]: Newest first; rows of one second in no reliable order.
+
+        Raises:
+            InvalidReference: When the reference has no tag.
+            RegistryError: When Quay refuses, cannot be asked, or answers something else.
+        """
+        tag = reference.tagged(reference.tag).tag
+        query = {"specificTag": tag, "onlyActiveTags": "false", "limit": _MOST_ROWS}
+        answer = self._send("GET", reference, f"?{urlencode(query)}")
+        try:
+            return _read(answer.content, tag)
+        except InvalidIndex as error:
+            subject = f"tag history of {reference}"
+            raise RegistryError(subject, answer.status, str(error)) from error
+
+    def recover(self, reference: Reference, digest: str) -> Reference:
+        """Put a manifest that was replaced under a tag of its own, so that it can be pulled.
+
+        Quay keeps what no tag names any more for some days, but does not give it out.
+
+        Args:
+            reference (Reference):
+                Any reference in the repository.
+            digest (str):
+                Digest of the manifest.
+
+        Returns:
+            Reference: The tag, which nobody else uses; to be given to `forget` afterwards.
+
+        Raises:
+            InvalidReference: When the digest is none.
+            RegistryError: When Quay refuses or cannot be asked; `NotFound` when it is not kept.
+        """
+        # Others may recover the same manifest now, and forget it before it was pulled here.
+        tag = f"{_RECOVERED}{digest.partition(':')[2][:_DIGEST_LENGTH]}-{token_hex(4)}"
+        recovered = reference.at(digest).tagged(tag)
+        content = encode({"manifest_digest": digest})
+        self._send("POST", recovered, f"{quote(tag, safe='')}/restore", content)
+        event = {"type": "mlmerge-recover", "destination": str(recovered), "digest": digest}
+        LOG.info("Recovered %s as %s", digest, recovered, extra={"event": event})
+        return recovered
+
+    def forget(self, reference: Reference) -> None:
+        """Delete a tag that `recover` made; where that fails, a warning says that it stays.
+
+        Args:
+            reference (Reference):
+                What `recover` returned.
+
+        Raises:
+            InvalidReference: When it is any other tag.
+        """
+        if not reference.tag.startswith(_RECOVERED):
+            raise InvalidReference(str(reference), f"only tags {_RECOVERED}... are deleted")
+        event = {"type": "mlmerge-forget", "destination": str(reference)}
+        try:
+            self._send("DELETE", reference, quote(reference.tag, safe=""))
+            LOG.info("Deleted %s", reference, extra={"event": event})
+        except NotFound:
+            LOG.debug("%s is gone already", reference)
+        except RegistryError as error:
+            LOG.warning("A tag that is of no more use stays: %s", error)
+
+    def _send(
+        self, method: str, reference: Reference, path: str, content: bytes | None = None
+    ) -> Answer:
+        place = self._client.place(reference)
+        base = f"{place.url}/api/v1/repository"
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": _JSON}
+        headers.update({"Content-Type": _JSON} if content else {})
+        request = Request(
+            method=method,
+            url=f"{base}/{quote(reference.repository)}/tag/{path}",
+            subject=f"tag history of {reference}",
+            headers=headers,
+            content=content,
+        )
+        with self._lock:
+            transport = self._transport = self._transport or Transport(place.options)
+        answer = transport.send(request).without([self._token])
+        if not answer.is_success:
+            raise failure(request.subject, answer.status, _explanation(answer.content))
+        return answer
+
+
+def _explanation(content: bytes) -> bytes:
+    """Take the words out of a refusal of Quay's API, if it is one (RFC 7807)."""
+    try:
+        fields = decode(content)
+    except InvalidIndex:
+        return content
+    words = fields.get("detail") or fields.get("message")
+    return words.encode("utf-8") if isinstance(words, str) else content
+
+
+def _read(content: bytes, tag: str) -> tuple[TagRow, ...]:
+    """Read the rows of a tag; those of other tags, which nobody asked for, are left out."""
+    listed = decode(content).get("tags")
+    if not isinstance(listed, list):
+        raise InvalidIndex("tags", "expected an array")
+    rows = [_read_row(f"tags[{number}]", row, tag) for number, row in enumerate(listed)]
+    return tuple(sorted((row for row in rows if row is not None), key=_start, reverse=True))
+
+
+def _read_row(path: str, row: object, tag: str) -> TagRow | None:
+    if not isinstance(row, Mapping) or not isinstance(row.get("name"), str):
+        raise InvalidIndex(path, "expected an object with a name")
+    if row["name"] != tag:
+        return None
+    digest, end = row.get("manifest_digest"), row.get("end_ts")
+    if not isinstance(digest, str) or not is_registered_digest(digest):
+        raise InvalidIndex(f"{path}.manifest_digest", "expected a digest")
+    start = _read_seconds(f"{path}.start_ts", row.get("start_ts"))
+    return TagRow(digest, start, None if end is None else _read_seconds(f"{path}.end_ts", end))
+
+
+def _read_seconds(path: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidIndex(path, "expected whole seconds")
+    return value
