@@ -1,0 +1,154 @@
+"""Dating: finds out how old the images are that a merge keeps, and merges by their ages."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from datetime import datetime, timezone
+from typing import Optional
+
+from attrs import evolve
+
+from pubtools_mlmerge.ages import (
+    Age,
+    AgeRule,
+    StaleImages,
+    age_of,
+    find_stale,
+    name_stale,
+    platform_of,
+    with_ages,
+)
+from pubtools_mlmerge.descriptors import Descriptor
+from pubtools_mlmerge.documents import decode
+from pubtools_mlmerge.errors import MergeError, brief
+from pubtools_mlmerge.image import Image
+from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.merge import merge
+from pubtools_mlmerge.plan import MergePlan, PlannedEntry, Policy
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.registry import Registry
+
+LOG = logging.getLogger("pubtools.mlmerge")
+
+_CREATED = "org.opencontainers.image.created"  # image-spec, "Pre-Defined Annotation Keys"
+_READERS = 4
+
+Merging = Callable[[Index, Optional[Index], Policy], MergePlan[Index]]
+"""Merges a source and what the destination holds."""
+
+
+class Ages:
+    """Reads the ages of what merges keep, each once, and applies a rule; safe from several threads.
+
+    Args:
+        registry (Registry):
+            Reads the images of the destinations.
+        rule (AgeRule):
+            What is asked about ages; if nothing, nothing is read.
+        clock (Callable[[], datetime]):
+            Tells the time, with its zone.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        rule: AgeRule,
+        clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+    ) -> None:
+        self._registry = registry
+        self._rule = rule
+        self._clock = clock
+        self._stated: dict[str, str | None] = {}
+
+    def merge(
+        self, tag: Reference, source: Index, destination: Index | None, policy: Policy
+    ) -> MergePlan[Index]:
+        """Merge as `merge` does, by the rule as well.
+
+        Args:
+            tag (Reference):
+                The tag that holds the destination.
+            source (Index):
+                The newer index.
+            destination (Index | None):
+                What the tag holds now; none if it does not exist yet.
+            policy (Policy):
+                What to decide differently.
+
+        Returns:
+            MergePlan[Index]: The plan, with ages where they are asked for.
+
+        Raises:
+            StaleImages: When something is too old and the rule is to fail.
+            MergeError: As `merge` does. What cannot be read is of unknown age.
+        """
+        rule = self._rule
+        if not rule.is_asked:
+            return merge(source, destination, policy)
+        # A mix that is not allowed may be none without what is too old.
+        plan = merge(source, destination, evolve(policy, mixed_types="oci"))
+        ages = self._read(tag, (e.descriptor for e in plan.entries if e.fate == "kept"))
+        stale = find_stale(ages, rule)
+        if stale and rule.stale == "fail":
+            raise StaleImages(str(tag), name_stale(plan, stale))
+        plan = merge(source, destination, policy, stale if rule.stale == "drop" else None)
+        plan = with_ages(plan, ages, stale)
+        for entry in plan.entries:
+            _tell(tag, entry, stale.get(entry.descriptor.digest))
+        return plan
+
+    def _read(self, tag: Reference, entries: Iterable[Descriptor]) -> dict[str, Age]:
+        now = self._clock()
+        images = {entry.digest: entry for entry in entries if entry.attests is None}
+        with ThreadPoolExecutor(_READERS) as pool:
+            ages = [
+                pool.submit(copy_context().run, self._age, tag, entry, now)
+                for entry in images.values()
+            ]
+            return {digest: age.result() for digest, age in zip(images, ages)}
+
+    def _age(self, tag: Reference, entry: Descriptor, now: datetime) -> Age:
+        stated = _annotation(entry.fields)
+        if stated is None and entry.is_index:
+            return Age(problem="it is an index")
+        try:
+            return age_of(stated or self._look_up(tag, entry.digest), now)
+        except MergeError as error:
+            return Age(problem=brief(str(error), 200))
+
+    def _look_up(self, tag: Reference, digest: str) -> str | None:
+        if digest not in self._stated:
+            image = tag.at(digest)
+            manifest = self._registry.pull(image)
+            stated = _annotation(decode(manifest.content))
+            if stated is None and isinstance(manifest, Image):
+                stated = _text(self._registry.pull_config(image, manifest), "created")
+            self._stated[digest] = stated
+        return self._stated[digest]
+
+
+def _tell(tag: Reference, entry: PlannedEntry, against: str | None) -> None:
+    """Log what people should know of an age."""
+    if not entry.has_age or not (against or entry.age_problem):
+        return
+    image, platform = f"{tag}@{entry.descriptor.digest}", platform_of(entry)
+    known = {"image": image, "platform": platform, "age_days": entry.age_days, "fate": entry.fate}
+    LOG.log(
+        logging.WARNING if entry.fate == "kept" else logging.INFO,
+        "%s (%s) is %s: %s",
+        *(image, platform, entry.fate, against or f"age unknown: {entry.age_problem}"),
+        extra={"event": {"type": "mlmerge-age", **known}},
+    )
+
+
+def _annotation(fields: Mapping[str, object]) -> str | None:
+    annotations = fields.get("annotations")
+    return _text(annotations, _CREATED) if isinstance(annotations, dict) else None
+
+
+def _text(fields: Mapping[str, object], name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,177 @@
+"""The ages of what stays, on a real registry, by the program."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from attrs import evolve
+
+from pubtools_mlmerge.testing import Image, make_attestation, make_image, make_index
+from tests.e2e.conftest import Shelf, images, merged
+from tests.programs import Done, run
+
+NEW = images("linux/amd64", seed="new")
+ANNOTATION = "org.opencontainers.image.created"
+THREE_YEARS = 3 * 365
+
+
+def ago(days: int) -> str:
+    """Write a date as container tools do, down to the nanosecond and in another zone."""
+    date = datetime.now(timezone.utc) - timedelta(days=days, hours=1) + timedelta(hours=2)
+    return f"{date:%Y-%m-%dT%H:%M:%S}.123456789+02:00"
+
+
+def fill(shelf: Shelf, *kept: Image) -> list[str]:
+    """Put a new amd64 beside a tag that has more, and tell what to merge."""
+    attestations = [make_attestation(image) for image in kept]
+    shelf.put("stable", make_index([*images("linux/amd64", seed="old"), *kept, *attestations]))
+    shelf.put("new", make_index(NEW))
+    return ["merge", "--source-ref", shelf.ref("new"), "--dest-ref", shelf.ref("stable")]
+
+
+def old_s390x() -> Image:
+    return make_image("linux/s390x", created=ago(THREE_YEARS))
+
+
+def entries(done: Done) -> dict[object, dict[str, object]]:
+    """Give the images of a report by their platforms."""
+    listed = done.report["entries"]
+    assert isinstance(listed, list)
+    return {entry["platform"]: entry for entry in listed if "attests" not in entry}
+
+
+def test_an_old_image_stays_with_a_warning(shelf: Shelf) -> None:
+    s390x = old_s390x()
+
+    done = run(*fill(shelf, s390x), "--max-age-days", "365", "--output", "json")
+
+    assert done.code == 0, done.err
+    entry = entries(done)["linux/s390x"]
+    assert (entry["fate"], entry["age_days"]) == ("kept", THREE_YEARS)
+    reason = "1095 days old, more than 365"
+    assert entry["reason"] == f"only the destination has it; {reason}"
+    image = f"{shelf.ref('stable')}@{s390x.digest}"
+    assert f"WARNING: {image} (linux/s390x) is kept: {reason}\n" in done.err
+    assert s390x.digest in shelf.get("stable").digests
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_an_old_image_is_dropped_with_its_attestation(shelf: Shelf, how: str) -> None:
+    arm64, s390x = make_image("linux/arm64", created=ago(9)), old_s390x()
+    merge = fill(shelf, arm64, s390x)
+    options = ["--max-age-days", "365", "--stale", "drop"] if how == "option" else []
+    variables = {} if options else {"MLMERGE_MAX_AGE_DAYS": "365", "MLMERGE_STALE": "drop"}
+
+    done = run(*merge, *options, env=variables)
+
+    assert done.code == 0, done.err
+    assert shelf.get("stable").content == merged(*NEW, arm64, make_attestation(arm64))
+    assert "1095 days  dropped   1095 days old, more than 365\n" in done.out
+    assert f"attestation of {s390x.digest[7:19]}" in done.out
+
+
+def test_where_all_is_too_old_the_tag_gets_the_bytes_of_the_source(shelf: Shelf) -> None:
+    merge = fill(shelf, old_s390x())
+
+    done = run(*merge, "--max-age-days", "365", "--stale", "drop", "--output", "json")
+
+    assert done.code == 0, done.err
+    assert shelf.get("stable").content == make_index(NEW).content
+
+
+def test_an_old_image_may_be_an_error(shelf: Shelf) -> None:
+    s390x = old_s390x()
+    merge = fill(shelf, s390x)
+    record = shelf.mark()
+
+    done = run(*merge, "--max-age-days", "365", "--stale", "fail")
+
+    assert (done.code, done.out) == (1, "")
+    named = f"linux/s390x ({s390x.digest}) is 1095 days old, more than 365"
+    assert done.err == f"ERROR: {shelf.ref('stable')} would keep what is too old: {named}\n"
+    assert record.writes == []
+
+
+@pytest.mark.parametrize("stale", ["warn", "drop"])
+def test_a_dry_run_shows_the_same(shelf: Shelf, stale: str) -> None:
+    merge = [*fill(shelf, old_s390x()), "--max-age-days", "365", "--stale", stale]
+    merge += ["--output", "json"]
+    before = shelf.get("stable")
+
+    tried = run(*merge, "--dry-run")
+    assert shelf.get("stable") == before
+    done = run(*merge)
+
+    assert tried.report["entries"] == done.report["entries"]
+    assert tried.report["digest"] == done.report["digest"] == shelf.get("stable").digest
+
+
+@pytest.mark.parametrize("stale", ["warn", "drop", "fail"])
+def test_dates_that_cannot_be_true_are_unknown(shelf: Shelf, stale: str) -> None:
+    epoch = make_image("linux/s390x", created="1970-01-01T00:00:00Z")
+    future = make_image("linux/arm64", created=ago(-30))
+    none = make_image("linux/ppc64le", created="")
+
+    merge = fill(shelf, epoch, future, none)
+    done = run(*merge, "--max-age-days", "1", "--stale", stale, "--output", "json")
+
+    assert done.code == 0, done.err
+    for image in (epoch, future, none):
+        entry = entries(done)["/".join(image.platform.values())]
+        assert (entry["fate"], entry["created"], entry["age_days"]) == ("kept", None, None)
+        assert "; age unknown: " in str(entry["reason"])
+    assert done.err.count("is kept: age unknown: ") == 3
+
+
+def test_an_image_that_is_gone_is_of_unknown_age(shelf: Shelf) -> None:
+    s390x = old_s390x()
+    merge = fill(shelf, s390x)
+    assert shelf.peer.delete(shelf.repository, s390x.digest).status_code == 202
+
+    done = run(*merge, "--ages", "--dry-run")
+
+    assert done.code == 0, done.err
+    assert "  unknown  kept " in done.out
+    assert f"{s390x.digest} (linux/s390x) is kept: age unknown: " in done.err
+
+
+def test_an_annotation_at_the_entry_saves_the_requests(shelf: Shelf) -> None:
+    noted = evolve(old_s390x(), annotations={ANNOTATION: ago(9)})
+    merge = fill(shelf, noted)
+    record = shelf.mark()
+
+    done = run(*merge, "--ages", "--dry-run", "--output", "json")
+
+    assert entries(done)["linux/s390x"]["age_days"] == 9
+    assert len(list(record)) == 2
+
+
+def test_an_age_takes_the_manifest_and_the_config(shelf: Shelf) -> None:
+    s390x = old_s390x()
+    merge = fill(shelf, s390x)
+    record = shelf.mark()
+
+    done = run(*merge, "--ages", "--dry-run", "--output", "json")
+
+    asked = [line.partition(f"/v2/{shelf.repository}/")[2] for line in record]
+    config = next(digest for digest in s390x.blobs)
+    assert sorted(asked[2:]) == [f"blobs/{config} 200", f"manifests/{s390x.digest} 200"]
+    assert done.report["requests"] == 4
+
+
+def test_selected_architectures_go_by_ages_as_well(shelf: Shelf) -> None:
+    merge = fill(shelf, old_s390x())
+
+    rule = ["--max-age-days", "365", "--stale", "drop"]
+    done = run(*merge, "--arch", "amd64", *rule, "--output", "json")
+
+    assert entries(done)["linux/s390x"]["fate"] == "dropped"
+    assert shelf.get("stable").digests == [NEW[0].digest]
+
+
+def test_a_rule_needs_a_number_of_days(shelf: Shelf) -> None:
+    done = run(*fill(shelf), "--stale", "drop")
+
+    assert done.code == 2
+    assert "--stale needs --max-age-days" in done.err

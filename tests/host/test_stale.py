@@ -1,0 +1,97 @@
+"""Tasks of the real host that go by the ages of what a tag keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from pubtools_mlmerge.ages import StaleImages
+from pubtools_mlmerge.testing import Image, make_attestation, make_image, make_index
+from tests.host.running import push, signed, tag
+from tests.host.world import World, build
+
+REPOSITORY = "ns/a----app"
+SAID = "1095 days old, more than 365"
+
+
+def aged(platform: str, days: int, *, docker: bool = True) -> Image:
+    created = datetime.now(timezone.utc) - timedelta(days=days, hours=1)
+    return make_image(platform, docker=docker, created=created.isoformat(), seed="old")
+
+
+def arrange(world: World, *, docker: bool = True) -> tuple[Image, Image]:
+    """Put a new amd64 beside a tag that also has an arm64 of days and an s390x of years."""
+    young, old = aged("linux/arm64", 9, docker=docker), aged("linux/s390x", 1095, docker=docker)
+    children = [aged("linux/amd64", 9, docker=docker), young, old]
+    if not docker:
+        children.append(make_attestation(old))
+    world.put(REPOSITORY, "1", make_index(children, docker=docker))
+    world.put(REPOSITORY, "build", build("new", "linux/amd64", docker=docker))
+    world.put("src/app", "new", build("new", "linux/amd64", docker=docker))
+    world.log.forget()
+    return young, old
+
+
+def settings(world: World, stale: str, steps: Sequence[str]) -> dict[str, object]:
+    return world.settings({"steps": list(steps), "max_age_days": 365, "stale": stale})
+
+
+@pytest.mark.parametrize("docker", [True, False], ids=["docker", "oci"])
+def test_a_push_drops_what_is_too_old(
+    world: World, docker: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    young, old = arrange(world, docker=docker)
+
+    push([world.push_item("src/app:new", {"a/app": ["1"]})], settings(world, "drop", ["push"]))
+
+    listed = [entry.digest for entry in world.read(REPOSITORY, "1").manifests]
+    assert listed == [world.platforms("src/app", "new")["linux/amd64"], young.digest]
+    image = f"{world.reference(REPOSITORY, '1')}@{old.digest}"
+    assert f"{image} (linux/s390x) is dropped: {SAID}" in caplog.messages
+
+
+def test_a_push_that_would_keep_what_is_too_old_may_fail(world: World) -> None:
+    _, old = arrange(world)
+    before = world.digest(REPOSITORY, "1")
+
+    with pytest.raises(StaleImages) as caught:
+        push([world.push_item("src/app:new", {"a/app": ["1"]})], settings(world, "fail", ["push"]))
+
+    assert caught.value.images == (f"linux/s390x ({old.digest}) is {SAID}",)
+    assert world.digest(REPOSITORY, "1") == before
+
+
+@pytest.mark.parametrize("stale", ["warn", "drop"])
+@pytest.mark.parametrize("docker", [True, False], ids=["docker", "oci"])
+def test_tag_docker_goes_by_ages_as_well(
+    world: World, docker: bool, stale: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, old = arrange(world, docker=docker)
+    item = world.tag_item("a/app", source="build", add=["1"], archs=["x86_64"])
+
+    tag([item], settings(world, stale, ["tag-docker"]))
+
+    held = [entry.digest for entry in world.read(REPOSITORY, "1").manifests]
+    assert (old.digest in held) == (stale == "warn")
+    assert len(held) == (2 if stale == "drop" else 3 if docker else 4)
+    fate = "kept" if stale == "warn" else "dropped"
+    said = f"@{old.digest} (linux/s390x) is {fate}: {SAID}"
+    assert (said in caplog.text) == (stale == "warn")
+    assert len(signed(world, REPOSITORY, "1")) == 1
+
+
+def test_tag_docker_only_tells_where_it_is_to_report_only(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, old = arrange(world)
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    rule = {"max_age_days": 365, "stale": "drop", "report_only": True}
+    item = world.tag_item("a/app", source="build", add=["1"], archs=["amd64"])
+
+    tag([item], world.settings({"steps": ["tag-docker"], **rule}))
+
+    assert f"dropped   {SAID}" in caplog.text
+    assert old.digest in world.platforms(REPOSITORY, "1").values()

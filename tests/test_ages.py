@@ -1,0 +1,385 @@
+"""Ages: dates as images state them, and what a rule makes of them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from argparse import Namespace
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pubtools_mlmerge.ages import (
+    Age,
+    AgeRule,
+    StaleImages,
+    age_of,
+    find_stale,
+    name_stale,
+    parse_time,
+    platform_of,
+    with_ages,
+)
+from pubtools_mlmerge.arguments import ages_of
+from pubtools_mlmerge.guard import check_shrink
+from pubtools_mlmerge.hazards import ShrinkError
+from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.merge import merge
+from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.plan import MergePlan, Policy
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.report import to_json, to_text
+from pubtools_mlmerge.settings import Settings
+from tests.factories import attestation, digest, digests, entry, index
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
+OLD = Age(datetime(2023, 1, 1, tzinfo=timezone.utc), 1096)
+FRESH = Age(datetime(2025, 12, 31, tzinfo=timezone.utc), 1)
+UNKNOWN = Age(problem="no date is stated")
+YEAR = AgeRule(max_age_days=365)
+SAID = "1096 days old, more than 365"
+TAG = Reference.parse("quay.io/ns/app:1")
+
+ARM, S390X = digest("linux/arm64@old"), digest("linux/s390x@old")
+SOURCE = index("linux/amd64@new")
+OF_S390X = attestation(S390X)
+DESTINATION = index("linux/amd64@old", "linux/arm64@old", "linux/s390x@old", OF_S390X)
+AGES = {ARM: FRESH, S390X: OLD}
+
+
+# Dates
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2023-01-01T00:00:00Z",
+        "2023-01-01t00:00:00z",
+        "2023-01-01 00:00:00+00:00",
+        "2023-01-01T00:00:00.123456789Z",
+        "2023-01-01T05:30:00+05:30",
+        "2022-12-31T16:00:00.5-08:00",
+    ],
+)
+def test_a_date_is_read_in_any_form_of_rfc_3339(text: str) -> None:
+    assert parse_time(text) == datetime(2023, 1, 1, tzinfo=timezone.utc)
+
+
+def test_a_leap_second_is_a_second() -> None:
+    leap = datetime(2016, 12, 31, 23, 59, 59, tzinfo=timezone.utc)
+
+    assert parse_time("2016-12-31T23:59:60Z") == leap
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yesterday",
+        "2023-01-01",
+        "2023-01-01T00:00:00",
+        "2023-02-30T00:00:00Z",
+        "2023-01-01T24:00:00Z",
+        "2023-01-01T00:00:61Z",
+        "2023-01-01T00:00:00+24:00",
+        "2023-01-01T00:00:00+01:60",
+        "2023-01-01T00:00:00.Z",
+        "2023-01-01T00:00:00Z\n",
+        "٢٠٢٣-01-01T00:00:00Z",
+        "1672531200",
+    ],
+)
+def test_anything_else_is_no_date(text: str) -> None:
+    assert parse_time(text) is None
+
+
+@given(
+    st.datetimes(min_value=datetime(2013, 1, 2), max_value=datetime(2200, 1, 1)),  # noqa: DTZ001
+    st.integers(-1439, 1439),
+    st.sampled_from(["", ".5", ".000000001"]),
+)
+def test_a_date_means_one_time_in_every_zone(naive: datetime, offset: int, fraction: str) -> None:
+    zone = timezone(timedelta(minutes=offset))
+    time = naive.replace(microsecond=0, tzinfo=timezone.utc)
+    sign, minutes = "-" if offset < 0 else "+", abs(offset)
+    local = time.astimezone(zone).strftime("%Y-%m-%dT%H:%M:%S")
+
+    read = parse_time(f"{local}{fraction}{sign}{minutes // 60:02}:{minutes % 60:02}")
+
+    assert read == time
+
+
+def test_an_age_is_in_whole_days() -> None:
+    assert age_of("2025-12-30T12:00:01Z", NOW).days == 1
+    assert age_of("2025-12-30T12:00:00Z", NOW).days == 2
+
+
+def test_a_date_is_kept_in_utc() -> None:
+    created = age_of("2025-01-01T01:00:00+01:00", NOW).created
+
+    assert created is not None
+    assert (created.isoformat(), created.tzinfo) == ("2025-01-01T00:00:00+00:00", timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("stated", "problem"),
+    [
+        (None, "no date is stated"),
+        ("last week", "'last week' is no date"),
+        ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z is before there were such images"),
+        ("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00+14:00 is before there were such images"),
+        ("2012-12-31T23:59:59Z", "2012-12-31T23:59:59Z is before there were such images"),
+        ("2026-01-02T12:00:01Z", "2026-01-02T12:00:01Z is in the future"),
+        ("9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59-14:00 is in the future"),
+    ],
+)
+def test_a_date_that_cannot_be_true_makes_the_age_unknown(stated: str | None, problem: str) -> None:
+    assert age_of(stated, NOW) == Age(None, None, problem)
+
+
+@pytest.mark.parametrize("stated", ["2013-01-01T00:00:00Z", "2026-01-02T12:00:00Z"])
+def test_a_date_that_may_just_be_true_is_taken(stated: str) -> None:
+    age = age_of(stated, NOW)
+
+    assert age.days is not None
+    assert age.days >= 0
+
+
+def test_what_an_image_states_does_not_reach_a_terminal_as_it_is() -> None:
+    assert age_of("\x1b[2J" + "x" * 100, NOW).problem == f"'[2J{'x' * 37} …' is no date"
+
+
+# The rule
+
+
+def test_what_is_older_than_the_rule_allows_is_stale() -> None:
+    ages = {"a": Age(days=365), "b": Age(days=366), "c": UNKNOWN}
+
+    assert find_stale(ages, YEAR) == {"b": "366 days old, more than 365"}
+
+
+def test_without_a_number_of_days_nothing_is_stale() -> None:
+    assert find_stale(AGES, AgeRule(shown=True, stale="fail")) == {}
+
+
+@pytest.mark.parametrize(
+    ("rule", "asked"),
+    [(AgeRule(), False), (AgeRule(stale="drop"), False), (YEAR, True), (AgeRule(shown=True), True)],
+)
+def test_ages_are_asked_for_a_rule_or_to_be_shown(rule: AgeRule, asked: bool) -> None:
+    assert rule.is_asked is asked
+
+
+# The plan
+
+
+def dropping() -> MergePlan[Index]:
+    """Plan without the old s390x."""
+    return with_ages(merge(SOURCE, DESTINATION, stale={S390X: SAID}), AGES, {S390X: SAID})
+
+
+def told(plan: MergePlan[Index]) -> list[tuple[str, str, int | None]]:
+    """List fate, reason and age of what the destination had."""
+    return [(e.fate, e.reason, e.age_days) for e in plan.entries if e.fate in ("kept", "dropped")]
+
+
+def test_what_is_too_old_goes_with_its_attestations() -> None:
+    plan = dropping()
+
+    assert digests(plan.result) == [digest("linux/amd64@new"), ARM]
+    assert told(plan) == [
+        ("kept", "only the destination has it", 1),
+        ("dropped", SAID, 1096),
+        ("dropped", "its image is not in the result", None),
+    ]
+    assert plan.too_old == {S390X}
+
+
+def test_where_nothing_else_is_kept_the_source_goes_up_as_it_is() -> None:
+    plan = merge(SOURCE, DESTINATION, stale={S390X: SAID, ARM: SAID})
+
+    assert plan.result is SOURCE
+    assert plan.changed
+
+
+def test_an_image_of_two_platforms_is_dropped_from_both() -> None:
+    twice = index(entry("linux/arm/v6", seed="a"), entry("linux/arm/v7", seed="a"))
+
+    plan = merge(SOURCE, twice, stale={digest("a"): SAID})
+
+    assert [e.reason for e in plan.entries if e.fate == "dropped"] == [SAID, SAID]
+
+
+def test_what_has_no_platform_may_be_too_old_as_well() -> None:
+    plan = merge(SOURCE, index(entry(None, seed="a")), stale={digest("a"): SAID})
+
+    assert plan.result is SOURCE
+
+
+def test_attestations_stay_with_an_image_that_the_source_has_as_well() -> None:
+    source = index("linux/amd64@new", entry("linux/arm/v7", seed="a"))
+    destination = index(entry("linux/arm/v6", seed="a"), attestation(digest("a")))
+
+    plan = merge(source, destination, stale={digest("a"): SAID})
+
+    assert [e.fate for e in plan.entries] == ["added", "added", "kept", "dropped"]
+
+
+def test_ages_change_no_decision() -> None:
+    plan = merge(SOURCE, DESTINATION)
+
+    dated = with_ages(plan, AGES, {S390X: SAID})
+
+    assert (dated.result, dated.changed) == (plan.result, plan.changed)
+    assert [e.fate for e in dated.entries] == [e.fate for e in plan.entries]
+    assert dated.too_old == frozenset()
+
+
+def test_what_stays_although_it_is_too_old_says_so() -> None:
+    plan = with_ages(merge(SOURCE, DESTINATION), {**AGES, ARM: UNKNOWN}, {S390X: SAID})
+
+    assert told(plan) == [
+        ("kept", "only the destination has it; age unknown: no date is stated", None),
+        ("kept", f"only the destination has it; {SAID}", 1096),
+        ("kept", "only the destination has it", None),
+    ]
+
+
+def test_a_digest_that_goes_for_another_reason_did_not_go_for_its_age() -> None:
+    same = [entry(platform, seed="a") for platform in ("linux/amd64", "linux/amd64/v2")]
+    plan = merge(SOURCE, index("linux/amd64@old", *same))
+
+    dated = with_ages(plan, {digest("a"): OLD}, {digest("a"): SAID})
+
+    assert [(e.fate, e.age_days) for e in dated.entries[1:]] == [("kept", 1096), ("dropped", None)]
+    assert dated.too_old == frozenset()
+
+
+def test_too_old_images_are_named_with_platform_digest_and_age() -> None:
+    plan = merge(SOURCE, index("linux/s390x@old", entry(None, seed="a")))
+
+    assert name_stale(plan, {S390X: SAID, digest("a"): "9 days old"}) == (
+        f"linux/s390x ({S390X}) is {SAID}",
+        f"no platform ({digest('a')}) is 9 days old",
+    )
+
+
+def test_a_platform_is_named_on_one_line() -> None:
+    (planned,) = merge(index(entry("linux/s390x\nERROR: \x1b[2J")), None).entries
+
+    assert platform_of(planned) == "linux/s390x error: [2j"
+
+
+def test_the_error_has_its_facts_in_fields() -> None:
+    error = StaleImages("quay.io/app:1", ("one", "two"))
+
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - what was just made
+
+    assert (again.reference, again.images) == ("quay.io/app:1", ("one", "two"))
+    assert str(again) == "quay.io/app:1 would keep what is too old: one; two"
+
+
+# The guard
+
+
+def test_a_tag_may_lose_what_is_too_old() -> None:
+    check_shrink(TAG, DESTINATION, dropping(), Policy())
+
+
+def test_a_platform_that_is_too_old_does_not_cover_for_another() -> None:
+    plan = dropping()
+    lost = evolve(plan, result=SOURCE)
+
+    with pytest.raises(ShrinkError) as caught:
+        check_shrink(TAG, DESTINATION, lost, Policy())
+
+    assert caught.value.lost == ("linux/arm64",)
+
+
+# The report
+
+
+def report(plan: MergePlan[Index]) -> MergeReport:
+    return MergeReport(
+        source=TAG.tagged("new"),
+        destination=TAG,
+        source_digest=SOURCE.digest,
+        previous_digest=DESTINATION.digest,
+        digest=plan.result.digest,
+        media_type=plan.result.media_type,
+        changed=plan.changed,
+        dry_run=False,
+        entries=plan.entries,
+    )
+
+
+def test_the_report_has_the_age_of_each_entry_that_was_asked_for_its_age() -> None:
+    plan = with_ages(merge(SOURCE, DESTINATION), {S390X: OLD, ARM: UNKNOWN}, {})
+
+    entries = json.loads(to_json(report(plan)))["entries"]
+
+    assert [(e["created"], e["age_days"]) for e in entries if "created" in e] == [
+        (None, None),
+        ("2023-01-01T00:00:00Z", 1096),
+    ]
+    assert [set(e) for e in entries if "created" not in e] == [
+        {"platform", "digest", "fate", "previous_digest", "reason"},
+        {"platform", "digest", "fate", "previous_digest", "reason", "attests"},
+    ]
+
+
+def ages_in(text: str) -> list[str]:
+    """Read the column of ages."""
+    header, *rows = text.splitlines()[:5]
+    return [row[header.index("AGE") :].split("  ")[0] for row in rows]
+
+
+def test_the_table_has_a_column_of_ages() -> None:
+    known = with_ages(merge(SOURCE, DESTINATION), AGES, {})
+    unknown = with_ages(merge(SOURCE, DESTINATION), {ARM: UNKNOWN}, {})
+
+    assert ages_in(to_text(report(known))) == ["-", "1 day", "1096 days", "-"]
+    assert ages_in(to_text(report(unknown))) == ["-", "unknown", "-", "-"]
+
+
+def test_nothing_is_said_of_ages_that_nobody_asked_for() -> None:
+    plan = merge(SOURCE, DESTINATION)
+
+    assert "AGE" not in to_text(report(plan))
+    assert "age_days" not in to_json(report(plan))
+
+
+# The command line
+
+
+def arguments(
+    days: int | None = None, stale: str | None = None, *, ages: bool = False
+) -> Namespace:
+    return Namespace(max_age_days=days, stale=stale, ages=ages)
+
+
+def test_arguments_win_over_the_environment() -> None:
+    settings = Settings(max_age_days=30, stale="fail")
+
+    assert ages_of(arguments(), settings) == AgeRule(max_age_days=30, stale="fail")
+    assert ages_of(arguments(9), settings) == AgeRule(max_age_days=9, stale="fail")
+    assert ages_of(arguments(9, "drop"), settings) == AgeRule(max_age_days=9, stale="drop")
+    assert ages_of(arguments(ages=True), Settings()) == AgeRule(shown=True)
+
+
+def test_a_removal_asks_for_no_ages() -> None:
+    assert not ages_of(Namespace(), Settings(max_age_days=30)).is_asked
+
+
+@pytest.mark.parametrize("days", [0, -1, 36501])
+def test_a_number_of_days_has_bounds(days: int) -> None:
+    with pytest.raises(ValueError, match="--max-age-days: expected a number from 1 to 36500"):
+        ages_of(arguments(days), Settings())
+
+
+def test_what_is_to_be_done_needs_a_number_of_days() -> None:
+    with pytest.raises(ValueError, match="--stale needs --max-age-days"):
+        ages_of(arguments(stale="drop"), Settings())

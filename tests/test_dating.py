@@ -1,0 +1,455 @@
+"""Dating: ages are read where they are asked for, and merges go by them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from attrs import evolve
+
+from pubtools_mlmerge.ages import AgeRule, StaleImages
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.dating import Ages
+from pubtools_mlmerge.errors import MixedTypes, RegistryError
+from pubtools_mlmerge.image import Image as ImageManifest
+from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.plan import MergePlan, PlannedEntry, Policy
+from pubtools_mlmerge.planned import StepOptions
+from pubtools_mlmerge.push_parts import Sides, Tag
+from pubtools_mlmerge.push_step import PushStep
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.settings import Settings
+from pubtools_mlmerge.step import Step
+from pubtools_mlmerge.tag_step import Selecting
+from pubtools_mlmerge.testing import (
+    Image,
+    ImageIndex,
+    RegistryServer,
+    make_attestation,
+    make_image,
+    make_index,
+)
+from tests.factories import entry, index
+from tests.memory import MemoryRegistry
+from tests.programs import put
+from tests.scripted import HURRIED
+
+NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+CREATED = "org.opencontainers.image.created"
+LONG_AGO, LATELY = "2023-01-01T00:00:00Z", "2025-12-01T00:00:00Z"
+SAID = "1096 days old, more than 365"
+WARN, DROP, FAIL = (AgeRule(max_age_days=365, stale=stale) for stale in ("warn", "drop", "fail"))
+
+NEW = make_index([make_image("linux/amd64", seed="new")])
+FRESH = make_image("linux/arm64", created=LATELY)
+S390X = make_image("linux/s390x", created=LONG_AGO)
+OLD = make_index([make_image("linux/amd64", seed="old"), FRESH, S390X, make_attestation(S390X)])
+TAG = Reference.parse("quay.io/ns/app:1")
+
+
+def noted(image: Image, created: str) -> Image:
+    """Note a date at the entry of an image."""
+    return evolve(image, annotations={CREATED: created})
+
+
+def stating(image: Image, created: object) -> Image:
+    """Write a date into the manifest of an image."""
+    fields = {**json.loads(image.content), "annotations": {CREATED: created}}
+    return evolve(image, content=json.dumps(fields).encode())
+
+
+class Slow(MemoryRegistry):
+    """Answers only when as many ask at once as there are to be."""
+
+    together = threading.Barrier(4, timeout=20)
+
+    def pull_config(self, reference: Reference, image: ImageManifest) -> Mapping[str, object]:
+        self.together.wait()
+        return super().pull_config(reference, image)
+
+
+def merged(
+    old: ImageIndex, rule: AgeRule = WARN, registry: MemoryRegistry | None = None
+) -> MergePlan[Index]:
+    """Merge a new amd64 into a tag that holds this."""
+    registry = registry or MemoryRegistry()
+    destination = registry.load(TAG, old)
+    assert isinstance(destination, Index)
+    source = Index.from_bytes(NEW.content)
+    return Ages(registry, rule, lambda: NOW).merge(TAG, source, destination, Policy())
+
+
+def kept(image: Image) -> PlannedEntry:
+    """Merge into a tag that has this besides amd64, and tell what becomes of it."""
+    plan = merged(make_index([image]))
+    (entry,) = [e for e in plan.entries if e.fate == "kept"]
+    return entry
+
+
+# Where the date is
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        make_image("linux/s390x", created=LONG_AGO),
+        make_image("linux/s390x", created=LONG_AGO, docker=True),
+        stating(make_image("linux/s390x", created=LATELY), LONG_AGO),
+        noted(make_image("linux/s390x", created=LATELY), LONG_AGO),
+        noted(stating(make_image("linux/s390x"), LATELY), LONG_AGO),
+        stating(make_image("linux/s390x", created=LONG_AGO), ""),
+        stating(make_image("linux/s390x", created=LONG_AGO), 5),
+    ],
+    ids=["config", "docker", "manifest", "entry", "entry first", "empty", "number"],
+)
+def test_the_date_nearest_to_the_index_counts(image: Image) -> None:
+    assert kept(image).age_days == 1096
+
+
+@pytest.mark.parametrize(
+    ("image", "problem"),
+    [
+        (make_image("linux/s390x", created=""), "no date is stated"),
+        (make_image("linux/s390x", created="soon"), "'soon' is no date"),
+        (
+            make_image("linux/s390x", created="1970-01-01T00:00:00Z"),
+            "1970-01-01T00:00:00Z is before there were such images",
+        ),
+        (
+            make_image("linux/s390x", created="2026-02-01T00:00:00Z"),
+            "2026-02-01T00:00:00Z is in the future",
+        ),
+        (noted(make_image("linux/s390x", created=LONG_AGO), "soon"), "'soon' is no date"),
+    ],
+)
+@pytest.mark.parametrize("rule", [WARN, DROP, FAIL], ids=["warn", "drop", "fail"])
+def test_an_unknown_age_is_said_and_nothing_else(
+    image: Image, problem: str, rule: AgeRule, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = merged(make_index([image]), rule)
+
+    assert (plan.entries[1].fate, plan.entries[1].age_days) == ("kept", None)
+    assert plan.entries[1].reason == f"only the destination has it; age unknown: {problem}"
+    said = f"{TAG}@{image.digest} (linux/s390x) is kept: age unknown: {problem}"
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [("WARNING", said)]
+
+
+def test_what_cannot_be_read_is_of_unknown_age() -> None:
+    registry, old = MemoryRegistry(), make_index([S390X, FRESH])
+    at = str(TAG.at(S390X.digest))
+    registry.refusals[at] = RegistryError(at, 500, "no")
+
+    plan = merged(old, FAIL, registry)
+
+    assert [e.age_problem for e in plan.entries[1:]] == [str(registry.refusals[at]), ""]
+
+
+def test_an_index_within_the_index_is_of_unknown_age_unless_its_entry_has_a_date() -> None:
+    registry, nested = MemoryRegistry(), make_index([S390X])
+
+    plan = merged(make_index([nested]), registry=registry)
+
+    assert plan.entries[1].age_problem == "it is an index"
+    assert registry.pulled == []
+
+
+def test_an_index_that_passes_for_an_image_is_of_unknown_age() -> None:
+    nested, registry = Index.from_bytes(make_index([S390X]).content), MemoryRegistry()
+    registry.put(TAG.at(nested.digest), nested)
+    passing = index(entry("linux/s390x", digest=nested.digest))
+
+    plan = Ages(registry, WARN).merge(TAG, Index.from_bytes(NEW.content), passing, Policy())
+
+    assert plan.entries[1].age_problem == "no date is stated"
+
+
+# What is asked
+
+
+def test_nothing_is_asked_where_no_ages_are() -> None:
+    registry = MemoryRegistry()
+
+    plan = merged(OLD, AgeRule(stale="fail"), registry)
+
+    assert registry.pulled == []
+    assert not any(entry.has_age for entry in plan.entries)
+
+
+def test_only_what_is_kept_is_asked_for_its_age() -> None:
+    registry = MemoryRegistry()
+
+    plan = merged(OLD, AgeRule(shown=True), registry)
+
+    assert sorted(registry.pulled) == sorted(str(TAG.at(i.digest)) for i in (FRESH, S390X))
+    assert [e.age_days for e in plan.entries] == [None, 31, 1096, None]
+
+
+def test_a_date_at_the_entry_takes_no_request() -> None:
+    registry = MemoryRegistry()
+
+    plan = merged(make_index([noted(S390X, LATELY)]), registry=registry)
+
+    assert (plan.entries[1].age_days, registry.pulled) == (31, [])
+
+
+def test_each_image_is_read_once() -> None:
+    registry, destination = MemoryRegistry(), Index.from_bytes(OLD.content)
+    registry.load(TAG, OLD)
+    ages = Ages(registry, WARN, lambda: NOW)
+
+    for _ in range(2):
+        plan = ages.merge(TAG, Index.from_bytes(NEW.content), destination, Policy())
+
+    assert len(registry.pulled) == 2
+    assert [e.age_days for e in plan.entries] == [None, 31, 1096, None]
+
+
+def test_images_are_read_at_the_same_time() -> None:
+    platforms = ("linux/arm64", "linux/ppc64le", "linux/riscv64", "linux/s390x")
+    old = make_index([make_image(platform, created=LONG_AGO) for platform in platforms])
+
+    plan = merged(old, registry=Slow())
+
+    assert [e.age_days for e in plan.entries[1:]] == [1096] * 4
+
+
+# What becomes of it
+
+
+def test_what_is_too_old_is_kept_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    plan = merged(OLD)
+
+    assert [e.fate for e in plan.entries] == ["replaced", "kept", "kept", "kept"]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == f"{TAG}@{S390X.digest} (linux/s390x) is kept: {SAID}"
+    assert record.__dict__["event"] == {
+        "type": "mlmerge-age",
+        "image": f"{TAG}@{S390X.digest}",
+        "platform": "linux/s390x",
+        "age_days": 1096,
+        "fate": "kept",
+    }
+
+
+def test_what_is_too_old_is_dropped_with_its_attestations(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+
+    plan = merged(OLD, DROP)
+
+    assert [e.fate for e in plan.entries] == ["replaced", "kept", "dropped", "dropped"]
+    assert [e.digest for e in plan.result.manifests] == [NEW.children[0].digest, FRESH.digest]
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("INFO", f"{TAG}@{S390X.digest} (linux/s390x) is dropped: {SAID}")
+    ]
+
+
+def test_what_is_too_old_may_be_an_error() -> None:
+    with pytest.raises(StaleImages) as caught:
+        merged(OLD, FAIL)
+
+    assert caught.value.reference == str(TAG)
+    assert caught.value.images == (f"linux/s390x ({S390X.digest}) is {SAID}",)
+
+
+def test_a_year_that_is_not_over_is_not_too_old() -> None:
+    just = (NOW - timedelta(days=366) + timedelta(seconds=1)).isoformat()
+    over = (NOW - timedelta(days=366)).isoformat()
+
+    plan = merged(make_index([make_image("linux/arm64", created=just)]), DROP)
+    other = merged(make_index([make_image("linux/arm64", created=over)]), DROP)
+
+    assert [plan.entries[1].fate, other.entries[1].fate] == ["kept", "dropped"]
+
+
+def test_what_is_dropped_is_in_nobody_s_way() -> None:
+    """Docker and OCI manifests may not be mixed, and without the old one they are not."""
+    registry = MemoryRegistry()
+    docker = registry.load(TAG, make_index([make_image("linux/s390x", created=LONG_AGO)]))
+    source = Index.from_bytes(
+        make_index([make_image("linux/amd64", docker=True)], docker=True).content
+    )
+    policy = Policy(mixed_types="fail")
+    assert isinstance(docker, Index)
+
+    plan = Ages(registry, DROP, lambda: NOW).merge(TAG, source, docker, policy)
+
+    assert plan.result is source
+    with pytest.raises(MixedTypes):
+        Ages(registry, WARN, lambda: NOW).merge(TAG, source, docker, policy)
+
+
+# In the steps
+
+
+def aged(days: int) -> str:
+    return (datetime.now(timezone.utc) - timedelta(days=days, hours=1)).isoformat()
+
+
+@pytest.fixture
+def server(registry_server: RegistryServer) -> RegistryServer:
+    """Hold a new image, and a tag whose s390x is three years old."""
+    children = [make_image("linux/amd64", seed="old"), FRESH, ancient()]
+    put(registry_server, "new", NEW)
+    put(registry_server, "1", make_index([*children, make_attestation(children[2])]))
+    registry_server.forget_requests()
+    return registry_server
+
+
+def ancient() -> Image:
+    return make_image("linux/s390x", created=LONG_AGO, seed="old")
+
+
+class Nothing:
+    """Brings no children; they are there."""
+
+    def ensure(self, source: Reference, destination: Reference, digests: object) -> None:
+        """Do nothing."""
+
+
+def at(server: RegistryServer, tag: str) -> Reference:
+    return Reference(server.host, "app", tag=tag)
+
+
+def step(rule: AgeRule, *, dry_run: bool = False, policy: Policy | None = None) -> Step:
+    client = RegistryClient(options=HURRIED)
+    options = StepOptions(policy=policy or Policy(), dry_run=dry_run, ages=rule)
+    ages = Ages(client, rule, lambda: NOW)
+    return Step(client, client, options, Nothing(), ages=ages)
+
+
+def paths(server: RegistryServer) -> list[str]:
+    return [f"{r.method} {r.path}".replace("%3A", ":") for r in server.requests]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_the_step_drops_what_is_too_old(server: RegistryServer, dry_run: bool) -> None:
+    before = server.manifest("app", "1").digest
+
+    report = step(DROP, dry_run=dry_run).merge(at(server, "new"), at(server, "1"))
+
+    assert [e.fate for e in report.entries] == ["replaced", "kept", "dropped", "dropped"]
+    assert report.digest != before
+    assert server.manifest("app", "1").digest == (before if dry_run else report.digest)
+
+
+def test_a_tag_of_nothing_but_what_is_too_old_gets_the_very_source(server: RegistryServer) -> None:
+    put(server, "1", make_index([S390X, make_attestation(S390X)]))
+
+    step(DROP).merge(at(server, "new"), at(server, "1"))
+
+    assert server.manifest("app", "1").content == NEW.content
+
+
+def test_the_step_writes_nothing_where_what_is_too_old_is_an_error(server: RegistryServer) -> None:
+    with pytest.raises(StaleImages):
+        step(FAIL).merge(at(server, "new"), at(server, "1"))
+
+    assert not [line for line in paths(server) if not line.startswith(("GET", "HEAD"))]
+
+
+def test_a_single_image_that_is_wrapped_has_an_age_as_well(server: RegistryServer) -> None:
+    put(server, "1", S390X)
+
+    report = step(DROP, policy=Policy(single_image="wrap")).merge(
+        at(server, "new"), at(server, "1")
+    )
+
+    assert report.digest == NEW.digest
+
+
+def test_a_merge_that_is_planned_again_reads_no_age_twice(server: RegistryServer) -> None:
+    stepping = step(WARN)
+    planned = stepping.plan(at(server, "new"), at(server, "1"))
+    other = make_index([FRESH, ancient(), make_image("linux/ppc64le", created=LONG_AGO)])
+    put(server, "1", other)
+
+    report = stepping.carry_out(planned)
+
+    blobs = [line for line in paths(server) if "/blobs/" in line]
+    assert (len(blobs), len(set(blobs)), report.attempts) == (3, 3, 2)
+    assert [e.age_days for e in report.entries] == [None, 31, 1096, 1096]
+
+
+def test_without_a_rule_the_step_asks_for_no_child(server: RegistryServer) -> None:
+    step(AgeRule()).merge(at(server, "new"), at(server, "1"))
+
+    assert not [line for line in paths(server) if "sha256:" in line]
+
+
+@pytest.fixture
+def today(server: RegistryServer) -> RegistryServer:
+    """Let the tag hold an image of ten days, and one of three years, by the real clock."""
+    young, old = (
+        make_image(platform, created=aged(days))
+        for platform, days in (("linux/arm64", 10), ("linux/s390x", 3 * 365))
+    )
+    put(server, "1", make_index([young, old, make_attestation(old)]))
+    return server
+
+
+SETTINGS = {"anchor_tag": None, "max_age_days": 365, "stale": "drop"}
+
+
+def test_the_push_step_goes_by_ages(today: RegistryServer) -> None:
+    client = RegistryClient(options=HURRIED)
+    sides = Sides(client, client, client, client, lambda _source, _tags: None)
+    push = PushStep(Settings.from_task({"mlmerge": SETTINGS}, {}), None)
+
+    push.push(sides, str(at(today, "new")), [Tag("app", at(today, "1"), None)], print)
+
+    (done,) = push.merged
+    assert [(e.fate, e.age_days) for e in done.report.entries[1:]] == [
+        ("kept", 10),
+        ("dropped", 1095),
+        ("dropped", None),
+    ]
+
+
+def test_a_push_over_nothing_but_what_is_too_old_is_a_plain_copy_that_says_why(
+    server: RegistryServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    put(server, "1", make_index([make_image("linux/s390x", created=aged(400))]))
+    client = RegistryClient(options=HURRIED)
+    sides = Sides(client, client, client, client, lambda _source, _tags: None)
+    copies: list[str] = []
+    push = PushStep(Settings.from_task({"mlmerge": SETTINGS}, {}), None)
+
+    tags = [Tag("app", at(server, "1"), None)]
+    push.push(sides, str(at(server, "new")), tags, lambda: copies.append("all"))
+
+    assert copies == ["all"]
+    said = f"{at(server, '1')} is copied plainly: 400 days old, more than 365"
+    assert said in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("stale", "expected"),
+    [("warn", ["linux/arm64", "linux/s390x", "None"]), ("drop", ["linux/arm64"])],
+)
+def test_selected_architectures_go_by_ages_as_well(
+    today: RegistryServer, stale: str, expected: list[str]
+) -> None:
+    client = RegistryClient(options=HURRIED)
+    settings = Settings.from_task({"mlmerge": {"max_age_days": 365, "stale": stale}}, {})
+    selecting = Selecting(settings)
+
+    images = (str(at(today, "new")), str(at(today, "1")))
+    selecting.compute(images, (client, client), ["linux/amd64"])
+
+    assert selecting.plan is not None
+    entries = [str(entry.slot) for entry in selecting.plan.result.manifests]
+    assert entries == ["linux/amd64", *expected]
+
+
+def test_selected_architectures_ask_for_no_child_without_a_rule(server: RegistryServer) -> None:
+    client = RegistryClient(options=HURRIED)
+
+    images = (str(at(server, "new")), str(at(server, "1")))
+    Selecting(Settings()).compute(images, (client, client), ["linux/amd64"])
+
+    assert paths(server) == ["GET /v2/app/manifests/new", "GET /v2/app/manifests/1"]
