@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Literal
 
 from pubtools_mlmerge import skopeo
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.errors import MissingChild, NotAnIndex, RegistryError
 from pubtools_mlmerge.image import Image
+from pubtools_mlmerge.once import Once
 from pubtools_mlmerge.references import Reference
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
 Copy = Literal["auto", "skopeo", "never"]
 
+_THREADS = 8  # requests for manifests at a time, and for blobs
+_COPIES = 4  # programs at a time
+
 
 class Children:
-    """Brings manifests from one repository into another one.
+    """Brings manifests from one repository into another one; safe from several threads.
+
+    What several ask for is checked and brought once, several things at a time.
 
     Args:
         source (RegistryClient):
@@ -43,7 +51,9 @@ class Children:
         self._destination = destination
         self._copy = copy
         self._copy_one = copy_one or self._use_skopeo
-        self._present: set[Reference] = set()
+        self._manifests = Once(_THREADS)
+        self._blobs = Once(_THREADS)
+        self._copying = threading.BoundedSemaphore(_COPIES)
 
     def ensure(self, source: Reference, destination: Reference, digests: Iterable[str]) -> None:
         """Make sure that manifests are in the destination repository.
@@ -61,23 +71,34 @@ class Children:
             CopyFailed: When skopeo fails or is missing.
             RegistryError: When a registry refuses.
         """
+        digests = tuple(digests)
         is_one_registry = (
             self._source.place(source).host == self._destination.place(destination).host
         )
         if is_one_registry and source.repository == destination.repository:
             return
-        wanted = [d for d in dict.fromkeys(digests) if destination.at(d) not in self._present]
-        missing = [d for d in wanted if not self._destination.has_manifest(destination.at(d))]
-        if missing and self._copy == "never":
-            raise MissingChild(str(destination), None, "copying is ruled out", tuple(missing))
         may_mount = is_one_registry and self._copy == "auto"
-        for digest in missing:
-            self._bring(source.at(digest), destination.at(digest), may_mount=may_mount)
-        self._present.update(destination.at(digest) for digest in wanted)
+        missing: list[str] = []
+
+        def provide(digest: str) -> bool:
+            place = destination.at(digest)
+            if self._destination.has_manifest(place):
+                return True
+            if self._copy == "never":
+                missing.append(digest)
+                return False
+            self._bring(source.at(digest), place, may_mount=may_mount)
+            return True
+
+        self._manifests.each({destination.at(d): partial(provide, d) for d in digests})
+        if missing:
+            lacking = tuple(digest for digest in digests if digest in missing)
+            raise MissingChild(str(destination), None, "copying is ruled out", lacking)
 
     def _bring(self, source: Reference, destination: Reference, *, may_mount: bool) -> None:
         if not (may_mount and self._mount(source, destination)):
-            self._copy_one(source, destination)
+            with self._copying:
+                self._copy_one(source, destination)
         event = {"type": "mlmerge-child", "source": str(source), "destination": str(destination)}
         LOG.info("Brought %s to %s", source, destination.name, extra={"event": event})
 
@@ -92,8 +113,9 @@ class Children:
         except NotAnIndex:  # nor an image: its blobs are not known here
             return False
         if isinstance(manifest, Image):
-            is_whole = all(
-                self._mount_blob(destination, blob, source.repository) for blob in manifest.blobs
+            mount = partial(self._mount_blob, destination, source.repository)
+            is_whole = self._blobs.each(
+                {destination.at(blob): partial(mount, blob) for blob in manifest.blobs}
             )
         else:
             is_whole = all(
@@ -104,15 +126,9 @@ class Children:
             self._destination.push(destination, manifest)
         return is_whole
 
-    def _mount_blob(self, destination: Reference, blob: str, repository: str) -> bool:
-        place = destination.at(blob)
-        if place in self._present:  # images of one build share layers
-            return True
+    def _mount_blob(self, destination: Reference, repository: str, blob: str) -> bool:
         try:
-            is_mounted = self._destination.mount_blob(destination, blob, repository)
+            return self._destination.mount_blob(destination, blob, repository)
         except RegistryError as error:
             LOG.debug("Cannot mount %s: %s", blob, error)
             return False
-        if is_mounted:
-            self._present.add(place)
-        return is_mounted

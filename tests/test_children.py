@@ -100,9 +100,9 @@ def test_blobs_are_mounted_and_the_manifest_follows(
 
     mounts = [f"POST mount={blob}" for blob in ONE.blobs]
     digest = ONE.digest
-    assert asked(registry_server) == [
-        *(f"HEAD {digest}", f"GET {digest}", *mounts, f"PUT {digest}")
-    ]
+    head, get, *posts, put = asked(registry_server)
+    assert [head, get, put] == [f"{method} {digest}" for method in ("HEAD", "GET", "PUT")]
+    assert sorted(posts) == sorted(mounts)  # side by side
     assert registry_server.manifest("to/app", digest).content == ONE.content
     assert copies.asked == []
 
@@ -196,9 +196,9 @@ def test_another_registry_gets_copies(
 
     Children(client, client, copy_one=copies).ensure(source, destination, BOTH)
 
-    assert copies.asked == [(source.at(d), destination.at(d)) for d in BOTH]
+    assert set(copies.asked) == {(source.at(d), destination.at(d)) for d in BOTH}
     assert asked(registry_server) == []
-    assert asked(other_server) == [f"HEAD {digest}" for digest in BOTH]
+    assert set(asked(other_server)) == {f"HEAD {digest}" for digest in BOTH}
 
 
 def test_mounting_can_be_ruled_out(registry_server: RegistryServer, copies: Copies) -> None:
@@ -208,7 +208,7 @@ def test_mounting_can_be_ruled_out(registry_server: RegistryServer, copies: Copi
 
     Children(client, client, "skopeo", copies).ensure(source, destination, BOTH)
 
-    assert copies.asked == [(source.at(d), destination.at(d)) for d in BOTH]
+    assert set(copies.asked) == {(source.at(d), destination.at(d)) for d in BOTH}
     assert {line.split()[0] for line in asked(registry_server)} == {"HEAD"}
 
 

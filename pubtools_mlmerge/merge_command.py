@@ -1,0 +1,142 @@
+"""What pubtools-mlmerge-merge does, once its arguments are parsed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from attrs import evolve, field, frozen
+
+from pubtools_mlmerge.arguments import (
+    Login,
+    anchor_tag_of,
+    connection_of,
+    lock_of,
+    login_of,
+    policy_of,
+    reference_of,
+    split,
+    step_options_of,
+    tag_of,
+    writer_of,
+)
+from pubtools_mlmerge.batch import BatchLine, numbered
+from pubtools_mlmerge.calls import announce, lock_tag
+from pubtools_mlmerge.children import Children
+from pubtools_mlmerge.commands import all_succeed, renderer_of
+from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.plan import Policy
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.settings import Settings
+from pubtools_mlmerge.step import Step
+
+LOG = logging.getLogger("pubtools.mlmerge")
+
+_MOST_THREADS = 100
+
+
+def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
+    """Prepare the merge of one source into its destinations, or of a batch.
+
+    Args:
+        arguments (Namespace):
+            Arguments as parsed.
+
+    Returns:
+        Callable[[], bool]: Runs it, and tells whether all went well.
+
+    Raises:
+        ValueError: When an argument is wrong.
+    """
+    from_login = login_of(arguments, "source", arguments.source_quay_host or arguments.quay_host)
+    to_login = login_of(arguments, "dest", arguments.quay_host)
+    settings = Settings.from_task({}, os.environ)
+    policy = policy_of(arguments, settings.policy)
+    if not 1 <= arguments.threads <= _MOST_THREADS:
+        raise ValueError(f"--threads: expected a number from 1 to {_MOST_THREADS}")
+    run = partial(all_succeed, debug=arguments.debug > 0, fail_fast=arguments.fail_fast)
+    if arguments.batch is not None:
+        if arguments.source_ref or arguments.dest_ref or arguments.arch:
+            raise ValueError("--batch: source, destination and architectures stand in its lines")
+        lines = _lines_of(arguments.batch)
+        merging = _merging(arguments, settings, policy, (from_login, to_login), ())
+        return partial(run, merging.of_lines(lines), threads=arguments.threads, total=None)
+    if not arguments.source_ref or not arguments.dest_ref:
+        raise ValueError("--source-ref and --dest-ref are needed, or --batch")
+    source = reference_of(arguments.source_ref, from_login)
+    tags = [tag_of(text, to_login) for text in split("--dest-ref", arguments.dest_ref)]
+    merging = _merging(arguments, settings, policy, (from_login, to_login), tags)
+    jobs = [partial(merging.merge, source, tag, policy) for tag in tags]
+    return partial(run, jobs, threads=min(arguments.threads, len(jobs)), total=len(jobs))
+
+
+@frozen(kw_only=True)
+class _Merging:
+    """All merges of one call of the program."""
+
+    step: Step
+    policy: Policy
+    logins: tuple[Login, Login] = field(repr=False)
+    lock: str | None = field(repr=False)
+    render: Callable[[MergeReport], str]
+
+    def merge(self, source: Reference, destination: Reference, policy: Policy) -> str:
+        with lock_tag(str(destination), self.lock) as check:
+            planned = self.step.plan(source, destination, policy)
+            report = self.step.carry_out(planned, check)
+        if report.changed and not report.dry_run:
+            announce(report)
+        return self.render(report)
+
+    def of_lines(self, lines: Iterable[str]) -> Iterator[Callable[[], str]]:
+        for number, text in numbered(lines):
+            yield partial(self._merge_line, number, text)
+
+    def _merge_line(self, number: int, text: str) -> str:
+        try:
+            line = BatchLine.parse(text)
+            source = reference_of(line.source, self.logins[0])
+            destination = tag_of(line.destination, self.logins[1])
+            policy = evolve(self.policy, eligible=line.archs)
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from error
+        return self.merge(source, destination, policy)
+
+
+def _merging(
+    arguments: Namespace,
+    settings: Settings,
+    policy: Policy,
+    logins: tuple[Login, Login],
+    tags: Iterable[Reference],
+) -> _Merging:
+    """Connect; one client for both sides asks for one token, and keeps one pool of connections."""
+    anchor = anchor_tag_of(arguments, settings, tags)
+    step_options = step_options_of(arguments, settings, policy, anchor)
+    options = connection_of(arguments)
+    reader = logins[0].client(options)
+    writer = reader if logins[0] == logins[1] else logins[1].client(options)
+    children = Children(reader, writer, arguments.copy or settings.copy)
+    tag_writer = writer_of(arguments, settings, writer, step_options)
+    return _Merging(
+        step=Step(reader, writer, step_options, children, tag_writer),
+        policy=policy,
+        logins=logins,
+        lock=lock_of(arguments, settings),
+        render=renderer_of(arguments.output),
+    )
+
+
+def _lines_of(batch: str) -> Iterable[str]:
+    """Open a batch now, so that one that is not there is wrong usage."""
+    if batch == "-":
+        return sys.stdin
+    try:
+        return Path(batch).open(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise ValueError(f"--batch: {batch}: {error.strerror}") from error

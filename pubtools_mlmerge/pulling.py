@@ -1,0 +1,67 @@
+"""Pulling: source and destination are read at the same time where that saves time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import TypeVar
+
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.registry import Registry
+
+_First = TypeVar("_First")
+_Second = TypeVar("_Second")
+
+
+def are_quicker_at_once(
+    source: Registry, of: Reference, destination: Registry, into: Reference
+) -> bool:
+    """Tell whether two references are read sooner at the same time than one after the other.
+
+    A second connection to the same host costs a handshake more, which with TLS takes longer than
+    the other answer. Clients of which each thread has its own connection are never quicker.
+
+    Args:
+        source (Registry):
+            Reads the source.
+        of (Reference):
+            The source.
+        destination (Registry):
+            Reads the destination.
+        into (Reference):
+            The destination.
+
+    Returns:
+        bool: False to read them in turn.
+    """
+    one, other = source.link(of), destination.link(into)
+    if one is None or other is None:
+        return False
+    return one != other or one.startswith("http://")
+
+
+def both(
+    first: Callable[[], _First], second: Callable[[], _Second], *, at_once: bool
+) -> tuple[_First, _Second]:
+    """Do two things.
+
+    Args:
+        first (Callable[[], object]):
+            One of them.
+        second (Callable[[], object]):
+            The other; where it is done at once, in another thread.
+        at_once (bool):
+            Whether to do them at the same time.
+
+    Returns:
+        tuple[object, object]: What either returns.
+
+    Raises:
+        Exception: What either raises, that of the first before that of the second.
+    """
+    if not at_once:
+        return first(), second()
+    with ThreadPoolExecutor(1, thread_name_prefix="mlmerge") as pool:
+        other = pool.submit(copy_context().run, second)
+        return first(), other.result()

@@ -1,0 +1,46 @@
+"""Side by side: jobs are done in threads, and their outcomes come in the order of the jobs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+_Outcome = TypeVar("_Outcome")
+_AHEAD = 4  # jobs for each thread that are begun before the outcome of an earlier one is taken
+
+
+def in_order(jobs: Iterable[Callable[[], _Outcome]], threads: int) -> Iterator[_Outcome]:
+    """Do jobs side by side.
+
+    Only a few jobs are taken ahead of the outcomes, so it makes no difference how many there are.
+    Where nobody asks for more outcomes, or a job fails, no further job is begun.
+
+    Args:
+        jobs (Iterable[Callable[[], object]]):
+            The jobs.
+        threads (int):
+            How many are done at a time; with 1, each is done when its outcome is asked for.
+
+    Yields:
+        object: What each job returns, in the order of the jobs.
+
+    Raises:
+        Exception: What a job raises, in the place of its outcome.
+    """
+    if threads == 1:
+        yield from (job() for job in jobs)
+        return
+    begun: deque[Future[_Outcome]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="mlmerge") as pool:
+        try:
+            for job in jobs:
+                begun.append(pool.submit(job))
+                if len(begun) == threads * _AHEAD:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            for future in begun:
+                future.cancel()

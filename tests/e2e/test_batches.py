@@ -1,0 +1,122 @@
+"""Batches: many tags in one call, on a real registry, through the console script."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from pubtools_mlmerge.testing import make_image, make_index
+from tests.e2e.conftest import Shelf, merged
+from tests.programs import Done, command, run
+
+OLD = [make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")]
+NEW = [make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")]
+WHOLE = merged(*NEW, OLD[1])
+
+
+def line(shelf: Shelf, tag: str, **more: object) -> dict[str, object]:
+    return {"source_ref": shelf.ref("new"), "dest_ref": shelf.ref(tag), **more}
+
+
+@pytest.fixture
+def tags(shelf: Shelf) -> list[str]:
+    shelf.put("new", make_index(NEW))
+    names = [f"v{number}" for number in range(20)]
+    for name in names:
+        shelf.put(name, make_index(OLD))
+    return names
+
+
+def batch(path: Path, lines: Sequence[object], *options: str) -> Done:
+    path.write_text("".join(f"{json.dumps(each)}\n" for each in lines), encoding="utf-8")
+    return run("merge", "--batch", str(path), "--output", "json", *options)
+
+
+def test_results_come_in_the_order_of_the_lines(
+    shelf: Shelf, tags: list[str], tmp_path: Path
+) -> None:
+    record = shelf.mark()
+
+    done = batch(tmp_path / "lines", [line(shelf, tag) for tag in tags])
+
+    assert done.code == 0, done.err
+    assert [report["destination"] for report in done.reports] == [shelf.ref(t) for t in tags]
+    assert {report["requests"] for report in done.reports[1:]} <= {4, 5}
+    assert {shelf.get(tag).content for tag in tags} == {WHOLE}
+    assert len([each for each in record if "manifests/new" in each]) == 1
+
+
+def test_what_is_done_already_takes_one_read(shelf: Shelf, tags: list[str], tmp_path: Path) -> None:
+    lines = [line(shelf, tag) for tag in tags]
+    batch(tmp_path / "lines", lines[:10])
+    record = shelf.mark()
+
+    done = batch(tmp_path / "lines", lines)
+
+    assert [report["changed"] for report in done.reports] == [False] * 10 + [True] * 10
+    path = f"/v2/{shelf.repository}/manifests/{tags[3]}"
+    assert [each for each in record if f"{path} " in each] == [f"GET {path} 200"]
+
+
+def test_one_failure_does_not_stop_the_others(
+    shelf: Shelf, tags: list[str], tmp_path: Path
+) -> None:
+    absent = {**line(shelf, tags[1]), "source_ref": shelf.ref("absent")}
+    lines = [line(shelf, tags[0]), absent, "no object", line(shelf, tags[2])]
+
+    done = batch(tmp_path / "lines", lines)
+
+    assert done.code == 1
+    assert [report["destination"] for report in done.reports] == [
+        *(shelf.ref(tags[0]), shelf.ref(tags[2]))
+    ]
+    assert f"{shelf.ref('absent')}: not found" in done.err
+    assert "line 3: document: expected an object" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_failing_fast_begins_nothing_more(shelf: Shelf, tags: list[str], tmp_path: Path) -> None:
+    lines = ["no object", *(line(shelf, tag) for tag in tags)]
+
+    done = batch(tmp_path / "lines", lines, "--fail-fast", "--threads", "1")
+
+    assert (done.code, done.reports) == (1, [])
+    assert shelf.get(tags[0]).content == make_index(OLD).content
+
+
+def test_lines_may_select_architectures(shelf: Shelf, tags: list[str], tmp_path: Path) -> None:
+    lines = [line(shelf, tags[0], archs=["arm64"]), line(shelf, tags[1])]
+
+    assert batch(tmp_path / "lines", lines).code == 0
+
+    assert shelf.get(tags[0]).content == merged(NEW[1], *OLD)
+    assert shelf.get(tags[1]).content == WHOLE
+
+
+def test_lines_may_come_from_standard_input(shelf: Shelf, tags: list[str]) -> None:
+    lines = "".join(f"{json.dumps(line(shelf, tag))}\n" for tag in tags[:3])
+
+    subprocess.run(
+        [*command("merge"), "--batch", "-"], input=lines, text=True, check=True, timeout=60
+    )
+
+    assert {shelf.get(tag).content for tag in tags[:3]} == {WHOLE}
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--batch", "absent.jsonl"), "--batch: absent.jsonl: No such file or directory"),
+        (("--batch", "-", "--arch", "arm64"), "stand in its lines"),
+        (("--batch", "-", "--source-ref", "h.invalid/a:1"), "stand in its lines"),
+        (("--batch", "-", "--threads", "0"), "--threads: expected a number from 1 to 100"),
+    ],
+)
+def test_a_batch_that_makes_no_sense_is_wrong_usage(options: tuple[str, ...], problem: str) -> None:
+    done = run("merge", *options)
+
+    assert (done.code, problem in done.err) == (2, True), done.err
