@@ -28,6 +28,7 @@ doctest_test_doctest_blocks = "default"
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(argparse|collections|contextlib|io|logging|os|pathlib|ssl|threading|types)\..*"),
+    (r"py:.*", r"(datetime\.)?datetime"),
     (r"py:.*", r"(attr|attrs|pluggy|pytest|requests|urllib3)\..*"),
 ]
 # Names of types that stand for others; Sphinx knows where to find classes only.

@@ -37,6 +37,8 @@ class Call:
             Whether the right to write is needed.
         reads (tuple[str, ...]):
             Other repositories that are read.
+        repeatable (bool):
+            Whether it is sent again after a passing failure.
     """
 
     method: str
@@ -46,6 +48,7 @@ class Call:
     content: bytes | None = None
     push: bool = False
     reads: tuple[str, ...] = ()
+    repeatable: bool = True
 
 
 @frozen
@@ -67,6 +70,11 @@ class Place:
     is_plain: bool
     options: Options
     credentials: Credentials | None
+
+    @property
+    def url(self) -> str:
+        """Scheme and host."""
+        return f"{'http' if self.is_plain else 'https'}://{self.host}"
 
 
 class Access:
@@ -131,6 +139,7 @@ class Access:
             subject=str(call.reference),
             headers=call.headers,
             content=call.content,
+            repeatable=call.repeatable,
         )
         own = Scope(call.reference.repository, push=call.push)
         others = {Scope(repository) for repository in call.reads if repository != own.repository}
@@ -163,7 +172,8 @@ class Access:
             if name not in self._hosts:
                 address = Address.parse(name, prefers_tls=self._options.prefers_tls)
                 find = partial(self._find_credentials, address.host, reference)
-                self._hosts[name] = Host(address, self._transport, find)
+                has_login = self._credentials is not None
+                self._hosts[name] = Host(address, self._transport, find, has_login=has_login)
             return self._hosts[name]
 
     def _find_credentials(self, host: str, reference: Reference) -> Credentials | None:

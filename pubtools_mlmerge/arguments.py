@@ -12,13 +12,18 @@ from attrs import field, frozen
 
 from pubtools_mlmerge.activation import PREFIX
 from pubtools_mlmerge.addresses import Address
+from pubtools_mlmerge.ages import MOST_DAYS, AgeRule
 from pubtools_mlmerge.anchors import AnchorTag
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.errors import InvalidReference
 from pubtools_mlmerge.exchange import Options
+from pubtools_mlmerge.lock import check_url
 from pubtools_mlmerge.plan import Policy
+from pubtools_mlmerge.planned import StepOptions
 from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.safety import audit_directory, tag_history
 from pubtools_mlmerge.settings import Settings
+from pubtools_mlmerge.writing import Writer
 
 
 @frozen
@@ -59,6 +64,61 @@ def anchor_tag_of(
         for destination in destinations:
             anchor.apply(destination, f"sha256:{'0' * 64}")
     return anchor
+
+
+def step_options_of(
+    arguments: Namespace,
+    settings: Settings,
+    policy: Policy | None = None,
+    anchor_tag: AnchorTag | None = None,
+) -> StepOptions:
+    """Take how to write, arguments before the environment."""
+    tries = settings.tries if arguments.tries is None else arguments.tries
+    if tries < 1:
+        raise ValueError("--tries: expected 1 or more")
+    return StepOptions(
+        policy=policy or Policy(),
+        dry_run=arguments.dry_run,
+        anchor_tag=anchor_tag,
+        verify=settings.verify if arguments.verify is None else arguments.verify,
+        tries=tries,
+        ages=ages_of(arguments, settings),
+    )
+
+
+def ages_of(arguments: Namespace, settings: Settings) -> AgeRule:
+    """Take what is asked about ages, arguments before the environment."""
+    if "max_age_days" not in arguments:  # no merge, so nothing is kept for want of a newer one
+        return AgeRule()
+    days = settings.max_age_days if arguments.max_age_days is None else arguments.max_age_days
+    if days is None and arguments.stale:
+        raise ValueError("--stale needs --max-age-days")
+    if days is not None and not 1 <= days <= MOST_DAYS:
+        raise ValueError(f"--max-age-days: expected a number from 1 to {MOST_DAYS}")
+    stale = arguments.stale or settings.stale
+    return AgeRule(max_age_days=days, stale=stale, shown=arguments.ages)
+
+
+def lock_of(arguments: Namespace, settings: Settings) -> str | None:
+    """Take where tags are locked."""
+    if arguments.lock is None:
+        return settings.lock
+    if arguments.lock:
+        check_url(arguments.lock)
+    return str(arguments.lock) or None
+
+
+def writer_of(
+    arguments: Namespace, settings: Settings, client: RegistryClient, options: StepOptions
+) -> Writer:
+    """Make what writes tags, with the records and the history that are asked for."""
+    audit = arguments.audit or settings.audit
+    return Writer(
+        client,
+        options,
+        audit_directory(audit) if audit else None,
+        tag_history(client, arguments.quay_api_token) if arguments.quay_api_token else None,
+    )
 
 
 def connection_of(arguments: Namespace) -> Options:

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from pubtools.pluggy import pm
 
 from pubtools_mlmerge import hookspecs
-from pubtools_mlmerge.lock import process_lock
+from pubtools_mlmerge.lock import tag_lock
 from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.planned import unlocked
 
 __all__ = ["announce", "hookspecs", "lock_tag"]  # the hooks are there once hookspecs is imported
 
 
-def lock_tag(reference: str) -> AbstractContextManager[object]:
+@contextmanager
+def lock_tag(reference: str, url: str | None = None) -> Iterator[Callable[[], None]]:
     """Keep other writers away from a tag.
 
     Args:
         reference (str):
             The tag.
+        url (str | None):
+            Where locks are kept, unless a site has its own; none for a lock of this process.
 
-    Returns:
-        AbstractContextManager[object]: Holds the lock; a site's own, or one of this process.
+    Yields:
+        Callable[[], None]: Raises if the lock was lost; to be called just before a write. A
+        site's lock may have a method ``check`` for this.
+
+    Raises:
+        LockFailed: When the lock cannot be had.
     """
-    lock: AbstractContextManager[object] | None = pm.hook.mlmerge_lock(reference=reference)
-    return process_lock(reference) if lock is None else lock
+    site: AbstractContextManager[object] | None = pm.hook.mlmerge_lock(reference=reference)
+    with tag_lock(reference, url) if site is None else site as held:
+        check: Callable[[], None] = getattr(held, "check", unlocked)
+        yield check
 
 
 def announce(report: MergeReport) -> None:

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from collections.abc import Callable, Sequence
 
 from pubtools.pluggy import task_context
+
+from pubtools_mlmerge.options import (
+    add_connection,
+    add_policy,
+    add_references,
+    add_safety,
+    new_parser,
+)
 
 
 def merge_main(arguments: Sequence[str] | None = None) -> None:
@@ -24,15 +31,16 @@ def merge_main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: With 1 after a failure, 2 after wrong usage.
     """
-    parser = _parser(
+    parser = new_parser(
         "pubtools-mlmerge-merge",
-        "--source-ref REF --dest-ref REF[,REF]",
+        "(--source-ref REF --dest-ref REF[,REF] | --batch FILE)",
         "Merge a multi-architecture image into tags: everything of the source, and of each "
         "destination what the source lacks.",
     )
-    _add_references(parser)
-    _add_policy(parser)
-    _add_connection(parser, sides=("source", "dest"))
+    add_references(parser)
+    add_policy(parser)
+    add_safety(parser)
+    add_connection(parser, sides=("source", "dest"))
     _run(parser, arguments, _load_merge)
 
 
@@ -46,7 +54,7 @@ def remove_archs_main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: With 1 after a failure, 2 after wrong usage.
     """
-    parser = _parser(
+    parser = new_parser(
         "pubtools-mlmerge-remove-archs",
         "--ref REF --arch A,B",
         "Remove architectures from what a tag holds, their attestations with them.",
@@ -63,7 +71,8 @@ def remove_archs_main(arguments: Sequence[str] | None = None) -> None:
         "--allow-empty", action="store_true", help="remove them even if nothing is left"
     )
     parser.add_argument("--dry-run", action="store_true", help="write nothing")
-    _add_connection(parser, sides=("dest",))
+    add_safety(parser)
+    add_connection(parser, sides=("dest",))
     _run(parser, arguments, _load_remove_archs)
 
 
@@ -77,104 +86,36 @@ def inspect_main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: With 1 after a failure, 2 after wrong usage.
     """
-    parser = _parser("pubtools-mlmerge-inspect", "REF", "Show the platforms of a multi-arch image.")
+    parser = new_parser(
+        "pubtools-mlmerge-inspect", "REF", "Show the platforms of a multi-arch image."
+    )
     parser.add_argument("reference", metavar="REF", help="image reference, by tag or digest")
-    _add_connection(parser, sides=("source",))
+    add_connection(parser, sides=("source",))
     _run(parser, arguments, _load_inspect)
 
 
-def _parser(name: str, usage: str, description: str) -> argparse.ArgumentParser:
-    usage = f"{name} {usage} [options]"
-    parser = argparse.ArgumentParser(prog=name, usage=usage, description=description)
-    parser.add_argument(
-        "--output",
-        choices=("text", "json"),
-        default="text",
-        help="a table, or one JSON object per line and destination",
-    )
-    parser.add_argument(
-        "-d",
-        "--debug",
-        action="count",
-        default=0,
-        help="show debug logs and tracebacks; repeat for those of other libraries",
-    )
-    return parser
+def restore_main(arguments: Sequence[str] | None = None) -> None:
+    """Put tags back to what they held before a change that was recorded.
 
+    Args:
+        arguments (Sequence[str] | None):
+            Command line without the name of the program; none for that of this process.
 
-def _add_references(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--source-ref", required=True, help="image whose entries win; by tag or digest"
+    Raises:
+        SystemExit: With 1 after a failure, 2 after wrong usage.
+    """
+    parser = new_parser(
+        "pubtools-mlmerge-restore",
+        "RECORD...",
+        "Put tags back to what they held before a change that --audit recorded.",
     )
+    parser.add_argument("records", nargs="+", metavar="RECORD", help="file of a recorded change")
     parser.add_argument(
-        "--dest-ref",
-        action="append",
-        required=True,
-        metavar="REF[,REF]",
-        help="tag to merge into; repeatable, or several separated by commas",
+        "--force", action="store_true", help="also if the tag moved on since, or lacks images"
     )
     parser.add_argument("--dry-run", action="store_true", help="show the outcome, write nothing")
-    parser.add_argument(
-        "--copy",
-        choices=("auto", "skopeo", "never"),
-        help="how images get into another repository: mounted where the registry does that and "
-        "by skopeo otherwise, by skopeo always, or not at all",
-    )
-    parser.add_argument(
-        "--anchor-tag",
-        metavar="TEMPLATE",
-        help="second tag on what is uploaded, from {tag}, {timestamp} and {digest}",
-    )
-
-
-def _add_policy(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--arch",
-        action="append",
-        metavar="A,B",
-        help="take only these architectures or platforms from the source; repeatable",
-    )
-    parser.add_argument(
-        "--match",
-        choices=("platform", "architecture"),
-        help="what makes two entries the same",
-    )
-    for name, what in (("keep", "only these platforms"), ("drop", "all but these platforms")):
-        parser.add_argument(
-            f"--{name}",
-            action="append",
-            default=[],
-            metavar="PLATFORM",
-            help=f"let {what} of the destination stay; patterns such as windows/*; repeatable",
-        )
-    parser.add_argument(
-        "--single-image",
-        choices=("replace", "wrap", "fail"),
-        help="what to do where an image is no index",
-    )
-    parser.add_argument(
-        "--mixed-types",
-        choices=("oci", "fail"),
-        help="list Docker and OCI manifests together in an OCI index, or refuse",
-    )
-
-
-def _add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> None:
-    parser.add_argument(
-        "--quay-host", help="where to connect (host, host:port or URL), whatever references name"
-    )
-    if "source" in sides:
-        parser.add_argument("--source-quay-host", help="the same for the source alone")
-    for side in sides:
-        variable = f"{side.upper()}_QUAY_PASSWORD"
-        parser.add_argument(f"--{side}-quay-user", help="user name; leave out for auth files")
-        parser.add_argument(
-            f"--{side}-quay-password",
-            default=os.environ.get(variable),
-            help=f"password; better given by the environment variable {variable}",
-        )
-    parser.add_argument("--ca-bundle", metavar="FILE", help="certificate authorities to trust")
-    parser.add_argument("--insecure", action="store_true", help="do not verify certificates at all")
+    add_connection(parser, sides=("dest",))
+    _run(parser, arguments, _load_restore)
 
 
 def _run(
@@ -195,7 +136,7 @@ def _run(
 
 
 def _load_merge() -> Callable[[argparse.Namespace], Callable[[], bool]]:
-    from pubtools_mlmerge.commands import prepare_merge  # noqa: PLC0415 - see the module
+    from pubtools_mlmerge.merge_command import prepare_merge  # noqa: PLC0415 - see the module
 
     return prepare_merge
 
@@ -210,6 +151,12 @@ def _load_inspect() -> Callable[[argparse.Namespace], Callable[[], bool]]:
     from pubtools_mlmerge.commands import prepare_inspect  # noqa: PLC0415 - see the module
 
     return prepare_inspect
+
+
+def _load_restore() -> Callable[[argparse.Namespace], Callable[[], bool]]:
+    from pubtools_mlmerge.restore_command import prepare_restore  # noqa: PLC0415 - see the module
+
+    return prepare_restore
 
 
 def _configure_logging(debug: int) -> None:

@@ -12,13 +12,13 @@ from attrs import evolve
 from pubtools_mlmerge.access import Access, Call, Place
 from pubtools_mlmerge.descriptors import MANIFEST_TYPES
 from pubtools_mlmerge.documents import decode, encode
-from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex, NotFound, RegistryError
+from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex, RegistryError
 from pubtools_mlmerge.exchange import Options
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import digest_of
 from pubtools_mlmerge.manifests import Manifest, check_digest, read_manifest
-from pubtools_mlmerge.references import Reference
-from pubtools_mlmerge.registry import Registry
+from pubtools_mlmerge.references import Reference, is_registered_digest
+from pubtools_mlmerge.registry import Registry, absence
 from pubtools_mlmerge.tokens import Credentials
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
@@ -50,9 +50,7 @@ class RegistryClient(Registry):
         host: str | None = None,
         options: Options | None = None,
     ) -> None:
-        self.username = username
-        self.host = host
-        self.password = password
+        self.username, self.password, self.host = username, password, host
         credentials = Credentials(username, password) if username and password else None
         self._access = Access(credentials, host, options or Options())
 
@@ -115,8 +113,7 @@ class RegistryClient(Registry):
         Raises:
             MergeError: As `get_manifest` does.
         """
-        text = self.get_manifest(image, raw=True, media_type=media_type)
-        return digest_of(str(text).encode("utf-8"))
+        return digest_of(str(self.get_manifest(image, True, media_type)).encode("utf-8"))  # noqa: FBT003
 
     def upload_manifest(
         self,
@@ -138,10 +135,9 @@ class RegistryClient(Registry):
             InvalidIndex: When it is neither an index nor an image.
             MergeError: As `push` does.
         """
+        content = encode(manifest if isinstance(manifest, dict) else {})
         if raw:
             content = manifest if isinstance(manifest, bytes) else str(manifest).encode("utf-8")
-        else:
-            content = encode(manifest if isinstance(manifest, dict) else {})
         reference = Reference.parse(image)
         self.push(reference, read_manifest(reference, content, None))
 
@@ -155,7 +151,16 @@ class RegistryClient(Registry):
         content_type = answer.headers.get("Content-Type")
         return read_manifest(reference, answer.content, content_type), answer.headers
 
-    def push(self, reference: Reference, manifest: Manifest) -> str:
+    def digest(self, reference: Reference) -> str | None:
+        """Tell what a reference holds now, by a HEAD request, see `Registry.digest`."""
+        with absence(reference):
+            answer = self._access.send(_manifest_call("HEAD", reference))
+            stated = answer.headers.get("Docker-Content-Digest", "")
+            comparable = stated.startswith("sha256:") and is_registered_digest(stated)
+            return stated if comparable else super().digest(reference)
+        return None
+
+    def push(self, reference: Reference, manifest: Manifest, *, repeat: bool = True) -> str:
         """Write a manifest, see `Registry.push`."""
         call = Call(
             method="PUT",
@@ -164,6 +169,7 @@ class RegistryClient(Registry):
             headers={"Content-Type": manifest.media_type},
             content=manifest.content,
             push=True,
+            repeatable=repeat,
         )
         answer = self._access.send(call)
         stored = answer.headers.get("Docker-Content-Digest")
@@ -193,11 +199,7 @@ class RegistryClient(Registry):
         Raises:
             RegistryError: When the registry refuses otherwise or cannot be asked.
         """
-        try:
-            self._access.send(_manifest_call("HEAD", reference))
-        except NotFound:
-            return False
-        return True
+        return self.digest(reference) is not None
 
     def mount_blob(self, reference: Reference, digest: str, source: str) -> bool:
         """Make a blob of one repository available in another one of the same registry.
@@ -211,8 +213,7 @@ class RegistryClient(Registry):
                 Repository that has it.
 
         Returns:
-            bool: False if the registry would rather have the blob uploaded (answer 202,
-            distribution-spec, "Mounting a blob from another repository").
+            bool: False if the registry wants an upload (distribution-spec, "Mounting a blob").
 
         Raises:
             RegistryError: When the registry refuses or cannot be asked.
@@ -226,15 +227,18 @@ class RegistryClient(Registry):
             return True
         location = answer.headers.get("Location")
         if location:  # an upload was opened instead, which nobody will use
+            cancel = Call(method="DELETE", reference=reference, path=location, push=True)
             with suppress(RegistryError):
-                self._access.send(
-                    Call(method="DELETE", reference=reference, path=location, push=True)
-                )
+                self._access.send(cancel)
         return False
 
     def place(self, reference: Reference) -> Place:
         """Tell where a reference is really looked up, see `Access.place`."""
         return self._access.place(reference)
+
+    def link(self, reference: Reference) -> str:
+        """Tell where a reference is read from, see `Registry.link`."""
+        return self._access.place(reference).url
 
     def intend(self, *, pull: Iterable[Reference] = (), push: Iterable[Reference] = ()) -> None:
         """Tell what will be done, to be asked for one login, see `Access.intend`."""

@@ -8,66 +8,32 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterable
 from functools import partial
 
 from pubtools_mlmerge.arguments import (
-    anchor_tag_of,
     connection_of,
+    lock_of,
     login_of,
-    policy_of,
     reference_of,
     split,
+    step_options_of,
     tag_of,
+    writer_of,
 )
-from pubtools_mlmerge.calls import announce, lock_tag
-from pubtools_mlmerge.children import Children
+from pubtools_mlmerge.calls import lock_tag
 from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.planned import StepOptions
 from pubtools_mlmerge.platforms import PlatformPattern
-from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.progress import watched
 from pubtools_mlmerge.removal import remove_platforms
 from pubtools_mlmerge.report import inspect_json, inspect_text, to_json, to_text
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.step import Step
+from pubtools_mlmerge.side_by_side import in_order
 
 LOG = logging.getLogger("pubtools.mlmerge")
-
-
-def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
-    """Prepare the merge of one source into its destinations.
-
-    Args:
-        arguments (Namespace):
-            Arguments as parsed.
-
-    Returns:
-        Callable[[], bool]: Runs it, and tells whether all went well.
-
-    Raises:
-        ValueError: When an argument is wrong.
-    """
-    options = connection_of(arguments)
-    from_login = login_of(arguments, "source", arguments.source_quay_host or arguments.quay_host)
-    to_login = login_of(arguments, "dest", arguments.quay_host)
-    source = reference_of(arguments.source_ref, from_login)
-    destinations = [tag_of(text, to_login) for text in split("--dest-ref", arguments.dest_ref)]
-    settings = Settings.from_task({}, os.environ)
-    step_options = StepOptions(
-        policy=policy_of(arguments, settings.policy),
-        dry_run=arguments.dry_run,
-        anchor_tag=anchor_tag_of(arguments, settings, destinations),
-    )
-    reader = from_login.client(options)
-    # One client for both sides asks for one token, and keeps one pool of connections.
-    writer = reader if from_login == to_login else to_login.client(options)
-    children = Children(reader, writer, arguments.copy or settings.copy)
-    step = Step(reader, writer, step_options, children)
-    write = _writer(arguments)
-    jobs = [partial(_merge_one, step, source, destination, write) for destination in destinations]
-    return partial(_all_succeed, jobs, debug=arguments.debug > 0)
 
 
 def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
@@ -87,21 +53,21 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
     login = login_of(arguments, "dest", arguments.quay_host)
     reference = tag_of(arguments.ref, login)
     patterns = tuple(PlatformPattern.parse(text) for text in split("--arch", arguments.arch))
-    client, write = login.client(options), _writer(arguments)
+    settings = Settings.from_task({}, os.environ)
+    step_options = step_options_of(arguments, settings)
+    writer = writer_of(arguments, settings, login.client(options), step_options)
+    url, render = lock_of(arguments, settings), renderer_of(arguments.output)
 
-    def run() -> None:
-        report = remove_platforms(
-            client,
-            reference,
-            patterns,
-            allow_empty=arguments.allow_empty,
-            dry_run=arguments.dry_run,
-        )
+    def run() -> str:
+        with lock_tag(str(reference), url) as check:
+            report = remove_platforms(
+                writer, reference, patterns, allow_empty=arguments.allow_empty, check=check
+            )
         for name in report.missing:
             LOG.warning("%s has no %s", reference, name)
-        write(report)
+        return render(report)
 
-    return partial(_all_succeed, [run], debug=arguments.debug > 0)
+    return partial(all_succeed, [run], debug=arguments.debug > 0)
 
 
 def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
@@ -123,43 +89,75 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
     client = login.client(options)
     render = inspect_json if arguments.output == "json" else inspect_text
 
-    def run() -> None:
-        _print(render(str(reference), client.pull_index(reference)))
+    def run() -> str:
+        return render(str(reference), client.pull_index(reference))
 
-    return partial(_all_succeed, [run], debug=arguments.debug > 0)
-
-
-def _merge_one(
-    step: Step, source: Reference, destination: Reference, write: Callable[[MergeReport], None]
-) -> None:
-    with lock_tag(str(destination)):
-        report = step.merge(source, destination)
-    write(report)
-    if report.changed and not report.dry_run:
-        announce(report)
+    return partial(all_succeed, [run], debug=arguments.debug > 0)
 
 
-def _all_succeed(jobs: Iterable[Callable[[], None]], *, debug: bool) -> bool:
-    """Do each job, whatever became of those before it."""
-    succeeded = True
-    for job in jobs:
+def all_succeed(
+    jobs: Iterable[Callable[[], str]],
+    *,
+    debug: bool,
+    threads: int = 1,
+    fail_fast: bool = False,
+    total: int | None = 1,
+) -> bool:
+    """Do jobs, and print what they return in their order.
+
+    Args:
+        jobs (Iterable[Callable[[], str]]):
+            The jobs.
+        debug (bool):
+            Whether a failure is logged with its traceback.
+        threads (int):
+            How many are done at a time.
+        fail_fast (bool):
+            Whether none is begun any more once one failed.
+        total (int | None):
+            How many jobs there are; none if nobody knows.
+
+    Returns:
+        bool: False if one failed.
+    """
+    failed = threading.Event()
+
+    def attempt(job: Callable[[], str]) -> str | Exception | None:
+        if fail_fast and failed.is_set():
+            return None
         try:
-            job()
+            return job()
         except Exception as error:  # noqa: BLE001 - the last line of defence of a program
-            succeeded = False
+            failed.set()
+            return error
+
+    outcomes = in_order((partial(attempt, job) for job in jobs), threads)
+    for outcome in outcomes if total == 1 else watched(outcomes, total):
+        failure = outcome if isinstance(outcome, Exception) else None
+        if isinstance(outcome, str):
+            try:
+                _print(outcome)
+            except Exception as error:  # noqa: BLE001 - as above
+                failure = error
+        if failure is not None:
+            failed.set()
             if debug:
-                traceback.print_exc()
-            LOG.error("%s", str(error) or type(error).__name__)  # noqa: TRY400 - unless asked for
-    return succeeded
+                traceback.print_exception(type(failure), failure, failure.__traceback__)
+            LOG.error("%s", str(failure) or type(failure).__name__)
+    return not failed.is_set()
 
 
-def _writer(arguments: Namespace) -> Callable[[MergeReport], None]:
-    render = to_json if arguments.output == "json" else to_text
+def renderer_of(output: str) -> Callable[[MergeReport], str]:
+    """Choose how reports are written.
 
-    def write(report: MergeReport) -> None:
-        _print(render(report))
+    Args:
+        output (str):
+            ``json`` or ``text``.
 
-    return write
+    Returns:
+        Callable[[MergeReport], str]: Writes a report.
+    """
+    return to_json if output == "json" else to_text
 
 
 def _print(text: str) -> None:

@@ -10,6 +10,7 @@ import requests
 from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.documents import LARGEST
+from pubtools_mlmerge.errors import brief
 from pubtools_mlmerge.retries import Retries
 
 
@@ -88,7 +89,8 @@ class Answer:
         pattern = re.compile("|".join(forms))
         text = pattern.sub("***", self.content.decode("utf-8", "surrogateescape"))
         content = text.encode("utf-8", "surrogateescape")
-        return evolve(self, content=content, reason=pattern.sub("***", self.reason))
+        reason, url = pattern.sub("***", self.reason), pattern.sub("***", self.url)
+        return evolve(self, content=content, reason=reason, url=url)
 
     def as_http_error(self) -> requests.exceptions.HTTPError:
         """Tell callers that know the http library what happened.
@@ -99,8 +101,10 @@ class Answer:
         response = requests.Response()
         response.status_code = self.status
         response.headers.update(self.headers)
-        response.reason = self.reason
-        response.url = self.url.partition("?")[0]  # the query of a storage URL is its signature
+        # The server's words, which a traceback shows: nothing in them may steer a terminal.
+        response.reason = brief(self.reason)
+        # The query of a storage URL is its signature.
+        response.url = brief(self.url.partition("?")[0])
         response.raw = BytesIO(self.content)
         try:
             response.raise_for_status()
@@ -116,7 +120,7 @@ def _as_json_writes(secret: str) -> str:
     for character in secret:
         units = re.findall("....", character.encode("utf-16-be", "surrogatepass").hex())
         escaped = "".join(rf"\\u{unit}" for unit in units)
-        matches.append(rf"(?:\\?{re.escape(character)}|(?i:{escaped}))")
+        matches.append(rf"(?:(?i:{escaped})|\\?{re.escape(character)})")
     return "".join(matches)
 
 

@@ -23,6 +23,8 @@ _ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "TAG_EXPIRED", "BLOB_UN
 _IMMUTABLE = frozenset({"TAG_IMMUTABLE", "TAG_ALREADY_EXISTS", "PRECONDITION"})
 _MOST_TEXT = 64 * 1024
 """How much of an error body is looked at, in bytes."""
+# An Authorization header that is echoed; whoever sent it need not be known here.
+_LOGIN = re.compile(r"(?i)\b(basic|bearer)[ +:]+[\w.~+/-]{16,}=*")
 
 
 def failure(reference: str, status: int, body: bytes = b"") -> RegistryError:
@@ -42,6 +44,7 @@ def failure(reference: str, status: int, body: bytes = b"") -> RegistryError:
     text = body[:_MOST_TEXT].decode("utf-8", "replace")
     codes, words = _read(text)
     message = "; ".join(dict.fromkeys(words)) or ("" if "<" in text else text)
+    message = _LOGIN.sub(r"\1 ***", message)
     if _is_missing_child(status, codes, text):
         digests = tuple(dict.fromkeys(_DIGEST.findall(text)))
         return MissingChild(reference, status, message, digests)

@@ -61,7 +61,8 @@ def mlmerge_lock(reference: str) -> AbstractContextManager[object] | None:
 
     :param reference: The tag.
     :type reference: str
-    :return: A context manager that holds the lock.
+    :return: A context manager that holds the lock. If what it yields has a method ``check``, that
+        is called just before the tag is written, to raise if the lock was lost.
     :rtype: contextlib.AbstractContextManager
     """
 

@@ -9,13 +9,12 @@ from pubtools._quay.quay_client import (
     QuayClient as HostClient,
 )
 
+from pubtools_mlmerge.client_registry import ClientRegistry, http_errors
 from pubtools_mlmerge.documents import encode
 from pubtools_mlmerge.index import Index, digest_of
 from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.merger import http_errors
 from pubtools_mlmerge.push_sides import client_like
 from pubtools_mlmerge.references import Reference
-from pubtools_mlmerge.registry import ClientRegistry
 from pubtools_mlmerge.tag_step import view
 
 
@@ -26,13 +25,13 @@ class QuayClient(HostClient):  # type: ignore[misc]  # the host is untyped
     of the tag.
 
     Attributes:
-        rewrite (Callable[[Index], Index] | None):
-            Makes from what the tag holds what is uploaded next, in the stead of the host's list.
+        write (Callable[[Reference, bytes], str] | None):
+            Does the next upload in the stead of the host's client, and tells the digest.
         uploaded (str | None):
             Digest of what was uploaded last.
     """
 
-    rewrite: Callable[[Index], Index] | None = None
+    write: Callable[[Reference, bytes], str] | None = None
     uploaded: str | None = None
 
     def get_manifest(
@@ -58,12 +57,13 @@ class QuayClient(HostClient):  # type: ignore[misc]  # the host is untyped
         image: str,
         raw: bool = False,  # noqa: ARG002, FBT001, FBT002 - the host's signature
     ) -> None:
-        """Write a manifest, or once what stands in its stead."""
-        rewrite, self.rewrite = self.rewrite, None
+        """Write a manifest, or let `write` do that once."""
+        write, self.write = self.write, None
         content = _content(manifest)
-        found = self._pull(image) if rewrite is not None else None
-        if rewrite is not None and isinstance(found, Index):
-            content = rewrite(found).content
+        if write is not None:
+            with http_errors():
+                self.uploaded = write(Reference.parse(image), content)
+            return
         if _is_untyped(content):
             client_like(self).upload_manifest(content, image, raw=True)
         else:

@@ -12,7 +12,8 @@ from pubtools_mlmerge.plugin import current_task, settings_for
 
 if TYPE_CHECKING:  # tasks that do not merge do not load the rest
     from pubtools_mlmerge.host_types import PushItem
-    from pubtools_mlmerge.push_step import Merged, PushStep, Sides, Tag
+    from pubtools_mlmerge.push_parts import Merged, Sides, Tag
+from pubtools_mlmerge.push_step import PushStep
 
 _CURRENT: ContextVar[PushStep | None] = ContextVar("pubtools_mlmerge_push", default=None)
 

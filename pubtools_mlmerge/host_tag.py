@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # tasks that do not merge do not load the rest
     from pubtools_mlmerge.host_client import QuayClient
     from pubtools_mlmerge.host_types import PushItem
     from pubtools_mlmerge.settings import Settings
+    from pubtools_mlmerge.tag_guard import TagGuard
     from pubtools_mlmerge.tag_step import Selecting
 
 _CURRENT: ContextVar[Selecting | None] = ContextVar("pubtools_mlmerge_tag", default=None)
@@ -39,7 +40,8 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
     @contextmanager
     def _serving(self, push_item: PushItem) -> Iterator[None]:
         """Use our client for the repositories that we merge, and the host's for the others."""
-        if self._merging is None or self._merging.report_only or not self._covers(push_item):
+        settings = self._settings_of(push_item)
+        if settings is None or settings.report_only:
             yield
             return
         from pubtools_mlmerge import host_client  # noqa: PLC0415 - see above
@@ -76,51 +78,75 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
     def merge_manifest_lists_sign_images(
         self, push_item: PushItem, tag: str, add_archs: list[str]
     ) -> None:
-        """Merge and sign; the list is computed by our step."""
-        selecting = self._select(push_item)
-        token = _CURRENT.set(selecting)
-        try:
-            with self._serving(push_item), self._locked(push_item, tag):
-                super().merge_manifest_lists_sign_images(push_item, tag, add_archs)
-                if self._is_ours and selecting is not None:
-                    selecting.announce(self.quay_client.uploaded)
-        finally:
-            _CURRENT.reset(token)
+        """Merge and sign; the list is computed by our step, again where somebody else writes."""
+        host = super().merge_manifest_lists_sign_images
+        settings = self._settings_of(push_item)
+        if settings is None:
+            host(push_item, tag, add_archs)
+            return
+        from pubtools_mlmerge.tag_guard import persist  # noqa: PLC0415 - see above
+        from pubtools_mlmerge.tag_step import Selecting  # noqa: PLC0415 - see above
+
+        if settings.report_only:
+            with _computed_by(Selecting(settings)):
+                host(push_item, tag, add_archs)
+            return
+        with self._serving(push_item), self._guarded(push_item, tag, settings) as guard:
+            source = self._reference(push_item, push_item.metadata["tag_source"])
+
+            def merge() -> None:
+                selecting = Selecting(settings)
+                self.quay_client.write = lambda to, content: guard.put(
+                    source, to, selecting.plan, content
+                )
+                with _computed_by(selecting):
+                    host(push_item, tag, add_archs)
+                selecting.announce(self.quay_client.uploaded)
+
+            persist(merge, settings.tries)
 
     def manifest_list_remove_archs(
         self, push_item: PushItem, tag: str, remove_archs: list[str]
     ) -> None:
         """Remove platforms, their attestations with them."""
-        with self._serving(push_item), self._locked(push_item, tag):
-            if self._is_ours:
-                from pubtools_mlmerge.tag_step import without  # noqa: PLC0415 - see above
+        host = super().manifest_list_remove_archs
+        settings = self._settings_of(push_item)
+        if settings is None or settings.report_only:
+            host(push_item, tag, remove_archs)
+            return
+        with self._serving(push_item), self._guarded(push_item, tag, settings) as guard:
+            self.quay_client.write = lambda to, _content: guard.remove(to, remove_archs)
+            host(push_item, tag, remove_archs)
 
-                self.quay_client.rewrite = lambda index: without(index, remove_archs)
-            super().manifest_list_remove_archs(push_item, tag, remove_archs)
-
-    def _covers(self, push_item: PushItem) -> bool:
+    def _settings_of(self, push_item: PushItem) -> Settings | None:
+        """Tell how to merge a push item; none if it is not to be merged."""
         repository = next(iter(push_item.repos))
-        return self._merging is not None and self._merging.covers(repository)
+        is_chosen = self._merging is not None and self._merging.covers(repository)
+        return self._merging if is_chosen else None
 
-    def _select(self, push_item: PushItem) -> Selecting | None:
-        if self._merging is None or not self._covers(push_item):
-            return None
-        from pubtools_mlmerge.tag_step import Selecting  # noqa: PLC0415 - see above
-
-        return Selecting(self._merging)
+    def _reference(self, push_item: PushItem, tag: str) -> str:
+        name = tag_docker.get_internal_container_repo_name(next(iter(push_item.repos)))
+        namespace = self.target_settings["quay_namespace"]
+        return f"{self.quay_host}/{namespace}/{name}:{tag}"
 
     @contextmanager
-    def _locked(self, push_item: PushItem, tag: str) -> Iterator[None]:
-        if not self._is_ours:
-            yield
-            return
+    def _guarded(self, push_item: PushItem, tag: str, settings: Settings) -> Iterator[TagGuard]:
+        """Lock a tag, and let its next upload be written safely."""
         from pubtools_mlmerge.calls import lock_tag  # noqa: PLC0415 - see above
+        from pubtools_mlmerge.tag_guard import TagGuard  # noqa: PLC0415 - see above
 
-        repository = next(iter(push_item.repos))
-        name = tag_docker.get_internal_container_repo_name(repository)
-        namespace = self.target_settings["quay_namespace"]
-        with lock_tag(f"{self.quay_host}/{namespace}/{name}:{tag}"):
-            yield
+        token = self.target_settings.get("dest_quay_api_token")
+        with lock_tag(self._reference(push_item, tag), settings.lock) as check:
+            yield TagGuard(self.quay_client, settings, token, check)
+
+
+@contextmanager
+def _computed_by(selecting: Selecting | None) -> Iterator[None]:
+    token = _CURRENT.set(selecting)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
 
 
 class ManifestListMerger(

@@ -50,6 +50,7 @@ class Metadata(TypedDict):
     tags: Mapping[str, Sequence[str]]
     archs: Sequence[str]
     exclude_archs: bool
+    tag_source: str
 
 
 class PushItem(Protocol):

@@ -32,6 +32,9 @@ class Host:
             Sends the requests.
         find_credentials (Callable[[], Credentials | None]):
             Called once, at the first challenge.
+        has_login (bool):
+            Whether a login was given for it, so that it is expected to ask for that: then other
+            threads wait for the first answer, and are not sent away one after the other.
     """
 
     def __init__(
@@ -39,16 +42,20 @@ class Host:
         address: Address,
         transport: Transport,
         find_credentials: Callable[[], Credentials | None],
+        *,
+        has_login: bool = False,
     ) -> None:
         self._address = address
         self._transport = transport
         self._find_credentials = find_credentials
         self._lock = threading.Lock()
+        self._meeting = threading.Lock()
+        self._is_known = not has_login
         self._settled: str | None = None
         self._credentials: Credentials | None = None
         self._challenge: Challenge | None = None
         self._tokens: Tokens | None = None
-        self._intended: frozenset[Scope] = frozenset()
+        self._intended: dict[str, frozenset[Scope]] = {}
 
     @property
     def name(self) -> str:
@@ -62,7 +69,9 @@ class Host:
             scopes (Iterable[Scope]):
                 The rights, one scope a repository.
         """
-        self._intended = frozenset(scopes)
+        together = frozenset(scopes)
+        for scope in together:  # beside what other threads intend for other repositories
+            self._intended[scope.repository] = together
 
     def send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
         """Send a request, with a login if the registry wants one.
@@ -85,7 +94,7 @@ class Host:
             # Some servers refuse all rights for one that is lacking: then ask for just these.
             if refusal.status not in _LACKING or self._widest(scopes) == scopes:
                 raise
-            self._intended = frozenset()
+            self._give_up(scopes)
             answer = self._log_in_and_send(request, scopes)
         if answer.is_success:
             return answer
@@ -115,10 +124,11 @@ class Host:
         return base + path if path.startswith("/") else path
 
     def _log_in_and_send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
-        header = None
-        if self._challenge is not None:
-            header = self._authorization(self._challenge, self._widest(scopes))
-        answer = self._deliver(request, header)
+        header, answer = None, self._introduce(request)
+        if answer is None:
+            if self._challenge is not None:
+                header = self._authorization(self._challenge, self._widest(scopes))
+            answer = self._deliver(request, header)
         # Rights beyond these may have been refused as a whole: then ask for just these.
         wide = self._widest(scopes)
         for wanted in dict.fromkeys([wide, scopes]):
@@ -131,8 +141,21 @@ class Host:
             header = fresh
             answer = self._deliver(request, header)
             if wanted != wide and answer.status != _UNAUTHORIZED:
-                self._intended = frozenset()  # it would be refused each time
+                self._give_up(scopes)  # it would be refused each time
         return answer
+
+    def _introduce(self, request: Request) -> Answer | None:
+        """Send the first request alone, to learn how to log in; none if that is known."""
+        if self._is_known:
+            return None
+        with self._meeting:
+            if self._is_known:
+                return None
+            answer = self._deliver(request, None)
+            if answer.status == _UNAUTHORIZED and self._is_ours(answer.url):
+                self._chosen_challenge(answer, request.subject)
+            self._is_known = True
+            return answer
 
     def _deliver(self, request: Request, header: str | None) -> Answer:
         if self._settled is None:
@@ -169,8 +192,16 @@ class Host:
             return False
 
     def _widest(self, scopes: frozenset[Scope]) -> frozenset[Scope]:
-        covered = all(any(wide.covers(scope) for wide in self._intended) for scope in scopes)
-        return self._intended if covered and scopes else scopes
+        for scope in scopes:
+            intended = self._intended.get(scope.repository, frozenset())
+            if all(any(wide.covers(each) for wide in intended) for each in scopes):
+                return intended
+        return scopes
+
+    def _give_up(self, scopes: frozenset[Scope]) -> None:
+        """Ask for the rights of what was intended no more, but for those of each request."""
+        for scope in scopes:
+            self._intended.pop(scope.repository, None)
 
     def _chosen_challenge(self, answer: Answer, subject: str) -> Challenge:
         offered = parse_challenges(answer.headers.get("WWW-Authenticate", ""))

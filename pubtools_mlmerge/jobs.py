@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 from attrs import evolve, field, frozen
 
+from pubtools_mlmerge.dating import Merging
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.merger import ManifestListMerger
 from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plan import MergePlan
-from pubtools_mlmerge.planned import Planned
+from pubtools_mlmerge.planned import Planned, unlocked
 from pubtools_mlmerge.platforms import PlatformPattern
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.settings import Settings
@@ -42,6 +43,7 @@ class MergeRequest:
     settings: Settings
     _step: Step = field(repr=False)
     _note: Callable[[Planned], None] = field(repr=False)
+    _check: Callable[[], None] = field(default=unlocked, repr=False)
 
     def carry_out(self) -> MergeReport | None:
         """Merge, unless the host's plain copy does the same.
@@ -57,7 +59,7 @@ class MergeRequest:
         if planned.plan.result is planned.new:
             LOG.info("%s is copied plainly: %s", self.destination, _reason(planned))
             return None
-        report = self._step.carry_out(planned)
+        report = self._step.carry_out(planned, self._check)
         if not report.changed:
             LOG.info("%s holds all of %s already", self.destination, self.source)
         return report
@@ -96,6 +98,7 @@ class SelectedRequest:
     settings: Settings
     _merger: ManifestListMerger = field(repr=False)
     _note: Callable[[MergePlan[Index]], None] = field(repr=False)
+    _merging: Merging | None = field(default=None, repr=False)
 
     def carry_out(self) -> dict[str, object]:
         """Compute the new list; nothing is uploaded.
@@ -108,7 +111,8 @@ class SelectedRequest:
             MergeError: When a document breaks a rule, or either image is no index.
         """
         patterns = tuple(map(exactly, self.eligible))
-        plan = self._merger.plan_selected(evolve(self.settings.policy, eligible=patterns))
+        policy = evolve(self.settings.policy, eligible=patterns)
+        plan = self._merger.plan_selected(policy, self._merging)
         self._note(plan)
         fields = {**plan.result.fields, "mediaType": plan.result.media_type}
         return {**fields, "manifests": [_Entry(e.fields) for e in plan.result.manifests]}

@@ -7,7 +7,7 @@ entries.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from pubtools_mlmerge.assembly import assemble, is_unchanged
 from pubtools_mlmerge.descriptors import Descriptor
@@ -22,7 +22,12 @@ _Keyed = tuple[Hashable, Descriptor]
 _NOTHING = Policy()
 
 
-def merge(source: Index, destination: Index | None, policy: Policy = _NOTHING) -> MergePlan[Index]:
+def merge(
+    source: Index,
+    destination: Index | None,
+    policy: Policy = _NOTHING,
+    stale: Mapping[str, str] | None = None,
+) -> MergePlan[Index]:
     """Take the source, and keep what only the destination has.
 
     Args:
@@ -32,6 +37,8 @@ def merge(source: Index, destination: Index | None, policy: Policy = _NOTHING) -
             What the destination holds now; none if it does not exist yet.
         policy (Policy):
             What to decide differently.
+        stale (Mapping[str, str] | None):
+            Digests of what is too old to stay in the destination, with what to say of each.
 
     Returns:
         MergePlan: Its result is the source itself where nothing of the destination is kept, and
@@ -46,7 +53,7 @@ def merge(source: Index, destination: Index | None, policy: Policy = _NOTHING) -
     keyed = _keyed(taken, policy.match)
     before = _Before(old, keyed)
     entries = [before.judge(key, entry) for key, entry in keyed]
-    kept, dropped = _keep(old, taken, before, policy)
+    kept, dropped = _keep(old, taken, before, policy, stale or {})
     manifests = [*taken, *(entry.descriptor for entry in kept)]
     result = source
     if kept or excluded:
@@ -175,10 +182,16 @@ class _Before:
 
 
 def _keep(
-    old: Sequence[_Keyed], taken: Sequence[Descriptor], before: _Before, policy: Policy
+    old: Sequence[_Keyed],
+    taken: Sequence[Descriptor],
+    before: _Before,
+    policy: Policy,
+    stale: Mapping[str, str],
 ) -> tuple[list[PlannedEntry], list[PlannedEntry]]:
     """Part the destination into what stays and what goes, each with its reason."""
-    reasons = [_against(key, entry, before, policy) for key, entry in old]
+    reasons = [
+        _against(key, entry, before, policy) or stale.get(entry.digest) for key, entry in old
+    ]
     images = {e.digest for e in taken if e.attests is None}
     images.update(
         entry.digest

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-
-from requests.exceptions import RequestException
 
 from pubtools_mlmerge.assembly import assemble
 from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.descriptors import DOCKER_LIST, Descriptor
-from pubtools_mlmerge.errors import MergeError, NotAnIndex, NotFound, Unauthorized
+from pubtools_mlmerge.client_registry import ClientRegistry, http_errors
+from pubtools_mlmerge.dating import Merging
+from pubtools_mlmerge.descriptors import DOCKER_LIST
+from pubtools_mlmerge.errors import NotFound, Unauthorized
+from pubtools_mlmerge.guard import check_shrink
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.merge import merge
 from pubtools_mlmerge.plan import MergePlan, Policy
+from pubtools_mlmerge.pulling import are_quicker_at_once, both
 from pubtools_mlmerge.references import Reference
-from pubtools_mlmerge.registry import ClientRegistry, QuayClient, Registry
+from pubtools_mlmerge.registry import QuayClient, Registry
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -86,11 +87,15 @@ class ManifestListMerger:
             MergeError: When a document breaks a rule, or either image is no index.
         """
         source, destination = self._registries()
-        into = Reference.parse(self.dest_image)
+        image, into = Reference.parse(self.src_image), Reference.parse(self.dest_image)
         LOG.info("Merging %s into %s", self.src_image, into)
         with http_errors():
-            new = source.pull_index(Reference.parse(self.src_image))
-            plan = merge(new, destination.pull_index(into))
+            new, old = both(
+                lambda: source.pull_index(image),
+                lambda: destination.pull_index(into),
+                at_once=are_quicker_at_once(source, image, destination, into),
+            )
+            plan = merge(new, old)
             if not plan.changed:
                 LOG.info("%s holds all of %s already", into, self.src_image)
                 return
@@ -118,7 +123,7 @@ class ManifestListMerger:
         """
         source = Index.from_fields(src_manifest_list)
         plan = merge(source, Index.from_fields(dest_manifest_list))
-        return [_copy(e.descriptor) for e in plan.entries if e.fate == "kept"]
+        return [deepcopy(dict(e.descriptor.fields)) for e in plan.entries if e.fate == "kept"]
 
     def _add_missing_architectures(
         self, src_manifest_list: Mapping[str, object], missing_archs: Sequence[object]
@@ -166,12 +171,14 @@ class ManifestListMerger:
         """
         return _document(self.plan_selected(Policy(eligible=eligible_archs)).result)
 
-    def plan_selected(self, policy: Policy) -> MergePlan[Index]:
+    def plan_selected(self, policy: Policy, merging: Merging | None = None) -> MergePlan[Index]:
         """Plan a merge of what a policy makes eligible; nothing is uploaded.
 
         Args:
             policy (Policy):
                 What may be taken from the source, and what to decide differently.
+            merging (Callable[[Index, Index | None, Policy], MergePlan[Index]] | None):
+                Merges what was read; none for `merge`.
 
         Returns:
             MergePlan[Index]: The plan.
@@ -183,10 +190,12 @@ class ManifestListMerger:
             MergeError: When a document breaks a rule, or either image is no index.
         """
         source, destination = self._registries()
+        into = Reference.parse(self.dest_image)
         with http_errors():
             new = source.pull_index(Reference.parse(self.src_image))
-            old = _pull_if_present(destination, Reference.parse(self.dest_image))
-        plan = merge(new, old, policy)
+            old = _pull_if_present(destination, into)
+        plan = (merging or merge)(new, old, policy)
+        check_shrink(into, old, plan, policy)
         for name in plan.missing:
             LOG.warning("%s: the source has no %s", self.src_image, name)
         return plan
@@ -224,22 +233,5 @@ def _pull_if_present(registry: Registry, reference: Reference) -> Index | None:
         return None
 
 
-@contextmanager
-def http_errors() -> Iterator[None]:
-    """Let callers of the host's class see the errors of its client, unchanged."""
-    try:
-        yield
-    except MergeError as error:
-        cause = error.__cause__
-        is_type_refusal = isinstance(error, NotAnIndex) and not isinstance(cause, MergeError)
-        if cause is not None and (isinstance(cause, RequestException) or is_type_refusal):
-            raise cause from None
-        raise
-
-
 def _document(index: Index) -> dict[str, object]:
     return deepcopy({**index.fields, "mediaType": index.media_type})
-
-
-def _copy(entry: Descriptor) -> dict[str, object]:
-    return deepcopy(dict(entry.fields))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Generic, Literal, TypeVar
+from datetime import datetime
+from typing import Generic, Literal, TypeVar, Union
 
 from attrs import field, frozen
 
@@ -73,12 +74,26 @@ class PlannedEntry:
             Why, in a few words.
         previous_digest (str | None):
             What the destination had in its place before; none if nothing.
+        created (datetime | None):
+            When the image was made, in UTC; none if that is unknown or was not asked.
+        age_days (int | None):
+            Whole days since then.
+        age_problem (str):
+            Why its age is unknown; empty if it is known or was not asked.
     """
 
     descriptor: Descriptor
     fate: Fate
     reason: str
     previous_digest: str | None = None
+    created: datetime | None = None
+    age_days: int | None = None
+    age_problem: str = ""
+
+    @property
+    def has_age(self) -> bool:
+        """Whether its age was asked, be it known or not."""
+        return self.age_days is not None or bool(self.age_problem)
 
 
 ResultT = TypeVar("ResultT", Index, Image)
@@ -114,3 +129,13 @@ class MergePlan(Generic[ResultT]):
     def taken(self) -> tuple[Descriptor, ...]:
         """The entries of the result that come from the source."""
         return tuple(e.descriptor for e in self.entries if e.fate in ("added", "replaced", "same"))
+
+    @property
+    def too_old(self) -> frozenset[str]:
+        """The digests of what was dropped for its age."""
+        return frozenset(
+            e.descriptor.digest for e in self.entries if e.fate == "dropped" and e.has_age
+        )
+
+
+Plan = Union[MergePlan[Index], MergePlan[Image]]

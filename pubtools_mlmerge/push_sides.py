@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from attrs import evolve
 
 from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.client_registry import ClientRegistry
 from pubtools_mlmerge.errors import Unauthorized
 from pubtools_mlmerge.exchange import Options
 from pubtools_mlmerge.host_types import HostClient, Pusher, PushItem
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.push_step import Merged, Sides, Tag
+from pubtools_mlmerge.push_parts import Merged, Sides, Tag
 from pubtools_mlmerge.references import Reference
-from pubtools_mlmerge.registry import ClientRegistry
+from pubtools_mlmerge.safety import tag_history
 
 
 def make_sides(pusher: Pusher) -> Sides:
@@ -32,8 +33,10 @@ def make_sides(pusher: Pusher) -> Sides:
     def copy(source: str, destinations: list[str]) -> None:
         pusher.run_tag_images(source, destinations, True, pusher.target_settings)  # noqa: FBT003
 
-    source, destination = map(_HostRegistry, (pusher.src_quay_client, pusher.dest_quay_client))
-    return Sides(source, destination, source.own, destination.own, copy)
+    source, destination = map(HostRegistry, (pusher.src_quay_client, pusher.dest_quay_client))
+    token = pusher.target_settings.get("dest_quay_api_token")
+    history = tag_history(destination.own, str(token)) if token else None
+    return Sides(source, destination, source.own, destination.own, copy, history)
 
 
 def client_like(client: HostClient) -> RegistryClient:
@@ -90,13 +93,13 @@ def restore(client: HostClient, merged: Sequence[Merged]) -> None:
     Raises:
         RegistryError: When a registry refuses.
     """
-    registry = _HostRegistry(client)
+    registry = HostRegistry(client)
     for reference, previous in {each.tag.reference: each.previous for each in merged}.items():
         if previous is not None:
             registry.push(reference, previous)
 
 
-class _HostRegistry(ClientRegistry):
+class HostRegistry(ClientRegistry):
     """A registry behind the host's client, and behind ours for what that one cannot do."""
 
     def __init__(self, client: HostClient) -> None:
@@ -110,11 +113,15 @@ class _HostRegistry(ClientRegistry):
         except Unauthorized as error:
             raise evolve(error, logged_in=_had_token(error.__cause__)) from error.__cause__
 
-    def push(self, reference: Reference, manifest: Manifest) -> str:
+    def digest(self, reference: Reference) -> str | None:
+        """Tell what a reference holds now, by a HEAD request, see `Registry.digest`."""
+        return self.own.digest(reference)
+
+    def push(self, reference: Reference, manifest: Manifest, *, repeat: bool = True) -> str:
         """Write a manifest, see `Registry.push`; an index that states no media type, too."""
         if isinstance(manifest, Index) and not manifest.states_media_type:
-            return self.own.push(reference, manifest)
-        return super().push(reference, manifest)
+            return self.own.push(reference, manifest, repeat=repeat)
+        return super().push(reference, manifest, repeat=repeat)
 
     def pull_config(self, reference: Reference, image: Image) -> Mapping[str, object]:
         """Read the config blob of an image, see `Registry.pull_config`."""

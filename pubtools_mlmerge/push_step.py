@@ -8,100 +8,26 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Literal
 
-from attrs import frozen
 from pubtools.pluggy import pm
 
 from pubtools_mlmerge.calls import announce, lock_tag
 from pubtools_mlmerge.children import Children
-from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.descriptors import DOCKER_MANIFESTS
+from pubtools_mlmerge.dating import Ages
 from pubtools_mlmerge.errors import MergeError
 from pubtools_mlmerge.jobs import MergeRequest
 from pubtools_mlmerge.manifests import Manifest
 from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.planned import Planned, StepOptions
 from pubtools_mlmerge.plugin import MergeTask
+from pubtools_mlmerge.push_parts import Merged, Sides, Tag
 from pubtools_mlmerge.references import Reference
-from pubtools_mlmerge.registry import Registry
 from pubtools_mlmerge.report import to_text
+from pubtools_mlmerge.safety import task_records
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.step import Step
+from pubtools_mlmerge.writing import Writer
 
 LOG = logging.getLogger("pubtools.mlmerge")
-
-
-@frozen(eq=False)
-class Tag:
-    """One destination of a push item.
-
-    Attributes:
-        repository (str):
-            External name of the repository.
-        reference (Reference):
-            The tag, by the internal name.
-        signing_key (str | None):
-            Key that claims about it are signed with.
-    """
-
-    repository: str
-    reference: Reference
-    signing_key: str | None
-
-
-@frozen(eq=False)
-class Merged:
-    """A tag that was merged, with what is needed to sign it and to take it back.
-
-    Attributes:
-        tag (Tag):
-            The tag.
-        previous (Manifest | None):
-            What it held before the push; none if nothing, or nothing that is known.
-        report (MergeReport):
-            What was done.
-    """
-
-    tag: Tag
-    previous: Manifest | None
-    report: MergeReport
-
-    @property
-    def digests(self) -> frozenset[str]:
-        """What the tag lists now."""
-        left_out = ("dropped", "excluded")
-        return frozenset(e.descriptor.digest for e in self.report.entries if e.fate not in left_out)
-
-    @property
-    def unsigned(self) -> tuple[tuple[str, str], ...]:
-        """Digest and architecture of what the host does not sign: it knows no OCI index."""
-        new = [e.descriptor for e in self.report.entries if e.fate in ("added", "replaced")]
-        oci = [entry for entry in new if entry.media_type not in DOCKER_MANIFESTS]
-        named = [(e.digest, e.platform.architecture if e.platform else "") for e in oci]
-        return (self.report.digest, ""), *named
-
-
-@frozen(eq=False)
-class Sides:
-    """What the host brings to a push.
-
-    Attributes:
-        source (Registry):
-            Reads the sources.
-        destination (Registry):
-            Reads and writes the destinations.
-        source_client (RegistryClient):
-            Reads blobs and children of the sources.
-        destination_client (RegistryClient):
-            Mounts blobs and writes children.
-        copy (Callable[[str, list[str]], None]):
-            The host's plain copy of a reference to others.
-    """
-
-    source: Registry
-    destination: Registry
-    source_client: RegistryClient
-    destination_client: RegistryClient
-    copy: Callable[[str, list[str]], None]
 
 
 class PushStep:
@@ -172,17 +98,23 @@ class PushStep:
         tags = sorted(tags, key=lambda tag: str(tag.reference))
         with ExitStack() as locks:
             # In one order everywhere, so that two items with the same tags do not await each other.
-            for tag in tags:
-                locks.enter_context(lock_tag(str(tag.reference)))
+            held = [
+                (tag, locks.enter_context(lock_tag(str(tag.reference), self.settings.lock)))
+                for tag in tags
+            ]
             if self.settings.report_only:
                 self._report(step, reference, tags)
                 copy_all()
                 return
-            plain = [tag for tag in tags if not self._merge(step, reference, tag)]
+            plain = [
+                (tag, check) for tag, check in held if not self._merge(step, reference, tag, check)
+            ]
+            for _, check in plain:
+                check()
             if len(plain) == len(tags):
                 copy_all()
             elif plain:
-                sides.copy(source, [str(tag.reference) for tag in plain])
+                sides.copy(source, [str(tag.reference) for tag, _ in plain])
 
     def _prepare(self, sides: Sides) -> Step:
         """Make the step once, so that all items share what it pulled and brought."""
@@ -198,18 +130,27 @@ class PushStep:
                     policy=self.settings.policy,
                     anchor_tag=self.settings.anchor_tag,
                     dry_run=self.settings.report_only,
+                    verify=self.settings.verify,
+                    tries=self.settings.tries,
+                    ages=self.settings.ages,
                 )
-                self._step = Step(sides.source, sides.destination, options, children)
+                recorder = task_records(self.settings.audit)
+                writer = Writer(sides.destination, options, recorder, sides.history)
+                # The host's client takes up to four requests for an image.
+                ages = Ages(sides.destination_client, options.ages)
+                self._step = Step(
+                    sides.source, sides.destination, options, children, writer, ages=ages
+                )
             return self._step
 
-    def _merge(self, step: Step, source: Reference, tag: Tag) -> bool:
+    def _merge(self, step: Step, source: Reference, tag: Tag, check: Callable[[], None]) -> bool:
         """Merge one tag; false where the host is to copy it."""
         if not self.settings.covers(tag.repository):
             LOG.info("%s is copied plainly: its repository is excluded", tag.reference)
             return False
 
         request = MergeRequest(
-            source, tag.reference, tag.repository, self.settings, step, self._note_before
+            source, tag.reference, tag.repository, self.settings, step, self._note_before, check
         )
         answer: MergeReport | Literal[False] | None = pm.hook.mlmerge_merge(request=request)
         report = answer or None

@@ -1,24 +1,20 @@
-"""The registry as a merge sees it, over any client of the host's shape."""
+"""The registry as a merge sees it."""
 
 from __future__ import annotations
 
-import sys
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import count
 from typing import Protocol
 
-from requests.exceptions import RequestException
-
-from pubtools_mlmerge.answers import encode_body, unpack
-from pubtools_mlmerge.descriptors import INDEX_TYPES, MANIFEST_TYPES
-from pubtools_mlmerge.errors import NotAnIndex, NotFound, RegistryError
-from pubtools_mlmerge.failures import failure
+from pubtools_mlmerge.errors import NotAnIndex, NotFound, RegistryError, Unauthorized
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.manifests import Manifest, check_digest, read_manifest
+from pubtools_mlmerge.manifests import Manifest
 from pubtools_mlmerge.references import Reference
+
+LOG = logging.getLogger("pubtools.mlmerge")
 
 
 class QuayClient(Protocol):
@@ -62,6 +58,18 @@ class Registry(ABC):
                 What will be written.
         """
 
+    def link(self, reference: Reference) -> str | None:  # noqa: ARG002 - for those who know
+        """Tell where a reference is read from, if all threads share the connections to there.
+
+        Args:
+            reference (Reference):
+                The reference.
+
+        Returns:
+            str | None: Scheme and host; none where each thread has connections of its own.
+        """
+        return None
+
     @abstractmethod
     def pull(self, reference: Reference) -> Manifest:
         """Read what a reference holds.
@@ -100,8 +108,41 @@ class Registry(ABC):
             return found
         raise NotAnIndex(str(reference), found.media_type)
 
+    def pull_if_present(self, reference: Reference) -> Manifest | None:
+        """Read what a reference holds, if it holds anything.
+
+        Args:
+            reference (Reference):
+                Tag or digest.
+
+        Returns:
+            Manifest | None: None if there is nothing.
+
+        Raises:
+            MergeError: As `pull` does, save for `NotFound`.
+        """
+        with absence(reference):
+            return self.pull(reference)
+        return None
+
+    def digest(self, reference: Reference) -> str | None:
+        """Tell what a reference holds now, as cheaply as the registry allows.
+
+        Args:
+            reference (Reference):
+                Tag or digest.
+
+        Returns:
+            str | None: The digest; none if there is nothing.
+
+        Raises:
+            RegistryError: When the registry refuses or cannot be asked.
+        """
+        found = self.pull_if_present(reference)
+        return None if found is None else found.digest
+
     @abstractmethod
-    def push(self, reference: Reference, manifest: Manifest) -> str:
+    def push(self, reference: Reference, manifest: Manifest, *, repeat: bool = True) -> str:
         """Write a manifest under a tag or its digest.
 
         Args:
@@ -109,6 +150,9 @@ class Registry(ABC):
                 Where to.
             manifest (Manifest):
                 What; its content goes up byte for byte.
+            repeat (bool):
+                Whether to send it again after a passing failure. In the meantime somebody else
+                may have written the tag.
 
         Returns:
             str: The digest that the registry keeps it under.
@@ -137,101 +181,26 @@ class Registry(ABC):
         raise RegistryError(str(reference), None, f"this client cannot read blob {image.config}")
 
 
-class ClientRegistry(Registry):
-    """A registry behind a client of the host's shape.
-
-    Such a client asks for one media type at a time. The two index types are asked for first, the
-    commoner one before the other, so a Docker list takes one request and an OCI index two.
+@contextmanager
+def absence(reference: Reference) -> Iterator[None]:
+    """Take the answers that mean that there is nothing for what they are.
 
     Args:
-        client (QuayClient):
-            The client; only its two public calls are used.
+        reference (Reference):
+            What is asked for.
+
+    Yields:
+        None: To ask a registry.
+
+    Raises:
+        MergeError: Any other error.
     """
-
-    def __init__(self, client: QuayClient) -> None:
-        self._client = client
-        self._counter = count(1)
-        self._calls = 0
-
-    @property
-    def request_count(self) -> int:
-        """How many calls there were; each is a request, if the client has a login already."""
-        return self._calls
-
-    def pull(self, reference: Reference) -> Manifest:
-        """Read what a reference holds, see `Registry.pull`."""
-        return self._pull(reference, MANIFEST_TYPES)
-
-    def pull_index(self, reference: Reference) -> Index:
-        """Read an index, see `Registry.pull_index`."""
-        found = self._pull(reference, INDEX_TYPES)
-        if isinstance(found, Index):
-            return found
-        raise NotAnIndex(str(reference), found.media_type)
-
-    def _pull(self, reference: Reference, types: tuple[str, ...]) -> Manifest:
-        refusal: NotFound | NotAnIndex | None = None
-        for media_type in types:
-            try:
-                return self._ask(reference, media_type)
-            except (NotFound, NotAnIndex) as error:
-                # Registries hide a tag from those who ask for another type than it holds: a 404
-                # after "it is another type" is about the type, not about the tag.
-                if refusal is None or isinstance(refusal, NotFound):
-                    refusal = error
-        raise refusal or NotFound(str(reference))
-
-    def _ask(self, reference: Reference, media_type: str) -> Manifest:
-        self._calls = next(self._counter)
-        with _mapped_errors(reference, media_type):
-            answer = self._client.get_manifest(
-                str(reference), raw=True, media_type=media_type, return_headers=True
-            )
-        body, headers = unpack(answer)
-        content = encode_body(body)
-        if not isinstance(body, Mapping):  # a dict has not the bytes that the digest is of
-            check_digest(reference, content, headers.get("docker-content-digest"))
-        stated = headers.get("content-type")
-        # The host takes text/plain for any type; then only the document itself can tell.
-        reliable = None if stated is None or stated.startswith("text/plain") else stated
-        return read_manifest(reference, content, reliable)
-
-    def push(self, reference: Reference, manifest: Manifest) -> str:
-        """Write a manifest, see `Registry.push`.
-
-        The host's client takes a document that states no media type for schema 1, so an OCI index
-        without one gets it written in, which changes its digest.
-        """
-        if isinstance(manifest, Index) and not manifest.states_media_type:
-            manifest = manifest.with_media_type()
-        content = manifest.content
-        # The http library would encode text that is not ASCII as Latin-1.
-        text = content.decode("ascii") if content.isascii() else content
-        self._calls = next(self._counter)
-        with _mapped_errors(reference, manifest.media_type):
-            self._client.upload_manifest(text, str(reference), raw=True)
-        return manifest.digest
-
-
-@contextmanager
-def _mapped_errors(reference: Reference, media_type: str) -> Iterator[None]:
-    """Let out our own errors only, each with the client's as its cause."""
     try:
         yield
-    except RequestException as error:
-        if error.response is None:
-            raise RegistryError(str(reference), None, str(error)) from error
-        body = error.response.content
-        body = body if isinstance(body, bytes) else b""  # callers' fakes have none
-        raise failure(str(reference), error.response.status_code, body) from error
-    except Exception as error:
-        if not _is_type_refusal(error):
+    except NotFound:
+        return
+    except Unauthorized as error:
+        # Quay hides repositories that do not exist behind the status of a refused login.
+        if not error.logged_in:
             raise
-        raise NotAnIndex(str(reference), f"something else than {media_type}") from error
-
-
-def _is_type_refusal(error: Exception) -> bool:
-    """Know the host's error for another type, without importing the host for it."""
-    host = sys.modules.get("pubtools._quay.exceptions")
-    refusal = getattr(host, "ManifestTypeError", None)
-    return refusal is not None and isinstance(error, refusal)
+        LOG.debug("%s: taken as absent: %s", reference, error)

@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
+from pubtools_mlmerge.errors import NotAnIndex, NotFound
+from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.manifests import Manifest
 from pubtools_mlmerge.merge import remove
+from pubtools_mlmerge.metering import Meter
 from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.planned import Job, Planned, unlocked
 from pubtools_mlmerge.platforms import PlatformPattern
 from pubtools_mlmerge.references import Reference
-from pubtools_mlmerge.registry import Registry
-from pubtools_mlmerge.step import push
+from pubtools_mlmerge.writing import Writer
 
 
 def remove_platforms(
-    registry: Registry,
+    writer: Writer,
     reference: Reference,
     patterns: tuple[PlatformPattern, ...],
     *,
     allow_empty: bool = False,
-    dry_run: bool = False,
+    check: Callable[[], None] = unlocked,
 ) -> MergeReport:
     """Take platforms out of what a tag holds, their attestations with them.
 
     Args:
-        registry (Registry):
-            Reads and writes the tag.
+        writer (Writer):
+            Writes the tag.
         reference (Reference):
             The tag.
         patterns (tuple[PlatformPattern, ...]):
             The platforms.
         allow_empty (bool):
             Whether an empty index may be left.
-        dry_run (bool):
-            Whether nothing is written.
+        check (Callable[[], None]):
+            Called just before each write of the tag; raises if its lock was lost.
 
     Returns:
         MergeReport: What was done.
@@ -41,23 +45,18 @@ def remove_platforms(
         EmptyIndex: When nothing would be left and that is not allowed.
         MergeError: When the tag holds no index or the registry refuses.
     """
-    began, counted = time.monotonic(), registry.request_count
-    registry.intend(pull=(reference,), push=() if dry_run else (reference,))
-    index = registry.pull_index(reference)
-    plan = remove(index, patterns, allow_empty=allow_empty)
-    if plan.changed and not dry_run:
-        push(registry, reference, plan.result)
-    return MergeReport(
-        source=None,
-        destination=reference,
-        source_digest=None,
-        previous_digest=index.digest,
-        digest=plan.result.digest,
-        media_type=plan.result.media_type,
-        changed=plan.changed,
-        dry_run=dry_run,
-        entries=plan.entries,
-        missing=plan.missing,
-        requests=registry.request_count - counted,
-        seconds=time.monotonic() - began,
-    )
+    registry = writer.registry
+    meter = Meter()
+    registry.intend(pull=(reference,), push=() if writer.options.dry_run else (reference,))
+
+    def decide(old: Manifest | None) -> Planned:
+        if old is None:
+            raise NotFound(str(reference))
+        if not isinstance(old, Index):
+            raise NotAnIndex(str(reference), old.media_type)
+        plan = remove(old, patterns, allow_empty=allow_empty)
+        return Planned(None, reference, None, old, plan, meter, Job(decide))
+
+    with meter.running():
+        planned = decide(registry.pull_index(reference))
+    return writer.carry_out(planned, check)

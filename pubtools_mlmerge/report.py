@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from pubtools_mlmerge.descriptors import Descriptor
 from pubtools_mlmerge.index import Index
@@ -38,12 +38,21 @@ def to_json(report: MergeReport) -> str:
             "attempts": report.attempts,
             "requests": report.requests,
             "seconds": round(report.seconds, 3),
-            "entries": [_entry(entry) for entry in report.entries],
+            "entries": [entry_document(entry) for entry in report.entries],
         }
     )
 
 
-def _entry(entry: PlannedEntry) -> dict[str, object]:
+def entry_document(entry: PlannedEntry) -> dict[str, object]:
+    """Write what becomes of one entry as a JSON object.
+
+    Args:
+        entry (PlannedEntry):
+            The entry.
+
+    Returns:
+        dict: With the keys ``platform``, ``digest``, ``fate`` and so on.
+    """
     written: dict[str, object] = {
         "platform": platform_name(entry.descriptor),
         "digest": entry.descriptor.digest,
@@ -53,6 +62,9 @@ def _entry(entry: PlannedEntry) -> dict[str, object]:
     }
     if entry.descriptor.attests is not None:
         written["attests"] = entry.descriptor.attests
+    if entry.has_age:
+        written["created"] = entry.created and entry.created.strftime("%Y-%m-%dT%H:%M:%SZ")
+        written["age_days"] = entry.age_days
     return written
 
 
@@ -80,8 +92,18 @@ def to_text(report: MergeReport) -> str:
     Returns:
         str: Lines without a line break at the end.
     """
-    rows = [(_label(e.descriptor), _before(e), _after(e), e.fate, e.reason) for e in report.entries]
-    lines = table(("PLATFORM", "BEFORE", "AFTER", "FATE", "REASON"), rows)
+    columns: dict[str, Callable[[PlannedEntry], str]] = {
+        "PLATFORM": lambda entry: _label(entry.descriptor),
+        "BEFORE": _before,
+        "AFTER": _after,
+        "AGE": _age,
+        "FATE": lambda entry: entry.fate,
+        "REASON": lambda entry: entry.reason,
+    }
+    if not any(entry.has_age for entry in report.entries):
+        del columns["AGE"]
+    rows = [[write(entry) for write in columns.values()] for entry in report.entries]
+    lines = table(tuple(columns), rows)
     return "\n".join([*lines, "", _summary(report)])
 
 
@@ -207,6 +229,14 @@ def _label(descriptor: Descriptor) -> str:
 
 def _before(entry: PlannedEntry) -> str:
     return short(entry.previous_digest) if entry.previous_digest else _NOTHING
+
+
+def _age(entry: PlannedEntry) -> str:
+    if not entry.has_age:
+        return _NOTHING
+    if entry.age_days is None:
+        return "unknown"
+    return "1 day" if entry.age_days == 1 else f"{entry.age_days} days"
 
 
 def _after(entry: PlannedEntry) -> str:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
 from attrs import frozen
 
-TRANSIENT = frozenset({429, 502, 503, 504})
+RATE_LIMIT = 429
+"""Status code that says "not so fast"."""
+SERVER_FAILED = 500
+"""Status code of a server that failed; docker-registry says so to who reads a tag being written."""
+TRANSIENT = frozenset({RATE_LIMIT, 502, 503, 504})
 """Status codes that say "not now"."""
 
 
@@ -60,3 +66,38 @@ def _retry_after(header: str) -> float:
     if until.tzinfo is None:
         until = until.replace(tzinfo=timezone.utc)
     return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
+
+
+class Pauses:
+    """Until when registries want to be left alone; a rate limit holds for all threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._until: dict[str, float] = {}
+
+    def set(self, host: str, seconds: float) -> None:
+        """Leave a registry alone for some time.
+
+        Args:
+            host (str):
+                The registry.
+            seconds (float):
+                How long from now; a longer pause that is set already stays.
+        """
+        until = time.monotonic() + seconds
+        with self._lock:
+            self._until[host] = max(until, self._until.get(host, until))
+
+    def left(self, host: str) -> float:
+        """Tell how long a registry is still to be left alone.
+
+        Args:
+            host (str):
+                The registry.
+
+        Returns:
+            float: Seconds; a little more than asked for, differently for each caller.
+        """
+        with self._lock:
+            left = self._until.get(host, 0.0) - time.monotonic()
+        return left * random.uniform(1.0, 1.1) if left > 0 else 0.0  # noqa: S311 - as above

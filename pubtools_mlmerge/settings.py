@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Literal, TypeVar
+from typing import Literal
 
 from attrs import field, frozen
 
 from pubtools_mlmerge.activation import KEY, PREFIX
+from pubtools_mlmerge.ages import MOST_DAYS, AgeRule, Stale
 from pubtools_mlmerge.anchors import AnchorTag
-from pubtools_mlmerge.errors import InvalidSettings
+from pubtools_mlmerge.lock import check_url
 from pubtools_mlmerge.plan import Policy
 from pubtools_mlmerge.platforms import PlatformPattern
+from pubtools_mlmerge.values import Values
 
 Step = Literal["push", "tag-docker"]
-_Value = TypeVar("_Value")
 _ANCHOR_TAG = AnchorTag("{tag}-{timestamp}")
-_TRUE = ("1", "true", "t", "yes", "y")
-_FALSE = ("0", "false", "f", "no", "n", "")
 
 
 def _strings(values: Iterable[str]) -> tuple[str, ...]:
@@ -44,6 +43,18 @@ class Settings:
             A second tag for each merged index; none for none.
         sign (bool):
             Whether merged indexes are signed.
+        verify (bool):
+            Whether a tag is read again just before it is written, and after that.
+        tries (int):
+            How often a merge is planned at most, where somebody else writes the tag.
+        lock (str | None):
+            Where tags are locked, as a URL; none for a lock of this process.
+        audit (str | None):
+            Directory that keeps a record of each change; none to keep none.
+        max_age_days (int | None):
+            How old what is kept may be; none for any age.
+        stale (str):
+            What becomes of older images: ``warn``, ``drop`` or ``fail``.
         report_only (bool):
             Whether the plan is only logged.
     """
@@ -55,6 +66,12 @@ class Settings:
     copy: Literal["auto", "skopeo", "never"] = "auto"
     anchor_tag: AnchorTag | None = _ANCHOR_TAG
     sign: bool = True
+    verify: bool = True
+    tries: int = 5
+    lock: str | None = field(default=None, repr=False)
+    audit: str | None = None
+    max_age_days: int | None = None
+    stale: Stale = "warn"
     report_only: bool = False
 
     @classmethod
@@ -75,7 +92,7 @@ class Settings:
         Raises:
             InvalidSettings: Naming all problems at once.
         """
-        reader = _Reader(_from_environment(environment), target_settings.get(KEY))
+        reader = Values(_from_environment(environment), target_settings.get(KEY))
         defaults = cls()
         settings = cls(
             steps=frozenset(reader.choices("steps", ("push", "tag-docker"))),
@@ -89,12 +106,23 @@ class Settings:
                 single_image=reader.choice("single_image", ("replace", "wrap", "fail")),
             ),
             copy=reader.choice("copy", ("auto", "skopeo", "never")),
-            anchor_tag=reader.anchor_tag("anchor_tag", defaults.anchor_tag),
+            anchor_tag=reader.optional("anchor_tag", defaults.anchor_tag, AnchorTag.parse),
             sign=reader.flag("sign", default=defaults.sign),
+            verify=reader.flag("verify", default=defaults.verify),
+            tries=reader.number("tries", defaults.tries, least=1, most=100),
+            lock=reader.optional("lock", None, _lock_url),
+            audit=reader.optional("audit", None, str),
+            max_age_days=reader.number("max_age_days", 0, least=1, most=MOST_DAYS) or None,
+            stale=reader.choice("stale", ("warn", "drop", "fail")),
             report_only=reader.flag("report_only", default=defaults.report_only),
         )
         reader.finish()
         return settings
+
+    @property
+    def ages(self) -> AgeRule:
+        """What is asked about the ages of kept images."""
+        return AgeRule(max_age_days=self.max_age_days, stale=self.stale)
 
     def covers(self, repository: str) -> bool:
         """Tell whether a repository is to be merged.
@@ -108,6 +136,11 @@ class Settings:
         """
         chosen = not self.repos or any(fnmatchcase(repository, glob) for glob in self.repos)
         return chosen and not any(fnmatchcase(repository, glob) for glob in self.exclude_repos)
+
+
+def _lock_url(text: str) -> str:
+    check_url(text)
+    return text
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
@@ -131,104 +164,3 @@ def _index_images(target_settings: Mapping[str, object]) -> list[str]:
             for part in (name, name.partition("/")[2], name.rpartition("/")[2]):
                 names += [part, part.replace("----", "/")]
     return [name for name in dict.fromkeys(names) if name]
-
-
-class _Reader:
-    """Reads values of known names, and collects what is wrong with them."""
-
-    def __init__(self, environment: Mapping[str, object], given: object) -> None:
-        self._problems: list[str] = []
-        self._known: set[str] = set()
-        if given is None:
-            given = {}
-        if not isinstance(given, Mapping):
-            self._problems.append(f"{KEY}: expected an object")
-            given = {}
-        self._places = {
-            **{name: f"{PREFIX}{name.upper()}" for name in environment},
-            **{str(name): f"{KEY}.{name}" for name in given},
-        }
-        self._values: dict[str, object] = {**environment, **{str(k): v for k, v in given.items()}}
-
-    def finish(self) -> None:
-        """Raise what was collected."""
-        unknown = sorted(self._values.keys() - self._known)
-        known = ", ".join(sorted(self._known))
-        self._problems += [f"{self._places[name]}: unknown, there are {known}" for name in unknown]
-        if self._problems:
-            raise InvalidSettings(tuple(self._problems))
-
-    def _take(self, name: str) -> object:
-        self._known.add(name)
-        return self._values.get(name)
-
-    def _refuse(self, name: str, expected: str) -> None:
-        self._problems.append(f"{self._places[name]}: {expected}")
-
-    def choice(self, name: str, allowed: tuple[_Value, ...]) -> _Value:
-        """Read one of some values; the first is the default."""
-        value = self._take(name)
-        if value is None:
-            return allowed[0]
-        for candidate in allowed:
-            if candidate == value:
-                return candidate
-        self._refuse(name, f"expected {' or '.join(str(each) for each in allowed)}")
-        return allowed[0]
-
-    def texts(self, name: str) -> list[str]:
-        """Read a list of texts; the environment separates them by commas."""
-        value = self._take(name)
-        if isinstance(value, str) and self._places[name].startswith(PREFIX):
-            value = [part.strip() for part in value.split(",") if part.strip()]
-        if value is None:
-            return []
-        if isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value):
-            return list(value)
-        self._refuse(name, "expected a list of texts")
-        return []
-
-    def choices(self, name: str, allowed: tuple[str, ...]) -> list[str]:
-        """Read some of some values."""
-        values = self.texts(name)
-        for value in values:
-            if value not in allowed:
-                self._refuse(name, f"{value!r} is none of {', '.join(allowed)}")
-        return values
-
-    def parsed(self, name: str, parse: Callable[[str], _Value]) -> list[_Value]:
-        """Read a list of texts that follow a grammar."""
-        values: list[_Value] = []
-        for text in self.texts(name):
-            try:
-                values.append(parse(text))
-            except ValueError as error:
-                self._refuse(name, str(error))
-        return values
-
-    def flag(self, name: str, *, default: bool) -> bool:
-        """Read yes or no; the environment writes them in several ways."""
-        value = self._take(name)
-        if value is None or isinstance(value, bool):
-            return default if value is None else value
-        is_text = isinstance(value, str) and self._places[name].startswith(PREFIX)
-        if is_text and str(value).lower() in (*_TRUE, *_FALSE):
-            return str(value).lower() in _TRUE
-        self._refuse(name, "expected true or false")
-        return default
-
-    def anchor_tag(self, name: str, default: AnchorTag | None) -> AnchorTag | None:
-        """Read a template, or null for none."""
-        value = self._take(name)
-        if name not in self._places:
-            return default
-        if value is None or value == "":
-            return None
-        if not isinstance(value, str):
-            self._refuse(name, "expected a text or null")
-            return default
-        try:
-            return AnchorTag.parse(value)
-        except ValueError as error:
-            self._refuse(name, str(error))
-        return default

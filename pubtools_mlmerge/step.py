@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import logging
-import time
+from collections.abc import Callable
+from functools import partial
 
-from attrs import evolve
+from attrs import evolve, frozen
 
-from pubtools_mlmerge.errors import NotAnIndex, NotFound, NothingEligible, Unauthorized
+from pubtools_mlmerge.dating import Ages
+from pubtools_mlmerge.errors import NotAnIndex, NotFound, NothingEligible
+from pubtools_mlmerge.guard import check_shrink
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.merge import merge
+from pubtools_mlmerge.metering import Meter
 from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.planned import BringsChildren, Plan, Planned, StepOptions
+from pubtools_mlmerge.plan import Plan, Policy
+from pubtools_mlmerge.planned import (
+    BringsChildren,
+    Job,
+    Planned,
+    StepOptions,
+    unlocked,
+)
+from pubtools_mlmerge.pulling import are_quicker_at_once, both
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.registry import Registry
 from pubtools_mlmerge.replacement import replace_by_image, replace_image
+from pubtools_mlmerge.sources import Sources
+from pubtools_mlmerge.writing import Writer
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -33,22 +46,36 @@ class Step:
             How to do it.
         children (BringsChildren):
             Brings manifests into the destination repositories.
+        writer (Writer | None):
+            Writes the destinations; none for one that keeps no records.
+        ages (Ages | None):
+            Merges by the ages of kept images; none to read them from the destination.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the two sides, and what does each part of the work
         self,
         source: Registry,
         destination: Registry,
         options: StepOptions,
         children: BringsChildren,
+        writer: Writer | None = None,
+        *,
+        ages: Ages | None = None,
     ) -> None:
         self._source = source
         self._destination = destination
         self._options = options
         self._children = children
-        self._pulled: dict[Reference, Manifest] = {}
+        self._writer = writer or Writer(destination, options)
+        self._ages = ages or Ages(destination, options.ages)
+        self._sources = Sources()
 
-    def merge(self, source: Reference, destination: Reference) -> MergeReport:
+    def merge(
+        self,
+        source: Reference,
+        destination: Reference,
+        check: Callable[[], None] = unlocked,
+    ) -> MergeReport:
         """Merge a source into a tag.
 
         Args:
@@ -56,6 +83,8 @@ class Step:
                 The newer image.
             destination (Reference):
                 The tag; one that does not exist yet gets a copy of the source.
+            check (Callable[[], None]):
+                Called just before each write of the tag; raises if its lock was lost.
 
         Returns:
             MergeReport: What was done.
@@ -63,9 +92,11 @@ class Step:
         Raises:
             MergeError: When that cannot be done; the tag then holds what it held before.
         """
-        return self.carry_out(self.plan(source, destination))
+        return self.carry_out(self.plan(source, destination), check)
 
-    def plan(self, source: Reference, destination: Reference) -> Planned:
+    def plan(
+        self, source: Reference, destination: Reference, policy: Policy | None = None
+    ) -> Planned:
         """Read both sides and decide; nothing is written.
 
         Args:
@@ -73,6 +104,8 @@ class Step:
                 The newer image.
             destination (Reference):
                 The tag.
+            policy (Policy | None):
+                What to decide differently; none for the policy of the options.
 
         Returns:
             Planned: What was found and what is to be done.
@@ -80,50 +113,40 @@ class Step:
         Raises:
             MergeError: When it cannot be decided.
         """
-        began, counted = time.monotonic(), self._count()
-        self._intend(source, destination)
-        new = self._pull_source(source)
-        old = self._pull_destination(destination)
-        plan = self._decide(source, new, destination, old)
-        if isinstance(plan.result, Index) and not plan.result.manifests and plan.entries:
-            raise NothingEligible(str(source), plan.missing)
-        for name in plan.missing:
-            LOG.warning("%s: the source has no %s", source, name)
-        return Planned(source, destination, new, old, plan, began, counted)
+        meter = Meter()
+        with meter.running():
+            new, old = self._pull(source, destination)
+            asked = _Asked(source, new, destination, policy or self._options.policy, meter)
+            return self._decide(asked, old)
 
-    def carry_out(self, planned: Planned) -> MergeReport:
+    def _pull(self, source: Reference, destination: Reference) -> tuple[Manifest, Manifest | None]:
+        self._intend(source, destination)
+        at_once = source not in self._sources and are_quicker_at_once(
+            self._source, source, self._destination, destination
+        )
+        return both(
+            lambda: self._sources.get(source, self._source.pull),
+            lambda: self._destination.pull_if_present(destination),
+            at_once=at_once,
+        )
+
+    def carry_out(self, planned: Planned, check: Callable[[], None] = unlocked) -> MergeReport:
         """Do what was decided: children first, then the tag, then its anchor.
 
         Args:
             planned (Planned):
                 The decision.
+            check (Callable[[], None]):
+                Called just before each write of the tag; raises if its lock was lost.
 
         Returns:
             MergeReport: What was done.
 
         Raises:
-            MergeError: When that cannot be done; the tag then holds what it held before.
+            MergeError: When that cannot be done; the tag then holds what it held before, or all
+                of the result.
         """
-        source, destination, plan = planned.source, planned.destination, planned.plan
-        anchor = None
-        if plan.changed and not self._options.dry_run:
-            self._children.ensure(source, destination, planned.needed)
-            anchor = self._write(destination, plan.result)
-        return MergeReport(
-            source=source,
-            destination=destination,
-            source_digest=planned.new.digest,
-            previous_digest=planned.old.digest if planned.old is not None else None,
-            digest=plan.result.digest,
-            media_type=plan.result.media_type,
-            changed=plan.changed,
-            dry_run=self._options.dry_run,
-            entries=plan.entries,
-            missing=plan.missing,
-            anchor_tag=anchor.tag if anchor is not None else None,
-            requests=self._count() - planned.counted,
-            seconds=time.monotonic() - planned.began,
-        )
+        return self._writer.carry_out(planned, check)
 
     def is_index(self, source: Reference) -> bool:
         """Tell whether a source is an index; if so, it is not pulled again to be merged.
@@ -138,16 +161,10 @@ class Step:
         Raises:
             MergeError: When it cannot be read.
         """
-        if source not in self._pulled:
-            try:
-                self._pulled[source] = self._source.pull_index(source)
-            except (NotAnIndex, NotFound):
-                return False
-        return isinstance(self._pulled[source], Index)
-
-    def _count(self) -> int:
-        clients = {id(client): client for client in (self._source, self._destination)}
-        return sum(client.request_count for client in clients.values())
+        try:
+            return isinstance(self._sources.get(source, self._source.pull_index), Index)
+        except (NotAnIndex, NotFound):
+            return False
 
     def _intend(self, source: Reference, destination: Reference) -> None:
         """Announce all rights at once, and none to write in a dry run."""
@@ -158,31 +175,27 @@ class Step:
             self._source.intend(pull=(source,))
             self._destination.intend(pull=(destination,), push=writes)
 
-    def _pull_source(self, source: Reference) -> Manifest:
-        if source not in self._pulled:
-            self._pulled[source] = self._source.pull(source)
-        return self._pulled[source]
+    def _decide(self, asked: _Asked, old: Manifest | None) -> Planned:
+        source, destination = asked.source, asked.destination
+        plan = self._merge(asked, old)
+        if isinstance(plan.result, Index) and not plan.result.manifests and plan.entries:
+            raise NothingEligible(str(source), plan.missing)
+        check_shrink(destination, old, plan, asked.policy)
+        for name in plan.missing:
+            LOG.warning("%s: the source has no %s", source, name)
+        job = Job(partial(self._decide, asked), partial(self._bring, source))
+        return Planned(source, destination, asked.new, old, plan, asked.meter, job)
 
-    def _pull_destination(self, destination: Reference) -> Manifest | None:
-        try:
-            return self._destination.pull(destination)
-        except NotFound:
-            return None
-        except Unauthorized as error:
-            # Quay hides repositories that do not exist behind the status of a refused login.
-            if not error.logged_in:
-                raise
-            LOG.debug("%s: taken as absent: %s", destination, error)
-            return None
+    def _bring(self, source: Reference, planned: Planned) -> None:
+        self._children.ensure(source, planned.destination, planned.needed)
 
-    def _decide(
-        self, source: Reference, new: Manifest, destination: Reference, old: Manifest | None
-    ) -> Plan:
-        policy = self._options.policy
+    def _merge(self, asked: _Asked, old: Manifest | None) -> Plan:
+        source, destination, new = asked.source, asked.destination, asked.new
+        policy = asked.policy
         if policy.single_image == "wrap":
             index = self._wrap(self._source, source, new)
             before = None if old is None else self._wrap(self._destination, destination, old)
-            plan = merge(index, before, policy)
+            plan = self._ages.merge(destination, index, before, policy)
             # A tag that holds a bare image does not hold the index that it was wrapped into.
             return evolve(plan, changed=plan.changed or isinstance(old, Image))
         if isinstance(new, Image):
@@ -191,7 +204,7 @@ class Step:
             LOG.warning("%s is a single image and replaces %s", source, destination)
             return replace_by_image(new, old)
         if not isinstance(old, Image):
-            return merge(new, old, policy)
+            return self._ages.merge(destination, new, old, policy)
         if policy.single_image == "fail":
             raise NotAnIndex(str(destination), old.media_type)
         LOG.warning("%s is a single image and is replaced by %s", destination, source)
@@ -203,29 +216,13 @@ class Step:
             return manifest
         return manifest.wrap(registry.pull_config(reference, manifest))
 
-    def _write(self, destination: Reference, manifest: Manifest) -> Reference | None:
-        template = self._options.anchor_tag
-        anchor = template.apply(destination, manifest.digest) if template is not None else None
-        for tag in (destination, anchor):
-            if tag is not None:
-                push(self._destination, tag, manifest)
-        return anchor
 
+@frozen
+class _Asked:
+    """One merge that a step is asked for, with its source read."""
 
-def push(registry: Registry, destination: Reference, manifest: Manifest) -> None:
-    """Write a manifest under a tag, and say so in the log.
-
-    Args:
-        registry (Registry):
-            Writes it.
-        destination (Reference):
-            The tag.
-        manifest (Manifest):
-            What it is to hold.
-
-    Raises:
-        RegistryError: When the registry refuses.
-    """
-    digest = registry.push(destination, manifest)
-    event = {"type": "mlmerge-upload", "destination": str(destination), "digest": digest}
-    LOG.info("Uploaded %s to %s", digest, destination, extra={"event": event})
+    source: Reference
+    new: Manifest
+    destination: Reference
+    policy: Policy
+    meter: Meter

@@ -5,25 +5,31 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
+from typing import Union
 
 from attrs import evolve
 from pubtools.pluggy import pm
 
 from pubtools_mlmerge.calls import announce
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.dating import Ages, Merging
+from pubtools_mlmerge.host_types import HostClient
 from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.jobs import SelectedRequest, exactly
-from pubtools_mlmerge.merge import remove
+from pubtools_mlmerge.jobs import SelectedRequest
 from pubtools_mlmerge.merger import ManifestListMerger
 from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plan import MergePlan
 from pubtools_mlmerge.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.plugin import current_task
+from pubtools_mlmerge.push_sides import client_like
 from pubtools_mlmerge.references import Reference
-from pubtools_mlmerge.registry import QuayClient
 from pubtools_mlmerge.report import to_text
 from pubtools_mlmerge.settings import Settings
 
 LOG = logging.getLogger("pubtools.mlmerge")
+
+Client = Union[HostClient, RegistryClient]
 
 
 def view(index: Index) -> dict[str, object]:
@@ -73,39 +79,28 @@ def is_named(architecture: str, names: Sequence[str]) -> bool:
     return any(PlatformPattern.parse(name).matches(platform) for name in names)
 
 
-def without(index: Index, names: Sequence[str]) -> Index:
-    """Take architectures out of an index.
-
-    Args:
-        index (Index):
-            The index.
-        names (Sequence[str]):
-            Platforms from `view`.
-
-    Returns:
-        Index: What is left, attestations of the removed images gone with them.
-    """
-    return remove(index, [exactly(name) for name in names if name], allow_empty=True).result
-
-
 class Selecting:
     """One tag that is to get selected architectures.
 
     Args:
         settings (Settings):
             How to merge.
+
+    Attributes:
+        plan (MergePlan[Index] | None):
+            The plan; none before it is made, or where somebody else's hook computes the list.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._images = ("", "")
-        self._plan: MergePlan[Index] | None = None
+        self.plan: MergePlan[Index] | None = None
         self._began = time.monotonic()
 
     def compute(
         self,
         images: tuple[str, str],
-        clients: tuple[QuayClient, QuayClient],
+        clients: tuple[Client, Client],
         eligible: Sequence[str],
     ) -> dict[str, object]:
         """Compute the list that the tag is to hold; the host uploads it.
@@ -113,7 +108,7 @@ class Selecting:
         Args:
             images (tuple[str, str]):
                 References of the source and of the tag.
-            clients (tuple[QuayClient, QuayClient]):
+            clients (tuple[Client, Client]):
                 Clients of either.
             eligible (Sequence[str]):
                 What may be taken from the source.
@@ -129,17 +124,25 @@ class Selecting:
         merger = ManifestListMerger(*images)
         merger.set_quay_clients(*clients)
         names = tuple(name for name in eligible if name)
-        request = SelectedRequest(*images, names, self.settings, merger, self._note)
+        merging = self._merging(Reference.parse(images[1]), clients[1])
+        request = SelectedRequest(*images, names, self.settings, merger, self._note, merging)
         computed: dict[str, object] = pm.hook.mlmerge_merge_selected(request=request)
         return computed
 
+    def _merging(self, tag: Reference, client: Client) -> Merging | None:
+        """Merge by ages, if they are asked, and read them by a client that can read blobs."""
+        if not self.settings.ages.is_asked:
+            return None
+        own = client if isinstance(client, RegistryClient) else client_like(client)
+        return partial(Ages(own, self.settings.ages).merge, tag)
+
     def _note(self, plan: MergePlan[Index]) -> None:
-        self._plan = plan
+        self.plan = plan
 
     def log(
         self,
         images: tuple[str, str],
-        clients: tuple[QuayClient, QuayClient],
+        clients: tuple[Client, Client],
         eligible: Sequence[str],
     ) -> None:
         """Log what would be done.
@@ -147,7 +150,7 @@ class Selecting:
         Args:
             images (tuple[str, str]):
                 References of the source and of the tag.
-            clients (tuple[QuayClient, QuayClient]):
+            clients (tuple[Client, Client]):
                 Clients of either.
             eligible (Sequence[str]):
                 What may be taken from the source.
@@ -176,19 +179,19 @@ class Selecting:
             announce(report)
 
     def _report(self, *, dry_run: bool) -> MergeReport | None:
-        if self._plan is None:  # somebody else's hook computed the list
+        if self.plan is None:  # somebody else's hook computed the list
             return None
         source, destination = map(Reference.parse, self._images)
         return MergeReport(
             source=source,
             destination=destination,
-            source_digest=self._plan.source_digest,
-            previous_digest=self._plan.previous_digest,
-            digest=self._plan.result.digest,
-            media_type=self._plan.result.media_type,
-            changed=self._plan.changed,
+            source_digest=self.plan.source_digest,
+            previous_digest=self.plan.previous_digest,
+            digest=self.plan.result.digest,
+            media_type=self.plan.result.media_type,
+            changed=self.plan.changed,
             dry_run=dry_run,
-            entries=self._plan.entries,
-            missing=self._plan.missing,
+            entries=self.plan.entries,
+            missing=self.plan.missing,
             seconds=time.monotonic() - self._began,
         )

@@ -6,6 +6,7 @@ The protocol is distribution's "Token Authentication Specification".
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from base64 import b64encode
@@ -24,6 +25,9 @@ _SHORTEST_LIFE = 60  # seconds; also what a server that states none means
 _LONGEST_LIFE = 24 * 60 * 60
 _MARGIN = 5  # seconds before its end that a token is not used any more
 _LARGEST_REPLY = 64 * 1024
+# Printable ASCII. A backslash is in no token (RFC 6750, section 2.1, "b64token"); a row of them
+# would keep `Answer.without` busy for years.
+_TOKEN = re.compile(r"[ -\[\]-~]+")
 
 
 @frozen
@@ -48,7 +52,8 @@ class Credentials:
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must not show up anywhere."""
-        return self.basic.partition(" ")[2], self.password
+        encoded = self.basic.partition(" ")[2]
+        return encoded, encoded.rstrip("="), self.password  # the padding tells nothing
 
 
 @frozen(order=True)
@@ -180,7 +185,7 @@ def _read(answer: Answer, subject: str, asked: float) -> _Token:
         raise RegistryError(subject, answer.status, "the login answer is not JSON") from error
     fields = reply if isinstance(reply, dict) else {}
     token = fields.get("token") or fields.get("access_token")
-    if not isinstance(token, str) or not (token.isascii() and token.isprintable()):
+    if not isinstance(token, str) or _TOKEN.fullmatch(token) is None:
         raise RegistryError(subject, answer.status, "the login answer holds no token")
     life = fields.get("expires_in")
     # Written so that NaN, too, counts as nothing stated.

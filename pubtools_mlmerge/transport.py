@@ -28,7 +28,8 @@ from requests.exceptions import (
 from pubtools_mlmerge.addresses import origin
 from pubtools_mlmerge.errors import RegistryError
 from pubtools_mlmerge.exchange import Answer, Options, Request
-from pubtools_mlmerge.retries import TRANSIENT
+from pubtools_mlmerge.metering import count_request
+from pubtools_mlmerge.retries import RATE_LIMIT, SERVER_FAILED, TRANSIENT, Pauses
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -68,6 +69,7 @@ class Transport:
         self.options = options
         self._lock = threading.Lock()
         self._count = 0
+        self._pauses = Pauses()
         self._session = _Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for prefix in ("https://", "http://"):
@@ -108,6 +110,10 @@ class Transport:
     def _persist(self, request: Request) -> Answer:
         retries = self.options.retries
         most = retries.most if request.repeatable else 0
+        host = request.url.partition("://")[2].partition("/")[0]
+        pause = self._pauses.left(host)
+        if pause:
+            time.sleep(pause)
         attempt = 0
         while True:
             try:
@@ -118,14 +124,19 @@ class Transport:
                     raise RegistryError(request.subject, None, _explain(error)) from error
                 problem, wait = _explain(error), retries.wait(attempt, {})
             else:
-                if attempt == most or answer.status not in TRANSIENT:
-                    return answer
                 problem, wait = f"HTTP {answer.status}", retries.wait(attempt, answer.headers)
+                if answer.status == RATE_LIMIT:  # also where it is not asked again from here
+                    self._pauses.set(host, wait)
+                is_read = request.method in ("GET", "HEAD")
+                may_pass = answer.status in (*TRANSIENT, SERVER_FAILED if is_read else None)
+                if attempt == most or not may_pass:
+                    return answer
             LOG.info("%s: %s, asking again in %.1f s", request.subject, problem, wait)
             time.sleep(wait)
             attempt += 1
 
     def _once(self, request: Request) -> Answer:
+        count_request()
         with self._lock:
             self._count += 1
         with self._session.request(

@@ -48,7 +48,7 @@ class MemoryRegistry(Registry):
             raise NotFound(str(reference), 404, "manifest unknown")
         return found
 
-    def push(self, reference: Reference, manifest: Manifest) -> str:
+    def push(self, reference: Reference, manifest: Manifest, *, repeat: bool = True) -> str:
         with self._lock:
             self._refuse(reference)
             if reference.digest and reference.digest != manifest.digest:

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 PROGRAMS = {
     "merge": "pubtools_mlmerge.cli:merge_main",
     "remove-archs": "pubtools_mlmerge.cli:remove_archs_main",
+    "restore": "pubtools_mlmerge.cli:restore_main",
     "inspect": "pubtools_mlmerge.cli:inspect_main",
     "demo": "pubtools_mlmerge.demo:main",
 }

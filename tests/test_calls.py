@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from pubtools.pluggy import hookimpl, hookspec, pm
 
 from pubtools_mlmerge.calls import announce, lock_tag
+from pubtools_mlmerge.hazards import LockLost
 from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.references import Reference
 
@@ -26,11 +29,33 @@ REPORT = MergeReport(
 )
 
 
+class Lock:
+    """A lock of a site that cannot be lost."""
+
+    def __init__(self) -> None:
+        self.is_held = False
+
+    def __enter__(self) -> object:
+        self.is_held = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.is_held = False
+
+
+class LosableLock(Lock):
+    """A lock of a site that was lost."""
+
+    def check(self) -> None:
+        raise LockLost(str(TAG), "expired")
+
+
 class Site:
     """Implements what it may."""
 
-    def __init__(self) -> None:
+    def __init__(self, lock: Lock | None = None) -> None:
         self.heard: list[object] = []
+        self.lock = lock or Lock()
 
     @hookimpl
     def mlmerge_merged(self, report: MergeReport) -> None:
@@ -43,7 +68,7 @@ class Site:
     @hookimpl
     def mlmerge_lock(self, reference: str) -> object:
         self.heard.append(reference)
-        return nullcontext("theirs")
+        return self.lock
 
 
 class HostHooks:
@@ -96,12 +121,41 @@ def test_without_the_host_there_is_our_hook_alone(monkeypatch: pytest.MonkeyPatc
 def test_a_site_brings_its_own_lock() -> None:
     site = Site()
 
-    with registered(site), lock_tag(str(TAG)) as lock:
-        assert lock == "theirs"
+    with registered(site), lock_tag(str(TAG), "file:///nowhere") as check:
+        check()
+        assert site.lock.is_held
 
     assert site.heard == ["quay.io/ns/app:1"]
+    assert not site.lock.is_held
+
+
+def test_the_lock_of_a_site_may_be_lost() -> None:
+    site = Site(LosableLock())
+
+    with registered(site), lock_tag(str(TAG)) as check, pytest.raises(LockLost):
+        check()
+
+
+def hold(held: threading.Event) -> None:
+    with lock_tag(str(TAG)):
+        held.set()
 
 
 def test_there_is_a_lock_of_the_process_where_a_site_has_none() -> None:
-    with lock_tag(str(TAG)) as lock:
-        assert lock is None
+    held = threading.Event()
+    other = threading.Thread(target=hold, args=(held,))
+
+    with lock_tag(str(TAG)) as check:
+        check()
+        other.start()
+        assert not held.wait(0.05)
+    other.join()
+
+    assert held.is_set()
+
+
+def test_a_lock_may_be_kept_elsewhere(tmp_path: Path) -> None:
+    with lock_tag(str(TAG), (tmp_path / "locks").as_uri()) as check:
+        check()
+
+        assert list((tmp_path / "locks").iterdir())

@@ -316,6 +316,19 @@ def test_threads_share_one_token(guarded: RegistryServer) -> None:
     assert len(token_scopes(guarded)) == 1
 
 
+def test_threads_with_a_login_are_challenged_once(guarded: RegistryServer) -> None:
+    reference = parsed("alice/app:1")
+    put(guarded, reference, OCI, ALICE)
+    guarded.forget_requests()
+    client = client_of(guarded.host, ALICE)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: client.digest(reference), range(4)))
+
+    assert found == [OCI.digest] * 4
+    assert len(guarded.requests) == 1 + 1 + 4  # the challenge, the token, and what was asked
+
+
 def test_a_token_that_expires_in_the_middle_is_renewed() -> None:
     now = [1_700_000_000.0]
     with RegistryServer(
@@ -705,7 +718,41 @@ def test_the_amd64_child_instead_of_a_list_is_no_index() -> None:
     assert caught.value.media_type == DOCKER_MANIFEST
 
 
+@pytest.mark.parametrize("header", ["", "rubbish", "sha256:abc", f"sha512:{'0' * 128}"])
+def test_a_digest_that_a_head_does_not_tell_is_that_of_the_content(header: str) -> None:
+    head = Reply(200, {"Docker-Content-Digest": header} if header else {})
+    with ScriptedServer(head, manifest_reply(PULLED, DOCKER_LIST)) as server:
+        found = client_of(server.url).digest(parsed("app:1"))
+
+    assert found == digest_of(PULLED)
+    assert [request.method for request in server.received] == ["HEAD", "GET"]
+
+
+def test_a_repository_that_quay_hides_has_no_digest(quay_server: RegistryServer) -> None:
+    client = client_of(quay_server.host, ALICE)
+
+    assert client.digest(parsed("bob/app:1")) is None
+    assert client.pull_if_present(parsed("bob/app:1")) is None
+
+
+def test_a_refused_login_is_not_taken_for_an_absent_tag(guarded: RegistryServer) -> None:
+    client = client_of(guarded.host, ("alice", "wrong"))
+
+    with pytest.raises(Unauthorized):
+        client.digest(parsed("app:1"))
+    with pytest.raises(Unauthorized):
+        client.pull_if_present(parsed("app:1"))
+
+
 # Trying again
+
+
+@pytest.mark.parametrize("trouble", [Reply(429), Reply(503), HANG_UP])
+def test_a_push_that_must_not_be_repeated_is_not(trouble: Reply) -> None:
+    with ScriptedServer(trouble) as server, pytest.raises(RegistryError):
+        client_of(server.url).push(parsed("app:1"), index("linux/amd64"), repeat=False)
+
+    assert len(server.received) == 1
 
 
 @pytest.mark.parametrize("trouble", [Reply(429), Reply(503), HANG_UP])

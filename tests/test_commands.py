@@ -101,7 +101,7 @@ def test_text_is_printed_by_default(server: RegistryServer, capsys: Capture) -> 
 def test_one_client_serves_both_sides(server: RegistryServer) -> None:
     assert merge(server) == 0
 
-    assert [request.method for request in server.requests] == ["GET", "GET", "PUT"]
+    assert [request.method for request in server.requests] == ["GET", "GET", "HEAD", "PUT", "HEAD"]
 
 
 def test_a_source_host_of_its_own_is_used_for_the_source_alone(server: RegistryServer) -> None:
@@ -142,7 +142,7 @@ def test_each_side_logs_in_as_its_own_user(
 
 
 @pytest.mark.parametrize(
-    ("options", "rights", "requests"), [((), "pull%2Cpush", 5), (("--dry-run",), "pull", 4)]
+    ("options", "rights", "requests"), [((), "pull%2Cpush", 7), (("--dry-run",), "pull", 4)]
 )
 def test_one_login_is_asked_for_what_the_merge_needs(
     options: tuple[str, ...], rights: str, requests: int, capsys: Capture

@@ -16,9 +16,9 @@ import attrs
 import pytest
 
 import pubtools_mlmerge
-from pubtools_mlmerge import demo, errors, hookspecs, host, testing
-from pubtools_mlmerge.cli import inspect_main, merge_main, remove_archs_main
-from pubtools_mlmerge.errors import InvalidSettings
+from pubtools_mlmerge import ages, demo, errors, hazards, hookspecs, host, testing
+from pubtools_mlmerge.cli import inspect_main, merge_main, remove_archs_main, restore_main
+from pubtools_mlmerge.errors import InvalidSettings, MergeError
 from pubtools_mlmerge.plan import Fate
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import (
@@ -37,47 +37,70 @@ PAGES = sorted((ROOT / "docs").glob("*.rst"))
 PROSE = [ROOT / "README.md", ROOT / "CHANGELOG.md", *PAGES]
 # The modules that programs may rely on as a whole, and what they may take from others.
 PUBLIC_MODULES = (
-    *("registry", "errors", "platforms", "references"),
+    *("registry", "errors", "hazards", "platforms", "references"),
     *("descriptors", "index", "image", "plan", "merge"),
     *("outcome", "hookspecs", "tasks"),
 )
 PUBLIC_NAMES = (
-    *("merger.ManifestListMerger", "client.RegistryClient"),
+    *("merger.ManifestListMerger", "client.RegistryClient", "client_registry.ClientRegistry"),
     *("exchange.Options", "retries.Retries"),
     *("settings.Settings", "anchors.AnchorTag", "host.problems"),
     *("jobs.MergeRequest", "jobs.SelectedRequest"),
+    *("lock.tag_lock", "lock.Held", "ages.StaleImages", "ages.AgeRule"),
 )
-NOT_FOR_USERS = {"plan.ResultT"}  # a type variable
+# What modules of the package share, as Python has no other way to say so.
+NOT_FOR_USERS = {
+    *("plan.ResultT", "plan.Plan", "errors.brief"),
+    *("registry.absence", "registry.LOG"),
+}
 # The rest of the package, and why it is nothing for users.
 INTERNAL = {
     "derives from classes of pubtools-quay, and cannot be imported without it": (
         *("host_client", "host_push", "host_tag"),
     ),
     "works only inside a task of pubtools-quay": (
-        *("activation", "calls", "host_types", "lock", "plugin"),
-        *("push_sides", "push_step", "tag_step"),
+        *("activation", "calls", "host_types", "plugin"),
+        *("push_parts", "push_sides", "push_step", "tag_guard", "tag_step"),
     ),
     "is used by the merge, which has the public functions": (
         "assembly",
+        "dating",
         "documents",
+        "metering",
         "replacement",
+        "sources",
+        "unions",
+    ),
+    "is used by the settings, which are public": ("values",),
+    "is used by locks, whose URL says which of them it is": ("lock_file", "lock_redis"),
+    "writes tags for the programs and the tasks, which say how by options and settings": (
+        *("audit", "changes", "guard", "losses", "quay_api", "recovery", "safety", "writing"),
     ),
     "is used by the client, which is public": (
         *("access", "addresses", "answers", "challenges", "credentials", "failures", "hosts"),
         *("manifests", "tokens", "transport"),
     ),
     "is used by the programs, which have a page of their own": (
-        *("arguments", "children", "cli", "commands", "demo", "planned", "removal", "report"),
-        *("skopeo", "step"),
+        *("arguments", "batch", "children", "cli", "commands", "demo", "merge_command", "once"),
+        *("options", "planned", "pulling", "removal", "report", "restore_command", "restoring"),
+        *("progress", "side_by_side", "skopeo", "step"),
     ),
 }
 PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {
     "pubtools-mlmerge-merge": merge_main,
     "pubtools-mlmerge-remove-archs": remove_archs_main,
     "pubtools-mlmerge-inspect": inspect_main,
+    "pubtools-mlmerge-restore": restore_main,
     "pubtools-mlmerge-demo": demo.main,
 }
 DOCUMENTED_REGISTRY = "localhost:5000"
+DOCUMENTED_RECORDS = "records"  # a directory; the names of its files differ each time
+ERRORS = {
+    kind.__name__: kind
+    for module in (errors, hazards, ages)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and issubclass(kind, MergeError)
+}
 AUTODOC = re.compile(
     r"^\.\. auto(?:class|exception|function|data):: pubtools_mlmerge\.([\w.]+)(?:\(\))?$",
     re.MULTILINE,
@@ -126,23 +149,85 @@ def test_every_module_is_public_or_internal_for_a_reason() -> None:
     assert sorted([*internal, *public, "__init__"]) == sorted(modules)
 
 
-@pytest.mark.parametrize("name", re.findall(r"autoexception:: \S+\.(\w+)", page("errors")))
+def section_of(error: type[MergeError]) -> str:
+    """Return what the page says about an error."""
+    name = f"{error.__module__}.{error.__name__}"
+    return page("errors").partition(f"{name}\n")[2].partition(".. autoexception")[0]
+
+
+@pytest.mark.parametrize("name", ERRORS)
 def test_the_fields_of_every_error_are_explained(name: str) -> None:
-    error = getattr(errors, name)
+    error = ERRORS[name]
+    base = error.__base__ or Exception
     own = {f.name for f in attrs.fields(error) if not f.inherited} if attrs.has(error) else set()
-    if attrs.has(error.__base__):
-        own -= {f.name for f in attrs.fields(error.__base__)}
-    section = page("errors").partition(f"errors.{name}\n")[2].partition(".. autoexception")[0]
+    if attrs.has(base):
+        own -= {f.name for f in attrs.fields(base)}
+    section = section_of(error)
 
     assert {field for field in own if f"``{field}``" not in section} == set()
 
 
-@pytest.mark.parametrize("name", re.findall(r"autoexception:: \S+\.(\w+)", page("errors"))[1:])
+@pytest.mark.parametrize("name", [name for name in ERRORS if name != "MergeError"])
 def test_every_error_says_when_it_comes_and_what_to_do(name: str) -> None:
-    section = page("errors").partition(f"errors.{name}\n")[2].partition(".. autoexception")[0]
+    section = section_of(ERRORS[name])
 
     assert "**When:**" in section
     assert "**What to do:**" in section
+
+
+# What can go wrong
+
+SAID = (
+    hazards.ConflictError("TAG", "sha256:...", "sha256:...", 5),
+    hazards.ShrinkError("TAG", ("linux/s390x",)),
+    hazards.LockFailed("TAG", "somebody else holds it, given up after 600 seconds"),
+    hazards.LockLost("TAG", "it expired, or somebody took it away"),
+    hazards.InvalidRecord("FILE", "..."),
+    hazards.RecordFailed("DIRECTORY", "..."),
+    hazards.CannotRestore("TAG", "it was changed since: ..."),
+    ages.StaleImages("TAG", ("...",)),
+    errors.RegistryError("TAG", None, "connection refused"),
+    errors.RegistryError("TAG", 429),
+    errors.RegistryError("TAG", 500),
+    errors.Unauthorized("TAG", 401),
+    errors.Forbidden("TAG", 403),
+    errors.ImmutableTag("TAG", 409),
+    errors.MissingChild("TAG", 400, "", ("sha256:...",)),
+    errors.DigestMismatch("TAG", "sha256:...", "sha256:..."),
+    errors.CopyFailed("SOURCE", "TAG", "..."),
+)
+
+
+def failures() -> str:
+    """Return the page about failures as one line."""
+    return " ".join(page("failures").split())
+
+
+@pytest.mark.parametrize("error", SAID, ids=lambda error: type(error).__name__)
+def test_the_page_on_failures_quotes_what_they_say(error: MergeError) -> None:
+    assert f"``{error}``" in failures()
+
+
+def test_the_page_on_failures_has_every_hazard() -> None:
+    named = {kind for kind in vars(hazards).values() if isinstance(kind, type)}
+
+    assert {type(error) for error in SAID} >= {k for k in named if k.__module__ == hazards.__name__}
+
+
+def templates() -> Iterator[re.Pattern[str]]:
+    """Yield what the log lines of the package look like."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and "%" in node.value:
+                yield re.compile(re.sub(r"%(s|\\\.1f)", ".+", re.escape(node.value)))
+
+
+def test_the_page_on_failures_quotes_what_is_logged() -> None:
+    quoted = re.findall(r"``(?:INFO|WARNING): (.+?)``", failures())
+    lines = [template for template in templates() if len(template.pattern) > len(".+: .+ .+")]
+
+    assert len(quoted) > 5
+    assert [line for line in quoted if not any(t.fullmatch(line) for t in lines)] == []
 
 
 # Inside the host
@@ -165,6 +250,10 @@ VALUES: dict[str, tuple[object, str]] = {
     "list of glob patterns": (["a/*", "b"], "a/*, b"),
     "list of platforms": (["s390x", "linux/arm/*"], "s390x,linux/arm/*"),
     "text or null": (None, ""),
+    "URL or null": ("file:///srv/locks", "file:///srv/locks"),
+    "directory or null": ("records", "records"),
+    "number from 1 to 100": (7, "7"),
+    "number from 1 to 36500, or null": (90, "90"),
 }
 
 
@@ -216,7 +305,7 @@ def test_a_setting_takes_no_value_of_another_type(name: str) -> None:
     kind = TABLE[name][1]
 
     with pytest.raises(InvalidSettings) as caught:
-        read(name, 5)
+        read(name, 5.5)
 
     (problem,) = caught.value.problems
     if " or ``" in kind:
@@ -280,10 +369,10 @@ def documented_terms(label: str) -> set[str]:
 
 def test_keys_of_a_merge_are_those_of_a_report(registry: RegistryServer) -> None:
     image = f"{registry.host}/demo/app"
-    dry_run = ("--dry-run", "--output", "json")
+    options = ("--ages", "--dry-run", "--output", "json")
 
     report = run(
-        "merge", "--source-ref", f"{image}:1.1", "--dest-ref", f"{image}:stable", *dry_run
+        "merge", "--source-ref", f"{image}:1.1", "--dest-ref", f"{image}:stable", *options
     ).report
 
     assert documented_terms("json-merge") == set(report)
@@ -310,7 +399,7 @@ def test_fates_are_those_of_a_plan() -> None:
 
 def test_every_environment_variable_is_listed() -> None:
     sources = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.glob("*.py"))
-    read = set(re.findall(r'"([A-Z]+(?:_[A-Z]+)*_(?:FILE|DIR|HOME|CONFIG|BUNDLE))"', sources))
+    read = set(re.findall(r'"([A-Z]+(?:_[A-Z]+)*_(?:FILE|DIR|HOME|CONFIG|BUNDLE|TOKEN))"', sources))
     section = page("cli").partition("Environment variables\n---")[2]
 
     assert {name for name in read if f"``{name}``" not in section} == set()
@@ -356,19 +445,33 @@ def registry() -> Iterator[RegistryServer]:
         yield server
 
 
-def execute(command: str, host: str) -> Done:
+def execute(command: str, host: str, directory: Path) -> Done:
     """Run a documented command against a registry in the place of the documented one."""
     program, *arguments = shlex.split(command.replace(DOCUMENTED_REGISTRY, host))
-    return run(program.replace("pubtools-mlmerge-", ""), *arguments)
+    found = (name for argument in arguments for name in expand(argument, directory))
+    return run(program.replace("pubtools-mlmerge-", ""), *found)
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "docs" / "cli.rst"], ids=relative)
-def test_commands_print_what_the_page_says(path: Path, registry: RegistryServer) -> None:
-    examples = [(c, out) for c, out in sessions(path) if c.startswith("pubtools-mlmerge-")]
+def expand(argument: str, directory: Path) -> Iterator[str]:
+    """Find the files that are meant, as a shell does, whatever the time in their names."""
+    if not argument.startswith(DOCUMENTED_RECORDS):
+        yield argument
+        return
+    pattern = re.sub(r"\d{8}T[\d.]*Z?", "*", argument)
+    yield from map(str, sorted(directory.glob(pattern)) or [directory / argument])
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/cli.rst", "docs/failures.rst", "docs/stale.rst"]
+)
+def test_commands_print_what_the_page_says(
+    name: str, registry: RegistryServer, tmp_path: Path
+) -> None:
+    examples = [(c, out) for c, out in sessions(ROOT / name) if c.startswith("pubtools-mlmerge-")]
     assert examples
 
     for command, expected in examples:
-        done = execute(command, registry.host)
+        done = execute(command, registry.host, tmp_path)
 
         actual = done.out.replace(registry.host, DOCUMENTED_REGISTRY)
         assert done.code == 0, done.err

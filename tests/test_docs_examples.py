@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 
@@ -23,7 +23,8 @@ from pubtools_mlmerge.errors import NotFound
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.jobs import MergeRequest
 from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.push_step import PushStep, Sides, Tag
+from pubtools_mlmerge.push_parts import Sides, Tag
+from pubtools_mlmerge.push_step import PushStep
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, upload_index
@@ -199,6 +200,32 @@ def test_an_implementation_that_returns_nothing_passes_the_tag_on(push: Push) ->
     (request,) = passing.asked
     assert (request.repository, request.destination) == ("demo/app", push.tag("stable"))
     assert len(push.read("stable").manifests) == 3
+    assert push.copied == []
+
+
+class LeaseEndedError(Exception):
+    """A lock was lost."""
+
+
+class Leasing:
+    """Locks tags by leases that have ended by the time of a write."""
+
+    @hookimpl
+    def mlmerge_lock(self, reference: str) -> AbstractContextManager[Leasing]:
+        return nullcontext(self)
+
+    def check(self) -> None:
+        raise LeaseEndedError
+
+
+@pytest.mark.parametrize("name", ["stable", "small"])
+def test_a_lock_that_was_lost_keeps_the_tag_as_it_was(push: Push, name: str) -> None:
+    before = push.read(name).digest
+
+    with registered(Leasing()), pytest.raises(LeaseEndedError):
+        push.run(name)
+
+    assert push.read(name).digest == before
     assert push.copied == []
 
 

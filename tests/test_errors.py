@@ -8,7 +8,8 @@ from typing import Callable
 
 import pytest
 
-from pubtools_mlmerge import errors
+from pubtools_mlmerge import ages, errors, hazards
+from pubtools_mlmerge.ages import StaleImages
 from pubtools_mlmerge.errors import (
     CopyFailed,
     DigestMismatch,
@@ -29,6 +30,15 @@ from pubtools_mlmerge.errors import (
     NothingEligible,
     RegistryError,
     Unauthorized,
+)
+from pubtools_mlmerge.hazards import (
+    CannotRestore,
+    ConflictError,
+    InvalidRecord,
+    LockFailed,
+    LockLost,
+    RecordFailed,
+    ShrinkError,
 )
 from tests.factories import digest
 
@@ -54,6 +64,14 @@ ERRORS = [
     InvalidCredentials("/run/auth.json", "not JSON"),
     InvalidSettings(("tries: expected a number", "lock: expected a URL")),
     HostMismatch(("PushDocker is missing", "TagDocker.run takes no target")),
+    ConflictError(REFERENCE, digest("expected"), digest("found"), 5),
+    ShrinkError(REFERENCE, ("linux/arm64", "linux/s390x")),
+    LockFailed(REFERENCE, "somebody else holds it"),
+    LockLost(REFERENCE, "it expired"),
+    InvalidRecord("audit/1.json", "format: expected 1"),
+    RecordFailed("audit", "no space left on device"),
+    CannotRestore(REFERENCE, "it was changed since"),
+    StaleImages(REFERENCE, ("linux/s390x is 90 days old", "linux/arm64 is 91 days old")),
 ]
 OF_A_REGISTRY = [e for e in ERRORS if isinstance(e, RegistryError)]
 
@@ -72,7 +90,8 @@ def test_pickle_keeps_type_fields_and_text(error: MergeError) -> None:
 
 
 def test_every_kind_of_error_is_tested_here() -> None:
-    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type)}
+    named = {**vars(errors), **vars(hazards), **vars(ages)}.values()
+    kinds = {kind for kind in named if isinstance(kind, type)}
 
     expected = {kind for kind in kinds if issubclass(kind, MergeError)} - {MergeError}
     assert {type(error) for error in ERRORS} == expected
@@ -108,7 +127,9 @@ def test_equal_fields_do_not_make_two_errors_one() -> None:
     assert NotFound(REFERENCE, 404) != NotFound(REFERENCE, 404)
 
 
-@pytest.mark.parametrize("kind", [InvalidReference, InvalidPlatform, InvalidIndex, InvalidSettings])
+@pytest.mark.parametrize(
+    "kind", [InvalidReference, InvalidPlatform, InvalidIndex, InvalidSettings, InvalidRecord]
+)
 def test_errors_of_bad_values_are_value_errors(kind: type[MergeError]) -> None:
     assert issubclass(kind, ValueError)
 
@@ -189,6 +210,40 @@ def test_all_problems_are_named_at_once(kind: Callable[[tuple[str, ...]], MergeE
     assert str(kind(("first", "second"))).endswith(": first; second")
 
 
+def test_a_conflict_names_both_digests_and_how_often_it_was_tried() -> None:
+    text = str(ConflictError(REFERENCE, "sha256:expected", "sha256:found", 3))
+
+    assert text.startswith(f"{REFERENCE}: somebody else writes this tag, given up after 3 tries")
+    assert text.endswith("it holds sha256:found, expected sha256:expected")
+
+
+def test_a_conflict_knows_tags_that_hold_nothing() -> None:
+    text = str(ConflictError(REFERENCE, None, None, 1))
+
+    assert text.endswith("it holds nothing, expected nothing")
+
+
+def test_lost_platforms_are_named_with_what_may_be_done() -> None:
+    text = str(ShrinkError(REFERENCE, ("linux/arm64", "linux/s390x")))
+
+    assert text.startswith(f"{REFERENCE} would lose linux/arm64, linux/s390x; name ")
+
+
+def test_images_that_are_too_old_are_all_named() -> None:
+    text = str(StaleImages(REFERENCE, ("linux/s390x is old", "linux/arm64 is older")))
+
+    assert text.startswith(f"{REFERENCE} would keep ")
+    assert text.endswith(": linux/s390x is old; linux/arm64 is older")
+
+
+@pytest.mark.parametrize("kind", [LockFailed, LockLost, InvalidRecord, RecordFailed, CannotRestore])
+def test_a_problem_is_told_with_its_place(kind: Callable[[str, str], MergeError]) -> None:
+    text = str(kind("the place", "the reason"))
+
+    assert "the place" in text
+    assert text.endswith(": the reason")
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -200,6 +255,11 @@ def test_all_problems_are_named_at_once(kind: Callable[[tuple[str, ...]], MergeE
         DigestMismatch(REFERENCE, HOSTILE, digest("actual")),
         RegistryError(REFERENCE, 500, HOSTILE),
         CopyFailed("a/b:1", "c/d:1", HOSTILE),
+        LockFailed(REFERENCE, HOSTILE),
+        LockLost(REFERENCE, HOSTILE),
+        InvalidRecord("1.json", HOSTILE),
+        RecordFailed("audit", HOSTILE),
+        CannotRestore(REFERENCE, HOSTILE),
     ],
     ids=name_of,
 )

@@ -17,7 +17,8 @@ from pubtools_mlmerge.errors import RegistryError
 from pubtools_mlmerge.jobs import MergeRequest
 from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plugin import MergeTask
-from pubtools_mlmerge.push_step import PushStep, Sides, Tag
+from pubtools_mlmerge.push_parts import Sides, Tag
+from pubtools_mlmerge.push_step import PushStep
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index

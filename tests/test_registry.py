@@ -35,7 +35,7 @@ from pubtools_mlmerge.exchange import Answer
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import Index, digest_of
 from pubtools_mlmerge.references import Reference
-from pubtools_mlmerge.registry import ClientRegistry
+from pubtools_mlmerge.client_registry import ClientRegistry
 from pubtools_mlmerge.testing import make_image
 from tests.factories import content_of, digest, document, index
 from tests.memory import MemoryRegistry

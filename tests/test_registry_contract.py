@@ -9,11 +9,12 @@ import pytest
 from attrs import frozen
 
 from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.client_registry import ClientRegistry
 from pubtools_mlmerge.errors import MissingChild, NotAnIndex, NotFound, RegistryError
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.references import Reference
-from pubtools_mlmerge.registry import ClientRegistry, Registry
+from pubtools_mlmerge.registry import Registry
 from pubtools_mlmerge.testing import RegistryServer, images, make_image, make_index, upload
 from tests.factories import digest, index
 from tests.memory import MemoryRegistry
@@ -199,6 +200,22 @@ class TestRegistry:
 
         assert caught.value.digests == (missing,)
         assert subject.registry.pull(reference).digest == DOCKER.digest
+
+    @pytest.mark.parametrize("item", [OCI, DOCKER, NO_AMD64, UNTYPED, CHILDREN[0]])
+    def test_the_digest_of_a_tag_is_told(self, subject: Subject, item: images.Child) -> None:
+        reference = subject.fresh()
+        subject.load(reference, item)
+
+        assert subject.registry.digest(reference) == item.digest
+        assert subject.registry.digest(reference.at(item.digest)) == item.digest
+
+    def test_what_is_absent_has_no_digest(self, subject: Subject) -> None:
+        absent = subject.fresh()
+        subject.load(absent.tagged("2"), OCI)
+
+        for reference in (absent, subject.fresh()):
+            assert subject.registry.digest(reference) is None
+            assert subject.registry.pull_if_present(reference) is None
 
     def test_a_config_tells_the_platform(self, subject: Subject) -> None:
         reference = subject.fresh()

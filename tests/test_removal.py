@@ -7,13 +7,19 @@ import pytest
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.errors import EmptyIndex, NotAnIndex, NotFound
 from pubtools_mlmerge.plan import patterns_of
+from pubtools_mlmerge.planned import StepOptions
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.removal import remove_platforms
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
+from pubtools_mlmerge.writing import Writer
 from tests.programs import put
 
 AMD64, ARM64 = make_image("linux/amd64"), make_image("linux/arm64")
 WHOLE = make_index([AMD64, ARM64, make_attestation(ARM64)])
+
+
+def writer(*, dry_run: bool = False) -> Writer:
+    return Writer(RegistryClient(), StepOptions(dry_run=dry_run))
 
 
 @pytest.fixture
@@ -23,23 +29,23 @@ def tag(registry_server: RegistryServer) -> Reference:
 
 
 def test_the_tag_is_written_without_them(registry_server: RegistryServer, tag: Reference) -> None:
-    report = remove_platforms(RegistryClient(), tag, patterns_of(["arm64", "s390x"]))
+    report = remove_platforms(writer(), tag, patterns_of(["arm64", "s390x"]))
 
     held = registry_server.manifest("app", "1")
     assert (report.digest, report.previous_digest) == (held.digest, WHOLE.digest)
     assert [e.fate for e in report.entries] == ["kept", "dropped", "dropped"]
-    assert (report.source, report.missing, report.requests) == (None, ("s390x",), 2)
+    assert (report.source, report.missing, report.requests) == (None, ("s390x",), 4)
     assert (report.changed, report.dry_run) == (True, False)
 
 
 def test_nothing_to_remove_is_not_written(registry_server: RegistryServer, tag: Reference) -> None:
-    report = remove_platforms(RegistryClient(), tag, patterns_of(["s390x"]))
+    report = remove_platforms(writer(), tag, patterns_of(["s390x"]))
 
     assert (report.changed, report.digest, report.requests) == (False, WHOLE.digest, 1)
 
 
 def test_a_dry_run_writes_nothing(registry_server: RegistryServer, tag: Reference) -> None:
-    report = remove_platforms(RegistryClient(), tag, patterns_of(["arm64"]), dry_run=True)
+    report = remove_platforms(writer(dry_run=True), tag, patterns_of(["arm64"]))
 
     assert (report.changed, report.dry_run) == (True, True)
     assert registry_server.manifest("app", "1").content == WHOLE.content
@@ -47,9 +53,9 @@ def test_a_dry_run_writes_nothing(registry_server: RegistryServer, tag: Referenc
 
 def test_emptying_needs_permission(registry_server: RegistryServer, tag: Reference) -> None:
     with pytest.raises(EmptyIndex):
-        remove_platforms(RegistryClient(), tag, patterns_of(["*"]))
+        remove_platforms(writer(), tag, patterns_of(["*"]))
 
-    report = remove_platforms(RegistryClient(), tag, patterns_of(["*"]), allow_empty=True)
+    report = remove_platforms(writer(), tag, patterns_of(["*"]), allow_empty=True)
 
     assert registry_server.manifest("app", "1").digest == report.digest
     assert [e.fate for e in report.entries] == ["dropped"] * 3
@@ -59,6 +65,6 @@ def test_only_an_index_has_platforms(registry_server: RegistryServer, tag: Refer
     put(registry_server, "single", AMD64)
 
     with pytest.raises(NotAnIndex):
-        remove_platforms(RegistryClient(), tag.tagged("single"), patterns_of(["amd64"]))
+        remove_platforms(writer(), tag.tagged("single"), patterns_of(["amd64"]))
     with pytest.raises(NotFound):
-        remove_platforms(RegistryClient(), tag.tagged("none"), patterns_of(["amd64"]))
+        remove_platforms(writer(), tag.tagged("none"), patterns_of(["amd64"]))

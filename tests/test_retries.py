@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.retries import Retries
+from pubtools_mlmerge.retries import Pauses, Retries
 
 PATIENT = Retries(first_wait=0.5, longest_wait=60.0)
 
@@ -63,3 +63,27 @@ DATES = st.from_regex(r"[A-Z][a-z]{2}, \d{1,3} [A-Z][a-z]{2} \d{1,6} \d\d:\d\d:\
 @given(st.text() | DATES, st.integers(0, 50))
 def test_no_header_leads_beyond_the_bounds(header: str, attempt: int) -> None:
     assert 0 <= PATIENT.wait(attempt, {"Retry-After": header}) <= 60.0
+
+
+def test_a_pause_is_for_one_host_and_ends() -> None:
+    pauses = Pauses()
+    pauses.set("quay.io", 30.0)
+    pauses.set("done.example", 0.0)
+
+    assert 29.0 < pauses.left("quay.io") <= 33.0
+    assert (pauses.left("other.example"), pauses.left("done.example")) == (0.0, 0.0)
+
+
+def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
+    pauses = Pauses()
+    pauses.set("quay.io", 30.0)
+    pauses.set("quay.io", 1.0)
+
+    assert pauses.left("quay.io") > 29.0
+
+
+def test_those_who_pause_do_not_come_back_at_once() -> None:
+    pauses = Pauses()
+    pauses.set("quay.io", 30.0)
+
+    assert len({round(pauses.left("quay.io"), 1) for _ in range(50)}) > 5

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
+from pubtools_mlmerge.ages import AgeRule
 from pubtools_mlmerge.anchors import AnchorTag
 from pubtools_mlmerge.errors import InvalidSettings
 from pubtools_mlmerge.settings import Settings
@@ -43,6 +45,10 @@ def test_all_of_them_are_read_from_the_target() -> None:
             "anchor_tag": "{tag}-{digest}",
             "sign": False,
             "report_only": True,
+            "verify": False,
+            "tries": 3,
+            "lock": "redis://locks.test:6379/0",
+            "audit": "records",
         }
     )
 
@@ -57,6 +63,8 @@ def test_all_of_them_are_read_from_the_target() -> None:
     assert [str(pattern) for pattern in (*policy.keep, *policy.drop)] == ["arm64", "linux/s390x"]
     assert (settings.copy, settings.sign, settings.report_only) == ("skopeo", False, True)
     assert settings.anchor_tag == AnchorTag("{tag}-{digest}")
+    assert (settings.verify, settings.tries, settings.audit) == (False, 3, "records")
+    assert settings.lock == "redis://locks.test:6379/0"
 
 
 def test_the_environment_gives_the_same() -> None:
@@ -152,7 +160,7 @@ def test_wrong_types_are_told(mlmerge: object, expected: str) -> None:
 def test_an_unknown_variable_is_told_by_its_name() -> None:
     (problem,) = problems(None, {"MLMERGE_STEP": "push"})
 
-    assert problem.startswith("MLMERGE_STEP: unknown, there are anchor_tag, copy, ")
+    assert problem.startswith("MLMERGE_STEP: unknown, there are anchor_tag, audit, copy, ")
 
 
 @pytest.mark.parametrize(
@@ -195,3 +203,60 @@ def test_index_image_repositories_are_excluded(target: dict[str, object], exclud
 @pytest.mark.parametrize("value", [None, "", 5])
 def test_other_values_of_the_target_exclude_nothing(value: object) -> None:
     assert Settings.from_task({"iib_index_image": value}, {}).exclude_repos == ()
+
+
+@pytest.mark.parametrize("tries", [0, -1, 101, 2.0, "3", True])
+def test_tries_are_a_number_within_bounds(tries: object) -> None:
+    assert problems({"tries": tries}) == ("mlmerge.tries: expected a number from 1 to 100",)
+
+
+@pytest.mark.parametrize("text", ["1", "7", "100"])
+def test_the_environment_writes_numbers_in_digits(text: str) -> None:
+    assert read(environment={"MLMERGE_TRIES": text}).tries == int(text)
+
+
+@pytest.mark.parametrize("text", ["0", "101", "seven", "٣" * 2, "-1", "9" * 5000])
+def test_the_environment_cannot_write_other_numbers(text: str) -> None:
+    (problem,) = problems({}, {"MLMERGE_TRIES": text})
+
+    assert problem == "MLMERGE_TRIES: expected a number from 1 to 100"
+
+
+@pytest.mark.parametrize("name", ["lock", "audit"])
+def test_none_wins_over_the_environment(name: str) -> None:
+    environment = {"MLMERGE_LOCK": "file:///locks", "MLMERGE_AUDIT": "records"}
+
+    assert getattr(read(environment=environment), name) is not None
+    assert getattr(read({name: None}, environment), name) is None
+
+
+def test_ages_are_ruled_from_both_places() -> None:
+    rule = AgeRule(max_age_days=365, stale="drop")
+    environment = {"MLMERGE_MAX_AGE_DAYS": "365", "MLMERGE_STALE": "drop"}
+
+    assert read({"max_age_days": 365, "stale": "drop"}).ages == rule
+    assert read(None, environment).ages == rule
+    assert read({"stale": "warn"}, environment).ages == evolve(rule, stale="warn")
+
+
+def test_no_age_is_ruled_by_default_and_null_says_so() -> None:
+    assert not read().ages.is_asked
+    assert not read({"max_age_days": None}, {"MLMERGE_MAX_AGE_DAYS": "365"}).ages.is_asked
+
+
+@pytest.mark.parametrize("days", [0, -1, 36501, 1.5, "365", True])
+def test_an_age_is_a_number_of_days_within_bounds(days: object) -> None:
+    expected = "expected a number from 1 to 36500"
+
+    assert problems({"max_age_days": days}) == (f"mlmerge.max_age_days: {expected}",)
+
+
+def test_what_becomes_of_stale_parts_is_one_of_three() -> None:
+    assert problems({"stale": "keep"}) == ("mlmerge.stale: expected warn or drop or fail",)
+
+
+def test_the_password_of_a_lock_is_shown_by_nothing() -> None:
+    url = "redis://:hunter2@locks.test"
+
+    assert "hunter2" not in repr(read({"lock": url}))
+    assert "hunter2" not in str(problems({"lock": url + ":port", "tries": 0}))

@@ -14,9 +14,9 @@ from pubtools_mlmerge.jobs import SelectedRequest
 from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plugin import current_task
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.tag_step import Selecting, is_named, view, without
+from pubtools_mlmerge.tag_step import Selecting, is_named, view
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
-from tests.factories import attestation, digest, digests, entry, index
+from tests.factories import attestation, digest, entry, index
 from tests.programs import put
 from tests.scripted import HURRIED
 
@@ -75,23 +75,6 @@ def test_names_mean_platforms(architecture: str, names: list[str], expected: boo
 def test_a_name_that_is_none_is_told() -> None:
     with pytest.raises(InvalidPlatform):
         is_named("linux/amd64", ["linux//amd64"])
-
-
-@pytest.mark.parametrize(
-    ("names", "left"),
-    [
-        (["linux/amd64"], ["linux/amd64/v3", "linux/arm64"]),
-        (["linux/amd64/v3", ""], ["linux/amd64", "linux/arm64"]),
-        (["linux/s390x"], ["linux/amd64", "linux/amd64/v3", "linux/arm64"]),
-        (["linux/amd64", "linux/amd64/v3", "linux/arm64"], []),
-    ],
-)
-def test_exactly_what_is_named_is_taken_out(names: list[str], left: list[str]) -> None:
-    platforms = ("linux/amd64", "linux/amd64/v3", "linux/arm64")
-
-    result = without(index(*(f"{platform}@{platform}" for platform in platforms)), names)
-
-    assert digests(result) == [digest(f"{platform}@{platform}") for platform in left]
 
 
 class Site:

@@ -315,7 +315,7 @@ def test_a_request_takes_no_time_worth_mentioning(registry: RegistryServer, peer
     assert time.perf_counter() - start < 0.9
 
 
-def test_concurrent_uploads_of_one_tag_all_succeed(registry: RegistryServer) -> None:
+def test_concurrent_uploads_of_one_tagall_succeed(registry: RegistryServer) -> None:
     contents = [make_index([], annotations={"n": str(n)}).content for n in range(16)]
     statuses: list[int] = []
 

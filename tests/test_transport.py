@@ -87,12 +87,21 @@ def test_a_passing_refusal_is_asked_again(status: int) -> None:
     assert len(server.received) == 2
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 412, 413, 500, 501])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 412, 413, 501])
 def test_another_refusal_is_an_answer(status: int) -> None:
     with ScriptedServer(Reply(status, {}, b"no")) as server:
         answer = send(get(server))
 
     assert (answer.status, answer.content) == (status, b"no")
+    assert len(server.received) == 1
+
+
+def test_a_failure_of_the_server_is_asked_again_only_by_who_reads() -> None:
+    with ScriptedServer(Reply(500), OK) as server:
+        assert send(get(server)).status == 200
+    with ScriptedServer(Reply(500), OK) as server:
+        assert send(put(server, b"{}")).status == 500
+
     assert len(server.received) == 1
 
 
@@ -158,6 +167,19 @@ def test_retry_after_in_seconds_is_obeyed(naps: list[float]) -> None:
         send(get(server), patient)
 
     assert naps == [7.0]
+
+
+def test_a_rate_limit_holds_for_all_requests_to_that_host(naps: list[float]) -> None:
+    limit = Reply(429, {"Retry-After": "7"})
+    with ScriptedServer(limit, OK) as limited, ScriptedServer(OK) as other:
+        transport = Transport(Options())
+        assert transport.send(get(limited, repeatable=False)).status == 429
+        transport.send(get(other))
+        assert naps == []
+        transport.send(get(limited))
+
+    (nap,) = naps
+    assert 6.5 <= nap <= 7.7
 
 
 def test_retry_after_as_a_date_is_obeyed(naps: list[float]) -> None:

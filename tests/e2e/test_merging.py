@@ -31,7 +31,9 @@ def fates(done: Done) -> list[tuple[object, object]]:
 
 
 @pytest.mark.parametrize(("docker", "media_type"), [(True, DOCKER_LIST), (False, OCI_INDEX)])
-def test_the_union_takes_three_requests(shelf: Shelf, docker: bool, media_type: str) -> None:
+def test_the_union_takes_five_requests_of_which_two_make_sure(
+    shelf: Shelf, docker: bool, media_type: str
+) -> None:
     old = images("linux/amd64", "linux/arm64", "linux/s390x", seed="old", docker=docker)
     new = images("linux/amd64", "linux/arm64", seed="new", docker=docker)
     destination = shelf.put("stable", make_index(old, docker=docker))
@@ -41,12 +43,24 @@ def test_the_union_takes_three_requests(shelf: Shelf, docker: bool, media_type: 
     done = merge(source, destination)
 
     path = f"/v2/{shelf.repository}/manifests"
-    expected = [f"GET {path}/new 200", f"GET {path}/stable 200", f"PUT {path}/stable 201"]
-    assert list(record) == expected
+    *pulls, look, put, check = record
+    assert sorted(pulls) == [f"GET {path}/new 200", f"GET {path}/stable 200"]
+    assert (look, put) == (f"HEAD {path}/stable 200", f"PUT {path}/stable 201")
+    assert check == look
     held = shelf.get("stable")
     assert held.content == merged(*new, old[2], media_type=media_type)
     assert held.media_type == media_type
-    assert (done.report["digest"], done.report["requests"]) == (held.digest, 3)
+    assert (done.report["digest"], done.report["requests"]) == (held.digest, 5)
+
+
+def test_without_verifying_the_union_takes_three_requests(shelf: Shelf) -> None:
+    destination, source = shelf.put("stable", make_index(OLD)), shelf.put("new", make_index(NEW))
+    record = shelf.mark()
+
+    done = merge(source, destination, "--no-verify")
+
+    assert sorted(line.split()[0] for line in record) == ["GET", "GET", "PUT"]
+    assert done.report["requests"] == 3
 
 
 @pytest.mark.parametrize("name", ["arm64", "linux/arm64/v8"])
@@ -215,7 +229,12 @@ def test_architectures_alone_can_be_matched(shelf: Shelf) -> None:
     new = images("linux/arm/v7", seed="new")
     destination, source = shelf.put("stable", make_index(old)), shelf.put("new", make_index(new))
 
-    merge(source, destination, "--match", "architecture")
+    refused = run(
+        *("merge", "--source-ref", source, "--dest-ref", destination),
+        *("--match", "architecture"),
+    )
+    assert (refused.code, "would lose linux/arm/v6" in refused.err) == (1, True)
+    merge(source, destination, "--match", "architecture", "--drop", "linux/arm/v6")
 
     assert shelf.get("stable").content == merged(new[0], old[2])
 
@@ -280,7 +299,7 @@ def test_one_source_goes_into_many_tags_and_is_pulled_once(shelf: Shelf) -> None
         f"GET /v2/{shelf.repository}/manifests/new 200"
     ]
     assert [r["destination"] for r in done.reports] == [one, two, shelf.ref("three")]
-    assert [r["requests"] for r in done.reports] == [3, 2, 2]
+    assert sorted(str(r["requests"]) for r in done.reports) == ["4", "4", "5"]
     assert shelf.get("one").content == shelf.get("two").content == merged(*NEW, OLD[2])
     assert shelf.get("three").content == make_index(NEW).content
 
@@ -324,7 +343,9 @@ SINGLE = make_image("linux/s390x", seed="single")
 def test_a_single_image_as_source_replaces_the_index(shelf: Shelf) -> None:
     destination, source = shelf.put("stable", make_index(OLD)), shelf.put("new", SINGLE)
 
-    done = merge(source, destination)
+    refused = run("merge", "--source-ref", source, "--dest-ref", destination)
+    assert (refused.code, "would lose linux/amd64, " in refused.err) == (1, True)
+    done = merge(source, destination, "--drop", "*/*")
 
     held = shelf.get("stable")
     assert (held.content, held.media_type) == (SINGLE.content, SINGLE.media_type)

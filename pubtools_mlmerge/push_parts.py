@@ -1,0 +1,92 @@
+"""What a push consists of: its tags, what became of them, and what the host brings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import frozen
+
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.descriptors import DOCKER_MANIFESTS
+from pubtools_mlmerge.manifests import Manifest
+from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.planned import History
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.registry import Registry
+
+
+@frozen(eq=False)
+class Tag:
+    """One destination of a push item.
+
+    Attributes:
+        repository (str):
+            External name of the repository.
+        reference (Reference):
+            The tag, by the internal name.
+        signing_key (str | None):
+            Key that claims about it are signed with.
+    """
+
+    repository: str
+    reference: Reference
+    signing_key: str | None
+
+
+@frozen(eq=False)
+class Merged:
+    """A tag that was merged, with what is needed to sign it and to take it back.
+
+    Attributes:
+        tag (Tag):
+            The tag.
+        previous (Manifest | None):
+            What it held before the push; none if nothing, or nothing that is known.
+        report (MergeReport):
+            What was done.
+    """
+
+    tag: Tag
+    previous: Manifest | None
+    report: MergeReport
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """What the tag lists now."""
+        left_out = ("dropped", "excluded")
+        return frozenset(e.descriptor.digest for e in self.report.entries if e.fate not in left_out)
+
+    @property
+    def unsigned(self) -> tuple[tuple[str, str], ...]:
+        """Digest and architecture of what the host does not sign: it knows no OCI index."""
+        new = [e.descriptor for e in self.report.entries if e.fate in ("added", "replaced")]
+        oci = [entry for entry in new if entry.media_type not in DOCKER_MANIFESTS]
+        named = [(e.digest, e.platform.architecture if e.platform else "") for e in oci]
+        return (self.report.digest, ""), *named
+
+
+@frozen(eq=False)
+class Sides:
+    """What the host brings to a push.
+
+    Attributes:
+        source (Registry):
+            Reads the sources.
+        destination (Registry):
+            Reads and writes the destinations.
+        source_client (RegistryClient):
+            Reads blobs and children of the sources.
+        destination_client (RegistryClient):
+            Mounts blobs and writes children.
+        copy (Callable[[str, list[str]], None]):
+            The host's plain copy of a reference to others.
+        history (History | None):
+            The history of the destination tags; none where the registry does not tell.
+    """
+
+    source: Registry
+    destination: Registry
+    source_client: RegistryClient
+    destination_client: RegistryClient
+    copy: Callable[[str, list[str]], None]
+    history: History | None = None

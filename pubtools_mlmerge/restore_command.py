@@ -1,0 +1,82 @@
+"""What pubtools-mlmerge-restore does, once its arguments are parsed."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Callable
+from functools import partial
+
+from attrs import field, frozen
+
+from pubtools_mlmerge.arguments import Login, connection_of, login_of
+from pubtools_mlmerge.calls import lock_tag
+from pubtools_mlmerge.changes import Change, read_change
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.commands import all_succeed, renderer_of
+from pubtools_mlmerge.hazards import InvalidRecord
+from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.planned import Recorder
+from pubtools_mlmerge.restoring import restore
+from pubtools_mlmerge.safety import audit_directory
+from pubtools_mlmerge.settings import Settings
+
+
+def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
+    """Prepare to put tags back; every record is read before the first tag is written.
+
+    Args:
+        arguments (Namespace):
+            Arguments as parsed.
+
+    Returns:
+        Callable[[], bool]: Runs it, and tells whether all went well.
+
+    Raises:
+        ValueError: When an argument is wrong, or a file is no record.
+    """
+    options = connection_of(arguments)
+    login = login_of(arguments, "dest", arguments.quay_host)
+    changes = [_change_in(file, login) for file in arguments.records]
+    settings = Settings.from_task({}, os.environ)
+    restorer = _Restorer(
+        client=login.client(options),
+        force=arguments.force,
+        dry_run=arguments.dry_run,
+        recorder=audit_directory(settings.audit) if settings.audit else None,
+        lock=settings.lock,
+        render=renderer_of(arguments.output),
+    )
+    jobs = [partial(restorer.restore, change) for change in changes]
+    return partial(all_succeed, jobs, debug=arguments.debug > 0)
+
+
+def _change_in(file: str, login: Login) -> Change:
+    change = read_change(file)
+    if not change.destination.host and not login.host:
+        raise InvalidRecord(file, "its tag names no host; give --quay-host")
+    return change
+
+
+@frozen(kw_only=True)
+class _Restorer:
+    """Puts tags back, one after the other."""
+
+    client: RegistryClient
+    force: bool
+    dry_run: bool
+    recorder: Recorder | None
+    lock: str | None = field(repr=False)
+    render: Callable[[MergeReport], str]
+
+    def restore(self, change: Change) -> str:
+        with lock_tag(str(change.destination), self.lock) as check:
+            report = restore(
+                self.client,
+                change,
+                force=self.force,
+                dry_run=self.dry_run,
+                recorder=self.recorder,
+                check=check,
+            )
+        return self.render(report)

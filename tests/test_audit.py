@@ -1,0 +1,349 @@
+"""Audit: records in a directory, and for the collector of the host."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import resource
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta, timezone
+from pathlib import Path
+from types import ModuleType
+from typing import ClassVar
+
+import pytest
+
+from pubtools_mlmerge.audit import AuditDirectory, Collected
+from pubtools_mlmerge.changes import read_change, to_document
+from pubtools_mlmerge.hazards import RecordFailed
+from pubtools_mlmerge.planned import Recorder
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.report import short
+from tests.factories import index
+from tests.test_changes import NOON, PLAN, change
+
+Log = pytest.LogCaptureFixture
+
+
+def records(directory: Path) -> list[Path]:
+    return sorted(directory.iterdir())
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Let this process write files of so many bytes and not more, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+# A directory
+
+
+def test_a_record_holds_the_change(tmp_path: Path) -> None:
+    AuditDirectory(str(tmp_path)).record(change())
+
+    (file,) = records(tmp_path)
+    assert json.loads(file.read_bytes()) == to_document(change())
+    assert read_change(str(file)).previous == change().previous
+
+
+def test_a_record_is_text_that_no_terminal_minds(tmp_path: Path) -> None:
+    AuditDirectory(str(tmp_path)).record(change(index(annotations={"x": "\u2028\x7f\U0001f600"})))
+
+    text = records(tmp_path)[0].read_bytes().decode("ascii")
+    assert text.endswith("}\n")
+    assert json.loads(text)["previous"]["content"].count("\U0001f600") == 1
+
+
+def test_its_name_tells_when_and_of_what_it_is(tmp_path: Path) -> None:
+    AuditDirectory(str(tmp_path)).record(change())
+
+    expected = rf"20240229T120000\.000005Z-org-app-stable-{short(PLAN.result.digest)}-\w{{8}}\.json"
+    assert re.fullmatch(expected, records(tmp_path)[0].name)
+
+
+def test_its_name_tells_the_time_in_utc(tmp_path: Path) -> None:
+    abroad = NOON.astimezone(timezone(timedelta(hours=-3)))
+
+    AuditDirectory(str(tmp_path)).record(change(time=abroad))
+
+    assert records(tmp_path)[0].name.startswith("20240229T120000.000005Z-")
+
+
+def test_records_sort_by_time(tmp_path: Path) -> None:
+    times = [NOON.replace(month=m, microsecond=us) for m in (1, 12) for us in (0, 9, 10)]
+    for moment in reversed(times):
+        AuditDirectory(str(tmp_path)).record(change(time=moment))
+
+    assert [read_change(str(file)).time for file in records(tmp_path)] == times
+
+
+def test_no_record_replaces_another(tmp_path: Path) -> None:
+    recorder = AuditDirectory(str(tmp_path))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(recorder.record, [change()] * 40))
+
+    assert len([read_change(str(file)) for file in records(tmp_path)]) == 40
+
+
+def test_the_longest_name_and_the_oddest_make_a_file(tmp_path: Path) -> None:
+    longest = Reference("quay.io", "/".join(["x" * 123] * 2), tag="t" * 128)
+    oddest = Reference("quay.io", "../../é\n\x00", tag="-rf *")  # not as it is parsed
+
+    for destination in (longest, oddest):
+        AuditDirectory(str(tmp_path)).record(change(destination=destination))
+
+    assert len(records(tmp_path)) == 2
+    assert all(re.fullmatch(r"2024[A-Za-z0-9._-]+", file.name) for file in records(tmp_path))
+
+
+def test_nobody_else_may_read_it(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        AuditDirectory(str(tmp_path / "new" / "audit")).record(change())
+    finally:
+        os.umask(before)
+
+    assert mode(tmp_path / "new" / "audit") == 0o700
+    assert mode(records(tmp_path / "new" / "audit")[0]) == 0o600
+
+
+def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o750)
+
+    AuditDirectory(str(tmp_path)).record(change())
+
+    assert mode(tmp_path) == 0o750
+
+
+def test_the_log_says_where_it_is(tmp_path: Path, caplog: Log) -> None:
+    caplog.set_level(logging.INFO, logger="pubtools.mlmerge")
+
+    AuditDirectory(str(tmp_path)).record(change())
+
+    file = records(tmp_path)[0]
+    assert caplog.messages == [f"Recorded the change of quay.io/org/app:stable in {file}"]
+
+
+@pytest.mark.parametrize(
+    ("place", "problem"),
+    [
+        ("file", "Not a directory"),
+        ("file/below", "Not a directory"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_a_place_for_no_records_is_an_error(tmp_path: Path, place: str, problem: str) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(RecordFailed, match=f"{problem}$") as caught:
+        AuditDirectory(str(tmp_path / place)).record(change())
+
+    assert caught.value.place == str(tmp_path / place)
+
+
+def test_where_nothing_can_be_made_nothing_is_recorded() -> None:
+    """Not even by the superuser."""
+    with pytest.raises(RecordFailed, match="cannot record the change in /proc/audit, so it was"):
+        AuditDirectory("/proc/audit").record(change())
+
+
+def test_a_record_is_on_the_disk_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[int, list[Path]]] = []
+
+    def fsync(handle: int) -> None:
+        synced.append((os.fstat(handle).st_ino, list(tmp_path.glob("*.json"))))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+    AuditDirectory(str(tmp_path)).record(change())
+
+    (file,) = records(tmp_path)
+    assert synced == [(file.stat().st_ino, []), (tmp_path.stat().st_ino, [file])]
+
+
+@pytest.mark.parametrize("size", [0, 100, 1000])
+def test_half_a_record_is_none(tmp_path: Path, size: int) -> None:
+    with pytest.raises(RecordFailed, match=r"File too large$"), room_for(size):
+        AuditDirectory(str(tmp_path)).record(change())
+
+    assert records(tmp_path) == []
+
+
+def test_a_process_that_is_killed_leaves_whole_records_only(tmp_path: Path) -> None:
+    code = (
+        "from tests.test_changes import change; from pubtools_mlmerge.audit import AuditDirectory\n"
+        f"while True: AuditDirectory({str(tmp_path)!r}).record(change())"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        give_up = time.monotonic() + 20
+        while len(list(tmp_path.glob("*.json"))) < 20 and time.monotonic() < give_up:
+            time.sleep(0.01)
+        process.kill()
+
+    found = [read_change(str(file)) for file in tmp_path.glob("*.json")]
+    assert len(found) >= 20
+
+
+# The collector of a host
+
+
+class Backend:
+    """Keeps files as a host's own backend of pushcollector does."""
+
+    files: ClassVar[dict[str, bytes]] = {}
+    error: ClassVar[Exception | None] = None
+    answer: ClassVar[Future[None]]
+
+    def attach_file(self, filename: str, content: bytes) -> Future[None]:
+        if self.error is not None:
+            raise self.error
+        self.files[filename] = content
+        return self.answer
+
+
+class LocalBackend(Backend):
+    """Stands for the library's own, which would write into the current directory."""
+
+
+LocalBackend.__module__ = "pushcollector._impl.local"
+
+
+class Proxy(Backend):
+    """Stands before a backend, as in pushcollector."""
+
+    def __init__(self, backend: Backend | None) -> None:
+        self._delegate = backend
+
+    def attach_file(self, filename: str, content: bytes) -> Future[None]:
+        return (self._delegate or Backend()).attach_file(filename, content)
+
+
+class Collector:
+    """Stands for the class of that name in pushcollector."""
+
+    backend: ClassVar[type[Backend] | None] = Backend
+
+    @classmethod
+    def get(cls) -> Proxy:
+        return Proxy(cls.backend() if cls.backend is not None else None)
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> type[Backend]:
+    """Load what stands for pushcollector, with a backend of the host's as default."""
+    library = ModuleType("pushcollector")
+    library.Collector = Collector  # type: ignore[attr-defined]  # a module takes any name
+    monkeypatch.setitem(sys.modules, "pushcollector", library)
+    done: Future[None] = Future()
+    done.set_result(None)
+    for name, value in (("files", {}), ("error", None), ("answer", done)):
+        monkeypatch.setattr(Backend, name, value, raising=False)
+    return Backend
+
+
+def test_the_host_collects_the_record(collector: type[Backend], tmp_path: Path) -> None:
+    Collected().record(change())
+    Collected().record(change())
+
+    first, second = collector.files
+    assert first != second
+    assert re.match(r"20240229T120000\.000005Z-org-app-stable-", first)
+    (tmp_path / "record").write_bytes(collector.files[first])
+    assert read_change(str(tmp_path / "record")).new == PLAN.result
+
+
+@pytest.mark.parametrize("backend", [LocalBackend, None])
+def test_without_a_backend_of_the_host_nothing_is_collected(
+    collector: type[Backend], monkeypatch: pytest.MonkeyPatch, backend: type[Backend] | None
+) -> None:
+    monkeypatch.setattr(Collector, "backend", backend)
+
+    Collected().record(change())
+
+    assert collector.files == {}
+
+
+def test_a_library_that_nobody_loaded_is_not_loaded(
+    monkeypatch: pytest.MonkeyPatch, caplog: Log
+) -> None:
+    monkeypatch.delitem(sys.modules, "pushcollector", raising=False)
+
+    Collected().record(change())
+
+    assert "pushcollector" not in sys.modules
+    assert caplog.messages == []
+
+
+def test_a_library_of_another_shape_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: Log
+) -> None:
+    monkeypatch.setitem(sys.modules, "pushcollector", ModuleType("pushcollector"))
+
+    Collected().record(change())
+
+    assert caplog.messages == []
+
+
+def failed(error: Exception) -> Future[None]:
+    future: Future[None] = Future()
+    future.set_exception(error)
+    return future
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("error", OSError("no\nspace"), "no space"),
+        ("error", ValueError(), "ValueError"),
+        ("answer", failed(OSError("no space")), "no space"),
+        ("answer", None, "'NoneType' object has no attribute 'result'"),
+    ],
+)
+def test_a_collector_that_fails_is_a_warning(
+    collector: type[Backend], caplog: Log, name: str, value: object, words: str
+) -> None:
+    setattr(collector, name, value)
+
+    Collected().record(change())
+
+    assert caplog.messages == [f"The change of quay.io/org/app:stable is not collected: {words}"]
+    assert caplog.records[0].levelname == "WARNING"
+
+
+def test_a_collector_that_hangs_is_not_awaited_for_ever(
+    collector: type[Backend], caplog: Log
+) -> None:
+    collector.answer = Future()
+
+    Collected(patience=0.01).record(change())
+
+    assert caplog.messages == [
+        "The change of quay.io/org/app:stable is not collected: TimeoutError"
+    ]
+
+
+def test_both_are_recorders(tmp_path: Path) -> None:
+    recorders: list[Recorder] = [AuditDirectory(str(tmp_path)), Collected()]
+
+    for recorder in recorders:
+        recorder.record(change())

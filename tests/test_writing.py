@@ -1,0 +1,406 @@
+"""Writing: what another writer puts under a tag is not lost, as far as a registry allows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from attrs import evolve
+
+from pubtools_mlmerge.anchors import AnchorTag
+from pubtools_mlmerge.changes import Change
+from pubtools_mlmerge.errors import DigestMismatch, MergeError, MissingChild, RegistryError
+from pubtools_mlmerge.hazards import ConflictError, LockLost, RecordFailed
+from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.manifests import Manifest
+from pubtools_mlmerge.merge import merge
+from pubtools_mlmerge.metering import Meter
+from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.planned import Job, Planned, StepOptions
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.writing import Writer
+from tests.factories import digest, index, platforms
+from tests.memory import MemoryRegistry
+
+SOURCE = Reference.parse("quay.io/ns/app:new")
+TAG = Reference.parse("quay.io/ns/app:1")
+NEW = index("linux/amd64@new")
+OLD = index("linux/amd64@old", "linux/s390x@old")
+THEIRS = index("linux/amd64@old", "linux/s390x@old", "linux/arm64@theirs")
+MERGED = merge(NEW, OLD).result
+ALL = ["linux/amd64", "linux/s390x", "linux/arm64"]
+PASSING = RegistryError(str(TAG), 500, "sorry")
+
+
+class Busy(MemoryRegistry):
+    """A registry that others write to, and that fails and lags as it is told.
+
+    Attributes:
+        before_write (Callable[[], None] | None): Done once, after the look and before the write.
+        after_write (Callable[[], None] | None): Done once, after the write.
+        failures (list[MergeError]): What the next writes answer.
+        stores (bool): Whether a write that fails is done nevertheless.
+        lag (int): How many reads after a write still tell what was there before.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before_write: Callable[[], None] | None = None
+        self.after_write: Callable[[], None] | None = None
+        self.failures: list[MergeError] = []
+        self.stores = True
+        self.lag = 0
+        self._before: str | None = None
+        self.put(TAG, OLD)
+
+    def digest(self, reference: Reference) -> str | None:
+        if self.lag and self.pushed:
+            self.lag -= 1
+            return self._before
+        return super().digest(reference)
+
+    def pull(self, reference: Reference) -> Manifest:
+        found = super().pull(reference)
+        if self.before_write is not None and self.pulled.count(str(TAG)) == 1:
+            act, self.before_write = self.before_write, None
+            act()
+        return found
+
+    def push(self, reference: Reference, manifest: Manifest, *, repeat: bool = True) -> str:
+        self._before = self.digest_at(reference)
+        failure = self.failures.pop(0) if self.failures else None
+        if self.stores:
+            self.put(reference, manifest)
+        self.pushed.append(str(reference))
+        if self.after_write is not None:
+            act, self.after_write = self.after_write, None
+            act()
+        if failure is not None:
+            raise failure
+        return manifest.digest
+
+
+class Records:
+    """Keeps changes, unless it is told to fail."""
+
+    def __init__(self, registry: MemoryRegistry, failure: MergeError | None = None) -> None:
+        self.changes: list[Change] = []
+        self.seen: list[str | None] = []
+        self._registry = registry
+        self._failure = failure
+
+    def record(self, change: Change) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self.seen.append(self._registry.digest_at(change.destination))
+        self.changes.append(change)
+
+
+class Told:
+    """A history that tells once what a write replaced."""
+
+    def __init__(self, *lost: Reference) -> None:
+        self._lost = lost
+        self.asked: list[tuple[str, str | None]] = []
+        self.forgotten: list[Reference] = []
+
+    def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
+        self.asked.append((written, seen))
+        lost, self._lost = self._lost, ()
+        return lost
+
+    def forget(self, reference: Reference) -> None:
+        self.forgotten.append(reference)
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Do not wait, and tell for how long it would have been."""
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    return waited
+
+
+@pytest.fixture
+def registry() -> Busy:
+    return Busy()
+
+
+def planned(registry: MemoryRegistry) -> Planned:
+    """Plan the merge of NEW into the tag, on what it holds now."""
+    meter = Meter()
+
+    def decide(old: Manifest | None) -> Planned:
+        assert old is None or isinstance(old, Index)
+        return Planned(SOURCE, TAG, NEW, old, merge(NEW, old), meter, Job(decide))
+
+    return decide(registry.pull_if_present(TAG))
+
+
+def write(registry: Busy, options: StepOptions | None = None) -> MergeReport:
+    return Writer(registry, options or StepOptions()).carry_out(planned(registry))
+
+
+def held(registry: MemoryRegistry) -> list[str]:
+    found = registry.pull(TAG)
+    assert isinstance(found, Index)
+    return sorted(platforms(found))
+
+
+def test_a_quiet_tag_is_written_once(registry: Busy) -> None:
+    report = write(registry)
+
+    assert registry.digest_at(TAG) == report.digest == MERGED.digest
+    assert (report.attempts, report.previous_digest, report.changed) == (1, OLD.digest, True)
+    assert registry.pushed == [str(TAG)]
+
+
+def test_a_tag_that_moved_before_the_write_is_planned_again(registry: Busy) -> None:
+    registry.before_write = partial(registry.put, TAG, THEIRS)
+
+    report = write(registry)
+
+    assert held(registry) == sorted(ALL)
+    assert (report.attempts, report.previous_digest) == (2, OLD.digest)
+    assert len(registry.pushed) == 1
+
+
+def test_what_replaces_our_write_is_merged_as_well(registry: Busy) -> None:
+    registry.after_write = partial(registry.put, TAG, THEIRS)
+
+    report = write(registry)
+
+    assert held(registry) == sorted(ALL)
+    assert (report.attempts, report.digest) == (2, registry.digest_at(TAG))
+
+
+def test_a_tag_that_vanished_meanwhile_is_made(registry: Busy) -> None:
+    registry.before_write = registry._tags.clear
+
+    report = write(registry)
+
+    assert registry.digest_at(TAG) == report.digest == NEW.digest
+
+
+def test_another_writer_may_have_done_the_same(registry: Busy) -> None:
+    registry.before_write = partial(registry.put, TAG, MERGED)
+
+    report = write(registry)
+
+    assert (report.digest, report.changed, report.attempts) == (MERGED.digest, True, 2)
+    assert registry.pushed == []
+
+
+def test_a_registry_may_lag_behind(registry: Busy, waits: list[float]) -> None:
+    registry.lag = 3
+
+    report = write(registry)
+
+    assert (report.attempts, len(waits)) == (1, 3)
+    assert registry.pushed == [str(TAG)]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        PASSING,
+        RegistryError(str(TAG), None, "connection broken"),
+        DigestMismatch(str(TAG), digest("stated"), MERGED.digest),
+    ],
+    ids=["500", "broken", "digest"],
+)
+def test_a_write_that_failed_may_be_done(registry: Busy, failure: MergeError) -> None:
+    registry.failures = [failure]
+
+    report = write(registry)
+
+    assert (registry.digest_at(TAG), report.attempts) == (MERGED.digest, 1)
+    assert registry.pushed == [str(TAG)]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, None])
+def test_a_write_that_failed_in_passing_is_done_again(registry: Busy, status: int | None) -> None:
+    registry.failures, registry.stores = [RegistryError(str(TAG), status, "later")], False
+    registry.after_write = lambda: setattr(registry, "stores", True)
+
+    report = write(registry)
+
+    assert (registry.digest_at(TAG), report.attempts) == (MERGED.digest, 2)
+
+
+def test_a_write_that_is_refused_is_not_done_again(registry: Busy) -> None:
+    registry.failures = [MissingChild(str(TAG), 400, "no child")]
+    registry.stores = False
+
+    with pytest.raises(MissingChild):
+        write(registry)
+
+    assert registry.pushed == [str(TAG)]
+
+
+def test_a_write_that_is_never_done_is_a_conflict_with_both_digests(registry: Busy) -> None:
+    registry.stores = False
+
+    with pytest.raises(ConflictError) as caught:
+        write(registry, StepOptions(tries=2))
+
+    assert (caught.value.expected, caught.value.found) == (MERGED.digest, OLD.digest)
+    assert (caught.value.tries, len(registry.pushed)) == (2, 2)
+
+
+def test_a_write_that_always_fails_tells_why(registry: Busy) -> None:
+    registry.failures, registry.stores = [PASSING] * 3, False
+
+    with pytest.raises(RegistryError, match="HTTP 500"):
+        write(registry, StepOptions(tries=3))
+
+    assert registry.digest_at(TAG) == OLD.digest
+
+
+def test_a_tag_that_never_rests_is_a_conflict(registry: Busy) -> None:
+    def write_again(number: int = 0) -> None:
+        registry.put(TAG, index("linux/amd64@old", f"linux/arm64@{number}"))
+        registry.after_write = partial(write_again, number + 1)
+
+    registry.after_write = write_again
+
+    with pytest.raises(ConflictError, match="after 3 tries"):
+        write(registry, StepOptions(tries=3))
+
+
+def test_waits_grow_and_differ(registry: Busy, waits: list[float]) -> None:
+    registry.failures, registry.stores = [PASSING] * 9, False
+
+    with pytest.raises(RegistryError):
+        write(registry, StepOptions(tries=9))
+
+    assert all(0.05 <= wait <= 2.0 for wait in waits)
+    assert max(waits) > 1.0 > min(waits)
+
+
+def test_without_verifying_nothing_is_read_or_done_again(registry: Busy) -> None:
+    registry.failures = [PASSING]
+    plan = planned(registry)
+    read = len(registry.pulled)
+
+    with pytest.raises(RegistryError):
+        Writer(registry, StepOptions(verify=False)).carry_out(plan)
+
+    assert (len(registry.pulled), len(registry.pushed)) == (read, 1)
+
+
+def test_a_lock_is_looked_at_before_the_write(registry: Busy) -> None:
+    def check() -> None:
+        raise LockLost(str(TAG), "expired")
+
+    with pytest.raises(LockLost):
+        Writer(registry, StepOptions()).carry_out(planned(registry), check)
+
+    assert registry.pushed == []
+
+
+def test_a_change_is_recorded_before_it_is_made(registry: Busy) -> None:
+    records = Records(registry)
+
+    Writer(registry, StepOptions(), records).carry_out(planned(registry))
+
+    (change,) = records.changes
+    assert records.seen == [OLD.digest]
+    assert (change.previous, change.new.content) == (OLD, MERGED.content)
+    assert (change.source, change.source_digest, change.destination) == (SOURCE, NEW.digest, TAG)
+    assert [entry.fate for entry in change.entries] == ["replaced", "kept"]
+    assert change.time.tzinfo is not None
+
+
+def test_a_change_that_cannot_be_recorded_is_not_made(registry: Busy) -> None:
+    records = Records(registry, RecordFailed("/full", "no space left"))
+
+    with pytest.raises(RecordFailed):
+        Writer(registry, StepOptions(), records).carry_out(planned(registry))
+
+    assert registry.pushed == []
+
+
+def test_an_anchor_tag_that_was_there_is_recorded_too(registry: Busy) -> None:
+    records, anchor = Records(registry), TAG.tagged("1-kept")
+    registry.put(anchor, THEIRS)
+    options = StepOptions(anchor_tag=AnchorTag.parse("{tag}-kept"))
+
+    report = Writer(registry, options, records).carry_out(planned(registry))
+
+    assert [change.previous for change in records.changes] == [OLD, THEIRS]
+    assert registry.digest_at(anchor) == report.digest
+    assert report.anchor_tag == "1-kept"
+
+
+def test_nothing_is_written_in_a_dry_run(registry: Busy) -> None:
+    report = write(registry, StepOptions(dry_run=True))
+
+    assert (report.digest, report.changed, report.dry_run) == (MERGED.digest, True, True)
+    assert registry.pushed == []
+
+
+def test_what_was_replaced_unseen_is_merged_back_in(registry: Busy) -> None:
+    lost = TAG.tagged("recovered")
+    registry.put(lost, THEIRS)
+    history = Told(lost)
+
+    report = Writer(registry, StepOptions(), history=history).carry_out(planned(registry))
+
+    assert held(registry) == sorted(ALL)
+    assert report.attempts == 2
+    assert history.asked == [(MERGED.digest, OLD.digest), (report.digest, MERGED.digest)]
+    assert history.forgotten == [lost]
+
+
+def test_what_the_tag_really_held_is_recorded(registry: Busy) -> None:
+    lost, records = TAG.tagged("recovered"), Records(registry)
+    registry.put(lost, THEIRS)
+
+    Writer(registry, StepOptions(), records, Told(lost)).carry_out(planned(registry))
+
+    previous = [change.previous for change in records.changes]
+    assert [each.digest if each else None for each in previous] == [OLD.digest, MERGED.digest]
+
+
+def test_what_was_replaced_unseen_may_add_nothing(registry: Busy) -> None:
+    lost = TAG.tagged("recovered")
+    registry.put(lost, index("linux/amd64@other"))
+    history = Told(lost)
+
+    report = Writer(registry, StepOptions(), history=history).carry_out(planned(registry))
+
+    assert (report.digest, report.attempts) == (MERGED.digest, 2)
+    assert (registry.pushed, history.forgotten) == ([str(TAG)], [lost])
+
+
+def test_a_history_without_losses_changes_nothing(registry: Busy) -> None:
+    history = Told()
+
+    report = Writer(registry, StepOptions(), history=history).carry_out(planned(registry))
+
+    assert (report.attempts, history.asked) == (1, [(MERGED.digest, OLD.digest)])
+
+
+def test_losses_without_end_are_a_conflict(registry: Busy) -> None:
+    lost = TAG.tagged("recovered")
+    registry.put(lost, THEIRS)
+
+    with pytest.raises(ConflictError):
+        Writer(registry, StepOptions(tries=1), history=Told(lost)).carry_out(planned(registry))
+
+
+def test_what_is_needed_is_brought_for_each_try(registry: Busy) -> None:
+    brought: list[str | None] = []
+    plan = planned(registry)
+
+    def decide(old: Manifest | None) -> Planned:
+        return evolve(plan.job.decide(old), job=job)
+
+    job = Job(decide, lambda each: brought.append(each.seen))
+    registry.after_write = partial(registry.put, TAG, THEIRS)
+    Writer(registry, StepOptions()).carry_out(decide(registry.pull(TAG)))
+
+    assert brought == [OLD.digest, THEIRS.digest]
