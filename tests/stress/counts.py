@@ -1,0 +1,87 @@
+"""What was lost, counted, and told at the end of the run."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+from attrs import define, field
+
+from tests.stress.arena import PLATFORMS, Arena, Met
+from tests.stress.crew import Crew, Task
+
+ROUNDS = 20 if os.environ.get("MLMERGE_STRESS") else 3
+WRITERS = len(PLATFORMS)
+
+
+@define
+class Count:
+    """What became of all that was written in one way."""
+
+    name: str
+    images: int = 0
+    lost: int = 0
+    told: int = 0
+    unnoticed: int = 0
+    """How many were lost where not even one of the other writers failed."""
+    seconds: float = 0.0
+    errors: list[str] = field(factory=list)
+    flaws: list[str] = field(factory=list)
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        pace = self.seconds * WRITERS / self.images
+        return (
+            f"{WRITERS} writers, {self.name}: lost: {self.lost}/{self.images} "
+            f"(told: {self.told}, failed: {len(self.errors)}), {pace:.1f} s a round"
+        )
+
+    @property
+    def is_perfect(self) -> bool:
+        """Whether everything was written, by everybody."""
+        return not (self.lost or self.told or self.errors or self.flaws) and self.images > 0
+
+    def add(self, met: Met, seconds: float) -> None:
+        """Count one round."""
+        self.images += len(met.done)
+        self.lost += met.lost
+        self.told += met.told
+        self.unnoticed += 0 if met.errors else met.lost
+        self.seconds += seconds
+        self.errors += met.errors
+        self.flaws += met.flaws()
+
+
+@define(eq=False)
+class Counts:
+    """All counts of a run; a plugin of pytest that tells them."""
+
+    counts: list[Count] = field(factory=list)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Tell the counts."""
+        for count in self.counts:
+            terminalreporter.write_line(str(count))
+
+    def measure(
+        self, arena: Arena, crew: Crew, way: str, *options: str, task: Task = "ours"
+    ) -> Count:
+        """Let writers meet time and again, and count what they lose."""
+        count = Count(f"{arena.name}, {way}")
+        for _ in range(ROUNDS):
+            began = time.monotonic()
+            met = arena.meet(crew, task, options)
+            count.add(met, time.monotonic() - began)
+        self.counts.append(count)
+        return count
+
+
+def counts_of(config: pytest.Config) -> Counts:
+    """Find the counts of this run; they are told if this was called."""
+    name = "counts of what was lost"
+    found = config.pluginmanager.get_plugin(name)
+    if not isinstance(found, Counts):
+        found = Counts()
+        config.pluginmanager.register(found, name)
+    return found
