@@ -34,6 +34,7 @@ help:
 	@echo 'make unit      the tests that need no host'
 	@echo 'make hosts     the tests inside pubtools-quay $(HOSTS)'
 	@echo 'make coverage  branch coverage of the test runs so far'
+	@echo 'make stress    two writers and faults at full length; `make test` has the short form'
 	@echo 'make bench     what starting costs, beside what has to be loaded anyway'
 	@echo 'make docs      the documentation, into docs/_build/html'
 	@echo 'make clean     remove what these made'
@@ -94,6 +95,11 @@ hosts: $(HOSTS:%=host-%)
 host-%: $(VENV)-host-%/.installed
 	mkdir -p $(FIGURES) && rm -f $(FIGURES)/host-$**
 	COVERAGE_FILE=$(FIGURES)/host-$* $(VENV)-host-$*/bin/python $(PYTEST) tests/host $(COV)
+
+.PHONY: stress
+stress: $(VENV)/.dev $(VENV)-host-0.38/.installed
+	MLMERGE_STRESS=1 $(BIN)/python $(PYTEST) tests/faults tests/stress
+	MLMERGE_STRESS=1 $(VENV)-host-0.38/bin/python $(PYTEST) tests/host/test_stress.py
 
 .PHONY: bench
 bench: $(VENV)/.dev $(VENV)-host-0.38/.installed

@@ -1,0 +1,123 @@
+"""Other writers, locks and records inside the real host's tasks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from pubtools.pluggy import hookimpl, pm
+
+from pubtools_mlmerge.changes import read_change
+from pubtools_mlmerge.hazards import ConflictError, LockFailed
+from pubtools_mlmerge.jobs import SelectedRequest
+from pubtools_mlmerge.lock import tag_lock
+from pubtools_mlmerge.restoring import restore
+from tests.host.running import push, signed, tag
+from tests.host.test_push import THREE, TWO
+from tests.host.world import ON, World, build
+
+REPOSITORY = "ns/a----app"
+THEIRS = ("linux/amd64", "linux/s390x", "linux/ppc64le")
+
+
+class Interferer:
+    """Writes the tag each time that the list for it was computed, as often as it is told."""
+
+    def __init__(self, world: World, times: int) -> None:
+        self.world = world
+        self.times = times
+
+    @hookimpl(hookwrapper=True)
+    def mlmerge_merge_selected(self, request: SelectedRequest) -> Generator[None, object, None]:
+        yield
+        if self.times:
+            self.times -= 1
+            self.world.put(REPOSITORY, "1", build(f"theirs {self.times}", *THEIRS))
+
+
+@contextmanager
+def registered(plugin: object) -> Iterator[None]:
+    pm.register(plugin)
+    try:
+        yield
+    finally:
+        pm.unregister(plugin)
+
+
+def arrange(world: World) -> None:
+    world.put(REPOSITORY, "build", build("new", *TWO))
+    world.put(REPOSITORY, "1", build("old", *THREE))
+
+
+def add_arm64(world: World, **more: object) -> None:
+    item = world.tag_item("a/app", source="build", add=["1"], archs=["arm64"])
+    tag([item], world.settings({**ON, **more}))
+
+
+def test_tag_docker_begins_again_where_somebody_else_writes(world: World) -> None:
+    arrange(world)
+
+    with registered(Interferer(world, 2)):
+        add_arm64(world)
+
+    held = world.platforms(REPOSITORY, "1")
+    assert set(held) == {*THEIRS, "linux/arm64"}
+    assert held["linux/arm64"] == world.platforms(REPOSITORY, "build")["linux/arm64"]
+    assert signed(world, REPOSITORY, "1")
+
+
+def test_tag_docker_gives_up_in_the_end_and_leaves_the_others_work(world: World) -> None:
+    arrange(world)
+
+    with registered(Interferer(world, 9)), pytest.raises(ConflictError, match="given up"):
+        add_arm64(world, tries=2)
+
+    assert set(world.platforms(REPOSITORY, "1")) == set(THEIRS)
+
+
+def test_tag_docker_without_looks_writes_over_it(world: World) -> None:
+    arrange(world)
+
+    with registered(Interferer(world, 1)):
+        add_arm64(world, verify=False)
+
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
+
+
+def test_records_of_a_push_bring_the_old_bytes_back(world: World, tmp_path: Path) -> None:
+    world.put("src/app", "new", build("new", *TWO))
+    world.put(REPOSITORY, "1", build("old", *THREE))
+    before = world.content(REPOSITORY, "1")
+    records = tmp_path / "records"
+
+    push(
+        [world.push_item("src/app:new", {"a/app": ["1"]})],
+        world.settings({**ON, "audit": str(records), "anchor_tag": None}),
+    )
+
+    (record,) = records.iterdir()
+    change = read_change(str(record))
+    assert hashlib.sha256(change.new.content).hexdigest() in str(world.digest(REPOSITORY, "1"))
+    restore(world.client(), change, force=False, dry_run=False)
+    assert world.content(REPOSITORY, "1") == before
+
+
+@pytest.mark.parametrize("task", ["push", "tag-docker"])
+def test_a_lock_that_another_job_holds_stops_the_task(
+    world: World, tmp_path: Path, task: str
+) -> None:
+    arrange(world)
+    world.put("src/app", "new", build("new", *TWO))
+    url = f"{tmp_path.as_uri()}?wait=0.2"
+    settings = world.settings({**ON, "lock": url})
+
+    with tag_lock(str(world.reference(REPOSITORY, "1")), url), pytest.raises(LockFailed):
+        if task == "push":
+            push([world.push_item("src/app:new", {"a/app": ["1"]})], settings)
+        else:
+            add_arm64(world, lock=url)
+
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
