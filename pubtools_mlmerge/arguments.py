@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import urllib3
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.activation import PREFIX
 from pubtools_mlmerge.addresses import Address
@@ -22,7 +22,7 @@ from pubtools_mlmerge.plan import Policy
 from pubtools_mlmerge.planned import StepOptions
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.safety import audit_directory, tag_history
-from pubtools_mlmerge.settings import Settings
+from pubtools_mlmerge.settings import MOST_TRIES, Settings
 from pubtools_mlmerge.writing import Writer
 
 
@@ -74,8 +74,8 @@ def step_options_of(
 ) -> StepOptions:
     """Take how to write, arguments before the environment."""
     tries = settings.tries if arguments.tries is None else arguments.tries
-    if tries < 1:
-        raise ValueError("--tries: expected 1 or more")
+    if not 1 <= tries <= MOST_TRIES:
+        raise ValueError(f"--tries: expected a number from 1 to {MOST_TRIES}")
     return StepOptions(
         policy=policy or Policy(),
         dry_run=arguments.dry_run,
@@ -97,6 +97,11 @@ def ages_of(arguments: Namespace, settings: Settings) -> AgeRule:
         raise ValueError(f"--max-age-days: expected a number from 1 to {MOST_DAYS}")
     stale = arguments.stale or settings.stale
     return AgeRule(max_age_days=days, stale=stale, shown=arguments.ages)
+
+
+def lock_name(client: RegistryClient, tag: Reference) -> str:
+    """Name the lock of a tag by where it really is, however its reference says so."""
+    return str(evolve(tag, host=client.place(tag).host))
 
 
 def lock_of(arguments: Namespace, settings: Settings) -> str | None:

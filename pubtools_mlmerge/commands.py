@@ -16,6 +16,7 @@ from functools import partial
 
 from pubtools_mlmerge.arguments import (
     connection_of,
+    lock_name,
     lock_of,
     login_of,
     reference_of,
@@ -55,11 +56,12 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
     patterns = tuple(PlatformPattern.parse(text) for text in split("--arch", arguments.arch))
     settings = Settings.from_task({}, os.environ)
     step_options = step_options_of(arguments, settings)
-    writer = writer_of(arguments, settings, login.client(options), step_options)
+    client = login.client(options)
+    writer = writer_of(arguments, settings, client, step_options)
     url, render = lock_of(arguments, settings), renderer_of(arguments.output)
 
     def run() -> str:
-        with lock_tag(str(reference), url) as check:
+        with lock_tag(lock_name(client, reference), url) as check:
             report = remove_platforms(
                 writer, reference, patterns, allow_empty=arguments.allow_empty, check=check
             )

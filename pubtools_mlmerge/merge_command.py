@@ -16,6 +16,7 @@ from pubtools_mlmerge.arguments import (
     Login,
     anchor_tag_of,
     connection_of,
+    lock_name,
     lock_of,
     login_of,
     policy_of,
@@ -28,6 +29,7 @@ from pubtools_mlmerge.arguments import (
 from pubtools_mlmerge.batch import BatchLine, numbered
 from pubtools_mlmerge.calls import announce, lock_tag
 from pubtools_mlmerge.children import Children
+from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.commands import all_succeed, renderer_of
 from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plan import Policy
@@ -80,13 +82,14 @@ class _Merging:
     """All merges of one call of the program."""
 
     step: Step
+    writer: RegistryClient
     policy: Policy
     logins: tuple[Login, Login] = field(repr=False)
     lock: str | None = field(repr=False)
     render: Callable[[MergeReport], str]
 
     def merge(self, source: Reference, destination: Reference, policy: Policy) -> str:
-        with lock_tag(str(destination), self.lock) as check:
+        with lock_tag(lock_name(self.writer, destination), self.lock) as check:
             planned = self.step.plan(source, destination, policy)
             report = self.step.carry_out(planned, check)
         if report.changed and not report.dry_run:
@@ -125,6 +128,7 @@ def _merging(
     tag_writer = writer_of(arguments, settings, writer, step_options)
     return _Merging(
         step=Step(reader, writer, step_options, children, tag_writer),
+        writer=writer,
         policy=policy,
         logins=logins,
         lock=lock_of(arguments, settings),

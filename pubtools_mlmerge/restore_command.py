@@ -9,7 +9,7 @@ from functools import partial
 
 from attrs import field, frozen
 
-from pubtools_mlmerge.arguments import Login, connection_of, login_of
+from pubtools_mlmerge.arguments import Login, connection_of, lock_name, login_of
 from pubtools_mlmerge.calls import lock_tag
 from pubtools_mlmerge.changes import Change, read_change
 from pubtools_mlmerge.client import RegistryClient
@@ -70,7 +70,7 @@ class _Restorer:
     render: Callable[[MergeReport], str]
 
     def restore(self, change: Change) -> str:
-        with lock_tag(str(change.destination), self.lock) as check:
+        with lock_tag(lock_name(self.client, change.destination), self.lock) as check:
             report = restore(
                 self.client,
                 change,

@@ -17,6 +17,7 @@ from pubtools_mlmerge.platforms import PlatformPattern
 from pubtools_mlmerge.values import Values
 
 Step = Literal["push", "tag-docker"]
+MOST_TRIES = 100
 _ANCHOR_TAG = AnchorTag("{tag}-{timestamp}")
 
 
@@ -109,7 +110,7 @@ class Settings:
             anchor_tag=reader.optional("anchor_tag", defaults.anchor_tag, AnchorTag.parse),
             sign=reader.flag("sign", default=defaults.sign),
             verify=reader.flag("verify", default=defaults.verify),
-            tries=reader.number("tries", defaults.tries, least=1, most=100),
+            tries=reader.number("tries", defaults.tries, least=1, most=MOST_TRIES),
             lock=reader.optional("lock", None, _lock_url),
             audit=reader.optional("audit", None, str),
             max_age_days=reader.number("max_age_days", 0, least=1, most=MOST_DAYS) or None,

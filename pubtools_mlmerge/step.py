@@ -181,6 +181,8 @@ class Step:
         if isinstance(plan.result, Index) and not plan.result.manifests and plan.entries:
             raise NothingEligible(str(source), plan.missing)
         check_shrink(destination, old, plan, asked.policy)
+        if isinstance(plan.result, Image):
+            LOG.warning("%s is a single image and replaces %s", source, destination)
         for name in plan.missing:
             LOG.warning("%s: the source has no %s", source, name)
         job = Job(partial(self._decide, asked), partial(self._bring, source))
@@ -201,7 +203,6 @@ class Step:
         if isinstance(new, Image):
             if policy.single_image == "fail" or policy.eligible is not None:
                 raise NotAnIndex(str(source), new.media_type)
-            LOG.warning("%s is a single image and replaces %s", source, destination)
             return replace_by_image(new, old)
         if not isinstance(old, Image):
             return self._ages.merge(destination, new, old, policy)

@@ -462,7 +462,7 @@ def expand(argument: str, directory: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/cli.rst", "docs/failures.rst", "docs/stale.rst"]
+    "name", ["README.md", "docs/cli.rst", "docs/failures.rst", "docs/restore.rst", "docs/stale.rst"]
 )
 def test_commands_print_what_the_page_says(
     name: str, registry: RegistryServer, tmp_path: Path
