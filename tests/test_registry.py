@@ -12,6 +12,7 @@ import pytest
 import requests
 from requests.structures import CaseInsensitiveDict
 
+from pubtools_mlmerge.client_registry import ClientRegistry
 from pubtools_mlmerge.descriptors import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -35,7 +36,6 @@ from pubtools_mlmerge.exchange import Answer
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import Index, digest_of
 from pubtools_mlmerge.references import Reference
-from pubtools_mlmerge.client_registry import ClientRegistry
 from pubtools_mlmerge.testing import make_image
 from tests.factories import content_of, digest, document, index
 from tests.memory import MemoryRegistry
