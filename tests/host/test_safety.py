@@ -105,19 +105,24 @@ def test_records_of_a_push_bring_the_old_bytes_back(world: World, tmp_path: Path
     assert world.content(REPOSITORY, "1") == before
 
 
-@pytest.mark.parametrize("task", ["push", "tag-docker"])
-def test_a_lock_that_another_job_holds_stops_the_task(
-    world: World, tmp_path: Path, task: str
-) -> None:
+def test_a_lock_that_another_job_holds_stops_a_push(world: World, tmp_path: Path) -> None:
     arrange(world)
     world.put("src/app", "new", build("new", *TWO))
     url = f"{tmp_path.as_uri()}?wait=0.2"
+    items = [world.push_item("src/app:new", {"a/app": ["1"]})]
     settings = world.settings({**ON, "lock": url})
 
     with tag_lock(str(world.reference(REPOSITORY, "1")), url), pytest.raises(LockFailed):
-        if task == "push":
-            push([world.push_item("src/app:new", {"a/app": ["1"]})], settings)
-        else:
-            add_arm64(world, lock=url)
+        push(items, settings)
+
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
+
+
+def test_a_lock_that_another_job_holds_stops_tag_docker(world: World, tmp_path: Path) -> None:
+    arrange(world)
+    url = f"{tmp_path.as_uri()}?wait=0.2"
+
+    with tag_lock(str(world.reference(REPOSITORY, "1")), url), pytest.raises(LockFailed):
+        add_arm64(world, lock=url)
 
     assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
