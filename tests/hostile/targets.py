@@ -1,0 +1,192 @@
+"""What fuzzers call: everything that reads text from outside, fed with any bytes.
+
+Each target ends without an error, or with one of ours that is turned into text as people get to see
+it. Any other error is a finding.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Optional
+from unittest import mock
+from urllib.parse import urlsplit
+
+from pubtools_mlmerge import quay_api, tokens, transport
+from pubtools_mlmerge.ages import age_of
+from pubtools_mlmerge.challenges import parse_challenges
+from pubtools_mlmerge.changes import read_change, to_document
+from pubtools_mlmerge.credentials import find_credentials
+from pubtools_mlmerge.documents import decode
+from pubtools_mlmerge.errors import MergeError, MissingChild
+from pubtools_mlmerge.exchange import Answer, Request
+from pubtools_mlmerge.failures import failure
+from pubtools_mlmerge.image import Image
+from pubtools_mlmerge.index import Index, digest_of
+from pubtools_mlmerge.manifests import read_manifest
+from pubtools_mlmerge.merge import merge
+from pubtools_mlmerge.platforms import PlatformPattern
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.report import inspect_json, inspect_text
+from pubtools_mlmerge.retries import Retries
+from tests.factories import content_of
+
+Target = Callable[[bytes], Optional[MergeError]]
+_REFERENCE = Reference.parse("registry.test/app:1")
+_IMAGE = Image.from_bytes(
+    content_of({"schemaVersion": 2, "config": {"digest": "a:b"}, "layers": []})
+)
+_REQUEST = Request(method="GET", url="https://registry.test/v2/app", subject="app:1")
+_LONGEST_ERROR = 2000
+
+
+def checked(read: Callable[[bytes], None]) -> Target:
+    """Give our own errors back, if people can read them, and let all others out."""
+
+    def target(content: bytes) -> MergeError | None:
+        try:
+            read(content)
+        except MergeError as error:
+            shown = str(error)
+            assert shown.isprintable(), repr(shown)
+            assert len(shown) < _LONGEST_ERROR
+            return error
+        return None
+
+    return target
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "surrogateescape")
+
+
+def _header(content: bytes) -> str:
+    """Read a header as the http library does."""
+    return content.decode("latin-1")
+
+
+def _index(content: bytes) -> None:
+    found = Index.from_bytes(content)
+    assert (found.content, found.digest) == (content, digest_of(content))
+    assert Index.from_fields(found.fields).manifests == found.manifests
+    assert not merge(found, found).changed
+    shown = inspect_text("app:1", found) + inspect_json("app:1", found)
+    assert all(c.isprintable() or c == "\n" for c in shown)
+
+
+def _manifest(content: bytes) -> None:
+    """Read what comes with a content type, which is the first line."""
+    content_type, _, body = content.partition(b"\n")
+    read_manifest(_REFERENCE, body, _header(content_type) or None)
+
+
+def _image(content: bytes) -> None:
+    found = Image.from_bytes(content)
+    assert (found.content, found.digest) == (content, digest_of(content))
+
+
+def _config(content: bytes) -> None:
+    assert len(_IMAGE.wrap(decode(content)).manifests) == 1
+
+
+def _reference(content: bytes) -> None:
+    found = Reference.parse(_text(content))
+    assert str(found) == _text(content)
+    assert not set("?#%\\ \r\n") & set(str(found))
+    assert not {".", ".."} & set(found.repository.split("/"))
+    url = urlsplit(f"https://{found.host or 'registry.test'}/v2/{found.repository}")
+    assert url.netloc.isascii()
+    assert (url.username, url.path) == (None, f"/v2/{found.repository}")
+    assert url.port != 0
+
+
+def _pattern(content: bytes) -> None:
+    PlatformPattern.parse(_text(content))
+
+
+def _challenges(content: bytes) -> None:
+    for challenge in parse_challenges(_header(content)):
+        assert challenge.scheme == challenge.scheme.lower() != ""
+
+
+def _retry_after(content: bytes) -> None:
+    assert 0 <= Retries().wait(0, {"Retry-After": _header(content)}) <= 60
+
+
+def _token(content: bytes) -> None:
+    answer = Answer(200, {}, content, "https://auth.test/token")
+    header = tokens._read(answer, "login", 0.0).header
+    assert header.isascii()
+    assert header.isprintable()
+
+
+def _error(content: bytes) -> None:
+    for status in (400, 401, 403, 404, 409, 500):
+        raised = failure("app:1", status, content)
+        assert str(raised).isprintable()
+        assert len(str(raised)) < _LONGEST_ERROR or isinstance(raised, MissingChild)
+
+
+def _echo(content: bytes) -> None:
+    """Look for a login in any text; what it finds it must not leave there."""
+    cleaned = Answer(403, {}, content, "", _header(content)).without(["s3cr3t", "p&a\\ss"])
+    assert b"s3cr3t" not in cleaned.content
+    assert "p&a\\ss" not in cleaned.reason
+    cleaned.as_http_error()
+
+
+def _location(content: bytes) -> None:
+    request = transport._redirected(_REQUEST, _header(content))
+    assert request.url.lower().startswith("https:")
+
+
+def _created(content: bytes) -> None:
+    """Read when an image was created, as its config or an annotation says."""
+    age_of(_text(content), datetime.now(timezone.utc))
+
+
+def _history(content: bytes) -> None:
+    rows = quay_api._read(content, "1")
+    assert all(len(row.digest) > len("sha256:") for row in rows)
+
+
+def _record(content: bytes) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(content)
+        change = read_change(file.name)
+    assert json.dumps(to_document(change))
+
+
+def _auth_file(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "auth.json"
+        path.write_bytes(content)
+        with mock.patch.dict(os.environ, REGISTRY_AUTH_FILE=str(path)):
+            find_credentials("quay.io", "org/app")
+
+
+TARGETS: dict[str, Target] = {
+    name: checked(read)
+    for name, read in {
+        "index": _index,
+        "manifest": _manifest,
+        "image": _image,
+        "config": _config,
+        "reference": _reference,
+        "pattern": _pattern,
+        "challenges": _challenges,
+        "retry-after": _retry_after,
+        "token": _token,
+        "error": _error,
+        "echo": _echo,
+        "location": _location,
+        "created": _created,
+        "history": _history,
+        "record": _record,
+        "auth file": _auth_file,
+    }.items()
+}

@@ -1,0 +1,215 @@
+"""Places that a registry names: where tokens are given out, and where content is.
+
+A realm on another host is followed, as a registry is trusted to name the server that knows its
+users, and neither realms nor redirects are kept from private networks: registries, their token
+servers and their storage live there. What bounds them is told in `docs/security.rst`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.errors import RegistryError, Unauthorized
+from pubtools_mlmerge.exchange import Options
+from pubtools_mlmerge.references import Reference
+from tests.hostile.helpers import (
+    LOGIN,
+    PASSWORD,
+    REFERENCE,
+    TOKEN,
+    USER,
+    client_of,
+    failure_of,
+    good,
+    refused,
+    wants_token,
+)
+from tests.scripted import (
+    HURRIED,
+    QUICK,
+    Reply,
+    ScriptedServer,
+    bearer,
+    ca_bundle,
+    json_reply,
+    redirect,
+)
+from tests.servers import free_port
+
+GRANTED = json_reply({"token": TOKEN})
+
+
+@pytest.fixture
+def trusting(tmp_path: Path) -> Options:
+    """Trust the certificates of the scripted servers."""
+    return Options(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
+
+
+# Realms
+
+
+def test_a_realm_on_another_host_gets_the_login_for_this_registry_alone(trusting: Options) -> None:
+    with ScriptedServer(GRANTED, tls=True) as realm, ScriptedServer(Reply(), tls=True) as registry:
+        wants_token(registry, good(), f"{realm.url}/token")
+        client_of(registry, trusting).pull(REFERENCE)
+
+    assert realm.authorizations == [f"Basic {LOGIN}"]
+    assert registry.authorizations == ["", f"Bearer {TOKEN}"]
+
+
+@pytest.mark.parametrize("login", [(USER, PASSWORD), (None, None)])
+def test_an_https_registry_names_no_realm_on_plain_http(
+    trusting: Options, login: tuple[str | None, str | None]
+) -> None:
+    """Not even for an anonymous token: whoever listens could give another one."""
+    with ScriptedServer(GRANTED) as realm, ScriptedServer(Reply(), tls=True) as registry:
+        wants_token(registry, good(), f"{realm.url}/token")
+        client = RegistryClient(*login, registry.url, trusting)
+        with pytest.raises(Unauthorized, match="wants the login over plain http"):
+            client.pull(REFERENCE)
+
+    assert realm.received == []
+
+
+def test_a_realm_that_redirects_elsewhere_gives_nothing_away() -> None:
+    with ScriptedServer(GRANTED) as other, ScriptedServer(Reply()) as registry:
+        wants_token(registry, good(), token=redirect(f"{other.url}/token"))
+        client_of(registry).pull(REFERENCE)
+
+    assert registry.authorizations[1] == f"Basic {LOGIN}"
+    assert other.authorizations == [""]
+
+
+def test_a_realm_that_redirects_to_plain_http_is_refused(trusting: Options) -> None:
+    with ScriptedServer(GRANTED) as other, ScriptedServer(Reply(), tls=True) as registry:
+        wants_token(registry, good(), token=redirect(f"{other.url}/token"))
+        error = failure_of(registry, options=trusting)
+
+    assert "redirects to plain http" in str(error)
+    assert other.received == []
+
+
+REALMS = [
+    *("", "token", "/token", "//127.0.0.1/token", "?", "#", "javascript:alert(1)"),
+    *("file:///etc/passwd", "ftp://127.0.0.1/", "unix:///run/docker.sock", "https://"),
+    *("http://[::1", "http://127.0.0.1:99999/", "http://127.0.0.1:port/"),
+    "http://127.0.0.1\\@registry.test/",
+]
+
+
+@pytest.mark.parametrize("realm", REALMS)
+def test_a_realm_that_is_no_place_is_refused(realm: str) -> None:
+    error = refused(bearer(realm.replace("\\", "\\\\")))  # as a quoted string has it
+
+    assert isinstance(error, Unauthorized)
+    assert "names no place to log in" in str(error)
+
+
+@pytest.mark.parametrize("name", ["user", "registry.test", "registry.test:80"])
+def test_a_realm_does_not_bring_a_login_or_a_host_of_its_own(name: str) -> None:
+    """What stands before an @ is no host, and no login to use."""
+    with ScriptedServer(GRANTED) as realm, ScriptedServer(Reply()) as registry:
+        wants_token(registry, good(), f"http://{name}:other@{realm.host}/token")
+        client_of(registry).pull(REFERENCE)
+
+    assert realm.authorizations == [f"Basic {LOGIN}"]
+    assert realm.received[0].host == realm.host
+
+
+def test_a_token_does_not_add_headers() -> None:
+    """Line breaks in it would."""
+    with ScriptedServer(Reply()) as registry:
+        evil = json_reply({"token": f"{TOKEN}\r\nX-Injected: 1"})
+        wants_token(registry, good(), token=evil)
+        error = failure_of(registry)
+
+    assert "the login answer holds no token" in str(error)
+    assert [line.split("?")[0] for line in registry.lines] == [
+        "GET /v2/app/manifests/1",
+        "GET /token",
+    ]
+
+
+def test_a_token_does_not_keep_its_user_busy() -> None:
+    """It is looked for in what the registry says, and one like this would never be found."""
+    with ScriptedServer(Reply()) as registry:
+        wants_token(registry, good(), token=json_reply({"token": "\\" * 60 + "!"}))
+        error = failure_of(registry)
+
+    assert "the login answer holds no token" in str(error)
+
+
+def test_a_challenge_does_not_keep_its_reader_busy() -> None:
+    for piece in ('a="', "\\", "a=b,", " ", ',"', "a"):
+        header = 'Bearer a="' + piece * (60_000 // len(piece))
+        assert isinstance(
+            refused(evolve(bearer(""), headers={"WWW-Authenticate": header})), Unauthorized
+        )
+
+
+# Redirects
+
+
+def test_redirects_in_circles_come_to_an_end() -> None:
+    with ScriptedServer(Reply()) as other, ScriptedServer(Reply()) as registry:
+        other.then(redirect(f"{registry.url}/back"))
+        registry.then(redirect(f"{other.url}/forth"))
+        error = failure_of(registry)
+
+    assert "redirects in circles" in str(error)
+    assert len(registry.received) + len(other.received) == 6
+
+
+LOCATIONS = [
+    *("http://[::1", "http://127.0.0.1:99999/", "http://127.0.0.1:port/", "https:///"),
+    *("file:///etc/passwd", "ftp://127.0.0.1/", "x:y", "http://a..b/"),
+    "http://127.0.0.1\\@registry.test/",
+]
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_a_location_that_is_no_place_is_an_error(location: str) -> None:
+    with ScriptedServer(redirect(location)) as registry:
+        assert isinstance(failure_of(registry), RegistryError)
+
+    assert len(registry.received) == 1
+
+
+def test_a_redirect_from_https_to_http_is_refused(trusting: Options) -> None:
+    with ScriptedServer(good()) as other, ScriptedServer(redirect(other.url), tls=True) as registry:
+        error = failure_of(registry, options=trusting)
+
+    assert "redirects to plain http" in str(error)
+    assert other.received == []
+
+
+# Plain http
+
+
+def test_a_registry_with_a_wrong_certificate_is_not_asked_in_the_clear() -> None:
+    """Neither by its name nor on this machine, where plain http is tried as well."""
+    with ScriptedServer(good(), tls=True, name="another.test") as registry:
+        for host in (registry.host, registry.url):
+            client = RegistryClient(USER, PASSWORD, host, HURRIED)
+            with pytest.raises(RegistryError, match=r"(?i)certificate"):
+                client.pull(REFERENCE)
+
+    assert registry.received == []
+
+
+def test_another_host_than_this_machine_is_not_asked_in_the_clear(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A proxy stands for all hosts: it gets to see whatever is asked in the clear."""
+    with ScriptedServer(good()) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{free_port()}")
+        client = RegistryClient(USER, PASSWORD, None, HURRIED)
+        with pytest.raises(RegistryError):
+            client.pull(Reference.parse("registry.test/app:1"))
+
+    assert proxy.received == []

@@ -1,0 +1,234 @@
+"""A registry that repeats every login it is given, in every place that it can write to.
+
+What the programs show, log and keep has none of them, at every level of debugging. The same
+registry writes what steers a terminal: that has no effect, either.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from pubtools_mlmerge.client_registry import ClientRegistry
+from pubtools_mlmerge.descriptors import OCI_INDEX
+from pubtools_mlmerge.errors import RegistryError
+from pubtools_mlmerge.testing import make_image, make_index
+from tests.factories import content_of, document, entry
+from tests.hostile.helpers import (
+    GOOD,
+    LOGIN,
+    PASSWORD,
+    REFERENCE,
+    SECRETS,
+    TOKEN,
+    USER,
+    environment,
+    failure_of,
+    good,
+    wants_token,
+)
+from tests.programs import Done, run
+from tests.scripted import Received, Reply, ScriptedServer, json_reply, manifest_reply, refusal
+
+ESCAPES = "\x1b[31m\x1b]0;title\x07\x9b2J\rERROR: \x08\u202e\u2028"
+TOLD = f"Authorization: Basic {LOGIN} {PASSWORD} Bearer {TOKEN} {LOGIN.rstrip('=')}"
+CHILD = make_image()
+SOURCE = make_index([CHILD]).content
+LEVELS = ["", "-d", "-dd", "-ddd"]
+
+
+def escaped(text: str) -> str:
+    """Write a text as JSON may, too."""
+    return "".join(f"\\u{ord(c):04X}" for c in text)
+
+
+def error(**fields: object) -> Reply:
+    return json_reply({"errors": [{"code": "DENIED", **fields}]}, 403)
+
+
+# What is said in each repository, before its tag is written.
+SAID: dict[str, Reply] = {
+    "message": error(message=f"no: {TOLD}{ESCAPES}"),
+    "code": json_reply({"errors": [{"code": f"no: {TOLD}{ESCAPES}"}]}, 403),
+    "detail": error(detail={"message": f"no: {TOLD}{ESCAPES}"}),
+    "escaped": Reply(403, {}, f'{{"errors": [{{"message": "no: {escaped(TOLD)}"}}]}}'.encode()),
+    "cut": Reply(403, {}, f'{{"errors": [{{"message": "no: {escaped(TOLD)}'.encode()),
+    "text": Reply(403, {}, f"no: {TOLD}{ESCAPES}".encode()),
+    "html": Reply(403, {"Content-Type": "text/html"}, f"<p>no: {TOLD}{ESCAPES}".encode()),
+    "reason": Reply(403, {}, reason=f"no: {TOLD}\x1b[31m\rERROR: no"),
+    "headers": Reply(403, {"Set-Cookie": TOLD, "Warning": TOLD, "Retry-After": TOLD}, b"no"),
+    "nowhere": Reply(307, {"Location": f"http://[{TOLD}\x1b[31m"}),
+    "astray": Reply(307, {"Location": f"/v2/far/{TOLD}\x1b[31m?{TOLD}"}),
+    "far": error(message="no"),  # where the one before leads
+    "digest": manifest_reply(GOOD, OCI_INDEX, Docker_Content_Digest=TOLD),
+    "token": Reply(200),  # its token is refused
+    "upload": Reply(404),  # its upload is refused
+    "mount": Reply(404),  # nothing is mounted
+    # The last one, as the place that it names is where all other tokens would be asked for.
+    "challenge": refusal(401, message=TOLD, WWW_Authenticate=f'Bearer realm="{TOLD}", {TOLD}'),
+}
+
+
+def answer(request: Received) -> Reply:
+    """Hold a good source, and say something about each other repository."""
+    name, target = request.target.split("/")[2], request.target.rpartition("/")[2]
+    if target == CHILD.digest and name != "mount":
+        return manifest_reply(CHILD.content, CHILD.media_type, Docker_Content_Digest=CHILD.digest)
+    if request.method in ("PUT", "POST"):
+        return error(message=f"no: {TOLD}")
+    if name == "source":
+        return good(SOURCE)
+    return SAID.get(name, refusal(404, message=TOLD))
+
+
+def token(request: Received) -> Reply:
+    if "token" in request.target.partition("?")[2]:
+        return refusal(401, message=f"no: {TOLD} {request.authorization}{ESCAPES}")
+    return json_reply({"token": TOKEN})
+
+
+@cache
+def merged(level: str) -> Done:
+    """Merge into each repository, without a skopeo to help."""
+    with ScriptedServer(Reply()) as server:
+        wants_token(server, answer, token=token)
+        tags = ",".join(f"{server.host}/{name}:1" for name in SAID)
+        return run(
+            *("merge", "--source-ref", f"{server.host}/source:1", "--dest-ref", tags),
+            *("--source-quay-user", USER, "--dest-quay-user", USER, "--output", "json"),
+            *([level] if level else []),
+            env={**environment(), "PATH": ""},
+        )
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_a_registry_repeats_shows_up_nowhere(level: str) -> None:
+    shown = merged(level).out + merged(level).err
+
+    assert [secret for secret in SECRETS if secret in shown] == []
+    assert [name for name in SAID if name not in shown] == []
+    assert shown.count("***") >= 7
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_a_registry_says_does_not_steer_a_terminal(level: str) -> None:
+    shown = merged(level).out + merged(level).err
+
+    assert "[31m" in shown
+    assert {c for c in shown if not c.isprintable()} == {"\n"}
+
+
+def test_each_failure_is_a_line_of_its_own() -> None:
+    """None is made up by what a registry says."""
+    lines = merged("").err.splitlines()
+
+    assert len([line for line in lines if line.startswith("ERROR: ")]) == len(SAID)
+    assert not any(line.startswith("ERROR: no") for line in lines)
+
+
+# Output that is no error
+
+NAMES = {"os": f"linux{ESCAPES}", "architecture": f"amd64{ESCAPES}", "variant": "\x9b"}
+STEERING = content_of(
+    document(
+        {**entry(), "platform": NAMES, "mediaType": f"x/y{ESCAPES}"},
+        {**entry(seed="2"), "annotations": {"vnd.docker.reference.type": ESCAPES}},
+        annotations={ESCAPES: ESCAPES},
+    )
+)
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+@pytest.mark.parametrize("program", ["inspect", "merge"])
+def test_what_an_index_says_does_not_steer_a_terminal(program: str, output: str) -> None:
+    with ScriptedServer(good(STEERING)) as server:
+        host = server.host
+        names = [f"{host}/app:1"]
+        if program == "merge":
+            names = ["--source-ref", *names, "--dest-ref", f"{host}/app:2", "--dry-run"]
+        done = run(program, *names, "--output", output)
+
+    assert done.code == 0, done.err
+    assert "amd64" in done.out
+    assert {c for c in done.out + done.err if not c.isprintable()} == {"\n"}
+
+
+def test_a_record_of_a_change_has_no_login_in_it(tmp_path: Path) -> None:
+    held = {"source": good(SOURCE), "app": good(content_of(document("linux/s390x")))}
+
+    def store(request: Received) -> Reply:
+        name, target = request.target.split("/")[2], request.target.rpartition("/")[2]
+        if request.method == "PUT":
+            held[name] = good(request.body)
+            return Reply(201, {"X-Echo": TOLD, "Set-Cookie": TOLD})
+        is_child = target == CHILD.digest
+        return manifest_reply(CHILD.content, CHILD.media_type) if is_child else held[name]
+
+    with ScriptedServer(Reply()) as server:
+        wants_token(server, store)
+        done = run(
+            *("merge", "--source-ref", f"{server.host}/source:1", "--copy", "never"),
+            *("--dest-ref", f"{server.host}/app:1", "--audit", str(tmp_path)),
+            *("--source-quay-user", USER, "--dest-quay-user", USER, "-ddd", "--output", "json"),
+            env=environment(),
+        )
+
+    assert done.code == 0, done.err
+    (record,) = tmp_path.iterdir()
+    shown = record.read_text() + done.out + done.err
+    assert json.loads(record.read_text())
+    assert [secret for secret in SECRETS if secret in shown] == []
+
+
+# Errors as values
+
+FORMS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "in JSON": lambda text: json.dumps(text)[1:-1],
+    "in JSON, escaped": escaped,
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=list(FORMS))
+def test_an_error_shows_no_login_however_it_is_looked_at(form: Callable[[str], str]) -> None:
+    with ScriptedServer(Reply()) as server:
+        wants_token(server, Reply(403, {}, f"no: {form(TOLD)}".encode(), reason=TOLD))
+        caught = failure_of(server)
+
+    cause = caught.__cause__
+    looks = [str(caught), repr(caught), repr(vars(caught)), repr(cause), repr(caught.args)]
+    looks += traceback.format_exception(type(caught), caught, caught.__traceback__)
+    response = getattr(cause, "response")  # noqa: B009 - typed as any
+    looks += [response.text, response.reason, response.url]
+    assert isinstance(caught, RegistryError)
+    assert caught.message.startswith("no: ")
+    assert [secret for secret in SECRETS if secret in "\n".join(looks)] == []
+
+
+def test_a_login_that_only_the_hosts_client_knows_is_taken_out_by_its_form() -> None:
+    told = f"no: Authorization: Basic {LOGIN}, or Bearer {TOKEN}"
+    response = failure_response(error(message=told).body)
+
+    class Client:
+        def get_manifest(self, *_: object, **__: object) -> object:
+            raise response
+
+        upload_manifest = get_manifest
+
+    with pytest.raises(RegistryError) as caught:
+        ClientRegistry(Client()).pull(REFERENCE)
+
+    assert caught.value.message == "no: Authorization: Basic ***, or Bearer ***"
+
+
+def failure_response(body: bytes) -> Exception:
+    """Make the error with which the host's client lets a refusal out."""
+    with ScriptedServer(Reply(403, {}, body)) as server:
+        cause = failure_of(server).__cause__
+    assert isinstance(cause, Exception)
+    return cause
