@@ -1,0 +1,108 @@
+"""Scenarios in real registries, and the count of what was survived."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import pytest
+from attrs import define, field, frozen
+
+from tests.faults.judging import judge
+from tests.faults.proxy import Proxy, Seen
+from tests.faults.running import hurried, merge
+from tests.faults.scenarios import Scenario, across, tokens, union
+from tests.programs import environment
+from tests.servers import TOKEN_PASSWORD, RealRegistry
+
+STRESS = bool(os.environ.get("MLMERGE_STRESS"))
+"""Whether everything is tried, however long that takes."""
+PASSWORDS = {"SOURCE_QUAY_PASSWORD": TOKEN_PASSWORD, "DEST_QUAY_PASSWORD": TOKEN_PASSWORD}
+
+
+@define
+class Tally:
+    """How many cases there were, and how many went as they must."""
+
+    cases: int = 0
+    survived: int = 0
+
+    def count(self, judge: Callable[[], Iterable[str]]) -> list[str]:
+        """Judge one more case, and hand on its problems."""
+        self.cases += 1
+        problems = list(judge())
+        self.survived += not problems
+        return problems
+
+    def __str__(self) -> str:
+        return f"faults survived: {self.survived}/{self.cases}"
+
+
+_TALLY = pytest.StashKey[Tally]()
+
+
+@pytest.fixture
+def tally(pytestconfig: pytest.Config) -> Tally:
+    return pytestconfig.stash.setdefault(_TALLY, Tally())
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Tell the count."""
+    if tally := config.stash.get(_TALLY, None):
+        terminalreporter.write_line(str(tally))
+
+
+@frozen
+class Recording:
+    """A scenario, and the requests of a run in which all went well."""
+
+    scenario: Scenario
+    requests: tuple[Seen, ...] = field(repr=False)
+
+    def chosen(self) -> tuple[Seen, ...]:
+        """Leave out, where time is short, what the scenario with tokens shows as well."""
+        if STRESS or self.scenario.name != "across":
+            return self.requests
+        return tuple(seen for seen in self.requests if seen.is_write and seen.turn == 1)
+
+
+@contextmanager
+def _own_environment() -> Iterator[None]:
+    """Leave only such variables as a program of the tests would have."""
+    with pytest.MonkeyPatch.context() as patch:
+        wanted = environment(**PASSWORDS)
+        for name in set(os.environ) - set(wanted):
+            patch.delenv(name)
+        for name, value in wanted.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _environment() -> Iterator[None]:
+    with _own_environment():
+        yield
+
+
+@pytest.fixture(scope="session")
+def recordings(
+    docker_registry_plain: RealRegistry, docker_registry_token: RealRegistry
+) -> Mapping[str, Recording]:
+    """Merge once in each scenario, with nothing going wrong."""
+    scenarios = (
+        union(docker_registry_plain),
+        across(docker_registry_plain),
+        tokens(docker_registry_token),
+    )
+    with _own_environment():
+        return {scenario.name: _recorded(scenario) for scenario in scenarios}
+
+
+def _recorded(scenario: Scenario) -> Recording:
+    with scenario.fresh() as bench, Proxy(scenario.registry) as proxy, hurried():
+        done = merge(bench, proxy.host)
+        assert (done.code, [*judge(bench, done)]) == (0, []), done.err
+    return Recording(scenario, tuple(proxy.seen))

@@ -1,0 +1,86 @@
+"""A merge that is killed at any request: nothing is lost, and a second run completes the work."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+import pytest
+from attrs import field, frozen
+
+from tests.faults.conftest import PASSWORDS, Recording, Tally
+from tests.faults.judging import damage, judge_second_run
+from tests.faults.proxy import Exchange, Proxy
+from tests.faults.scenarios import Scenario
+from tests.programs import ROOT, command, environment
+
+_PATIENCE = 30
+
+
+@frozen
+class Hold:
+    """Keeps one request from its answer, and if `is_early` from the registry as well."""
+
+    place: str
+    is_early: bool
+    reached: threading.Event = field(factory=threading.Event)
+    released: threading.Event = field(factory=threading.Event)
+
+    def __call__(self, exchange: Exchange) -> None:
+        """Handle an exchange."""
+        if exchange.seen.place != self.place:
+            exchange.relay()
+            return
+        if not self.is_early:
+            exchange.forward()
+        self.reached.set()
+        self.released.wait(_PATIENCE)
+        exchange.reset()
+
+
+def kill(hold: Hold, arguments: tuple[str, ...]) -> int:
+    """Start the program, and kill it as soon as it waits for that answer."""
+    with subprocess.Popen(
+        [*command("merge"), *arguments],
+        cwd=ROOT,
+        env=environment(**PASSWORDS),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        hold.reached.wait(_PATIENCE)
+        process.kill()
+    hold.released.set()
+    return process.returncode
+
+
+def problems(scenario: Scenario, place: str, *, is_early: bool) -> Iterator[str]:
+    """Kill a merge at one request, and tell what is not as it must be, then and later."""
+    hold = Hold(place, is_early)
+    with scenario.fresh() as bench:
+        with Proxy(scenario.registry, hold) as proxy:
+            code = kill(hold, bench.arguments(proxy.host))
+        if code != -signal.SIGKILL or not hold.reached.is_set():
+            yield f"{place}: it ended with {code}"
+        later = (*damage(bench, bench.held()), *judge_second_run(bench))
+        yield from (f"{place}: {problem}" for problem in later)
+
+
+@pytest.mark.parametrize("is_early", [True, False], ids=["before it is done", "when it is done"])
+@pytest.mark.parametrize("name", ["union", "across"])
+def test_a_kill_leaves_the_tag_whole(
+    recordings: Mapping[str, Recording], tally: Tally, name: str, is_early: bool
+) -> None:
+    recording = recordings[name]
+    places = [request.place for request in recording.chosen()]
+
+    found = [
+        problem
+        for place in places
+        for problem in tally.count(partial(problems, recording.scenario, place, is_early=is_early))
+    ]
+
+    assert not found, "\n".join(found)
