@@ -35,7 +35,7 @@ help:
 	@echo 'make hosts     the tests inside pubtools-quay $(HOSTS)'
 	@echo 'make coverage  branch coverage of the test runs so far'
 	@echo 'make stress    two writers and faults at full length; `make test` has the short form'
-	@echo 'make bench     what starting costs, beside what has to be loaded anyway'
+	@echo 'make bench     how long merges take, beside the host and other programs, into docs'
 	@echo 'make docs      the documentation, into docs/_build/html'
 	@echo 'make clean     remove what these made'
 
@@ -103,8 +103,7 @@ stress: $(VENV)/.dev $(VENV)-host-0.38/.installed
 
 .PHONY: bench
 bench: $(VENV)/.dev $(VENV)-host-0.38/.installed
-	$(VENV)-host-0.38/bin/python benchmarks/import_cost.py
-	PYTHONPATH=. $(BIN)/python benchmarks/process_cost.py
+	$(VENV)-host-0.38/bin/python -m benchmarks --alone $(BIN)/python --into docs
 
 .PHONY: coverage
 coverage: $(VENV)/.dev

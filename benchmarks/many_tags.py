@@ -1,0 +1,101 @@
+"""One source merged into many tags, of one repository and of many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+from attrs import evolve
+
+from benchmarks import growth, sides
+from benchmarks.figures import Case, Side, in_turn
+from benchmarks.measuring import measured
+from benchmarks.scale import Scale
+from benchmarks.sides import Merging, Work, seconds
+from benchmarks.world import OLD, SOURCES, Site, World, merged_digests
+
+NAME = "many tags"
+MEMORY = "memory that many tags take"
+_LOOP_TAKES_AGES = 1000  # tags over many repositories, of which a loop is not waited for
+
+Tags = Sequence[tuple[str, str]]  # each in its repository
+
+
+def cases(world: World, scale: Scale) -> Iterator[Case]:
+    """Measure numbers of tags at the usual distance, and the usual number at the others."""
+    open_, token = world.sites.values()
+    for spread in sorted({1, scale.repositories}):
+        repositories = _repositories(world, spread)
+        for number in (n for n in scale.tags if n >= min(spread, scale.many)):
+            tags = [(repositories[n % spread], f"tag-{n}") for n in range(number)]
+            yield _case(world, open_, tags, scale, scale.usual)
+            if number == scale.many:
+                yield _case(world, token, tags, scale, scale.usual)
+            if number == scale.many and spread == 1:
+                for distance in scale.distances:
+                    if distance != scale.usual:
+                        yield _case(world, open_, tags, scale, distance)
+
+
+def _repositories(world: World, spread: int) -> list[str]:
+    """Name the repository of the sources alone, or make others that have all images."""
+    if spread == 1:
+        return ["app"]
+    repositories = [f"spread-{number}" for number in range(spread)]
+    for repository in repositories:
+        for number, item in enumerate((*SOURCES, OLD)):
+            world.upload(repository, f"some-{number}", item)
+    return repositories
+
+
+def _case(world: World, site: Site, tags: Tags, scale: Scale, distance: int) -> Case:
+    for repository, tag in tags:
+        world.put(repository, tag, OLD)
+    world.move(distance)
+    repositories = len({repository for repository, _ in tags})
+    contenders = _contenders(loop=repositories == 1 or len(tags) < _LOOP_TAKES_AGES)
+    each = partial(_merge_all, world, site, tags, contenders)
+    # Where a side merges so often in each run, one run more would warm nothing up.
+    scale = evolve(scale, warm=0) if len(tags) >= scale.many else scale
+    taken = measured(world, site, contenders, each, scale)
+    details = {**site.details(distance), "tags": len(tags), "repositories": repositories}
+    return Case(name=NAME, details=details, sides=taken, against=sides.HOST_POOL)
+
+
+def _contenders(*, loop: bool) -> Mapping[str, Merging]:
+    verified = partial(sides.by_step, verify=True)
+    hosts = {sides.HOST_LOOP: sides.by_host} if loop else {}
+    return sides.with_host(
+        {sides.STEP: sides.by_step, sides.STEP_VERIFIED: verified},
+        {**hosts, sides.HOST_POOL: sides.by_host_pool},
+    )
+
+
+def _merge_all(
+    world: World, site: Site, tags: Tags, contenders: Mapping[str, Merging], name: str
+) -> float:
+    """Merge another source than the time before, so that each tag changes."""
+    tag, source = world.next_source()
+    destinations = tuple(site.reference(tag, repository) for repository, tag in tags)
+    digests = merged_digests(source)
+    took = seconds(contenders[name], Work(site, site.reference(tag), destinations, digests))
+    for repository, last in (tags[0], tags[-1]):
+        world.check(repository, last, digests)
+    return took
+
+
+def memory(world: World, scale: Scale) -> Iterator[Case]:
+    """Measure by how much a process grows that merges into many tags."""
+    world.move(0)
+    site = world.sites["open"]
+    tags = [f"tag-{number}" for number in range(scale.growing)]
+
+    def run() -> float:
+        for tag in tags:
+            world.put("app", tag, OLD)
+        return float(growth.measure(site.host, tags))
+
+    values = in_turn({sides.STEP: run}, scale.runs, warm=0)
+    taken = {name: Side(values=each) for name, each in values.items()}
+    details = {**site.details(0), "tags": scale.growing}
+    yield Case(name=MEMORY, details=details, sides=taken, against="", unit="bytes")
