@@ -11,6 +11,15 @@ from benchmarks.tables import tables
 
 DATA, PLOT, PAGE = "benchmarks.json", "benchmarks.svg", "benchmarks.rst"
 _WIDTH = 100
+_PICTURE = """\
+.. image:: benchmarks.svg
+   :alt: How long merges take on registries at different distances, and of lists of different length
+
+A line goes through the medians, and the bar at each point reaches from the fastest run to the
+slowest. Times are on logarithmic axes.
+
+:download:`All values <benchmarks.json>`.
+"""
 _BEGIN, _END = ".. results begin here", ".. results end here"
 
 
@@ -41,7 +50,7 @@ def with_tables(page: str, results: Results) -> str:
     assert mark, f"the page has no line {_BEGIN!r}"
     assert end, f"the page has no line {_END!r}"
     found = "\n".join(table.as_rst() for table in tables(results))
-    return f"{before}{mark}\n{_where(results)}\n\n{found}\n{end}{after}"
+    return f"{before}{mark}\n{_PICTURE}\n{_where(results)}\n\n{found}\n{end}{after}"
 
 
 def _where(results: Results) -> str:

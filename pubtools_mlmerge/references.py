@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 
 from attrs import evolve, frozen
 
@@ -67,8 +68,17 @@ def is_host(text: str) -> bool:
     """
     if _HOST.fullmatch(text) is None:
         return False
-    _, _, port = text.rpartition("]")[2].partition(":")
-    return not port or 0 < int(port) <= _LAST_PORT
+    address, _, rest = text.rpartition("]")
+    _, _, port = rest.partition(":")
+    return (not address or _is_ipv6(address[1:])) and (not port or 0 < int(port) <= _LAST_PORT)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 @frozen

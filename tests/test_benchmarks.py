@@ -135,9 +135,13 @@ def test_growth_is_an_exponent() -> None:
     assert growth_of(results(*cases), lists.OURS) == [(4, 8, 1.0), (8, 16, 2.0)]
 
 
-def test_the_page_and_the_plot_show_the_data() -> None:
-    found = read(DOCS / DATA)
-    page = (DOCS / PAGE).read_text(encoding="utf-8")
+def test_results_go_into_the_page_with_their_plot(tmp_path: Path) -> None:
+    found = results(case(lists.TIME, "b", {"a": 1.0, "b": 2.0}, entries=4))
+    (tmp_path / PAGE).write_text((DOCS / PAGE).read_text(encoding="utf-8"), encoding="utf-8")
 
-    assert page == with_tables(page, found)
-    assert (DOCS / PLOT).read_text(encoding="utf-8") == plot(found)
+    write_pages(found, tmp_path)
+
+    page = (tmp_path / PAGE).read_text(encoding="utf-8")
+    assert page == with_tables(page, read(tmp_path / DATA))
+    assert (tmp_path / PLOT).read_text(encoding="utf-8") == plot(read(tmp_path / DATA))
+    assert ".. image:: benchmarks.svg" in page
