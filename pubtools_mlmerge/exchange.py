@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from http.client import responses
 from io import BytesIO
 
 import requests
@@ -82,6 +83,8 @@ class Answer:
         Returns:
             Answer: With asterisks in their places.
         """
+        if not self.content and self.reason in responses.values():  # nothing of a registry's own
+            return self
         # The longest first: a secret may be a part of another one.
         forms = [_as_json_writes(s) for s in sorted(filter(None, secrets), key=len, reverse=True)]
         if not forms:

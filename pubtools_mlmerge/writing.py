@@ -192,7 +192,10 @@ class Writer:
         anchor = self._anchor_of(planned)
         if anchor is not None:
             self._record(planned, anchor)  # a template may name a tag that is there already
-            push(self.registry, anchor, planned.plan.result)
+            expected = push(self.registry, anchor, planned.plan.result)
+            found = self._read_back(anchor, expected, None) if self.options.verify else expected
+            if found != expected:
+                raise ConflictError(str(anchor), expected, found, 1)
         return anchor
 
 
