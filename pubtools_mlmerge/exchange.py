@@ -83,12 +83,13 @@ class Answer:
         Returns:
             Answer: With asterisks in their places.
         """
-        if not self.content and self.reason in responses.values():  # nothing of a registry's own
-            return self
         # The longest first: a secret may be a part of another one.
-        forms = [_as_json_writes(s) for s in sorted(filter(None, secrets), key=len, reverse=True)]
-        if not forms:
+        hidden = sorted(filter(None, secrets), key=len, reverse=True)
+        is_bare = not self.content and self.reason in responses.values()
+        # Then nothing is a registry's own but the place that it redirected to.
+        if not hidden or (is_bare and not any(secret in self.url for secret in hidden)):
             return self
+        forms = [_as_json_writes(secret) for secret in hidden]
         pattern = re.compile("|".join(forms))
         text = pattern.sub("***", self.content.decode("utf-8", "surrogateescape"))
         content = text.encode("utf-8", "surrogateescape")

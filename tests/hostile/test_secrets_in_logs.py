@@ -64,7 +64,7 @@ SAID: dict[str, Reply] = {
     "headers": Reply(403, {"Set-Cookie": TOLD, "Warning": TOLD, "Retry-After": TOLD}, b"no"),
     "nowhere": Reply(307, {"Location": f"http://[{TOLD}\x1b[31m"}),
     "astray": Reply(307, {"Location": f"/v2/far/{TOLD}\x1b[31m?{TOLD}"}),
-    "far": error(message="no"),  # where the one before leads
+    "far": Reply(403),  # where the one before leads
     "digest": manifest_reply(GOOD, OCI_INDEX, Docker_Content_Digest=TOLD),
     "token": Reply(200),  # its token is refused
     "upload": Reply(404),  # its upload is refused
