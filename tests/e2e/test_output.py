@@ -52,7 +52,7 @@ def test_json_is_one_object_on_one_line_and_nothing_else(filled: Shelf) -> None:
         "dry_run": False,
         "anchor_tag": f"stable-{held.digest[7:19]}",
         "attempts": 1,
-        "requests": 6,
+        "requests": 7,
     }
     assert [entry["digest"] for entry in entries] == held.digests
     assert entries[0] == {
