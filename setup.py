@@ -18,9 +18,12 @@ TEST = [
     *CLI,
     *LOCK,
 ]
+# Where it comes as a wheel; elsewhere it would need a compiler of its own.
+HAS_ATHERIS = "sys_platform=='linux' and platform_machine=='x86_64' and python_version<'3.14'"
 # setuptools builds the wheel that a test looks into.
 DEV = [
     *TEST,
+    f"atheris>=2.3; {HAS_ATHERIS}",
     "setuptools>=70.1",
     "mypy>=1.15",
     "ruff>=0.12",

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pubtools_mlmerge import skopeo
 from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.errors import MissingChild, NotAnIndex, RegistryError
+from pubtools_mlmerge.errors import InvalidIndex, MissingChild, NotAnIndex, RegistryError
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.once import Once
 from pubtools_mlmerge.references import Reference
@@ -21,6 +21,7 @@ Copy = Literal["auto", "skopeo", "never"]
 
 _THREADS = 8  # requests for manifests at a time, and for blobs
 _COPIES = 4  # programs at a time
+_DEEPEST = 8  # indexes within indexes
 
 
 class Children:
@@ -53,6 +54,7 @@ class Children:
         self._copy_one = copy_one or self._use_skopeo
         self._manifests = Once(_THREADS)
         self._blobs = Once(_THREADS)
+        self._nested: set[Reference] = set()
         self._copying = threading.BoundedSemaphore(_COPIES)
 
     def ensure(self, source: Reference, destination: Reference, digests: Iterable[str]) -> None:
@@ -106,8 +108,16 @@ class Children:
         at, to = self._source.place(source), self._destination.place(destination)
         skopeo.copy(source, at, destination, to)
 
-    def _mount(self, source: Reference, destination: Reference) -> bool:
-        """Mount blobs and write the manifest; false as soon as the registry will not."""
+    def _mount(self, source: Reference, destination: Reference, depth: int = 0) -> bool:
+        """Mount blobs and write the manifest; false as soon as the registry will not.
+
+        An index may list others, and these the same ones again and again: each is read once, and
+        not beyond some depth, or a few kilobytes would keep us busy for ever.
+        """
+        if destination in self._nested:
+            return True
+        if depth > _DEEPEST:
+            raise InvalidIndex("", f"has more than {_DEEPEST} indexes in each other", str(source))
         try:
             manifest = self._source.pull(source)
         except NotAnIndex:  # nor an image: its blobs are not known here
@@ -119,11 +129,12 @@ class Children:
             )
         else:
             is_whole = all(
-                self._mount(source.at(child.digest), destination.at(child.digest))
+                self._mount(source.at(child.digest), destination.at(child.digest), depth + 1)
                 for child in manifest.manifests
             )
         if is_whole:
             self._destination.push(destination, manifest)
+            self._nested.add(destination)
         return is_whole
 
     def _mount_blob(self, destination: Reference, repository: str, blob: str) -> bool:

@@ -160,9 +160,20 @@ def _load_restore() -> Callable[[argparse.Namespace], Callable[[], bool]]:
 
 
 def _configure_logging(debug: int) -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.addFilter(_is_shown)
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s: %(message)s", handlers=[handler]
+    )
     logging.getLogger("pubtools").setLevel(logging.DEBUG if debug else logging.INFO)
     if debug > 1:
         logging.getLogger().setLevel(logging.DEBUG)
-        # It logs whole URLs, and those that registries redirect to are signed.
         logging.getLogger("urllib3").setLevel(logging.INFO)
+
+
+def _is_shown(record: logging.LogRecord) -> bool:
+    """Leave out what urllib3 logs: whole URLs, and those that registries redirect to are signed.
+
+    Headers that it cannot read are worth a warning to it, with the URL and a traceback.
+    """
+    return record.levelno >= logging.ERROR or not record.name.startswith("urllib3")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from pubtools_mlmerge.documents import check_names, folded
 from pubtools_mlmerge.errors import InvalidIndex, InvalidPlatform
 from pubtools_mlmerge.platforms import Platform
 from pubtools_mlmerge.references import is_digest
@@ -29,6 +30,10 @@ DOCKER_MANIFESTS = frozenset(
 _REFERENCE_TYPE = "vnd.docker.reference.type"
 _REFERENCE_DIGEST = "vnd.docker.reference.digest"
 _UNKNOWN = "unknown"
+_PROPERTIES = folded(
+    *("mediaType", "digest", "size", "platform", "annotations", "urls", "data", "artifactType")
+)
+_PLATFORM = folded("os", "architecture", "variant", "os.version", "os.features", "features")
 
 
 @frozen
@@ -79,6 +84,7 @@ class Descriptor:
         """
         if not isinstance(value, dict):
             raise InvalidIndex(path, "expected an object")
+        check_names(value, _PROPERTIES, path)
         media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
         if not isinstance(media_type, str) or not media_type:
             raise InvalidIndex(f"{path}.mediaType", "expected a media type")
@@ -102,6 +108,7 @@ def _platform(value: object, path: str) -> Platform | None:
         return None
     if not isinstance(value, dict):
         raise InvalidIndex(path, "expected an object")
+    check_names(value, _PLATFORM, path)
     try:
         return Platform.from_json(value)
     except InvalidPlatform as error:

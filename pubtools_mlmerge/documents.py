@@ -75,6 +75,32 @@ def encode(document: Mapping[str, object]) -> bytes:
     return json.dumps(document, sort_keys=True, indent=4).encode("ascii")
 
 
+def check_names(fields: Mapping[str, object], known: Mapping[str, str], path: str = "") -> None:
+    """Refuse keys that some readers take for others: Go's compares them without regard to case.
+
+    Args:
+        fields (Mapping[str, object]):
+            An object.
+        known (Mapping[str, str]):
+            The keys that it may have, by their case-folded forms.
+        path (str):
+            Where the object is.
+
+    Raises:
+        InvalidIndex: When there is one.
+    """
+    for name in fields:
+        meant = known.get(name.casefold(), name)
+        if name != meant:
+            place = f"{path}.{name}" if path else name
+            raise InvalidIndex(place, f"is easily taken for {meant!r}")
+
+
+def folded(*names: str) -> Mapping[str, str]:
+    """Make a table of keys for `check_names`."""
+    return {name.casefold(): name for name in names}
+
+
 def _decoder(flaws: list[_Flaw]) -> json.JSONDecoder:
     def flaw(problem: str) -> _Flaw:
         flaws.append(_Flaw(problem))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from http.client import responses
 from io import BytesIO
 
 import requests
 from attrs import evolve, field, frozen
+from requests.structures import CaseInsensitiveDict
 
 from pubtools_mlmerge.documents import LARGEST
+from pubtools_mlmerge.echoes import blank
 from pubtools_mlmerge.errors import brief
 from pubtools_mlmerge.retries import Retries
 
@@ -83,18 +83,28 @@ class Answer:
         Returns:
             Answer: With asterisks in their places.
         """
-        # The longest first: a secret may be a part of another one.
-        hidden = sorted(filter(None, secrets), key=len, reverse=True)
-        is_bare = not self.content and self.reason in responses.values()
-        # Then nothing is a registry's own but the place that it redirected to.
-        if not hidden or (is_bare and not any(secret in self.url for secret in hidden)):
-            return self
-        forms = [_as_json_writes(secret) for secret in hidden]
-        pattern = re.compile("|".join(forms))
-        text = pattern.sub("***", self.content.decode("utf-8", "surrogateescape"))
-        content = text.encode("utf-8", "surrogateescape")
-        reason, url = pattern.sub("***", self.reason), pattern.sub("***", self.url)
-        return evolve(self, content=content, reason=reason, url=url)
+        hidden = list(secrets)
+        text = blank(self.content.decode("utf-8", "surrogateescape"), hidden)
+        return evolve(
+            self.without_in_headers(hidden),
+            content=text.encode("utf-8", "surrogateescape"),
+            reason=blank(self.reason, hidden),
+            url=blank(self.url, hidden),
+        )
+
+    def without_in_headers(self, secrets: Iterable[str]) -> Answer:
+        """Take out what a registry might echo of a login in a header that an error may quote.
+
+        Args:
+            secrets (Iterable[str]):
+                What must not show up.
+
+        Returns:
+            Answer: With asterisks in their places; its content is what it was.
+        """
+        hidden = list(secrets)
+        cleaned = {name: blank(value, hidden) for name, value in self.headers.items()}
+        return evolve(self, headers=CaseInsensitiveDict(cleaned))
 
     def as_http_error(self) -> requests.exceptions.HTTPError:
         """Tell callers that know the http library what happened.
@@ -118,16 +128,6 @@ class Answer:
         return requests.exceptions.HTTPError(message, response=response)
 
 
-def _as_json_writes(secret: str) -> str:
-    """Match a text in JSON, where any character may be escaped."""
-    matches = []
-    for character in secret:
-        units = re.findall("....", character.encode("utf-16-be", "surrogatepass").hex())
-        escaped = "".join(rf"\\u{unit}" for unit in units)
-        matches.append(rf"(?:(?i:{escaped})|\\?{re.escape(character)})")
-    return "".join(matches)
-
-
 @frozen(kw_only=True)
 class Options:
     """How to connect.
@@ -139,6 +139,8 @@ class Options:
             Whether certificates are not verified at all.
         timeout (tuple[float, float]):
             Seconds to connect, and between two parts of an answer.
+        longest (float):
+            Seconds that the body of one answer may take as a whole.
         retries (Retries):
             How refusals and broken connections are repeated.
     """
@@ -146,6 +148,7 @@ class Options:
     ca_bundle: str | None = None
     insecure: bool = False
     timeout: tuple[float, float] = (10.0, 60.0)
+    longest: float = 600.0
     retries: Retries = field(factory=Retries)
 
     @property

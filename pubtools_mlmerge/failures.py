@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 
+from pubtools_mlmerge.echoes import blank_headers
 from pubtools_mlmerge.errors import (
     Forbidden,
     ImmutableTag,
@@ -23,8 +24,6 @@ _ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "TAG_EXPIRED", "BLOB_UN
 _IMMUTABLE = frozenset({"TAG_IMMUTABLE", "TAG_ALREADY_EXISTS", "PRECONDITION"})
 _MOST_TEXT = 64 * 1024
 """How much of an error body is looked at, in bytes."""
-# An Authorization header that is echoed; whoever sent it need not be known here.
-_LOGIN = re.compile(r"(?i)\b(basic|bearer)[ +:]+[\w.~+/-]{16,}=*")
 
 
 def failure(reference: str, status: int, body: bytes = b"") -> RegistryError:
@@ -44,7 +43,7 @@ def failure(reference: str, status: int, body: bytes = b"") -> RegistryError:
     text = body[:_MOST_TEXT].decode("utf-8", "replace")
     codes, words = _read(text)
     message = "; ".join(dict.fromkeys(words)) or ("" if "<" in text else text)
-    message = _LOGIN.sub(r"\1 ***", message)
+    message = blank_headers(message)
     if _is_missing_child(status, codes, text):
         digests = tuple(dict.fromkeys(_DIGEST.findall(text)))
         return MissingChild(reference, status, message, digests)

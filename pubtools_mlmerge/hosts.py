@@ -97,7 +97,7 @@ class Host:
             self._give_up(scopes)
             answer = self._log_in_and_send(request, scopes)
         if answer.is_success:
-            return answer
+            return answer.without_in_headers(self._unmistakable())
         answer = answer.without(self._secrets())
         error = failure(request.subject, answer.status, answer.content)
         if isinstance(error, Unauthorized):
@@ -163,6 +163,8 @@ class Host:
             if answer is not None:
                 return answer
         url = self.url(request.url)
+        if request.method not in ("GET", "HEAD") and not self._is_ours(url):
+            raise RegistryError(request.subject, None, "the registry names a place elsewhere")
         headers = dict(request.headers)
         if header is not None and self._is_ours(url):
             headers["Authorization"] = header
@@ -227,5 +229,10 @@ class Host:
 
     def _secrets(self) -> list[str]:
         """List what a hostile registry might echo into our errors."""
+        password = [self._credentials.password] if self._credentials else []
+        return [*self._unmistakable(), *password]
+
+    def _unmistakable(self) -> list[str]:
+        """List what stands in no header by chance; a password may be a word of a media type."""
         tokens = [] if self._tokens is None else self._tokens.secrets()
-        return [*tokens, *(self._credentials.secrets if self._credentials else ())]
+        return [*tokens, *(self._credentials.encoded if self._credentials else ())]

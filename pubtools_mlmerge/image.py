@@ -13,13 +13,15 @@ from pubtools_mlmerge.descriptors import (
     OCI_INDEX,
     OCI_MANIFEST,
 )
-from pubtools_mlmerge.documents import decode
+from pubtools_mlmerge.documents import check_names, decode, folded
 from pubtools_mlmerge.errors import InvalidIndex, InvalidPlatform, NotAnIndex
 from pubtools_mlmerge.index import Index, content_type_name, digest_of
 from pubtools_mlmerge.platforms import Platform
 from pubtools_mlmerge.references import is_digest
 
 _PLATFORM_PROPERTIES = ("os", "architecture", "variant", "os.version", "os.features")
+_OF_AN_IMAGE = folded("schemaVersion", "mediaType", "config", "layers", "manifests")
+_OF_A_BLOB = folded("mediaType", "digest", "size", "urls", "data")
 _LIST_OF = {DOCKER_MANIFEST: DOCKER_LIST, OCI_MANIFEST: OCI_INDEX}
 
 
@@ -68,6 +70,7 @@ class Image:
             NotAnIndex: When it is neither a Docker (schema 2) nor an OCI image manifest.
         """
         fields = decode(content)
+        check_names(fields, _OF_AN_IMAGE)
         stated, header = fields.get("mediaType"), content_type_name(media_type)
         found = header or (stated if isinstance(stated, str) else OCI_MANIFEST)
         if found in INDEX_TYPES:
@@ -121,7 +124,10 @@ class Image:
 
 
 def _digest(value: object, path: str) -> str:
-    digest = value.get("digest") if isinstance(value, dict) else None
+    digest = None
+    if isinstance(value, dict):
+        check_names(value, _OF_A_BLOB, path)
+        digest = value.get("digest")
     if not isinstance(digest, str) or not is_digest(digest):
         raise InvalidIndex(f"{path}.digest", "expected algorithm:encoded")
     return digest

@@ -8,17 +8,15 @@ from collections.abc import Iterable, Mapping
 from attrs import field, frozen
 
 from pubtools_mlmerge.descriptors import DOCKER_LIST, INDEX_TYPES, OCI_INDEX, Descriptor
-from pubtools_mlmerge.documents import LARGEST, decode, encode
+from pubtools_mlmerge.documents import LARGEST, check_names, decode, encode, folded
 from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex
 
 _SCHEMA_VERSION = 2
 # Properties of an image manifest: a document that has them too could be read as either.
 _OF_AN_IMAGE = frozenset({"config", "layers", "fslayers"})
-_OF_AN_INDEX = {
-    "schemaversion": "schemaVersion",
-    "mediatype": "mediaType",
-    "manifests": "manifests",
-}
+_OF_AN_INDEX = folded(
+    *("schemaVersion", "mediaType", "manifests", "subject", "annotations", "artifactType")
+)
 
 
 def digest_of(content: bytes) -> str:
@@ -180,10 +178,7 @@ def _encode(fields: Mapping[str, object]) -> bytes:
 
 def _check_shape(fields: Mapping[str, object]) -> None:
     """Refuse what could be taken for something else (image-spec, CVE-2021-41190)."""
-    for name in fields:
-        known = _OF_AN_INDEX.get(name.casefold(), name)
-        if name != known:
-            raise InvalidIndex(name, f"is easily taken for {known!r}")
+    check_names(fields, _OF_AN_INDEX)
     version = fields.get("schemaVersion")
     if version == 1 and "manifests" not in fields:
         raise NotAnIndex("document", "a schema 1 manifest")

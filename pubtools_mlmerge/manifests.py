@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Union
 
 from attrs import evolve
 
-from pubtools_mlmerge.errors import DigestMismatch, InvalidIndex, NotAnIndex
+from pubtools_mlmerge.errors import DigestMismatch, InvalidIndex, InvalidReference, NotAnIndex
 from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.index import Index, digest_of
+from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.references import Reference, is_registered_digest
 
 Manifest = Union[Index, Image]
 """What a reference can hold."""
+_HASHES = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
 
 
 def read_manifest(reference: Reference, content: bytes, content_type: str | None) -> Manifest:
@@ -54,11 +56,22 @@ def check_digest(reference: Reference, content: bytes, announced: str | None) ->
             The header Docker-Content-Digest, if there was one.
 
     Raises:
-        DigestMismatch: When they differ. Only sha256 can be told (image-spec, "Digests": the one
-            algorithm that must be supported); a malformed header proves nothing.
+        DigestMismatch: When they differ. A header is compared if it is sha256 (image-spec,
+            "Digests": the one algorithm that must be supported); a malformed one proves nothing.
+        InvalidReference: When nobody here can compute the digest that was asked for: whoever names
+            one relies on it.
     """
-    actual = digest_of(content)
-    for expected in (reference.digest, announced or ""):
-        is_sha256 = expected.startswith("sha256:") and is_registered_digest(expected)
-        if is_sha256 and expected != actual:
-            raise DigestMismatch(str(reference), expected, actual)
+    if reference.digest:
+        _check(reference, content, reference.digest)
+    if announced and announced.startswith("sha256:") and is_registered_digest(announced):
+        _check(reference, content, announced)
+
+
+def _check(reference: Reference, content: bytes, expected: str) -> None:
+    algorithm = expected.partition(":")[0]
+    if algorithm not in _HASHES:
+        problem = f"content is checked by {' and '.join(_HASHES)} only, not by {algorithm}"
+        raise InvalidReference(str(reference), problem)
+    actual = f"{algorithm}:{_HASHES[algorithm](content).hexdigest()}"
+    if expected != actual:
+        raise DigestMismatch(str(reference), expected, actual)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pubtools_mlmerge.access import Place
+from pubtools_mlmerge.echoes import blank, blank_headers
 from pubtools_mlmerge.errors import CopyFailed
 from pubtools_mlmerge.references import Reference
 
@@ -50,7 +51,12 @@ def copy(source: Reference, at: Place, destination: Reference, to: Place) -> Non
             problem = "skopeo is not installed, and the registry does not mount"
             raise CopyFailed(str(source), str(destination), problem) from error
     if done.returncode:
-        raise CopyFailed(str(source), str(destination), done.stderr.strip() or "skopeo failed")
+        # It repeats what registries say, and they may repeat what it sent.
+        known = [
+            secret for side in (at, to) if side.credentials for secret in side.credentials.secrets
+        ]
+        problem = blank_headers(blank(done.stderr.strip(), known)) or "skopeo failed"
+        raise CopyFailed(str(source), str(destination), problem)
 
 
 def _side(side: str, place: Place, directory: Path) -> Iterator[str]:

@@ -25,8 +25,7 @@ _SHORTEST_LIFE = 60  # seconds; also what a server that states none means
 _LONGEST_LIFE = 24 * 60 * 60
 _MARGIN = 5  # seconds before its end that a token is not used any more
 _LARGEST_REPLY = 64 * 1024
-# Printable ASCII. A backslash is in no token (RFC 6750, section 2.1, "b64token"); a row of them
-# would keep `Answer.without` busy for years.
+# Printable ASCII but the backslash, which is in no token (RFC 6750, section 2.1, "b64token").
 _TOKEN = re.compile(r"[ -\[\]-~]+")
 
 
@@ -50,10 +49,15 @@ class Credentials:
         return f"Basic {b64encode(f'{self.username}:{self.password}'.encode()).decode()}"
 
     @property
+    def encoded(self) -> tuple[str, ...]:
+        """User name and password as a header has them, and without padding, which tells nothing."""
+        text = self.basic.partition(" ")[2]
+        return text, text.rstrip("=")
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """What must not show up anywhere."""
-        encoded = self.basic.partition(" ")[2]
-        return encoded, encoded.rstrip("="), self.password  # the padding tells nothing
+        return *self.encoded, self.password
 
 
 @frozen(order=True)

@@ -19,13 +19,13 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from requests.exceptions import (
     ChunkedEncodingError,
-    InvalidURL,
-    RequestException,
     SSLError,
     Timeout,
 )
+from urllib3.exceptions import HTTPError
 
 from pubtools_mlmerge.addresses import origin
+from pubtools_mlmerge.bodies import UNKNOWN_HOST, explain, nameless, read_body
 from pubtools_mlmerge.errors import RegistryError
 from pubtools_mlmerge.exchange import Answer, Options, Request
 from pubtools_mlmerge.metering import count_request
@@ -35,10 +35,6 @@ LOG = logging.getLogger("pubtools.mlmerge")
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
-_UNKNOWN_HOST = "Name or service not known"  # the resolver's words
-_CHUNK = 64 * 1024
-_REFUSED = 400
-_LONGEST_REFUSAL = 64 * 1024  # bytes of an error body that are read
 
 
 class _NoAuth(AuthBase):
@@ -118,11 +114,13 @@ class Transport:
         while True:
             try:
                 answer = self._once(request)
-            # Not all are the library's own: a missing file of authorities, a host that can be none.
-            except (OSError, ValueError) as error:
+            # Not all are the library's own: a missing file of authorities, a host that can be none,
+            # and what old versions let out of the library below them.
+            except (OSError, ValueError, HTTPError) as error:
                 if attempt == most or not _is_passing(error):
-                    raise RegistryError(request.subject, None, _explain(error)) from error
-                problem, wait = _explain(error), retries.wait(attempt, {})
+                    problem = explain(error)
+                    raise RegistryError(request.subject, None, problem) from nameless(error)
+                problem, wait = explain(error), retries.wait(attempt, {})
             else:
                 problem, wait = f"HTTP {answer.status}", retries.wait(attempt, answer.headers)
                 if answer.status == RATE_LIMIT:  # also where it is not asked again from here
@@ -151,7 +149,7 @@ class Transport:
             allow_redirects=False,
             stream=True,
         ) as response:
-            content = _read(request, response)
+            content = read_body(request, response, self.options.longest)
             status, headers = response.status_code, response.headers
             return Answer(status, headers, content, request.url, response.reason)
 
@@ -171,45 +169,8 @@ def _redirected(request: Request, target: str) -> Request:
     return evolve(request, url=url, headers=headers)
 
 
-def _read(request: Request, response: requests.Response) -> bytes:
-    """Read up to the limit; of a refusal, which only explains, a part is enough."""
-    refused = response.status_code >= _REFUSED
-    limit = min(request.limit, _LONGEST_REFUSAL) if refused else request.limit
-    content = bytearray()
-    for part in response.iter_content(_CHUNK):
-        content += part
-        if len(content) > limit:
-            if refused:
-                return bytes(content[:limit])
-            problem = f"the answer has more than {limit} bytes"
-            raise RegistryError(request.subject, response.status_code, problem)
-    announced = response.headers.get("Content-Length", "")
-    # urllib3 1.26 takes a body that ends early for a whole one.
-    short = announced.isdecimal() and len(content) < float(announced)
-    # What came compressed, unasked, may be longer than what it was made of.
-    if short and request.method != "HEAD" and "Content-Encoding" not in response.headers:
-        raise ChunkedEncodingError(f"{len(content)} of {announced} bytes came")
-    return bytes(content)
-
-
 def _is_passing(error: Exception) -> bool:
     """Tell a broken connection, which another attempt may mend, from a wrong one."""
-    if isinstance(error, SSLError) or _UNKNOWN_HOST in str(error):
+    if isinstance(error, SSLError) or UNKNOWN_HOST in str(error):
         return False
     return isinstance(error, (requests.exceptions.ConnectionError, Timeout, ChunkedEncodingError))
-
-
-def _explain(error: Exception) -> str:
-    """Say what broke in a few words; the library's own text goes on for lines."""
-    text = str(error)
-    if isinstance(error, SSLError):
-        return f"TLS failed: {text.rpartition('(Caused by ')[2].rstrip(')')}"
-    if isinstance(error, InvalidURL) or not isinstance(error, RequestException):
-        return text
-    if isinstance(error, Timeout):
-        return "no answer in time"
-    if "Connection refused" in text:
-        return "connection refused"
-    if _UNKNOWN_HOST in text or "name resolution" in text:
-        return "unknown host"
-    return f"connection broken ({type(error).__name__})"

@@ -463,13 +463,15 @@ def test_a_token_does_not_follow_a_redirect_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/upload"])
-def test_a_location_elsewhere_gets_no_login(path: str) -> None:
+def test_a_location_elsewhere_is_not_written_to(path: str) -> None:
+    """Who stores uploads elsewhere loses one that nobody uses; others would lose something else."""
     with ScriptedServer(BASIC) as other, ScriptedServer(BASIC, OK) as server:
         registry = host(server)
         send(registry)
-        failure_of(registry, request=cancellation(other.url + path))
+        error = failure_of(registry, request=cancellation(other.url + path))
 
-    assert other.authorizations == [""]
+    assert error.message == "the registry names a place elsewhere"
+    assert other.received == []
 
 
 def test_a_location_that_is_none_is_a_registry_error() -> None:

@@ -74,10 +74,12 @@ def failure_of(
     return caught.value
 
 
-def refused(reply: Step, options: Options = HURRIED) -> MergeError:
+def refused(
+    reply: Step, reference: Reference = REFERENCE, options: Options = HURRIED
+) -> MergeError:
     """Read what must be refused from a registry that answers this, and give the error."""
     with ScriptedServer(reply) as server:
-        return failure_of(server, options=options)
+        return failure_of(server, reference, options)
 
 
 def wants_token(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import time
 
 import pytest
 
 from pubtools_mlmerge.descriptors import OCI_INDEX
-from pubtools_mlmerge.errors import Forbidden
+from pubtools_mlmerge.errors import Forbidden, RegistryError
 from pubtools_mlmerge.exchange import Options
 from pubtools_mlmerge.retries import Retries
 from tests.hostile.helpers import (
@@ -108,6 +109,34 @@ def test_an_answer_that_does_not_begin_is_given_up() -> None:
         error = refused(redirect(url), options=impatient)
 
     assert "no answer in time" in str(error)
+
+
+def test_an_answer_that_trickles_in_is_given_up() -> None:
+    """Each part of it comes in time."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(GOOD)}\r\n\r\n".encode()
+    impatient = Options(retries=Retries(most=2), timeout=(5.0, 5.0), longest=0.3)
+    began = time.monotonic()
+    with raw_server(head, *(GOOD[n : n + 1] for n in range(100)), pause=0.05) as url:
+        error = refused(redirect(url), options=impatient)
+
+    assert "takes more than 0.3 seconds" in str(error)
+    assert time.monotonic() - began < 3
+
+
+def test_an_answer_that_was_compressed_twice_is_not_read() -> None:
+    """These two kilobytes would be a gigabyte before they could be counted."""
+    bomb = gzip.compress(gzip.compress(b" " * 2**20))
+    for coding in ("gzip, gzip", "br", "zstd", "gzip," * 20):
+        error = refused(Reply(200, {"Content-Encoding": coding, "Content-Type": OCI_INDEX}, bomb))
+        assert "which was not asked for" in str(error)
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in")
+def test_two_lengths_are_an_error() -> None:
+    error = refused(Reply(200, {"Content-Length": "1, 2"}, GOOD))
+    gc.collect()  # the http library leaves the connection open; let that be told here
+
+    assert isinstance(error, RegistryError)
 
 
 # Waiting

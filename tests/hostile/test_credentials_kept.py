@@ -145,7 +145,7 @@ def test_a_challenge_from_another_place_is_not_answered(challenge: Reply) -> Non
 
 @GUARDS
 @pytest.mark.parametrize("challenge", [Reply(204), ASKS_FOR_PASSWORD])
-def test_an_upload_that_was_opened_elsewhere_is_not_cancelled_with_a_login(
+def test_an_upload_that_was_opened_elsewhere_is_not_cancelled(
     guard: type, challenge: Reply
 ) -> None:
     with ScriptedServer(challenge) as other, ScriptedServer(Reply()) as registry:
@@ -153,7 +153,7 @@ def test_an_upload_that_was_opened_elsewhere_is_not_cancelled_with_a_login(
         assert not client_of(registry).mount_blob(REFERENCE, digest("blob"), "base")
 
     assert any(registry.authorizations)
-    assert no_secret_in(headers_of(other.received))
+    assert other.received == []  # a DELETE without a login can do harm, too
 
 
 def test_a_manifest_is_not_written_to_another_place() -> None:

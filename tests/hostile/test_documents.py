@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -17,9 +18,18 @@ from pubtools_mlmerge.index import digest_of
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import content_of, digest, document, entry
-from tests.hostile.helpers import GOOD, REFERENCE, TOO_LARGE, client_of, good, pull, with_field
+from tests.hostile.helpers import (
+    GOOD,
+    REFERENCE,
+    TOO_LARGE,
+    client_of,
+    good,
+    pull,
+    refused,
+    with_field,
+)
 from tests.programs import call, put
-from tests.scripted import Reply, ScriptedServer, manifest_reply
+from tests.scripted import Received, Reply, ScriptedServer, manifest_reply
 
 OLD = make_index([make_image("linux/amd64"), make_image("linux/s390x")])
 SCHEMA_1 = b'{"schemaVersion": 1, "name": "app", "tag": "1", "fsLayers": [], "signatures": []}'
@@ -80,6 +90,19 @@ DOCUMENTS: dict[str, tuple[bytes, str]] = {
     "other manifests": (with_field("Manifests", "[]"), "is easily taken for 'manifests'"),
     "other manifests, long s": (with_field("manife\u017fts", "[]"), "easily taken for 'manifests'"),
     "another type": (with_field("MediaType", f'"{OCI_MANIFEST}"'), "easily taken for 'mediaType'"),
+    "another subject": (with_field("Subject", "{}"), "easily taken for 'subject'"),
+    "another digest": (
+        GOOD.replace(b'"digest"', b'"Digest": "sha256:0", "digest"', 1),
+        "manifests[0].Digest: is easily taken for 'digest'",
+    ),
+    "another platform": (
+        GOOD.replace(b'"platform"', b'"Platform"', 1),
+        "manifests[0].Platform: is easily taken for 'platform'",
+    ),
+    "another architecture": (
+        GOOD.replace(b'"os"', b'"ARCHITECTURE": "s390x", "os"', 1),
+        "manifests[0].platform.ARCHITECTURE: is easily taken for 'architecture'",
+    ),
     "another version": (with_field("SCHEMAVERSION", "1"), "easily taken for 'schemaVersion'"),
 }
 
@@ -109,6 +132,15 @@ def test_a_document_is_what_its_content_type_says(
     assert merge_from(manifest_reply(content, content_type), destination) == 1
 
     assert "content type" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["Config", "LAYERS", "MediaType"])
+def test_an_image_has_one_meaning_too(name: str) -> None:
+    fields = {**json.loads(make_image().content), name: []}
+
+    error = refused(manifest_reply(content_of(fields), OCI_MANIFEST))
+
+    assert f"{name}: is easily taken for" in str(error)
 
 
 def test_a_client_without_limits_does_not_bring_in_a_large_document() -> None:
@@ -169,6 +201,69 @@ def test_a_child_that_is_another_one_is_not_brought() -> None:
             Children(client, client).ensure(REFERENCE, to, [digest("listed")])
 
     assert [line.split()[0] for line in server.lines] == ["HEAD", "GET"]
+
+
+def test_what_is_pulled_by_another_algorithm_has_that_digest_too() -> None:
+    sha512 = f"sha512:{hashlib.sha512(GOOD).hexdigest()}"
+    with ScriptedServer(good()) as server:
+        client = client_of(server)
+        assert client.pull(REFERENCE.at(sha512)).content == GOOD
+        with pytest.raises(DigestMismatch):
+            client.pull(REFERENCE.at(f"sha512:{'0' * 128}"))
+
+
+@pytest.mark.parametrize("name", ["blake3:" + "0" * 64, "md5:abc", "x:1"])
+def test_what_cannot_be_checked_is_not_believed(name: str) -> None:
+    error = refused(good(), REFERENCE.at(name))
+
+    assert "content is checked by sha256 and sha512 only" in str(error)
+
+
+# Indexes of indexes
+
+
+def nested(depth: int, width: int) -> tuple[str, dict[str, Reply]]:
+    """Make an index that lists the same one so many times, which does so itself, and so on."""
+    image = make_image()
+    held = {image.digest: manifest_reply(image.content, image.media_type)}
+    child = dict(image.descriptor)
+    for _ in range(depth):
+        content = content_of(document(*[child] * width))
+        child = {
+            **child,
+            "mediaType": OCI_INDEX,
+            "digest": digest_of(content),
+            "size": len(content),
+        }
+        held[digest_of(content)] = good(content)
+    return str(child["digest"]), held
+
+
+def bring(top: str, held: Mapping[str, Reply]) -> list[str]:
+    """Bring an index from one repository of a registry to another one."""
+
+    def answer(request: Received) -> Reply:
+        if request.method == "HEAD":
+            return Reply(404)
+        is_there = request.method in ("PUT", "POST")
+        return Reply(201) if is_there else held[request.target.rpartition("/")[2]]
+
+    with ScriptedServer(answer) as server:
+        client = client_of(server)
+        Children(client, client).ensure(REFERENCE, Reference.parse("registry.test/to:1"), [top])
+        return server.lines
+
+
+def test_an_index_that_is_listed_a_million_times_is_brought_once() -> None:
+    lines = bring(*nested(depth=6, width=10))
+
+    assert [line.split()[0] for line in lines].count("PUT") == 7
+    assert len(lines) < 30
+
+
+def test_indexes_within_indexes_come_to_an_end() -> None:
+    with pytest.raises(InvalidIndex, match="more than 8 indexes in each other"):
+        bring(*nested(depth=400, width=1))
 
 
 # Something else than an index

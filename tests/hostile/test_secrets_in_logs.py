@@ -10,14 +10,17 @@ import json
 import traceback
 from collections.abc import Callable
 from functools import cache
+from html import escape, unescape
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
+from attrs import evolve
 
 from pubtools_mlmerge.client_registry import ClientRegistry
 from pubtools_mlmerge.descriptors import OCI_INDEX
 from pubtools_mlmerge.errors import RegistryError
-from pubtools_mlmerge.testing import make_image, make_index
+from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import content_of, document, entry
 from tests.hostile.helpers import (
     GOOD,
@@ -30,10 +33,20 @@ from tests.hostile.helpers import (
     environment,
     failure_of,
     good,
+    refused,
     wants_token,
 )
 from tests.programs import Done, run
-from tests.scripted import Received, Reply, ScriptedServer, json_reply, manifest_reply, refusal
+from tests.scripted import (
+    Received,
+    Reply,
+    ScriptedServer,
+    bearer,
+    json_reply,
+    manifest_reply,
+    refusal,
+)
+from tests.servers import free_port, require
 
 ESCAPES = "\x1b[31m\x1b]0;title\x07\x9b2J\rERROR: \x08\u202e\u2028"
 TOLD = f"Authorization: Basic {LOGIN} {PASSWORD} Bearer {TOKEN} {LOGIN.rstrip('=')}"
@@ -64,8 +77,10 @@ SAID: dict[str, Reply] = {
     "headers": Reply(403, {"Set-Cookie": TOLD, "Warning": TOLD, "Retry-After": TOLD}, b"no"),
     "nowhere": Reply(307, {"Location": f"http://[{TOLD}\x1b[31m"}),
     "astray": Reply(307, {"Location": f"/v2/far/{TOLD}\x1b[31m?{TOLD}"}),
+    "malformed": Reply(403, {"X": f"y\r\n{TOLD.replace(':', '')}\x1b[31m"}, b"no"),
     "far": Reply(403),  # where the one before leads
     "digest": manifest_reply(GOOD, OCI_INDEX, Docker_Content_Digest=TOLD),
+    "type": manifest_reply(GOOD, f"application/{LOGIN}-{TOKEN}"),
     "token": Reply(200),  # its token is refused
     "upload": Reply(404),  # its upload is refused
     "mount": Reply(404),  # nothing is mounted
@@ -185,12 +200,57 @@ def test_a_record_of_a_change_has_no_login_in_it(tmp_path: Path) -> None:
     assert [secret for secret in SECRETS if secret in shown] == []
 
 
+@pytest.mark.parametrize("level", ["", "-ddd"])
+@pytest.mark.parametrize("place", ["token", "manifest"])
+def test_what_skopeo_repeats_shows_up_nowhere(place: str, level: str) -> None:
+    """It tells what the registry said, and tokens of its own are known to nobody else."""
+    require("skopeo")
+
+    def respond(request: Received) -> Reply:
+        is_skopeo = "skopeo" in request.headers.get("user-agent", "")
+        told = error(message=f"no: {TOLD} {request.authorization}")
+        if request.target.startswith("/token"):
+            refused = is_skopeo and place == "token"
+            return evolve(told, status=401) if refused else json_reply({"token": TOKEN})
+        if request.authorization != f"Bearer {TOKEN}":
+            return bearer(f"{server.url}/token")
+        return told if is_skopeo else answer(request)
+
+    with ScriptedServer(Reply()) as server, RegistryServer() as destination:
+        server.then(respond)
+        done = run(
+            *("merge", "--source-ref", f"{server.host}/source:1", "--copy", "skopeo"),
+            *("--dest-ref", f"{destination.host}/app:1", "--source-quay-user", USER),
+            *([level] if level else []),
+            env=environment(),
+        )
+
+    assert "***" in done.err
+    assert [secret for secret in SECRETS if secret in done.out + done.err] == []
+
+
 # Errors as values
+
+
+def test_the_query_of_a_redirect_is_not_in_a_traceback() -> None:
+    """It may be the signature that gives access to storage."""
+    place = f"http://127.0.0.1:{free_port()}/blob?signature={TOKEN}"
+    for location in (place, f"http://{'a' * 64}.test/blob?signature={TOKEN}", f"http://?{TOKEN}"):
+        caught = refused(Reply(307, {"Location": location}))
+        shown = traceback.format_exception(type(caught), caught, caught.__traceback__)
+        assert TOKEN not in "".join(shown)
+
 
 FORMS: dict[str, Callable[[str], str]] = {
     "as it is": str,
     "in JSON": lambda text: json.dumps(text)[1:-1],
     "in JSON, escaped": escaped,
+    "in JSON in JSON": lambda text: json.dumps(json.dumps(text))[1:-1],
+    "in HTML": escape,
+    "in HTML, escaped": lambda text: "".join(f"&#x{ord(c):X};" for c in text),
+    "in HTML in JSON": lambda text: json.dumps(escape(text)),
+    "in a URL": quote,
+    "in a URL, escaped": lambda text: "".join(f"%{ord(c):02x}" for c in text),
 }
 
 
@@ -206,8 +266,9 @@ def test_an_error_shows_no_login_however_it_is_looked_at(form: Callable[[str], s
     response = getattr(cause, "response")  # noqa: B009 - typed as any
     looks += [response.text, response.reason, response.url]
     assert isinstance(caught, RegistryError)
-    assert caught.message.startswith("no: ")
-    assert [secret for secret in SECRETS if secret in "\n".join(looks)] == []
+    assert "***" in caught.message
+    shown = unquote(unescape("\n".join(looks)))
+    assert [secret for secret in SECRETS if secret in shown] == []
 
 
 def test_a_login_that_only_the_hosts_client_knows_is_taken_out_by_its_form() -> None:

@@ -1,0 +1,101 @@
+"""Echoes: what a server repeats of a login, taken out of its words."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from html import unescape
+from itertools import accumulate, product
+from urllib.parse import unquote
+
+_BLANK = "***"
+# An Authorization header; whoever sent it need not be known here.
+_HEADER = re.compile(r"(?i)\b(basic|bearer)[ +:]+[\w.~+/-]{16,}=*")
+
+
+def blank(text: str, secrets: Iterable[str]) -> str:
+    """Put asterisks in the places of secrets, as they are or as JSON, HTML or a URL writes them.
+
+    It takes time in proportion to the text, whatever the text and the secrets are.
+
+    Args:
+        text (str):
+            What a server said.
+        secrets (Iterable[str]):
+            What must not show up; empty ones are passed over.
+
+    Returns:
+        str: The text without them.
+    """
+    # The longest first: a secret may be a part of another one.
+    known = sorted(filter(None, secrets), key=len, reverse=True)
+    if not known:
+        return text
+    for coding in _CODINGS:
+        text = coding.blank(text, known)
+    for secret in known:
+        text = text.replace(secret, _BLANK)
+    # What is coded twice, such as JSON in JSON, is not worth taking apart.
+    twice = [outer.read(inner.read(text)) for outer, inner in product(_CODINGS, repeat=2)]
+    return _BLANK if any(secret in plain for secret in known for plain in twice) else text
+
+
+def blank_headers(text: str) -> str:
+    """Put asterisks in the places of logins that are known by their form alone.
+
+    Args:
+        text (str):
+            What a server or a program said.
+
+    Returns:
+        str: The text without what follows Basic or Bearer.
+    """
+    return _HEADER.sub(rf"\1 {_BLANK}", text)
+
+
+class _Coding:
+    """A way to write characters by other ones; each match is one piece of the text."""
+
+    def __init__(self, marker: str, coded: str, read: Callable[[str], str]) -> None:
+        self._marker = marker
+        self._pattern = re.compile(f"{coded}|.", re.DOTALL)
+        self._read = read
+
+    def read(self, text: str) -> str:
+        """Undo the coding."""
+        if self._marker not in text:
+            return text
+        return "".join(map(self._read, self._pattern.findall(text)))
+
+    def blank(self, text: str, secrets: Sequence[str]) -> str:
+        """Put asterisks in the places of secrets that were coded, and leave the rest coded."""
+        if self._marker not in text:
+            return text
+        pieces: list[str] = self._pattern.findall(text)
+        plain = [self._read(piece) for piece in pieces]
+        ends, whole = list(accumulate(map(len, plain))), "".join(plain)
+        for secret in secrets:
+            for found in re.finditer(re.escape(secret), whole):
+                first, last = bisect_right(ends, found.start()), bisect_left(ends, found.end())
+                pieces[first : last + 1] = [_BLANK] + [""] * (last - first)
+            whole = whole.replace(secret, "\0" * len(secret))
+        return "".join(pieces)
+
+
+def _read_json(piece: str) -> str:
+    if piece.startswith("\\u") and len(piece) > len("\\u"):
+        return bytes.fromhex(piece.replace("\\u", "")).decode("utf-16-be", "surrogatepass")
+    return piece[1:] or piece if piece[0] == "\\" else piece
+
+
+_HEX = "[0-9a-fA-F]"
+_CODINGS = (
+    _Coding(
+        "\\",
+        rf"\\u[dD][89abAB]{_HEX}{{2}}\\u[dD][c-fC-F]{_HEX}{{2}}|\\u{_HEX}{{4}}|\\.",
+        _read_json,
+    ),
+    _Coding("&", r"&#?[0-9a-zA-Z]{1,31};", unescape),
+    _Coding("%", rf"(?:%{_HEX}{{2}})+", unquote),
+)
