@@ -38,19 +38,21 @@ def assemble(
 
     Raises:
         MixedTypes: When they may not.
-        InvalidIndex: When the index would be larger than registries take.
     """
-    docker = [e.digest for e in manifests if e.media_type in DOCKER_MANIFESTS]
-    oci = [e.digest for e in manifests if e.media_type not in DOCKER_MANIFESTS]
-    if docker and oci and policy.mixed_types == "fail":
+    types = {entry.media_type for entry in manifests}
+    if policy.mixed_types == "fail" and types & DOCKER_MANIFESTS and types - DOCKER_MANIFESTS:
+        docker = [e.digest for e in manifests if e.media_type in DOCKER_MANIFESTS]
+        oci = [e.digest for e in manifests if e.media_type not in DOCKER_MANIFESTS]
         raise MixedTypes(tuple(docker), tuple(oci))
     sides = (source, destination) if destination is not None else (source,)
     has_docker_list = any(side.media_type == DOCKER_LIST for side in sides)
     fits = (
-        not oci and all(map(_states_platform, manifests)) and not _OCI_ONLY & source.fields.keys()
+        has_docker_list
+        and types <= DOCKER_MANIFESTS
+        and _OCI_ONLY.isdisjoint(source.fields)
+        and all(map(_states_platform, manifests))
     )
-    media_type = DOCKER_LIST if has_docker_list and fits else OCI_INDEX
-    return source.with_manifests(manifests, media_type)
+    return source.with_manifests(manifests, DOCKER_LIST if fits else OCI_INDEX)
 
 
 def _states_platform(entry: Descriptor) -> bool:
@@ -75,8 +77,10 @@ def is_unchanged(result: Index, source: Index, destination: Index | None) -> boo
     Returns:
         bool: True if nothing is to be written.
     """
-    if destination is None or result.digest == destination.digest:
-        return destination is not None
+    if destination is None:
+        return False
+    if result is source:
+        return result.digest == destination.digest
     meaning = {**destination.fields, "mediaType": destination.media_type}
     # Python holds 1, 1.0 and true to be equal, so equal documents are compared as encoded, too.
-    return result is not source and result.fields == meaning and result.content == encode(meaning)
+    return result.fields == meaning and result.content == encode(meaning)

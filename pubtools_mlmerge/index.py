@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 
 from attrs import field, frozen
 
@@ -49,28 +50,53 @@ def _descriptors(values: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
     return tuple(values)
 
 
-@frozen
+@frozen(eq=False)
 class Index:
     """An OCI image index or a Docker manifest list, with the bytes it came in.
 
     Attributes:
-        content (bytes):
-            The exact bytes.
         media_type (str):
             Media type, stated or inferred.
-        digest (str):
-            Digest of the content.
         manifests (tuple[Descriptor, ...]):
             The entries, in order.
         fields (Mapping[str, object]):
             The whole document as decoded.
     """
 
-    content: bytes = field(repr=False)
     media_type: str
-    digest: str
     manifests: tuple[Descriptor, ...] = field(converter=_descriptors, repr=False)
     fields: Mapping[str, object] = field(repr=False)
+    _received: bytes | None = field(default=None, repr=False)
+
+    @cached_property
+    def content(self) -> bytes:
+        """The exact bytes: as received, or encoded as the host does, once they are asked for.
+
+        Raises:
+            InvalidIndex: When an index that was made here is larger than registries take.
+        """
+        if self._received is not None:
+            return self._received
+        content = encode(self.fields)
+        if len(content) > LARGEST:
+            problem = f"would have {len(content)} bytes, at most {LARGEST} are allowed"
+            raise InvalidIndex("", problem)
+        return content
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the content."""
+        return digest_of(self.content)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare types and bytes."""
+        if not isinstance(other, Index):
+            return NotImplemented
+        return self.media_type == other.media_type and self.content == other.content
+
+    def __hash__(self) -> int:
+        """Hash the bytes."""
+        return hash(self.content)
 
     @classmethod
     def from_bytes(cls, content: bytes, media_type: str | None = None) -> Index:
@@ -106,11 +132,11 @@ class Index:
             InvalidIndex: When the document breaks a rule.
             NotAnIndex: When it is something else.
         """
-        return cls._from_fields(fields, None, encode(fields))
+        return cls._from_fields(fields, None, None)
 
     @classmethod
     def _from_fields(
-        cls, fields: Mapping[str, object], content_type: str | None, content: bytes
+        cls, fields: Mapping[str, object], content_type: str | None, content: bytes | None
     ) -> Index:
         _check_shape(fields)
         media_type = _media_type(fields, content_type)
@@ -121,7 +147,7 @@ class Index:
             Descriptor.from_json(entry, f"manifests[{number}]")
             for number, entry in enumerate(entries)
         )
-        return cls(content, media_type, digest_of(content), manifests, fields)
+        return cls(media_type, manifests, fields, content)
 
     def with_manifests(self, manifests: Iterable[Descriptor], media_type: str) -> Index:
         """Make a new index that has these entries and the rest of this one.
@@ -137,43 +163,27 @@ class Index:
 
         Returns:
             Index: The new index.
-
-        Raises:
-            InvalidIndex: When it would be larger than registries take.
         """
         entries = tuple(manifests)
         kept = {name: value for name, value in self.fields.items() if name != "subject"}
         listed = [entry.fields for entry in entries]
-        fields = {**kept, "mediaType": media_type, "manifests": listed}
-        content = _encode(fields)
-        return Index(content, media_type, digest_of(content), entries, fields)
+        return Index(media_type, entries, {**kept, "mediaType": media_type, "manifests": listed})
 
     def with_media_type(self) -> Index:
         """Write the media type into an index that does not state it.
 
         Returns:
             Index: The same index in other bytes; itself if the type is there already.
-
-        Raises:
-            InvalidIndex: When it would be larger than registries take.
         """
         if self.states_media_type:
             return self
         fields = {**self.fields, "mediaType": self.media_type}
-        content = _encode(fields)
-        return Index(content, self.media_type, digest_of(content), self.manifests, fields)
+        return Index(self.media_type, self.manifests, fields)
 
     @property
     def states_media_type(self) -> bool:
         """Whether the document itself says what it is (an OCI index need not)."""
         return self.fields.get("mediaType") is not None
-
-
-def _encode(fields: Mapping[str, object]) -> bytes:
-    content = encode(fields)
-    if len(content) > LARGEST:
-        raise InvalidIndex("", f"would have {len(content)} bytes, at most {LARGEST} are allowed")
-    return content
 
 
 def _check_shape(fields: Mapping[str, object]) -> None:

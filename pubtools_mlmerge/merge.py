@@ -6,8 +6,7 @@ entries.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
 from pubtools_mlmerge.assembly import assemble, is_unchanged
 from pubtools_mlmerge.descriptors import Descriptor
@@ -16,10 +15,11 @@ from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.plan import Match, MergePlan, PlannedEntry, Policy, patterns_of
 from pubtools_mlmerge.platforms import PlatformPattern
 
-_Keyed = tuple[Hashable, Descriptor]
-
+_Place = tuple[int, str]  # the number of a slot, and a digest in it
 
 _NOTHING = Policy()
+_NEWER_IMAGE = "the source has another one for this platform"
+_NEWER_ATTESTATIONS = "the source has newer attestations"
 
 
 def merge(
@@ -46,14 +46,12 @@ def merge(
 
     Raises:
         MixedTypes: When the result would mix Docker and OCI manifests and the policy forbids it.
-        InvalidIndex: When the result would be larger than registries take.
     """
     taken, excluded = _take(source.manifests, policy)
-    old = _keyed(destination.manifests if destination is not None else (), policy.match)
-    keyed = _keyed(taken, policy.match)
-    before = _Before(old, keyed)
-    entries = [before.judge(key, entry) for key, entry in keyed]
-    kept, dropped = _keep(old, taken, before, policy, stale or {})
+    old = destination.manifests if destination is not None else ()
+    sides = _Sides(taken, old, policy.match)
+    entries = list(sides.judge_taken())
+    kept, dropped = sides.part_old(policy, stale or {})
     manifests = [*taken, *(entry.descriptor for entry in kept)]
     result = source
     if kept or excluded:
@@ -66,8 +64,8 @@ def merge(
         (*entries, *kept, *dropped, *excluded),
         not unchanged,
         _missing(taken, policy.eligible),
-        source.digest,
-        None if destination is None else destination.digest,
+        source,
+        destination,
     )
 
 
@@ -120,16 +118,22 @@ def _matches(entry: Descriptor, patterns: Iterable[PlatformPattern]) -> bool:
 
 def _key(entry: Descriptor, match: Match) -> Hashable:
     """Tell what an entry stands for: entries of one key replace each other."""
-    if entry.attests is not None:
-        return "attests", entry.attests
     slot = entry.slot
     if slot is None:
-        return "digest", entry.digest
-    return slot.architecture if match == "architecture" else slot
+        attests = entry.attests
+        return ("digest", entry.digest) if attests is None else ("attests", attests)
+    if match == "architecture":
+        return slot.architecture
+    # Plain values are hashed and compared several times as fast as the platform itself.
+    return slot.os, slot.architecture, slot.variant, slot.os_version, slot.os_features
 
 
-def _keyed(entries: Iterable[Descriptor], match: Match) -> list[_Keyed]:
-    return [(_key(entry, match), entry) for entry in entries]
+def _places(
+    entries: Iterable[Descriptor], match: Match, numbers: dict[Hashable, int]
+) -> list[_Place]:
+    """Number the slots: numbers are looked up faster than what they stand for."""
+    number = numbers.setdefault
+    return [(number(_key(entry, match), len(numbers)), entry.digest) for entry in entries]
 
 
 def _take(
@@ -150,77 +154,80 @@ def _take(
     return taken, excluded
 
 
-class _Before:
-    """What the destination had in each slot, to tell what a taken entry replaces."""
+class _Sides:
+    """What stands in which slot on either side."""
 
-    def __init__(self, old: Sequence[_Keyed], taken: Sequence[_Keyed]) -> None:
-        self.covered: dict[Hashable, set[str]] = {}
-        for key, entry in taken:
-            self.covered.setdefault(key, set()).add(entry.digest)
-        self._had: dict[Hashable, set[str]] = {}
-        self._replaceable: dict[Hashable, deque[str]] = {}
-        self._replaced: set[tuple[Hashable, str]] = set()
-        for key, entry in old:
-            self._had.setdefault(key, set()).add(entry.digest)
-            if entry.digest not in self.covered.get(key, ()):
-                self._replaceable.setdefault(key, deque()).append(entry.digest)
+    def __init__(
+        self, taken: Sequence[Descriptor], old: Sequence[Descriptor], match: Match
+    ) -> None:
+        self._taken, self._old = taken, old
+        numbers: dict[Hashable, int] = {}
+        self._new_places = _places(taken, match, numbers)
+        self._old_places = _places(old, match, numbers)
+        self._covered = {slot for slot, _ in self._new_places}
+        self._same = set(self._new_places).intersection(self._old_places)
+        self._told = set(self._same)
 
-    def judge(self, key: Hashable, entry: Descriptor) -> PlannedEntry:
-        """Compare a taken entry with what stood in its place; each old entry is replaced once."""
-        if entry.digest in self._had.get(key, ()):
-            return PlannedEntry(entry, "same", "both have this digest", entry.digest)
-        replaceable = self._replaceable.get(key)
-        if not replaceable:
-            return PlannedEntry(entry, "added", "only the source has it")
-        digest = replaceable.popleft()
-        self._replaced.add((key, digest))
-        return PlannedEntry(entry, "replaced", "the source has a newer one", digest)
+    def judge_taken(self) -> Iterator[PlannedEntry]:
+        """Compare taken entries with what stood in their place; each of those is replaced once."""
+        replaceable: dict[int, _Place] = {}
+        others: dict[int, list[_Place]] = {}  # few indexes list a slot more than once
+        for place in reversed(self._old_places):  # so that the first is the first to be replaced
+            slot = place[0]
+            if slot in self._covered and place not in self._same:
+                if slot in replaceable:
+                    others.setdefault(slot, []).append(replaceable[slot])
+                replaceable[slot] = place
+        for place, entry in zip(self._new_places, self._taken):
+            slot = place[0]
+            if place in self._same:
+                yield PlannedEntry(entry, "same", "both have this digest", entry.digest)
+            elif slot in replaceable:
+                replaced = replaceable.pop(slot)
+                if others.get(slot):
+                    replaceable[slot] = others[slot].pop()
+                self._told.add(replaced)
+                yield PlannedEntry(entry, "replaced", "the source has a newer one", replaced[1])
+            else:
+                yield PlannedEntry(entry, "added", "only the source has it")
 
-    def is_told(self, key: Hashable, entry: Descriptor) -> bool:
-        """Tell whether the fate of a taken entry speaks for this one already."""
-        return entry.digest in self.covered.get(key, ()) or (key, entry.digest) in self._replaced
+    def part_old(
+        self, policy: Policy, stale: Mapping[str, str]
+    ) -> tuple[list[PlannedEntry], list[PlannedEntry]]:
+        """Part the destination into what stays and what goes, each with its reason."""
+        reasons = [
+            self._against(place, entry, policy, stale)
+            for place, entry in zip(self._old_places, self._old)
+        ]
+        images = {e.digest for e in self._taken if e.attests is None}
+        staying = (entry for entry, reason in zip(self._old, reasons) if reason is None)
+        images.update(entry.digest for entry in staying if entry.attests is None)
+        kept: list[PlannedEntry] = []
+        dropped: list[PlannedEntry] = []
+        for place, entry, against in zip(self._old_places, self._old, reasons):
+            reason = against
+            if reason is None and entry.attests is not None and entry.attests not in images:
+                reason = "its image is not in the result"
+            if reason is None:
+                kept.append(
+                    PlannedEntry(entry, "kept", "only the destination has it", entry.digest)
+                )
+            elif place not in self._told:
+                dropped.append(PlannedEntry(entry, "dropped", reason, entry.digest))
+        return kept, dropped
 
-
-def _keep(
-    old: Sequence[_Keyed],
-    taken: Sequence[Descriptor],
-    before: _Before,
-    policy: Policy,
-    stale: Mapping[str, str],
-) -> tuple[list[PlannedEntry], list[PlannedEntry]]:
-    """Part the destination into what stays and what goes, each with its reason."""
-    reasons = [
-        _against(key, entry, before, policy) or stale.get(entry.digest) for key, entry in old
-    ]
-    images = {e.digest for e in taken if e.attests is None}
-    images.update(
-        entry.digest
-        for (_, entry), reason in zip(old, reasons)
-        if reason is None and entry.attests is None
-    )
-    kept: list[PlannedEntry] = []
-    dropped: list[PlannedEntry] = []
-    for (key, entry), against in zip(old, reasons):
-        reason = against
-        if reason is None and entry.attests is not None and entry.attests not in images:
-            reason = "its image is not in the result"
-        if reason is None:
-            kept.append(PlannedEntry(entry, "kept", "only the destination has it", entry.digest))
-        elif not before.is_told(key, entry):
-            dropped.append(PlannedEntry(entry, "dropped", reason, entry.digest))
-    return kept, dropped
-
-
-def _against(key: Hashable, entry: Descriptor, before: _Before, policy: Policy) -> str | None:
-    """Say why an entry of the destination does not stay; none if it may."""
-    if key in before.covered:
-        what = "another one for this platform" if entry.attests is None else "newer attestations"
-        return f"the source has {what}"
-    if entry.slot is None:
-        return None
-    if policy.keep and not _matches(entry, policy.keep):
-        return "not among the platforms to keep"
-    return "dropped by name" if _matches(entry, policy.drop) else None
+    def _against(
+        self, place: _Place, entry: Descriptor, policy: Policy, stale: Mapping[str, str]
+    ) -> str | None:
+        """Say why an entry of the destination does not stay; none if it may."""
+        if place[0] in self._covered:
+            return _NEWER_IMAGE if entry.attests is None else _NEWER_ATTESTATIONS
+        if entry.slot is not None:
+            if policy.keep and not _matches(entry, policy.keep):
+                return "not among the platforms to keep"
+            if policy.drop and _matches(entry, policy.drop):
+                return "dropped by name"
+        return stale.get(entry.digest)
 
 
 def _missing(

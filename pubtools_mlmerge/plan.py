@@ -80,6 +80,8 @@ class PlannedEntry:
             Whole days since then.
         age_problem (str):
             Why its age is unknown; empty if it is known or was not asked.
+        is_stale (bool):
+            Whether it is older than it may be.
     """
 
     descriptor: Descriptor
@@ -89,6 +91,7 @@ class PlannedEntry:
     created: datetime | None = None
     age_days: int | None = None
     age_problem: str = ""
+    is_stale: bool = False
 
     @property
     def has_age(self) -> bool:
@@ -112,18 +115,28 @@ class MergePlan(Generic[ResultT]):
             Whether the result differs from what the destination has.
         missing (tuple[str, ...]):
             Eligible names that the source lacks.
-        source_digest (str | None):
-            Digest of the source; none where platforms are removed.
-        previous_digest (str | None):
-            Digest of what the destination holds; none if it does not exist.
+        source (Index | None):
+            What was merged; none where platforms are removed or an image is copied.
+        destination (Index | None):
+            What the destination holds; none if it does not exist.
     """
 
     result: ResultT
     entries: tuple[PlannedEntry, ...]
     changed: bool
     missing: tuple[str, ...] = ()
-    source_digest: str | None = None
-    previous_digest: str | None = None
+    source: Index | None = None
+    destination: Index | None = None
+
+    @property
+    def source_digest(self) -> str | None:
+        """Digest of what was merged."""
+        return None if self.source is None else self.source.digest
+
+    @property
+    def previous_digest(self) -> str | None:
+        """Digest of what the destination holds; none if it does not exist."""
+        return None if self.destination is None else self.destination.digest
 
     @property
     def taken(self) -> tuple[Descriptor, ...]:

@@ -126,10 +126,10 @@ def test_an_index_that_states_its_type_keeps_its_bytes() -> None:
 
 
 def test_writing_the_type_does_not_make_an_index_too_large() -> None:
-    old = index(media_type_field=False, pad="x" * (LARGEST - 60))
+    written = index(media_type_field=False, pad="x" * (LARGEST - 60)).with_media_type()
 
     with pytest.raises(InvalidIndex, match="would have"):
-        old.with_media_type()
+        _ = written.digest
 
 
 @pytest.mark.parametrize("version", [None, 1, 3, 2.0, "2", True, [2], {}])
@@ -253,10 +253,21 @@ def test_a_new_index_is_not_larger_than_registries_take() -> None:
     room = LARGEST - len(old.with_manifests(old.manifests, OCI_INDEX).content)
     fits = index("linux/amd64", pad="x" * room)
     too_large = index("linux/amd64", pad="x" * (room + 1))
+    made = too_large.with_manifests(too_large.manifests, OCI_INDEX)
 
     assert len(fits.with_manifests(fits.manifests, OCI_INDEX).content) == LARGEST
     with pytest.raises(InvalidIndex, match=f"would have {LARGEST + 1} bytes"):
-        too_large.with_manifests(too_large.manifests, OCI_INDEX)
+        _ = made.content
+
+
+def test_equal_indexes_have_equal_bytes_and_types() -> None:
+    one = index("linux/amd64")
+    other = Index.from_bytes(one.content + b" ")
+
+    assert one == Index.from_bytes(one.content)
+    assert hash(one) == hash(Index.from_bytes(one.content))
+    assert one != other
+    assert one != one.content
 
 
 def test_a_representation_does_not_spill_the_document() -> None:
