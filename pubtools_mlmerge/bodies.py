@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-
 import requests
 from requests.exceptions import (
     ChunkedEncodingError,
@@ -18,6 +12,7 @@ from requests.exceptions import (
 )
 from urllib3.exceptions import HTTPError
 
+from pubtools_mlmerge.deadlines import Deadlines
 from pubtools_mlmerge.errors import RegistryError
 from pubtools_mlmerge.exchange import Request
 
@@ -31,7 +26,7 @@ _CODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _LONGEST_REFUSAL = 64 * 1024  # bytes of an error body that are read
 
 
-def read_body(request: Request, response: requests.Response, longest: float) -> bytes:
+def read_body(request: Request, response: requests.Response, deadlines: Deadlines) -> bytes:
     """Read the body of an answer.
 
     Args:
@@ -39,8 +34,8 @@ def read_body(request: Request, response: requests.Response, longest: float) -> 
             What was asked for; says how large the body may be.
         response (requests.Response):
             The answer, of which only the headers were read.
-        longest (float):
-            Seconds that it may take as a whole.
+        deadlines (Deadlines):
+            How long it may take as a whole.
 
     Returns:
         bytes: The body, decoded. Of a refusal, which only explains, a part is enough.
@@ -49,34 +44,14 @@ def read_body(request: Request, response: requests.Response, longest: float) -> 
         RegistryError: When it is too large, too slow, or encoded in a way that was not asked for.
         RequestException: When the connection breaks.
     """
-    with _hurried(request, response, longest):
-        return _read(request, response)
-
-
-@contextmanager
-def _hurried(request: Request, response: requests.Response, seconds: float) -> Iterator[None]:
-    """Cut an answer off that trickles in: each part comes in time, and the last one never."""
-    is_late = threading.Event()
-
-    def cut_off() -> None:
-        is_late.set()
-        with suppress(OSError, ValueError, AttributeError):  # it may have come to its end just now
-            handle = os.dup(response.raw.fileno())
-            with socket.socket(fileno=handle) as connection:
-                connection.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(seconds, cut_off)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except (OSError, ValueError, HTTPError) as error:
-        if not is_late.is_set():
-            raise
-        problem = f"the answer takes more than {seconds:g} seconds"
-        raise RegistryError(request.subject, None, problem) from nameless(error)
-    finally:
-        timer.cancel()
+    with deadlines.over(response) as reading:
+        try:
+            return _read(request, response)
+        except (OSError, ValueError, HTTPError) as error:
+            if not reading.is_late:
+                raise
+            problem = f"the answer takes more than {deadlines.seconds:g} seconds"
+            raise RegistryError(request.subject, None, problem) from nameless(error)
 
 
 def _read(request: Request, response: requests.Response) -> bytes:

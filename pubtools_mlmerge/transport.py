@@ -26,6 +26,7 @@ from urllib3.exceptions import HTTPError
 
 from pubtools_mlmerge.addresses import origin
 from pubtools_mlmerge.bodies import UNKNOWN_HOST, explain, nameless, read_body
+from pubtools_mlmerge.deadlines import Deadlines
 from pubtools_mlmerge.errors import RegistryError
 from pubtools_mlmerge.exchange import Answer, Options, Request
 from pubtools_mlmerge.metering import count_request
@@ -66,6 +67,7 @@ class Transport:
         self._lock = threading.Lock()
         self._count = 0
         self._pauses = Pauses()
+        self._deadlines = Deadlines(options.longest)
         self._session = _Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for prefix in ("https://", "http://"):
@@ -149,7 +151,7 @@ class Transport:
             allow_redirects=False,
             stream=True,
         ) as response:
-            content = read_body(request, response, self.options.longest)
+            content = read_body(request, response, self._deadlines)
             status, headers = response.status_code, response.headers
             return Answer(status, headers, content, request.url, response.reason)
 

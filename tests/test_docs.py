@@ -77,8 +77,8 @@ INTERNAL = {
         *("audit", "changes", "guard", "losses", "quay_api", "recovery", "safety", "writing"),
     ),
     "is used by the client, which is public": (
-        *("access", "addresses", "answers", "bodies", "challenges", "credentials", "echoes"),
-        *("failures", "hosts", "manifests", "tokens", "transport"),
+        *("access", "addresses", "answers", "bodies", "challenges", "credentials", "deadlines"),
+        *("echoes", "failures", "hosts", "manifests", "tokens", "transport"),
     ),
     "is used by the programs, which have a page of their own": (
         *("arguments", "batch", "children", "cli", "commands", "demo", "merge_command", "once"),

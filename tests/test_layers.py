@@ -44,6 +44,7 @@ ORDER = (
     "client_registry",
     "retries",
     "exchange",
+    "deadlines",
     "bodies",
     "addresses",
     "challenges",
