@@ -84,7 +84,9 @@ def _merge(kind: type, clients: tuple[object, object], source: str, destination:
 
 
 def client_of(site: Site) -> RegistryClient:
-    """Make a client of this project."""
+    """Make a client of this project, with a login where one is wanted."""
+    if not site.wants_login:
+        return RegistryClient(host=site.url)
     return RegistryClient(USER, PASSWORD, site.url)
 
 

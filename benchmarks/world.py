@@ -52,6 +52,11 @@ class Site:
     host: str
 
     @property
+    def wants_login(self) -> bool:
+        """Whether it wants tokens."""
+        return self.name == "token"
+
+    @property
     def url(self) -> str:
         """The address of a registry that is not on this machine is never tried without TLS."""
         return f"https://{self.host}"

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import urljoin
 
@@ -36,6 +37,7 @@ LOG = logging.getLogger("pubtools.mlmerge")
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
+_SOON = 10  # part of the usual wait
 
 
 class _NoAuth(AuthBase):
@@ -70,6 +72,12 @@ class Transport:
         self._deadlines = Deadlines(options.longest)
         self._session = _Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # Looking for proxies and authorities in the environment takes a third of each request.
+        self._settings_for = lru_cache(
+            lambda place: self._session.merge_environment_settings(
+                place, {}, stream=True, verify=options.verify, cert=None
+            )
+        )
         for prefix in ("https://", "http://"):
             self._session.mount(prefix, HTTPAdapter(pool_connections=16, pool_maxsize=32))
 
@@ -125,6 +133,8 @@ class Transport:
                 problem, wait = explain(error), retries.wait(attempt, {})
             else:
                 problem, wait = f"HTTP {answer.status}", retries.wait(attempt, answer.headers)
+                if _is_soon_over(answer, attempt):
+                    wait /= _SOON
                 if answer.status == RATE_LIMIT:  # also where it is not asked again from here
                     self._pauses.set(host, wait)
                 is_read = request.method in ("GET", "HEAD")
@@ -139,17 +149,16 @@ class Transport:
         count_request()
         with self._lock:
             self._count += 1
-        with self._session.request(
-            request.method,
-            request.url,
-            # Undecoded bodies: a small compressed one cannot become a huge one.
-            headers={"Accept-Encoding": "identity", **request.headers},
-            data=request.content,
-            auth=_NoAuth(),
+        # Undecoded bodies: a small compressed one cannot become a huge one.
+        undecoded = {"Accept-Encoding": "identity", **request.headers}
+        made = requests.Request(
+            request.method, request.url, undecoded, data=request.content, auth=_NoAuth()
+        )
+        with self._session.send(
+            self._session.prepare_request(made),
             timeout=self.options.timeout,
-            verify=self.options.verify,
             allow_redirects=False,
-            stream=True,
+            **self._settings_for("/".join(request.url.split("/", 3)[:3])),
         ) as response:
             content = read_body(request, response, self._deadlines)
             status, headers = response.status_code, response.headers
@@ -169,6 +178,12 @@ def _redirected(request: Request, target: str) -> Request:
     if here != there:
         headers = {name: value for name, value in headers.items() if name != "Authorization"}
     return evolve(request, url=url, headers=headers)
+
+
+def _is_soon_over(answer: Answer, attempt: int) -> bool:
+    """Tell what docker-registry says while a tag is written, which takes it some milliseconds."""
+    is_asked_to_wait = "Retry-After" in answer.headers
+    return answer.status == SERVER_FAILED and attempt == 0 and not is_asked_to_wait
 
 
 def _is_passing(error: Exception) -> bool:

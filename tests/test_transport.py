@@ -200,6 +200,18 @@ def test_without_retry_after_the_waits_grow(naps: list[float]) -> None:
     assert 0.5 <= naps[0] <= 1.0 <= naps[1] <= 2.0 <= naps[2] <= 4.0
 
 
+def test_a_failure_of_the_server_may_be_over_at_once(naps: list[float]) -> None:
+    patient = Options(retries=Retries(most=2, first_wait=1.0, longest_wait=60))
+    with ScriptedServer(Reply(500)) as server:
+        send(get(server), patient)
+    with ScriptedServer(Reply(500, {"Retry-After": "3"}), OK) as server:
+        send(get(server), patient)
+
+    assert 0.05 <= naps[0] <= 0.1
+    assert 1.0 <= naps[1] <= 2.0
+    assert naps[2:] == [3.0]
+
+
 def test_each_repetition_is_logged_without_secrets(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with ScriptedServer(Reply(429), HANG_UP, OK) as server:
