@@ -32,12 +32,13 @@ def blank(text: str, secrets: Iterable[str]) -> str:
     known = sorted(filter(None, secrets), key=len, reverse=True)
     if not known:
         return text
-    for coding in _CODINGS:
+    used = [coding for coding in _CODINGS if coding.marker in text]
+    for coding in used:
         text = coding.blank(text, known)
     for secret in known:
         text = text.replace(secret, _BLANK)
     # What is coded twice, such as JSON in JSON, is not worth taking apart.
-    twice = [outer.read(inner.read(text)) for outer, inner in product(_CODINGS, repeat=2)]
+    twice = [outer.read(inner.read(text)) for inner, outer in product(used, _CODINGS)]
     return _BLANK if any(secret in plain for secret in known for plain in twice) else text
 
 
@@ -58,20 +59,18 @@ class _Coding:
     """A way to write characters by other ones; each match is one piece of the text."""
 
     def __init__(self, marker: str, coded: str, read: Callable[[str], str]) -> None:
-        self._marker = marker
+        self.marker = marker
         self._pattern = re.compile(f"{coded}|.", re.DOTALL)
         self._read = read
 
     def read(self, text: str) -> str:
         """Undo the coding."""
-        if self._marker not in text:
+        if self.marker not in text:
             return text
         return "".join(map(self._read, self._pattern.findall(text)))
 
     def blank(self, text: str, secrets: Sequence[str]) -> str:
         """Put asterisks in the places of secrets that were coded, and leave the rest coded."""
-        if self._marker not in text:
-            return text
         pieces: list[str] = self._pattern.findall(text)
         plain = [self._read(piece) for piece in pieces]
         ends, whole = list(accumulate(map(len, plain))), "".join(plain)
