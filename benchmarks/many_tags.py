@@ -16,7 +16,7 @@ from benchmarks.world import OLD, SOURCES, Site, World, merged_digests
 
 NAME = "many tags"
 MEMORY = "memory that many tags take"
-_LOOP_TAKES_AGES = 1000  # tags over many repositories, of which a loop is not waited for
+_LOOP_TAKES_AGES = 1000  # tags, of which a loop is not waited for
 
 Tags = Sequence[tuple[str, str]]  # each in its repository
 
@@ -53,7 +53,7 @@ def _case(world: World, site: Site, tags: Tags, scale: Scale, distance: int) -> 
         world.put(repository, tag, OLD)
     world.move(distance)
     repositories = len({repository for repository, _ in tags})
-    contenders = _contenders(loop=repositories == 1 or len(tags) < _LOOP_TAKES_AGES)
+    contenders = _contenders(loop=len(tags) < _LOOP_TAKES_AGES)
     each = partial(_merge_all, world, site, tags, contenders)
     # Where a side merges so often in each run, one run more would warm nothing up.
     scale = evolve(scale, warm=0) if len(tags) >= scale.many else scale
