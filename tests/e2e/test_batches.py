@@ -45,9 +45,10 @@ def test_results_come_in_the_order_of_the_lines(
 
     assert done.code == 0, done.err
     assert [report["destination"] for report in done.reports] == [shelf.ref(t) for t in tags]
-    requests = [report["requests"] for report in done.reports]
-    assert set(requests) <= {4, 5, 6}
-    assert requests.count(6) <= 1  # whichever comes first reads the source for all
+    counts = [int(str(report["requests"])) for report in done.reports]
+    # The registry fails whoever reads what it is writing at that moment, and is asked again.
+    assert min(counts) >= 4
+    assert sum(counts) == len(list(record))
     assert {shelf.get(tag).content for tag in tags} == {WHOLE}
     assert len([each for each in record if "manifests/new" in each]) == 1
 
