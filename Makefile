@@ -36,6 +36,7 @@ help:
 	@echo 'make coverage  branch coverage of the test runs so far'
 	@echo 'make stress    two writers and faults at full length; `make test` has the short form'
 	@echo 'make bench     how long merges take, beside the host and other programs, into docs'
+	@echo 'make dist      wheel and source archive, checked, into dist'
 	@echo 'make docs      the documentation, into docs/_build/html'
 	@echo 'make clean     remove what these made'
 
@@ -88,6 +89,12 @@ unit: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python $(SPHINX) -b html docs docs/_build/html
 	$(BIN)/python $(SPHINX) -b doctest docs docs/_build/doctest
+
+.PHONY: dist
+dist: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
 
 .PHONY: hosts
 hosts: $(HOSTS:%=host-%)

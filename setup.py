@@ -6,12 +6,14 @@ from setuptools import find_packages, setup
 
 # The host pins itself to urllib3 1.x and still imports pkg_resources, which setuptools 82 removed.
 QUAY = ["pubtools-quay>=0.36.0", "urllib3<2", "setuptools<82"]
-CLI = ["rich>=12.0"]
+CLI = ["rich>=12.3.0"]
 LOCK = ["redis>=4.5.0"]
 DOCS = ["sphinx>=7.0"]
 # What the tests import. Fits beside the host (urllib3 1.x) as well as without it.
 TEST = [
     "hypothesis>=6.100",
+    "jsonschema>=4.18",
+    "opentelemetry-sdk>=1.20",
     "pytest>=7.4",
     "pytest-cov>=5.0",
     "trustme>=1.1",
@@ -24,10 +26,13 @@ HAS_ATHERIS = "sys_platform=='linux' and platform_machine=='x86_64' and python_v
 DEV = [
     *TEST,
     f"atheris>=2.3; {HAS_ATHERIS}",
+    "build>=1.2",
     "setuptools>=70.1",
     "mypy>=1.15",
     "ruff>=0.12",
     "tox>=4.20",
+    "twine>=6.1",
+    "types-jsonschema>=4.20",
     "types-requests>=2.31.0.7",
 ]
 
@@ -39,7 +44,7 @@ setup(
     long_description_content_type="text/markdown",
     license="GPL-3.0-or-later",
     packages=find_packages(include=["pubtools_mlmerge", "pubtools_mlmerge.*"]),
-    package_data={"": ["py.typed", "*.json"]},
+    package_data={"": ["py.typed", "*.css", "*.json"]},
     include_package_data=False,
     zip_safe=False,
     python_requires=">=3.9",

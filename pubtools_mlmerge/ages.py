@@ -15,6 +15,8 @@ from pubtools_mlmerge.plan import MergePlan, PlannedEntry
 
 Stale = Literal["warn", "drop", "fail"]
 MOST_DAYS = 36500
+OLD_DAYS = 365
+"""Age from which on an image catches the eye, whatever the rule."""
 
 # RFC 3339, "Internet Date/Time Format"; the fraction has up to nine digits, which no age needs.
 _TIME = re.compile(
@@ -147,10 +149,30 @@ def find_stale(ages: Mapping[str, Age], rule: AgeRule) -> dict[str, str]:
     """
     most = rule.max_age_days
     return {
-        digest: f"{age.days} days old, more than {most}"
+        digest: f"{_too_old(age.days)}{most}"
         for digest, age in ages.items()
         if most is not None and age.days is not None and age.days > most
     }
+
+
+def is_too_old(entry: PlannedEntry) -> bool:
+    """Tell whether an entry is older than the rule of its plan allows.
+
+    Args:
+        entry (PlannedEntry):
+            The entry.
+
+    Returns:
+        bool: False also where its age is unknown or was not asked.
+    """
+    if entry.age_days is None:
+        return False
+    said = _too_old(entry.age_days)
+    return any(part.startswith(said) for part in entry.reason.split("; "))
+
+
+def _too_old(days: int) -> str:
+    return f"{days} days old, more than "
 
 
 def platform_of(entry: PlannedEntry) -> str:

@@ -72,14 +72,26 @@ class Collected:
 
     def record(self, change: Change) -> None:
         """Hand over a file; if that fails, the host lacks a file and its task goes on."""
+        self.attach(_file_name(change), _encode(change), f"change of {change.destination}")
+
+    def attach(self, name: str, content: bytes, title: str) -> None:
+        """Hand over a file; if that fails, the host lacks it and a warning says so.
+
+        Args:
+            name (str):
+                Its name.
+            content (bytes):
+                What is in it.
+            title (str):
+                What that is.
+        """
         try:
             collector = _collector()
             if collector is not None:
-                handed_over = collector.attach_file(_file_name(change), _encode(change))
-                handed_over.result(timeout=self._patience)
+                collector.attach_file(name, content).result(timeout=self._patience)
         except Exception as error:  # noqa: BLE001 - a collector may raise anything
             problem = brief(str(error)) or type(error).__name__
-            LOG.warning("The change of %s is not collected: %s", change.destination, problem)
+            LOG.warning("The %s is not collected: %s", title, problem)
 
 
 def _encode(change: Change) -> bytes:

@@ -13,7 +13,9 @@ from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.errors import InvalidIndex, MissingChild, NotAnIndex, RegistryError
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.once import Once
+from pubtools_mlmerge.progress import Watch, unwatched
 from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.spans import span
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -39,6 +41,8 @@ class Children:
             it, ``never`` to bring nothing.
         copy_one (Callable[[Reference, Reference], None] | None):
             Copies one manifest where it cannot be mounted; none for skopeo.
+        watch (Watch):
+            Shows how many are done of those that are brought for one destination.
     """
 
     def __init__(
@@ -47,11 +51,13 @@ class Children:
         destination: RegistryClient,
         copy: Copy = "auto",
         copy_one: Callable[[Reference, Reference], None] | None = None,
+        watch: Watch = unwatched,
     ) -> None:
         self._source = source
         self._destination = destination
         self._copy = copy
         self._copy_one = copy_one or self._use_skopeo
+        self._watch = watch
         self._manifests = Once(_THREADS)
         self._blobs = Once(_THREADS)
         self._nested: set[Reference] = set()
@@ -82,27 +88,33 @@ class Children:
         may_mount = is_one_registry and self._copy == "auto"
         missing: list[str] = []
 
-        def provide(digest: str) -> bool:
+        def provide(digest: str, advance: Callable[[], None]) -> bool:
             place = destination.at(digest)
             if self._destination.has_manifest(place):
+                advance()
                 return True
             if self._copy == "never":
                 missing.append(digest)
                 return False
             self._bring(source.at(digest), place, may_mount=may_mount)
+            advance()
             return True
 
-        self._manifests.each({destination.at(d): partial(provide, d) for d in digests})
+        with self._watch(f"images for {destination}", len(digests)) as advance:
+            self._manifests.each({destination.at(d): partial(provide, d, advance) for d in digests})
         if missing:
             lacking = tuple(digest for digest in digests if digest in missing)
             raise MissingChild(str(destination), None, "copying is ruled out", lacking)
 
     def _bring(self, source: Reference, destination: Reference, *, may_mount: bool) -> None:
-        if not (may_mount and self._mount(source, destination)):
+        with span("child", source=str(source), destination=str(destination)) as current:
+            if may_mount and self._mount(source, destination):
+                current.note(by="mount")
+                return
+            current.note(by="copy")
             with self._copying:
                 self._copy_one(source, destination)
-        event = {"type": "mlmerge-child", "source": str(source), "destination": str(destination)}
-        LOG.info("Brought %s to %s", source, destination.name, extra={"event": event})
+        _tell(source, destination, "copy")
 
     def _use_skopeo(self, source: Reference, destination: Reference) -> None:
         at, to = self._source.place(source), self._destination.place(destination)
@@ -134,6 +146,7 @@ class Children:
             )
         if is_whole:
             self._destination.push(destination, manifest)
+            _tell(source, destination, "mount")
             self._nested.add(destination)
         return is_whole
 
@@ -143,3 +156,10 @@ class Children:
         except RegistryError as error:
             LOG.debug("Cannot mount %s: %s", blob, error)
             return False
+
+
+def _tell(source: Reference, destination: Reference, by: Literal["mount", "copy"]) -> None:
+    """Log that a manifest was written, with all that it needs."""
+    names = {"source": str(source), "destination": str(destination)}
+    event = {"type": "mlmerge-child", **names, "by": by}
+    LOG.info("Brought %s to %s by %s", source, destination.name, by, extra={"event": event})

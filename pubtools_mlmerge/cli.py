@@ -33,9 +33,11 @@ def merge_main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = new_parser(
         "pubtools-mlmerge-merge",
-        "(--source-ref REF --dest-ref REF[,REF] | --batch FILE)",
-        "Merge a multi-architecture image into tags: everything of the source, and of each "
-        "destination what the source lacks.",
+        ["--source-ref REF --dest-ref REF[,REF]", "--batch FILE"],
+        "Merge a multi-architecture image into tags: everything of the source, and of\n"
+        "each destination what the source lacks.",
+        "pubtools-mlmerge-merge --source-ref registry.example.com/app:1.1 \\\n"
+        "      --dest-ref registry.example.com/app:stable --dry-run",
     )
     add_references(parser)
     add_policy(parser)
@@ -56,8 +58,10 @@ def remove_archs_main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = new_parser(
         "pubtools-mlmerge-remove-archs",
-        "--ref REF --arch A,B",
+        ["--ref REF --arch A,B"],
         "Remove architectures from what a tag holds, their attestations with them.",
+        "pubtools-mlmerge-remove-archs --ref registry.example.com/app:stable \\\n"
+        "      --arch s390x,linux/arm/v7 --dry-run",
     )
     parser.add_argument("--ref", required=True, help="image reference, by tag")
     parser.add_argument(
@@ -87,9 +91,26 @@ def inspect_main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: With 1 after a failure, 2 after wrong usage.
     """
     parser = new_parser(
-        "pubtools-mlmerge-inspect", "REF", "Show the platforms of a multi-arch image."
+        "pubtools-mlmerge-inspect",
+        ["REF [REF]"],
+        "Show the platforms of a multi-arch image, or what differs between two.",
+        "pubtools-mlmerge-inspect registry.example.com/app:stable --ages",
     )
     parser.add_argument("reference", metavar="REF", help="image reference, by tag or digest")
+    parser.add_argument(
+        "other",
+        nargs="?",
+        metavar="REF",
+        help="another one, to show the difference of the two; that changes no exit code",
+    )
+    parser.add_argument(
+        "--ages", action="store_true", help="read how old the images are, and show it"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="ask whether all that is listed is in the repository; the exit code is 1 if not",
+    )
     add_connection(parser, sides=("source",))
     _run(parser, arguments, _load_inspect)
 
@@ -106,8 +127,9 @@ def restore_main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = new_parser(
         "pubtools-mlmerge-restore",
-        "RECORD...",
+        ["RECORD..."],
         "Put tags back to what they held before a change that --audit recorded.",
+        "pubtools-mlmerge-restore records/*-app-stable-*.json --dry-run",
     )
     parser.add_argument("records", nargs="+", metavar="RECORD", help="file of a recorded change")
     parser.add_argument(
@@ -148,7 +170,7 @@ def _load_remove_archs() -> Callable[[argparse.Namespace], Callable[[], bool]]:
 
 
 def _load_inspect() -> Callable[[argparse.Namespace], Callable[[], bool]]:
-    from pubtools_mlmerge.commands import prepare_inspect  # noqa: PLC0415 - see the module
+    from pubtools_mlmerge.inspect_command import prepare_inspect  # noqa: PLC0415 - see the module
 
     return prepare_inspect
 
@@ -162,6 +184,8 @@ def _load_restore() -> Callable[[argparse.Namespace], Callable[[], bool]]:
 def _configure_logging(debug: int) -> None:
     handler = logging.StreamHandler()
     handler.addFilter(_is_shown)
+    if not debug:
+        handler.addFilter(_is_news)
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s: %(message)s", handlers=[handler]
     )
@@ -169,6 +193,12 @@ def _configure_logging(debug: int) -> None:
     if debug > 1:
         logging.getLogger().setLevel(logging.DEBUG)
         logging.getLogger("urllib3").setLevel(logging.INFO)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Leave out how each merge begins and ends: the program tells that itself, failures too."""
+    event = getattr(record, "event", {}) if record.name == "pubtools.mlmerge" else {}
+    return not event.get("type", "").endswith(("-start", "-end", "-error"))
 
 
 def _is_shown(record: logging.LogRecord) -> bool:

@@ -90,7 +90,7 @@ class Ages:
             return merge(source, destination, policy)
         # A mix that is not allowed may be none without what is too old.
         plan = merge(source, destination, evolve(policy, mixed_types="oci"))
-        ages = self._read(tag, (e.descriptor for e in plan.entries if e.fate == "kept"))
+        ages = self.read(tag, (e.descriptor for e in plan.entries if e.fate == "kept"))
         stale = find_stale(ages, rule)
         if stale and rule.stale == "fail":
             raise StaleImages(str(tag), name_stale(plan, stale))
@@ -100,7 +100,18 @@ class Ages:
             _tell(tag, entry, stale.get(entry.descriptor.digest))
         return plan
 
-    def _read(self, tag: Reference, entries: Iterable[Descriptor]) -> dict[str, Age]:
+    def read(self, tag: Reference, entries: Iterable[Descriptor]) -> dict[str, Age]:
+        """Read the ages of images.
+
+        Args:
+            tag (Reference):
+                Any reference in their repository.
+            entries (Iterable[Descriptor]):
+                Their entries; attestations are left out.
+
+        Returns:
+            dict[str, Age]: By digest. What cannot be read is of unknown age.
+        """
         now = self._clock()
         images = {entry.digest: entry for entry in entries if entry.attests is None}
         with ThreadPoolExecutor(_READERS) as pool:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from pubtools_mlmerge.cli import inspect_main, merge_main
+
+if TYPE_CHECKING:  # every task of every pubtools library imports this module
+    from pubtools_mlmerge.testing import ImageIndex, RegistryServer
 
 _OLD = ("linux/amd64", "linux/arm64", "linux/ppc64le", "linux/s390x")
 _NEW = ("linux/amd64", "linux/arm64", "linux/ppc64le")
 _SELECTED = "linux/arm64"
+_LAST_PORT = 65535
 
 _NEXT = """\
 That was all on a registry inside this program, which is gone now. Next, on one of yours:
@@ -19,9 +27,17 @@ That was all on a registry inside this program, which is gone now. Next, on one 
 
 The second one shows what a merge would do and writes nothing; leave out --dry-run to do it."""
 
+_SERVED = """\
+A registry listens on {host}. The tags 1.0 and stable of {host}/demo/app cover
+four platforms; 1.1 was not built for s390x. Interrupt this program (Ctrl-C) to end it; what was
+written is gone then. In another terminal, try:
+
+  pubtools-mlmerge-merge --source-ref {host}/demo/app:1.1 \\
+      --dest-ref {host}/demo/app:stable --dry-run"""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Show a merge, and a merge of selected architectures.
+    """Show a merge, and a merge of selected architectures; or serve what it takes to try it.
 
     Args:
         arguments (Sequence[str] | None):
@@ -30,34 +46,91 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: With 1 after a failure, 2 after wrong usage.
     """
-    parser = argparse.ArgumentParser(prog="pubtools-mlmerge-demo", description=__doc__)
-    parser.parse_args(arguments)
-    # Every task of every pubtools library imports this module; only the demo needs a registry.
-    from pubtools_mlmerge.testing import (  # noqa: PLC0415
-        RegistryServer,
+    parser = argparse.ArgumentParser(
+        prog="pubtools-mlmerge-demo",
+        description=__doc__,
+        epilog="example:\n  pubtools-mlmerge-demo",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--serve",
+        metavar="PORT",
+        type=_port,
+        help="start the registry on this port of the loopback interface, or on a free one if it "
+        "is 0, and keep it until interrupted, for commands of your own",
+    )
+    port = parser.parse_args(arguments).serve
+    with _registry(port or 0) as registry:
+        if port is None:
+            _show(registry)
+        else:
+            _serve(registry)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= _LAST_PORT):
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to {_LAST_PORT}")
+    return int(text)
+
+
+@contextmanager
+def _registry(port: int) -> Iterator[RegistryServer]:
+    """Run a registry that holds two versions of an image, and a tag."""
+    from pubtools_mlmerge.testing import RegistryServer, upload  # noqa: PLC0415 - as above
+
+    registry = RegistryServer(port=port)
+    try:
+        registry.start()
+    except OSError as error:
+        sys.exit(f"ERROR: cannot listen on port {port}: {error.strerror}")
+    try:
+        for tag, index in (("1.0", _old()), ("stable", _old()), ("1.1", _new())):
+            upload(registry.url, "demo/app", index, reference=tag)
+        yield registry
+    finally:
+        registry.stop()
+
+
+def _old() -> ImageIndex:
+    from pubtools_mlmerge.testing import make_image, make_index  # noqa: PLC0415 - as above
+
+    return make_index([make_image(platform, seed="old") for platform in _OLD])
+
+
+def _new() -> ImageIndex:
+    from pubtools_mlmerge.testing import (  # noqa: PLC0415 - as above
         make_attestation,
         make_image,
         make_index,
-        upload,
     )
 
-    old = make_index([make_image(platform, seed="old") for platform in _OLD])
     images = [make_image(platform, seed="new") for platform in _NEW]
-    new = make_index([*images, *map(make_attestation, images)])
-    with RegistryServer() as registry:
-        for tag, index in (("1.0", old), ("stable", old), ("1.1", new)):
-            upload(registry.url, "demo/app", index, reference=tag)
-        image = f"{registry.host}/demo/app"
-        _say(f"Version 1.0 is what {image}:stable holds. It covers four platforms:")
-        inspect_main([f"{image}:stable"])
-        _say("Version 1.1 was not built for s390x. Pushed over the tag, it would take s390x away.")
-        _merge(image, [])
-        _say(
-            "s390x is still there, as it was; the rest is version 1.1, with its attestations.\n"
-            "Now a tag that is to get one architecture of 1.1, and stay at 1.0 otherwise:"
-        )
-        upload(registry.url, "demo/app", old, reference="stable")
-        _merge(image, ["--arch", _SELECTED])
+    return make_index([*images, *map(make_attestation, images)])
+
+
+def _serve(registry: RegistryServer) -> None:
+    """Keep a registry until the user interrupts this program."""
+    try:
+        _say(_SERVED.format(host=registry.host))
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        _say("The registry is gone.")
+
+
+def _show(registry: RegistryServer) -> None:
+    from pubtools_mlmerge.testing import upload  # noqa: PLC0415 - as above
+
+    image = f"{registry.host}/demo/app"
+    _say(f"Version 1.0 is what {image}:stable holds. It covers four platforms:")
+    inspect_main([f"{image}:stable"])
+    _say("Version 1.1 was not built for s390x. Pushed over the tag, it would take s390x away.")
+    _merge(image, [])
+    _say(
+        "s390x is still there, as it was; the rest is version 1.1, with its attestations.\n"
+        "Now a tag that is to get one architecture of 1.1, and stay at 1.0 otherwise:"
+    )
+    upload(registry.url, "demo/app", _old(), reference="stable")
+    _merge(image, ["--arch", _SELECTED])
     _say(_NEXT)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import count
 from typing import TYPE_CHECKING
 
 from pubtools._quay import tag_docker
@@ -14,6 +15,7 @@ from pubtools_mlmerge.plugin import settings_for
 if TYPE_CHECKING:  # tasks that do not merge do not load the rest
     from pubtools_mlmerge.host_client import QuayClient
     from pubtools_mlmerge.host_types import PushItem
+    from pubtools_mlmerge.outcome import MergeReport
     from pubtools_mlmerge.settings import Settings
     from pubtools_mlmerge.tag_guard import TagGuard
     from pubtools_mlmerge.tag_step import Selecting
@@ -84,6 +86,8 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
         if settings is None:
             host(push_item, tag, add_archs)
             return
+        from pubtools_mlmerge.events import observed  # noqa: PLC0415 - see above
+        from pubtools_mlmerge.references import Reference  # noqa: PLC0415 - see above
         from pubtools_mlmerge.tag_guard import persist  # noqa: PLC0415 - see above
         from pubtools_mlmerge.tag_step import Selecting  # noqa: PLC0415 - see above
 
@@ -93,17 +97,20 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
             return
         with self._serving(push_item), self._guarded(push_item, tag, settings) as guard:
             source = self._reference(push_item, push_item.metadata["tag_source"])
+            attempts = count(1)
 
-            def merge() -> None:
+            def merge() -> MergeReport | None:
                 selecting = Selecting(settings)
                 self.quay_client.write = lambda to, content: guard.put(
                     source, to, selecting.plan, content
                 )
+                number = next(attempts)
                 with _computed_by(selecting):
                     host(push_item, tag, add_archs)
-                selecting.announce(self.quay_client.uploaded)
+                return selecting.announce(self.quay_client.uploaded, number)
 
-            persist(merge, settings.tries)
+            images = Reference.parse(source), Reference.parse(self._reference(push_item, tag))
+            observed("merge", *images, lambda: persist(merge, settings.tries))
 
     def manifest_list_remove_archs(
         self, push_item: PushItem, tag: str, remove_archs: list[str]

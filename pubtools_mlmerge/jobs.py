@@ -8,6 +8,7 @@ from collections.abc import Callable
 from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.dating import Merging
+from pubtools_mlmerge.events import observed
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.merger import ManifestListMerger
@@ -54,6 +55,9 @@ class MergeRequest:
         Raises:
             MergeError: When it cannot be done; the tag then holds what it held before.
         """
+        return observed("merge", self.source, self.destination, self._carry_out)
+
+    def _carry_out(self) -> MergeReport | None:
         planned = self._step.plan(self.source, self.destination)
         self._note(planned)
         if planned.plan.result is planned.new:

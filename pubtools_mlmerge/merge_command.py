@@ -30,9 +30,11 @@ from pubtools_mlmerge.batch import BatchLine, numbered
 from pubtools_mlmerge.calls import announce, lock_tag
 from pubtools_mlmerge.children import Children
 from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.commands import all_succeed, renderer_of
+from pubtools_mlmerge.commands import Manner, all_succeed
 from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.outputs import output_of_reports
 from pubtools_mlmerge.plan import Policy
+from pubtools_mlmerge.progress import Display
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.step import Step
@@ -61,20 +63,26 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
     policy = policy_of(arguments, settings.policy)
     if not 1 <= arguments.threads <= _MOST_THREADS:
         raise ValueError(f"--threads: expected a number from 1 to {_MOST_THREADS}")
-    run = partial(all_succeed, debug=arguments.debug > 0, fail_fast=arguments.fail_fast)
+    output = output_of_reports(arguments)
+    manner = Manner(
+        debug=arguments.debug > 0, threads=arguments.threads, fail_fast=arguments.fail_fast
+    )
     if arguments.batch is not None:
         if arguments.source_ref or arguments.dest_ref or arguments.arch:
             raise ValueError("--batch: source, destination and architectures stand in its lines")
         lines = _lines_of(arguments.batch)
         merging = _merging(arguments, settings, policy, (from_login, to_login), ())
-        return partial(run, merging.of_lines(lines), threads=arguments.threads, total=None)
+        manner = evolve(manner, total=None, display=merging.display)
+        return partial(all_succeed, merging.of_lines(lines), output, manner)
     if not arguments.source_ref or not arguments.dest_ref:
         raise ValueError("--source-ref and --dest-ref are needed, or --batch")
     source = reference_of(arguments.source_ref, from_login)
     tags = [tag_of(text, to_login) for text in split("--dest-ref", arguments.dest_ref)]
     merging = _merging(arguments, settings, policy, (from_login, to_login), tags)
-    jobs = [partial(merging.merge, source, tag, policy) for tag in tags]
-    return partial(run, jobs, threads=min(arguments.threads, len(jobs)), total=len(jobs))
+    jobs = [(str(tag), partial(merging.merge, source, tag, policy)) for tag in tags]
+    threads = min(arguments.threads, len(jobs))
+    manner = evolve(manner, threads=threads, total=len(jobs), display=merging.display)
+    return partial(all_succeed, jobs, output, manner)
 
 
 @frozen(kw_only=True)
@@ -86,21 +94,20 @@ class _Merging:
     policy: Policy
     logins: tuple[Login, Login] = field(repr=False)
     lock: str | None = field(repr=False)
-    render: Callable[[MergeReport], str]
+    display: Display
 
-    def merge(self, source: Reference, destination: Reference, policy: Policy) -> str:
+    def merge(self, source: Reference, destination: Reference, policy: Policy) -> MergeReport:
         with lock_tag(lock_name(self.writer, destination), self.lock) as check:
-            planned = self.step.plan(source, destination, policy)
-            report = self.step.carry_out(planned, check)
+            report = self.step.merge(source, destination, check, policy)
         if report.changed and not report.dry_run:
             announce(report)
-        return self.render(report)
+        return report
 
-    def of_lines(self, lines: Iterable[str]) -> Iterator[Callable[[], str]]:
+    def of_lines(self, lines: Iterable[str]) -> Iterator[tuple[str, Callable[[], MergeReport]]]:
         for number, text in numbered(lines):
-            yield partial(self._merge_line, number, text)
+            yield _name_of(number, text), partial(self._merge_line, number, text)
 
-    def _merge_line(self, number: int, text: str) -> str:
+    def _merge_line(self, number: int, text: str) -> MergeReport:
         try:
             line = BatchLine.parse(text)
             source = reference_of(line.source, self.logins[0])
@@ -109,6 +116,14 @@ class _Merging:
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from error
         return self.merge(source, destination, policy)
+
+
+def _name_of(number: int, text: str) -> str:
+    """Name a line by what it is about, as far as it can be read."""
+    try:
+        return f"line {number}: {BatchLine.parse(text).destination}"
+    except ValueError:
+        return f"line {number}"
 
 
 def _merging(
@@ -124,7 +139,8 @@ def _merging(
     options = connection_of(arguments)
     reader = logins[0].client(options)
     writer = reader if logins[0] == logins[1] else logins[1].client(options)
-    children = Children(reader, writer, arguments.copy or settings.copy)
+    display = Display()
+    children = Children(reader, writer, arguments.copy or settings.copy, watch=display.counted)
     tag_writer = writer_of(arguments, settings, writer, step_options)
     return _Merging(
         step=Step(reader, writer, step_options, children, tag_writer),
@@ -132,7 +148,7 @@ def _merging(
         policy=policy,
         logins=logins,
         lock=lock_of(arguments, settings),
-        render=renderer_of(arguments.output),
+        display=display,
     )
 
 

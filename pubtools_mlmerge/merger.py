@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from functools import partial
+
+from attrs import evolve
 
 from pubtools_mlmerge.assembly import assemble
 from pubtools_mlmerge.client import RegistryClient
@@ -12,13 +15,18 @@ from pubtools_mlmerge.client_registry import ClientRegistry, http_errors
 from pubtools_mlmerge.dating import Merging
 from pubtools_mlmerge.descriptors import DOCKER_LIST
 from pubtools_mlmerge.errors import NotFound, Unauthorized
+from pubtools_mlmerge.events import observed
 from pubtools_mlmerge.guard import check_shrink
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.merge import merge
+from pubtools_mlmerge.metering import Meter
+from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plan import MergePlan, Policy
-from pubtools_mlmerge.pulling import are_quicker_at_once, both
+from pubtools_mlmerge.planned import report_of_plan
+from pubtools_mlmerge.pulling import are_quicker_at_once, both, intend, recorded
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.registry import QuayClient, Registry
+from pubtools_mlmerge.uploading import push
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -88,20 +96,23 @@ class ManifestListMerger:
         """
         source, destination = self._registries()
         image, into = Reference.parse(self.src_image), Reference.parse(self.dest_image)
-        LOG.info("Merging %s into %s", self.src_image, into)
-        with http_errors():
-            new, old = both(
-                lambda: source.pull_index(image),
-                lambda: destination.pull_index(into),
-                at_once=are_quicker_at_once(source, image, destination, into),
-            )
-            plan = merge(new, old)
-            if not plan.changed:
-                LOG.info("%s holds all of %s already", into, self.src_image)
-                return
-            digest = destination.push(into, plan.result)
-        event = {"type": "mlmerge-upload", "destination": self.dest_image, "digest": digest}
-        LOG.info("Uploaded %s to %s", digest, self.dest_image, extra={"event": event})
+        meter = Meter()
+
+        def act() -> MergeReport:
+            intend(source, image, destination, into)
+            with http_errors(), meter.running():
+                new, old = both(
+                    lambda: recorded(source.pull_index, image),
+                    lambda: recorded(destination.pull_index, into),
+                    at_once=are_quicker_at_once(source, image, destination, into),
+                )
+                plan = merge(new, old)
+                if plan.changed:
+                    push(destination, into, plan.result)
+            report = report_of_plan(image, into, plan, seconds=meter.seconds)
+            return evolve(report, requests=meter.requests)
+
+        observed("merge", image, into, act)
 
     @staticmethod
     def get_missing_architectures(
@@ -192,8 +203,8 @@ class ManifestListMerger:
         source, destination = self._registries()
         into = Reference.parse(self.dest_image)
         with http_errors():
-            new = source.pull_index(Reference.parse(self.src_image))
-            old = _pull_if_present(destination, into)
+            new = recorded(source.pull_index, Reference.parse(self.src_image))
+            old = recorded(partial(_pull_if_present, destination), into)
         plan = (merging or merge)(new, old, policy)
         check_shrink(into, old, plan, policy)
         for name in plan.missing:

@@ -1,6 +1,6 @@
 """Options: the arguments of the console scripts.
 
-Like `cli`, this imports nothing but the standard library.
+Like `cli`, this loads nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -9,29 +9,35 @@ import argparse
 import os
 from collections.abc import Sequence
 
+from pubtools_mlmerge.output_option import OutputParser
 
-def new_parser(name: str, usage: str, description: str) -> argparse.ArgumentParser:
+
+def new_parser(
+    name: str, usages: Sequence[str], description: str, example: str
+) -> argparse.ArgumentParser:
     """Make a parser with what all commands have.
 
     Args:
         name (str):
             Name of the program.
-        usage (str):
-            Its own arguments, in short.
+        usages (Sequence[str]):
+            Its own arguments, in short, for each way to call it.
         description (str):
-            What it does.
+            What it does, in lines that fit a terminal.
+        example (str):
+            What it is for, and a command, likewise.
 
     Returns:
         argparse.ArgumentParser: The parser.
     """
-    usage = f"{name} {usage} [options]"
-    parser = argparse.ArgumentParser(prog=name, usage=usage, description=description)
-    parser.add_argument(
-        "--output",
-        choices=("text", "json"),
-        default="text",
-        help="a table, or one JSON object per line and destination",
+    parser = OutputParser(
+        prog=name,
+        usage="\n       ".join(f"{name} {usage} [options]" for usage in usages),
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_output()
     parser.add_argument(
         "-d",
         "--debug",

@@ -80,8 +80,6 @@ class PlannedEntry:
             Whole days since then.
         age_problem (str):
             Why its age is unknown; empty if it is known or was not asked.
-        is_stale (bool):
-            Whether it is older than it may be.
     """
 
     descriptor: Descriptor
@@ -91,7 +89,6 @@ class PlannedEntry:
     created: datetime | None = None
     age_days: int | None = None
     age_problem: str = ""
-    is_stale: bool = False
 
     @property
     def has_age(self) -> bool:

@@ -168,6 +168,46 @@ def report_of(
     )
 
 
+def report_of_plan(
+    source: Reference,
+    destination: Reference,
+    plan: Plan,
+    *,
+    dry_run: bool = False,
+    seconds: float = 0.0,
+) -> MergeReport:
+    """Report a plan that is carried out as it is, once.
+
+    Args:
+        source (Reference):
+            The newer image.
+        destination (Reference):
+            The tag.
+        plan (MergePlan):
+            The plan.
+        dry_run (bool):
+            Whether nothing is written.
+        seconds (float):
+            How long it took.
+
+    Returns:
+        MergeReport: The report; requests are not counted.
+    """
+    return MergeReport(
+        source=source,
+        destination=destination,
+        source_digest=plan.source_digest,
+        previous_digest=plan.previous_digest,
+        digest=plan.result.digest,
+        media_type=plan.result.media_type,
+        changed=plan.changed,
+        dry_run=dry_run,
+        entries=plan.entries,
+        missing=plan.missing,
+        seconds=seconds,
+    )
+
+
 class BringsChildren(Protocol):
     """Brings manifests into a repository, such as `Children`."""
 

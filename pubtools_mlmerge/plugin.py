@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pubtools.pluggy import hookimpl, pm
@@ -73,6 +73,7 @@ class MergeTask:
         with _REGISTRATION:
             pm.unregister(self)
         if self._reports:
+            _collect(self._reports)
             kept = sum(e.fate == "kept" for report in self._reports for e in report.entries)
             outcome = "failed" if failed else "succeeded"
             event = {"type": "mlmerge-summary", "merged": len(self._reports), "kept": kept}
@@ -83,6 +84,15 @@ class MergeTask:
                 outcome,
                 extra={"event": event},
             )
+
+
+def _collect(reports: Iterable[MergeReport]) -> None:
+    """Attach the reports to the task, where its host collects files."""
+    from pubtools_mlmerge.audit import Collected  # noqa: PLC0415 - only tasks that merged need it
+    from pubtools_mlmerge.report import to_json  # noqa: PLC0415 - as above
+
+    lines = ",\n".join(map(to_json, reports))
+    Collected().attach("mlmerge-report.json", f"[\n{lines}\n]\n".encode("ascii"), "report")
 
 
 def current_task() -> MergeTask | None:

@@ -5,13 +5,62 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import TypeVar
+from typing import Optional, TypeVar
 
+from pubtools_mlmerge.manifests import Manifest
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.registry import Registry
+from pubtools_mlmerge.spans import span
 
 _First = TypeVar("_First")
 _Second = TypeVar("_Second")
+_Found = TypeVar("_Found", bound=Optional[Manifest])
+
+
+def recorded(pull: Callable[[Reference], _Found], reference: Reference) -> _Found:
+    """Pull within a span.
+
+    Args:
+        pull (Callable[[Reference], Manifest | None]):
+            Pulls.
+        reference (Reference):
+            What to pull.
+
+    Returns:
+        Manifest | None: What `pull` returns.
+
+    Raises:
+        Exception: What `pull` raises.
+    """
+    with span("pull", reference=str(reference)) as current:
+        found = pull(reference)
+        current.note(digest=None if found is None else found.digest)
+        return found
+
+
+def intend(
+    source: Registry, of: Reference, destination: Registry, into: Reference, *, writes: bool = True
+) -> None:
+    """Announce what a merge needs at once, so that one login is asked for instead of several.
+
+    Args:
+        source (Registry):
+            Reads the source.
+        of (Reference):
+            The source.
+        destination (Registry):
+            Reads the destination and writes it.
+        into (Reference):
+            The destination.
+        writes (bool):
+            Whether it is to be written.
+    """
+    push = (into,) if writes else ()
+    if source is destination:
+        source.intend(pull=(of, into), push=push)
+    else:
+        source.intend(pull=(of,))
+        destination.intend(pull=(into,), push=push)
 
 
 def are_quicker_at_once(

@@ -17,6 +17,7 @@ from pubtools_mlmerge.manifests import Manifest
 from pubtools_mlmerge.push_parts import Merged, Sides, Tag
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.safety import tag_history
+from pubtools_mlmerge.uploading import push
 
 
 def make_sides(pusher: Pusher) -> Sides:
@@ -96,7 +97,7 @@ def restore(client: HostClient, merged: Sequence[Merged]) -> None:
     registry = HostRegistry(client)
     for reference, previous in {each.tag.reference: each.previous for each in merged}.items():
         if previous is not None:
-            registry.push(reference, previous)
+            push(registry, reference, previous)
 
 
 class HostRegistry(ClientRegistry):

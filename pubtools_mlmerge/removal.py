@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pubtools_mlmerge.errors import NotAnIndex, NotFound
+from pubtools_mlmerge.events import observed
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.manifests import Manifest
 from pubtools_mlmerge.merge import remove
@@ -12,6 +13,7 @@ from pubtools_mlmerge.metering import Meter
 from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.planned import Job, Planned, unlocked
 from pubtools_mlmerge.platforms import PlatformPattern
+from pubtools_mlmerge.pulling import recorded
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.writing import Writer
 
@@ -47,7 +49,7 @@ def remove_platforms(
     """
     registry = writer.registry
     meter = Meter()
-    registry.intend(pull=(reference,), push=() if writer.options.dry_run else (reference,))
+    dry_run = writer.options.dry_run
 
     def decide(old: Manifest | None) -> Planned:
         if old is None:
@@ -57,6 +59,10 @@ def remove_platforms(
         plan = remove(old, patterns, allow_empty=allow_empty)
         return Planned(None, reference, None, old, plan, meter, Job(decide))
 
-    with meter.running():
-        planned = decide(registry.pull_index(reference))
-    return writer.carry_out(planned, check)
+    def act() -> MergeReport:
+        registry.intend(pull=(reference,), push=() if dry_run else (reference,))
+        with meter.running():
+            planned = decide(recorded(registry.pull_index, reference))
+        return writer.carry_out(planned, check)
+
+    return observed("remove", None, reference, act, dry_run=dry_run)

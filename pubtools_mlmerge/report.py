@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 
+from pubtools_mlmerge import schema
+from pubtools_mlmerge.ages import is_too_old
 from pubtools_mlmerge.descriptors import Descriptor
-from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plan import PlannedEntry
 
@@ -26,6 +27,7 @@ def to_json(report: MergeReport) -> str:
     """
     return json.dumps(
         {
+            "schema": schema.VERSION,
             "source": str(report.source) if report.source is not None else None,
             "destination": str(report.destination),
             "source_digest": report.source_digest,
@@ -65,6 +67,7 @@ def entry_document(entry: PlannedEntry) -> dict[str, object]:
     if entry.has_age:
         written["created"] = entry.created and entry.created.strftime("%Y-%m-%dT%H:%M:%SZ")
         written["age_days"] = entry.age_days
+        written["stale"] = is_too_old(entry)
     return written
 
 
@@ -92,6 +95,22 @@ def to_text(report: MergeReport) -> str:
     Returns:
         str: Lines without a line break at the end.
     """
+    columns = columns_of(report)
+    rows = [[write(entry) for write in columns.values()] for entry in report.entries]
+    lines = table(tuple(columns), rows)
+    return "\n".join([*lines, "", summary_of(report)])
+
+
+def columns_of(report: MergeReport) -> dict[str, Callable[[PlannedEntry], str]]:
+    """Tell what a table of a report shows.
+
+    Args:
+        report (MergeReport):
+            The report.
+
+    Returns:
+        dict[str, Callable[[PlannedEntry], str]]: What writes each cell, by the name of its column.
+    """
     columns: dict[str, Callable[[PlannedEntry], str]] = {
         "PLATFORM": lambda entry: _label(entry.descriptor),
         "BEFORE": _before,
@@ -102,12 +121,19 @@ def to_text(report: MergeReport) -> str:
     }
     if not any(entry.has_age for entry in report.entries):
         del columns["AGE"]
-    rows = [[write(entry) for write in columns.values()] for entry in report.entries]
-    lines = table(tuple(columns), rows)
-    return "\n".join([*lines, "", _summary(report)])
+    return columns
 
 
-def _summary(report: MergeReport) -> str:
+def summary_of(report: MergeReport) -> str:
+    """Write what became of a destination, in one line.
+
+    Args:
+        report (MergeReport):
+            The report.
+
+    Returns:
+        str: Without a line break at its end.
+    """
     if not report.changed:
         return f"{report.destination}: nothing to do, it stays {report.digest}"
     verb = "would become" if report.dry_run else "is now"
@@ -119,69 +145,6 @@ def _summary(report: MergeReport) -> str:
     )
     anchor = f", anchor tag {report.anchor_tag}" if report.anchor_tag else ""
     return f"{report.destination} {verb} {report.digest} (was {before}): {counts}{anchor}"
-
-
-def inspect_text(reference: str, index: Index) -> str:
-    """Write what an index lists as a table.
-
-    Args:
-        reference (str):
-            What holds it.
-        index (Index):
-            The index.
-
-    Returns:
-        str: Lines without a line break at the end.
-    """
-    attested: dict[str, int] = {}
-    for entry in index.manifests:
-        if entry.attests is not None:
-            attested[entry.attests] = attested.get(entry.attests, 0) + 1
-    rows = [
-        (
-            _label(entry),
-            entry.digest,
-            str(entry.size),
-            entry.media_type,
-            str(attested.get(entry.digest, 0) or _NOTHING),
-        )
-        for entry in index.manifests
-    ]
-    header = ("PLATFORM", "DIGEST", "SIZE", "TYPE", "ATTESTATIONS")
-    title = f"{reference} {index.digest} {index.media_type}"
-    return "\n".join([title, "", *table(header, rows)])
-
-
-def inspect_json(reference: str, index: Index) -> str:
-    """Write what an index lists as one JSON object on one line.
-
-    Args:
-        reference (str):
-            What holds it.
-        index (Index):
-            The index.
-
-    Returns:
-        str: Without a line break at its end.
-    """
-    entries: list[dict[str, object]] = []
-    for entry in index.manifests:
-        written: dict[str, object] = {
-            "platform": platform_name(entry),
-            "digest": entry.digest,
-            "size": entry.size,
-            "media_type": entry.media_type,
-        }
-        if entry.attests is not None:
-            written["attests"] = entry.attests
-        entries.append(written)
-    document = {
-        "reference": reference,
-        "digest": index.digest,
-        "media_type": index.media_type,
-        "entries": entries,
-    }
-    return json.dumps(document)
 
 
 def short(digest: str) -> str:
@@ -209,15 +172,23 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     Returns:
         list[str]: Lines, the header first, without spaces at the end.
     """
-    lines = [[_printable(cell) for cell in line] for line in (header, *rows)]
+    lines = [[printable(cell) for cell in line] for line in (header, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
     ]
 
 
-def _printable(text: str) -> str:
-    """Keep what a registry wrote from moving the cursor of a terminal."""
+def printable(text: str) -> str:
+    """Keep what a registry wrote from moving the cursor of a terminal.
+
+    Args:
+        text (str):
+            Any text.
+
+    Returns:
+        str: The same, with a question mark for each character that is not to be seen.
+    """
     return "".join(c if c.isprintable() else "?" for c in text)
 
 

@@ -13,9 +13,10 @@ from pubtools_mlmerge.arguments import Login, connection_of, lock_name, login_of
 from pubtools_mlmerge.calls import lock_tag
 from pubtools_mlmerge.changes import Change, read_change
 from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.commands import all_succeed, renderer_of
+from pubtools_mlmerge.commands import Manner, all_succeed
 from pubtools_mlmerge.hazards import InvalidRecord
 from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.outputs import output_of_reports
 from pubtools_mlmerge.planned import Recorder
 from pubtools_mlmerge.restoring import restore
 from pubtools_mlmerge.safety import audit_directory
@@ -45,10 +46,10 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
         dry_run=arguments.dry_run,
         recorder=audit_directory(settings.audit) if settings.audit else None,
         lock=settings.lock,
-        render=renderer_of(arguments.output),
     )
-    jobs = [partial(restorer.restore, change) for change in changes]
-    return partial(all_succeed, jobs, debug=arguments.debug > 0)
+    jobs = [(str(c.destination), partial(restorer.restore, c)) for c in changes]
+    output = output_of_reports(arguments)
+    return partial(all_succeed, jobs, output, Manner(debug=arguments.debug > 0))
 
 
 def _change_in(file: str, login: Login) -> Change:
@@ -67,11 +68,10 @@ class _Restorer:
     dry_run: bool
     recorder: Recorder | None
     lock: str | None = field(repr=False)
-    render: Callable[[MergeReport], str]
 
-    def restore(self, change: Change) -> str:
+    def restore(self, change: Change) -> MergeReport:
         with lock_tag(lock_name(self.client, change.destination), self.lock) as check:
-            report = restore(
+            return restore(
                 self.client,
                 change,
                 force=self.force,
@@ -79,4 +79,3 @@ class _Restorer:
                 recorder=self.recorder,
                 check=check,
             )
-        return self.render(report)

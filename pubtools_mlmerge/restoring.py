@@ -10,6 +10,7 @@ from attrs import evolve, frozen
 from pubtools_mlmerge.changes import Change
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.errors import MissingChild
+from pubtools_mlmerge.events import observed
 from pubtools_mlmerge.hazards import CannotRestore
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.manifests import Manifest
@@ -27,7 +28,8 @@ from pubtools_mlmerge.planned import (
 )
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.replacement import replace_by_image, replace_image
-from pubtools_mlmerge.writing import Writer, push
+from pubtools_mlmerge.uploading import push
+from pubtools_mlmerge.writing import Writer
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -79,14 +81,18 @@ def restore(  # noqa: PLR0913 - independent options, each with a default
         raise CannotRestore(str(change.destination), problem)
     meter = Meter()
     undoing = _Undoing(registry, change, change.previous, meter, force)
-    registry.intend(pull=(undoing.tag,), push=() if dry_run else (undoing.tag,))
-    with meter.running():
-        planned = undoing.decide(undoing.look())
-        if dry_run and planned.is_due:
-            undoing.warn()
     # Deciding again would overwrite what somebody else has just written.
     options = StepOptions(dry_run=dry_run, tries=StepOptions().tries if force else 1)
-    return Writer(registry, options, recorder).carry_out(planned, check)
+
+    def act() -> MergeReport:
+        registry.intend(pull=(undoing.tag,), push=() if dry_run else (undoing.tag,))
+        with meter.running():
+            planned = undoing.decide(undoing.look())
+            if dry_run and planned.is_due:
+                undoing.warn()
+        return Writer(registry, options, recorder).carry_out(planned, check)
+
+    return observed("restore", None, undoing.tag, act, dry_run=dry_run)
 
 
 @frozen(eq=False)

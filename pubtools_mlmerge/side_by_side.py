@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 _Outcome = TypeVar("_Outcome")
@@ -36,7 +37,7 @@ def in_order(jobs: Iterable[Callable[[], _Outcome]], threads: int) -> Iterator[_
     with ThreadPoolExecutor(threads, thread_name_prefix="mlmerge") as pool:
         try:
             for job in jobs:
-                begun.append(pool.submit(job))
+                begun.append(pool.submit(copy_context().run, job))
                 if len(begun) == threads * _AHEAD:
                     yield begun.popleft().result()
             while begun:

@@ -10,6 +10,7 @@ from attrs import evolve, frozen
 
 from pubtools_mlmerge.dating import Ages
 from pubtools_mlmerge.errors import NotAnIndex, NotFound, NothingEligible
+from pubtools_mlmerge.events import observed
 from pubtools_mlmerge.guard import check_shrink
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import Index
@@ -24,11 +25,12 @@ from pubtools_mlmerge.planned import (
     StepOptions,
     unlocked,
 )
-from pubtools_mlmerge.pulling import are_quicker_at_once, both
+from pubtools_mlmerge.pulling import are_quicker_at_once, both, intend, recorded
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.registry import Registry
 from pubtools_mlmerge.replacement import replace_by_image, replace_image
 from pubtools_mlmerge.sources import Sources
+from pubtools_mlmerge.spans import span
 from pubtools_mlmerge.writing import Writer
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -75,6 +77,7 @@ class Step:
         source: Reference,
         destination: Reference,
         check: Callable[[], None] = unlocked,
+        policy: Policy | None = None,
     ) -> MergeReport:
         """Merge a source into a tag.
 
@@ -85,6 +88,8 @@ class Step:
                 The tag; one that does not exist yet gets a copy of the source.
             check (Callable[[], None]):
                 Called just before each write of the tag; raises if its lock was lost.
+            policy (Policy | None):
+                What to decide differently; none for the policy of the options.
 
         Returns:
             MergeReport: What was done.
@@ -92,7 +97,11 @@ class Step:
         Raises:
             MergeError: When that cannot be done; the tag then holds what it held before.
         """
-        return self.carry_out(self.plan(source, destination), check)
+
+        def act() -> MergeReport:
+            return self.carry_out(self.plan(source, destination, policy), check)
+
+        return observed("merge", source, destination, act, dry_run=self._options.dry_run)
 
     def plan(
         self, source: Reference, destination: Reference, policy: Policy | None = None
@@ -120,15 +129,15 @@ class Step:
             return self._decide(asked, old)
 
     def _pull(self, source: Reference, destination: Reference) -> tuple[Manifest, Manifest | None]:
-        self._intend(source, destination)
-        at_once = source not in self._sources and are_quicker_at_once(
-            self._source, source, self._destination, destination
-        )
-        return both(
-            lambda: self._sources.get(source, self._source.pull),
-            lambda: self._destination.pull_if_present(destination),
-            at_once=at_once,
-        )
+        writes = not self._options.dry_run
+        intend(self._source, source, self._destination, destination, writes=writes)
+        pull_source = partial(self._sources.get, source, partial(recorded, self._source.pull))
+        pull_old = partial(recorded, self._destination.pull_if_present, destination)
+        if source in self._sources:  # perhaps another thread is about to read it
+            old = pull_old()
+            return pull_source(), old
+        at_once = are_quicker_at_once(self._source, source, self._destination, destination)
+        return both(pull_source, pull_old, at_once=at_once)
 
     def carry_out(self, planned: Planned, check: Callable[[], None] = unlocked) -> MergeReport:
         """Do what was decided: children first, then the tag, then its anchor.
@@ -166,15 +175,6 @@ class Step:
         except (NotAnIndex, NotFound):
             return False
 
-    def _intend(self, source: Reference, destination: Reference) -> None:
-        """Announce all rights at once, and none to write in a dry run."""
-        writes = () if self._options.dry_run else (destination,)
-        if self._source is self._destination:
-            self._source.intend(pull=(source, destination), push=writes)
-        else:
-            self._source.intend(pull=(source,))
-            self._destination.intend(pull=(destination,), push=writes)
-
     def _decide(self, asked: _Asked, old: Manifest | None) -> Planned:
         source, destination = asked.source, asked.destination
         plan = self._merge(asked, old)
@@ -189,7 +189,10 @@ class Step:
         return Planned(source, destination, asked.new, old, plan, asked.meter, job)
 
     def _bring(self, source: Reference, planned: Planned) -> None:
-        self._children.ensure(source, planned.destination, planned.needed)
+        needed, destination = planned.needed, planned.destination
+        with span("children", source=str(source), destination=str(destination)) as current:
+            current.note(manifests=len(needed))
+            self._children.ensure(source, destination, needed)
 
     def _merge(self, asked: _Asked, old: Manifest | None) -> Plan:
         source, destination, new = asked.source, asked.destination, asked.new

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from typing import TypeVar
 
 from attrs import evolve
 
@@ -22,9 +23,12 @@ from pubtools_mlmerge.removal import remove_platforms
 from pubtools_mlmerge.safety import tag_history, task_records
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.unions import union
+from pubtools_mlmerge.uploading import push
 from pubtools_mlmerge.writing import Writer
 
 LOG = logging.getLogger("pubtools.mlmerge")
+
+_Outcome = TypeVar("_Outcome")
 
 
 class TagGuard:
@@ -80,7 +84,7 @@ class TagGuard:
         """
         if plan is None:
             self._check()
-            return self._registry.push(tag, Index.from_bytes(content))
+            return push(self._registry, tag, Index.from_bytes(content))
         plan = evolve(plan, result=Index.from_bytes(content, plan.result.media_type), changed=True)
         planned = Planned(
             Reference.parse(source),
@@ -139,24 +143,24 @@ class TagGuard:
         raise ConflictError(str(tag), seen, lost[0].digest, 1)
 
 
-def persist(action: Callable[[], None], tries: int) -> None:
+def persist(action: Callable[[], _Outcome], tries: int) -> _Outcome:
     """Do something again as long as somebody else writes the tag.
 
     Args:
-        action (Callable[[], None]):
+        action (Callable[[], object]):
             What to do.
         tries (int):
-            How often at most.
+            How often at most, at least once.
+
+    Returns:
+        object: What it returns.
 
     Raises:
         ConflictError: The last one.
     """
-    for left in reversed(range(tries)):
+    for _ in range(tries - 1):
         try:
-            action()
+            return action()
         except ConflictError as error:
-            if not left:
-                raise
             LOG.info("Beginning again: %s", error)
-        else:
-            return
+    return action()

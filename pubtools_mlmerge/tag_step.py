@@ -14,12 +14,14 @@ from pubtools.pluggy import pm
 from pubtools_mlmerge.calls import announce
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.dating import Ages, Merging
+from pubtools_mlmerge.events import observed
 from pubtools_mlmerge.host_types import HostClient
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.jobs import SelectedRequest
 from pubtools_mlmerge.merger import ManifestListMerger
 from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plan import MergePlan
+from pubtools_mlmerge.planned import report_of_plan
 from pubtools_mlmerge.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.plugin import current_task
 from pubtools_mlmerge.push_sides import client_like
@@ -155,43 +157,45 @@ class Selecting:
             eligible (Sequence[str]):
                 What may be taken from the source.
         """
-        try:
+
+        def act() -> MergeReport | None:
             self.compute(images, clients, eligible)
+            return self._report(dry_run=True)
+
+        try:
+            source, destination = map(Reference.parse, images)
+            report = observed("merge", source, destination, act, dry_run=True)
         except Exception as error:  # noqa: BLE001 - of no concern to what the host does
             LOG.warning("Would fail, were it not to report only: %s", error)
-        report = self._report(dry_run=True)
-        if report is not None:
-            LOG.info("Would merge, were it not to report only:\n%s", to_text(report))
+        else:
+            if report is not None:
+                LOG.info("Would merge, were it not to report only:\n%s", to_text(report))
 
-    def announce(self, digest: str | None) -> None:
+    def announce(self, digest: str | None, attempts: int = 1) -> MergeReport | None:
         """Tell others, once the host uploaded the list.
 
         Args:
             digest (str | None):
                 What it uploaded.
+            attempts (int):
+                How often it was computed.
+
+        Returns:
+            MergeReport | None: What was done; none where nobody knows.
         """
         report = self._report(dry_run=False)
-        if report is not None and digest is not None:
-            report = evolve(report, digest=digest)
-            task = current_task()
-            if task is not None:
-                task.note(report)
-            announce(report)
+        if report is None or digest is None:
+            return None
+        report = evolve(report, digest=digest, attempts=attempts)
+        task = current_task()
+        if task is not None:
+            task.note(report)
+        announce(report)
+        return report
 
     def _report(self, *, dry_run: bool) -> MergeReport | None:
         if self.plan is None:  # somebody else's hook computed the list
             return None
         source, destination = map(Reference.parse, self._images)
-        return MergeReport(
-            source=source,
-            destination=destination,
-            source_digest=self.plan.source_digest,
-            previous_digest=self.plan.previous_digest,
-            digest=self.plan.result.digest,
-            media_type=self.plan.result.media_type,
-            changed=self.plan.changed,
-            dry_run=dry_run,
-            entries=self.plan.entries,
-            missing=self.plan.missing,
-            seconds=time.monotonic() - self._began,
-        )
+        seconds = time.monotonic() - self._began
+        return report_of_plan(source, destination, self.plan, dry_run=dry_run, seconds=seconds)

@@ -31,6 +31,8 @@ from pubtools_mlmerge.planned import (
 )
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.registry import Registry
+from pubtools_mlmerge.spans import span
+from pubtools_mlmerge.uploading import push
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -137,7 +139,9 @@ class Writer:
         """Write the tag once, unless it moved; tell if it does not hold the result afterwards."""
         tag, result, verify = planned.destination, planned.plan.result, self.options.verify
         if verify:
-            found = self.registry.digest(tag)
+            with span("verify", destination=str(tag), expected=planned.seen) as current:
+                found = self.registry.digest(tag)
+                current.note(found=found)
             if found != planned.seen:
                 return _Conflict(planned.seen, found)
         check()
@@ -157,12 +161,14 @@ class Writer:
 
     def _read_back(self, tag: Reference, expected: str, before: str | None) -> str | None:
         """Read what a tag holds, again while that is the old: some registries lag behind."""
-        found = self.registry.digest(tag)
-        for look in range(1, _LOOKS):
-            if found == expected or found != before:
-                break
-            _wait(look)
+        with span("verify", destination=str(tag), expected=expected) as current:
             found = self.registry.digest(tag)
+            for look in range(1, _LOOKS):
+                if found == expected or found != before:
+                    break
+                _wait(look)
+                found = self.registry.digest(tag)
+            current.note(found=found)
         return found
 
     def _record(self, planned: Planned, tag: Reference) -> None:
@@ -197,33 +203,6 @@ class Writer:
             if found != expected:
                 raise ConflictError(str(anchor), expected, found, 1)
         return anchor
-
-
-def push(
-    registry: Registry, destination: Reference, manifest: Manifest, *, repeat: bool = True
-) -> str:
-    """Write a manifest under a tag, and say so in the log.
-
-    Args:
-        registry (Registry):
-            Writes it.
-        destination (Reference):
-            The tag.
-        manifest (Manifest):
-            What it is to hold.
-        repeat (bool):
-            Whether it is sent again after a passing failure.
-
-    Returns:
-        str: The digest that the registry keeps it under.
-
-    Raises:
-        RegistryError: When the registry refuses.
-    """
-    digest = registry.push(destination, manifest, repeat=repeat)
-    event = {"type": "mlmerge-upload", "destination": str(destination), "digest": digest}
-    LOG.info("Uploaded %s to %s", digest, destination, extra={"event": event})
-    return digest
 
 
 def _may_be_stored(error: RegistryError | DigestMismatch) -> bool:

@@ -18,6 +18,7 @@ from pubtools_mlmerge.ages import (
     StaleImages,
     age_of,
     find_stale,
+    is_too_old,
     name_stale,
     parse_time,
     platform_of,
@@ -29,7 +30,7 @@ from pubtools_mlmerge.hazards import ShrinkError
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.merge import merge
 from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import MergePlan, Policy
+from pubtools_mlmerge.plan import MergePlan, PlannedEntry, Policy
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.report import to_json, to_text
 from pubtools_mlmerge.settings import Settings
@@ -383,3 +384,21 @@ def test_a_number_of_days_has_bounds(days: int) -> None:
 def test_what_is_to_be_done_needs_a_number_of_days() -> None:
     with pytest.raises(ValueError, match="--stale needs --max-age-days"):
         ages_of(arguments(stale="drop"), Settings())
+
+
+@pytest.mark.parametrize(
+    ("days", "reason", "expected"),
+    [
+        (10, "only the destination has it; 10 days old, more than 9", True),
+        (10, "10 days old, more than 9", True),
+        (10, "only the destination has it", False),
+        (0, "10 days old, more than 9", False),
+        (None, "10 days old, more than 9", False),
+    ],
+)
+def test_an_entry_is_too_old_by_its_age_and_reason(
+    days: int | None, reason: str, expected: bool
+) -> None:
+    (listed,) = index("linux/s390x").manifests
+
+    assert is_too_old(PlannedEntry(listed, "kept", reason, age_days=days)) == expected

@@ -20,14 +20,18 @@ from types import ModuleType
 from typing import ClassVar
 
 import pytest
+from attrs import evolve
+from pubtools.pluggy import task_context
 
 from pubtools_mlmerge.audit import AuditDirectory, Collected
 from pubtools_mlmerge.changes import read_change, to_document
 from pubtools_mlmerge.hazards import RecordFailed
 from pubtools_mlmerge.planned import Recorder
+from pubtools_mlmerge.plugin import current_task
 from pubtools_mlmerge.references import Reference
-from pubtools_mlmerge.report import short
+from pubtools_mlmerge.report import short, to_json
 from tests.factories import index
+from tests.test_calls import REPORT
 from tests.test_changes import NOON, PLAN, change
 
 Log = pytest.LogCaptureFixture
@@ -340,6 +344,27 @@ def test_a_collector_that_hangs_is_not_awaited_for_ever(
     assert caplog.messages == [
         "The change of quay.io/org/app:stable is not collected: TimeoutError"
     ]
+
+
+def test_the_reports_of_a_task_are_one_file(collector: type[Backend]) -> None:
+    with task_context():
+        task = current_task()
+        assert task is not None
+        task.note(REPORT)
+        task.note(evolve(REPORT, anchor_tag="kept"))
+
+    (content,) = collector.files.values()
+    assert list(collector.files) == ["mlmerge-report.json"]
+    assert [report["anchor_tag"] for report in json.loads(content)] == [None, "kept"]
+    assert content.decode().splitlines()[1] == to_json(REPORT) + ","
+
+
+def test_a_report_that_is_not_collected_is_a_warning(collector: type[Backend], caplog: Log) -> None:
+    collector.error = OSError("no space")
+
+    Collected().attach("mlmerge-report.json", b"[]", "report")
+
+    assert caplog.messages == ["The report is not collected: no space"]
 
 
 def test_both_are_recorders(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import pytest
 from attrs import define, evolve, field
@@ -289,6 +290,22 @@ def test_skopeo_is_told_where_the_registries_really_are(
     assert asked(other_server) == [f"HEAD {ONE.digest}"]
 
 
+def test_what_is_copied_is_told_as_a_copy(
+    registry_server: RegistryServer, copies: Copies, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(registry_server, ONE)
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    source, destination = (reference(registry_server, name) for name in ("from/app:1", "to/app:1"))
+
+    Children(RegistryClient(), RegistryClient(), "skopeo", copy_one=copies).ensure(
+        source, destination, [ONE.digest]
+    )
+
+    (record,) = (r for r in caplog.records if r.levelname == "INFO")
+    assert vars(record)["event"]["by"] == "copy"
+    assert record.getMessage().endswith(" by copy")
+
+
 def test_each_child_brought_is_an_event(
     registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -305,4 +322,45 @@ def test_each_child_brought_is_an_event(
         "type": "mlmerge-child",
         "source": str(source.at(ONE.digest)),
         "destination": str(destination.at(ONE.digest)),
+        "by": "mount",
     }
+
+
+@define
+class Watched:
+    """Notes what would be shown."""
+
+    shown: list[tuple[str, int | None]] = field(factory=list)
+    done: int = 0
+
+    @contextmanager
+    def __call__(self, name: str, total: int | None) -> Iterator[Callable[[], None]]:
+        """Note what is shown, and count."""
+        self.shown.append((name, total))
+        yield self._advance
+
+    def _advance(self) -> None:
+        self.done += 1
+
+
+def test_what_is_brought_or_there_is_counted(registry_server: RegistryServer) -> None:
+    fill(registry_server, ONE, TWO)
+    fill(registry_server, ONE, repository="to/app")
+    source, tag = (reference(registry_server, name) for name in ("from/app:1", "to/app:1"))
+    client, watched = RegistryClient(), Watched()
+
+    Children(client, client, watch=watched).ensure(source, tag, BOTH)
+
+    assert (watched.shown, watched.done) == ([(f"images for {tag}", 2)], 2)
+
+
+def test_what_is_missing_is_not_counted(registry_server: RegistryServer) -> None:
+    fill(registry_server, ONE, TWO)
+    fill(registry_server, ONE, repository="to/app")
+    source, tag = (reference(registry_server, name) for name in ("from/app:1", "to/app:1"))
+    client, watched = RegistryClient(), Watched()
+
+    with pytest.raises(MissingChild):
+        Children(client, client, "never", watch=watched).ensure(source, tag, BOTH)
+
+    assert watched.done == 1

@@ -22,6 +22,7 @@ OUR_ARGUMENTS = (
     *("--single-image", "--mixed-types", "--copy", "--anchor-tag", "--dry-run", "--output"),
     *("--ca-bundle", "--insecure", "--debug"),
 )
+OPTIONS = ("options", "output_option")
 LOADED = """
 import json, sys
 from pubtools_mlmerge.{module} import {function}
@@ -45,7 +46,7 @@ def test_neither_import_nor_help_loads_more_than_it_needs(program: str, called: 
     done = python(LOADED.format(module=module, function=function, call=action))
 
     assert done.code == 0, done.err
-    expected = {f"pubtools_mlmerge.{name}" for name in ("cli", "options", module)}
+    expected = {f"pubtools_mlmerge.{name}" for name in ("cli", *OPTIONS, module)}
     assert set(json.loads(done.out.splitlines()[-1])) == expected
 
 
@@ -123,6 +124,21 @@ def test_debug_can_be_repeated(
     levels = json.loads(done.out.splitlines()[-1])
     assert levels[:2] == [ours, others]
     assert levels[2] > logging.DEBUG
+
+
+@pytest.mark.parametrize(("options", "is_shown"), [((), False), (("-d",), True)])
+def test_how_a_merge_begins_and_ends_is_shown_for_debugging_only(
+    options: tuple[str, ...], is_shown: bool, registry_server: RegistryServer
+) -> None:
+    source = put(registry_server, "new", make_index([make_image()]))
+    there = f"{registry_server.host}/app"
+
+    good = run("merge", "--source-ref", source, "--dest-ref", f"{there}:fresh", *options)
+    bad = run("merge", "--source-ref", f"{there}:none", "--dest-ref", f"{there}:fresh", *options)
+
+    for words, done in (("started", good), ("finished: ", good), ("failed: ", bad)):
+        assert (f": {words}" in done.err) == is_shown, done.err
+    assert "INFO: Uploaded" in good.err
 
 
 def test_a_reader_that_went_away_stops_nothing(registry_server: RegistryServer) -> None:

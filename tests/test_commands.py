@@ -98,6 +98,41 @@ def test_text_is_printed_by_default(server: RegistryServer, capsys: Capture) -> 
     assert "registry.invalid/app:old would become sha256:" in capsys.readouterr().out
 
 
+def test_a_page_that_cannot_be_written_in_the_end_is_a_failure(
+    server: RegistryServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Remover:
+        @hookimpl
+        def mlmerge_merged(self, report: MergeReport) -> None:
+            (tmp_path / "pages").rmdir()
+
+    (tmp_path / "pages").mkdir()
+    pm.register(remover := Remover())
+    try:
+        code = merge(server, "--output", "html", str(tmp_path / "pages" / "page.html"))
+    finally:
+        pm.unregister(remover)
+
+    assert code == 1
+    assert caplog.messages[-1] == "The page cannot be written: No such file or directory"
+    assert len(server.manifest("app", "old").content) > len(NEW.content)  # it is merged
+
+
+def test_what_cannot_be_printed_is_on_the_page(
+    server: RegistryServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("builtins.print", fail)
+
+    assert merge(server, "--output", "html", str(tmp_path / "page.html")) == 1
+
+    page = (tmp_path / "page.html").read_text(encoding="ascii")
+    assert "No space left on device" in page
+    assert server.manifest("app", "old").digest in page
+
+
 def test_one_client_serves_both_sides(server: RegistryServer) -> None:
     assert merge(server) == 0
 
@@ -246,21 +281,6 @@ def test_removal_has_a_dry_run(server: RegistryServer) -> None:
     assert server.manifest("app", "old").content == OLD.content
 
 
-@pytest.mark.parametrize("option", ["--quay-host", "--source-quay-host"])
-def test_inspection_connects_where_it_is_told(
-    server: RegistryServer, capsys: Capture, option: str
-) -> None:
-    assert call(inspect_main, "registry.invalid/app:new", option, server.url) == 0
-
-    assert capsys.readouterr().out.startswith(f"registry.invalid/app:new {NEW.digest} ")
-
-
-def test_inspection_speaks_json(server: RegistryServer, capsys: Capture) -> None:
-    assert call(inspect_main, f"{server.host}/app:new", "--output", "json") == 0
-
-    assert json.loads(capsys.readouterr().out)["digest"] == NEW.digest
-
-
 # Wrong usage
 
 REMOVE = ("--ref", "registry.invalid/app:1", "--arch", "arm64")
@@ -372,7 +392,8 @@ def test_a_removal_of_nothing_is_wrong(refused: Callable[..., str]) -> None:
         (("registry.invalid/app",), "neither tag nor digest were found"),
         (("app:1",), "it names no host"),
         (("registry.invalid/app:1", "--source-quay-user", "x"), "needs a password"),
-        (("registry.invalid/app:1", "registry.invalid/app:2"), "unrecognized arguments"),
+        (("registry.invalid/app:1", "app:2"), "it names no host"),
+        ((*["registry.invalid/app:1"] * 2, "registry.invalid/app:3"), "unrecognized arguments"),
         ((), "required"),
     ],
 )

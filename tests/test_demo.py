@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
 
 import pytest
 
+from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.demo import main
-from tests.programs import call, run
+from pubtools_mlmerge.references import Reference
+from tests.programs import call, command, environment, run
+from tests.servers import free_port
 
 
 def test_the_demo_shows_both_merges(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,3 +45,59 @@ def test_the_demo_takes_no_arguments(capsys: pytest.CaptureFixture[str]) -> None
     assert call(main, "something") == 2
 
     assert "unrecognized arguments" in capsys.readouterr().err
+
+
+Served = subprocess.Popen[str]
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[Served, str]]:
+    """Let the demo serve, and tell where."""
+    port = str(free_port())
+    # Who runs the tests in the background may have them ignore interrupts.
+    begun = ["env", "--default-signal=INT", *command("demo"), "--serve", port]
+    with subprocess.Popen(begun, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while f"127.0.0.1:{port}/demo/app:stable" not in process.stdout.readline():
+            assert process.poll() is None
+        yield process, f"127.0.0.1:{port}"
+        process.kill()
+
+
+def test_the_demo_serves_both_versions_on_a_port(served: tuple[Served, str]) -> None:
+    _, host = served
+    client = RegistryClient(host=f"http://{host}")
+
+    found = {
+        tag: client.pull_index(Reference.parse(f"{host}/demo/app:{tag}"))
+        for tag in ("1.0", "1.1", "stable")
+    }
+
+    assert [len(index.manifests) for index in found.values()] == [4, 6, 4]
+    assert found["stable"].digest == found["1.0"].digest
+
+
+def test_the_demo_serves_until_it_is_interrupted(served: tuple[Served, str]) -> None:
+    process, _ = served
+
+    process.send_signal(signal.SIGINT)
+
+    out, _ = process.communicate(timeout=10)
+    assert (process.returncode, "The registry is gone." in out) == (0, True)
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "http", "²"])
+def test_the_demo_serves_on_no_port_that_there_is_not(
+    port: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(main, f"--serve={port}") == 2
+
+    assert "expected a number from 0 to 65535" in capsys.readouterr().err
+
+
+def test_the_demo_says_that_a_port_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        done = run("demo", "--serve", str(other.getsockname()[1]))
+
+    assert (done.code, done.out) == (1, "")
+    assert "ERROR: cannot listen on port" in done.err

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 
@@ -131,20 +132,57 @@ def test_a_frozen_repository_is_left_alone(site: ModuleType, push: Push, tmp_pat
     assert push.copied == []
 
 
-def test_another_process_waits_for_a_tag(site: ModuleType, tmp_path: Path) -> None:
-    with pm.hook.mlmerge_lock(reference="localhost:5000/demo/app:stable"):
-        (file,) = tmp_path.glob("*.lock")
-        with file.open() as other, pytest.raises(BlockingIOError):
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    with file.open() as other:
-        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+REFERENCE = "localhost:5000/demo/app:stable"
 
 
-def test_its_lock_is_held_during_the_push(site: ModuleType, push: Push, tmp_path: Path) -> None:
-    push.run("stable", "small")
+def leases(directory: Path) -> list[tuple[str, str]]:
+    """Read who holds what."""
+    with closing(sqlite3.connect(directory / "leases.db")) as database:
+        return list(database.execute("SELECT tag, holder FROM leases"))
 
-    assert len(list(tmp_path.glob("*.lock"))) == 2
+
+def test_another_writer_gets_a_tag_only_when_it_was_given_back(
+    site: ModuleType, tmp_path: Path
+) -> None:
+    other = site.Lease(REFERENCE)
+
+    with pm.hook.mlmerge_lock(reference=REFERENCE) as held:
+        assert not other.take()
+        assert leases(tmp_path) == [(REFERENCE, held.holder)]
+
+    assert leases(tmp_path) == []
+    assert other.take()
+
+
+def test_a_writer_that_died_keeps_a_tag_for_a_while_only(
+    site: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site, "SECONDS", -1)
+    dead, next_one = site.Lease(REFERENCE), site.Lease(REFERENCE)
+    assert dead.take()
+
+    assert next_one.take()
+    with pytest.raises(site.LeaseLostError, match=REFERENCE):
+        dead.check()
+
+
+def test_a_lease_that_is_checked_is_renewed(site: ModuleType, tmp_path: Path) -> None:
+    with pm.hook.mlmerge_lock(reference=REFERENCE) as held:
+        assert site.execute("UPDATE leases SET until = until - 590")
+        held.check()
+
+        assert not site.execute("DELETE FROM leases WHERE until < ?", time.time() + 500)
+
+
+def test_its_locks_are_held_during_the_push(site: ModuleType, push: Push, tmp_path: Path) -> None:
+    seen: list[list[str]] = []
+    watched = Watching(lambda: seen.append([tag for tag, _ in leases(tmp_path)]))
+
+    with registered(watched):
+        push.run("stable", "small")
+
+    assert seen == [[str(push.tag("small")), str(push.tag("stable"))]]
+    assert leases(tmp_path) == []
 
 
 def test_every_task_loads_it_once_it_is_installed(tmp_path: Path) -> None:
@@ -179,6 +217,17 @@ class Answering:
     def mlmerge_merge(self, request: MergeRequest) -> MergeReport | None:
         self.asked.append(request)
         return self.answer
+
+
+@define(eq=False)
+class Watching:
+    """Looks at something whenever a merge was uploaded."""
+
+    look: Callable[[], None]
+
+    @hookimpl
+    def mlmerge_merged(self, report: MergeReport) -> None:
+        self.look()
 
 
 @contextmanager

@@ -675,8 +675,10 @@ def test_an_upload_is_an_event(
 
     built(registry_server.url, "quay.io").merge_manifest_lists()
 
-    events = [record.event for record in caplog.records if hasattr(record, "event")]
+    start, *events, end = (vars(record)["event"] for record in caplog.records)
     held = registry_server.manifest("app", "old")
     assert events == [
         {"type": "mlmerge-upload", "destination": "quay.io/app:old", "digest": held.digest}
     ]
+    assert (start["type"], end["type"]) == ("mlmerge-merge-start", "mlmerge-merge-end")
+    assert (end["digest"], end["changed"]) == (held.digest, True)

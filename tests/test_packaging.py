@@ -83,8 +83,8 @@ def test_the_lowest_versions_are_those_tested(wheel_metadata: Message) -> None:
     constraints = (ROOT / "tests" / "constraints-lowest.txt").read_text(encoding="utf-8")
     lines = {line for line in constraints.splitlines() if not line.startswith("#")}
 
-    tested = {**requirements(wheel_metadata), **requirements(wheel_metadata, "lock")}
-    bounds = {name + bound for name, bound in tested.items()}
+    parts = [requirements(wheel_metadata, *extra) for extra in ((), ("lock",), ("cli",))]
+    bounds = {name + bound for part in parts for name, bound in part.items()}
 
     assert {line.replace("==", ">=") for line in lines} == bounds
 
@@ -103,6 +103,20 @@ def test_every_python_it_claims_can_have_it(wheel_metadata: Message) -> None:
 
 def test_its_types_are_for_everyone(wheel: ZipFile) -> None:
     assert "pubtools_mlmerge/py.typed" in wheel.namelist()
+
+
+def test_schemas_are_for_everyone_as_well(wheel: ZipFile) -> None:
+    schemas = {path.name for path in (ROOT / "pubtools_mlmerge").glob("*.schema.json")}
+
+    assert schemas
+    assert {f"pubtools_mlmerge/{name}" for name in schemas} <= set(wheel.namelist())
+
+
+def test_the_style_of_pages_is_in_the_wheel(wheel: ZipFile) -> None:
+    styles = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("pubtools_mlmerge/*.css")}
+
+    assert len(styles) == 2
+    assert styles <= set(wheel.namelist())
 
 
 def test_every_module_is_in_the_wheel(wheel: ZipFile) -> None:

@@ -246,7 +246,8 @@ def test_each_upload_is_an_event(server: RegistryServer, caplog: pytest.LogCaptu
 
     report = step(server, anchor="{tag}-kept").merge(tag(server, "new"), tag(server, "old"))
 
-    events = [getattr(record, "event", None) for record in caplog.records]
+    start, *events, end = (vars(record)["event"] for record in caplog.records)
+    assert (start["type"], end["type"]) == ("mlmerge-merge-start", "mlmerge-merge-end")
     assert events == [
         {"type": "mlmerge-upload", "destination": str(tag(server, name)), "digest": report.digest}
         for name in ("old", "old-kept")

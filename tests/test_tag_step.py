@@ -193,7 +193,8 @@ def test_a_list_of_somebody_else_s_is_not_reported(
     tags.log(["arm64"])
 
     assert site.reports == []
-    assert caplog.messages == []
+    title = f"Merge of {tags.images[0]} into {tags.images[1]} (dry run)"
+    assert caplog.messages == [f"{title}: started", f"{title}: left to others"]
 
 
 def test_the_plan_is_logged(tags: Tags, caplog: pytest.LogCaptureFixture) -> None:
@@ -201,7 +202,8 @@ def test_the_plan_is_logged(tags: Tags, caplog: pytest.LogCaptureFixture) -> Non
 
     tags.log(["arm64"])
 
-    (line,) = caplog.messages
+    _, end, line = caplog.messages
+    assert end.endswith("(dry run): finished: 1 added, 2 kept, 1 excluded")
     assert line.startswith("Would merge, were it not to report only:\n")
     assert "linux/s390x" in line
 
@@ -216,5 +218,6 @@ def test_a_plan_that_fails_is_logged_as_well(
     with pytest.raises(HTTPError):
         tags.compute(["arm64"])
 
-    (line,) = caplog.messages
+    event, line = caplog.messages
+    assert event.endswith("(dry run): failed: HTTPError")
     assert line.startswith("Would fail, were it not to report only: ")

@@ -1,16 +1,17 @@
-"""What a site adds to each merge: a freeze, a journal, and a lock for the whole machine."""
+"""What a site adds to each merge: a freeze, a journal, and locks in a database of its own."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import sqlite3
 import sys
+import time
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from hashlib import sha256
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
 
 from pubtools.pluggy import hookimpl, pm
 
@@ -21,8 +22,15 @@ if TYPE_CHECKING:  # every task of every pubtools library loads this module, so 
     from pubtools_mlmerge.outcome import MergeReport
 
 
+SECONDS = 600
+
+
 class FrozenError(Exception):
     """The repository must not change now."""
+
+
+class LeaseLostError(Exception):
+    """Somebody else has the tag by now."""
 
 
 def directory() -> Path:
@@ -54,18 +62,60 @@ def mlmerge_merged(report: MergeReport) -> None:
 
 
 @hookimpl
-def mlmerge_lock(reference: str) -> AbstractContextManager[None]:
-    """Let one process of this machine at a time write a tag, and one thread of it."""
-    return machine_lock(reference)
+def mlmerge_lock(reference: str) -> AbstractContextManager[Lease]:
+    """Let one writer at a time have a tag, as the site's database says."""
+    return leased(reference)
 
 
 @contextmanager
-def machine_lock(reference: str) -> Iterator[None]:
-    """Hold a lock file; the system lets go of it if the process dies."""
-    name = sha256(reference.encode()).hexdigest()
-    with (directory() / f"{name}.lock").open("w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def leased(reference: str) -> Iterator[Lease]:
+    """Wait for a tag, and hold it; from a writer that died, it goes when its time is up."""
+    lease = Lease(reference)
+    while not lease.take():
+        time.sleep(0.1)
+    try:
+        yield lease
+    finally:
+        lease.give_back()
+
+
+class Lease:
+    """A row of the database: whose a tag is, and until when."""
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+        self.holder = uuid4().hex
+
+    def take(self) -> bool:
+        """Take the tag if it is nobody's, or was held for too long."""
+        now = time.time()
+        return execute(
+            "INSERT INTO leases VALUES (?, ?, ?) ON CONFLICT (tag) DO UPDATE"
+            " SET holder = excluded.holder, until = excluded.until WHERE until < ?",
+            *(self.tag, self.holder, now + SECONDS, now),
+        )
+
+    def check(self) -> None:
+        """Renew it; called just before each write of the tag."""
+        now = time.time()
+        if not execute(
+            "UPDATE leases SET until = ? WHERE tag = ? AND holder = ? AND until >= ?",
+            *(now + SECONDS, self.tag, self.holder, now),
+        ):
+            raise LeaseLostError(self.tag)
+
+    def give_back(self) -> None:
+        """Let the next writer have the tag."""
+        execute("DELETE FROM leases WHERE tag = ? AND holder = ?", self.tag, self.holder)
+
+
+def execute(statement: str, *values: object) -> bool:
+    """Change a row, and tell whether there was one to change."""
+    with closing(sqlite3.connect(directory() / "leases.db", timeout=60)) as database, database:
+        database.execute(
+            "CREATE TABLE IF NOT EXISTS leases (tag PRIMARY KEY, holder TEXT, until REAL)"
+        )
+        return database.execute(statement, values).rowcount > 0
 
 
 def note(tag: object, outcome: str, **facts: object) -> None:

@@ -27,6 +27,8 @@ class ConnectionServer(ThreadingHTTPServer):
             Answers one request; called from many threads.
         ssl_context (ssl.SSLContext | None):
             Given, every connection is wrapped in TLS.
+        port (int):
+            Where to listen; 0 is for any port that is free.
     """
 
     daemon_threads = True
@@ -36,11 +38,12 @@ class ConnectionServer(ThreadingHTTPServer):
         self,
         answer: Callable[[Request], Response],
         ssl_context: ssl.SSLContext | None,
+        port: int = 0,
     ) -> None:
         self.answer = answer
         self._ssl_context = ssl_context
         self._open: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", 0), ConnectionHandler)
+        super().__init__(("127.0.0.1", port), ConnectionHandler)
 
     @property
     def url(self) -> str:

@@ -57,6 +57,8 @@ class RegistryServer:
             ``{"alice": ["alice/*"]}``. By default every user owns all of them.
         clock (Callable[[], float]):
             Tells the time, as seconds since 1970.
+        port (int):
+            Where to listen; 0 is for any port that is free.
     """
 
     def __init__(  # noqa: PLR0913 - independent options, each with a default
@@ -72,6 +74,7 @@ class RegistryServer:
         public: Iterable[str] = (),
         grants: Mapping[str, Iterable[str]] | None = None,
         clock: Callable[[], float] = time.time,
+        port: int = 0,
     ) -> None:
         manners: Dialect = Quay() if dialect == "quay" else Distribution()
         owned = None
@@ -84,6 +87,7 @@ class RegistryServer:
         self._lock = threading.Lock()
         self._requests: list[RecordedRequest] = []
         self._ssl_context = ssl_context
+        self._port = port
         self._server: ConnectionServer | None = None
 
     def __enter__(self) -> RegistryServer:
@@ -99,10 +103,10 @@ class RegistryServer:
         self.stop()
 
     def start(self) -> None:
-        """Begin to listen on a free port."""
+        """Begin to listen."""
         if self._server:
             raise RuntimeError(RUNNING)
-        self._server = ConnectionServer(self._answer, self._ssl_context)
+        self._server = ConnectionServer(self._answer, self._ssl_context, self._port)
         threading.Thread(
             target=self._server.serve_forever,
             args=(POLL_SECONDS,),

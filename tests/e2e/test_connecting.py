@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.merger import ManifestListMerger
 from pubtools_mlmerge.testing import make_index
 from tests.e2e.conftest import Shelf, images, merged
 from tests.programs import Done, run
@@ -125,6 +127,22 @@ def test_a_login_is_found_in_an_auth_file(token_pair: Pair, tmp_path: Path, vari
     done = token_pair.merge(env={variable: str(value)})
 
     assert done.code == 0, done.err
+    assert token_pair.is_merged
+
+
+def test_one_token_is_enough_for_the_class(token_pair: Pair) -> None:
+    shelf, tokens = token_pair.shelf, token_pair.shelf.registry.tokens
+    assert tokens is not None
+    record, before = shelf.mark(), tokens.count
+    client = RegistryClient(TOKEN_USER, TOKEN_PASSWORD, shelf.registry.url)
+    merger = ManifestListMerger(shelf.ref("new"), shelf.ref("stable"))
+    merger.set_quay_clients(client, client)
+
+    merger.merge_manifest_lists()
+    client.close()
+
+    assert sorted(line.split()[2] for line in record) == ["200", "200", "201", "401"]
+    assert tokens.scopes[before:] == [(f"repository:{shelf.repository}:pull,push",)]
     assert token_pair.is_merged
 
 

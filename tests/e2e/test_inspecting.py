@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
 from tests.e2e.conftest import Shelf, images
-from tests.peers import OCI_INDEX, OCI_MANIFEST
+from tests.peers import OCI_INDEX
 from tests.programs import run
+from tests.terminals import program_on_a_terminal
 
 CHILDREN = images("linux/amd64", "linux/arm/v7")
-INDEX = make_index([*CHILDREN, make_attestation(CHILDREN[1])])
+PROOF = make_attestation(CHILDREN[1])
+INDEX = make_index([*CHILDREN, PROOF])
+OTHER = make_index([CHILDREN[0], *images("linux/arm/v7", "linux/s390x", seed="other")])
 
 
-def test_a_table_shows_each_entry(shelf: Shelf) -> None:
+def test_a_tree_shows_each_entry(shelf: Shelf) -> None:
     reference = shelf.put("stable", INDEX)
 
     done = run("inspect", reference)
 
-    title, empty, *table = done.out.splitlines()
+    title, *tree, empty, summary = done.out.splitlines()
     assert (done.code, done.err, empty) == (0, "", "")
     assert title == f"{reference} {INDEX.digest} {OCI_INDEX}"
     first, second = CHILDREN
-    assert [line.split() for line in table[:3]] == [
-        ["PLATFORM", "DIGEST", "SIZE", "TYPE", "ATTESTATIONS"],
-        ["linux/amd64", first.digest, str(len(first.content)), OCI_MANIFEST, "-"],
-        ["linux/arm/v7", second.digest, str(len(second.content)), OCI_MANIFEST, "1"],
+    assert [" ".join(line.split()) for line in tree] == [
+        f"|-- linux/amd64 {first.digest} {len(first.content)} B OCI manifest",
+        f"`-- linux/arm/v7 {second.digest} {len(second.content)} B OCI manifest",
+        f"`-- attestation {PROOF.digest} {len(PROOF.content)} B OCI manifest",
     ]
-    assert table[3].startswith(f"attestation of {second.digest[7:19]}")
+    assert summary.startswith("2 images, 1 attestation, manifests of ")
 
 
 def test_json_shows_each_entry(shelf: Shelf) -> None:
@@ -33,13 +38,85 @@ def test_json_shows_each_entry(shelf: Shelf) -> None:
 
     report = run("inspect", reference, "--output", "json").report
 
-    assert list(report) == ["reference", "digest", "media_type", "entries"]
+    keys = ["reference", "digest", "media_type", "size", "checked", "entries", "problems"]
+    assert list(report) == ["schema", *keys]
     assert (report["reference"], report["digest"]) == (reference, INDEX.digest)
+    assert (report["checked"], report["problems"]) == (False, [])
     entries = report["entries"]
     assert isinstance(entries, list)
     assert [entry["digest"] for entry in entries] == [child.digest for child in INDEX.children]
     assert [entry["platform"] for entry in entries] == ["linux/amd64", "linux/arm/v7", None]
     assert [entry.get("attests") for entry in entries] == [None, None, CHILDREN[1].digest]
+
+
+def test_ages_are_those_of_the_images(shelf: Shelf) -> None:
+    made = make_image("linux/s390x", created="2021-03-04T05:06:07Z")
+
+    done = run("inspect", shelf.put("stable", make_index([*CHILDREN, made])), "--ages")
+
+    old = next(line for line in done.out.splitlines() if "linux/s390x" in line)
+    assert "days old (2021-03-04)" in old
+    assert old.endswith("! old")
+
+
+def test_all_that_is_listed_is_there(shelf: Shelf) -> None:
+    reference = shelf.put("stable", INDEX)
+    record = shelf.mark()
+
+    done = run("inspect", reference, "--check", "--output", "json")
+
+    assert (done.code, done.report["checked"], done.report["problems"]) == (0, True, [])
+    asked = sorted(line for line in record if line.startswith("HEAD"))
+    path = f"/v2/{shelf.repository}/manifests"
+    assert asked == sorted(f"HEAD {path}/{child.digest} 200" for child in INDEX.children)
+
+
+@pytest.mark.parametrize("lost", [CHILDREN[0], PROOF], ids=["image", "attestation"])
+def test_what_is_lost_is_found_missing(shelf: Shelf, lost: object) -> None:
+    reference = shelf.put("stable", INDEX)
+    digest = next(child.digest for child in INDEX.children if child is lost)
+    gone = shelf.peer.once("DELETE", f"/v2/{shelf.repository}/manifests/{digest}")
+    assert gone.status_code == 202, gone.text
+
+    done = run("inspect", reference, "--check", "--output", "json")
+
+    assert done.code == 1
+    problems = done.report["problems"]
+    assert isinstance(problems, list)
+    assert [(problem["kind"], problem["digest"]) for problem in problems] == [("missing", digest)]
+    assert f"ERROR: {reference} lists what is not in the repository" in done.err
+    assert run("inspect", reference).code == 0
+
+
+def test_two_tags_show_their_difference(shelf: Shelf) -> None:
+    a, b = shelf.put("a", INDEX), shelf.put("b", OTHER)
+
+    done = run("inspect", a, b)
+    report = run("inspect", a, b, "--output", "json").report
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[-1] == "1 changed, 1 only in B, 1 same"
+    slots = report["platforms"]
+    assert isinstance(slots, list)
+    assert [(slot["platform"], slot["state"]) for slot in slots] == [
+        ("linux/amd64", "same"),
+        ("linux/arm/v7", "changed"),
+        ("linux/s390x", "only-b"),
+    ]
+    assert (slots[1]["attestations_a"], slots[1]["attestations_b"]) == (1, 0)
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_terminal_shows_the_same_within_its_width(shelf: Shelf, width: int) -> None:
+    reference = shelf.put("stable", INDEX)
+
+    shown = program_on_a_terminal("inspect", reference, "--check", width=width)
+
+    assert (shown.code, shown.others) == (0, set())
+    assert max(map(len, shown.text.splitlines())) <= width
+    joined = shown.joined.replace("│", "")
+    assert all(child.digest in joined for child in INDEX.children)
+    assert "\x1b[" in shown.raw
 
 
 def test_a_digest_can_be_looked_at(shelf: Shelf) -> None:
@@ -56,3 +133,16 @@ def test_a_single_image_is_no_index(shelf: Shelf) -> None:
 
     assert (done.code, done.out) == (1, "")
     assert "expected an image index" in done.err
+
+
+def test_images_that_are_brought_are_counted_on_a_terminal(shelf: Shelf) -> None:
+    source = shelf.put("new", INDEX)
+    target = f"{shelf.registry.host}/{shelf.repository}-copy:stable"
+
+    command = ("merge", "--source-ref", source, "--dest-ref", target)
+    shown = program_on_a_terminal(*command, width=200, logs=True)
+
+    assert shown.code == 0, shown.raw
+    assert f"images for {target}" in shown.text
+    assert "/3" in shown.text
+    assert shown.lines[-1].startswith(f"{target} is now sha256:")

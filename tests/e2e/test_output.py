@@ -14,6 +14,7 @@ from tests.programs import Done, run
 OLD = images("linux/amd64", "linux/arm64", "linux/s390x", seed="old")
 NEW = images("linux/amd64", seed="new")
 KEYS = [
+    "schema",
     *("source", "destination", "source_digest", "previous_digest", "digest", "media_type"),
     *("changed", "dry_run", "anchor_tag", "attempts", "requests", "seconds", "entries"),
 ]
@@ -42,6 +43,7 @@ def test_json_is_one_object_on_one_line_and_nothing_else(filled: Shelf) -> None:
     entries, seconds = report.pop("entries"), report.pop("seconds")
     assert 0 < seconds < 60
     assert report == {
+        "schema": 1,
         "source": filled.ref("new"),
         "destination": filled.ref("stable"),
         "source_digest": filled.get("new").digest,

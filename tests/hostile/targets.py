@@ -27,11 +27,12 @@ from pubtools_mlmerge.exchange import Answer, Request
 from pubtools_mlmerge.failures import failure
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import Index, digest_of
+from pubtools_mlmerge.inspection import inspect
+from pubtools_mlmerge.inspection_report import to_json, to_text
 from pubtools_mlmerge.manifests import read_manifest
 from pubtools_mlmerge.merge import merge
 from pubtools_mlmerge.platforms import PlatformPattern
 from pubtools_mlmerge.references import Reference
-from pubtools_mlmerge.report import inspect_json, inspect_text
 from pubtools_mlmerge.retries import Retries
 from tests.factories import content_of
 
@@ -74,7 +75,8 @@ def _index(content: bytes) -> None:
     assert (found.content, found.digest) == (content, digest_of(content))
     assert Index.from_fields(found.fields).manifests == found.manifests
     assert not merge(found, found).changed
-    shown = inspect_text("app:1", found) + inspect_json("app:1", found)
+    inspection = inspect("app:1", found)
+    shown = to_text(inspection) + to_json(inspection)
     assert all(c.isprintable() or c == "\n" for c in shown)
 
 

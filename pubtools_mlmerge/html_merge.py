@@ -1,0 +1,222 @@
+"""The HTML page of merges: what became of one tag, or of many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Union
+
+from pubtools_mlmerge.drawing import draw
+from pubtools_mlmerge.fates import SIGNS, age_words, counted
+from pubtools_mlmerge.html_page import Making, document, heading
+from pubtools_mlmerge.html_parts import (
+    NOTHING,
+    Failure,
+    TableRow,
+    facts,
+    failure_list,
+    full_digest,
+    grid,
+    mark,
+    note,
+)
+from pubtools_mlmerge.markup import Content, Markup, element, joined
+from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.phrases import count_text
+from pubtools_mlmerge.plan import PlannedEntry
+from pubtools_mlmerge.report import platform_name, short, summary_of
+from pubtools_mlmerge.terminal import catches_the_eye
+
+_MOST_OPEN = 3  # merges that are shown without being asked for
+_MOST_OLD = 20  # old parts that the head of a page names
+_MOST_TAGS = 3  # tags that it names for each of them
+_ALL = "In the order in which they were asked for; each name leads to more about it"
+
+Result = Union[MergeReport, Failure]
+
+
+def merge_page(results: Sequence[Result], making: Making) -> str:
+    """Write the page of one merge or of several, also of removals and of what was restored.
+
+    Args:
+        results (Sequence[MergeReport | Failure]):
+            What came of each, in order.
+        making (Making):
+            How the page came to be.
+
+    Returns:
+        str: The page.
+    """
+    if len(results) == 1 and isinstance(results[0], MergeReport):
+        report = results[0]
+        head = heading(_kind(report), str(report.destination), *_marks(report))
+        return document(f"{_kind(report)}: {report.destination}", making, head, *_parts(report, 0))
+    title = f"Merge of {count_text(len(results), 'tag')}"
+    return document(title, making, *_overview(results))
+
+
+def _overview(results: Sequence[Result]) -> Iterator[Markup]:
+    """Write what is common, the failures, a list of all, and each one."""
+    reports = [(i, r) for i, r in enumerate(results) if isinstance(r, MergeReport)]
+    failures = [r for r in results if isinstance(r, Failure)]
+    title = count_text(len(results), "tag")
+    yield heading("Merge", title, *_outcomes(reports, len(failures)))
+    if failures:
+        yield failure_list(failures)
+    old = [(r, e) for _, r in reports for e in r.entries if catches_the_eye(e)]
+    if old:
+        yield _old_parts(old)
+    if reports:
+        header = ("Tag", "Outcome", "Before", "After", "Entries", "Oldest kept")
+        rows = (_overview_row(i, report) for i, report in reports)
+        yield element("section", element("h2", "All tags"), grid(_ALL, header, rows))
+        yield element("h2", "One by one")
+    for number, report in reports:
+        is_open = "open" if len(reports) <= _MOST_OPEN else None
+        yield element(
+            "details",
+            element(
+                "summary",
+                element("h3", element("bdi", str(report.destination))),
+                *_marks(report),
+            ),
+            # A link to what is in it makes a browser open it.
+            element("div", *_parts(report, number), id=f"m{number}"),
+            class_="merge",
+            open=is_open,
+        )
+
+
+def _outcomes(reports: Sequence[tuple[int, MergeReport]], failed: int) -> Iterator[Markup]:
+    outcomes = [_outcome(report) for _, report in reports]
+    for outcome in dict.fromkeys(outcomes):
+        yield mark(f"{outcomes.count(outcome)} {outcome[0]}", outcome[1])
+    if failed:
+        yield mark(f"{failed} failed", "bad")
+
+
+def _outcome(report: MergeReport) -> tuple[str, str]:
+    """Say what became of a tag, and how that looks."""
+    if not report.changed:
+        return "unchanged", "plain"
+    return ("would change", "tried") if report.dry_run else ("changed", "good")
+
+
+def _overview_row(number: int, report: MergeReport) -> TableRow:
+    text, kind = _outcome(report)
+    ages = [e.age_days for e in report.entries if e.fate == "kept" and e.age_days is not None]
+    before = report.previous_digest
+    cells: list[Content] = [
+        element("a", str(report.destination), href=f"#m{number}"),
+        mark(text, kind),
+        element("code", short(before)) if before else NOTHING,
+        element("code", short(report.digest)),
+        ", ".join(f"{n} {fate}" for fate, n in counted(report.entries).items()),
+        age_words(max(ages)) if ages else NOTHING,
+    ]
+    return TableRow(cells, "old" if any(catches_the_eye(e) for e in report.entries) else None)
+
+
+def _kind(report: MergeReport) -> str:
+    return "Merge" if report.source else "Change"
+
+
+def _marks(report: MergeReport) -> Iterator[Markup]:
+    yield mark(*_outcome(report))
+    if any(catches_the_eye(entry) for entry in report.entries):
+        yield mark("old parts", "old")
+    for fate, number in counted(report.entries).items():
+        yield mark(f"{SIGNS[fate]} {number} {fate}", f"count {fate}")
+
+
+def _parts(report: MergeReport, number: int) -> Iterator[Markup]:
+    """Write all about one tag."""
+    old = [(report, entry) for entry in report.entries if catches_the_eye(entry)]
+    yield element("p", summary_of(report), class_="summary")
+    if report.dry_run:
+        yield note("This was a dry run: nothing was written.", "tried")
+    if old:
+        yield _old_parts(old)
+    if report.missing:
+        yield note(f"Asked for and not found: {', '.join(report.missing)}", "bad")
+    if report.entries:
+        yield element("figure", draw(report, f"p{number}"))
+        yield _entries(report.entries)
+    yield _facts(report)
+
+
+def _old_parts(old: Sequence[tuple[MergeReport, PlannedEntry]]) -> Markup:
+    """Name what stays although it is old, each platform and age once."""
+    places: dict[str, list[str]] = {}
+    for report, entry in old:
+        what = f"{_name(entry)} is {age_words(entry.age_days or 0)} old"
+        places.setdefault(what, []).append(str(report.destination))
+    items = [_old_part(what, tags) for what, tags in list(places.items())[:_MOST_OLD]]
+    if len(places) > _MOST_OLD:
+        items.append(element("li", f"and {len(places) - _MOST_OLD} more"))
+    title = element("strong", "Old parts stay", class_="title")
+    return element("div", title, element("ul", *items), class_="callout old")
+
+
+def _old_part(what: str, tags: Sequence[str]) -> Markup:
+    more = f" and {len(tags) - _MOST_TAGS} more tags" if len(tags) > _MOST_TAGS else ""
+    place = f", in {', '.join(tags[:_MOST_TAGS])}{more}"
+    return element("li", element("strong", what), place)
+
+
+def _entries(entries: Iterable[PlannedEntry]) -> Markup:
+    entries = tuple(entries)
+    has_ages = any(entry.has_age for entry in entries)
+    header = ("Platform", "Before", "After", *(("Age",) if has_ages else ()), "Fate", "Reason")
+    rows = [_entry(entry, has_ages=has_ages) for entry in entries]
+    return grid("Entries: those of the result in their order, then those left out", header, rows)
+
+
+def _entry(entry: PlannedEntry, *, has_ages: bool) -> TableRow:
+    gone = entry.fate in ("dropped", "excluded")
+    cells: list[Content] = [
+        element("bdi", _name(entry)),
+        full_digest(entry.previous_digest),
+        full_digest(None if gone else entry.descriptor.digest),
+    ]
+    if has_ages:
+        cells.append(_age(entry))
+    cells += [mark(f"{SIGNS[entry.fate]} {entry.fate}", f"count {entry.fate}"), entry.reason]
+    return TableRow(cells, "old" if catches_the_eye(entry) else None)
+
+
+def _name(entry: PlannedEntry) -> str:
+    attests = entry.descriptor.attests
+    if attests is not None:
+        return f"attestation of {short(attests) or 'nothing'}"
+    return platform_name(entry.descriptor) or "-"
+
+
+def _age(entry: PlannedEntry) -> Content:
+    if entry.age_days is None:
+        return "unknown" if entry.has_age else NOTHING
+    made = f", made on {entry.created:%Y-%m-%d}" if entry.created else ""
+    return f"{age_words(entry.age_days)}{made}"
+
+
+def _facts(report: MergeReport) -> Markup:
+    attempts = str(report.attempts) if report.attempts > 1 else None
+    return facts(
+        [
+            ("Source", _source(report)),
+            ("Tag", element("bdi", str(report.destination))),
+            ("Before", full_digest(report.previous_digest) if report.previous_digest else "absent"),
+            ("After", full_digest(report.digest)),
+            ("Media type", report.media_type),
+            ("Anchor tag", report.anchor_tag),
+            ("Times planned", attempts),
+            ("Requests", str(report.requests)),
+            ("Time", f"{report.seconds:.1f} s"),
+        ]
+    )
+
+
+def _source(report: MergeReport) -> Content:
+    if report.source is None:
+        return None
+    digest = full_digest(report.source_digest) if report.source_digest else None
+    return joined([element("bdi", str(report.source)), digest])

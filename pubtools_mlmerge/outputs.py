@@ -1,0 +1,155 @@
+"""Outputs: what a program prints of its results, and the page that it writes of all of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from typing import Generic, TypeVar
+
+from attrs import define, field, frozen
+
+from pubtools_mlmerge.html_merge import merge_page
+from pubtools_mlmerge.html_page import Making
+from pubtools_mlmerge.html_parts import Failure
+from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.page_file import PageFile
+from pubtools_mlmerge.report import to_json
+from pubtools_mlmerge.terminal import text_of
+
+Item = TypeVar("Item")
+
+
+@frozen
+class Page(Generic[Item]):
+    """A page of all results.
+
+    Attributes:
+        file (PageFile | None):
+            Where it is written; none for standard output.
+        make (Callable):
+            Makes it from the results in order, and from how they were made.
+    """
+
+    file: PageFile | None
+    make: Callable[[Sequence[Item | Failure], Making], str]
+
+
+@define(eq=False)
+class Output(Generic[Item]):
+    """Prints results, and writes a page in the end if one is asked for.
+
+    Attributes:
+        render (Callable[[object], str]):
+            Writes a result as text.
+        page (Page | None):
+            The page; none for none.
+    """
+
+    render: Callable[[Item], str]
+    page: Page[Item] | None = None
+    _told: list[Item | Failure] = field(factory=list, init=False)
+
+    def tell(self, item: Item) -> None:
+        """Print a result, unless the page goes there.
+
+        Args:
+            item (object):
+                The result.
+        """
+        if self.page is not None:
+            self._told.append(item)
+        if self.page is None or self.page.file is not None:
+            _print(self.render(item))
+
+    def fail(self, name: str, error: Exception) -> None:
+        """Note a failure for the page; the log has it, too.
+
+        Args:
+            name (str):
+                What failed.
+            error (Exception):
+                Why.
+        """
+        if self.page is not None:
+            self._told.append(Failure(name, str(error) or type(error).__name__))
+
+    def close(self, *, complete: bool) -> None:
+        """Write the page.
+
+        Args:
+            complete (bool):
+                Whether nothing kept the program from going on to its end.
+
+        Raises:
+            OSError: When it cannot be written.
+        """
+        if self.page is None:
+            return
+        page = self.page.make(self._told, Making(datetime.now(timezone.utc), complete))
+        if self.page.file is None:
+            _print(page)
+        else:
+            self.page.file.write(page)
+
+
+def output_of_reports(arguments: Namespace) -> Output[MergeReport]:
+    """Choose how reports are written.
+
+    Args:
+        arguments (Namespace):
+            Arguments as parsed.
+
+    Returns:
+        Output[MergeReport]: Writes them.
+
+    Raises:
+        ValueError: When a page is asked for where it cannot be written.
+    """
+    return Output(renderer_of(arguments.output), page_of(arguments, merge_page))
+
+
+def page_of(
+    arguments: Namespace, make: Callable[[Sequence[Item | Failure], Making], str]
+) -> Page[Item] | None:
+    """Tell where a page goes.
+
+    Args:
+        arguments (Namespace):
+            Arguments as parsed.
+        make (Callable):
+            Makes the page.
+
+    Returns:
+        Page | None: The page; none if none is asked for.
+
+    Raises:
+        ValueError: When it cannot be written there.
+    """
+    name = arguments.output_file
+    if name is None:
+        return None
+    return Page(None if name == "-" else PageFile.at(name), make)
+
+
+def renderer_of(output: str) -> Callable[[MergeReport], str]:
+    """Choose how reports are printed.
+
+    Args:
+        output (str):
+            ``json``, ``text`` or ``html``; with the last, what is printed is text.
+
+    Returns:
+        Callable[[MergeReport], str]: Writes a report.
+    """
+    return to_json if output == "json" else text_of
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)  # noqa: T201 - the output of a program
+    except BrokenPipeError:
+        # The reader has seen enough. What is left to do is done, and not told to anyone.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,194 @@
+"""What release engineers see of the real host's tasks: log events, and the collected report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from attrs import define, field
+from jsonschema import Draft202012Validator
+from pushcollector import Collector
+
+from pubtools_mlmerge.errors import MixedTypes
+from pubtools_mlmerge.schema import report_schema
+from tests.host.running import push, tag
+from tests.host.test_push import THREE, TWO
+from tests.host.test_safety import Interferer, registered
+from tests.host.world import ON, World, build
+
+Log = pytest.LogCaptureFixture
+
+REPOSITORY = "ns/a----app"
+REPORT = "mlmerge-report.json"
+
+
+@pytest.fixture
+def log(caplog: Log) -> Log:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    return caplog
+
+
+@pytest.fixture
+def filled(world: World) -> World:
+    world.put("src/app", "new", build("new", *TWO))
+    world.put(REPOSITORY, "build", build("new", *TWO))
+    world.put(REPOSITORY, "1", build("old", *THREE))
+    return world
+
+
+def events(log: Log, *kinds: str) -> list[dict[str, object]]:
+    """List the events whose types end like this, or all of them."""
+    found = [vars(record)["event"] for record in log.records if "event" in vars(record)]
+    return [each for each in found if not kinds or each["type"].endswith(kinds)]
+
+
+def push_tags(world: World, *tags: str, **settings: object) -> None:
+    item = world.push_item("src/app:new", {"a/app": list(tags)})
+    push([item], world.settings({**ON, "anchor_tag": None, **settings}))
+
+
+def add_arm64(world: World, **settings: object) -> None:
+    item = world.tag_item("a/app", source="build", add=["1"], archs=["arm64"])
+    tag([item], world.settings({**ON, **settings}))
+
+
+def test_each_tag_of_a_push_is_told_once(filled: World, log: Log) -> None:
+    push_tags(filled, "1", "fresh")
+
+    one, fresh = (str(filled.reference(REPOSITORY, name)) for name in ("1", "fresh"))
+    starts = [event["destination"] for event in events(log, "merge-start")]
+    assert sorted(map(str, starts)) == [one, fresh]
+    ends = {event["destination"]: event for event in events(log, "merge-end")}
+    assert ends[one]["digest"] == filled.digest(REPOSITORY, "1")
+    assert ends[one]["counts"] == {"replaced": 2, "kept": 1}
+    assert ends[fresh]["is_left"] is True
+    assert events(log, "-error") == []
+
+
+def test_each_manifest_that_a_push_writes_has_its_line(world: World, log: Log) -> None:
+    new = build("new", *TWO)
+    world.put("src/app", "new", new)
+    world.put(REPOSITORY, "1", build("old", *THREE))
+    world.log.forget()
+
+    push_tags(world, "1")
+
+    told = [str(each["destination"]) for each in events(log, "mlmerge-child", "mlmerge-upload")]
+    digests = [child.digest for child in new.children]
+    assert sorted(world.log.puts(REPOSITORY)) == sorted(["1", *digests])
+    children = sorted(f"{world.host}/{REPOSITORY}@{digest}" for digest in digests)
+    assert [*sorted(told[:-1]), told[-1]] == [*children, str(world.reference(REPOSITORY, "1"))]
+
+
+@pytest.mark.parametrize("step", ["push", "tag-docker"])
+def test_what_is_only_reported_is_told_as_a_dry_run(filled: World, log: Log, step: str) -> None:
+    if step == "push":
+        push_tags(filled, "1", report_only=True)
+    else:
+        add_arm64(filled, report_only=True)
+
+    assert [event["type"] for event in events(log)] == ["mlmerge-merge-start", "mlmerge-merge-end"]
+    assert {event["dry_run"] for event in events(log)} == {True}
+
+
+def test_a_push_that_fails_is_told(filled: World, log: Log) -> None:
+    filled.put("src/app", "new", build("new", *TWO, docker=False))
+
+    with pytest.raises(MixedTypes) as caught:
+        push_tags(filled, "1", mixed_types="fail")
+
+    (event,) = events(log, "merge-error")
+    assert (event["error"], event["message"]) == ("MixedTypes", str(caught.value))
+    assert event["destination"] == str(filled.reference(REPOSITORY, "1"))
+
+
+def test_tag_docker_is_told_once_however_often_it_begins_again(filled: World, log: Log) -> None:
+    with registered(Interferer(filled, 2)):
+        add_arm64(filled)
+
+    (start,) = events(log, "merge-start")
+    (end,) = events(log, "merge-end")
+    assert start["source"] == end["source"] == str(filled.reference(REPOSITORY, "build"))
+    assert (end["attempts"], end["digest"]) == (3, filled.digest(REPOSITORY, "1"))
+    assert events(log, "-error") == []
+
+
+def test_a_removal_by_tag_docker_is_told(filled: World, log: Log) -> None:
+    item = filled.tag_item("a/app", remove=["1"], archs=["s390x"])
+
+    tag([item], filled.settings(ON))
+
+    (start,) = events(log, "remove-start")
+    (end,) = events(log, "remove-end")
+    assert start["source"] is None
+    assert end["digest"] == filled.digest(REPOSITORY, "1")
+
+
+# What the host collects
+
+
+@define
+class Backend:
+    """A host's collector."""
+
+    files: dict[str, bytes] = field(factory=dict)
+    items: list[object] = field(factory=list)
+
+    def attach_file(self, filename: str, content: bytes) -> None:
+        """Keep a file; no two have one name."""
+        assert filename not in self.files
+        self.files[filename] = content
+
+    def update_push_items(self, items: list[object]) -> None:
+        """Note the states of items."""
+        self.items += items
+
+
+@pytest.fixture
+def collected() -> Iterator[Backend]:
+    """Make a backend of the host's the default one."""
+    backend = Backend()
+    Collector.register_backend("tests", lambda: backend)
+    Collector.set_default_backend("tests")
+    yield backend
+    Collector.register_backend("tests", None)
+
+
+def test_the_report_of_a_push_is_collected(filled: World, collected: Backend) -> None:
+    filled.put(REPOSITORY, "2", build("older", *THREE))
+
+    push_tags(filled, "1", "2", "fresh")
+
+    reports = json.loads(collected.files[REPORT])
+    for report in reports:
+        Draft202012Validator(report_schema()).validate(report)
+    tags = {str(filled.reference(REPOSITORY, name)) for name in ("1", "2")}
+    assert {report["destination"] for report in reports} == tags
+    assert {report["digest"] for report in reports} == {
+        filled.digest(REPOSITORY, name) for name in ("1", "2")
+    }
+
+
+def test_the_report_of_tag_docker_is_collected(filled: World, collected: Backend) -> None:
+    add_arm64(filled)
+
+    (report,) = json.loads(collected.files[REPORT])
+    Draft202012Validator(report_schema()).validate(report)
+    assert report["digest"] == filled.digest(REPOSITORY, "1")
+
+
+@pytest.mark.parametrize("settings", [{"steps": []}, {"report_only": True}])
+def test_a_task_that_merged_nothing_has_no_report(
+    filled: World, collected: Backend, settings: dict[str, object]
+) -> None:
+    push_tags(filled, "1", **settings)
+
+    assert REPORT not in collected.files
+
+
+def test_the_states_of_push_items_are_not_touched(filled: World, collected: Backend) -> None:
+    push_tags(filled, "1")
+
+    assert REPORT in collected.files
+    assert collected.items == []

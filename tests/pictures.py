@@ -1,0 +1,44 @@
+"""The picture of a merge in the documentation. `python -m tests.pictures` draws it anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pubtools_mlmerge.demo import _new, _old
+from pubtools_mlmerge.drawing import draw
+from pubtools_mlmerge.html_page import style_of
+from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.markup import Markup, element
+from tests.paper import report_of
+
+FILE = Path(__file__).parents[1] / "docs" / "merge.svg"
+_WIDTH, _MARGIN = 760, 20
+
+
+def merge_picture() -> str:
+    """Draw what the README shows: 1.1 is merged into a tag that holds 1.0."""
+    new, old = (Index.from_bytes(made.content, made.media_type) for made in (_new(), _old()))
+    picture = draw(report_of(new, old), "merge")
+    height = int(picture.text.partition(' height="')[2].partition('"')[0]) + 2 * _MARGIN
+    # In a page of documentation it is on paper, so to speak: by day at night, too.
+    style = style_of(["drawing.css"]).partition("@media (prefers-color-scheme: dark)")
+    colours = style[0] + style[2].partition("\n}\n")[2]
+    sheet = element(
+        "rect", x=0.5, y=0.5, width=_WIDTH - 1, height=height - 1, rx=8, fill="#fff", stroke="#ccc"
+    )
+    inner = element("svg", picture, x=_MARGIN, y=_MARGIN, width=_WIDTH - 2 * _MARGIN)
+    outer = element(
+        "svg",
+        element("style", Markup(colours)),
+        sheet,
+        inner,
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {_WIDTH} {height}",
+        width=_WIDTH,
+        height=height,
+    )
+    return outer.text.replace("><", ">\n<") + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(merge_picture(), encoding="ascii")

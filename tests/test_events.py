@@ -1,0 +1,362 @@
+"""Events: what the log tells of a merge, a removal and a restore, and what of each write."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+import pubtools_mlmerge
+from pubtools_mlmerge.anchors import AnchorTag
+from pubtools_mlmerge.changes import Change
+from pubtools_mlmerge.children import Children
+from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.errors import NotFound
+from pubtools_mlmerge.events import observed
+from pubtools_mlmerge.merge import merge
+from pubtools_mlmerge.merger import ManifestListMerger
+from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.plan import patterns_of
+from pubtools_mlmerge.planned import StepOptions, report_of_plan
+from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.removal import remove_platforms
+from pubtools_mlmerge.restoring import restore
+from pubtools_mlmerge.step import Step
+from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
+from pubtools_mlmerge.writing import Writer
+from tests.factories import index
+from tests.pages import DOCS
+from tests.programs import put, python
+from tests.test_changes import NOON
+
+Log = pytest.LogCaptureFixture
+
+SOURCES = sorted(Path(pubtools_mlmerge.__file__).parent.rglob("*.py"))
+PAGE = (DOCS / "observing.rst").read_text(encoding="utf-8")
+
+SOURCE, TAG = Reference.parse("quay.io/src/app:new"), Reference.parse("quay.io/ns/app:1")
+PLAN = merge(index("linux/amd64@new"), index("linux/amd64@old", "linux/s390x", "linux/arm64"))
+REPORT = report_of_plan(SOURCE, TAG, PLAN, seconds=0.12345)
+NEW = make_index([make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")])
+OLD = make_index([make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")])
+
+
+@pytest.fixture
+def log(caplog: Log) -> Log:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    return caplog
+
+
+def events(log: Log) -> list[dict[str, object]]:
+    return [vars(record)["event"] for record in log.records if hasattr(record, "event")]
+
+
+def steps(log: Log) -> list[object]:
+    """List how things begin and end, without what is written in between."""
+    types = (str(event["type"]) for event in events(log))
+    return [kind for kind in types if kind.rpartition("-")[2] in ("start", "end", "error")]
+
+
+def test_the_start_names_the_references(log: Log) -> None:
+    observed("merge", SOURCE, TAG, lambda: REPORT)
+
+    assert log.messages[0] == f"Merge of {SOURCE} into {TAG}: started"
+    assert events(log)[0] == {
+        "type": "mlmerge-merge-start",
+        "source": "quay.io/src/app:new",
+        "destination": "quay.io/ns/app:1",
+        "dry_run": False,
+    }
+
+
+def test_the_end_says_what_was_done(log: Log) -> None:
+    assert observed("merge", SOURCE, TAG, lambda: REPORT) is REPORT
+
+    assert log.messages[1] == f"Merge of {SOURCE} into {TAG}: finished: 1 replaced, 2 kept"
+    assert events(log)[1] == {
+        "type": "mlmerge-merge-end",
+        "source": "quay.io/src/app:new",
+        "destination": "quay.io/ns/app:1",
+        "dry_run": False,
+        "source_digest": PLAN.source_digest,
+        "previous_digest": PLAN.previous_digest,
+        "digest": PLAN.result.digest,
+        "media_type": PLAN.result.media_type,
+        "changed": True,
+        "anchor_tag": None,
+        "attempts": 1,
+        "requests": 0,
+        "seconds": 0.123,
+        "counts": {"replaced": 1, "kept": 2},
+        "stale": [],
+    }
+
+
+def test_the_end_names_what_is_too_old_and_stays(log: Log) -> None:
+    new, s390x, arm64 = REPORT.entries
+    old = evolve(s390x, age_days=1095, reason="1095 days old, more than 365")
+    gone = evolve(arm64, age_days=1096, reason="1096 days old, more than 365", fate="dropped")
+    young = evolve(s390x, age_days=9)
+
+    observed("merge", SOURCE, TAG, lambda: evolve(REPORT, entries=[new, old, gone, young]))
+
+    digest = s390x.descriptor.digest
+    expected = {"platform": "linux/s390x", "digest": digest, "age_days": 1095}
+    assert events(log)[1]["stale"] == [expected]
+
+
+def test_nothing_to_do_is_said(log: Log) -> None:
+    observed("merge", SOURCE, TAG, lambda: evolve(REPORT, changed=False))
+
+    assert log.messages[1].endswith(": finished, nothing to do")
+
+
+def test_what_is_left_to_others_has_no_digests(log: Log) -> None:
+    assert observed("merge", SOURCE, TAG, lambda: None) is None
+
+    assert log.messages[1].endswith(": left to others")
+    start, end = events(log)
+    assert end == {**start, "type": "mlmerge-merge-end", "is_left": True}
+
+
+def failing(error: Exception) -> Callable[[], MergeReport]:
+    def act() -> MergeReport:
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize(("dry_run", "level"), [(True, "WARNING"), (False, "ERROR")])
+def test_a_failure_is_told_with_its_kind(dry_run: bool, level: str, log: Log) -> None:
+    error = NotFound("quay.io/src/app:new", 404)
+
+    with pytest.raises(NotFound):
+        observed("merge", SOURCE, TAG, failing(error), dry_run=dry_run)
+
+    event = events(log)[1]
+    seconds = event.pop("seconds")
+    assert isinstance(seconds, float)
+    assert event == {
+        "type": "mlmerge-merge-error",
+        "source": "quay.io/src/app:new",
+        "destination": "quay.io/ns/app:1",
+        "dry_run": dry_run,
+        "error": "NotFound",
+        "message": str(error),
+    }
+    assert log.records[1].levelname == level
+    assert log.messages[1].endswith(f": failed: {error}")
+
+
+def test_what_other_libraries_say_is_not_told(log: Log) -> None:
+    error = OSError("https://cdn.invalid/?signature=secret")
+
+    with pytest.raises(OSError, match="secret"):
+        observed("merge", SOURCE, TAG, failing(error))
+
+    assert events(log)[1]["message"] is None
+    assert log.messages[1].endswith(": failed: OSError")
+    assert "secret" not in f"{log.text} {events(log)}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "title"), [("remove", f"Removal from {TAG}"), ("restore", f"Restore of {TAG}")]
+)
+def test_removals_and_restores_have_no_source(kind: str, title: str, log: Log) -> None:
+    observed(kind, None, TAG, lambda: REPORT, dry_run=True)  # type: ignore[arg-type]  # it is a Kind
+
+    assert [line.partition(": ")[0] for line in log.messages] == [f"{title} (dry run)"] * 2
+    assert [event["source"] for event in events(log)] == [None, None]
+
+
+# Where the work is done
+
+
+@pytest.fixture
+def server(registry_server: RegistryServer) -> RegistryServer:
+    for tag, item in (("new", NEW), ("stable", OLD)):
+        put(registry_server, tag, item)
+    return registry_server
+
+
+def tag(server: RegistryServer, name: str, repository: str = "app") -> Reference:
+    return Reference(server.host, repository, tag=name)
+
+
+def merge_by_step(server: RegistryServer, *, dry_run: bool = False) -> None:
+    client = RegistryClient()
+    step = Step(client, client, StepOptions(dry_run=dry_run), Children(client, client))
+    step.merge(tag(server, "new"), tag(server, "stable"))
+
+
+def merge_by_class(server: RegistryServer) -> None:
+    merger = ManifestListMerger(*(str(tag(server, name)) for name in ("new", "stable")))
+    merger.set_quay_clients(RegistryClient(), RegistryClient())
+    merger.merge_manifest_lists()
+
+
+def remove(server: RegistryServer) -> None:
+    writer = Writer(RegistryClient(), StepOptions())
+    remove_platforms(writer, tag(server, "stable"), patterns_of(["s390x"]))
+
+
+def put_back(server: RegistryServer) -> None:
+    client, destination = RegistryClient(), tag(server, "stable")
+    new, previous = (client.pull(tag(server, name)) for name in ("stable", "new"))
+    change = Change(
+        time=NOON,
+        source=None,
+        destination=destination,
+        source_digest=None,
+        previous=previous,
+        new=new,
+    )
+    restore(client, change)
+
+
+@pytest.mark.parametrize(
+    ("kind", "work"),
+    [
+        ("merge", merge_by_step),
+        ("merge", merge_by_class),
+        ("remove", remove),
+        ("restore", put_back),
+    ],
+)
+def test_each_is_told_once_with_its_upload(
+    kind: str, work: Callable[[RegistryServer], None], server: RegistryServer, log: Log
+) -> None:
+    work(server)
+
+    start, upload, end = events(log)
+    types = [start["type"], upload["type"], end["type"]]
+    assert types == [f"mlmerge-{kind}-start", "mlmerge-upload", f"mlmerge-{kind}-end"]
+    held = server.manifest("app", "stable").digest
+    assert upload["digest"] == end["digest"] == held
+    assert start["destination"] == upload["destination"] == end["destination"]
+
+
+@pytest.mark.parametrize("work", [merge_by_step, merge_by_class])
+def test_a_failure_is_told_once(
+    work: Callable[[RegistryServer], None], server: RegistryServer, log: Log
+) -> None:
+    server.delete_tag("app", "new")
+
+    with pytest.raises(Exception, match=r"404|not found"):
+        work(server)
+
+    assert steps(log) == ["mlmerge-merge-start", "mlmerge-merge-error"]
+
+
+def test_a_dry_run_is_told_as_one(server: RegistryServer, log: Log) -> None:
+    merge_by_step(server, dry_run=True)
+
+    assert steps(log) == ["mlmerge-merge-start", "mlmerge-merge-end"]
+    assert {event["dry_run"] for event in events(log)} == {True}
+
+
+def test_each_manifest_that_is_written_has_its_line(server: RegistryServer, log: Log) -> None:
+    inner = make_index([make_image("linux/riscv64")])
+    put(server, "deep", make_index([make_image("linux/amd64"), inner]))
+    put(server, "stable", OLD, "to")
+    client, anchor = RegistryClient(), AnchorTag.parse("{tag}-kept")
+    step = Step(client, client, StepOptions(anchor_tag=anchor), Children(client, client))
+    server.forget_requests()
+
+    step.merge(tag(server, "deep"), tag(server, "stable", "to"))
+
+    written = [r.path for r in server.requests if r.method == "PUT" and "/manifests/" in r.path]
+    told = [
+        str(event["destination"])
+        for event in events(log)
+        if event["type"] in ("mlmerge-upload", "mlmerge-child")
+    ]
+    names = [path.replace("/v2/to/manifests/", "").replace("%3A", ":") for path in written]
+    assert len(names) == 5  # two images, the index within, and the tag with its anchor
+    assert [each[len(f"{server.host}/to") + 1 :] for each in told] == names
+
+
+# What the documentation says
+
+
+def terms(label: str) -> set[str]:
+    """Read the keys of the lists below a label, up to the next heading."""
+    section = PAGE.partition(f".. _{label}:\n")[2].partition("\n~~~")[0]
+    lines = re.findall(r"^(``\w+``(?:, ``\w+``)*)$", section, re.MULTILINE)
+    return {name for line in lines for name in re.findall(r"``(\w+)``", line)}
+
+
+def test_the_page_has_every_key_of_a_start_and_an_end(log: Log) -> None:
+    observed("merge", SOURCE, TAG, lambda: REPORT)
+    observed("merge", SOURCE, TAG, lambda: None)
+    with pytest.raises(OSError, match="no"):
+        observed("merge", SOURCE, TAG, failing(OSError("no")))
+
+    keys = {key for event in events(log) for key in event}
+    assert terms("event-keys") == keys - {"type"}
+
+
+def test_the_page_has_every_event() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    types = set(re.findall(r'"type": "(mlmerge-[a-z]+)"', sources))
+    steps = {f"mlmerge-merge-{step}" for step in ("start", "end", "error")}
+
+    named = re.findall(
+        r"^   \* - ``(mlmerge-[a-z-]+)``$", PAGE.partition("Traces\n---")[0], re.MULTILINE
+    )
+    assert set(named) == types | steps
+
+
+# Nothing on the root logger
+
+
+CALLS = """
+import importlib, logging, pkgutil
+import pubtools_mlmerge
+before = (logging.root.level, list(logging.root.handlers), set(logging.Logger.manager.loggerDict))
+for module in pkgutil.walk_packages(pubtools_mlmerge.__path__, "pubtools_mlmerge."):
+    try:
+        importlib.import_module(module.name)
+    except ModuleNotFoundError as error:
+        assert error.name.startswith(("pubtools._quay", "pytest")), error
+from tests.test_events import NEW, OLD, merge_by_class, merge_by_step, put_back, remove
+from pubtools_mlmerge.testing import RegistryServer
+from tests.programs import put
+with RegistryServer() as server:
+    for work in (merge_by_step, remove, put_back, merge_by_class):
+        put(server, "new", NEW)
+        put(server, "stable", OLD)
+        work(server)
+assert (logging.root.level, logging.root.handlers) == before[:2]
+loggers = [name for name in logging.Logger.manager.loggerDict if "mlmerge" in name]
+own = [logging.getLogger(name) for name in loggers]
+print(loggers, [each.handlers for each in own], [each.level for each in own])
+"""
+
+
+def test_to_import_and_to_run_everything_leaves_the_root_logger_alone() -> None:
+    done = python(CALLS)
+
+    assert done.out == "['pubtools.mlmerge'] [[]] [0]\n", done.err
+    assert done.err == ""
+
+
+def test_no_module_logs_elsewhere_or_sets_up_handlers() -> None:
+    calls: dict[str, set[str]] = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                calls.setdefault(node.func.attr, set()).add(f"{path.name}: {ast.unparse(node)}")
+
+    loggers = {call for call in calls["getLogger"] if "'pubtools.mlmerge'" not in call}
+    setup = {call for name in ("basicConfig", "setLevel") for call in calls.get(name, ())}
+    assert {call.partition(":")[0] for call in setup} == {"cli.py"}
+    # Programs on a terminal let log lines go above their progress bars.
+    assert {call.partition(":")[0] for call in loggers} == {"cli.py", "progress.py"}
+    assert "addHandler" not in calls
+    assert logging.getLogger("pubtools.mlmerge").handlers == []
