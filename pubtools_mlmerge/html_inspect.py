@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pubtools_mlmerge.html_page import Making, document, heading
+from pubtools_mlmerge.html_page import document, heading
 from pubtools_mlmerge.html_parts import (
     NOTHING,
-    Failure,
     TableRow,
     facts,
     failure_list,
@@ -19,6 +18,7 @@ from pubtools_mlmerge.html_parts import (
 from pubtools_mlmerge.inspection import Inspection
 from pubtools_mlmerge.inspection_report import Row, problem_text, rows_of
 from pubtools_mlmerge.markup import Content, Markup, element
+from pubtools_mlmerge.page_file import Failure, Making
 from pubtools_mlmerge.phrases import count_text, size_text
 
 _CAPTION = "Images in their order, each with its attestations below it"

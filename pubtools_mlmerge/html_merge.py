@@ -7,10 +7,9 @@ from typing import Union
 
 from pubtools_mlmerge.drawing import draw
 from pubtools_mlmerge.fates import SIGNS, age_words, counted
-from pubtools_mlmerge.html_page import Making, document, heading
+from pubtools_mlmerge.html_page import document, heading
 from pubtools_mlmerge.html_parts import (
     NOTHING,
-    Failure,
     TableRow,
     facts,
     failure_list,
@@ -21,6 +20,7 @@ from pubtools_mlmerge.html_parts import (
 )
 from pubtools_mlmerge.markup import Content, Markup, element, joined
 from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.page_file import Failure, Making
 from pubtools_mlmerge.phrases import count_text
 from pubtools_mlmerge.plan import PlannedEntry
 from pubtools_mlmerge.report import platform_name, short, summary_of

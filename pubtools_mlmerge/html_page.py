@@ -8,31 +8,15 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import timezone
 from importlib.resources import files
-
-from attrs import frozen
 
 from pubtools_mlmerge.html_parts import note
 from pubtools_mlmerge.markup import Content, Markup, element
+from pubtools_mlmerge.page_file import Making
 
 PROGRAM = "pubtools-mlmerge"
 _STYLES = ("drawing.css", "page.css")
-
-
-@frozen
-class Making:
-    """How a page came to be.
-
-    Attributes:
-        time (datetime):
-            When it was made, with its zone.
-        complete (bool):
-            Whether nothing kept the program from going on to its end.
-    """
-
-    time: datetime
-    complete: bool = True
 
 
 def style_of(names: Iterable[str] = _STYLES) -> str:

@@ -7,25 +7,11 @@ from collections.abc import Iterable, Sequence
 from attrs import frozen
 
 from pubtools_mlmerge.markup import Content, Markup, element, joined
+from pubtools_mlmerge.page_file import Failure
 from pubtools_mlmerge.report import short
 
 NOTHING = element("span", "-", class_="none")
 """What stands where there is nothing; narrow screens leave it out."""
-
-
-@frozen
-class Failure:
-    """Something that failed.
-
-    Attributes:
-        name (str):
-            What it was.
-        problem (str):
-            Why it failed.
-    """
-
-    name: str
-    problem: str
 
 
 @frozen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from attrs import define
@@ -16,10 +16,10 @@ from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.commands import Manner, all_succeed
 from pubtools_mlmerge.dating import Ages
 from pubtools_mlmerge.difference import Difference, compare
-from pubtools_mlmerge.html_inspect import inspection_page
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.inspection import Inspection, inspect
 from pubtools_mlmerge.outputs import Output, page_of
+from pubtools_mlmerge.page_file import Failure, Making
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.side_by_side import in_order
 from pubtools_mlmerge.views import difference_text, inspection_text
@@ -56,7 +56,7 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
         return partial(all_succeed, [difference], told, manner)
     inspection = (str(reference), partial(look.at, reference))
     render = inspection_report.to_json if is_json else inspection_text
-    shown: Output[Inspection] = Output(render, page_of(arguments, inspection_page))
+    shown: Output[Inspection] = Output(render, page_of(arguments, _page))
     return lambda: all_succeed([inspection], shown, manner) and not look.found_a_gap
 
 
@@ -95,3 +95,10 @@ class _Look:
         jobs = (partial(self.client.has_manifest, reference.at(digest)) for digest in digests)
         held = in_order(jobs, _THREADS)
         return frozenset(digest for digest, is_there in zip(digests, held) if not is_there)
+
+
+def _page(told: Sequence[Inspection | Failure], making: Making) -> str:
+    # Many modules, for what is seldom asked for.
+    from pubtools_mlmerge.html_inspect import inspection_page  # noqa: PLC0415
+
+    return inspection_page(told, making)

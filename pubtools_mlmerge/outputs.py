@@ -11,11 +11,8 @@ from typing import Generic, TypeVar
 
 from attrs import define, field, frozen
 
-from pubtools_mlmerge.html_merge import merge_page
-from pubtools_mlmerge.html_page import Making
-from pubtools_mlmerge.html_parts import Failure
 from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.page_file import PageFile
+from pubtools_mlmerge.page_file import Failure, Making, PageFile
 from pubtools_mlmerge.report import to_json
 from pubtools_mlmerge.terminal import text_of
 
@@ -108,7 +105,7 @@ def output_of_reports(arguments: Namespace) -> Output[MergeReport]:
     Raises:
         ValueError: When a page is asked for where it cannot be written.
     """
-    return Output(renderer_of(arguments.output), page_of(arguments, merge_page))
+    return Output(renderer_of(arguments.output), page_of(arguments, _merge_page))
 
 
 def page_of(
@@ -145,6 +142,13 @@ def renderer_of(output: str) -> Callable[[MergeReport], str]:
         Callable[[MergeReport], str]: Writes a report.
     """
     return to_json if output == "json" else text_of
+
+
+def _merge_page(told: Sequence[MergeReport | Failure], making: Making) -> str:
+    # Many modules, for what is seldom asked for.
+    from pubtools_mlmerge.html_merge import merge_page  # noqa: PLC0415
+
+    return merge_page(told, making)
 
 
 def _print(text: str) -> None:

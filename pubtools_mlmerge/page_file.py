@@ -1,13 +1,44 @@
-"""Page files: where a page goes, found out early and written late."""
+"""Page files: where a page goes, found out early, and what it tells beside the results."""
 
 from __future__ import annotations
 
 import os
 import secrets
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from attrs import frozen
+
+
+@frozen
+class Making:
+    """How a page came to be.
+
+    Attributes:
+        time (datetime):
+            When it was made, with its zone.
+        complete (bool):
+            Whether nothing kept the program from going on to its end.
+    """
+
+    time: datetime
+    complete: bool = True
+
+
+@frozen
+class Failure:
+    """Something that failed.
+
+    Attributes:
+        name (str):
+            What it was.
+        problem (str):
+            Why it failed.
+    """
+
+    name: str
+    problem: str
 
 
 @frozen

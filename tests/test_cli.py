@@ -50,6 +50,15 @@ def test_neither_import_nor_help_loads_more_than_it_needs(program: str, called: 
     assert set(json.loads(done.out.splitlines()[-1])) == expected
 
 
+def test_a_merge_loads_what_makes_pages_only_for_a_page() -> None:
+    done = python(LOADED.format(module="merge_command", function="prepare_merge", call="pass"))
+
+    assert done.code == 0, done.err
+    loaded = json.loads(done.out.splitlines()[-1])
+    assert "pubtools_mlmerge.outputs" in loaded
+    assert [name for name in loaded if "html" in name or "drawing" in name] == []
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_each_program_explains_itself(program: str) -> None:
     done = run(program, "--help")

@@ -8,8 +8,7 @@ import pytest
 from attrs import evolve
 
 from pubtools_mlmerge.html_merge import Result, merge_page
-from pubtools_mlmerge.html_page import Making
-from pubtools_mlmerge.html_parts import Failure
+from pubtools_mlmerge.page_file import Failure, Making
 from pubtools_mlmerge.report import summary_of
 from tests.factories import digest, entry, index
 from tests.paper import NEW, NOW, OLD, example, read_as_html, report_of, text_of, tree_of

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from pubtools_mlmerge.html_page import Making, document, heading, style_of
+from pubtools_mlmerge.html_page import document, heading, style_of
+from pubtools_mlmerge.page_file import Making
 from tests.paper import NOW, read_as_html, text_of, tree_of
 
 VARIABLE = re.compile(r"--([\w-]+): (#[0-9a-f]{6})")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from xml.etree import ElementTree as ET
 
 from pubtools_mlmerge.html_parts import (
-    Failure,
     TableRow,
     facts,
     failure_list,
@@ -15,6 +14,7 @@ from pubtools_mlmerge.html_parts import (
     note,
 )
 from pubtools_mlmerge.markup import Markup, element
+from pubtools_mlmerge.page_file import Failure
 from tests.factories import digest
 
 

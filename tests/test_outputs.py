@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pubtools_mlmerge.html_page import Making
-from pubtools_mlmerge.html_parts import Failure
 from pubtools_mlmerge.outputs import Output, Page, output_of_reports
-from pubtools_mlmerge.page_file import PageFile
+from pubtools_mlmerge.page_file import Failure, Making, PageFile
 from tests.paper import example, text_of
 
 Capture = pytest.CaptureFixture[str]

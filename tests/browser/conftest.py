@@ -12,8 +12,7 @@ import pytest
 from attrs import evolve
 
 from pubtools_mlmerge.html_merge import merge_page
-from pubtools_mlmerge.html_page import Making
-from pubtools_mlmerge.html_parts import Failure
+from pubtools_mlmerge.page_file import Failure, Making
 from pubtools_mlmerge.testing import (
     ImageIndex,
     RegistryServer,
