@@ -27,8 +27,9 @@ class ConflictError(MergeError):
     def __str__(self) -> str:
         """Name the tag and both digests."""
         tries = "1 try" if self.tries == 1 else f"{self.tries} tries"
+        cause = "somebody else writes this tag" if self.found else "the registry does not show it"
         return (
-            f"{self.reference}: somebody else writes this tag, given up after {tries}: "
+            f"{self.reference}: {cause}, given up after {tries}: "
             f"it holds {self.found or 'nothing'}, expected {self.expected or 'nothing'}"
         )
 
@@ -71,7 +72,7 @@ class LockLost(MergeError):
     def __str__(self) -> str:
         """Name the tag and the reason."""
         return (
-            f"{self.reference}: the lock of this tag was lost, nothing was written: {self.problem}"
+            f"{self.reference}: the lock of this tag was lost, so it is left alone: {self.problem}"
         )
 
 

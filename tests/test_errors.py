@@ -220,6 +220,7 @@ def test_a_conflict_names_both_digests_and_how_often_it_was_tried() -> None:
 def test_a_conflict_knows_tags_that_hold_nothing() -> None:
     text = str(ConflictError(REFERENCE, None, None, 1))
 
+    assert text.startswith(f"{REFERENCE}: the registry does not show it, given up after 1 try")
     assert text.endswith("it holds nothing, expected nothing")
 
 
