@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from attrs import evolve
 
 from pubtools_mlmerge.testing import Image, make_attestation, make_image, make_index
 from tests.e2e.conftest import Shelf, images, merged
+from tests.paper import text_of
 from tests.programs import Done, run
 
 NEW = images("linux/amd64", seed="new")
@@ -54,6 +56,18 @@ def test_an_old_image_stays_with_a_warning(shelf: Shelf) -> None:
     image = f"{shelf.ref('stable')}@{s390x.digest}"
     assert f"WARNING: {image} (linux/s390x) is kept: {reason}\n" in done.err
     assert s390x.digest in shelf.get("stable").digests
+
+
+def test_an_old_image_is_seen_in_every_output(shelf: Shelf, tmp_path: Path) -> None:
+    merge, page = [*fill(shelf, old_s390x()), "--max-age-days", "365", "--dry-run"], tmp_path / "p"
+
+    done = run(*merge, "--output", "html", str(page))
+    entry = entries(run(*merge, "--output", "json"))["linux/s390x"]
+
+    assert "1095 days  kept" in done.out
+    assert "(linux/s390x) is kept: 1095 days old, more than 365\n" in done.err
+    assert "linux/s390x is 3 years old" in text_of(page.read_text(encoding="utf-8"))
+    assert (entry["age_days"], entry["stale"]) == (THREE_YEARS, True)
 
 
 @pytest.mark.parametrize("how", ["option", "environment"])
