@@ -423,8 +423,9 @@ def test_others_hear_of_what_was_merged(registry_server: RegistryServer) -> None
     image = f"{registry_server.host}/app"
     pm.register(listener := Listener())
     try:
-        merge_main(["--source-ref", f"{image}:new", "--dest-ref", f"{image}:old", "--dry-run"])
-        merge_main(["--source-ref", f"{image}:new", "--dest-ref", f"{image}:old"])
+        merging = ("--source-ref", f"{image}:new", "--dest-ref", f"{image}:old")
+        assert call(merge_main, *merging, "--dry-run") == 0
+        assert call(merge_main, *merging) == 0
     finally:
         pm.unregister(listener)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -211,6 +212,7 @@ def test_the_plan_is_logged(tags: Tags, caplog: pytest.LogCaptureFixture) -> Non
 def test_a_plan_that_fails_is_logged_as_well(
     registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.WARNING, logger="pubtools.mlmerge")
     tags = Tags(registry_server)
     tags.images = (f"{registry_server.host}/app:absent", tags.images[1])
 
