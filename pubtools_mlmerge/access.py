@@ -14,6 +14,7 @@ from pubtools_mlmerge.errors import InvalidReference
 from pubtools_mlmerge.exchange import Answer, Options, Request
 from pubtools_mlmerge.hosts import Host
 from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.registry import Link
 from pubtools_mlmerge.tokens import Credentials, Scope
 from pubtools_mlmerge.transport import Transport
 
@@ -118,6 +119,11 @@ class Access:
         """
         host = self._host(reference)
         return Place(host.name, host.is_plain, self._options, self._credentials)
+
+    def link(self, reference: Reference) -> Link:
+        """Tell where a reference is read from, see `Registry.link`."""
+        host = self._host(reference)
+        return Link(self.place(reference).url, host.is_plain or host.is_new)
 
     def send(self, call: Call) -> Answer:
         """Carry out a call.

@@ -18,7 +18,7 @@ from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import digest_of
 from pubtools_mlmerge.manifests import Manifest, check_digest, read_manifest
 from pubtools_mlmerge.references import Reference, is_registered_digest
-from pubtools_mlmerge.registry import Registry, absence
+from pubtools_mlmerge.registry import Link, Registry, absence
 from pubtools_mlmerge.tokens import Credentials
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
@@ -236,9 +236,9 @@ class RegistryClient(Registry):
         """Tell where a reference is really looked up, see `Access.place`."""
         return self._access.place(reference)
 
-    def link(self, reference: Reference) -> str:
+    def link(self, reference: Reference) -> Link:
         """Tell where a reference is read from, see `Registry.link`."""
-        return self._access.place(reference).url
+        return self._access.link(reference)
 
     def intend(self, *, pull: Iterable[Reference] = (), push: Iterable[Reference] = ()) -> None:
         """Tell what will be done, to be asked for one login, see `Access.intend`."""

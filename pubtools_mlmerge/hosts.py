@@ -51,6 +51,7 @@ class Host:
         self._lock = threading.Lock()
         self._meeting = threading.Lock()
         self._is_known = not has_login
+        self._is_met = False
         self._settled: str | None = None
         self._credentials: Credentials | None = None
         self._challenge: Challenge | None = None
@@ -110,6 +111,11 @@ class Host:
         """Whether it is spoken to over plain http."""
         return self.url("/").startswith("http://")
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was sent there, and the first request need not go alone."""
+        return self._is_known and not self._is_met
+
     def url(self, path: str) -> str:
         """Complete a path of this registry, or a Location that it gave.
 
@@ -158,6 +164,7 @@ class Host:
             return answer
 
     def _deliver(self, request: Request, header: str | None) -> Answer:
+        self._is_met = True
         if self._settled is None:
             answer = self._settle(request)
             if answer is not None:

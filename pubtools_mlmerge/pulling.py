@@ -68,8 +68,8 @@ def are_quicker_at_once(
 ) -> bool:
     """Tell whether two references are read sooner at the same time than one after the other.
 
-    A second connection to the same host costs a handshake more, which with TLS takes longer than
-    the other answer. Clients of which each thread has its own connection are never quicker.
+    Where a connection is there already, a second one costs a handshake, which with TLS takes longer
+    than the other answer. Clients of which each thread has its own connection are never quicker.
 
     Args:
         source (Registry):
@@ -87,7 +87,7 @@ def are_quicker_at_once(
     one, other = source.link(of), destination.link(into)
     if one is None or other is None:
         return False
-    return one != other or one.startswith("http://")
+    return one.url != other.url or one.is_wide
 
 
 def both(

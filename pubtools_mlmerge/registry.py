@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
+from attrs import frozen
+
 from pubtools_mlmerge.errors import NotAnIndex, NotFound, RegistryError, Unauthorized
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import Index
@@ -38,6 +40,22 @@ class QuayClient(Protocol):
         """Write a manifest given as dict or as text."""
 
 
+@frozen
+class Link:
+    """The way to a registry.
+
+    Attributes:
+        url (str):
+            Scheme and host.
+        is_wide (bool):
+            Whether two answers are there as soon as one: no connection was made yet, so that both
+            can be made at the same time, or the second one needs no handshake.
+    """
+
+    url: str
+    is_wide: bool
+
+
 class Registry(ABC):
     """What a merge asks of a registry."""
 
@@ -58,7 +76,7 @@ class Registry(ABC):
                 What will be written.
         """
 
-    def link(self, reference: Reference) -> str | None:  # noqa: ARG002 - for those who know
+    def link(self, reference: Reference) -> Link | None:  # noqa: ARG002 - for those who know
         """Tell where a reference is read from, if all threads share the connections to there.
 
         Args:
@@ -66,7 +84,7 @@ class Registry(ABC):
                 The reference.
 
         Returns:
-            str | None: Scheme and host; none where each thread has connections of its own.
+            Link | None: The way there; none where each thread has connections of its own.
         """
         return None
 
