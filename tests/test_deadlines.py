@@ -26,22 +26,29 @@ def connected() -> Iterator[tuple[requests.Response, socket.socket]]:
         yield response, theirs
 
 
-def watchers() -> list[threading.Thread]:
-    return [each for each in threading.enumerate() if each.name == "mlmerge-deadlines"]
+class Watchers:
+    """The threads that watch, but for those that other tests left."""
 
+    def __init__(self) -> None:
+        self._others = set(threading.enumerate())
 
-def wait_for_no_watcher() -> None:
-    end = time.monotonic() + 10
-    while watchers() and time.monotonic() < end:
-        time.sleep(0.01)
-    assert watchers() == []
+    @property
+    def found(self) -> list[threading.Thread]:
+        ours = [each for each in threading.enumerate() if each not in self._others]
+        return [each for each in ours if each.name == "mlmerge-deadlines"]
+
+    def wait_for_none(self) -> None:
+        end = time.monotonic() + 10
+        while self.found and time.monotonic() < end:
+            time.sleep(0.01)
+        assert self.found == []
 
 
 @pytest.fixture(autouse=True)
-def _no_watcher() -> Iterator[None]:
-    wait_for_no_watcher()
-    yield
-    wait_for_no_watcher()
+def watchers() -> Iterator[Watchers]:
+    found = Watchers()
+    yield found
+    found.wait_for_none()
 
 
 def test_what_takes_too_long_is_cut_off() -> None:
@@ -52,27 +59,27 @@ def test_what_takes_too_long_is_cut_off() -> None:
     assert reading.is_late
 
 
-def test_what_ends_in_time_is_left_alone() -> None:
+def test_what_ends_in_time_is_left_alone(watchers: Watchers) -> None:
     deadlines = Deadlines(0.1)
     with connected() as (response, theirs):
         with deadlines.over(response) as reading:
             theirs.sendall(b"early")
             assert response.raw.read(5) == b"early"
-        wait_for_no_watcher()
+        watchers.wait_for_none()
         theirs.sendall(b"later")
         assert response.raw.read(5) == b"later"
 
     assert not reading.is_late
 
 
-def test_one_thread_watches_over_many() -> None:
+def test_one_thread_watches_over_many(watchers: Watchers) -> None:
     deadlines = Deadlines(0.1)
     with ExitStack() as stack:
         readings = [
             stack.enter_context(deadlines.over(stack.enter_context(connected())[0]))
             for _ in range(5)
         ]
-        assert len(watchers()) == 1
+        assert len(watchers.found) == 1
         wait_for = time.monotonic() + 10
         while not all(each.is_late for each in readings) and time.monotonic() < wait_for:
             time.sleep(0.01)
