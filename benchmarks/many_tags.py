@@ -53,7 +53,7 @@ def _case(world: World, site: Site, tags: Tags, scale: Scale, distance: int) -> 
         world.put(repository, tag, OLD)
     world.move(distance)
     repositories = len({repository for repository, _ in tags})
-    contenders = _contenders(loop=len(tags) < _LOOP_TAKES_AGES)
+    contenders = _contenders(loop=len(tags) < _LOOP_TAKES_AGES and distance == scale.usual)
     each = partial(_merge_all, world, site, tags, contenders)
     # Where a side merges so often in each run, one run more would warm nothing up.
     scale = evolve(scale, warm=0) if len(tags) >= scale.many else scale
