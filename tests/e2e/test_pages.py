@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,15 @@ def test_a_page_is_written_where_nothing_went_well(shelf: Shelf, tmp_path: Path)
     assert f"1 tag 1 failed Failures {shelf.ref('stable')} {shelf.ref('new')}: not" in read(page)
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Let programs heed SIGINT, also where the tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_an_interruption_leaves_a_page_of_what_was_done(filled: Shelf, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     call = [*command("merge"), "--batch", "-", "--threads", "1", "--output", "html", str(page)]
