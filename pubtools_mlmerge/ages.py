@@ -149,30 +149,36 @@ def find_stale(ages: Mapping[str, Age], rule: AgeRule) -> dict[str, str]:
     """
     most = rule.max_age_days
     return {
-        digest: f"{_too_old(age.days)}{most}"
+        digest: f"{age.days} days old, more than {most}"
         for digest, age in ages.items()
         if most is not None and age.days is not None and age.days > most
     }
 
 
-def is_too_old(entry: PlannedEntry) -> bool:
-    """Tell whether an entry is older than the rule of its plan allows.
+def catches_the_eye(entry: PlannedEntry) -> bool:
+    """Tell whether an image stays that people should know of.
 
     Args:
         entry (PlannedEntry):
             The entry.
 
     Returns:
-        bool: False also where its age is unknown or was not asked.
+        bool: True if it is kept and too old by the rule, or more than a year old.
     """
-    if entry.age_days is None:
-        return False
-    said = _too_old(entry.age_days)
-    return any(part.startswith(said) for part in entry.reason.split("; "))
+    return entry.fate == "kept" and (entry.is_stale or is_old(entry.age_days))
 
 
-def _too_old(days: int) -> str:
-    return f"{days} days old, more than "
+def is_old(days: int | None) -> bool:
+    """Tell whether an age catches the eye, whatever the rule.
+
+    Args:
+        days (int | None):
+            The age in days; none if it is unknown.
+
+    Returns:
+        bool: True after a year.
+    """
+    return days is not None and days > OLD_DAYS
 
 
 def platform_of(entry: PlannedEntry) -> str:
@@ -234,5 +240,10 @@ def _dated(entry: PlannedEntry, ages: Mapping[str, Age], stale: Mapping[str, str
     if entry.fate == "kept" and (too_old or age.problem):
         reason = f"{reason}; {too_old or f'age unknown: {age.problem}'}"
     return evolve(
-        entry, reason=reason, created=age.created, age_days=age.days, age_problem=age.problem
+        entry,
+        reason=reason,
+        created=age.created,
+        age_days=age.days,
+        age_problem=age.problem,
+        is_stale=too_old is not None,
     )

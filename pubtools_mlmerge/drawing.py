@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
+from pubtools_mlmerge.ages import catches_the_eye
 from pubtools_mlmerge.errors import brief
 from pubtools_mlmerge.fates import SIGNS, age_words
 from pubtools_mlmerge.markup import Markup, element
 from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plan import PlannedEntry
-from pubtools_mlmerge.report import platform_name, short
-from pubtools_mlmerge.terminal import catches_the_eye
+from pubtools_mlmerge.report import label_of, platform_name, short
 
 _MOST = 40  # entries; more than that is a table and no picture
 _LABEL = 60  # characters
@@ -233,8 +233,6 @@ def _text(kind: str, x: float | str, y: int, text: str) -> Markup:
 
 def _told(entry: PlannedEntry) -> str:
     """Say what the picture shows of an entry."""
-    name = brief(platform_name(entry.descriptor) or "no platform", _LABEL)
-    if entry.descriptor.attests is not None:
-        name = f"attestation of {short(entry.descriptor.attests) or 'nothing'}"
+    name = brief(label_of(entry.descriptor), _LABEL)
     age = f", {age_words(entry.age_days)} old" if entry.age_days is not None else ""
     return f"{name} {entry.fate}{age}"

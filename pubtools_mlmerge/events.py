@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Literal, Optional, TypeVar, get_args
+from typing import Literal, Optional, TypeVar
 
 from attrs import Factory, field, frozen
 
-from pubtools_mlmerge.ages import is_too_old
 from pubtools_mlmerge.errors import MergeError
 from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import Fate
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.report import platform_name
 from pubtools_mlmerge.spans import span
@@ -103,7 +101,7 @@ class _Work:
                     anchor_tag=report.anchor_tag,
                     attempts=report.attempts,
                     requests=report.requests,
-                    **_counts(report),
+                    **report.counts,
                 )
             return report
 
@@ -136,7 +134,7 @@ def _summary(report: MergeReport | None) -> str:
         return "left to others"
     if not report.changed:
         return "finished, nothing to do"
-    return "finished: " + ", ".join(f"{count} {fate}" for fate, count in _counts(report).items())
+    return "finished: " + ", ".join(f"{count} {fate}" for fate, count in report.counts.items())
 
 
 def _outcome(report: MergeReport) -> dict[str, object]:
@@ -150,7 +148,7 @@ def _outcome(report: MergeReport) -> dict[str, object]:
         "attempts": report.attempts,
         "requests": report.requests,
         "seconds": round(report.seconds, 3),
-        "counts": _counts(report),
+        "counts": report.counts,
         "stale": [
             {
                 "platform": platform_name(entry.descriptor),
@@ -158,11 +156,6 @@ def _outcome(report: MergeReport) -> dict[str, object]:
                 "age_days": entry.age_days,
             }
             for entry in report.entries
-            if entry.fate == "kept" and is_too_old(entry)
+            if entry.fate == "kept" and entry.is_stale
         ],
     }
-
-
-def _counts(report: MergeReport) -> dict[str, int]:
-    fates = [entry.fate for entry in report.entries]
-    return {fate: number for fate in get_args(Fate) if (number := fates.count(fate))}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from pubtools_mlmerge.ages import OLD_DAYS
 from pubtools_mlmerge.phrases import count_text
-from pubtools_mlmerge.plan import Fate, PlannedEntry
+from pubtools_mlmerge.plan import Fate
 
 SIGNS: dict[Fate, str] = {
     "added": "+",
@@ -17,20 +15,6 @@ SIGNS: dict[Fate, str] = {
     "excluded": "\u2013",
 }
 """What becomes of an entry, each with a sign, as colours are not for all eyes."""
-
-
-def counted(entries: Iterable[PlannedEntry]) -> dict[Fate, int]:
-    """Count what becomes of entries.
-
-    Args:
-        entries (Iterable[PlannedEntry]):
-            The entries.
-
-    Returns:
-        dict[str, int]: How many have a fate, for each fate that there is.
-    """
-    fates = [entry.fate for entry in entries]
-    return {fate: fates.count(fate) for fate in SIGNS if fate in fates}
 
 
 def age_words(days: int) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Union
 
+from pubtools_mlmerge.ages import catches_the_eye
 from pubtools_mlmerge.drawing import draw
-from pubtools_mlmerge.fates import SIGNS, age_words, counted
+from pubtools_mlmerge.fates import SIGNS, age_words
 from pubtools_mlmerge.html_page import document, heading
 from pubtools_mlmerge.html_parts import (
     NOTHING,
@@ -23,8 +24,7 @@ from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.page_file import Failure, Making
 from pubtools_mlmerge.phrases import count_text
 from pubtools_mlmerge.plan import PlannedEntry
-from pubtools_mlmerge.report import platform_name, short, summary_of
-from pubtools_mlmerge.terminal import catches_the_eye
+from pubtools_mlmerge.report import label_of, short, summary_of
 
 _MOST_OPEN = 3  # merges that are shown without being asked for
 _MOST_OLD = 20  # old parts that the head of a page names
@@ -110,7 +110,7 @@ def _overview_row(number: int, report: MergeReport) -> TableRow:
         mark(text, kind),
         element("code", short(before)) if before else NOTHING,
         element("code", short(report.digest)),
-        ", ".join(f"{n} {fate}" for fate, n in counted(report.entries).items()),
+        ", ".join(f"{n} {fate}" for fate, n in report.counts.items()),
         age_words(max(ages)) if ages else NOTHING,
     ]
     return TableRow(cells, "old" if any(catches_the_eye(e) for e in report.entries) else None)
@@ -124,7 +124,7 @@ def _marks(report: MergeReport) -> Iterator[Markup]:
     yield mark(*_outcome(report))
     if any(catches_the_eye(entry) for entry in report.entries):
         yield mark("old parts", "old")
-    for fate, number in counted(report.entries).items():
+    for fate, number in report.counts.items():
         yield mark(f"{SIGNS[fate]} {number} {fate}", f"count {fate}")
 
 
@@ -148,7 +148,7 @@ def _old_parts(old: Sequence[tuple[MergeReport, PlannedEntry]]) -> Markup:
     """Name what stays although it is old, each platform and age once."""
     places: dict[str, list[str]] = {}
     for report, entry in old:
-        what = f"{_name(entry)} is {age_words(entry.age_days or 0)} old"
+        what = f"{label_of(entry.descriptor)} is {age_words(entry.age_days or 0)} old"
         places.setdefault(what, []).append(str(report.destination))
     items = [_old_part(what, tags) for what, tags in list(places.items())[:_MOST_OLD]]
     if len(places) > _MOST_OLD:
@@ -174,7 +174,7 @@ def _entries(entries: Iterable[PlannedEntry]) -> Markup:
 def _entry(entry: PlannedEntry, *, has_ages: bool) -> TableRow:
     gone = entry.fate in ("dropped", "excluded")
     cells: list[Content] = [
-        element("bdi", _name(entry)),
+        element("bdi", label_of(entry.descriptor)),
         full_digest(entry.previous_digest),
         full_digest(None if gone else entry.descriptor.digest),
     ]
@@ -182,13 +182,6 @@ def _entry(entry: PlannedEntry, *, has_ages: bool) -> TableRow:
         cells.append(_age(entry))
     cells += [mark(f"{SIGNS[entry.fate]} {entry.fate}", f"count {entry.fate}"), entry.reason]
     return TableRow(cells, "old" if catches_the_eye(entry) else None)
-
-
-def _name(entry: PlannedEntry) -> str:
-    attests = entry.descriptor.attests
-    if attests is not None:
-        return f"attestation of {short(attests) or 'nothing'}"
-    return platform_name(entry.descriptor) or "-"
 
 
 def _age(entry: PlannedEntry) -> Content:

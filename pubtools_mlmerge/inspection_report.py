@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from attrs import frozen
 
 from pubtools_mlmerge import schema
-from pubtools_mlmerge.ages import OLD_DAYS, Age
+from pubtools_mlmerge.ages import Age, is_old
 from pubtools_mlmerge.descriptors import Descriptor
 from pubtools_mlmerge.inspection import Inspection, ListedImage, Problem
 from pubtools_mlmerge.phrases import age_text, count_text, size_text, type_name
-from pubtools_mlmerge.report import platform_name, printable, short
+from pubtools_mlmerge.report import label_of, platform_name, printable
 
 _BRANCH, _LAST, _GUIDE = "|-- ", "`-- ", "|   "
 
@@ -95,10 +95,10 @@ def rows_of(inspection: Inspection) -> Iterator[Row]:
     def row(entry: Descriptor, branch: str, name: str, age: Age | None = None) -> Row:
         size, kind = size_text(entry.size), type_name(entry.media_type)
         facts = (size, kind, age_text(age)) if inspection.has_ages else (size, kind)
-        is_old = age is not None and (age.days or 0) > OLD_DAYS
-        flags = ", ".join([*(["old"] if is_old else []), *kinds.get(entry.digest, [])])
+        old = age is not None and is_old(age.days)
+        flags = ", ".join([*(["old"] if old else []), *kinds.get(entry.digest, [])])
         digest, flags = printable(entry.digest), flags and f"! {flags}"
-        return Row(len(branch) // len(_BRANCH) - 1, branch, name, digest, facts, flags, is_old)
+        return Row(len(branch) // len(_BRANCH) - 1, branch, name, digest, facts, flags, old)
 
     left = len(inspection.images) + len(inspection.orphans)
     for image in inspection.images:
@@ -111,8 +111,7 @@ def rows_of(inspection: Inspection) -> Iterator[Row]:
             yield row(entry, guide + (_LAST if is_last else _BRANCH), "attestation")
     for entry in inspection.orphans:
         left -= 1
-        name = f"attestation of {printable(short(entry.attests or '')) or 'nothing'}"
-        yield row(entry, _BRANCH if left else _LAST, name)
+        yield row(entry, _BRANCH if left else _LAST, printable(label_of(entry)))
 
 
 def closing_of(inspection: Inspection) -> list[str]:

@@ -9,6 +9,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from attrs import evolve, field, frozen
 
@@ -105,25 +106,26 @@ class _Merging:
 
     def of_lines(self, lines: Iterable[str]) -> Iterator[tuple[str, Callable[[], MergeReport]]]:
         for number, text in numbered(lines):
-            yield _name_of(number, text), partial(self._merge_line, number, text)
+            name = f"line {number}"
+            try:
+                line = BatchLine.parse(text)
+            except ValueError as error:
+                yield name, partial(_refuse, name, error)
+            else:
+                yield f"{name}: {line.destination}", partial(self._merge_line, name, line)
 
-    def _merge_line(self, number: int, text: str) -> MergeReport:
+    def _merge_line(self, name: str, line: BatchLine) -> MergeReport:
         try:
-            line = BatchLine.parse(text)
             source = reference_of(line.source, self.logins[0])
             destination = tag_of(line.destination, self.logins[1])
             policy = evolve(self.policy, eligible=line.archs)
         except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from error
+            _refuse(name, error)
         return self.merge(source, destination, policy)
 
 
-def _name_of(number: int, text: str) -> str:
-    """Name a line by what it is about, as far as it can be read."""
-    try:
-        return f"line {number}: {BatchLine.parse(text).destination}"
-    except ValueError:
-        return f"line {number}"
+def _refuse(name: str, error: ValueError) -> NoReturn:
+    raise ValueError(f"{name}: {error}") from error
 
 
 def _merging(

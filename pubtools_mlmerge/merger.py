@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 
-from attrs import evolve
-
 from pubtools_mlmerge.assembly import assemble
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.client_registry import ClientRegistry, http_errors
@@ -109,8 +107,7 @@ class ManifestListMerger:
                 plan = merge(new, old)
                 if plan.changed:
                     push(destination, into, plan.result)
-            report = report_of_plan(image, into, plan, seconds=meter.seconds)
-            return evolve(report, requests=meter.requests)
+            return report_of_plan(image, into, plan, meter)
 
         observed("merge", image, into, act)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from attrs import field, frozen
 
-from pubtools_mlmerge.plan import PlannedEntry
+from pubtools_mlmerge.plan import FATES, Fate, PlannedEntry
 from pubtools_mlmerge.references import Reference
 
 
@@ -67,3 +67,9 @@ class MergeReport:
     attempts: int = 1
     requests: int = 0
     seconds: float = 0.0
+
+    @property
+    def counts(self) -> dict[Fate, int]:
+        """How many entries have a fate, for each fate that there is."""
+        fates = [entry.fate for entry in self.entries]
+        return {fate: fates.count(fate) for fate in FATES if fate in fates}

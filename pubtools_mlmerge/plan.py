@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Generic, Literal, TypeVar, Union
+from typing import Generic, Literal, TypeVar, Union, get_args
 
 from attrs import field, frozen
 
@@ -14,6 +14,7 @@ from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.platforms import PlatformPattern
 
 Fate = Literal["added", "replaced", "same", "kept", "dropped", "excluded"]
+FATES: tuple[Fate, ...] = get_args(Fate)
 Match = Literal["platform", "architecture"]
 
 
@@ -80,6 +81,8 @@ class PlannedEntry:
             Whole days since then.
         age_problem (str):
             Why its age is unknown; empty if it is known or was not asked.
+        is_stale (bool):
+            Whether it is older than the rule of the merge allows.
     """
 
     descriptor: Descriptor
@@ -89,6 +92,7 @@ class PlannedEntry:
     created: datetime | None = None
     age_days: int | None = None
     age_problem: str = ""
+    is_stale: bool = False
 
     @property
     def has_age(self) -> bool:
@@ -144,7 +148,7 @@ class MergePlan(Generic[ResultT]):
     def too_old(self) -> frozenset[str]:
         """The digests of what was dropped for its age."""
         return frozenset(
-            e.descriptor.digest for e in self.entries if e.fate == "dropped" and e.has_age
+            e.descriptor.digest for e in self.entries if e.fate == "dropped" and e.is_stale
         )
 
 

@@ -172,9 +172,9 @@ def report_of_plan(
     source: Reference,
     destination: Reference,
     plan: Plan,
+    meter: Meter,
     *,
     dry_run: bool = False,
-    seconds: float = 0.0,
 ) -> MergeReport:
     """Report a plan that is carried out as it is, once.
 
@@ -185,13 +185,13 @@ def report_of_plan(
             The tag.
         plan (MergePlan):
             The plan.
+        meter (Meter):
+            Counted meanwhile.
         dry_run (bool):
             Whether nothing is written.
-        seconds (float):
-            How long it took.
 
     Returns:
-        MergeReport: The report; requests are not counted.
+        MergeReport: The report.
     """
     return MergeReport(
         source=source,
@@ -204,7 +204,8 @@ def report_of_plan(
         dry_run=dry_run,
         entries=plan.entries,
         missing=plan.missing,
-        seconds=seconds,
+        requests=meter.requests,
+        seconds=meter.seconds,
     )
 
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 
 from pubtools_mlmerge import schema
-from pubtools_mlmerge.ages import is_too_old
 from pubtools_mlmerge.descriptors import Descriptor
 from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plan import PlannedEntry
@@ -67,7 +66,7 @@ def entry_document(entry: PlannedEntry) -> dict[str, object]:
     if entry.has_age:
         written["created"] = entry.created and entry.created.strftime("%Y-%m-%dT%H:%M:%SZ")
         written["age_days"] = entry.age_days
-        written["stale"] = is_too_old(entry)
+        written["stale"] = entry.is_stale
     return written
 
 
@@ -112,7 +111,7 @@ def columns_of(report: MergeReport) -> dict[str, Callable[[PlannedEntry], str]]:
         dict[str, Callable[[PlannedEntry], str]]: What writes each cell, by the name of its column.
     """
     columns: dict[str, Callable[[PlannedEntry], str]] = {
-        "PLATFORM": lambda entry: _label(entry.descriptor),
+        "PLATFORM": lambda entry: label_of(entry.descriptor),
         "BEFORE": _before,
         "AFTER": _after,
         "AGE": _age,
@@ -138,11 +137,7 @@ def summary_of(report: MergeReport) -> str:
         return f"{report.destination}: nothing to do, it stays {report.digest}"
     verb = "would become" if report.dry_run else "is now"
     before = short(report.previous_digest) if report.previous_digest else "absent"
-    counts = ", ".join(
-        f"{number} {fate}"
-        for fate in ("added", "replaced", "same", "kept", "dropped", "excluded")
-        if (number := sum(entry.fate == fate for entry in report.entries))
-    )
+    counts = ", ".join(f"{number} {fate}" for fate, number in report.counts.items())
     anchor = f", anchor tag {report.anchor_tag}" if report.anchor_tag else ""
     return f"{report.destination} {verb} {report.digest} (was {before}): {counts}{anchor}"
 
@@ -192,7 +187,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _label(descriptor: Descriptor) -> str:
+def label_of(descriptor: Descriptor) -> str:
+    """Name an entry for people.
+
+    Args:
+        descriptor (Descriptor):
+            The entry.
+
+    Returns:
+        str: Its platform, or what it attests; a hyphen where neither is known.
+    """
     if descriptor.attests is not None:
         return f"attestation of {short(descriptor.attests) or 'nothing'}"
     return platform_name(descriptor) or _NOTHING

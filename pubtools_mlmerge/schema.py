@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
 
 VERSION = 1
 
@@ -27,5 +26,7 @@ def inspection_schema() -> dict[str, object]:
 
 
 def _read(name: str) -> dict[str, object]:
+    from importlib.resources import files  # noqa: PLC0415 - slow to load, for what is seldom read
+
     schema: dict[str, object] = json.loads((files(__package__) / name).read_text(encoding="utf-8"))
     return schema

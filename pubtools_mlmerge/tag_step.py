@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Union
@@ -19,6 +18,7 @@ from pubtools_mlmerge.host_types import HostClient
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.jobs import SelectedRequest
 from pubtools_mlmerge.merger import ManifestListMerger
+from pubtools_mlmerge.metering import Meter
 from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plan import MergePlan
 from pubtools_mlmerge.planned import report_of_plan
@@ -97,7 +97,7 @@ class Selecting:
         self.settings = settings
         self._images = ("", "")
         self.plan: MergePlan[Index] | None = None
-        self._began = time.monotonic()
+        self._meter = Meter()
 
     def compute(
         self,
@@ -197,5 +197,4 @@ class Selecting:
         if self.plan is None:  # somebody else's hook computed the list
             return None
         source, destination = map(Reference.parse, self._images)
-        seconds = time.monotonic() - self._began
-        return report_of_plan(source, destination, self.plan, dry_run=dry_run, seconds=seconds)
+        return report_of_plan(source, destination, self.plan, self._meter, dry_run=dry_run)

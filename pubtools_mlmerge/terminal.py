@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from pubtools_mlmerge.ages import OLD_DAYS, is_too_old
+from pubtools_mlmerge.ages import catches_the_eye
 from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import Fate, PlannedEntry
+from pubtools_mlmerge.plan import Fate
 from pubtools_mlmerge.report import columns_of, printable, summary_of, to_text
 
 if TYPE_CHECKING:
@@ -109,20 +109,6 @@ def colored(report: MergeReport, console: Console) -> str:
     ]
     shown = grid(console, tuple(columns), lines, accent=tuple(columns).index("FATE"))
     return drawn(console, *shown, plain(""), plain(summary_of(report), "bold"))
-
-
-def catches_the_eye(entry: PlannedEntry) -> bool:
-    """Tell whether an image stays that people should know of.
-
-    Args:
-        entry (PlannedEntry):
-            The entry.
-
-    Returns:
-        bool: True if it is kept and too old by the rule, or more than a year old.
-    """
-    is_old = (entry.age_days or 0) > OLD_DAYS
-    return entry.fate == "kept" and (is_old or is_too_old(entry))
 
 
 def drawn(console: Console, *parts: RenderableType) -> str:

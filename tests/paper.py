@@ -58,7 +58,7 @@ def _aged(entry: PlannedEntry) -> PlannedEntry:
     if entry.fate != "kept":
         return entry
     reason = f"{entry.reason}; 1095 days old, more than 365"
-    return evolve(entry, created=MADE, age_days=1095, reason=reason)
+    return evolve(entry, created=MADE, age_days=1095, reason=reason, is_stale=True)
 
 
 def tree_of(page: str) -> ET.Element:

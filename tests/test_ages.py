@@ -17,8 +17,8 @@ from pubtools_mlmerge.ages import (
     AgeRule,
     StaleImages,
     age_of,
+    catches_the_eye,
     find_stale,
-    is_too_old,
     name_stale,
     parse_time,
     platform_of,
@@ -387,18 +387,14 @@ def test_what_is_to_be_done_needs_a_number_of_days() -> None:
 
 
 @pytest.mark.parametrize(
-    ("days", "reason", "expected"),
-    [
-        (10, "only the destination has it; 10 days old, more than 9", True),
-        (10, "10 days old, more than 9", True),
-        (10, "only the destination has it", False),
-        (0, "10 days old, more than 9", False),
-        (None, "10 days old, more than 9", False),
-    ],
+    ("days", "is_stale", "expected"),
+    [(365, False, False), (366, False, True), (10, True, True), (None, False, False)],
 )
-def test_an_entry_is_too_old_by_its_age_and_reason(
-    days: int | None, reason: str, expected: bool
+def test_an_image_is_old_by_the_rule_or_after_a_year(
+    days: int | None, is_stale: bool, expected: bool
 ) -> None:
     (listed,) = index("linux/s390x").manifests
+    kept = PlannedEntry(listed, "kept", "", age_days=days, is_stale=is_stale)
 
-    assert is_too_old(PlannedEntry(listed, "kept", reason, age_days=days)) == expected
+    assert catches_the_eye(kept) == expected
+    assert not catches_the_eye(evolve(kept, fate="dropped"))

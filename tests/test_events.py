@@ -20,6 +20,7 @@ from pubtools_mlmerge.errors import NotFound
 from pubtools_mlmerge.events import observed
 from pubtools_mlmerge.merge import merge
 from pubtools_mlmerge.merger import ManifestListMerger
+from pubtools_mlmerge.metering import Meter
 from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plan import patterns_of
 from pubtools_mlmerge.planned import StepOptions, report_of_plan
@@ -41,7 +42,7 @@ PAGE = (DOCS / "observing.rst").read_text(encoding="utf-8")
 
 SOURCE, TAG = Reference.parse("quay.io/src/app:new"), Reference.parse("quay.io/ns/app:1")
 PLAN = merge(index("linux/amd64@new"), index("linux/amd64@old", "linux/s390x", "linux/arm64"))
-REPORT = report_of_plan(SOURCE, TAG, PLAN, seconds=0.12345)
+REPORT = evolve(report_of_plan(SOURCE, TAG, PLAN, Meter()), seconds=0.12345)
 NEW = make_index([make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")])
 OLD = make_index([make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")])
 
@@ -99,8 +100,8 @@ def test_the_end_says_what_was_done(log: Log) -> None:
 
 def test_the_end_names_what_is_too_old_and_stays(log: Log) -> None:
     new, s390x, arm64 = REPORT.entries
-    old = evolve(s390x, age_days=1095, reason="1095 days old, more than 365")
-    gone = evolve(arm64, age_days=1096, reason="1096 days old, more than 365", fate="dropped")
+    old = evolve(s390x, age_days=1095, is_stale=True)
+    gone = evolve(arm64, age_days=1096, is_stale=True, fate="dropped")
     young = evolve(s390x, age_days=9)
 
     observed("merge", SOURCE, TAG, lambda: evolve(REPORT, entries=[new, old, gone, young]))

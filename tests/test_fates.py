@@ -6,27 +6,13 @@ from typing import get_args
 
 import pytest
 
-from pubtools_mlmerge.fates import SIGNS, age_words, counted
+from pubtools_mlmerge.fates import SIGNS, age_words
 from pubtools_mlmerge.plan import Fate
-from tests.paper import example
 
 
 def test_each_fate_has_a_sign_of_its_own() -> None:
     assert tuple(SIGNS) == get_args(Fate)
     assert len(set(SIGNS.values())) == len(SIGNS)
-
-
-def test_fates_are_counted_in_one_order() -> None:
-    counts = counted(reversed(example().entries))
-
-    assert list(counts.items()) == [
-        *(("added", 2), ("replaced", 1), ("same", 1)),
-        *(("kept", 1), ("dropped", 1), ("excluded", 1)),
-    ]
-
-
-def test_a_fate_that_there_is_not_is_not_counted() -> None:
-    assert counted([]) == {}
 
 
 @pytest.mark.parametrize(

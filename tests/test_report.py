@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from attrs import evolve
 
 from pubtools_mlmerge.descriptors import OCI_INDEX
 from pubtools_mlmerge.index import Index
@@ -20,6 +21,7 @@ from pubtools_mlmerge.report import (
     to_text,
 )
 from tests.factories import attestation, digest, entry, index
+from tests.paper import example
 
 SOURCE = Reference("quay.io", "org/app", tag="new")
 STABLE = Reference("quay.io", "org/app", tag="stable")
@@ -179,3 +181,13 @@ def test_what_a_registry_writes_cannot_draw_on_the_terminal() -> None:
 
 def test_columns_are_aligned_and_lines_end_without_spaces() -> None:
     assert table(("A", "B"), [("long", "x"), ("", "")]) == ["A     B", "long  x", ""]
+
+
+def test_fates_are_counted_in_one_order() -> None:
+    counted = evolve(example(), entries=reversed(example().entries)).counts
+
+    assert list(counted.items()) == [
+        *(("added", 2), ("replaced", 1), ("same", 1)),
+        *(("kept", 1), ("dropped", 1), ("excluded", 1)),
+    ]
+    assert evolve(example(), entries=()).counts == {}

@@ -18,6 +18,7 @@ from pubtools_mlmerge.ages import Age, with_ages
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.inspection import ProblemKind, inspect
 from pubtools_mlmerge.merge import merge, remove
+from pubtools_mlmerge.metering import Meter
 from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plan import MergePlan
 from pubtools_mlmerge.planned import report_of_plan
@@ -42,7 +43,7 @@ SCHEMAS: list[tuple[str, Read]] = [("report", report_schema), ("inspection", ins
 
 
 def document(plan: MergePlan[Index] = MERGED) -> dict[str, object]:
-    written: dict[str, object] = json.loads(to_json(report_of_plan(SOURCE, TAG, plan)))
+    written: dict[str, object] = json.loads(to_json(report_of_plan(SOURCE, TAG, plan, Meter())))
     return written
 
 

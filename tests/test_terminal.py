@@ -7,7 +7,6 @@ import json
 import sys
 
 import pytest
-from attrs import evolve
 from rich.console import Console
 
 from pubtools_mlmerge.ages import Age, with_ages
@@ -17,7 +16,7 @@ from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plan import MergePlan, Policy
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.report import to_text
-from pubtools_mlmerge.terminal import ALARM, catches_the_eye, colored, find_terminal, plain, text_of
+from pubtools_mlmerge.terminal import ALARM, colored, find_terminal, plain, text_of
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import attestation, digest, entry, index
 from tests.programs import put, run
@@ -104,26 +103,6 @@ def test_a_stale_image_catches_the_eye(width: int) -> None:
     assert "linux/s390x" in marked[0]
     assert "1127 days" in "".join(marked)
     assert BOLD_RED not in shown(width, PLAN).raw
-
-
-@pytest.mark.parametrize(
-    ("days", "stale", "expected"),
-    [
-        (365, "", False),
-        (366, "", True),
-        (10, "10 days old, more than 9", True),
-        (10, "110 days old, once", False),
-        (None, "", False),
-    ],
-)
-def test_an_image_is_old_by_the_rule_or_after_a_year(
-    days: int | None, stale: str, expected: bool
-) -> None:
-    kept = next(e for e in PLAN.entries if e.fate == "kept")
-    found = evolve(kept, age_days=days, reason=f"only the destination has it; {stale}")
-
-    assert catches_the_eye(found) == expected
-    assert not catches_the_eye(evolve(found, fate="dropped"))
 
 
 def test_fates_have_colours_of_their_own() -> None:
