@@ -19,7 +19,7 @@ from pubtools_mlmerge.tokens import Credentials, Scope
 from pubtools_mlmerge.transport import Transport
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class Call:
     """One request to the repository that a reference names.
 
@@ -52,7 +52,7 @@ class Call:
     repeatable: bool = True
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Place:
     """A host that is connected to, with what another program needs to do the same.
 

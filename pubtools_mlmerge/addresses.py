@@ -16,7 +16,7 @@ def _strings(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(values)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Address:
     """Where to connect.
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Literal
 
-from pubtools_mlmerge import skopeo
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.errors import InvalidIndex, MissingChild, NotAnIndex, RegistryError
 from pubtools_mlmerge.image import Image
@@ -118,7 +117,10 @@ class Children:
 
     def _use_skopeo(self, source: Reference, destination: Reference) -> None:
         at, to = self._source.place(source), self._destination.place(destination)
-        skopeo.copy(source, at, destination, to)
+        # It loads what few merges need.
+        from pubtools_mlmerge.skopeo import copy  # noqa: PLC0415
+
+        copy(source, at, destination, to)
 
     def _mount(self, source: Reference, destination: Reference, depth: int = 0) -> bool:
         """Mount blobs and write the manifest; false as soon as the registry will not.

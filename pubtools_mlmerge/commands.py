@@ -74,7 +74,7 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
     return partial(all_succeed, [(str(reference), run)], output, manner)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class Manner:
     """How jobs are done.
 

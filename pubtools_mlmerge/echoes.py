@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from html import unescape
+from functools import lru_cache
 from itertools import accumulate, product
 from urllib.parse import unquote
 
@@ -32,13 +32,13 @@ def blank(text: str, secrets: Iterable[str]) -> str:
     known = sorted(filter(None, secrets), key=len, reverse=True)
     if not known:
         return text
-    used = [coding for coding in _CODINGS if coding.marker in text]
+    used = [coding for coding in _codings() if coding.marker in text]
     for coding in used:
         text = coding.blank(text, known)
     for secret in known:
         text = text.replace(secret, _BLANK)
     # What is coded twice, such as JSON in JSON, is not worth taking apart.
-    twice = [outer.read(inner.read(text)) for inner, outer in product(used, _CODINGS)]
+    twice = [outer.read(inner.read(text)) for inner, outer in product(used, _codings())]
     return _BLANK if any(secret in plain for secret in known for plain in twice) else text
 
 
@@ -88,13 +88,16 @@ def _read_json(piece: str) -> str:
     return piece[1:] or piece if piece[0] == "\\" else piece
 
 
-_HEX = "[0-9a-fA-F]"
-_CODINGS = (
-    _Coding(
-        "\\",
-        rf"\\u[dD][89abAB]{_HEX}{{2}}\\u[dD][c-fC-F]{_HEX}{{2}}|\\u{_HEX}{{4}}|\\.",
-        _read_json,
-    ),
-    _Coding("&", r"&#?[0-9a-zA-Z]{1,31};", unescape),
-    _Coding("%", rf"(?:%{_HEX}{{2}})+", unquote),
-)
+@lru_cache(maxsize=1)
+def _codings() -> Sequence[_Coding]:
+    """Give the ways in which a server may write what it was sent."""
+    # A table of thousands of names, needed after failures only.
+    from html import unescape  # noqa: PLC0415
+
+    digit = "[0-9a-fA-F]"
+    pair = rf"\\u[dD][89abAB]{digit}{{2}}\\u[dD][c-fC-F]{digit}{{2}}"
+    return (
+        _Coding("\\", rf"{pair}|\\u{digit}{{4}}|\\.", _read_json),
+        _Coding("&", r"&#?[0-9a-zA-Z]{1,31};", unescape),
+        _Coding("%", rf"(?:%{digit}{{2}})+", unquote),
+    )

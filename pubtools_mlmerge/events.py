@@ -67,7 +67,7 @@ def observed(
     return report
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class _Work:
     """What is done to a tag."""
 

@@ -60,7 +60,7 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
     return lambda: all_succeed([inspection], shown, manner) and not look.found_a_gap
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Look:
     """Looks at indexes, and remembers whether something was missing."""
 

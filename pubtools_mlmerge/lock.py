@@ -123,7 +123,7 @@ def process_lock(name: str, wait: float | None = None) -> Iterator[Held]:
         lock.lock.release()
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class _Place:
     """Where locks are kept, and how long they are waited for."""
 

@@ -9,9 +9,9 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from pubtools_mlmerge.arguments import (
     Login,
@@ -27,7 +27,6 @@ from pubtools_mlmerge.arguments import (
     tag_of,
     writer_of,
 )
-from pubtools_mlmerge.batch import BatchLine, numbered
 from pubtools_mlmerge.calls import announce, lock_tag
 from pubtools_mlmerge.children import Children
 from pubtools_mlmerge.client import RegistryClient
@@ -39,6 +38,9 @@ from pubtools_mlmerge.progress import Display
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.step import Step
+
+if TYPE_CHECKING:
+    from pubtools_mlmerge.batch import BatchLine
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -86,15 +88,15 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
     return partial(all_succeed, jobs, output, manner)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class _Merging:
     """All merges of one call of the program."""
 
     step: Step
     writer: RegistryClient
     policy: Policy
-    logins: tuple[Login, Login] = field(repr=False)
-    lock: str | None = field(repr=False)
+    logins: tuple[Login, Login]
+    lock: str | None
     display: Display
 
     def merge(self, source: Reference, destination: Reference, policy: Policy) -> MergeReport:
@@ -105,6 +107,9 @@ class _Merging:
         return report
 
     def of_lines(self, lines: Iterable[str]) -> Iterator[tuple[str, Callable[[], MergeReport]]]:
+        # What it loads is not needed for a merge or two.
+        from pubtools_mlmerge.batch import BatchLine, numbered  # noqa: PLC0415
+
         for number, text in numbered(lines):
             name = f"line {number}"
             try:

@@ -19,7 +19,7 @@ from pubtools_mlmerge.terminal import text_of
 Item = TypeVar("Item")
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Page(Generic[Item]):
     """A page of all results.
 
@@ -34,7 +34,7 @@ class Page(Generic[Item]):
     make: Callable[[Sequence[Item | Failure], Making], str]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Output(Generic[Item]):
     """Prints results, and writes a page in the end if one is asked for.
 

@@ -18,7 +18,7 @@ from pubtools_mlmerge.plan import Plan, Policy
 from pubtools_mlmerge.references import Reference
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class StepOptions:
     """How a step is carried out.
 
@@ -49,7 +49,7 @@ def _bring_nothing(_planned: Planned) -> None:
     """Leave the repository as it is; what is left of an index is there."""
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Job:
     """How a decision about one tag is made again, and how its result is prepared.
 
@@ -64,7 +64,7 @@ class Job:
     prepare: Callable[[Planned], None] = _bring_nothing
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Planned:
     """What a step found and decided.
 

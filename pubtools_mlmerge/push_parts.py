@@ -15,7 +15,7 @@ from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.registry import Registry
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Tag:
     """One destination of a push item.
 
@@ -33,7 +33,7 @@ class Tag:
     signing_key: str | None
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Merged:
     """A tag that was merged, with what is needed to sign it and to take it back.
 
@@ -65,7 +65,7 @@ class Merged:
         return (self.report.digest, ""), *named
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Sides:
     """What the host brings to a push.
 

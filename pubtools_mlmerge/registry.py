@@ -40,7 +40,7 @@ class QuayClient(Protocol):
         """Write a manifest given as dict or as text."""
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Link:
     """The way to a registry.
 

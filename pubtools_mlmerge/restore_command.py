@@ -59,7 +59,7 @@ def _change_in(file: str, login: Login) -> Change:
     return change
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class _Restorer:
     """Puts tags back, one after the other."""
 

@@ -95,7 +95,7 @@ def restore(  # noqa: PLR0913 - independent options, each with a default
     return observed("restore", None, undoing.tag, act, dry_run=dry_run)
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class _Undoing:
     """Undoes one change."""
 

@@ -97,7 +97,7 @@ class _Wrapper(Protocol):
         """Give what traces are made with; none where tracing was off when it was asked first."""
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class _Recorded:
     """A span of OpenTelemetry."""
 

@@ -221,7 +221,7 @@ class Step:
         return manifest.wrap(registry.pull_config(reference, manifest))
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class _Asked:
     """One merge that a step is asked for, with its source read."""
 

@@ -83,7 +83,7 @@ class Scope:
         return self.repository == other.repository and self.push >= other.push
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class _Token:
     header: str = field(repr=False)
     expires: float

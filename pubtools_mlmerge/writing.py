@@ -43,7 +43,7 @@ _RATE_LIMIT = 429
 _SERVER_FAILED = 500
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class _Conflict:
     """A tag that did not hold what it should."""
 

@@ -50,13 +50,29 @@ def test_neither_import_nor_help_loads_more_than_it_needs(program: str, called: 
     assert set(json.loads(done.out.splitlines()[-1])) == expected
 
 
-def test_a_merge_loads_what_makes_pages_only_for_a_page() -> None:
+def test_a_merge_loads_only_what_every_merge_needs() -> None:
     done = python(LOADED.format(module="merge_command", function="prepare_merge", call="pass"))
 
     assert done.code == 0, done.err
-    loaded = json.loads(done.out.splitlines()[-1])
+    loaded = set(json.loads(done.out.splitlines()[-1]))
     assert "pubtools_mlmerge.outputs" in loaded
     assert [name for name in loaded if "html" in name or "drawing" in name] == []
+    assert loaded.isdisjoint(f"pubtools_mlmerge.{name}" for name in ("batch", "skopeo"))
+
+
+def test_a_program_spares_the_collector_what_it_loads_and_a_caller_is_left_alone() -> None:
+    code = """
+import gc, sys
+from pubtools_mlmerge.cli import merge_main
+line = ["--source-ref", "127.0.0.1:1/a:1", "--dest-ref", "127.0.0.1:1/a:2", "--tries", "0"]
+sys.argv[1:] = line
+for given in (line, None):
+    try:
+        merge_main(given)
+    except SystemExit:
+        print(gc.isenabled(), gc.get_freeze_count() > 0)
+"""
+    assert python(code).out.split() == ["True", "False", "True", "True"]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
