@@ -13,7 +13,15 @@ from pubtools._quay.quay_session import QuaySession
 from pubtools.pluggy import pm
 
 from tests.host.requests_made import AccessLog
-from tests.host.stand_ins import EARLY_SIGNER, SIGNER, Deletions, EarlySigner, RecordingSigner
+from tests.host.stand_ins import (
+    CLAIMS_SIGNER,
+    EARLY_SIGNER,
+    SIGNER,
+    ClaimsSigner,
+    Deletions,
+    EarlySigner,
+    RecordingSigner,
+)
 from tests.host.world import World
 from tests.servers import RealRegistry, docker_registry, require
 
@@ -54,6 +62,8 @@ def world(registries: list[RealRegistry], monkeypatch: pytest.MonkeyPatch) -> Wo
         monkeypatch.setitem(push_docker.SIGNER_BY_LABEL, label, signer)
         signer.signed.clear()
         signer.removed.clear()
+    monkeypatch.setitem(push_docker.SIGNER_BY_LABEL, CLAIMS_SIGNER, ClaimsSigner)
+    ClaimsSigner.kept.clear()
     monkeypatch.setattr(push_docker, "QuayApiClient", Deletions)
     Deletions.made.clear()
     for name in [name for name in os.environ if name.startswith("MLMERGE_")]:

@@ -8,7 +8,14 @@ from pubtools._quay.item_processor import SignEntry
 from pubtools.pluggy import task_context
 
 from tests.host.running import push, signed
-from tests.host.stand_ins import EARLY_SIGNER, SIGNER, EarlySigner, RecordingSigner
+from tests.host.stand_ins import (
+    CLAIMS_SIGNER,
+    EARLY_SIGNER,
+    SIGNER,
+    ClaimsSigner,
+    EarlySigner,
+    RecordingSigner,
+)
 from tests.host.world import KEY, ON, World, build
 
 THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
@@ -106,6 +113,21 @@ def test_what_a_push_before_left_unsigned_is_signed_now(world: World) -> None:
     push([item], world.settings(ON))
 
     assert len(signed(world, "ns/a----app", "1")) == 1
+
+
+def test_what_a_signer_knows_to_be_signed_is_not_signed_again(world: World) -> None:
+    arrange(world)
+    signing = [{"enabled": True, "label": CLAIMS_SIGNER, "config_file": "claims.yaml"}]
+    settings = world.settings(ON, signing=signing)
+
+    push([world.push_item("src/app:new", {"a/app": ["1"]})], settings)
+    first = [claim["manifest_digest"] for claim in ClaimsSigner.kept]
+    push([world.push_item("src/app:new", {"a/app": ["1", "2"]})], settings)
+    second = [claim["manifest_digest"] for claim in ClaimsSigner.kept[len(first) :]]
+
+    one, two = (world.digest("ns/a----app", name) for name in ("1", "2"))
+    assert (one in first, two in first) == (True, False)
+    assert (one in second, two in second) == (False, True)
 
 
 def removed() -> set[str]:
