@@ -16,7 +16,7 @@ def _strings(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(values)
 
 
-@frozen(eq=False, repr=False)
+@frozen
 class Address:
     """Where to connect.
 

@@ -15,7 +15,7 @@ from pubtools_mlmerge.errors import brief
 from pubtools_mlmerge.retries import Retries
 
 
-@frozen(kw_only=True, eq=False, repr=False)
+@frozen(kw_only=True)
 class Request:
     """One request.
 
@@ -45,7 +45,7 @@ class Request:
     repeatable: bool = True
 
 
-@frozen(eq=False, repr=False)
+@frozen
 class Answer:
     """What came back.
 
@@ -128,7 +128,7 @@ class Answer:
         return requests.exceptions.HTTPError(message, response=response)
 
 
-@frozen(kw_only=True, eq=False, repr=False)
+@frozen(kw_only=True)
 class Options:
     """How to connect.
 

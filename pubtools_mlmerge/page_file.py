@@ -11,7 +11,7 @@ from pathlib import Path
 from attrs import frozen
 
 
-@frozen(eq=False, repr=False)
+@frozen
 class Making:
     """How a page came to be.
 
@@ -26,7 +26,7 @@ class Making:
     complete: bool = True
 
 
-@frozen(eq=False, repr=False)
+@frozen
 class Failure:
     """Something that failed.
 
@@ -41,7 +41,7 @@ class Failure:
     problem: str
 
 
-@frozen(eq=False, repr=False)
+@frozen
 class PageFile:
     """A file that a page replaces as a whole.
 

@@ -19,7 +19,7 @@ TRANSIENT = frozenset({RATE_LIMIT, 502, 503, 504})
 """Status codes that say "not now"."""
 
 
-@frozen(kw_only=True, eq=False, repr=False)
+@frozen(kw_only=True)
 class Retries:
     """How often and how patiently a request is repeated.
 

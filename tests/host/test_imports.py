@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 for entry in entry_points(group="console_scripts"):
     if entry.module.startswith("pubtools") and not entry.module.startswith("pubtools_mlmerge"):
         entry.load()
-before = set(sys.modules)
+before = {{*sys.modules, *sys.builtin_module_names}}
 import {module}
 print(sorted(name for name in set(sys.modules) - before if not name.startswith("pubtools_mlmerge")))
 """
