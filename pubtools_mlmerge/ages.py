@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 
 from pubtools_mlmerge.errors import MergeError, brief
 from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.plan import MergePlan, PlannedEntry
+from pubtools_mlmerge.plan import Age, MergePlan, PlannedEntry
 
 Stale = Literal["warn", "drop", "fail"]
 MOST_DAYS = 36500
@@ -65,24 +65,6 @@ class AgeRule:
     def is_asked(self) -> bool:
         """Whether ages are to be read at all."""
         return self.shown or self.max_age_days is not None
-
-
-@frozen
-class Age:
-    """How old an image is.
-
-    Attributes:
-        created (datetime | None):
-            When it was made, in UTC; none if that is unknown.
-        days (int | None):
-            Whole days since then.
-        problem (str):
-            Why it is unknown.
-    """
-
-    created: datetime | None = None
-    days: int | None = None
-    problem: str = ""
 
 
 def parse_time(text: str) -> datetime | None:
@@ -239,11 +221,4 @@ def _dated(entry: PlannedEntry, ages: Mapping[str, Age], stale: Mapping[str, str
     reason = entry.reason
     if entry.fate == "kept" and (too_old or age.problem):
         reason = f"{reason}; {too_old or f'age unknown: {age.problem}'}"
-    return evolve(
-        entry,
-        reason=reason,
-        created=age.created,
-        age_days=age.days,
-        age_problem=age.problem,
-        is_stale=too_old is not None,
-    )
+    return evolve(entry, reason=reason, age=age, is_stale=too_old is not None)

@@ -12,7 +12,6 @@ from typing import Optional
 from attrs import evolve
 
 from pubtools_mlmerge.ages import (
-    Age,
     AgeRule,
     StaleImages,
     age_of,
@@ -27,7 +26,7 @@ from pubtools_mlmerge.errors import MergeError, brief
 from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.merge import merge
-from pubtools_mlmerge.plan import MergePlan, PlannedEntry, Policy
+from pubtools_mlmerge.plan import Age, MergePlan, PlannedEntry, Policy
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.registry import Registry
 
@@ -143,14 +142,14 @@ class Ages:
 
 def _tell(tag: Reference, entry: PlannedEntry, against: str | None) -> None:
     """Log what people should know of an age."""
-    if not entry.has_age or not (against or entry.age_problem):
+    if entry.age is None or not (against or entry.age.problem):
         return
     image, platform = f"{tag}@{entry.descriptor.digest}", platform_of(entry)
     known = {"image": image, "platform": platform, "age_days": entry.age_days, "fate": entry.fate}
     LOG.log(
         logging.WARNING if entry.fate == "kept" else logging.INFO,
         "%s (%s) is %s: %s",
-        *(image, platform, entry.fate, against or f"age unknown: {entry.age_problem}"),
+        *(image, platform, entry.fate, against or f"age unknown: {entry.age.problem}"),
         extra={"event": {"type": "mlmerge-age", **known}},
     )
 

@@ -165,7 +165,7 @@ def _old_part(what: str, tags: Sequence[str]) -> Markup:
 
 def _entries(entries: Iterable[PlannedEntry]) -> Markup:
     entries = tuple(entries)
-    has_ages = any(entry.has_age for entry in entries)
+    has_ages = any(entry.age for entry in entries)
     header = ("Platform", "Before", "After", *(("Age",) if has_ages else ()), "Fate", "Reason")
     rows = [_entry(entry, has_ages=has_ages) for entry in entries]
     return grid("Entries: those of the result in their order, then those left out", header, rows)
@@ -185,10 +185,11 @@ def _entry(entry: PlannedEntry, *, has_ages: bool) -> TableRow:
 
 
 def _age(entry: PlannedEntry) -> Content:
-    if entry.age_days is None:
-        return "unknown" if entry.has_age else NOTHING
-    made = f", made on {entry.created:%Y-%m-%d}" if entry.created else ""
-    return f"{age_words(entry.age_days)}{made}"
+    age = entry.age
+    if age is None or age.days is None:
+        return NOTHING if age is None else "unknown"
+    made = f", made on {age.created:%Y-%m-%d}" if age.created else ""
+    return f"{age_words(age.days)}{made}"
 
 
 def _facts(report: MergeReport) -> Markup:

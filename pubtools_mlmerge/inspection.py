@@ -7,7 +7,6 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from pubtools_mlmerge.ages import Age
 from pubtools_mlmerge.descriptors import (
     DOCKER_LIST,
     DOCKER_MANIFESTS,
@@ -17,6 +16,7 @@ from pubtools_mlmerge.descriptors import (
 )
 from pubtools_mlmerge.errors import brief
 from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.plan import Age
 
 ProblemKind = Literal["duplicate", "orphan", "no-platform", "mixed-types", "missing"]
 

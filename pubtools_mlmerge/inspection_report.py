@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from attrs import frozen
 
 from pubtools_mlmerge import schema
-from pubtools_mlmerge.ages import Age, is_old
+from pubtools_mlmerge.ages import is_old
 from pubtools_mlmerge.descriptors import Descriptor
 from pubtools_mlmerge.inspection import Inspection, ListedImage, Problem
 from pubtools_mlmerge.phrases import age_text, count_text, size_text, type_name
-from pubtools_mlmerge.report import label_of, platform_name, printable
+from pubtools_mlmerge.plan import Age
+from pubtools_mlmerge.report import age_document, label_of, platform_name, printable
 
 _BRANCH, _LAST, _GUIDE = "|-- ", "`-- ", "|   "
 
@@ -186,8 +187,7 @@ def _entry(entry: Descriptor, image: ListedImage | None) -> dict[str, object]:
         written["attests"] = entry.attests
     age = None if image is None or entry.attests is not None else image.age
     if age is not None:
-        written["created"] = age.created and age.created.strftime("%Y-%m-%dT%H:%M:%SZ")
-        written["age_days"] = age.days
+        written.update(age_document(age))
         if age.problem:
             written["age_problem"] = age.problem
     return written

@@ -15,8 +15,6 @@ from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.plan import Match, MergePlan, PlannedEntry, Policy, patterns_of
 from pubtools_mlmerge.platforms import PlatformPattern
 
-_Place = tuple[int, str]  # the number of a slot, and a digest in it
-
 _NOTHING = Policy()
 _NEWER_IMAGE = "the source has another one for this platform"
 _NEWER_ATTESTATIONS = "the source has newer attestations"
@@ -128,12 +126,10 @@ def _key(entry: Descriptor, match: Match) -> Hashable:
     return slot.os, slot.architecture, slot.variant, slot.os_version, slot.os_features
 
 
-def _places(
-    entries: Iterable[Descriptor], match: Match, numbers: dict[Hashable, int]
-) -> list[_Place]:
+def _number(entries: Iterable[Descriptor], match: Match, numbers: dict[Hashable, int]) -> list[int]:
     """Number the slots: numbers are looked up faster than what they stand for."""
     number = numbers.setdefault
-    return [(number(_key(entry, match), len(numbers)), entry.digest) for entry in entries]
+    return [number(_key(entry, match), len(numbers)) for entry in entries]
 
 
 def _take(
@@ -162,49 +158,58 @@ class _Sides:
     ) -> None:
         self._taken, self._old = taken, old
         numbers: dict[Hashable, int] = {}
-        self._new_places = _places(taken, match, numbers)
-        self._old_places = _places(old, match, numbers)
-        self._covered = {slot for slot, _ in self._new_places}
-        self._same = set(self._new_places).intersection(self._old_places)
-        self._told = set(self._same)
+        self._new_slots = _number(taken, match, numbers)
+        self._old_slots = _number(old, match, numbers)
+        self._covered = set(self._new_slots)
+        # Few indexes share many digests, and pairs take longer to make and to look up than texts.
+        digests = {entry.digest for entry in taken}
+        shared = {(n, e.digest) for n, e in zip(self._old_slots, old) if e.digest in digests}
+        self._same = shared and shared.intersection(
+            (number, entry.digest) for number, entry in zip(self._new_slots, taken)
+        )
+        self._left: set[tuple[int, str]] = set()
 
     def judge_taken(self) -> Iterator[PlannedEntry]:
         """Compare taken entries with what stood in their place; each of those is replaced once."""
-        replaceable: dict[int, _Place] = {}
-        others: dict[int, list[_Place]] = {}  # few indexes list a slot more than once
-        for place in reversed(self._old_places):  # so that the first is the first to be replaced
-            slot = place[0]
-            if slot in self._covered and place not in self._same:
+        replaceable: dict[int, str] = {}
+        others: dict[int, list[str]] = {}  # few indexes list a slot more than once
+        told: set[tuple[int, str]] = set()
+        # Backwards, so that the first is the first to be replaced.
+        for slot, entry in zip(reversed(self._old_slots), reversed(self._old)):
+            if slot in self._covered and (slot, entry.digest) not in self._same:
                 if slot in replaceable:
                     others.setdefault(slot, []).append(replaceable[slot])
-                replaceable[slot] = place
-        for place, entry in zip(self._new_places, self._taken):
-            slot = place[0]
-            if place in self._same:
+                replaceable[slot] = entry.digest
+        for slot, entry in zip(self._new_slots, self._taken):
+            if (slot, entry.digest) in self._same:
                 yield PlannedEntry(entry, "same", "both have this digest", entry.digest)
             elif slot in replaceable:
                 replaced = replaceable.pop(slot)
-                if others.get(slot):
-                    replaceable[slot] = others[slot].pop()
-                self._told.add(replaced)
-                yield PlannedEntry(entry, "replaced", "the source has a newer one", replaced[1])
+                if slot in others:
+                    told.add((slot, replaced))
+                    if others[slot]:
+                        replaceable[slot] = others[slot].pop()
+                yield PlannedEntry(entry, "replaced", "the source has a newer one", replaced)
             else:
                 yield PlannedEntry(entry, "added", "only the source has it")
+        self._left.update(replaceable.items())
+        self._left.update((slot, digest) for slot, more in others.items() for digest in more)
+        self._left -= told
 
     def part_old(
         self, policy: Policy, stale: Mapping[str, str]
     ) -> tuple[list[PlannedEntry], list[PlannedEntry]]:
         """Part the destination into what stays and what goes, each with its reason."""
         reasons = [
-            self._against(place, entry, policy, stale)
-            for place, entry in zip(self._old_places, self._old)
+            self._against(slot, entry, policy, stale)
+            for slot, entry in zip(self._old_slots, self._old)
         ]
         images = {e.digest for e in self._taken if e.attests is None}
         staying = (entry for entry, reason in zip(self._old, reasons) if reason is None)
         images.update(entry.digest for entry in staying if entry.attests is None)
         kept: list[PlannedEntry] = []
         dropped: list[PlannedEntry] = []
-        for place, entry, against in zip(self._old_places, self._old, reasons):
+        for slot, entry, against in zip(self._old_slots, self._old, reasons):
             reason = against
             if reason is None and entry.attests is not None and entry.attests not in images:
                 reason = "its image is not in the result"
@@ -212,15 +217,15 @@ class _Sides:
                 kept.append(
                     PlannedEntry(entry, "kept", "only the destination has it", entry.digest)
                 )
-            elif place not in self._told:
+            elif slot not in self._covered or (slot, entry.digest) in self._left:
                 dropped.append(PlannedEntry(entry, "dropped", reason, entry.digest))
         return kept, dropped
 
     def _against(
-        self, place: _Place, entry: Descriptor, policy: Policy, stale: Mapping[str, str]
+        self, slot: int, entry: Descriptor, policy: Policy, stale: Mapping[str, str]
     ) -> str | None:
         """Say why an entry of the destination does not stay; none if it may."""
-        if place[0] in self._covered:
+        if slot in self._covered:
             return _NEWER_IMAGE if entry.attests is None else _NEWER_ATTESTATIONS
         if entry.slot is not None:
             if policy.keep and not _matches(entry, policy.keep):

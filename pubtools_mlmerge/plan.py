@@ -63,6 +63,24 @@ class Policy:
 
 
 @frozen
+class Age:
+    """How old an image is.
+
+    Attributes:
+        created (datetime | None):
+            When it was made, in UTC; none if that is unknown.
+        days (int | None):
+            Whole days since then.
+        problem (str):
+            Why it is unknown.
+    """
+
+    created: datetime | None = None
+    days: int | None = None
+    problem: str = ""
+
+
+@frozen
 class PlannedEntry:
     """What becomes of one entry.
 
@@ -75,12 +93,8 @@ class PlannedEntry:
             Why, in a few words.
         previous_digest (str | None):
             What the destination had in its place before; none if nothing.
-        created (datetime | None):
-            When the image was made, in UTC; none if that is unknown or was not asked.
-        age_days (int | None):
-            Whole days since then.
-        age_problem (str):
-            Why its age is unknown; empty if it is known or was not asked.
+        age (Age | None):
+            How old its image is; none if that was not asked.
         is_stale (bool):
             Whether it is older than the rule of the merge allows.
     """
@@ -89,15 +103,13 @@ class PlannedEntry:
     fate: Fate
     reason: str
     previous_digest: str | None = None
-    created: datetime | None = None
-    age_days: int | None = None
-    age_problem: str = ""
+    age: Age | None = None
     is_stale: bool = False
 
     @property
-    def has_age(self) -> bool:
-        """Whether its age was asked, be it known or not."""
-        return self.age_days is not None or bool(self.age_problem)
+    def age_days(self) -> int | None:
+        """Whole days since the image was made; none if that is unknown or was not asked."""
+        return None if self.age is None else self.age.days
 
 
 ResultT = TypeVar("ResultT", Index, Image)

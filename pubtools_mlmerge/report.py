@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pubtools_mlmerge import schema
 from pubtools_mlmerge.descriptors import Descriptor
 from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import PlannedEntry
+from pubtools_mlmerge.plan import Age, PlannedEntry
 
 _SHORT = 12  # hexadecimal digits of a digest that people get to see
 _NOTHING = "-"
@@ -63,11 +63,23 @@ def entry_document(entry: PlannedEntry) -> dict[str, object]:
     }
     if entry.descriptor.attests is not None:
         written["attests"] = entry.descriptor.attests
-    if entry.has_age:
-        written["created"] = entry.created and entry.created.strftime("%Y-%m-%dT%H:%M:%SZ")
-        written["age_days"] = entry.age_days
-        written["stale"] = entry.is_stale
+    if entry.age is not None:
+        written.update(age_document(entry.age), stale=entry.is_stale)
     return written
+
+
+def age_document(age: Age) -> dict[str, object]:
+    """Write an age for a JSON object.
+
+    Args:
+        age (Age):
+            The age.
+
+    Returns:
+        dict: With the keys ``created`` and ``age_days``, which are null where it is unknown.
+    """
+    created = age.created and age.created.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"created": created, "age_days": age.days}
 
 
 def platform_name(descriptor: Descriptor) -> str | None:
@@ -118,7 +130,7 @@ def columns_of(report: MergeReport) -> dict[str, Callable[[PlannedEntry], str]]:
         "FATE": lambda entry: entry.fate,
         "REASON": lambda entry: entry.reason,
     }
-    if not any(entry.has_age for entry in report.entries):
+    if not any(entry.age for entry in report.entries):
         del columns["AGE"]
     return columns
 
@@ -207,11 +219,11 @@ def _before(entry: PlannedEntry) -> str:
 
 
 def _age(entry: PlannedEntry) -> str:
-    if not entry.has_age:
+    if entry.age is None:
         return _NOTHING
-    if entry.age_days is None:
+    if entry.age.days is None:
         return "unknown"
-    return "1 day" if entry.age_days == 1 else f"{entry.age_days} days"
+    return "1 day" if entry.age.days == 1 else f"{entry.age.days} days"
 
 
 def _after(entry: PlannedEntry) -> str:

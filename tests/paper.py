@@ -11,7 +11,7 @@ from attrs import evolve
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.merge import merge
 from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import PlannedEntry, Policy
+from pubtools_mlmerge.plan import Age, PlannedEntry, Policy
 from pubtools_mlmerge.references import Reference
 from tests.factories import attestation, digest, index
 
@@ -58,7 +58,7 @@ def _aged(entry: PlannedEntry) -> PlannedEntry:
     if entry.fate != "kept":
         return entry
     reason = f"{entry.reason}; 1095 days old, more than 365"
-    return evolve(entry, created=MADE, age_days=1095, reason=reason, is_stale=True)
+    return evolve(entry, age=Age(MADE, 1095), reason=reason, is_stale=True)
 
 
 def tree_of(page: str) -> ET.Element:

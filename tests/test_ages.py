@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pubtools_mlmerge.ages import (
-    Age,
     AgeRule,
     StaleImages,
     age_of,
@@ -30,7 +29,7 @@ from pubtools_mlmerge.hazards import ShrinkError
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.merge import merge
 from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import MergePlan, PlannedEntry, Policy
+from pubtools_mlmerge.plan import Age, MergePlan, PlannedEntry, Policy
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.report import to_json, to_text
 from pubtools_mlmerge.settings import Settings
@@ -394,7 +393,7 @@ def test_an_image_is_old_by_the_rule_or_after_a_year(
     days: int | None, is_stale: bool, expected: bool
 ) -> None:
     (listed,) = index("linux/s390x").manifests
-    kept = PlannedEntry(listed, "kept", "", age_days=days, is_stale=is_stale)
+    kept = PlannedEntry(listed, "kept", "", age=Age(days=days), is_stale=is_stale)
 
     assert catches_the_eye(kept) == expected
     assert not catches_the_eye(evolve(kept, fate="dropped"))

@@ -137,6 +137,11 @@ def test_an_unknown_age_is_said_and_nothing_else(
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [("WARNING", said)]
 
 
+def problem(entry: PlannedEntry) -> str:
+    assert entry.age is not None
+    return entry.age.problem
+
+
 def test_what_cannot_be_read_is_of_unknown_age() -> None:
     registry, old = MemoryRegistry(), make_index([S390X, FRESH])
     at = str(TAG.at(S390X.digest))
@@ -144,7 +149,7 @@ def test_what_cannot_be_read_is_of_unknown_age() -> None:
 
     plan = merged(old, FAIL, registry)
 
-    assert [e.age_problem for e in plan.entries[1:]] == [str(registry.refusals[at]), ""]
+    assert [problem(e) for e in plan.entries[1:]] == [str(registry.refusals[at]), ""]
 
 
 def test_an_index_within_the_index_is_of_unknown_age_unless_its_entry_has_a_date() -> None:
@@ -152,7 +157,7 @@ def test_an_index_within_the_index_is_of_unknown_age_unless_its_entry_has_a_date
 
     plan = merged(make_index([nested]), registry=registry)
 
-    assert plan.entries[1].age_problem == "it is an index"
+    assert problem(plan.entries[1]) == "it is an index"
     assert registry.pulled == []
 
 
@@ -163,7 +168,7 @@ def test_an_index_that_passes_for_an_image_is_of_unknown_age() -> None:
 
     plan = Ages(registry, WARN).merge(TAG, Index.from_bytes(NEW.content), passing, Policy())
 
-    assert plan.entries[1].age_problem == "no date is stated"
+    assert problem(plan.entries[1]) == "no date is stated"
 
 
 # What is asked
@@ -175,7 +180,7 @@ def test_nothing_is_asked_where_no_ages_are() -> None:
     plan = merged(OLD, AgeRule(stale="fail"), registry)
 
     assert registry.pulled == []
-    assert not any(entry.has_age for entry in plan.entries)
+    assert not any(entry.age for entry in plan.entries)
 
 
 def test_only_what_is_kept_is_asked_for_its_age() -> None:

@@ -22,7 +22,7 @@ from pubtools_mlmerge.merge import merge
 from pubtools_mlmerge.merger import ManifestListMerger
 from pubtools_mlmerge.metering import Meter
 from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import patterns_of
+from pubtools_mlmerge.plan import Age, patterns_of
 from pubtools_mlmerge.planned import StepOptions, report_of_plan
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.removal import remove_platforms
@@ -100,9 +100,9 @@ def test_the_end_says_what_was_done(log: Log) -> None:
 
 def test_the_end_names_what_is_too_old_and_stays(log: Log) -> None:
     new, s390x, arm64 = REPORT.entries
-    old = evolve(s390x, age_days=1095, is_stale=True)
-    gone = evolve(arm64, age_days=1096, is_stale=True, fate="dropped")
-    young = evolve(s390x, age_days=9)
+    old = evolve(s390x, age=Age(days=1095), is_stale=True)
+    gone = evolve(arm64, age=Age(days=1096), is_stale=True, fate="dropped")
+    young = evolve(s390x, age=Age(days=9))
 
     observed("merge", SOURCE, TAG, lambda: evolve(REPORT, entries=[new, old, gone, young]))
 

@@ -9,6 +9,7 @@ from attrs import evolve
 
 from pubtools_mlmerge.html_merge import Result, merge_page
 from pubtools_mlmerge.page_file import Failure, Making
+from pubtools_mlmerge.plan import Age
 from pubtools_mlmerge.report import summary_of
 from tests.factories import digest, entry, index
 from tests.paper import NEW, NOW, OLD, example, read_as_html, report_of, text_of, tree_of
@@ -79,7 +80,7 @@ def test_without_ages_there_is_no_column_of_them() -> None:
 
 def test_an_age_that_is_unknown_is_said() -> None:
     report = example()
-    unknown = [evolve(e, age_days=None, created=None, age_problem="?") for e in report.entries[-3:]]
+    unknown = [evolve(e, age=Age(problem="?")) for e in report.entries[-3:]]
 
     listed = rows(tree_of(page_of(evolve(report, entries=unknown))))
 
@@ -161,7 +162,7 @@ def test_one_old_part_of_many_tags_is_one_line() -> None:
 
 def test_many_old_parts_are_not_all_named() -> None:
     report = report_of(NEW, index(*(f"linux/cpu{n}" for n in range(30))))
-    aged = [evolve(e, age_days=900) if e.fate == "kept" else e for e in report.entries]
+    aged = [evolve(e, age=Age(days=900)) if e.fate == "kept" else e for e in report.entries]
 
     callout = tree_of(page_of(evolve(report, entries=aged))).find(".//div[@class='callout old']")
 

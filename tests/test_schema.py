@@ -14,13 +14,13 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from pubtools_mlmerge import inspection_report, schema
-from pubtools_mlmerge.ages import Age, with_ages
+from pubtools_mlmerge.ages import with_ages
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.inspection import ProblemKind, inspect
 from pubtools_mlmerge.merge import merge, remove
 from pubtools_mlmerge.metering import Meter
 from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import MergePlan
+from pubtools_mlmerge.plan import Age, MergePlan
 from pubtools_mlmerge.planned import report_of_plan
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.report import to_json

@@ -9,11 +9,11 @@ import sys
 import pytest
 from rich.console import Console
 
-from pubtools_mlmerge.ages import Age, with_ages
+from pubtools_mlmerge.ages import with_ages
 from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.merge import merge
 from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import MergePlan, Policy
+from pubtools_mlmerge.plan import Age, MergePlan, Policy
 from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.report import to_text
 from pubtools_mlmerge.terminal import ALARM, colored, find_terminal, plain, text_of
