@@ -48,10 +48,12 @@ def output(command: Sequence[str]) -> str:
     """
     passwords = dict.fromkeys(("SOURCE_QUAY_PASSWORD", "DEST_QUAY_PASSWORD"), PASSWORD)
     own = {name: os.environ[name] for name in ("HOME", "REQUESTS_CA_BUNDLE") if name in os.environ}
+    variables = environment(**own, **passwords)
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled
     done = subprocess.run(  # noqa: S603 - programs that are compared
         command,
         cwd=ROOT,
-        env=environment(**own, **passwords),
+        env=variables,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -81,9 +81,10 @@ def _lists(results: Results) -> Iterator[Target]:
     for length, least in ((_LONGEST, 20), (4, 1 / 1.5)):
         case = results.find(lists.TIME, entries=length)
         yield _speed(f"merge() of {length} entries", case, lists.OURS, lists.HOSTS, least)
-    growth = growth_of(results, lists.OURS)
-    last = growth[-1][2] if growth and growth[-1][1] == _LONGEST else None
-    yield _at_most(f"growth of merge() to {_LONGEST} entries", last, 1.2, "as exponent")
+    short, long = (results.find(lists.TIME, entries=length) for length in (_FROM, _LONGEST))
+    grown = _exponent(short, long, lists.OURS) if short and long else None
+    text = f"growth of merge() from {_FROM} to {_LONGEST} entries"
+    yield _at_most(text, grown, 1.2, "as exponent")
 
 
 def _starts(results: Results) -> Iterator[Target]:
@@ -110,11 +111,19 @@ def growth_of(results: Results, side: str) -> list[tuple[int, int, float]]:
         them; 1 is linear and 2 is quadratic.
     """
     cases = [case for case in results.all_of(lists.TIME) if side in case.sides]
-    points = [(int(case.details["entries"]), case.sides[side].median) for case in cases]
     return [
-        (few, many, math.log(longer / shorter) / math.log(many / few))
-        for (few, shorter), (many, longer) in zip(points, points[1:])
+        (_entries(short), _entries(long), _exponent(short, long, side))
+        for short, long in zip(cases, cases[1:])
     ]
+
+
+def _entries(case: Case) -> int:
+    return int(case.details["entries"])
+
+
+def _exponent(short: Case, long: Case, side: str) -> float:
+    times = long.sides[side].median / short.sides[side].median
+    return math.log(times) / math.log(_entries(long) / _entries(short))
 
 
 def _speed(text: str, case: Case | None, side: str, against: str, least: float) -> Target:
