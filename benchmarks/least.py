@@ -1,4 +1,4 @@
-"""The least that merges into many tags: two requests for each, on bare connections, unchecked."""
+"""The least that merges into many tags: two requests for each in threads, and nothing checked."""
 
 from __future__ import annotations
 
@@ -6,29 +6,69 @@ import json
 import os
 import ssl
 import threading
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from http.client import HTTPSConnection
+from typing import Callable, Optional
+from urllib.request import parse_http_list, parse_keqv_list
+
+import requests
 
 from benchmarks.sides import THREADS, Work
-from benchmarks.world import LIST
+from benchmarks.world import LIST, PASSWORD, USER
+
+Ask = Callable[[str, str, Mapping[str, str], Optional[str]], bytes]
 
 
-def by_least(work: Work) -> None:
-    """Merge in threads with a connection each, where nothing can go wrong."""
+def on_connections(work: Work) -> None:
+    """Merge on a bare connection for each thread."""
     trusted = ssl.create_default_context(cafile=os.environ["REQUESTS_CA_BUNDLE"])
+
+    @contextmanager
+    def connected() -> Iterator[Ask]:
+        with closing(HTTPSConnection(work.site.host, context=trusted)) as connection:
+
+            def ask(method: str, path: str, headers: Mapping[str, str], body: str | None) -> bytes:
+                connection.request(method, path, body, headers)
+                return connection.getresponse().read()
+
+            yield ask
+
+    _merge(work, connected)
+
+
+def by_requests(work: Work) -> None:
+    """Merge by a session of the http library for each thread, which looks nothing up."""
+
+    @contextmanager
+    def connected() -> Iterator[Ask]:
+        with requests.Session() as session:
+            session.trust_env, session.verify = False, os.environ["REQUESTS_CA_BUNDLE"]
+
+            def ask(method: str, path: str, headers: Mapping[str, str], body: str | None) -> bytes:
+                url = f"{work.site.url}{path}"
+                return session.request(method, url, data=body, headers=headers).content
+
+            yield ask
+
+    _merge(work, connected)
+
+
+def _merge(work: Work, connected: Callable[[], AbstractContextManager[Ask]]) -> None:
+    login = _login(work) if work.site.wants_login else {}
     source: Future[bytes] = Future()
     tags = iter(work.destinations)
 
     def merge(*, first: bool) -> None:
-        with closing(HTTPSConnection(work.site.host, context=trusted)) as connection:
+        with connected() as ask:
             if first:
-                source.set_result(_ask(connection, "GET", work, work.source))
+                source.set_result(ask("GET", _path(work.source), {"Accept": LIST, **login}, None))
             while tag := next(tags, None):
-                old = json.loads(_ask(connection, "GET", work, tag))
+                old = json.loads(ask("GET", _path(tag), {"Accept": LIST, **login}, None))
                 new = json.loads(source.result())
                 new["manifests"].append(old["manifests"][-1])
-                _ask(connection, "PUT", work, tag, json.dumps(new))
+                ask("PUT", _path(tag), {"Content-Type": LIST, **login}, json.dumps(new))
 
     threads = [threading.Thread(target=merge, kwargs={"first": not n}) for n in range(THREADS)]
     for thread in threads:
@@ -37,10 +77,19 @@ def by_least(work: Work) -> None:
         thread.join()
 
 
-def _ask(
-    connection: HTTPSConnection, method: str, work: Work, reference: str, body: str | None = None
-) -> bytes:
-    repository, _, tag = reference[len(work.site.host) + 1 :].partition(":")
-    headers = {"Accept" if body is None else "Content-Type": LIST}
-    connection.request(method, f"/v2/{repository}/manifests/{tag}", body, headers)
-    return connection.getresponse().read()
+def _path(reference: str) -> str:
+    _, _, rest = reference.partition("/")
+    repository, _, tag = rest.partition(":")
+    return f"/v2/{repository}/manifests/{tag}"
+
+
+def _login(work: Work) -> dict[str, str]:
+    """Get one token for all tags."""
+    places = {reference.partition("/")[2].partition(":")[0] for reference in work.destinations}
+    refused = requests.get(f"{work.site.url}/v2/", timeout=60)
+    _, _, challenge = refused.headers["WWW-Authenticate"].partition(" ")
+    asked = parse_keqv_list(parse_http_list(challenge))
+    scopes = [f"repository:{place}:pull,push" for place in sorted(places)]
+    parameters = {"service": asked["service"], "scope": scopes}
+    answer = requests.get(asked["realm"], parameters, auth=(USER, PASSWORD), timeout=60)
+    return {"Authorization": f"Bearer {answer.json()['token']}"}

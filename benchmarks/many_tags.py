@@ -7,9 +7,8 @@ from functools import partial
 
 from attrs import evolve
 
-from benchmarks import growth, sides
+from benchmarks import growth, least, sides
 from benchmarks.figures import Case, Side, in_turn
-from benchmarks.least import by_least
 from benchmarks.measuring import measured
 from benchmarks.scale import Scale
 from benchmarks.sides import Merging, Work, seconds
@@ -17,7 +16,7 @@ from benchmarks.world import OLD, SOURCES, Site, World, merged_digests
 
 NAME = "many tags"
 MEMORY = "memory that many tags take"
-LEAST = "the least that merges"
+LEAST, LEAST_BY_REQUESTS = "the least that merges", "the least by requests"
 _LOOP_TAKES_AGES = 1000  # tags, of which a loop is not waited for
 
 Tags = Sequence[tuple[str, str]]  # each in its repository
@@ -56,8 +55,6 @@ def _case(world: World, site: Site, tags: Tags, scale: Scale, distance: int) -> 
     world.move(distance)
     repositories = len({repository for repository, _ in tags})
     contenders = _contenders(loop=len(tags) < _LOOP_TAKES_AGES and distance == scale.usual)
-    if not site.wants_login:
-        contenders[LEAST] = by_least
     each = partial(_merge_all, world, site, tags, contenders)
     # Where a side merges so often in each run, one run more would warm nothing up.
     scale = evolve(scale, warm=0) if len(tags) >= scale.many else scale
@@ -66,11 +63,16 @@ def _case(world: World, site: Site, tags: Tags, scale: Scale, distance: int) -> 
     return Case(name=NAME, details=details, sides=taken, against=sides.HOST_POOL)
 
 
-def _contenders(*, loop: bool) -> dict[str, Merging]:
+def _contenders(*, loop: bool) -> Mapping[str, Merging]:
     verified = partial(sides.by_step, verify=True)
     hosts = {sides.HOST_LOOP: sides.by_host} if loop else {}
     return sides.with_host(
-        {sides.STEP: sides.by_step, sides.STEP_VERIFIED: verified},
+        {
+            sides.STEP: sides.by_step,
+            sides.STEP_VERIFIED: verified,
+            LEAST: least.on_connections,
+            LEAST_BY_REQUESTS: least.by_requests,
+        },
         {**hosts, sides.HOST_POOL: sides.by_host_pool},
     )
 

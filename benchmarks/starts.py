@@ -31,7 +31,7 @@ for entry in distribution("pubtools-quay").entry_points:
     if entry.group == "console_scripts":
         entry.load()
 host = time.perf_counter() - began
-known = set(sys.modules)
+known = {*sys.modules, *sys.builtin_module_names}
 began = time.perf_counter()
 for name in ("plugin", "cli", "demo"):
     importlib.import_module(f"pubtools_mlmerge.{name}")
