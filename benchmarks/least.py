@@ -85,7 +85,8 @@ def _path(reference: str) -> str:
 
 def _login(work: Work) -> dict[str, str]:
     """Get one token for all tags."""
-    places = {reference.partition("/")[2].partition(":")[0] for reference in work.destinations}
+    references = (work.source, *work.destinations)
+    places = {reference.partition("/")[2].partition(":")[0] for reference in references}
     refused = requests.get(f"{work.site.url}/v2/", timeout=60)
     _, _, challenge = refused.headers["WWW-Authenticate"].partition(" ")
     asked = parse_keqv_list(parse_http_list(challenge))
