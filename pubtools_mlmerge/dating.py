@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Optional
 
 from attrs import evolve
@@ -34,6 +35,7 @@ LOG = logging.getLogger("pubtools.mlmerge")
 
 _CREATED = "org.opencontainers.image.created"  # image-spec, "Pre-Defined Annotation Keys"
 _READERS = 4
+_MOST = 8  # decisions that are remembered
 
 Merging = Callable[[Index, Optional[Index], Policy], MergePlan[Index]]
 """Merges a source and what the destination holds."""
@@ -60,6 +62,8 @@ class Ages:
         self._registry = registry
         self._rule = rule
         self._clock = clock
+        # Many tags of a release hold the same, and what becomes of it is decided once.
+        self._merge = lru_cache(_MOST)(merge)
         self._stated: dict[str, str | None] = {}
 
     def merge(
@@ -86,7 +90,7 @@ class Ages:
         """
         rule = self._rule
         if not rule.is_asked:
-            return merge(source, destination, policy)
+            return self._merge(source, destination, policy)
         # A mix that is not allowed may be none without what is too old.
         plan = merge(source, destination, evolve(policy, mixed_types="oci"))
         ages = self.read(tag, (e.descriptor for e in plan.entries if e.fate == "kept"))

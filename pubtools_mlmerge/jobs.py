@@ -60,7 +60,7 @@ class MergeRequest:
     def _carry_out(self) -> MergeReport | None:
         planned = self._step.plan(self.source, self.destination)
         self._note(planned)
-        if planned.plan.result is planned.new:
+        if planned.plan.result == planned.new:
             LOG.info("%s is copied plainly: %s", self.destination, _reason(planned))
             return None
         report = self._step.carry_out(planned, self._check)

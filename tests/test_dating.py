@@ -183,6 +183,20 @@ def test_nothing_is_asked_where_no_ages_are() -> None:
     assert not any(entry.age for entry in plan.entries)
 
 
+def test_tags_that_hold_the_same_are_decided_on_once() -> None:
+    ages = Ages(MemoryRegistry(), AgeRule())
+
+    def plan(destination: bytes, policy: Policy) -> MergePlan[Index]:
+        source, old = (Index.from_bytes(content) for content in (NEW.content, destination))
+        return ages.merge(TAG, source, old, policy)
+
+    first = plan(OLD.content, Policy())
+
+    assert plan(OLD.content, Policy()) is first
+    assert plan(OLD.content, Policy(drop=["linux/s390x"])) != first
+    assert plan(make_index([S390X]).content, Policy()) != first
+
+
 def test_only_what_is_kept_is_asked_for_its_age() -> None:
     registry = MemoryRegistry()
 
