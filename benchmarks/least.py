@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 import ssl
-import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
 from http.client import HTTPSConnection
 from typing import Callable, Optional
-from urllib.request import parse_http_list, parse_keqv_list
 
 import requests
 
 from benchmarks.sides import THREADS, Work
 from benchmarks.world import LIST, PASSWORD, USER
+from pubtools_mlmerge.challenges import parse_challenges
+from pubtools_mlmerge.references import Reference
+
+_PATIENCE = 60  # seconds
 
 Ask = Callable[[str, str, Mapping[str, str], Optional[str]], bytes]
 
@@ -60,37 +62,33 @@ def _merge(work: Work, connected: Callable[[], AbstractContextManager[Ask]]) -> 
     source: Future[bytes] = Future()
     tags = iter(work.destinations)
 
-    def merge(*, first: bool) -> None:
+    def merge(number: int) -> None:
         with connected() as ask:
-            if first:
+            if number == 0:
                 source.set_result(ask("GET", _path(work.source), {"Accept": LIST, **login}, None))
             while tag := next(tags, None):
                 old = json.loads(ask("GET", _path(tag), {"Accept": LIST, **login}, None))
-                new = json.loads(source.result())
+                new = json.loads(source.result(_PATIENCE))
                 new["manifests"].append(old["manifests"][-1])
                 ask("PUT", _path(tag), {"Content-Type": LIST, **login}, json.dumps(new))
 
-    threads = [threading.Thread(target=merge, kwargs={"first": not n}) for n in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(merge, range(THREADS)))
 
 
 def _path(reference: str) -> str:
-    _, _, rest = reference.partition("/")
-    repository, _, tag = rest.partition(":")
-    return f"/v2/{repository}/manifests/{tag}"
+    parsed = Reference.parse(reference)
+    return f"/v2/{parsed.repository}/manifests/{parsed.target}"
 
 
 def _login(work: Work) -> dict[str, str]:
     """Get one token for all tags."""
     references = (work.source, *work.destinations)
-    places = {reference.partition("/")[2].partition(":")[0] for reference in references}
-    refused = requests.get(f"{work.site.url}/v2/", timeout=60)
-    _, _, challenge = refused.headers["WWW-Authenticate"].partition(" ")
-    asked = parse_keqv_list(parse_http_list(challenge))
+    places = {Reference.parse(reference).repository for reference in references}
+    refused = requests.get(f"{work.site.url}/v2/", timeout=_PATIENCE)
+    (challenge,) = parse_challenges(refused.headers["WWW-Authenticate"])
+    asked = challenge.parameters
     scopes = [f"repository:{place}:pull,push" for place in sorted(places)]
     parameters = {"service": asked["service"], "scope": scopes}
-    answer = requests.get(asked["realm"], parameters, auth=(USER, PASSWORD), timeout=60)
+    answer = requests.get(asked["realm"], parameters, auth=(USER, PASSWORD), timeout=_PATIENCE)
     return {"Authorization": f"Bearer {answer.json()['token']}"}

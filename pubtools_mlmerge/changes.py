@@ -59,7 +59,7 @@ class Change:
     source_digest: str | None
     previous: Manifest | None
     new: Manifest
-    entries: tuple[PlannedEntry, ...] = field(default=(), converter=_entries, repr=False)
+    entries: tuple[PlannedEntry, ...] = field(default=(), converter=_entries)
     missing: tuple[str, ...] = field(default=(), converter=_texts)
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 from weakref import WeakValueDictionary
 
-from attrs import field, frozen
+from attrs import frozen
 
 from pubtools_mlmerge.hazards import LockFailed
 from pubtools_mlmerge.lock_file import file_lock
@@ -128,7 +128,7 @@ class _Place:
     """Where locks are kept, and how long they are waited for."""
 
     scheme: str
-    address: str = field(repr=False)  # may hold a password
+    address: str  # may hold a password, which no representation shows
     wait: float
     expiry: float
     tls: Mapping[str, str]

@@ -93,8 +93,8 @@ class Planned:
     new: Manifest | None
     old: Manifest | None
     plan: Plan
-    meter: Meter = field(repr=False)
-    job: Job = field(repr=False)
+    meter: Meter
+    job: Job
     seen: str | None = field(
         default=Factory(lambda self: digest_if_any(self.old), takes_self=True), kw_only=True
     )

@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
 
-from attrs import field, frozen
+from attrs import frozen
 
 from pubtools_mlmerge.arguments import Login, connection_of, lock_name, login_of
 from pubtools_mlmerge.calls import lock_tag
@@ -67,7 +67,7 @@ class _Restorer:
     force: bool
     dry_run: bool
     recorder: Recorder | None
-    lock: str | None = field(repr=False)
+    lock: str | None
 
     def restore(self, change: Change) -> MergeReport:
         with lock_tag(lock_name(self.client, change.destination), self.lock) as check:

@@ -85,7 +85,7 @@ class Scope:
 
 @frozen(eq=False, repr=False)
 class _Token:
-    header: str = field(repr=False)
+    header: str
     expires: float
 
 
