@@ -21,8 +21,8 @@ if TYPE_CHECKING:  # every task of every pubtools library loads this module
 def mlmerge_merge(request: MergeRequest) -> MergeReport | Literal[False] | None:
     """Called for each destination tag of a multi-arch push item, to merge it.
 
-    It is called with the tag locked, before anything is written to it, on a thread of the host's
-    pool. The project's own implementation comes last.
+    It is called with the tag locked, before anything is written to it, for several tags at a time.
+    The project's own implementation comes last.
 
     :param request: Source, destination and settings; ``request.carry_out()`` does the usual thing.
     :type request: pubtools_mlmerge.jobs.MergeRequest
@@ -62,7 +62,7 @@ def mlmerge_lock(reference: str) -> AbstractContextManager[object] | None:
     :param reference: The tag.
     :type reference: str
     :return: A context manager that holds the lock. If what it yields has a method ``check``, that
-        is called just before the tag is written, to raise if the lock was lost.
+        is called just before the tag is written, on any thread, to raise if the lock was lost.
     :rtype: contextlib.AbstractContextManager
     """
 

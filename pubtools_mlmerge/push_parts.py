@@ -82,6 +82,8 @@ class Sides:
             The host's plain copy of a reference to others.
         history (History | None):
             The history of the destination tags; none where the registry does not tell.
+        threads (int):
+            How many tags of one item may be merged at a time.
     """
 
     source: Registry
@@ -90,3 +92,4 @@ class Sides:
     destination_client: RegistryClient
     copy: Callable[[str, list[str]], None]
     history: History | None = None
+    threads: int = 1

@@ -19,6 +19,8 @@ from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.safety import tag_history
 from pubtools_mlmerge.uploading import push
 
+_THREADS = 5  # the host's default
+
 
 def make_sides(pusher: Pusher) -> Sides:
     """Take the clients and the copy of a pusher.
@@ -34,10 +36,13 @@ def make_sides(pusher: Pusher) -> Sides:
     def copy(source: str, destinations: list[str]) -> None:
         pusher.run_tag_images(source, destinations, True, pusher.target_settings)  # noqa: FBT003
 
+    settings = pusher.target_settings
     source, destination = map(HostRegistry, (pusher.src_quay_client, pusher.dest_quay_client))
-    token = pusher.target_settings.get("dest_quay_api_token")
+    token = settings.get("dest_quay_api_token")
     history = tag_history(destination.own, str(token)) if token else None
-    return Sides(source, destination, source.own, destination.own, copy, history)
+    threads = settings.get("num_thread_container_push")
+    threads = threads if isinstance(threads, int) else _THREADS
+    return Sides(source, destination, source.own, destination.own, copy, history, threads)
 
 
 def client_like(client: HostClient) -> RegistryClient:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 from pubtools.pluggy import pm
 
@@ -24,10 +26,14 @@ from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.report import to_text
 from pubtools_mlmerge.safety import task_records
 from pubtools_mlmerge.settings import Settings
+from pubtools_mlmerge.side_by_side import in_order
 from pubtools_mlmerge.step import Step
 from pubtools_mlmerge.writing import Writer
 
 LOG = logging.getLogger("pubtools.mlmerge")
+
+_Outcome = TypeVar("_Outcome")
+_EACH = 2  # tags of a thread: it costs the host's client a handshake and a login of its own
 
 
 class PushStep:
@@ -103,12 +109,12 @@ class PushStep:
                 for tag in tags
             ]
             if self.settings.report_only:
-                self._report(step, reference, tags)
+                self._report(step, reference, tags, sides.threads)
                 copy_all()
                 return
-            plain = [
-                (tag, check) for tag, check in held if not self._merge(step, reference, tag, check)
-            ]
+            jobs = [partial(self._merge, step, reference, tag, check) for tag, check in held]
+            merged = list(_in_order(jobs, sides.threads))
+            plain = [each for each, is_merged in zip(held, merged) if not is_merged]
             for _, check in plain:
                 check()
             if len(plain) == len(tags):
@@ -175,12 +181,23 @@ class PushStep:
                 self._task.note(report)
             announce(report)
 
-    def _report(self, step: Step, source: Reference, tags: list[Tag]) -> None:
-        for tag in tags:
-            if self.settings.covers(tag.repository):
-                try:
-                    report = step.merge(source, tag.reference)
-                except MergeError as error:  # of no concern to what the host does
-                    LOG.warning("Would fail, were it not to report only: %s", error)
-                else:
-                    LOG.info("Would merge, were it not to report only:\n%s", to_text(report))
+    def _report(self, step: Step, source: Reference, tags: list[Tag], threads: int) -> None:
+        covered = [tag.reference for tag in tags if self.settings.covers(tag.repository)]
+        jobs = [partial(_attempt, step, source, reference) for reference in covered]
+        for outcome in _in_order(jobs, threads):
+            if isinstance(outcome, MergeError):
+                LOG.warning("Would fail, were it not to report only: %s", outcome)
+            else:
+                LOG.info("Would merge, were it not to report only:\n%s", to_text(outcome))
+
+
+def _attempt(step: Step, source: Reference, tag: Reference) -> MergeReport | MergeError:
+    try:
+        return step.merge(source, tag)
+    except MergeError as error:  # of no concern to what the host does
+        return error
+
+
+def _in_order(jobs: Sequence[Callable[[], _Outcome]], most: int) -> Iterator[_Outcome]:
+    threads = min(most, math.ceil(len(jobs) / _EACH))
+    return in_order(jobs, max(threads, 1))

@@ -16,7 +16,8 @@ def in_order(jobs: Iterable[Callable[[], _Outcome]], threads: int) -> Iterator[_
     """Do jobs side by side.
 
     Only a few jobs are taken ahead of the outcomes, so it makes no difference how many there are.
-    Where nobody asks for more outcomes, or a job fails, no further job is begun.
+    Where nobody asks for more outcomes, or a job fails, no further job is begun, and those that are
+    under way come to their end.
 
     Args:
         jobs (Iterable[Callable[[], object]]):
@@ -28,16 +29,28 @@ def in_order(jobs: Iterable[Callable[[], _Outcome]], threads: int) -> Iterator[_
         object: What each job returns, in the order of the jobs.
 
     Raises:
-        Exception: What a job raises, in the place of its outcome.
+        Exception: What a job raises, in the place of its outcome, or of one that was not begun for
+            it.
     """
     if threads == 1:
         yield from (job() for job in jobs)
         return
     begun: deque[Future[_Outcome]] = deque()
+    failures: list[BaseException] = []
+
+    def attempt(job: Callable[[], _Outcome]) -> _Outcome:
+        if failures:
+            raise failures[0]
+        try:
+            return job()
+        except BaseException as error:
+            failures.append(error)
+            raise
+
     with ThreadPoolExecutor(threads, thread_name_prefix="mlmerge") as pool:
         try:
             for job in jobs:
-                begun.append(pool.submit(copy_context().run, job))
+                begun.append(pool.submit(copy_context().run, attempt, job))
                 if len(begun) == threads * _AHEAD:
                     yield begun.popleft().result()
             while begun:

@@ -115,6 +115,15 @@ def test_the_host_copies_with_its_own_settings(pusher: Pusher) -> None:
     assert pusher.copies == [("q/a:1", ["q/b:1"], True, pusher.target_settings)]
 
 
+@pytest.mark.parametrize(("settings", "threads"), [({}, 5), ({"num_thread_container_push": 2}, 2)])
+def test_tags_are_merged_in_as_many_threads_as_items_are_pushed_in(
+    pusher: Pusher, settings: dict[str, object], threads: int
+) -> None:
+    pusher.target_settings.update(settings)
+
+    assert make_sides(pusher).threads == threads
+
+
 def test_indexes_are_read_through_the_host_s_client(
     pusher: Pusher, registry_server: RegistryServer
 ) -> None:

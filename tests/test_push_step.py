@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Literal
 
 import pytest
 from attrs import define, evolve, field
@@ -183,6 +184,20 @@ def test_report_only_gets_over_what_would_fail(
     assert "Would fail, were it not to report only" in caplog.text
 
 
+def test_report_only_tells_of_many_tags_in_their_order(
+    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    push = begin(registry_server, evolve(PLAIN, report_only=True))
+    push.sides = evolve(push.sides, threads=3)
+
+    push.run(*(f"app:{number}" for number in range(6)))
+
+    told = [line for line in caplog.messages if line.startswith("Would merge")]
+    assert all(f"{push.reference(f'app:{n}')} " in line for n, line in enumerate(told))
+    assert len(told) == 6
+
+
 def test_a_failure_is_the_push_s_failure(registry_server: RegistryServer) -> None:
     push = begin(registry_server, PLAIN)
 
@@ -321,6 +336,86 @@ def test_a_site_that_merges_itself_is_taken_at_its_word(registry_server: Registr
 
     (merged,) = push.step.held
     assert (merged.report, merged.previous) == (report, None)
+    assert push.copies == []
+
+
+class Meeting:
+    """Lets nobody pass until some have come, and notes how many there are at a time."""
+
+    def __init__(self, number: int) -> None:
+        self.barrier = threading.Barrier(number, timeout=10)
+        self.present = self.most = 0
+        self.lock = threading.Lock()
+
+    @hookimpl
+    def mlmerge_merge(self, request: MergeRequest) -> Literal[False]:
+        self.note(1)
+        self.barrier.wait()
+        self.note(-1)
+        return False
+
+    def note(self, change: int) -> None:
+        with self.lock:
+            self.present += change
+            self.most = max(self.most, self.present)
+
+
+@pytest.mark.parametrize(
+    ("tags", "most", "at_a_time"), [(2, 8, 1), (4, 1, 1), (4, 8, 2), (9, 3, 3), (16, 8, 8)]
+)
+def test_tags_of_an_item_are_merged_side_by_side(
+    registry_server: RegistryServer, tags: int, most: int, at_a_time: int
+) -> None:
+    push, meeting = begin(registry_server, PLAIN), Meeting(at_a_time)
+    push.sides = evolve(push.sides, threads=most)
+
+    with registered(meeting):
+        push.run(*(f"app:{number}" for number in range(tags)))
+
+    assert meeting.most == at_a_time
+    assert push.copies == ["all"]
+
+
+def test_tags_that_are_copied_plainly_keep_their_order(registry_server: RegistryServer) -> None:
+    push = begin(registry_server, PLAIN)
+    push.sides = evolve(push.sides, threads=4)
+
+    push.run(*(f"app:{number}" for number in range(8)))
+
+    assert push.digests("app:1") == push.digests("app:2") == MERGED
+    assert push.copies == [[f"app:{number}" for number in (0, 3, 4, 5, 6, 7)]]
+
+
+class Failing:
+    """Fails for one tag; until then, the others wait."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.failed = threading.Event()
+
+    @hookimpl
+    def mlmerge_merge(self, request: MergeRequest) -> None:
+        if request.destination.tag == self.name:
+            self.failed.set()
+            raise RegistryError(str(request.destination), 500, "no")
+        assert self.failed.wait(timeout=10)
+
+
+def test_tags_that_were_begun_when_another_one_failed_are_merged_and_can_be_taken_back(
+    registry_server: RegistryServer,
+) -> None:
+    tags = [f"app:{number}" for number in range(1, 9)]
+    push = begin(registry_server, PLAIN)
+    for tag in tags:
+        put(registry_server, tag.partition(":")[2], OLD, "app")
+    push.sides = evolve(push.sides, threads=2)
+
+    with registered(Failing("2")), pytest.raises(RegistryError, match=r"app:2.*no"):
+        push.run(*tags)
+
+    (merged,) = push.step.merged
+    assert merged.tag.reference == push.reference("app:1")
+    assert [push.digests(tag) == MERGED for tag in tags] == [True, *[False] * 7]
     assert push.copies == []
 
 

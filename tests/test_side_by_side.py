@@ -61,6 +61,26 @@ def test_a_failure_takes_the_place_of_its_outcome(threads: int) -> None:
         next(outcomes)
 
 
+def test_nothing_is_begun_after_a_failure_and_what_was_begun_is_ended() -> None:
+    failed = threading.Event()
+    done: list[str] = []
+
+    def wait() -> None:
+        failed.wait(timeout=5)
+        time.sleep(0.05)
+        done.append("first")
+
+    def fail() -> None:
+        failed.set()
+        raise RuntimeError("no")
+
+    rest: list[Callable[[], None]] = [partial(done.append, "another")] * 20
+    with pytest.raises(RuntimeError, match="no"):
+        list(in_order([wait, fail, *rest], 2))
+
+    assert done == ["first"]
+
+
 def test_nothing_is_begun_once_nobody_asks() -> None:
     done: list[int] = []
     outcomes = in_order((partial(done.append, n) for n in range(1000)), 2)
