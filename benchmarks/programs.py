@@ -29,11 +29,19 @@ IMPORTS = "imports alone"
 # What every command of this project has to load, before a line of its own.
 REQUIRED = "import argparse, attrs, requests, pubtools.pluggy"
 _BARE = f"""
-import sys, requests
+import os, re, sys, requests
+new, old, user = sys.argv[1:]
+index = {{"Accept": "{LIST}"}}
 session = requests.Session()
-new, old = sys.argv[1:]
-source = session.get(new, headers={{"Accept": "{LIST}"}})
-session.get(old, headers={{"Accept": "{LIST}"}}).raise_for_status()
+source = session.get(new, headers=index)
+if source.status_code == 401:
+    challenge = dict(re.findall('([a-z]+)="(.+?)"', source.headers["WWW-Authenticate"]))
+    wanted = {{"service": challenge["service"], "scope": "repository:app:pull,push"}}
+    login = user, os.environ["DEST_QUAY_PASSWORD"]
+    token = session.get(challenge["realm"], params=wanted, auth=login).json()["token"]
+    session.headers["Authorization"] = f"Bearer {{token}}"
+    source = session.get(new, headers=index)
+session.get(old, headers=index).raise_for_status()
 answer = session.put(old, data=source.content, headers={{"Content-Type": "{LIST}"}})
 answer.raise_for_status()
 """
@@ -89,9 +97,8 @@ def cases(world: World, scale: Scale, alone: str) -> Iterator[Case]:
             details = site.details(distance)
             whole = {n: side for n, side in taken.items() if n not in (BARE, IMPORTS)}
             yield Case(name=NAME, details=details, sides=whole, against=HOSTS)
-            if BARE in taken:
-                floor = {n: taken[n] for n in (UNVERIFIED, IMPORTS, BARE)}
-                yield Case(name=FLOOR, details=details, sides=floor, against=BARE)
+            floor = {n: taken[n] for n in (UNVERIFIED, IMPORTS, BARE) if n in taken}
+            yield Case(name=FLOOR, details=details, sides=floor, against=BARE)
 
 
 def _once(world: World, site: Site, programs: Mapping[str, Program], name: str) -> float:
@@ -100,8 +107,9 @@ def _once(world: World, site: Site, programs: Mapping[str, Program], name: str) 
 
 
 def _own(alone: str) -> dict[str, Program]:
-    """Give the programs that compare platforms."""
+    """Give the programs that compare platforms, and what one of them has to send."""
     found = {
+        BARE: Program(partial(_bare, alone), merges=False),
         OURS: Program(_ours(alone)),
         UNVERIFIED: Program(_ours(alone, "--no-verify")),
     }
@@ -114,7 +122,6 @@ def _own(alone: str) -> dict[str, Program]:
 def _others(alone: str) -> dict[str, Program]:
     """Give what does a part of the work, and the programs of others."""
     found = {
-        BARE: Program(partial(_bare, alone), merges=False),
         IMPORTS: Program(lambda _work: iter([[alone, "-c", REQUIRED]]), merges=False),
     }
     for name, commands in peers.PEERS.items():
@@ -142,7 +149,7 @@ def _bare(python: str, work: Work) -> Iterator[Command]:
         f"{work.site.url}/v2/app/manifests/{reference.rpartition(':')[2]}"
         for reference in (work.source, work.destination)
     )
-    yield python, "-c", _BARE, *urls
+    yield python, "-c", _BARE, *urls, USER
 
 
 def _arguments(work: Work) -> Command:

@@ -76,18 +76,23 @@ class Shelf:
 
     def mark(self) -> Record:
         """Begin to record what the registry is asked."""
-        return Record(self, len(self.logged()))
+        start = self.registry.log.stat().st_size
+        return Record(self, start + len(self.log(start)))
 
-    def logged(self) -> list[str]:
-        """List all requests so far, each with the status of its answer."""
+    def log(self, start: int) -> bytes:
+        """Read what the registry logged from some byte on, down to its last request."""
         last = f"/v2/?mark={next(_NUMBERS)}"
         self.peer.once("GET", last)
         give_up = time.monotonic() + 5
-        while last not in (text := self.registry.log.read_text(encoding="utf-8")):
+        while last.encode() not in (text := self._log_so_far(start)):
             assert time.monotonic() < give_up, "the registry does not log"
             time.sleep(0.01)
-        found = (f"{line} {status}" for line, status in _LOGGED.findall(text))
-        return [line for line in found if "?mark=" not in line]
+        return text
+
+    def _log_so_far(self, start: int) -> bytes:
+        with self.registry.log.open("rb") as log:
+            log.seek(start)
+            return log.read()
 
 
 @frozen
@@ -99,7 +104,9 @@ class Record:
 
     def __iter__(self) -> Iterator[str]:
         """Give method, path and status of each request."""
-        return iter(self.shelf.logged()[self.start :])
+        text = self.shelf.log(self.start).decode()
+        found = (f"{line} {status}" for line, status in _LOGGED.findall(text))
+        return (line for line in found if "?mark=" not in line)
 
     @property
     def writes(self) -> list[str]:

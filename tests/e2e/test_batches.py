@@ -11,6 +11,7 @@ import pytest
 
 from pubtools_mlmerge.testing import make_image, make_index
 from tests.e2e.conftest import Shelf, merged
+from tests.peers import OCI_INDEX
 from tests.programs import Done, command, run
 
 OLD = [make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")]
@@ -24,10 +25,11 @@ def line(shelf: Shelf, tag: str, **more: object) -> dict[str, object]:
 
 @pytest.fixture
 def tags(shelf: Shelf) -> list[str]:
+    names, old = [f"v{number}" for number in range(20)], make_index(OLD)
     shelf.put("new", make_index(NEW))
-    names = [f"v{number}" for number in range(20)]
-    for name in names:
-        shelf.put(name, make_index(OLD))
+    shelf.put(names[0], old)
+    for name in names[1:]:
+        shelf.peer.put(shelf.repository, name, old.content, OCI_INDEX).raise_for_status()
     return names
 
 
