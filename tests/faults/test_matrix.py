@@ -11,6 +11,9 @@ from tests.faults.conftest import STRESS, Recording, Tally
 from tests.faults.kinds import FAULTS, Fault, Mode
 from tests.faults.proxy import Seen
 
+# It would take twice as long, and other tests are there for coverage.
+pytestmark = pytest.mark.no_cover
+
 _PATH = "/v2/app/manifests"
 _MOUNT = "/v2/app/blobs/uploads/?mount=sha256:0"
 _READS = (Seen("GET", f"{_PATH}/stable"), Seen("HEAD", f"{_PATH}/stable"))
@@ -18,10 +21,10 @@ _PUT = Seen("PUT", f"{_PATH}/stable")
 _BRINGS = (Seen("POST", _MOUNT), Seen("PUT", f"{_PATH}/sha256:0"))
 _SCENARIOS = {
     "union": (*_READS, _PUT),
-    "across": (*(_READS if STRESS else ()), *_BRINGS, _PUT),
     "tokens": (*_READS, *_BRINGS, _PUT, Seen("GET", f"{_PATH}/new", "Bearer token")),
+    **({"across": (*_READS, *_BRINGS, _PUT)} if STRESS else {}),
 }
-"""Requests of each kind that there are in a scenario, or those that are chosen of them."""
+"""Requests of each kind that there are in a scenario."""
 
 
 def _combinations() -> Iterator[tuple[str, Fault, Mode]]:

@@ -8,6 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from tests.hostile.strategies import VALID, fuzzed, replaced, seeds
 from tests.hostile.targets import TARGETS
 
+# It would take twice as long, and other tests are there for coverage.
+pytestmark = pytest.mark.no_cover
+
 BOUNDED = settings(
     max_examples=300,
     derandomize=True,

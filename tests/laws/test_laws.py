@@ -23,6 +23,9 @@ from pubtools_mlmerge.plan import MergePlan, Policy
 from tests.factories import attestation, digests, entry, index
 from tests.laws.strategies import MATCHES, POLICIES, SOME_PATTERNS, indexes
 
+# It would take twice as long, and other tests are there for coverage.
+pytestmark = pytest.mark.no_cover
+
 INDEXES = indexes()
 
 
