@@ -83,7 +83,7 @@ class Sides:
         history (History | None):
             The history of the destination tags; none where the registry does not tell.
         threads (int):
-            How many tags of one item may be merged at a time.
+            How many tags may be merged at a time, of all items together.
     """
 
     source: Registry

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Literal, TypeVar
 
@@ -26,14 +26,13 @@ from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.report import to_text
 from pubtools_mlmerge.safety import task_records
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.side_by_side import in_order
+from pubtools_mlmerge.side_by_side import in_order_by
 from pubtools_mlmerge.step import Step
 from pubtools_mlmerge.writing import Writer
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
 _Outcome = TypeVar("_Outcome")
-_EACH = 2  # tags of a thread: it costs the host's client a handshake and a login of its own
 
 
 class PushStep:
@@ -51,6 +50,7 @@ class PushStep:
         self._task = task
         self._lock = threading.Lock()
         self._step: Step | None = None
+        self._pool: ThreadPoolExecutor | None = None
         self._before: dict[Reference, Manifest | None] = {}
         self._merged: list[Merged] = []
         self._held: dict[Reference, Merged] = {}
@@ -101,6 +101,8 @@ class PushStep:
         """
         step = self._prepare(sides)
         reference = Reference.parse(source)
+        if any(self.settings.covers(tag.repository) for tag in tags):
+            _read(step, reference)
         tags = sorted(tags, key=lambda tag: str(tag.reference))
         with ExitStack() as locks:
             # In one order everywhere, so that two items with the same tags do not await each other.
@@ -109,11 +111,11 @@ class PushStep:
                 for tag in tags
             ]
             if self.settings.report_only:
-                self._report(step, reference, tags, sides.threads)
+                self._report(sides, step, reference, tags)
                 copy_all()
                 return
             jobs = [partial(self._merge, step, reference, tag, check) for tag, check in held]
-            merged = list(_in_order(jobs, sides.threads))
+            merged = list(self._in_order(sides, jobs))
             plain = [each for each, is_merged in zip(held, merged) if not is_merged]
             for _, check in plain:
                 check()
@@ -181,14 +183,27 @@ class PushStep:
                 self._task.note(report)
             announce(report)
 
-    def _report(self, step: Step, source: Reference, tags: list[Tag], threads: int) -> None:
+    def _report(self, sides: Sides, step: Step, source: Reference, tags: list[Tag]) -> None:
         covered = [tag.reference for tag in tags if self.settings.covers(tag.repository)]
         jobs = [partial(_attempt, step, source, reference) for reference in covered]
-        for outcome in _in_order(jobs, threads):
+        for outcome in self._in_order(sides, jobs):
             if isinstance(outcome, MergeError):
                 LOG.warning("Would fail, were it not to report only: %s", outcome)
             else:
                 LOG.info("Would merge, were it not to report only:\n%s", to_text(outcome))
+
+    def _in_order(self, sides: Sides, jobs: Sequence[Callable[[], _Outcome]]) -> Iterator[_Outcome]:
+        """Do jobs in threads that all items share, so that each logs in once for all of them."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(sides.threads, thread_name_prefix="mlmerge")
+        return in_order_by(self._pool, jobs, len(jobs))
+
+
+def _read(step: Step, source: Reference) -> None:
+    """Read a source on the host's own thread: others would have to log in for that."""
+    with suppress(MergeError):  # it is met again with each tag
+        step.is_index(source)
 
 
 def _attempt(step: Step, source: Reference, tag: Reference) -> MergeReport | MergeError:
@@ -196,8 +211,3 @@ def _attempt(step: Step, source: Reference, tag: Reference) -> MergeReport | Mer
         return step.merge(source, tag)
     except MergeError as error:  # of no concern to what the host does
         return error
-
-
-def _in_order(jobs: Sequence[Callable[[], _Outcome]], most: int) -> Iterator[_Outcome]:
-    threads = min(most, math.ceil(len(jobs) / _EACH))
-    return in_order(jobs, max(threads, 1))

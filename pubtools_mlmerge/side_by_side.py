@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from typing import TypeVar
 
@@ -35,6 +35,29 @@ def in_order(jobs: Iterable[Callable[[], _Outcome]], threads: int) -> Iterator[_
     if threads == 1:
         yield from (job() for job in jobs)
         return
+    with ThreadPoolExecutor(threads, thread_name_prefix="mlmerge") as pool:
+        yield from in_order_by(pool, jobs, threads * _AHEAD)
+
+
+def in_order_by(
+    pool: Executor, jobs: Iterable[Callable[[], _Outcome]], ahead: int
+) -> Iterator[_Outcome]:
+    """Do jobs in the threads of a pool that may serve others too, see `in_order`.
+
+    Args:
+        pool (Executor):
+            The threads.
+        jobs (Iterable[Callable[[], object]]):
+            The jobs.
+        ahead (int):
+            How many are begun before the outcome of the first of them is taken.
+
+    Yields:
+        object: What each job returns, in the order of the jobs.
+
+    Raises:
+        Exception: As `in_order` does.
+    """
     begun: deque[Future[_Outcome]] = deque()
     failures: list[BaseException] = []
 
@@ -47,14 +70,14 @@ def in_order(jobs: Iterable[Callable[[], _Outcome]], threads: int) -> Iterator[_
             failures.append(error)
             raise
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="mlmerge") as pool:
-        try:
-            for job in jobs:
-                begun.append(pool.submit(copy_context().run, attempt, job))
-                if len(begun) == threads * _AHEAD:
-                    yield begun.popleft().result()
-            while begun:
+    try:
+        for job in jobs:
+            begun.append(pool.submit(copy_context().run, attempt, job))
+            if len(begun) == ahead:
                 yield begun.popleft().result()
-        finally:
-            for future in begun:
-                future.cancel()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        for future in begun:
+            future.cancel()
+        wait(begun)

@@ -16,6 +16,7 @@ from pubtools_mlmerge import plugin
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.errors import RegistryError
 from pubtools_mlmerge.jobs import MergeRequest
+from pubtools_mlmerge.manifests import Manifest
 from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plugin import MergeTask
 from pubtools_mlmerge.push_parts import Sides, Tag
@@ -345,6 +346,7 @@ class Meeting:
     def __init__(self, number: int) -> None:
         self.barrier = threading.Barrier(number, timeout=10)
         self.present = self.most = 0
+        self.threads: set[int] = set()
         self.lock = threading.Lock()
 
     @hookimpl
@@ -356,12 +358,13 @@ class Meeting:
 
     def note(self, change: int) -> None:
         with self.lock:
+            self.threads.add(threading.get_ident())
             self.present += change
             self.most = max(self.most, self.present)
 
 
 @pytest.mark.parametrize(
-    ("tags", "most", "at_a_time"), [(2, 8, 1), (4, 1, 1), (4, 8, 2), (9, 3, 3), (16, 8, 8)]
+    ("tags", "most", "at_a_time"), [(2, 8, 2), (4, 1, 1), (9, 3, 3), (16, 8, 8)]
 )
 def test_tags_of_an_item_are_merged_side_by_side(
     registry_server: RegistryServer, tags: int, most: int, at_a_time: int
@@ -374,6 +377,36 @@ def test_tags_of_an_item_are_merged_side_by_side(
 
     assert meeting.most == at_a_time
     assert push.copies == ["all"]
+
+
+def test_items_share_their_threads(registry_server: RegistryServer) -> None:
+    push, meeting = begin(registry_server, PLAIN), Meeting(2)
+    push.sides = evolve(push.sides, threads=2)
+
+    with registered(meeting), ThreadPoolExecutor(3) as items:
+        for n in range(3):
+            items.submit(push.run, f"app:{n}", f"app:{n + 3}")
+
+    assert meeting.most == 2
+    assert len(meeting.threads) == 2
+    assert push.copies == ["all"] * 3
+
+
+class Reader(RegistryClient):
+    """Notes on which threads it reads."""
+
+    def pull(self, reference: Reference) -> Manifest:
+        self.threads = [*getattr(self, "threads", ()), threading.get_ident()]
+        return super().pull(reference)
+
+
+def test_a_source_is_read_by_the_thread_of_its_item(registry_server: RegistryServer) -> None:
+    push, reader = begin(registry_server, PLAIN), Reader(options=HURRIED)
+    push.sides = evolve(push.sides, source=reader, threads=3)
+
+    push.run("app:1", "app:2", "app:3")
+
+    assert reader.threads == [threading.get_ident()]
 
 
 def test_tags_that_are_copied_plainly_keep_their_order(registry_server: RegistryServer) -> None:
