@@ -19,10 +19,9 @@ OLD_DAYS = 365
 """Age from which on an image catches the eye, whatever the rule."""
 
 # RFC 3339, "Internet Date/Time Format"; the fraction has up to nine digits, which no age needs.
-_TIME = re.compile(
+_TIME = (
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.\d+)?"
-    r"(?:[Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))",
-    re.ASCII,
+    r"(?:[Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))"
 )
 _LAST_SECOND = 59
 # Older than all such images. Builds that are to be reproducible state 1970, or the year 1.
@@ -77,7 +76,7 @@ def parse_time(text: str) -> datetime | None:
     Returns:
         datetime | None: The date to the second, with its offset; none if it is none.
     """
-    found = _TIME.fullmatch(text)
+    found = re.fullmatch(_TIME, text, re.ASCII)
     if found is None:
         return None
     year, month, day, hour, minute, second = map(int, found.group(1, 2, 3, 4, 5, 6))

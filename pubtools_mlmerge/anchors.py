@@ -10,7 +10,7 @@ from attrs import frozen
 from pubtools_mlmerge.errors import InvalidReference
 from pubtools_mlmerge.references import Reference
 
-_FIELD = re.compile(r"\{([^{}]*)\}")
+_FIELD = r"\{([^{}]*)\}"
 _DIGEST_LENGTH = 12  # hexadecimal digits of the digest that go into a tag
 _OWN_TAG = "this is the destination's own tag"
 
@@ -41,7 +41,7 @@ class AnchorTag:
             InvalidReference: When a field is unknown, or what comes out is no tag, or is the
                 destination's own tag.
         """
-        unknown = set(_FIELD.findall(text)) - {"tag", "timestamp", "digest"}
+        unknown = set(re.findall(_FIELD, text)) - {"tag", "timestamp", "digest"}
         if unknown:
             raise InvalidReference(text, "the fields are {tag}, {timestamp} and {digest}")
         if text == "{tag}":
@@ -76,4 +76,4 @@ class AnchorTag:
             "timestamp": datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S"),
             "digest": digest.partition(":")[2][:_DIGEST_LENGTH],
         }
-        return destination.tagged(_FIELD.sub(lambda found: values[found[1]], self.template))
+        return destination.tagged(re.sub(_FIELD, lambda found: values[found[1]], self.template))

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_PARAMETER = re.compile(rf'\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))\s*(?:,|$)')
-_SCHEME = re.compile(rf"[\s,]*({_WORD})(?=\s|,|$)")
+_PARAMETER = rf'\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))\s*(?:,|$)'
+_SCHEME = rf"[\s,]*({_WORD})(?=\s|,|$)"
 _LONGEST = 8192
 """How much of a header is looked at, in characters."""
 
@@ -40,12 +40,13 @@ def parse_challenges(header: str) -> tuple[Challenge, ...]:
         tuple[Challenge, ...]: In their order; whatever is malformed ends the reading.
     """
     header = header[:_LONGEST]
+    next_scheme, next_parameter = re.compile(_SCHEME).match, re.compile(_PARAMETER).match
     challenges: list[Challenge] = []
     position = 0
-    while (scheme := _SCHEME.match(header, position)) is not None:
+    while (scheme := next_scheme(header, position)) is not None:
         position = scheme.end()
         parameters: dict[str, str] = {}
-        while (parameter := _PARAMETER.match(header, position)) is not None:
+        while (parameter := next_parameter(header, position)) is not None:
             position = parameter.end()
             name, quoted, plain = parameter.groups()
             value = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)

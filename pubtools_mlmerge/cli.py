@@ -1,7 +1,7 @@
 """The console scripts: arguments, exit codes and errors.
 
-Every task of every pubtools library imports this module to find hooks, so it imports nothing but
-the family's own and loads the rest when a script runs.
+Every task of every pubtools library imports this module to find hooks, so it imports next to
+nothing and loads the rest when a script runs.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import gc
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-
-from pubtools.pluggy import task_context
 
 from pubtools_mlmerge.options import (
     add_connection,
@@ -152,6 +150,8 @@ def _run(
     _configure_logging(arguments.debug)
     try:
         with _kept(whole=given is None):
+            from pubtools.pluggy import task_context  # noqa: PLC0415 - see the module
+
             prepare = load()
         run = prepare(arguments)
     except ValueError as error:
@@ -185,7 +185,7 @@ def _load_merge() -> Callable[[argparse.Namespace], Callable[[], bool]]:
 
 
 def _load_remove_archs() -> Callable[[argparse.Namespace], Callable[[], bool]]:
-    from pubtools_mlmerge.commands import prepare_remove_archs  # noqa: PLC0415 - see the module
+    from pubtools_mlmerge.remove_command import prepare_remove_archs  # noqa: PLC0415 - see the module
 
     return prepare_remove_archs
 

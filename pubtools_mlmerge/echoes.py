@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 _BLANK = "***"
 # An Authorization header; whoever sent it need not be known here.
-_HEADER = re.compile(r"(?i)\b(basic|bearer)[ +:]+[\w.~+/-]{16,}=*")
+_HEADER = r"(?i)\b(basic|bearer)[ +:]+[\w.~+/-]{16,}=*"
 
 
 def blank(text: str, secrets: Iterable[str]) -> str:
@@ -52,7 +52,7 @@ def blank_headers(text: str) -> str:
     Returns:
         str: The text without what follows Basic or Bearer.
     """
-    return _HEADER.sub(rf"\1 {_BLANK}", text)
+    return re.sub(_HEADER, rf"\1 {_BLANK}", text)
 
 
 class _Coding:

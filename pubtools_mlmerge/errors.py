@@ -11,7 +11,7 @@ import re
 from attrs import field, frozen
 
 # A user and a password where a URL has them; people paste such things.
-_LOGIN = re.compile(r"(?<![^/])[^/@]*:[^/@]*@(?!sha256:|sha512:)")
+_LOGIN = r"(?<![^/])[^/@]*:[^/@]*@(?!sha256:|sha512:)"
 
 
 def brief(text: str, limit: int = 500) -> str:
@@ -39,7 +39,7 @@ class InvalidReference(MergeError, ValueError):
 
     def __str__(self) -> str:
         """Name the text and what is wrong with it."""
-        text = _LOGIN.sub("***@", self.text)
+        text = re.sub(_LOGIN, "***@", self.text)
         return f"{brief(text, 200)!r} is no valid image reference: {self.problem}"
 
 

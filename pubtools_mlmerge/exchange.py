@@ -15,7 +15,7 @@ from pubtools_mlmerge.errors import brief
 from pubtools_mlmerge.retries import Retries
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class Request:
     """One request.
 
@@ -39,8 +39,8 @@ class Request:
     method: str
     url: str
     subject: str
-    headers: Mapping[str, str] = field(factory=dict, repr=False)
-    content: bytes | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(factory=dict)
+    content: bytes | None = None
     limit: int = LARGEST
     repeatable: bool = True
 

@@ -19,7 +19,7 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
 )
 
-_DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
+_DIGEST = r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}"
 _ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "TAG_EXPIRED", "BLOB_UNKNOWN"})
 _IMMUTABLE = frozenset({"TAG_IMMUTABLE", "TAG_ALREADY_EXISTS", "PRECONDITION"})
 _MOST_TEXT = 64 * 1024
@@ -45,7 +45,7 @@ def failure(reference: str, status: int, body: bytes = b"") -> RegistryError:
     message = "; ".join(dict.fromkeys(words)) or ("" if "<" in text else text)
     message = blank_headers(message)
     if _is_missing_child(status, codes, text):
-        digests = tuple(dict.fromkeys(_DIGEST.findall(text)))
+        digests = tuple(dict.fromkeys(re.findall(_DIGEST, text)))
         return MissingChild(reference, status, message, digests)
     return _kind(status, codes, message)(reference, status, message)
 

@@ -6,35 +6,21 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from attrs import define, field, frozen
+from attrs import frozen
 
 from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.page_file import Failure, Making, PageFile
 from pubtools_mlmerge.report import to_json
 from pubtools_mlmerge.terminal import text_of
+
+if TYPE_CHECKING:  # pages are seldom asked for
+    from pubtools_mlmerge.page_file import Failure, Making, Page
 
 Item = TypeVar("Item")
 
 
 @frozen(eq=False, repr=False)
-class Page(Generic[Item]):
-    """A page of all results.
-
-    Attributes:
-        file (PageFile | None):
-            Where it is written; none for standard output.
-        make (Callable):
-            Makes it from the results in order, and from how they were made.
-    """
-
-    file: PageFile | None
-    make: Callable[[Sequence[Item | Failure], Making], str]
-
-
-@define(eq=False, repr=False)
 class Output(Generic[Item]):
     """Prints results, and writes a page in the end if one is asked for.
 
@@ -47,7 +33,6 @@ class Output(Generic[Item]):
 
     render: Callable[[Item], str]
     page: Page[Item] | None = None
-    _told: list[Item | Failure] = field(factory=list, init=False)
 
     def tell(self, item: Item) -> None:
         """Print a result, unless the page goes there.
@@ -57,7 +42,7 @@ class Output(Generic[Item]):
                 The result.
         """
         if self.page is not None:
-            self._told.append(item)
+            self.page.note(item)
         if self.page is None or self.page.file is not None:
             _print(self.render(item))
 
@@ -71,7 +56,7 @@ class Output(Generic[Item]):
                 Why.
         """
         if self.page is not None:
-            self._told.append(Failure(name, str(error) or type(error).__name__))
+            self.page.note_failure(name, error)
 
     def close(self, *, complete: bool) -> None:
         """Write the page.
@@ -85,7 +70,7 @@ class Output(Generic[Item]):
         """
         if self.page is None:
             return
-        page = self.page.make(self._told, Making(datetime.now(timezone.utc), complete))
+        page = self.page.made(complete=complete)
         if self.page.file is None:
             _print(page)
         else:
@@ -128,6 +113,8 @@ def page_of(
     name = arguments.output_file
     if name is None:
         return None
+    from pubtools_mlmerge.page_file import Page, PageFile  # noqa: PLC0415 - see above
+
     return Page(None if name == "-" else PageFile.at(name), make)
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Generic, TypeVar
 
-from attrs import frozen
+from attrs import define, field, frozen
+
+_Item = TypeVar("_Item")
 
 
 @frozen
@@ -117,3 +121,51 @@ class PageFile:
 
     def _temporary(self) -> Path:
         return self.path.with_name(f".{self.path.name[:100]}.{secrets.token_hex(4)}.part")
+
+
+@define(eq=False, repr=False)
+class Page(Generic[_Item]):
+    """A page of all results.
+
+    Attributes:
+        file (PageFile | None):
+            Where it is written; none for standard output.
+        make (Callable):
+            Makes it from the results in order, and from how they were made.
+    """
+
+    file: PageFile | None
+    make: Callable[[Sequence[_Item | Failure], Making], str]
+    _told: list[_Item | Failure] = field(factory=list, init=False)
+
+    def note(self, item: _Item) -> None:
+        """Put a result on the page.
+
+        Args:
+            item (object):
+                The result.
+        """
+        self._told.append(item)
+
+    def note_failure(self, name: str, error: Exception) -> None:
+        """Put a failure on the page.
+
+        Args:
+            name (str):
+                What failed.
+            error (Exception):
+                Why.
+        """
+        self._told.append(Failure(name, str(error) or type(error).__name__))
+
+    def made(self, *, complete: bool) -> str:
+        """Make the page of what is known by now.
+
+        Args:
+            complete (bool):
+                Whether nothing kept the program from going on to its end.
+
+        Returns:
+            str: The page.
+        """
+        return self.make(self._told, Making(datetime.now(timezone.utc), complete))

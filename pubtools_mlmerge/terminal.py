@@ -37,7 +37,7 @@ _GAP = 2
 _LEAST = 14  # columns for a text of several words; of 80, a report leaves no more
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Line:
     """A row of a table.
 

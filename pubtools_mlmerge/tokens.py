@@ -26,7 +26,7 @@ _LONGEST_LIFE = 24 * 60 * 60
 _MARGIN = 5  # seconds before its end that a token is not used any more
 _LARGEST_REPLY = 64 * 1024
 # Printable ASCII but the backslash, which is in no token (RFC 6750, section 2.1, "b64token").
-_TOKEN = re.compile(r"[ -\[\]-~]+")
+_ALLOWED = r"[ -\[\]-~]+"
 
 
 @frozen
@@ -189,7 +189,7 @@ def _read(answer: Answer, subject: str, asked: float) -> _Token:
         raise RegistryError(subject, answer.status, "the login answer is not JSON") from error
     fields = reply if isinstance(reply, dict) else {}
     token = fields.get("token") or fields.get("access_token")
-    if not isinstance(token, str) or _TOKEN.fullmatch(token) is None:
+    if not isinstance(token, str) or re.fullmatch(_ALLOWED, token) is None:
         raise RegistryError(subject, answer.status, "the login answer holds no token")
     life = fields.get("expires_in")
     # Written so that NaN, too, counts as nothing stated.

@@ -10,7 +10,7 @@ from pubtools_mlmerge.activation import KEY, PREFIX
 from pubtools_mlmerge.errors import InvalidSettings
 
 _Value = TypeVar("_Value")
-_DIGITS = re.compile("[0-9]{1,9}")
+_DIGITS = "[0-9]{1,9}"
 _TRUE = ("1", "true", "t", "yes", "y")
 _FALSE = ("0", "false", "f", "no", "n", "")
 
@@ -104,7 +104,7 @@ class Values:
         value = self._take(name)
         if value is None:
             return default
-        if isinstance(value, str) and self._is_text_only(name) and _DIGITS.fullmatch(value):
+        if isinstance(value, str) and self._is_text_only(name) and re.fullmatch(_DIGITS, value):
             value = int(value)
         if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
             return value

@@ -86,6 +86,7 @@ INTERNAL = {
     "is used by the programs, which have a page of their own": (
         *("arguments", "batch", "children", "cli", "commands", "demo", "merge_command", "once"),
         *("options", "planned", "pulling", "removal", "report", "restore_command", "restoring"),
+        "remove_command",
         *("difference", "difference_report", "inspect_command", "inspection", "inspection_report"),
         *("phrases", "terminal", "views"),
         *("progress", "side_by_side", "skopeo", "step"),

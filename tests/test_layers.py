@@ -117,6 +117,7 @@ ORDER = (
     "batch",
     "commands",
     "merge_command",
+    "remove_command",
     "inspect_command",
     "restore_command",
     "output_option",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pubtools_mlmerge.outputs import Output, Page, output_of_reports
-from pubtools_mlmerge.page_file import Failure, Making, PageFile
+from pubtools_mlmerge.outputs import Output, output_of_reports
+from pubtools_mlmerge.page_file import Failure, Making, Page, PageFile
 from tests.paper import example, text_of
 
 Capture = pytest.CaptureFixture[str]
