@@ -23,7 +23,7 @@ _PATIENCE = 60  # seconds
 Ask = Callable[[str, str, Mapping[str, str], Optional[str]], bytes]
 
 
-def on_connections(work: Work) -> None:
+def on_connections(work: Work, threads: int = THREADS) -> None:
     """Merge on a bare connection for each thread."""
     trusted = ssl.create_default_context(cafile=os.environ["REQUESTS_CA_BUNDLE"])
 
@@ -37,10 +37,10 @@ def on_connections(work: Work) -> None:
 
             yield ask
 
-    _merge(work, connected)
+    _merge(work, connected, threads)
 
 
-def by_requests(work: Work) -> None:
+def by_requests(work: Work, threads: int = THREADS) -> None:
     """Merge by a session of the http library for each thread, which looks nothing up."""
 
     @contextmanager
@@ -54,10 +54,10 @@ def by_requests(work: Work) -> None:
 
             yield ask
 
-    _merge(work, connected)
+    _merge(work, connected, threads)
 
 
-def _merge(work: Work, connected: Callable[[], AbstractContextManager[Ask]]) -> None:
+def _merge(work: Work, connected: Callable[[], AbstractContextManager[Ask]], threads: int) -> None:
     login = _login(work) if work.site.wants_login else {}
     source: Future[bytes] = Future()
     tags = iter(work.destinations)
@@ -72,8 +72,8 @@ def _merge(work: Work, connected: Callable[[], AbstractContextManager[Ask]]) -> 
                 new["manifests"].append(old["manifests"][-1])
                 ask("PUT", _path(tag), {"Content-Type": LIST, **login}, json.dumps(new))
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(merge, range(THREADS)))
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(merge, range(threads)))
 
 
 def _path(reference: str) -> str:

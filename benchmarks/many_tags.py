@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from benchmarks import growth, least, sides
 from benchmarks.figures import Case, Side, in_turn
@@ -22,6 +22,16 @@ _LOOP_TAKES_AGES = 1000  # tags, of which a loop is not waited for
 Tags = Sequence[tuple[str, str]]  # each in its repository
 
 
+@frozen
+class _Load:
+    """What is merged at a time, and where."""
+
+    site: Site
+    tags: Tags
+    distance: int
+    threads: int
+
+
 def cases(world: World, scale: Scale) -> Iterator[Case]:
     """Measure numbers of tags at the usual distance, and the usual number at the others."""
     open_, token = world.sites.values()
@@ -29,13 +39,16 @@ def cases(world: World, scale: Scale) -> Iterator[Case]:
         repositories = _repositories(world, spread)
         for number in (n for n in scale.tags if n >= min(spread, scale.many)):
             tags = [(repositories[n % spread], f"tag-{n}") for n in range(number)]
-            yield _case(world, open_, tags, scale, scale.usual)
+            load = _Load(open_, tags, scale.usual, sides.THREADS)
+            yield _case(world, load, scale)
             if number == scale.many:
-                yield _case(world, token, tags, scale, scale.usual)
+                yield _case(world, evolve(load, site=token), scale)
             if number == scale.many and spread == 1:
+                for site in (open_, token):
+                    yield _case(world, evolve(load, site=site, threads=scale.threads), scale)
                 for distance in scale.distances:
                     if distance != scale.usual:
-                        yield _case(world, open_, tags, scale, distance)
+                        yield _case(world, evolve(load, distance=distance), scale)
 
 
 def _repositories(world: World, spread: int) -> list[str]:
@@ -49,31 +62,35 @@ def _repositories(world: World, spread: int) -> list[str]:
     return repositories
 
 
-def _case(world: World, site: Site, tags: Tags, scale: Scale, distance: int) -> Case:
-    for repository, tag in tags:
+def _case(world: World, load: _Load, scale: Scale) -> Case:
+    for repository, tag in load.tags:
         world.put(repository, tag, OLD)
-    world.move(distance)
-    repositories = len({repository for repository, _ in tags})
-    contenders = _contenders(loop=len(tags) < _LOOP_TAKES_AGES and distance == scale.usual)
-    each = partial(_merge_all, world, site, tags, contenders)
+    world.move(load.distance)
+    is_short = len(load.tags) < _LOOP_TAKES_AGES and load.distance == scale.usual
+    contenders = _contenders(load.threads, loop=is_short)
+    each = partial(_merge_all, world, load.site, load.tags, contenders)
     # Where a side merges so often in each run, one run more would warm nothing up.
-    scale = evolve(scale, warm=0) if len(tags) >= scale.many else scale
-    taken = measured(world, site, contenders, each, scale)
-    details = {**site.details(distance), "tags": len(tags), "repositories": repositories}
+    scale = evolve(scale, warm=0) if len(load.tags) >= scale.many else scale
+    taken = measured(world, load.site, contenders, each, scale)
+    details = {
+        **load.site.details(load.distance),
+        "tags": len(load.tags),
+        "repositories": len({repository for repository, _ in load.tags}),
+        "threads": load.threads,
+    }
     return Case(name=NAME, details=details, sides=taken, against=sides.HOST_POOL)
 
 
-def _contenders(*, loop: bool) -> Mapping[str, Merging]:
-    verified = partial(sides.by_step, verify=True)
+def _contenders(threads: int, *, loop: bool) -> Mapping[str, Merging]:
     hosts = {sides.HOST_LOOP: sides.by_host} if loop else {}
     return sides.with_host(
         {
-            sides.STEP: sides.by_step,
-            sides.STEP_VERIFIED: verified,
-            LEAST: least.on_connections,
-            LEAST_BY_REQUESTS: least.by_requests,
+            sides.STEP: partial(sides.by_step, threads=threads),
+            sides.STEP_VERIFIED: partial(sides.by_step, verify=True, threads=threads),
+            LEAST: partial(least.on_connections, threads=threads),
+            LEAST_BY_REQUESTS: partial(least.by_requests, threads=threads),
         },
-        {**hosts, sides.HOST_POOL: sides.by_host_pool},
+        {**hosts, sides.HOST_POOL: partial(sides.by_host_pool, threads=threads)},
     )
 
 

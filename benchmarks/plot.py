@@ -9,7 +9,7 @@ from html import escape
 from attrs import frozen
 
 from benchmarks import copies, lists, many_tags, one_merge, programs, sides
-from benchmarks.figures import Case
+from benchmarks.figures import Case, Detail
 from benchmarks.results import Results
 
 _WIDTH, _HEIGHT, _COLUMNS = 420, 290, 2
@@ -108,7 +108,8 @@ def _panels(results: Results) -> Iterator[Panel]:
     cases = tuple(results.all_of(copies.NAME, registry="open"))
     pair = {sides.STEP_VERIFIED: "b", copies.SKOPEO: "c"}
     yield Panel("One merge into another repository, no login", cases, *trip, pair)
-    cases = tuple(results.all_of(many_tags.NAME, registry="open", ms=20, repositories=1))
+    conditions: dict[str, Detail] = {"ms": 20, "repositories": 1, "threads": sides.THREADS}
+    cases = tuple(results.all_of(many_tags.NAME, registry="open", **conditions))
     many = {sides.STEP: "a", sides.STEP_VERIFIED: "b"}
     many |= {sides.HOST_POOL: "c", sides.HOST_LOOP: "d"}
     yield Panel("Many tags, one repository, 20 ms", cases, "tags", "tags", many)

@@ -22,6 +22,8 @@ class Scale:
             Numbers of tags.
         many (int):
             The number of tags where only one is measured.
+        threads (int):
+            In how many threads that number of tags is merged too.
         growing (int):
             The number of tags over which memory is watched.
         repositories (int):
@@ -36,6 +38,7 @@ class Scale:
     usual: int = 20
     tags: tuple[int, ...] = (1, 10, 100, 1000)
     many: int = 100
+    threads: int = 16
     growing: int = 1000
     repositories: int = 50
     entries: tuple[int, ...] = (4, 40, 400, 4000, 12000)
@@ -49,6 +52,7 @@ QUICK = Scale(
     usual=0,
     tags=(1,),
     many=1,
+    threads=2,
     growing=2,
     repositories=1,
     entries=(4,),

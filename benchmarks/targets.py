@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from attrs import frozen
 
 from benchmarks import copies, lists, many_tags, one_merge, sides, starts
-from benchmarks.figures import Case
+from benchmarks.figures import Case, Detail
 from benchmarks.results import Results
 
 _LONGEST = 12000
@@ -58,13 +58,16 @@ def _one_merge(results: Results) -> Iterator[Target]:
 
 
 def _many_tags(results: Results) -> Iterator[Target]:
-    for registry, against, least in (
-        ("open", sides.HOST_LOOP, 10),
-        ("open", sides.HOST_POOL, 1.5),
-        ("token", sides.HOST_POOL, 3),
-    ):
-        case = results.find(many_tags.NAME, registry=registry, ms=_USUAL, tags=100, repositories=1)
-        yield _speed(f"100 tags, {registry}, {_USUAL} ms", case, sides.STEP, against, least)
+    for threads in (8, 16):
+        for registry, against, least in (
+            ("open", sides.HOST_LOOP, 10),
+            ("open", sides.HOST_POOL, 1.5),
+            ("token", sides.HOST_POOL, 3),
+        ):
+            where: dict[str, Detail] = {"registry": registry, "ms": _USUAL, "threads": threads}
+            case = results.find(many_tags.NAME, tags=100, repositories=1, **where)
+            text = f"100 tags, {registry}, {_USUAL} ms, {threads} threads"
+            yield _speed(text, case, sides.STEP, against, least)
     grown = results.find(many_tags.MEMORY, tags=1000)
     most = max(grown.sides[sides.STEP].values) / _MIB if grown else None
     yield _at_most("growth over 1000 tags", most, 20, "MiB")
