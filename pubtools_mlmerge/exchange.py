@@ -104,6 +104,8 @@ class Answer:
         """
         hidden = list(secrets)
         cleaned = {name: blank(value, hidden) for name, value in self.headers.items()}
+        if all(value is self.headers[name] for name, value in cleaned.items()):
+            return self
         return evolve(self, headers=CaseInsensitiveDict(cleaned))
 
     def as_http_error(self) -> requests.exceptions.HTTPError:

@@ -11,13 +11,11 @@ import threading
 import time
 from collections.abc import Mapping
 from functools import lru_cache
-from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import urljoin
 
 import requests
 from attrs import evolve
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase
 from requests.exceptions import (
     ChunkedEncodingError,
     SSLError,
@@ -40,22 +38,6 @@ _MOST_REDIRECTS = 5
 _SOON = 10  # part of the usual wait
 
 
-class _NoAuth(AuthBase):
-    """Keeps the http library from looking for credentials in a URL."""
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Leave the request as it is."""
-        return request
-
-
-class _Session(requests.Session):
-    """Leaves redirects alone; the http library would read their bodies, of any size."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - the library's
-        """Say that there is none."""
-        return
-
-
 class Transport:
     """Sends requests, to any host, over one pool of connections; safe from several threads.
 
@@ -70,8 +52,7 @@ class Transport:
         self._count = 0
         self._pauses = Pauses()
         self._deadlines = Deadlines(options.longest)
-        self._session = _Session()
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session = requests.Session()
         # Undecoded bodies: a small compressed one cannot become a huge one.
         self._headers = {**self._session.headers, "Accept-Encoding": "identity"}
         # Looking for proxies and authorities in the environment takes a third of each request.
@@ -134,14 +115,15 @@ class Transport:
                     raise RegistryError(request.subject, None, problem) from nameless(error)
                 problem, wait = explain(error), retries.wait(attempt, {})
             else:
+                is_read = request.method in ("GET", "HEAD")
+                if answer.status not in (*TRANSIENT, SERVER_FAILED if is_read else None):
+                    return answer
                 problem, wait = f"HTTP {answer.status}", retries.wait(attempt, answer.headers)
                 if _is_soon_over(answer, attempt):
                     wait /= _SOON
                 if answer.status == RATE_LIMIT:  # also where it is not asked again from here
                     self._pauses.set(host, wait)
-                is_read = request.method in ("GET", "HEAD")
-                may_pass = answer.status in (*TRANSIENT, SERVER_FAILED if is_read else None)
-                if attempt == most or not may_pass:
+                if attempt == most:
                     return answer
             LOG.info("%s: %s, asking again in %.1f s", request.subject, problem, wait)
             time.sleep(wait)
@@ -151,20 +133,19 @@ class Transport:
         count_request()
         with self._lock:
             self._count += 1
-        # By the session, this takes three times as long, to merge settings that it does not have.
+        # The rest of what the session does is not wanted: cookies, a login from a URL or a netrc
+        # file, and redirects, whose bodies of any size it reads.
         prepared = requests.PreparedRequest()
-        prepared.prepare(
-            method=request.method,
-            url=request.url,
-            headers={**self._headers, **request.headers},
-            data=request.content,
-            auth=_NoAuth(),
-        )
-        with self._session.send(
+        prepared.prepare_method(request.method)
+        prepared.prepare_url(request.url, None)
+        prepared.prepare_headers({**self._headers, **request.headers})
+        prepared.prepare_body(request.content, None)
+        settings = self._settings_for("/".join(request.url.split("/", 3)[:3]))
+        adapter = self._session.get_adapter(request.url)
+        with adapter.send(
             prepared,
             timeout=self.options.timeout,
-            allow_redirects=False,
-            **self._settings_for("/".join(request.url.split("/", 3)[:3])),
+            **settings,  # type: ignore[arg-type]  # what is verified is given, so it is not None
         ) as response:
             content = read_body(request, response, self._deadlines)
             status, headers = response.status_code, response.headers

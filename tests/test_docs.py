@@ -453,9 +453,10 @@ def test_python_examples_run(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PROSE, ids=relative)
 def test_lines_are_short(path: Path) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    before, _, rest = path.read_text(encoding="utf-8").partition(".. results begin here")
+    after = rest.partition(".. results end here")[2]  # rows of tables between cannot be folded
 
-    assert [line for line in lines if len(line) > 100] == []
+    assert [line for line in (before + after).splitlines() if len(line) > 100] == []
 
 
 def test_every_page_is_in_the_contents() -> None:

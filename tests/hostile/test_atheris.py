@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,4 +27,6 @@ def test_only_our_own_errors_come_out(target: str, tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stderr[-5000:]
-    assert f"Done {RUNS} runs" in done.stderr
+    done_runs = re.search(r"^Done ([0-9]+) runs", done.stderr, re.MULTILINE)
+    assert done_runs is not None
+    assert int(done_runs[1]) >= RUNS  # a few more where it learns to the end
