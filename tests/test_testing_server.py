@@ -316,7 +316,7 @@ def test_an_answer_comes_in_one_piece(registry: RegistryServer) -> None:
             assert raw.recv(65536).endswith(INDEX.content)
 
 
-def test_concurrent_uploads_of_one_tagall_succeed(registry: RegistryServer) -> None:
+def test_concurrent_uploads_of_one_tag_all_succeed(registry: RegistryServer) -> None:
     contents = [make_index([], annotations={"n": str(n)}).content for n in range(16)]
     statuses: list[int] = []
 
