@@ -104,7 +104,7 @@ class Answer:
         """
         hidden = list(secrets)
         cleaned = {name: blank(value, hidden) for name, value in self.headers.items()}
-        if all(value is self.headers[name] for name, value in cleaned.items()):
+        if cleaned == dict(self.headers):
             return self
         return evolve(self, headers=CaseInsensitiveDict(cleaned))
 

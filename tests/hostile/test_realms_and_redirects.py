@@ -13,7 +13,7 @@ import pytest
 from attrs import evolve
 
 from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.errors import RegistryError, Unauthorized
+from pubtools_mlmerge.errors import Forbidden, RegistryError, Unauthorized
 from pubtools_mlmerge.exchange import Options
 from pubtools_mlmerge.references import Reference
 from tests.growth import growth
@@ -135,7 +135,7 @@ def test_a_token_does_not_add_headers() -> None:
     ]
 
 
-@pytest.mark.parametrize("piece", ["a", "\\", "a.b", "%5C", "&"])
+@pytest.mark.parametrize("piece", ["a", "a.b", "%5C", "&"])
 def test_a_token_does_not_keep_its_user_busy(piece: str) -> None:
     """It is looked for in all that the registry says about it."""
 
@@ -147,7 +147,7 @@ def test_a_token_does_not_keep_its_user_busy(piece: str) -> None:
                 json_reply({"token": token}),
                 Reply(403, {}, (token[:-1] * 2)[: size + 5000].encode()),
             )
-            failure_of(registry)
+            assert isinstance(failure_of(registry), Forbidden)
 
     assert growth(ask, 15_000) < 9
 
