@@ -14,8 +14,8 @@ from benchmarks import sides
 from benchmarks.figures import Case, Side, in_turn
 from benchmarks.scale import Scale
 from benchmarks.world import LIST
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.merge import merge
+from pubtools_mlmerge.core.manifests import Index
+from pubtools_mlmerge.core.merge import merge
 
 TIME = "merge() alone"
 WHOLE = "merge(), bytes to bytes"

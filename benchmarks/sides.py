@@ -13,9 +13,9 @@ from attrs import frozen
 from benchmarks.world import PASSWORD, USER, Site
 from pubtools_mlmerge.children import Children
 from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.merger import ManifestListMerger
 from pubtools_mlmerge.planned import StepOptions
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.side_by_side import in_order
 from pubtools_mlmerge.step import Step
 

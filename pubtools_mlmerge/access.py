@@ -9,11 +9,11 @@ from functools import partial
 from attrs import field, frozen
 
 from pubtools_mlmerge.addresses import Address
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.credentials import find_credentials
 from pubtools_mlmerge.errors import InvalidReference
 from pubtools_mlmerge.exchange import Answer, Options, Request
 from pubtools_mlmerge.hosts import Host
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.registry import Link
 from pubtools_mlmerge.tokens import Credentials, Scope
 from pubtools_mlmerge.transport import Transport

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
+from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.errors import InvalidReference
-from pubtools_mlmerge.references import is_host
 
 
 def _strings(values: Iterable[str]) -> tuple[str, ...]:

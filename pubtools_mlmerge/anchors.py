@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 
 from attrs import frozen
 
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference
-from pubtools_mlmerge.references import Reference
 
 _FIELD = r"\{([^{}]*)\}"
 _DIGEST_LENGTH = 12  # hexadecimal digits of the digest that go into a tag

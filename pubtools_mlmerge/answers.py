@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pubtools_mlmerge.documents import encode
+from pubtools_mlmerge.core.strict_json import encode
 
 
 def unpack(answer: object) -> tuple[object, Mapping[str, str]]:

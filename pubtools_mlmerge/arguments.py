@@ -12,15 +12,15 @@ from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.activation import PREFIX
 from pubtools_mlmerge.addresses import Address
-from pubtools_mlmerge.ages import MOST_DAYS, AgeRule
 from pubtools_mlmerge.anchors import AnchorTag
 from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.core.ages import MOST_DAYS, AgeRule
+from pubtools_mlmerge.core.plan import Policy
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference
 from pubtools_mlmerge.exchange import Options
 from pubtools_mlmerge.lock import check_url
-from pubtools_mlmerge.plan import Policy
 from pubtools_mlmerge.planned import StepOptions
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.safety import audit_directory, tag_history
 from pubtools_mlmerge.settings import MOST_TRIES, Settings
 from pubtools_mlmerge.writing import Writer

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pubtools_mlmerge.changes import Change, to_document
-from pubtools_mlmerge.errors import brief
-from pubtools_mlmerge.hazards import RecordFailed
+from pubtools_mlmerge.errors import RecordFailed, brief
 from pubtools_mlmerge.report import short
 
 LOG = logging.getLogger("pubtools.mlmerge")

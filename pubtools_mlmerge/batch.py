@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from attrs import field, frozen
 
-from pubtools_mlmerge.documents import decode
+from pubtools_mlmerge.core.strict_json import decode
 
 _KEYS = ("source_ref", "dest_ref", "archs")
 

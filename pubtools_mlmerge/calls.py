@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pubtools.pluggy import pm
 
 from pubtools_mlmerge import hookspecs
+from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.lock import tag_lock
-from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.planned import unlocked
 
 __all__ = ["announce", "hookspecs", "lock_tag"]  # the hooks are there once hookspecs is imported
@@ -38,7 +38,7 @@ def lock_tag(reference: str, url: str | None = None) -> Iterator[Callable[[], No
         yield check
 
 
-def announce(report: MergeReport) -> None:
+def announce(report: Report) -> None:
     """Tell others that a merged index was uploaded, by our hook and by the host's.
 
     Args:

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from pubtools_mlmerge.documents import LARGEST
-from pubtools_mlmerge.errors import DigestMismatch, MergeError
-from pubtools_mlmerge.hazards import InvalidRecord
-from pubtools_mlmerge.manifests import Manifest, read_manifest
-from pubtools_mlmerge.plan import PlannedEntry
-from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.core.manifests import Manifest, read_manifest
+from pubtools_mlmerge.core.plan import Entry
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.strict_json import LARGEST
+from pubtools_mlmerge.errors import DigestMismatch, InvalidRecord, MergeError
 from pubtools_mlmerge.report import entry_document
 
 _FORMAT = 1
@@ -22,7 +21,7 @@ _FORMAT = 1
 _LARGEST_RECORD = 16 * LARGEST
 
 
-def _entries(values: Iterable[PlannedEntry]) -> tuple[PlannedEntry, ...]:
+def _entries(values: Iterable[Entry]) -> tuple[Entry, ...]:
     return tuple(values)
 
 
@@ -59,7 +58,7 @@ class Change:
     source_digest: str | None
     previous: Manifest | None
     new: Manifest
-    entries: tuple[PlannedEntry, ...] = field(default=(), converter=_entries)
+    entries: tuple[Entry, ...] = field(default=(), converter=_entries)
     missing: tuple[str, ...] = field(default=(), converter=_texts)
 
 

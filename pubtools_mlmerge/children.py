@@ -9,11 +9,11 @@ from functools import partial
 from typing import Literal
 
 from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.core.manifests import Image
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidIndex, MissingChild, NotAnIndex, RegistryError
-from pubtools_mlmerge.image import Image
 from pubtools_mlmerge.once import Once
 from pubtools_mlmerge.progress import Watch, unwatched
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.spans import span
 
 LOG = logging.getLogger("pubtools.mlmerge")

@@ -10,14 +10,18 @@ from urllib.parse import quote
 from attrs import evolve
 
 from pubtools_mlmerge.access import Access, Call, Place
-from pubtools_mlmerge.descriptors import MANIFEST_TYPES
-from pubtools_mlmerge.documents import decode, encode
+from pubtools_mlmerge.core.manifests import (
+    MANIFEST_TYPES,
+    Image,
+    Manifest,
+    check_digest,
+    digest_of,
+    read_manifest,
+)
+from pubtools_mlmerge.core.references import Reference, is_registered_digest
+from pubtools_mlmerge.core.strict_json import decode, encode
 from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex, RegistryError
 from pubtools_mlmerge.exchange import Options
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.index import digest_of
-from pubtools_mlmerge.manifests import Manifest, check_digest, read_manifest
-from pubtools_mlmerge.references import Reference, is_registered_digest
 from pubtools_mlmerge.registry import Link, Registry, absence
 from pubtools_mlmerge.tokens import Credentials
 

@@ -10,13 +10,18 @@ from itertools import count
 from requests.exceptions import RequestException
 
 from pubtools_mlmerge.answers import encode_body, unpack
-from pubtools_mlmerge.descriptors import INDEX_TYPES, MANIFEST_TYPES
+from pubtools_mlmerge.core.manifests import (
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    Index,
+    Manifest,
+    check_digest,
+    read_manifest,
+)
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MergeError, NotAnIndex, NotFound, RegistryError
 from pubtools_mlmerge.failures import failure
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.manifests import Manifest, check_digest, read_manifest
 from pubtools_mlmerge.metering import count_request, uncounted
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.registry import QuayClient, Registry
 
 

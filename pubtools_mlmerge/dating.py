@@ -12,7 +12,7 @@ from typing import Optional
 
 from attrs import evolve
 
-from pubtools_mlmerge.ages import (
+from pubtools_mlmerge.core.ages import (
     AgeRule,
     StaleImages,
     age_of,
@@ -21,14 +21,12 @@ from pubtools_mlmerge.ages import (
     platform_of,
     with_ages,
 )
-from pubtools_mlmerge.descriptors import Descriptor
-from pubtools_mlmerge.documents import decode
+from pubtools_mlmerge.core.manifests import Descriptor, Image, Index
+from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.plan import Age, Entry, Plan, Policy
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import MergeError, brief
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.merge import merge
-from pubtools_mlmerge.plan import Age, MergePlan, PlannedEntry, Policy
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.registry import Registry
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -37,7 +35,7 @@ _CREATED = "org.opencontainers.image.created"  # image-spec, "Pre-Defined Annota
 _READERS = 4
 _MOST = 8  # decisions that are remembered
 
-Merging = Callable[[Index, Optional[Index], Policy], MergePlan[Index]]
+Merging = Callable[[Index, Optional[Index], Policy], Plan[Index]]
 """Merges a source and what the destination holds."""
 
 
@@ -68,7 +66,7 @@ class Ages:
 
     def merge(
         self, tag: Reference, source: Index, destination: Index | None, policy: Policy
-    ) -> MergePlan[Index]:
+    ) -> Plan[Index]:
         """Merge as `merge` does, by the rule as well.
 
         Args:
@@ -144,7 +142,7 @@ class Ages:
         return self._stated[digest]
 
 
-def _tell(tag: Reference, entry: PlannedEntry, against: str | None) -> None:
+def _tell(tag: Reference, entry: Entry, against: str | None) -> None:
     """Log what people should know of an age."""
     if entry.age is None or not (against or entry.age.problem):
         return

@@ -98,11 +98,7 @@ def _old() -> ImageIndex:
 
 
 def _new() -> ImageIndex:
-    from pubtools_mlmerge.testing import (  # noqa: PLC0415 - as above
-        make_attestation,
-        make_image,
-        make_index,
-    )
+    from pubtools_mlmerge.testing import make_attestation, make_image, make_index  # noqa: PLC0415 - as above
 
     images = [make_image(platform, seed="new") for platform in _NEW]
     return make_index([*images, *map(make_attestation, images)])

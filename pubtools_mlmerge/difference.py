@@ -7,8 +7,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from pubtools_mlmerge.descriptors import Descriptor
-from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.core.manifests import Descriptor, Index
 from pubtools_mlmerge.inspection import ListedImage, inspect
 
 SlotState = Literal["same", "changed", "only-a", "only-b"]

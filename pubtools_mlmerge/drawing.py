@@ -9,12 +9,11 @@ from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
-from pubtools_mlmerge.ages import catches_the_eye
+from pubtools_mlmerge.core.ages import is_noteworthy
+from pubtools_mlmerge.core.plan import Entry, Report
 from pubtools_mlmerge.errors import brief
 from pubtools_mlmerge.fates import SIGNS, age_words
 from pubtools_mlmerge.markup import Markup, element
-from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import PlannedEntry
 from pubtools_mlmerge.report import label_of, platform_name, short
 
 _MOST = 40  # entries; more than that is a table and no picture
@@ -56,7 +55,7 @@ _TWO = _Columns(_NOWHERE, _NOWHERE, _Column(0, 40), _Column(40, 20), _Column(60,
 class _Row:
     """An entry, and how far down it is in the columns that it is in."""
 
-    entry: PlannedEntry
+    entry: Entry
     source: int | None
     result: int | None
     destination: int | None
@@ -82,10 +81,10 @@ class _Row:
     @property
     def kind(self) -> str:
         """The classes that say how it looks."""
-        return f"{self.entry.fate} old" if catches_the_eye(self.entry) else self.entry.fate
+        return f"{self.entry.fate} old" if is_noteworthy(self.entry) else self.entry.fate
 
 
-def draw(report: MergeReport, name: str) -> Markup:
+def draw(report: Report, name: str) -> Markup:
     """Draw what became of a tag.
 
     Args:
@@ -118,10 +117,10 @@ def draw(report: MergeReport, name: str) -> Markup:
     )
 
 
-def _chosen(entries: Sequence[PlannedEntry]) -> list[PlannedEntry]:
+def _chosen(entries: Sequence[Entry]) -> list[Entry]:
     """Choose what is drawn, old parts first of all, and put attestations below their images."""
-    order = sorted(range(len(entries)), key=lambda i: (not catches_the_eye(entries[i]), i))
-    groups: dict[str, list[PlannedEntry]] = {}
+    order = sorted(range(len(entries)), key=lambda i: (not is_noteworthy(entries[i]), i))
+    groups: dict[str, list[Entry]] = {}
     for entry in (entries[i] for i in sorted(order[:_MOST])):
         group = groups.setdefault(entry.descriptor.attests or entry.descriptor.digest, [])
         group.append(entry)
@@ -132,7 +131,7 @@ def _chosen(entries: Sequence[PlannedEntry]) -> list[PlannedEntry]:
     ]
 
 
-def _rows(entries: Sequence[PlannedEntry]) -> list[_Row]:
+def _rows(entries: Sequence[Entry]) -> list[_Row]:
     """Stack entries up in each column, without holes."""
     rows, tops = [], [_HEAD] * 3
     for entry in entries:
@@ -199,7 +198,7 @@ def _cards(row: _Row, columns: _Columns) -> Iterator[Markup]:
         note = short(entry.descriptor.digest) if row.result is not None else sign
         yield _card(row, columns.source, row.source, note)
     if row.result is not None:
-        if catches_the_eye(entry) and entry.age_days is not None:
+        if is_noteworthy(entry) and entry.age_days is not None:
             sign += f", {age_words(entry.age_days)}"
         yield _card(row, columns.result, row.result, sign)
     if row.destination is not None:
@@ -231,7 +230,7 @@ def _text(kind: str, x: float | str, y: int, text: str) -> Markup:
     return element("text", text, class_=kind, x=x, y=y)
 
 
-def _told(entry: PlannedEntry) -> str:
+def _told(entry: Entry) -> str:
     """Say what the picture shows of an entry."""
     name = brief(label_of(entry.descriptor), _LABEL)
     age = f", {age_words(entry.age_days)} old" if entry.age_days is not None else ""

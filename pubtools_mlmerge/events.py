@@ -9,16 +9,16 @@ from typing import Literal, Optional, TypeVar
 
 from attrs import Factory, field, frozen
 
+from pubtools_mlmerge.core.plan import Report
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MergeError
-from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.report import platform_name
 from pubtools_mlmerge.spans import span
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
 Kind = Literal["merge", "remove", "restore"]
-ReportT = TypeVar("ReportT", bound=Optional[MergeReport])
+ReportT = TypeVar("ReportT", bound=Optional[Report])
 
 _TITLES: dict[Kind, str] = {
     "merge": "Merge of {source} into {destination}",
@@ -129,7 +129,7 @@ class _Work:
         )
 
 
-def _summary(report: MergeReport | None) -> str:
+def _summary(report: Report | None) -> str:
     if report is None:
         return "left to others"
     if not report.changed:
@@ -137,7 +137,7 @@ def _summary(report: MergeReport | None) -> str:
     return "finished: " + ", ".join(f"{count} {fate}" for fate, count in report.counts.items())
 
 
-def _outcome(report: MergeReport) -> dict[str, object]:
+def _outcome(report: Report) -> dict[str, object]:
     return {
         "source_digest": report.source_digest,
         "previous_digest": report.previous_digest,

@@ -9,7 +9,7 @@ import requests
 from attrs import evolve, field, frozen
 from requests.structures import CaseInsensitiveDict
 
-from pubtools_mlmerge.documents import LARGEST
+from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.echoes import blank
 from pubtools_mlmerge.errors import brief
 from pubtools_mlmerge.retries import Retries

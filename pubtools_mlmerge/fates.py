@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pubtools_mlmerge.ages import OLD_DAYS
+from pubtools_mlmerge.core.ages import OLD_DAYS
+from pubtools_mlmerge.core.plan import Fate
 from pubtools_mlmerge.phrases import count_text
-from pubtools_mlmerge.plan import Fate
 
 SIGNS: dict[Fate, str] = {
     "added": "+",

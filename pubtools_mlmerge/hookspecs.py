@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Literal
 from pubtools.pluggy import hookspec, pm
 
 if TYPE_CHECKING:  # every task of every pubtools library loads this module
+    from pubtools_mlmerge.core.plan import Report
     from pubtools_mlmerge.jobs import MergeRequest, SelectedRequest
-    from pubtools_mlmerge.outcome import MergeReport
 
 
 @hookspec(firstresult=True)
-def mlmerge_merge(request: MergeRequest) -> MergeReport | Literal[False] | None:
+def mlmerge_merge(request: MergeRequest) -> Report | Literal[False] | None:
     """Called for each destination tag of a multi-arch push item, to merge it.
 
     It is called with the tag locked, before anything is written to it, for several tags at a time.
@@ -28,7 +28,7 @@ def mlmerge_merge(request: MergeRequest) -> MergeReport | Literal[False] | None:
     :type request: pubtools_mlmerge.jobs.MergeRequest
     :return: What was done; False to leave the tag to the host's plain copy; None to let the next
         implementation decide.
-    :rtype: pubtools_mlmerge.outcome.MergeReport or bool
+    :rtype: pubtools_mlmerge.core.plan.Report or bool
     """
 
 
@@ -47,11 +47,11 @@ def mlmerge_merge_selected(request: SelectedRequest) -> dict[str, object] | None
 
 
 @hookspec
-def mlmerge_merged(report: MergeReport) -> None:
+def mlmerge_merged(report: Report) -> None:
     """Called after each upload of a merged index, on the thread that did it.
 
     :param report: What was done.
-    :type report: pubtools_mlmerge.outcome.MergeReport
+    :type report: pubtools_mlmerge.core.plan.Report
     """
 
 

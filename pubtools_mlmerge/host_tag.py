@@ -13,9 +13,9 @@ from pubtools._quay import tag_docker
 from pubtools_mlmerge.plugin import settings_for
 
 if TYPE_CHECKING:  # tasks that do not merge do not load the rest
+    from pubtools_mlmerge.core.plan import Report
     from pubtools_mlmerge.host_client import QuayClient
     from pubtools_mlmerge.host_types import PushItem
-    from pubtools_mlmerge.outcome import MergeReport
     from pubtools_mlmerge.settings import Settings
     from pubtools_mlmerge.tag_guard import TagGuard
     from pubtools_mlmerge.tag_step import Selecting
@@ -86,8 +86,8 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
         if settings is None:
             host(push_item, tag, add_archs)
             return
+        from pubtools_mlmerge.core.references import Reference  # noqa: PLC0415 - see above
         from pubtools_mlmerge.events import observed  # noqa: PLC0415 - see above
-        from pubtools_mlmerge.references import Reference  # noqa: PLC0415 - see above
         from pubtools_mlmerge.tag_guard import persist  # noqa: PLC0415 - see above
         from pubtools_mlmerge.tag_step import Selecting  # noqa: PLC0415 - see above
 
@@ -99,7 +99,7 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
             source = self._reference(push_item, push_item.metadata["tag_source"])
             attempts = count(1)
 
-            def merge() -> MergeReport | None:
+            def merge() -> Report | None:
                 selecting = Selecting(settings)
                 self.quay_client.write = lambda to, content: guard.put(
                     source, to, selecting.plan, content

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Union
 
-from pubtools_mlmerge.ages import catches_the_eye
+from pubtools_mlmerge.core.ages import is_noteworthy
+from pubtools_mlmerge.core.plan import Entry, Report
 from pubtools_mlmerge.drawing import draw
 from pubtools_mlmerge.fates import SIGNS, age_words
 from pubtools_mlmerge.html_page import document, heading
@@ -20,10 +21,8 @@ from pubtools_mlmerge.html_parts import (
     note,
 )
 from pubtools_mlmerge.markup import Content, Markup, element, joined
-from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.page_file import Failure, Making
 from pubtools_mlmerge.phrases import count_text
-from pubtools_mlmerge.plan import PlannedEntry
 from pubtools_mlmerge.report import label_of, short, summary_of
 
 _MOST_OPEN = 3  # merges that are shown without being asked for
@@ -31,7 +30,7 @@ _MOST_OLD = 20  # old parts that the head of a page names
 _MOST_TAGS = 3  # tags that it names for each of them
 _ALL = "In the order in which they were asked for; each name leads to more about it"
 
-Result = Union[MergeReport, Failure]
+Result = Union[Report, Failure]
 
 
 def merge_page(results: Sequence[Result], making: Making) -> str:
@@ -46,7 +45,7 @@ def merge_page(results: Sequence[Result], making: Making) -> str:
     Returns:
         str: The page.
     """
-    if len(results) == 1 and isinstance(results[0], MergeReport):
+    if len(results) == 1 and isinstance(results[0], Report):
         report = results[0]
         head = heading(_kind(report), str(report.destination), *_marks(report))
         return document(f"{_kind(report)}: {report.destination}", making, head, *_parts(report, 0))
@@ -56,13 +55,13 @@ def merge_page(results: Sequence[Result], making: Making) -> str:
 
 def _overview(results: Sequence[Result]) -> Iterator[Markup]:
     """Write what is common, the failures, a list of all, and each one."""
-    reports = [(i, r) for i, r in enumerate(results) if isinstance(r, MergeReport)]
+    reports = [(i, r) for i, r in enumerate(results) if isinstance(r, Report)]
     failures = [r for r in results if isinstance(r, Failure)]
     title = count_text(len(results), "tag")
     yield heading("Merge", title, *_outcomes(reports, len(failures)))
     if failures:
         yield failure_list(failures)
-    old = [(r, e) for _, r in reports for e in r.entries if catches_the_eye(e)]
+    old = [(r, e) for _, r in reports for e in r.entries if is_noteworthy(e)]
     if old:
         yield _old_parts(old)
     if reports:
@@ -86,7 +85,7 @@ def _overview(results: Sequence[Result]) -> Iterator[Markup]:
         )
 
 
-def _outcomes(reports: Sequence[tuple[int, MergeReport]], failed: int) -> Iterator[Markup]:
+def _outcomes(reports: Sequence[tuple[int, Report]], failed: int) -> Iterator[Markup]:
     outcomes = [_outcome(report) for _, report in reports]
     for outcome in dict.fromkeys(outcomes):
         yield mark(f"{outcomes.count(outcome)} {outcome[0]}", outcome[1])
@@ -94,14 +93,14 @@ def _outcomes(reports: Sequence[tuple[int, MergeReport]], failed: int) -> Iterat
         yield mark(f"{failed} failed", "bad")
 
 
-def _outcome(report: MergeReport) -> tuple[str, str]:
+def _outcome(report: Report) -> tuple[str, str]:
     """Say what became of a tag, and how that looks."""
     if not report.changed:
         return "unchanged", "plain"
     return ("would change", "tried") if report.dry_run else ("changed", "good")
 
 
-def _overview_row(number: int, report: MergeReport) -> TableRow:
+def _overview_row(number: int, report: Report) -> TableRow:
     text, kind = _outcome(report)
     ages = [e.age_days for e in report.entries if e.fate == "kept" and e.age_days is not None]
     before = report.previous_digest
@@ -113,24 +112,24 @@ def _overview_row(number: int, report: MergeReport) -> TableRow:
         ", ".join(f"{n} {fate}" for fate, n in report.counts.items()),
         age_words(max(ages)) if ages else NOTHING,
     ]
-    return TableRow(cells, "old" if any(catches_the_eye(e) for e in report.entries) else None)
+    return TableRow(cells, "old" if any(is_noteworthy(e) for e in report.entries) else None)
 
 
-def _kind(report: MergeReport) -> str:
+def _kind(report: Report) -> str:
     return "Merge" if report.source else "Change"
 
 
-def _marks(report: MergeReport) -> Iterator[Markup]:
+def _marks(report: Report) -> Iterator[Markup]:
     yield mark(*_outcome(report))
-    if any(catches_the_eye(entry) for entry in report.entries):
+    if any(is_noteworthy(entry) for entry in report.entries):
         yield mark("old parts", "old")
     for fate, number in report.counts.items():
         yield mark(f"{SIGNS[fate]} {number} {fate}", f"count {fate}")
 
 
-def _parts(report: MergeReport, number: int) -> Iterator[Markup]:
+def _parts(report: Report, number: int) -> Iterator[Markup]:
     """Write all about one tag."""
-    old = [(report, entry) for entry in report.entries if catches_the_eye(entry)]
+    old = [(report, entry) for entry in report.entries if is_noteworthy(entry)]
     yield element("p", summary_of(report), class_="summary")
     if report.dry_run:
         yield note("This was a dry run: nothing was written.", "tried")
@@ -144,7 +143,7 @@ def _parts(report: MergeReport, number: int) -> Iterator[Markup]:
     yield _facts(report)
 
 
-def _old_parts(old: Sequence[tuple[MergeReport, PlannedEntry]]) -> Markup:
+def _old_parts(old: Sequence[tuple[Report, Entry]]) -> Markup:
     """Name what stays although it is old, each platform and age once."""
     places: dict[str, list[str]] = {}
     for report, entry in old:
@@ -163,7 +162,7 @@ def _old_part(what: str, tags: Sequence[str]) -> Markup:
     return element("li", element("strong", what), place)
 
 
-def _entries(entries: Iterable[PlannedEntry]) -> Markup:
+def _entries(entries: Iterable[Entry]) -> Markup:
     entries = tuple(entries)
     has_ages = any(entry.age for entry in entries)
     header = ("Platform", "Before", "After", *(("Age",) if has_ages else ()), "Fate", "Reason")
@@ -171,7 +170,7 @@ def _entries(entries: Iterable[PlannedEntry]) -> Markup:
     return grid("Entries: those of the result in their order, then those left out", header, rows)
 
 
-def _entry(entry: PlannedEntry, *, has_ages: bool) -> TableRow:
+def _entry(entry: Entry, *, has_ages: bool) -> TableRow:
     gone = entry.fate in ("dropped", "excluded")
     cells: list[Content] = [
         element("bdi", label_of(entry.descriptor)),
@@ -181,10 +180,10 @@ def _entry(entry: PlannedEntry, *, has_ages: bool) -> TableRow:
     if has_ages:
         cells.append(_age(entry))
     cells += [mark(f"{SIGNS[entry.fate]} {entry.fate}", f"count {entry.fate}"), entry.reason]
-    return TableRow(cells, "old" if catches_the_eye(entry) else None)
+    return TableRow(cells, "old" if is_noteworthy(entry) else None)
 
 
-def _age(entry: PlannedEntry) -> Content:
+def _age(entry: Entry) -> Content:
     age = entry.age
     if age is None or age.days is None:
         return NOTHING if age is None else "unknown"
@@ -192,7 +191,7 @@ def _age(entry: PlannedEntry) -> Content:
     return f"{age_words(age.days)}{made}"
 
 
-def _facts(report: MergeReport) -> Markup:
+def _facts(report: Report) -> Markup:
     attempts = str(report.attempts) if report.attempts > 1 else None
     return facts(
         [
@@ -209,7 +208,7 @@ def _facts(report: MergeReport) -> Markup:
     )
 
 
-def _source(report: MergeReport) -> Content:
+def _source(report: Report) -> Content:
     if report.source is None:
         return None
     digest = full_digest(report.source_digest) if report.source_digest else None

@@ -10,18 +10,18 @@ from functools import partial
 from attrs import define
 
 from pubtools_mlmerge import difference_report, inspection_report
-from pubtools_mlmerge.ages import AgeRule
 from pubtools_mlmerge.arguments import connection_of, login_of, reference_of
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.commands import Manner, all_succeed
+from pubtools_mlmerge.core.ages import AgeRule
+from pubtools_mlmerge.core.manifests import Index
+from pubtools_mlmerge.core.plan import Age
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.dating import Ages
 from pubtools_mlmerge.difference import Difference, compare
-from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.inspection import Inspection, inspect
 from pubtools_mlmerge.outputs import Output, page_of
 from pubtools_mlmerge.page_file import Failure, Making
-from pubtools_mlmerge.plan import Age
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.side_by_side import in_order
 from pubtools_mlmerge.views import difference_text, inspection_text
 

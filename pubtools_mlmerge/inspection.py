@@ -7,16 +7,16 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from pubtools_mlmerge.descriptors import (
+from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFESTS,
     OCI_INDEX,
     OCI_MANIFEST,
     Descriptor,
+    Index,
 )
+from pubtools_mlmerge.core.plan import Age
 from pubtools_mlmerge.errors import brief
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.plan import Age
 
 ProblemKind = Literal["duplicate", "orphan", "no-platform", "mixed-types", "missing"]
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from attrs import frozen
 
 from pubtools_mlmerge import schema
-from pubtools_mlmerge.ages import is_old
-from pubtools_mlmerge.descriptors import Descriptor
+from pubtools_mlmerge.core.ages import is_old
+from pubtools_mlmerge.core.manifests import Descriptor
+from pubtools_mlmerge.core.plan import Age
 from pubtools_mlmerge.inspection import Inspection, ListedImage, Problem
 from pubtools_mlmerge.phrases import age_text, count_text, size_text, type_name
-from pubtools_mlmerge.plan import Age
 from pubtools_mlmerge.report import age_document, label_of, platform_name, printable
 
 _BRANCH, _LAST, _GUIDE = "|-- ", "`-- ", "|   "

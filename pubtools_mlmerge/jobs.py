@@ -7,16 +7,14 @@ from collections.abc import Callable
 
 from attrs import evolve, field, frozen
 
+from pubtools_mlmerge.core.manifests import Image, Index
+from pubtools_mlmerge.core.plan import Plan, Report
+from pubtools_mlmerge.core.platforms import PlatformPattern
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.dating import Merging
 from pubtools_mlmerge.events import observed
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.merger import ManifestListMerger
-from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import MergePlan
 from pubtools_mlmerge.planned import Planned, unlocked
-from pubtools_mlmerge.platforms import PlatformPattern
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.step import Step
 
@@ -46,7 +44,7 @@ class MergeRequest:
     _note: Callable[[Planned], None] = field(repr=False)
     _check: Callable[[], None] = field(default=unlocked, repr=False)
 
-    def carry_out(self) -> MergeReport | None:
+    def carry_out(self) -> Report | None:
         """Merge, unless the host's plain copy does the same.
 
         Returns:
@@ -57,7 +55,7 @@ class MergeRequest:
         """
         return observed("merge", self.source, self.destination, self._carry_out)
 
-    def _carry_out(self) -> MergeReport | None:
+    def _carry_out(self) -> Report | None:
         planned = self._step.plan(self.source, self.destination)
         self._note(planned)
         if planned.plan.result == planned.new:
@@ -101,7 +99,7 @@ class SelectedRequest:
     eligible: tuple[str, ...]
     settings: Settings
     _merger: ManifestListMerger = field(repr=False)
-    _note: Callable[[MergePlan[Index]], None] = field(repr=False)
+    _note: Callable[[Plan[Index]], None] = field(repr=False)
     _merging: Merging | None = field(default=None, repr=False)
 
     def carry_out(self) -> dict[str, object]:

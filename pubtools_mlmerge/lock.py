@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from attrs import frozen
 
-from pubtools_mlmerge.hazards import LockFailed
+from pubtools_mlmerge.errors import LockFailed
 from pubtools_mlmerge.lock_file import file_lock
 
 _FORMS = "file:///DIRECTORY, redis://HOST:PORT/NUMBER or rediss://HOST:PORT/NUMBER"

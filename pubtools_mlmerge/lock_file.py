@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
-from pubtools_mlmerge.hazards import LockFailed, LockLost
+from pubtools_mlmerge.errors import LockFailed, LockLost
 
 _READABLE = 80
 

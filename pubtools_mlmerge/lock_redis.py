@@ -14,8 +14,7 @@ from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
 from redis.retry import Retry
 
-from pubtools_mlmerge.errors import brief
-from pubtools_mlmerge.hazards import LockFailed, LockLost
+from pubtools_mlmerge.errors import LockFailed, LockLost, brief
 
 LOG = logging.getLogger("pubtools.mlmerge")
 PREFIX = "pubtools-mlmerge:lock:"

@@ -6,13 +6,12 @@ import logging
 
 from attrs import evolve
 
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.plan import MergePlan
+from pubtools_mlmerge.core.manifests import Index, Manifest
+from pubtools_mlmerge.core.merge import serve_the_same, union
+from pubtools_mlmerge.core.plan import Plan
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.planned import History, Planned, digest_if_any
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.registry import Registry
-from pubtools_mlmerge.unions import is_reordered, union
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -88,9 +87,9 @@ class Losses:
             return again
         if not isinstance(held, Index) or not isinstance(plan.result, Index):
             return again
-        if not is_reordered(plan.result, held):
+        if not serve_the_same(plan.result, held):
             return again
-        done = MergePlan(held, plan.entries, changed=False, missing=plan.missing)
+        done = Plan(held, plan.entries, changed=False, missing=plan.missing)
         return evolve(again, plan=done)
 
 

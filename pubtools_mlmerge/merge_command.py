@@ -31,11 +31,10 @@ from pubtools_mlmerge.calls import announce, lock_tag
 from pubtools_mlmerge.children import Children
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.commands import Manner, all_succeed
-from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.core.plan import Policy, Report
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.outputs import output_of_reports
-from pubtools_mlmerge.plan import Policy
 from pubtools_mlmerge.progress import Display
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.step import Step
 
@@ -99,14 +98,14 @@ class _Merging:
     lock: str | None
     display: Display
 
-    def merge(self, source: Reference, destination: Reference, policy: Policy) -> MergeReport:
+    def merge(self, source: Reference, destination: Reference, policy: Policy) -> Report:
         with lock_tag(lock_name(self.writer, destination), self.lock) as check:
             report = self.step.merge(source, destination, check, policy)
         if report.changed and not report.dry_run:
             announce(report)
         return report
 
-    def of_lines(self, lines: Iterable[str]) -> Iterator[tuple[str, Callable[[], MergeReport]]]:
+    def of_lines(self, lines: Iterable[str]) -> Iterator[tuple[str, Callable[[], Report]]]:
         # What it loads is not needed for a merge or two.
         from pubtools_mlmerge.batch import BatchLine, numbered  # noqa: PLC0415
 
@@ -119,7 +118,7 @@ class _Merging:
             else:
                 yield f"{name}: {line.destination}", partial(self._merge_line, name, line)
 
-    def _merge_line(self, name: str, line: BatchLine) -> MergeReport:
+    def _merge_line(self, name: str, line: BatchLine) -> Report:
         try:
             source = reference_of(line.source, self.logins[0])
             destination = tag_of(line.destination, self.logins[1])

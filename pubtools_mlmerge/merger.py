@@ -7,22 +7,18 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 
-from pubtools_mlmerge.assembly import assemble
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.client_registry import ClientRegistry, http_errors
+from pubtools_mlmerge.core.manifests import DOCKER_LIST, Index
+from pubtools_mlmerge.core.merge import assemble, check_shrink, merge
+from pubtools_mlmerge.core.plan import Plan, Policy, Report
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.dating import Merging
-from pubtools_mlmerge.descriptors import DOCKER_LIST
 from pubtools_mlmerge.errors import NotFound, Unauthorized
 from pubtools_mlmerge.events import observed
-from pubtools_mlmerge.guard import check_shrink
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.merge import merge
 from pubtools_mlmerge.metering import Meter
-from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import MergePlan, Policy
 from pubtools_mlmerge.planned import report_of_plan
 from pubtools_mlmerge.pulling import are_quicker_at_once, both, intend, recorded
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.registry import QuayClient, Registry
 from pubtools_mlmerge.uploading import push
 
@@ -96,7 +92,7 @@ class ManifestListMerger:
         image, into = Reference.parse(self.src_image), Reference.parse(self.dest_image)
         meter = Meter()
 
-        def act() -> MergeReport:
+        def act() -> Report:
             intend(source, image, destination, into)
             with http_errors(), meter.running():
                 new, old = both(
@@ -179,7 +175,7 @@ class ManifestListMerger:
         """
         return _document(self.plan_selected(Policy(eligible=eligible_archs)).result)
 
-    def plan_selected(self, policy: Policy, merging: Merging | None = None) -> MergePlan[Index]:
+    def plan_selected(self, policy: Policy, merging: Merging | None = None) -> Plan[Index]:
         """Plan a merge of what a policy makes eligible; nothing is uploaded.
 
         Args:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import frozen
 
-from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.report import to_json
 from pubtools_mlmerge.terminal import text_of
 
@@ -77,7 +77,7 @@ class Output(Generic[Item]):
             self.page.file.write(page)
 
 
-def output_of_reports(arguments: Namespace) -> Output[MergeReport]:
+def output_of_reports(arguments: Namespace) -> Output[Report]:
     """Choose how reports are written.
 
     Args:
@@ -118,7 +118,7 @@ def page_of(
     return Page(None if name == "-" else PageFile.at(name), make)
 
 
-def renderer_of(output: str) -> Callable[[MergeReport], str]:
+def renderer_of(output: str) -> Callable[[Report], str]:
     """Choose how reports are printed.
 
     Args:
@@ -131,7 +131,7 @@ def renderer_of(output: str) -> Callable[[MergeReport], str]:
     return to_json if output == "json" else text_of
 
 
-def _merge_page(told: Sequence[MergeReport | Failure], making: Making) -> str:
+def _merge_page(told: Sequence[Report | Failure], making: Making) -> str:
     # Many modules, for what is seldom asked for.
     from pubtools_mlmerge.html_merge import merge_page  # noqa: PLC0415
 

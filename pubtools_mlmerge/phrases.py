@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pubtools_mlmerge.descriptors import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
-from pubtools_mlmerge.plan import Age
+from pubtools_mlmerge.core.manifests import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from pubtools_mlmerge.core.plan import Age
 from pubtools_mlmerge.report import printable
 
 _TYPES = {

@@ -7,15 +7,13 @@ from typing import Protocol
 
 from attrs import Factory, field, frozen
 
-from pubtools_mlmerge.ages import AgeRule
 from pubtools_mlmerge.anchors import AnchorTag
 from pubtools_mlmerge.changes import Change
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.manifests import Manifest
+from pubtools_mlmerge.core.ages import AgeRule
+from pubtools_mlmerge.core.manifests import Image, Manifest
+from pubtools_mlmerge.core.plan import AnyPlan, Policy, Report
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.metering import Meter
-from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import Plan, Policy
-from pubtools_mlmerge.references import Reference
 
 
 @frozen(kw_only=True, eq=False, repr=False)
@@ -92,7 +90,7 @@ class Planned:
     destination: Reference
     new: Manifest | None
     old: Manifest | None
-    plan: Plan
+    plan: AnyPlan
     meter: Meter
     job: Job
     seen: str | None = field(
@@ -131,7 +129,7 @@ def report_of(
     options: StepOptions,
     attempts: int = 1,
     anchor: Reference | None = None,
-) -> MergeReport:
+) -> Report:
     """Report what became of a tag.
 
     Args:
@@ -150,7 +148,7 @@ def report_of(
         MergeReport: The report.
     """
     result = final.plan.result
-    return MergeReport(
+    return Report(
         source=first.source,
         destination=first.destination,
         source_digest=digest_if_any(first.new),
@@ -171,11 +169,11 @@ def report_of(
 def report_of_plan(
     source: Reference,
     destination: Reference,
-    plan: Plan,
+    plan: AnyPlan,
     meter: Meter,
     *,
     dry_run: bool = False,
-) -> MergeReport:
+) -> Report:
     """Report a plan that is carried out as it is, once.
 
     Args:
@@ -193,7 +191,7 @@ def report_of_plan(
     Returns:
         MergeReport: The report.
     """
-    return MergeReport(
+    return Report(
         source=source,
         destination=destination,
         source_digest=plan.source_digest,

@@ -19,8 +19,8 @@ from pubtools_mlmerge.activation import is_mentioned
 from pubtools_mlmerge.host import SEAMS
 
 if TYPE_CHECKING:
+    from pubtools_mlmerge.core.plan import Report
     from pubtools_mlmerge.jobs import MergeRequest, SelectedRequest
-    from pubtools_mlmerge.outcome import MergeReport
     from pubtools_mlmerge.settings import Settings
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -43,9 +43,9 @@ class MergeTask:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._reports: list[MergeReport] = []
+        self._reports: list[Report] = []
 
-    def note(self, report: MergeReport) -> None:
+    def note(self, report: Report) -> None:
         """Keep a report for the summary.
 
         Args:
@@ -86,7 +86,7 @@ class MergeTask:
             )
 
 
-def _collect(reports: Iterable[MergeReport]) -> None:
+def _collect(reports: Iterable[Report]) -> None:
     """Attach the reports to the task, where its host collects files."""
     from pubtools_mlmerge.audit import Collected  # noqa: PLC0415 - only tasks that merged need it
     from pubtools_mlmerge.report import to_json  # noqa: PLC0415 - as above
@@ -136,7 +136,7 @@ def task_start() -> Generator[None, object, None]:
 
 
 @hookimpl(trylast=True)
-def mlmerge_merge(request: MergeRequest) -> MergeReport | Literal[False]:
+def mlmerge_merge(request: MergeRequest) -> Report | Literal[False]:
     """Merge one tag of a push item, unless the host's plain copy does the same."""
     report = request.carry_out()
     return False if report is None else report

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Optional, TypeVar
 
-from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.core.manifests import Manifest
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.registry import Registry
 from pubtools_mlmerge.spans import span
 

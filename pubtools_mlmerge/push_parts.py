@@ -7,11 +7,10 @@ from collections.abc import Callable
 from attrs import frozen
 
 from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.descriptors import DOCKER_MANIFESTS
-from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.core.manifests import DOCKER_MANIFESTS, Manifest
+from pubtools_mlmerge.core.plan import Report
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.planned import History
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.registry import Registry
 
 
@@ -48,7 +47,7 @@ class Merged:
 
     tag: Tag
     previous: Manifest | None
-    report: MergeReport
+    report: Report
 
     @property
     def digests(self) -> frozenset[str]:

@@ -8,14 +8,12 @@ from attrs import evolve
 
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.client_registry import ClientRegistry
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import Unauthorized
 from pubtools_mlmerge.exchange import Options
 from pubtools_mlmerge.host_types import HostClient, Pusher, PushItem
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.manifests import Manifest
 from pubtools_mlmerge.push_parts import Merged, Sides, Tag
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.safety import tag_history
 from pubtools_mlmerge.uploading import push
 

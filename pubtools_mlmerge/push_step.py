@@ -14,15 +14,15 @@ from pubtools.pluggy import pm
 
 from pubtools_mlmerge.calls import announce, lock_tag
 from pubtools_mlmerge.children import Children
+from pubtools_mlmerge.core.manifests import Manifest
+from pubtools_mlmerge.core.plan import Report
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.dating import Ages
 from pubtools_mlmerge.errors import MergeError
 from pubtools_mlmerge.jobs import MergeRequest
-from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.planned import Planned, StepOptions
 from pubtools_mlmerge.plugin import MergeTask
 from pubtools_mlmerge.push_parts import Merged, Sides, Tag
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.report import to_text
 from pubtools_mlmerge.safety import task_records
 from pubtools_mlmerge.settings import Settings
@@ -160,7 +160,7 @@ class PushStep:
         request = MergeRequest(
             source, tag.reference, tag.repository, self.settings, step, self._note_before, check
         )
-        answer: MergeReport | Literal[False] | None = pm.hook.mlmerge_merge(request=request)
+        answer: Report | Literal[False] | None = pm.hook.mlmerge_merge(request=request)
         report = answer or None
         self._note(tag, report)
         return report is not None
@@ -170,7 +170,7 @@ class PushStep:
         with self._lock:
             self._before.setdefault(planned.destination, planned.old)
 
-    def _note(self, tag: Tag, report: MergeReport | None) -> None:
+    def _note(self, tag: Tag, report: Report | None) -> None:
         with self._lock:
             if report is None:
                 self._held.pop(tag.reference, None)
@@ -206,7 +206,7 @@ def _read(step: Step, source: Reference) -> None:
         step.is_index(source)
 
 
-def _attempt(step: Step, source: Reference, tag: Reference) -> MergeReport | MergeError:
+def _attempt(step: Step, source: Reference, tag: Reference) -> Report | MergeError:
     try:
         return step.merge(source, tag)
     except MergeError as error:  # of no concern to what the host does

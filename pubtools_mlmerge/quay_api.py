@@ -12,7 +12,8 @@ from urllib.parse import quote, urlencode
 from attrs import frozen
 
 from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.documents import decode, encode
+from pubtools_mlmerge.core.references import Reference, is_registered_digest
+from pubtools_mlmerge.core.strict_json import decode, encode
 from pubtools_mlmerge.errors import (
     InvalidIndex,
     InvalidReference,
@@ -22,7 +23,6 @@ from pubtools_mlmerge.errors import (
 )
 from pubtools_mlmerge.exchange import Answer, Request
 from pubtools_mlmerge.failures import failure
-from pubtools_mlmerge.references import Reference, is_registered_digest
 from pubtools_mlmerge.transport import Transport
 
 LOG = logging.getLogger("pubtools.mlmerge")

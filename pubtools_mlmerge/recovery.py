@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotFound, RegistryError
 from pubtools_mlmerge.quay_api import QuayTags, replaced
-from pubtools_mlmerge.references import Reference
 
 LOG = logging.getLogger("pubtools.mlmerge")
 

@@ -10,11 +10,9 @@ from typing import Protocol
 
 from attrs import frozen
 
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotAnIndex, NotFound, RegistryError, Unauthorized
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.references import Reference
 
 LOG = logging.getLogger("pubtools.mlmerge")
 

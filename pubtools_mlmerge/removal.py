@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pubtools_mlmerge.core.manifests import Index, Manifest
+from pubtools_mlmerge.core.merge import remove
+from pubtools_mlmerge.core.plan import Report
+from pubtools_mlmerge.core.platforms import PlatformPattern
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotAnIndex, NotFound
 from pubtools_mlmerge.events import observed
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.merge import remove
 from pubtools_mlmerge.metering import Meter
-from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.planned import Job, Planned, unlocked
-from pubtools_mlmerge.platforms import PlatformPattern
 from pubtools_mlmerge.pulling import recorded
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.writing import Writer
 
 
@@ -25,7 +24,7 @@ def remove_platforms(
     *,
     allow_empty: bool = False,
     check: Callable[[], None] = unlocked,
-) -> MergeReport:
+) -> Report:
     """Take platforms out of what a tag holds, their attestations with them.
 
     Args:
@@ -59,7 +58,7 @@ def remove_platforms(
         plan = remove(old, patterns, allow_empty=allow_empty)
         return Planned(None, reference, None, old, plan, meter, Job(decide))
 
-    def act() -> MergeReport:
+    def act() -> Report:
         registry.intend(pull=(reference,), push=() if dry_run else (reference,))
         with meter.running():
             planned = decide(recorded(registry.pull_index, reference))

@@ -20,9 +20,9 @@ from pubtools_mlmerge.arguments import (
 )
 from pubtools_mlmerge.calls import lock_tag
 from pubtools_mlmerge.commands import Manner, all_succeed
-from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.core.plan import Report
+from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.outputs import output_of_reports
-from pubtools_mlmerge.platforms import PlatformPattern
 from pubtools_mlmerge.removal import remove_platforms
 from pubtools_mlmerge.settings import Settings
 
@@ -52,7 +52,7 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
     writer = writer_of(arguments, settings, client, step_options)
     url = lock_of(arguments, settings)
 
-    def run() -> MergeReport:
+    def run() -> Report:
         with lock_tag(lock_name(client, reference), url) as check:
             report = remove_platforms(
                 writer, reference, patterns, allow_empty=arguments.allow_empty, check=check

@@ -6,15 +6,14 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 
 from pubtools_mlmerge import schema
-from pubtools_mlmerge.descriptors import Descriptor
-from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import Age, PlannedEntry
+from pubtools_mlmerge.core.manifests import Descriptor
+from pubtools_mlmerge.core.plan import Age, Entry, Report
 
 _SHORT = 12  # hexadecimal digits of a digest that people get to see
 _NOTHING = "-"
 
 
-def to_json(report: MergeReport) -> str:
+def to_json(report: Report) -> str:
     """Write a report as one JSON object on one line.
 
     Args:
@@ -44,7 +43,7 @@ def to_json(report: MergeReport) -> str:
     )
 
 
-def entry_document(entry: PlannedEntry) -> dict[str, object]:
+def entry_document(entry: Entry) -> dict[str, object]:
     """Write what becomes of one entry as a JSON object.
 
     Args:
@@ -96,7 +95,7 @@ def platform_name(descriptor: Descriptor) -> str | None:
     return None if descriptor.slot is None else str(descriptor.slot)
 
 
-def to_text(report: MergeReport) -> str:
+def to_text(report: Report) -> str:
     """Write a report as a table and a summary line.
 
     Args:
@@ -112,7 +111,7 @@ def to_text(report: MergeReport) -> str:
     return "\n".join([*lines, "", summary_of(report)])
 
 
-def columns_of(report: MergeReport) -> dict[str, Callable[[PlannedEntry], str]]:
+def columns_of(report: Report) -> dict[str, Callable[[Entry], str]]:
     """Tell what a table of a report shows.
 
     Args:
@@ -122,7 +121,7 @@ def columns_of(report: MergeReport) -> dict[str, Callable[[PlannedEntry], str]]:
     Returns:
         dict[str, Callable[[PlannedEntry], str]]: What writes each cell, by the name of its column.
     """
-    columns: dict[str, Callable[[PlannedEntry], str]] = {
+    columns: dict[str, Callable[[Entry], str]] = {
         "PLATFORM": lambda entry: label_of(entry.descriptor),
         "BEFORE": _before,
         "AFTER": _after,
@@ -135,7 +134,7 @@ def columns_of(report: MergeReport) -> dict[str, Callable[[PlannedEntry], str]]:
     return columns
 
 
-def summary_of(report: MergeReport) -> str:
+def summary_of(report: Report) -> str:
     """Write what became of a destination, in one line.
 
     Args:
@@ -214,11 +213,11 @@ def label_of(descriptor: Descriptor) -> str:
     return platform_name(descriptor) or _NOTHING
 
 
-def _before(entry: PlannedEntry) -> str:
+def _before(entry: Entry) -> str:
     return short(entry.previous_digest) if entry.previous_digest else _NOTHING
 
 
-def _age(entry: PlannedEntry) -> str:
+def _age(entry: Entry) -> str:
     if entry.age is None:
         return _NOTHING
     if entry.age.days is None:
@@ -226,6 +225,6 @@ def _age(entry: PlannedEntry) -> str:
     return "1 day" if entry.age.days == 1 else f"{entry.age.days} days"
 
 
-def _after(entry: PlannedEntry) -> str:
+def _after(entry: Entry) -> str:
     gone = entry.fate in ("dropped", "excluded")
     return _NOTHING if gone else short(entry.descriptor.digest)

@@ -14,8 +14,8 @@ from pubtools_mlmerge.calls import lock_tag
 from pubtools_mlmerge.changes import Change, read_change
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.commands import Manner, all_succeed
-from pubtools_mlmerge.hazards import InvalidRecord
-from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.core.plan import Report
+from pubtools_mlmerge.errors import InvalidRecord
 from pubtools_mlmerge.outputs import output_of_reports
 from pubtools_mlmerge.planned import Recorder
 from pubtools_mlmerge.restoring import restore
@@ -69,7 +69,7 @@ class _Restorer:
     recorder: Recorder | None
     lock: str | None
 
-    def restore(self, change: Change) -> MergeReport:
+    def restore(self, change: Change) -> Report:
         with lock_tag(lock_name(self.client, change.destination), self.lock) as check:
             return restore(
                 self.client,

@@ -9,25 +9,14 @@ from attrs import evolve, frozen
 
 from pubtools_mlmerge.changes import Change
 from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.errors import MissingChild
+from pubtools_mlmerge.core.manifests import Image, Manifest
+from pubtools_mlmerge.core.merge import merge, replace_by_image, replace_image
+from pubtools_mlmerge.core.plan import AnyPlan, Entry, Fate, Plan, Policy, Report, ResultT
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import CannotRestore, MissingChild
 from pubtools_mlmerge.events import observed
-from pubtools_mlmerge.hazards import CannotRestore
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.merge import merge
 from pubtools_mlmerge.metering import Meter
-from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import Fate, MergePlan, Plan, PlannedEntry, Policy, ResultT
-from pubtools_mlmerge.planned import (
-    Job,
-    Planned,
-    Recorder,
-    StepOptions,
-    digest_if_any,
-    unlocked,
-)
-from pubtools_mlmerge.references import Reference
-from pubtools_mlmerge.replacement import replace_by_image, replace_image
+from pubtools_mlmerge.planned import Job, Planned, Recorder, StepOptions, digest_if_any, unlocked
 from pubtools_mlmerge.uploading import push
 from pubtools_mlmerge.writing import Writer
 
@@ -49,7 +38,7 @@ def restore(  # noqa: PLR0913 - independent options, each with a default
     dry_run: bool = False,
     recorder: Recorder | None = None,
     check: Callable[[], None] = unlocked,
-) -> MergeReport:
+) -> Report:
     """Put back what a tag held before a change.
 
     Args:
@@ -84,7 +73,7 @@ def restore(  # noqa: PLR0913 - independent options, each with a default
     # Deciding again would overwrite what somebody else has just written.
     options = StepOptions(dry_run=dry_run, tries=StepOptions().tries if force else 1)
 
-    def act() -> MergeReport:
+    def act() -> Report:
         registry.intend(pull=(undoing.tag,), push=() if dry_run else (undoing.tag,))
         with meter.running():
             planned = undoing.decide(undoing.look())
@@ -163,7 +152,7 @@ class _Undoing:
         return CannotRestore(str(self.tag), f"the repository lacks {', '.join(digests)}")
 
 
-def _plan(previous: Manifest, held: Manifest | None) -> Plan:
+def _plan(previous: Manifest, held: Manifest | None) -> AnyPlan:
     """Compare what the tag gets with what it holds."""
     if isinstance(previous, Image):
         return _told(replace_by_image(previous, held))
@@ -173,11 +162,11 @@ def _plan(previous: Manifest, held: Manifest | None) -> Plan:
     return _told(evolve(merge(previous, held), result=previous, changed=changed))
 
 
-def _told(plan: MergePlan[ResultT]) -> MergePlan[ResultT]:
+def _told(plan: Plan[ResultT]) -> Plan[ResultT]:
     """Give the fates of a plan that keeps nothing, and its reasons."""
     entries = []
     for entry in plan.entries:
         fate: Fate = "dropped" if entry.fate == "kept" else entry.fate
-        told = PlannedEntry(entry.descriptor, fate, _REASONS[fate], entry.previous_digest)
+        told = Entry(entry.descriptor, fate, _REASONS[fate], entry.previous_digest)
         entries.append(told)
     return evolve(plan, entries=tuple(entries))

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pubtools_mlmerge.access import Place
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.echoes import blank, blank_headers
 from pubtools_mlmerge.errors import CopyFailed
-from pubtools_mlmerge.references import Reference
 
 _PRIVATE = 0o600
 

@@ -7,8 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.core.manifests import Manifest
+from pubtools_mlmerge.core.references import Reference
 
 _MOST = 64
 

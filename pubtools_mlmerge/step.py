@@ -8,27 +8,17 @@ from functools import partial
 
 from attrs import evolve, frozen
 
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest
+from pubtools_mlmerge.core.merge import check_shrink, replace_by_image, replace_image
+from pubtools_mlmerge.core.plan import AnyPlan, Policy, Report
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.dating import Ages
 from pubtools_mlmerge.errors import NotAnIndex, NotFound, NothingEligible
 from pubtools_mlmerge.events import observed
-from pubtools_mlmerge.guard import check_shrink
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.manifests import Manifest
 from pubtools_mlmerge.metering import Meter
-from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import Plan, Policy
-from pubtools_mlmerge.planned import (
-    BringsChildren,
-    Job,
-    Planned,
-    StepOptions,
-    unlocked,
-)
+from pubtools_mlmerge.planned import BringsChildren, Job, Planned, StepOptions, unlocked
 from pubtools_mlmerge.pulling import are_quicker_at_once, both, intend, recorded
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.registry import Registry
-from pubtools_mlmerge.replacement import replace_by_image, replace_image
 from pubtools_mlmerge.sources import Sources
 from pubtools_mlmerge.spans import span
 from pubtools_mlmerge.writing import Writer
@@ -78,7 +68,7 @@ class Step:
         destination: Reference,
         check: Callable[[], None] = unlocked,
         policy: Policy | None = None,
-    ) -> MergeReport:
+    ) -> Report:
         """Merge a source into a tag.
 
         Args:
@@ -98,7 +88,7 @@ class Step:
             MergeError: When that cannot be done; the tag then holds what it held before.
         """
 
-        def act() -> MergeReport:
+        def act() -> Report:
             return self.carry_out(self.plan(source, destination, policy), check)
 
         return observed("merge", source, destination, act, dry_run=self._options.dry_run)
@@ -139,7 +129,7 @@ class Step:
         at_once = are_quicker_at_once(self._source, source, self._destination, destination)
         return both(pull_source, pull_old, at_once=at_once)
 
-    def carry_out(self, planned: Planned, check: Callable[[], None] = unlocked) -> MergeReport:
+    def carry_out(self, planned: Planned, check: Callable[[], None] = unlocked) -> Report:
         """Do what was decided: children first, then the tag, then its anchor.
 
         Args:
@@ -194,7 +184,7 @@ class Step:
             current.note(manifests=len(needed))
             self._children.ensure(source, destination, needed)
 
-    def _merge(self, asked: _Asked, old: Manifest | None) -> Plan:
+    def _merge(self, asked: _Asked, old: Manifest | None) -> AnyPlan:
         source, destination, new = asked.source, asked.destination, asked.new
         policy = asked.policy
         if policy.single_image == "wrap":

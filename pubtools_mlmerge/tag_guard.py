@@ -9,20 +9,19 @@ from typing import TypeVar
 
 from attrs import evolve
 
-from pubtools_mlmerge.hazards import ConflictError
+from pubtools_mlmerge.core.manifests import Index, Manifest
+from pubtools_mlmerge.core.merge import union
+from pubtools_mlmerge.core.plan import Plan
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import ConflictError
 from pubtools_mlmerge.host_types import HostClient
-from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.jobs import exactly
-from pubtools_mlmerge.manifests import Manifest
 from pubtools_mlmerge.metering import Meter
-from pubtools_mlmerge.plan import MergePlan
 from pubtools_mlmerge.planned import History, Job, Planned, StepOptions, digest_if_any
 from pubtools_mlmerge.push_sides import HostRegistry
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.removal import remove_platforms
 from pubtools_mlmerge.safety import tag_history, task_records
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.unions import union
 from pubtools_mlmerge.uploading import push
 from pubtools_mlmerge.writing import Writer
 
@@ -60,9 +59,7 @@ class TagGuard:
         self._settings = settings
         self._check = check
 
-    def put(
-        self, source: str, tag: Reference, plan: MergePlan[Index] | None, content: bytes
-    ) -> str:
+    def put(self, source: str, tag: Reference, plan: Plan[Index] | None, content: bytes) -> str:
         """Write what the host computed from a plan.
 
         Args:
@@ -136,7 +133,7 @@ class TagGuard:
             old = union([*lost, self._registry.pull(tag)]) if lost else None
             if old is None:
                 return
-            plan = MergePlan(old, (), changed=True)
+            plan = Plan(old, (), changed=True)
             job = Job(lambda found: evolve(planned, old=found, seen=digest_if_any(found)))
             planned = Planned(None, tag, None, None, plan, Meter(), job, seen=written)
             self._writer(tries=self._settings.tries).carry_out(planned, self._check)

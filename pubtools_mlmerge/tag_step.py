@@ -12,20 +12,19 @@ from pubtools.pluggy import pm
 
 from pubtools_mlmerge.calls import announce
 from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.core.manifests import Index
+from pubtools_mlmerge.core.plan import Plan, Report
+from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.dating import Ages, Merging
 from pubtools_mlmerge.events import observed
 from pubtools_mlmerge.host_types import HostClient
-from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.jobs import SelectedRequest
 from pubtools_mlmerge.merger import ManifestListMerger
 from pubtools_mlmerge.metering import Meter
-from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import MergePlan
 from pubtools_mlmerge.planned import report_of_plan
-from pubtools_mlmerge.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.plugin import current_task
 from pubtools_mlmerge.push_sides import client_like
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.report import to_text
 from pubtools_mlmerge.settings import Settings
 
@@ -96,7 +95,7 @@ class Selecting:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._images = ("", "")
-        self.plan: MergePlan[Index] | None = None
+        self.plan: Plan[Index] | None = None
         self._meter = Meter()
 
     def compute(
@@ -138,7 +137,7 @@ class Selecting:
         own = client if isinstance(client, RegistryClient) else client_like(client)
         return partial(Ages(own, self.settings.ages).merge, tag)
 
-    def _note(self, plan: MergePlan[Index]) -> None:
+    def _note(self, plan: Plan[Index]) -> None:
         self.plan = plan
 
     def log(
@@ -158,7 +157,7 @@ class Selecting:
                 What may be taken from the source.
         """
 
-        def act() -> MergeReport | None:
+        def act() -> Report | None:
             self.compute(images, clients, eligible)
             return self._report(dry_run=True)
 
@@ -171,7 +170,7 @@ class Selecting:
             if report is not None:
                 LOG.info("Would merge, were it not to report only:\n%s", to_text(report))
 
-    def announce(self, digest: str | None, attempts: int = 1) -> MergeReport | None:
+    def announce(self, digest: str | None, attempts: int = 1) -> Report | None:
         """Tell others, once the host uploaded the list.
 
         Args:
@@ -193,7 +192,7 @@ class Selecting:
         announce(report)
         return report
 
-    def _report(self, *, dry_run: bool) -> MergeReport | None:
+    def _report(self, *, dry_run: bool) -> Report | None:
         if self.plan is None:  # somebody else's hook computed the list
             return None
         source, destination = map(Reference.parse, self._images)

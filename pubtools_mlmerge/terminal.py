@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from pubtools_mlmerge.ages import catches_the_eye
-from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import Fate
+from pubtools_mlmerge.core.ages import is_noteworthy
+from pubtools_mlmerge.core.plan import Fate, Report
 from pubtools_mlmerge.report import columns_of, printable, summary_of, to_text
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def find_terminal() -> Console | None:
     return Console(force_terminal=True, width=shutil.get_terminal_size().columns)
 
 
-def text_of(report: MergeReport) -> str:
+def text_of(report: Report) -> str:
     """Write a report for people, as well as their terminal can show it.
 
     Args:
@@ -86,7 +85,7 @@ def text_of(report: MergeReport) -> str:
     return to_text(report) if console is None else colored(report, console)
 
 
-def colored(report: MergeReport, console: Console) -> str:
+def colored(report: Report, console: Console) -> str:
     """Write a report as a coloured table and a summary.
 
     Args:
@@ -103,7 +102,7 @@ def colored(report: MergeReport, console: Console) -> str:
         Line(
             tuple(write(entry) for write in columns.values()),
             _STYLES[entry.fate],
-            catches_the_eye(entry),
+            is_noteworthy(entry),
         )
         for entry in report.entries
     ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.core.manifests import Manifest
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.registry import Registry
 from pubtools_mlmerge.spans import span
 

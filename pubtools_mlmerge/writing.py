@@ -15,11 +15,11 @@ from datetime import datetime, timezone
 from attrs import frozen
 
 from pubtools_mlmerge.changes import Change
-from pubtools_mlmerge.errors import DigestMismatch, RegistryError
-from pubtools_mlmerge.hazards import ConflictError
+from pubtools_mlmerge.core.manifests import Manifest
+from pubtools_mlmerge.core.plan import Report
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import ConflictError, DigestMismatch, RegistryError
 from pubtools_mlmerge.losses import Losses
-from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.planned import (
     History,
     Planned,
@@ -29,7 +29,6 @@ from pubtools_mlmerge.planned import (
     report_of,
     unlocked,
 )
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.registry import Registry
 from pubtools_mlmerge.spans import span
 from pubtools_mlmerge.uploading import push
@@ -86,7 +85,7 @@ class Writer:
         self._recorder = recorder
         self._history = history
 
-    def carry_out(self, planned: Planned, check: Callable[[], None] = unlocked) -> MergeReport:
+    def carry_out(self, planned: Planned, check: Callable[[], None] = unlocked) -> Report:
         """Write what was decided, and decide again as long as somebody else writes the tag.
 
         Args:
@@ -111,7 +110,7 @@ class Writer:
         with planned.meter.running(), closing(losses):
             return self._insist(planned, check, losses)
 
-    def _insist(self, first: Planned, check: Callable[[], None], losses: Losses) -> MergeReport:
+    def _insist(self, first: Planned, check: Callable[[], None], losses: Losses) -> Report:
         planned, conflict = first, None
         for attempt in range(1, self.options.tries + 1):
             planned.job.prepare(planned)
@@ -132,7 +131,7 @@ class Writer:
         conflict = conflict or _Conflict(planned.plan.result.digest, planned.seen)
         raise conflict.error(first.destination, self.options.tries)
 
-    def _finish(self, first: Planned, final: Planned, attempts: int) -> MergeReport:
+    def _finish(self, first: Planned, final: Planned, attempts: int) -> Report:
         return report_of(first, final, self.options, attempts, self._set_anchor(final))
 
     def _write(self, planned: Planned, check: Callable[[], None]) -> _Conflict | None:

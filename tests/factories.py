@@ -6,8 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from pubtools_mlmerge.descriptors import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
-from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.core.manifests import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Index,
+)
 
 Json = dict[str, object]
 Entry = Mapping[str, object]

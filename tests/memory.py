@@ -5,18 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 
-from pubtools_mlmerge.documents import decode
-from pubtools_mlmerge.errors import (
-    DigestMismatch,
-    ImmutableTag,
-    MergeError,
-    MissingChild,
-    NotFound,
-)
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.strict_json import decode
+from pubtools_mlmerge.errors import DigestMismatch, ImmutableTag, MergeError, MissingChild, NotFound
 from pubtools_mlmerge.registry import Registry
 from pubtools_mlmerge.testing import images
 

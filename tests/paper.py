@@ -8,11 +8,10 @@ from xml.etree import ElementTree as ET
 
 from attrs import evolve
 
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.merge import merge
-from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import Age, PlannedEntry, Policy
-from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.core.manifests import Index
+from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.plan import Age, Entry, Policy, Report
+from pubtools_mlmerge.core.references import Reference
 from tests.factories import attestation, digest, index
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=timezone.utc)
@@ -27,12 +26,10 @@ NEW = index(
 POLICY = Policy(drop=["windows/*"], eligible=["amd64", "riscv64", "arm64"])
 
 
-def report_of(
-    new: Index, old: Index, policy: Policy | None = None, **fields: object
-) -> MergeReport:
+def report_of(new: Index, old: Index, policy: Policy | None = None, **fields: object) -> Report:
     """Report a merge that was carried out."""
     plan = merge(new, old, policy or Policy())
-    made = MergeReport(
+    made = Report(
         source=SOURCE,
         destination=STABLE,
         source_digest=new.digest,
@@ -47,14 +44,14 @@ def report_of(
     return evolve(made, **fields)  # type: ignore[arg-type]  # each has the type of its field
 
 
-def example(**fields: object) -> MergeReport:
+def example(**fields: object) -> Report:
     """Report a merge in which there is each fate, and an s390x that is three years old."""
     made = report_of(NEW, OLD, POLICY, anchor_tag="stable-1", requests=7, seconds=1.25)
     made = evolve(made, entries=map(_aged, made.entries))
     return evolve(made, **fields)  # type: ignore[arg-type]  # as above
 
 
-def _aged(entry: PlannedEntry) -> PlannedEntry:
+def _aged(entry: Entry) -> Entry:
     if entry.fate != "kept":
         return entry
     reason = f"{entry.reason}; 1095 days old, more than 365"

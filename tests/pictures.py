@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.demo import _new, _old
 from pubtools_mlmerge.drawing import draw
 from pubtools_mlmerge.html_page import style_of
-from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.markup import Markup, element
 from tests.paper import report_of
 

@@ -12,25 +12,23 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.ages import (
+from pubtools_mlmerge.arguments import ages_of
+from pubtools_mlmerge.core.ages import (
     AgeRule,
     StaleImages,
     age_of,
-    catches_the_eye,
     find_stale,
+    is_noteworthy,
     name_stale,
     parse_time,
     platform_of,
     with_ages,
 )
-from pubtools_mlmerge.arguments import ages_of
-from pubtools_mlmerge.guard import check_shrink
-from pubtools_mlmerge.hazards import ShrinkError
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.merge import merge
-from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import Age, MergePlan, PlannedEntry, Policy
-from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.core.manifests import Index
+from pubtools_mlmerge.core.merge import check_shrink, merge
+from pubtools_mlmerge.core.plan import Age, Entry, Plan, Policy, Report
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import ShrinkError
 from pubtools_mlmerge.report import to_json, to_text
 from pubtools_mlmerge.settings import Settings
 from tests.factories import attestation, digest, digests, entry, index
@@ -176,12 +174,12 @@ def test_ages_are_asked_for_a_rule_or_to_be_shown(rule: AgeRule, asked: bool) ->
 # The plan
 
 
-def dropping() -> MergePlan[Index]:
+def dropping() -> Plan[Index]:
     """Plan without the old s390x."""
     return with_ages(merge(SOURCE, DESTINATION, stale={S390X: SAID}), AGES, {S390X: SAID})
 
 
-def told(plan: MergePlan[Index]) -> list[tuple[str, str, int | None]]:
+def told(plan: Plan[Index]) -> list[tuple[str, str, int | None]]:
     """List fate, reason and age of what the destination had."""
     return [(e.fate, e.reason, e.age_days) for e in plan.entries if e.fate in ("kept", "dropped")]
 
@@ -302,8 +300,8 @@ def test_a_platform_that_is_too_old_does_not_cover_for_another() -> None:
 # The report
 
 
-def report(plan: MergePlan[Index]) -> MergeReport:
-    return MergeReport(
+def report(plan: Plan[Index]) -> Report:
+    return Report(
         source=TAG.tagged("new"),
         destination=TAG,
         source_digest=SOURCE.digest,
@@ -393,7 +391,7 @@ def test_an_image_is_old_by_the_rule_or_after_a_year(
     days: int | None, is_stale: bool, expected: bool
 ) -> None:
     (listed,) = index("linux/s390x").manifests
-    kept = PlannedEntry(listed, "kept", "", age=Age(days=days), is_stale=is_stale)
+    kept = Entry(listed, "kept", "", age=Age(days=days), is_stale=is_stale)
 
-    assert catches_the_eye(kept) == expected
-    assert not catches_the_eye(evolve(kept, fate="dropped"))
+    assert is_noteworthy(kept) == expected
+    assert not is_noteworthy(evolve(kept, fate="dropped"))

@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 import pytest
 
 from pubtools_mlmerge.anchors import AnchorTag
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference
-from pubtools_mlmerge.references import Reference
 from tests.factories import digest
 
 STABLE = Reference("quay.io", "org/app", tag="stable")

@@ -6,11 +6,10 @@ import json
 
 import pytest
 
-from pubtools_mlmerge.assembly import assemble, is_unchanged
-from pubtools_mlmerge.descriptors import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX
+from pubtools_mlmerge.core.manifests import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, Index
+from pubtools_mlmerge.core.merge import assemble, is_unchanged
+from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.errors import MixedTypes
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.plan import Policy
 from tests.factories import content_of, digests, document, entry, index
 
 DOCKER = index("linux/amd64", docker=True)

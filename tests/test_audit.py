@@ -25,10 +25,10 @@ from pubtools.pluggy import task_context
 
 from pubtools_mlmerge.audit import AuditDirectory, Collected
 from pubtools_mlmerge.changes import read_change, to_document
-from pubtools_mlmerge.hazards import RecordFailed
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import RecordFailed
 from pubtools_mlmerge.planned import Recorder
 from pubtools_mlmerge.plugin import current_task
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.report import short, to_json
 from tests.factories import index
 from tests.test_calls import REPORT

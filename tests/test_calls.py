@@ -11,12 +11,12 @@ import pytest
 from pubtools.pluggy import hookimpl, hookspec, pm
 
 from pubtools_mlmerge.calls import announce, lock_tag
-from pubtools_mlmerge.hazards import LockLost
-from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.core.plan import Report
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import LockLost
 
 TAG = Reference.parse("quay.io/ns/app:1")
-REPORT = MergeReport(
+REPORT = Report(
     source=Reference.parse("quay.io/src/app:new"),
     destination=TAG,
     source_digest=None,
@@ -58,7 +58,7 @@ class Site:
         self.lock = lock or Lock()
 
     @hookimpl
-    def mlmerge_merged(self, report: MergeReport) -> None:
+    def mlmerge_merged(self, report: Report) -> None:
         self.heard.append(report)
 
     @hookimpl(optionalhook=True)

@@ -10,14 +10,18 @@ from typing import Callable
 import pytest
 
 from pubtools_mlmerge.changes import Change, read_change, to_document
-from pubtools_mlmerge.descriptors import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST
-from pubtools_mlmerge.documents import LARGEST
-from pubtools_mlmerge.hazards import InvalidRecord
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.merge import merge
-from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.core.manifests import (
+    DOCKER_LIST,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Image,
+    Index,
+    Manifest,
+)
+from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.strict_json import LARGEST
+from pubtools_mlmerge.errors import InvalidRecord
 from pubtools_mlmerge.testing import make_image
 from tests.factories import Json, digest, index
 

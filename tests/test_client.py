@@ -13,14 +13,18 @@ from pathlib import Path
 import pytest
 
 from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.descriptors import (
+from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     MANIFEST_TYPES,
     OCI_INDEX,
     OCI_MANIFEST,
+    Image,
+    Index,
+    digest_of,
 )
-from pubtools_mlmerge.documents import encode
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import (
     DigestMismatch,
     Forbidden,
@@ -34,9 +38,6 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
 )
 from pubtools_mlmerge.exchange import Options
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.index import Index, digest_of
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.testing import (
     ImageIndex,
     RegistryServer,

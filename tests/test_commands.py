@@ -12,7 +12,7 @@ from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.arguments import Login
 from pubtools_mlmerge.cli import inspect_main, merge_main, remove_archs_main
-from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.programs import call, put
 
@@ -97,7 +97,7 @@ def test_a_page_that_cannot_be_written_in_the_end_is_a_failure(
 ) -> None:
     class Remover:
         @hookimpl
-        def mlmerge_merged(self, report: MergeReport) -> None:
+        def mlmerge_merged(self, report: Report) -> None:
             (tmp_path / "pages").rmdir()
 
     (tmp_path / "pages").mkdir()
@@ -407,10 +407,10 @@ def test_a_certificate_file_is_looked_for(server: RegistryServer, tmp_path: Path
 
 def test_others_hear_of_what_was_merged(registry_server: RegistryServer) -> None:
     class Listener:
-        reports: ClassVar[list[MergeReport]] = []
+        reports: ClassVar[list[Report]] = []
 
         @hookimpl
-        def mlmerge_merged(self, report: MergeReport) -> None:
+        def mlmerge_merged(self, report: Report) -> None:
             self.reports.append(report)
 
     put(registry_server, "new", make_index([make_image()]))

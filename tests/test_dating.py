@@ -10,17 +10,17 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from attrs import evolve
 
-from pubtools_mlmerge.ages import AgeRule, StaleImages
 from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.core.ages import AgeRule, StaleImages
+from pubtools_mlmerge.core.manifests import Image as ImageManifest
+from pubtools_mlmerge.core.manifests import Index
+from pubtools_mlmerge.core.plan import Entry, Plan, Policy
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.dating import Ages
 from pubtools_mlmerge.errors import MixedTypes, RegistryError
-from pubtools_mlmerge.image import Image as ImageManifest
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.plan import MergePlan, PlannedEntry, Policy
 from pubtools_mlmerge.planned import StepOptions
 from pubtools_mlmerge.push_parts import Sides, Tag
 from pubtools_mlmerge.push_step import PushStep
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.step import Step
 from pubtools_mlmerge.tag_step import Selecting
@@ -73,7 +73,7 @@ class Slow(MemoryRegistry):
 
 def merged(
     old: ImageIndex, rule: AgeRule = WARN, registry: MemoryRegistry | None = None
-) -> MergePlan[Index]:
+) -> Plan[Index]:
     """Merge a new amd64 into a tag that holds this."""
     registry = registry or MemoryRegistry()
     destination = registry.load(TAG, old)
@@ -82,7 +82,7 @@ def merged(
     return Ages(registry, rule, lambda: NOW).merge(TAG, source, destination, Policy())
 
 
-def kept(image: Image) -> PlannedEntry:
+def kept(image: Image) -> Entry:
     """Merge into a tag that has this besides amd64, and tell what becomes of it."""
     plan = merged(make_index([image]))
     (entry,) = [e for e in plan.entries if e.fate == "kept"]
@@ -137,7 +137,7 @@ def test_an_unknown_age_is_said_and_nothing_else(
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [("WARNING", said)]
 
 
-def problem(entry: PlannedEntry) -> str:
+def problem(entry: Entry) -> str:
     assert entry.age is not None
     return entry.age.problem
 
@@ -186,7 +186,7 @@ def test_nothing_is_asked_where_no_ages_are() -> None:
 def test_tags_that_hold_the_same_are_decided_on_once() -> None:
     ages = Ages(MemoryRegistry(), AgeRule())
 
-    def plan(destination: bytes, policy: Policy) -> MergePlan[Index]:
+    def plan(destination: bytes, policy: Policy) -> Plan[Index]:
         source, old = (Index.from_bytes(content) for content in (NEW.content, destination))
         return ages.merge(TAG, source, old, policy)
 

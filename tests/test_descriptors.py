@@ -6,9 +6,9 @@ import copy
 
 import pytest
 
-from pubtools_mlmerge.descriptors import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, Descriptor
+from pubtools_mlmerge.core.manifests import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, Descriptor
+from pubtools_mlmerge.core.platforms import Platform
 from pubtools_mlmerge.errors import InvalidIndex, InvalidPlatform
-from pubtools_mlmerge.platforms import Platform
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE, attestation, digest, entry
 
 PATH = "manifests[3]"

@@ -6,10 +6,9 @@ import json
 
 import pytest
 
-from pubtools_mlmerge.descriptors import DOCKER_LIST, OCI_INDEX
+from pubtools_mlmerge.core.manifests import DOCKER_LIST, OCI_INDEX, Index
 from pubtools_mlmerge.difference import Difference, compare
 from pubtools_mlmerge.difference_report import to_json, to_text
-from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.report import short
 from tests.factories import attestation, digest, entry, index
 

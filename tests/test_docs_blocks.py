@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from pubtools_mlmerge import demo
-from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.core.manifests import Index
+from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.lock import check_url
-from pubtools_mlmerge.merge import merge
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index, upload
 from tests.pages import DOCS, PAGES, ROOT, Block, every_block, relative
@@ -394,7 +394,7 @@ def test_the_journal_is_one_that_the_plugin_writes() -> None:
 def test_log_lines_are_those_of_the_programs(block: Block) -> None:
     line = " ".join(block.code.split())
     sources = "".join(
-        path.read_text(encoding="utf-8") for path in (ROOT / "pubtools_mlmerge").glob("*.py")
+        path.read_text(encoding="utf-8") for path in (ROOT / "pubtools_mlmerge").rglob("*.py")
     )
 
     level, _, said = line.partition(": ")

@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 import pubtools_mlmerge
-from pubtools_mlmerge.plan import Policy
+from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.settings import Settings
 from tests.pages import DOCS
 

@@ -20,13 +20,13 @@ from pubtools.pluggy import hookimpl, pm
 
 import pubtools_mlmerge.plugin  # noqa: F401 - registers the hooks and the step
 from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.core.manifests import Index
+from pubtools_mlmerge.core.plan import Report
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotFound
-from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.jobs import MergeRequest
-from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.push_parts import Sides, Tag
 from pubtools_mlmerge.push_step import PushStep
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, upload_index
 from tests.programs import python
@@ -210,11 +210,11 @@ def test_every_task_loads_it_once_it_is_installed(tmp_path: Path) -> None:
 class Answering:
     """Implements the step with an answer of its own."""
 
-    answer: MergeReport | None = None
+    answer: Report | None = None
     asked: list[MergeRequest] = field(factory=list)
 
     @hookimpl
-    def mlmerge_merge(self, request: MergeRequest) -> MergeReport | None:
+    def mlmerge_merge(self, request: MergeRequest) -> Report | None:
         self.asked.append(request)
         return self.answer
 
@@ -226,7 +226,7 @@ class Watching:
     look: Callable[[], None]
 
     @hookimpl
-    def mlmerge_merged(self, report: MergeReport) -> None:
+    def mlmerge_merged(self, report: Report) -> None:
         self.look()
 
 
@@ -279,7 +279,7 @@ def test_a_lock_that_was_lost_keeps_the_tag_as_it_was(push: Push, name: str) -> 
 
 
 def test_an_implementation_that_returns_a_report_replaces_the_step(push: Push) -> None:
-    report = MergeReport(
+    report = Report(
         source=push.tag("1.1"),
         destination=push.tag("stable"),
         source_digest=None,

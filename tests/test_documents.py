@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.documents import DEEPEST, LARGEST, decode, encode
+from pubtools_mlmerge.core.strict_json import DEEPEST, LARGEST, decode, encode
 from pubtools_mlmerge.errors import InvalidIndex
 from tests.laws.strategies import JSON
 

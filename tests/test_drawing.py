@@ -8,13 +8,13 @@ from xml.etree import ElementTree as ET
 import pytest
 from attrs import evolve
 
+from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.drawing import draw
-from pubtools_mlmerge.outcome import MergeReport
 from tests.factories import attestation, digest, entry, index
 from tests.paper import NEW, OLD, example, report_of
 
 
-def drawn(report: MergeReport) -> ET.Element:
+def drawn(report: Report) -> ET.Element:
     return ET.fromstring(draw(report, "p").text)  # noqa: S314 - our own markup
 
 

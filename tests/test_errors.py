@@ -8,9 +8,12 @@ from typing import Callable
 
 import pytest
 
-from pubtools_mlmerge import ages, errors, hazards
-from pubtools_mlmerge.ages import StaleImages
+from pubtools_mlmerge import errors
+from pubtools_mlmerge.core import ages
+from pubtools_mlmerge.core.ages import StaleImages
 from pubtools_mlmerge.errors import (
+    CannotRestore,
+    ConflictError,
     CopyFailed,
     DigestMismatch,
     EmptyIndex,
@@ -20,25 +23,21 @@ from pubtools_mlmerge.errors import (
     InvalidCredentials,
     InvalidIndex,
     InvalidPlatform,
+    InvalidRecord,
     InvalidReference,
     InvalidSettings,
+    LockFailed,
+    LockLost,
     MergeError,
     MissingChild,
     MixedTypes,
     NotAnIndex,
     NotFound,
     NothingEligible,
-    RegistryError,
-    Unauthorized,
-)
-from pubtools_mlmerge.hazards import (
-    CannotRestore,
-    ConflictError,
-    InvalidRecord,
-    LockFailed,
-    LockLost,
     RecordFailed,
+    RegistryError,
     ShrinkError,
+    Unauthorized,
 )
 from tests.factories import digest
 
@@ -90,7 +89,7 @@ def test_pickle_keeps_type_fields_and_text(error: MergeError) -> None:
 
 
 def test_every_kind_of_error_is_tested_here() -> None:
-    named = {**vars(errors), **vars(hazards), **vars(ages)}.values()
+    named = {**vars(errors), **vars(ages)}.values()
     kinds = {kind for kind in named if isinstance(kind, type)}
 
     expected = {kind for kind in kinds if issubclass(kind, MergeError)} - {MergeError}

@@ -16,15 +16,14 @@ from pubtools_mlmerge.anchors import AnchorTag
 from pubtools_mlmerge.changes import Change
 from pubtools_mlmerge.children import Children
 from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.plan import Age, Report, patterns_of
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotFound
 from pubtools_mlmerge.events import observed
-from pubtools_mlmerge.merge import merge
 from pubtools_mlmerge.merger import ManifestListMerger
 from pubtools_mlmerge.metering import Meter
-from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import Age, patterns_of
 from pubtools_mlmerge.planned import StepOptions, report_of_plan
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.removal import remove_platforms
 from pubtools_mlmerge.restoring import restore
 from pubtools_mlmerge.step import Step
@@ -125,8 +124,8 @@ def test_what_is_left_to_others_has_no_digests(log: Log) -> None:
     assert end == {**start, "type": "mlmerge-merge-end", "is_left": True}
 
 
-def failing(error: Exception) -> Callable[[], MergeReport]:
-    def act() -> MergeReport:
+def failing(error: Exception) -> Callable[[], Report]:
+    def act() -> Report:
         raise error
 
     return act

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pubtools_mlmerge.guard import check_shrink
-from pubtools_mlmerge.hazards import ShrinkError
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.merge import merge
-from pubtools_mlmerge.plan import Policy
-from pubtools_mlmerge.references import Reference
-from pubtools_mlmerge.replacement import replace_by_image
+from pubtools_mlmerge.core.manifests import Image, Manifest
+from pubtools_mlmerge.core.merge import check_shrink, merge, replace_by_image
+from pubtools_mlmerge.core.plan import Policy
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import ShrinkError
 from pubtools_mlmerge.testing import make_image
 from tests.factories import attestation, digest, entry, index
 

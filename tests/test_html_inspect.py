@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+from pubtools_mlmerge.core.manifests import Index
+from pubtools_mlmerge.core.plan import Age
 from pubtools_mlmerge.html_inspect import inspection_page
-from pubtools_mlmerge.index import Index
 from pubtools_mlmerge.inspection import inspect
 from pubtools_mlmerge.page_file import Failure, Making
-from pubtools_mlmerge.plan import Age
 from tests.factories import attestation, digest, entry, index
 from tests.paper import NOW, read_as_html, text_of, tree_of
 

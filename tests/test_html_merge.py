@@ -7,9 +7,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from attrs import evolve
 
+from pubtools_mlmerge.core.plan import Age
 from pubtools_mlmerge.html_merge import Result, merge_page
 from pubtools_mlmerge.page_file import Failure, Making
-from pubtools_mlmerge.plan import Age
 from pubtools_mlmerge.report import summary_of
 from tests.factories import digest, entry, index
 from tests.paper import NEW, NOW, OLD, example, read_as_html, report_of, text_of, tree_of

@@ -7,10 +7,15 @@ import re
 
 import pytest
 
-from pubtools_mlmerge.descriptors import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from pubtools_mlmerge.core.manifests import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Image,
+    digest_of,
+)
 from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.index import digest_of
 from pubtools_mlmerge.testing import make_image
 from tests.factories import Json, content_of, digest
 

@@ -10,16 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.descriptors import (
+from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     INDEX_TYPES,
     OCI_INDEX,
     OCI_MANIFEST,
+    Index,
+    digest_of,
 )
-from pubtools_mlmerge.documents import LARGEST
+from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidIndex, MergeError, NotAnIndex
-from pubtools_mlmerge.index import Index, digest_of
 from tests.factories import content_of, digest, document, entry, index
 from tests.laws.strategies import JSON
 

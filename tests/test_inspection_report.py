@@ -7,10 +7,10 @@ from datetime import datetime, timezone
 
 import pytest
 
-from pubtools_mlmerge.descriptors import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from pubtools_mlmerge.core.manifests import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from pubtools_mlmerge.core.plan import Age
 from pubtools_mlmerge.inspection import inspect
 from pubtools_mlmerge.inspection_report import rows_of, to_json, to_text
-from pubtools_mlmerge.plan import Age
 from tests.factories import attestation, digest, entry, index
 
 AMD64, S390X = digest("linux/amd64"), digest("linux/s390x")

@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pubtools_mlmerge import lock
-from pubtools_mlmerge.hazards import LockFailed
+from pubtools_mlmerge.errors import LockFailed
 from pubtools_mlmerge.lock import check_url, process_lock, tag_lock
 from tests.programs import ROOT, environment, python
 from tests.redis_servers import RealRedis, redis_server

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.hazards import LockFailed, LockLost
+from pubtools_mlmerge.errors import LockFailed, LockLost
 from pubtools_mlmerge.lock import Held, tag_lock
 from pubtools_mlmerge.lock_file import _file_name, _FileLock
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from pubtools_mlmerge.hazards import LockFailed, LockLost
+from pubtools_mlmerge.errors import LockFailed, LockLost
 from pubtools_mlmerge.lock import Held, tag_lock
 from pubtools_mlmerge.lock_redis import PREFIX
 from tests.redis_servers import RealRedis, redis_server

@@ -8,10 +8,10 @@ import pytest
 
 from pubtools_mlmerge.children import Children
 from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.outcome import MergeReport
+from pubtools_mlmerge.core.manifests import Manifest
+from pubtools_mlmerge.core.plan import Report
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.planned import StepOptions
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.safety import tag_history
 from pubtools_mlmerge.step import Step
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
@@ -42,7 +42,7 @@ class Arena:
 
     def merge(
         self, before: Callable[[], None] | None = None, after: Callable[[], None] | None = None
-    ) -> MergeReport:
+    ) -> Report:
         """Merge our source, with something done before or after the first write."""
         client = Interrupted(self.server.url, before, after)
         options = StepOptions()

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from pubtools_mlmerge.descriptors import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST
+from pubtools_mlmerge.core.manifests import (
+    DOCKER_LIST,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Image,
+    Index,
+    check_digest,
+    digest_of,
+    read_manifest,
+)
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import DigestMismatch, InvalidIndex, NotAnIndex
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.index import Index, digest_of
-from pubtools_mlmerge.manifests import check_digest, read_manifest
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.testing import make_image
 from tests.factories import content_of, digest, document
 

@@ -7,17 +7,22 @@ import json
 
 import pytest
 
-from pubtools_mlmerge.descriptors import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX
+from pubtools_mlmerge.core.manifests import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_INDEX,
+    Index,
+    digest_of,
+)
+from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.plan import Plan, Policy
 from pubtools_mlmerge.errors import InvalidIndex, MixedTypes
-from pubtools_mlmerge.index import Index, digest_of
-from pubtools_mlmerge.merge import merge
-from pubtools_mlmerge.plan import MergePlan, Policy
 from tests.factories import Entry, attestation, digest, digests, entry, index, platforms
 
 DOCKER_ARM64 = entry("linux/arm64", media_type=DOCKER_MANIFEST)
 
 
-def fates(plan: MergePlan[Index]) -> list[tuple[str, str]]:
+def fates(plan: Plan[Index]) -> list[tuple[str, str]]:
     """List what becomes of each entry, by platform."""
     return [(str(e.descriptor.platform or "none"), e.fate) for e in plan.entries]
 

@@ -6,9 +6,9 @@ from datetime import datetime, timezone
 
 import pytest
 
-from pubtools_mlmerge.descriptors import OCI_INDEX
+from pubtools_mlmerge.core.manifests import OCI_INDEX
+from pubtools_mlmerge.core.plan import Age
 from pubtools_mlmerge.phrases import age_text, count_text, size_text, type_name
-from pubtools_mlmerge.plan import Age
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from typing import Callable
 import attrs
 import pytest
 
+from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.plan import Policy, patterns_of
+from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.errors import InvalidPlatform
-from pubtools_mlmerge.merge import merge
-from pubtools_mlmerge.plan import Policy, patterns_of
-from pubtools_mlmerge.platforms import PlatformPattern
 from tests.factories import index
 
 

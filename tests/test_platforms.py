@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pubtools_mlmerge.core.platforms import Platform, PlatformPattern, normalize_names
 from pubtools_mlmerge.errors import InvalidPlatform
-from pubtools_mlmerge.platforms import Platform, PlatformPattern, normalize_names
 
 
 def each(name: str, *values: object) -> list[tuple[str, object]]:

@@ -13,10 +13,10 @@ from attrs import evolve
 from pubtools.pluggy import hookimpl, pm, task_context
 
 from pubtools_mlmerge import plugin
+from pubtools_mlmerge.core.manifests import Index
+from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.errors import InvalidSettings
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.merge import merge
-from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plugin import current_task, settings_for
 from tests.factories import index
 from tests.test_calls import REPORT
@@ -39,7 +39,7 @@ def _no_trace(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert current_task() is None
 
 
-def reported(source: Index, destination: Index) -> MergeReport:
+def reported(source: Index, destination: Index) -> Report:
     return evolve(REPORT, entries=merge(source, destination).entries)
 
 

@@ -14,14 +14,14 @@ from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge import plugin
 from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.core.manifests import Manifest
+from pubtools_mlmerge.core.plan import Report
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import RegistryError
 from pubtools_mlmerge.jobs import MergeRequest
-from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plugin import MergeTask
 from pubtools_mlmerge.push_parts import Sides, Tag
 from pubtools_mlmerge.push_step import PushStep
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.programs import put
@@ -320,7 +320,7 @@ def test_a_site_passes_a_tag_on_to_us(registry_server: RegistryServer) -> None:
 
 def test_a_site_that_merges_itself_is_taken_at_its_word(registry_server: RegistryServer) -> None:
     push = begin(registry_server, PLAIN)
-    report = MergeReport(
+    report = Report(
         source=None,
         destination=push.reference("app:1"),
         source_digest=None,

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     Forbidden,
     ImmutableTag,
@@ -27,7 +28,6 @@ from pubtools_mlmerge.errors import (
 )
 from pubtools_mlmerge.exchange import Options
 from pubtools_mlmerge.quay_api import QuayTags, TagRow, replaced
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
 from tests.factories import digest
 from tests.scripted import (

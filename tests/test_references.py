@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pubtools_mlmerge.core.references import Reference, is_digest, is_host, is_registered_digest
 from pubtools_mlmerge.errors import InvalidReference
-from pubtools_mlmerge.references import Reference, is_digest, is_host, is_registered_digest
 
 SHA256 = "sha256:" + "a1" * 32
 SHA512 = "sha512:" + "b2" * 64

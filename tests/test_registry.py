@@ -13,14 +13,18 @@ import requests
 from requests.structures import CaseInsensitiveDict
 
 from pubtools_mlmerge.client_registry import ClientRegistry
-from pubtools_mlmerge.descriptors import (
+from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     INDEX_TYPES,
     MANIFEST_TYPES,
     OCI_INDEX,
+    Image,
+    Index,
+    digest_of,
 )
-from pubtools_mlmerge.documents import encode
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import (
     DigestMismatch,
     Forbidden,
@@ -33,9 +37,6 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
 )
 from pubtools_mlmerge.exchange import Answer
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.index import Index, digest_of
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.testing import make_image
 from tests.factories import content_of, digest, document, index
 from tests.memory import MemoryRegistry

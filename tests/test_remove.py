@@ -6,10 +6,10 @@ import copy
 
 import pytest
 
-from pubtools_mlmerge.descriptors import DOCKER_LIST, OCI_INDEX
+from pubtools_mlmerge.core.manifests import DOCKER_LIST, OCI_INDEX
+from pubtools_mlmerge.core.merge import remove
+from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.errors import EmptyIndex, InvalidPlatform
-from pubtools_mlmerge.merge import remove
-from pubtools_mlmerge.platforms import PlatformPattern
 from tests.factories import attestation, digest, entry, index, platforms
 
 ARM64 = digest("linux/arm64")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.plan import Policy
-from pubtools_mlmerge.replacement import replace_by_image, replace_image
+from pubtools_mlmerge.core.manifests import Image
+from pubtools_mlmerge.core.merge import replace_by_image, replace_image
+from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.testing import make_image
 from tests.factories import digests, index
 

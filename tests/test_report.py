@@ -7,19 +7,11 @@ import json
 import pytest
 from attrs import evolve
 
-from pubtools_mlmerge.descriptors import OCI_INDEX
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.merge import merge, remove
-from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import MergePlan, Policy
-from pubtools_mlmerge.references import Reference
-from pubtools_mlmerge.report import (
-    platform_name,
-    short,
-    table,
-    to_json,
-    to_text,
-)
+from pubtools_mlmerge.core.manifests import OCI_INDEX, Index
+from pubtools_mlmerge.core.merge import merge, remove
+from pubtools_mlmerge.core.plan import Plan, Policy, Report
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.report import platform_name, short, table, to_json, to_text
 from tests.factories import attestation, digest, entry, index
 from tests.paper import example
 
@@ -29,7 +21,7 @@ OLD = index("linux/amd64@old", "linux/s390x")
 NEW = index("linux/amd64@new", attestation(digest("linux/amd64@new"), seed="proof"))
 
 
-def report(plan: MergePlan[Index], **fields: object) -> MergeReport:
+def report(plan: Plan[Index], **fields: object) -> Report:
     found: dict[str, object] = {
         "source": SOURCE,
         "source_digest": NEW.digest,
@@ -37,7 +29,7 @@ def report(plan: MergePlan[Index], **fields: object) -> MergeReport:
         "dry_run": False,
         **fields,
     }
-    return MergeReport(
+    return Report(
         destination=STABLE,
         digest=plan.result.digest,
         media_type=plan.result.media_type,

@@ -14,8 +14,8 @@ from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.changes import to_document
 from pubtools_mlmerge.cli import restore_main
-from pubtools_mlmerge.hazards import LockLost
-from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import LockLost
 from pubtools_mlmerge.testing import RegistryServer
 from tests.programs import call, put
 from tests.test_restoring import NEW, OLD, OTHER, Item, change_of

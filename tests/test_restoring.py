@@ -14,10 +14,17 @@ from attrs import define, frozen
 from pubtools_mlmerge.audit import AuditDirectory
 from pubtools_mlmerge.changes import Change, read_change
 from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.errors import MergeError, MissingChild, RegistryError
-from pubtools_mlmerge.hazards import CannotRestore, ConflictError, LockLost, RecordFailed
-from pubtools_mlmerge.manifests import Manifest, read_manifest
-from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.core.manifests import Manifest, read_manifest
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import (
+    CannotRestore,
+    ConflictError,
+    LockLost,
+    MergeError,
+    MissingChild,
+    RecordFailed,
+    RegistryError,
+)
 from pubtools_mlmerge.report import to_text
 from pubtools_mlmerge.restoring import restore
 from pubtools_mlmerge.testing import (

@@ -14,15 +14,14 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from pubtools_mlmerge import inspection_report, schema
-from pubtools_mlmerge.ages import with_ages
-from pubtools_mlmerge.index import Index
+from pubtools_mlmerge.core.ages import with_ages
+from pubtools_mlmerge.core.manifests import Index
+from pubtools_mlmerge.core.merge import merge, remove
+from pubtools_mlmerge.core.plan import Age, Plan, Report
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.inspection import ProblemKind, inspect
-from pubtools_mlmerge.merge import merge, remove
 from pubtools_mlmerge.metering import Meter
-from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import Age, MergePlan
 from pubtools_mlmerge.planned import report_of_plan
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.report import to_json
 from pubtools_mlmerge.schema import inspection_schema, report_schema
 from pubtools_mlmerge.testing import RegistryServer, upload_index
@@ -42,7 +41,7 @@ Read = Callable[[], dict[str, object]]
 SCHEMAS: list[tuple[str, Read]] = [("report", report_schema), ("inspection", inspection_schema)]
 
 
-def document(plan: MergePlan[Index] = MERGED) -> dict[str, object]:
+def document(plan: Plan[Index] = MERGED) -> dict[str, object]:
     written: dict[str, object] = json.loads(to_json(report_of_plan(SOURCE, TAG, plan, Meter())))
     return written
 
@@ -114,12 +113,12 @@ def test_every_key_is_described(name: str, read: Read) -> None:
         with_ages(MERGED, {digest("linux/s390x"): Age(problem="no date")}, {}),
     ],
 )
-def test_reports_fit(plan: MergePlan[Index]) -> None:
+def test_reports_fit(plan: Plan[Index]) -> None:
     VALIDATOR.validate(document(plan))
 
 
 def test_a_report_of_a_removal_has_no_source() -> None:
-    report = MergeReport(
+    report = Report(
         source=None,
         destination=TAG,
         source_digest=None,

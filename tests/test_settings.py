@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from pubtools_mlmerge.ages import AgeRule
 from pubtools_mlmerge.anchors import AnchorTag
+from pubtools_mlmerge.core.ages import AgeRule
 from pubtools_mlmerge.errors import InvalidSettings
 from pubtools_mlmerge.settings import Settings
 

@@ -14,9 +14,9 @@ from attrs import frozen
 
 from pubtools_mlmerge import skopeo
 from pubtools_mlmerge.access import Place
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import CopyFailed
 from pubtools_mlmerge.exchange import Options
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.tokens import Credentials
 from tests.factories import digest
 

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from pubtools_mlmerge.plan import Fate
+from pubtools_mlmerge.core.plan import Fate
 from pubtools_mlmerge.spans import span
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.pages import DOCS
@@ -22,7 +22,7 @@ MERGE = """
 from pubtools_mlmerge.children import Children
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.planned import StepOptions
-from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.side_by_side import in_order
 from pubtools_mlmerge.step import Step
 client = RegistryClient("alice", {password!r})

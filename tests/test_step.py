@@ -10,6 +10,8 @@ from attrs import define, field
 from pubtools_mlmerge.anchors import AnchorTag
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.client_registry import ClientRegistry
+from pubtools_mlmerge.core.plan import Policy
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     CopyFailed,
     ImmutableTag,
@@ -18,12 +20,10 @@ from pubtools_mlmerge.errors import (
     NotFound,
     NothingEligible,
     RegistryError,
+    ShrinkError,
     Unauthorized,
 )
-from pubtools_mlmerge.hazards import ShrinkError
-from pubtools_mlmerge.plan import Policy
 from pubtools_mlmerge.planned import StepOptions, digest_if_any
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.step import Step
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.programs import put

@@ -9,12 +9,12 @@ import pytest
 
 from pubtools_mlmerge.changes import read_change
 from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.hazards import ConflictError, LockLost
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.merge import merge
-from pubtools_mlmerge.plan import MergePlan, Policy
+from pubtools_mlmerge.core.manifests import Index
+from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.plan import Plan, Policy
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import ConflictError, LockLost
 from pubtools_mlmerge.planned import unlocked
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.tag_guard import TagGuard, persist
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
@@ -49,7 +49,7 @@ def guard_of(tag: Reference, settings: Settings | None = None, token: str = "") 
     return TagGuard(client, settings or Settings(), token, unlocked)
 
 
-def plan_of(old: ImageIndex | None) -> MergePlan[Index]:
+def plan_of(old: ImageIndex | None) -> Plan[Index]:
     """Plan to take arm64 from the new index."""
     source, destination = (
         None if made is None else Index.from_bytes(made.content, made.media_type)
@@ -64,7 +64,7 @@ def held(tag: Reference) -> set[str]:
     return {str(entry.slot) for entry in index.manifests}
 
 
-def put_by(guard: TagGuard, tag: Reference, plan: MergePlan[Index] | None = None) -> str:
+def put_by(guard: TagGuard, tag: Reference, plan: Plan[Index] | None = None) -> str:
     chosen = plan or plan_of(OLD)
     return guard.put(str(tag.tagged("new")), tag, chosen, chosen.result.content)
 

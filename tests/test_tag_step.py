@@ -10,9 +10,9 @@ from pubtools.pluggy import hookimpl, pm, task_context
 from requests.exceptions import HTTPError
 
 from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.errors import InvalidPlatform
 from pubtools_mlmerge.jobs import SelectedRequest
-from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.plugin import current_task
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.tag_step import Selecting, is_named, view
@@ -83,14 +83,14 @@ class Site:
 
     def __init__(self, document: dict[str, object] | None = None) -> None:
         self.document = document
-        self.reports: list[MergeReport] = []
+        self.reports: list[Report] = []
 
     @hookimpl
     def mlmerge_merge_selected(self, request: SelectedRequest) -> object:
         return self.document
 
     @hookimpl
-    def mlmerge_merged(self, report: MergeReport) -> None:
+    def mlmerge_merged(self, report: Report) -> None:
         self.reports.append(report)
 
 

@@ -9,12 +9,11 @@ import sys
 import pytest
 from rich.console import Console
 
-from pubtools_mlmerge.ages import with_ages
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.merge import merge
-from pubtools_mlmerge.outcome import MergeReport
-from pubtools_mlmerge.plan import Age, MergePlan, Policy
-from pubtools_mlmerge.references import Reference
+from pubtools_mlmerge.core.ages import with_ages
+from pubtools_mlmerge.core.manifests import Index
+from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.plan import Age, Plan, Policy, Report
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.report import to_text
 from pubtools_mlmerge.terminal import ALARM, colored, find_terminal, plain, text_of
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
@@ -28,8 +27,8 @@ S390X = digest("linux/s390x")
 RED, BOLD_RED = "\x1b[31m", "\x1b[1;31m"
 
 
-def report(plan: MergePlan[Index]) -> MergeReport:
-    return MergeReport(
+def report(plan: Plan[Index]) -> Report:
+    return Report(
         source=Reference("quay.io", "org/app", tag="new"),
         destination=Reference("quay.io", "org/app", tag="stable"),
         source_digest=NEW.digest,
@@ -48,7 +47,7 @@ def console(width: int, **fields: object) -> Console:
     return Console(file=io.StringIO(), width=width, **given)  # type: ignore[arg-type]  # as above
 
 
-def shown(width: int, plan: MergePlan[Index]) -> Shown:
+def shown(width: int, plan: Plan[Index]) -> Shown:
     return Shown(0, colored(report(plan), console(width)))
 
 
@@ -57,7 +56,7 @@ AGED = with_ages(PLAN, {S390X: Age(days=1127)}, {S390X: "1127 days old, more tha
 
 
 @pytest.mark.parametrize("plan", [PLAN, AGED, merge(OLD, OLD)])
-def test_a_wide_terminal_shows_what_the_text_says(plan: MergePlan[Index]) -> None:
+def test_a_wide_terminal_shows_what_the_text_says(plan: Plan[Index]) -> None:
     found = shown(200, plan)
 
     assert found.lines == [line.rstrip() for line in to_text(report(plan)).splitlines()]
@@ -67,7 +66,7 @@ def test_a_wide_terminal_shows_what_the_text_says(plan: MergePlan[Index]) -> Non
 
 @pytest.mark.parametrize("width", [20, 40, 41, 60, 80, 100, 120])
 @pytest.mark.parametrize("plan", [PLAN, AGED])
-def test_nothing_is_lost_where_it_is_narrow(width: int, plan: MergePlan[Index]) -> None:
+def test_nothing_is_lost_where_it_is_narrow(width: int, plan: Plan[Index]) -> None:
     found = shown(width, plan)
 
     assert max(map(len, found.text.splitlines())) <= width

@@ -13,7 +13,7 @@ import pytest
 import requests
 from attrs import evolve
 
-from pubtools_mlmerge.documents import LARGEST
+from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import RegistryError
 from pubtools_mlmerge.exchange import Answer, Options, Request
 from pubtools_mlmerge.retries import Retries

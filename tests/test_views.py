@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from pubtools_mlmerge import difference_report, inspection_report
+from pubtools_mlmerge.core.plan import Age
 from pubtools_mlmerge.difference import compare
 from pubtools_mlmerge.inspection import Inspection, inspect
-from pubtools_mlmerge.plan import Age
 from pubtools_mlmerge.views import (
     colored_difference,
     colored_inspection,

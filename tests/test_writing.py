@@ -11,15 +11,21 @@ from attrs import evolve
 
 from pubtools_mlmerge.anchors import AnchorTag
 from pubtools_mlmerge.changes import Change
-from pubtools_mlmerge.errors import DigestMismatch, MergeError, MissingChild, RegistryError
-from pubtools_mlmerge.hazards import ConflictError, LockLost, RecordFailed
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.merge import merge
+from pubtools_mlmerge.core.manifests import Index, Manifest
+from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.plan import Report
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import (
+    ConflictError,
+    DigestMismatch,
+    LockLost,
+    MergeError,
+    MissingChild,
+    RecordFailed,
+    RegistryError,
+)
 from pubtools_mlmerge.metering import Meter
-from pubtools_mlmerge.outcome import MergeReport
 from pubtools_mlmerge.planned import Job, Planned, StepOptions
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.writing import Writer
 from tests.factories import digest, index, platforms
 from tests.memory import MemoryRegistry
@@ -139,7 +145,7 @@ def planned(registry: MemoryRegistry) -> Planned:
     return decide(registry.pull_if_present(TAG))
 
 
-def write(registry: Busy, options: StepOptions | None = None) -> MergeReport:
+def write(registry: Busy, options: StepOptions | None = None) -> Report:
     return Writer(registry, options or StepOptions()).carry_out(planned(registry))
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pubtools_mlmerge.descriptors import Descriptor
+from pubtools_mlmerge.core.manifests import Descriptor, Index, digest_of
+from pubtools_mlmerge.core.merge import merge, remove
+from pubtools_mlmerge.core.plan import Entry, Fate, Plan, Policy
+from pubtools_mlmerge.core.platforms import Platform, PlatformPattern, normalize_names
+from pubtools_mlmerge.core.references import Reference, is_digest
 from pubtools_mlmerge.errors import InvalidIndex, MergeError, MixedTypes, NotFound, RegistryError
-from pubtools_mlmerge.index import Index, digest_of
-from pubtools_mlmerge.merge import merge, remove
-from pubtools_mlmerge.plan import Fate, MergePlan, PlannedEntry, Policy
-from pubtools_mlmerge.platforms import Platform, PlatformPattern, normalize_names
-from pubtools_mlmerge.references import Reference, is_digest
 
 
 def read(content: bytes, fields: Mapping[str, object]) -> tuple[Index, Index, Index]:
@@ -18,7 +17,7 @@ def read(content: bytes, fields: Mapping[str, object]) -> tuple[Index, Index, In
     return stated, Index.from_bytes(content, media_type=None), Index.from_fields(fields)
 
 
-def merge_and_remove(source: Index, destination: Index | None) -> MergePlan[Index]:
+def merge_and_remove(source: Index, destination: Index | None) -> Plan[Index]:
     policy = Policy(
         match="architecture",
         eligible=["arm64", PlatformPattern.parse("linux/*")],
@@ -27,7 +26,7 @@ def merge_and_remove(source: Index, destination: Index | None) -> MergePlan[Inde
         mixed_types="fail",
         single_image="wrap",
     )
-    plan: MergePlan[Index] = merge(source, destination)
+    plan: Plan[Index] = merge(source, destination)
     plan = merge(source, destination, policy)
     return remove(plan.result, ["arm64"], allow_empty=True)
 
@@ -40,8 +39,8 @@ def wrong(index: Index) -> None:
     merge(None, index)  # type: ignore[arg-type]  # a merge has a source
 
 
-def look(plan: MergePlan[Index]) -> tuple[bool, tuple[str, ...], tuple[Descriptor, ...]]:
-    first: PlannedEntry = plan.entries[0]
+def look(plan: Plan[Index]) -> tuple[bool, tuple[str, ...], tuple[Descriptor, ...]]:
+    first: Entry = plan.entries[0]
     fate: Fate = first.fate
     before: str | None = first.previous_digest
     assert fate + first.reason + (before or "")

@@ -18,8 +18,8 @@ from pubtools.pluggy import hookimpl, pm
 if TYPE_CHECKING:  # every task of every pubtools library loads this module, so it loads little
     from pluggy import Result
 
+    from pubtools_mlmerge.core.plan import Report
     from pubtools_mlmerge.jobs import MergeRequest
-    from pubtools_mlmerge.outcome import MergeReport
 
 
 SECONDS = 600
@@ -41,7 +41,7 @@ def directory() -> Path:
 @hookimpl(hookwrapper=True)
 def mlmerge_merge(
     request: MergeRequest,
-) -> Generator[None, Result[MergeReport | Literal[False]], None]:
+) -> Generator[None, Result[Report | Literal[False]], None]:
     """Refuse frozen repositories; else let the step do its work, and write down what came of it."""
     frozen = directory() / "frozen"
     if frozen.exists() and request.repository in frozen.read_text(encoding="utf-8").split():
@@ -54,7 +54,7 @@ def mlmerge_merge(
 
 
 @hookimpl
-def mlmerge_merged(report: MergeReport) -> None:
+def mlmerge_merged(report: Report) -> None:
     """Write down what was kept."""
     kept = [entry.descriptor for entry in report.entries if entry.fate == "kept"]
     platforms = [str(descriptor.slot) for descriptor in kept if descriptor.slot is not None]

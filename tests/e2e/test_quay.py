@@ -6,9 +6,9 @@ import pytest
 
 from pubtools_mlmerge.children import Children
 from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MissingChild, Unauthorized
 from pubtools_mlmerge.planned import StepOptions
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.registry import Registry
 from pubtools_mlmerge.step import Step
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_index, upload

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pubtools_mlmerge.index import digest_of
+from pubtools_mlmerge.core.manifests import digest_of
 from pubtools_mlmerge.testing import Image, ImageIndex
 from tests.servers import RealRegistry
 

@@ -15,7 +15,7 @@ from pubtools._quay.exceptions import ManifestTypeError
 from pubtools._quay.manifest_list_merger import ManifestListMerger as HostMerger
 from pubtools._quay.quay_client import QuayClient
 
-from pubtools_mlmerge.descriptors import DOCKER_LIST, OCI_INDEX
+from pubtools_mlmerge.core.manifests import DOCKER_LIST, OCI_INDEX
 from pubtools_mlmerge.merger import ManifestListMerger
 from tests.factories import attestation, content_of, digest, document
 

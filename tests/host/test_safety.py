@@ -11,7 +11,7 @@ import pytest
 from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.changes import read_change
-from pubtools_mlmerge.hazards import ConflictError, LockFailed
+from pubtools_mlmerge.errors import ConflictError, LockFailed
 from pubtools_mlmerge.jobs import SelectedRequest
 from pubtools_mlmerge.lock import tag_lock
 from pubtools_mlmerge.restoring import restore

@@ -10,8 +10,8 @@ import pytest
 from attrs import evolve
 from pubtools.pluggy import hookimpl
 
+from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.jobs import MergeRequest, SelectedRequest
-from pubtools_mlmerge.outcome import MergeReport
 from tests.host.running import push, tag
 from tests.host.stand_ins import RecordingSigner
 from tests.host.world import ON, Item, World, build
@@ -26,7 +26,7 @@ Plug = Callable[[object], None]
 class Outcome(Protocol):
     """What a wrapper gets to see."""
 
-    def get_result(self) -> MergeReport:
+    def get_result(self) -> Report:
         """Tell what came out."""
 
     def force_result(self, result: object) -> None:
@@ -45,7 +45,7 @@ class Listening:
         return nullcontext()
 
     @hookimpl
-    def mlmerge_merged(self, report: MergeReport) -> None:
+    def mlmerge_merged(self, report: Report) -> None:
         self.heard.append(("merged", str(report.source), str(report.destination), report.digest))
 
     @hookimpl

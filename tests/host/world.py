@@ -13,10 +13,9 @@ import requests
 from attrs import define, field
 
 from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.descriptors import MANIFEST_TYPES
+from pubtools_mlmerge.core.manifests import MANIFEST_TYPES, Index
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.exchange import Options
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.testing import Image, ImageIndex, make_image, make_index
 from tests.host.requests_made import AccessLog
 from tests.host.shelves import root_of, store

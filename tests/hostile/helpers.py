@@ -13,12 +13,11 @@ from contextlib import contextmanager
 import pytest
 
 from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.descriptors import OCI_INDEX
-from pubtools_mlmerge.documents import LARGEST
+from pubtools_mlmerge.core.manifests import OCI_INDEX, Manifest
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import MergeError
 from pubtools_mlmerge.exchange import Options
-from pubtools_mlmerge.manifests import Manifest
-from pubtools_mlmerge.references import Reference
 from tests.factories import content_of, document
 from tests.scripted import (
     HURRIED,

@@ -9,8 +9,7 @@ from functools import partial
 
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.descriptors import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST
-from pubtools_mlmerge.index import digest_of
+from pubtools_mlmerge.core.manifests import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST, digest_of
 from pubtools_mlmerge.testing import make_image
 from tests.factories import attestation, content_of, digest, document, entry, platform
 

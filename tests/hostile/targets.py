@@ -17,22 +17,20 @@ from unittest import mock
 from urllib.parse import urlsplit
 
 from pubtools_mlmerge import quay_api, tokens, transport
-from pubtools_mlmerge.ages import age_of
 from pubtools_mlmerge.challenges import parse_challenges
 from pubtools_mlmerge.changes import read_change, to_document
+from pubtools_mlmerge.core.ages import age_of
+from pubtools_mlmerge.core.manifests import Image, Index, digest_of, read_manifest
+from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.platforms import PlatformPattern
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.credentials import find_credentials
-from pubtools_mlmerge.documents import decode
 from pubtools_mlmerge.errors import MergeError, MissingChild
 from pubtools_mlmerge.exchange import Answer, Request
 from pubtools_mlmerge.failures import failure
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.index import Index, digest_of
 from pubtools_mlmerge.inspection import inspect
 from pubtools_mlmerge.inspection_report import to_json, to_text
-from pubtools_mlmerge.manifests import read_manifest
-from pubtools_mlmerge.merge import merge
-from pubtools_mlmerge.platforms import PlatformPattern
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.retries import Retries
 from tests.factories import content_of
 

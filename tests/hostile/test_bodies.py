@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pubtools_mlmerge.descriptors import OCI_INDEX
+from pubtools_mlmerge.core.manifests import OCI_INDEX
 from pubtools_mlmerge.errors import Forbidden, RegistryError
 from pubtools_mlmerge.exchange import Options
 from pubtools_mlmerge.retries import Retries

@@ -11,11 +11,16 @@ import pytest
 from pubtools_mlmerge.children import Children
 from pubtools_mlmerge.cli import inspect_main, merge_main
 from pubtools_mlmerge.client_registry import ClientRegistry
-from pubtools_mlmerge.descriptors import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from pubtools_mlmerge.core.manifests import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Image,
+    digest_of,
+)
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import DigestMismatch, InvalidIndex
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.index import digest_of
-from pubtools_mlmerge.references import Reference
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import content_of, digest, document, entry
 from tests.hostile.helpers import (

@@ -13,9 +13,9 @@ import pytest
 from attrs import evolve
 
 from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import Forbidden, RegistryError, Unauthorized
 from pubtools_mlmerge.exchange import Options
-from pubtools_mlmerge.references import Reference
 from tests.growth import growth
 from tests.hostile.helpers import (
     LOGIN,

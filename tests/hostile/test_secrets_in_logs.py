@@ -18,7 +18,7 @@ import pytest
 from attrs import evolve
 
 from pubtools_mlmerge.client_registry import ClientRegistry
-from pubtools_mlmerge.descriptors import OCI_INDEX
+from pubtools_mlmerge.core.manifests import OCI_INDEX
 from pubtools_mlmerge.errors import RegistryError
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import content_of, document, entry

@@ -9,9 +9,8 @@ from itertools import cycle, product
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.descriptors import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.plan import Policy
+from pubtools_mlmerge.core.manifests import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Index
+from pubtools_mlmerge.core.plan import Policy
 from tests.factories import REFERENCE_TYPE, Json, attestation, digest, entry, index, platform
 
 settings.register_profile(

@@ -14,12 +14,11 @@ from typing import Callable
 import pytest
 from hypothesis import assume, given
 
-from pubtools_mlmerge.descriptors import DOCKER_LIST, DOCKER_MANIFESTS, Descriptor
-from pubtools_mlmerge.documents import encode
+from pubtools_mlmerge.core.manifests import DOCKER_LIST, DOCKER_MANIFESTS, Descriptor, Index
+from pubtools_mlmerge.core.merge import merge, remove
+from pubtools_mlmerge.core.plan import Plan, Policy
+from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import EmptyIndex
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.merge import merge, remove
-from pubtools_mlmerge.plan import MergePlan, Policy
 from tests.factories import attestation, digests, entry, index
 from tests.laws.strategies import MATCHES, POLICIES, SOME_PATTERNS, indexes
 
@@ -62,7 +61,7 @@ def images_of(of: Index) -> list[bytes]:
     return [encoded(e) for e in of.manifests if e.attests is None]
 
 
-def planned(plan: MergePlan[Index], *fates: str) -> list[Descriptor]:
+def planned(plan: Plan[Index], *fates: str) -> list[Descriptor]:
     """List the entries of these fates."""
     return [e.descriptor for e in plan.entries if e.fate in fates]
 

@@ -9,9 +9,9 @@ from typing import Literal
 
 from attrs import evolve, frozen
 
+from pubtools_mlmerge.core.manifests import Index
+from pubtools_mlmerge.core.plan import Age, Entry, Plan
 from pubtools_mlmerge.errors import MergeError, brief
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.plan import Age, MergePlan, PlannedEntry
 
 Stale = Literal["warn", "drop", "fail"]
 MOST_DAYS = 36500
@@ -136,7 +136,7 @@ def find_stale(ages: Mapping[str, Age], rule: AgeRule) -> dict[str, str]:
     }
 
 
-def catches_the_eye(entry: PlannedEntry) -> bool:
+def is_noteworthy(entry: Entry) -> bool:
     """Tell whether an image stays that people should know of.
 
     Args:
@@ -162,7 +162,7 @@ def is_old(days: int | None) -> bool:
     return days is not None and days > OLD_DAYS
 
 
-def platform_of(entry: PlannedEntry) -> str:
+def platform_of(entry: Entry) -> str:
     """Name the platform of an entry.
 
     Args:
@@ -175,7 +175,7 @@ def platform_of(entry: PlannedEntry) -> str:
     return brief(str(entry.descriptor.slot or "no platform"), 100)
 
 
-def name_stale(plan: MergePlan[Index], stale: Mapping[str, str]) -> tuple[str, ...]:
+def name_stale(plan: Plan[Index], stale: Mapping[str, str]) -> tuple[str, ...]:
     """Name what a plan keeps although it is too old.
 
     Args:
@@ -194,9 +194,7 @@ def name_stale(plan: MergePlan[Index], stale: Mapping[str, str]) -> tuple[str, .
     )
 
 
-def with_ages(
-    plan: MergePlan[Index], ages: Mapping[str, Age], stale: Mapping[str, str]
-) -> MergePlan[Index]:
+def with_ages(plan: Plan[Index], ages: Mapping[str, Age], stale: Mapping[str, str]) -> Plan[Index]:
     """Write ages into a plan, and into its reasons where they matter.
 
     Args:
@@ -213,7 +211,7 @@ def with_ages(
     return evolve(plan, entries=tuple(_dated(entry, ages, stale) for entry in plan.entries))
 
 
-def _dated(entry: PlannedEntry, ages: Mapping[str, Age], stale: Mapping[str, str]) -> PlannedEntry:
+def _dated(entry: Entry, ages: Mapping[str, Age], stale: Mapping[str, str]) -> Entry:
     age, too_old = ages.get(entry.descriptor.digest), stale.get(entry.descriptor.digest)
     if age is None or (entry.fate != "kept" and entry.reason != too_old):
         return entry

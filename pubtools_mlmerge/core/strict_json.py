@@ -1,8 +1,4 @@
-"""Strict JSON: what a registry sends becomes a document, or an error that names the place.
-
-The rules are those of I-JSON (RFC 7493), which image-spec asks for in "Considerations", and a bound
-on size and nesting. Python's decoder alone takes the last of two equal keys, NaN and Infinity.
-"""
+"""JSON as registries send it, read strictly and written as the host writes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policy and plan: what a merge may decide differently, and what it decided."""
+"""Policy, plan and report: what a merge may decide differently, what it decided, what was done."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Generic, Literal, TypeVar, Union, get_args
 
 from attrs import field, frozen
 
-from pubtools_mlmerge.descriptors import Descriptor
-from pubtools_mlmerge.image import Image
-from pubtools_mlmerge.index import Index
-from pubtools_mlmerge.platforms import PlatformPattern
+from pubtools_mlmerge.core.manifests import Descriptor, Image, Index
+from pubtools_mlmerge.core.platforms import PlatformPattern
+from pubtools_mlmerge.core.references import Reference
 
 Fate = Literal["added", "replaced", "same", "kept", "dropped", "excluded"]
 FATES: tuple[Fate, ...] = get_args(Fate)
@@ -81,7 +80,7 @@ class Age:
 
 
 @frozen
-class PlannedEntry:
+class Entry:
     """What becomes of one entry.
 
     Attributes:
@@ -116,7 +115,7 @@ ResultT = TypeVar("ResultT", Index, Image)
 
 
 @frozen
-class MergePlan(Generic[ResultT]):
+class Plan(Generic[ResultT]):
     """The outcome of a merge, decided and not yet carried out.
 
     Attributes:
@@ -135,7 +134,7 @@ class MergePlan(Generic[ResultT]):
     """
 
     result: ResultT
-    entries: tuple[PlannedEntry, ...]
+    entries: tuple[Entry, ...]
     changed: bool
     missing: tuple[str, ...] = ()
     source: Index | None = None
@@ -164,4 +163,69 @@ class MergePlan(Generic[ResultT]):
         )
 
 
-Plan = Union[MergePlan[Index], MergePlan[Image]]
+AnyPlan = Union[Plan[Index], Plan[Image]]
+
+
+def _entries(values: Iterable[Entry]) -> tuple[Entry, ...]:
+    return tuple(values)
+
+
+def _texts(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(values)
+
+
+@frozen(kw_only=True)
+class Report:
+    """What became of one destination.
+
+    Attributes:
+        source (Reference | None):
+            Where the new entries came from; none where platforms were removed.
+        destination (Reference):
+            The tag.
+        source_digest (str | None):
+            What the source held.
+        previous_digest (str | None):
+            What the destination held before; none if it did not exist.
+        digest (str):
+            What the destination holds now, or would hold after a dry run.
+        media_type (str):
+            Its media type.
+        changed (bool):
+            Whether that differs from before.
+        dry_run (bool):
+            Whether nothing was to be written.
+        entries (tuple[PlannedEntry, ...]):
+            The entries of the result in their order, then those left out.
+        missing (tuple[str, ...]):
+            Names that were asked for and matched nothing.
+        anchor_tag (str | None):
+            A second tag on the result; none if there is none.
+        attempts (int):
+            How often the merge was planned.
+        requests (int):
+            How many requests it took, those for tokens included.
+        seconds (float):
+            How long it took.
+    """
+
+    source: Reference | None
+    destination: Reference
+    source_digest: str | None
+    previous_digest: str | None
+    digest: str
+    media_type: str
+    changed: bool
+    dry_run: bool
+    entries: tuple[Entry, ...] = field(converter=_entries, repr=False)
+    missing: tuple[str, ...] = field(default=(), converter=_texts)
+    anchor_tag: str | None = None
+    attempts: int = 1
+    requests: int = 0
+    seconds: float = 0.0
+
+    @property
+    def counts(self) -> dict[Fate, int]:
+        """How many entries have a fate, for each fate that there is."""
+        fates = [entry.fate for entry in self.entries]
+        return {fate: fates.count(fate) for fate in FATES if fate in fates}

@@ -1,0 +1,1 @@
+"""Pure values and laws; nothing here reads or writes anything."""

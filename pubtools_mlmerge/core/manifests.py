@@ -1,0 +1,528 @@
+"""Index, image and descriptor: what registries store, read strictly and kept byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Union
+
+from attrs import evolve, field, frozen
+
+from pubtools_mlmerge.core.platforms import Platform
+from pubtools_mlmerge.core.references import Reference, is_digest, is_registered_digest
+from pubtools_mlmerge.core.strict_json import LARGEST, check_names, decode, encode, folded
+from pubtools_mlmerge.errors import (
+    DigestMismatch,
+    InvalidIndex,
+    InvalidPlatform,
+    InvalidReference,
+    NotAnIndex,
+)
+
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPES = (DOCKER_LIST, OCI_INDEX)
+MANIFEST_TYPES = (DOCKER_LIST, OCI_INDEX, DOCKER_MANIFEST, OCI_MANIFEST)
+DOCKER_MANIFESTS = frozenset(
+    {
+        DOCKER_MANIFEST,
+        "application/vnd.docker.distribution.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    }
+)
+"""What a Docker manifest list may list."""
+
+# BuildKit, "Image attestation storage": the two annotations that tie an entry to its image.
+_REFERENCE_TYPE = "vnd.docker.reference.type"
+_REFERENCE_DIGEST = "vnd.docker.reference.digest"
+_UNKNOWN = "unknown"
+_PROPERTIES = folded(
+    *("mediaType", "digest", "size", "platform", "annotations", "urls", "data", "artifactType")
+)
+_PLATFORM = folded("os", "architecture", "variant", "os.version", "os.features", "features")
+
+
+@frozen
+class Descriptor:
+    """One entry of an index (image-spec, "Content Descriptors").
+
+    Attributes:
+        media_type (str):
+            Media type of the manifest.
+        digest (str):
+            Its digest.
+        size (int):
+            Its size in bytes.
+        platform (Platform | None):
+            What it runs on, as written there; none for an entry that states none.
+        attests (str | None):
+            For an attestation, the digest of the image it belongs to (empty if it names none);
+            none for any other entry.
+        slot (Platform | None):
+            The normalised platform; none where entries are not told apart by platform.
+        fields (Mapping[str, object]):
+            The whole entry as received, unknown fields included.
+    """
+
+    media_type: str
+    digest: str
+    size: int
+    platform: Platform | None
+    attests: str | None
+    slot: Platform | None = field(repr=False)
+    fields: Mapping[str, object] = field(repr=False)
+
+    @classmethod
+    def from_json(cls, value: object, path: str) -> Descriptor:
+        """Read an entry of ``manifests``.
+
+        Args:
+            value (object):
+                The entry as decoded.
+            path (str):
+                Its place in the document, for errors.
+
+        Returns:
+            Descriptor: The entry; its fields are carried unchanged.
+
+        Raises:
+            InvalidIndex: When a property that a merge relies on is missing or has a wrong type.
+        """
+        if not isinstance(value, dict):
+            raise InvalidIndex(path, "expected an object")
+        check_names(value, _PROPERTIES, path)
+        media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
+        if not isinstance(media_type, str) or not media_type:
+            raise InvalidIndex(f"{path}.mediaType", "expected a media type")
+        if not isinstance(digest, str) or not is_digest(digest):
+            raise InvalidIndex(f"{path}.digest", "expected algorithm:encoded")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise InvalidIndex(f"{path}.size", "expected a number of bytes, zero or more")
+        platform = _platform(value.get("platform"), f"{path}.platform")
+        attests = _attests(value.get("annotations"), f"{path}.annotations")
+        slot = None if platform is None or attests is not None else _slot(platform)
+        return cls(media_type, digest, size, platform, attests, slot, value)
+
+    @property
+    def is_index(self) -> bool:
+        """Whether the entry is an index within the index."""
+        return self.media_type in INDEX_TYPES
+
+
+def _platform(value: object, path: str) -> Platform | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise InvalidIndex(path, "expected an object")
+    check_names(value, _PLATFORM, path)
+    try:
+        return Platform.from_json(value)
+    except InvalidPlatform as error:
+        raise InvalidIndex(f"{path}.{error.text}", error.problem) from error
+
+
+def _slot(platform: Platform) -> Platform | None:
+    slot = platform.normalized()
+    return None if slot.os == slot.architecture == _UNKNOWN else slot
+
+
+def _attests(annotations: object, path: str) -> str | None:
+    if annotations is None:
+        return None
+    if not isinstance(annotations, dict):
+        raise InvalidIndex(path, "expected an object")
+    for name in (_REFERENCE_TYPE, _REFERENCE_DIGEST):
+        if not isinstance(annotations.get(name, ""), str):
+            raise InvalidIndex(f"{path}.{name}", "expected a string")
+    if _REFERENCE_TYPE not in annotations:
+        return None
+    return str(annotations.get(_REFERENCE_DIGEST, ""))
+
+
+_SCHEMA_VERSION = 2
+# Properties of an image manifest: a document that has them too could be read as either.
+_IMAGE_FIELDS = frozenset({"config", "layers", "fslayers"})
+_OF_AN_INDEX = folded(
+    *("schemaVersion", "mediaType", "manifests", "subject", "annotations", "artifactType")
+)
+
+
+def digest_of(content: bytes) -> str:
+    """Compute the digest that a registry keeps content under.
+
+    Args:
+        content (bytes):
+            The content.
+
+    Returns:
+        str: ``sha256:`` and 64 hexadecimal digits.
+    """
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def content_type_name(header: str | None) -> str | None:
+    """Take the media type out of a Content-Type header.
+
+    Args:
+        header (str | None):
+            The header, if there was one.
+
+    Returns:
+        str | None: Lower case and without parameters; none if nothing was stated.
+    """
+    return (header or "").partition(";")[0].strip().lower() or None
+
+
+def _descriptors(values: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
+    return tuple(values)
+
+
+@frozen(eq=False)
+class Index:
+    """An OCI image index or a Docker manifest list, with the bytes it came in.
+
+    Attributes:
+        media_type (str):
+            Media type, stated or inferred.
+        manifests (tuple[Descriptor, ...]):
+            The entries, in order.
+        fields (Mapping[str, object]):
+            The whole document as decoded.
+    """
+
+    media_type: str
+    manifests: tuple[Descriptor, ...] = field(converter=_descriptors, repr=False)
+    fields: Mapping[str, object] = field(repr=False)
+    _received: bytes | None = field(default=None, repr=False)
+
+    @cached_property
+    def content(self) -> bytes:
+        """The exact bytes: as received, or encoded as the host does, once they are asked for.
+
+        Raises:
+            InvalidIndex: When an index that was made here is larger than registries take.
+        """
+        if self._received is not None:
+            return self._received
+        content = encode(self.fields)
+        if len(content) > LARGEST:
+            problem = f"would have {len(content)} bytes, at most {LARGEST} are allowed"
+            raise InvalidIndex("", problem)
+        return content
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the content."""
+        return digest_of(self.content)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare types and bytes."""
+        if not isinstance(other, Index):
+            return NotImplemented
+        return self.media_type == other.media_type and self.content == other.content
+
+    def __hash__(self) -> int:
+        """Hash the bytes."""
+        return hash(self.content)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, media_type: str | None = None) -> Index:
+        """Read an index, strict on what a merge relies on, tolerant on what it carries.
+
+        Args:
+            content (bytes):
+                The document as received.
+            media_type (str | None):
+                The Content-Type it came with, parameters allowed; none if nothing was stated.
+
+        Returns:
+            Index: The index, which keeps the content.
+
+        Raises:
+            InvalidIndex: When the document breaks a rule; the error names the place.
+            NotAnIndex: When it is something else, such as a single image or schema 1.
+        """
+        return cls._from_fields(decode(content), media_type, content)
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, object]) -> Index:
+        """Read an index that was decoded already.
+
+        Args:
+            fields (Mapping[str, object]):
+                The document. It is kept, not changed.
+
+        Returns:
+            Index: The index, its content encoded as the host encodes.
+
+        Raises:
+            InvalidIndex: When the document breaks a rule.
+            NotAnIndex: When it is something else.
+        """
+        return cls._from_fields(fields, None, None)
+
+    @classmethod
+    def _from_fields(
+        cls, fields: Mapping[str, object], content_type: str | None, content: bytes | None
+    ) -> Index:
+        _check_shape(fields)
+        media_type = _media_type(fields, content_type)
+        entries = fields["manifests"]
+        if not isinstance(entries, list):
+            raise InvalidIndex("manifests", "expected an array")
+        manifests = (
+            Descriptor.from_json(entry, f"manifests[{number}]")
+            for number, entry in enumerate(entries)
+        )
+        return cls(media_type, manifests, fields, content)
+
+    def with_manifests(self, manifests: Iterable[Descriptor], media_type: str) -> Index:
+        """Make a new index that has these entries and the rest of this one.
+
+        ``subject`` stays behind: the new index would become a referrer of its target.
+        ``mediaType`` is always written, as clients that find none assume schema 1.
+
+        Args:
+            manifests (Iterable[Descriptor]):
+                The entries.
+            media_type (str):
+                Media type of the new index.
+
+        Returns:
+            Index: The new index.
+        """
+        entries = tuple(manifests)
+        kept = {name: value for name, value in self.fields.items() if name != "subject"}
+        listed = [entry.fields for entry in entries]
+        return Index(media_type, entries, {**kept, "mediaType": media_type, "manifests": listed})
+
+    def with_media_type(self) -> Index:
+        """Write the media type into an index that does not state it.
+
+        Returns:
+            Index: The same index in other bytes; itself if the type is there already.
+        """
+        if self.states_media_type:
+            return self
+        fields = {**self.fields, "mediaType": self.media_type}
+        return Index(self.media_type, self.manifests, fields)
+
+    @property
+    def states_media_type(self) -> bool:
+        """Whether the document itself says what it is (an OCI index need not)."""
+        return self.fields.get("mediaType") is not None
+
+
+def _check_shape(fields: Mapping[str, object]) -> None:
+    """Refuse what could be taken for something else (image-spec, CVE-2021-41190)."""
+    check_names(fields, _OF_AN_INDEX)
+    version = fields.get("schemaVersion")
+    if version == 1 and "manifests" not in fields:
+        raise NotAnIndex("document", "a schema 1 manifest")
+    image_like = sorted(name for name in fields if name.casefold() in _IMAGE_FIELDS)
+    if "manifests" not in fields:
+        found = str(fields.get("mediaType") or ("an image manifest" if image_like else ""))
+        raise NotAnIndex("document", found)
+    if image_like:
+        raise InvalidIndex(image_like[0], "an index must not be an image as well")
+    if version != _SCHEMA_VERSION or not isinstance(version, int):
+        raise InvalidIndex("schemaVersion", f"expected {_SCHEMA_VERSION}")
+
+
+def _media_type(fields: Mapping[str, object], content_type: str | None) -> str:
+    """Agree on one type between the document and the header (distribution-spec, "Pull")."""
+    stated = fields.get("mediaType")
+    header = content_type_name(content_type)
+    if stated is not None and not isinstance(stated, str):
+        raise InvalidIndex("mediaType", "expected a string")
+    if header is not None and header not in INDEX_TYPES:
+        raise InvalidIndex("mediaType", f"came with content type {header!r}")
+    if stated is None:
+        return header or OCI_INDEX
+    if stated not in INDEX_TYPES:
+        raise InvalidIndex("mediaType", f"expected {OCI_INDEX} or {DOCKER_LIST}")
+    if header not in (None, stated):
+        raise InvalidIndex("mediaType", f"contradicts the content type {header}")
+    return stated
+
+
+_PLATFORM_PROPERTIES = ("os", "architecture", "variant", "os.version", "os.features")
+_KNOWN_FIELDS = folded("schemaVersion", "mediaType", "config", "layers", "manifests")
+_OF_A_BLOB = folded("mediaType", "digest", "size", "urls", "data")
+_LIST_OF = {DOCKER_MANIFEST: DOCKER_LIST, OCI_MANIFEST: OCI_INDEX}
+
+
+def _digests(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(values)
+
+
+@frozen
+class Image:
+    """An image manifest with the bytes it came in (image-spec, "Image Manifest").
+
+    Attributes:
+        content (bytes):
+            The exact bytes.
+        media_type (str):
+            Media type of the manifest.
+        digest (str):
+            Digest of the content.
+        config (str):
+            Digest of the config blob.
+        blobs (tuple[str, ...]):
+            Digests of the config and the layers, each once.
+    """
+
+    content: bytes = field(repr=False)
+    media_type: str
+    digest: str
+    config: str
+    blobs: tuple[str, ...] = field(converter=_digests, repr=False)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, media_type: str | None = None) -> Image:
+        """Read an image manifest.
+
+        Args:
+            content (bytes):
+                The document as received.
+            media_type (str | None):
+                The Content-Type it came with, parameters allowed; none if nothing was stated.
+
+        Returns:
+            Image: The manifest, which keeps the content.
+
+        Raises:
+            InvalidIndex: When the document is malformed or contradicts its content type.
+            NotAnIndex: When it is neither a Docker (schema 2) nor an OCI image manifest.
+        """
+        fields = decode(content)
+        check_names(fields, _KNOWN_FIELDS)
+        stated, header = fields.get("mediaType"), content_type_name(media_type)
+        found = header or (stated if isinstance(stated, str) else OCI_MANIFEST)
+        if found in INDEX_TYPES:
+            raise InvalidIndex("manifests", f"is missing in a document of type {found}")
+        if found not in _LIST_OF or "config" not in fields:
+            what = "a schema 1 manifest" if fields.get("schemaVersion") == 1 else found
+            raise NotAnIndex("document", what)
+        if stated not in (None, found):
+            raise InvalidIndex("mediaType", f"contradicts the content type {header}")
+        if "manifests" in fields:
+            raise InvalidIndex("manifests", "an image must not be an index as well")
+        config = _digest(fields["config"], "config")
+        layers = fields.get("layers")
+        if not isinstance(layers, list):
+            raise InvalidIndex("layers", "expected an array")
+        # Layers with urls live elsewhere; registries do not hold them (image-spec, "urls").
+        held = [
+            _digest(layer, f"layers[{number}]")
+            for number, layer in enumerate(layers)
+            if not (isinstance(layer, dict) and layer.get("urls"))
+        ]
+        return cls(content, found, digest_of(content), config, dict.fromkeys([config, *held]))
+
+    def wrap(self, config: Mapping[str, object]) -> Index:
+        """Make an index that lists this image alone.
+
+        Args:
+            config (Mapping[str, object]):
+                The config blob, which tells the platform (image-spec, "Image Configuration").
+
+        Returns:
+            Index: A Docker manifest list for a Docker image, else an OCI index.
+
+        Raises:
+            InvalidIndex: When the config tells no platform.
+        """
+        platform = {name: config[name] for name in _PLATFORM_PROPERTIES if config.get(name)}
+        try:
+            Platform.from_json(platform)
+        except InvalidPlatform as error:
+            raise InvalidIndex(f"config.{error.text}", error.problem) from error
+        entry = {
+            "mediaType": self.media_type,
+            "digest": self.digest,
+            "size": len(self.content),
+            "platform": {"os": "linux", **platform},
+        }
+        media_type = _LIST_OF[self.media_type]
+        fields = {"schemaVersion": 2, "mediaType": media_type, "manifests": [entry]}
+        return Index.from_fields(fields)
+
+
+def _digest(value: object, path: str) -> str:
+    digest = None
+    if isinstance(value, dict):
+        check_names(value, _OF_A_BLOB, path)
+        digest = value.get("digest")
+    if not isinstance(digest, str) or not is_digest(digest):
+        raise InvalidIndex(f"{path}.digest", "expected algorithm:encoded")
+    return digest
+
+
+Manifest = Union[Index, Image]
+"""What a reference can hold."""
+_HASHES = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
+
+
+def read_manifest(reference: Reference, content: bytes, content_type: str | None) -> Manifest:
+    """Read a document that was pulled; errors name the reference.
+
+    Args:
+        reference (Reference):
+            What was asked for.
+        content (bytes):
+            The document as received.
+        content_type (str | None):
+            Its Content-Type; none if nothing reliable was stated.
+
+    Returns:
+        Manifest: An index or a single image.
+
+    Raises:
+        InvalidIndex: When the document breaks a rule.
+        NotAnIndex: When it is neither.
+    """
+    try:
+        try:
+            return Index.from_bytes(content, content_type)
+        except NotAnIndex:
+            return Image.from_bytes(content, content_type)
+    except (InvalidIndex, NotAnIndex) as error:
+        raise evolve(error, reference=str(reference)) from error
+
+
+def check_digest(reference: Reference, content: bytes, announced: str | None) -> None:
+    """Compare content with the digest asked for and the one the registry announced.
+
+    Args:
+        reference (Reference):
+            What was asked for.
+        content (bytes):
+            What came.
+        announced (str | None):
+            The header Docker-Content-Digest, if there was one.
+
+    Raises:
+        DigestMismatch: When they differ. A header is compared if it is sha256 (image-spec,
+            "Digests": the one algorithm that must be supported); a malformed one proves nothing.
+        InvalidReference: When nobody here can compute the digest that was asked for: whoever names
+            one relies on it.
+    """
+    if reference.digest:
+        _check(reference, content, reference.digest)
+    if announced and announced.startswith("sha256:") and is_registered_digest(announced):
+        _check(reference, content, announced)
+
+
+def _check(reference: Reference, content: bytes, expected: str) -> None:
+    algorithm = expected.partition(":")[0]
+    if algorithm not in _HASHES:
+        problem = f"content is checked by {' and '.join(_HASHES)} only, not by {algorithm}"
+        raise InvalidReference(str(reference), problem)
+    actual = f"{algorithm}:{_HASHES[algorithm](content).hexdigest()}"
+    if expected != actual:
+        raise DigestMismatch(str(reference), expected, actual)
