@@ -13,10 +13,10 @@ from attrs import frozen
 from benchmarks.world import PASSWORD, USER, Site
 from pubtools_mlmerge.children import Children
 from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.concurrency import map_in_order
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.merger import ManifestListMerger
 from pubtools_mlmerge.planned import StepOptions
-from pubtools_mlmerge.side_by_side import in_order
 from pubtools_mlmerge.step import Step
 
 try:
@@ -108,7 +108,7 @@ def by_step(work: Work, *, verify: bool = False, threads: int = THREADS) -> None
         step = Step(client, client, options, Children(client, client))
         source = Reference.parse(work.source)
         jobs = (partial(step.merge, source, Reference.parse(d)) for d in work.destinations)
-        for report in in_order(jobs, threads):
+        for report in map_in_order(jobs, threads):
             assert report.changed, f"{report.destination} had it already"
 
 

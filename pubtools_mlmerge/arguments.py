@@ -19,7 +19,7 @@ from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference
 from pubtools_mlmerge.exchange import Options
-from pubtools_mlmerge.lock import check_url
+from pubtools_mlmerge.locks import check_url
 from pubtools_mlmerge.planned import StepOptions
 from pubtools_mlmerge.safety import audit_directory, tag_history
 from pubtools_mlmerge.settings import MOST_TRIES, Settings

@@ -9,7 +9,7 @@ from pubtools.pluggy import pm
 
 from pubtools_mlmerge import hookspecs
 from pubtools_mlmerge.core.plan import Report
-from pubtools_mlmerge.lock import tag_lock
+from pubtools_mlmerge.locks import tag_lock
 from pubtools_mlmerge.planned import unlocked
 
 __all__ = ["announce", "hookspecs", "lock_tag"]  # the hooks are there once hookspecs is imported

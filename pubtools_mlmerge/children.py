@@ -9,12 +9,12 @@ from functools import partial
 from typing import Literal
 
 from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.concurrency import Once
 from pubtools_mlmerge.core.manifests import Image
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidIndex, MissingChild, NotAnIndex, RegistryError
-from pubtools_mlmerge.once import Once
+from pubtools_mlmerge.observe import span
 from pubtools_mlmerge.progress import Watch, unwatched
-from pubtools_mlmerge.spans import span
 
 LOG = logging.getLogger("pubtools.mlmerge")
 

@@ -21,7 +21,7 @@ from pubtools_mlmerge.core.manifests import (
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MergeError, NotAnIndex, NotFound, RegistryError
 from pubtools_mlmerge.failures import failure
-from pubtools_mlmerge.metering import count_request, uncounted
+from pubtools_mlmerge.observe import count_request, uncounted
 from pubtools_mlmerge.registry import QuayClient, Registry
 
 

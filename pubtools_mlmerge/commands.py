@@ -13,9 +13,9 @@ from functools import partial
 
 from attrs import frozen
 
+from pubtools_mlmerge.concurrency import map_in_order
 from pubtools_mlmerge.outputs import Item, Output
 from pubtools_mlmerge.progress import Display
-from pubtools_mlmerge.side_by_side import in_order
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -72,7 +72,7 @@ def all_succeed(
             return name, error
 
     outcomes: Iterable[tuple[str, Item | Exception] | None]
-    outcomes = in_order((partial(attempt, *job) for job in jobs), manner.threads)
+    outcomes = map_in_order((partial(attempt, *job) for job in jobs), manner.threads)
     complete = False
     try:
         if manner.display is not None and manner.total != 1:

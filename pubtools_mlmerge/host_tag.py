@@ -87,7 +87,7 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
             host(push_item, tag, add_archs)
             return
         from pubtools_mlmerge.core.references import Reference  # noqa: PLC0415 - see above
-        from pubtools_mlmerge.events import observed  # noqa: PLC0415 - see above
+        from pubtools_mlmerge.observe import observed  # noqa: PLC0415 - see above
         from pubtools_mlmerge.tag_guard import persist  # noqa: PLC0415 - see above
         from pubtools_mlmerge.tag_step import Selecting  # noqa: PLC0415 - see above
 

@@ -13,6 +13,7 @@ from pubtools_mlmerge import difference_report, inspection_report
 from pubtools_mlmerge.arguments import connection_of, login_of, reference_of
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.commands import Manner, all_succeed
+from pubtools_mlmerge.concurrency import map_in_order
 from pubtools_mlmerge.core.ages import AgeRule
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Age
@@ -22,7 +23,6 @@ from pubtools_mlmerge.difference import Difference, compare
 from pubtools_mlmerge.inspection import Inspection, inspect
 from pubtools_mlmerge.outputs import Output, page_of
 from pubtools_mlmerge.page_file import Failure, Making
-from pubtools_mlmerge.side_by_side import in_order
 from pubtools_mlmerge.views import difference_text, inspection_text
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -94,7 +94,7 @@ class _Look:
         """Ask for each manifest by a HEAD request, attestations too."""
         digests = tuple(dict.fromkeys(entry.digest for entry in index.manifests))
         jobs = (partial(self.client.has_manifest, reference.at(digest)) for digest in digests)
-        held = in_order(jobs, _THREADS)
+        held = map_in_order(jobs, _THREADS)
         return frozenset(digest for digest, is_there in zip(digests, held) if not is_there)
 
 

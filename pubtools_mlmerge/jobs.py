@@ -12,8 +12,8 @@ from pubtools_mlmerge.core.plan import Plan, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.dating import Merging
-from pubtools_mlmerge.events import observed
 from pubtools_mlmerge.merger import ManifestListMerger
+from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.planned import Planned, unlocked
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.step import Step

@@ -15,8 +15,7 @@ from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.dating import Merging
 from pubtools_mlmerge.errors import NotFound, Unauthorized
-from pubtools_mlmerge.events import observed
-from pubtools_mlmerge.metering import Meter
+from pubtools_mlmerge.observe import Meter, observed
 from pubtools_mlmerge.planned import report_of_plan
 from pubtools_mlmerge.pulling import are_quicker_at_once, both, intend, recorded
 from pubtools_mlmerge.registry import QuayClient, Registry

@@ -13,7 +13,7 @@ from pubtools_mlmerge.core.ages import AgeRule
 from pubtools_mlmerge.core.manifests import Image, Manifest
 from pubtools_mlmerge.core.plan import AnyPlan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.metering import Meter
+from pubtools_mlmerge.observe import Meter
 
 
 @frozen(kw_only=True, eq=False, repr=False)

@@ -14,6 +14,7 @@ from pubtools.pluggy import pm
 
 from pubtools_mlmerge.calls import announce, lock_tag
 from pubtools_mlmerge.children import Children
+from pubtools_mlmerge.concurrency import map_in_order_by
 from pubtools_mlmerge.core.manifests import Manifest
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
@@ -26,7 +27,6 @@ from pubtools_mlmerge.push_parts import Merged, Sides, Tag
 from pubtools_mlmerge.report import to_text
 from pubtools_mlmerge.safety import task_records
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.side_by_side import in_order_by
 from pubtools_mlmerge.step import Step
 from pubtools_mlmerge.writing import Writer
 
@@ -197,7 +197,7 @@ class PushStep:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(sides.threads, thread_name_prefix="mlmerge")
-        return in_order_by(self._pool, jobs, len(jobs))
+        return map_in_order_by(self._pool, jobs, len(jobs))
 
 
 def _read(step: Step, source: Reference) -> None:

@@ -10,8 +10,7 @@ from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotAnIndex, NotFound
-from pubtools_mlmerge.events import observed
-from pubtools_mlmerge.metering import Meter
+from pubtools_mlmerge.observe import Meter, observed
 from pubtools_mlmerge.planned import Job, Planned, unlocked
 from pubtools_mlmerge.pulling import recorded
 from pubtools_mlmerge.writing import Writer

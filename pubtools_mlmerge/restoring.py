@@ -14,8 +14,7 @@ from pubtools_mlmerge.core.merge import merge, replace_by_image, replace_image
 from pubtools_mlmerge.core.plan import AnyPlan, Entry, Fate, Plan, Policy, Report, ResultT
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import CannotRestore, MissingChild
-from pubtools_mlmerge.events import observed
-from pubtools_mlmerge.metering import Meter
+from pubtools_mlmerge.observe import Meter, observed
 from pubtools_mlmerge.planned import Job, Planned, Recorder, StepOptions, digest_if_any, unlocked
 from pubtools_mlmerge.uploading import push
 from pubtools_mlmerge.writing import Writer

@@ -8,19 +8,17 @@ from functools import partial
 
 from attrs import evolve, frozen
 
+from pubtools_mlmerge.concurrency import Sources
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest
 from pubtools_mlmerge.core.merge import check_shrink, replace_by_image, replace_image
 from pubtools_mlmerge.core.plan import AnyPlan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.dating import Ages
 from pubtools_mlmerge.errors import NotAnIndex, NotFound, NothingEligible
-from pubtools_mlmerge.events import observed
-from pubtools_mlmerge.metering import Meter
+from pubtools_mlmerge.observe import Meter, observed, span
 from pubtools_mlmerge.planned import BringsChildren, Job, Planned, StepOptions, unlocked
 from pubtools_mlmerge.pulling import are_quicker_at_once, both, intend, recorded
 from pubtools_mlmerge.registry import Registry
-from pubtools_mlmerge.sources import Sources
-from pubtools_mlmerge.spans import span
 from pubtools_mlmerge.writing import Writer
 
 LOG = logging.getLogger("pubtools.mlmerge")

@@ -16,7 +16,7 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ConflictError
 from pubtools_mlmerge.host_types import HostClient
 from pubtools_mlmerge.jobs import exactly
-from pubtools_mlmerge.metering import Meter
+from pubtools_mlmerge.observe import Meter
 from pubtools_mlmerge.planned import History, Job, Planned, StepOptions, digest_if_any
 from pubtools_mlmerge.push_sides import HostRegistry
 from pubtools_mlmerge.removal import remove_platforms

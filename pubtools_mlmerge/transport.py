@@ -28,7 +28,7 @@ from pubtools_mlmerge.bodies import UNKNOWN_HOST, explain, nameless, read_body
 from pubtools_mlmerge.deadlines import Deadlines
 from pubtools_mlmerge.errors import RegistryError
 from pubtools_mlmerge.exchange import Answer, Options, Request
-from pubtools_mlmerge.metering import count_request
+from pubtools_mlmerge.observe import count_request
 from pubtools_mlmerge.retries import RATE_LIMIT, SERVER_FAILED, TRANSIENT, Pauses
 
 LOG = logging.getLogger("pubtools.mlmerge")

@@ -20,6 +20,7 @@ from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ConflictError, DigestMismatch, RegistryError
 from pubtools_mlmerge.losses import Losses
+from pubtools_mlmerge.observe import span
 from pubtools_mlmerge.planned import (
     History,
     Planned,
@@ -30,7 +31,6 @@ from pubtools_mlmerge.planned import (
     unlocked,
 )
 from pubtools_mlmerge.registry import Registry
-from pubtools_mlmerge.spans import span
 from pubtools_mlmerge.uploading import push
 
 LOG = logging.getLogger("pubtools.mlmerge")

@@ -18,7 +18,7 @@ import pytest
 from pubtools_mlmerge import demo
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import merge
-from pubtools_mlmerge.lock import check_url
+from pubtools_mlmerge.locks import check_url
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index, upload
 from tests.pages import DOCS, PAGES, ROOT, Block, every_block, relative

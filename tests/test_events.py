@@ -20,9 +20,8 @@ from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Age, Report, patterns_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotFound
-from pubtools_mlmerge.events import observed
 from pubtools_mlmerge.merger import ManifestListMerger
-from pubtools_mlmerge.metering import Meter
+from pubtools_mlmerge.observe import Meter, observed
 from pubtools_mlmerge.planned import StepOptions, report_of_plan
 from pubtools_mlmerge.removal import remove_platforms
 from pubtools_mlmerge.restoring import restore

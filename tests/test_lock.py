@@ -16,9 +16,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pubtools_mlmerge import lock
+from pubtools_mlmerge import locks
 from pubtools_mlmerge.errors import LockFailed
-from pubtools_mlmerge.lock import check_url, process_lock, tag_lock
+from pubtools_mlmerge.locks import check_url, process_lock, tag_lock
 from tests.programs import ROOT, environment, python
 from tests.redis_servers import RealRedis, redis_server
 
@@ -27,7 +27,7 @@ TAG, OTHER = "quay.io/ns/app:1", "quay.io/ns/app:2"
 COUNT = """
 import sys, time
 from pathlib import Path
-from pubtools_mlmerge.lock import tag_lock
+from pubtools_mlmerge.locks import tag_lock
 
 url, file = sys.argv[1], Path(sys.argv[2])
 print("ready", flush=True)
@@ -41,7 +41,7 @@ for _ in range(8):
 """
 HOLD = """
 import sys
-from pubtools_mlmerge.lock import tag_lock
+from pubtools_mlmerge.locks import tag_lock
 
 with tag_lock("quay.io/ns/app:1", sys.argv[1]):
     print("ready", flush=True)
@@ -141,10 +141,10 @@ def test_a_thread_waits_for_another_as_long_as_it_takes_without_a_url() -> None:
 
 def test_locks_that_nobody_needs_are_forgotten() -> None:
     with process_lock(TAG):
-        assert TAG in lock._LOCKS
+        assert TAG in locks._LOCKS
 
     gc.collect()
-    assert TAG not in lock._LOCKS
+    assert TAG not in locks._LOCKS
 
 
 # Between processes
@@ -295,7 +295,7 @@ def test_a_wrong_url_locks_nothing() -> None:
 
 
 def test_the_library_for_redis_is_loaded_only_where_it_is_used() -> None:
-    done = python("import sys, pubtools_mlmerge.lock; print('redis' in sys.modules)")
+    done = python("import sys, pubtools_mlmerge.locks; print('redis' in sys.modules)")
 
     assert (done.out, done.err) == ("False\n", "")
 
@@ -303,7 +303,7 @@ def test_the_library_for_redis_is_loaded_only_where_it_is_used() -> None:
 def test_without_the_library_for_redis_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delitem(sys.modules, "pubtools_mlmerge.lock_redis", raising=False)
+    monkeypatch.delitem(sys.modules, "pubtools_mlmerge.redis_lock", raising=False)
     monkeypatch.setitem(sys.modules, "redis", None)
 
     with pytest.raises(LockFailed, match=r"install pubtools-mlmerge\[lock\]"):

@@ -13,8 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pubtools_mlmerge.errors import LockFailed, LockLost
-from pubtools_mlmerge.lock import Held, tag_lock
-from pubtools_mlmerge.lock_file import _file_name, _FileLock
+from pubtools_mlmerge.locks import Held, _file_name, _FileLock, tag_lock
 
 TAG = "quay.io/ns/app:1"
 

@@ -8,7 +8,7 @@ from contextvars import copy_context
 
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.metering import Meter, count_request, uncounted
+from pubtools_mlmerge.observe import Meter, count_request, uncounted
 from pubtools_mlmerge.testing import RegistryServer
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pubtools_mlmerge.once import Once
+from pubtools_mlmerge.concurrency import Once
 
 
 class Counted:

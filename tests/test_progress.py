@@ -26,7 +26,7 @@ import logging
 logging.basicConfig(format="%(message)s", level=logging.INFO)
 from concurrent.futures import ThreadPoolExecutor
 from pubtools_mlmerge.progress import Display
-from pubtools_mlmerge.side_by_side import in_order
+from pubtools_mlmerge.concurrency import map_in_order
 display = Display()
 def job(number):
     with display.counted(f"images for app:[{number}]", 12) as advance:

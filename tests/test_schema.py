@@ -20,7 +20,7 @@ from pubtools_mlmerge.core.merge import merge, remove
 from pubtools_mlmerge.core.plan import Age, Plan, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.inspection import ProblemKind, inspect
-from pubtools_mlmerge.metering import Meter
+from pubtools_mlmerge.observe import Meter
 from pubtools_mlmerge.planned import report_of_plan
 from pubtools_mlmerge.report import to_json
 from pubtools_mlmerge.schema import inspection_schema, report_schema

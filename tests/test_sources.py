@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from pubtools_mlmerge.concurrency import Sources
 from pubtools_mlmerge.core.manifests import Index, Manifest
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotFound
-from pubtools_mlmerge.sources import Sources
 from tests.factories import index
 
 FOUND = index("linux/amd64")

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from pubtools_mlmerge.core.plan import Fate
-from pubtools_mlmerge.spans import span
+from pubtools_mlmerge.observe import span
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.pages import DOCS
 from tests.programs import put, python
@@ -23,7 +23,7 @@ from pubtools_mlmerge.children import Children
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.planned import StepOptions
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.side_by_side import in_order
+from pubtools_mlmerge.concurrency import map_in_order
 from pubtools_mlmerge.step import Step
 client = RegistryClient("alice", {password!r})
 step = Step(client, client, StepOptions(), Children(client, client))
@@ -123,7 +123,7 @@ def test_a_failure_marks_the_spans_around_it(filled: RegistryServer) -> None:
 
 def test_what_other_libraries_say_is_not_told() -> None:
     found = trace(
-        "from pubtools_mlmerge.spans import span\n"
+        "from pubtools_mlmerge.observe import span\n"
         "try:\n"
         "    with span('pull'):\n"
         "        raise ValueError('https://cdn.invalid/?signature=secret')\n"
@@ -165,7 +165,7 @@ def test_the_environment_may_tell_of_the_parent(filled: RegistryServer) -> None:
 
 def test_merges_one_after_the_other_are_no_parts_of_each_other() -> None:
     found = trace(
-        "from pubtools_mlmerge.spans import span\n"
+        "from pubtools_mlmerge.observe import span\n"
         "for _ in range(2):\n"
         "    with span('merge'), span('pull'):\n"
         "        pass\n"
@@ -210,7 +210,7 @@ WITHOUT = """
 import os, sys
 os.environ["OTEL_TRACING"] = "TRUE"
 {hidden}
-from pubtools_mlmerge.spans import span
+from pubtools_mlmerge.observe import span
 for _ in range(2):
     with span("merge") as current:
         current.note(digest="a")

@@ -24,7 +24,7 @@ from pubtools_mlmerge.errors import (
     RecordFailed,
     RegistryError,
 )
-from pubtools_mlmerge.metering import Meter
+from pubtools_mlmerge.observe import Meter
 from pubtools_mlmerge.planned import Job, Planned, StepOptions
 from pubtools_mlmerge.writing import Writer
 from tests.factories import digest, index, platforms

@@ -1,4 +1,4 @@
-"""Locks in Redis: one writer per tag on several machines."""
+"""Locks in Redis, which needs its library."""
 
 from __future__ import annotations
 
