@@ -17,7 +17,7 @@ from typing import Protocol
 
 from pubtools_mlmerge.changes import Change, to_document
 from pubtools_mlmerge.errors import RecordFailed, brief
-from pubtools_mlmerge.report import short
+from pubtools_mlmerge.reports.report import short
 
 LOG = logging.getLogger("pubtools.mlmerge")
 

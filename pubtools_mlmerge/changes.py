@@ -14,7 +14,7 @@ from pubtools_mlmerge.core.plan import Entry
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import DigestMismatch, InvalidRecord, MergeError
-from pubtools_mlmerge.report import entry_document
+from pubtools_mlmerge.reports.report import entry_document
 
 _FORMAT = 1
 # Two manifests, each at most three times as long as JSON text, and the entries of both.

@@ -14,7 +14,7 @@ from pubtools_mlmerge.core.manifests import Image
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidIndex, MissingChild, NotAnIndex, RegistryError
 from pubtools_mlmerge.observe import span
-from pubtools_mlmerge.progress import Watch, unwatched
+from pubtools_mlmerge.reports.terminal import Watch, unwatched
 
 LOG = logging.getLogger("pubtools.mlmerge")
 

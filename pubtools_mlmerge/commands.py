@@ -15,7 +15,7 @@ from attrs import frozen
 
 from pubtools_mlmerge.concurrency import map_in_order
 from pubtools_mlmerge.outputs import Item, Output
-from pubtools_mlmerge.progress import Display
+from pubtools_mlmerge.reports.terminal import Display
 
 LOG = logging.getLogger("pubtools.mlmerge")
 

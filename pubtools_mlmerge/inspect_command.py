@@ -9,7 +9,6 @@ from functools import partial
 
 from attrs import define
 
-from pubtools_mlmerge import difference_report, inspection_report
 from pubtools_mlmerge.arguments import connection_of, login_of, reference_of
 from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.commands import Manner, all_succeed
@@ -19,11 +18,17 @@ from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Age
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.dating import Ages
-from pubtools_mlmerge.difference import Difference, compare
-from pubtools_mlmerge.inspection import Inspection, inspect
 from pubtools_mlmerge.outputs import Output, page_of
-from pubtools_mlmerge.page_file import Failure, Making
-from pubtools_mlmerge.views import difference_text, inspection_text
+from pubtools_mlmerge.reports.html import Failure, PageInfo
+from pubtools_mlmerge.reports.inspection import (
+    Difference,
+    Inspection,
+    compare,
+    difference_to_json,
+    inspect,
+    inspection_to_json,
+)
+from pubtools_mlmerge.reports.terminal import difference_text, inspection_text
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -53,10 +58,10 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
         if arguments.ages or arguments.check or arguments.output == "html":
             raise ValueError("--ages, --check and --output html are for one reference")
         difference = (str(reference), partial(look.at_both, reference, other))
-        told = Output(difference_report.to_json if is_json else difference_text)
+        told = Output(difference_to_json if is_json else difference_text)
         return partial(all_succeed, [difference], told, manner)
     inspection = (str(reference), partial(look.at, reference))
-    render = inspection_report.to_json if is_json else inspection_text
+    render = inspection_to_json if is_json else inspection_text
     shown: Output[Inspection] = Output(render, page_of(arguments, _page))
     return lambda: all_succeed([inspection], shown, manner) and not look.found_a_gap
 
@@ -98,8 +103,8 @@ class _Look:
         return frozenset(digest for digest, is_there in zip(digests, held) if not is_there)
 
 
-def _page(told: Sequence[Inspection | Failure], making: Making) -> str:
+def _page(told: Sequence[Inspection | Failure], making: PageInfo) -> str:
     # Many modules, for what is seldom asked for.
-    from pubtools_mlmerge.html_inspect import inspection_page  # noqa: PLC0415
+    from pubtools_mlmerge.reports.html import inspection_page  # noqa: PLC0415
 
     return inspection_page(told, making)

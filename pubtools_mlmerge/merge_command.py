@@ -34,7 +34,7 @@ from pubtools_mlmerge.commands import Manner, all_succeed
 from pubtools_mlmerge.core.plan import Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.outputs import output_of_reports
-from pubtools_mlmerge.progress import Display
+from pubtools_mlmerge.reports.terminal import Display
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.step import Step
 

@@ -14,10 +14,10 @@ from typing import Literal, Optional, Protocol, TypeVar, Union
 
 from attrs import Factory, field, frozen
 
+from pubtools_mlmerge.core.manifests import platform_name
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MergeError
-from pubtools_mlmerge.report import platform_name
 
 LOG = logging.getLogger("pubtools.mlmerge")
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from attrs import frozen
 
 from pubtools_mlmerge.core.plan import Report
-from pubtools_mlmerge.report import to_json
-from pubtools_mlmerge.terminal import text_of
+from pubtools_mlmerge.reports.report import to_json
+from pubtools_mlmerge.reports.terminal import text_of
 
 if TYPE_CHECKING:  # pages are seldom asked for
-    from pubtools_mlmerge.page_file import Failure, Making, Page
+    from pubtools_mlmerge.reports.html import Failure, Page, PageInfo
 
 Item = TypeVar("Item")
 
@@ -94,7 +94,7 @@ def output_of_reports(arguments: Namespace) -> Output[Report]:
 
 
 def page_of(
-    arguments: Namespace, make: Callable[[Sequence[Item | Failure], Making], str]
+    arguments: Namespace, make: Callable[[Sequence[Item | Failure], PageInfo], str]
 ) -> Page[Item] | None:
     """Tell where a page goes.
 
@@ -113,7 +113,7 @@ def page_of(
     name = arguments.output_file
     if name is None:
         return None
-    from pubtools_mlmerge.page_file import Page, PageFile  # noqa: PLC0415 - see above
+    from pubtools_mlmerge.reports.html import Page, PageFile  # noqa: PLC0415 - see above
 
     return Page(None if name == "-" else PageFile.at(name), make)
 
@@ -131,9 +131,9 @@ def renderer_of(output: str) -> Callable[[Report], str]:
     return to_json if output == "json" else text_of
 
 
-def _merge_page(told: Sequence[Report | Failure], making: Making) -> str:
+def _merge_page(told: Sequence[Report | Failure], making: PageInfo) -> str:
     # Many modules, for what is seldom asked for.
-    from pubtools_mlmerge.html_merge import merge_page  # noqa: PLC0415
+    from pubtools_mlmerge.reports.html import merge_page  # noqa: PLC0415
 
     return merge_page(told, making)
 

@@ -24,7 +24,7 @@ from pubtools_mlmerge.jobs import MergeRequest
 from pubtools_mlmerge.planned import Planned, StepOptions
 from pubtools_mlmerge.plugin import MergeTask
 from pubtools_mlmerge.push_parts import Merged, Sides, Tag
-from pubtools_mlmerge.report import to_text
+from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.safety import task_records
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.step import Step

@@ -24,7 +24,7 @@ from pubtools_mlmerge.observe import Meter, observed
 from pubtools_mlmerge.planned import report_of_plan
 from pubtools_mlmerge.plugin import current_task
 from pubtools_mlmerge.push_sides import client_like
-from pubtools_mlmerge.report import to_text
+from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.settings import Settings
 
 LOG = logging.getLogger("pubtools.mlmerge")

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.demo import _new, _old
-from pubtools_mlmerge.drawing import draw
-from pubtools_mlmerge.html_page import style_of
-from pubtools_mlmerge.markup import Markup, element
+from pubtools_mlmerge.reports.html import Markup, draw, element, style_of
 from tests.paper import report_of
 
 FILE = Path(__file__).parents[1] / "docs" / "merge.svg"

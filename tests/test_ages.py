@@ -29,7 +29,7 @@ from pubtools_mlmerge.core.merge import check_shrink, merge
 from pubtools_mlmerge.core.plan import Age, Entry, Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ShrinkError
-from pubtools_mlmerge.report import to_json, to_text
+from pubtools_mlmerge.reports.report import to_json, to_text
 from pubtools_mlmerge.settings import Settings
 from tests.factories import attestation, digest, digests, entry, index
 

@@ -29,7 +29,7 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import RecordFailed
 from pubtools_mlmerge.planned import Recorder
 from pubtools_mlmerge.plugin import current_task
-from pubtools_mlmerge.report import short, to_json
+from pubtools_mlmerge.reports.report import short, to_json
 from tests.factories import index
 from tests.test_calls import REPORT
 from tests.test_changes import NOON, PLAN, change

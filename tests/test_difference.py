@@ -7,9 +7,13 @@ import json
 import pytest
 
 from pubtools_mlmerge.core.manifests import DOCKER_LIST, OCI_INDEX, Index
-from pubtools_mlmerge.difference import Difference, compare
-from pubtools_mlmerge.difference_report import to_json, to_text
-from pubtools_mlmerge.report import short
+from pubtools_mlmerge.reports.inspection import (
+    Difference,
+    compare,
+    difference_to_json,
+    difference_to_text,
+)
+from pubtools_mlmerge.reports.report import short
 from tests.factories import attestation, digest, entry, index
 
 OLD, NEW = digest("linux/amd64@old"), digest("linux/amd64@new")
@@ -100,7 +104,7 @@ def test_what_differs_of_the_indexes_themselves(
 
 
 def test_text_is_a_table_with_a_summary() -> None:
-    first, second, _, header, *rows, _, summary = to_text(of(A, B)).splitlines()
+    first, second, _, header, *rows, _, summary = difference_to_text(of(A, B)).splitlines()
 
     assert first == f"A: app:a {A.digest} {OCI_INDEX}"
     assert second == f"B: app:b {B.digest} {OCI_INDEX}"
@@ -117,7 +121,7 @@ def test_text_is_a_table_with_a_summary() -> None:
 def test_text_has_what_differs_of_the_indexes_themselves() -> None:
     hostile = index("linux/amd64", annotations={"a\x1b[2J": "b\n" + "c" * 500})
 
-    *_, line, summary = to_text(of(index("linux/amd64"), hostile)).splitlines()
+    *_, line, summary = difference_to_text(of(index("linux/amd64"), hostile)).splitlines()
 
     assert line.startswith('annotations.a [2J: - -> "b\\nccc')
     assert line.isprintable()
@@ -139,11 +143,13 @@ def test_text_has_what_differs_of_the_indexes_themselves() -> None:
     ],
 )
 def test_the_last_line_sums_up(a: Index, b: Index, summary: str) -> None:
-    assert to_text(of(a, b)).splitlines()[-1] == summary
+    assert difference_to_text(of(a, b)).splitlines()[-1] == summary
 
 
 def test_json_has_each_platform() -> None:
-    document = json.loads(to_json(of(A, index(*(e.fields for e in B.manifests), subject=None))))
+    document = json.loads(
+        difference_to_json(of(A, index(*(e.fields for e in B.manifests), subject=None)))
+    )
 
     assert document["a"] == {"reference": "app:a", "digest": A.digest, "media_type": OCI_INDEX}
     assert (document["b"]["reference"], document["same"]) == ("app:b", False)
@@ -161,6 +167,6 @@ def test_json_has_each_platform() -> None:
 
 
 def test_json_has_what_differs_of_the_indexes_themselves() -> None:
-    document = json.loads(to_json(of(A, index(subject={"digest": "x"}))))
+    document = json.loads(difference_to_json(of(A, index(subject={"digest": "x"}))))
 
     assert document["fields"] == [{"name": "subject", "a": None, "b": {"digest": "x"}}]

@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 from pubtools_mlmerge.core.plan import Report
-from pubtools_mlmerge.drawing import draw
+from pubtools_mlmerge.reports.html import draw
 from tests.factories import attestation, digest, entry, index
 from tests.paper import NEW, OLD, example, report_of
 

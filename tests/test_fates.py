@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from pubtools_mlmerge.core.plan import Fate
-from pubtools_mlmerge.fates import SIGNS, age_words
+from pubtools_mlmerge.reports.report import SIGNS, age_words
 
 
 def test_each_fate_has_a_sign_of_its_own() -> None:

@@ -6,9 +6,8 @@ from datetime import datetime, timezone
 
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Age
-from pubtools_mlmerge.html_inspect import inspection_page
-from pubtools_mlmerge.inspection import inspect
-from pubtools_mlmerge.page_file import Failure, Making
+from pubtools_mlmerge.reports.html import Failure, PageInfo, inspection_page
+from pubtools_mlmerge.reports.inspection import inspect
 from tests.factories import attestation, digest, entry, index
 from tests.paper import NOW, read_as_html, text_of, tree_of
 
@@ -18,7 +17,7 @@ PLAIN = index("linux/amd64", "linux/s390x", attestation(AMD64, seed="proof"))
 
 def page_of(listed: Index, *rest: object) -> str:
     found = inspect("quay.io/org/app:1", listed, *rest)  # type: ignore[arg-type]  # ages, missing
-    return inspection_page([found], Making(NOW))
+    return inspection_page([found], PageInfo(NOW))
 
 
 def heads(page: str) -> list[str | None]:
@@ -77,7 +76,7 @@ def test_it_is_good_news_that_nothing_is_missing() -> None:
 
 
 def test_a_failure_is_a_page_too() -> None:
-    page = inspection_page([Failure("quay.io/org/app:1", "not found")], Making(NOW))
+    page = inspection_page([Failure("quay.io/org/app:1", "not found")], PageInfo(NOW))
 
     assert "quay.io/org/app:1 failed Failures quay.io/org/app:1 not found" in text_of(page)
 

@@ -8,9 +8,8 @@ import pytest
 from attrs import evolve
 
 from pubtools_mlmerge.core.plan import Age
-from pubtools_mlmerge.html_merge import Result, merge_page
-from pubtools_mlmerge.page_file import Failure, Making
-from pubtools_mlmerge.report import summary_of
+from pubtools_mlmerge.reports.html import Failure, PageInfo, Result, merge_page
+from pubtools_mlmerge.reports.report import summary_of
 from tests.factories import digest, entry, index
 from tests.paper import NEW, NOW, OLD, example, read_as_html, report_of, text_of, tree_of
 
@@ -18,7 +17,7 @@ BAD = "<script>alert(1)</script>\u202e" + "y" * 300
 
 
 def page_of(*results: Result) -> str:
-    return merge_page(results, Making(NOW))
+    return merge_page(results, PageInfo(NOW))
 
 
 def rows(page: ET.Element, kind: str = "*") -> list[list[str]]:

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from pubtools_mlmerge.html_page import document, heading, style_of
-from pubtools_mlmerge.page_file import Making
+from pubtools_mlmerge.reports.html import PageInfo, document, heading, style_of
 from tests.paper import NOW, read_as_html, text_of, tree_of
 
 VARIABLE = re.compile(r"--([\w-]+): (#[0-9a-f]{6})")
@@ -54,7 +53,7 @@ def test_both_palettes_have_the_same_colours() -> None:
 
 
 def test_a_page_allows_nothing_but_its_own_style() -> None:
-    page = tree_of(document("Title", Making(NOW), "text"))
+    page = tree_of(document("Title", PageInfo(NOW), "text"))
 
     policy = page.find("head/meta[@http-equiv='Content-Security-Policy']")
     assert policy is not None
@@ -73,14 +72,14 @@ def test_the_style_loads_nothing() -> None:
 
 
 def test_a_page_names_its_language_and_its_title() -> None:
-    page = tree_of(document("A <title>", Making(NOW)))
+    page = tree_of(document("A <title>", PageInfo(NOW)))
 
     assert (page.get("lang"), page.findtext("head/title")) == ("en", "A <title>")
     assert page.find("head/meta[@name='viewport']") is not None
 
 
 def test_a_page_is_the_same_as_html_and_as_xml() -> None:
-    page = document("Title", Making(NOW), heading("Kind", "a <b> & \u00fc", "x"))
+    page = document("Title", PageInfo(NOW), heading("Kind", "a <b> & \u00fc", "x"))
 
     tags, text = read_as_html(page)
 
@@ -91,13 +90,13 @@ def test_a_page_is_the_same_as_html_and_as_xml() -> None:
 
 def test_the_time_is_in_utc() -> None:
     east = timezone(timedelta(hours=2))
-    page = document("Title", Making(datetime(2026, 1, 1, 1, 30, tzinfo=east)))
+    page = document("Title", PageInfo(datetime(2026, 1, 1, 1, 30, tzinfo=east)))
 
     assert "Made by pubtools-mlmerge on 2025-12-31 23:30:00 UTC" in text_of(page)
 
 
 @pytest.mark.parametrize("complete", [True, False])
 def test_an_interruption_is_said(complete: bool) -> None:
-    page = document("Title", Making(NOW, complete))
+    page = document("Title", PageInfo(NOW, complete))
 
     assert ("It was interrupted." in text_of(page)) is not complete

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from pubtools_mlmerge.html_parts import TableRow, facts, failure_list, full_digest, grid, mark, note
-from pubtools_mlmerge.markup import Markup, element
-from pubtools_mlmerge.page_file import Failure
+from pubtools_mlmerge.reports.html import (
+    Failure,
+    Markup,
+    TableRow,
+    element,
+    facts,
+    failure_list,
+    full_digest,
+    grid,
+    mark,
+    note,
+)
 from tests.factories import digest
 
 

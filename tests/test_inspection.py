@@ -7,7 +7,7 @@ from attrs import evolve
 
 from pubtools_mlmerge.core.manifests import DOCKER_LIST, DOCKER_MANIFEST, OCI_MANIFEST, Index
 from pubtools_mlmerge.core.plan import Age
-from pubtools_mlmerge.inspection import Inspection, inspect, platform_text
+from pubtools_mlmerge.reports.inspection import Inspection, inspect, platform_text
 from tests.factories import attestation, digest, entry, index
 
 AMD64, ARM64 = digest("linux/amd64"), digest("linux/arm64")

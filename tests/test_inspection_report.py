@@ -9,8 +9,12 @@ import pytest
 
 from pubtools_mlmerge.core.manifests import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from pubtools_mlmerge.core.plan import Age
-from pubtools_mlmerge.inspection import inspect
-from pubtools_mlmerge.inspection_report import rows_of, to_json, to_text
+from pubtools_mlmerge.reports.inspection import (
+    inspect,
+    inspection_to_json,
+    inspection_to_text,
+    rows_of,
+)
 from tests.factories import attestation, digest, entry, index
 
 AMD64, S390X = digest("linux/amd64"), digest("linux/s390x")
@@ -20,7 +24,7 @@ MADE = datetime(2021, 3, 4, tzinfo=timezone.utc)
 
 
 def test_an_index_is_shown_as_a_tree() -> None:
-    title, *tree, empty, summary = to_text(inspect("app:1", LISTED)).splitlines()
+    title, *tree, empty, summary = inspection_to_text(inspect("app:1", LISTED)).splitlines()
 
     assert title == f"app:1 {LISTED.digest} {OCI_INDEX}"
     assert tree == [
@@ -34,7 +38,9 @@ def test_an_index_is_shown_as_a_tree() -> None:
 def test_what_follows_the_last_image_has_no_line_beside_it() -> None:
     second = attestation(AMD64, seed="second")
 
-    _, *tree, _, _ = to_text(inspect("app:1", index("linux/amd64", PROOF, second))).splitlines()
+    _, *tree, _, _ = inspection_to_text(
+        inspect("app:1", index("linux/amd64", PROOF, second))
+    ).splitlines()
 
     assert [line[:12] for line in tree] == ["`-- linux/am", "    |-- atte", "    `-- atte"]
 
@@ -43,7 +49,7 @@ def test_problems_stand_at_the_entry_and_at_the_end() -> None:
     again = entry("linux/amd64", seed="again", media_type=DOCKER_MANIFEST)
     found = inspect("app:1", index("linux/amd64", again, ORPHAN), missing=[digest("again")])
 
-    lines = to_text(found).splitlines()
+    lines = inspection_to_text(found).splitlines()
 
     assert lines[2].endswith("  Docker manifest  ! duplicate, missing")
     assert lines[3].startswith("`-- attestation of nothing  ")
@@ -58,7 +64,7 @@ def test_problems_stand_at_the_entry_and_at_the_end() -> None:
 
 @pytest.mark.parametrize(("missing", "said"), [((), True), ((AMD64,), False)])
 def test_it_is_said_that_nothing_is_missing(missing: tuple[str, ...], said: bool) -> None:
-    text = to_text(inspect("app:1", LISTED, missing=missing))
+    text = inspection_to_text(inspect("app:1", LISTED, missing=missing))
 
     assert ("manifests of 3.7 kB, all are in the repository" in text) == said
 
@@ -66,7 +72,7 @@ def test_it_is_said_that_nothing_is_missing(missing: tuple[str, ...], said: bool
 def test_an_old_image_catches_the_eye() -> None:
     ages = {AMD64: Age(MADE, 365), S390X: Age(MADE, 1127)}
 
-    lines = to_text(inspect("app:1", LISTED, ages)).splitlines()
+    lines = inspection_to_text(inspect("app:1", LISTED, ages)).splitlines()
 
     assert lines[1].endswith("  365 days old (2021-03-04)")
     assert lines[2].endswith("  OCI manifest")
@@ -77,7 +83,7 @@ def test_an_old_image_catches_the_eye() -> None:
 def test_an_unknown_age_is_said_with_its_reason() -> None:
     ages = {AMD64: Age(problem="'\x1b[2J' is no date"), S390X: Age(MADE, 1)}
 
-    lines = to_text(inspect("app:1", LISTED, ages)).splitlines()
+    lines = inspection_to_text(inspect("app:1", LISTED, ages)).splitlines()
 
     assert lines[1].endswith("  age unknown: '?[2J' is no date")
     assert lines[3].endswith("  1 day old (2021-03-04)")
@@ -86,7 +92,7 @@ def test_an_unknown_age_is_said_with_its_reason() -> None:
 def test_an_empty_index_has_no_tree() -> None:
     empty = index()
 
-    assert to_text(inspect("app:1", empty)).splitlines() == [
+    assert inspection_to_text(inspect("app:1", empty)).splitlines() == [
         f"app:1 {empty.digest} {OCI_INDEX}",
         "",
         "0 images, 0 attestations, manifests of 0 B",
@@ -97,7 +103,7 @@ def test_what_a_registry_writes_cannot_draw_on_the_terminal() -> None:
     platform: dict[str, object] = {"os": "linux", "architecture": "a\x1b[31m\nb"}
     odd = entry(None, platform=platform, media_type="x\r\u2028y")
 
-    text = to_text(inspect("app:1\x07", index(odd)))
+    text = inspection_to_text(inspect("app:1\x07", index(odd)))
 
     assert "linux/a?[31m?b" in text
     assert "x??y" in text
@@ -105,7 +111,7 @@ def test_what_a_registry_writes_cannot_draw_on_the_terminal() -> None:
 
 
 def test_json_has_each_entry_in_order() -> None:
-    text = to_json(inspect("app:1", LISTED))
+    text = inspection_to_json(inspect("app:1", LISTED))
 
     common = {"size": 1234, "media_type": OCI_MANIFEST}
     assert "\n" not in text
@@ -126,7 +132,7 @@ def test_json_has_each_entry_in_order() -> None:
 
 
 def test_json_has_problems() -> None:
-    document = json.loads(to_json(inspect("app:1", LISTED, missing=[S390X])))
+    document = json.loads(inspection_to_json(inspect("app:1", LISTED, missing=[S390X])))
 
     assert document["checked"] is True
     assert document["problems"] == [
@@ -137,7 +143,7 @@ def test_json_has_problems() -> None:
 def test_json_has_ages_of_images_if_they_were_asked() -> None:
     ages = {AMD64: Age(MADE, 1127), S390X: Age(problem="no date is stated")}
 
-    first, second, third = json.loads(to_json(inspect("app:1", LISTED, ages)))["entries"]
+    first, second, third = json.loads(inspection_to_json(inspect("app:1", LISTED, ages)))["entries"]
 
     assert (first["created"], first["age_days"]) == ("2021-03-04T00:00:00Z", 1127)
     assert "age_problem" not in first

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from pubtools_mlmerge.markup import Markup, element, escaped, joined
+from pubtools_mlmerge.reports.html import Markup, element, escaped, joined
 
 
 def test_an_element_has_its_attributes_and_content() -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from pubtools_mlmerge.outputs import Output, output_of_reports
-from pubtools_mlmerge.page_file import Failure, Making, Page, PageFile
+from pubtools_mlmerge.reports.html import Failure, Page, PageFile, PageInfo
 from tests.paper import example, text_of
 
 Capture = pytest.CaptureFixture[str]
 
 
-def listed(results: Sequence[str | Failure], making: Making) -> str:
+def listed(results: Sequence[str | Failure], making: PageInfo) -> str:
     """Stand for a page."""
     return f"page of {[str(result) for result in results]}, complete: {making.complete}"
 

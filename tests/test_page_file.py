@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pubtools_mlmerge.page_file import PageFile
+from pubtools_mlmerge.reports.html import PageFile
 
 
 def test_a_page_is_written_as_a_whole(tmp_path: Path) -> None:

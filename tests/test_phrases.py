@@ -8,7 +8,7 @@ import pytest
 
 from pubtools_mlmerge.core.manifests import OCI_INDEX
 from pubtools_mlmerge.core.plan import Age
-from pubtools_mlmerge.phrases import age_text, count_text, size_text, type_name
+from pubtools_mlmerge.reports.report import age_text, count_text, size_text, type_name
 
 
 @pytest.mark.parametrize(

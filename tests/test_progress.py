@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pubtools_mlmerge.progress import Display, unwatched
+from pubtools_mlmerge.reports.terminal import Display, unwatched
 from tests.programs import ROOT, environment
 from tests.terminals import Shown, on_a_terminal
 
 PROGRAM = """
 import logging
 logging.basicConfig(format="%(message)s", level=logging.INFO)
-from pubtools_mlmerge.progress import Display
+from pubtools_mlmerge.reports.terminal import Display
 for item in Display().watched((number for number in range(3)), {total}):
     logging.info("log of %d", item)
     print("output of", item, flush=True)
@@ -25,7 +25,7 @@ WITHIN = """
 import logging
 logging.basicConfig(format="%(message)s", level=logging.INFO)
 from concurrent.futures import ThreadPoolExecutor
-from pubtools_mlmerge.progress import Display
+from pubtools_mlmerge.reports.terminal import Display
 from pubtools_mlmerge.concurrency import map_in_order
 display = Display()
 def job(number):
@@ -67,7 +67,7 @@ def test_bars_within_a_bar_are_one_display() -> None:
 
 def test_what_is_counted_is_named_as_it_is() -> None:
     program = (
-        "import time\nfrom pubtools_mlmerge.progress import Display\n"
+        "import time\nfrom pubtools_mlmerge.reports.terminal import Display\n"
         "with Display().counted('images for [::1]:5000/app', 12) as advance:\n"
         "    advance(); advance(); advance(); time.sleep(0.3)\n"
     )

@@ -7,11 +7,11 @@ import json
 import pytest
 from attrs import evolve
 
-from pubtools_mlmerge.core.manifests import OCI_INDEX, Index
+from pubtools_mlmerge.core.manifests import OCI_INDEX, Index, platform_name
 from pubtools_mlmerge.core.merge import merge, remove
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.report import platform_name, short, table, to_json, to_text
+from pubtools_mlmerge.reports.report import short, table, to_json, to_text
 from tests.factories import attestation, digest, entry, index
 from tests.paper import example
 

@@ -25,7 +25,7 @@ from pubtools_mlmerge.errors import (
     RecordFailed,
     RegistryError,
 )
-from pubtools_mlmerge.report import to_text
+from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.restoring import restore
 from pubtools_mlmerge.testing import (
     Image,

@@ -13,17 +13,16 @@ from typing import get_args
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from pubtools_mlmerge import inspection_report, schema
 from pubtools_mlmerge.core.ages import with_ages
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import merge, remove
 from pubtools_mlmerge.core.plan import Age, Plan, Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.inspection import ProblemKind, inspect
 from pubtools_mlmerge.observe import Meter
 from pubtools_mlmerge.planned import report_of_plan
-from pubtools_mlmerge.report import to_json
-from pubtools_mlmerge.schema import inspection_schema, report_schema
+from pubtools_mlmerge.reports import inspection, report
+from pubtools_mlmerge.reports.inspection import ProblemKind, inspect
+from pubtools_mlmerge.reports.report import inspection_schema, report_schema, to_json
 from pubtools_mlmerge.testing import RegistryServer, upload_index
 from tests.factories import attestation, digest, entry, index
 from tests.pages import DOCS, every_block
@@ -58,15 +57,15 @@ def test_a_schema_is_one_and_named_after_its_version(name: str, read: Read) -> N
 
     Draft202012Validator.check_schema(found)
     assert found["$schema"] == Draft202012Validator.META_SCHEMA["$schema"]
-    assert found["$id"] == f"urn:pubtools-mlmerge:{name}:{schema.VERSION}"
+    assert found["$id"] == f"urn:pubtools-mlmerge:{name}:{report.VERSION}"
     properties = found["properties"]
     assert isinstance(properties, dict)
-    assert properties["schema"]["const"] == schema.VERSION
+    assert properties["schema"]["const"] == report.VERSION
 
 
 @pytest.mark.parametrize(("name", "read"), SCHEMAS)
 def test_a_schema_lies_where_the_documentation_says(name: str, read: Read) -> None:
-    text = (files("pubtools_mlmerge") / f"{name}.schema.json").read_text(encoding="utf-8")
+    text = (files("pubtools_mlmerge.reports") / f"{name}.schema.json").read_text(encoding="utf-8")
 
     assert json.loads(text) == read()
 
@@ -216,7 +215,7 @@ def test_inspections_fit(ages: Mapping[str, Age] | None, missing: list[str] | No
     twice = index(entry("linux/amd64", seed="a"), entry("linux/amd64", seed="b"))
 
     for found in (OLD, NEW, twice, index()):
-        written = inspection_report.to_json(inspect("app:1", found, ages, missing))
+        written = inspection.inspection_to_json(inspect("app:1", found, ages, missing))
         Draft202012Validator(inspection_schema()).validate(json.loads(written))
 
 
@@ -228,7 +227,7 @@ def test_every_problem_has_its_place() -> None:
 
 
 def test_a_key_of_an_inspection_that_nobody_documented_does_not_fit() -> None:
-    written = {**json.loads(inspection_report.to_json(inspect("app:1", NEW))), "more": 1}
+    written = {**json.loads(inspection.inspection_to_json(inspect("app:1", NEW))), "more": 1}
 
     with pytest.raises(ValidationError, match="'more' was unexpected"):
         Draft202012Validator(inspection_schema()).validate(written)

@@ -14,8 +14,8 @@ from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Age, Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.report import to_text
-from pubtools_mlmerge.terminal import ALARM, colored, find_terminal, plain, text_of
+from pubtools_mlmerge.reports.report import to_text
+from pubtools_mlmerge.reports.terminal import ALARM, colored, find_terminal, plain, text_of
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import attestation, digest, entry, index
 from tests.programs import put, run

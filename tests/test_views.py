@@ -8,11 +8,10 @@ from datetime import datetime, timezone
 import pytest
 from rich.console import Console
 
-from pubtools_mlmerge import difference_report, inspection_report
 from pubtools_mlmerge.core.plan import Age
-from pubtools_mlmerge.difference import compare
-from pubtools_mlmerge.inspection import Inspection, inspect
-from pubtools_mlmerge.views import (
+from pubtools_mlmerge.reports import inspection
+from pubtools_mlmerge.reports.inspection import Inspection, compare, inspect
+from pubtools_mlmerge.reports.terminal import (
     colored_difference,
     colored_inspection,
     difference_text,
@@ -69,7 +68,7 @@ def test_a_wide_terminal_shows_the_tree_of_the_text() -> None:
 
     lines = shown(200).lines
 
-    expected = inspection_report.to_text(FOUND).splitlines()
+    expected = inspection.inspection_to_text(FOUND).splitlines()
     assert [line.translate(drawn) for line in lines] == expected
 
 
@@ -80,7 +79,7 @@ def test_no_word_of_an_inspection_is_lost(width: int) -> None:
     assert max(map(len, found.text.splitlines())) <= width
     drawn = str.maketrans("", "", "├└─│ \n")
     joined = found.text.translate(drawn)
-    words = inspection_report.to_text(FOUND).replace("|", " ").replace("`--", " ").split()
+    words = inspection.inspection_to_text(FOUND).replace("|", " ").replace("`--", " ").split()
     assert [word for word in words if word.strip("-") not in joined] == []
     assert found.others == set()
 
@@ -121,7 +120,7 @@ def test_an_empty_index_is_shown() -> None:
 def test_a_wide_terminal_shows_the_table_of_a_difference() -> None:
     found = Shown(0, colored_difference(DIFFERENCE, console(200)))
 
-    expected = [line.rstrip() for line in difference_report.to_text(DIFFERENCE).splitlines()]
+    expected = [line.rstrip() for line in inspection.difference_to_text(DIFFERENCE).splitlines()]
     assert found.lines == expected
     assert f"{CYAN}changed" in found.raw
 
@@ -131,11 +130,11 @@ def test_no_word_of_a_difference_is_lost(width: int) -> None:
     found = Shown(0, colored_difference(DIFFERENCE, console(width)))
 
     assert max(map(len, found.text.splitlines())) <= width
-    words = difference_report.to_text(DIFFERENCE).split()
+    words = inspection.difference_to_text(DIFFERENCE).split()
     lost = {word for word in words if word not in found.joined}
     assert lost <= {"PLATFORM", "NOTE"}  # a list does not need the one, and has no use of the other
 
 
 def test_where_there_is_no_terminal_text_is_plain() -> None:
-    assert inspection_text(FOUND) == inspection_report.to_text(FOUND)
-    assert difference_text(DIFFERENCE) == difference_report.to_text(DIFFERENCE)
+    assert inspection_text(FOUND) == inspection.inspection_to_text(FOUND)
+    assert difference_text(DIFFERENCE) == inspection.difference_to_text(DIFFERENCE)

@@ -7,7 +7,7 @@ import sys
 
 from jsonschema import Draft202012Validator
 
-from pubtools_mlmerge.schema import report_schema
+from pubtools_mlmerge.reports.report import report_schema
 
 VALIDATOR = Draft202012Validator(report_schema())
 

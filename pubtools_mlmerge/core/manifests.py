@@ -526,3 +526,17 @@ def _check(reference: Reference, content: bytes, expected: str) -> None:
     actual = f"{algorithm}:{_HASHES[algorithm](content).hexdigest()}"
     if expected != actual:
         raise DigestMismatch(str(reference), expected, actual)
+
+
+def platform_name(descriptor: Descriptor) -> str | None:
+    """Name the platform of an entry.
+
+    Args:
+        descriptor (Descriptor):
+            The entry.
+
+    Returns:
+        str | None: ``os/architecture[/variant]`` by their usual names; none where the entry is
+        not told apart by a platform.
+    """
+    return None if descriptor.slot is None else str(descriptor.slot)

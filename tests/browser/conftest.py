@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from pubtools_mlmerge.html_merge import merge_page
-from pubtools_mlmerge.page_file import Failure, Making
+from pubtools_mlmerge.reports.html import Failure, PageInfo, merge_page
 from pubtools_mlmerge.testing import (
     ImageIndex,
     RegistryServer,
@@ -90,7 +89,7 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write the page of a thousand merges, as a batch of as many would."""
     made = example()
     reports = [evolve(made, destination=evolve(made.destination, tag=f"v{n}")) for n in range(1000)]
-    page = merge_page([*reports, Failure("line 1001", "refused")], Making(NOW))
+    page = merge_page([*reports, Failure("line 1001", "refused")], PageInfo(NOW))
     file = tmp_path_factory.mktemp("thousand") / "page.html"
     file.write_text(page, encoding="ascii")
     return file

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from pubtools_mlmerge.schema import inspection_schema, report_schema
+from pubtools_mlmerge.reports.report import inspection_schema, report_schema
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
 from tests.e2e.conftest import Shelf, images
 from tests.programs import Done, run

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from pushcollector import Collector
 
 from pubtools_mlmerge.errors import MixedTypes
-from pubtools_mlmerge.schema import report_schema
+from pubtools_mlmerge.reports.report import report_schema
 from tests.host.running import push, tag
 from tests.host.test_push import THREE, TWO
 from tests.host.test_safety import Interferer, registered

@@ -29,8 +29,7 @@ from pubtools_mlmerge.credentials import find_credentials
 from pubtools_mlmerge.errors import MergeError, MissingChild
 from pubtools_mlmerge.exchange import Answer, Request
 from pubtools_mlmerge.failures import failure
-from pubtools_mlmerge.inspection import inspect
-from pubtools_mlmerge.inspection_report import to_json, to_text
+from pubtools_mlmerge.reports.inspection import inspect, inspection_to_json, inspection_to_text
 from pubtools_mlmerge.retries import Retries
 from tests.factories import content_of
 
@@ -74,7 +73,7 @@ def _index(content: bytes) -> None:
     assert Index.from_fields(found.fields).manifests == found.manifests
     assert not merge(found, found).changed
     inspection = inspect("app:1", found)
-    shown = to_text(inspection) + to_json(inspection)
+    shown = inspection_to_text(inspection) + inspection_to_json(inspection)
     assert all(c.isprintable() or c == "\n" for c in shown)
 
 

@@ -1,13 +1,150 @@
-"""Reports: the outcome of a step as text for people and as JSON for programs."""
+"""Reports of merges as text and JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
 
-from pubtools_mlmerge import schema
-from pubtools_mlmerge.core.manifests import Descriptor
-from pubtools_mlmerge.core.plan import Age, Entry, Report
+from pubtools_mlmerge.core.ages import OLD_DAYS
+from pubtools_mlmerge.core.manifests import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+    platform_name,
+)
+from pubtools_mlmerge.core.plan import Age, Entry, Fate, Report
+
+VERSION = 1
+
+
+def report_schema() -> dict[str, object]:
+    """Read the JSON Schema of reports of merges, removals and restores.
+
+    Returns:
+        dict[str, object]: The schema, by draft 2020-12.
+    """
+    return _read("report.schema.json")
+
+
+def inspection_schema() -> dict[str, object]:
+    """Read the JSON Schema of inspections of one reference.
+
+    Returns:
+        dict[str, object]: The schema, by draft 2020-12.
+    """
+    return _read("inspection.schema.json")
+
+
+def _read(name: str) -> dict[str, object]:
+    from importlib.resources import files  # noqa: PLC0415 - slow to load, for what is seldom read
+
+    schema: dict[str, object] = json.loads((files(__package__) / name).read_text(encoding="utf-8"))
+    return schema
+
+
+SIGNS: dict[Fate, str] = {
+    "added": "+",
+    "replaced": "\u21c4",
+    "same": "=",
+    "kept": "\u2022",
+    "dropped": "\u00d7",
+    "excluded": "\u2013",
+}
+"""What becomes of an entry, each with a sign, as colours are not for all eyes."""
+
+
+def age_words(days: int) -> str:
+    """Write an age for people.
+
+    Args:
+        days (int):
+            The age in days.
+
+    Returns:
+        str: In years, where it is one or more.
+    """
+    if days < OLD_DAYS:
+        return count_text(days, "day")
+    years = f"{days / OLD_DAYS:.1f}".removesuffix(".0")
+    return "1 year" if years == "1" else f"{years} years"
+
+
+_TYPES = {
+    DOCKER_LIST: "Docker list",
+    DOCKER_MANIFEST: "Docker manifest",
+    OCI_INDEX: "OCI index",
+    OCI_MANIFEST: "OCI manifest",
+}
+_STEP = 1000
+_LEAST_ROUNDED_UP = 999.95  # to one place
+
+
+def size_text(size: int) -> str:
+    """Write a number of bytes for people.
+
+    Args:
+        size (int):
+            The number.
+
+    Returns:
+        str: Such as ``503 B`` or ``1.2 kB``, by powers of a thousand.
+    """
+    if size < _STEP:
+        return f"{size} B"
+    amount, unit = float(size), "B"
+    for unit in ("kB", "MB", "GB", "TB", "PB"):  # noqa: B007 - the last one is used
+        amount /= _STEP
+        if amount < _LEAST_ROUNDED_UP:
+            break
+    return f"{amount:.1f} {unit}"
+
+
+def type_name(media_type: str) -> str:
+    """Write a media type for people.
+
+    Args:
+        media_type (str):
+            The media type.
+
+    Returns:
+        str: A short name for those that are known.
+    """
+    return _TYPES.get(media_type) or printable(media_type)
+
+
+def age_text(age: Age | None) -> str:
+    """Write an age for people.
+
+    Args:
+        age (Age | None):
+            The age; none if it was not asked.
+
+    Returns:
+        str: Days and date, or why they are unknown.
+    """
+    if age is None:
+        return ""
+    if age.created is None or age.days is None:
+        return f"age unknown: {printable(age.problem)}"
+    return f"{count_text(age.days, 'day')} old ({age.created:%Y-%m-%d})"
+
+
+def count_text(number: int, thing: str) -> str:
+    """Write how many there are of something.
+
+    Args:
+        number (int):
+            How many.
+        thing (str):
+            What one of them is called.
+
+    Returns:
+        str: Such as ``1 day`` or ``3 days``.
+    """
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
 
 _SHORT = 12  # hexadecimal digits of a digest that people get to see
 _NOTHING = "-"
@@ -25,7 +162,7 @@ def to_json(report: Report) -> str:
     """
     return json.dumps(
         {
-            "schema": schema.VERSION,
+            "schema": VERSION,
             "source": str(report.source) if report.source is not None else None,
             "destination": str(report.destination),
             "source_digest": report.source_digest,
@@ -79,20 +216,6 @@ def age_document(age: Age) -> dict[str, object]:
     """
     created = age.created and age.created.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {"created": created, "age_days": age.days}
-
-
-def platform_name(descriptor: Descriptor) -> str | None:
-    """Name the platform of an entry.
-
-    Args:
-        descriptor (Descriptor):
-            The entry.
-
-    Returns:
-        str | None: ``os/architecture[/variant]`` by their usual names; none where the entry is
-        not told apart by a platform.
-    """
-    return None if descriptor.slot is None else str(descriptor.slot)
 
 
 def to_text(report: Report) -> str:
