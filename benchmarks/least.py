@@ -15,8 +15,8 @@ import requests
 
 from benchmarks.sides import THREADS, Work
 from benchmarks.world import LIST, PASSWORD, USER
-from pubtools_mlmerge.challenges import parse_challenges
 from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.registry.auth import parse_challenges
 
 _PATIENCE = 60  # seconds
 

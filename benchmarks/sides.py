@@ -11,12 +11,12 @@ from functools import partial
 from attrs import frozen
 
 from benchmarks.world import PASSWORD, USER, Site
-from pubtools_mlmerge.children import Children
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.concurrency import map_in_order
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.merger import ManifestListMerger
 from pubtools_mlmerge.planned import StepOptions
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.step import Step
 
 try:

@@ -11,16 +11,15 @@ import urllib3
 from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.activation import PREFIX
-from pubtools_mlmerge.addresses import Address
 from pubtools_mlmerge.anchors import AnchorTag
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.ages import MOST_DAYS, AgeRule
 from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference
-from pubtools_mlmerge.exchange import Options
 from pubtools_mlmerge.locks import check_url
 from pubtools_mlmerge.planned import StepOptions
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.http import Address, ConnectOptions
 from pubtools_mlmerge.safety import audit_directory, tag_history
 from pubtools_mlmerge.settings import MOST_TRIES, Settings
 from pubtools_mlmerge.writing import Writer
@@ -34,7 +33,7 @@ class Login:
     username: str | None
     password: str | None = field(repr=False)
 
-    def client(self, options: Options) -> RegistryClient:
+    def client(self, options: ConnectOptions) -> RegistryClient:
         """Connect."""
         return RegistryClient(self.username, self.password, self.host, options)
 
@@ -126,14 +125,14 @@ def writer_of(
     )
 
 
-def connection_of(arguments: Namespace) -> Options:
+def connection_of(arguments: Namespace) -> ConnectOptions:
     """Read how to connect."""
     bundle = arguments.ca_bundle
     if bundle is not None and not Path(bundle).is_file():
         raise ValueError(f"--ca-bundle: there is no file {bundle}")
     if arguments.insecure:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    return Options(ca_bundle=bundle, insecure=arguments.insecure)
+    return ConnectOptions(ca_bundle=bundle, insecure=arguments.insecure)
 
 
 def login_of(arguments: Namespace, side: str, host: str | None) -> Login:

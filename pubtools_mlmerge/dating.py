@@ -27,7 +27,7 @@ from pubtools_mlmerge.core.plan import Age, Entry, Plan, Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import MergeError, brief
-from pubtools_mlmerge.registry import Registry
+from pubtools_mlmerge.registry.base import Registry
 
 LOG = logging.getLogger("pubtools.mlmerge")
 

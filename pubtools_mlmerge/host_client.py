@@ -9,11 +9,11 @@ from pubtools._quay.quay_client import (
     QuayClient as HostClient,
 )
 
-from pubtools_mlmerge.client_registry import ClientRegistry, http_errors
 from pubtools_mlmerge.core.manifests import Index, Manifest, digest_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.push_sides import client_like
+from pubtools_mlmerge.registry.adapter import ClientRegistry, http_errors
 from pubtools_mlmerge.tag_step import view
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypedDict
 
-from pubtools_mlmerge.registry import QuayClient
+from pubtools_mlmerge.registry.base import ManifestClient
 
 
 class _Requests(Protocol):
@@ -17,7 +17,7 @@ class _Session(Protocol):
     session: _Requests
 
 
-class HostClient(QuayClient, Protocol):
+class HostClient(ManifestClient, Protocol):
     """The host's Quay client, with what tells how it connects."""
 
     username: str | None

@@ -10,7 +10,6 @@ from functools import partial
 from attrs import define
 
 from pubtools_mlmerge.arguments import connection_of, login_of, reference_of
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.commands import Manner, all_succeed
 from pubtools_mlmerge.concurrency import map_in_order
 from pubtools_mlmerge.core.ages import AgeRule
@@ -19,6 +18,7 @@ from pubtools_mlmerge.core.plan import Age
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.dating import Ages
 from pubtools_mlmerge.outputs import Output, page_of
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.reports.html import Failure, PageInfo
 from pubtools_mlmerge.reports.inspection import (
     Difference,

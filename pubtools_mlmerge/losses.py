@@ -11,7 +11,7 @@ from pubtools_mlmerge.core.merge import serve_the_same, union
 from pubtools_mlmerge.core.plan import Plan
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.planned import History, Planned, digest_if_any
-from pubtools_mlmerge.registry import Registry
+from pubtools_mlmerge.registry.base import Registry
 
 LOG = logging.getLogger("pubtools.mlmerge")
 

@@ -28,12 +28,12 @@ from pubtools_mlmerge.arguments import (
     writer_of,
 )
 from pubtools_mlmerge.calls import announce, lock_tag
-from pubtools_mlmerge.children import Children
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.commands import Manner, all_succeed
 from pubtools_mlmerge.core.plan import Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.outputs import output_of_reports
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.reports.terminal import Display
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.step import Step

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 
-from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.client_registry import ClientRegistry, http_errors
 from pubtools_mlmerge.core.manifests import DOCKER_LIST, Index
 from pubtools_mlmerge.core.merge import assemble, check_shrink, merge
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
@@ -18,7 +16,9 @@ from pubtools_mlmerge.errors import NotFound, Unauthorized
 from pubtools_mlmerge.observe import Meter, observed
 from pubtools_mlmerge.planned import report_of_plan
 from pubtools_mlmerge.pulling import are_quicker_at_once, both, intend, recorded
-from pubtools_mlmerge.registry import QuayClient, Registry
+from pubtools_mlmerge.registry.adapter import ClientRegistry, http_errors
+from pubtools_mlmerge.registry.base import ManifestClient, Registry
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.uploading import push
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -66,7 +66,9 @@ class ManifestListMerger:
         )
         self._dest_quay_client = _build_client(dest_quay_username, dest_quay_password, host)
 
-    def set_quay_clients(self, src_quay_client: QuayClient, dest_quay_client: QuayClient) -> None:
+    def set_quay_clients(
+        self, src_quay_client: ManifestClient, dest_quay_client: ManifestClient
+    ) -> None:
         """Set the clients to use.
 
         Args:
@@ -211,21 +213,21 @@ class ManifestListMerger:
 
 def _build_client(
     username: str | None, password: str | None, host: str | None
-) -> QuayClient | None:
+) -> ManifestClient | None:
     if not username or not password:
         return None
     try:
         # The host is optional, and takes long to load.
         from pubtools._quay.quay_client import (  # noqa: PLC0415
-            QuayClient as HostClient,
+            ManifestClient as HostClient,
         )
     except ImportError:
         return RegistryClient(username, password, host)
-    client: QuayClient = HostClient(username, password, host)
+    client: ManifestClient = HostClient(username, password, host)
     return client
 
 
-def _registry(client: QuayClient) -> Registry:
+def _registry(client: ManifestClient) -> Registry:
     return client if isinstance(client, RegistryClient) else ClientRegistry(client)
 
 

@@ -10,7 +10,7 @@ from typing import Optional, TypeVar
 from pubtools_mlmerge.core.manifests import Manifest
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.observe import span
-from pubtools_mlmerge.registry import Registry
+from pubtools_mlmerge.registry.base import Registry
 
 _First = TypeVar("_First")
 _Second = TypeVar("_Second")

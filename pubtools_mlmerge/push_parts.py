@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.manifests import DOCKER_MANIFESTS, Manifest
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.planned import History
-from pubtools_mlmerge.registry import Registry
+from pubtools_mlmerge.registry.base import Registry
+from pubtools_mlmerge.registry.client import RegistryClient
 
 
 @frozen(eq=False, repr=False)

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from attrs import evolve
 
-from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.client_registry import ClientRegistry
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import Unauthorized
-from pubtools_mlmerge.exchange import Options
 from pubtools_mlmerge.host_types import HostClient, Pusher, PushItem
 from pubtools_mlmerge.push_parts import Merged, Sides, Tag
+from pubtools_mlmerge.registry.adapter import ClientRegistry
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.safety import tag_history
 from pubtools_mlmerge.uploading import push
 
@@ -54,7 +54,7 @@ def client_like(client: HostClient) -> RegistryClient:
         RegistryClient: Same host, same login, certificates verified or not as there.
     """
     verify = client.session.session.verify
-    options = Options(
+    options = ConnectOptions(
         insecure=verify is False, ca_bundle=verify if isinstance(verify, str) else None
     )
     return RegistryClient(client.username, client.password, client.session.hostname, options)

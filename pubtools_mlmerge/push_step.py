@@ -13,7 +13,6 @@ from typing import Literal, TypeVar
 from pubtools.pluggy import pm
 
 from pubtools_mlmerge.calls import announce, lock_tag
-from pubtools_mlmerge.children import Children
 from pubtools_mlmerge.concurrency import map_in_order_by
 from pubtools_mlmerge.core.manifests import Manifest
 from pubtools_mlmerge.core.plan import Report
@@ -24,6 +23,7 @@ from pubtools_mlmerge.jobs import MergeRequest
 from pubtools_mlmerge.planned import Planned, StepOptions
 from pubtools_mlmerge.plugin import MergeTask
 from pubtools_mlmerge.push_parts import Merged, Sides, Tag
+from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.safety import task_records
 from pubtools_mlmerge.settings import Settings

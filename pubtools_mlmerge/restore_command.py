@@ -12,12 +12,12 @@ from attrs import frozen
 from pubtools_mlmerge.arguments import Login, connection_of, lock_name, login_of
 from pubtools_mlmerge.calls import lock_tag
 from pubtools_mlmerge.changes import Change, read_change
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.commands import Manner, all_succeed
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.errors import InvalidRecord
 from pubtools_mlmerge.outputs import output_of_reports
 from pubtools_mlmerge.planned import Recorder
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.restoring import restore
 from pubtools_mlmerge.safety import audit_directory
 from pubtools_mlmerge.settings import Settings

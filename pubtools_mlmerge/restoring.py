@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from attrs import evolve, frozen
 
 from pubtools_mlmerge.changes import Change
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.manifests import Image, Manifest
 from pubtools_mlmerge.core.merge import merge, replace_by_image, replace_image
 from pubtools_mlmerge.core.plan import AnyPlan, Entry, Fate, Plan, Policy, Report, ResultT
@@ -16,6 +15,7 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import CannotRestore, MissingChild
 from pubtools_mlmerge.observe import Meter, observed
 from pubtools_mlmerge.planned import Job, Planned, Recorder, StepOptions, digest_if_any, unlocked
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.uploading import push
 from pubtools_mlmerge.writing import Writer
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pubtools_mlmerge.changes import Change
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.planned import History, Recorder
+from pubtools_mlmerge.registry.client import RegistryClient
 
 
 def audit_directory(directory: str) -> Recorder:
@@ -67,7 +67,6 @@ def tag_history(client: RegistryClient, token: str) -> History:
     Raises:
         InvalidSettings: When it can be no token.
     """
-    from pubtools_mlmerge.quay_api import QuayTags  # noqa: PLC0415 - most tasks have no token
-    from pubtools_mlmerge.recovery import Recovery  # noqa: PLC0415 - as above
+    from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery  # noqa: PLC0415
 
     return Recovery(QuayTags(client, token))

@@ -18,7 +18,7 @@ from pubtools_mlmerge.errors import NotAnIndex, NotFound, NothingEligible
 from pubtools_mlmerge.observe import Meter, observed, span
 from pubtools_mlmerge.planned import BringsChildren, Job, Planned, StepOptions, unlocked
 from pubtools_mlmerge.pulling import are_quicker_at_once, both, intend, recorded
-from pubtools_mlmerge.registry import Registry
+from pubtools_mlmerge.registry.base import Registry
 from pubtools_mlmerge.writing import Writer
 
 LOG = logging.getLogger("pubtools.mlmerge")

@@ -11,7 +11,6 @@ from attrs import evolve
 from pubtools.pluggy import pm
 
 from pubtools_mlmerge.calls import announce
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Plan, Report
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
@@ -24,6 +23,7 @@ from pubtools_mlmerge.observe import Meter, observed
 from pubtools_mlmerge.planned import report_of_plan
 from pubtools_mlmerge.plugin import current_task
 from pubtools_mlmerge.push_sides import client_like
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.settings import Settings
 

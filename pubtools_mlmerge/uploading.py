@@ -7,7 +7,7 @@ import logging
 from pubtools_mlmerge.core.manifests import Manifest
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.observe import span
-from pubtools_mlmerge.registry import Registry
+from pubtools_mlmerge.registry.base import Registry
 
 LOG = logging.getLogger("pubtools.mlmerge")
 

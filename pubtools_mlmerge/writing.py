@@ -30,7 +30,7 @@ from pubtools_mlmerge.planned import (
     report_of,
     unlocked,
 )
-from pubtools_mlmerge.registry import Registry
+from pubtools_mlmerge.registry.base import Registry
 from pubtools_mlmerge.uploading import push
 
 LOG = logging.getLogger("pubtools.mlmerge")

@@ -9,7 +9,7 @@ from pubtools_mlmerge.core.manifests import Image, Index, Manifest
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import DigestMismatch, ImmutableTag, MergeError, MissingChild, NotFound
-from pubtools_mlmerge.registry import Registry
+from pubtools_mlmerge.registry.base import Registry
 from pubtools_mlmerge.testing import images
 
 

@@ -17,11 +17,10 @@ from typing import Union, final
 import trustme
 from attrs import field, frozen
 
-from pubtools_mlmerge.exchange import Options
-from pubtools_mlmerge.retries import Retries
+from pubtools_mlmerge.registry.http import ConnectOptions, Retries
 
 QUICK = Retries(most=2, first_wait=0.001, longest_wait=0.01)
-HURRIED = Options(retries=QUICK, timeout=(5.0, 5.0))
+HURRIED = ConnectOptions(retries=QUICK, timeout=(5.0, 5.0))
 """What tests connect with: patient enough to try again, without the waiting."""
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.addresses import Address, is_loopback, origin
 from pubtools_mlmerge.errors import InvalidReference
+from pubtools_mlmerge.registry.http import Address, is_loopback, origin
 
 
 @pytest.mark.parametrize(

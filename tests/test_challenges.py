@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.challenges import Challenge, parse_challenges
+from pubtools_mlmerge.registry.auth import Challenge, parse_challenges
 
 BEARER = Challenge("bearer", {"realm": "https://auth.test/token", "service": "registry"})
 

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import pytest
 from attrs import define, evolve, field
 
-from pubtools_mlmerge.children import Children
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import CopyFailed, MissingChild, RegistryError
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.testing import (
     Image,
     RegistryServer,

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -37,7 +36,8 @@ from pubtools_mlmerge.errors import (
     RegistryError,
     Unauthorized,
 )
-from pubtools_mlmerge.exchange import Options
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.testing import (
     ImageIndex,
     RegistryServer,
@@ -76,7 +76,7 @@ def fresh(tag: str = "1", name: str = "alice/app") -> str:
 
 
 def client_of(
-    host: str | None, login: tuple[str, str] | None = None, options: Options = HURRIED
+    host: str | None, login: tuple[str, str] | None = None, options: ConnectOptions = HURRIED
 ) -> RegistryClient:
     user, password = login or (None, None)
     return RegistryClient(user, password, host, options)
@@ -207,7 +207,7 @@ def test_a_real_registry_keeps_the_exact_bytes(docker_registry_plain: RealRegist
 def test_a_real_registry_speaks_tls(docker_registry_tls: RealRegistry) -> None:
     reference = parsed(fresh(), docker_registry_tls.host)
     put(docker_registry_tls, reference, DOCKER)
-    trusting = Options(ca_bundle=str(docker_registry_tls.ca_file), retries=QUICK)
+    trusting = ConnectOptions(ca_bundle=str(docker_registry_tls.ca_file), retries=QUICK)
 
     assert client_of(None, options=trusting).pull(reference) == as_index(DOCKER)
 

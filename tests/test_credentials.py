@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pubtools_mlmerge.credentials import find_credentials
 from pubtools_mlmerge.errors import InvalidCredentials
-from pubtools_mlmerge.tokens import Credentials
+from pubtools_mlmerge.registry.auth import Credentials
+from pubtools_mlmerge.registry.credentials import find_credentials
 from tests.factories import Json
 
 HOST = "quay.io"

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from attrs import evolve
 
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.ages import AgeRule, StaleImages
 from pubtools_mlmerge.core.manifests import Image as ImageManifest
 from pubtools_mlmerge.core.manifests import Index
@@ -21,6 +20,7 @@ from pubtools_mlmerge.errors import MixedTypes, RegistryError
 from pubtools_mlmerge.planned import StepOptions
 from pubtools_mlmerge.push_parts import Sides, Tag
 from pubtools_mlmerge.push_step import PushStep
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.step import Step
 from pubtools_mlmerge.tag_step import Selecting

@@ -12,7 +12,7 @@ from io import BytesIO
 import pytest
 import requests
 
-from pubtools_mlmerge.deadlines import Deadlines
+from pubtools_mlmerge.registry.http import Deadlines
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.demo import main
+from pubtools_mlmerge.registry.client import RegistryClient
 from tests.programs import call, command, environment, run
 from tests.servers import free_port
 

@@ -19,7 +19,6 @@ from attrs import define, field
 from pubtools.pluggy import hookimpl, pm
 
 import pubtools_mlmerge.plugin  # noqa: F401 - registers the hooks and the step
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
@@ -27,6 +26,7 @@ from pubtools_mlmerge.errors import NotFound
 from pubtools_mlmerge.jobs import MergeRequest
 from pubtools_mlmerge.push_parts import Sides, Tag
 from pubtools_mlmerge.push_step import PushStep
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, upload_index
 from tests.programs import python

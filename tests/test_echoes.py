@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.echoes import blank, blank_headers
+from pubtools_mlmerge.registry.refusals import blank, blank_headers
 from tests.growth import growth
 
 SECRET = 'p"a\\s/s <w&rd> 100% \U0001f511'

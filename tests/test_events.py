@@ -14,8 +14,6 @@ from attrs import evolve
 import pubtools_mlmerge
 from pubtools_mlmerge.anchors import AnchorTag
 from pubtools_mlmerge.changes import Change
-from pubtools_mlmerge.children import Children
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Age, Report, patterns_of
 from pubtools_mlmerge.core.references import Reference
@@ -23,6 +21,8 @@ from pubtools_mlmerge.errors import NotFound
 from pubtools_mlmerge.merger import ManifestListMerger
 from pubtools_mlmerge.observe import Meter, observed
 from pubtools_mlmerge.planned import StepOptions, report_of_plan
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.removal import remove_platforms
 from pubtools_mlmerge.restoring import restore
 from pubtools_mlmerge.step import Step

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from pubtools_mlmerge.exchange import Answer, Options, Request
+from pubtools_mlmerge.registry.http import Answer, ConnectOptions, Request
 
 SECRET = 'p"a\\s/s <wörd> \U0001f511'
 
@@ -91,14 +91,14 @@ def test_no_way_to_escape_hides_a_secret(secret: str, all_of_it: bool, upper: bo
 @pytest.mark.parametrize(
     ("options", "verify", "prefers_tls"),
     [
-        (Options(), True, False),
-        (Options(ca_bundle="ca.pem"), "ca.pem", True),
-        (Options(insecure=True), False, True),
-        (Options(insecure=True, ca_bundle="ca.pem"), False, True),
+        (ConnectOptions(), True, False),
+        (ConnectOptions(ca_bundle="ca.pem"), "ca.pem", True),
+        (ConnectOptions(insecure=True), False, True),
+        (ConnectOptions(insecure=True, ca_bundle="ca.pem"), False, True),
     ],
 )
 def test_certificates_are_verified_unless_told_otherwise(
-    options: Options, verify: bool | str, prefers_tls: bool
+    options: ConnectOptions, verify: bool | str, prefers_tls: bool
 ) -> None:
     assert options.verify == verify
     assert options.prefers_tls is prefers_tls

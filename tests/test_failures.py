@@ -16,7 +16,7 @@ from pubtools_mlmerge.errors import (
     RegistryError,
     Unauthorized,
 )
-from pubtools_mlmerge.failures import failure
+from pubtools_mlmerge.registry.refusals import failure
 from tests.factories import digest
 
 REFERENCE = "quay.io/org/app:1"

@@ -10,7 +10,6 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from attrs import evolve
 
-from pubtools_mlmerge.addresses import Address
 from pubtools_mlmerge.errors import (
     Forbidden,
     InvalidCredentials,
@@ -18,10 +17,8 @@ from pubtools_mlmerge.errors import (
     RegistryError,
     Unauthorized,
 )
-from pubtools_mlmerge.exchange import Answer, Options, Request
-from pubtools_mlmerge.hosts import Host
-from pubtools_mlmerge.tokens import Credentials, Scope
-from pubtools_mlmerge.transport import Transport
+from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
+from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
 from tests.scripted import (
     HANG_UP,
     HURRIED,
@@ -51,19 +48,19 @@ REQUEST = Request(method="GET", url="/v2/org/app/manifests/1", subject="org/app:
 def host(
     server: ScriptedServer | str,
     credentials: Credentials | None = ALICE,
-    options: Options = HURRIED,
-) -> Host:
+    options: ConnectOptions = HURRIED,
+) -> RegistrySession:
     """Be a client of a server, by its URL unless another address is given."""
     text = server if isinstance(server, str) else server.url
     address = Address.parse(text, prefers_tls=options.prefers_tls)
-    return Host(address, Transport(options), lambda: credentials)
+    return RegistrySession(address, Transport(options), lambda: credentials)
 
 
-def send(to: Host, *scopes: Scope, request: Request = REQUEST) -> Answer:
+def send(to: RegistrySession, *scopes: Scope, request: Request = REQUEST) -> Answer:
     return to.send(request, frozenset(scopes or (APP,)))
 
 
-def failure_of(to: Host, *scopes: Scope, request: Request = REQUEST) -> RegistryError:
+def failure_of(to: RegistrySession, *scopes: Scope, request: Request = REQUEST) -> RegistryError:
     with pytest.raises(RegistryError) as caught:
         send(to, *scopes, request=request)
     return caught.value
@@ -130,7 +127,7 @@ def test_a_server_that_says_it_speaks_tls_is_believed(words: bytes) -> None:
 
 
 def test_with_a_bundle_https_is_tried_first(tmp_path: Path) -> None:
-    trusting = Options(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
+    trusting = ConnectOptions(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
     with ScriptedServer(OK, tls=True) as server:
         local = host(server.host, options=trusting)
         assert send(local).content == b"fine"
@@ -141,7 +138,7 @@ def test_with_a_bundle_https_is_tried_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["127.0.0.1", "registry.test"])
 def test_a_wrong_certificate_does_not_lead_to_plain_http(tmp_path: Path, name: str) -> None:
     bundle = ca_bundle(tmp_path) if name == "registry.test" else None
-    wary = Options(ca_bundle=bundle, retries=QUICK)
+    wary = ConnectOptions(ca_bundle=bundle, retries=QUICK)
     with ScriptedServer(OK, tls=True, name=name) as server:
         for text in (server.host, server.url):
             assert "certificate" in failure_of(host(text, options=wary)).message.lower()
@@ -320,7 +317,7 @@ def test_credentials_are_looked_for_once() -> None:
         return ALICE
 
     with ScriptedServer(BASIC, OK) as server:
-        registry = Host(Address.parse(server.url), Transport(HURRIED), find)
+        registry = RegistrySession(Address.parse(server.url), Transport(HURRIED), find)
         send(registry)
         send(registry)
 
@@ -334,7 +331,7 @@ def test_credentials_that_cannot_be_read_stay_an_error() -> None:
         raise InvalidCredentials("auth.json", "is not JSON")
 
     with ScriptedServer(BASIC) as server:
-        registry = Host(Address.parse(server.url), Transport(HURRIED), find)
+        registry = RegistrySession(Address.parse(server.url), Transport(HURRIED), find)
         for _ in range(2):
             with pytest.raises(InvalidCredentials):
                 send(registry)
@@ -482,7 +479,7 @@ def test_a_location_that_is_none_is_a_registry_error() -> None:
 
 
 def test_a_plain_realm_is_not_given_the_login_of_an_https_registry(tmp_path: Path) -> None:
-    trusting = Options(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
+    trusting = ConnectOptions(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
     with ScriptedServer(json_reply({"token": "x"})) as other:  # noqa: SIM117 - one needs the other
         with ScriptedServer(bearer(f"{other.url}/token"), tls=True) as server:
             error = failure_of(host(server, options=trusting))

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import pytest
 from attrs import define, field
 
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.platforms import Platform
 from pubtools_mlmerge.core.references import Reference
@@ -15,6 +14,7 @@ from pubtools_mlmerge.errors import InvalidPlatform, NotFound
 from pubtools_mlmerge.jobs import MergeRequest, SelectedRequest, exactly
 from pubtools_mlmerge.merger import ManifestListMerger
 from pubtools_mlmerge.planned import Planned, StepOptions
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.step import Step
 from pubtools_mlmerge.testing import Image, ImageIndex, RegistryServer, make_image, make_index

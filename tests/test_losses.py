@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pubtools_mlmerge.children import Children
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.manifests import Manifest
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.planned import StepOptions
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.safety import tag_history
 from pubtools_mlmerge.step import Step
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index

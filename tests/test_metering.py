@@ -6,9 +6,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.observe import Meter, count_request, uncounted
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import RegistryServer
 
 

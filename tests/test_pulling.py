@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.client_registry import ClientRegistry
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import RegistryError
 from pubtools_mlmerge.pulling import are_quicker_at_once, both
-from pubtools_mlmerge.registry import Registry
+from pubtools_mlmerge.registry.adapter import ClientRegistry
+from pubtools_mlmerge.registry.base import Registry
+from pubtools_mlmerge.registry.client import RegistryClient
 from tests.scripted import HURRIED
 from tests.servers import free_port
 

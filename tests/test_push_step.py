@@ -13,7 +13,6 @@ from attrs import define, evolve, field
 from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge import plugin
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.manifests import Manifest
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
@@ -22,6 +21,7 @@ from pubtools_mlmerge.jobs import MergeRequest
 from pubtools_mlmerge.plugin import MergeTask
 from pubtools_mlmerge.push_parts import Sides, Tag
 from pubtools_mlmerge.push_step import PushStep
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.programs import put

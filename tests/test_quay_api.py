@@ -15,7 +15,6 @@ from attrs import define, evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     Forbidden,
@@ -26,8 +25,9 @@ from pubtools_mlmerge.errors import (
     RegistryError,
     Unauthorized,
 )
-from pubtools_mlmerge.exchange import Options
-from pubtools_mlmerge.quay_api import QuayTags, TagRow, replaced
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.http import ConnectOptions
+from pubtools_mlmerge.registry.quay_history import QuayTags, TagRow, replaced
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
 from tests.factories import digest
 from tests.scripted import (
@@ -78,7 +78,7 @@ def quay(clock: Clock) -> Iterator[RegistryServer]:
 
 
 def client_of(
-    server: RegistryServer | ScriptedServer, options: Options = HURRIED
+    server: RegistryServer | ScriptedServer, options: ConnectOptions = HURRIED
 ) -> RegistryClient:
     return RegistryClient("alice", "wonderland", server.host, options)
 
@@ -346,7 +346,7 @@ def tls_quay() -> Iterator[RegistryServer]:
 def test_a_bundle_of_authorities_is_for_the_api_too(
     tls_quay: RegistryServer, tmp_path: Path
 ) -> None:
-    options = Options(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
+    options = ConnectOptions(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
     tags = QuayTags(client_of(tls_quay, options), TOKEN)
 
     recovered = tags.recover(TAG, FIRST.digest)
@@ -356,7 +356,7 @@ def test_a_bundle_of_authorities_is_for_the_api_too(
 
 def test_the_api_is_found_where_the_client_found_the_registry(tls_quay: RegistryServer) -> None:
     """Without the authority: the client was told not to verify."""
-    client = RegistryClient(None, None, tls_quay.host, Options(insecure=True, retries=QUICK))
+    client = RegistryClient(None, None, tls_quay.host, ConnectOptions(insecure=True, retries=QUICK))
     with pytest.warns(match="Unverified HTTPS request"):
         client.pull(TAG)
 

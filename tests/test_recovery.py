@@ -8,10 +8,9 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.quay_api import QuayTags
-from pubtools_mlmerge.recovery import Recovery
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery
 from pubtools_mlmerge.safety import tag_history
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
 from tests.factories import digest

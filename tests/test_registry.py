@@ -12,7 +12,6 @@ import pytest
 import requests
 from requests.structures import CaseInsensitiveDict
 
-from pubtools_mlmerge.client_registry import ClientRegistry
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -36,7 +35,8 @@ from pubtools_mlmerge.errors import (
     RegistryError,
     Unauthorized,
 )
-from pubtools_mlmerge.exchange import Answer
+from pubtools_mlmerge.registry.adapter import ClientRegistry
+from pubtools_mlmerge.registry.http import Answer
 from pubtools_mlmerge.testing import make_image
 from tests.factories import content_of, digest, document, index
 from tests.memory import MemoryRegistry

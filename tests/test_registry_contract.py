@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 import pytest
 from attrs import frozen
 
-from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.client_registry import ClientRegistry
 from pubtools_mlmerge.core.manifests import Image, Index
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MissingChild, NotAnIndex, NotFound, RegistryError
-from pubtools_mlmerge.registry import Registry
+from pubtools_mlmerge.registry.adapter import ClientRegistry
+from pubtools_mlmerge.registry.base import Registry
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import RegistryServer, images, make_image, make_index, upload
 from tests.factories import digest, index
 from tests.memory import MemoryRegistry

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.plan import patterns_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import EmptyIndex, NotAnIndex, NotFound
 from pubtools_mlmerge.planned import StepOptions
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.removal import remove_platforms
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from pubtools_mlmerge.writing import Writer

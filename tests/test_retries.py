@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.retries import Pauses, Retries
+from pubtools_mlmerge.registry.http import Pauses, Retries
 
 PATIENT = Retries(first_wait=0.5, longest_wait=60.0)
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from pubtools_mlmerge import skopeo
-from pubtools_mlmerge.access import Place
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import CopyFailed
-from pubtools_mlmerge.exchange import Options
-from pubtools_mlmerge.tokens import Credentials
+from pubtools_mlmerge.registry import copying
+from pubtools_mlmerge.registry.auth import Credentials
+from pubtools_mlmerge.registry.client import Place
+from pubtools_mlmerge.registry.http import ConnectOptions
 from tests.factories import digest
 
 CHILD = digest("child")
@@ -85,12 +85,12 @@ def place(
     ca_bundle: Path | None = None,
     insecure: bool = False,
 ) -> Place:
-    options = Options(ca_bundle=str(ca_bundle) if ca_bundle else None, insecure=insecure)
+    options = ConnectOptions(ca_bundle=str(ca_bundle) if ca_bundle else None, insecure=insecure)
     return Place(host, plain, options, credentials)
 
 
 def test_everything_is_copied_under_the_same_digest(fake: Fake) -> None:
-    skopeo.copy(SOURCE, place("one.test"), DESTINATION, place("two.test:5000"))
+    copying.copy(SOURCE, place("one.test"), DESTINATION, place("two.test:5000"))
 
     assert fake.arguments == [
         *("copy", "--quiet", "--all", "--preserve-digests"),
@@ -103,7 +103,7 @@ def test_everything_is_copied_under_the_same_digest(fake: Fake) -> None:
 def test_a_login_goes_into_a_file_that_only_this_user_may_read(fake: Fake, umask: int) -> None:
     before = os.umask(umask)
     try:
-        skopeo.copy(SOURCE, place(), DESTINATION, place("two.test", credentials=ALICE))
+        copying.copy(SOURCE, place(), DESTINATION, place("two.test", credentials=ALICE))
     finally:
         os.umask(before)
 
@@ -122,7 +122,7 @@ def test_a_login_goes_into_a_file_that_only_this_user_may_read(fake: Fake, umask
 def test_no_secret_is_on_the_command_line(fake: Fake) -> None:
     at, to = place(credentials=ALICE), place("two.test", credentials=Credentials("bob", "builder"))
 
-    skopeo.copy(SOURCE, at, DESTINATION, to)
+    copying.copy(SOURCE, at, DESTINATION, to)
 
     shown = " ".join(fake.arguments)
     for secret in ("alice", "wonder:land", "bob", "builder", ALICE.basic.split()[1]):
@@ -132,7 +132,7 @@ def test_no_secret_is_on_the_command_line(fake: Fake) -> None:
 
 @pytest.mark.parametrize(("plain", "insecure"), [(True, False), (False, True), (True, True)])
 def test_each_side_is_verified_or_not_by_itself(fake: Fake, plain: bool, insecure: bool) -> None:
-    skopeo.copy(SOURCE, place(plain=plain, insecure=insecure), DESTINATION, place("two.test"))
+    copying.copy(SOURCE, place(plain=plain, insecure=insecure), DESTINATION, place("two.test"))
 
     options = [a for a in fake.arguments if "tls" in a]
     assert options == ["--src-tls-verify=false"]
@@ -143,7 +143,7 @@ def test_authorities_are_handed_on(fake: Fake, tmp_path: Path) -> None:
     bundle.write_text("an authority")
     at, to = place(plain=True, ca_bundle=bundle), place("two.test", ca_bundle=bundle)
 
-    skopeo.copy(SOURCE, at, DESTINATION, to)
+    copying.copy(SOURCE, at, DESTINATION, to)
 
     (option,) = (a for a in fake.arguments if "cert-dir" in a)
     name, _, directory = option.partition("=")
@@ -161,7 +161,7 @@ def test_authorities_of_the_environment_are_handed_on(
     bundle.write_text("an authority")
     monkeypatch.setenv(variable, str(bundle))
 
-    skopeo.copy(SOURCE, place(), DESTINATION, place("two.test"))
+    copying.copy(SOURCE, place(), DESTINATION, place("two.test"))
 
     assert [a.partition("=")[0] for a in fake.arguments if "cert-dir" in a] == [
         *("--src-cert-dir", "--dest-cert-dir")
@@ -172,7 +172,7 @@ def test_what_skopeo_says_is_in_the_error(tmp_path: Path, monkeypatch: pytest.Mo
     install(tmp_path, "import sys; sys.exit('no such\\nblob')", monkeypatch)
 
     with pytest.raises(CopyFailed) as caught:
-        skopeo.copy(SOURCE, place(), DESTINATION, place("two.test"))
+        copying.copy(SOURCE, place(), DESTINATION, place("two.test"))
 
     assert str(caught.value) == f"cannot copy {SOURCE} to {DESTINATION}: no such blob"
 
@@ -181,13 +181,13 @@ def test_a_silent_failure_is_an_error_too(tmp_path: Path, monkeypatch: pytest.Mo
     install(tmp_path, "import sys; sys.exit(3)", monkeypatch)
 
     with pytest.raises(CopyFailed, match="skopeo failed"):
-        skopeo.copy(SOURCE, place(), DESTINATION, place("two.test"))
+        copying.copy(SOURCE, place(), DESTINATION, place("two.test"))
 
 
 def test_its_absence_is_reported_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(CopyFailed, match="skopeo is not installed") as caught:
-        skopeo.copy(SOURCE, place(credentials=ALICE), DESTINATION, place("two.test"))
+        copying.copy(SOURCE, place(credentials=ALICE), DESTINATION, place("two.test"))
 
     assert "wonder" not in str(caught.value)

@@ -19,8 +19,8 @@ OLD = make_index([make_image(p, seed="old") for p in ("linux/amd64", "linux/s390
 PASSWORD = "wonder-land"
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 MERGE = """
-from pubtools_mlmerge.children import Children
-from pubtools_mlmerge.client import RegistryClient
+from pubtools_mlmerge.registry.copying import Children
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.planned import StepOptions
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.concurrency import map_in_order

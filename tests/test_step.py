@@ -8,8 +8,6 @@ import pytest
 from attrs import define, field
 
 from pubtools_mlmerge.anchors import AnchorTag
-from pubtools_mlmerge.client import RegistryClient
-from pubtools_mlmerge.client_registry import ClientRegistry
 from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
@@ -24,6 +22,8 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
 )
 from pubtools_mlmerge.planned import StepOptions, digest_if_any
+from pubtools_mlmerge.registry.adapter import ClientRegistry
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.step import Step
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.programs import put

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from pubtools_mlmerge.changes import read_change
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Plan, Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ConflictError, LockLost
 from pubtools_mlmerge.planned import unlocked
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.tag_guard import TagGuard, persist
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index

@@ -9,11 +9,11 @@ import pytest
 from pubtools.pluggy import hookimpl, pm, task_context
 from requests.exceptions import HTTPError
 
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.errors import InvalidPlatform
 from pubtools_mlmerge.jobs import SelectedRequest
 from pubtools_mlmerge.plugin import current_task
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.tag_step import Selecting, is_named, view
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index

@@ -12,11 +12,9 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from attrs import define, evolve
 
-from pubtools_mlmerge.challenges import Challenge
 from pubtools_mlmerge.errors import Forbidden, NotFound, RegistryError, Unauthorized
-from pubtools_mlmerge.exchange import Options
-from pubtools_mlmerge.tokens import Credentials, Scope, Tokens
-from pubtools_mlmerge.transport import Transport
+from pubtools_mlmerge.registry.auth import Challenge, Credentials, Scope, Tokens
+from pubtools_mlmerge.registry.http import ConnectOptions, Transport
 from tests.scripted import (
     HURRIED,
     QUICK,
@@ -58,7 +56,7 @@ def challenge(realm: str, **parameters: str) -> Challenge:
     return Challenge("bearer", {"realm": realm, **parameters})
 
 
-def tokens(options: Options = HURRIED, registry: str = REGISTRY) -> Tokens:
+def tokens(options: ConnectOptions = HURRIED, registry: str = REGISTRY) -> Tokens:
     return Tokens(Transport(options), registry)
 
 
@@ -326,7 +324,7 @@ def test_a_plain_realm_of_an_https_registry_is_refused(credentials: Credentials 
 
 
 def test_an_https_realm_elsewhere_gets_the_login(tmp_path: Path) -> None:
-    trusting = Options(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
+    trusting = ConnectOptions(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
     with ScriptedServer(numbered(), tls=True) as server:
         tokens(trusting, "https://registry.test/").header(challenge(server.url), APP, ALICE)
 
@@ -342,7 +340,7 @@ def test_a_realm_that_redirects_elsewhere_leaks_nothing() -> None:
 
 
 def test_a_realm_that_redirects_to_plain_http_is_refused(tmp_path: Path) -> None:
-    trusting = Options(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
+    trusting = ConnectOptions(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
     with ScriptedServer(numbered()) as other:  # noqa: SIM117 - one needs the other
         with ScriptedServer(redirect(other.url), tls=True) as server:
             with pytest.raises(RegistryError, match="redirects to plain http"):

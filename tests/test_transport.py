@@ -15,9 +15,7 @@ from attrs import evolve
 
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import RegistryError
-from pubtools_mlmerge.exchange import Answer, Options, Request
-from pubtools_mlmerge.retries import Retries
-from pubtools_mlmerge.transport import Transport
+from pubtools_mlmerge.registry.http import Answer, ConnectOptions, Request, Retries, Transport
 from tests.scripted import (
     HANG_UP,
     HURRIED,
@@ -51,7 +49,7 @@ def put(server: ScriptedServer, content: bytes, method: str = "PUT") -> Request:
     return evolve(get(server), method=method, content=content)
 
 
-def send(request: Request, options: Options = HURRIED) -> Answer:
+def send(request: Request, options: ConnectOptions = HURRIED) -> Answer:
     transport = Transport(options)
     try:
         return transport.send(request)
@@ -59,7 +57,7 @@ def send(request: Request, options: Options = HURRIED) -> Answer:
         transport.close()
 
 
-def failure_of(request: Request, options: Options = HURRIED) -> RegistryError:
+def failure_of(request: Request, options: ConnectOptions = HURRIED) -> RegistryError:
     with pytest.raises(RegistryError) as caught:
         send(request, options)
     assert str(caught.value).startswith("org/app:1: ")
@@ -162,7 +160,7 @@ def test_a_put_is_repeated_with_the_same_bytes() -> None:
 
 
 def test_retry_after_in_seconds_is_obeyed(naps: list[float]) -> None:
-    patient = Options(retries=Retries(most=1, first_wait=0.01, longest_wait=60))
+    patient = ConnectOptions(retries=Retries(most=1, first_wait=0.01, longest_wait=60))
     with ScriptedServer(Reply(429, {"Retry-After": "7"}), OK) as server:
         send(get(server), patient)
 
@@ -172,7 +170,7 @@ def test_retry_after_in_seconds_is_obeyed(naps: list[float]) -> None:
 def test_a_rate_limit_holds_for_all_requests_to_that_host(naps: list[float]) -> None:
     limit = Reply(429, {"Retry-After": "7"})
     with ScriptedServer(limit, OK) as limited, ScriptedServer(OK) as other:
-        transport = Transport(Options())
+        transport = Transport(ConnectOptions())
         assert transport.send(get(limited, repeatable=False)).status == 429
         transport.send(get(other))
         assert naps == []
@@ -183,7 +181,7 @@ def test_a_rate_limit_holds_for_all_requests_to_that_host(naps: list[float]) -> 
 
 
 def test_retry_after_as_a_date_is_obeyed(naps: list[float]) -> None:
-    patient = Options(retries=Retries(most=1, first_wait=0.01, longest_wait=60))
+    patient = ConnectOptions(retries=Retries(most=1, first_wait=0.01, longest_wait=60))
     date = format_datetime(datetime.now(timezone.utc).replace(year=2100), usegmt=True)
     with ScriptedServer(Reply(503, {"Retry-After": date}), OK) as server:
         send(get(server), patient)
@@ -192,7 +190,7 @@ def test_retry_after_as_a_date_is_obeyed(naps: list[float]) -> None:
 
 
 def test_without_retry_after_the_waits_grow(naps: list[float]) -> None:
-    patient = Options(retries=Retries(most=3, first_wait=1.0, longest_wait=60))
+    patient = ConnectOptions(retries=Retries(most=3, first_wait=1.0, longest_wait=60))
     with ScriptedServer(Reply(502)) as server:
         send(get(server), patient)
 
@@ -201,7 +199,7 @@ def test_without_retry_after_the_waits_grow(naps: list[float]) -> None:
 
 
 def test_a_failure_of_the_server_may_be_over_at_once(naps: list[float]) -> None:
-    patient = Options(retries=Retries(most=2, first_wait=1.0, longest_wait=60))
+    patient = ConnectOptions(retries=Retries(most=2, first_wait=1.0, longest_wait=60))
     with ScriptedServer(Reply(500)) as server:
         send(get(server), patient)
     with ScriptedServer(Reply(500, {"Retry-After": "3"}), OK) as server:
@@ -254,7 +252,7 @@ def test_an_answer_that_does_not_come_says_so() -> None:
         return OK
 
     with ScriptedServer(slow) as server:
-        error = failure_of(get(server), Options(retries=Retries(most=0), timeout=(5, 0.05)))
+        error = failure_of(get(server), ConnectOptions(retries=Retries(most=0), timeout=(5, 0.05)))
 
     assert error.message == "no answer in time"
 
@@ -266,7 +264,9 @@ def test_a_host_that_can_be_none_is_an_error(url: str) -> None:
 
 def test_authorities_that_cannot_be_read_are_an_error() -> None:
     with ScriptedServer(OK, tls=True) as server:
-        error = failure_of(get(server), Options(ca_bundle="/no/such/file.pem", retries=QUICK))
+        error = failure_of(
+            get(server), ConnectOptions(ca_bundle="/no/such/file.pem", retries=QUICK)
+        )
 
     assert "/no/such/file.pem" in error.message
 
@@ -276,7 +276,7 @@ def test_authorities_that_cannot_be_read_are_an_error() -> None:
 
 def test_a_trusted_certificate_is_accepted(tmp_path: Path) -> None:
     with ScriptedServer(OK, tls=True) as server:
-        assert send(get(server), Options(ca_bundle=ca_bundle(tmp_path))).content == b"fine"
+        assert send(get(server), ConnectOptions(ca_bundle=ca_bundle(tmp_path))).content == b"fine"
 
 
 def test_an_unknown_authority_is_an_error_at_once() -> None:
@@ -290,7 +290,7 @@ def test_an_unknown_authority_is_an_error_at_once() -> None:
 
 
 def test_a_certificate_for_another_host_is_an_error(tmp_path: Path) -> None:
-    trusting = Options(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
+    trusting = ConnectOptions(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
     with ScriptedServer(OK, tls=True, name="registry.test") as server:
         assert "certificate" in failure_of(get(server), trusting).message.lower()
 
@@ -298,7 +298,7 @@ def test_a_certificate_for_another_host_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_certificates_are_not_verified_where_that_was_asked_for() -> None:
     with ScriptedServer(OK, tls=True) as server:
-        assert send(get(server), Options(insecure=True)).content == b"fine"
+        assert send(get(server), ConnectOptions(insecure=True)).content == b"fine"
 
 
 # Redirects
@@ -347,7 +347,7 @@ def test_a_login_in_a_location_is_not_used() -> None:
 
 
 def test_a_redirect_from_https_to_http_is_refused(tmp_path: Path) -> None:
-    trusting = Options(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
+    trusting = ConnectOptions(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
     with ScriptedServer(OK) as other, ScriptedServer(redirect(other.url), tls=True) as server:
         error = failure_of(get(server), trusting)
 
@@ -356,7 +356,7 @@ def test_a_redirect_from_https_to_http_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_redirect_from_http_to_https_is_followed(tmp_path: Path) -> None:
-    trusting = Options(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
+    trusting = ConnectOptions(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
     with ScriptedServer(OK, tls=True) as other, ScriptedServer(redirect(other.url)) as server:
         assert send(get(server), trusting).content == b"fine"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ImmutableTag
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import RegistryServer
 from pubtools_mlmerge.uploading import push
 from tests.factories import index

@@ -12,10 +12,10 @@ from pathlib import Path
 import requests
 from attrs import define, field
 
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.manifests import MANIFEST_TYPES, Index
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.exchange import Options
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.testing import Image, ImageIndex, make_image, make_index
 from tests.host.requests_made import AccessLog
 from tests.host.shelves import root_of, store
@@ -63,7 +63,7 @@ class World:
 
     def client(self) -> RegistryClient:
         """Connect to the registry."""
-        return RegistryClient(options=Options(ca_bundle=str(self.registry.ca_file)))
+        return RegistryClient(options=ConnectOptions(ca_bundle=str(self.registry.ca_file)))
 
     def put(self, repository: str, tag: str, item: Image | ImageIndex) -> str:
         """Store an image or index under an internal name."""

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.manifests import OCI_INDEX, Manifest
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import MergeError
-from pubtools_mlmerge.exchange import Options
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.http import ConnectOptions
 from tests.factories import content_of, document
 from tests.scripted import (
     HURRIED,
@@ -53,7 +53,7 @@ def with_field(name: str, text: str) -> bytes:
     return GOOD[:-1] + f", {json.dumps(name, ensure_ascii=False)}: {text}}}".encode()
 
 
-def client_of(server: ScriptedServer, options: Options = HURRIED) -> RegistryClient:
+def client_of(server: ScriptedServer, options: ConnectOptions = HURRIED) -> RegistryClient:
     """Connect to a registry, whatever references name, with a login at hand."""
     return RegistryClient(USER, PASSWORD, server.url, options)
 
@@ -65,7 +65,7 @@ def pull(reply: Step) -> Manifest:
 
 
 def failure_of(
-    server: ScriptedServer, reference: Reference = REFERENCE, options: Options = HURRIED
+    server: ScriptedServer, reference: Reference = REFERENCE, options: ConnectOptions = HURRIED
 ) -> MergeError:
     """Read what must be refused, and give the error."""
     with pytest.raises(MergeError) as caught:
@@ -74,7 +74,7 @@ def failure_of(
 
 
 def refused(
-    reply: Step, reference: Reference = REFERENCE, options: Options = HURRIED
+    reply: Step, reference: Reference = REFERENCE, options: ConnectOptions = HURRIED
 ) -> MergeError:
     """Read what must be refused from a registry that answers this, and give the error."""
     with ScriptedServer(reply) as server:

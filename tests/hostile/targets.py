@@ -16,8 +16,6 @@ from typing import Optional
 from unittest import mock
 from urllib.parse import urlsplit
 
-from pubtools_mlmerge import quay_api, tokens, transport
-from pubtools_mlmerge.challenges import parse_challenges
 from pubtools_mlmerge.changes import read_change, to_document
 from pubtools_mlmerge.core.ages import age_of
 from pubtools_mlmerge.core.manifests import Image, Index, digest_of, read_manifest
@@ -25,12 +23,13 @@ from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import decode
-from pubtools_mlmerge.credentials import find_credentials
 from pubtools_mlmerge.errors import MergeError, MissingChild
-from pubtools_mlmerge.exchange import Answer, Request
-from pubtools_mlmerge.failures import failure
+from pubtools_mlmerge.registry import auth, http, quay_history
+from pubtools_mlmerge.registry.auth import parse_challenges
+from pubtools_mlmerge.registry.credentials import find_credentials
+from pubtools_mlmerge.registry.http import Answer, Request, Retries
+from pubtools_mlmerge.registry.refusals import failure
 from pubtools_mlmerge.reports.inspection import inspect, inspection_to_json, inspection_to_text
-from pubtools_mlmerge.retries import Retries
 from tests.factories import content_of
 
 Target = Callable[[bytes], Optional[MergeError]]
@@ -118,7 +117,7 @@ def _retry_after(content: bytes) -> None:
 
 def _token(content: bytes) -> None:
     answer = Answer(200, {}, content, "https://auth.test/token")
-    header = tokens._read(answer, "login", 0.0).header
+    header = auth._read(answer, "login", 0.0).header
     assert header.isascii()
     assert header.isprintable()
 
@@ -139,7 +138,7 @@ def _echo(content: bytes) -> None:
 
 
 def _location(content: bytes) -> None:
-    request = transport._redirected(_REQUEST, _header(content))
+    request = http._redirected(_REQUEST, _header(content))
     assert request.url.lower().startswith("https:")
 
 
@@ -149,7 +148,7 @@ def _created(content: bytes) -> None:
 
 
 def _history(content: bytes) -> None:
-    rows = quay_api._read(content, "1")
+    rows = quay_history._read(content, "1")
     assert all(len(row.digest) > len("sha256:") for row in rows)
 
 

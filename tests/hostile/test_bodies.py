@@ -10,8 +10,7 @@ import pytest
 
 from pubtools_mlmerge.core.manifests import OCI_INDEX
 from pubtools_mlmerge.errors import Forbidden, RegistryError
-from pubtools_mlmerge.exchange import Options
-from pubtools_mlmerge.retries import Retries
+from pubtools_mlmerge.registry.http import ConnectOptions, Retries
 from tests.hostile.helpers import (
     GOOD,
     TOO_LARGE,
@@ -94,7 +93,7 @@ def test_a_redirect_without_end_is_not_read() -> None:
 
 def test_an_answer_that_stops_in_the_middle_is_given_up() -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(GOOD)}\r\n\r\n".encode()
-    impatient = Options(retries=Retries(most=0), timeout=(5.0, 0.4))
+    impatient = ConnectOptions(retries=Retries(most=0), timeout=(5.0, 0.4))
     with raw_server(head, GOOD[:50], GOOD[50:], pause=60.0) as url:
         error = refused(redirect(url), options=impatient)
 
@@ -102,7 +101,7 @@ def test_an_answer_that_stops_in_the_middle_is_given_up() -> None:
 
 
 def test_an_answer_that_does_not_begin_is_given_up() -> None:
-    impatient = Options(retries=Retries(most=0), timeout=(5.0, 0.4))
+    impatient = ConnectOptions(retries=Retries(most=0), timeout=(5.0, 0.4))
     with raw_server(b"", b"HTTP/1.1 200 OK\r\n\r\n", pause=3.0) as url:
         error = refused(redirect(url), options=impatient)
 
@@ -112,7 +111,7 @@ def test_an_answer_that_does_not_begin_is_given_up() -> None:
 def test_an_answer_that_trickles_in_is_given_up() -> None:
     """Each part of it comes in time."""
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(GOOD)}\r\n\r\n".encode()
-    impatient = Options(retries=Retries(most=2), timeout=(5.0, 5.0), longest=0.3)
+    impatient = ConnectOptions(retries=Retries(most=2), timeout=(5.0, 5.0), longest=0.3)
     with raw_server(head, *(GOOD[n : n + 1] for n in range(100)), pause=0.05) as url:
         error = refused(redirect(url), options=impatient)
 
@@ -154,7 +153,7 @@ def test_no_registry_makes_anybody_wait_for_more_than_a_minute(
 ) -> None:
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
-    patient = Options(retries=Retries(most=2))
+    patient = ConnectOptions(retries=Retries(most=2))
 
     refused(Reply(status, {"Retry-After": header}), options=patient)
 

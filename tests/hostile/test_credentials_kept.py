@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from pubtools_mlmerge.cli import merge_main
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.manifests import OCI_INDEX, OCI_MANIFEST, Image, digest_of
 from pubtools_mlmerge.errors import RegistryError, Unauthorized
-from pubtools_mlmerge.quay_api import QuayTags
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.quay_history import QuayTags
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import content_of, digest, document, entry
 from tests.hostile.helpers import (

@@ -8,9 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from pubtools_mlmerge.children import Children
 from pubtools_mlmerge.cli import inspect_main, merge_main
-from pubtools_mlmerge.client_registry import ClientRegistry
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -21,6 +19,8 @@ from pubtools_mlmerge.core.manifests import (
 )
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import DigestMismatch, InvalidIndex
+from pubtools_mlmerge.registry.adapter import ClientRegistry
+from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import content_of, digest, document, entry
 from tests.hostile.helpers import (

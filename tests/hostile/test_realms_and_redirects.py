@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import Forbidden, RegistryError, Unauthorized
-from pubtools_mlmerge.exchange import Options
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.http import ConnectOptions
 from tests.growth import growth
 from tests.hostile.helpers import (
     LOGIN,
@@ -45,15 +45,17 @@ GRANTED = json_reply({"token": TOKEN})
 
 
 @pytest.fixture
-def trusting(tmp_path: Path) -> Options:
+def trusting(tmp_path: Path) -> ConnectOptions:
     """Trust the certificates of the scripted servers."""
-    return Options(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
+    return ConnectOptions(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
 
 
 # Realms
 
 
-def test_a_realm_on_another_host_gets_the_login_for_this_registry_alone(trusting: Options) -> None:
+def test_a_realm_on_another_host_gets_the_login_for_this_registry_alone(
+    trusting: ConnectOptions,
+) -> None:
     with ScriptedServer(GRANTED, tls=True) as realm, ScriptedServer(Reply(), tls=True) as registry:
         wants_token(registry, good(), f"{realm.url}/token")
         client_of(registry, trusting).pull(REFERENCE)
@@ -64,7 +66,7 @@ def test_a_realm_on_another_host_gets_the_login_for_this_registry_alone(trusting
 
 @pytest.mark.parametrize("login", [(USER, PASSWORD), (None, None)])
 def test_an_https_registry_names_no_realm_on_plain_http(
-    trusting: Options, login: tuple[str | None, str | None]
+    trusting: ConnectOptions, login: tuple[str | None, str | None]
 ) -> None:
     """Not even for an anonymous token: whoever listens could give another one."""
     with ScriptedServer(GRANTED) as realm, ScriptedServer(Reply(), tls=True) as registry:
@@ -85,7 +87,7 @@ def test_a_realm_that_redirects_elsewhere_gives_nothing_away() -> None:
     assert other.authorizations == [""]
 
 
-def test_a_realm_that_redirects_to_plain_http_is_refused(trusting: Options) -> None:
+def test_a_realm_that_redirects_to_plain_http_is_refused(trusting: ConnectOptions) -> None:
     with ScriptedServer(GRANTED) as other, ScriptedServer(Reply(), tls=True) as registry:
         wants_token(registry, good(), token=redirect(f"{other.url}/token"))
         error = failure_of(registry, options=trusting)
@@ -188,7 +190,7 @@ def test_a_location_that_is_no_place_is_an_error(location: str) -> None:
     assert len(registry.received) == 1
 
 
-def test_a_redirect_from_https_to_http_is_refused(trusting: Options) -> None:
+def test_a_redirect_from_https_to_http_is_refused(trusting: ConnectOptions) -> None:
     with ScriptedServer(good()) as other, ScriptedServer(redirect(other.url), tls=True) as registry:
         error = failure_of(registry, options=trusting)
 

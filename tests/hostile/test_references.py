@@ -8,10 +8,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from pubtools_mlmerge.cli import inspect_main, merge_main, remove_archs_main
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.core.manifests import OCI_INDEX, OCI_MANIFEST
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidIndex, InvalidReference
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import make_image
 from tests.factories import content_of, digest, document, entry
 from tests.hostile.helpers import REFERENCE, client_of, good, refused

@@ -17,9 +17,9 @@ from urllib.parse import quote, unquote
 import pytest
 from attrs import evolve
 
-from pubtools_mlmerge.client_registry import ClientRegistry
 from pubtools_mlmerge.core.manifests import OCI_INDEX
 from pubtools_mlmerge.errors import RegistryError
+from pubtools_mlmerge.registry.adapter import ClientRegistry
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import content_of, document, entry
 from tests.hostile.helpers import (

@@ -1,4 +1,4 @@
-"""A registry behind a client of the host's shape."""
+"""A client of the host's shape as a registry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from itertools import count
 
 from requests.exceptions import RequestException
 
-from pubtools_mlmerge.answers import encode_body, unpack
 from pubtools_mlmerge.core.manifests import (
     INDEX_TYPES,
     MANIFEST_TYPES,
@@ -19,10 +18,48 @@ from pubtools_mlmerge.core.manifests import (
     read_manifest,
 )
 from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import MergeError, NotAnIndex, NotFound, RegistryError
-from pubtools_mlmerge.failures import failure
 from pubtools_mlmerge.observe import count_request, uncounted
-from pubtools_mlmerge.registry import QuayClient, Registry
+from pubtools_mlmerge.registry.base import ManifestClient, Registry
+from pubtools_mlmerge.registry.refusals import failure
+
+
+def unpack(answer: object) -> tuple[object, Mapping[str, str]]:
+    """Part a manifest from its headers.
+
+    Args:
+        answer (object):
+            What a client returned.
+
+    Returns:
+        tuple[object, Mapping[str, str]]: The manifest, and the headers that came with it; their
+        names are in lower case.
+    """
+    if not isinstance(answer, tuple):
+        return answer, {}
+    body, headers = answer
+    return body, {str(name).lower(): str(value) for name, value in dict(headers).items()}
+
+
+def encode_body(body: object) -> bytes:
+    """Take any of the shapes in which a client gives a manifest.
+
+    Args:
+        body (object):
+            The manifest.
+
+    Returns:
+        bytes: Its bytes; those of a dict as the host would encode it.
+
+    Raises:
+        TypeError: When it is something else.
+    """
+    if isinstance(body, Mapping):
+        return encode(body)
+    if isinstance(body, (bytes, str)):
+        return body.encode("utf-8") if isinstance(body, str) else body
+    raise TypeError(f"the client gave a manifest as {type(body).__name__}")
 
 
 class ClientRegistry(Registry):
@@ -36,7 +73,7 @@ class ClientRegistry(Registry):
             The client; only its two public calls are used.
     """
 
-    def __init__(self, client: QuayClient) -> None:
+    def __init__(self, client: ManifestClient) -> None:
         self._client = client
         self._counter = count(1)
         self._calls = 0

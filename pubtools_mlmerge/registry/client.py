@@ -1,15 +1,16 @@
-"""The registry client for where no host is installed, and for the command line."""
+"""The client of any registry that speaks the OCI distribution protocol."""
 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from urllib.parse import quote
 
-from attrs import evolve
+from attrs import evolve, field, frozen
 
-from pubtools_mlmerge.access import Access, Call, Place
 from pubtools_mlmerge.core.manifests import (
     MANIFEST_TYPES,
     Image,
@@ -20,10 +21,183 @@ from pubtools_mlmerge.core.manifests import (
 )
 from pubtools_mlmerge.core.references import Reference, is_registered_digest
 from pubtools_mlmerge.core.strict_json import decode, encode
-from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex, RegistryError
-from pubtools_mlmerge.exchange import Options
-from pubtools_mlmerge.registry import Link, Registry, absence
-from pubtools_mlmerge.tokens import Credentials
+from pubtools_mlmerge.errors import InvalidIndex, InvalidReference, NotAnIndex, RegistryError
+from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
+from pubtools_mlmerge.registry.base import Link, Registry, suppress_absence
+from pubtools_mlmerge.registry.credentials import find_credentials
+from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
+
+
+@frozen(kw_only=True, eq=False, repr=False)
+class Call:
+    """One request to the repository that a reference names.
+
+    Attributes:
+        method (str):
+            HTTP method.
+        reference (Reference):
+            Names host and repository, and is what errors speak of.
+        path (str):
+            Path below the repository, or a Location that the registry gave.
+        headers (Mapping[str, str]):
+            Headers.
+        content (bytes | None):
+            Body to send.
+        push (bool):
+            Whether the right to write is needed.
+        reads (tuple[str, ...]):
+            Other repositories that are read.
+        repeatable (bool):
+            Whether it is sent again after a passing failure.
+    """
+
+    method: str
+    reference: Reference
+    path: str
+    headers: Mapping[str, str] = field(factory=dict)
+    content: bytes | None = None
+    push: bool = False
+    reads: tuple[str, ...] = ()
+    repeatable: bool = True
+
+
+@frozen(eq=False, repr=False)
+class Place:
+    """A host that is connected to, with what another program needs to do the same.
+
+    Attributes:
+        host (str):
+            Host with its port.
+        is_plain (bool):
+            Whether it is spoken to over plain http.
+        options (Options):
+            How to connect.
+        credentials (Credentials | None):
+            The login that was given; none if it is left to the auth files.
+    """
+
+    host: str
+    is_plain: bool
+    options: ConnectOptions
+    credentials: Credentials | None
+
+    @property
+    def url(self) -> str:
+        """Scheme and host."""
+        return f"{'http' if self.is_plain else 'https'}://{self.host}"
+
+
+class Access:
+    """Sends calls to the registries that references name; safe from several threads.
+
+    Args:
+        credentials (Credentials | None):
+            Who asks; none to look into the auth files of container tools when challenged.
+        host (str | None):
+            Where to connect, whatever host references name; none for the host of each reference.
+        options (Options):
+            How to connect.
+    """
+
+    def __init__(
+        self, credentials: Credentials | None, host: str | None, options: ConnectOptions
+    ) -> None:
+        self._credentials = credentials
+        self._host_name = host
+        self._options = options
+        self._transport = Transport(options)
+        self._lock = threading.Lock()
+        self._hosts: dict[str, RegistrySession] = {}
+
+    @property
+    def count(self) -> int:
+        """How many requests were sent, those for tokens included."""
+        return self._transport.count
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def place(self, reference: Reference) -> Place:
+        """Tell where a reference is really looked up.
+
+        Args:
+            reference (Reference):
+                The reference.
+
+        Returns:
+            Place: The host, and how to talk to it.
+        """
+        host = self._host(reference)
+        return Place(host.name, host.is_plain, self._options, self._credentials)
+
+    def link(self, reference: Reference) -> Link:
+        """Tell where a reference is read from, see `Registry.link`."""
+        host = self._host(reference)
+        return Link(self.place(reference).url, host.is_plain or host.is_new)
+
+    def send(self, call: Call) -> Answer:
+        """Carry out a call.
+
+        Args:
+            call (Call):
+                The call.
+
+        Returns:
+            Answer: A success.
+
+        Raises:
+            RegistryError: When the registry refuses or cannot be asked.
+        """
+        is_location = call.path.startswith(("/", "http://", "https://"))
+        request = Request(
+            method=call.method,
+            url=call.path if is_location else f"/v2/{call.reference.repository}/{call.path}",
+            subject=str(call.reference),
+            headers=call.headers,
+            content=call.content,
+            repeatable=call.repeatable,
+        )
+        own = Scope(call.reference.repository, push=call.push)
+        others = {Scope(repository) for repository in call.reads if repository != own.repository}
+        return self._host(call.reference).send(request, frozenset({own, *others}))
+
+    def intend(self, *, pull: Iterable[Reference] = (), push: Iterable[Reference] = ()) -> None:
+        """Tell what will be done, so that each registry is asked for one token instead of several.
+
+        Args:
+            pull (Iterable[Reference]):
+                What will be read.
+            push (Iterable[Reference]):
+                What will be written. Some registries create a repository when asked for this.
+        """
+        wanted: dict[RegistrySession, dict[str, Scope]] = {}
+        for reference in pull:
+            scopes = wanted.setdefault(self._host(reference), {})
+            scopes.setdefault(reference.repository, Scope(reference.repository))
+        for reference in push:
+            scopes = wanted.setdefault(self._host(reference), {})
+            scopes[reference.repository] = Scope(reference.repository, push=True)
+        for host, scopes in wanted.items():
+            host.intend(scopes.values())
+
+    def _host(self, reference: Reference) -> RegistrySession:
+        name = self._host_name or reference.host
+        if not name:
+            raise InvalidReference(str(reference), "it names no host, and no other one is given")
+        with self._lock:
+            if name not in self._hosts:
+                address = Address.parse(name, prefers_tls=self._options.prefers_tls)
+                find = partial(self._find_credentials, address.host, reference)
+                has_login = self._credentials is not None
+                self._hosts[name] = RegistrySession(
+                    address, self._transport, find, has_login=has_login
+                )
+            return self._hosts[name]
+
+    def _find_credentials(self, host: str, reference: Reference) -> Credentials | None:
+        return self._credentials or find_credentials(host, reference.repository)
+
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _CREATED = 201
@@ -52,11 +226,11 @@ class RegistryClient(Registry):
         username: str | None = None,
         password: str | None = None,
         host: str | None = None,
-        options: Options | None = None,
+        options: ConnectOptions | None = None,
     ) -> None:
         self.username, self.password, self.host = username, password, host
         credentials = Credentials(username, password) if username and password else None
-        self._access = Access(credentials, host, options or Options())
+        self._access = Access(credentials, host, options or ConnectOptions())
 
     @property
     def request_count(self) -> int:
@@ -157,7 +331,7 @@ class RegistryClient(Registry):
 
     def digest(self, reference: Reference) -> str | None:
         """Tell what a reference holds now, by a HEAD request, see `Registry.digest`."""
-        with absence(reference):
+        with suppress_absence(reference):
             answer = self._access.send(_manifest_call("HEAD", reference))
             stated = answer.headers.get("Docker-Content-Digest", "")
             comparable = stated.startswith("sha256:") and is_registered_digest(stated)

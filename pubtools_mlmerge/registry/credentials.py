@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pubtools_mlmerge.errors import InvalidCredentials
-from pubtools_mlmerge.tokens import Credentials
+from pubtools_mlmerge.registry.auth import Credentials
 
 
 def find_credentials(host: str, repository: str = "") -> Credentials | None:

@@ -1,20 +1,97 @@
-"""Children: what an index points at must be in its repository before the index is."""
+"""Bring images into a repository: mounted within a registry, copied by skopeo between two."""
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import shutil
+import subprocess
+import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
-from pubtools_mlmerge.client import RegistryClient
 from pubtools_mlmerge.concurrency import Once
 from pubtools_mlmerge.core.manifests import Image
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import InvalidIndex, MissingChild, NotAnIndex, RegistryError
+from pubtools_mlmerge.errors import (
+    CopyFailed,
+    InvalidIndex,
+    MissingChild,
+    NotAnIndex,
+    RegistryError,
+)
 from pubtools_mlmerge.observe import span
+from pubtools_mlmerge.registry.client import Place, RegistryClient
+from pubtools_mlmerge.registry.refusals import blank, blank_headers
 from pubtools_mlmerge.reports.terminal import Watch, unwatched
+
+_PRIVATE = 0o600
+
+
+def copy(source: Reference, at: Place, destination: Reference, to: Place) -> None:
+    """Copy one manifest, all that it lists and all its blobs, under the same digest.
+
+    Args:
+        source (Reference):
+            What to copy, by digest.
+        at (Place):
+            Where it is.
+        destination (Reference):
+            Where to, by the same digest.
+        to (Place):
+            Where that is.
+
+    Raises:
+        CopyFailed: When skopeo is missing or fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="mlmerge-") as directory:
+        command = [
+            *("skopeo", "copy", "--quiet", "--all", "--preserve-digests"),
+            *_side("src", at, Path(directory)),
+            *_side("dest", to, Path(directory)),
+            f"docker://{at.host}/{source.repository}@{source.digest}",
+            f"docker://{to.host}/{destination.repository}@{destination.digest}",
+        ]
+        try:
+            done = subprocess.run(  # noqa: S603 - every argument fits a grammar that we check
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            )
+        except OSError as error:
+            problem = "skopeo is not installed, and the registry does not mount"
+            raise CopyFailed(str(source), str(destination), problem) from error
+    if done.returncode:
+        # It repeats what registries say, and they may repeat what it sent.
+        known = [
+            secret for side in (at, to) if side.credentials for secret in side.credentials.secrets
+        ]
+        problem = blank_headers(blank(done.stderr.strip(), known)) or "skopeo failed"
+        raise CopyFailed(str(source), str(destination), problem)
+
+
+def _side(side: str, place: Place, directory: Path) -> Iterator[str]:
+    """Give the options of one side; secrets go into a file that only this user may read."""
+    if place.is_plain or place.options.insecure:
+        yield f"--{side}-tls-verify=false"
+    named = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
+    bundle = next(filter(None, (place.options.ca_bundle, *named)), None)
+    if bundle and not place.is_plain:
+        certificates = directory / f"{side}-certificates"
+        certificates.mkdir()
+        shutil.copyfile(bundle, certificates / "authorities.crt")
+        yield f"--{side}-cert-dir={certificates}"
+    if place.credentials is not None:
+        path = directory / f"{side}-auth.json"
+        login = f"{place.credentials.username}:{place.credentials.password}"
+        entry = {"auth": b64encode(login.encode()).decode()}
+        path.touch(mode=_PRIVATE)
+        path.write_text(json.dumps({"auths": {place.host: entry}}), encoding="utf-8")
+        yield f"--{side}-authfile={path}"
+
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -117,9 +194,6 @@ class Children:
 
     def _use_skopeo(self, source: Reference, destination: Reference) -> None:
         at, to = self._source.place(source), self._destination.place(destination)
-        # It loads what few merges need.
-        from pubtools_mlmerge.skopeo import copy  # noqa: PLC0415
-
         copy(source, at, destination, to)
 
     def _mount(self, source: Reference, destination: Reference, depth: int = 0) -> bool:

@@ -1,4 +1,4 @@
-"""The registry as a merge sees it."""
+"""What a merge asks of a registry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pubtools_mlmerge.errors import NotAnIndex, NotFound, RegistryError, Unautho
 LOG = logging.getLogger("pubtools.mlmerge")
 
 
-class QuayClient(Protocol):
+class ManifestClient(Protocol):
     """The public calls of the host's Quay client that we rely on."""
 
     def get_manifest(
@@ -137,7 +137,7 @@ class Registry(ABC):
         Raises:
             MergeError: As `pull` does, save for `NotFound`.
         """
-        with absence(reference):
+        with suppress_absence(reference):
             return self.pull(reference)
         return None
 
@@ -198,7 +198,7 @@ class Registry(ABC):
 
 
 @contextmanager
-def absence(reference: Reference) -> Iterator[None]:
+def suppress_absence(reference: Reference) -> Iterator[None]:
     """Take the answers that mean that there is nothing for what they are.
 
     Args:

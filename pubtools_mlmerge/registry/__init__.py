@@ -1,0 +1,1 @@
+"""Registries: HTTP, logins, and what a merge asks of them."""
