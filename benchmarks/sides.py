@@ -13,11 +13,11 @@ from attrs import frozen
 from benchmarks.world import PASSWORD, USER, Site
 from pubtools_mlmerge.concurrency import map_in_order
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.merger import ManifestListMerger
-from pubtools_mlmerge.planned import StepOptions
+from pubtools_mlmerge.merging.decision import StepOptions
+from pubtools_mlmerge.merging.merger import ManifestListMerger
+from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
-from pubtools_mlmerge.step import Step
 
 try:
     from pubtools._quay.manifest_list_merger import ManifestListMerger as HostMerger

@@ -11,18 +11,18 @@ import urllib3
 from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.activation import PREFIX
-from pubtools_mlmerge.anchors import AnchorTag
 from pubtools_mlmerge.core.ages import MOST_DAYS, AgeRule
 from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference
 from pubtools_mlmerge.locks import check_url
-from pubtools_mlmerge.planned import StepOptions
+from pubtools_mlmerge.merging.audit import AuditDirectory
+from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
+from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import Address, ConnectOptions
-from pubtools_mlmerge.safety import audit_directory, tag_history
+from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery
 from pubtools_mlmerge.settings import MOST_TRIES, Settings
-from pubtools_mlmerge.writing import Writer
 
 
 @frozen
@@ -120,8 +120,8 @@ def writer_of(
     return Writer(
         client,
         options,
-        audit_directory(audit) if audit else None,
-        tag_history(client, arguments.quay_api_token) if arguments.quay_api_token else None,
+        AuditDirectory(audit) if audit else None,
+        Recovery(QuayTags(client, arguments.quay_api_token)) if arguments.quay_api_token else None,
     )
 
 

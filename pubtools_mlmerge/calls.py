@@ -10,7 +10,7 @@ from pubtools.pluggy import pm
 from pubtools_mlmerge import hookspecs
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.locks import tag_lock
-from pubtools_mlmerge.planned import unlocked
+from pubtools_mlmerge.merging.decision import no_lock
 
 __all__ = ["announce", "hookspecs", "lock_tag"]  # the hooks are there once hookspecs is imported
 
@@ -34,7 +34,7 @@ def lock_tag(reference: str, url: str | None = None) -> Iterator[Callable[[], No
     """
     site: AbstractContextManager[object] | None = pm.hook.mlmerge_lock(reference=reference)
     with tag_lock(reference, url) if site is None else site as held:
-        check: Callable[[], None] = getattr(held, "check", unlocked)
+        check: Callable[[], None] = getattr(held, "check", no_lock)
         yield check
 
 

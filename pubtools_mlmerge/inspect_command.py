@@ -16,7 +16,7 @@ from pubtools_mlmerge.core.ages import AgeRule
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Age
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.dating import Ages
+from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.outputs import Output, page_of
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.reports.html import Failure, PageInfo

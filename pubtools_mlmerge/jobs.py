@@ -11,12 +11,12 @@ from pubtools_mlmerge.core.manifests import Image, Index
 from pubtools_mlmerge.core.plan import Plan, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.dating import Merging
-from pubtools_mlmerge.merger import ManifestListMerger
+from pubtools_mlmerge.merging.decision import Decision, no_lock
+from pubtools_mlmerge.merging.image_ages import Merging
+from pubtools_mlmerge.merging.merger import ManifestListMerger
+from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.observe import observed
-from pubtools_mlmerge.planned import Planned, unlocked
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.step import Step
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -41,8 +41,8 @@ class MergeRequest:
     repository: str
     settings: Settings
     _step: Step = field(repr=False)
-    _note: Callable[[Planned], None] = field(repr=False)
-    _check: Callable[[], None] = field(default=unlocked, repr=False)
+    _note: Callable[[Decision], None] = field(repr=False)
+    _check: Callable[[], None] = field(default=no_lock, repr=False)
 
     def carry_out(self) -> Report | None:
         """Merge, unless the host's plain copy does the same.
@@ -67,7 +67,7 @@ class MergeRequest:
         return report
 
 
-def _reason(planned: Planned) -> str:
+def _reason(planned: Decision) -> str:
     if planned.old is None:
         return "it does not exist yet"
     if isinstance(planned.new, Image):

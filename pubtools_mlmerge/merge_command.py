@@ -31,12 +31,12 @@ from pubtools_mlmerge.calls import announce, lock_tag
 from pubtools_mlmerge.commands import Manner, all_succeed
 from pubtools_mlmerge.core.plan import Policy, Report
 from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.outputs import output_of_reports
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.reports.terminal import Display
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.step import Step
 
 if TYPE_CHECKING:
     from pubtools_mlmerge.batch import BatchLine

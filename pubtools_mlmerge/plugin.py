@@ -88,7 +88,7 @@ class MergeTask:
 
 def _collect(reports: Iterable[Report]) -> None:
     """Attach the reports to the task, where its host collects files."""
-    from pubtools_mlmerge.audit import Collected  # noqa: PLC0415 - only tasks that merged need it
+    from pubtools_mlmerge.merging.audit import Collected  # noqa: PLC0415 - only tasks that merged need it
     from pubtools_mlmerge.reports.report import to_json  # noqa: PLC0415 - as above
 
     lines = ",\n".join(map(to_json, reports))

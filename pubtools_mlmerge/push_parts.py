@@ -9,7 +9,7 @@ from attrs import frozen
 from pubtools_mlmerge.core.manifests import DOCKER_MANIFESTS, Manifest
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.planned import History
+from pubtools_mlmerge.merging.writer import History
 from pubtools_mlmerge.registry.base import Registry
 from pubtools_mlmerge.registry.client import RegistryClient
 

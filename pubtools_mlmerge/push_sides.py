@@ -10,12 +10,12 @@ from pubtools_mlmerge.core.manifests import Image, Index, Manifest
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import Unauthorized
 from pubtools_mlmerge.host_types import HostClient, Pusher, PushItem
+from pubtools_mlmerge.merging.writer import push
 from pubtools_mlmerge.push_parts import Merged, Sides, Tag
 from pubtools_mlmerge.registry.adapter import ClientRegistry
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
-from pubtools_mlmerge.safety import tag_history
-from pubtools_mlmerge.uploading import push
+from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery
 
 _THREADS = 5  # the host's default
 
@@ -37,7 +37,7 @@ def make_sides(pusher: Pusher) -> Sides:
     settings = pusher.target_settings
     source, destination = map(HostRegistry, (pusher.src_quay_client, pusher.dest_quay_client))
     token = settings.get("dest_quay_api_token")
-    history = tag_history(destination.own, str(token)) if token else None
+    history = Recovery(QuayTags(destination.own, str(token))) if token else None
     threads = settings.get("num_thread_container_push")
     threads = threads if isinstance(threads, int) else _THREADS
     return Sides(source, destination, source.own, destination.own, copy, history, threads)

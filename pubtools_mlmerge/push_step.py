@@ -17,18 +17,18 @@ from pubtools_mlmerge.concurrency import map_in_order_by
 from pubtools_mlmerge.core.manifests import Manifest
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.dating import Ages
 from pubtools_mlmerge.errors import MergeError
 from pubtools_mlmerge.jobs import MergeRequest
-from pubtools_mlmerge.planned import Planned, StepOptions
+from pubtools_mlmerge.merging.audit import task_records
+from pubtools_mlmerge.merging.decision import Decision, StepOptions
+from pubtools_mlmerge.merging.image_ages import Ages
+from pubtools_mlmerge.merging.step import Step
+from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.plugin import MergeTask
 from pubtools_mlmerge.push_parts import Merged, Sides, Tag
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.reports.report import to_text
-from pubtools_mlmerge.safety import task_records
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.step import Step
-from pubtools_mlmerge.writing import Writer
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -165,7 +165,7 @@ class PushStep:
         self._note(tag, report)
         return report is not None
 
-    def _note_before(self, planned: Planned) -> None:
+    def _note_before(self, planned: Decision) -> None:
         """Keep what a tag held when it was first looked at, also if it is copied plainly then."""
         with self._lock:
             self._before.setdefault(planned.destination, planned.old)

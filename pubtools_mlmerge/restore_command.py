@@ -11,15 +11,13 @@ from attrs import frozen
 
 from pubtools_mlmerge.arguments import Login, connection_of, lock_name, login_of
 from pubtools_mlmerge.calls import lock_tag
-from pubtools_mlmerge.changes import Change, read_change
 from pubtools_mlmerge.commands import Manner, all_succeed
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.errors import InvalidRecord
+from pubtools_mlmerge.merging.audit import AuditDirectory, Change, Recorder, read_change
+from pubtools_mlmerge.merging.restore import restore
 from pubtools_mlmerge.outputs import output_of_reports
-from pubtools_mlmerge.planned import Recorder
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.restoring import restore
-from pubtools_mlmerge.safety import audit_directory
 from pubtools_mlmerge.settings import Settings
 
 
@@ -44,7 +42,7 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
         client=login.client(options),
         force=arguments.force,
         dry_run=arguments.dry_run,
-        recorder=audit_directory(settings.audit) if settings.audit else None,
+        recorder=AuditDirectory(settings.audit) if settings.audit else None,
         lock=settings.lock,
     )
     jobs = [(str(c.destination), partial(restorer.restore, c)) for c in changes]

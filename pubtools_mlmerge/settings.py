@@ -9,11 +9,11 @@ from typing import Literal
 from attrs import field, frozen
 
 from pubtools_mlmerge.activation import KEY, PREFIX
-from pubtools_mlmerge.anchors import AnchorTag
 from pubtools_mlmerge.core.ages import MOST_DAYS, AgeRule, Stale
 from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.locks import check_url
+from pubtools_mlmerge.merging.decision import AnchorTag
 from pubtools_mlmerge.values import Values
 
 Step = Literal["push", "tag-docker"]

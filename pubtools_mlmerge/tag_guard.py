@@ -16,14 +16,14 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ConflictError
 from pubtools_mlmerge.host_types import HostClient
 from pubtools_mlmerge.jobs import exactly
+from pubtools_mlmerge.merging.audit import task_records
+from pubtools_mlmerge.merging.decision import Decision, Job, StepOptions, digest_if_any
+from pubtools_mlmerge.merging.step import remove_platforms
+from pubtools_mlmerge.merging.writer import History, Writer, push
 from pubtools_mlmerge.observe import Meter
-from pubtools_mlmerge.planned import History, Job, Planned, StepOptions, digest_if_any
 from pubtools_mlmerge.push_sides import HostRegistry
-from pubtools_mlmerge.removal import remove_platforms
-from pubtools_mlmerge.safety import tag_history, task_records
+from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.uploading import push
-from pubtools_mlmerge.writing import Writer
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -55,7 +55,7 @@ class TagGuard:
         check: Callable[[], None],
     ) -> None:
         self._registry = HostRegistry(client)
-        self._history = tag_history(self._registry.own, token) if token else None
+        self._history = Recovery(QuayTags(self._registry.own, token)) if token else None
         self._settings = settings
         self._check = check
 
@@ -83,7 +83,7 @@ class TagGuard:
             self._check()
             return push(self._registry, tag, Index.from_bytes(content))
         plan = evolve(plan, result=Index.from_bytes(content, plan.result.media_type), changed=True)
-        planned = Planned(
+        planned = Decision(
             Reference.parse(source),
             tag,
             None,
@@ -135,7 +135,7 @@ class TagGuard:
                 return
             plan = Plan(old, (), changed=True)
             job = Job(lambda found: evolve(planned, old=found, seen=digest_if_any(found)))
-            planned = Planned(None, tag, None, None, plan, Meter(), job, seen=written)
+            planned = Decision(None, tag, None, None, plan, Meter(), job, seen=written)
             self._writer(tries=self._settings.tries).carry_out(planned, self._check)
         raise ConflictError(str(tag), seen, lost[0].digest, 1)
 

@@ -15,12 +15,12 @@ from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Plan, Report
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.dating import Ages, Merging
 from pubtools_mlmerge.host_types import HostClient
 from pubtools_mlmerge.jobs import SelectedRequest
-from pubtools_mlmerge.merger import ManifestListMerger
+from pubtools_mlmerge.merging.decision import report_of_plan
+from pubtools_mlmerge.merging.image_ages import Ages, Merging
+from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.observe import Meter, observed
-from pubtools_mlmerge.planned import report_of_plan
 from pubtools_mlmerge.plugin import current_task
 from pubtools_mlmerge.push_sides import client_like
 from pubtools_mlmerge.registry.client import RegistryClient

@@ -6,9 +6,9 @@ from datetime import datetime, timezone
 
 import pytest
 
-from pubtools_mlmerge.anchors import AnchorTag
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference
+from pubtools_mlmerge.merging.decision import AnchorTag
 from tests.factories import digest
 
 STABLE = Reference("quay.io", "org/app", tag="stable")

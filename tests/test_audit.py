@@ -23,11 +23,15 @@ import pytest
 from attrs import evolve
 from pubtools.pluggy import task_context
 
-from pubtools_mlmerge.audit import AuditDirectory, Collected
-from pubtools_mlmerge.changes import read_change, to_document
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import RecordFailed
-from pubtools_mlmerge.planned import Recorder
+from pubtools_mlmerge.merging.audit import (
+    AuditDirectory,
+    Collected,
+    Recorder,
+    read_change,
+    to_document,
+)
 from pubtools_mlmerge.plugin import current_task
 from pubtools_mlmerge.reports.report import short, to_json
 from tests.factories import index
@@ -195,7 +199,8 @@ def test_half_a_record_is_none(tmp_path: Path, size: int) -> None:
 
 def test_a_process_that_is_killed_leaves_whole_records_only(tmp_path: Path) -> None:
     code = (
-        "from tests.test_changes import change; from pubtools_mlmerge.audit import AuditDirectory\n"
+        "from tests.test_changes import change\n"
+        "from pubtools_mlmerge.merging.audit import AuditDirectory\n"
         f"while True: AuditDirectory({str(tmp_path)!r}).record(change())"
     )
     with subprocess.Popen([sys.executable, "-c", code]) as process:

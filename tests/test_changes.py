@@ -9,7 +9,6 @@ from typing import Callable
 
 import pytest
 
-from pubtools_mlmerge.changes import Change, read_change, to_document
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
     OCI_INDEX,
@@ -22,6 +21,7 @@ from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidRecord
+from pubtools_mlmerge.merging.audit import Change, read_change, to_document
 from pubtools_mlmerge.testing import make_image
 from tests.factories import Json, digest, index
 

@@ -15,14 +15,14 @@ from pubtools_mlmerge.core.manifests import Image as ImageManifest
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Entry, Plan, Policy
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.dating import Ages
 from pubtools_mlmerge.errors import MixedTypes, RegistryError
-from pubtools_mlmerge.planned import StepOptions
+from pubtools_mlmerge.merging.decision import StepOptions
+from pubtools_mlmerge.merging.image_ages import Ages
+from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.push_parts import Sides, Tag
 from pubtools_mlmerge.push_step import PushStep
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.step import Step
 from pubtools_mlmerge.tag_step import Selecting
 from pubtools_mlmerge.testing import (
     Image,

@@ -12,22 +12,20 @@ import pytest
 from attrs import evolve
 
 import pubtools_mlmerge
-from pubtools_mlmerge.anchors import AnchorTag
-from pubtools_mlmerge.changes import Change
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Age, Report, patterns_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotFound
-from pubtools_mlmerge.merger import ManifestListMerger
+from pubtools_mlmerge.merging.audit import Change
+from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions, report_of_plan
+from pubtools_mlmerge.merging.merger import ManifestListMerger
+from pubtools_mlmerge.merging.restore import restore
+from pubtools_mlmerge.merging.step import Step, remove_platforms
+from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.observe import Meter, observed
-from pubtools_mlmerge.planned import StepOptions, report_of_plan
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
-from pubtools_mlmerge.removal import remove_platforms
-from pubtools_mlmerge.restoring import restore
-from pubtools_mlmerge.step import Step
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
-from pubtools_mlmerge.writing import Writer
 from tests.factories import index
 from tests.pages import DOCS
 from tests.programs import put, python

@@ -12,11 +12,11 @@ from pubtools_mlmerge.core.platforms import Platform
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidPlatform, NotFound
 from pubtools_mlmerge.jobs import MergeRequest, SelectedRequest, exactly
-from pubtools_mlmerge.merger import ManifestListMerger
-from pubtools_mlmerge.planned import Planned, StepOptions
+from pubtools_mlmerge.merging.decision import Decision, StepOptions
+from pubtools_mlmerge.merging.merger import ManifestListMerger
+from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.step import Step
 from pubtools_mlmerge.testing import Image, ImageIndex, RegistryServer, make_image, make_index
 from tests.memory import MemoryRegistry
 from tests.programs import put
@@ -43,14 +43,14 @@ class Job:
 
     registry: MemoryRegistry
     request: MergeRequest
-    noted: list[Planned]
+    noted: list[Decision]
 
 
 def job(
     source: Image | ImageIndex, held: Image | ImageIndex | None, policy: Policy | None = None
 ) -> Job:
     """Make a request."""
-    registry, noted = MemoryRegistry(), list[Planned]()
+    registry, noted = MemoryRegistry(), list[Decision]()
     registry.load(SOURCE, source)
     if held is not None:
         registry.load(TAG, held)

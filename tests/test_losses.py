@@ -9,13 +9,13 @@ import pytest
 from pubtools_mlmerge.core.manifests import Manifest
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.planned import StepOptions
+from pubtools_mlmerge.merging.decision import StepOptions
+from pubtools_mlmerge.merging.step import Step
+from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
-from pubtools_mlmerge.safety import tag_history
-from pubtools_mlmerge.step import Step
+from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
-from pubtools_mlmerge.writing import Writer
 from tests.programs import put
 
 TOKEN = "0auth+t0ken"
@@ -46,7 +46,7 @@ class Arena:
         """Merge our source, with something done before or after the first write."""
         client = Interrupted(self.server.url, before, after)
         options = StepOptions()
-        writer = Writer(client, options, history=tag_history(client, TOKEN))
+        writer = Writer(client, options, history=Recovery(QuayTags(client, TOKEN)))
         step = Step(client, client, options, Children(client, client), writer)
         name = Reference(self.server.host, "app", tag="1")
         self.now += 60

@@ -14,7 +14,7 @@ import requests
 from attrs import define, field
 
 from pubtools_mlmerge.errors import InvalidIndex, InvalidReference, NotAnIndex
-from pubtools_mlmerge.merger import ManifestListMerger
+from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import Image, RegistryServer, make_attestation, make_image, make_index
 from tests.factories import Json, attestation, digest, document, entry

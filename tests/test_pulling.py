@@ -10,7 +10,7 @@ import pytest
 
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import RegistryError
-from pubtools_mlmerge.pulling import are_quicker_at_once, both
+from pubtools_mlmerge.merging.step import are_quicker_at_once, both
 from pubtools_mlmerge.registry.adapter import ClientRegistry
 from pubtools_mlmerge.registry.base import Registry
 from pubtools_mlmerge.registry.client import RegistryClient

@@ -11,7 +11,6 @@ import requests
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery
-from pubtools_mlmerge.safety import tag_history
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
 from tests.factories import digest
 from tests.programs import put
@@ -108,7 +107,3 @@ def test_a_history_that_lags_behind_is_told(quay: Quay, caplog: pytest.LogCaptur
 
     assert history.lost(tag, digest("not there yet"), SEEN.digest) == ()
     assert "its history does not have" in caplog.text
-
-
-def test_a_token_makes_a_history() -> None:
-    assert isinstance(tag_history(RegistryClient(), TOKEN), Recovery)

@@ -7,11 +7,11 @@ import pytest
 from pubtools_mlmerge.core.plan import patterns_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import EmptyIndex, NotAnIndex, NotFound
-from pubtools_mlmerge.planned import StepOptions
+from pubtools_mlmerge.merging.decision import StepOptions
+from pubtools_mlmerge.merging.step import remove_platforms
+from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.removal import remove_platforms
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
-from pubtools_mlmerge.writing import Writer
 from tests.programs import put
 
 AMD64, ARM64 = make_image("linux/amd64"), make_image("linux/arm64")

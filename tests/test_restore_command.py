@@ -12,10 +12,10 @@ import pytest
 from attrs import frozen
 from pubtools.pluggy import hookimpl, pm
 
-from pubtools_mlmerge.changes import to_document
 from pubtools_mlmerge.cli import restore_main
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import LockLost
+from pubtools_mlmerge.merging.audit import to_document
 from pubtools_mlmerge.testing import RegistryServer
 from tests.programs import call, put
 from tests.test_restoring import NEW, OLD, OTHER, Item, change_of

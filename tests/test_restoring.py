@@ -11,8 +11,6 @@ from typing import Callable, Literal, Union
 import pytest
 from attrs import define, frozen
 
-from pubtools_mlmerge.audit import AuditDirectory
-from pubtools_mlmerge.changes import Change, read_change
 from pubtools_mlmerge.core.manifests import Manifest, read_manifest
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
@@ -24,9 +22,10 @@ from pubtools_mlmerge.errors import (
     RecordFailed,
     RegistryError,
 )
+from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change
+from pubtools_mlmerge.merging.restore import restore
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.reports.report import to_text
-from pubtools_mlmerge.restoring import restore
 from pubtools_mlmerge.testing import (
     Image,
     ImageIndex,

@@ -18,8 +18,8 @@ from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import merge, remove
 from pubtools_mlmerge.core.plan import Age, Plan, Report
 from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.merging.decision import report_of_plan
 from pubtools_mlmerge.observe import Meter
-from pubtools_mlmerge.planned import report_of_plan
 from pubtools_mlmerge.reports import inspection, report
 from pubtools_mlmerge.reports.inspection import ProblemKind, inspect
 from pubtools_mlmerge.reports.report import inspection_schema, report_schema, to_json

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from pubtools_mlmerge.anchors import AnchorTag
 from pubtools_mlmerge.core.ages import AgeRule
 from pubtools_mlmerge.errors import InvalidSettings
+from pubtools_mlmerge.merging.decision import AnchorTag
 from pubtools_mlmerge.settings import Settings
 
 

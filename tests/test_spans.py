@@ -21,10 +21,10 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 MERGE = """
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.planned import StepOptions
+from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.concurrency import map_in_order
-from pubtools_mlmerge.step import Step
+from pubtools_mlmerge.merging.step import Step
 client = RegistryClient("alice", {password!r})
 step = Step(client, client, StepOptions(), Children(client, client))
 def merge(source, destination):

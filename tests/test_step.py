@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import pytest
 from attrs import define, field
 
-from pubtools_mlmerge.anchors import AnchorTag
 from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
@@ -21,10 +20,10 @@ from pubtools_mlmerge.errors import (
     ShrinkError,
     Unauthorized,
 )
-from pubtools_mlmerge.planned import StepOptions, digest_if_any
+from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions, digest_if_any
+from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.registry.adapter import ClientRegistry
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.step import Step
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.programs import put
 from tests.scripted import HURRIED, ScriptedServer, manifest_reply, refusal

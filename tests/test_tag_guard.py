@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pubtools_mlmerge.changes import read_change
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Plan, Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ConflictError, LockLost
-from pubtools_mlmerge.planned import unlocked
+from pubtools_mlmerge.merging.audit import read_change
+from pubtools_mlmerge.merging.decision import no_lock
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.tag_guard import TagGuard, persist
@@ -46,7 +46,7 @@ def tag(registry_server: RegistryServer) -> Reference:
 
 def guard_of(tag: Reference, settings: Settings | None = None, token: str = "") -> TagGuard:
     client = Client(tag.host, verify=True)
-    return TagGuard(client, settings or Settings(), token, unlocked)
+    return TagGuard(client, settings or Settings(), token, no_lock)
 
 
 def plan_of(old: ImageIndex | None) -> Plan[Index]:

@@ -6,9 +6,9 @@ import pytest
 
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ImmutableTag
+from pubtools_mlmerge.merging.writer import push
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import RegistryServer
-from pubtools_mlmerge.uploading import push
 from tests.factories import index
 from tests.memory import MemoryRegistry
 

@@ -9,8 +9,6 @@ from functools import partial
 import pytest
 from attrs import evolve
 
-from pubtools_mlmerge.anchors import AnchorTag
-from pubtools_mlmerge.changes import Change
 from pubtools_mlmerge.core.manifests import Index, Manifest
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Report
@@ -24,9 +22,10 @@ from pubtools_mlmerge.errors import (
     RecordFailed,
     RegistryError,
 )
+from pubtools_mlmerge.merging.audit import Change
+from pubtools_mlmerge.merging.decision import AnchorTag, Decision, Job, StepOptions
+from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.observe import Meter
-from pubtools_mlmerge.planned import Job, Planned, StepOptions
-from pubtools_mlmerge.writing import Writer
 from tests.factories import digest, index, platforms
 from tests.memory import MemoryRegistry
 
@@ -134,13 +133,13 @@ def registry() -> Busy:
     return Busy()
 
 
-def planned(registry: MemoryRegistry) -> Planned:
+def planned(registry: MemoryRegistry) -> Decision:
     """Plan the merge of NEW into the tag, on what it holds now."""
     meter = Meter()
 
-    def decide(old: Manifest | None) -> Planned:
+    def decide(old: Manifest | None) -> Decision:
         assert old is None or isinstance(old, Index)
-        return Planned(SOURCE, TAG, NEW, old, merge(NEW, old), meter, Job(decide))
+        return Decision(SOURCE, TAG, NEW, old, merge(NEW, old), meter, Job(decide))
 
     return decide(registry.pull_if_present(TAG))
 
@@ -402,7 +401,7 @@ def test_what_is_needed_is_brought_for_each_try(registry: Busy) -> None:
     brought: list[str | None] = []
     plan = planned(registry)
 
-    def decide(old: Manifest | None) -> Planned:
+    def decide(old: Manifest | None) -> Decision:
         return evolve(plan.job.decide(old), job=job)
 
     job = Job(decide, lambda each: brought.append(each.seen))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from pubtools_mlmerge.merger import ManifestListMerger
+from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import make_index
 from tests.e2e.conftest import Shelf, images, merged

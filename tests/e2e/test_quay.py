@@ -6,11 +6,11 @@ import pytest
 
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MissingChild, Unauthorized
-from pubtools_mlmerge.planned import StepOptions
+from pubtools_mlmerge.merging.decision import StepOptions
+from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.registry.base import Registry
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
-from pubtools_mlmerge.step import Step
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_index, upload
 from tests.e2e.conftest import images, merged
 from tests.peers import DOCKER_LIST, OCI_INDEX

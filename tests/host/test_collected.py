@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from pushcollector import Collector
 
-from pubtools_mlmerge.audit import Collected
-from pubtools_mlmerge.changes import read_change
+from pubtools_mlmerge.merging.audit import Collected, read_change
 from tests.test_changes import PLAN, change
 
 

@@ -16,7 +16,7 @@ from pubtools._quay.manifest_list_merger import ManifestListMerger as HostMerger
 from pubtools._quay.quay_client import QuayClient
 
 from pubtools_mlmerge.core.manifests import DOCKER_LIST, OCI_INDEX
-from pubtools_mlmerge.merger import ManifestListMerger
+from pubtools_mlmerge.merging.merger import ManifestListMerger
 from tests.factories import attestation, content_of, digest, document
 
 SOURCE, TARGET = "quay.example.com/ns/app:new", "quay.example.com/ns/app:1"

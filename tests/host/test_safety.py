@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from pubtools.pluggy import hookimpl, pm
 
-from pubtools_mlmerge.changes import read_change
 from pubtools_mlmerge.errors import ConflictError, LockFailed
 from pubtools_mlmerge.jobs import SelectedRequest
 from pubtools_mlmerge.locks import tag_lock
-from pubtools_mlmerge.restoring import restore
+from pubtools_mlmerge.merging.audit import read_change
+from pubtools_mlmerge.merging.restore import restore
 from tests.host.running import push, signed, tag
 from tests.host.test_push import THREE, TWO
 from tests.host.world import ON, World, build

@@ -16,7 +16,6 @@ from typing import Optional
 from unittest import mock
 from urllib.parse import urlsplit
 
-from pubtools_mlmerge.changes import read_change, to_document
 from pubtools_mlmerge.core.ages import age_of
 from pubtools_mlmerge.core.manifests import Image, Index, digest_of, read_manifest
 from pubtools_mlmerge.core.merge import merge
@@ -24,6 +23,7 @@ from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import MergeError, MissingChild
+from pubtools_mlmerge.merging.audit import read_change, to_document
 from pubtools_mlmerge.registry import auth, http, quay_history
 from pubtools_mlmerge.registry.auth import parse_challenges
 from pubtools_mlmerge.registry.credentials import find_credentials

@@ -1,7 +1,4 @@
-"""Writing: a tag is written so that nothing that somebody else writes there is lost.
-
-Registries have no compare-and-swap: what they offer is to look before and after.
-"""
+"""Write a tag: look, write, look again, and plan again where somebody else wrote it."""
 
 from __future__ import annotations
 
@@ -11,29 +8,138 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timezone
+from typing import Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from pubtools_mlmerge.changes import Change
-from pubtools_mlmerge.core.manifests import Manifest
-from pubtools_mlmerge.core.plan import Report
+from pubtools_mlmerge.core.manifests import Index, Manifest
+from pubtools_mlmerge.core.merge import serve_the_same, union
+from pubtools_mlmerge.core.plan import Plan, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ConflictError, DigestMismatch, RegistryError
-from pubtools_mlmerge.losses import Losses
-from pubtools_mlmerge.observe import span
-from pubtools_mlmerge.planned import (
-    History,
-    Planned,
-    Recorder,
+from pubtools_mlmerge.merging.audit import Change, Recorder
+from pubtools_mlmerge.merging.decision import (
+    Decision,
     StepOptions,
     digest_if_any,
+    no_lock,
     report_of,
-    unlocked,
 )
+from pubtools_mlmerge.observe import span
 from pubtools_mlmerge.registry.base import Registry
-from pubtools_mlmerge.uploading import push
 
 LOG = logging.getLogger("pubtools.mlmerge")
+
+
+def push(
+    registry: Registry, destination: Reference, manifest: Manifest, *, repeat: bool = True
+) -> str:
+    """Write a manifest under a tag, and say so in the log.
+
+    Args:
+        registry (Registry):
+            Writes it.
+        destination (Reference):
+            The tag.
+        manifest (Manifest):
+            What it is to hold.
+        repeat (bool):
+            Whether it is sent again after a passing failure.
+
+    Returns:
+        str: The digest that the registry keeps it under.
+
+    Raises:
+        RegistryError: When the registry refuses.
+    """
+    with span("push", destination=str(destination), digest=manifest.digest):
+        digest = registry.push(destination, manifest, repeat=repeat)
+    event = {"type": "mlmerge-upload", "destination": str(destination), "digest": digest}
+    LOG.info("Uploaded %s to %s", digest, destination, extra={"event": event})
+    return digest
+
+
+class Losses:
+    """What was lost in the course of one merge, and can be read until this is closed.
+
+    Args:
+        registry (Registry):
+            Reads it.
+        history (History | None):
+            Knows what a write replaced; none where the registry does not tell.
+    """
+
+    def __init__(self, registry: Registry, history: History | None) -> None:
+        self._registry = registry
+        self._history = history
+        self._recovered: list[Reference] = []
+        self._lost: list[Index] = []
+
+    def close(self) -> None:
+        """Give up what was made readable."""
+        if self._history is not None:
+            for reference in self._recovered:
+                self._history.forget(reference)
+
+    def look(self, planned: Decision) -> bool:
+        """Look for what a write replaced that nobody had read.
+
+        Args:
+            planned (Planned):
+                What was written.
+
+        Returns:
+            bool: Whether there is anything that adds to what is known.
+
+        Raises:
+            RegistryError: When it cannot be read.
+        """
+        if self._history is None:
+            return False
+        tag, result = planned.destination, planned.plan.result
+        known = _digests(result).union(*map(_digests, self._lost))
+        number = len(self._lost)
+        for reference in self._history.lost(tag, result.digest, planned.seen):
+            self._recovered.append(reference)
+            manifest = self._registry.pull(reference)
+            if isinstance(manifest, Index) and not _digests(manifest) <= known:
+                LOG.info("%s: another writer was replaced, merging it back in", tag)
+                self._lost.append(manifest)
+        return len(self._lost) > number
+
+    def plan_onto(self, planned: Decision, held: Manifest | None, *, is_ours: bool) -> Decision:
+        """Plan again, on what a tag holds and what was lost.
+
+        Args:
+            planned (Planned):
+                What was planned before.
+            held (Manifest | None):
+                What the tag holds; none if it does not exist.
+            is_ours (bool):
+                Whether that is the result of what was planned.
+
+        Returns:
+            Planned: Not due if it differs from what the tag holds by an order that nobody minds.
+        """
+        lost: list[Manifest | None] = [*reversed(self._lost)]
+        sides = [*lost, planned.old] if is_ours else [held, *lost]
+        base = union(side for side in sides if side is not None) if lost else None
+        again = evolve(planned.job.decide(base or held), seen=digest_if_any(held))
+        plan = again.plan
+        if planned.source is None:  # nothing is merged, and the exact bytes may matter
+            return again
+        if not isinstance(held, Index) or not isinstance(plan.result, Index):
+            return again
+        if not serve_the_same(plan.result, held):
+            return again
+        done = Plan(held, plan.entries, changed=False, missing=plan.missing)
+        return evolve(again, plan=done)
+
+
+def _digests(manifest: Manifest) -> frozenset[str]:
+    listed = manifest.manifests if isinstance(manifest, Index) else ()
+    return frozenset(entry.digest for entry in listed)
+
 
 _LOOKS = 4  # how often a tag is read back while the registry still serves what it held before
 _FIRST_WAIT = 0.1  # seconds; doubles each time
@@ -85,7 +191,7 @@ class Writer:
         self._recorder = recorder
         self._history = history
 
-    def carry_out(self, planned: Planned, check: Callable[[], None] = unlocked) -> Report:
+    def carry_out(self, planned: Decision, check: Callable[[], None] = no_lock) -> Report:
         """Write what was decided, and decide again as long as somebody else writes the tag.
 
         Args:
@@ -110,7 +216,7 @@ class Writer:
         with planned.meter.running(), closing(losses):
             return self._insist(planned, check, losses)
 
-    def _insist(self, first: Planned, check: Callable[[], None], losses: Losses) -> Report:
+    def _insist(self, first: Decision, check: Callable[[], None], losses: Losses) -> Report:
         planned, conflict = first, None
         for attempt in range(1, self.options.tries + 1):
             planned.job.prepare(planned)
@@ -131,10 +237,10 @@ class Writer:
         conflict = conflict or _Conflict(planned.plan.result.digest, planned.seen)
         raise conflict.error(first.destination, self.options.tries)
 
-    def _finish(self, first: Planned, final: Planned, attempts: int) -> Report:
+    def _finish(self, first: Decision, final: Decision, attempts: int) -> Report:
         return report_of(first, final, self.options, attempts, self._set_anchor(final))
 
-    def _write(self, planned: Planned, check: Callable[[], None]) -> _Conflict | None:
+    def _write(self, planned: Decision, check: Callable[[], None]) -> _Conflict | None:
         """Write the tag once, unless it moved; tell if it does not hold the result afterwards."""
         tag, result, verify = planned.destination, planned.plan.result, self.options.verify
         if verify:
@@ -170,7 +276,7 @@ class Writer:
             current.note(found=found)
         return found
 
-    def _record(self, planned: Planned, tag: Reference) -> None:
+    def _record(self, planned: Decision, tag: Reference) -> None:
         if self._recorder is not None:
             previous, is_known = planned.old, digest_if_any(planned.old) == planned.seen
             if tag != planned.destination or not is_known:
@@ -187,13 +293,13 @@ class Writer:
             )
             self._recorder.record(change)
 
-    def _anchor_of(self, planned: Planned) -> Reference | None:
+    def _anchor_of(self, planned: Decision) -> Reference | None:
         template = self.options.anchor_tag
         if template is None:
             return None
         return template.apply(planned.destination, planned.plan.result.digest)
 
-    def _set_anchor(self, planned: Planned) -> Reference | None:
+    def _set_anchor(self, planned: Decision) -> Reference | None:
         anchor = self._anchor_of(planned)
         if anchor is not None:
             self._record(planned, anchor)  # a template may name a tag that is there already
@@ -214,3 +320,13 @@ def _may_be_stored(error: RegistryError | DigestMismatch) -> bool:
 def _wait(attempt: int) -> None:
     longest = min(_LONGEST_WAIT, _FIRST_WAIT * float(2**attempt))
     time.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - keeps writers apart
+
+
+class History(Protocol):
+    """Knows what a write replaced, such as `Recovery`."""
+
+    def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
+        """Make readable again what was replaced by `written` and was not `seen` before."""
+
+    def forget(self, reference: Reference) -> None:
+        """Give up what was made readable."""

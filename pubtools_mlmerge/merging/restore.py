@@ -1,4 +1,4 @@
-"""Restoring: what a tag held before a change is put back, byte for byte."""
+"""Put a tag back to what it held before a recorded change."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from collections.abc import Callable, Iterable
 
 from attrs import evolve, frozen
 
-from pubtools_mlmerge.changes import Change
 from pubtools_mlmerge.core.manifests import Image, Manifest
 from pubtools_mlmerge.core.merge import merge, replace_by_image, replace_image
 from pubtools_mlmerge.core.plan import AnyPlan, Entry, Fate, Plan, Policy, Report, ResultT
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import CannotRestore, MissingChild
+from pubtools_mlmerge.merging.audit import Change, Recorder
+from pubtools_mlmerge.merging.decision import Decision, Job, StepOptions, digest_if_any, no_lock
+from pubtools_mlmerge.merging.writer import Writer, push
 from pubtools_mlmerge.observe import Meter, observed
-from pubtools_mlmerge.planned import Job, Planned, Recorder, StepOptions, digest_if_any, unlocked
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.uploading import push
-from pubtools_mlmerge.writing import Writer
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -36,7 +35,7 @@ def restore(  # noqa: PLR0913 - independent options, each with a default
     force: bool = False,
     dry_run: bool = False,
     recorder: Recorder | None = None,
-    check: Callable[[], None] = unlocked,
+    check: Callable[[], None] = no_lock,
 ) -> Report:
     """Put back what a tag held before a change.
 
@@ -110,10 +109,10 @@ class _Undoing:
         )
         raise CannotRestore(str(self.tag), problem)
 
-    def decide(self, held: Manifest | None) -> Planned:
+    def decide(self, held: Manifest | None) -> Decision:
         """Plan to put the previous bytes in the place of what the tag holds."""
         plan = _plan(self.previous, held)
-        return Planned(
+        return Decision(
             None, self.tag, None, held, plan, self.meter, Job(self.decide, self._require_children)
         )
 
@@ -124,7 +123,7 @@ class _Undoing:
             words = "%s: %s cannot be read; whether the registry still has it shows only in a write"
             LOG.warning(words, self.tag, ", ".join(missing))
 
-    def _require_children(self, _planned: Planned) -> None:
+    def _require_children(self, _planned: Decision) -> None:
         missing = [] if self.force else self._missing(self._children())
         if not missing:
             return

@@ -11,15 +11,15 @@ from pubtools_mlmerge.core.manifests import DOCKER_LIST, Index
 from pubtools_mlmerge.core.merge import assemble, check_shrink, merge
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.dating import Merging
 from pubtools_mlmerge.errors import NotFound, Unauthorized
+from pubtools_mlmerge.merging.decision import report_of_plan
+from pubtools_mlmerge.merging.image_ages import Merging
+from pubtools_mlmerge.merging.step import are_quicker_at_once, both, intend, recorded
+from pubtools_mlmerge.merging.writer import push
 from pubtools_mlmerge.observe import Meter, observed
-from pubtools_mlmerge.planned import report_of_plan
-from pubtools_mlmerge.pulling import are_quicker_at_once, both, intend, recorded
 from pubtools_mlmerge.registry.adapter import ClientRegistry, http_errors
 from pubtools_mlmerge.registry.base import ManifestClient, Registry
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.uploading import push
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -219,7 +219,7 @@ def _build_client(
     try:
         # The host is optional, and takes long to load.
         from pubtools._quay.quay_client import (  # noqa: PLC0415
-            ManifestClient as HostClient,
+            QuayClient as HostClient,
         )
     except ImportError:
         return RegistryClient(username, password, host)

@@ -1,19 +1,88 @@
-"""Planned: what a step is told, what it found, and what it decided."""
+"""What a step found and decided about one tag."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
 from typing import Protocol
 
 from attrs import Factory, field, frozen
 
-from pubtools_mlmerge.anchors import AnchorTag
-from pubtools_mlmerge.changes import Change
 from pubtools_mlmerge.core.ages import AgeRule
 from pubtools_mlmerge.core.manifests import Image, Manifest
 from pubtools_mlmerge.core.plan import AnyPlan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import InvalidReference
 from pubtools_mlmerge.observe import Meter
+
+_FIELD = r"\{([^{}]*)\}"
+_DIGEST_LENGTH = 12  # hexadecimal digits of the digest that go into a tag
+_OWN_TAG = "this is the destination's own tag"
+
+
+@frozen
+class AnchorTag:
+    """A template such as ``{tag}-{timestamp}``.
+
+    Attributes:
+        template (str):
+            Text with the fields ``{tag}``, ``{timestamp}`` (UTC) and ``{digest}`` (its beginning).
+    """
+
+    template: str
+
+    @classmethod
+    def parse(cls, text: str) -> AnchorTag:
+        """Read a template.
+
+        Args:
+            text (str):
+                The template.
+
+        Returns:
+            AnchorTag: A template that makes valid tags.
+
+        Raises:
+            InvalidReference: When a field is unknown, or what comes out is no tag, or is the
+                destination's own tag.
+        """
+        unknown = set(re.findall(_FIELD, text)) - {"tag", "timestamp", "digest"}
+        if unknown:
+            raise InvalidReference(text, "the fields are {tag}, {timestamp} and {digest}")
+        if text == "{tag}":
+            raise InvalidReference(text, _OWN_TAG)
+        template = cls(text)
+        template._fill(Reference("", "repository", tag="tag"), "sha256:" + "0" * 64)
+        return template
+
+    def apply(self, destination: Reference, digest: str) -> Reference:
+        """Make the anchor tag of a destination.
+
+        Args:
+            destination (Reference):
+                The tag that was merged.
+            digest (str):
+                What it holds.
+
+        Returns:
+            Reference: The anchor tag, in the same repository.
+
+        Raises:
+            InvalidReference: When the text is no valid tag, or is the destination's own.
+        """
+        anchor = self._fill(destination, digest)
+        if anchor == destination:
+            raise InvalidReference(str(anchor), _OWN_TAG)
+        return anchor
+
+    def _fill(self, destination: Reference, digest: str) -> Reference:
+        values = {
+            "tag": destination.tag,
+            "timestamp": datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S"),
+            "digest": digest.partition(":")[2][:_DIGEST_LENGTH],
+        }
+        return destination.tagged(re.sub(_FIELD, lambda found: values[found[1]], self.template))
 
 
 @frozen(kw_only=True, eq=False, repr=False)
@@ -43,7 +112,7 @@ class StepOptions:
     ages: AgeRule = field(factory=AgeRule)
 
 
-def _bring_nothing(_planned: Planned) -> None:
+def _bring_nothing(_planned: Decision) -> None:
     """Leave the repository as it is; what is left of an index is there."""
 
 
@@ -58,12 +127,12 @@ class Job:
             Brings what the result needs into the repository of the tag.
     """
 
-    decide: Callable[[Manifest | None], Planned]
-    prepare: Callable[[Planned], None] = _bring_nothing
+    decide: Callable[[Manifest | None], Decision]
+    prepare: Callable[[Decision], None] = _bring_nothing
 
 
 @frozen(eq=False, repr=False)
-class Planned:
+class Decision:
     """What a step found and decided.
 
     Attributes:
@@ -124,8 +193,8 @@ def digest_if_any(manifest: Manifest | None) -> str | None:
 
 
 def report_of(
-    first: Planned,
-    final: Planned,
+    first: Decision,
+    final: Decision,
     options: StepOptions,
     attempts: int = 1,
     anchor: Reference | None = None,
@@ -214,22 +283,5 @@ class BringsChildren(Protocol):
         """Make sure that manifests are in the destination repository."""
 
 
-class Recorder(Protocol):
-    """Keeps changes, such as `AuditDirectory`."""
-
-    def record(self, change: Change) -> None:
-        """Keep a change that is about to be made, or raise RecordFailed."""
-
-
-class History(Protocol):
-    """Knows what a write replaced, such as `Recovery`."""
-
-    def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
-        """Make readable again what was replaced by `written` and was not `seen` before."""
-
-    def forget(self, reference: Reference) -> None:
-        """Give up what was made readable."""
-
-
-def unlocked() -> None:
+def no_lock() -> None:
     """Find nothing against a write; for where no lock is held."""

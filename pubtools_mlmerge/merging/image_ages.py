@@ -1,4 +1,4 @@
-"""Dating: finds out how old the images are that a merge keeps, and merges by their ages."""
+"""The ages of kept images: read from the registry, and merged by."""
 
 from __future__ import annotations
 

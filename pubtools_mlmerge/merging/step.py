@@ -1,25 +1,182 @@
-"""The step: one source, one destination tag."""
+"""The step: sources into one destination tag."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
+from typing import Optional, TypeVar
 
 from attrs import evolve, frozen
 
 from pubtools_mlmerge.concurrency import Sources
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest
-from pubtools_mlmerge.core.merge import check_shrink, replace_by_image, replace_image
+from pubtools_mlmerge.core.merge import check_shrink, remove, replace_by_image, replace_image
 from pubtools_mlmerge.core.plan import AnyPlan, Policy, Report
+from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.dating import Ages
 from pubtools_mlmerge.errors import NotAnIndex, NotFound, NothingEligible
+from pubtools_mlmerge.merging.decision import BringsChildren, Decision, Job, StepOptions, no_lock
+from pubtools_mlmerge.merging.image_ages import Ages
+from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.observe import Meter, observed, span
-from pubtools_mlmerge.planned import BringsChildren, Job, Planned, StepOptions, unlocked
-from pubtools_mlmerge.pulling import are_quicker_at_once, both, intend, recorded
 from pubtools_mlmerge.registry.base import Registry
-from pubtools_mlmerge.writing import Writer
+
+_First = TypeVar("_First")
+_Second = TypeVar("_Second")
+_Found = TypeVar("_Found", bound=Optional[Manifest])
+
+
+def recorded(pull: Callable[[Reference], _Found], reference: Reference) -> _Found:
+    """Pull within a span.
+
+    Args:
+        pull (Callable[[Reference], Manifest | None]):
+            Pulls.
+        reference (Reference):
+            What to pull.
+
+    Returns:
+        Manifest | None: What `pull` returns.
+
+    Raises:
+        Exception: What `pull` raises.
+    """
+    with span("pull", reference=str(reference)) as current:
+        found = pull(reference)
+        current.note(digest=None if found is None else found.digest)
+        return found
+
+
+def intend(
+    source: Registry, of: Reference, destination: Registry, into: Reference, *, writes: bool = True
+) -> None:
+    """Announce what a merge needs at once, so that one login is asked for instead of several.
+
+    Args:
+        source (Registry):
+            Reads the source.
+        of (Reference):
+            The source.
+        destination (Registry):
+            Reads the destination and writes it.
+        into (Reference):
+            The destination.
+        writes (bool):
+            Whether it is to be written.
+    """
+    push = (into,) if writes else ()
+    if source is destination:
+        source.intend(pull=(of, into), push=push)
+    else:
+        source.intend(pull=(of,))
+        destination.intend(pull=(into,), push=push)
+
+
+def are_quicker_at_once(
+    source: Registry, of: Reference, destination: Registry, into: Reference
+) -> bool:
+    """Tell whether two references are read sooner at the same time than one after the other.
+
+    Where a connection is there already, a second one costs a handshake, which with TLS takes longer
+    than the other answer. Clients of which each thread has its own connection are never quicker.
+
+    Args:
+        source (Registry):
+            Reads the source.
+        of (Reference):
+            The source.
+        destination (Registry):
+            Reads the destination.
+        into (Reference):
+            The destination.
+
+    Returns:
+        bool: False to read them in turn.
+    """
+    one, other = source.link(of), destination.link(into)
+    if one is None or other is None:
+        return False
+    return one.url != other.url or one.is_wide
+
+
+def both(
+    first: Callable[[], _First], second: Callable[[], _Second], *, at_once: bool
+) -> tuple[_First, _Second]:
+    """Do two things.
+
+    Args:
+        first (Callable[[], object]):
+            One of them.
+        second (Callable[[], object]):
+            The other; where it is done at once, in another thread.
+        at_once (bool):
+            Whether to do them at the same time.
+
+    Returns:
+        tuple[object, object]: What either returns.
+
+    Raises:
+        Exception: What either raises, that of the first before that of the second.
+    """
+    if not at_once:
+        return first(), second()
+    with ThreadPoolExecutor(1, thread_name_prefix="mlmerge") as pool:
+        other = pool.submit(copy_context().run, second)
+        return first(), other.result()
+
+
+def remove_platforms(
+    writer: Writer,
+    reference: Reference,
+    patterns: tuple[PlatformPattern, ...],
+    *,
+    allow_empty: bool = False,
+    check: Callable[[], None] = no_lock,
+) -> Report:
+    """Take platforms out of what a tag holds, their attestations with them.
+
+    Args:
+        writer (Writer):
+            Writes the tag.
+        reference (Reference):
+            The tag.
+        patterns (tuple[PlatformPattern, ...]):
+            The platforms.
+        allow_empty (bool):
+            Whether an empty index may be left.
+        check (Callable[[], None]):
+            Called just before each write of the tag; raises if its lock was lost.
+
+    Returns:
+        MergeReport: What was done.
+
+    Raises:
+        EmptyIndex: When nothing would be left and that is not allowed.
+        MergeError: When the tag holds no index or the registry refuses.
+    """
+    registry = writer.registry
+    meter = Meter()
+    dry_run = writer.options.dry_run
+
+    def decide(old: Manifest | None) -> Decision:
+        if old is None:
+            raise NotFound(str(reference))
+        if not isinstance(old, Index):
+            raise NotAnIndex(str(reference), old.media_type)
+        plan = remove(old, patterns, allow_empty=allow_empty)
+        return Decision(None, reference, None, old, plan, meter, Job(decide))
+
+    def act() -> Report:
+        registry.intend(pull=(reference,), push=() if dry_run else (reference,))
+        with meter.running():
+            planned = decide(recorded(registry.pull_index, reference))
+        return writer.carry_out(planned, check)
+
+    return observed("remove", None, reference, act, dry_run=dry_run)
+
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -64,7 +221,7 @@ class Step:
         self,
         source: Reference,
         destination: Reference,
-        check: Callable[[], None] = unlocked,
+        check: Callable[[], None] = no_lock,
         policy: Policy | None = None,
     ) -> Report:
         """Merge a source into a tag.
@@ -93,7 +250,7 @@ class Step:
 
     def plan(
         self, source: Reference, destination: Reference, policy: Policy | None = None
-    ) -> Planned:
+    ) -> Decision:
         """Read both sides and decide; nothing is written.
 
         Args:
@@ -127,7 +284,7 @@ class Step:
         at_once = are_quicker_at_once(self._source, source, self._destination, destination)
         return both(pull_source, pull_old, at_once=at_once)
 
-    def carry_out(self, planned: Planned, check: Callable[[], None] = unlocked) -> Report:
+    def carry_out(self, planned: Decision, check: Callable[[], None] = no_lock) -> Report:
         """Do what was decided: children first, then the tag, then its anchor.
 
         Args:
@@ -163,7 +320,7 @@ class Step:
         except (NotAnIndex, NotFound):
             return False
 
-    def _decide(self, asked: _Asked, old: Manifest | None) -> Planned:
+    def _decide(self, asked: _Asked, old: Manifest | None) -> Decision:
         source, destination = asked.source, asked.destination
         plan = self._merge(asked, old)
         if isinstance(plan.result, Index) and not plan.result.manifests and plan.entries:
@@ -174,9 +331,9 @@ class Step:
         for name in plan.missing:
             LOG.warning("%s: the source has no %s", source, name)
         job = Job(partial(self._decide, asked), partial(self._bring, source))
-        return Planned(source, destination, asked.new, old, plan, asked.meter, job)
+        return Decision(source, destination, asked.new, old, plan, asked.meter, job)
 
-    def _bring(self, source: Reference, planned: Planned) -> None:
+    def _bring(self, source: Reference, planned: Decision) -> None:
         needed, destination = planned.needed, planned.destination
         with span("children", source=str(source), destination=str(destination)) as current:
             current.note(manifests=len(needed))

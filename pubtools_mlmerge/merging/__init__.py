@@ -1,0 +1,1 @@
+"""What acts: pull, decide, bring children, write."""

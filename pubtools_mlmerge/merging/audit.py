@@ -1,0 +1,348 @@
+"""Records of changes, kept before each is made."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Protocol
+
+from attrs import field, frozen
+
+from pubtools_mlmerge.core.manifests import Manifest, read_manifest
+from pubtools_mlmerge.core.plan import Entry
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.strict_json import LARGEST
+from pubtools_mlmerge.errors import DigestMismatch, InvalidRecord, MergeError, RecordFailed, brief
+from pubtools_mlmerge.reports.report import entry_document, short
+
+_FORMAT = 1
+# Two manifests, each at most three times as long as JSON text, and the entries of both.
+_LARGEST_RECORD = 16 * LARGEST
+
+
+def _entries(values: Iterable[Entry]) -> tuple[Entry, ...]:
+    return tuple(values)
+
+
+def _texts(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(values)
+
+
+@frozen(kw_only=True, eq=False, repr=False)
+class Change:
+    """A change of a tag that is about to be made, or was.
+
+    Attributes:
+        time (datetime):
+            When, with its time zone.
+        source (Reference | None):
+            Where the new entries came from; none where they came from nowhere else.
+        destination (Reference):
+            The tag.
+        source_digest (str | None):
+            What the source held.
+        previous (Manifest | None):
+            What the tag held before; none if it did not exist.
+        new (Manifest):
+            What it is to hold.
+        entries (tuple[PlannedEntry, ...]):
+            The plan. It is recorded for people, and not read back.
+        missing (tuple[str, ...]):
+            Names that were asked for and matched nothing. They are not read back, either.
+    """
+
+    time: datetime
+    source: Reference | None
+    destination: Reference
+    source_digest: str | None
+    previous: Manifest | None
+    new: Manifest
+    entries: tuple[Entry, ...] = field(default=(), converter=_entries)
+    missing: tuple[str, ...] = field(default=(), converter=_texts)
+
+
+def to_document(change: Change) -> dict[str, object]:
+    """Write a change as a JSON document.
+
+    Args:
+        change (Change):
+            The change.
+
+    Returns:
+        dict[str, object]: The document. There is no secret in it, as no reference has one.
+    """
+    return {
+        "format": _FORMAT,
+        "time": change.time.astimezone(timezone.utc).isoformat(timespec="microseconds"),
+        "source": None if change.source is None else str(change.source),
+        "destination": str(change.destination),
+        "source_digest": change.source_digest,
+        "previous": None if change.previous is None else _held(change.previous),
+        "new": _held(change.new),
+        "entries": [entry_document(entry) for entry in change.entries],
+        "missing": list(change.missing),
+    }
+
+
+def _held(manifest: Manifest) -> dict[str, object]:
+    # Whatever is a manifest was decoded as UTF-8, so the text stands for the exact bytes.
+    content = manifest.content.decode("utf-8")
+    return {"digest": manifest.digest, "media_type": manifest.media_type, "content": content}
+
+
+def read_change(file: str) -> Change:
+    """Read a record, and make sure that its manifests are what their digests say.
+
+    Args:
+        file (str):
+            Name of the file.
+
+    Returns:
+        Change: The change, without its plan.
+
+    Raises:
+        InvalidRecord: When the file cannot be read, is no record, or was altered.
+    """
+    try:
+        with Path(file).open("rb") as stream:
+            return _read(stream.read(_LARGEST_RECORD + 1))
+    except OSError as error:
+        raise InvalidRecord(file, error.strerror or str(error)) from error
+    except RecursionError as error:
+        raise InvalidRecord(file, "nests too deep") from error
+    except (MergeError, ValueError) as error:
+        raise InvalidRecord(file, str(error)) from error
+
+
+def _read(content: bytes) -> Change:
+    if len(content) > _LARGEST_RECORD:
+        raise ValueError(f"has more than {_LARGEST_RECORD} bytes")
+    fields = _object(json.loads(content), "document")
+    if fields.get("format") != _FORMAT:
+        raise ValueError(f"format: expected {_FORMAT}")
+    destination = Reference.parse(_text(fields, "destination"))
+    if not destination.tag or destination.digest:
+        raise ValueError("destination: expected a tag")
+    if "previous" not in fields:  # null would say that the tag did not exist
+        raise ValueError("previous: expected an object or null")
+    source = _optional_text(fields, "source")
+    return Change(
+        time=_time(_text(fields, "time")),
+        source=None if source is None else Reference.parse(source),
+        destination=destination,
+        source_digest=_optional_text(fields, "source_digest"),
+        previous=None if fields["previous"] is None else _manifest(fields, "previous", destination),
+        new=_manifest(fields, "new", destination),
+    )
+
+
+def _object(value: object, name: str) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name}: expected an object")  # noqa: TRY004 - the file is wrong
+    return value
+
+
+def _text(fields: Mapping[str, object], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: expected text")  # noqa: TRY004 - as above
+    return value
+
+
+def _optional_text(fields: Mapping[str, object], name: str) -> str | None:
+    return None if fields.get(name) is None else _text(fields, name)
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError("time: expected one with its zone")
+    return time
+
+
+def _manifest(fields: Mapping[str, object], name: str, reference: Reference) -> Manifest:
+    held = _object(fields.get(name), name)
+    content = _text(held, "content").encode("utf-8")
+    manifest = read_manifest(reference, content, _text(held, "media_type"))
+    expected = _text(held, "digest")
+    if manifest.digest != expected:
+        raise DigestMismatch(name, expected, manifest.digest)
+    return manifest
+
+
+LOG = logging.getLogger("pubtools.mlmerge")
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST_PART = 80  # characters of a file name for the repository, and as many for the tag
+
+
+class AuditDirectory:
+    """A directory with one file for each change, for the eyes of its owner.
+
+    Args:
+        directory (str):
+            The directory; it is made when it is needed.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory = Path(directory)
+
+    def record(self, change: Change) -> None:
+        """Write a file, whole or not at all, see `Recorder.record`."""
+        path = self._directory / _file_name(change)
+        try:
+            with suppress(FileExistsError):  # if it is no directory, the next line says so
+                self._directory.mkdir(mode=0o700, parents=True)
+            _write(path, _encode(change))
+        except OSError as error:
+            problem = error.strerror or str(error)
+            raise RecordFailed(str(self._directory), problem) from error
+        LOG.info("Recorded the change of %s in %s", change.destination, path)
+
+
+class Collected:
+    """The collector that the host set up for the files of its tasks, if it did.
+
+    Args:
+        patience (float):
+            For how many seconds it is awaited.
+    """
+
+    def __init__(self, patience: float = 60) -> None:
+        self._patience = patience
+
+    @staticmethod
+    def is_set_up() -> bool:
+        """Tell whether the host did.
+
+        Returns:
+            bool: False where a record would reach nobody.
+        """
+        return _collector() is not None
+
+    def record(self, change: Change) -> None:
+        """Hand over a file; if that fails, the host lacks a file and its task goes on."""
+        self.attach(_file_name(change), _encode(change), f"change of {change.destination}")
+
+    def attach(self, name: str, content: bytes, title: str) -> None:
+        """Hand over a file; if that fails, the host lacks it and a warning says so.
+
+        Args:
+            name (str):
+                Its name.
+            content (bytes):
+                What is in it.
+            title (str):
+                What that is.
+        """
+        try:
+            collector = _collector()
+            if collector is not None:
+                collector.attach_file(name, content).result(timeout=self._patience)
+        except Exception as error:  # noqa: BLE001 - a collector may raise anything
+            problem = brief(str(error)) or type(error).__name__
+            LOG.warning("The %s is not collected: %s", title, problem)
+
+
+def _encode(change: Change) -> bytes:
+    return json.dumps(to_document(change), indent=2).encode("ascii") + b"\n"
+
+
+def _file_name(change: Change) -> str:
+    """Make a name that sorts by time, that people understand, and that no other record has."""
+    time = change.time.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+    names = (change.destination.repository, change.destination.tag)
+    readable = (_UNSAFE.sub("-", name)[:_LONGEST_PART] for name in names)
+    return "-".join((time, *readable, short(change.new.digest), secrets.token_hex(4))) + ".json"
+
+
+def _write(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")  # mode 0600
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    """Make the names in a directory outlast a loss of power."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class _Collector(Protocol):
+    """What we use of pushcollector."""
+
+    def attach_file(self, filename: str, content: bytes) -> Future[None]:
+        """Keep a file."""
+
+
+def _collector() -> _Collector | None:
+    """Find the host's collector, without loading the library for it.
+
+    A host registers a backend of its own and makes it the default. Where it did not, the default
+    is one of the library's own backends, made for trying out: it writes below the current
+    directory, wherever that is. Nothing public tells them apart; the object behind the collector
+    does, by the module that its class comes from.
+    """
+    factory = getattr(sys.modules.get("pushcollector"), "Collector", None)
+    if factory is None:
+        return None
+    collector: _Collector = factory.get()
+    backend = getattr(collector, "_delegate", None)
+    library = type(backend).__module__.partition(".")[0]
+    return None if backend is None or library == "pushcollector" else collector
+
+
+def task_records(directory: str | None) -> Recorder | None:
+    """Keep records of the changes in a task of the host.
+
+    Args:
+        directory (str | None):
+            A directory for them; none for the host's collector alone.
+
+    Returns:
+        Recorder | None: Keeps them in both; none where there is neither.
+    """
+    recorders: list[Recorder] = [AuditDirectory(directory)] if directory else []
+    if Collected.is_set_up():
+        recorders.append(Collected())
+    return _All(tuple(recorders)) if recorders else None
+
+
+class _All:
+    """Several recorders."""
+
+    def __init__(self, recorders: tuple[Recorder, ...]) -> None:
+        self._recorders = recorders
+
+    def record(self, change: Change) -> None:
+        """Let each keep the change."""
+        for recorder in self._recorders:
+            recorder.record(change)
+
+
+class Recorder(Protocol):
+    """Keeps changes, such as `AuditDirectory`."""
+
+    def record(self, change: Change) -> None:
+        """Keep a change that is about to be made, or raise RecordFailed."""
