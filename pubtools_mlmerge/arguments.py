@@ -10,11 +10,11 @@ from pathlib import Path
 import urllib3
 from attrs import evolve, field, frozen
 
-from pubtools_mlmerge.activation import PREFIX
 from pubtools_mlmerge.core.ages import MOST_DAYS, AgeRule
 from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference
+from pubtools_mlmerge.host.seams import PREFIX
 from pubtools_mlmerge.locks import check_url
 from pubtools_mlmerge.merging.audit import AuditDirectory
 from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions

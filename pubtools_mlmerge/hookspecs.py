@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pubtools.pluggy import hookspec, pm
 
-if TYPE_CHECKING:  # every task of every pubtools library loads this module
+if TYPE_CHECKING:
     from pubtools_mlmerge.core.plan import Report
-    from pubtools_mlmerge.jobs import MergeRequest, SelectedRequest
+    from pubtools_mlmerge.host.requests import MergeRequest, SelectedRequest
 
 
 @hookspec(firstresult=True)
@@ -25,7 +25,7 @@ def mlmerge_merge(request: MergeRequest) -> Report | Literal[False] | None:
     The project's own implementation comes last.
 
     :param request: Source, destination and settings; ``request.carry_out()`` does the usual thing.
-    :type request: pubtools_mlmerge.jobs.MergeRequest
+    :type request: pubtools_mlmerge.host.requests.MergeRequest
     :return: What was done; False to leave the tag to the host's plain copy; None to let the next
         implementation decide.
     :rtype: pubtools_mlmerge.core.plan.Report or bool
@@ -40,7 +40,7 @@ def mlmerge_merge_selected(request: SelectedRequest) -> dict[str, object] | None
 
     :param request: Source, destination and eligible architectures; ``request.carry_out()`` does
         the usual thing.
-    :type request: pubtools_mlmerge.jobs.SelectedRequest
+    :type request: pubtools_mlmerge.host.requests.SelectedRequest
     :return: The new manifest list.
     :rtype: dict
     """

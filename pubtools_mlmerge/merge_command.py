@@ -27,10 +27,10 @@ from pubtools_mlmerge.arguments import (
     tag_of,
     writer_of,
 )
-from pubtools_mlmerge.calls import announce, lock_tag
 from pubtools_mlmerge.commands import Manner, all_succeed
 from pubtools_mlmerge.core.plan import Policy, Report
 from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.hooks import announce, lock_tag
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.outputs import output_of_reports
 from pubtools_mlmerge.registry.client import RegistryClient

@@ -18,10 +18,10 @@ from pubtools_mlmerge.arguments import (
     tag_of,
     writer_of,
 )
-from pubtools_mlmerge.calls import lock_tag
 from pubtools_mlmerge.commands import Manner, all_succeed
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
+from pubtools_mlmerge.hooks import lock_tag
 from pubtools_mlmerge.merging.step import remove_platforms
 from pubtools_mlmerge.outputs import output_of_reports
 from pubtools_mlmerge.settings import Settings

@@ -10,10 +10,10 @@ from functools import partial
 from attrs import frozen
 
 from pubtools_mlmerge.arguments import Login, connection_of, lock_name, login_of
-from pubtools_mlmerge.calls import lock_tag
 from pubtools_mlmerge.commands import Manner, all_succeed
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.errors import InvalidRecord
+from pubtools_mlmerge.hooks import lock_tag
 from pubtools_mlmerge.merging.audit import AuditDirectory, Change, Recorder, read_change
 from pubtools_mlmerge.merging.restore import restore
 from pubtools_mlmerge.outputs import output_of_reports

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pubtools.pluggy import task_context
 
 from pubtools_mlmerge.errors import HostMismatch
-from pubtools_mlmerge.host import problems
+from pubtools_mlmerge.host.seams import problems
 
 
 def push_docker(

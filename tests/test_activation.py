@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pubtools_mlmerge.activation import is_mentioned
+from pubtools_mlmerge.host.seams import is_mentioned
 
 
 @pytest.fixture(autouse=True)

@@ -25,6 +25,7 @@ from pubtools.pluggy import task_context
 
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import RecordFailed
+from pubtools_mlmerge.host.task import current_task
 from pubtools_mlmerge.merging.audit import (
     AuditDirectory,
     Collected,
@@ -32,7 +33,6 @@ from pubtools_mlmerge.merging.audit import (
     read_change,
     to_document,
 )
-from pubtools_mlmerge.plugin import current_task
 from pubtools_mlmerge.reports.report import short, to_json
 from tests.factories import index
 from tests.test_calls import REPORT

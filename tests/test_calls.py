@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from pubtools.pluggy import hookimpl, hookspec, pm
 
-from pubtools_mlmerge.calls import announce, lock_tag
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import LockLost
+from pubtools_mlmerge.hooks import announce, lock_tag
 
 TAG = Reference.parse("quay.io/ns/app:1")
 REPORT = Report(

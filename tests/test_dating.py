@@ -16,14 +16,13 @@ from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Entry, Plan, Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MixedTypes, RegistryError
+from pubtools_mlmerge.host.push_step import PushStep, Sides, Tag
+from pubtools_mlmerge.host.tag_step import TagDockerStep
 from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.step import Step
-from pubtools_mlmerge.push_parts import Sides, Tag
-from pubtools_mlmerge.push_step import PushStep
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.tag_step import Selecting
 from pubtools_mlmerge.testing import (
     Image,
     ImageIndex,
@@ -455,7 +454,7 @@ def test_selected_architectures_go_by_ages_as_well(
 ) -> None:
     client = RegistryClient(options=HURRIED)
     settings = Settings.from_task({"mlmerge": {"max_age_days": 365, "stale": stale}}, {})
-    selecting = Selecting(settings)
+    selecting = TagDockerStep(settings)
 
     images = (str(at(today, "new")), str(at(today, "1")))
     selecting.compute(images, (client, client), ["linux/amd64"])
@@ -469,6 +468,6 @@ def test_selected_architectures_ask_for_no_child_without_a_rule(server: Registry
     client = RegistryClient(options=HURRIED)
 
     images = (str(at(server, "new")), str(at(server, "1")))
-    Selecting(Settings()).compute(images, (client, client), ["linux/amd64"])
+    TagDockerStep(Settings()).compute(images, (client, client), ["linux/amd64"])
 
     assert paths(server) == ["GET /v2/app/manifests/new", "GET /v2/app/manifests/1"]

@@ -15,11 +15,12 @@ import attrs
 import pytest
 
 import pubtools_mlmerge
-from pubtools_mlmerge import demo, errors, hookspecs, host, testing
+from pubtools_mlmerge import demo, errors, hookspecs, testing
 from pubtools_mlmerge.cli import inspect_main, merge_main, remove_archs_main, restore_main
 from pubtools_mlmerge.core import ages
 from pubtools_mlmerge.core.plan import Fate
 from pubtools_mlmerge.errors import InvalidSettings, MergeError
+from pubtools_mlmerge.host import seams
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import (
     RegistryServer,
@@ -236,10 +237,10 @@ def test_each_variable_is_named_after_its_setting() -> None:
 
 def test_the_picture_and_the_page_have_every_seam() -> None:
     picture = (ROOT / "docs" / "pipeline.svg").read_text(encoding="utf-8")
-    seams = {(module, name) for module, name in host._EXPECTED}
+    replaced = {(module, name) for module, name in seams._EXPECTED}
 
-    assert set(re.findall(r'class="name"[^>]*>(\w+)<', picture)) == {name for _, name in seams}
-    assert set(re.findall(r"\* - ``(\w+)\.(\w+)``", page("host"))) == seams
+    assert set(re.findall(r'class="name"[^>]*>(\w+)<', picture)) == {name for _, name in replaced}
+    assert set(re.findall(r"\* - ``(\w+)\.(\w+)``", page("host"))) == replaced
 
 
 def test_every_hook_is_explained() -> None:

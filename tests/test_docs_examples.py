@@ -23,9 +23,8 @@ from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotFound
-from pubtools_mlmerge.jobs import MergeRequest
-from pubtools_mlmerge.push_parts import Sides, Tag
-from pubtools_mlmerge.push_step import PushStep
+from pubtools_mlmerge.host.push_step import PushStep, Sides, Tag
+from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, upload_index

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import pytest
 
-from pubtools_mlmerge import host
 from pubtools_mlmerge.errors import HostMismatch
-from pubtools_mlmerge.host import Seams, problems
+from pubtools_mlmerge.host import seams
+from pubtools_mlmerge.host.seams import Seams, problems
 
 PACKAGE = "pubtools._quay"
 
@@ -275,7 +275,10 @@ def test_ours_stand_in_while_somebody_needs_them(modules: Modules) -> None:
     seams.remove()
 
     modules_of = [getattr(kind, "__module__", "") for kind in between]
-    assert modules_of == ["pubtools_mlmerge.host_push"] * 2 + ["pubtools_mlmerge.host_tag"] * 2
+    assert (
+        modules_of
+        == ["pubtools_mlmerge.host.push_docker"] * 2 + ["pubtools_mlmerge.host.tag_docker"] * 2
+    )
     assert names_of(modules) == before
 
 
@@ -295,7 +298,7 @@ def test_what_others_replaced_is_left_to_them(
 def test_where_ours_do_not_load_only_tasks_that_ask_suffer(
     modules: Modules, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pubtools_mlmerge.host_tag", None)
+    monkeypatch.setitem(sys.modules, "pubtools_mlmerge.host.tag_docker", None)
     seams = Seams()
 
     seams.install()
@@ -324,4 +327,4 @@ def test_nothing_is_touched_where_no_host_is_loaded(
 
 
 def test_the_seams_of_the_process_are_unused_outside_of_tasks() -> None:
-    assert host.SEAMS._users == 0
+    assert seams.SEAMS._users == 0

@@ -11,7 +11,7 @@ from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.platforms import Platform
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidPlatform, NotFound
-from pubtools_mlmerge.jobs import MergeRequest, SelectedRequest, exactly
+from pubtools_mlmerge.host.requests import MergeRequest, SelectedRequest, exactly
 from pubtools_mlmerge.merging.decision import Decision, StepOptions
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import Step

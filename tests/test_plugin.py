@@ -17,7 +17,7 @@ from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.errors import InvalidSettings
-from pubtools_mlmerge.plugin import current_task, settings_for
+from pubtools_mlmerge.host.task import current_task, settings_for
 from tests.factories import index
 from tests.test_calls import REPORT
 

@@ -14,9 +14,9 @@ from pubtools_mlmerge.core.manifests import Image as ImageManifest
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import Unauthorized
-from pubtools_mlmerge.host_types import HostClient, Metadata, _Session
-from pubtools_mlmerge.push_parts import Merged, Tag
-from pubtools_mlmerge.push_sides import client_like, make_sides, restore, tags_of
+from pubtools_mlmerge.host.clients import client_like, make_sides, restore, tags_of
+from pubtools_mlmerge.host.push_step import Merged, Tag
+from pubtools_mlmerge.host.types import HostClient, Metadata, _Session
 from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index

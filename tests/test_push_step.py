@@ -17,10 +17,9 @@ from pubtools_mlmerge.core.manifests import Manifest
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import RegistryError
-from pubtools_mlmerge.jobs import MergeRequest
-from pubtools_mlmerge.plugin import MergeTask
-from pubtools_mlmerge.push_parts import Sides, Tag
-from pubtools_mlmerge.push_step import PushStep
+from pubtools_mlmerge.host.push_step import PushStep, Sides, Tag
+from pubtools_mlmerge.host.requests import MergeRequest
+from pubtools_mlmerge.host.task import MergeTask
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index

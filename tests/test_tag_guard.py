@@ -12,11 +12,11 @@ from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Plan, Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ConflictError, LockLost
+from pubtools_mlmerge.host.tag_step import HostTagWriter, persist
 from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.merging.decision import no_lock
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.tag_guard import TagGuard, persist
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
 from tests.programs import put
 from tests.test_push_sides import Client
@@ -44,9 +44,9 @@ def tag(registry_server: RegistryServer) -> Reference:
     return Reference(registry_server.host, "ns/app", tag="1")
 
 
-def guard_of(tag: Reference, settings: Settings | None = None, token: str = "") -> TagGuard:
+def guard_of(tag: Reference, settings: Settings | None = None, token: str = "") -> HostTagWriter:
     client = Client(tag.host, verify=True)
-    return TagGuard(client, settings or Settings(), token, no_lock)
+    return HostTagWriter(client, settings or Settings(), token, no_lock)
 
 
 def plan_of(old: ImageIndex | None) -> Plan[Index]:
@@ -64,7 +64,7 @@ def held(tag: Reference) -> set[str]:
     return {str(entry.slot) for entry in index.manifests}
 
 
-def put_by(guard: TagGuard, tag: Reference, plan: Plan[Index] | None = None) -> str:
+def put_by(guard: HostTagWriter, tag: Reference, plan: Plan[Index] | None = None) -> str:
     chosen = plan or plan_of(OLD)
     return guard.put(str(tag.tagged("new")), tag, chosen, chosen.result.content)
 
@@ -98,7 +98,7 @@ def test_a_lost_lock_prevents_the_write(tag: Reference) -> None:
     def check() -> None:
         raise LockLost(str(tag), "expired")
 
-    guard = TagGuard(Client(tag.host), Settings(), None, check)
+    guard = HostTagWriter(Client(tag.host), Settings(), None, check)
 
     for plan in (plan_of(OLD), None):
         with pytest.raises(LockLost):

@@ -11,11 +11,11 @@ from requests.exceptions import HTTPError
 
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.errors import InvalidPlatform
-from pubtools_mlmerge.jobs import SelectedRequest
-from pubtools_mlmerge.plugin import current_task
+from pubtools_mlmerge.host.requests import SelectedRequest
+from pubtools_mlmerge.host.tag_step import TagDockerStep, is_named, with_platforms_as_architectures
+from pubtools_mlmerge.host.task import current_task
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.tag_step import Selecting, is_named, view
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import attestation, digest, entry, index
 from tests.programs import put
@@ -33,7 +33,7 @@ def architectures(document: dict[str, object]) -> list[object]:
 
 
 def test_an_image_goes_by_its_platform_and_an_attestation_by_that_of_its_image() -> None:
-    shown = view(
+    shown = with_platforms_as_architectures(
         index(
             entry("linux/x86_64", seed="a"),
             entry("linux/arm/v7", seed="b"),
@@ -49,7 +49,7 @@ def test_an_image_goes_by_its_platform_and_an_attestation_by_that_of_its_image()
 def test_the_media_type_is_always_shown_and_the_index_left_as_it_is() -> None:
     of = index("linux/amd64", media_type_field=False)
 
-    shown = view(of)
+    shown = with_platforms_as_architectures(of)
 
     assert shown["mediaType"] == of.media_type
     assert "mediaType" not in of.fields
@@ -108,7 +108,7 @@ class Tags:
     def __init__(self, server: RegistryServer) -> None:
         self.images = (put(server, "build", make_index(NEW)), put(server, "1", make_index(OLD)))
         self.client = RegistryClient(options=HURRIED)
-        self.selecting = Selecting(Settings())
+        self.selecting = TagDockerStep(Settings())
 
     def compute(self, eligible: Sequence[str]) -> dict[str, object]:
         return self.selecting.compute(self.images, (self.client, self.client), eligible)

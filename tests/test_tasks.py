@@ -10,7 +10,7 @@ from pubtools.pluggy import task_context
 
 from pubtools_mlmerge import tasks
 from pubtools_mlmerge.errors import HostMismatch
-from pubtools_mlmerge.plugin import current_task
+from pubtools_mlmerge.host.task import current_task
 from tests.test_host import PACKAGE, Modules, PushDocker, modules
 
 __all__ = ["modules"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # every task of every pubtools library loads this module, so 
     from pluggy import Result
 
     from pubtools_mlmerge.core.plan import Report
-    from pubtools_mlmerge.jobs import MergeRequest
+    from pubtools_mlmerge.host.requests import MergeRequest
 
 
 SECONDS = 600

@@ -11,7 +11,7 @@ import pytest
 from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.errors import ConflictError, LockFailed
-from pubtools_mlmerge.jobs import SelectedRequest
+from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.locks import tag_lock
 from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.merging.restore import restore

@@ -11,7 +11,7 @@ import pytest
 from pubtools._quay import push_docker, tag_docker
 from pubtools.pluggy import hookimpl, pm, task_context
 
-from pubtools_mlmerge.plugin import current_task
+from pubtools_mlmerge.host.task import current_task
 
 NAMES = (
     (push_docker, "PushDocker"),

@@ -11,7 +11,7 @@ from attrs import evolve
 from pubtools.pluggy import hookimpl
 
 from pubtools_mlmerge.core.plan import Report
-from pubtools_mlmerge.jobs import MergeRequest, SelectedRequest
+from pubtools_mlmerge.host.requests import MergeRequest, SelectedRequest
 from tests.host.running import push, tag
 from tests.host.stand_ins import RecordingSigner
 from tests.host.world import ON, Item, World, build

@@ -1,4 +1,4 @@
-"""What the push step takes from the host's objects."""
+"""The host's clients and registries, as a merge uses them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from attrs import evolve
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import Unauthorized
-from pubtools_mlmerge.host_types import HostClient, Pusher, PushItem
+from pubtools_mlmerge.host.push_step import Merged, Sides, Tag
+from pubtools_mlmerge.host.types import HostClient, Pusher, PushItem
 from pubtools_mlmerge.merging.writer import push
-from pubtools_mlmerge.push_parts import Merged, Sides, Tag
 from pubtools_mlmerge.registry.adapter import ClientRegistry
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions

@@ -1,4 +1,4 @@
-"""What stands in for the host's names in tag-docker: its classes, with our step added."""
+"""The tag-docker step: the host's tag-docker classes with merging added."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING
 
 from pubtools._quay import tag_docker
 
-from pubtools_mlmerge.plugin import settings_for
+from pubtools_mlmerge.host.task import settings_for
 
-if TYPE_CHECKING:  # tasks that do not merge do not load the rest
+if TYPE_CHECKING:
     from pubtools_mlmerge.core.plan import Report
-    from pubtools_mlmerge.host_client import QuayClient
-    from pubtools_mlmerge.host_types import PushItem
+    from pubtools_mlmerge.host.tag_client import TagDockerClient
+    from pubtools_mlmerge.host.tag_step import HostTagWriter, TagDockerStep
+    from pubtools_mlmerge.host.types import PushItem
     from pubtools_mlmerge.settings import Settings
-    from pubtools_mlmerge.tag_guard import TagGuard
-    from pubtools_mlmerge.tag_step import Selecting
 
-_CURRENT: ContextVar[Selecting | None] = ContextVar("pubtools_mlmerge_tag", default=None)
+_CURRENT: ContextVar[TagDockerStep | None] = ContextVar("pubtools_mlmerge_tag", default=None)
 
 
 class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is untyped
@@ -36,7 +35,7 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
     ) -> None:
         self._merging: Settings | None = settings_for("tag-docker", target_settings)
         self._is_ours = False
-        self._own_client: QuayClient | None = None
+        self._own_client: TagDockerClient | None = None
         super().__init__(push_items, hub, task_id, target_name, target_settings)
 
     @contextmanager
@@ -46,11 +45,11 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
         if settings is None or settings.report_only:
             yield
             return
-        from pubtools_mlmerge import host_client  # noqa: PLC0415 - see above
+        from pubtools_mlmerge.host.tag_client import TagDockerClient  # noqa: PLC0415 - see above
 
         host = self.quay_client
         if self._own_client is None:
-            self._own_client = host_client.QuayClient(host.username, host.password, self.quay_host)
+            self._own_client = TagDockerClient(host.username, host.password, self.quay_host)
         self._quay_client, self._is_ours = self._own_client, True
         try:
             yield
@@ -61,7 +60,7 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
         """Know other spellings of an architecture, and whole platforms."""
         if not self._is_ours:
             return bool(super().is_arch_relevant(push_item, arch))
-        from pubtools_mlmerge.tag_step import is_named  # noqa: PLC0415 - see above
+        from pubtools_mlmerge.host.tag_step import is_named  # noqa: PLC0415 - see above
 
         metadata = push_item.metadata
         named = is_named(arch, metadata["archs"])
@@ -87,12 +86,11 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
             host(push_item, tag, add_archs)
             return
         from pubtools_mlmerge.core.references import Reference  # noqa: PLC0415 - see above
+        from pubtools_mlmerge.host.tag_step import TagDockerStep, persist  # noqa: PLC0415
         from pubtools_mlmerge.observe import observed  # noqa: PLC0415 - see above
-        from pubtools_mlmerge.tag_guard import persist  # noqa: PLC0415 - see above
-        from pubtools_mlmerge.tag_step import Selecting  # noqa: PLC0415 - see above
 
         if settings.report_only:
-            with _computed_by(Selecting(settings)):
+            with _computed_by(TagDockerStep(settings)):
                 host(push_item, tag, add_archs)
             return
         with self._serving(push_item), self._guarded(push_item, tag, settings) as guard:
@@ -100,7 +98,7 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
             attempts = count(1)
 
             def merge() -> Report | None:
-                selecting = Selecting(settings)
+                selecting = TagDockerStep(settings)
                 self.quay_client.write = lambda to, content: guard.put(
                     source, to, selecting.plan, content
                 )
@@ -137,18 +135,20 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
         return f"{self.quay_host}/{namespace}/{name}:{tag}"
 
     @contextmanager
-    def _guarded(self, push_item: PushItem, tag: str, settings: Settings) -> Iterator[TagGuard]:
+    def _guarded(
+        self, push_item: PushItem, tag: str, settings: Settings
+    ) -> Iterator[HostTagWriter]:
         """Lock a tag, and let its next upload be written safely."""
-        from pubtools_mlmerge.calls import lock_tag  # noqa: PLC0415 - see above
-        from pubtools_mlmerge.tag_guard import TagGuard  # noqa: PLC0415 - see above
+        from pubtools_mlmerge.hooks import lock_tag  # noqa: PLC0415 - see above
+        from pubtools_mlmerge.host.tag_step import HostTagWriter  # noqa: PLC0415 - see above
 
         token = self.target_settings.get("dest_quay_api_token")
         with lock_tag(self._reference(push_item, tag), settings.lock) as check:
-            yield TagGuard(self.quay_client, settings, token, check)
+            yield HostTagWriter(self.quay_client, settings, token, check)
 
 
 @contextmanager
-def _computed_by(selecting: Selecting | None) -> Iterator[None]:
+def _computed_by(selecting: TagDockerStep | None) -> Iterator[None]:
     token = _CURRENT.set(selecting)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Jobs: what the hooks are asked to do."""
+"""The requests that the hooks `mlmerge_merge` and `mlmerge_merge_selected` get."""
 
 from __future__ import annotations
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from pubtools._quay.quay_client import (
-    QuayClient as HostClient,
-)
+from pubtools._quay.quay_client import QuayClient
 
 from pubtools_mlmerge.core.manifests import Index, Manifest, digest_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
-from pubtools_mlmerge.push_sides import client_like
+from pubtools_mlmerge.host.clients import client_like
+from pubtools_mlmerge.host.tag_step import with_platforms_as_architectures
 from pubtools_mlmerge.registry.adapter import ClientRegistry, http_errors
-from pubtools_mlmerge.tag_step import view
 
 
-class QuayClient(HostClient):  # type: ignore[misc]  # the host is untyped
+class TagDockerClient(QuayClient):  # type: ignore[misc]  # the host is untyped
     """The host's client; finds OCI indexes, too, and shows indexes by platforms.
 
     Asked for any type, the host's own takes a registry's refusal of the first type for the absence
@@ -47,7 +45,7 @@ class QuayClient(HostClient):  # type: ignore[misc]  # the host is untyped
         if raw:
             return found.content.decode("utf-8")
         if isinstance(found, Index):
-            return view(found)
+            return with_platforms_as_architectures(found)
         return {**json.loads(found.content), "mediaType": found.media_type}
 
     def upload_manifest(

@@ -1,8 +1,4 @@
-"""The seams to pubtools-quay: a few of its names are replaced while tasks run.
-
-The host offers no hook before its copy and makes its workers by name, so this is where merging can
-come in. It is checked first that the names are as expected, and they are put back afterwards.
-"""
+"""Activation: whether anything speaks of merging, found out without reading it."""
 
 from __future__ import annotations
 
@@ -15,7 +11,24 @@ import threading
 from collections.abc import Mapping
 from types import ModuleType
 
-from pubtools_mlmerge.activation import KEY, PREFIX
+KEY = "mlmerge"
+"""The key of the target settings that holds ours."""
+PREFIX = "MLMERGE_"
+"""What our environment variables begin with."""
+
+
+def is_mentioned(target_settings: Mapping[str, object]) -> bool:
+    """Tell whether the settings of a task or the environment hold anything of ours.
+
+    Args:
+        target_settings (Mapping[str, object]):
+            Settings of the target.
+
+    Returns:
+        bool: False if there is nothing to be read.
+    """
+    return bool(target_settings.get(KEY)) or any(name.startswith(PREFIX) for name in os.environ)
+
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -147,8 +160,7 @@ def _prepare() -> tuple[tuple[str, ...], Mapping[tuple[str, str], object]]:
 
 def _ours(module_name: str, name: str) -> object:
     # These modules derive from the host's classes, so they load only where it is there and fits.
-    module = {"push_docker": "host_push", "tag_docker": "host_tag"}[module_name]
-    return getattr(importlib.import_module(f"pubtools_mlmerge.{module}"), name)
+    return getattr(importlib.import_module(f"pubtools_mlmerge.host.{module_name}"), name)
 
 
 def _asks_to_merge(target_settings: Mapping[object, object]) -> bool:

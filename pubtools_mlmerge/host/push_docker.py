@@ -1,4 +1,4 @@
-"""What stands in for the host's names in a push: its classes, with the push step added."""
+"""The push step: the host's push-docker classes with merging added."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from pubtools._quay import push_docker
 
-from pubtools_mlmerge.plugin import current_task, settings_for
+from pubtools_mlmerge.host.push_step import PushStep
+from pubtools_mlmerge.host.task import current_task, settings_for
 
-if TYPE_CHECKING:  # tasks that do not merge do not load the rest
-    from pubtools_mlmerge.host_types import PushItem
-    from pubtools_mlmerge.push_parts import Merged, Sides, Tag
-from pubtools_mlmerge.push_step import PushStep
+if TYPE_CHECKING:
+    from pubtools_mlmerge.host.push_step import Merged, Sides, Tag
+    from pubtools_mlmerge.host.types import PushItem
 
 _CURRENT: ContextVar[PushStep | None] = ContextVar("pubtools_mlmerge_push", default=None)
 
@@ -23,7 +23,7 @@ def _begin(target_settings: Mapping[str, object]) -> PushStep | None:
     settings = settings_for("push", target_settings)
     if settings is None:
         return None
-    from pubtools_mlmerge.push_step import PushStep  # noqa: PLC0415 - see above
+    from pubtools_mlmerge.host.push_step import PushStep  # noqa: PLC0415 - see above
 
     return PushStep(settings, current_task())
 
@@ -163,19 +163,19 @@ class ContainerImagePusher(
         self._merging.push(self._make_sides(), source, self._tags(push_item), copy_all)
 
     def _make_sides(self) -> Sides:
-        from pubtools_mlmerge.push_sides import make_sides  # noqa: PLC0415 - see above
+        from pubtools_mlmerge.host.clients import make_sides  # noqa: PLC0415 - see above
 
         if self._sides is None:
             self._sides = make_sides(self)
         return self._sides
 
     def _tags(self, push_item: PushItem) -> list[Tag]:
-        from pubtools_mlmerge.push_sides import tags_of  # noqa: PLC0415 - see above
+        from pubtools_mlmerge.host.clients import tags_of  # noqa: PLC0415 - see above
 
         return tags_of(self, push_item)
 
 
 def _restore(push: PushDocker, merged: tuple[Merged, ...]) -> None:
-    from pubtools_mlmerge.push_sides import restore  # noqa: PLC0415 - see above
+    from pubtools_mlmerge.host.clients import restore  # noqa: PLC0415 - see above
 
     restore(push.dest_quay_client, merged)

@@ -1,4 +1,4 @@
-"""The push step: merges the tags of a push item inside the host's push."""
+"""The push step: merge the tags of push items."""
 
 from __future__ import annotations
 
@@ -10,25 +10,108 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Literal, TypeVar
 
+from attrs import frozen
 from pubtools.pluggy import pm
 
-from pubtools_mlmerge.calls import announce, lock_tag
 from pubtools_mlmerge.concurrency import map_in_order_by
-from pubtools_mlmerge.core.manifests import Manifest
+from pubtools_mlmerge.core.manifests import DOCKER_MANIFESTS, Manifest
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MergeError
-from pubtools_mlmerge.jobs import MergeRequest
+from pubtools_mlmerge.hooks import announce, lock_tag
+from pubtools_mlmerge.host.requests import MergeRequest
+from pubtools_mlmerge.host.task import MergeTask
 from pubtools_mlmerge.merging.audit import task_records
 from pubtools_mlmerge.merging.decision import Decision, StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.step import Step
-from pubtools_mlmerge.merging.writer import Writer
-from pubtools_mlmerge.plugin import MergeTask
-from pubtools_mlmerge.push_parts import Merged, Sides, Tag
+from pubtools_mlmerge.merging.writer import History, Writer
+from pubtools_mlmerge.registry.base import Registry
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.settings import Settings
+
+
+@frozen(eq=False, repr=False)
+class Tag:
+    """One destination of a push item.
+
+    Attributes:
+        repository (str):
+            External name of the repository.
+        reference (Reference):
+            The tag, by the internal name.
+        signing_key (str | None):
+            Key that claims about it are signed with.
+    """
+
+    repository: str
+    reference: Reference
+    signing_key: str | None
+
+
+@frozen(eq=False, repr=False)
+class Merged:
+    """A tag that was merged, with what is needed to sign it and to take it back.
+
+    Attributes:
+        tag (Tag):
+            The tag.
+        previous (Manifest | None):
+            What it held before the push; none if nothing, or nothing that is known.
+        report (MergeReport):
+            What was done.
+    """
+
+    tag: Tag
+    previous: Manifest | None
+    report: Report
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """What the tag lists now."""
+        left_out = ("dropped", "excluded")
+        return frozenset(e.descriptor.digest for e in self.report.entries if e.fate not in left_out)
+
+    @property
+    def unsigned(self) -> tuple[tuple[str, str], ...]:
+        """Digest and architecture of what the host does not sign: it knows no OCI index."""
+        new = [e.descriptor for e in self.report.entries if e.fate in ("added", "replaced")]
+        oci = [entry for entry in new if entry.media_type not in DOCKER_MANIFESTS]
+        named = [(e.digest, e.platform.architecture if e.platform else "") for e in oci]
+        return (self.report.digest, ""), *named
+
+
+@frozen(eq=False, repr=False)
+class Sides:
+    """What the host brings to a push.
+
+    Attributes:
+        source (Registry):
+            Reads the sources.
+        destination (Registry):
+            Reads and writes the destinations.
+        source_client (RegistryClient):
+            Reads blobs and children of the sources.
+        destination_client (RegistryClient):
+            Mounts blobs and writes children.
+        copy (Callable[[str, list[str]], None]):
+            The host's plain copy of a reference to others.
+        history (History | None):
+            The history of the destination tags; none where the registry does not tell.
+        threads (int):
+            How many tags may be merged at a time, of all items together.
+    """
+
+    source: Registry
+    destination: Registry
+    source_client: RegistryClient
+    destination_client: RegistryClient
+    copy: Callable[[str, list[str]], None]
+    history: History | None = None
+    threads: int = 1
+
 
 LOG = logging.getLogger("pubtools.mlmerge")
 

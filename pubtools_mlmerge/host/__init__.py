@@ -1,0 +1,1 @@
+"""The steps inside pubtools-quay: everything that knows the host."""
