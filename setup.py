@@ -64,11 +64,11 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "pubtools-mlmerge-merge = pubtools_mlmerge.cli:merge_main",
-            "pubtools-mlmerge-remove-archs = pubtools_mlmerge.cli:remove_archs_main",
-            "pubtools-mlmerge-inspect = pubtools_mlmerge.cli:inspect_main",
-            "pubtools-mlmerge-restore = pubtools_mlmerge.cli:restore_main",
-            "pubtools-mlmerge-demo = pubtools_mlmerge.demo:main",
+            "pubtools-mlmerge-merge = pubtools_mlmerge.cli.parsers:merge_main",
+            "pubtools-mlmerge-remove-archs = pubtools_mlmerge.cli.parsers:remove_archs_main",
+            "pubtools-mlmerge-inspect = pubtools_mlmerge.cli.parsers:inspect_main",
+            "pubtools-mlmerge-restore = pubtools_mlmerge.cli.parsers:restore_main",
+            "pubtools-mlmerge-demo = pubtools_mlmerge.cli.demo:main",
         ],
         "pubtools.hooks": ["mlmerge = pubtools_mlmerge.plugin"],
         "target": [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pubtools_mlmerge.cli.demo import _new, _old
 from pubtools_mlmerge.core.manifests import Index
-from pubtools_mlmerge.demo import _new, _old
 from pubtools_mlmerge.reports.html import Markup, draw, element, style_of
 from tests.paper import report_of
 

@@ -17,11 +17,11 @@ from pubtools_mlmerge.testing import Image, ImageIndex, RegistryServer
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = {
-    "merge": "pubtools_mlmerge.cli:merge_main",
-    "remove-archs": "pubtools_mlmerge.cli:remove_archs_main",
-    "restore": "pubtools_mlmerge.cli:restore_main",
-    "inspect": "pubtools_mlmerge.cli:inspect_main",
-    "demo": "pubtools_mlmerge.demo:main",
+    "merge": "pubtools_mlmerge.cli.parsers:merge_main",
+    "remove-archs": "pubtools_mlmerge.cli.parsers:remove_archs_main",
+    "restore": "pubtools_mlmerge.cli.parsers:restore_main",
+    "inspect": "pubtools_mlmerge.cli.parsers:inspect_main",
+    "demo": "pubtools_mlmerge.cli.demo:main",
 }
 _NOT_PASSED_ON = (
     "CURL_CA_BUNDLE",

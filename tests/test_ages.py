@@ -12,7 +12,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.arguments import ages_of
+from pubtools_mlmerge.cli.commands import ages_of
 from pubtools_mlmerge.core.ages import (
     AgeRule,
     StaleImages,

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pubtools_mlmerge.batch import BatchLine, numbered
+from pubtools_mlmerge.cli.commands import BatchLine, numbered
 
 LINE = {"source_ref": "quay.io/a/b:new", "dest_ref": "quay.io/a/b:1"}
 

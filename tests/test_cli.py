@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from pubtools_mlmerge.cli import inspect_main, merge_main, remove_archs_main
+from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.programs import PROGRAMS, ROOT, call, command, environment, put, python, run
 
@@ -22,10 +22,9 @@ OUR_ARGUMENTS = (
     *("--single-image", "--mixed-types", "--copy", "--anchor-tag", "--dry-run", "--output"),
     *("--ca-bundle", "--insecure", "--debug"),
 )
-OPTIONS = ("options", "output_option")
 LOADED = """
 import json, sys
-from pubtools_mlmerge.{module} import {function}
+from pubtools_mlmerge.cli.{module} import {function}
 try:
     {call}
 except SystemExit as end:
@@ -46,24 +45,23 @@ def test_neither_import_nor_help_loads_more_than_it_needs(program: str, called: 
     done = python(LOADED.format(module=module, function=function, call=action))
 
     assert done.code == 0, done.err
-    expected = {f"pubtools_mlmerge.{name}" for name in ("cli", *OPTIONS, module)}
+    expected = {f"pubtools_mlmerge.{name}" for name in ("cli", "cli.parsers", f"cli.{module}")}
     assert set(json.loads(done.out.splitlines()[-1])) == expected
 
 
-def test_a_merge_loads_only_what_every_merge_needs() -> None:
-    done = python(LOADED.format(module="merge_command", function="prepare_merge", call="pass"))
+def test_a_merge_loads_no_optional_library() -> None:
+    done = python(LOADED.format(module="commands", function="prepare_merge", call="pass"))
 
     assert done.code == 0, done.err
     loaded = set(json.loads(done.out.splitlines()[-1]))
-    assert "pubtools_mlmerge.outputs" in loaded
-    assert [name for name in loaded if "html" in name or "drawing" in name] == []
-    assert loaded.isdisjoint(f"pubtools_mlmerge.{name}" for name in ("batch", "skopeo"))
+    assert "pubtools_mlmerge.cli.commands" in loaded
+    assert [name for name in loaded if "redis" in name] == []
 
 
 def test_a_program_spares_the_collector_what_it_loads_and_a_caller_is_left_alone() -> None:
     code = """
 import gc, sys
-from pubtools_mlmerge.cli import merge_main
+from pubtools_mlmerge.cli.parsers import merge_main
 line = ["--source-ref", "127.0.0.1:1/a:1", "--dest-ref", "127.0.0.1:1/a:2", "--tries", "0"]
 sys.argv[1:] = line
 for given in (line, None):
@@ -138,7 +136,7 @@ def test_debug_can_be_repeated(
 ) -> None:
     reference = put(registry_server, "1", make_index([make_image()]))
     code = (
-        "import logging; from pubtools_mlmerge.cli import inspect_main;"
+        "import logging; from pubtools_mlmerge.cli.parsers import inspect_main;"
         f"inspect_main({[reference, *options]!r});"
         "print([logging.getLogger(n).getEffectiveLevel() for n in"
         " ('pubtools.mlmerge', 'some.library', 'urllib3.connectionpool')])"
@@ -199,7 +197,7 @@ def test_the_task_context_is_entered(registry_server: RegistryServer) -> None:
         "    @hookimpl\n"
         "    def task_stop(self, failed): print('stop', failed)\n"
         "pm.register(Plugin())\n"
-        "from pubtools_mlmerge.cli import inspect_main\n"
+        "from pubtools_mlmerge.cli.parsers import inspect_main\n"
         "inspect_main([sys.argv[1]])\n"
     )
 

@@ -10,8 +10,8 @@ from typing import ClassVar
 import pytest
 from pubtools.pluggy import hookimpl, pm
 
-from pubtools_mlmerge.arguments import Login
-from pubtools_mlmerge.cli import inspect_main, merge_main, remove_archs_main
+from pubtools_mlmerge.cli.commands import Login
+from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.programs import call, put

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from pubtools_mlmerge.cli.demo import main
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.demo import main
 from pubtools_mlmerge.registry.client import RegistryClient
 from tests.programs import call, command, environment, run
 from tests.servers import free_port

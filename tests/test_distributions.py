@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pubtools_mlmerge import demo
+from pubtools_mlmerge.cli import demo
 from pubtools_mlmerge.testing import RegistryServer
 from tests.programs import PROGRAMS, environment
 from tests.test_packaging import ROOT, tracked_files

@@ -15,8 +15,9 @@ import attrs
 import pytest
 
 import pubtools_mlmerge
-from pubtools_mlmerge import demo, errors, hookspecs, testing
-from pubtools_mlmerge.cli import inspect_main, merge_main, remove_archs_main, restore_main
+from pubtools_mlmerge import errors, hookspecs, testing
+from pubtools_mlmerge.cli import demo
+from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main, restore_main
 from pubtools_mlmerge.core import ages
 from pubtools_mlmerge.core.plan import Fate
 from pubtools_mlmerge.errors import InvalidSettings, MergeError

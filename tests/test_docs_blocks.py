@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pubtools_mlmerge import demo
+from pubtools_mlmerge.cli import demo
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.locks import check_url

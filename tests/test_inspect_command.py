@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from pubtools_mlmerge.cli import inspect_main
+from pubtools_mlmerge.cli.parsers import inspect_main
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
 from tests.programs import call, put, run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pubtools_mlmerge.output_option import OutputParser
+from pubtools_mlmerge.cli.parsers import OutputParser
 
 Capture = pytest.CaptureFixture[str]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pubtools_mlmerge.outputs import Output, output_of_reports
+from pubtools_mlmerge.cli.commands import Output, output_of_reports
 from pubtools_mlmerge.reports.html import Failure, Page, PageFile, PageInfo
 from tests.paper import example, text_of
 

@@ -109,11 +109,13 @@ def test_schemas_are_for_everyone_as_well(wheel: ZipFile) -> None:
     schemas = {path.name for path in (ROOT / "pubtools_mlmerge" / "reports").glob("*.schema.json")}
 
     assert schemas
-    assert {f"pubtools_mlmerge/{name}" for name in schemas} <= set(wheel.namelist())
+    assert {f"pubtools_mlmerge/reports/{name}" for name in schemas} <= set(wheel.namelist())
 
 
 def test_the_style_of_pages_is_in_the_wheel(wheel: ZipFile) -> None:
-    styles = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("pubtools_mlmerge/*.css")}
+    styles = {
+        path.relative_to(ROOT).as_posix() for path in ROOT.glob("pubtools_mlmerge/reports/*.css")
+    }
 
     assert len(styles) == 2
     assert styles <= set(wheel.namelist())

@@ -12,7 +12,7 @@ import pytest
 from attrs import frozen
 from pubtools.pluggy import hookimpl, pm
 
-from pubtools_mlmerge.cli import restore_main
+from pubtools_mlmerge.cli.parsers import restore_main
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import LockLost
 from pubtools_mlmerge.merging.audit import to_document

@@ -215,7 +215,7 @@ def test_json_is_json_on_a_terminal_too(merging: list[str]) -> None:
 def test_without_the_library_a_terminal_gets_plain_text(merging: list[str]) -> None:
     code = (
         "import sys; sys.modules['rich.console'] = None\n"
-        f"from pubtools_mlmerge.cli import merge_main; merge_main({merging[1:]!r})"
+        f"from pubtools_mlmerge.cli.parsers import merge_main; merge_main({merging[1:]!r})"
     )
 
     found = on_a_terminal([sys.executable, "-c", code], 40)

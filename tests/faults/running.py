@@ -12,7 +12,7 @@ from typing import final
 import pytest
 from requests.adapters import HTTPAdapter
 
-from pubtools_mlmerge.cli import merge_main
+from pubtools_mlmerge.cli.parsers import merge_main
 from tests.faults.scenarios import Bench
 from tests.programs import Done, call
 

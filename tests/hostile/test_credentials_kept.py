@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pubtools_mlmerge.cli import merge_main
+from pubtools_mlmerge.cli.parsers import merge_main
 from pubtools_mlmerge.core.manifests import OCI_INDEX, OCI_MANIFEST, Image, digest_of
 from pubtools_mlmerge.errors import RegistryError, Unauthorized
 from pubtools_mlmerge.registry.client import RegistryClient

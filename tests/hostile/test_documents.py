@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from pubtools_mlmerge.cli import inspect_main, merge_main
+from pubtools_mlmerge.cli.parsers import inspect_main, merge_main
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFEST,

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from pubtools_mlmerge.cli import inspect_main, merge_main, remove_archs_main
+from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main
 from pubtools_mlmerge.core.manifests import OCI_INDEX, OCI_MANIFEST
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidIndex, InvalidReference

@@ -17,7 +17,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from typing import TextIO
 
-from pubtools_mlmerge.cli import merge_main
+from pubtools_mlmerge.cli.parsers import merge_main
 from tests.programs import call
 
 _PATIENCE = 180

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pubtools_mlmerge.cli import inspect_main, merge_main
+from pubtools_mlmerge.cli.parsers import inspect_main, merge_main
 
-if TYPE_CHECKING:  # every task of every pubtools library imports this module
+if TYPE_CHECKING:
     from pubtools_mlmerge.testing import ImageIndex, RegistryServer
 
 _OLD = ("linux/amd64", "linux/arm64", "linux/ppc64le", "linux/s390x")

@@ -1,0 +1,1 @@
+"""The command line: arguments in, output and exit code out."""
