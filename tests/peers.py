@@ -9,7 +9,7 @@ import requests
 from attrs import field, frozen
 
 from pubtools_mlmerge.testing import Image, ImageIndex, upload
-from pubtools_mlmerge.testing.content import digest_of
+from pubtools_mlmerge.testing.storage import digest_of
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

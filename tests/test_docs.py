@@ -36,7 +36,6 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = Path(pubtools_mlmerge.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 PAGES = sorted((ROOT / "docs").glob("*.rst"))
-PROSE = [*sorted(ROOT.glob("*.md")), *PAGES]
 PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {
     "pubtools-mlmerge-merge": merge_main,
     "pubtools-mlmerge-remove-archs": remove_archs_main,
@@ -361,14 +360,6 @@ def test_python_examples_run(path: Path) -> None:
 
 
 # Form
-
-
-@pytest.mark.parametrize("path", PROSE, ids=relative)
-def test_lines_are_short(path: Path) -> None:
-    before, _, rest = path.read_text(encoding="utf-8").partition(".. results begin here")
-    after = rest.partition(".. results end here")[2]  # rows of tables between cannot be folded
-
-    assert [line for line in (before + after).splitlines() if len(line) > 100] == []
 
 
 def test_every_page_is_in_the_contents() -> None:

@@ -18,7 +18,7 @@ from pubtools_mlmerge.testing import (
     upload,
     upload_index,
 )
-from pubtools_mlmerge.testing.content import digest_of
+from pubtools_mlmerge.testing.storage import digest_of
 from tests.servers import RealRegistry
 
 OCI = "application/vnd.oci.image"

@@ -17,7 +17,7 @@ from pubtools_mlmerge.testing import (
     make_image,
     make_index,
 )
-from pubtools_mlmerge.testing.content import digest_of, encode
+from pubtools_mlmerge.testing.storage import digest_of, encode
 from tests.peers import (
     DOCKER_LIST,
     DOCKER_MANIFEST,

@@ -15,8 +15,8 @@ import pytest
 import requests
 
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index, upload_index
-from pubtools_mlmerge.testing.content import digest_of
 from pubtools_mlmerge.testing.server import DialectName
+from pubtools_mlmerge.testing.storage import digest_of
 from tests.peers import DOCKER_MANIFEST, EVERY_TYPE, OCI_INDEX, Peer, challenge, error_codes
 from tests.servers import RealRegistry, docker_registry, require
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pubtools_mlmerge.testing.content import StoredManifest
+from pubtools_mlmerge.testing.http import RecordedRequest
 from pubtools_mlmerge.testing.images import (
     Image,
     ImageIndex,
     make_attestation,
     make_image,
     make_index,
+    upload,
+    upload_index,
 )
 from pubtools_mlmerge.testing.server import RegistryServer
-from pubtools_mlmerge.testing.storage import TagPeriod
-from pubtools_mlmerge.testing.uploader import upload, upload_index
-from pubtools_mlmerge.testing.wire import RecordedRequest
+from pubtools_mlmerge.testing.storage import StoredManifest, TagPeriod
 
 __all__ = [
     "Image",

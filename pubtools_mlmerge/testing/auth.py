@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from attrs import field, frozen
 
 from pubtools_mlmerge.testing.dialects import Dialect
-from pubtools_mlmerge.testing.wire import (
+from pubtools_mlmerge.testing.http import (
     JSON_TYPE,
     Refused,
     RegistryError,

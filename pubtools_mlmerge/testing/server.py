@@ -10,14 +10,10 @@ from types import TracebackType
 from typing import Literal, final
 
 from pubtools_mlmerge.testing.auth import Accounts, AuthMode, Guard
-from pubtools_mlmerge.testing.connections import ConnectionServer
-from pubtools_mlmerge.testing.content import StoredManifest
-from pubtools_mlmerge.testing.dialects import Dialect
-from pubtools_mlmerge.testing.distribution import Distribution
-from pubtools_mlmerge.testing.quay import Quay
-from pubtools_mlmerge.testing.routes import Router
-from pubtools_mlmerge.testing.storage import Storage, TagPeriod
-from pubtools_mlmerge.testing.wire import RecordedRequest, Request, Response
+from pubtools_mlmerge.testing.dialects import Dialect, Distribution, Quay
+from pubtools_mlmerge.testing.endpoints import Router
+from pubtools_mlmerge.testing.http import ConnectionServer, RecordedRequest, Request, Response
+from pubtools_mlmerge.testing.storage import Storage, StoredManifest, TagPeriod
 
 DialectName = Literal["distribution", "quay"]
 POLL_SECONDS = 0.01

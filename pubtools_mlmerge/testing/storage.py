@@ -1,12 +1,231 @@
-"""What the registry holds, and when which tag named what."""
+"""Names and small values that the registry and the test images share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import io
+import json
+import struct
+import tarfile
+import zlib
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Optional
 
-from pubtools_mlmerge.testing.content import StoredManifest, digest_of
-from pubtools_mlmerge.testing.documents import Document
+from attrs import frozen
+
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+
+SCHEMA_VERSION = 2
+
+INDEX_TYPES = frozenset({DOCKER_LIST, OCI_INDEX})
+MANIFEST_TYPES = INDEX_TYPES | {DOCKER_MANIFEST, OCI_MANIFEST}
+
+
+def digest_of(content: bytes) -> str:
+    """Compute the digest that names this content.
+
+    Args:
+        content (bytes):
+            The exact bytes.
+
+    Returns:
+        str: ``sha256:`` and 64 hexadecimal digits.
+    """
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def encode(document: object) -> bytes:
+    """Encode a document with the indentation that Docker uses.
+
+    No encoder in this package writes this form, so a test that compares bytes
+    notices when a document was decoded and encoded again on its way.
+
+    Args:
+        document (object):
+            Anything that JSON can hold.
+
+    Returns:
+        bytes: UTF-8 encoded JSON.
+    """
+    return json.dumps(document, indent=3).encode()
+
+
+def make_archive(content: bytes) -> bytes:
+    """Make a tar archive with one file.
+
+    Args:
+        content (bytes):
+            What the file holds.
+
+    Returns:
+        bytes: The archive, the same for the same content.
+    """
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        member = tarfile.TarInfo("content.txt")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def wrap_gzip(content: bytes) -> bytes:
+    """Wrap content as gzip without compressing it.
+
+    Versions of zlib differ in what they make of the same content; this does not.
+
+    Args:
+        content (bytes):
+            Less than 64 KiB.
+
+    Returns:
+        bytes: What every gzip decompresses to the content.
+    """
+    header = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+    size = len(content)
+    block = struct.pack("<BHH", 1, size, size ^ 0xFFFF) + content
+    return header + block + struct.pack("<II", zlib.crc32(content), size)
+
+
+@frozen(kw_only=True)
+class StoredManifest:
+    """A manifest as the registry holds it, byte for byte.
+
+    Attributes:
+        content (bytes):
+            The bytes that were uploaded.
+        media_type (str):
+            The type that they were uploaded under.
+        digest (str):
+            The digest that names them.
+    """
+
+    content: bytes
+    media_type: str
+    digest: str
+
+
+@frozen
+class UnreadableDocumentError(ValueError):
+    """A document has something else in a place than belongs there."""
+
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"expected {self.expected}, found {self.found}"
+
+
+@frozen(kw_only=True)
+class Entry:
+    """A descriptor in a manifest or an index; absent parts are empty."""
+
+    digest: str
+    media_type: str
+    size: int
+    platform: Mapping[str, object]
+
+    @classmethod
+    def parse(cls, document: object) -> Entry:
+        """Read a descriptor; raise ValueError where it has no digest."""
+        members = _object(document)
+        size = members.get("size")
+        platform = members.get("platform")
+        return cls(
+            digest=_text(members.get("digest")),
+            media_type=str(members.get("mediaType", "")),
+            size=size if isinstance(size, int) else -1,
+            platform=platform if isinstance(platform, dict) else {},
+        )
+
+    @property
+    def is_linux_amd64(self) -> bool:
+        """Whether old clients get this entry instead of the list."""
+        platform = self.platform
+        return platform.get("os") == "linux" and platform.get("architecture") == "amd64"
+
+
+@frozen(kw_only=True)
+class Document:
+    """A manifest or an index, decoded.
+
+    Attributes:
+        media_type (str):
+            What the document says it is; empty if it does not.
+        schema_version (object):
+            Whatever stands there.
+        keys (frozenset[str]):
+            The names at the top level.
+        children (tuple[Entry, ...]):
+            The entries of an index.
+        blobs (tuple[str, ...]):
+            Digests of an image's layers and config.
+    """
+
+    media_type: str
+    schema_version: object
+    keys: frozenset[str]
+    children: tuple[Entry, ...]
+    blobs: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, content: bytes) -> Document:
+        """Read a document; raise ValueError where that cannot be done."""
+        try:
+            members = _object(json.loads(content))
+        except ValueError as error:
+            raise UnreadableDocumentError("JSON", str(error)) from error
+        except RecursionError as error:
+            raise UnreadableDocumentError("JSON", "endless nesting") from error
+        layers = [Entry.parse(layer).digest for layer in _array(members.get("layers"))]
+        config = members.get("config")
+        return cls(
+            media_type=str(members.get("mediaType", "")),
+            schema_version=members.get("schemaVersion"),
+            keys=frozenset(members),
+            children=tuple(map(Entry.parse, _array(members.get("manifests")))),
+            blobs=tuple(layers if config is None else [Entry.parse(config).digest, *layers]),
+        )
+
+    def fits(self, media_type: str) -> bool:
+        """Tell whether the document has the parts of this type and not the others'."""
+        image_parts = self.keys & {"config", "layers"}
+        is_index = media_type in INDEX_TYPES
+        return ("manifests" in self.keys) == is_index and bool(image_parts) != is_index
+
+    @property
+    def linux_amd64(self) -> Entry | None:
+        """The entry that old clients get instead of the list."""
+        return next((child for child in self.children if child.is_linux_amd64), None)
+
+
+def _object(value: object) -> dict[str, object]:
+    if isinstance(value, dict):
+        return value
+    raise UnreadableDocumentError("object", type(value).__name__)
+
+
+def _array(value: object) -> list[object]:
+    if isinstance(value, list):
+        return value
+    if value is None:
+        return []
+    raise UnreadableDocumentError("array", type(value).__name__)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise UnreadableDocumentError("string", type(value).__name__)
+
 
 PUSHED_BY_DIGEST_SECONDS = 3600
 

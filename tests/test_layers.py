@@ -1,0 +1,140 @@
+"""Packages import only from those below them, save for types, and never in circles."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pubtools_mlmerge
+
+PACKAGE = "pubtools_mlmerge"
+ROOT = Path(pubtools_mlmerge.__file__).parent
+SOURCES = sorted(ROOT.rglob("*.py"))
+
+# The rows of the house, top to bottom. A row may import from itself and from those below it.
+ROWS = (
+    {"__init__"},
+    {"plugin", "tasks"},
+    {"cli"},
+    {"host"},
+    {"settings", "hooks", "hookspecs"},
+    {"merging"},
+    {"registry"},
+    {"reports"},
+    {"observe", "locks", "redis_lock", "concurrency"},
+    {"testing"},
+    {"core"},
+    {"errors"},
+)
+MAX_FUNCTION_LINES = 60
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def module_of(path: Path) -> str:
+    """Return the dotted name of a source file, without that of the package."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+MODULES = {module_of(path): path for path in SOURCES}
+
+
+def row(module: str) -> int:
+    """Return the number of the row that a module belongs to, 0 at the top."""
+    room = module.partition(".")[0]
+    return next(number for number, rooms in enumerate(ROWS) if room in rooms)
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[str, bool]]:
+    """Yield each module of ours that is imported, and whether that is for the types alone."""
+    typing_only = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
+        for node in ast.walk(branch)
+    }
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "the package imports by absolute names"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == PACKAGE:
+                yield nearest_module(parts[1:]), id(node) in typing_only
+
+
+def nearest_module(parts: list[str]) -> str:
+    """Return the module that a dotted name is in."""
+    while parts and ".".join(parts) not in MODULES:
+        parts = parts[:-1]
+    return ".".join(parts) or "__init__"
+
+
+def imports_of(module: str) -> set[tuple[str, bool]]:
+    return set(imported(ast.parse(MODULES[module].read_text(encoding="utf-8"))))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_imports_from_a_row_above_its_own(module: str) -> None:
+    above = {m for m, typing in imports_of(module) if row(m) < row(module) and not typing}
+
+    assert above == set()
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    left = {m: {other for other, typing in imports_of(m) if not typing} - {m} for m in MODULES}
+    while free := [module for module, others in left.items() if not others & left.keys()]:
+        for module in free:
+            del left[module]
+
+    assert left == {}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_functions_are_short(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = (
+        n for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))
+    )
+
+    assert [f.name for f in functions if body_lines(f) > MAX_FUNCTION_LINES] == []
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Count the lines of a function from its def to its end, without the docstring."""
+    lines = (function.end_lineno or function.lineno) - function.lineno + 1
+    if ast.get_docstring(function) is None:
+        return lines
+    docstring = function.body[0]
+    return lines - ((docstring.end_lineno or docstring.lineno) - docstring.lineno + 1)
+
+
+def test_a_docstring_does_not_make_a_function_long() -> None:
+    (function,) = ast.parse('def f():\n    """One.\n\n    Two.\n    """\n    return 1\n').body
+
+    assert isinstance(function, ast.FunctionDef)
+    assert body_lines(function) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("import requests", []),
+        ("import pubtools_mlmerge", [("__init__", False)]),
+        ("from pubtools_mlmerge import settings", [("settings", False)]),
+        ("from pubtools_mlmerge.errors import MergeError", [("errors", False)]),
+        ("def f():\n    from pubtools_mlmerge.errors import MergeError", [("errors", False)]),
+        ("if TYPE_CHECKING:\n    from pubtools_mlmerge import errors", [("errors", True)]),
+    ],
+)
+def test_an_import_is_seen_wherever_it_is(line: str, expected: list[tuple[str, bool]]) -> None:
+    assert list(imported(ast.parse(line))) == expected
