@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from attrs import frozen
 from pubtools.pluggy import hookimpl, pm
 
-from pubtools_mlmerge.cli.commands import Login
-from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main
+from pubtools_mlmerge.cli.commands import BatchLine, Login, Output, numbered, output_of_reports
+from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main, restore_main
 from pubtools_mlmerge.core.plan import Report
-from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
-from tests.programs import call, put
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import LockLost
+from pubtools_mlmerge.merging.audit import to_document
+from pubtools_mlmerge.reports.html import Failure, Page, PageFile, PageInfo
+from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
+from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
+from tests.paper import example, text_of
+from tests.programs import call, put, run
+from tests.terminals import program_on_a_terminal
+from tests.test_restore import NEW as NEW_RESTORE_COMMAND
+from tests.test_restore import OLD as OLD_RESTORE_COMMAND
+from tests.test_restore import OTHER, Item, change_of
+
+# What the console scripts do, in this process and on the embedded registry
+
 
 OLD = make_index([make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")])
 NEW = make_index([make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")])
@@ -428,3 +446,548 @@ def test_others_hear_of_what_was_merged(registry_server: RegistryServer) -> None
 
 def test_a_login_does_not_show_its_password() -> None:
     assert "wonderland" not in repr(Login("quay.io", "alice", "wonderland"))
+
+
+# What is printed of results, and the page that is written of all of them
+
+
+def listed(results: Sequence[str | Failure], making: PageInfo) -> str:
+    """Stand for a page."""
+    return f"page of {[str(result) for result in results]}, complete: {making.complete}"
+
+
+def test_without_a_page_results_are_printed(capsys: Capture) -> None:
+    output = Output(str.upper)
+
+    output.tell("one")
+    output.fail("two", ValueError("no"))
+    output.close(complete=True)
+
+    assert capsys.readouterr().out == "ONE\n"
+
+
+def test_a_page_has_results_and_failures_in_their_order(capsys: Capture, tmp_path: Path) -> None:
+    output: Output[str] = Output(str.upper, Page(PageFile(tmp_path / "page"), listed))
+
+    output.tell("one")
+    output.fail("two", ValueError("no"))
+    output.tell("three")
+    output.close(complete=False)
+
+    failure = str(Failure("two", "no"))
+    expected = f"page of {['one', failure, 'three']}, complete: False"
+    assert (tmp_path / "page").read_text(encoding="utf-8") == expected
+    assert capsys.readouterr().out == "ONE\nTHREE\n"
+
+
+def test_an_error_without_words_is_named_of_outputs(tmp_path: Path) -> None:
+    output: Output[str] = Output(str, Page(PageFile(tmp_path / "page"), listed))
+
+    output.fail("two", MemoryError())
+    output.close(complete=True)
+
+    assert "MemoryError" in (tmp_path / "page").read_text(encoding="utf-8")
+
+
+def test_a_page_on_standard_output_is_alone_there(capsys: Capture) -> None:
+    output: Output[str] = Output(str.upper, Page(None, listed))
+
+    output.tell("one")
+    assert capsys.readouterr().out == ""
+    output.close(complete=True)
+
+    assert capsys.readouterr().out == "page of ['one'], complete: True\n"
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_reports_are_printed_as_asked(output: str, capsys: Capture) -> None:
+    output_of_reports(Namespace(output=output, output_file=None)).tell(example())
+
+    printed = capsys.readouterr().out
+    assert printed.startswith("{" if output == "json" else "PLATFORM")
+    if output == "json":
+        assert json.loads(printed)["anchor_tag"] == "stable-1"
+
+
+def test_reports_are_text_beside_a_page(capsys: Capture, tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    output = output_of_reports(Namespace(output="html", output_file=str(file)))
+
+    output.tell(example())
+    output.close(complete=True)
+
+    assert capsys.readouterr().out.startswith("PLATFORM")
+    assert "quay.io/org/app:stable" in text_of(file.read_text(encoding="ascii"))
+
+
+def test_a_file_that_cannot_be_written_is_wrong_usage(tmp_path: Path) -> None:
+    arguments = Namespace(output="html", output_file=str(tmp_path / "absent" / "page.html"))
+
+    with pytest.raises(ValueError, match=r"--output html: .*: No such file or directory"):
+        output_of_reports(arguments)
+
+
+# Batches: a JSON object a line, read strictly
+
+
+LINE = {"source_ref": "quay.io/a/b:new", "dest_ref": "quay.io/a/b:1"}
+
+
+def test_a_line_names_source_and_destination() -> None:
+    line = BatchLine.parse(json.dumps(LINE) + "\n")
+
+    assert line == BatchLine("quay.io/a/b:new", "quay.io/a/b:1")
+    assert line.archs is None
+
+
+def test_a_line_may_name_architectures() -> None:
+    line = BatchLine.parse(json.dumps({**LINE, "archs": ["arm64", "linux/arm/v7"]}))
+
+    assert line.archs == ("arm64", "linux/arm/v7")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "is not JSON"),
+        ("quay.io/a/b:1", "is not JSON"),
+        ("[]", "expected an object"),
+        ('{"source_ref": "a", "source_ref": "b", "dest_ref": "c"}', "more than once"),
+        (json.dumps({**LINE, "arch": ["arm64"]}), "arch: unknown, there are source_ref"),
+        (json.dumps({"source_ref": "a"}), "source_ref, dest_ref: expected texts"),
+        (json.dumps({**LINE, "dest_ref": ["a"]}), "source_ref, dest_ref: expected texts"),
+        (json.dumps({**LINE, "archs": "arm64"}), "archs: expected a list of texts"),
+        (json.dumps({**LINE, "archs": []}), "archs: expected a list of texts"),
+        (json.dumps({**LINE, "archs": [7]}), "archs: expected a list of texts"),
+        ("\udcff", "is not UTF-8"),
+    ],
+)
+def test_anything_else_is_no_line(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        BatchLine.parse(text)
+
+
+def test_lines_are_numbered_as_editors_do() -> None:
+    assert list(numbered(["a\n", "\n", "  \n", "b"])) == [(1, "a\n"), (4, "b")]
+
+
+# A look at an index and the difference of two, by the program
+
+
+THREE_YEARS_AGO = datetime.now(timezone.utc) - timedelta(days=3 * 365 + 1)
+AMD64 = make_image("linux/amd64")
+S390X = make_image("linux/s390x", created=f"{THREE_YEARS_AGO:%Y-%m-%dT%H:%M:%SZ}")
+PROOF = make_attestation(AMD64)
+LISTED = make_index([AMD64, S390X, PROOF])
+
+
+@pytest.fixture
+def reference(registry_server: RegistryServer) -> str:
+    return put(registry_server, "1", LISTED)
+
+
+@pytest.mark.parametrize("option", ["--quay-host", "--source-quay-host"])
+def test_it_connects_where_it_is_told(
+    registry_server: RegistryServer, reference: str, capsys: Capture, option: str
+) -> None:
+    name = reference.partition("/")[2]
+
+    assert call(inspect_main, f"registry.invalid/{name}", option, registry_server.url) == 0
+
+    assert capsys.readouterr().out.startswith(f"registry.invalid/{name} {LISTED.digest} ")
+
+
+def test_it_shows_a_tree(reference: str, capsys: Capture) -> None:
+    assert call(inspect_main, reference) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-5:1] for line in lines[1:4]]
+    assert f"|   `-- attestation  {PROOF.digest}" in lines[2]
+
+
+def test_it_speaks_json(reference: str, capsys: Capture) -> None:
+    assert call(inspect_main, reference, "--output", "json") == 0
+
+    document = json.loads(capsys.readouterr().out)
+    assert (document["digest"], document["checked"]) == (LISTED.digest, False)
+    assert "age_days" not in document["entries"][0]
+
+
+def test_one_request_is_enough_where_nothing_more_is_asked(
+    registry_server: RegistryServer, reference: str
+) -> None:
+    call(inspect_main, reference)
+
+    assert [request.method for request in registry_server.requests] == ["GET"]
+
+
+def test_ages_of_all_images_are_read(reference: str, capsys: Capture) -> None:
+    assert call(inspect_main, reference, "--ages", "--output", "json") == 0
+
+    entries = json.loads(capsys.readouterr().out)["entries"]
+    assert [entry.get("age_days", "not asked") for entry in entries][1:] == [1096, "not asked"]
+    assert entries[0]["created"] == "2024-01-01T00:00:00Z"
+
+
+def test_all_that_is_listed_is_looked_for(
+    registry_server: RegistryServer, reference: str, capsys: Capture
+) -> None:
+    assert call(inspect_main, reference, "--check") == 0
+
+    assert "all are in the repository" in capsys.readouterr().out
+    asked = {r.path.rpartition("/")[2] for r in registry_server.requests if r.method == "HEAD"}
+    assert asked == {AMD64.digest, S390X.digest, PROOF.digest}
+
+
+@pytest.mark.parametrize("lost", [S390X, PROOF])
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_what_is_missing_is_shown_and_the_code_is_1(
+    registry_server: RegistryServer, capsys: Capture, lost: object, output: str
+) -> None:
+    kept = [child for child in (AMD64, S390X, PROOF) if child is not lost]
+    for child in kept:
+        put(registry_server, child.digest, child)
+    registry_server.put_manifest("app", "1", LISTED.content, LISTED.media_type)
+    reference = f"{registry_server.host}/app:1"
+
+    assert call(inspect_main, reference, "--check", "--output", output) == 1
+
+    out = capsys.readouterr().out
+    assert "is not in the repository" in out
+    assert out.count("missing") == (2 if output == "text" else 1)
+    assert call(inspect_main, reference) == 0
+
+
+def test_problems_alone_are_no_failure(registry_server: RegistryServer, capsys: Capture) -> None:
+    twice = make_index([AMD64, make_image("linux/amd64", seed="again")])
+
+    assert call(inspect_main, put(registry_server, "twice", twice), "--check") == 0
+
+    assert "problem: duplicate: linux/amd64 is listed before" in capsys.readouterr().out
+
+
+def test_two_references_show_their_difference(
+    registry_server: RegistryServer, reference: str, capsys: Capture
+) -> None:
+    other = put(registry_server, "2", make_index([AMD64, make_image("linux/arm64")]))
+
+    assert call(inspect_main, reference, other) == 0
+    assert call(inspect_main, reference, other, "--output", "json") == 0
+
+    *text, line = capsys.readouterr().out.splitlines()
+    assert text[-1] == "1 only in A, 1 only in B, 1 same"
+    states = [slot["state"] for slot in json.loads(line)["platforms"]]
+    assert states == ["same", "only-a", "only-b"]
+
+
+def test_no_difference_is_said(reference: str, capsys: Capture) -> None:
+    assert call(inspect_main, reference, reference) == 0
+
+    assert capsys.readouterr().out.endswith("A and B are the same, byte for byte\n")
+
+
+def test_a_difference_needs_both(registry_server: RegistryServer, reference: str) -> None:
+    assert call(inspect_main, reference, f"{registry_server.host}/app:none") == 1
+
+
+@pytest.mark.parametrize("options", [("--ages",), ("--check",), ("--output", "html", "-")])
+def test_a_difference_has_no_such_options(
+    reference: str, capsys: Capture, options: tuple[str, ...]
+) -> None:
+    assert call(inspect_main, reference, reference, *options) == 2
+
+    assert "are for one reference" in capsys.readouterr().err
+
+
+HOSTILE = "[bold red]x[/] \x1b[2J\x1b]0;title\x07\r\n"
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_hostile_index_cannot_draw_on_the_terminal(
+    registry_server: RegistryServer, width: int
+) -> None:
+    image = make_image("linux/amd64")
+    platform = {"os": "linux", "architecture": HOSTILE}
+    tie = {REFERENCE_TYPE: HOSTILE, REFERENCE_DIGEST: HOSTILE}
+    common = {"mediaType": image.media_type, "digest": image.digest, "size": len(image.content)}
+    document = {
+        "schemaVersion": 2,
+        "mediaType": LISTED.media_type,
+        "manifests": [{**common, "platform": platform}, {**common, "annotations": tie}],
+        "annotations": {HOSTILE: HOSTILE},
+    }
+    put(registry_server, image.digest, image)
+    content = json.dumps(document).encode()
+    registry_server.put_manifest("app", "odd", content, LISTED.media_type)
+    odd, other = f"{registry_server.host}/app:odd", put(registry_server, "1", LISTED)
+
+    shown = program_on_a_terminal("inspect", odd, "--ages", "--check", width=width)
+    compared = program_on_a_terminal("inspect", odd, other, width=width)
+
+    for found in (shown, compared):
+        assert (found.code, found.others) == (0, set())
+        assert max(map(len, found.text.splitlines())) <= width
+        assert "[boldred]x[/]" in found.joined.replace("│", "")
+        assert not any("2J" in style for style in found.styles)
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_an_old_image_catches_the_eye(reference: str, width: int) -> None:
+    shown = program_on_a_terminal("inspect", reference, "--ages", width=width)
+
+    assert "\x1b[1;31m1096 days old" in shown.raw
+    assert "! old" in run("inspect", reference, "--ages").out
+
+
+# What pubtools-mlmerge-restore does, in this process and on the embedded registry
+
+
+Log = pytest.LogCaptureFixture
+
+NAME = "registry.invalid/app"
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("MLMERGE_") or name.endswith("_QUAY_PASSWORD"):
+            monkeypatch.delenv(name)
+
+
+@frozen
+class Shelf:
+    """A registry, and records of its tags."""
+
+    server: RegistryServer
+    directory: Path
+
+    def changed(
+        self, tag: str, previous: Item | None = OLD_RESTORE_COMMAND, new: Item = NEW_RESTORE_COMMAND
+    ) -> str:
+        """Let a tag hold one thing and then the other, and return the record of that."""
+        for item in (previous, new):
+            if item is not None:
+                put(self.server, tag, item)
+        self.server.forget_requests()
+        return self.record(f"{NAME}:{tag}", previous, new)
+
+    def record(
+        self, tag: str, previous: Item | None = OLD_RESTORE_COMMAND, new: Item = NEW_RESTORE_COMMAND
+    ) -> str:
+        file = self.directory / str(len(list(self.directory.iterdir())))
+        document = to_document(change_of(Reference.parse(tag), previous, new))
+        file.write_text(json.dumps(document), encoding="utf-8")
+        return str(file)
+
+    def held(self, tag: str) -> str:
+        return self.server.manifest("app", tag).digest
+
+    def restore(self, *arguments: str) -> int:
+        return call(restore_main, *arguments, "--quay-host", self.server.url)
+
+
+@pytest.fixture
+def shelf(registry_server: RegistryServer, tmp_path: Path) -> Shelf:
+    directory = tmp_path / "records"
+    directory.mkdir()
+    return Shelf(registry_server, directory)
+
+
+def test_a_tag_is_put_back_and_reported(shelf: Shelf, capsys: Capture) -> None:
+    assert shelf.restore(shelf.changed("stable"), "--output", "json") == 0
+
+    report = json.loads(capsys.readouterr().out)
+    assert shelf.held("stable") == OLD_RESTORE_COMMAND.digest == report["digest"]
+    assert (report["destination"], report["previous_digest"]) == (
+        f"{NAME}:stable",
+        NEW_RESTORE_COMMAND.digest,
+    )
+    assert [entry["fate"] for entry in report["entries"]] == [
+        "replaced",
+        "same",
+        "added",
+        "dropped",
+    ]
+
+
+def test_text_is_printed_by_default_of_restore_command(shelf: Shelf, capsys: Capture) -> None:
+    assert shelf.restore(shelf.changed("stable"), "--dry-run") == 0
+
+    assert f"{NAME}:stable would become {OLD.digest} " in capsys.readouterr().out
+    assert shelf.held("stable") == NEW_RESTORE_COMMAND.digest
+
+
+def test_every_record_gets_its_turn_in_the_given_order(
+    shelf: Shelf, capsys: Capture, caplog: Log
+) -> None:
+    files = [shelf.changed(tag) for tag in ("one", "two", "three")]
+    put(shelf.server, "two", OTHER)
+
+    assert shelf.restore(*reversed(files), "--output", "json") == 1
+
+    reports = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [report["destination"] for report in reports] == [f"{NAME}:three", f"{NAME}:one"]
+    assert [shelf.held(tag) for tag in ("one", "two", "three")] == [
+        OLD_RESTORE_COMMAND.digest,
+        OTHER.digest,
+        OLD_RESTORE_COMMAND.digest,
+    ]
+    assert f"{NAME}:two: not put back: it was changed since" in caplog.text
+
+
+def test_the_changes_of_one_tag_are_undone_newest_first(shelf: Shelf) -> None:
+    older, newer = shelf.changed("stable"), shelf.changed("stable", NEW_RESTORE_COMMAND, OTHER)
+
+    assert shelf.restore(newer, older) == 0
+
+    assert shelf.held("stable") == OLD_RESTORE_COMMAND.digest
+
+
+def test_force_overwrites_what_is_there_since(shelf: Shelf) -> None:
+    file = shelf.changed("stable")
+    put(shelf.server, "stable", OTHER)
+
+    assert shelf.restore(file, "--force") == 0
+
+    assert shelf.held("stable") == OLD_RESTORE_COMMAND.digest
+
+
+def test_a_new_tag_is_not_deleted(shelf: Shelf, caplog: Log) -> None:
+    assert shelf.restore(shelf.changed("stable", None)) == 1
+
+    assert caplog.messages[-1].endswith("nothing can be put back; delete it by hand")
+    assert shelf.held("stable") == NEW_RESTORE_COMMAND.digest
+
+
+def test_debug_adds_the_traceback_of_restore_command(shelf: Shelf, capsys: Capture) -> None:
+    assert shelf.restore(shelf.changed("stable", None), "--debug") == 1
+
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_password_of_the_destination_is_used(
+    monkeypatch: pytest.MonkeyPatch, shelf: Shelf
+) -> None:
+    monkeypatch.setenv("DEST_QUAY_PASSWORD", "wonderland")
+    with RegistryServer(auth="token", users={"alice": "wonderland"}) as server:
+        put(server, "stable", OLD_RESTORE_COMMAND)
+        file = shelf.record(put(server, "stable", NEW_RESTORE_COMMAND))
+
+        assert call(restore_main, file, "--dest-quay-user", "alice") == 0
+
+        assert server.manifest("app", "stable").digest == OLD_RESTORE_COMMAND.digest
+
+
+def test_putting_back_is_recorded_where_the_environment_says(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLMERGE_AUDIT", str(tmp_path / "audit"))
+
+    assert shelf.restore(shelf.changed("stable")) == 0
+
+    (file,) = (tmp_path / "audit").iterdir()
+    assert shelf.restore(str(file)) == 0
+    assert shelf.held("stable") == NEW_RESTORE_COMMAND.digest
+
+
+def test_the_tag_is_locked_where_the_environment_says(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Log
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MLMERGE_LOCK", f"file://{tmp_path}/file")
+
+    assert shelf.restore(shelf.changed("stable")) == 1
+
+    place = NAME.replace("registry.invalid", shelf.server.host)  # however references name it
+    assert f"{place}:stable: cannot lock this tag: " in caplog.messages[-1]
+    assert shelf.server.requests == ()
+
+
+def test_a_site_may_lock_tags_in_its_own_way(shelf: Shelf, caplog: Log) -> None:
+    class Site:
+        """Gives out locks that are lost at once."""
+
+        @hookimpl
+        def mlmerge_lock(self, reference: str) -> AbstractContextManager[Site]:
+            self.locked = reference
+            return nullcontext(self)
+
+        def check(self) -> None:
+            raise LockLost(self.locked, "gone")
+
+    pm.register(site := Site())
+    try:
+        assert shelf.restore(shelf.changed("stable")) == 1
+    finally:
+        pm.unregister(site)
+
+    assert caplog.messages[-1].startswith(f"{site.locked}: the lock of this tag was lost")
+    assert site.locked.startswith(f"{shelf.server.host}/")
+    assert shelf.held("stable") == NEW_RESTORE_COMMAND.digest
+
+
+# Wrong usage
+
+
+@pytest.fixture
+def refused_restore_command(shelf: Shelf, capsys: Capture) -> Callable[..., str]:
+    """Run the program, which must end with 2 and ask nothing, and return its last line."""
+
+    def run(*arguments: str) -> str:
+        assert call(restore_main, *arguments) == 2
+        captured = capsys.readouterr()
+        assert (captured.out, shelf.server.requests) == ("", ())
+        assert "Traceback" not in captured.err
+        return captured.err.splitlines()[-1]
+
+    return run
+
+
+def test_no_tag_is_written_if_one_file_is_no_record(
+    refused_restore_command: Callable[..., str], shelf: Shelf
+) -> None:
+    good, absent = shelf.changed("stable"), str(shelf.directory / "absent")
+
+    problem = refused_restore_command(good, absent, "--quay-host", shelf.server.url)
+
+    assert problem.endswith(f"{absent}: no record of a change: No such file or directory")
+    assert shelf.held("stable") == NEW_RESTORE_COMMAND.digest
+
+
+def test_a_record_without_a_host_needs_one(
+    refused_restore_command: Callable[..., str], shelf: Shelf
+) -> None:
+    shelf.changed("stable")
+    file = shelf.record("app:stable")
+
+    assert refused_restore_command(file).endswith("its tag names no host; give --quay-host")
+    assert shelf.restore(file) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ((), "RECORD"),
+        (("--dest-quay-user", "x"), "--dest-quay-user needs a password: set DEST_QUAY_PASSWORD"),
+        (("--ca-bundle", "/nonexistent"), "--ca-bundle: there is no file /nonexistent"),
+        (("--quay-host", "ftp://quay.io"), "expected"),
+        (("--source-quay-user", "x"), "unrecognized arguments"),
+    ],
+)
+def test_wrong_arguments(
+    refused_restore_command: Callable[..., str],
+    shelf: Shelf,
+    arguments: tuple[str, ...],
+    problem: str,
+) -> None:
+    files = [shelf.changed("stable")] if arguments else []
+
+    assert problem in refused_restore_command(*files, *arguments)
+
+
+def test_a_wrong_setting_is_wrong_usage(
+    refused_restore_command: Callable[..., str], shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLMERGE_LOCK", "ftp://somewhere")
+
+    assert "MLMERGE_LOCK: " in refused_restore_command(shelf.changed("stable"))

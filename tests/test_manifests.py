@@ -1,23 +1,696 @@
-"""Manifests: checked against what they were announced as; errors name the reference."""
+"""Descriptors: strict on what a merge relies on, tolerant on what it carries."""
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import json
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
+    DOCKER_MANIFEST,
+    INDEX_TYPES,
     OCI_INDEX,
     OCI_MANIFEST,
+    Descriptor,
     Image,
     Index,
     check_digest,
     digest_of,
     read_manifest,
 )
+from pubtools_mlmerge.core.platforms import Platform
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import DigestMismatch, InvalidIndex, NotAnIndex
+from pubtools_mlmerge.core.strict_json import LARGEST
+from pubtools_mlmerge.errors import (
+    DigestMismatch,
+    InvalidIndex,
+    InvalidPlatform,
+    MergeError,
+    NotAnIndex,
+)
 from pubtools_mlmerge.testing import make_image
-from tests.factories import content_of, digest, document
+from tests.factories import (
+    REFERENCE_DIGEST,
+    REFERENCE_TYPE,
+    Json,
+    attestation,
+    content_of,
+    digest,
+    document,
+    entry,
+    index,
+)
+from tests.laws.strategies import JSON
+
+# Descriptors: strict on what a merge relies on, tolerant on what it carries
+
+
+PATH = "manifests[3]"
+
+
+def each(name: str, *values: object) -> list[tuple[str, object]]:
+    """Pair a property with each of the values."""
+    return [(name, value) for value in values]
+
+
+def refusal(value: object) -> InvalidIndex:
+    """Read what must be refused and give the error."""
+    with pytest.raises(InvalidIndex) as caught:
+        Descriptor.from_json(value, PATH)
+    return caught.value
+
+
+def test_an_entry_is_read() -> None:
+    read = Descriptor.from_json(entry("linux/arm/v6", media_type=DOCKER_MANIFEST, size=7), PATH)
+
+    assert (read.media_type, read.size) == (DOCKER_MANIFEST, 7)
+    assert read.digest == digest("linux/arm/v6")
+    assert read.platform == Platform("linux", "arm", "v6")
+    assert read.attests is None
+
+
+def test_an_entry_is_carried_as_received() -> None:
+    value = entry("linux/amd64", annotations={"ключ": "значение"}, urls=["x"], data="e30=", new=[1])
+    before = copy.deepcopy(value)
+
+    read = Descriptor.from_json(value, PATH)
+
+    assert read.fields is value
+    assert value == before
+
+
+def test_the_platform_is_as_written_and_the_slot_is_normalised() -> None:
+    read = Descriptor.from_json(entry("Linux/aarch64/v8"), PATH)
+
+    assert read.platform == Platform("Linux", "aarch64", "v8")
+    assert read.slot == Platform("linux", "arm64")
+
+
+@pytest.mark.parametrize("value", [None, [], "text", 1, True])
+def test_an_entry_is_an_object(value: object) -> None:
+    assert str(refusal(value)) == f"{PATH}: expected an object"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *each("mediaType", None, "", 1, True, [], {}),
+        *each("digest", None, "", "sha256", "sha256:", "sha256:a b", 1, True, [], {}),
+        *each("digest", "../x", "sha256:a\n", "SHA256:aa", "sha256:a/b"),
+        *each("size", None, "1", -1, 1.0, 1.5, True, False, [], {}),
+        *each("platform", "linux/amd64", "", 0, 1, True, False, [], ["linux"]),
+        *each("annotations", "text", "", 0, 1, False, [], ["x"]),
+    ],
+)
+def test_a_property_of_a_wrong_type_is_named(name: str, value: object) -> None:
+    error = refusal({**entry(), name: value})
+
+    assert error.path == f"{PATH}.{name}"
+    assert error.problem.startswith("expected ")
+
+
+@pytest.mark.parametrize("name", ["mediaType", "digest", "size"])
+def test_a_missing_property_is_named(name: str) -> None:
+    value = entry()
+    del value[name]
+
+    assert refusal(value).path == f"{PATH}.{name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("architecture", None),
+        ("architecture", ""),
+        ("architecture", 1),
+        ("os", 1),
+        ("variant", []),
+        ("os.version", {}),
+        ("os.features", "win32k"),
+        ("os.features", {}),
+        ("os.features", [1]),
+    ],
+)
+def test_a_property_of_the_platform_of_a_wrong_type_is_named(name: str, value: object) -> None:
+    error = refusal(entry(platform={"os": "linux", "architecture": "amd64", name: value}))
+
+    assert error.path == f"{PATH}.platform.{name}"
+    assert isinstance(error.__cause__, InvalidPlatform)
+
+
+@pytest.mark.parametrize("name", [REFERENCE_TYPE, REFERENCE_DIGEST])
+@pytest.mark.parametrize("value", [None, 1, [], {}])
+def test_an_annotation_that_ties_must_be_text(name: str, value: object) -> None:
+    error = refusal(entry(annotations={name: value}))
+
+    assert error.path == f"{PATH}.annotations.{name}"
+    assert error.problem == "expected a string"
+
+
+@pytest.mark.parametrize("name", ["platform", "annotations"])
+def test_null_counts_as_absent(name: str) -> None:
+    read = Descriptor.from_json({**entry(None), name: None}, PATH)
+
+    assert (read.platform, read.attests, read.slot) == (None, None, None)
+
+
+def test_other_annotations_may_be_anything() -> None:
+    assert Descriptor.from_json(entry(annotations={"a": 1, "b": None}), PATH).attests is None
+
+
+def test_unknown_media_types_and_algorithms_are_taken() -> None:
+    read = Descriptor.from_json(entry(media_type="x/y", digest="new+kind:aZ0=_-", size=0), PATH)
+
+    assert (read.media_type, read.digest, read.size) == ("x/y", "new+kind:aZ0=_-", 0)
+
+
+IMAGE = digest("image")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        attestation(IMAGE),
+        attestation(IMAGE, artifactType="application/vnd.docker.attestation.manifest.v1+json"),
+        attestation(IMAGE, platform=None),
+        attestation(IMAGE, platform={"os": "linux", "architecture": "amd64"}),
+        entry(annotations={REFERENCE_TYPE: "another kind", REFERENCE_DIGEST: IMAGE}),
+    ],
+    ids=["dummy config", "artifact", "no platform", "real platform", "unknown kind"],
+)
+def test_an_attestation_is_told_by_its_annotations(value: dict[str, object]) -> None:
+    read = Descriptor.from_json(value, PATH)
+
+    assert read.attests == IMAGE
+    assert read.slot is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        entry(annotations={REFERENCE_DIGEST: IMAGE}),
+        entry("unknown/unknown"),
+        entry(None, artifactType="application/vnd.docker.attestation.manifest.v1+json"),
+    ],
+)
+def test_without_the_annotation_it_is_no_attestation(value: dict[str, object]) -> None:
+    assert Descriptor.from_json(value, PATH).attests is None
+
+
+def test_an_attestation_may_name_no_image() -> None:
+    read = Descriptor.from_json(entry(annotations={REFERENCE_TYPE: "attestation-manifest"}), PATH)
+
+    assert read.attests == ""
+
+
+@pytest.mark.parametrize("text", ["unknown/unknown", "Unknown/UNKNOWN", "unknown/unknown/v1"])
+def test_an_unknown_platform_is_no_slot(text: str) -> None:
+    assert Descriptor.from_json(entry(text), PATH).slot is None
+
+
+@pytest.mark.parametrize("text", ["linux/unknown", "unknown/amd64"])
+def test_a_half_known_platform_is_a_slot(text: str) -> None:
+    assert Descriptor.from_json(entry(text), PATH).slot is not None
+
+
+@pytest.mark.parametrize(
+    ("media_type", "expected"), [(OCI_INDEX, True), (DOCKER_LIST, True), (DOCKER_MANIFEST, False)]
+)
+def test_an_index_within_an_index_is_told(media_type: str, *, expected: bool) -> None:
+    read = Descriptor.from_json(entry(None, media_type=media_type), PATH)
+
+    assert read.is_index is expected
+
+
+# The index: exact bytes in, exact bytes out
+
+
+def refusal_index(document: object, media_type: str | None = None) -> InvalidIndex:
+    """Read what must be refused and give the error."""
+    with pytest.raises(InvalidIndex) as caught:
+        Index.from_bytes(content_of(document), media_type)
+    return caught.value
+
+
+def test_an_index_keeps_its_exact_bytes() -> None:
+    content = b'\n{ "schemaVersion" : 2,"manifests":[ ],\t"x":"\\u0061\xc3\xa9"}  '
+
+    read = Index.from_bytes(content)
+
+    assert read.content is content
+    assert read.digest == f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def test_entries_keep_their_order() -> None:
+    read = index("linux/s390x", "linux/amd64", "linux/arm64")
+
+    seeds = ("linux/s390x", "linux/amd64", "linux/arm64")
+    assert [e.digest for e in read.manifests] == [digest(seed) for seed in seeds]
+
+
+def test_an_index_may_be_empty() -> None:
+    assert index().manifests == ()
+
+
+def test_unknown_fields_are_carried() -> None:
+    read = index(annotations={"é": "ü"}, artifactType="x/y", subject=entry(None), new=[None])
+
+    assert read.fields["annotations"] == {"é": "ü"}
+    assert (read.fields["artifactType"], read.fields["new"]) == ("x/y", [None])
+
+
+def test_a_null_media_type_counts_as_not_stated() -> None:
+    read = Index.from_bytes(content_of(document(mediaType=None)), DOCKER_LIST)
+
+    assert read.media_type == DOCKER_LIST
+
+
+@pytest.mark.parametrize("header", [None, "", " ", ";", OCI_INDEX, DOCKER_LIST])
+@pytest.mark.parametrize("stated", [None, OCI_INDEX, DOCKER_LIST])
+def test_document_and_header_agree_on_one_type(stated: str | None, header: str | None) -> None:
+    content = content_of({**document(media_type_field=False), "mediaType": stated})
+    types = {kind for kind in (stated, header) if kind in INDEX_TYPES}
+
+    if len(types) == 2:
+        with pytest.raises(InvalidIndex, match="mediaType: contradicts the content type"):
+            Index.from_bytes(content, header)
+    else:
+        assert Index.from_bytes(content, header).media_type == (types or {OCI_INDEX}).pop()
+
+
+@pytest.mark.parametrize("suffix", ["; charset=utf-8", ";charset=utf-8", " ", ";"])
+def test_parameters_of_the_content_type_do_not_matter(suffix: str) -> None:
+    content = content_of(document(docker=True))
+
+    assert Index.from_bytes(content, DOCKER_LIST.upper() + suffix).media_type == DOCKER_LIST
+
+
+@pytest.mark.parametrize(
+    "header", ["application/json", "text/html", OCI_MANIFEST, DOCKER_MANIFEST, "*/*"]
+)
+def test_another_content_type_is_refused(header: str) -> None:
+    error = refusal_index(document(), header)
+
+    assert str(error) == f"mediaType: came with content type {header!r}"
+
+
+@pytest.mark.parametrize("stated", ["", "text/html", OCI_MANIFEST, OCI_INDEX.upper()])
+def test_another_stated_type_is_refused(stated: str) -> None:
+    assert refusal_index(document(mediaType=stated)).path == "mediaType"
+
+
+@pytest.mark.parametrize("stated", [1, True, [], {}, [OCI_INDEX]])
+def test_a_stated_type_is_text(stated: object) -> None:
+    assert str(refusal_index(document(mediaType=stated))) == "mediaType: expected a string"
+
+
+def test_an_index_tells_whether_it_states_its_type() -> None:
+    assert index().states_media_type
+    assert not index(media_type_field=False).states_media_type
+    assert not index(mediaType=None).states_media_type
+
+
+@pytest.mark.parametrize("fields", [document(media_type_field=False), document(mediaType=None)])
+def test_a_type_can_be_written_into_an_index_that_states_none(fields: dict[str, object]) -> None:
+    old = Index.from_bytes(content_of({**fields, "subject": entry(None)}), DOCKER_LIST)
+
+    made = old.with_media_type()
+
+    assert made.fields == {**old.fields, "mediaType": DOCKER_LIST}
+    assert Index.from_bytes(made.content) == made
+
+
+def test_an_index_that_states_its_type_keeps_its_bytes() -> None:
+    old = index()
+
+    assert old.with_media_type() is old
+
+
+def test_writing_the_type_does_not_make_an_index_too_large() -> None:
+    written = index(media_type_field=False, pad="x" * (LARGEST - 60)).with_media_type()
+
+    with pytest.raises(InvalidIndex, match="would have"):
+        _ = written.digest
+
+
+@pytest.mark.parametrize("version", [None, 1, 3, 2.0, "2", True, [2], {}])
+def test_the_schema_version_is_two(version: object) -> None:
+    assert str(refusal_index(document(schemaVersion=version))) == "schemaVersion: expected 2"
+
+
+def test_the_schema_version_must_be_there() -> None:
+    assert refusal_index({"mediaType": OCI_INDEX, "manifests": []}).path == "schemaVersion"
+
+
+@pytest.mark.parametrize("manifests", [None, {}, "text", 0, True])
+def test_manifests_is_an_array(manifests: object) -> None:
+    assert str(refusal_index(document(manifests=manifests))) == "manifests: expected an array"
+
+
+def test_an_error_names_the_entry() -> None:
+    error = refusal_index(document("linux/amd64", "linux/arm64", entry(digest=7)))
+
+    assert str(error) == "manifests[2].digest: expected algorithm:encoded"
+
+
+@pytest.mark.parametrize(
+    "name", ["config", "layers", "fsLayers", "Config", "LAYERS", "layer\u017f"]
+)
+@pytest.mark.parametrize("value", [None, {}, []])
+def test_an_index_must_not_be_an_image_as_well(name: str, value: object) -> None:
+    error = refusal_index(document(**{name: value}))  # type: ignore[arg-type]  # any field at all
+
+    assert error.path == name
+    assert "must not be an image as well" in error.problem
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Manifests",
+        "MANIFESTS",
+        "manife\u017fts",
+        "MediaType",
+        "mediatype",
+        "schemaversion",
+        "\u017fchemaVersion",
+    ],
+)
+def test_a_name_that_readers_in_go_take_for_another_is_refused(name: str) -> None:
+    """Go matches names whatever their case, and the long s is one of its cases of s."""
+    error = refusal_index({**document(), name: []})
+
+    assert error.path == name
+    assert "is easily taken for" in error.problem
+
+
+@pytest.mark.parametrize(
+    ("found", "media_type"),
+    [
+        ({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": {}, "layers": []}, OCI_MANIFEST),
+        ({"schemaVersion": 2, "config": {}, "layers": []}, "an image manifest"),
+        ({"schemaVersion": 2, "mediaType": DOCKER_MANIFEST}, DOCKER_MANIFEST),
+        ({"schemaVersion": 1, "fsLayers": [], "history": []}, "a schema 1 manifest"),
+        ({"schemaVersion": 2, "mediaType": OCI_INDEX}, OCI_INDEX),
+        ({"errors": []}, ""),
+        ({}, ""),
+    ],
+)
+def test_another_document_is_no_index(found: dict[str, object], media_type: str) -> None:
+    with pytest.raises(NotAnIndex) as caught:
+        Index.from_bytes(content_of(found))
+
+    assert caught.value.media_type == media_type
+
+
+def test_an_index_is_read_from_decoded_fields() -> None:
+    fields = document("linux/amd64", annotations={"é": "ü"})
+    before = copy.deepcopy(fields)
+
+    read = Index.from_fields(fields)
+
+    assert read.fields is fields
+    assert fields == before
+    assert read.content == json.dumps(fields, sort_keys=True, indent=4).encode()
+    assert Index.from_bytes(read.content) == read
+
+
+def test_decoded_fields_are_checked_too() -> None:
+    with pytest.raises(InvalidIndex, match="schemaVersion"):
+        Index.from_fields({"manifests": []})
+
+
+def test_a_new_index_has_other_entries_and_the_rest_of_the_old() -> None:
+    old = index("linux/amd64", annotations={"a": "b"}, new=1, subject=entry(None))
+    other = index("linux/arm64").manifests
+
+    made = old.with_manifests(other, DOCKER_LIST)
+
+    listed = [entry("linux/arm64")]
+    assert made.fields == document(*listed, mediaType=DOCKER_LIST, annotations={"a": "b"}, new=1)
+    assert made.manifests == other
+    assert made.media_type == DOCKER_LIST
+
+
+def test_a_new_index_states_its_type_and_no_subject() -> None:
+    old = index(media_type_field=False, subject=entry(None))
+
+    made = old.with_manifests(old.manifests, OCI_INDEX)
+
+    assert made.states_media_type
+    assert "subject" not in made.fields
+
+
+def test_a_new_index_is_encoded_once_and_hashed_as_encoded() -> None:
+    made = index("linux/amd64").with_manifests(iter(()), OCI_INDEX)
+
+    assert made.digest == digest_of(made.content)
+    assert json.loads(made.content) == made.fields
+    assert Index.from_bytes(made.content) == made
+
+
+def test_a_new_index_is_not_larger_than_registries_take() -> None:
+    old = index("linux/amd64", pad="")
+    room = LARGEST - len(old.with_manifests(old.manifests, OCI_INDEX).content)
+    fits = index("linux/amd64", pad="x" * room)
+    too_large = index("linux/amd64", pad="x" * (room + 1))
+    made = too_large.with_manifests(too_large.manifests, OCI_INDEX)
+
+    assert len(fits.with_manifests(fits.manifests, OCI_INDEX).content) == LARGEST
+    with pytest.raises(InvalidIndex, match=f"would have {LARGEST + 1} bytes"):
+        _ = made.content
+
+
+def test_equal_indexes_have_equal_bytes_and_types() -> None:
+    one = index("linux/amd64")
+    other = Index.from_bytes(one.content + b" ")
+
+    assert one == Index.from_bytes(one.content)
+    assert hash(one) == hash(Index.from_bytes(one.content))
+    assert one != other
+    assert one != one.content
+
+
+def test_a_representation_does_not_spill_the_document() -> None:
+    assert len(repr(index(*["linux/amd64"] * 50))) < 300
+
+
+def read(content: bytes, media_type: str | None) -> Index | MergeError:
+    """Read an index, or give our error; no other may come."""
+    try:
+        return Index.from_bytes(content, media_type)
+    except MergeError as error:
+        return error
+
+
+@given(st.binary(max_size=80), st.none() | st.text(max_size=20))
+def test_any_bytes_are_an_index_or_our_error(content: bytes, media_type: str | None) -> None:
+    found = read(content, media_type)
+
+    assert str(found).isprintable()
+
+
+NAMES = st.sampled_from(["mediaType", "digest", "size", "platform", "annotations", "os", "a"])
+VALUES = st.sampled_from([OCI_INDEX, OCI_MANIFEST, digest("x"), "", 0, 2, None]) | JSON
+LOOSE_ENTRIES = st.dictionaries(NAMES, VALUES | st.dictionaries(NAMES, VALUES, max_size=2))
+LOOSE_DOCUMENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "schemaVersion": st.just(2) | JSON,
+        "mediaType": st.sampled_from([OCI_INDEX, DOCKER_LIST]) | JSON,
+        "manifests": st.lists(st.builds(entry) | LOOSE_ENTRIES, max_size=3) | JSON,
+        "subject": JSON,
+        "config": JSON,
+        "Manifests": JSON,
+    },
+)
+
+
+@given(LOOSE_DOCUMENTS | JSON, st.sampled_from([None, OCI_INDEX, DOCKER_LIST, "text/html"]))
+def test_any_json_is_an_index_or_our_error(document: object, media_type: str | None) -> None:
+    found = read(content_of(document), media_type)
+
+    if isinstance(found, MergeError):
+        assert str(found).isprintable()
+    else:
+        assert found.content == content_of(document)
+        assert found.with_manifests(found.manifests, OCI_INDEX).manifests == found.manifests
+
+
+@given(st.lists(LOOSE_ENTRIES | st.builds(entry), max_size=3))
+def test_any_entries_are_read_or_their_place_is_named(entries: list[object]) -> None:
+    found = read(content_of(document(manifests=entries)), None)
+
+    if isinstance(found, InvalidIndex):
+        assert found.path.startswith("manifests[")
+    else:
+        assert isinstance(found, Index)
+        assert [e.fields for e in found.manifests] == entries
+
+
+# The image manifest: strict on what is used, and its index of one
+
+
+KINDS = [(False, OCI_MANIFEST), (True, DOCKER_MANIFEST)]
+
+
+def manifest(*layers: object, **fields: object) -> Json:
+    """Make an image manifest as a document."""
+    held = list(layers) or [{"digest": digest("layer")}]
+    return {"schemaVersion": 2, "config": {"digest": digest("config")}, "layers": held, **fields}
+
+
+def image(platform: str = "linux/arm64", *, docker: bool = False) -> Image:
+    made = make_image(platform, docker=docker)
+    return Image.from_bytes(made.content, made.media_type)
+
+
+@pytest.mark.parametrize(("docker", "media_type"), KINDS)
+def test_an_image_keeps_the_bytes_it_came_in(docker: bool, media_type: str) -> None:
+    made = make_image(docker=docker)
+
+    read = Image.from_bytes(made.content, f"{media_type}; charset=utf-8")
+
+    assert (read.content, read.media_type) == (made.content, media_type)
+    assert read.digest == digest_of(made.content)
+    assert set(read.blobs) == set(made.blobs)
+    assert read.blobs[0] == read.config
+
+
+def test_a_blob_that_is_used_twice_is_named_once() -> None:
+    twice = manifest(*[{"digest": digest("config")}, {"digest": digest("layer")}] * 2)
+
+    assert Image.from_bytes(content_of(twice)).blobs == (digest("config"), digest("layer"))
+
+
+def test_layers_with_urls_are_not_held_by_the_registry() -> None:
+    foreign = {"digest": digest("foreign"), "urls": ["https://example.com/layer"]}
+    empty = {"digest": digest("own"), "urls": []}
+
+    assert Image.from_bytes(content_of(manifest(foreign, empty))).blobs[1:] == (digest("own"),)
+
+
+def test_an_image_may_have_no_layers() -> None:
+    assert Image.from_bytes(content_of(manifest(layers=[]))).blobs == (digest("config"),)
+
+
+def test_the_document_tells_the_type_where_the_header_does_not() -> None:
+    docker = manifest(mediaType=DOCKER_MANIFEST)
+
+    assert Image.from_bytes(content_of(docker)).media_type == DOCKER_MANIFEST
+    assert Image.from_bytes(content_of(manifest())).media_type == OCI_MANIFEST
+
+
+def test_the_header_tells_the_type_where_the_document_does_not() -> None:
+    assert Image.from_bytes(content_of(manifest()), OCI_MANIFEST).media_type == OCI_MANIFEST
+
+
+def test_a_header_that_contradicts_the_document_is_refused() -> None:
+    docker = manifest(mediaType=DOCKER_MANIFEST)
+
+    with pytest.raises(InvalidIndex, match="mediaType: contradicts") as caught:
+        Image.from_bytes(content_of(docker), OCI_MANIFEST)
+
+    assert OCI_MANIFEST in str(caught.value)
+
+
+def test_a_schema_1_manifest_is_called_by_its_name() -> None:
+    with pytest.raises(NotAnIndex, match="holds a schema 1 manifest"):
+        Image.from_bytes(b'{"schemaVersion": 1, "fsLayers": []}', "application/json")
+
+
+@pytest.mark.parametrize("found", ["text/html", "application/vnd.unknown+json"])
+def test_another_type_is_named(found: str) -> None:
+    with pytest.raises(NotAnIndex) as caught:
+        Image.from_bytes(content_of(manifest()), found)
+
+    assert caught.value.media_type == found
+
+
+def test_a_manifest_without_config_is_no_image() -> None:
+    with pytest.raises(NotAnIndex) as caught:
+        Image.from_bytes(b'{"schemaVersion": 2, "layers": []}')
+
+    assert caught.value.media_type == OCI_MANIFEST
+
+
+@pytest.mark.parametrize("found", [OCI_INDEX, DOCKER_LIST])
+def test_an_image_announced_as_an_index_is_a_contradiction(found: str) -> None:
+    with pytest.raises(InvalidIndex, match=f"manifests: is missing .* {re.escape(found)}"):
+        Image.from_bytes(content_of(manifest()), found)
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"config": None}, "config.digest"),
+        ({"config": {"digest": 5}}, "config.digest"),
+        ({"config": {"digest": "../../etc/passwd"}}, "config.digest"),
+        ({"layers": None}, "layers"),
+        ({"layers": {}}, "layers"),
+        ({"layers": [{"digest": digest("layer")}, "layer"]}, "layers[1].digest"),
+        ({"layers": [{"size": 1}]}, "layers[0].digest"),
+        ({"mediaType": 5}, "mediaType"),
+        ({"manifests": []}, "manifests"),
+    ],
+)
+def test_a_malformed_part_is_named(fields: Json, path: str) -> None:
+    with pytest.raises(InvalidIndex) as caught:
+        Image.from_bytes(content_of({**manifest(), **fields}))
+
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize(("docker", "listed_as"), [(False, OCI_INDEX), (True, DOCKER_LIST)])
+def test_a_wrapped_image_is_listed_with_its_platform(docker: bool, listed_as: str) -> None:
+    wrapped = image("linux/arm64", docker=docker)
+    config = {"os": "linux", "architecture": "arm64", "variant": "v8", "rootfs": {}}
+
+    found = wrapped.wrap(config)
+
+    assert (found.media_type, len(found.manifests)) == (listed_as, 1)
+    entry = found.manifests[0]
+    assert (entry.digest, entry.size) == (wrapped.digest, len(wrapped.content))
+    assert str(entry.platform) == "linux/arm64/v8"
+
+
+def test_a_windows_version_goes_into_the_platform() -> None:
+    config = {"os": "windows", "architecture": "amd64", "os.version": "10.0.1", "os.features": []}
+
+    fields = image().wrap(config).manifests[0].fields
+
+    assert fields["platform"] == {
+        "os": "windows",
+        "architecture": "amd64",
+        "os.version": "10.0.1",
+    }
+
+
+def test_a_config_without_os_means_linux() -> None:
+    found = image().wrap({"architecture": "s390x"})
+
+    assert json.loads(found.content)["manifests"][0]["platform"]["os"] == "linux"
+
+
+@pytest.mark.parametrize("config", [{}, {"os": "linux"}, {"architecture": ["amd64"]}])
+def test_a_config_that_tells_no_platform_is_refused(config: Json) -> None:
+    with pytest.raises(InvalidIndex, match=r"config\.architecture"):
+        image().wrap(config)
+
+
+def test_an_image_that_is_also_an_index_is_refused() -> None:
+    with pytest.raises(InvalidIndex, match="manifests: an image must not"):
+        Image.from_bytes(content_of(manifest(manifests=[])), OCI_MANIFEST)
+
+
+# Manifests: checked against what they were announced as; errors name the reference
+
 
 REFERENCE = Reference.parse("quay.io/org/app:1")
 CONTENT = b"{}"

@@ -11,13 +11,47 @@ from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     OCI_INDEX,
+    Image,
     Index,
+    Manifest,
     digest_of,
 )
-from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.merge import (
+    assemble,
+    check_shrink,
+    is_unchanged,
+    merge,
+    remove,
+    replace_by_image,
+    replace_image,
+    serve_the_same,
+    union,
+)
 from pubtools_mlmerge.core.plan import Plan, Policy
-from pubtools_mlmerge.errors import InvalidIndex, MixedTypes
-from tests.factories import Entry, attestation, digest, digests, entry, index, platforms
+from pubtools_mlmerge.core.platforms import PlatformPattern
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import (
+    EmptyIndex,
+    InvalidIndex,
+    InvalidPlatform,
+    MixedTypes,
+    ShrinkError,
+)
+from pubtools_mlmerge.testing import make_image
+from tests.factories import (
+    Entry,
+    attestation,
+    content_of,
+    digest,
+    digests,
+    document,
+    entry,
+    index,
+    platforms,
+)
+
+# The laws of a merge, one example after the other
+
 
 DOCKER_ARM64 = entry("linux/arm64", media_type=DOCKER_MANIFEST)
 
@@ -661,3 +695,400 @@ def test_an_entry_without_os_does_not_end_up_in_a_docker_list() -> None:
     plan = merge(index("linux/amd64", docker=True), index(bare))
 
     assert plan.result.media_type == OCI_INDEX
+
+
+# The bytes of a merged index, its type, and whether they say anything new
+
+
+DOCKER = index("linux/amd64", docker=True)
+DOCKER_TOO = index("linux/arm64", docker=True)
+OCI = index("linux/s390x")
+BARE = entry(None, media_type=DOCKER_MANIFEST)
+NO_OS = entry(None, media_type=DOCKER_MANIFEST, platform={"architecture": "s390x"})
+
+
+def joined(first: Index, second: Index | None, policy: Policy | None = None) -> Index:
+    entries = [*first.manifests, *(second.manifests if second else ())]
+    return assemble(first, second, entries, policy or Policy())
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "expected"),
+    [
+        (DOCKER, DOCKER_TOO, DOCKER_LIST),
+        (DOCKER, None, DOCKER_LIST),
+        (OCI, index("linux/arm64"), OCI_INDEX),
+        (OCI, None, OCI_INDEX),
+        (DOCKER, OCI, OCI_INDEX),
+        (OCI, DOCKER, OCI_INDEX),
+        (index(), DOCKER, DOCKER_LIST),
+        (DOCKER, index(BARE), OCI_INDEX),
+        (DOCKER, index(NO_OS), OCI_INDEX),
+        (index("linux/amd64", docker=True, annotations={"a": "b"}), DOCKER_TOO, OCI_INDEX),
+        (DOCKER_TOO, index("linux/amd64", docker=True, annotations={"a": "b"}), DOCKER_LIST),
+        (index(entry("linux/arm64", media_type=DOCKER_MANIFEST)), None, OCI_INDEX),
+    ],
+)
+def test_the_type_is_the_narrowest_that_fits(
+    source: Index, destination: Index | None, expected: str
+) -> None:
+    result = joined(source, destination)
+
+    assert (result.media_type, json.loads(result.content)["mediaType"]) == (expected, expected)
+
+
+def test_a_mix_can_be_refused() -> None:
+    with pytest.raises(MixedTypes) as caught:
+        joined(DOCKER, OCI, Policy(mixed_types="fail"))
+
+    assert caught.value.docker == tuple(digests(DOCKER))
+    assert caught.value.oci == tuple(digests(OCI))
+
+
+@pytest.mark.parametrize("pair", [(DOCKER, DOCKER_TOO), (OCI, index("linux/arm64"))])
+def test_what_is_no_mix_is_not_refused(pair: tuple[Index, Index]) -> None:
+    assert len(joined(*pair, Policy(mixed_types="fail")).manifests) == 2
+
+
+def test_it_is_encoded_as_the_host_does() -> None:
+    source = index("linux/amd64", annotations={"note": "é"}, subject={"digest": "sha256:1"})
+
+    result = joined(source, OCI)
+
+    expected = document(
+        *(e.fields for e in (*source.manifests, *OCI.manifests)), annotations={"note": "é"}
+    )
+    assert result.content == json.dumps(expected, sort_keys=True, indent=4).encode()
+
+
+def test_nothing_there_is_always_changed() -> None:
+    assert not is_unchanged(OCI, OCI, None)
+
+
+def test_the_same_digest_is_unchanged() -> None:
+    assert is_unchanged(OCI, OCI, index("linux/s390x"))
+
+
+def test_the_same_meaning_in_other_bytes_is_unchanged() -> None:
+    destination = index("linux/amd64", "linux/s390x", media_type_field=False)
+    source = index("linux/amd64")
+
+    assert is_unchanged(joined(source, OCI), source, destination)
+
+
+def test_an_untouched_source_brings_its_own_digest() -> None:
+    source = index("linux/amd64")
+    same = Index.from_bytes(json.dumps(dict(source.fields)).encode(), OCI_INDEX)
+
+    assert same.content != source.content
+    assert not is_unchanged(source, source, same)
+
+
+@pytest.mark.parametrize("other", [1.0, True, "1"])
+def test_values_that_python_holds_equal_are_told_apart(other: object) -> None:
+    kept = [e.fields for e in index("linux/amd64", "linux/s390x").manifests]
+    made = document(*kept, annotations={"count": other})
+    destination = Index.from_bytes(content_of(made), OCI_INDEX)
+    source = index("linux/amd64", annotations={"count": 1})
+
+    assert not is_unchanged(joined(source, OCI), source, destination)
+
+
+# Taking platforms out of an index
+
+
+ARM64 = digest("linux/arm64")
+
+
+def test_removal_leaves_the_rest_in_order() -> None:
+    plan = remove(index("linux/s390x", "linux/arm64", "linux/amd64"), ["arm64"])
+
+    assert platforms(plan.result) == ["linux/s390x", "linux/amd64"]
+    assert [e.fate for e in plan.entries] == ["kept", "kept", "dropped"]
+    assert plan.changed
+
+
+def test_removal_takes_the_attestations_along() -> None:
+    found = index("linux/arm64", "linux/amd64", attestation(ARM64), attestation("sha256:x"))
+
+    plan = remove(found, ["arm64"])
+
+    assert platforms(plan.result) == ["linux/amd64", "unknown/unknown"]
+    reasons = [e.reason for e in plan.entries if e.fate == "dropped"]
+    assert reasons == ["removed by name", "its image is removed"]
+
+
+def test_attestations_stay_while_their_image_is_listed_for_another_platform() -> None:
+    twice = [entry(text, seed="one") for text in ("linux/arm/v6", "linux/arm/v7")]
+
+    plan = remove(index(*twice, attestation(digest("one"))), ["arm/v6"])
+
+    assert platforms(plan.result) == ["linux/arm/v7", "unknown/unknown"]
+
+
+def test_an_attestation_does_not_stand_for_an_image_of_its_digest() -> None:
+    confusing = attestation(digest("absent"), seed="linux/arm64")
+
+    plan = remove(index("linux/arm64", confusing, attestation(ARM64)), ["arm64"])
+
+    assert [e.attests for e in plan.result.manifests] == [digest("absent")]
+
+
+def test_a_dropped_entry_names_the_digest_that_was_there() -> None:
+    plan = remove(index("linux/arm64", "linux/amd64"), ["arm64"])
+
+    assert plan.entries[-1].previous_digest == ARM64
+
+
+@pytest.mark.parametrize("odd", [entry(None), entry("unknown/unknown"), entry(None, platform=None)])
+def test_entries_without_a_platform_stay(odd: dict[str, object]) -> None:
+    plan = remove(index("linux/arm64", odd), ["*"])
+
+    assert [e.digest for e in plan.result.manifests] == [odd["digest"]]
+
+
+def test_nothing_to_remove_leaves_the_index_alone() -> None:
+    found = index("linux/amd64", media_type_field=False)
+
+    plan = remove(found, ["arm64", "linux/s390x", "amd64/v3"])
+
+    assert plan.result is found
+    assert not plan.changed
+    assert plan.missing == ("arm64", "linux/s390x", "amd64/v3")
+
+
+def test_removing_again_changes_nothing() -> None:
+    once = remove(index("linux/arm64", "linux/amd64"), ["arm64"]).result
+
+    assert remove(once, ["arm64"]).result is once
+
+
+def test_an_index_is_not_emptied_by_accident() -> None:
+    with pytest.raises(EmptyIndex) as caught:
+        remove(index("linux/arm64", attestation(ARM64)), ["arm64", "s390x"])
+
+    assert caught.value.removed == ("arm64", "s390x")
+
+
+def test_an_index_is_emptied_where_that_is_allowed() -> None:
+    plan = remove(index("linux/arm64", attestation(ARM64)), ["arm64"], allow_empty=True)
+
+    assert plan.result.manifests == ()
+    assert plan.changed
+
+
+@pytest.mark.parametrize(("docker", "expected"), [(True, DOCKER_LIST), (False, OCI_INDEX)])
+def test_the_type_stays_and_is_stated(*, docker: bool, expected: str) -> None:
+    found = index("linux/arm64", "linux/amd64", docker=docker, media_type_field=False)
+
+    assert remove(found, ["arm64"]).result.fields["mediaType"] == expected
+
+
+def test_the_rest_of_the_index_stays_but_its_subject() -> None:
+    found = index("linux/arm64", "linux/amd64", annotations={"é": "ü"}, subject=entry(None))
+
+    fields = remove(found, ["arm64"]).result.fields
+
+    assert fields["annotations"] == {"é": "ü"}
+    assert "subject" not in fields
+
+
+def test_patterns_may_be_given_as_patterns() -> None:
+    plan = remove(index("linux/arm64", "linux/amd64"), [PlatformPattern.parse("arm64")])
+
+    assert platforms(plan.result) == ["linux/amd64"]
+
+
+def test_a_bad_pattern_is_refused() -> None:
+    with pytest.raises(InvalidPlatform):
+        remove(index("linux/arm64"), ["a/b/c/d"])
+
+
+def test_the_index_is_not_changed() -> None:
+    found = index("linux/arm64", "linux/amd64", subject=entry(None))
+    before = copy.deepcopy(found)
+
+    remove(found, ["arm64"])
+
+    assert found == before
+
+
+# Plans where one side is a single image
+
+
+def image(seed: str = "") -> Image:
+    made = make_image("linux/arm64", seed=seed)
+    return Image.from_bytes(made.content, made.media_type)
+
+
+def test_an_image_is_added_where_nothing_was() -> None:
+    new = image()
+
+    plan = replace_by_image(new, None)
+
+    (entry,) = plan.entries
+    assert (plan.result, plan.changed) == (new, True)
+    assert (entry.fate, entry.previous_digest) == ("added", None)
+    assert (entry.descriptor.digest, entry.descriptor.size) == (new.digest, len(new.content))
+    assert entry.descriptor.media_type == new.media_type
+
+
+def test_the_same_image_changes_nothing() -> None:
+    new = image()
+
+    plan = replace_by_image(new, image())
+
+    (entry,) = plan.entries
+    assert not plan.changed
+    assert (entry.fate, entry.previous_digest) == ("same", new.digest)
+
+
+def test_an_image_replaces_another_one() -> None:
+    old = image("old")
+
+    plan = replace_by_image(image("new"), old)
+
+    (entry,) = plan.entries
+    assert plan.changed
+    assert (entry.fate, entry.previous_digest) == ("replaced", old.digest)
+
+
+def test_an_image_drops_all_that_an_index_listed() -> None:
+    old = index("linux/amd64", "linux/s390x")
+
+    plan = replace_by_image(image(), old)
+
+    assert [e.fate for e in plan.entries] == ["replaced", "dropped", "dropped"]
+    assert [e.previous_digest for e in plan.entries] == [old.digest, *digests(old)]
+
+
+def test_an_index_drops_the_image() -> None:
+    new, old = index("linux/amd64", "linux/arm64"), image()
+
+    plan = replace_image(new, old, Policy())
+
+    assert (plan.result, plan.changed) == (new, True)
+    assert [e.fate for e in plan.entries] == ["added", "added", "dropped"]
+    assert plan.entries[-1].previous_digest == plan.entries[-1].descriptor.digest == old.digest
+
+
+def test_the_eligible_part_of_an_index_drops_the_image() -> None:
+    new = index("linux/amd64", "linux/arm64")
+
+    plan = replace_image(new, image(), Policy(eligible=["arm64", "s390x"]))
+
+    assert digests(plan.result) == digests(new)[1:]
+    assert [e.fate for e in plan.entries] == ["added", "excluded", "dropped"]
+    assert plan.missing == ("s390x",)
+
+
+# The guard: fewer platforms only where somebody asked for that
+
+
+TAG = Reference.parse("quay.io/ns/app:1")
+MADE = make_image("linux/amd64")
+IMAGE_GUARD = Image.from_bytes(MADE.content, MADE.media_type)
+WHOLE = index("linux/amd64@old", "linux/arm64@old", "linux/s390x@old")
+
+
+def replace(old: Manifest | None, policy: Policy) -> None:
+    check_shrink(TAG, old, replace_by_image(IMAGE_GUARD, old), policy)
+
+
+def test_an_image_does_not_replace_several_platforms() -> None:
+    with pytest.raises(ShrinkError) as caught:
+        replace(WHOLE, Policy())
+
+    assert caught.value.lost == ("linux/amd64", "linux/arm64", "linux/s390x")
+    assert str(TAG) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [Policy(drop=["arm64", "s390x"]), Policy(keep=["amd64"]), Policy(drop=["*/*"])],
+    ids=["drop", "keep", "all"],
+)
+def test_what_is_named_may_go(policy: Policy) -> None:
+    replace(WHOLE, policy)
+
+
+def test_one_named_platform_does_not_cover_for_another() -> None:
+    with pytest.raises(ShrinkError):
+        replace(WHOLE, Policy(drop=["arm64"]))
+
+
+@pytest.mark.parametrize("old", [None, IMAGE_GUARD, index("linux/amd64")])
+def test_an_image_replaces_what_has_no_more(old: Manifest | None) -> None:
+    replace(old, Policy())
+
+
+def test_the_coarse_rule_may_not_take_a_variant_away() -> None:
+    old, policy = index("linux/arm/v6", "linux/arm/v7"), Policy(match="architecture")
+
+    with pytest.raises(ShrinkError) as caught:
+        check_shrink(TAG, old, merge(index("linux/arm/v7@new"), old, policy), policy)
+
+    assert caught.value.lost == ("linux/arm/v6",)
+
+
+def test_the_coarse_rule_may_replace_one_for_one() -> None:
+    old, policy = index("linux/arm/v6"), Policy(match="architecture")
+
+    check_shrink(TAG, old, merge(index("linux/arm/v7@new"), old, policy), policy)
+
+
+def test_attestations_and_entries_without_platform_do_not_count() -> None:
+    old = index("linux/amd64@old", attestation(digest("linux/amd64@old")), entry(None))
+
+    replace(old, Policy())
+
+
+def test_a_merge_never_shrinks() -> None:
+    source = index("linux/amd64@new")
+
+    check_shrink(TAG, WHOLE, merge(source, WHOLE), Policy())
+
+
+# Unions: what a tag held at different times, taken together and compared
+
+
+IMAGE_UNIONS = Image.from_bytes(MADE.content, MADE.media_type)
+
+
+def test_the_newest_wins_and_nothing_is_lost() -> None:
+    newest, older = index("linux/amd64@2", "linux/arm64@2"), index("linux/amd64@1", "linux/s390x@1")
+
+    merged = union([newest, older])
+
+    assert merged is not None
+    assert platforms(merged) == ["linux/amd64", "linux/arm64", "linux/s390x"]
+    assert merged.manifests[0].digest == digest("linux/amd64@2")
+
+
+def test_single_images_add_nothing() -> None:
+    assert union([IMAGE_UNIONS]) is None
+    assert union([]) is None
+    only = index("linux/amd64")
+    assert union([IMAGE_UNIONS, only]) is only
+
+
+def test_the_order_of_architectures_does_not_matter() -> None:
+    one = index("linux/amd64", "linux/arm64", attestation(digest("linux/arm64")))
+    other = index("linux/arm64", attestation(digest("linux/arm64")), "linux/amd64")
+
+    assert serve_the_same(one, other)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        index("linux/arm/v7", "linux/arm/v6", "linux/amd64"),
+        index("linux/arm/v6", "linux/arm/v7"),
+        index("linux/arm/v6", "linux/arm/v7", "linux/amd64@other"),
+        index("linux/arm/v6", "linux/arm/v7", "linux/amd64", docker=True),
+        index("linux/arm/v6", "linux/arm/v7", "linux/amd64", annotations={"a": "b"}),
+    ],
+    ids=["variants", "fewer", "digest", "type", "annotations"],
+)
+def test_what_pullers_notice_matters(other: Index) -> None:
+    assert not serve_the_same(index("linux/arm/v6", "linux/arm/v7", "linux/amd64"), other)

@@ -19,7 +19,7 @@ from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.errors import InvalidSettings
 from pubtools_mlmerge.host.task import current_task, settings_for
 from tests.factories import index
-from tests.test_calls import REPORT
+from tests.test_hooks import REPORT
 
 
 class Failure(Exception):

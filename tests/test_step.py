@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from attrs import define, field
 
-from pubtools_mlmerge.core.plan import Policy
+from pubtools_mlmerge.core.plan import Policy, patterns_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     CopyFailed,
+    EmptyIndex,
     ImmutableTag,
     InvalidReference,
     NotAnIndex,
@@ -21,12 +24,18 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
 )
 from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions, digest_if_any
-from pubtools_mlmerge.merging.step import Step
+from pubtools_mlmerge.merging.step import Step, are_quicker_at_once, both, remove_platforms
+from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.adapter import ClientRegistry
+from pubtools_mlmerge.registry.base import Registry
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
+from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from tests.programs import put
 from tests.scripted import HURRIED, ScriptedServer, manifest_reply, refusal
+from tests.servers import free_port
+
+# The step: one source, one destination tag, on the embedded registry
+
 
 AMD64, ARM64 = make_image("linux/amd64", seed="new"), make_image("linux/arm64", seed="new")
 S390X = make_image("linux/s390x", seed="old")
@@ -388,3 +397,134 @@ def test_a_config_that_is_no_config_is_an_error() -> None:
 
         with pytest.raises(NotFound):
             merging.merge(Reference("", "app", tag="1"), Reference("", "app", tag="2"))
+
+
+# Pulling: both sides at the same time, where that is quicker
+
+
+SOURCE, DESTINATION = Reference.parse("quay.io/app:new"), Reference.parse("quay.io/app:stable")
+
+
+@contextmanager
+def client(host: str, *login: str) -> Iterator[RegistryClient]:
+    username, password = login or (None, None)
+    made = RegistryClient(username, password, host, HURRIED)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def at_once(source: Registry, destination: Registry) -> bool:
+    return are_quicker_at_once(source, SOURCE, destination, DESTINATION)
+
+
+def test_two_registries_are_asked_at_the_same_time() -> None:
+    with client("https://a.invalid", "alice", "s") as a, client("https://b.invalid") as b:
+        assert at_once(a, b)
+
+
+def test_one_registry_is_asked_twice_while_there_is_no_connection() -> None:
+    with client(f"https://127.0.0.1:{free_port()}") as registry:
+        assert at_once(registry, registry)
+        with pytest.raises(RegistryError):
+            registry.pull(SOURCE)
+
+        assert not at_once(registry, registry)
+
+
+def test_a_registry_that_wants_a_login_is_asked_in_turn() -> None:
+    with client("https://a.invalid", "alice", "s") as registry:
+        assert not at_once(registry, registry)
+
+
+def test_without_tls_a_connection_costs_little() -> None:
+    with client("http://a.invalid", "alice", "s") as registry:
+        assert at_once(registry, registry)
+
+
+def test_clients_with_connections_for_each_thread_are_asked_in_turn() -> None:
+    with client("http://a.invalid") as inner:
+        assert not at_once(ClientRegistry(inner), inner)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_both_are_done(at_once: bool) -> None:
+    here, there = both(threading.get_ident, threading.get_ident, at_once=at_once)
+
+    assert here == threading.get_ident()
+    assert (here == there) is not at_once
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_failure_of_the_first_comes_first(at_once: bool) -> None:
+    def fail(problem: str) -> None:
+        raise ValueError(problem)
+
+    with pytest.raises(ValueError, match="first"):
+        both(lambda: fail("first"), lambda: fail("second"), at_once=at_once)
+
+
+# Removal of platforms from a tag, on the embedded registry
+
+
+AMD64_REMOVAL, ARM64_REMOVAL = make_image("linux/amd64"), make_image("linux/arm64")
+WHOLE = make_index([AMD64_REMOVAL, ARM64_REMOVAL, make_attestation(ARM64_REMOVAL)])
+
+
+def writer(*, dry_run: bool = False) -> Writer:
+    return Writer(RegistryClient(), StepOptions(dry_run=dry_run))
+
+
+@pytest.fixture
+def tag_removal(registry_server: RegistryServer) -> Reference:
+    put(registry_server, "1", WHOLE)
+    return Reference(registry_server.host, "app", tag="1")
+
+
+def test_the_tag_is_written_without_them(
+    registry_server: RegistryServer, tag_removal: Reference
+) -> None:
+    report = remove_platforms(writer(), tag_removal, patterns_of(["arm64", "s390x"]))
+
+    held = registry_server.manifest("app", "1")
+    assert (report.digest, report.previous_digest) == (held.digest, WHOLE.digest)
+    assert [e.fate for e in report.entries] == ["kept", "dropped", "dropped"]
+    assert (report.source, report.missing, report.requests) == (None, ("s390x",), 4)
+    assert (report.changed, report.dry_run) == (True, False)
+
+
+def test_nothing_to_remove_is_not_written(
+    registry_server: RegistryServer, tag_removal: Reference
+) -> None:
+    report = remove_platforms(writer(), tag_removal, patterns_of(["s390x"]))
+
+    assert (report.changed, report.digest, report.requests) == (False, WHOLE.digest, 1)
+
+
+def test_a_dry_run_writes_nothing(registry_server: RegistryServer, tag_removal: Reference) -> None:
+    report = remove_platforms(writer(dry_run=True), tag_removal, patterns_of(["arm64"]))
+
+    assert (report.changed, report.dry_run) == (True, True)
+    assert registry_server.manifest("app", "1").content == WHOLE.content
+
+
+def test_emptying_needs_permission(registry_server: RegistryServer, tag_removal: Reference) -> None:
+    with pytest.raises(EmptyIndex):
+        remove_platforms(writer(), tag_removal, patterns_of(["*"]))
+
+    report = remove_platforms(writer(), tag_removal, patterns_of(["*"]), allow_empty=True)
+
+    assert registry_server.manifest("app", "1").digest == report.digest
+    assert [e.fate for e in report.entries] == ["dropped"] * 3
+
+
+def test_only_an_index_has_platforms(
+    registry_server: RegistryServer, tag_removal: Reference
+) -> None:
+    put(registry_server, "single", AMD64_REMOVAL)
+
+    with pytest.raises(NotAnIndex):
+        remove_platforms(writer(), tag_removal.tagged("single"), patterns_of(["amd64"]))
+    with pytest.raises(NotFound):
+        remove_platforms(writer(), tag_removal.tagged("none"), patterns_of(["amd64"]))

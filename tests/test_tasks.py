@@ -11,7 +11,7 @@ from pubtools.pluggy import task_context
 from pubtools_mlmerge import tasks
 from pubtools_mlmerge.errors import HostMismatch
 from pubtools_mlmerge.host.task import current_task
-from tests.test_host import PACKAGE, Modules, PushDocker, modules
+from tests.test_seams import PACKAGE, Modules, PushDocker, modules
 
 __all__ = ["modules"]
 

@@ -9,7 +9,7 @@ import pytest
 from pushcollector import Collector
 
 from pubtools_mlmerge.merging.audit import Collected, read_change
-from tests.test_changes import PLAN, change
+from tests.test_audit import PLAN, change
 
 
 class Backend:

@@ -36,7 +36,7 @@ from pubtools_mlmerge.testing import (
 )
 from tests.programs import put
 from tests.scripted import HURRIED, Reply, ScriptedServer, refusal
-from tests.test_changes import NOON
+from tests.test_audit import NOON
 
 Item = Union[Image, ImageIndex]
 

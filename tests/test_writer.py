@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -16,6 +16,7 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     ConflictError,
     DigestMismatch,
+    ImmutableTag,
     LockLost,
     MergeError,
     MissingChild,
@@ -24,10 +25,19 @@ from pubtools_mlmerge.errors import (
 )
 from pubtools_mlmerge.merging.audit import Change
 from pubtools_mlmerge.merging.decision import AnchorTag, Decision, Job, StepOptions
-from pubtools_mlmerge.merging.writer import Writer
+from pubtools_mlmerge.merging.step import Step
+from pubtools_mlmerge.merging.writer import Writer, push
 from pubtools_mlmerge.observe import Meter
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.copying import Children
+from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery
+from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
 from tests.factories import digest, index, platforms
 from tests.memory import MemoryRegistry
+from tests.programs import put
+
+# Writing: what another writer puts under a tag is not lost, as far as a registry allows
+
 
 SOURCE = Reference.parse("quay.io/ns/app:new")
 TAG = Reference.parse("quay.io/ns/app:1")
@@ -409,3 +419,154 @@ def test_what_is_needed_is_brought_for_each_try(registry: Busy) -> None:
     Writer(registry, StepOptions()).carry_out(decide(registry.pull(TAG)))
 
     assert brought == [OLD.digest, THEIRS.digest]
+
+
+# Uploading: what is written is in the log, and what was not is not
+
+
+TAG_UPLOADING = Reference.parse("quay.io/org/app:1")
+
+
+def test_each_write_is_a_line_and_an_event(
+    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    tag, empty = Reference(registry_server.host, "app", tag="1"), index()
+
+    digest = push(RegistryClient(), tag, empty)
+
+    (record,) = caplog.records
+    assert record.getMessage() == f"Uploaded {digest} to {tag}"
+    assert vars(record)["event"] == {
+        "type": "mlmerge-upload",
+        "destination": str(tag),
+        "digest": digest,
+    }
+    assert registry_server.manifest("app", "1").content == empty.content
+
+
+def test_what_is_refused_is_not_told_as_written(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    registry = MemoryRegistry()
+    registry.refusals[str(TAG_UPLOADING)] = ImmutableTag(str(TAG_UPLOADING), 409, "no")
+
+    with pytest.raises(ImmutableTag):
+        push(registry, TAG_UPLOADING, index())
+
+    assert caplog.messages == []
+
+
+# Losses: what was replaced before anybody had read it is found, also behind another write
+
+
+TOKEN = "0auth+t0ken"
+
+
+def listing(*architectures: str) -> ImageIndex:
+    return make_index([make_image(f"linux/{a}", docker=True) for a in architectures], docker=True)
+
+
+BASE, OURS = listing("loong64"), listing("s390x")
+EARLIER, LATER = listing("amd64", "loong64"), listing("arm64", "loong64")
+
+
+class Arena:
+    """A Quay on which others write at the worst of times."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+        self.server = RegistryServer(dialect="quay", api_token=TOKEN, clock=lambda: self.now)
+
+    def write(self, item: ImageIndex, seconds: float = 60) -> None:
+        self.now += seconds
+        put(self.server, "1", item)
+
+    def merge(
+        self, before: Callable[[], None] | None = None, after: Callable[[], None] | None = None
+    ) -> Report:
+        """Merge our source, with something done before or after the first write."""
+        client = Interrupted(self.server.url, before, after)
+        options = StepOptions()
+        writer = Writer(client, options, history=Recovery(QuayTags(client, TOKEN)))
+        step = Step(client, client, options, Children(client, client), writer)
+        name = Reference(self.server.host, "app", tag="1")
+        self.now += 60
+        return step.merge(name.tagged("ours"), name)
+
+    @property
+    def held(self) -> set[str]:
+        index = RegistryClient(host=self.server.url).pull_index(Reference("", "app", tag="1"))
+        return {str(entry.slot) for entry in index.manifests}
+
+
+class Interrupted(RegistryClient):
+    """A client that others come before and after."""
+
+    def __init__(
+        self, host: str, before: Callable[[], None] | None, after: Callable[[], None] | None
+    ) -> None:
+        super().__init__(host=host)
+        self.before = before
+        self.after = after
+        self.pushed = 0
+
+    def push(self, reference: Reference, manifest: Manifest, *, repeat: bool = True) -> str:
+        before, self.before = self.before, None
+        if before is not None:
+            before()
+        self.pushed += 1
+        digest = super().push(reference, manifest, repeat=repeat)
+        after, self.after = self.after, None
+        if after is not None:
+            after()
+        return digest
+
+
+@pytest.fixture
+def arena() -> Iterator[Arena]:
+    made = Arena()
+    with made.server:
+        put(made.server, "ours", OURS)
+        for item in (EARLIER, LATER):
+            put(made.server, "others", item)
+        made.write(BASE)
+        yield made
+
+
+def all_of(*architectures: str) -> set[str]:
+    return {f"linux/{each}" for each in architectures}
+
+
+def test_who_comes_between_the_look_and_the_write_is_merged_back_in(arena: Arena) -> None:
+    report = arena.merge(before=lambda: arena.write(EARLIER, 10))
+
+    assert arena.held == all_of("s390x", "amd64", "loong64")
+    assert report.attempts == 2
+
+
+def test_the_same_second_is_no_hiding_place(arena: Arena) -> None:
+    arena.merge(before=lambda: arena.write(EARLIER, 0))
+
+    assert arena.held == all_of("s390x", "amd64", "loong64")
+
+
+def test_what_our_write_replaced_is_found_although_our_write_was_replaced(arena: Arena) -> None:
+    arena.merge(before=lambda: arena.write(EARLIER, 0), after=lambda: arena.write(LATER, 1))
+
+    assert arena.held == all_of("s390x", "amd64", "arm64", "loong64")
+
+
+def test_no_tag_is_left_behind(arena: Arena) -> None:
+    arena.merge(before=lambda: arena.write(EARLIER, 10))
+
+    assert arena.server.tags("app") == ("1", "others", "ours")
+
+
+def test_another_order_is_no_reason_to_write_again(arena: Arena) -> None:
+    everything = listing("loong64", "s390x")
+    put(arena.server, "everything", everything)
+
+    report = arena.merge(after=lambda: arena.write(everything, 0))
+
+    assert (report.digest, report.attempts) == (everything.digest, 2)
+    assert arena.server.manifest("app", "1").digest == everything.digest

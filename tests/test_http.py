@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import gzip
+import json
 import logging
+import socket
+import threading
 import time
-from datetime import datetime, timezone
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 import requests
 from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
 
 from pubtools_mlmerge.core.strict_json import LARGEST
-from pubtools_mlmerge.errors import RegistryError
-from pubtools_mlmerge.registry.http import Answer, ConnectOptions, Request, Retries, Transport
+from pubtools_mlmerge.errors import InvalidReference, RegistryError
+from pubtools_mlmerge.registry.http import (
+    Address,
+    Answer,
+    ConnectOptions,
+    Deadlines,
+    Pauses,
+    Request,
+    Retries,
+    Transport,
+    is_loopback,
+    origin,
+)
 from tests.scripted import (
     HANG_UP,
     HURRIED,
@@ -28,6 +48,9 @@ from tests.scripted import (
     redirect,
 )
 from tests.servers import free_port
+
+# Transport: what is tried again, how far redirects go, how much is read
+
 
 SECRET = "Bearer s3cr3t"
 OK = Reply(200, {}, b"fine")
@@ -497,3 +520,367 @@ def test_an_unknown_host_is_not_asked_again() -> None:
         transport.send(Request(method="GET", url="http://registry.invalid/", subject="app:1"))
 
     assert transport.count == 1
+
+
+# Addresses: https, save on this machine or where http was asked for
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "schemes"),
+    [
+        ("quay.io", "quay.io", ("https",)),
+        ("quay.io:8443", "quay.io:8443", ("https",)),
+        ("http://registry.test", "registry.test", ("http",)),
+        ("https://registry.test:5000/", "registry.test:5000", ("https",)),
+        ("https://127.0.0.1:5000", "127.0.0.1:5000", ("https",)),
+        ("http://localhost", "localhost", ("http",)),
+        ("127.0.0.1:5000", "127.0.0.1:5000", ("http", "https")),
+        ("localhost", "localhost", ("http", "https")),
+        ("[::1]:5000", "[::1]:5000", ("http", "https")),
+        ("192.168.0.1:5000", "192.168.0.1:5000", ("https",)),
+    ],
+)
+def test_text_tells_host_and_schemes(text: str, host: str, schemes: tuple[str, ...]) -> None:
+    assert Address.parse(text) == Address(host, schemes)
+
+
+def test_https_comes_first_where_certificates_are_spoken_of() -> None:
+    assert Address.parse("localhost:1", prefers_tls=True).schemes == ("https", "http")
+    assert Address.parse("http://localhost:1", prefers_tls=True).schemes == ("http",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ftp://quay.io",
+        "https://",
+        "https://quay.io/v2",
+        "quay.io/v2",
+        "quay.io?x",
+        "quay.io:99999",
+        "https://https://quay.io",
+        "quay .io",
+    ],
+)
+def test_what_is_no_host_is_refused(text: str) -> None:
+    with pytest.raises(InvalidReference):
+        Address.parse(text)
+
+
+@pytest.mark.parametrize("text", ["https://u:s3cr3t@quay.io", "u:s3cr3t@quay.io", "ftp://s3cr3t@h"])
+def test_a_login_in_a_url_is_refused_and_not_shown(text: str) -> None:
+    with pytest.raises(InvalidReference) as caught:
+        Address.parse(text)
+
+    assert "s3cr3t" not in f"{caught.value} {caught.value!r}"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("LOCALHOST:5000", True),
+        ("127.9.9.9:5000", True),
+        ("[::1]", True),
+        ("localhost.example.com", False),
+        ("127.0.0.1.example.com", False),
+        ("10.0.0.1", False),
+        ("[::2]:5000", False),
+        ("", False),
+    ],
+)
+def test_loopback_is_this_machine_alone(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://Quay.io/v2/", ("https", "quay.io", 443)),
+        ("http://quay.io", ("http", "quay.io", 80)),
+        ("https://quay.io:5000/a", ("https", "quay.io", 5000)),
+        ("https://user@quay.io", ("https", "quay.io", 443)),
+        ("file:///etc/passwd", ("file", "", None)),
+    ],
+)
+def test_an_origin_has_its_port_written_out(url: str, expected: object) -> None:
+    assert origin(url) == expected
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://h:99999/", "http://h:x/", "http://evil.test\\@quay.io/"]
+)
+def test_a_malformed_url_has_no_origin(url: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        origin(url)
+
+
+@given(st.text())
+def test_any_text_is_an_address_or_no_reference(text: str) -> None:
+    try:
+        address = Address.parse(text)
+    except InvalidReference:
+        return
+    assert address.schemes == ("https",) or text.startswith("http://") or is_loopback(address.host)
+
+
+# Exchange: what callers of the http library get to see, and what nobody does
+
+
+SECRET_EXCHANGE = 'p"a\\s/s <wörd> \U0001f511'
+
+
+def answer(status: int = 200, content: bytes = b"", reason: str = "") -> Answer:
+    headers = CaseInsensitiveDict({"content-type": "text/plain"})
+    return Answer(status, headers, content, "https://quay.io/v2/?signature=s3cr3t", reason)
+
+
+@pytest.mark.parametrize(("status", "expected"), [(200, True), (299, True), (300, False)])
+def test_success_is_any_2xx(status: int, expected: bool) -> None:
+    assert answer(status).is_success is expected
+
+
+def test_a_refusal_becomes_the_error_of_the_http_library() -> None:
+    error = answer(404, b"nothing here", "Not Found").as_http_error()
+
+    assert error.response.status_code == 404
+    assert error.response.text == "nothing here"
+    assert error.response.headers["Content-Type"] == "text/plain"
+    assert str(error).startswith("404 Client Error: Not Found for url: https://quay.io/v2/")
+
+
+def test_a_redirect_that_is_not_followed_becomes_an_error_too() -> None:
+    error = answer(307).as_http_error()
+
+    assert error.response.status_code == 307
+    assert str(error) == "307 unexpected answer for url: https://quay.io/v2/"
+
+
+@pytest.mark.parametrize("status", [307, 403])
+def test_the_signature_in_a_url_stays_out_of_errors(status: int) -> None:
+    error = answer(status).as_http_error()
+
+    assert "s3cr3t" not in f"{error} {error.response.url} {answer()!r}"
+
+
+def test_representations_show_no_headers_and_no_content() -> None:
+    headers = {"Authorization": "Basic s3cr3t"}
+    request = Request(method="PUT", url="/", subject="app", headers=headers, content=b"s3cr3t")
+
+    assert "s3cr3t" not in repr(request)
+    assert "s3cr3t" not in repr(answer(content=b"s3cr3t"))
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_a_secret_is_taken_out_of_json(ascii_only: bool) -> None:
+    content = json.dumps({"message": f"wrong: {SECRET}!"}, ensure_ascii=ascii_only).encode()
+
+    cleaned = answer(content=content).without([SECRET_EXCHANGE])
+
+    assert json.loads(cleaned.content) == {"message": "wrong: ***!"}
+
+
+def test_a_secret_is_taken_out_of_the_reason() -> None:
+    assert answer(reason="no s3cr3t here").without(["s3cr3t"]).reason == "no *** here"
+
+
+def test_a_secret_within_another_one_leaves_nothing() -> None:
+    assert answer(content=b"abcdef").without(["abc", "", "abcdef"]).content == b"***"
+
+
+@pytest.mark.parametrize("secrets", [(), ("",), ("absent",)])
+def test_what_holds_no_secret_stays_as_it_is(secrets: tuple[str, ...]) -> None:
+    assert answer(content=b"\xff\x00").without(secrets) == answer(content=b"\xff\x00")
+
+
+@given(st.text(min_size=1).filter(str.isprintable), st.booleans(), st.booleans())
+def test_no_way_to_escape_hides_a_secret(secret: str, all_of_it: bool, upper: bool) -> None:
+    text = json.dumps(secret)[1:-1]
+    if all_of_it:
+        units = secret.encode("utf-16-be").hex()
+        text = "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
+    hexadecimal = text.upper().replace("\\U", "\\u") if upper and all_of_it else text
+
+    assert answer(content=hexadecimal.encode()).without([secret]).content == b"***"
+
+
+@pytest.mark.parametrize(
+    ("options", "verify", "prefers_tls"),
+    [
+        (ConnectOptions(), True, False),
+        (ConnectOptions(ca_bundle="ca.pem"), "ca.pem", True),
+        (ConnectOptions(insecure=True), False, True),
+        (ConnectOptions(insecure=True, ca_bundle="ca.pem"), False, True),
+    ],
+)
+def test_certificates_are_verified_unless_told_otherwise(
+    options: ConnectOptions, verify: bool | str, prefers_tls: bool
+) -> None:
+    assert options.verify == verify
+    assert options.prefers_tls is prefers_tls
+
+
+# Deadlines: one thread watches over all that is being read, while there is something
+
+
+@contextmanager
+def connected() -> Iterator[tuple[requests.Response, socket.socket]]:
+    """Give an answer that is read from a connection, and the other end of that."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, ours.makefile("rb") as stream:
+        response = requests.Response()
+        response.raw = stream
+        theirs.settimeout(10)
+        yield response, theirs
+
+
+class Watchers:
+    """The threads that watch, but for those that other tests left."""
+
+    def __init__(self) -> None:
+        self._others = set(threading.enumerate())
+
+    @property
+    def found(self) -> list[threading.Thread]:
+        ours = [each for each in threading.enumerate() if each not in self._others]
+        return [each for each in ours if each.name == "mlmerge-deadlines"]
+
+    def wait_for_none(self) -> None:
+        end = time.monotonic() + 10
+        while self.found and time.monotonic() < end:
+            time.sleep(0.01)
+        assert self.found == []
+
+
+@pytest.fixture(autouse=True)
+def watchers() -> Iterator[Watchers]:
+    found = Watchers()
+    yield found
+    found.wait_for_none()
+
+
+def test_what_takes_too_long_is_cut_off() -> None:
+    with connected() as (response, theirs), Deadlines(0.05).over(response) as reading:
+        assert response.raw.read() == b""
+        assert theirs.recv(1) == b""
+
+    assert reading.is_late
+
+
+def test_what_ends_in_time_is_left_alone(watchers: Watchers) -> None:
+    deadlines = Deadlines(0.1)
+    with connected() as (response, theirs):
+        with deadlines.over(response) as reading:
+            theirs.sendall(b"early")
+            assert response.raw.read(5) == b"early"
+        watchers.wait_for_none()
+        theirs.sendall(b"later")
+        assert response.raw.read(5) == b"later"
+
+    assert not reading.is_late
+
+
+def test_one_thread_watches_over_many(watchers: Watchers) -> None:
+    deadlines = Deadlines(0.1)
+    with ExitStack() as stack:
+        readings = [
+            stack.enter_context(deadlines.over(stack.enter_context(connected())[0]))
+            for _ in range(5)
+        ]
+        assert len(watchers.found) == 1
+        wait_for = time.monotonic() + 10
+        while not all(each.is_late for each in readings) and time.monotonic() < wait_for:
+            time.sleep(0.01)
+
+        assert all(each.is_late for each in readings)
+
+
+def test_what_has_no_connection_any_more_cannot_be_cut_off() -> None:
+    response = requests.Response()
+    response.raw = BytesIO(b"all of it")
+    with Deadlines(0.02).over(response) as reading:
+        time.sleep(0.2)
+
+    assert reading.is_late
+
+
+# Retries: waits grow, obey the registry, and end
+
+
+PATIENT = Retries(first_wait=0.5, longest_wait=60.0)
+
+
+def in_seconds(seconds: float) -> str:
+    return format_datetime(datetime.now(timezone.utc) + timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize(("attempt", "backoff"), [(0, 0.5), (1, 1.0), (3, 4.0)])
+def test_the_wait_doubles_each_time(attempt: int, backoff: float) -> None:
+    waits = [PATIENT.wait(attempt, {}) for _ in range(50)]
+
+    assert all(backoff / 2 <= wait <= backoff for wait in waits)
+    assert len(set(waits)) > 1
+
+
+def test_the_wait_is_bounded() -> None:
+    assert PATIENT.wait(20, {}) == 60.0
+
+
+@pytest.mark.parametrize(("header", "wait"), [("7", 7.0), (" 7 ", 7.0), ("86400", 60.0)])
+def test_seconds_are_obeyed_within_bounds(header: str, wait: float) -> None:
+    assert PATIENT.wait(0, {"Retry-After": header}) == wait
+
+
+def test_a_date_is_obeyed() -> None:
+    assert 15 < PATIENT.wait(0, {"Retry-After": in_seconds(20)}) <= 20
+
+
+def test_a_date_without_zone_is_utc() -> None:
+    header = in_seconds(20).replace("GMT", "-0000")
+
+    assert 15 < PATIENT.wait(0, {"Retry-After": header}) <= 20
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["0", "", "soon", "-5", "1.5", "NaN", "\u0663", "Wed, 21 Oct 2015 07:28:00 GMT", "9 Foo 99"],
+)
+def test_anything_else_asks_for_nothing(header: str) -> None:
+    assert PATIENT.wait(0, {"Retry-After": header}) <= 0.5
+
+
+def test_a_number_of_any_length_is_within_bounds() -> None:
+    assert PATIENT.wait(0, {"Retry-After": "9" * 100_000}) == 60.0
+
+
+DATES = st.from_regex(r"[A-Z][a-z]{2}, \d{1,3} [A-Z][a-z]{2} \d{1,6} \d\d:\d\d:\d\d [+-]?\w{3,5}")
+
+
+@given(st.text() | DATES, st.integers(0, 50))
+def test_no_header_leads_beyond_the_bounds(header: str, attempt: int) -> None:
+    assert 0 <= PATIENT.wait(attempt, {"Retry-After": header}) <= 60.0
+
+
+def test_a_pause_is_for_one_host_and_ends() -> None:
+    pauses = Pauses()
+    pauses.set("quay.io", 30.0)
+    pauses.set("done.example", 0.0)
+
+    assert 29.0 < pauses.left("quay.io") <= 33.0
+    assert (pauses.left("other.example"), pauses.left("done.example")) == (0.0, 0.0)
+
+
+def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
+    pauses = Pauses()
+    pauses.set("quay.io", 30.0)
+    pauses.set("quay.io", 1.0)
+
+    assert pauses.left("quay.io") > 29.0
+
+
+def test_those_who_pause_do_not_come_back_at_once() -> None:
+    pauses = Pauses()
+    pauses.set("quay.io", 30.0)
+
+    assert len({round(pauses.left("quay.io"), 1) for _ in range(50)}) > 5

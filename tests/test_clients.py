@@ -22,7 +22,7 @@ from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.programs import put
 from tests.scripted import HURRIED
-from tests.test_calls import REPORT
+from tests.test_hooks import REPORT
 
 
 class Client:

@@ -13,7 +13,10 @@ import pytest
 
 from pubtools_mlmerge.errors import HostMismatch
 from pubtools_mlmerge.host import seams
-from pubtools_mlmerge.host.seams import Seams, problems
+from pubtools_mlmerge.host.seams import Seams, is_mentioned, problems
+
+# The seams, on modules that stand where the host's are
+
 
 PACKAGE = "pubtools._quay"
 
@@ -328,3 +331,28 @@ def test_nothing_is_touched_where_no_host_is_loaded(
 
 def test_the_seams_of_the_process_are_unused_outside_of_tasks() -> None:
     assert seams.SEAMS._users == 0
+
+
+# Activation: whether anything speaks of merging
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("MLMERGE_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("settings", [{}, {"mlmerge": None}, {"mlmerge": {}}, {"quay_host": "q"}])
+def test_nothing_speaks_of_it(settings: dict[str, object]) -> None:
+    assert not is_mentioned(settings)
+
+
+@pytest.mark.parametrize("mlmerge", [{"steps": []}, "wrong"])
+def test_the_target_speaks_of_it(mlmerge: object) -> None:
+    assert is_mentioned({"mlmerge": mlmerge})
+
+
+def test_the_environment_speaks_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLMERGE_STEPS", "push")
+
+    assert is_mentioned({})

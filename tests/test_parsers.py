@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import subprocess
+from glob import glob
+from pathlib import Path
 
 import pytest
 
-from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main
+from pubtools_mlmerge.cli.parsers import OutputParser, inspect_main, merge_main, remove_archs_main
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
-from tests.programs import PROGRAMS, ROOT, call, command, environment, put, python, run
+from tests.programs import PROGRAMS, ROOT, Done, call, command, environment, put, python, run
+
+# The console scripts as programs: arguments, help, logs, and how little they load
+
 
 HOST_ARGUMENTS = (
     *("--source-ref", "--dest-ref", "--source-quay-user", "--source-quay-password"),
@@ -207,3 +213,181 @@ def test_the_task_context_is_entered(registry_server: RegistryServer) -> None:
     assert (good.code, bad.code) == (0, 1)
     assert [good.out.split()[0], good.out.split()[-2:]] == ["start", ["stop", "False"]]
     assert bad.out.split() == ["start", "stop", "True"]
+
+
+# The option --output, which has a file with html and nothing else with text and json
+
+
+Capture = pytest.CaptureFixture[str]
+
+
+def parse(*arguments: str) -> tuple[str, str | None, list[str]]:
+    parser = OutputParser(prog="program")
+    parser.add_output()
+    parser.add_argument("rest", nargs="*")
+    found = parser.parse_args(arguments)
+    return found.output, found.output_file, found.rest
+
+
+def test_text_is_the_default() -> None:
+    assert parse("x") == ("text", None, ["x"])
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+@pytest.mark.parametrize("equals", [False, True])
+def test_text_and_json_have_no_file(output: str, equals: bool) -> None:
+    given = [f"--output={output}"] if equals else ["--output", output]
+
+    assert parse(*given, "x") == (output, None, ["x"])
+
+
+@pytest.mark.parametrize(
+    "given", [("--output", "html"), ("--output=html",), ("--out", "html"), ("--o=html",)]
+)
+@pytest.mark.parametrize("file", ["page.html", "-", "a=b.html", "./-x", "with space", "html"])
+def test_html_has_a_file(given: tuple[str, ...], file: str) -> None:
+    assert parse(*given, file, "x") == ("html", file, ["x"])
+
+
+def test_other_arguments_may_come_before_and_after() -> None:
+    assert parse("--output", "html", "f", "x", "y") == ("html", "f", ["x", "y"])
+    assert parse("x", "y", "--output", "html", "f") == ("html", "f", ["x", "y"])
+
+
+def test_the_last_one_counts() -> None:
+    assert parse("--output", "html", "f", "--output", "json") == ("json", None, [])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("--output", "html"),
+        ("--output=html",),
+        ("--output", "html", "--output", "text"),
+        ("--output", "html", ""),
+    ],
+)
+def test_html_needs_a_file(given: tuple[str, ...], capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse(*given)
+
+    assert end.value.code == 2
+    assert "html needs a FILE, or - for standard output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["xml", "", "json=f", "HTML", "xml=f"])
+def test_another_output_is_wrong(given: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse("--output", given)
+
+    assert end.value.code == 2
+    assert f"expected text, json or html FILE, not {given}" in capsys.readouterr().err
+
+
+def test_an_output_is_needed(capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        parse("--output")
+
+    assert "expected one argument" in capsys.readouterr().err
+
+
+def test_the_command_line_of_the_process_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["program", "--output", "html", "f"])
+    parser = OutputParser(prog="program")
+    parser.add_output()
+
+    assert parser.parse_args().output_file == "f"
+
+
+def test_the_help_has_all_of_it(capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        parse("--help")
+
+    assert "--output text|json|html FILE" in capsys.readouterr().out
+
+
+# The help of each program: an example that works, and lines that fit a terminal
+
+
+HOST = "registry.example.com"
+RECORDS = "records/"
+OLD = make_index([make_image(f"linux/{name}", seed="old") for name in ("amd64", "s390x", "arm/v7")])
+NEW = make_index([make_image("linux/amd64", seed="new")])
+OWN = ("merge", "remove-archs", "inspect", "restore")
+
+
+def explained(program: str, columns: int = 80) -> list[str]:
+    """Read the help of a program on a terminal of some width."""
+    done = run(program, "--help", env={"COLUMNS": str(columns)})
+    assert (done.code, done.err) == (0, "")
+    return done.out.splitlines()
+
+
+def example(program: str) -> list[str]:
+    """Take the example out of the help of a program, as words."""
+    lines = explained(program)
+    end = "\n".join(lines[lines.index("example:") + 1 :])
+    name, *words = shlex.split(end.replace("\\\n", " "))
+    assert name == f"pubtools-mlmerge-{program}"
+    return words
+
+
+def spelled_out(word: str, server: RegistryServer, directory: Path) -> list[str]:
+    """Fill in what is different each time, and what a shell fills in."""
+    if word.startswith(RECORDS):
+        return glob(str(directory / word[len(RECORDS) :]))  # noqa: PTH207 - as a shell does
+    return [word.replace(HOST, server.host)]
+
+
+@pytest.fixture
+def filled(registry_server: RegistryServer, tmp_path: Path) -> RegistryServer:
+    """A tag with a record of its last merge."""
+    for tag, index in (("1.0", OLD), ("1.1", NEW), ("stable", OLD)):
+        put(registry_server, tag, index)
+    source, stable = (f"{registry_server.host}/app:{tag}" for tag in ("1.1", "stable"))
+    merge = ["merge", "--source-ref", source, "--dest-ref", stable, "--audit", str(tmp_path)]
+    assert run(*merge).code == 0
+    registry_server.forget_requests()
+    return registry_server
+
+
+def run_example(program: str, server: RegistryServer, directory: Path) -> Done:
+    words = [spelled_out(word, server, directory) for word in example(program)]
+    return run(program, *(word for found in words for word in found))
+
+
+@pytest.mark.parametrize("program", OWN)
+def test_the_example_works_and_writes_nothing(
+    program: str, filled: RegistryServer, tmp_path: Path
+) -> None:
+    done = run_example(program, filled, tmp_path)
+
+    assert done.code == 0, done.err
+    assert "linux/s390x" in done.out
+    assert f"{filled.host}/app:stable" in done.out
+    assert {request.method for request in filled.requests} <= {"GET", "HEAD"}
+
+
+def test_the_example_of_the_demo_works(filled: RegistryServer, tmp_path: Path) -> None:
+    done = run_example("demo", filled, tmp_path)
+
+    assert done.code == 0, done.err
+    assert "linux/s390x" in done.out
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_no_line_is_wider_than_the_terminal(program: str, columns: int) -> None:
+    lines = explained(program, columns)
+
+    assert [line for line in lines if len(line) > columns] == []
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_each_option_is_explained(program: str) -> None:
+    text = "\n".join(explained(program, 1000)).replace("\n" + " " * 10, "  ")
+
+    options = [line.strip() for line in text.splitlines() if line.startswith("  -")]
+    assert options
+    assert [line for line in options if "  " not in line] == []

@@ -11,6 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 
 import pytest
+import requests
 from attrs import define, evolve
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,9 +28,10 @@ from pubtools_mlmerge.errors import (
 )
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
-from pubtools_mlmerge.registry.quay_history import QuayTags, TagRow, replaced
+from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery, TagRow, replaced
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
 from tests.factories import digest
+from tests.programs import put as put_recovery
 from tests.scripted import (
     HANG_UP,
     HURRIED,
@@ -41,6 +43,9 @@ from tests.scripted import (
     json_reply,
     redirect,
 )
+
+# The history of tags, read from an embedded Quay and from servers that misbehave
+
 
 TOKEN = "0auth+t0ken/of=QuayApi"
 TAG = Reference.parse("quay.test/alice/team/app:1")
@@ -611,3 +616,105 @@ def test_a_token_that_the_server_repeats_shows_in_no_error(
     error = caught.value
     shown = f"{error} {error!r} {error.__cause__!r} {error.__context__!r} {caplog.text}"
     assert TOKEN not in shown.replace("\\", "")
+
+
+# Recovery: what a write replaced unseen is found on an embedded Quay, and read again
+
+
+TOKEN_RECOVERY = "0auth+t0ken"
+SEEN_RECOVERY, THEIRS, OURS_RECOVERY = (
+    make_index([make_image(p)]) for p in ("linux/amd64", "linux/arm64", "linux/s390x")
+)
+
+
+class Quay:
+    """A Quay on which a minute passes between two writes."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+        self.server = RegistryServer(
+            dialect="quay", api_token=TOKEN_RECOVERY, clock=lambda: self.now
+        )
+
+    def write(self, *indexes: ImageIndex) -> None:
+        for each in indexes:
+            self.now += 60
+            put_recovery(self.server, "1", each, "ns/app")
+
+
+@pytest.fixture
+def quay_recovery() -> Iterator[Quay]:
+    made = Quay()
+    with made.server:
+        yield made
+
+
+def history_of(server: RegistryServer, token: str = TOKEN_RECOVERY) -> tuple[Recovery, Reference]:
+    client = RegistryClient(host=server.url, options=HURRIED)
+    return Recovery(QuayTags(client, token)), Reference(server.host, "ns/app", tag="1")
+
+
+def test_what_was_seen_is_not_lost(quay_recovery: Quay) -> None:
+    history, tag = history_of(quay_recovery.server)
+    quay_recovery.write(SEEN_RECOVERY, OURS_RECOVERY)
+
+    assert history.lost(tag, OURS_RECOVERY.digest, SEEN_RECOVERY.digest) == ()
+
+
+def test_what_was_not_seen_can_be_pulled_until_it_is_forgotten(
+    quay_recovery: Quay, caplog: pytest.LogCaptureFixture
+) -> None:
+    history, tag = history_of(quay_recovery.server)
+    quay_recovery.write(SEEN_RECOVERY, THEIRS, OURS_RECOVERY)
+
+    (recovered,) = history.lost(tag, OURS_RECOVERY.digest, SEEN_RECOVERY.digest)
+
+    assert RegistryClient(host=quay_recovery.server.url).pull(recovered).digest == THEIRS.digest
+    assert f"{THEIRS.digest} was replaced by {OURS.digest}" in caplog.text
+    history.forget(recovered)
+    assert quay_recovery.server.tags("ns/app") == ("1",)
+
+
+def test_what_is_not_kept_any_more_is_told(
+    quay_recovery: Quay, caplog: pytest.LogCaptureFixture
+) -> None:
+    history, tag = history_of(quay_recovery.server)
+    quay_recovery.write(SEEN_RECOVERY, THEIRS, OURS_RECOVERY)
+    client = RegistryClient(host=quay_recovery.server.url)
+
+    requests.delete(f"{quay_recovery.server.url}/v2/ns/app/manifests/{THEIRS.digest}", timeout=5)
+    assert client.digest(tag.at(THEIRS.digest)) is None
+    assert history.lost(tag, OURS_RECOVERY.digest, SEEN_RECOVERY.digest) == ()
+    assert "it is lost" in caplog.text
+
+
+def test_a_history_that_cannot_be_read_is_told_without_the_token(
+    quay_recovery: Quay, caplog: pytest.LogCaptureFixture
+) -> None:
+    history, tag = history_of(quay_recovery.server, "revoked-token")
+    quay_recovery.write(SEEN_RECOVERY, OURS_RECOVERY)
+
+    assert history.lost(tag, OURS_RECOVERY.digest, SEEN_RECOVERY.digest) == ()
+    assert "cannot tell whether another writer was replaced" in caplog.text
+    assert "revoked" not in caplog.text
+
+
+def test_a_registry_without_a_history_is_no_reason_to_worry(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with RegistryServer() as server:
+        history, tag = history_of(server)
+
+        assert history.lost(tag, OURS_RECOVERY.digest, SEEN_RECOVERY.digest) == ()
+
+    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
+
+
+def test_a_history_that_lags_behind_is_told(
+    quay_recovery: Quay, caplog: pytest.LogCaptureFixture
+) -> None:
+    history, tag = history_of(quay_recovery.server)
+    quay_recovery.write(SEEN_RECOVERY)
+
+    assert history.lost(tag, digest("not there yet"), SEEN_RECOVERY.digest) == ()
+    assert "its history does not have" in caplog.text
