@@ -17,10 +17,6 @@ class Once:
     """Does things side by side, and remembers those that succeeded; safe from several threads.
 
     What is done must not wait for anything else that the same object does.
-
-    Args:
-        threads (int):
-            How many things are done at a time.
     """
 
     def __init__(self, threads: int) -> None:
@@ -30,18 +26,7 @@ class Once:
         self._done: set[Hashable] = set()
 
     def each(self, things: Mapping[Hashable, Callable[[], bool]]) -> bool:
-        """Do what is neither done nor under way, and wait for all of it.
-
-        Args:
-            things (Mapping[Hashable, Callable[[], bool]]):
-                What to do, by what it is remembered as.
-
-        Returns:
-            bool: Whether all succeeded.
-
-        Raises:
-            Exception: The first failure, once nothing is under way any more.
-        """
+        """Do what is neither done nor under way, and wait for all of it."""
         with self._lock:
             futures = [self._start(n, act) for n, act in things.items() if n not in self._done]
         wait(futures)
@@ -72,12 +57,7 @@ _MOST = 64
 
 
 class Sources:
-    """Remembers what sources hold; safe from several threads.
-
-    Args:
-        most (int):
-            How many are remembered; those that were asked for last.
-    """
+    """Remembers what sources hold; safe from several threads."""
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
@@ -89,20 +69,7 @@ class Sources:
             return reference in self._known
 
     def get(self, reference: Reference, pull: Callable[[Reference], Manifest]) -> Manifest:
-        """Tell what a source holds.
-
-        Args:
-            reference (Reference):
-                The source.
-            pull (Callable[[Reference], Manifest]):
-                Reads it, if that was not done yet; other threads wait for it.
-
-        Returns:
-            Manifest: What it holds.
-
-        Raises:
-            MergeError: What the reading raises; it is not remembered.
-        """
+        """Tell what a source holds."""
         with self._lock:
             known = self._known.get(reference)
             if known is None:
@@ -133,19 +100,6 @@ def map_in_order(jobs: Iterable[Callable[[], _Outcome]], threads: int) -> Iterat
     Only a few jobs are taken ahead of the outcomes, so it makes no difference how many there are.
     Where nobody asks for more outcomes, or a job fails, no further job is begun, and those that are
     under way come to their end.
-
-    Args:
-        jobs (Iterable[Callable[[], object]]):
-            The jobs.
-        threads (int):
-            How many are done at a time; with 1, each is done when its outcome is asked for.
-
-    Yields:
-        object: What each job returns, in the order of the jobs.
-
-    Raises:
-        Exception: What a job raises, in the place of its outcome, or of one that was not begun for
-            it.
     """
     if threads == 1:
         yield from (job() for job in jobs)
@@ -157,22 +111,7 @@ def map_in_order(jobs: Iterable[Callable[[], _Outcome]], threads: int) -> Iterat
 def map_in_order_by(
     pool: Executor, jobs: Iterable[Callable[[], _Outcome]], ahead: int
 ) -> Iterator[_Outcome]:
-    """Do jobs in the threads of a pool that may serve others too, see `map_in_order`.
-
-    Args:
-        pool (Executor):
-            The threads.
-        jobs (Iterable[Callable[[], object]]):
-            The jobs.
-        ahead (int):
-            How many are begun before the outcome of the first of them is taken.
-
-    Yields:
-        object: What each job returns, in the order of the jobs.
-
-    Raises:
-        Exception: As `map_in_order` does.
-    """
+    """Do jobs in the threads of a pool that may serve others too, see `map_in_order`."""
     begun: deque[Future[_Outcome]] = deque()
     failures: list[BaseException] = []
 

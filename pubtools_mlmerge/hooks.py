@@ -17,21 +17,7 @@ __all__ = ["announce", "hookspecs", "lock_tag"]  # the hooks are there once hook
 
 @contextmanager
 def lock_tag(reference: str, url: str | None = None) -> Iterator[Callable[[], None]]:
-    """Keep other writers away from a tag.
-
-    Args:
-        reference (str):
-            The tag.
-        url (str | None):
-            Where locks are kept, unless a site has its own; none for a lock of this process.
-
-    Yields:
-        Callable[[], None]: Raises if the lock was lost; to be called just before a write. A
-        site's lock may have a method ``check`` for this.
-
-    Raises:
-        LockFailed: When the lock cannot be had.
-    """
+    """Keep other writers away from a tag."""
     site: AbstractContextManager[object] | None = pm.hook.mlmerge_lock(reference=reference)
     with tag_lock(reference, url) if site is None else site as held:
         check: Callable[[], None] = getattr(held, "check", no_lock)
@@ -39,12 +25,7 @@ def lock_tag(reference: str, url: str | None = None) -> Iterator[Callable[[], No
 
 
 def announce(report: Report) -> None:
-    """Tell others that a merged index was uploaded, by our hook and by the host's.
-
-    Args:
-        report (MergeReport):
-            What was done.
-    """
+    """Tell others that a merged index was uploaded, by our hook and by the host's."""
     pm.hook.mlmerge_merged(report=report)
     tagged = getattr(pm.hook, "quay_images_tagged", None)  # there is none without the host
     if tagged is not None:

@@ -75,22 +75,7 @@ class _FileLock:
 def file_lock(
     name: str, directory: str, wait: Callable[[Callable[[], bool]], None]
 ) -> Iterator[_FileLock]:
-    """Keep other processes of this machine away from a tag.
-
-    Args:
-        name (str):
-            The tag's reference.
-        directory (str):
-            Where the files are; made if it is missing.
-        wait (Callable[[Callable[[], bool]], None]):
-            Calls a function until it returns true, and raises after too long.
-
-    Yields:
-        Held: While it is held.
-
-    Raises:
-        LockFailed: When it cannot be had.
-    """
+    """Keep other processes of this machine away from a tag."""
     lock = _FileLock(name, Path(directory, _file_name(name)))
     try:
         wait(lock.take)
@@ -141,15 +126,7 @@ _LOCKS: WeakValueDictionary[str, _Lock] = WeakValueDictionary()
 
 
 def check_url(url: str) -> None:
-    """Make sure that a text says where locks are kept; nothing is opened or asked.
-
-    Args:
-        url (str):
-            The text.
-
-    Raises:
-        ValueError: When it does not. As it may hold a password, no part of it is repeated.
-    """
+    """Make sure that a text says where locks are kept; nothing is opened or asked."""
     _Place.parse(url)
 
 
@@ -183,20 +160,7 @@ def tag_lock(name: str, url: str | None = None) -> Iterator[Held]:
 
 @contextmanager
 def process_lock(name: str, wait: float | None = None) -> Iterator[Held]:
-    """Keep other threads of this process away from a tag.
-
-    Args:
-        name (str):
-            The tag's reference.
-        wait (float | None):
-            For how many seconds to wait for it; none for as long as it takes.
-
-    Yields:
-        Held: While it is held.
-
-    Raises:
-        LockFailed: When it takes longer.
-    """
+    """Keep other threads of this process away from a tag."""
     with _GUARD:
         lock = _LOCKS.get(name)
         if lock is None:

@@ -47,15 +47,6 @@ def span(name: str, **attributes: Value) -> AbstractContextManager[Span]:
 
     The library's own decorator is not used: it records whole tracebacks, with what other libraries
     say of URLs, and leaves its last span in the environment as the parent of what comes later.
-
-    Args:
-        name (str):
-            What is done.
-        **attributes (str | int | float | None):
-            What it is done with.
-
-    Returns:
-        AbstractContextManager[Span]: The context.
     """
     tracer = _tracer() if os.environ.get(_SWITCH, "").lower() == "true" else None
     return _OFF if tracer is None else _recorded(tracer, name, attributes)
@@ -178,11 +169,7 @@ class Meter:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Count what is requested in this context.
-
-        Yields:
-            None: While it counts.
-        """
+        """Count what is requested in this context."""
         token = _CURRENT.set(self)
         try:
             yield
@@ -207,11 +194,7 @@ def count_request() -> None:
 
 @contextmanager
 def uncounted() -> Iterator[None]:
-    """Count nothing of what is requested in this context.
-
-    Yields:
-        None: While nothing is counted.
-    """
+    """Count nothing of what is requested in this context."""
     token = _CURRENT.set(None)
     try:
         yield
@@ -237,26 +220,7 @@ def observed(
     *,
     dry_run: bool = False,
 ) -> ReportT:
-    """Do something to a tag, and tell of its start and its end.
-
-    Args:
-        kind (str):
-            ``merge``, ``remove`` or ``restore``.
-        source (Reference | None):
-            Where new entries come from; none where they come from nowhere else.
-        destination (Reference):
-            The tag.
-        act (Callable[[], MergeReport | None]):
-            Does it; there is no report where the tag is left to others.
-        dry_run (bool):
-            Whether nothing is written.
-
-    Returns:
-        MergeReport | None: What `act` returns.
-
-    Raises:
-        Exception: What `act` raises.
-    """
+    """Do something to a tag, and tell of its start and its end."""
     work = _Work(kind, source, destination, dry_run)
     work.tell(logging.INFO, "start", "started")
     try:

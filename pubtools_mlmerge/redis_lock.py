@@ -96,26 +96,7 @@ def redis_lock(
     expiry: float,
     tls: Mapping[str, str],
 ) -> Iterator[_RedisLock]:
-    """Keep other processes, on whatever machine, away from a tag.
-
-    Args:
-        name (str):
-            The tag's reference.
-        url (str):
-            Where Redis is, and the login for it.
-        wait (Callable[[Callable[[], bool]], None]):
-            Calls a function until it returns true, and raises after too long.
-        expiry (float):
-            After how many seconds the lock goes when its holder died.
-        tls (Mapping[str, str]):
-            Files for TLS, by the library's names.
-
-    Yields:
-        Held: While it is held.
-
-    Raises:
-        LockFailed: When it cannot be had.
-    """
+    """Keep other processes, on whatever machine, away from a tag."""
     client = _connect(url, min(_LONGEST_SILENCE, expiry / 3), tls)
     try:
         lock = _RedisLock(name, client, expiry)

@@ -219,39 +219,19 @@ class Output(Generic[Item]):
     page: Page[Item] | None = None
 
     def tell(self, item: Item) -> None:
-        """Print a result, unless the page goes there.
-
-        Args:
-            item (object):
-                The result.
-        """
+        """Print a result, unless the page goes there."""
         if self.page is not None:
             self.page.note(item)
         if self.page is None or self.page.file is not None:
             _print(self.render(item))
 
     def fail(self, name: str, error: Exception) -> None:
-        """Note a failure for the page; the log has it, too.
-
-        Args:
-            name (str):
-                What failed.
-            error (Exception):
-                Why.
-        """
+        """Note a failure for the page; the log has it, too."""
         if self.page is not None:
             self.page.note_failure(name, error)
 
     def close(self, *, complete: bool) -> None:
-        """Write the page.
-
-        Args:
-            complete (bool):
-                Whether nothing kept the program from going on to its end.
-
-        Raises:
-            OSError: When it cannot be written.
-        """
+        """Write the page."""
         if self.page is None:
             return
         page = self.page.made(complete=complete)
@@ -262,38 +242,14 @@ class Output(Generic[Item]):
 
 
 def output_of_reports(arguments: Namespace) -> Output[Report]:
-    """Choose how reports are written.
-
-    Args:
-        arguments (Namespace):
-            Arguments as parsed.
-
-    Returns:
-        Output[MergeReport]: Writes them.
-
-    Raises:
-        ValueError: When a page is asked for where it cannot be written.
-    """
+    """Choose how reports are written."""
     return Output(renderer_of(arguments.output), page_of(arguments, _merge_page))
 
 
 def page_of(
     arguments: Namespace, make: Callable[[Sequence[Item | Failure], PageInfo], str]
 ) -> Page[Item] | None:
-    """Tell where a page goes.
-
-    Args:
-        arguments (Namespace):
-            Arguments as parsed.
-        make (Callable):
-            Makes the page.
-
-    Returns:
-        Page | None: The page; none if none is asked for.
-
-    Raises:
-        ValueError: When it cannot be written there.
-    """
+    """Tell where a page goes."""
     name = arguments.output_file
     if name is None:
         return None
@@ -303,15 +259,7 @@ def page_of(
 
 
 def renderer_of(output: str) -> Callable[[Report], str]:
-    """Choose how reports are printed.
-
-    Args:
-        output (str):
-            ``json``, ``text`` or ``html``; with the last, what is printed is text.
-
-    Returns:
-        Callable[[MergeReport], str]: Writes a report.
-    """
+    """Choose how reports are printed."""
     return to_json if output == "json" else text_of
 
 
@@ -360,19 +308,7 @@ class RunOptions:
 def all_succeed(
     jobs: Iterable[tuple[str, Callable[[], Item]]], output: Output[Item], manner: RunOptions
 ) -> bool:
-    """Do jobs, and tell what they return in their order.
-
-    Args:
-        jobs (Iterable[tuple[str, Callable[[], object]]]):
-            The jobs, each with its name.
-        output (Output):
-            Tells it.
-        manner (Manner):
-            How to do them.
-
-    Returns:
-        bool: False if one failed.
-    """
+    """Do jobs, and tell what they return in their order."""
     failed = threading.Event()
 
     def attempt(name: str, job: Callable[[], Item]) -> tuple[str, Item | Exception] | None:
@@ -454,18 +390,7 @@ class BatchLine:
 
     @classmethod
     def parse(cls, text: str) -> BatchLine:
-        """Read a line.
-
-        Args:
-            text (str):
-                A JSON object with ``source_ref``, ``dest_ref`` and perhaps ``archs``.
-
-        Returns:
-            BatchLine: What it asks for; references are not looked into yet.
-
-        Raises:
-            ValueError: When it is no such object.
-        """
+        """Read a line."""
         fields = decode(text.encode("utf-8", "surrogateescape"))
         unknown = sorted(fields.keys() - set(_KEYS))
         if unknown:
@@ -482,15 +407,7 @@ class BatchLine:
 
 
 def numbered(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Number the lines that hold anything.
-
-    Args:
-        lines (Iterable[str]):
-            The lines.
-
-    Yields:
-        tuple[int, str]: Number, from 1, and text.
-    """
+    """Number the lines that hold anything."""
     for number, text in enumerate(lines, start=1):
         if text.strip():
             yield number, text
@@ -500,18 +417,7 @@ _MOST_THREADS = 100
 
 
 def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
-    """Prepare the merge of one source into its destinations, or of a batch.
-
-    Args:
-        arguments (Namespace):
-            Arguments as parsed.
-
-    Returns:
-        Callable[[], bool]: Runs it, and tells whether all went well.
-
-    Raises:
-        ValueError: When an argument is wrong.
-    """
+    """Prepare the merge of one source into its destinations, or of a batch."""
     from_login = login_of(arguments, "source", arguments.source_quay_host or arguments.quay_host)
     to_login = login_of(arguments, "dest", arguments.quay_host)
     settings = Settings.from_task({}, os.environ)
@@ -619,18 +525,7 @@ def _lines_of(batch: str) -> Iterable[str]:
 
 
 def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
-    """Prepare the removal of architectures from a tag.
-
-    Args:
-        arguments (Namespace):
-            Arguments as parsed.
-
-    Returns:
-        Callable[[], bool]: Runs it, and tells whether all went well.
-
-    Raises:
-        ValueError: When an argument is wrong.
-    """
+    """Prepare the removal of architectures from a tag."""
     options = connection_of(arguments)
     login = login_of(arguments, "dest", arguments.quay_host)
     reference = tag_of(arguments.ref, login)
@@ -656,18 +551,7 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
 
 
 def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
-    """Prepare to put tags back; every record is read before the first tag is written.
-
-    Args:
-        arguments (Namespace):
-            Arguments as parsed.
-
-    Returns:
-        Callable[[], bool]: Runs it, and tells whether all went well.
-
-    Raises:
-        ValueError: When an argument is wrong, or a file is no record.
-    """
+    """Prepare to put tags back; every record is read before the first tag is written."""
     options = connection_of(arguments)
     login = login_of(arguments, "dest", arguments.quay_host)
     changes = [_change_in(file, login) for file in arguments.records]
@@ -717,18 +601,7 @@ _THREADS = 8  # requests at a time
 
 
 def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
-    """Prepare the display of an index.
-
-    Args:
-        arguments (Namespace):
-            Arguments as parsed.
-
-    Returns:
-        Callable[[], bool]: Runs it, and tells whether all went well and nothing is missing.
-
-    Raises:
-        ValueError: When an argument is wrong.
-    """
+    """Prepare the display of an index."""
     options = connection_of(arguments)
     login = login_of(arguments, "source", arguments.source_quay_host or arguments.quay_host)
     reference = reference_of(arguments.reference, login)

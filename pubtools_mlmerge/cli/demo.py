@@ -37,15 +37,7 @@ written is gone then. In another terminal, try:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Show a merge, and a merge of selected architectures; or serve what it takes to try it.
-
-    Args:
-        arguments (Sequence[str] | None):
-            Command line without the name of the program; none for that of this process.
-
-    Raises:
-        SystemExit: With 1 after a failure, 2 after wrong usage.
-    """
+    """Show a merge, and a merge of selected architectures; or serve what it takes to try it."""
     parser = argparse.ArgumentParser(
         prog="pubtools-mlmerge-demo",
         description=__doc__,

@@ -78,21 +78,7 @@ class _Output(argparse.Action):
 def new_parser(
     name: str, usages: Sequence[str], description: str, example: str
 ) -> argparse.ArgumentParser:
-    """Make a parser with what all commands have.
-
-    Args:
-        name (str):
-            Name of the program.
-        usages (Sequence[str]):
-            Its own arguments, in short, for each way to call it.
-        description (str):
-            What it does, in lines that fit a terminal.
-        example (str):
-            What it is for, and a command, likewise.
-
-    Returns:
-        argparse.ArgumentParser: The parser.
-    """
+    """Make a parser with what all commands have."""
     parser = OutputParser(
         prog=name,
         usage="\n       ".join(f"{name} {usage} [options]" for usage in usages),
@@ -112,12 +98,7 @@ def new_parser(
 
 
 def add_references(parser: argparse.ArgumentParser) -> None:
-    """Add what to merge, and how.
-
-    Args:
-        parser (argparse.ArgumentParser):
-            The parser.
-    """
+    """Add what to merge, and how."""
     parser.add_argument("--source-ref", help="image whose entries win; by tag or digest")
     parser.add_argument(
         "--dest-ref",
@@ -153,12 +134,7 @@ def add_references(parser: argparse.ArgumentParser) -> None:
 
 
 def add_policy(parser: argparse.ArgumentParser) -> None:
-    """Add what the merge decides differently.
-
-    Args:
-        parser (argparse.ArgumentParser):
-            The parser.
-    """
+    """Add what the merge decides differently."""
     parser.add_argument(
         "--arch",
         action="append",
@@ -207,14 +183,7 @@ def _add_ages(parser: argparse.ArgumentParser) -> None:
 
 
 def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> None:
-    """Add where to connect, and as whom.
-
-    Args:
-        parser (argparse.ArgumentParser):
-            The parser.
-        sides (Sequence[str]):
-            Any of ``source`` and ``dest``.
-    """
+    """Add where to connect, and as whom."""
     parser.add_argument(
         "--quay-host", help="where to connect (host, host:port or URL), whatever references name"
     )
@@ -233,12 +202,7 @@ def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> Non
 
 
 def add_safety(parser: argparse.ArgumentParser) -> None:
-    """Add what keeps the work of others, and the way back.
-
-    Args:
-        parser (argparse.ArgumentParser):
-            The parser.
-    """
+    """Add what keeps the work of others, and the way back."""
     parser.add_argument(
         "--no-verify",
         dest="verify",
@@ -270,15 +234,7 @@ def add_safety(parser: argparse.ArgumentParser) -> None:
 
 
 def merge_main(arguments: Sequence[str] | None = None) -> None:
-    """Merge an image into one or more tags.
-
-    Args:
-        arguments (Sequence[str] | None):
-            Command line without the name of the program; none for that of this process.
-
-    Raises:
-        SystemExit: With 1 after a failure, 2 after wrong usage.
-    """
+    """Merge an image into one or more tags."""
     parser = new_parser(
         "pubtools-mlmerge-merge",
         ["--source-ref REF --dest-ref REF[,REF]", "--batch FILE"],
@@ -295,15 +251,7 @@ def merge_main(arguments: Sequence[str] | None = None) -> None:
 
 
 def remove_archs_main(arguments: Sequence[str] | None = None) -> None:
-    """Remove architectures from a tag.
-
-    Args:
-        arguments (Sequence[str] | None):
-            Command line without the name of the program; none for that of this process.
-
-    Raises:
-        SystemExit: With 1 after a failure, 2 after wrong usage.
-    """
+    """Remove architectures from a tag."""
     parser = new_parser(
         "pubtools-mlmerge-remove-archs",
         ["--ref REF --arch A,B"],
@@ -329,15 +277,7 @@ def remove_archs_main(arguments: Sequence[str] | None = None) -> None:
 
 
 def inspect_main(arguments: Sequence[str] | None = None) -> None:
-    """Show what an image lists.
-
-    Args:
-        arguments (Sequence[str] | None):
-            Command line without the name of the program; none for that of this process.
-
-    Raises:
-        SystemExit: With 1 after a failure, 2 after wrong usage.
-    """
+    """Show what an image lists."""
     parser = new_parser(
         "pubtools-mlmerge-inspect",
         ["REF [REF]"],
@@ -364,15 +304,7 @@ def inspect_main(arguments: Sequence[str] | None = None) -> None:
 
 
 def restore_main(arguments: Sequence[str] | None = None) -> None:
-    """Put tags back to what they held before a change that was recorded.
-
-    Args:
-        arguments (Sequence[str] | None):
-            Command line without the name of the program; none for that of this process.
-
-    Raises:
-        SystemExit: With 1 after a failure, 2 after wrong usage.
-    """
+    """Put tags back to what they held before a change that was recorded."""
     parser = new_parser(
         "pubtools-mlmerge-restore",
         ["RECORD..."],

@@ -67,15 +67,7 @@ class AgeRule:
 
 
 def parse_time(text: str) -> datetime | None:
-    """Read a date as images state it.
-
-    Args:
-        text (str):
-            The date by RFC 3339, whatever its offset and fraction.
-
-    Returns:
-        datetime | None: The date to the second, with its offset; none if it is none.
-    """
+    """Read a date as images state it."""
     found = re.fullmatch(_TIME, text, re.ASCII)
     if found is None:
         return None
@@ -93,17 +85,7 @@ def parse_time(text: str) -> datetime | None:
 
 
 def age_of(stated: str | None, now: datetime) -> Age:
-    """Tell an age from a date, unless that cannot be true.
-
-    Args:
-        stated (str | None):
-            The date as an image states it; none if it does not.
-        now (datetime):
-            The time, with its zone.
-
-    Returns:
-        Age: The age, or why it is unknown.
-    """
+    """Tell an age from a date, unless that cannot be true."""
     if stated is None:
         return Age(problem="no date is stated")
     created = parse_time(stated)
@@ -117,17 +99,7 @@ def age_of(stated: str | None, now: datetime) -> Age:
 
 
 def find_stale(ages: Mapping[str, Age], rule: AgeRule) -> dict[str, str]:
-    """Find what is older than a rule allows.
-
-    Args:
-        ages (Mapping[str, Age]):
-            Ages by digest.
-        rule (AgeRule):
-            The rule.
-
-    Returns:
-        dict[str, str]: What to say of each, by digest. What is unknown is not among them.
-    """
+    """Find what is older than a rule allows."""
     most = rule.max_age_days
     return {
         digest: f"{age.days} days old, more than {most}"
@@ -137,56 +109,22 @@ def find_stale(ages: Mapping[str, Age], rule: AgeRule) -> dict[str, str]:
 
 
 def is_noteworthy(entry: Entry) -> bool:
-    """Tell whether an image stays that people should know of.
-
-    Args:
-        entry (PlannedEntry):
-            The entry.
-
-    Returns:
-        bool: True if it is kept and too old by the rule, or more than a year old.
-    """
+    """Tell whether an image stays that people should know of."""
     return entry.fate == "kept" and (entry.is_stale or is_old(entry.age_days))
 
 
 def is_old(days: int | None) -> bool:
-    """Tell whether an age catches the eye, whatever the rule.
-
-    Args:
-        days (int | None):
-            The age in days; none if it is unknown.
-
-    Returns:
-        bool: True after a year.
-    """
+    """Tell whether an age catches the eye, whatever the rule."""
     return days is not None and days > OLD_DAYS
 
 
 def platform_of(entry: Entry) -> str:
-    """Name the platform of an entry.
-
-    Args:
-        entry (PlannedEntry):
-            The entry.
-
-    Returns:
-        str: Its usual name, fit for one line.
-    """
+    """Name the platform of an entry."""
     return brief(str(entry.descriptor.slot or "no platform"), 100)
 
 
 def name_stale(plan: Plan[Index], stale: Mapping[str, str]) -> tuple[str, ...]:
-    """Name what a plan keeps although it is too old.
-
-    Args:
-        plan (MergePlan[Index]):
-            The plan.
-        stale (Mapping[str, str]):
-            What to say of it, by digest.
-
-    Returns:
-        tuple[str, ...]: Platform, digest and age of each.
-    """
+    """Name what a plan keeps although it is too old."""
     return tuple(
         f"{platform_of(entry)} ({entry.descriptor.digest}) is {stale[entry.descriptor.digest]}"
         for entry in plan.entries
@@ -195,19 +133,7 @@ def name_stale(plan: Plan[Index], stale: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def with_ages(plan: Plan[Index], ages: Mapping[str, Age], stale: Mapping[str, str]) -> Plan[Index]:
-    """Write ages into a plan, and into its reasons where they matter.
-
-    Args:
-        plan (MergePlan[Index]):
-            The plan.
-        ages (Mapping[str, Age]):
-            Ages by digest, of what only the destination has.
-        stale (Mapping[str, str]):
-            What to say of those that are too old, by digest.
-
-    Returns:
-        MergePlan[Index]: The same decision.
-    """
+    """Write ages into a plan, and into its reasons where they matter."""
     return evolve(plan, entries=tuple(_dated(entry, ages, stale) for entry in plan.entries))
 
 

@@ -469,23 +469,7 @@ _HASHES = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
 
 
 def read_manifest(reference: Reference, content: bytes, content_type: str | None) -> Manifest:
-    """Read a document that was pulled; errors name the reference.
-
-    Args:
-        reference (Reference):
-            What was asked for.
-        content (bytes):
-            The document as received.
-        content_type (str | None):
-            Its Content-Type; none if nothing reliable was stated.
-
-    Returns:
-        Manifest: An index or a single image.
-
-    Raises:
-        InvalidIndex: When the document breaks a rule.
-        NotAnIndex: When it is neither.
-    """
+    """Read a document that was pulled; errors name the reference."""
     try:
         try:
             return Index.from_bytes(content, content_type)
@@ -496,22 +480,7 @@ def read_manifest(reference: Reference, content: bytes, content_type: str | None
 
 
 def check_digest(reference: Reference, content: bytes, announced: str | None) -> None:
-    """Compare content with the digest asked for and the one the registry announced.
-
-    Args:
-        reference (Reference):
-            What was asked for.
-        content (bytes):
-            What came.
-        announced (str | None):
-            The header Docker-Content-Digest, if there was one.
-
-    Raises:
-        DigestMismatch: When they differ. A header is compared if it is sha256 (image-spec,
-            "Digests": the one algorithm that must be supported); a malformed one proves nothing.
-        InvalidReference: When nobody here can compute the digest that was asked for: whoever names
-            one relies on it.
-    """
+    """Compare content with the digest asked for and the one the registry announced."""
     if reference.digest:
         _check(reference, content, reference.digest)
     if announced and announced.startswith("sha256:") and is_registered_digest(announced):
@@ -529,14 +498,5 @@ def _check(reference: Reference, content: bytes, expected: str) -> None:
 
 
 def platform_name(descriptor: Descriptor) -> str | None:
-    """Name the platform of an entry.
-
-    Args:
-        descriptor (Descriptor):
-            The entry.
-
-    Returns:
-        str | None: ``os/architecture[/variant]`` by their usual names; none where the entry is
-        not told apart by a platform.
-    """
+    """Name the platform of an entry."""
     return None if descriptor.slot is None else str(descriptor.slot)

@@ -35,25 +35,7 @@ def assemble(
     manifests: Sequence[Descriptor],
     policy: Policy,
 ) -> Index:
-    """Make an index of entries from two sides; its type and the rest follow the laws.
-
-    Args:
-        source (Index):
-            Gives everything but the entries.
-        destination (Index | None):
-            The other side, if there is one.
-        manifests (Sequence[Descriptor]):
-            The entries.
-        policy (Policy):
-            Whether Docker and OCI manifests may be listed together.
-
-    Returns:
-        Index: A Docker manifest list if either side is one and nothing in it needs more, else an
-        OCI index.
-
-    Raises:
-        MixedTypes: When they may not.
-    """
+    """Make an index of entries from two sides; its type and the rest follow the laws."""
     types = {entry.media_type for entry in manifests}
     if policy.mixed_types == "fail" and types & DOCKER_MANIFESTS and types - DOCKER_MANIFESTS:
         docker = [e.digest for e in manifests if e.media_type in DOCKER_MANIFESTS]
@@ -80,17 +62,6 @@ def is_unchanged(result: Index, source: Index, destination: Index | None) -> boo
     """Compare by digest, or by meaning where the result was encoded here.
 
     A source that goes up untouched brings its own digest, and the signatures made for it.
-
-    Args:
-        result (Index):
-            What the destination is to hold.
-        source (Index):
-            The source.
-        destination (Index | None):
-            What the destination holds; none if it does not exist.
-
-    Returns:
-        bool: True if nothing is to be written.
     """
     if destination is None:
         return False
@@ -322,17 +293,7 @@ def _missing(
 
 
 def replace_by_image(image: Image, destination: Manifest | None) -> Plan[Image]:
-    """Copy a single image over whatever the destination holds.
-
-    Args:
-        image (Image):
-            The source.
-        destination (Manifest | None):
-            What the destination holds; none if it does not exist.
-
-    Returns:
-        MergePlan[Image]: Its result is the image.
-    """
+    """Copy a single image over whatever the destination holds."""
     entry = _entry_of(image)
     if destination is None:
         return Plan(image, (Entry(entry, "added", "the tag is new"),), changed=True)
@@ -347,19 +308,7 @@ def replace_by_image(image: Image, destination: Manifest | None) -> Plan[Image]:
 
 
 def replace_image(source: Index, destination: Image, policy: Policy) -> Plan[Index]:
-    """Put an index, or its eligible part, in the place of a single image.
-
-    Args:
-        source (Index):
-            The source.
-        destination (Image):
-            What the destination holds.
-        policy (Policy):
-            What may be taken from the source.
-
-    Returns:
-        MergePlan[Index]: The image is among the entries, as dropped.
-    """
+    """Put an index, or its eligible part, in the place of a single image."""
     plan = merge(source, None, policy)
     dropped = Entry(
         _entry_of(destination), "dropped", "a single image is replaced", destination.digest
@@ -373,21 +322,7 @@ def _entry_of(image: Image) -> Descriptor:
 
 
 def check_shrink(reference: Reference, old: Manifest | None, plan: AnyPlan, policy: Policy) -> None:
-    """Refuse a result with fewer platforms than the tag has, save for those that are to go.
-
-    Args:
-        reference (Reference):
-            The tag.
-        old (Manifest | None):
-            What it holds; none if it does not exist.
-        plan (Plan):
-            What it is to hold.
-        policy (Policy):
-            Says by `keep` and `drop` what is to go; what the plan found too old is to go, too.
-
-    Raises:
-        ShrinkError: When the result has fewer.
-    """
+    """Refuse a result with fewer platforms than the tag has, save for those that are to go."""
     if not isinstance(old, Index):
         return
     had = {slot for slot in _slots(old, plan.too_old) if not _is_to_go(slot, policy)}
@@ -411,17 +346,7 @@ def _is_to_go(slot: Platform, policy: Policy) -> bool:
 
 
 def serve_the_same(result: Index, held: Index) -> bool:
-    """Compare two indexes; the order counts among the entries of one architecture only.
-
-    Args:
-        result (Index):
-            One of them.
-        held (Index):
-            The other.
-
-    Returns:
-        bool: Whether every puller gets the same from both.
-    """
+    """Compare two indexes; the order counts among the entries of one architecture only."""
     return result.media_type == held.media_type and _unordered(result) == _unordered(held)
 
 
@@ -435,15 +360,7 @@ def _unordered(index: Index) -> dict[str, object]:
 
 
 def union(manifests: Iterable[Index | Image]) -> Index | None:
-    """Merge what a tag held at one time or another.
-
-    Args:
-        manifests (Iterable[Index | Image]):
-            The newest first; single images add nothing.
-
-    Returns:
-        Index | None: All that they list; none if there is no index.
-    """
+    """Merge what a tag held at one time or another."""
     merged: Index | None = None
     for manifest in manifests:
         if isinstance(manifest, Index):

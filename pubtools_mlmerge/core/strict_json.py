@@ -23,19 +23,7 @@ class _Flaw:
 
 
 def decode(content: bytes) -> Mapping[str, object]:
-    """Decode a JSON object.
-
-    Args:
-        content (bytes):
-            The document as received.
-
-    Returns:
-        Mapping[str, object]: The document.
-
-    Raises:
-        InvalidIndex: When it is too large, no UTF-8, no JSON, no object, nests too deep, has a key
-            twice, a number beyond double precision or half of a surrogate pair.
-    """
+    """Decode a JSON object."""
     if len(content) > LARGEST:
         raise InvalidIndex("", f"has {len(content)} bytes, at most {LARGEST} are allowed")
     flaws: list[_Flaw] = []
@@ -59,32 +47,12 @@ def decode(content: bytes) -> Mapping[str, object]:
 
 
 def encode(document: Mapping[str, object]) -> bytes:
-    """Encode a document the way the host does, so that both compute the same digest.
-
-    Args:
-        document (Mapping[str, object]):
-            The document.
-
-    Returns:
-        bytes: ASCII, keys sorted, four spaces to a level.
-    """
+    """Encode a document the way the host does, so that both compute the same digest."""
     return json.dumps(document, sort_keys=True, indent=4).encode("ascii")
 
 
 def check_names(fields: Mapping[str, object], known: Mapping[str, str], path: str = "") -> None:
-    """Refuse keys that some readers take for others: Go's compares them without regard to case.
-
-    Args:
-        fields (Mapping[str, object]):
-            An object.
-        known (Mapping[str, str]):
-            The keys that it may have, by their case-folded forms.
-        path (str):
-            Where the object is.
-
-    Raises:
-        InvalidIndex: When there is one.
-    """
+    """Refuse keys that some readers take for others: Go's compares them without regard to case."""
     for name in fields:
         meant = known.get(name.casefold(), name)
         if name != meant:

@@ -21,15 +21,7 @@ _THREADS = 5  # the host's default
 
 
 def make_sides(pusher: Pusher) -> Sides:
-    """Take the clients and the copy of a pusher.
-
-    Args:
-        pusher (Pusher):
-            The host's pusher.
-
-    Returns:
-        Sides: What the step works with.
-    """
+    """Take the clients and the copy of a pusher."""
 
     def copy(source: str, destinations: list[str]) -> None:
         pusher.run_tag_images(source, destinations, True, pusher.target_settings)  # noqa: FBT003
@@ -44,15 +36,7 @@ def make_sides(pusher: Pusher) -> Sides:
 
 
 def client_like(client: HostClient) -> RegistryClient:
-    """Make a client of ours that connects as the host's does, for what the host's cannot do.
-
-    Args:
-        client (HostClient):
-            The host's client.
-
-    Returns:
-        RegistryClient: Same host, same login, certificates verified or not as there.
-    """
+    """Make a client of ours that connects as the host's does, for what the host's cannot do."""
     verify = client.session.session.verify
     options = ConnectOptions(
         insecure=verify is False, ca_bundle=verify if isinstance(verify, str) else None
@@ -61,17 +45,7 @@ def client_like(client: HostClient) -> RegistryClient:
 
 
 def tags_of(pusher: Pusher, item: PushItem) -> list[Tag]:
-    """List the destinations of a push item.
-
-    Args:
-        pusher (Pusher):
-            The host's pusher.
-        item (PushItem):
-            The push item.
-
-    Returns:
-        list[Tag]: Each once.
-    """
+    """List the destinations of a push item."""
     tags = item.metadata["tags"]
     namespace = pusher.target_settings["quay_namespace"]
     references = {
@@ -86,17 +60,7 @@ def tags_of(pusher: Pusher, item: PushItem) -> list[Tag]:
 
 
 def restore(client: HostClient, merged: Sequence[Merged]) -> None:
-    """Put merged tags back to what they held before the push, where that is known.
-
-    Args:
-        client (HostClient):
-            Writes them.
-        merged (Sequence[Merged]):
-            What was merged.
-
-    Raises:
-        RegistryError: When a registry refuses.
-    """
+    """Put merged tags back to what they held before the push, where that is known."""
     registry = HostRegistry(client)
     for reference, previous in {each.tag.reference: each.previous for each in merged}.items():
         if previous is not None:

@@ -119,14 +119,7 @@ _Outcome = TypeVar("_Outcome")
 
 
 class PushStep:
-    """Merges push items; one for each push, safe from several threads.
-
-    Args:
-        settings (Settings):
-            How to merge.
-        task (MergeTask | None):
-            The task that it is done in.
-    """
+    """Merges push items; one for each push, safe from several threads."""
 
     def __init__(self, settings: Settings, task: MergeTask | None) -> None:
         self.settings = settings
@@ -151,37 +144,13 @@ class PushStep:
             return tuple(self._held.values())
 
     def is_index(self, sides: Sides, source: str) -> bool:
-        """Tell whether a source is an index that the host did not recognise as one.
-
-        Args:
-            sides (Sides):
-                What the host brings.
-            source (str):
-                The source.
-
-        Returns:
-            bool: True for an OCI index.
-        """
+        """Tell whether a source is an index that the host did not recognise as one."""
         return self._prepare(sides).is_index(Reference.parse(source))
 
     def push(
         self, sides: Sides, source: str, tags: list[Tag], copy_all: Callable[[], None]
     ) -> None:
-        """Merge a source into its destination tags.
-
-        Args:
-            sides (Sides):
-                What the host brings.
-            source (str):
-                The source.
-            tags (list[Tag]):
-                The destinations.
-            copy_all (Callable[[], None]):
-                The host's plain copy to all of them.
-
-        Raises:
-            MergeError: When a tag cannot be merged; it then holds what it held before.
-        """
+        """Merge a source into its destination tags."""
         step = self._prepare(sides)
         reference = Reference.parse(source)
         if any(self.settings.covers(tag.repository) for tag in tags):

@@ -121,18 +121,7 @@ class SelectedRequest:
 
 
 def exactly(name: str) -> PlatformPattern:
-    """Read a name that the host took from an index.
-
-    Args:
-        name (str):
-            An architecture, or a whole platform: ``linux/amd64`` is not ``linux/amd64/v3``.
-
-    Returns:
-        PlatformPattern: Matches that and no more.
-
-    Raises:
-        InvalidPlatform: When it is neither.
-    """
+    """Read a name that the host took from an index."""
     pattern = PlatformPattern.parse(name)
     is_whole = "/" in name and pattern.variant is None
     return evolve(pattern, variant="") if is_whole else pattern

@@ -18,15 +18,7 @@ PREFIX = "MLMERGE_"
 
 
 def is_mentioned(target_settings: Mapping[str, object]) -> bool:
-    """Tell whether the settings of a task or the environment hold anything of ours.
-
-    Args:
-        target_settings (Mapping[str, object]):
-            Settings of the target.
-
-    Returns:
-        bool: False if there is nothing to be read.
-    """
+    """Tell whether the settings of a task or the environment hold anything of ours."""
     return bool(target_settings.get(KEY)) or any(name.startswith(PREFIX) for name in os.environ)
 
 

@@ -51,13 +51,6 @@ def with_platforms_as_architectures(index: Index) -> dict[str, object]:
     The host reads ``entry["platform"]["architecture"]`` of every entry and knows nothing of
     attestations. Here an image goes by its whole platform, an attestation by that of its image,
     and what has no platform by an empty name, which nothing matches.
-
-    Args:
-        index (Index):
-            The index.
-
-    Returns:
-        dict: Its fields, with such names.
     """
     names = {entry.digest: str(entry.slot) for entry in index.manifests if entry.slot is not None}
     entries = [
@@ -71,20 +64,7 @@ def with_platforms_as_architectures(index: Index) -> dict[str, object]:
 
 
 def is_named(architecture: str, names: Sequence[str]) -> bool:
-    """Tell whether an architecture, as the host got to see it, is among some names.
-
-    Args:
-        architecture (str):
-            Architecture, or platform from `with_platforms_as_architectures`.
-        names (Sequence[str]):
-            Names such as ``x86_64`` or ``linux/arm/v7``.
-
-    Returns:
-        bool: True if one of them means it.
-
-    Raises:
-        InvalidPlatform: When a name is none.
-    """
+    """Tell whether an architecture, as the host got to see it, is among some names."""
     if not architecture:
         return False
     parts = architecture.split("/")
@@ -94,10 +74,6 @@ def is_named(architecture: str, names: Sequence[str]) -> bool:
 
 class TagDockerStep:
     """One tag that is to get selected architectures.
-
-    Args:
-        settings (Settings):
-            How to merge.
 
     Attributes:
         plan (MergePlan[Index] | None):
@@ -116,23 +92,7 @@ class TagDockerStep:
         clients: tuple[Client, Client],
         eligible: Sequence[str],
     ) -> dict[str, object]:
-        """Compute the list that the tag is to hold; the host uploads it.
-
-        Args:
-            images (tuple[str, str]):
-                References of the source and of the tag.
-            clients (tuple[Client, Client]):
-                Clients of either.
-            eligible (Sequence[str]):
-                What may be taken from the source.
-
-        Returns:
-            dict: The list.
-
-        Raises:
-            requests.exceptions.HTTPError: When a registry refuses.
-            MergeError: When a document breaks a rule, or either image is no index.
-        """
+        """Compute the list that the tag is to hold; the host uploads it."""
         self._images = images
         merger = ManifestListMerger(*images)
         merger.set_quay_clients(*clients)
@@ -158,16 +118,7 @@ class TagDockerStep:
         clients: tuple[Client, Client],
         eligible: Sequence[str],
     ) -> None:
-        """Log what would be done.
-
-        Args:
-            images (tuple[str, str]):
-                References of the source and of the tag.
-            clients (tuple[Client, Client]):
-                Clients of either.
-            eligible (Sequence[str]):
-                What may be taken from the source.
-        """
+        """Log what would be done."""
 
         def act() -> Report | None:
             self.compute(images, clients, eligible)
@@ -183,17 +134,7 @@ class TagDockerStep:
                 LOG.info("Would merge, were it not to report only:\n%s", to_text(report))
 
     def announce(self, digest: str | None, attempts: int = 1) -> Report | None:
-        """Tell others, once the host uploaded the list.
-
-        Args:
-            digest (str | None):
-                What it uploaded.
-            attempts (int):
-                How often it was computed.
-
-        Returns:
-            MergeReport | None: What was done; none where nobody knows.
-        """
+        """Tell others, once the host uploaded the list."""
         report = self._report(dry_run=False)
         if report is None or digest is None:
             return None
@@ -219,16 +160,6 @@ class HostTagWriter:
 
     The host signs what it computed, so that cannot be replaced by something computed anew: a tag
     that somebody else wrote is a `ConflictError`, and the host is to begin again.
-
-    Args:
-        client (HostClient):
-            The host's client.
-        settings (Settings):
-            How to write.
-        token (str | None):
-            Token of Quay's API; none to do without the history of tags.
-        check (Callable[[], None]):
-            Raises if the lock of the tag was lost.
     """
 
     def __init__(
@@ -244,25 +175,7 @@ class HostTagWriter:
         self._check = check
 
     def put(self, source: str, tag: Reference, plan: Plan[Index] | None, content: bytes) -> str:
-        """Write what the host computed from a plan.
-
-        Args:
-            source (str):
-                Where the new entries come from.
-            tag (Reference):
-                The tag.
-            plan (MergePlan[Index] | None):
-                The plan; where there is none, nobody knows what the tag held.
-            content (bytes):
-                What is to be written.
-
-        Returns:
-            str: Its digest.
-
-        Raises:
-            ConflictError: When somebody else wrote the tag since it was planned.
-            MergeError: When it cannot be written otherwise.
-        """
+        """Write what the host computed from a plan."""
         if plan is None:
             self._check()
             return push(self._registry, tag, Index.from_bytes(content))
@@ -282,20 +195,7 @@ class HostTagWriter:
         return written
 
     def remove(self, tag: Reference, names: Sequence[str]) -> str:
-        """Take platforms out of what a tag holds.
-
-        Args:
-            tag (Reference):
-                The tag.
-            names (Sequence[str]):
-                Platforms, as the host got to see them.
-
-        Returns:
-            str: Digest of what the tag holds then.
-
-        Raises:
-            MergeError: When it cannot be done.
-        """
+        """Take platforms out of what a tag holds."""
         patterns = tuple(exactly(name) for name in names if name)
         writer = self._writer(tries=self._settings.tries, history=self._history)
         report = remove_platforms(writer, tag, patterns, allow_empty=True, check=self._check)
@@ -325,20 +225,7 @@ class HostTagWriter:
 
 
 def persist(action: Callable[[], _Outcome], tries: int) -> _Outcome:
-    """Do something again as long as somebody else writes the tag.
-
-    Args:
-        action (Callable[[], object]):
-            What to do.
-        tries (int):
-            How often at most, at least once.
-
-    Returns:
-        object: What it returns.
-
-    Raises:
-        ConflictError: The last one.
-    """
+    """Do something again as long as somebody else writes the tag."""
     for _ in range(tries - 1):
         try:
             return action()

@@ -42,12 +42,7 @@ class MergeTask:
         self._reports: list[Report] = []
 
     def note(self, report: Report) -> None:
-        """Keep a report for the summary.
-
-        Args:
-            report (MergeReport):
-                What was done.
-        """
+        """Keep a report for the summary."""
         with self._lock:
             self._reports.append(report)
 
@@ -92,29 +87,12 @@ def _collect(reports: Iterable[Report]) -> None:
 
 
 def current_task() -> MergeTask | None:
-    """Find the task that this thread runs.
-
-    Returns:
-        MergeTask | None: None outside of tasks.
-    """
+    """Find the task that this thread runs."""
     return _RUNNING.tasks[-1] if _RUNNING.tasks else None
 
 
 def settings_for(step: str, target_settings: Mapping[str, object]) -> Settings | None:
-    """Read the settings of a task if they enable a step.
-
-    Args:
-        step (str):
-            ``push`` or ``tag-docker``.
-        target_settings (Mapping[str, object]):
-            Settings of the target.
-
-    Returns:
-        Settings | None: None if the step is not enabled.
-
-    Raises:
-        InvalidSettings: Naming all problems at once.
-    """
+    """Read the settings of a task if they enable a step."""
     if not is_mentioned(target_settings):
         return None
     from pubtools_mlmerge.settings import Settings  # noqa: PLC0415 - see above

@@ -72,15 +72,7 @@ class Change:
 
 
 def to_document(change: Change) -> dict[str, object]:
-    """Write a change as a JSON document.
-
-    Args:
-        change (Change):
-            The change.
-
-    Returns:
-        dict[str, object]: The document. There is no secret in it, as no reference has one.
-    """
+    """Write a change as a JSON document."""
     return {
         "format": _FORMAT,
         "time": change.time.astimezone(timezone.utc).isoformat(timespec="microseconds"),
@@ -101,18 +93,7 @@ def _held(manifest: Manifest) -> dict[str, object]:
 
 
 def read_change(file: str) -> Change:
-    """Read a record, and make sure that its manifests are what their digests say.
-
-    Args:
-        file (str):
-            Name of the file.
-
-    Returns:
-        Change: The change, without its plan.
-
-    Raises:
-        InvalidRecord: When the file cannot be read, is no record, or was altered.
-    """
+    """Read a record, and make sure that its manifests are what their digests say."""
     try:
         with Path(file).open("rb") as stream:
             return _read(stream.read(_LARGEST_RECORD + 1))
@@ -187,12 +168,7 @@ _LONGEST_PART = 80  # characters of a file name for the repository, and as many 
 
 
 class AuditDirectory:
-    """A directory with one file for each change, for the eyes of its owner.
-
-    Args:
-        directory (str):
-            The directory; it is made when it is needed.
-    """
+    """A directory with one file for each change, for the eyes of its owner."""
 
     def __init__(self, directory: str) -> None:
         self._directory = Path(directory)
@@ -211,23 +187,14 @@ class AuditDirectory:
 
 
 class Collected:
-    """The collector that the host set up for the files of its tasks, if it did.
-
-    Args:
-        patience (float):
-            For how many seconds it is awaited.
-    """
+    """The collector that the host set up for the files of its tasks, if it did."""
 
     def __init__(self, patience: float = 60) -> None:
         self._patience = patience
 
     @staticmethod
     def is_set_up() -> bool:
-        """Tell whether the host did.
-
-        Returns:
-            bool: False where a record would reach nobody.
-        """
+        """Tell whether the host did."""
         return _collector() is not None
 
     def record(self, change: Change) -> None:
@@ -235,16 +202,7 @@ class Collected:
         self.attach(_file_name(change), _encode(change), f"change of {change.destination}")
 
     def attach(self, name: str, content: bytes, title: str) -> None:
-        """Hand over a file; if that fails, the host lacks it and a warning says so.
-
-        Args:
-            name (str):
-                Its name.
-            content (bytes):
-                What is in it.
-            title (str):
-                What that is.
-        """
+        """Hand over a file; if that fails, the host lacks it and a warning says so."""
         try:
             collector = _collector()
             if collector is not None:
@@ -314,15 +272,7 @@ def _collector() -> _Collector | None:
 
 
 def task_records(directory: str | None) -> Recorder | None:
-    """Keep records of the changes in a task of the host.
-
-    Args:
-        directory (str | None):
-            A directory for them; none for the host's collector alone.
-
-    Returns:
-        Recorder | None: Keeps them in both; none where there is neither.
-    """
+    """Keep records of the changes in a task of the host."""
     recorders: list[Recorder] = [AuditDirectory(directory)] if directory else []
     if Collected.is_set_up():
         recorders.append(Collected())

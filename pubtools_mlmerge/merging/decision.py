@@ -180,15 +180,7 @@ class Decision:
 
 
 def digest_if_any(manifest: Manifest | None) -> str | None:
-    """Tell the digest of a manifest that may not exist.
-
-    Args:
-        manifest (Manifest | None):
-            The manifest.
-
-    Returns:
-        str | None: Its digest; none if there is none.
-    """
+    """Tell the digest of a manifest that may not exist."""
     return None if manifest is None else manifest.digest
 
 
@@ -199,23 +191,7 @@ def report_of(
     attempts: int = 1,
     anchor: Reference | None = None,
 ) -> Report:
-    """Report what became of a tag.
-
-    Args:
-        first (Planned):
-            What was decided first, on what the tag held before.
-        final (Planned):
-            What the tag holds now, or would hold.
-        options (StepOptions):
-            How it was done.
-        attempts (int):
-            How often it was planned.
-        anchor (Reference | None):
-            A second tag that was set.
-
-    Returns:
-        MergeReport: The report.
-    """
+    """Report what became of a tag."""
     result = final.plan.result
     return Report(
         source=first.source,
@@ -243,23 +219,7 @@ def report_of_plan(
     *,
     dry_run: bool = False,
 ) -> Report:
-    """Report a plan that is carried out as it is, once.
-
-    Args:
-        source (Reference):
-            The newer image.
-        destination (Reference):
-            The tag.
-        plan (MergePlan):
-            The plan.
-        meter (Meter):
-            Counted meanwhile.
-        dry_run (bool):
-            Whether nothing is written.
-
-    Returns:
-        MergeReport: The report.
-    """
+    """Report a plan that is carried out as it is, once."""
     return Report(
         source=source,
         destination=destination,

@@ -40,16 +40,7 @@ Merging = Callable[[Index, Optional[Index], Policy], Plan[Index]]
 
 
 class Ages:
-    """Reads the ages of what merges keep, each once, and applies a rule; safe from several threads.
-
-    Args:
-        registry (Registry):
-            Reads the images of the destinations.
-        rule (AgeRule):
-            What is asked about ages; if nothing, nothing is read.
-        clock (Callable[[], datetime]):
-            Tells the time, with its zone.
-    """
+    """Reads the ages of what merges keep, each once; safe from several threads."""
 
     def __init__(
         self,
@@ -67,25 +58,7 @@ class Ages:
     def merge(
         self, tag: Reference, source: Index, destination: Index | None, policy: Policy
     ) -> Plan[Index]:
-        """Merge as `merge` does, by the rule as well.
-
-        Args:
-            tag (Reference):
-                The tag that holds the destination.
-            source (Index):
-                The newer index.
-            destination (Index | None):
-                What the tag holds now; none if it does not exist yet.
-            policy (Policy):
-                What to decide differently.
-
-        Returns:
-            MergePlan[Index]: The plan, with ages where they are asked for.
-
-        Raises:
-            StaleImages: When something is too old and the rule is to fail.
-            MergeError: As `merge` does. What cannot be read is of unknown age.
-        """
+        """Merge as `merge` does, by the rule as well."""
         rule = self._rule
         if not rule.is_asked:
             return self._merge(source, destination, policy)
@@ -102,17 +75,7 @@ class Ages:
         return plan
 
     def read(self, tag: Reference, entries: Iterable[Descriptor]) -> dict[str, Age]:
-        """Read the ages of images.
-
-        Args:
-            tag (Reference):
-                Any reference in their repository.
-            entries (Iterable[Descriptor]):
-                Their entries; attestations are left out.
-
-        Returns:
-            dict[str, Age]: By digest. What cannot be read is of unknown age.
-        """
+        """Read the ages of images."""
         now = self._clock()
         images = {entry.digest: entry for entry in entries if entry.attests is None}
         with ThreadPoolExecutor(_READERS) as pool:

@@ -133,20 +133,7 @@ class ManifestListMerger:
     def _add_missing_architectures(
         self, src_manifest_list: Mapping[str, object], missing_archs: Sequence[object]
     ) -> dict[str, object]:
-        """Put entries behind those of the source.
-
-        Args:
-            src_manifest_list (dict):
-                Manifest list of the source.
-            missing_archs (list[dict]):
-                Entries to add.
-
-        Returns:
-            dict: A new manifest list.
-
-        Raises:
-            MergeError: When something of it breaks a rule.
-        """
+        """Put entries behind those of the source."""
         added = Index.from_fields(
             {"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": list(missing_archs)}
         )

@@ -37,32 +37,7 @@ def restore(  # noqa: PLR0913 - independent options, each with a default
     recorder: Recorder | None = None,
     check: Callable[[], None] = no_lock,
 ) -> Report:
-    """Put back what a tag held before a change.
-
-    Args:
-        registry (RegistryClient):
-            Reads and writes the tag.
-        change (Change):
-            The change.
-        force (bool):
-            Whether it is undone whatever the tag holds now, and whatever seems to be missing.
-        dry_run (bool):
-            Whether nothing is written.
-        recorder (Recorder | None):
-            Keeps a record of putting it back, which changes the tag, too; none to keep none.
-        check (Callable[[], None]):
-            Called just before the tag is written; raises if its lock was lost.
-
-    Returns:
-        MergeReport: What was done.
-
-    Raises:
-        CannotRestore: When there is nothing to put back, the tag was changed since, or images are
-            missing. The tag was not written.
-        ConflictError: When somebody else writes the tag at this time.
-        RecordFailed: When the record cannot be kept. The tag was not written.
-        MergeError: When the registry refuses.
-    """
+    """Put back what a tag held before a change."""
     if change.previous is None:
         problem = "it did not exist before, so nothing can be put back; delete it by hand"
         raise CannotRestore(str(change.destination), problem)

@@ -30,20 +30,7 @@ _Found = TypeVar("_Found", bound=Optional[Manifest])
 
 
 def recorded(pull: Callable[[Reference], _Found], reference: Reference) -> _Found:
-    """Pull within a span.
-
-    Args:
-        pull (Callable[[Reference], Manifest | None]):
-            Pulls.
-        reference (Reference):
-            What to pull.
-
-    Returns:
-        Manifest | None: What `pull` returns.
-
-    Raises:
-        Exception: What `pull` raises.
-    """
+    """Pull within a span."""
     with span("pull", reference=str(reference)) as current:
         found = pull(reference)
         current.note(digest=None if found is None else found.digest)
@@ -53,20 +40,7 @@ def recorded(pull: Callable[[Reference], _Found], reference: Reference) -> _Foun
 def intend(
     source: Registry, of: Reference, destination: Registry, into: Reference, *, writes: bool = True
 ) -> None:
-    """Announce what a merge needs at once, so that one login is asked for instead of several.
-
-    Args:
-        source (Registry):
-            Reads the source.
-        of (Reference):
-            The source.
-        destination (Registry):
-            Reads the destination and writes it.
-        into (Reference):
-            The destination.
-        writes (bool):
-            Whether it is to be written.
-    """
+    """Announce what a merge needs at once, so that one login is asked for instead of several."""
     push = (into,) if writes else ()
     if source is destination:
         source.intend(pull=(of, into), push=push)
@@ -82,19 +56,6 @@ def are_quicker_at_once(
 
     Where a connection is there already, a second one costs a handshake, which with TLS takes longer
     than the other answer. Clients of which each thread has its own connection are never quicker.
-
-    Args:
-        source (Registry):
-            Reads the source.
-        of (Reference):
-            The source.
-        destination (Registry):
-            Reads the destination.
-        into (Reference):
-            The destination.
-
-    Returns:
-        bool: False to read them in turn.
     """
     one, other = source.link(of), destination.link(into)
     if one is None or other is None:
@@ -105,22 +66,7 @@ def are_quicker_at_once(
 def both(
     first: Callable[[], _First], second: Callable[[], _Second], *, at_once: bool
 ) -> tuple[_First, _Second]:
-    """Do two things.
-
-    Args:
-        first (Callable[[], object]):
-            One of them.
-        second (Callable[[], object]):
-            The other; where it is done at once, in another thread.
-        at_once (bool):
-            Whether to do them at the same time.
-
-    Returns:
-        tuple[object, object]: What either returns.
-
-    Raises:
-        Exception: What either raises, that of the first before that of the second.
-    """
+    """Do two things."""
     if not at_once:
         return first(), second()
     with ThreadPoolExecutor(1, thread_name_prefix="mlmerge") as pool:
@@ -136,27 +82,7 @@ def remove_platforms(
     allow_empty: bool = False,
     check: Callable[[], None] = no_lock,
 ) -> Report:
-    """Take platforms out of what a tag holds, their attestations with them.
-
-    Args:
-        writer (Writer):
-            Writes the tag.
-        reference (Reference):
-            The tag.
-        patterns (tuple[PlatformPattern, ...]):
-            The platforms.
-        allow_empty (bool):
-            Whether an empty index may be left.
-        check (Callable[[], None]):
-            Called just before each write of the tag; raises if its lock was lost.
-
-    Returns:
-        MergeReport: What was done.
-
-    Raises:
-        EmptyIndex: When nothing would be left and that is not allowed.
-        MergeError: When the tag holds no index or the registry refuses.
-    """
+    """Take platforms out of what a tag holds, their attestations with them."""
     registry = writer.registry
     meter = Meter()
     dry_run = writer.options.dry_run
@@ -182,22 +108,7 @@ LOG = logging.getLogger("pubtools.mlmerge")
 
 
 class Step:
-    """Merges sources into destinations; a source is pulled once, however many there are.
-
-    Args:
-        source (Registry):
-            Reads the source.
-        destination (Registry):
-            Reads and writes the destinations; may be the same object.
-        options (StepOptions):
-            How to do it.
-        children (BringsChildren):
-            Brings manifests into the destination repositories.
-        writer (Writer | None):
-            Writes the destinations; none for one that keeps no records.
-        ages (Ages | None):
-            Merges by the ages of kept images; none to read them from the destination.
-    """
+    """Merges sources into destinations; a source is pulled once, however many there are."""
 
     def __init__(  # noqa: PLR0913 - the two sides, and what does each part of the work
         self,
@@ -224,24 +135,7 @@ class Step:
         check: Callable[[], None] = no_lock,
         policy: Policy | None = None,
     ) -> Report:
-        """Merge a source into a tag.
-
-        Args:
-            source (Reference):
-                The newer image.
-            destination (Reference):
-                The tag; one that does not exist yet gets a copy of the source.
-            check (Callable[[], None]):
-                Called just before each write of the tag; raises if its lock was lost.
-            policy (Policy | None):
-                What to decide differently; none for the policy of the options.
-
-        Returns:
-            MergeReport: What was done.
-
-        Raises:
-            MergeError: When that cannot be done; the tag then holds what it held before.
-        """
+        """Merge a source into a tag."""
 
         def act() -> Report:
             return self.carry_out(self.plan(source, destination, policy), check)
@@ -251,22 +145,7 @@ class Step:
     def plan(
         self, source: Reference, destination: Reference, policy: Policy | None = None
     ) -> Decision:
-        """Read both sides and decide; nothing is written.
-
-        Args:
-            source (Reference):
-                The newer image.
-            destination (Reference):
-                The tag.
-            policy (Policy | None):
-                What to decide differently; none for the policy of the options.
-
-        Returns:
-            Planned: What was found and what is to be done.
-
-        Raises:
-            MergeError: When it cannot be decided.
-        """
+        """Read both sides and decide; nothing is written."""
         meter = Meter()
         with meter.running():
             new, old = self._pull(source, destination)
@@ -285,36 +164,11 @@ class Step:
         return both(pull_source, pull_old, at_once=at_once)
 
     def carry_out(self, planned: Decision, check: Callable[[], None] = no_lock) -> Report:
-        """Do what was decided: children first, then the tag, then its anchor.
-
-        Args:
-            planned (Planned):
-                The decision.
-            check (Callable[[], None]):
-                Called just before each write of the tag; raises if its lock was lost.
-
-        Returns:
-            MergeReport: What was done.
-
-        Raises:
-            MergeError: When that cannot be done; the tag then holds what it held before, or all
-                of the result.
-        """
+        """Do what was decided: children first, then the tag, then its anchor."""
         return self._writer.carry_out(planned, check)
 
     def is_index(self, source: Reference) -> bool:
-        """Tell whether a source is an index; if so, it is not pulled again to be merged.
-
-        Args:
-            source (Reference):
-                The source.
-
-        Returns:
-            bool: False if it is something else or does not exist.
-
-        Raises:
-            MergeError: When it cannot be read.
-        """
+        """Tell whether a source is an index; if so, it is not pulled again to be merged."""
         try:
             return isinstance(self._sources.get(source, self._source.pull_index), Index)
         except (NotAnIndex, NotFound):

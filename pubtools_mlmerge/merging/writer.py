@@ -34,24 +34,7 @@ LOG = logging.getLogger("pubtools.mlmerge")
 def push(
     registry: Registry, destination: Reference, manifest: Manifest, *, repeat: bool = True
 ) -> str:
-    """Write a manifest under a tag, and say so in the log.
-
-    Args:
-        registry (Registry):
-            Writes it.
-        destination (Reference):
-            The tag.
-        manifest (Manifest):
-            What it is to hold.
-        repeat (bool):
-            Whether it is sent again after a passing failure.
-
-    Returns:
-        str: The digest that the registry keeps it under.
-
-    Raises:
-        RegistryError: When the registry refuses.
-    """
+    """Write a manifest under a tag, and say so in the log."""
     with span("push", destination=str(destination), digest=manifest.digest):
         digest = registry.push(destination, manifest, repeat=repeat)
     event = {"type": "mlmerge-upload", "destination": str(destination), "digest": digest}
@@ -60,14 +43,7 @@ def push(
 
 
 class Losses:
-    """What was lost in the course of one merge, and can be read until this is closed.
-
-    Args:
-        registry (Registry):
-            Reads it.
-        history (History | None):
-            Knows what a write replaced; none where the registry does not tell.
-    """
+    """What was lost in the course of one merge, and can be read until this is closed."""
 
     def __init__(self, registry: Registry, history: History | None) -> None:
         self._registry = registry
@@ -82,18 +58,7 @@ class Losses:
                 self._history.forget(reference)
 
     def look(self, planned: Decision) -> bool:
-        """Look for what a write replaced that nobody had read.
-
-        Args:
-            planned (Planned):
-                What was written.
-
-        Returns:
-            bool: Whether there is anything that adds to what is known.
-
-        Raises:
-            RegistryError: When it cannot be read.
-        """
+        """Look for what a write replaced that nobody had read."""
         if self._history is None:
             return False
         tag, result = planned.destination, planned.plan.result
@@ -108,19 +73,7 @@ class Losses:
         return len(self._lost) > number
 
     def plan_onto(self, planned: Decision, held: Manifest | None, *, is_ours: bool) -> Decision:
-        """Plan again, on what a tag holds and what was lost.
-
-        Args:
-            planned (Planned):
-                What was planned before.
-            held (Manifest | None):
-                What the tag holds; none if it does not exist.
-            is_ours (bool):
-                Whether that is the result of what was planned.
-
-        Returns:
-            Planned: Not due if it differs from what the tag holds by an order that nobody minds.
-        """
+        """Plan again, on what a tag holds and what was lost."""
         lost: list[Manifest | None] = [*reversed(self._lost)]
         sides = [*lost, planned.old] if is_ours else [held, *lost]
         base = union(side for side in sides if side is not None) if lost else None
@@ -166,18 +119,7 @@ class _Conflict:
 
 
 class Writer:
-    """Writes tags of one registry; safe from several threads.
-
-    Args:
-        registry (Registry):
-            Reads and writes the tags.
-        options (StepOptions):
-            Whether to verify, how often to try, and which anchor tag to set.
-        recorder (Recorder | None):
-            Keeps each change before it is made; none to keep nothing.
-        history (History | None):
-            Knows what a write replaced; none where the registry does not tell.
-    """
+    """Writes tags of one registry; safe from several threads."""
 
     def __init__(
         self,
@@ -192,23 +134,7 @@ class Writer:
         self._history = history
 
     def carry_out(self, planned: Decision, check: Callable[[], None] = no_lock) -> Report:
-        """Write what was decided, and decide again as long as somebody else writes the tag.
-
-        Args:
-            planned (Planned):
-                The decision.
-            check (Callable[[], None]):
-                Called just before each write; raises if the tag must not be written any more.
-
-        Returns:
-            MergeReport: What was done.
-
-        Raises:
-            ConflictError: When the tag never held what it should.
-            RecordFailed: When the change cannot be recorded; the tag is not written then.
-            MergeError: When it cannot be done otherwise; the tag then holds what it held before,
-                or all of the result.
-        """
+        """Write what was decided, and decide again as long as somebody else writes the tag."""
         if self.options.dry_run or not planned.is_due:
             return report_of(planned, planned, self.options)
         self._anchor_of(planned)  # a template that does not fit comes to light before any write

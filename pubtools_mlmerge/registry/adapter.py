@@ -26,16 +26,7 @@ from pubtools_mlmerge.registry.refusals import failure
 
 
 def unpack(answer: object) -> tuple[object, Mapping[str, str]]:
-    """Part a manifest from its headers.
-
-    Args:
-        answer (object):
-            What a client returned.
-
-    Returns:
-        tuple[object, Mapping[str, str]]: The manifest, and the headers that came with it; their
-        names are in lower case.
-    """
+    """Part a manifest from its headers."""
     if not isinstance(answer, tuple):
         return answer, {}
     body, headers = answer
@@ -43,18 +34,7 @@ def unpack(answer: object) -> tuple[object, Mapping[str, str]]:
 
 
 def encode_body(body: object) -> bytes:
-    """Take any of the shapes in which a client gives a manifest.
-
-    Args:
-        body (object):
-            The manifest.
-
-    Returns:
-        bytes: Its bytes; those of a dict as the host would encode it.
-
-    Raises:
-        TypeError: When it is something else.
-    """
+    """Take any of the shapes in which a client gives a manifest."""
     if isinstance(body, Mapping):
         return encode(body)
     if isinstance(body, (bytes, str)):

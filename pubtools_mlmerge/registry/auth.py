@@ -39,15 +39,7 @@ class Challenge:
 
 
 def parse_challenges(header: str) -> tuple[Challenge, ...]:
-    """Read a WWW-Authenticate header, or several joined by commas.
-
-    Args:
-        header (str):
-            The value of the header.
-
-    Returns:
-        tuple[Challenge, ...]: In their order; whatever is malformed ends the reading.
-    """
+    """Read a WWW-Authenticate header, or several joined by commas."""
     header = header[:_LONGEST]
     next_scheme, next_parameter = re.compile(_SCHEME).match, re.compile(_PARAMETER).match
     challenges: list[Challenge] = []
@@ -133,14 +125,7 @@ class _Token:
 
 
 class Tokens:
-    """Fetches tokens and keeps them as long as they live; safe from several threads.
-
-    Args:
-        transport (Transport):
-            Sends the requests.
-        registry (str):
-            URL of the registry that the tokens are for.
-    """
+    """Fetches tokens and keeps them as long as they live; safe from several threads."""
 
     def __init__(self, transport: Transport, registry: str) -> None:
         self._transport = transport
@@ -156,24 +141,7 @@ class Tokens:
         credentials: Credentials | None,
         rejected: str | None = None,
     ) -> str:
-        """Give an Authorization header for these scopes.
-
-        Args:
-            challenge (Challenge):
-                What the registry answered.
-            scopes (frozenset[Scope]):
-                The rights to ask for, in one request.
-            credentials (Credentials | None):
-                Who asks; none for anonymous.
-            rejected (str | None):
-                A header that the registry did not take, which is not given again.
-
-        Returns:
-            str: The header.
-
-        Raises:
-            RegistryError: When the server refuses, or must not be trusted with credentials.
-        """
+        """Give an Authorization header for these scopes."""
         with self._lock:
             fetching = self._fetching.setdefault(scopes, threading.Lock())
         with fetching:  # threads that want the same token wait for one request
@@ -184,11 +152,7 @@ class Tokens:
             return token.header
 
     def secrets(self) -> list[str]:
-        """List what must not show up anywhere.
-
-        Returns:
-            list[str]: The tokens fetched so far.
-        """
+        """List what must not show up anywhere."""
         return [token.header.partition(" ")[2] for token in list(self._tokens.values())]
 
     def _fetch(
@@ -248,19 +212,7 @@ _SPEAKS_TLS = (b"HTTP request to an HTTPS server", b"HTTP request was sent to HT
 
 
 class RegistrySession:
-    """A registry: finds its scheme, logs in when it asks for it.
-
-    Args:
-        address (Address):
-            Where it is.
-        transport (Transport):
-            Sends the requests.
-        find_credentials (Callable[[], Credentials | None]):
-            Called once, at the first challenge.
-        has_login (bool):
-            Whether a login was given for it, so that it is expected to ask for that: then other
-            threads wait for the first answer, and are not sent away one after the other.
-    """
+    """A registry: finds its scheme, logs in when it asks for it."""
 
     def __init__(
         self,
@@ -289,31 +241,13 @@ class RegistrySession:
         return self._address.host
 
     def intend(self, scopes: Iterable[Scope]) -> None:
-        """Tell which rights will be needed, so that one token is asked for instead of several.
-
-        Args:
-            scopes (Iterable[Scope]):
-                The rights, one scope a repository.
-        """
+        """Tell which rights will be needed, so that one token is asked for instead of several."""
         together = frozenset(scopes)
         for scope in together:  # beside what other threads intend for other repositories
             self._intended[scope.repository] = together
 
     def send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
-        """Send a request, with a login if the registry wants one.
-
-        Args:
-            request (Request):
-                Its url is the path below the host.
-            scopes (frozenset[Scope]):
-                The rights that it needs.
-
-        Returns:
-            Answer: A success.
-
-        Raises:
-            RegistryError: The kind that fits the refusal; its cause is the http library's error.
-        """
+        """Send a request, with a login if the registry wants one."""
         try:
             answer = self._log_in_and_send(request, scopes)
         except RegistryError as refusal:
@@ -342,15 +276,7 @@ class RegistrySession:
         return self._is_known and not self._is_met
 
     def url(self, path: str) -> str:
-        """Complete a path of this registry, or a Location that it gave.
-
-        Args:
-            path (str):
-                A path or an absolute URL.
-
-        Returns:
-            str: The absolute URL.
-        """
+        """Complete a path of this registry, or a Location that it gave."""
         base = self._settled or f"{self._address.schemes[0]}://{self._address.host}"
         return base + path if path.startswith("/") else path
 

@@ -199,18 +199,7 @@ class Registry(ABC):
 
 @contextmanager
 def suppress_absence(reference: Reference) -> Iterator[None]:
-    """Take the answers that mean that there is nothing for what they are.
-
-    Args:
-        reference (Reference):
-            What is asked for.
-
-    Yields:
-        None: To ask a registry.
-
-    Raises:
-        MergeError: Any other error.
-    """
+    """Take the answers that mean that there is nothing for what they are."""
     try:
         yield
     except NotFound:

@@ -88,16 +88,7 @@ class Place:
 
 
 class Access:
-    """Sends calls to the registries that references name; safe from several threads.
-
-    Args:
-        credentials (Credentials | None):
-            Who asks; none to look into the auth files of container tools when challenged.
-        host (str | None):
-            Where to connect, whatever host references name; none for the host of each reference.
-        options (Options):
-            How to connect.
-    """
+    """Sends calls to the registries that references name; safe from several threads."""
 
     def __init__(
         self, credentials: Credentials | None, host: str | None, options: ConnectOptions
@@ -119,15 +110,7 @@ class Access:
         self._transport.close()
 
     def place(self, reference: Reference) -> Place:
-        """Tell where a reference is really looked up.
-
-        Args:
-            reference (Reference):
-                The reference.
-
-        Returns:
-            Place: The host, and how to talk to it.
-        """
+        """Tell where a reference is really looked up."""
         host = self._host(reference)
         return Place(host.name, host.is_plain, self._options, self._credentials)
 
@@ -137,18 +120,7 @@ class Access:
         return Link(self.place(reference).url, host.is_plain or host.is_new)
 
     def send(self, call: Call) -> Answer:
-        """Carry out a call.
-
-        Args:
-            call (Call):
-                The call.
-
-        Returns:
-            Answer: A success.
-
-        Raises:
-            RegistryError: When the registry refuses or cannot be asked.
-        """
+        """Carry out a call."""
         is_location = call.path.startswith(("/", "http://", "https://"))
         request = Request(
             method=call.method,
@@ -163,14 +135,7 @@ class Access:
         return self._host(call.reference).send(request, frozenset({own, *others}))
 
     def intend(self, *, pull: Iterable[Reference] = (), push: Iterable[Reference] = ()) -> None:
-        """Tell what will be done, so that each registry is asked for one token instead of several.
-
-        Args:
-            pull (Iterable[Reference]):
-                What will be read.
-            push (Iterable[Reference]):
-                What will be written. Some registries create a repository when asked for this.
-        """
+        """Announce what will be done, so that each registry is asked for one token only."""
         wanted: dict[RegistrySession, dict[str, Scope]] = {}
         for reference in pull:
             scopes = wanted.setdefault(self._host(reference), {})

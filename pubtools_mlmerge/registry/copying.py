@@ -34,21 +34,7 @@ _PRIVATE = 0o600
 
 
 def copy(source: Reference, at: Place, destination: Reference, to: Place) -> None:
-    """Copy one manifest, all that it lists and all its blobs, under the same digest.
-
-    Args:
-        source (Reference):
-            What to copy, by digest.
-        at (Place):
-            Where it is.
-        destination (Reference):
-            Where to, by the same digest.
-        to (Place):
-            Where that is.
-
-    Raises:
-        CopyFailed: When skopeo is missing or fails.
-    """
+    """Copy one manifest, all that it lists and all its blobs, under the same digest."""
     with tempfile.TemporaryDirectory(prefix="mlmerge-") as directory:
         command = [
             *("skopeo", "copy", "--quiet", "--all", "--preserve-digests"),
@@ -106,19 +92,6 @@ class Children:
     """Brings manifests from one repository into another one; safe from several threads.
 
     What several ask for is checked and brought once, several things at a time.
-
-    Args:
-        source (RegistryClient):
-            Reads the source.
-        destination (RegistryClient):
-            Reads and writes the destination.
-        copy (str):
-            ``auto`` to mount within a registry and use skopeo otherwise, ``skopeo`` to always use
-            it, ``never`` to bring nothing.
-        copy_one (Callable[[Reference, Reference], None] | None):
-            Copies one manifest where it cannot be mounted; none for skopeo.
-        watch (Watch):
-            Shows how many are done of those that are brought for one destination.
     """
 
     def __init__(
@@ -140,21 +113,7 @@ class Children:
         self._copying = threading.BoundedSemaphore(_COPIES)
 
     def ensure(self, source: Reference, destination: Reference, digests: Iterable[str]) -> None:
-        """Make sure that manifests are in the destination repository.
-
-        Args:
-            source (Reference):
-                Any reference in the repository that has them.
-            destination (Reference):
-                Any reference in the repository that is to have them.
-            digests (Iterable[str]):
-                The manifests. What they need (blobs, manifests of a nested index) comes along.
-
-        Raises:
-            MissingChild: When one is missing and nothing may be copied.
-            CopyFailed: When skopeo fails or is missing.
-            RegistryError: When a registry refuses.
-        """
+        """Make sure that manifests are in the destination repository."""
         digests = tuple(digests)
         is_one_registry = (
             self._source.place(source).host == self._destination.place(destination).host

@@ -22,19 +22,6 @@ def find_credentials(host: str, repository: str = "") -> Credentials | None:
     ``REGISTRY_AUTH_FILE`` comes first and, where it is set, alone; then the files of containers
     tools, then Docker's. The most specific entry wins: a repository, then its namespaces, then
     the host.
-
-    Args:
-        host (str):
-            Host with its port, as references name it.
-        repository (str):
-            Repository on it.
-
-    Returns:
-        Credentials | None: The first that fit; none to go on as anonymous.
-
-    Raises:
-        InvalidCredentials: When a file is malformed, or names a credential helper for this host:
-            helpers are programs, and running them is not supported.
     """
     for path in _files():
         try:

@@ -60,18 +60,6 @@ class Address:
         """Read a host, a host with a port, or a URL.
 
         Plain http is used for an explicit ``http://`` only, and tried on the loopback interface.
-
-        Args:
-            text (str):
-                Such as ``quay.io``, ``127.0.0.1:5000`` or ``http://registry.test``.
-            prefers_tls (bool):
-                Whether https is tried first on the loopback interface, too.
-
-        Returns:
-            Address: The address.
-
-        Raises:
-            InvalidReference: When it is none of these, or the URL has a path or credentials.
         """
         scheme, separator, rest = text.partition("://") if "://" in text else ("", "", text)
         host = rest.rstrip("/")
@@ -88,15 +76,7 @@ class Address:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine itself.
-
-    Args:
-        host (str):
-            Host with an optional port.
-
-    Returns:
-        bool: True for localhost and the loopback addresses.
-    """
+    """Tell whether a host is this machine itself."""
     name = urlsplit(f"//{host}").hostname or ""
     if name == "localhost":
         return True
@@ -107,18 +87,7 @@ def is_loopback(host: str) -> bool:
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """Take scheme, host and port of a URL: what credentials are bound to.
-
-    Args:
-        url (str):
-            An absolute URL.
-
-    Returns:
-        tuple[str, str, int | None]: With the default port written out.
-
-    Raises:
-        ValueError: When the URL is malformed.
-    """
+    """Take scheme, host and port of a URL: what credentials are bound to."""
     if "\\" in url:  # here it is part of the host, for the http library it ends the host
         raise ValueError("a URL has no backslash")
     parts = urlsplit(url)
@@ -191,28 +160,13 @@ class Pauses:
         self._until: dict[str, float] = {}
 
     def set(self, host: str, seconds: float) -> None:
-        """Leave a registry alone for some time.
-
-        Args:
-            host (str):
-                The registry.
-            seconds (float):
-                How long from now; a longer pause that is set already stays.
-        """
+        """Leave a registry alone for some time."""
         until = time.monotonic() + seconds
         with self._lock:
             self._until[host] = max(until, self._until.get(host, until))
 
     def left(self, host: str) -> float:
-        """Tell how long a registry is still to be left alone.
-
-        Args:
-            host (str):
-                The registry.
-
-        Returns:
-            float: Seconds; a little more than asked for, differently for each caller.
-        """
+        """Tell how long a registry is still to be left alone."""
         with self._lock:
             left = self._until.get(host, 0.0) - time.monotonic()
         return left * random.uniform(1.0, 1.1) if left > 0 else 0.0  # noqa: S311 - as above
@@ -277,15 +231,7 @@ class Answer:
         return 200 <= self.status < 300  # noqa: PLR2004 - status codes are their own names
 
     def without(self, secrets: Iterable[str]) -> Answer:
-        """Take out what a registry might echo of a login, before it ends up in an error.
-
-        Args:
-            secrets (Iterable[str]):
-                What must not show up.
-
-        Returns:
-            Answer: With asterisks in their places.
-        """
+        """Take out what a registry might echo of a login, before it ends up in an error."""
         hidden = list(secrets)
         text = blank(self.content.decode("utf-8", "surrogateescape"), hidden)
         return evolve(
@@ -296,15 +242,7 @@ class Answer:
         )
 
     def without_in_headers(self, secrets: Iterable[str]) -> Answer:
-        """Take out what a registry might echo of a login in a header that an error may quote.
-
-        Args:
-            secrets (Iterable[str]):
-                What must not show up.
-
-        Returns:
-            Answer: With asterisks in their places; its content is what it was.
-        """
+        """Take out what a registry might echo of a login in a header that an error may quote."""
         hidden = list(secrets)
         cleaned = {name: blank(value, hidden) for name, value in self.headers.items()}
         if cleaned == dict(self.headers):
@@ -312,11 +250,7 @@ class Answer:
         return evolve(self, headers=CaseInsensitiveDict(cleaned))
 
     def as_http_error(self) -> requests.exceptions.HTTPError:
-        """Tell callers that know the http library what happened.
-
-        Returns:
-            requests.exceptions.HTTPError: With the answer as its response.
-        """
+        """Tell callers that know the http library what happened."""
         response = requests.Response()
         response.status_code = self.status
         response.headers.update(self.headers)
@@ -378,23 +312,7 @@ _LONGEST_REFUSAL = 64 * 1024  # bytes of an error body that are read
 
 
 def read_body(request: Request, response: requests.Response, deadlines: Deadlines) -> bytes:
-    """Read the body of an answer.
-
-    Args:
-        request (Request):
-            What was asked for; says how large the body may be.
-        response (requests.Response):
-            The answer, of which only the headers were read.
-        deadlines (Deadlines):
-            How long it may take as a whole.
-
-    Returns:
-        bytes: The body, decoded. Of a refusal, which only explains, a part is enough.
-
-    Raises:
-        RegistryError: When it is too large, too slow, or encoded in a way that was not asked for.
-        RequestException: When the connection breaks.
-    """
+    """Read the body of an answer."""
     with deadlines.over(response) as reading:
         try:
             return _read(request, response)
@@ -432,29 +350,13 @@ def _read(request: Request, response: requests.Response) -> bytes:
 
 
 def without_url(error: Exception) -> RequestException:
-    """Make the same error without the URL, whose query may be a signature; tracebacks show it.
-
-    Args:
-        error (Exception):
-            The http library's error.
-
-    Returns:
-        RequestException: One that says the same in a few words.
-    """
+    """Make the same error without the URL, whose query may be a signature; tracebacks show it."""
     kind = type(error) if isinstance(error, RequestException) else RequestException
     return kind(explain(error))
 
 
 def explain(error: Exception) -> str:
-    """Say what broke in a few words; the library's own text goes on for lines.
-
-    Args:
-        error (Exception):
-            The http library's error.
-
-    Returns:
-        str: The words.
-    """
+    """Say what broke in a few words; the library's own text goes on for lines."""
     text = str(error)
     if isinstance(error, SSLError):
         return f"TLS failed: {text.rpartition('(Caused by ')[2].rstrip(')')}"
@@ -473,12 +375,7 @@ _OFTEN = 10.0  # seconds between two looks, at most
 
 
 class Deadlines:
-    """Cuts off what takes too long, by one thread for all; there is none while nothing is read.
-
-    Args:
-        seconds (float):
-            How long the body of an answer may take as a whole.
-    """
+    """Cuts off what takes too long, by one thread for all; there is none while nothing is read."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -488,15 +385,7 @@ class Deadlines:
 
     @contextmanager
     def over(self, response: requests.Response) -> Iterator[_Reading]:
-        """Watch over the reading of an answer.
-
-        Args:
-            response (requests.Response):
-                The answer, of which only the headers were read.
-
-        Yields:
-            _Reading: Knows whether it was cut off.
-        """
+        """Watch over the reading of an answer."""
         reading = _Reading(response, time.monotonic() + self.seconds)
         with self._lock:
             self._open[id(reading)] = reading
@@ -544,12 +433,7 @@ _SOON = 10  # part of the usual wait
 
 
 class Transport:
-    """Sends requests, to any host, over one pool of connections; safe from several threads.
-
-    Args:
-        options (Options):
-            How to connect.
-    """
+    """Sends requests, to any host, over one pool of connections; safe from several threads."""
 
     def __init__(self, options: ConnectOptions) -> None:
         self.options = options
@@ -579,19 +463,7 @@ class Transport:
         self._session.close()
 
     def send(self, request: Request) -> Answer:
-        """Send a request, again where that may help, and follow redirects of what only reads.
-
-        Args:
-            request (Request):
-                The request.
-
-        Returns:
-            Answer: The last answer, whatever its status.
-
-        Raises:
-            RegistryError: When no answer came, it is too large, or it leads astray. The cause is
-                the http library's error, if there was one.
-        """
+        """Send a request, again where that may help, and follow redirects of what only reads."""
         for _ in range(_MOST_REDIRECTS + 1):
             answer = self._persist(request)
             target = answer.headers.get("Location")

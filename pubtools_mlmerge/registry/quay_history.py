@@ -58,18 +58,6 @@ def replaced(rows: Sequence[TagRow], written: str, seen: str | None) -> tuple[st
     in no reliable order, and a PUT that had to wait may begin before the one that it replaces; so
     all that began or ended in that second is suspect. If `written` replaced itself, as when a PUT
     is repeated, the row before counts as the same PUT.
-
-    Args:
-        rows (Sequence[TagRow]):
-            The history of the tag, in any order.
-        written (str):
-            Digest that was put; its newest row is taken for that of the PUT.
-        seen (str | None):
-            Digest that was read before; none if there was no tag.
-
-    Returns:
-        tuple[str, ...]: Digests, newest first, each once. None, too, while the history lacks the
-        PUT: then no row has the digest `written`.
     """
     own = _newest(rows, written)
     found: list[TagRow] = []
@@ -94,19 +82,7 @@ def _suspects(rows: Sequence[TagRow], own: TagRow) -> list[TagRow]:
 
 
 class QuayTags:
-    """The tag history of a Quay, read with an API token; safe from several threads.
-
-    Args:
-        client (RegistryClient):
-            Tells where the registry is and how to connect. On the loopback interface it knows
-            whether that is with TLS once it has asked for something.
-        token (str):
-            OAuth token of Quay's API, not a login to the registry. It needs the right to read the
-            repositories, and to write them for what is recovered.
-
-    Raises:
-        InvalidSettings: When it can be no token.
-    """
+    """The tag history of a Quay, read with an API token; safe from several threads."""
 
     def __init__(self, client: RegistryClient, token: str) -> None:
         self._client = client
@@ -121,17 +97,6 @@ class QuayTags:
         """Read what a tag named lately.
 
         Only the first page is read, of 100 rows: what happened around a PUT is among the newest.
-
-        Args:
-            reference (Reference):
-                The tag.
-
-        Returns:
-            tuple[TagRow, ...]: Newest first; rows of one second in no reliable order.
-
-        Raises:
-            InvalidReference: When the reference has no tag.
-            RegistryError: When Quay refuses, cannot be asked, or answers something else.
         """
         tag = reference.tagged(reference.tag).tag
         query = {"specificTag": tag, "onlyActiveTags": "false", "limit": _MOST_ROWS}
@@ -146,19 +111,6 @@ class QuayTags:
         """Put a manifest that was replaced under a tag of its own, so that it can be pulled.
 
         Quay keeps what no tag names any more for some days, but does not give it out.
-
-        Args:
-            reference (Reference):
-                Any reference in the repository.
-            digest (str):
-                Digest of the manifest.
-
-        Returns:
-            Reference: The tag, which nobody else uses; to be given to `forget` afterwards.
-
-        Raises:
-            InvalidReference: When the digest is none.
-            RegistryError: When Quay refuses or cannot be asked; `NotFound` when it is not kept.
         """
         # Others may recover the same manifest now, and forget it before it was pulled here.
         tag = f"{_RECOVERED}{digest.partition(':')[2][:_DIGEST_LENGTH]}-{token_hex(4)}"
@@ -170,15 +122,7 @@ class QuayTags:
         return recovered
 
     def forget(self, reference: Reference) -> None:
-        """Delete a tag that `recover` made; where that fails, a warning says that it stays.
-
-        Args:
-            reference (Reference):
-                What `recover` returned.
-
-        Raises:
-            InvalidReference: When it is any other tag.
-        """
+        """Delete a tag that `recover` made; where that fails, a warning says that it stays."""
         if not reference.tag.startswith(_RECOVERED):
             raise InvalidReference(str(reference), f"only tags {_RECOVERED}... are deleted")
         event = {"type": "mlmerge-forget", "destination": str(reference)}
@@ -254,30 +198,13 @@ class Recovery:
 
     A tag that was written well is not called a failure for want of its history: where that cannot
     be read, a warning says so.
-
-    Args:
-        tags (QuayTags):
-            The history of the tags.
     """
 
     def __init__(self, tags: QuayTags) -> None:
         self._tags = tags
 
     def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
-        """Make readable again what was replaced by a write and was not seen before it.
-
-        Args:
-            tag (Reference):
-                The tag.
-            written (str):
-                Digest that was written.
-            seen (str | None):
-                Digest that the tag had before; none if it did not exist.
-
-        Returns:
-            tuple[Reference, ...]: What can be pulled again, newest first; each is to be given to
-            `forget`.
-        """
+        """Make readable again what was replaced by a write and was not seen before it."""
         try:
             rows = self._tags.history(tag)
         except NotFound as error:
@@ -298,10 +225,5 @@ class Recovery:
         return tuple(found)
 
     def forget(self, reference: Reference) -> None:
-        """Give up what was made readable.
-
-        Args:
-            reference (Reference):
-                One of what `lost` returned.
-        """
+        """Give up what was made readable."""
         self._tags.forget(reference)

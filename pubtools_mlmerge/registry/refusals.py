@@ -27,19 +27,7 @@ _MOST_TEXT = 64 * 1024
 
 
 def failure(reference: str, status: int, body: bytes = b"") -> RegistryError:
-    """Turn a refusal into the error that a caller may handle.
-
-    Args:
-        reference (str):
-            What was asked for.
-        status (int):
-            HTTP status code of the answer.
-        body (bytes):
-            Its body; registries send JSON, proxies in front of them send anything.
-
-    Returns:
-        RegistryError: The kind that fits, with the registry's own words.
-    """
+    """Turn a refusal into the error that a caller may handle."""
     text = body[:_MOST_TEXT].decode("utf-8", "replace")
     codes, words = _read(text)
     message = "; ".join(dict.fromkeys(words)) or ("" if "<" in text else text)
@@ -100,15 +88,6 @@ def blank(text: str, secrets: Iterable[str]) -> str:
     """Put asterisks in the places of secrets, as they are or as JSON, HTML or a URL writes them.
 
     It takes time in proportion to the text, whatever the text and the secrets are.
-
-    Args:
-        text (str):
-            What a server said.
-        secrets (Iterable[str]):
-            What must not show up; empty ones are passed over.
-
-    Returns:
-        str: The text without them.
     """
     # The longest first: a secret may be a part of another one.
     known = sorted(filter(None, secrets), key=len, reverse=True)
@@ -125,15 +104,7 @@ def blank(text: str, secrets: Iterable[str]) -> str:
 
 
 def blank_headers(text: str) -> str:
-    """Put asterisks in the places of logins that are known by their form alone.
-
-    Args:
-        text (str):
-            What a server or a program said.
-
-    Returns:
-        str: The text without what follows Basic or Bearer.
-    """
+    """Put asterisks in the places of logins that are known by their form alone."""
     return re.sub(_HEADER, rf"\1 {_BLANK}", text)
 
 

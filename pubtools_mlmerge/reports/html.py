@@ -77,18 +77,7 @@ class PageFile:
 
     @classmethod
     def at(cls, name: str) -> PageFile:
-        """Make sure now that a page can be written, and leave what is there.
-
-        Args:
-            name (str):
-                Name of the file.
-
-        Returns:
-            PageFile: The file.
-
-        Raises:
-            ValueError: When it cannot be written.
-        """
+        """Make sure now that a page can be written, and leave what is there."""
         found = cls(Path(os.path.realpath(name)))
         try:
             found.check()
@@ -97,11 +86,7 @@ class PageFile:
         return found
 
     def check(self) -> None:
-        """Try to write, without an effect.
-
-        Raises:
-            OSError: When that fails.
-        """
+        """Try to write, without an effect."""
         if self.path.is_file() or self.path.is_dir():
             self.path.open("ab").close()
         if self._is_replaced:  # who reads a pipe would take a try for all there is
@@ -110,15 +95,7 @@ class PageFile:
             temporary.unlink()
 
     def write(self, page: str) -> None:
-        """Write a page; until it is there as a whole, the file holds what it held.
-
-        Args:
-            page (str):
-                The page.
-
-        Raises:
-            OSError: When that fails.
-        """
+        """Write a page; until it is there as a whole, the file holds what it held."""
         content = page.encode("utf-8")
         if not self._is_replaced:
             self.path.write_bytes(content)
@@ -158,35 +135,15 @@ class Page(Generic[_Item]):
     _told: list[_Item | Failure] = field(factory=list, init=False)
 
     def note(self, item: _Item) -> None:
-        """Put a result on the page.
-
-        Args:
-            item (object):
-                The result.
-        """
+        """Put a result on the page."""
         self._told.append(item)
 
     def note_failure(self, name: str, error: Exception) -> None:
-        """Put a failure on the page.
-
-        Args:
-            name (str):
-                What failed.
-            error (Exception):
-                Why.
-        """
+        """Put a failure on the page."""
         self._told.append(Failure(name, str(error) or type(error).__name__))
 
     def made(self, *, complete: bool) -> str:
-        """Make the page of what is known by now.
-
-        Args:
-            complete (bool):
-                Whether nothing kept the program from going on to its end.
-
-        Returns:
-            str: The page.
-        """
+        """Make the page of what is known by now."""
         return self.make(self._told, PageInfo(datetime.now(timezone.utc), complete))
 
 
@@ -214,20 +171,7 @@ Content = Union[str, Markup, None]
 
 
 def element(name: str, /, *content: Content, **attributes: str | float | None) -> Markup:
-    """Write an element.
-
-    Args:
-        name (str):
-            Its name.
-        *content (str | Markup | None):
-            What is in it; text is escaped, and none is nothing.
-        **attributes (str | float | None):
-            Its attributes. An underscore stands for a hyphen, one at the end for nothing. One that
-            is none is left out.
-
-    Returns:
-        Markup: The element.
-    """
+    """Write an element."""
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escaped(str(value))}"'
         for key, value in attributes.items()
@@ -239,15 +183,7 @@ def element(name: str, /, *content: Content, **attributes: str | float | None) -
 
 
 def joined(content: Iterable[Content]) -> Markup:
-    """Write one thing after the other.
-
-    Args:
-        content (Iterable[str | Markup | None]):
-            Elements, texts to escape, and nothing.
-
-    Returns:
-        Markup: All of it.
-    """
+    """Write one thing after the other."""
     return Markup(
         "".join(
             part.text if isinstance(part, Markup) else escaped(part)
@@ -258,15 +194,7 @@ def joined(content: Iterable[Content]) -> Markup:
 
 
 def escaped(text: str) -> str:
-    r"""Escape a text, and show what has no shape or moves other text around.
-
-    Args:
-        text (str):
-            Whatever a registry wrote.
-
-    Returns:
-        str: The text in ASCII, with ``\u202e`` for a mark that turns the direction of writing.
-    """
+    r"""Escape a text, and show what has no shape or moves other text around."""
     if not (text.isascii() and text.isprintable()):
         text = "".join(c if c.isprintable() or c in _LINES else _shown(c) for c in text)
     return html.escape(text).encode("ascii", "xmlcharrefreplace").decode("ascii")
@@ -296,45 +224,17 @@ class TableRow:
 
 
 def mark(text: str, kind: str) -> Markup:
-    """Write a few words in a frame.
-
-    Args:
-        text (str):
-            The words.
-        kind (str):
-            How they look.
-
-    Returns:
-        Markup: The frame.
-    """
+    """Write a few words in a frame."""
     return joined([element("span", text, class_=f"mark {kind}"), " "])
 
 
 def note(text: Content, kind: str) -> Markup:
-    """Write a paragraph that catches the eye.
-
-    Args:
-        text (str | Markup):
-            The text.
-        kind (str):
-            ``old`` or ``bad``.
-
-    Returns:
-        Markup: The paragraph.
-    """
+    """Write a paragraph that catches the eye."""
     return element("p", text, class_=f"callout {kind}")
 
 
 def full_digest(digest: str | None) -> Markup:
-    """Write a digest in short, and in full on demand.
-
-    Args:
-        digest (str | None):
-            The digest; none if there is none.
-
-    Returns:
-        Markup: Both.
-    """
+    """Write a digest in short, and in full on demand."""
     if digest is None:
         return NOTHING
     return element(
@@ -346,15 +246,7 @@ def full_digest(digest: str | None) -> Markup:
 
 
 def facts(named: Iterable[tuple[str, Content]]) -> Markup:
-    """List facts.
-
-    Args:
-        named (Iterable[tuple[str, str | Markup | None]]):
-            Name and fact; one that is none is left out.
-
-    Returns:
-        Markup: The list.
-    """
+    """List facts."""
     pairs = (
         element("div", element("dt", name), element("dd", fact))
         for name, fact in named
@@ -364,19 +256,7 @@ def facts(named: Iterable[tuple[str, Content]]) -> Markup:
 
 
 def grid(caption: str, header: Sequence[str], rows: Iterable[TableRow]) -> Markup:
-    """Write a table; on a narrow screen each row is a card of its own.
-
-    Args:
-        caption (str):
-            What it shows.
-        header (Sequence[str]):
-            Names of the columns.
-        rows (Iterable[TableRow]):
-            The rows.
-
-    Returns:
-        Markup: The table. Its roles are stated, as the look of a card takes them away.
-    """
+    """Write a table; on a narrow screen each row is a card of its own."""
     heads = [element("th", name, scope="col", role="columnheader") for name in header]
     return element(
         "table",
@@ -398,15 +278,7 @@ def _row(header: Sequence[str], row: TableRow) -> Markup:
 
 
 def failure_list(failures: Iterable[Failure]) -> Markup:
-    """List failures.
-
-    Args:
-        failures (Iterable[Failure]):
-            At least one.
-
-    Returns:
-        Markup: A section.
-    """
+    """List failures."""
     items = (element("li", element("strong", f.name), element("pre", f.problem)) for f in failures)
     return element("section", element("h2", "Failures"), element("ul", *items), class_="failures")
 
@@ -416,33 +288,13 @@ _STYLES = ("drawing.css", "page.css")
 
 
 def style_of(names: Iterable[str] = _STYLES) -> str:
-    """Read style sheets of the package.
-
-    Args:
-        names (Iterable[str]):
-            Their files.
-
-    Returns:
-        str: All of them.
-    """
+    """Read style sheets of the package."""
     found = (files(__package__).joinpath(name) for name in names)
     return "\n" + "".join(file.read_text(encoding="ascii") for file in found)
 
 
 def document(title: str, making: PageInfo, *body: Content) -> str:
-    """Write a page.
-
-    Args:
-        title (str):
-            Its title.
-        making (Making):
-            How it came to be.
-        *body (str | Markup | None):
-            What is on it.
-
-    Returns:
-        str: The page, in ASCII.
-    """
+    """Write a page."""
     style = style_of()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
@@ -464,19 +316,7 @@ def document(title: str, making: PageInfo, *body: Content) -> str:
 
 
 def heading(kicker: str, title: str, *marks: Content) -> Markup:
-    """Write the head of a page.
-
-    Args:
-        kicker (str):
-            What kind of page it is.
-        title (str):
-            What it is about.
-        *marks (str | Markup | None):
-            What stands below that.
-
-    Returns:
-        Markup: The head.
-    """
+    """Write the head of a page."""
     return element(
         "header",
         element("p", kicker, class_="kicker"),
@@ -554,17 +394,7 @@ class _Row:
 
 
 def draw(report: Report, name: str) -> Markup:
-    """Draw what became of a tag.
-
-    Args:
-        report (MergeReport):
-            The report.
-        name (str):
-            Begins the identifiers in the picture, which are unique on a page.
-
-    Returns:
-        Markup: An ``svg`` element as wide as its place.
-    """
+    """Draw what became of a tag."""
     rows = _rows(_chosen(report.entries))
     columns = _THREE if any(row.source is not None for row in rows) else _TWO
     height = max((row.bottom for row in rows), default=_HEAD) + 4
@@ -715,17 +545,7 @@ Result = Union[Report, Failure]
 
 
 def merge_page(results: Sequence[Result], making: PageInfo) -> str:
-    """Write the page of one merge or of several, also of removals and of what was restored.
-
-    Args:
-        results (Sequence[MergeReport | Failure]):
-            What came of each, in order.
-        making (Making):
-            How the page came to be.
-
-    Returns:
-        str: The page.
-    """
+    """Write the page of one merge or of several, also of removals and of what was restored."""
     if len(results) == 1 and isinstance(results[0], Report):
         report = results[0]
         head = heading(_kind(report), str(report.destination), *_marks(report))
@@ -900,17 +720,7 @@ _CAPTION = "Images in their order, each with its attestations below it"
 
 
 def inspection_page(results: Sequence[Inspection | Failure], making: PageInfo) -> str:
-    """Write the page of an inspection.
-
-    Args:
-        results (Sequence[Inspection | Failure]):
-            The inspection, or what kept it from being made.
-        making (Making):
-            How the page came to be.
-
-    Returns:
-        str: The page.
-    """
+    """Write the page of an inspection."""
     parts = [part for result in results for part in _inspection_parts(result)]
     names = [r.name if isinstance(r, Failure) else r.reference for r in results]
     return document(f"Inspection: {', '.join(names)}", making, *parts)

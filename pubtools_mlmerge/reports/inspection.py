@@ -153,21 +153,7 @@ def inspect(
     ages: Mapping[str, Age] | None = None,
     missing: Collection[str] | None = None,
 ) -> Inspection:
-    """Put what an index lists in order, and find what is odd.
-
-    Args:
-        reference (str):
-            What holds it.
-        index (Index):
-            The index.
-        ages (Mapping[str, Age] | None):
-            Ages of images by digest; none if they were not asked for.
-        missing (Collection[str] | None):
-            Digests of what is not there; none if nobody looked.
-
-    Returns:
-        Inspection: Each entry once.
-    """
+    """Put what an index lists in order, and find what is odd."""
     listed: dict[str, list[Descriptor]] = {
         entry.digest: [] for entry in index.manifests if entry.attests is None
     }
@@ -193,16 +179,7 @@ def inspect(
 
 
 def platform_text(descriptor: Descriptor) -> str | None:
-    """Name the platform of an entry, with all that tells it from others.
-
-    Args:
-        descriptor (Descriptor):
-            The entry.
-
-    Returns:
-        str | None: Such as ``windows/amd64 (10.0.17763)``, as a registry wrote it; none where the
-        entry is not told apart by a platform.
-    """
+    """Name the platform of an entry, with all that tells it from others."""
     slot = descriptor.slot
     if slot is None:
         return None
@@ -359,17 +336,7 @@ class Difference:
 
 
 def compare(references: tuple[str, str], indexes: tuple[Index, Index]) -> Difference:
-    """Compare two indexes.
-
-    Args:
-        references (tuple[str, str]):
-            What holds them.
-        indexes (tuple[Index, Index]):
-            The indexes.
-
-    Returns:
-        Difference: Platforms are told apart as in a merge; an image without one by its digest.
-    """
+    """Compare two indexes."""
     sides = [_by_slot(*side) for side in zip(references, indexes)]
     slots = dict.fromkeys([*sides[0], *sides[1]])
     a, b = (_top_level(index) for index in indexes)
@@ -451,15 +418,7 @@ class Row:
 
 
 def inspection_to_text(inspection: Inspection) -> str:
-    """Write an inspection as a tree.
-
-    Args:
-        inspection (Inspection):
-            The inspection.
-
-    Returns:
-        str: Lines without a line break at the end, in ASCII but for what a registry wrote.
-    """
+    """Write an inspection as a tree."""
     rows = list(rows_of(inspection))
     cells = [(row.branch + row.name, row.digest, *row.facts, row.flags) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
@@ -468,29 +427,13 @@ def inspection_to_text(inspection: Inspection) -> str:
 
 
 def title_of(inspection: Inspection) -> str:
-    """Name the index.
-
-    Args:
-        inspection (Inspection):
-            The inspection.
-
-    Returns:
-        str: Its reference, digest and media type.
-    """
+    """Name the index."""
     index = inspection.index
     return printable(f"{inspection.reference} {index.digest} {index.media_type}")
 
 
 def rows_of(inspection: Inspection) -> Iterator[Row]:
-    """Write the entries as lines of a tree.
-
-    Args:
-        inspection (Inspection):
-            The inspection.
-
-    Yields:
-        Row: Images in order, each with its attestations below it, then the other attestations.
-    """
+    """Write the entries as lines of a tree."""
     kinds: dict[str | None, list[str]] = {}
     for problem in inspection.problems:
         kinds.setdefault(problem.digest, []).append(problem.kind)
@@ -518,15 +461,7 @@ def rows_of(inspection: Inspection) -> Iterator[Row]:
 
 
 def closing_of_inspection(inspection: Inspection) -> list[str]:
-    """Sum an inspection up.
-
-    Args:
-        inspection (Inspection):
-            The inspection.
-
-    Returns:
-        list[str]: One line, and one more for each problem.
-    """
+    """Sum an inspection up."""
     parts = [
         count_text(len(inspection.images), "image"),
         count_text(inspection.attestation_count, "attestation"),
@@ -538,29 +473,13 @@ def closing_of_inspection(inspection: Inspection) -> list[str]:
 
 
 def problem_text(problem: Problem) -> str:
-    """Write a problem as a line.
-
-    Args:
-        problem (Problem):
-            The problem.
-
-    Returns:
-        str: Its kind, what it is, and the digest that it is about.
-    """
+    """Write a problem as a line."""
     about = "" if problem.digest is None else f" ({problem.digest})"
     return printable(f"problem: {problem.kind}: {problem.message}{about}")
 
 
 def inspection_to_json(inspection: Inspection) -> str:
-    """Write an inspection as one JSON object on one line.
-
-    Args:
-        inspection (Inspection):
-            The inspection.
-
-    Returns:
-        str: Without a line break at its end.
-    """
+    """Write an inspection as one JSON object on one line."""
     index = inspection.index
     images = {image.descriptor.digest: image for image in inspection.images}
     document = {
@@ -607,43 +526,19 @@ _NOTHING = "-"
 
 
 def difference_to_text(difference: Difference) -> str:
-    """Write a difference as a table, with what else differs below it.
-
-    Args:
-        difference (Difference):
-            The difference.
-
-    Returns:
-        str: Lines without a line break at the end.
-    """
+    """Write a difference as a table, with what else differs below it."""
     rows = table(HEADER, map(cells_of, difference.slots))
     return "\n".join([*titles_of(difference), "", *rows, "", *closing_of_difference(difference)])
 
 
 def titles_of(difference: Difference) -> list[str]:
-    """Name both indexes.
-
-    Args:
-        difference (Difference):
-            The difference.
-
-    Returns:
-        list[str]: A line for each.
-    """
+    """Name both indexes."""
     sides = zip("AB", difference.references, difference.indexes)
     return [printable(f"{n}: {ref} {index.digest} {index.media_type}") for n, ref, index in sides]
 
 
 def cells_of(slot: SlotDifference) -> tuple[str, ...]:
-    """Write a platform as a row of the table.
-
-    Args:
-        slot (SlotDifference):
-            The platform.
-
-    Returns:
-        tuple[str, ...]: As many cells as there are columns.
-    """
+    """Write a platform as a row of the table."""
     a, b = (", ".join(map(short, side)) or _NOTHING for side in slot.digests)
     before, after = slot.attestations
     counts = f"{before}" if before == after else f"{before} -> {after}"
@@ -652,15 +547,7 @@ def cells_of(slot: SlotDifference) -> tuple[str, ...]:
 
 
 def closing_of_difference(difference: Difference) -> list[str]:
-    """Sum a difference up.
-
-    Args:
-        difference (Difference):
-            The difference.
-
-    Returns:
-        list[str]: A line for each thing that differs of the indexes themselves, then one for all.
-    """
+    """Sum a difference up."""
     return [*map(_field, difference.fields), _summary(difference)]
 
 
@@ -680,15 +567,7 @@ def _summary(difference: Difference) -> str:
 
 
 def difference_to_json(difference: Difference) -> str:
-    """Write a difference as one JSON object on one line.
-
-    Args:
-        difference (Difference):
-            The difference.
-
-    Returns:
-        str: Without a line break at its end.
-    """
+    """Write a difference as one JSON object on one line."""
     a, b = (
         {"reference": reference, "digest": index.digest, "media_type": index.media_type}
         for reference, index in zip(difference.references, difference.indexes)

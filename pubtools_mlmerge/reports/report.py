@@ -56,15 +56,7 @@ SIGNS: dict[Fate, str] = {
 
 
 def age_words(days: int) -> str:
-    """Write an age for people.
-
-    Args:
-        days (int):
-            The age in days.
-
-    Returns:
-        str: In years, where it is one or more.
-    """
+    """Write an age for people."""
     if days < OLD_DAYS:
         return count_text(days, "day")
     years = f"{days / OLD_DAYS:.1f}".removesuffix(".0")
@@ -82,15 +74,7 @@ _LEAST_ROUNDED_UP = 999.95  # to one place
 
 
 def size_text(size: int) -> str:
-    """Write a number of bytes for people.
-
-    Args:
-        size (int):
-            The number.
-
-    Returns:
-        str: Such as ``503 B`` or ``1.2 kB``, by powers of a thousand.
-    """
+    """Write a number of bytes for people."""
     if size < _STEP:
         return f"{size} B"
     amount, unit = float(size), "B"
@@ -102,28 +86,12 @@ def size_text(size: int) -> str:
 
 
 def type_name(media_type: str) -> str:
-    """Write a media type for people.
-
-    Args:
-        media_type (str):
-            The media type.
-
-    Returns:
-        str: A short name for those that are known.
-    """
+    """Write a media type for people."""
     return _TYPES.get(media_type) or printable(media_type)
 
 
 def age_text(age: Age | None) -> str:
-    """Write an age for people.
-
-    Args:
-        age (Age | None):
-            The age; none if it was not asked.
-
-    Returns:
-        str: Days and date, or why they are unknown.
-    """
+    """Write an age for people."""
     if age is None:
         return ""
     if age.created is None or age.days is None:
@@ -132,17 +100,7 @@ def age_text(age: Age | None) -> str:
 
 
 def count_text(number: int, thing: str) -> str:
-    """Write how many there are of something.
-
-    Args:
-        number (int):
-            How many.
-        thing (str):
-            What one of them is called.
-
-    Returns:
-        str: Such as ``1 day`` or ``3 days``.
-    """
+    """Write how many there are of something."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
@@ -151,15 +109,7 @@ _NOTHING = "-"
 
 
 def to_json(report: Report) -> str:
-    """Write a report as one JSON object on one line.
-
-    Args:
-        report (MergeReport):
-            The report.
-
-    Returns:
-        str: Without a line break at its end.
-    """
+    """Write a report as one JSON object on one line."""
     return json.dumps(
         {
             "schema": VERSION,
@@ -181,15 +131,7 @@ def to_json(report: Report) -> str:
 
 
 def entry_document(entry: Entry) -> dict[str, object]:
-    """Write what becomes of one entry as a JSON object.
-
-    Args:
-        entry (PlannedEntry):
-            The entry.
-
-    Returns:
-        dict: With the keys ``platform``, ``digest``, ``fate`` and so on.
-    """
+    """Write what becomes of one entry as a JSON object."""
     written: dict[str, object] = {
         "platform": platform_name(entry.descriptor),
         "digest": entry.descriptor.digest,
@@ -205,29 +147,13 @@ def entry_document(entry: Entry) -> dict[str, object]:
 
 
 def age_document(age: Age) -> dict[str, object]:
-    """Write an age for a JSON object.
-
-    Args:
-        age (Age):
-            The age.
-
-    Returns:
-        dict: With the keys ``created`` and ``age_days``, which are null where it is unknown.
-    """
+    """Write an age for a JSON object."""
     created = age.created and age.created.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {"created": created, "age_days": age.days}
 
 
 def to_text(report: Report) -> str:
-    """Write a report as a table and a summary line.
-
-    Args:
-        report (MergeReport):
-            The report.
-
-    Returns:
-        str: Lines without a line break at the end.
-    """
+    """Write a report as a table and a summary line."""
     columns = columns_of(report)
     rows = [[write(entry) for write in columns.values()] for entry in report.entries]
     lines = table(tuple(columns), rows)
@@ -235,15 +161,7 @@ def to_text(report: Report) -> str:
 
 
 def columns_of(report: Report) -> dict[str, Callable[[Entry], str]]:
-    """Tell what a table of a report shows.
-
-    Args:
-        report (MergeReport):
-            The report.
-
-    Returns:
-        dict[str, Callable[[PlannedEntry], str]]: What writes each cell, by the name of its column.
-    """
+    """Tell what a table of a report shows."""
     columns: dict[str, Callable[[Entry], str]] = {
         "PLATFORM": lambda entry: label_of(entry.descriptor),
         "BEFORE": _before,
@@ -258,15 +176,7 @@ def columns_of(report: Report) -> dict[str, Callable[[Entry], str]]:
 
 
 def summary_of(report: Report) -> str:
-    """Write what became of a destination, in one line.
-
-    Args:
-        report (MergeReport):
-            The report.
-
-    Returns:
-        str: Without a line break at its end.
-    """
+    """Write what became of a destination, in one line."""
     if not report.changed:
         return f"{report.destination}: nothing to do, it stays {report.digest}"
     verb = "would become" if report.dry_run else "is now"
@@ -277,30 +187,12 @@ def summary_of(report: Report) -> str:
 
 
 def short(digest: str) -> str:
-    """Shorten a digest for people.
-
-    Args:
-        digest (str):
-            The digest.
-
-    Returns:
-        str: The beginning of its encoded part.
-    """
+    """Shorten a digest for people."""
     return digest.partition(":")[2][:_SHORT]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Align cells in columns.
-
-    Args:
-        header (Sequence[str]):
-            Names of the columns.
-        rows (Iterable[Sequence[str]]):
-            Rows of as many cells.
-
-    Returns:
-        list[str]: Lines, the header first, without spaces at the end.
-    """
+    """Align cells in columns."""
     lines = [[printable(cell) for cell in line] for line in (header, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return [
@@ -309,28 +201,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """Keep what a registry wrote from moving the cursor of a terminal.
-
-    Args:
-        text (str):
-            Any text.
-
-    Returns:
-        str: The same, with a question mark for each character that is not to be seen.
-    """
+    """Keep what a registry wrote from moving the cursor of a terminal."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def label_of(descriptor: Descriptor) -> str:
-    """Name an entry for people.
-
-    Args:
-        descriptor (Descriptor):
-            The entry.
-
-    Returns:
-        str: Its platform, or what it attests; a hyphen where neither is known.
-    """
+    """Name an entry for people."""
     if descriptor.attests is not None:
         return f"attestation of {short(descriptor.attests) or 'nothing'}"
     return platform_name(descriptor) or _NOTHING

@@ -70,11 +70,7 @@ class Line:
 
 
 def find_terminal() -> Console | None:
-    """Look for a terminal that can show more than plain text.
-
-    Returns:
-        Console | None: None where standard output is no terminal, or rich is not installed.
-    """
+    """Look for a terminal that can show more than plain text."""
     if not sys.stdout.isatty():
         return None
     try:
@@ -87,31 +83,13 @@ def find_terminal() -> Console | None:
 
 
 def text_of(report: Report) -> str:
-    """Write a report for people, as well as their terminal can show it.
-
-    Args:
-        report (MergeReport):
-            The report.
-
-    Returns:
-        str: Lines without a line break at the end.
-    """
+    """Write a report for people, as well as their terminal can show it."""
     console = find_terminal()
     return to_text(report) if console is None else colored(report, console)
 
 
 def colored(report: Report, console: Console) -> str:
-    """Write a report as a coloured table and a summary.
-
-    Args:
-        report (MergeReport):
-            The report.
-        console (Console):
-            For its width and its colours; nothing is written to it.
-
-    Returns:
-        str: Lines without a line break at the end.
-    """
+    """Write a report as a coloured table and a summary."""
     columns = columns_of(report)
     lines = [
         Line(
@@ -126,17 +104,7 @@ def colored(report: Report, console: Console) -> str:
 
 
 def drawn(console: Console, *parts: RenderableType) -> str:
-    """Draw one below the other.
-
-    Args:
-        console (Console):
-            For its width and its colours; nothing is written to it.
-        parts (RenderableType):
-            What to draw.
-
-    Returns:
-        str: Lines without a line break at the end.
-    """
+    """Draw one below the other."""
     with console.capture() as capture:
         for part in parts:
             console.print(part)
@@ -144,17 +112,7 @@ def drawn(console: Console, *parts: RenderableType) -> str:
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Make a text that is shown as it is, and folded where it is too long.
-
-    Args:
-        text (str):
-            Any text.
-        style (str):
-            Its style.
-
-    Returns:
-        Text: The text, without control characters.
-    """
+    """Make a text that is shown as it is, and folded where it is too long."""
     from rich.text import Text  # noqa: PLC0415 - optional, and slow to load
 
     return Text(printable(text), style=style, overflow="fold")
@@ -163,21 +121,7 @@ def plain(text: str, style: str = "") -> Text:
 def grid(
     console: Console, header: Sequence[str], lines: Sequence[Line], accent: int
 ) -> list[RenderableType]:
-    """Make a table, or where the terminal is too narrow for it a list.
-
-    Args:
-        console (Console):
-            For its width.
-        header (Sequence[str]):
-            Names of the columns. The first and the last are for texts that may be folded.
-        lines (Sequence[Line]):
-            The rows.
-        accent (int):
-            Number of the column that takes the style of a row.
-
-    Returns:
-        list[RenderableType]: What to draw.
-    """
+    """Make a table, or where the terminal is too narrow for it a list."""
     cells = [header, *(line.cells for line in lines)]
     widths = [max(plain(cell).cell_len for cell in column) for column in zip(*cells)]
     needed = [min(widths[0], _LEAST), *widths[1:-1], min(widths[-1], _LEAST)]
@@ -235,15 +179,7 @@ _GUIDE = 4  # columns that a level of a tree takes
 
 
 def inspection_text(inspection: Inspection) -> str:
-    """Write an inspection for people, as well as their terminal can show it.
-
-    Args:
-        inspection (Inspection):
-            The inspection.
-
-    Returns:
-        str: Lines without a line break at the end.
-    """
+    """Write an inspection for people, as well as their terminal can show it."""
     console = find_terminal()
     if console is None:
         return inspection_to_text(inspection)
@@ -251,15 +187,7 @@ def inspection_text(inspection: Inspection) -> str:
 
 
 def difference_text(difference: Difference) -> str:
-    """Write a difference for people, as well as their terminal can show it.
-
-    Args:
-        difference (Difference):
-            The difference.
-
-    Returns:
-        str: Lines without a line break at the end.
-    """
+    """Write a difference for people, as well as their terminal can show it."""
     console = find_terminal()
     if console is None:
         return difference_to_text(difference)
@@ -267,17 +195,7 @@ def difference_text(difference: Difference) -> str:
 
 
 def colored_inspection(inspection: Inspection, console: Console) -> str:
-    """Write an inspection as a coloured tree.
-
-    Args:
-        inspection (Inspection):
-            The inspection.
-        console (Console):
-            For its width and its colours; nothing is written to it.
-
-    Returns:
-        str: Lines without a line break at the end.
-    """
+    """Write an inspection as a coloured tree."""
     from rich.tree import Tree  # noqa: PLC0415 - optional, and slow to load
 
     rows = list(rows_of(inspection))
@@ -334,17 +252,7 @@ def _styled_state(row: Row) -> list[tuple[str, str]]:
 
 
 def colored_difference(difference: Difference, console: Console) -> str:
-    """Write a difference as a coloured table, with what else differs below it.
-
-    Args:
-        difference (Difference):
-            The difference.
-        console (Console):
-            For its width and its colours; nothing is written to it.
-
-    Returns:
-        str: Lines without a line break at the end.
-    """
+    """Write a difference as a coloured table, with what else differs below it."""
     header = inspection.HEADER
     lines = [Line(cells_of(slot), _STATE_STYLES[slot.state]) for slot in difference.slots]
     titles = [plain(title, "bold") for title in titles_of(difference)]
@@ -365,11 +273,7 @@ _Handlers = list[tuple["logging.StreamHandler[IO[str]]", Optional[IO[str]]]]
 
 @contextmanager
 def unwatched(_name: str, _total: int | None) -> Iterator[Callable[[], None]]:
-    """Show nothing.
-
-    Yields:
-        Callable[[], None]: To be called when one more is done.
-    """
+    """Show nothing."""
     yield lambda: None
 
 
@@ -389,17 +293,7 @@ class Display:
         self._handlers: _Handlers | None = None
 
     def watched(self, items: Iterable[_Item], total: int | None) -> Iterable[_Item]:
-        """Show how far something is.
-
-        Args:
-            items (Iterable[object]):
-                What is gone through.
-            total (int | None):
-                How many they are; none if nobody knows.
-
-        Returns:
-            Iterable[object]: The same items. What is done with one is done without bars.
-        """
+        """Show how far something is."""
         return items if self._open() is None else self._go_through(items, total)
 
     def _go_through(self, items: Iterable[_Item], total: int | None) -> Iterator[_Item]:
@@ -411,17 +305,7 @@ class Display:
 
     @contextmanager
     def counted(self, name: str, total: int | None) -> Iterator[Callable[[], None]]:
-        """Show how many of some things are done.
-
-        Args:
-            name (str):
-                What they are.
-            total (int | None):
-                How many they are; none if nobody knows.
-
-        Yields:
-            Callable[[], None]: To be called when one more is done.
-        """
+        """Show how many of some things are done."""
         progress = self._open()
         if progress is None:
             yield lambda: None

@@ -105,16 +105,7 @@ class Dialect(Protocol):
 
 
 def linux_amd64(stored: StoredManifest) -> str | None:
-    """Find what clients get that know of no indexes.
-
-    Args:
-        stored (StoredManifest):
-            An index or an image.
-
-    Returns:
-        str | None: The digest of the entry for linux/amd64, or of the image itself;
-            None where the index has no such entry.
-    """
+    """Find what clients get that know of no indexes."""
     document = Document.parse(stored.content)
     if "manifests" not in document.keys:
         return stored.digest
@@ -123,19 +114,7 @@ def linux_amd64(stored: StoredManifest) -> str | None:
 
 
 def schema_1(name: str, tag: str, image: StoredManifest) -> StoredManifest:
-    """Make the document of the first schema that stands for an image.
-
-    Args:
-        name (str):
-            The repository's name.
-        tag (str):
-            The tag that was asked for.
-        image (StoredManifest):
-            The image for linux/amd64.
-
-    Returns:
-        StoredManifest: A document with a digest of its own, stored nowhere.
-    """
+    """Make the document of the first schema that stands for an image."""
     layers = Document.parse(image.content).blobs[1:]
     compatible = json.dumps({"id": image.digest.partition(":")[2], "os": "linux"})
     document = {

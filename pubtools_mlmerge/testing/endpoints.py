@@ -61,20 +61,7 @@ class Route:
 
 
 class Router:
-    """Answers every request, if only to say that there is nothing.
-
-    Args:
-        storage (Storage):
-            Where everything is kept.
-        dialect (Dialect):
-            The kind of registry to be.
-        guard (Guard):
-            Who may do what.
-        immutable (tuple[str, ...]):
-            Patterns of tags that cannot be moved.
-        api_token (str | None):
-            What opens the API for the history of tags.
-    """
+    """Answers every request, if only to say that there is nothing."""
 
     def __init__(
         self,
@@ -93,15 +80,7 @@ class Router:
         self._routes = (*self._registry_routes(), *self._further_routes())
 
     def answer(self, request: Request) -> Response:
-        """Answer a request.
-
-        Args:
-            request (Request):
-                What arrived.
-
-        Returns:
-            Response: What is to be sent.
-        """
+        """Answer a request."""
         try:
             return self._serve(request)
         except Refused as refused:

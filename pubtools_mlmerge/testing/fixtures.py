@@ -11,11 +11,7 @@ from pubtools_mlmerge.testing.server import RegistryServer
 
 @pytest.fixture
 def registry_server() -> Iterator[RegistryServer]:
-    """Run a registry that is open to all.
-
-    Yields:
-        RegistryServer: A fresh one for each test.
-    """
+    """Run a registry that is open to all."""
     with RegistryServer() as registry:
         yield registry
 
@@ -26,9 +22,6 @@ def quay_server() -> Iterator[RegistryServer]:
 
     It wants tokens, which user ``alice`` gets with password ``wonderland`` for
     repositories ``alice/...``; ``api-token`` opens the API for the history of tags.
-
-    Yields:
-        RegistryServer: A fresh one for each test.
     """
     with RegistryServer(
         dialect="quay",

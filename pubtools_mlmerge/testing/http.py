@@ -122,38 +122,14 @@ class Refused(Exception):
 
 
 def json_response(document: object, status: int = 200, **headers: str) -> Response:
-    """Answer with a JSON document.
-
-    Args:
-        document (object):
-            What to encode.
-        status (int):
-            The HTTP status.
-        **headers (str):
-            Further headers, with underscores for dashes.
-
-    Returns:
-        Response: The encoded document under the type of JSON.
-    """
+    """Answer with a JSON document."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     body = json.dumps(document, separators=(",", ":")).encode() + b"\n"
     return Response(status=status, headers={"Content-Type": JSON_TYPE, **named}, body=body)
 
 
 def refuse(status: int, *errors: RegistryError, **headers: str) -> Refused:
-    """Make the exception that answers with the registry's error format.
-
-    Args:
-        status (int):
-            The HTTP status.
-        *errors (RegistryError):
-            The entries of the error list.
-        **headers (str):
-            Further headers, with underscores for dashes.
-
-    Returns:
-        Refused: To be raised.
-    """
+    """Make the exception that answers with the registry's error format."""
     listed = [
         {"code": error.code, "message": error.message} if error.detail is None else error._asdict()
         for error in errors
@@ -162,15 +138,7 @@ def refuse(status: int, *errors: RegistryError, **headers: str) -> Refused:
 
 
 def page_not_found(media_type: str = TEXT_TYPE) -> Refused:
-    """Make the exception for a path that no endpoint serves.
-
-    Args:
-        media_type (str):
-            The type of the page.
-
-    Returns:
-        Refused: To be raised.
-    """
+    """Make the exception for a path that no endpoint serves."""
     html = b"<!doctype html>\n<html><title>404</title><h1>Not Found</h1></html>\n"
     body = html if media_type == HTML_TYPE else b"404 page not found\n"
     return Refused(Response(status=404, headers={"Content-Type": media_type}, body=body))
@@ -182,16 +150,7 @@ REQUEST_LINE_WORDS = 3
 
 
 class ConnectionServer(ThreadingHTTPServer):
-    """Accepts connections on the loopback interface, each served by a thread.
-
-    Args:
-        answer (Callable[[Request], Response]):
-            Answers one request; called from many threads.
-        ssl_context (ssl.SSLContext | None):
-            Given, every connection is wrapped in TLS.
-        port (int):
-            Where to listen; 0 is for any port that is free.
-    """
+    """Accepts connections on the loopback interface, each served by a thread."""
 
     daemon_threads = True
     request_queue_size = 128

@@ -31,15 +31,7 @@ MANIFEST_TYPES = INDEX_TYPES | {DOCKER_MANIFEST, OCI_MANIFEST}
 
 
 def digest_of(content: bytes) -> str:
-    """Compute the digest that names this content.
-
-    Args:
-        content (bytes):
-            The exact bytes.
-
-    Returns:
-        str: ``sha256:`` and 64 hexadecimal digits.
-    """
+    """Compute the digest that names this content."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
@@ -48,27 +40,12 @@ def encode(document: object) -> bytes:
 
     No encoder in this package writes this form, so a test that compares bytes
     notices when a document was decoded and encoded again on its way.
-
-    Args:
-        document (object):
-            Anything that JSON can hold.
-
-    Returns:
-        bytes: UTF-8 encoded JSON.
     """
     return json.dumps(document, indent=3).encode()
 
 
 def make_archive(content: bytes) -> bytes:
-    """Make a tar archive with one file.
-
-    Args:
-        content (bytes):
-            What the file holds.
-
-    Returns:
-        bytes: The archive, the same for the same content.
-    """
+    """Make a tar archive with one file."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         member = tarfile.TarInfo("content.txt")
@@ -81,13 +58,6 @@ def wrap_gzip(content: bytes) -> bytes:
     """Wrap content as gzip without compressing it.
 
     Versions of zlib differ in what they make of the same content; this does not.
-
-    Args:
-        content (bytes):
-            Less than 64 KiB.
-
-    Returns:
-        bytes: What every gzip decompresses to the content.
     """
     header = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
     size = len(content)
