@@ -20,7 +20,6 @@ from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import LockLost
-from pubtools_mlmerge.merging.audit import to_document
 from pubtools_mlmerge.reports.html import Failure, Page, PageFile, PageInfo
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
@@ -775,7 +774,7 @@ class Shelf:
         self, tag: str, previous: Item | None = OLD_RESTORE_COMMAND, new: Item = NEW_RESTORE_COMMAND
     ) -> str:
         file = self.directory / str(len(list(self.directory.iterdir())))
-        document = to_document(change_of(Reference.parse(tag), previous, new))
+        document = change_of(Reference.parse(tag), previous, new).to_document()
         file.write_text(json.dumps(document), encoding="utf-8")
         return str(file)
 

@@ -203,8 +203,6 @@ class Report:
             A second tag on the result; none if there is none.
         attempts (int):
             How often the merge was planned.
-        requests (int):
-            How many requests it took, those for tokens included.
         seconds (float):
             How long it took.
     """
@@ -221,8 +219,32 @@ class Report:
     missing: tuple[str, ...] = field(default=(), converter=_texts)
     anchor_tag: str | None = None
     attempts: int = 1
-    requests: int = 0
     seconds: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        plan: AnyPlan,
+        source: Reference | None,
+        destination: Reference,
+        *,
+        dry_run: bool = False,
+        seconds: float = 0.0,
+    ) -> Report:
+        """Report a plan that was carried out as it is, at the first attempt."""
+        return cls(
+            source=source,
+            destination=destination,
+            source_digest=plan.source_digest,
+            previous_digest=plan.previous_digest,
+            digest=plan.result.digest,
+            media_type=plan.result.media_type,
+            changed=plan.changed,
+            dry_run=dry_run,
+            entries=plan.entries,
+            missing=plan.missing,
+            seconds=seconds,
+        )
 
     @property
     def counts(self) -> dict[Fate, int]:

@@ -20,7 +20,6 @@ from pubtools_mlmerge.core.manifests import (
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import MergeError, NotAnIndex, NotFound, RegistryError
-from pubtools_mlmerge.observe import count_request, uncounted
 from pubtools_mlmerge.registry.base import ManifestClient, Registry
 from pubtools_mlmerge.registry.refusals import failure
 
@@ -88,8 +87,7 @@ class ClientRegistry(Registry):
 
     def _ask(self, reference: Reference, media_type: str) -> Manifest:
         self._calls = next(self._counter)
-        count_request()
-        with uncounted(), _mapped_errors(reference, media_type):
+        with _mapped_errors(reference, media_type):
             answer = self._client.get_manifest(
                 str(reference), raw=True, media_type=media_type, return_headers=True
             )
@@ -114,8 +112,7 @@ class ClientRegistry(Registry):
         # The http library would encode text that is not ASCII as Latin-1.
         text = content.decode("ascii") if content.isascii() else content
         self._calls = next(self._counter)
-        count_request()
-        with uncounted(), _mapped_errors(reference, manifest.media_type):
+        with _mapped_errors(reference, manifest.media_type):
             self._client.upload_manifest(text, str(reference), raw=True)
         return manifest.digest
 

@@ -11,11 +11,12 @@ import tempfile
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pubtools_mlmerge.concurrency import Once
+from pubtools_mlmerge.concurrency import Memo, run_all
 from pubtools_mlmerge.core.manifests import Image
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
@@ -86,6 +87,7 @@ Copy = Literal["auto", "skopeo", "never"]
 _THREADS = 8  # requests for manifests at a time, and for blobs
 _COPIES = 4  # programs at a time
 _DEEPEST = 8  # indexes within indexes
+_REMEMBERED = 10_000  # manifests that are there, and blobs
 
 
 class Children:
@@ -107,21 +109,23 @@ class Children:
         self._copy = copy
         self._copy_one = copy_one or self._use_skopeo
         self._watch = watch
-        self._manifests = Once(_THREADS)
-        self._blobs = Once(_THREADS)
+        # Two pools, as threads of the first wait for those of the second.
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mlmerge")
+        self._blob_threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mlmerge")
+        self._manifests: Memo[Reference, bool] = Memo(_REMEMBERED)
+        self._blobs: Memo[Reference, bool] = Memo(_REMEMBERED)
         self._nested: set[Reference] = set()
         self._copying = threading.BoundedSemaphore(_COPIES)
 
     def ensure(self, source: Reference, destination: Reference, digests: Iterable[str]) -> None:
         """Make sure that manifests are in the destination repository."""
-        digests = tuple(digests)
+        digests = tuple(dict.fromkeys(digests))
         is_one_registry = (
             self._source.place(source).host == self._destination.place(destination).host
         )
         if is_one_registry and source.repository == destination.repository:
             return
         may_mount = is_one_registry and self._copy == "auto"
-        missing: list[str] = []
 
         def provide(digest: str, advance: Callable[[], None]) -> bool:
             place = destination.at(digest)
@@ -129,16 +133,21 @@ class Children:
                 advance()
                 return True
             if self._copy == "never":
-                missing.append(digest)
                 return False
             self._bring(source.at(digest), place, may_mount=may_mount)
             advance()
             return True
 
         with self._watch(f"images for {destination}", len(digests)) as advance:
-            self._manifests.each({destination.at(d): partial(provide, d, advance) for d in digests})
-        if missing:
-            lacking = tuple(digest for digest in digests if digest in missing)
+            jobs = [
+                partial(
+                    self._manifests.get, destination.at(digest), partial(provide, digest, advance)
+                )
+                for digest in digests
+            ]
+            is_there = run_all(self._threads, jobs)
+        if not all(is_there):
+            lacking = tuple(digest for digest, there in zip(digests, is_there) if not there)
             raise MissingChild(str(destination), None, "copying is ruled out", lacking)
 
     def _bring(self, source: Reference, destination: Reference, *, may_mount: bool) -> None:
@@ -171,9 +180,11 @@ class Children:
             return False
         if isinstance(manifest, Image):
             mount = partial(self._mount_blob, destination, source.repository)
-            is_whole = self._blobs.each(
-                {destination.at(blob): partial(mount, blob) for blob in manifest.blobs}
-            )
+            jobs = [
+                partial(self._blobs.get, destination.at(blob), partial(mount, blob))
+                for blob in dict.fromkeys(manifest.blobs)
+            ]
+            is_whole = all(run_all(self._blob_threads, jobs))
         else:
             is_whole = all(
                 self._mount(source.at(child.digest), destination.at(child.digest), depth + 1)

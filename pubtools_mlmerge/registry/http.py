@@ -33,7 +33,6 @@ from urllib3.exceptions import HTTPError
 from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidReference, RegistryError, brief
-from pubtools_mlmerge.observe import count_request
 from pubtools_mlmerge.registry.refusals import blank
 
 
@@ -507,7 +506,6 @@ class Transport:
             attempt += 1
 
     def _once(self, request: Request) -> Answer:
-        count_request()
         with self._lock:
             self._count += 1
         # The rest of what the session does is not wanted: cookies, a login from a URL or a netrc

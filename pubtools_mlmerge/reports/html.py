@@ -703,7 +703,6 @@ def _facts(report: Report) -> Markup:
             ("Media type", report.media_type),
             ("Anchor tag", report.anchor_tag),
             ("Times planned", attempts),
-            ("Requests", str(report.requests)),
             ("Time", f"{report.seconds:.1f} s"),
         ]
     )

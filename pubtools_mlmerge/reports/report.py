@@ -123,7 +123,6 @@ def to_json(report: Report) -> str:
             "dry_run": report.dry_run,
             "anchor_tag": report.anchor_tag,
             "attempts": report.attempts,
-            "requests": report.requests,
             "seconds": round(report.seconds, 3),
             "entries": [entry_document(entry) for entry in report.entries],
         }

@@ -23,7 +23,7 @@ from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import MergeError, MissingChild
-from pubtools_mlmerge.merging.audit import read_change, to_document
+from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.registry import auth, http, quay_history
 from pubtools_mlmerge.registry.auth import parse_challenges
 from pubtools_mlmerge.registry.credentials import find_credentials
@@ -156,7 +156,7 @@ def _record(content: bytes) -> None:
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(content)
         change = read_change(file.name)
-    assert json.dumps(to_document(change))
+    assert json.dumps(change.to_document())
 
 
 def _auth_file(content: bytes) -> None:
