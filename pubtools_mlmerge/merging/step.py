@@ -201,7 +201,7 @@ class Step:
             current.note(manifests=len(needed))
             self._children.ensure(source, destination, needed)
 
-    def _merge(  # noqa: PLR0913, PLR0917 - both sides, as references and as read
+    def _merge(
         self,
         source: Reference,
         new: Manifest,
