@@ -25,7 +25,6 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import InvalidRecord, InvalidReference
 from pubtools_mlmerge.hooks import announce, lock_tag
-from pubtools_mlmerge.host.seams import PREFIX
 from pubtools_mlmerge.locks import check_url
 from pubtools_mlmerge.merging.audit import AuditDirectory, Change, Recorder, read_change
 from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
@@ -48,7 +47,7 @@ from pubtools_mlmerge.reports.inspection import (
 )
 from pubtools_mlmerge.reports.report import to_json
 from pubtools_mlmerge.reports.terminal import Display, difference_text, inspection_text, text_of
-from pubtools_mlmerge.settings import MOST_TRIES, Settings
+from pubtools_mlmerge.settings import MOST_TRIES, PREFIX, Settings
 
 if TYPE_CHECKING:
     from pubtools_mlmerge.reports.html import Failure, Page, PageInfo
@@ -420,7 +419,7 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
     """Prepare the merge of one source into its destinations, or of a batch."""
     from_login = login_of(arguments, "source", arguments.source_quay_host or arguments.quay_host)
     to_login = login_of(arguments, "dest", arguments.quay_host)
-    settings = Settings.from_task({}, os.environ)
+    settings = Settings.for_commands(os.environ)
     policy = policy_of(arguments, settings.policy)
     if not 1 <= arguments.threads <= _MOST_THREADS:
         raise ValueError(f"--threads: expected a number from 1 to {_MOST_THREADS}")
@@ -530,7 +529,7 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
     login = login_of(arguments, "dest", arguments.quay_host)
     reference = tag_of(arguments.ref, login)
     patterns = tuple(PlatformPattern.parse(text) for text in split("--arch", arguments.arch))
-    settings = Settings.from_task({}, os.environ)
+    settings = Settings.for_commands(os.environ)
     step_options = step_options_of(arguments, settings)
     client = login.client(options)
     writer = writer_of(arguments, settings, client, step_options)
@@ -555,7 +554,7 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     options = connection_of(arguments)
     login = login_of(arguments, "dest", arguments.quay_host)
     changes = [_change_in(file, login) for file in arguments.records]
-    settings = Settings.from_task({}, os.environ)
+    settings = Settings.for_commands(os.environ)
     restorer = _Restorer(
         client=login.client(options),
         force=arguments.force,
