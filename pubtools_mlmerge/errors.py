@@ -96,7 +96,8 @@ class MixedTypes(MergeError):
         """Name the entries of either kind."""
         return (
             "the merged index would mix Docker manifests "
-            f"({', '.join(self.docker)}) and OCI manifests ({', '.join(self.oci)})"
+            f"({', '.join(self.docker)}) and OCI manifests ({', '.join(self.oci)}); "
+            "mixed_types=oci allows that"
         )
 
 
@@ -248,6 +249,30 @@ class HostMismatch(MergeError):
     def __str__(self) -> str:
         """Name all problems."""
         return f"cannot merge inside this pubtools-quay: {'; '.join(self.problems)}"
+
+
+@frozen(slots=False, repr=False)
+class CannotMergeHere(MergeError):
+    """A task that asks for merging was started in a way in which the step cannot act."""
+
+    problem: str
+    start_instead: str
+
+    def __str__(self) -> str:
+        """Say what to start instead."""
+        return f"{self.problem}; start the task by {self.start_instead}"
+
+
+@frozen(slots=False, repr=False)
+class StepNotDone(MergeError):
+    """A task ended without doing for some tags what it was asked for."""
+
+    problem: str
+    tags: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Name the tags."""
+        return f"{self.problem}: {', '.join(self.tags)}"
 
 
 @frozen(slots=False, repr=False)
