@@ -162,7 +162,7 @@ class Step:
             if isinstance(plan.result, Index) and not plan.result.manifests and plan.entries:
                 raise NothingEligible(str(source), plan.missing)
             check_shrink(destination, held, plan, policy)
-            if isinstance(plan.result, Image):
+            if isinstance(plan.result, Image) and policy.single_image == "replace":
                 LOG.warning("%s is a single image and replaces %s", source, destination)
             for name in plan.missing:
                 LOG.warning("%s: the source has no %s", source, name)
@@ -209,10 +209,14 @@ class Step:
         old: Manifest | None,
         policy: Policy,
     ) -> AnyPlan:
-        if policy.single_image == "wrap":
+        if policy.single_image in ("wrap", "index"):
             index = self._wrap(self._source, source, new)
             before = None if old is None else self._wrap(self._destination, destination, old)
             plan = self._ages.merge(destination, index, before, policy)
+            if policy.single_image == "wrap" and isinstance(new, Image):
+                listed = {entry.digest for entry in plan.result.manifests}
+                if listed == {new.digest}:
+                    return replace_by_image(new, old)
             # A tag that holds a bare image does not hold the index that it was wrapped into.
             return evolve(plan, changed=plan.changed or isinstance(old, Image))
         if isinstance(new, Image):
