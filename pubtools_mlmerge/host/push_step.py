@@ -35,7 +35,6 @@ from pubtools_mlmerge.merging.decision import Decision, StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.merging.writer import Writer, push
-from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.settings import Settings
@@ -51,7 +50,12 @@ class _Judged:
 
     tag: Tag
     check: Callable[[], None]
-    decision: Decision | None  # None where neither side can be read
+    found: Decision | MergeError | None  # None where the source cannot be read, and need not be
+
+    @property
+    def decision(self) -> Decision | None:
+        """What was decided, if the tag can be merged."""
+        return self.found if isinstance(self.found, Decision) else None
 
 
 class PushStep:
@@ -198,9 +202,9 @@ class PushStep:
                 for tag in covered
             ]
             # All tags of the item are judged before the first of them is written.
-            jobs = [partial(self._judge, sides, step, reference, tag, c) for tag, c in held]
+            judge = partial(self._judge, sides, step, reference, settings)
+            jobs = [partial(judge, tag, check) for tag, check in held]
             judged = list(self._in_order(sides, jobs))
-            _bring_to_all(sides, settings, judged)
             plain = self._merge_all(sides, step, reference, judged, settings)
             for each in plain:
                 each.check()
@@ -240,24 +244,28 @@ class PushStep:
                 )
             return self._steps[settings]
 
-    def _judge(
-        self, sides: Sides, step: Step, source: Reference, tag: Tag, check: Callable[[], None]
+    def _judge(  # noqa: PLR0913, PLR0917 - what all tags of an item share, and a tag
+        self,
+        sides: Sides,
+        step: Step,
+        source: Reference,
+        settings: Settings,
+        tag: Tag,
+        check: Callable[[], None],
     ) -> _Judged:
         """Look at a tag and decide; nothing is written."""
         try:
-            decision: Decision | None = step.plan(source, tag.reference)
+            decision = step.plan(source, tag.reference)
         except NotAnIndex as error:
-            if self.settings.policy.single_image == "fail" or not _has_nothing(
-                sides, error, source, tag.reference
-            ):
-                raise _logged(error, source, tag.reference) from error
-            decision = None
+            may_copy = settings.policy.single_image != "fail"
+            if may_copy and _has_nothing(sides, error, source, tag.reference):
+                return _Judged(tag, check, None)
+            return _Judged(tag, check, error)
         except MergeError as error:
-            raise _logged(error, source, tag.reference) from error
-        if decision is not None:
-            _warn_of_type(decision)
-            with self._lock:
-                self._before.setdefault(tag.reference, decision.old)
+            return _Judged(tag, check, error)
+        _warn_of_type(decision)
+        with self._lock:
+            self._before.setdefault(tag.reference, decision.old)
         return _Judged(tag, check, decision)
 
     def _merge_all(
@@ -269,7 +277,11 @@ class PushStep:
         settings: Settings,
     ) -> list[_Judged]:
         """Merge what is to be merged, and return the rest, none of which moved until now."""
-        todo, plain = list(judged), list[_Judged]()
+        # What must not be merged comes first and fails, unless a site's own step can do it.
+        refused = [each for each in judged if isinstance(each.found, MergeError)]
+        todo = [each for each in judged if not isinstance(each.found, MergeError)]
+        plain = [e for e in refused if not self._merge(sides, step, source, e, settings)]
+        _bring_to_all(sides, settings, todo)
         for _ in range(settings.tries):
             jobs = [partial(self._merge, sides, step, source, each, settings) for each in todo]
             merged = list(self._in_order(sides, jobs))
@@ -283,7 +295,8 @@ class PushStep:
                 return plain
             plain = [each for each, has_moved in zip(plain, moved) if not has_moved]
             LOG.info("Judging again what moved: %s", ", ".join(str(a.tag.reference) for a in again))
-            todo = [self._judge(sides, step, source, each.tag, each.check) for each in again]
+            judge = partial(self._judge, sides, step, source, settings)
+            todo = [judge(each.tag, each.check) for each in again]
         raise ConflictError(str(todo[0].tag.reference), _seen(todo[0]), None, settings.tries)
 
     def _merge(
@@ -292,7 +305,7 @@ class PushStep:
         """Merge one tag; false where the host is to copy it."""
         tag = judged.tag
         request = MergeRequest(
-            source, tag.reference, tag.repository, settings, step, judged.decision, judged.check
+            source, tag.reference, tag.repository, settings, step, judged.found, judged.check
         )
         answer: Report | Literal[False] | None = pm.hook.mlmerge_merge(request=request)
         report = answer or None
@@ -396,15 +409,6 @@ def _has_moved(sides: Sides, judged: _Judged) -> bool:
 
 def _seen(judged: _Judged) -> str | None:
     return None if judged.decision is None else judged.decision.seen
-
-
-def _logged(error: MergeError, source: Reference, tag: Reference) -> MergeError:
-    """Log a refusal like the failure of a merge; it comes before the merge begins."""
-    try:
-        with observed("merge", source, tag):
-            raise error
-    except MergeError:
-        return error
 
 
 def _warn_of_type(decision: Decision) -> None:

@@ -11,6 +11,7 @@ from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Plan, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import MergeError
 from pubtools_mlmerge.merging.decision import Decision, no_lock
 from pubtools_mlmerge.merging.image_ages import MergeFunction
 from pubtools_mlmerge.merging.merger import ManifestListMerger
@@ -41,7 +42,8 @@ class MergeRequest:
     repository: str
     settings: Settings
     _step: Step = field(repr=False)
-    _decision: Decision | None = field(repr=False)  # None where the source cannot be merged
+    # None where the source cannot be merged; an error where the tag must not be written.
+    _decision: Decision | MergeError | None = field(repr=False)
     _check: Callable[[], None] = field(default=no_lock, repr=False)
 
     def carry_out(self) -> Report | None:
@@ -54,6 +56,9 @@ class MergeRequest:
             MergeError: When it cannot be done; the tag then holds what it held before.
         """
         decision = self._decision
+        if isinstance(decision, MergeError):
+            with observed("merge", self.source, self.destination):
+                raise decision
         if decision is None or decision.plan.result == decision.new:
             LOG.debug("%s is copied plainly: %s", self.destination, _reason(decision))
             return None

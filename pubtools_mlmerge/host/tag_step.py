@@ -254,7 +254,7 @@ class Selection:
         self._source = source
         self._destination = destination
         self._writer = writer
-        self._plan: Plan[Index] | None = None  # None where somebody else's hook computes the list
+        self.plan: Plan[Index] | None = None  # None where somebody else's hook computes the list
         self._written: str | None = None
 
     def compute(self, names: Sequence[str], host: Callable[[], object]) -> object:
@@ -291,17 +291,17 @@ class Selection:
         return partial(Ages(self.client, rule).merge, self._destination) if rule.is_asked else None
 
     def _note(self, plan: Plan[Index]) -> None:
-        self._plan = plan
+        self.plan = plan
 
     def guard(self, client: HostClient) -> object:
         """Let the next upload of the host's client be written by ours."""
-        return client if self._writer is None else _GuardedClient(client, self)
+        return client if self._writer is None else GuardedClient(client, self)
 
     def write(self, image: str, content: bytes) -> None:
         """Write what the host computed and signed."""
         assert self._writer is not None  # noqa: S101 - nothing is guarded without one
         tag = Reference.parse(image)
-        self._written = self._writer.write(self._source, tag, self._plan, content)
+        self._written = self._writer.write(self._source, tag, self.plan, content)
 
     def report(self, attempts: int) -> Report | None:
         """Report what was written; None where nothing was, or somebody else computed the list."""
@@ -311,12 +311,12 @@ class Selection:
         return evolve(report, digest=self._written, attempts=attempts)
 
     def _make_report(self, *, dry_run: bool) -> Report | None:
-        if self._plan is None:
+        if self.plan is None:
             return None
-        return Report.of(self._plan, self._source, self._destination, dry_run=dry_run)
+        return Report.of(self.plan, self._source, self._destination, dry_run=dry_run)
 
 
-class _GuardedClient:
+class GuardedClient:
     """The host's client with an upload of ours; it finds OCI indexes of any registry as well.
 
     Asked for any type, the host's own takes a registry's refusal of the first type for the absence

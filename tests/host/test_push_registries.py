@@ -42,7 +42,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("docker", [True, False], ids=["docker", "oci"])
-def test_one_run_of_the_host_s_copy_brings_all_children_to_all_repositories(
+def test_one_run_of_the_host_s_copy_brings_all_children_to_all_repositories(  # noqa: PLR0917
     world: World,
     elsewhere: World,
     docker: bool,

@@ -209,9 +209,10 @@ def test_a_retry_signs_what_a_push_whose_signer_failed_did_not(
     def fail(self: object, entries: object, task_id: str) -> None:
         raise RuntimeError("no signer")
 
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+    with monkeypatch.context() as patch:
         patch.setattr(RecordingSigner, "sign_containers", fail)
-        push([item], world.settings(ON))
+        with pytest.raises(RuntimeError):
+            push([item], world.settings(ON))
     push([item], world.settings(ON))
 
     held = world.platforms("ns/a----app", "1")
