@@ -51,6 +51,7 @@ CLAIMS = {
     ("text", "log"): READ,
     ("text", ""): READ,
     ("text", "demo"): "tests/test_docs.py",
+    ("text", "installation"): "tests/host/test_installation.py",
     ("bash", "comparison"): "tests/e2e/test_comparison.py",
     ("bash", "reports"): "tests/test_schema.py",
 }
