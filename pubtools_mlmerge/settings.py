@@ -154,7 +154,7 @@ class Values:
         return default
 
     def _is_text_only(self, name: str) -> bool:
-        """Tell whether a value comes from the environment, which knows nothing but text."""
+        """Whether a value comes from the environment, where everything is text."""
         return self._places[name].startswith(PREFIX)
 
 
@@ -235,7 +235,7 @@ class Settings:
                 Environment variables; ``MLMERGE_STEPS`` and so on, lists separated by commas.
 
         Returns:
-            Settings: Of which nothing is enabled unless it is asked for.
+            Settings: Nothing is enabled unless ``steps`` names it.
 
         Raises:
             InvalidSettings: Naming all problems at once.
@@ -296,7 +296,7 @@ class Settings:
         return AgeRule(max_age_days=self.max_age_days, stale=self.stale)
 
     def covers(self, repository: str) -> bool:
-        """Tell whether a repository is to be merged.
+        """Whether a repository is to be merged.
 
         Args:
             repository (str):

@@ -152,7 +152,7 @@ def test_all_problems_are_told_at_once() -> None:
         ({1: 2}, "mlmerge.1: unknown, there are "),
     ],
 )
-def test_wrong_types_are_told(mlmerge: object, expected: str) -> None:
+def test_wrong_types_are_named(mlmerge: object, expected: str) -> None:
     (problem,) = problems(mlmerge)
 
     assert problem.startswith(expected)
