@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Generic, NoReturn, TypeVar
+from typing import Generic, NoReturn, TextIO, TypeVar
 
 import urllib3
 from attrs import evolve, field, frozen
@@ -393,7 +393,7 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
         if arguments.source_ref or arguments.dest_ref or arguments.arch:
             raise ValueError("--batch: its lines name sources, destinations and architectures")
         merges = _Merges.of(arguments, settings, policy, logins)
-        jobs, total = merges.jobs_of(_lines_of(arguments.batch)), None
+        jobs, total = merges.jobs_of(_open_batch(arguments.batch)), None
     else:
         if not arguments.source_ref or not arguments.dest_ref:
             raise ValueError("--source-ref and --dest-ref are needed, or --batch")
@@ -413,22 +413,13 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
     return partial(run_jobs, jobs, output, options)
 
 
-def _lines_of(batch: str) -> Iterator[str]:
-    """Open a batch now, so that a file that cannot be read is wrong usage."""
+def _open_batch(name: str) -> TextIO:
+    if name == "-":
+        return sys.stdin
     try:
-        stream = (
-            sys.stdin
-            if batch == "-"
-            else Path(batch).open(encoding="utf-8", errors="surrogateescape")
-        )
+        return Path(name).open(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
-        raise ValueError(f"--batch: {batch}: {error.strerror}") from error
-
-    def lines() -> Iterator[str]:
-        with stream:
-            yield from stream
-
-    return lines()
+        raise ValueError(f"--batch: {name}: {error.strerror}") from error
 
 
 @frozen(kw_only=True)
@@ -476,18 +467,19 @@ class _Merges:
             announce(report)
         return report
 
-    def jobs_of(self, lines: Iterable[str]) -> Iterator[tuple[str, Callable[[], Report]]]:
+    def jobs_of(self, batch: TextIO) -> Iterator[tuple[str, Callable[[], Report]]]:
         """Make a job of each line that is not empty; for an invalid line, one that fails."""
-        for number, text in enumerate(lines, start=1):
-            if not text.strip():
-                continue
-            name = f"line {number}"
-            try:
-                line = BatchLine.parse(text)
-            except ValueError as error:
-                yield name, partial(_refuse, name, error)
-            else:
-                yield f"{name}: {line.destination}", partial(self._merge_line, name, line)
+        with batch:
+            for number, text in enumerate(batch, start=1):
+                if text.strip():
+                    yield self._job_of(f"line {number}", text)
+
+    def _job_of(self, name: str, text: str) -> tuple[str, Callable[[], Report]]:
+        try:
+            line = BatchLine.parse(text)
+        except ValueError as error:
+            return name, partial(_refuse, name, error)
+        return f"{name}: {line.destination}", partial(self._merge_line, name, line)
 
     def _merge_line(self, name: str, line: BatchLine) -> Report:
         try:
