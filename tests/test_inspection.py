@@ -351,7 +351,7 @@ def rows(a: Index, b: Index) -> list[tuple[str, ...]]:
 
 def test_entries_are_paired_as_a_merge_of_a_into_b_does() -> None:
     assert rows(A, B) == [
-        ("linux/amd64", short(NEW), short(OLD), "differs"),
+        ("linux/amd64", short(NEW), short(OLD), "different"),
         ("linux/arm64", short(ARM64), short(ARM64), "same"),
         ("linux/riscv64", short(digest("linux/riscv64")), "-", "only in A"),
         (f"attestation of {short(NEW)}", short(digest("proof")), "-", "only in A"),
@@ -372,8 +372,8 @@ def test_a_comparison_is_a_table_with_a_summary() -> None:
     assert first == f"A: app:a {A.digest} {OCI_INDEX}"
     assert second == f"B: app:b {B.digest} {OCI_INDEX}"
     assert header.split() == ["PLATFORM", "A", "B", "STATE"]
-    assert lines[0].split() == ["linux/amd64", short(NEW), short(OLD), "differs"]
-    assert summary == "1 differs, 2 only in A, 2 only in B, 1 same"
+    assert lines[0].split() == ["linux/amd64", short(NEW), short(OLD), "different"]
+    assert summary == "1 different, 2 only in A, 2 only in B, 1 same"
 
 
 @pytest.mark.parametrize(

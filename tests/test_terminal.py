@@ -253,6 +253,20 @@ def test_a_removal_is_shown_as_well(registry_server: RegistryServer) -> None:
     assert f"{RED}dropped" in found.raw
 
 
+def test_tables_and_logs_appear_whole_above_the_bars(merging: list[str]) -> None:
+    stable = merging[merging.index("--dest-ref") + 1]
+    fresh = stable.replace(":stable", ":fresh")
+
+    found = program_on_a_terminal(
+        *merging[:-1], "--dest-ref", fresh, "--debug", logs=True, width=200
+    )
+
+    assert (found.code, "0/2" in found.text) == (0, True), found.raw
+    assert "\x1b[33mkept" in found.raw
+    assert f"INFO: Merge of {merging[2]} into {fresh} (dry run): started\r\n" in found.raw
+    assert f"{fresh} would become sha256:" in found.text
+
+
 # Inspections and comparisons
 
 AMD64 = digest("linux/amd64")
@@ -320,7 +334,7 @@ def test_a_wide_terminal_shows_the_table_of_a_comparison() -> None:
     found = Shown(0, colored_comparison(COMPARISON, console(200)))
 
     assert found.lines == comparison_to_text(COMPARISON).splitlines()
-    assert f"{CYAN}differs" in found.raw
+    assert f"{CYAN}different" in found.raw
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -288,7 +288,7 @@ def _entry(entry: Descriptor, image: ListedImage | None) -> dict[str, object]:
 
 COMPARED = ("PLATFORM", "A", "B", "STATE")
 _STATES: dict[Fate, str] = {  # of a merge of A into B; without a policy, nothing is excluded
-    "replaced": "differs",
+    "replaced": "different",
     "added": "only in A",
     "kept": "only in B",
     "dropped": "only in B",

@@ -47,7 +47,7 @@ _FATES: dict[Fate, str] = {
     "dropped": "red",
     "excluded": "dim",
 }
-_STATES = {"differs": "cyan", "only in A": "red", "only in B": "green", "same": ""}
+_STATES = {"different": "cyan", "only in A": "red", "only in B": "green", "same": ""}
 _GAP = 2
 _LEAST = 14  # columns for a text of several words; of 80, a report leaves no more
 
