@@ -52,13 +52,13 @@ CLAIMS = {
     ("text", ""): READ,
     ("text", "demo"): "tests/test_docs.py",
     ("bash", "comparison"): "tests/e2e/test_comparison.py",
-    ("bash", "reports"): "tests/test_schema.py",
+    ("bash", "reports"): "tests/test_report.py",
 }
 # Files that pages show, and what runs them.
 SHOWN = {
     "examples/site_plugin.py": "tests/test_docs_examples.py",
     "examples/pyproject.toml": "tests/test_docs_examples.py",
-    "examples/check_reports.py": "tests/test_schema.py",
+    "examples/check_reports.py": "tests/test_report.py",
     "examples/ci/gitlab-ci.yml": RUN,
     "examples/ci/merge.sh": RUN,
 }
@@ -375,7 +375,7 @@ def test_python_runs(block: Block, programs: Path, tmp_path: Path) -> None:
 
 def test_the_rights_in_redis_are_those_tested() -> None:
     (block,) = of_kind("text", "redis-acl")
-    tested = (ROOT / "tests" / "test_lock_redis.py").read_text(encoding="utf-8")
+    tested = (ROOT / "tests" / "test_redis_lock.py").read_text(encoding="utf-8")
 
     rights = [right for right in block.code.split() if right.startswith("+")]
     assert f"rights = {json.dumps(rights)}" in tested
