@@ -70,7 +70,7 @@ class HostLike:
 
 @define
 class Plain:
-    """Gives a dict whatever it is asked for, as the fakes in callers' tests do."""
+    """Returns a dict in any case, as the fakes in callers' tests do."""
 
     manifest: object
     uploads: list[tuple[object, str, bool]] = field(factory=list)

@@ -109,7 +109,7 @@ def writes(server: RegistryServer) -> list[str]:
     return [request.path for request in server.requests if request.method not in ("GET", "HEAD")]
 
 
-def test_the_report_tells_what_was_done(server: RegistryServer) -> None:
+def test_the_report_has_what_was_done(server: RegistryServer) -> None:
     report = merge(server, "new", "old")
 
     held = server.manifest("app", "old")

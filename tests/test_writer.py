@@ -102,7 +102,7 @@ class Records:
         self.changes.append(change)
 
 
-class Told:
+class Lost:
     """A history that names once what a write replaced."""
 
     def __init__(self, *lost: Reference) -> None:
@@ -259,7 +259,7 @@ def test_a_write_that_is_never_done_is_a_conflict_with_both_digests(registry: Bu
     assert (caught.value.tries, len(registry.pushed)) == (2, 2)
 
 
-def test_a_write_that_always_fails_tells_why(registry: Busy) -> None:
+def test_a_write_that_always_fails_raises_its_error(registry: Busy) -> None:
     registry.failures, registry.stores = [PASSING] * 3, False
 
     with pytest.raises(RegistryError, match="HTTP 500"):
@@ -354,7 +354,7 @@ def test_nothing_is_written_in_a_dry_run(registry: Busy) -> None:
 def test_what_was_replaced_unseen_is_merged_back_in(registry: Busy) -> None:
     lost = TAG.tagged("recovered")
     registry.put(lost, THEIRS)
-    history = Told(lost)
+    history = Lost(lost)
 
     report = write(registry, history=history)
 
@@ -368,7 +368,7 @@ def test_what_the_tag_really_held_is_recorded(registry: Busy) -> None:
     lost, records = TAG.tagged("recovered"), Records(registry)
     registry.put(lost, THEIRS)
 
-    write(registry, None, records, Told(lost))
+    write(registry, None, records, Lost(lost))
 
     previous = [change.previous for change in records.changes]
     assert [each.digest if each else None for each in previous] == [OLD.digest, MERGED.digest]
@@ -377,7 +377,7 @@ def test_what_the_tag_really_held_is_recorded(registry: Busy) -> None:
 def test_what_was_replaced_unseen_may_add_nothing(registry: Busy) -> None:
     lost = TAG.tagged("recovered")
     registry.put(lost, index("linux/amd64@other"))
-    history = Told(lost)
+    history = Lost(lost)
 
     report = write(registry, history=history)
 
@@ -386,7 +386,7 @@ def test_what_was_replaced_unseen_may_add_nothing(registry: Busy) -> None:
 
 
 def test_a_history_without_losses_changes_nothing(registry: Busy) -> None:
-    history = Told()
+    history = Lost()
 
     report = write(registry, history=history)
 
@@ -398,7 +398,7 @@ def test_losses_without_end_are_a_conflict(registry: Busy) -> None:
     registry.put(lost, THEIRS)
 
     with pytest.raises(ConflictError):
-        write(registry, StepOptions(tries=1), history=Told(lost))
+        write(registry, StepOptions(tries=1), history=Lost(lost))
 
 
 def test_what_is_needed_is_brought_for_each_try(registry: Busy) -> None:

@@ -50,7 +50,7 @@ class Client:
         return self.bench.held().tag == self.bench.scenario.merged
 
     def ask(self, method: str = "GET", token: str = "", path: str = "") -> Answer:
-        """Send a request on a connection of its own."""
+        """Send a request on a new connection."""
         headers = {"Accept": EVERY_TYPE, "Content-Type": OCI_INDEX}
         if token:
             headers["Authorization"] = f"Bearer {token}"
