@@ -176,10 +176,6 @@ def content_type_name(header: str | None) -> str | None:
     return (header or "").partition(";")[0].strip().lower() or None
 
 
-def _descriptors(values: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
-    return tuple(values)
-
-
 @frozen(eq=False)
 class Index:
     """An OCI image index or a Docker manifest list, with the bytes it came in.
@@ -194,7 +190,7 @@ class Index:
     """
 
     media_type: str
-    manifests: tuple[Descriptor, ...] = field(converter=_descriptors, repr=False)
+    manifests: tuple[Descriptor, ...] = field(converter=tuple[Descriptor, ...], repr=False)
     fields: Mapping[str, object] = field(repr=False)
     _received: bytes | None = field(default=None, repr=False)
 
@@ -355,10 +351,6 @@ _OF_A_BLOB = folded("mediaType", "digest", "size", "urls", "data")
 _LIST_OF = {DOCKER_MANIFEST: DOCKER_LIST, OCI_MANIFEST: OCI_INDEX}
 
 
-def _digests(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(values)
-
-
 @frozen
 class Image:
     """An image manifest with the bytes it came in (image-spec, "Image Manifest").
@@ -380,7 +372,7 @@ class Image:
     media_type: str
     digest: str
     config: str
-    blobs: tuple[str, ...] = field(converter=_digests, repr=False)
+    blobs: tuple[str, ...] = field(converter=tuple[str, ...], repr=False)
 
     @classmethod
     def from_bytes(cls, content: bytes, media_type: str | None = None) -> Image:

@@ -166,14 +166,6 @@ class Plan(Generic[ResultT]):
 AnyPlan = Union[Plan[Index], Plan[Image]]
 
 
-def _entries(values: Iterable[Entry]) -> tuple[Entry, ...]:
-    return tuple(values)
-
-
-def _texts(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(values)
-
-
 @frozen(kw_only=True)
 class Report:
     """What became of one destination.
@@ -217,8 +209,8 @@ class Report:
     media_type: str
     changed: bool
     dry_run: bool
-    entries: tuple[Entry, ...] = field(converter=_entries, repr=False)
-    missing: tuple[str, ...] = field(default=(), converter=_texts)
+    entries: tuple[Entry, ...] = field(converter=tuple[Entry, ...], repr=False)
+    missing: tuple[str, ...] = field(default=(), converter=tuple[str, ...])
     anchor_tag: str | None = None
     attempts: int = 1
     requests: int = 0

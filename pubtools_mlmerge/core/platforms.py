@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from attrs import evolve, field, frozen
@@ -51,10 +51,6 @@ _GLOB = frozenset("*?[")
 _MOST_PARTS = 3  # os/architecture/variant
 
 
-def _strings(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(values)
-
-
 def normalize_names(architecture: str, variant: str = "") -> tuple[str, str]:
     """Give an architecture and its variant their usual names.
 
@@ -96,7 +92,7 @@ class Platform:
     architecture: str
     variant: str = ""
     os_version: str = ""
-    os_features: tuple[str, ...] = field(default=(), converter=_strings)
+    os_features: tuple[str, ...] = field(default=(), converter=tuple[str, ...])
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> Platform:

@@ -9,7 +9,7 @@ import re
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -28,14 +28,6 @@ from pubtools_mlmerge.reports.report import entry_document, short
 _FORMAT = 1
 # Two manifests, each at most three times as long as JSON text, and the entries of both.
 _LARGEST_RECORD = 16 * LARGEST
-
-
-def _entries(values: Iterable[Entry]) -> tuple[Entry, ...]:
-    return tuple(values)
-
-
-def _texts(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(values)
 
 
 @frozen(kw_only=True, eq=False, repr=False)
@@ -67,8 +59,8 @@ class Change:
     source_digest: str | None
     previous: Manifest | None
     new: Manifest
-    entries: tuple[Entry, ...] = field(default=(), converter=_entries)
-    missing: tuple[str, ...] = field(default=(), converter=_texts)
+    entries: tuple[Entry, ...] = field(default=(), converter=tuple[Entry, ...])
+    missing: tuple[str, ...] = field(default=(), converter=tuple[str, ...])
 
 
 def to_document(change: Change) -> dict[str, object]:

@@ -37,10 +37,6 @@ from pubtools_mlmerge.observe import count_request
 from pubtools_mlmerge.registry.refusals import blank
 
 
-def _strings(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(values)
-
-
 @frozen
 class Address:
     """Where to connect.
@@ -53,7 +49,7 @@ class Address:
     """
 
     host: str
-    schemes: tuple[str, ...] = field(converter=_strings)
+    schemes: tuple[str, ...] = field(converter=tuple[str, ...])
 
     @classmethod
     def parse(cls, text: str, *, prefers_tls: bool = False) -> Address:

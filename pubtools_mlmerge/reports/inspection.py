@@ -41,18 +41,6 @@ _OCI = frozenset({OCI_MANIFEST, OCI_INDEX})
 _MOST = 200  # characters of what a registry wrote, in a message
 
 
-def _descriptors(values: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
-    return tuple(values)
-
-
-def _images(values: Iterable[ListedImage]) -> tuple[ListedImage, ...]:
-    return tuple(values)
-
-
-def _problems(values: Iterable[Problem]) -> tuple[Problem, ...]:
-    return tuple(values)
-
-
 @frozen
 class Problem:
     """Something about an index that is worth a look.
@@ -85,7 +73,7 @@ class ListedImage:
     """
 
     descriptor: Descriptor
-    attestations: tuple[Descriptor, ...] = field(default=(), converter=_descriptors)
+    attestations: tuple[Descriptor, ...] = field(default=(), converter=tuple[Descriptor, ...])
     age: Age | None = None
 
     @property
@@ -116,9 +104,9 @@ class Inspection:
 
     reference: str
     index: Index = field(repr=False)
-    images: tuple[ListedImage, ...] = field(converter=_images)
-    orphans: tuple[Descriptor, ...] = field(default=(), converter=_descriptors)
-    problems: tuple[Problem, ...] = field(default=(), converter=_problems)
+    images: tuple[ListedImage, ...] = field(converter=tuple[ListedImage, ...])
+    orphans: tuple[Descriptor, ...] = field(default=(), converter=tuple[Descriptor, ...])
+    problems: tuple[Problem, ...] = field(default=(), converter=tuple[Problem, ...])
     is_checked: bool = False
 
     @property
@@ -224,18 +212,6 @@ SlotState = Literal["same", "changed", "only-a", "only-b"]
 _SHOWN_ELSEWHERE = frozenset({"manifests", "mediaType", "annotations"})
 
 
-def _images_by_slot(values: Iterable[ListedImage]) -> tuple[ListedImage, ...]:
-    return tuple(values)
-
-
-def _slots(values: Iterable[SlotDifference]) -> tuple[SlotDifference, ...]:
-    return tuple(values)
-
-
-def _fields(values: Iterable[FieldDifference]) -> tuple[FieldDifference, ...]:
-    return tuple(values)
-
-
 @frozen
 class SlotDifference:
     """What two indexes list for one platform.
@@ -247,8 +223,8 @@ class SlotDifference:
             Those of the second one.
     """
 
-    a: tuple[ListedImage, ...] = field(default=(), converter=_images_by_slot)
-    b: tuple[ListedImage, ...] = field(default=(), converter=_images_by_slot)
+    a: tuple[ListedImage, ...] = field(default=(), converter=tuple[ListedImage, ...])
+    b: tuple[ListedImage, ...] = field(default=(), converter=tuple[ListedImage, ...])
 
     @property
     def image(self) -> Descriptor:
@@ -326,8 +302,8 @@ class Difference:
 
     references: tuple[str, str]
     indexes: tuple[Index, Index] = field(repr=False)
-    slots: tuple[SlotDifference, ...] = field(converter=_slots)
-    fields: tuple[FieldDifference, ...] = field(converter=_fields)
+    slots: tuple[SlotDifference, ...] = field(converter=tuple[SlotDifference, ...])
+    fields: tuple[FieldDifference, ...] = field(converter=tuple[FieldDifference, ...])
 
     @property
     def is_same(self) -> bool:
