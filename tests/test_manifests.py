@@ -72,7 +72,7 @@ def test_an_entry_is_read() -> None:
     assert (read.media_type, read.size) == (DOCKER_MANIFEST, 7)
     assert read.digest == digest("linux/arm/v6")
     assert read.platform == Platform("linux", "arm", "v6")
-    assert read.attests is None
+    assert not read.is_attestation
 
 
 def test_an_entry_is_carried_as_received() -> None:
@@ -157,11 +157,11 @@ def test_an_annotation_that_ties_must_be_text(name: str, value: object) -> None:
 def test_null_counts_as_absent(name: str) -> None:
     read = Descriptor.from_json({**entry(None), name: None}, PATH)
 
-    assert (read.platform, read.attests, read.slot) == (None, None, None)
+    assert (read.platform, read.is_attestation, read.slot) == (None, False, None)
 
 
 def test_other_annotations_may_be_anything() -> None:
-    assert Descriptor.from_json(entry(annotations={"a": 1, "b": None}), PATH).attests is None
+    assert not Descriptor.from_json(entry(annotations={"a": 1, "b": None}), PATH).is_attestation
 
 
 def test_unknown_media_types_and_algorithms_are_taken() -> None:
@@ -187,8 +187,7 @@ IMAGE = digest("image")
 def test_an_attestation_is_told_by_its_annotations(value: dict[str, object]) -> None:
     read = Descriptor.from_json(value, PATH)
 
-    assert read.attests == IMAGE
-    assert read.slot is None
+    assert (read.is_attestation, read.attested, read.slot) == (True, IMAGE, None)
 
 
 @pytest.mark.parametrize(
@@ -200,13 +199,15 @@ def test_an_attestation_is_told_by_its_annotations(value: dict[str, object]) -> 
     ],
 )
 def test_without_the_annotation_it_is_no_attestation(value: dict[str, object]) -> None:
-    assert Descriptor.from_json(value, PATH).attests is None
+    read = Descriptor.from_json(value, PATH)
+
+    assert (read.is_attestation, read.attested) == (False, None)
 
 
 def test_an_attestation_may_name_no_image() -> None:
     read = Descriptor.from_json(entry(annotations={REFERENCE_TYPE: "attestation-manifest"}), PATH)
 
-    assert read.attests == ""
+    assert (read.is_attestation, read.attested) == (True, None)
 
 
 @pytest.mark.parametrize("text", ["unknown/unknown", "Unknown/UNKNOWN", "unknown/unknown/v1"])

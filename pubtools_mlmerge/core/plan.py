@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Generic, Literal, TypeVar, Union, get_args
+from typing import Generic, Literal, TypeVar, get_args
 
 from attrs import field, frozen
 
-from pubtools_mlmerge.core.manifests import Descriptor, Image, Index
+from pubtools_mlmerge.core.manifests import Descriptor, Index, Manifest
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 
@@ -111,11 +111,11 @@ class Entry:
         return None if self.age is None else self.age.days
 
 
-ResultT = TypeVar("ResultT", Index, Image)
+ResultT_co = TypeVar("ResultT_co", bound=Manifest, covariant=True)
 
 
 @frozen
-class Plan(Generic[ResultT]):
+class Plan(Generic[ResultT_co]):
     """The outcome of a merge, decided and not yet carried out.
 
     Attributes:
@@ -133,7 +133,7 @@ class Plan(Generic[ResultT]):
             What the destination holds; none if it does not exist.
     """
 
-    result: ResultT
+    result: ResultT_co
     entries: tuple[Entry, ...]
     changed: bool
     missing: tuple[str, ...] = ()
@@ -161,9 +161,6 @@ class Plan(Generic[ResultT]):
         return frozenset(
             e.descriptor.digest for e in self.entries if e.fate == "dropped" and e.is_stale
         )
-
-
-AnyPlan = Union[Plan[Index], Plan[Image]]
 
 
 @frozen(kw_only=True)

@@ -56,7 +56,7 @@ def with_platforms_as_architectures(index: Index) -> dict[str, object]:
     entries = [
         {
             **entry.fields,
-            "platform": {"architecture": names.get(entry.attests or entry.digest, "")},
+            "platform": {"architecture": names.get(entry.attested or entry.digest, "")},
         }
         for entry in index.manifests
     ]

@@ -11,7 +11,7 @@ from attrs import Factory, field, frozen
 
 from pubtools_mlmerge.core.ages import AgeRule
 from pubtools_mlmerge.core.manifests import Image, Manifest
-from pubtools_mlmerge.core.plan import AnyPlan, Policy, Report
+from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference
 from pubtools_mlmerge.observe import Meter
@@ -159,7 +159,7 @@ class Decision:
     destination: Reference
     new: Manifest | None
     old: Manifest | None
-    plan: AnyPlan
+    plan: Plan[Manifest]
     meter: Meter
     job: Job
     seen: str | None = field(
@@ -214,7 +214,7 @@ def report_of(
 def report_of_plan(
     source: Reference,
     destination: Reference,
-    plan: AnyPlan,
+    plan: Plan[Manifest],
     meter: Meter,
     *,
     dry_run: bool = False,

@@ -77,7 +77,7 @@ class Ages:
     def read(self, tag: Reference, entries: Iterable[Descriptor]) -> dict[str, Age]:
         """Read the ages of images."""
         now = self._clock()
-        images = {entry.digest: entry for entry in entries if entry.attests is None}
+        images = {entry.digest: entry for entry in entries if not entry.is_attestation}
         with ThreadPoolExecutor(_READERS) as pool:
             ages = [
                 pool.submit(copy_context().run, self._age, tag, entry, now)

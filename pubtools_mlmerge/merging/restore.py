@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 
 from pubtools_mlmerge.core.manifests import Image, Manifest
 from pubtools_mlmerge.core.merge import merge, replace_by_image, replace_image
-from pubtools_mlmerge.core.plan import AnyPlan, Entry, Fate, Plan, Policy, Report, ResultT
+from pubtools_mlmerge.core.plan import Entry, Fate, Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import CannotRestore, MissingChild
 from pubtools_mlmerge.merging.audit import Change, Recorder
@@ -125,7 +125,7 @@ class _Undoing:
         return CannotRestore(str(self.tag), f"the repository lacks {', '.join(digests)}")
 
 
-def _plan(previous: Manifest, held: Manifest | None) -> AnyPlan:
+def _plan(previous: Manifest, held: Manifest | None) -> Plan[Manifest]:
     """Compare what the tag gets with what it holds."""
     if isinstance(previous, Image):
         return _told(replace_by_image(previous, held))
@@ -135,7 +135,7 @@ def _plan(previous: Manifest, held: Manifest | None) -> AnyPlan:
     return _told(evolve(merge(previous, held), result=previous, changed=changed))
 
 
-def _told(plan: Plan[ResultT]) -> Plan[ResultT]:
+def _told(plan: Plan[Manifest]) -> Plan[Manifest]:
     """Give the fates of a plan that keeps nothing, and its reasons."""
     entries = []
     for entry in plan.entries:

@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from pubtools_mlmerge.concurrency import Sources
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest
 from pubtools_mlmerge.core.merge import check_shrink, remove, replace_by_image, replace_image
-from pubtools_mlmerge.core.plan import AnyPlan, Policy, Report
+from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotAnIndex, NotFound, NothingEligible
@@ -193,7 +193,7 @@ class Step:
             current.note(manifests=len(needed))
             self._children.ensure(source, destination, needed)
 
-    def _merge(self, asked: _Asked, old: Manifest | None) -> AnyPlan:
+    def _merge(self, asked: _Asked, old: Manifest | None) -> Plan[Manifest]:
         source, destination, new = asked.source, asked.destination, asked.new
         policy = asked.policy
         if policy.single_image == "wrap":

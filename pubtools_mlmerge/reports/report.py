@@ -139,8 +139,8 @@ def entry_document(entry: Entry) -> dict[str, object]:
         "previous_digest": entry.previous_digest,
         "reason": entry.reason,
     }
-    if entry.descriptor.attests is not None:
-        written["attests"] = entry.descriptor.attests
+    if entry.descriptor.is_attestation:
+        written["attests"] = entry.descriptor.attested or ""
     if entry.age is not None:
         written.update(age_document(entry.age), stale=entry.is_stale)
     return written
@@ -207,8 +207,8 @@ def printable(text: str) -> str:
 
 def label_of(descriptor: Descriptor) -> str:
     """Name an entry for people."""
-    if descriptor.attests is not None:
-        return f"attestation of {short(descriptor.attests) or 'nothing'}"
+    if descriptor.is_attestation:
+        return f"attestation of {short(descriptor.attested or '') or 'nothing'}"
     return platform_name(descriptor) or _NOTHING
 
 
