@@ -195,7 +195,7 @@ class PlatformPattern:
         if len(parts) > _MOST_PARTS:
             raise InvalidPlatform(text, "expected at most os/architecture/variant")
         if not all(part and part.isprintable() and " " not in part for part in parts):
-            raise InvalidPlatform(text, "a part of it is empty or has a space in it")
+            raise InvalidPlatform(text, "a part is empty or has a space")
         os = "*"
         if _names_os(parts):
             os = "darwin" if parts[0] == "macos" else parts[0]
@@ -203,6 +203,26 @@ class PlatformPattern:
         if not parts:
             return cls(text, os)
         return evolve(cls._of_architecture(text, *parts), os=os)
+
+    @classmethod
+    def exact(cls, name: str) -> PlatformPattern:
+        """Read the name of a platform, where a whole one fits that variant only.
+
+        Args:
+            name (str):
+                An architecture, which fits all its variants, or a whole platform as `Platform`
+                writes it: ``linux/amd64`` does not fit ``linux/amd64/v3``.
+
+        Returns:
+            PlatformPattern: The pattern.
+
+        Raises:
+            InvalidPlatform: When the name is malformed.
+        """
+        pattern = cls.parse(name)
+        if "/" not in name or pattern.variant is not None:
+            return pattern
+        return evolve(pattern, variant=normalize_names(pattern.architecture)[1])
 
     @classmethod
     def _of_architecture(

@@ -25,6 +25,7 @@ _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:.]+\])(?::[0-9]{{1,5}})?")
 _LONGEST_NAME = 255  # host and repository together, as most clients limit them
 _LAST_PORT = 65535
+_BAD_TAG = "tag: expected 1 to 128 of A-Z a-z 0-9 _ . -"
 
 
 def is_digest(text: str) -> bool:
@@ -124,14 +125,14 @@ class Reference:
         head, slash, tail = rest.rpartition("/")
         last, colon, tag = tail.partition(":")
         if colon and _TAG.fullmatch(tag) is None:
-            raise InvalidReference(text, "the tag has 1 to 128 of A-Z a-z 0-9 _ . -")
+            raise InvalidReference(text, _BAD_TAG)
         if not tag and not digest:
-            raise InvalidReference(text, "neither tag nor digest were found")
+            raise InvalidReference(text, "missing :tag or @digest")
         host, repository = _split_host(head + slash + last)
         if host and not is_host(host):
-            raise InvalidReference(text, "the host is no name or address with an optional port")
+            raise InvalidReference(text, "host: expected a name or address, with or without a port")
         if _REPOSITORY.fullmatch(repository) is None:
-            raise InvalidReference(text, "the repository has lower-case parts joined by slashes")
+            raise InvalidReference(text, "repository: expected lower-case parts joined by slashes")
         reference = cls(host, repository, tag, digest)
         if len(reference.name) > _LONGEST_NAME:
             raise InvalidReference(text, f"the name is longer than {_LONGEST_NAME} characters")
@@ -177,9 +178,7 @@ class Reference:
             InvalidReference: When it is no valid tag.
         """
         if _TAG.fullmatch(tag) is None:
-            raise InvalidReference(
-                f"{self.name}:{tag}", "the tag has 1 to 128 of A-Z a-z 0-9 _ . -"
-            )
+            raise InvalidReference(f"{self.name}:{tag}", _BAD_TAG)
         return evolve(self, tag=tag, digest="")
 
     def __str__(self) -> str:
@@ -193,7 +192,7 @@ def _require(text: str, digest: str) -> None:
     algorithm = digest.partition(":")[0]
     fits = is_registered_digest(digest) if algorithm in _REGISTERED else is_digest(digest)
     if not fits:
-        raise InvalidReference(text, "the digest is no algorithm:encoded of its exact length")
+        raise InvalidReference(text, "digest: expected algorithm:encoded, in full length")
 
 
 def _split_host(name: str) -> tuple[str, str]:

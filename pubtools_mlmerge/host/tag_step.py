@@ -19,7 +19,7 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ConflictError
 from pubtools_mlmerge.hooks import announce
 from pubtools_mlmerge.host.clients import HostRegistry, client_like
-from pubtools_mlmerge.host.requests import SelectedRequest, exactly
+from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.task import current_task
 from pubtools_mlmerge.host.types import HostClient
 from pubtools_mlmerge.merging.audit import task_records
@@ -104,7 +104,7 @@ class TagDockerStep:
 
     def _merging(self, tag: Reference, client: Client) -> Merging | None:
         """Merge by ages, if they are asked, and read them by a client that can read blobs."""
-        if not self.settings.ages.is_asked:
+        if not self.settings.ages.needs_ages:
             return None
         own = client if isinstance(client, RegistryClient) else client_like(client)
         return partial(Ages(own, self.settings.ages).merge, tag)
@@ -196,7 +196,7 @@ class HostTagWriter:
 
     def remove(self, tag: Reference, names: Sequence[str]) -> str:
         """Take platforms out of what a tag holds."""
-        patterns = tuple(exactly(name) for name in names if name)
+        patterns = tuple(PlatformPattern.exact(name) for name in names if name)
         writer = self._writer(tries=self._settings.tries, history=self._history)
         report = remove_platforms(writer, tag, patterns, allow_empty=True, check=self._check)
         return report.digest

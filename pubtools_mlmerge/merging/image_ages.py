@@ -14,19 +14,17 @@ from attrs import evolve
 
 from pubtools_mlmerge.core.ages import (
     AgeRule,
-    StaleImages,
     age_of,
+    describe_stale,
     find_stale,
-    name_stale,
-    platform_of,
     with_ages,
 )
-from pubtools_mlmerge.core.manifests import Descriptor, Image, Index
+from pubtools_mlmerge.core.manifests import Descriptor, Image, Index, platform_name
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Age, Entry, Plan, Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import decode
-from pubtools_mlmerge.errors import MergeError, brief
+from pubtools_mlmerge.errors import MergeError, StaleImages, brief
 from pubtools_mlmerge.registry.base import Registry
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -60,14 +58,14 @@ class Ages:
     ) -> Plan[Index]:
         """Merge as `merge` does, by the rule as well."""
         rule = self._rule
-        if not rule.is_asked:
+        if not rule.needs_ages:
             return self._merge(source, destination, policy)
         # A mix that is not allowed may be none without what is too old.
         plan = merge(source, destination, evolve(policy, mixed_types="oci"))
         ages = self.read(tag, (e.descriptor for e in plan.entries if e.fate == "kept"))
         stale = find_stale(ages, rule)
         if stale and rule.stale == "fail":
-            raise StaleImages(str(tag), name_stale(plan, stale))
+            raise StaleImages(str(tag), describe_stale(plan, stale))
         plan = merge(source, destination, policy, stale if rule.stale == "drop" else None)
         plan = with_ages(plan, ages, stale)
         for entry in plan.entries:
@@ -109,7 +107,8 @@ def _tell(tag: Reference, entry: Entry, against: str | None) -> None:
     """Log what people should know of an age."""
     if entry.age is None or not (against or entry.age.problem):
         return
-    image, platform = f"{tag}@{entry.descriptor.digest}", platform_of(entry)
+    image = f"{tag}@{entry.descriptor.digest}"
+    platform = brief(platform_name(entry.descriptor) or "no platform", 100)
     known = {"image": image, "platform": platform, "age_days": entry.age_days, "fate": entry.fate}
     LOG.log(
         logging.WARNING if entry.fate == "kept" else logging.INFO,

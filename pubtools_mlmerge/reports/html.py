@@ -16,7 +16,6 @@ from typing import Generic, TypeVar, Union
 
 from attrs import define, field, frozen
 
-from pubtools_mlmerge.core.ages import is_noteworthy
 from pubtools_mlmerge.core.manifests import platform_name
 from pubtools_mlmerge.core.plan import Entry, Report
 from pubtools_mlmerge.errors import brief
@@ -25,6 +24,7 @@ from pubtools_mlmerge.reports.report import (
     SIGNS,
     age_words,
     count_text,
+    is_noteworthy,
     label_of,
     short,
     size_text,

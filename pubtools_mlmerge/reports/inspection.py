@@ -9,7 +9,6 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from pubtools_mlmerge.core.ages import is_old
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFESTS,
@@ -26,6 +25,7 @@ from pubtools_mlmerge.reports.report import (
     age_document,
     age_text,
     count_text,
+    is_old,
     label_of,
     printable,
     short,

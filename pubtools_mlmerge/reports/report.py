@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 
-from pubtools_mlmerge.core.ages import OLD_DAYS
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -44,6 +43,8 @@ def _read(name: str) -> dict[str, object]:
     return schema
 
 
+_YEAR = 365
+
 SIGNS: dict[Fate, str] = {
     "added": "+",
     "replaced": "\u21c4",
@@ -55,11 +56,21 @@ SIGNS: dict[Fate, str] = {
 """What becomes of an entry, each with a sign, as colours are not for all eyes."""
 
 
+def is_old(days: int | None) -> bool:
+    """Whether an image is so old that people should know, whatever the rule for ages."""
+    return days is not None and days > _YEAR
+
+
+def is_noteworthy(entry: Entry) -> bool:
+    """Whether an image is kept that is old, by the rule or after a year."""
+    return entry.fate == "kept" and (entry.is_stale or is_old(entry.age_days))
+
+
 def age_words(days: int) -> str:
     """Write an age for people."""
-    if days < OLD_DAYS:
+    if days < _YEAR:
         return count_text(days, "day")
-    years = f"{days / OLD_DAYS:.1f}".removesuffix(".0")
+    years = f"{days / _YEAR:.1f}".removesuffix(".0")
     return "1 year" if years == "1" else f"{years} years"
 
 
