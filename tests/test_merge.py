@@ -46,9 +46,6 @@ from tests.factories import (
     platforms,
 )
 
-# The laws of a merge, one example after the other
-
-
 DOCKER_ARM64 = entry("linux/arm64", media_type=DOCKER_MANIFEST)
 
 
@@ -234,12 +231,12 @@ def test_the_coarse_rule_looks_at_the_architecture_alone() -> None:
 # Law 3: attestations, and entries without a platform.
 
 
-IMAGE = digest("linux/arm64")
+ARM64 = digest("linux/arm64")
 
 
 @pytest.mark.parametrize("form", [{}, {"artifactType": "application/vnd.in-toto+json"}])
 def test_an_attestation_stays_with_its_image(form: dict[str, object]) -> None:
-    destination = index("linux/arm64", {**attestation(IMAGE), **form})
+    destination = index("linux/arm64", {**attestation(ARM64), **form})
 
     plan = merge(index("linux/amd64"), destination)
 
@@ -249,7 +246,7 @@ def test_an_attestation_stays_with_its_image(form: dict[str, object]) -> None:
 def test_an_attestation_goes_with_its_image() -> None:
     source = index("linux/arm64@new")
 
-    plan = merge(source, index("linux/arm64", attestation(IMAGE)))
+    plan = merge(source, index("linux/arm64", attestation(ARM64)))
 
     assert plan.result is source
     assert fates(plan)[-1] == ("unknown/unknown", "dropped")
@@ -258,7 +255,7 @@ def test_an_attestation_goes_with_its_image() -> None:
 
 def test_attestations_do_not_replace_each_other() -> None:
     source = index("linux/amd64", attestation(digest("linux/amd64")))
-    destination = index("linux/arm64", attestation(IMAGE))
+    destination = index("linux/arm64", attestation(ARM64))
 
     plan = merge(source, destination)
 
@@ -267,7 +264,7 @@ def test_attestations_do_not_replace_each_other() -> None:
 
 def test_an_attestation_stays_with_an_image_that_both_have() -> None:
     source = index("linux/arm64")
-    destination = index("linux/arm64", attestation(IMAGE))
+    destination = index("linux/arm64", attestation(ARM64))
 
     plan = merge(source, destination)
 
@@ -276,8 +273,8 @@ def test_an_attestation_stays_with_an_image_that_both_have() -> None:
 
 
 def test_newer_attestations_of_one_image_replace_the_old() -> None:
-    source = index("linux/arm64", attestation(IMAGE, seed="new"))
-    old = [attestation(IMAGE, seed=seed) for seed in ("old", "older")]
+    source = index("linux/arm64", attestation(ARM64, seed="new"))
+    old = [attestation(ARM64, seed=seed) for seed in ("old", "older")]
 
     plan = merge(source, index("linux/arm64", *old))
 
@@ -367,7 +364,7 @@ def test_only_platforms_to_keep_stay() -> None:
 
 
 def test_platforms_to_drop_go_with_their_attestations() -> None:
-    destination = index("linux/arm64", attestation(IMAGE), "linux/s390x")
+    destination = index("linux/arm64", attestation(ARM64), "linux/s390x")
 
     plan = merge(index("linux/amd64"), destination, Policy(drop=["arm64"]))
 
@@ -685,9 +682,6 @@ def test_a_result_that_registries_would_not_take_is_refused() -> None:
 # Removing platforms.
 
 
-ARM64 = digest("linux/arm64")
-
-
 def test_removal_leaves_the_rest_in_order() -> None:
     plan = remove(index("linux/s390x", "linux/arm64", "linux/amd64"), ["arm64"])
 
@@ -801,7 +795,7 @@ def test_the_index_is_not_changed() -> None:
     assert found == before
 
 
-# Plans where one side is a single image
+# Law 11: single images.
 
 
 def image(seed: str = "") -> Image:
@@ -870,17 +864,17 @@ def test_the_eligible_part_of_an_index_drops_the_image() -> None:
     assert plan.missing == ("s390x",)
 
 
-# The guard: fewer platforms only where somebody asked for that
+# The guard: no platform is lost that nobody named.
 
 
 TAG = Reference.parse("quay.io/ns/app:1")
 MADE = make_image("linux/amd64")
-IMAGE_GUARD = Image.from_bytes(MADE.content, MADE.media_type)
+IMAGE_OF_AMD64 = Image.from_bytes(MADE.content, MADE.media_type)
 WHOLE = index("linux/amd64@old", "linux/arm64@old", "linux/s390x@old")
 
 
 def replace(old: Manifest | None, policy: Policy) -> None:
-    check_shrink(TAG, old, replace_by_image(IMAGE_GUARD, old), policy)
+    check_shrink(TAG, old, replace_by_image(IMAGE_OF_AMD64, old), policy)
 
 
 def test_an_image_does_not_replace_several_platforms() -> None:
@@ -905,7 +899,7 @@ def test_one_named_platform_does_not_cover_for_another() -> None:
         replace(WHOLE, Policy(drop=["arm64"]))
 
 
-@pytest.mark.parametrize("old", [None, IMAGE_GUARD, index("linux/amd64")])
+@pytest.mark.parametrize("old", [None, IMAGE_OF_AMD64, index("linux/amd64")])
 def test_an_image_replaces_what_has_no_more(old: Manifest | None) -> None:
     replace(old, Policy())
 
@@ -937,10 +931,7 @@ def test_a_merge_never_shrinks() -> None:
     check_shrink(TAG, WHOLE, merge(source, WHOLE), Policy())
 
 
-# Unions: what a tag held at different times, taken together and compared
-
-
-IMAGE_UNIONS = Image.from_bytes(MADE.content, MADE.media_type)
+# What a tag held at different times, merged and compared.
 
 
 def test_the_newest_wins_and_nothing_is_lost() -> None:
@@ -954,10 +945,10 @@ def test_the_newest_wins_and_nothing_is_lost() -> None:
 
 
 def test_single_images_add_nothing() -> None:
-    assert union([IMAGE_UNIONS]) is None
+    assert union([IMAGE_OF_AMD64]) is None
     assert union([]) is None
     only = index("linux/amd64")
-    assert union([IMAGE_UNIONS, only]) is only
+    assert union([IMAGE_OF_AMD64, only]) is only
 
 
 def test_the_order_of_architectures_does_not_matter() -> None:
@@ -965,6 +956,10 @@ def test_the_order_of_architectures_does_not_matter() -> None:
     other = index("linux/arm64", attestation(digest("linux/arm64")), "linux/amd64")
 
     assert serve_the_same(one, other)
+
+
+def test_values_that_only_python_holds_equal_do_not_serve_the_same() -> None:
+    assert not serve_the_same(index("linux/amd64", new=1), index("linux/amd64", new=True))
 
 
 @pytest.mark.parametrize(

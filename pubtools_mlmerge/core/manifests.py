@@ -1,4 +1,4 @@
-"""Index, image and descriptor: what registries store, read strictly and kept byte for byte."""
+"""Index, image and descriptor: read strictly, kept byte for byte."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _attestation(annotations: object, path: str) -> tuple[bool, str | None]:
 
 
 def digest_of(content: bytes) -> str:
-    """Compute the digest that a registry keeps content under.
+    """Compute the digest of content.
 
     Args:
         content (bytes):
@@ -200,10 +200,10 @@ class Index:
 
     @cached_property
     def content(self) -> bytes:
-        """The exact bytes: as received, or encoded as the host does, once they are asked for.
+        """The exact bytes: as received, or else encoded as the host does.
 
         Raises:
-            InvalidIndex: When an index that was made here is larger than registries take.
+            InvalidIndex: When a new index is larger than registries accept.
         """
         if self._received is not None:
             return self._received
@@ -230,26 +230,26 @@ class Index:
 
     @classmethod
     def from_bytes(cls, content: bytes, media_type: str | None = None) -> Index:
-        """Read an index, strict on what a merge relies on, tolerant on what it carries.
+        """Read an index: strict on what a merge uses, tolerant on what it carries.
 
         Args:
             content (bytes):
                 The document as received.
             media_type (str | None):
-                The Content-Type it came with, parameters allowed; none if nothing was stated.
+                The Content-Type header, if there was one.
 
         Returns:
             Index: The index, which keeps the content.
 
         Raises:
             InvalidIndex: When the document breaks a rule; the error names the place.
-            NotAnIndex: When it is something else, such as a single image or schema 1.
+            NotAnIndex: When it is something else, such as a single image.
         """
         return _read_index(decode(content), media_type, content)
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, object]) -> Index:
-        """Read an index that was decoded already.
+        """Read an index that is already decoded.
 
         Args:
             fields (Mapping[str, object]):
@@ -265,10 +265,10 @@ class Index:
         return _read_index(fields)
 
     def with_manifests(self, manifests: Iterable[Descriptor], media_type: str) -> Index:
-        """Make a new index that has these entries and the rest of this one.
+        """Make a new index with these entries and everything else of this one.
 
-        ``subject`` stays behind: the new index would become a referrer of its target.
-        ``mediaType`` is always written, as clients that find none assume schema 1.
+        ``subject`` is left out, as the new index is not a referrer of that manifest.
+        ``mediaType`` is always written, as some clients assume schema 1 without it.
 
         Args:
             manifests (Iterable[Descriptor]):
@@ -288,7 +288,7 @@ class Index:
         """Write the media type into an index that does not state it.
 
         Returns:
-            Index: The same index in other bytes; itself if the type is there already.
+            Index: A new index, or this one if it states its type.
         """
         if self.states_media_type:
             return self
@@ -297,7 +297,7 @@ class Index:
 
     @property
     def states_media_type(self) -> bool:
-        """Whether the document itself says what it is (an OCI index need not)."""
+        """Whether the document has a ``mediaType``, which is optional in an OCI index."""
         return self.fields.get("mediaType") is not None
 
 
@@ -377,14 +377,14 @@ class Image:
             content (bytes):
                 The document as received.
             media_type (str | None):
-                The Content-Type it came with, parameters allowed; none if nothing was stated.
+                The Content-Type header, if there was one.
 
         Returns:
             Image: The manifest, which keeps the content.
 
         Raises:
-            InvalidIndex: When the document is malformed or contradicts its content type.
-            NotAnIndex: When it is neither a Docker (schema 2) nor an OCI image manifest.
+            InvalidIndex: When the document breaks a rule; the error names the place.
+            NotAnIndex: When it is something else, such as schema 1.
         """
         return _read_image(decode(content), media_type, content)
 
@@ -393,13 +393,13 @@ class Image:
 
         Args:
             config (Mapping[str, object]):
-                The config blob, which tells the platform (image-spec, "Image Configuration").
+                The config blob, which states the platform (image-spec, "Image Configuration").
 
         Returns:
             Index: A Docker manifest list for a Docker image, else an OCI index.
 
         Raises:
-            InvalidIndex: When the config tells no platform.
+            InvalidIndex: When the config states no platform.
         """
         platform = {name: config[name] for name in _PLATFORM_PROPERTIES if config.get(name)}
         try:
@@ -458,7 +458,7 @@ _HASHES = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
 
 
 def read_manifest(reference: Reference, content: bytes, content_type: str | None) -> Manifest:
-    """Read a document that was pulled; errors name the reference."""
+    """Read a pulled document; errors name the reference."""
     try:
         fields = decode(content)
         if "manifests" in fields:
@@ -469,7 +469,7 @@ def read_manifest(reference: Reference, content: bytes, content_type: str | None
 
 
 def check_digest(reference: Reference, content: bytes, announced: str | None) -> None:
-    """Compare content with the digest asked for and the one the registry announced."""
+    """Check content against the digest in the reference and the one the registry announced."""
     if reference.digest:
         _check(reference, content, reference.digest)
     if announced and announced.startswith("sha256:") and is_registered_digest(announced):
@@ -479,7 +479,7 @@ def check_digest(reference: Reference, content: bytes, announced: str | None) ->
 def _check(reference: Reference, content: bytes, expected: str) -> None:
     algorithm = expected.partition(":")[0]
     if algorithm not in _HASHES:
-        problem = f"content is checked by {' and '.join(_HASHES)} only, not by {algorithm}"
+        problem = f"digest: expected {' or '.join(_HASHES)}, not {algorithm}"
         raise InvalidReference(str(reference), problem)
     actual = f"{algorithm}:{_HASHES[algorithm](content).hexdigest()}"
     if expected != actual:
@@ -487,5 +487,5 @@ def _check(reference: Reference, content: bytes, expected: str) -> None:
 
 
 def platform_name(descriptor: Descriptor) -> str | None:
-    """Name the platform of an entry."""
+    """Write the normalised platform of an entry; none if it has none."""
     return None if descriptor.slot is None else str(descriptor.slot)

@@ -1,4 +1,4 @@
-"""References: which manifest, in which repository, on which host."""
+"""Image references: host, repository, tag and digest."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BAD_TAG = "tag: expected 1 to 128 of A-Z a-z 0-9 _ . -"
 
 
 def is_digest(text: str) -> bool:
-    """Tell whether a text has the form ``algorithm:encoded``.
+    """Check for the form ``algorithm:encoded``.
 
     Args:
         text (str):
@@ -42,14 +42,14 @@ def is_digest(text: str) -> bool:
 
 
 def is_registered_digest(text: str) -> bool:
-    """Tell whether a digest names a registered algorithm and has its exact form.
+    """Check for a digest of a registered algorithm, in its exact form.
 
     Args:
         text (str):
             Any text.
 
     Returns:
-        bool: True for sha256, sha512 and blake3 with as many hexadecimal digits as they have
+        bool: True for sha256, sha512 and blake3 with the right number of hexadecimal digits
         (image-spec, "Registered algorithms").
     """
     algorithm, _, encoded = text.partition(":")
@@ -58,7 +58,7 @@ def is_registered_digest(text: str) -> bool:
 
 
 def is_host(text: str) -> bool:
-    """Tell whether a text is a host name or address, with a port or without.
+    """Check for a host name or address, with or without a port.
 
     Args:
         text (str):
@@ -140,7 +140,7 @@ class Reference:
 
     @property
     def target(self) -> str:
-        """The digest where there is one, else the tag; the registry is asked for this."""
+        """The digest if there is one, else the tag: what to request from the registry."""
         return self.digest or self.tag
 
     @property
@@ -159,7 +159,7 @@ class Reference:
             Reference: Without a tag.
 
         Raises:
-            InvalidReference: When the digest has not the form of its algorithm.
+            InvalidReference: When the digest does not have the form of its algorithm.
         """
         _require(f"{self.name}@{digest}", digest=digest)
         return evolve(self, tag="", digest=digest)
@@ -175,14 +175,14 @@ class Reference:
             Reference: Without a digest.
 
         Raises:
-            InvalidReference: When it is no valid tag.
+            InvalidReference: When the tag is malformed.
         """
         if _TAG.fullmatch(tag) is None:
             raise InvalidReference(f"{self.name}:{tag}", _BAD_TAG)
         return evolve(self, tag=tag, digest="")
 
     def __str__(self) -> str:
-        """Write the reference as it can be read again."""
+        """Write the reference so that `parse` reads the same."""
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
         return f"{self.name}{tag}{digest}"
@@ -196,7 +196,7 @@ def _require(text: str, digest: str) -> None:
 
 
 def _split_host(name: str) -> tuple[str, str]:
-    """Take the first part as host if it can be no repository: a dot, a colon, localhost."""
+    """Split off the host: a first part that cannot begin a repository, or localhost."""
     first, slash, rest = name.partition("/")
     if slash and (
         any(c in first for c in ".:[]") or first == "localhost" or first != first.lower()
