@@ -34,7 +34,7 @@ nitpick_ignore_regex = [
 # Names of types that stand for others; Sphinx knows where to find classes only.
 nitpick_ignore = [
     ("py:class", "Manifest"),  # Index or Image
-    ("py:class", "pubtools_mlmerge.core.plan.ResultT"),  # Index or Image
+    ("py:class", "pubtools_mlmerge.core.plan.ResultT_co"),  # Index or Image
     ("py:class", "Child"),  # the test registry's Image or ImageIndex
     ("py:class", "DialectName"),  # its literals stand in the signature
     ("py:class", "AuthMode"),  # likewise

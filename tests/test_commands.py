@@ -316,13 +316,13 @@ def refused(capsys: Capture) -> Callable[..., str]:
     [
         (("--dest-ref", BY_DIGEST), "a destination must be a tag, not a digest"),
         (("--dest-ref", f"registry.invalid/app:1@{OLD.digest}"), "a destination must be a tag"),
-        (("--dest-ref", "registry.invalid/app"), "neither tag nor digest were found"),
-        (("--dest-ref", "registry.invalid/App:1"), "is no valid image reference"),
+        (("--dest-ref", "registry.invalid/app"), "missing :tag or @digest"),
+        (("--dest-ref", "registry.invalid/App:1"), "invalid reference"),
         (("--dest-ref", "app:1"), "it names no host; add it, or give --quay-host"),
         (("--source-ref", "app:1"), "it names no host; add it, or give --quay-host"),
-        (("--source-ref", "registry.invalid/app:1?x"), "is no valid image reference"),
-        (("--arch", "a/b/c/d"), "is no valid platform"),
-        (("--keep", "a//b"), "is no valid platform"),
+        (("--source-ref", "registry.invalid/app:1?x"), "invalid reference"),
+        (("--arch", "a/b/c/d"), "invalid platform"),
+        (("--keep", "a//b"), "invalid platform"),
         (("--anchor-tag", "{date}"), "the fields are {tag}, {timestamp} and {digest}"),
         (("--source-quay-user", "x"), "--source-quay-user needs a password"),
         (("--dest-quay-user", "x"), "--dest-quay-user needs a password: set DEST_QUAY_PASSWORD"),
@@ -370,7 +370,7 @@ def test_a_host_is_checked_before_anything_is_asked(
 def test_an_anchor_tag_is_checked_before_anything_is_asked(
     refused: Callable[..., str], anchor: str
 ) -> None:
-    assert "is no valid image reference" in refused(merge_main, *MERGE, "--anchor-tag", anchor)
+    assert "invalid reference" in refused(merge_main, *MERGE, "--anchor-tag", anchor)
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_an_anchor_tag_is_checked_before_anything_is_asked(
     [
         (("--ref", BY_DIGEST), "a destination must be a tag, not a digest"),
         (("--ref", "app:1"), "it names no host"),
-        (("--arch", "a/b/c/d"), "is no valid platform"),
+        (("--arch", "a/b/c/d"), "invalid platform"),
         (("--dest-quay-user", "x"), "needs a password"),
         (("--ca-bundle", "/"), "there is no file"),
         (("--quay-host", "registry.invalid/v2"), "expected"),
@@ -399,7 +399,7 @@ def test_a_removal_of_nothing_is_wrong(refused: Callable[..., str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("registry.invalid/app",), "neither tag nor digest were found"),
+        (("registry.invalid/app",), "missing :tag or @digest"),
         (("app:1",), "it names no host"),
         (("registry.invalid/app:1", "--source-quay-user", "x"), "needs a password"),
         (("registry.invalid/app:1", "app:2"), "it names no host"),
@@ -830,7 +830,7 @@ def test_every_record_gets_its_turn_in_the_given_order(
         OTHER.digest,
         OLD_RESTORE_COMMAND.digest,
     ]
-    assert f"{NAME}:two: not put back: it was changed since" in caplog.text
+    assert f"{NAME}:two: not restored: it was changed since" in caplog.text
 
 
 def test_the_changes_of_one_tag_are_undone_newest_first(shelf: Shelf) -> None:
@@ -948,7 +948,7 @@ def test_no_tag_is_written_if_one_file_is_no_record(
 
     problem = refused_restore_command(good, absent, "--quay-host", shelf.server.url)
 
-    assert problem.endswith(f"{absent}: no record of a change: No such file or directory")
+    assert problem.endswith(f"{absent}: not a record of a change: No such file or directory")
     assert shelf.held("stable") == NEW_RESTORE_COMMAND.digest
 
 

@@ -18,7 +18,6 @@ import pubtools_mlmerge
 from pubtools_mlmerge import errors, hookspecs, testing
 from pubtools_mlmerge.cli import demo
 from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main, restore_main
-from pubtools_mlmerge.core import ages
 from pubtools_mlmerge.core.plan import Fate
 from pubtools_mlmerge.errors import InvalidSettings, MergeError
 from pubtools_mlmerge.host import seams
@@ -45,8 +44,7 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {
 }
 ERRORS = {
     kind.__name__: kind
-    for module in (errors, ages)
-    for kind in vars(module).values()
+    for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, MergeError)
 }
 AUTODOC = re.compile(
@@ -108,7 +106,7 @@ SAID = (
     errors.InvalidRecord("FILE", "..."),
     errors.RecordFailed("DIRECTORY", "..."),
     errors.CannotRestore("TAG", "it was changed since: ..."),
-    ages.StaleImages("TAG", ("...",)),
+    errors.StaleImages("TAG", ("...",)),
     errors.RegistryError("TAG", None, "connection refused"),
     errors.RegistryError("TAG", 429),
     errors.RegistryError("TAG", 500),

@@ -367,10 +367,6 @@ def _close(output: Output[Item], *, complete: bool) -> bool:
 _KEYS = ("source_ref", "dest_ref", "archs")
 
 
-def _texts(values: Iterable[str] | None) -> tuple[str, ...] | None:
-    return None if values is None else tuple(values)
-
-
 @frozen
 class BatchLine:
     """What a line asks for.
@@ -386,7 +382,7 @@ class BatchLine:
 
     source: str
     destination: str
-    archs: tuple[str, ...] | None = field(default=None, converter=_texts)
+    archs: tuple[str, ...] | None = None
 
     @classmethod
     def parse(cls, text: str) -> BatchLine:
@@ -403,7 +399,7 @@ class BatchLine:
             return cls(source, destination)
         if not isinstance(archs, list) or not archs or not all(isinstance(a, str) for a in archs):
             raise ValueError("archs: expected a list of texts")
-        return cls(source, destination, archs)
+        return cls(source, destination, tuple(archs))
 
 
 def numbered(lines: Iterable[str]) -> Iterator[tuple[int, str]]:

@@ -14,13 +14,13 @@ from pubtools.pluggy import pm
 
 from pubtools_mlmerge.core.manifests import Index, Manifest
 from pubtools_mlmerge.core.merge import union
-from pubtools_mlmerge.core.plan import AnyPlan, Plan, Report
+from pubtools_mlmerge.core.plan import Plan, Report
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ConflictError
 from pubtools_mlmerge.hooks import announce
 from pubtools_mlmerge.host.clients import HostRegistry, client_like
-from pubtools_mlmerge.host.requests import SelectedRequest, exactly
+from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.task import current_task
 from pubtools_mlmerge.host.types import HostClient
 from pubtools_mlmerge.merging.audit import task_records
@@ -51,7 +51,7 @@ def with_platforms_as_architectures(index: Index) -> dict[str, object]:
     entries = [
         {
             **entry.fields,
-            "platform": {"architecture": names.get(entry.attests or entry.digest, "")},
+            "platform": {"architecture": names.get(entry.attested or entry.digest, "")},
         }
         for entry in index.manifests
     ]
@@ -99,7 +99,7 @@ class TagDockerStep:
 
     def _merging(self, tag: Reference, client: Client) -> MergeFunction | None:
         """Merge by ages, if they are asked, and read them by a client that can read blobs."""
-        if not self.settings.ages.is_asked:
+        if not self.settings.ages.needs_ages:
             return None
         own = client if isinstance(client, RegistryClient) else client_like(client)
         return partial(Ages(own, self.settings.ages).merge, tag)
@@ -180,7 +180,7 @@ class HostTagWriter:
 
     def remove(self, tag: Reference, names: Sequence[str]) -> str:
         """Take platforms out of what a tag holds."""
-        patterns = tuple(exactly(name) for name in names if name)
+        patterns = tuple(PlatformPattern.exact(name) for name in names if name)
         writer = self._writer(tries=self._settings.tries, history=self._history)
         report = remove_platforms(writer, tag, patterns, allow_empty=True, check=self._check)
         return report.digest
@@ -207,7 +207,7 @@ class HostTagWriter:
 
 
 def _decide_once(
-    source: Reference | None, tag: Reference, plan: AnyPlan, seen: str | None
+    source: Reference | None, tag: Reference, plan: Plan[Manifest], seen: str | None
 ) -> Decision:
     """Make a decision that stays as it is, whatever the tag holds by then."""
 

@@ -15,7 +15,7 @@ from attrs import evolve
 from pubtools_mlmerge.concurrency import Memo
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest
 from pubtools_mlmerge.core.merge import check_shrink, remove, replace_by_image, replace_image
-from pubtools_mlmerge.core.plan import AnyPlan, Policy, Report
+from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotAnIndex, NotFound, NothingEligible
@@ -208,7 +208,7 @@ class Step:
         destination: Reference,
         old: Manifest | None,
         policy: Policy,
-    ) -> AnyPlan:
+    ) -> Plan[Manifest]:
         if policy.single_image == "wrap":
             index = self._wrap(self._source, source, new)
             before = None if old is None else self._wrap(self._destination, destination, old)

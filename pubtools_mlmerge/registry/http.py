@@ -36,10 +36,6 @@ from pubtools_mlmerge.errors import InvalidReference, RegistryError, brief
 from pubtools_mlmerge.registry.refusals import blank
 
 
-def _strings(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(values)
-
-
 @frozen
 class Address:
     """Where to connect.
@@ -52,7 +48,7 @@ class Address:
     """
 
     host: str
-    schemes: tuple[str, ...] = field(converter=_strings)
+    schemes: tuple[str, ...] = field(converter=tuple[str, ...])
 
     @classmethod
     def parse(cls, text: str, *, prefers_tls: bool = False) -> Address:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from pubtools_mlmerge.core.ages import OLD_DAYS
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -38,6 +37,7 @@ _STEP = 1000  # of the units of sizes
 _LEAST_ROUNDED_UP = 999.95  # to one place
 _SHORT = 12  # hexadecimal digits of a digest that people get to see
 _NOTHING = "-"
+_YEAR = 365
 
 
 def report_schema() -> dict[str, object]:
@@ -64,11 +64,21 @@ def _read(name: str) -> dict[str, object]:
     return schema
 
 
+def is_old(days: int | None) -> bool:
+    """Whether an image is so old that people should know, whatever the rule for ages."""
+    return days is not None and days > _YEAR
+
+
+def is_noteworthy(entry: Entry) -> bool:
+    """Whether an image is kept that is old, by the rule or after a year."""
+    return entry.fate == "kept" and (entry.is_stale or is_old(entry.age_days))
+
+
 def age_words(days: int) -> str:
     """Write an age in days, or from one year on in years."""
-    if days < OLD_DAYS:
+    if days < _YEAR:
         return count_text(days, "day")
-    years = f"{days / OLD_DAYS:.1f}".removesuffix(".0")
+    years = f"{days / _YEAR:.1f}".removesuffix(".0")
     return "1 year" if years == "1" else f"{years} years"
 
 
@@ -133,8 +143,8 @@ def entry_document(entry: Entry) -> dict[str, object]:
         "previous_digest": entry.previous_digest,
         "reason": entry.reason,
     }
-    if entry.descriptor.attests is not None:
-        written["attests"] = entry.descriptor.attests
+    if entry.descriptor.is_attestation:
+        written["attests"] = entry.descriptor.attested or ""
     if entry.age is not None:
         written.update(age_document(entry.age), stale=entry.is_stale)
     return written
@@ -201,8 +211,8 @@ def printable(text: str) -> str:
 
 def label_of(descriptor: Descriptor) -> str:
     """Name an entry for people."""
-    if descriptor.attests is not None:
-        return f"attestation of {short(descriptor.attests) or 'nothing'}"
+    if descriptor.is_attestation:
+        return f"attestation of {short(descriptor.attested or '') or 'nothing'}"
     return platform_name(descriptor) or _NOTHING
 
 

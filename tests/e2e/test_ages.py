@@ -103,7 +103,7 @@ def test_an_old_image_may_be_an_error(shelf: Shelf) -> None:
 
     assert (done.code, done.out) == (1, "")
     named = f"linux/s390x ({s390x.digest}) is 1095 days old, more than 365"
-    assert done.err == f"ERROR: {shelf.ref('stable')} would keep what is too old: {named}\n"
+    assert done.err == f"ERROR: {shelf.ref('stable')} would keep images that are too old: {named}\n"
     assert record.writes == []
 
 

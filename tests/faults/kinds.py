@@ -14,7 +14,7 @@ from tests.faults.proxy import Exchange, Seen
 Mode = Literal["once", "each time", "from then on"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
-_BROKEN = "could not be asked: connection (broken|refused)"
+_BROKEN = "the request failed: connection (broken|refused)"
 _LATE = "no answer in time"
 _NEVER = "(?!)"  # matches nothing
 ASKED_WAIT = 7

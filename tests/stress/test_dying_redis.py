@@ -72,7 +72,7 @@ def test_a_redis_that_dies_before_the_write_prevents_it(
     assert (done.code, done.out) == (1, "")
     assert warning.startswith(f"WARNING: {arena.reference(tag)}: the lock of this tag is left to")
     assert error.startswith(
-        f"ERROR: {arena.reference(tag)}: the lock of this tag was lost, so it is left alone: "
+        f"ERROR: {arena.reference(tag)}: the lock of this tag was lost, so it was not written: "
         f"Redis at 127.0.0.1:{end.redis.port}: "
     )
     assert [seen.method for seen in proxy.seen] == ["GET", "GET", "HEAD"]
