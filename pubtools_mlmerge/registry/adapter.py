@@ -53,6 +53,8 @@ class ClientRegistry(Registry):
             The client; only its two public calls are used.
     """
 
+    logs_in_per_thread = True
+
     def __init__(self, client: ManifestClient) -> None:
         self._client = client
         self._counter = count(1)

@@ -57,6 +57,9 @@ class Link:
 class Registry(ABC):
     """What a merge asks of a registry."""
 
+    # Whether each thread connects and logs in anew, as with the host's client.
+    logs_in_per_thread = False
+
     @property
     def request_count(self) -> int:
         """How many requests were made, as far as that is known."""
