@@ -8,7 +8,9 @@ import socketserver
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -107,11 +109,8 @@ class ScriptedServer:
         self.received: list[Received] = []
         self._steps = list(steps)
         self._lock = threading.Lock()
-        context = None
-        if tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            authority().issue_cert(name).configure_cert(context)
-        self._server = _Server(self._answer, context)
+        self._server = _ScriptServer(_Handler, _tls_context(name) if tls else None)
+        self._server.answer = self._answer
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
         self.url = f"{'https' if tls else 'http'}://{self.host}"
 
@@ -144,15 +143,22 @@ class ScriptedServer:
         return step(request) if callable(step) else step
 
 
+def _tls_context(name: str = "127.0.0.1") -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority().issue_cert(name).configure_cert(context)
+    return context
+
+
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
     request_queue_size = 64
 
-    def __init__(self, answer: Callable[[Received], Reply], context: ssl.SSLContext | None) -> None:
-        self.answer = answer
+    def __init__(
+        self, handler: type[socketserver.BaseRequestHandler], context: ssl.SSLContext | None
+    ) -> None:
         self.context = context
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", 0), handler)
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         connection, address = super().get_request()
@@ -163,11 +169,15 @@ class _Server(socketserver.ThreadingTCPServer):
         return connection, address
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Keep quiet: tests break connections on purpose."""
+        """Keep quiet: tests and their servers break connections on purpose."""
+
+
+class _ScriptServer(_Server):
+    answer: Callable[[Received], Reply]
 
 
 class _Handler(socketserver.StreamRequestHandler):
-    server: _Server
+    server: _ScriptServer
 
     def handle(self) -> None:
         """Answer one request and end the connection."""
@@ -202,3 +212,21 @@ class _Handler(socketserver.StreamRequestHandler):
         self.wfile.write("\r\n".join((*lines, "", "")).encode("latin-1"))
         if method != "HEAD":
             self.wfile.write(reply.body[: reply.cut])
+
+
+@contextmanager
+def raw_server(*parts: bytes, pause: float = 0.0, tls: bool = False) -> Iterator[str]:
+    """Serve these bytes to everybody who connects, with a pause before each part but the first."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.connection.recv(65536)
+            for number, part in enumerate(parts):
+                time.sleep(pause if number else 0.0)
+                self.wfile.write(part)
+
+    server = _Server(Handler, _tls_context() if tls else None)
+    with server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()

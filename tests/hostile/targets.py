@@ -117,7 +117,7 @@ def _retry_after(content: bytes) -> None:
 
 def _token(content: bytes) -> None:
     answer = Answer(200, {}, content, "https://auth.test/token")
-    header = auth._read(answer, "login", 0.0).header
+    header = auth._read_token(answer, "login", 0.0).header
     assert header.isascii()
     assert header.isprintable()
 
@@ -131,7 +131,7 @@ def _error(content: bytes) -> None:
 
 def _echo(content: bytes) -> None:
     """Look for a login in any text; what it finds it must not leave there."""
-    cleaned = Answer(403, {}, content, "", _header(content)).without(["s3cr3t", "p&a\\ss"])
+    cleaned = Answer(403, {}, content, "", _header(content)).redacted(["s3cr3t", "p&a\\ss"])
     assert b"s3cr3t" not in cleaned.content
     assert "p&a\\ss" not in cleaned.reason
     cleaned.as_http_error()

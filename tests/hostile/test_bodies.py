@@ -16,11 +16,18 @@ from tests.hostile.helpers import (
     TOO_LARGE,
     failure_of,
     good,
-    raw_server,
     refused,
     wants_token,
 )
-from tests.scripted import QUICK, Reply, ScriptedServer, json_reply, redirect, refusal
+from tests.scripted import (
+    QUICK,
+    Reply,
+    ScriptedServer,
+    json_reply,
+    raw_server,
+    redirect,
+    refusal,
+)
 
 ENDLESS = {"Content-Length": str(10**12)}
 WORDS = "more than 4194304 bytes"

@@ -14,7 +14,7 @@ from pubtools_mlmerge.cli.parsers import merge_main
 from pubtools_mlmerge.core.manifests import OCI_INDEX, OCI_MANIFEST, Image, digest_of
 from pubtools_mlmerge.errors import RegistryError, Unauthorized
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.quay_history import QuayTags
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import content_of, digest, document, entry
 from tests.hostile.helpers import (
@@ -121,7 +121,7 @@ def test_a_user_and_a_password_in_a_location_are_not_sent_either() -> None:
 def test_a_token_of_quays_api_does_not_follow_a_redirect() -> None:
     with ScriptedServer(json_reply({"tags": []})) as other, ScriptedServer(Reply()) as quay:
         quay.then(redirect(f"{other.url}/api"))
-        assert QuayTags(client_of(quay), TOKEN).history(REFERENCE) == ()
+        assert TagHistory(client_of(quay), TOKEN).rows(REFERENCE) == ()
 
     assert quay.authorizations == [f"Bearer {TOKEN}"]
     assert no_secret_in(heard(other))
