@@ -17,13 +17,23 @@ from pathlib import Path
 from typing import Union, final
 
 import trustme
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from pubtools_mlmerge.registry.http import ConnectOptions, Retries
 
 QUICK = Retries(most=2, first_wait=0.001, longest_wait=0.01)
 HURRIED = ConnectOptions(retries=QUICK, timeout=(5.0, 5.0))
-"""What tests connect with: patient enough to try again, without the waiting."""
+"""What tests connect with: they try again, and hardly wait."""
+
+
+@define
+class Clock:
+    """A clock that stands still until a test moves it."""
+
+    now: float = 1_700_000_000.9
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @frozen(kw_only=True)
@@ -43,7 +53,7 @@ class Received:
 
 @frozen
 class Reply:
-    """What is sent back; with `cut`, the connection breaks after so many bytes of the body."""
+    """An answer to send; with `cut`, the connection breaks after that many bytes of the body."""
 
     status: int = 200
     headers: Mapping[str, str] = field(factory=dict)
@@ -77,7 +87,7 @@ def manifest_reply(content: bytes, media_type: str = "", **headers: str) -> Repl
 
 
 def redirect(location: str, status: int = 307) -> Reply:
-    """Answer that what was asked for is elsewhere."""
+    """Redirect to another place."""
     return Reply(status, {"Location": location})
 
 

@@ -37,7 +37,7 @@ BOTH = (ONE.digest, TWO.digest)
 
 @define
 class Copies:
-    """Stands for skopeo, and notes what it is asked for."""
+    """Stands for skopeo, and records its calls."""
 
     asked: list[tuple[Reference, Reference]] = field(factory=list)
 
@@ -281,7 +281,7 @@ def test_a_child_that_the_source_lost_is_an_error(registry_server: RegistryServe
         )
 
 
-def test_skopeo_is_told_where_the_registries_really_are(
+def test_skopeo_connects_where_the_registries_really_are(
     registry_server: RegistryServer,
     other_server: RegistryServer,
     tmp_path: object,
@@ -299,7 +299,7 @@ def test_skopeo_is_told_where_the_registries_really_are(
     assert asked(other_server) == [f"HEAD {ONE.digest}"]
 
 
-def test_what_is_copied_is_told_as_a_copy(
+def test_a_copy_is_logged_as_a_copy(
     registry_server: RegistryServer, copies: Copies, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(registry_server, ONE)
@@ -337,7 +337,7 @@ def test_each_child_brought_is_an_event(
 
 @define
 class Watched:
-    """Notes what would be shown."""
+    """Records what would be shown."""
 
     shown: list[tuple[str, int | None]] = field(factory=list)
     done: int = 0
@@ -375,7 +375,7 @@ def test_what_is_missing_is_not_counted(registry_server: RegistryServer) -> None
     assert watched.done == 1
 
 
-# Copies by skopeo: what it is told, and what it is not told in public
+# Copies by skopeo: its command line, and the secrets that are not on it
 
 
 CHILD = digest("child")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from attrs import define, evolve
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +37,7 @@ from tests.scripted import (
     HANG_UP,
     HURRIED,
     QUICK,
+    Clock,
     Reply,
     ScriptedServer,
     authority,
@@ -50,16 +51,6 @@ TAG = Reference.parse("quay.test/alice/team/app:1")
 FIRST = make_index([make_image(), make_image("linux/arm64")])
 SECOND = make_index([make_image(), make_image("linux/s390x")])
 MERGED = make_index([make_image("linux/ppc64le")], docker=True)
-
-
-@define
-class Clock:
-    """Stands still until it is told otherwise."""
-
-    now: float = 1_700_000_000.9
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -356,7 +347,7 @@ def test_a_bundle_of_authorities_is_for_the_api_too(
 
 
 def test_the_api_is_found_where_the_client_found_the_registry(tls_quay: RegistryServer) -> None:
-    """Without the authority: the client was told not to verify."""
+    """Without the authority: the client does not verify."""
     client = RegistryClient(None, None, tls_quay.host, ConnectOptions(insecure=True, retries=QUICK))
     with pytest.warns(match="Unverified HTTPS request"):
         client.pull(TAG)
@@ -374,15 +365,6 @@ def test_a_registry_that_is_not_trusted_does_not_see_the_token(tls_quay: Registr
         TagHistory(client, TOKEN).rows(TAG)
 
     assert tls_quay.requests == ()
-
-
-def test_the_token_does_not_follow_a_redirect_to_another_host() -> None:
-    rows = json_reply({"tags": []})
-    with ScriptedServer(rows) as other, ScriptedServer(redirect(f"{other.url}/tags")) as server:
-        assert history_of(server).rows(TAG) == ()
-
-    assert server.authorizations == [f"Bearer {TOKEN}"]
-    assert other.authorizations == [""]
 
 
 def test_a_redirect_of_a_write_is_a_refusal() -> None:
@@ -453,9 +435,7 @@ def test_an_answer_that_is_no_history_is_an_error(reply: Reply, expected: str) -
         (Reply(502, {}, b"<html>Bad Gateway</html>"), RegistryError, ""),
     ],
 )
-def test_a_refusal_is_told_in_its_own_words(
-    reply: Reply, kind: type[RegistryError], message: str
-) -> None:
+def test_a_refusal_keeps_its_message(reply: Reply, kind: type[RegistryError], message: str) -> None:
     with ScriptedServer(reply) as server, pytest.raises(RegistryError) as caught:
         history_of(server).rows(TAG)
 

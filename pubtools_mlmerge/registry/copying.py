@@ -34,10 +34,10 @@ LOG = logging.getLogger("pubtools.mlmerge")
 
 Copy = Literal["auto", "skopeo", "never"]
 
+_PRIVATE = 0o600
 _THREADS = 8  # requests for manifests at a time, and for blobs
 _COPIES = 4  # programs at a time
 _DEEPEST = 8  # indexes within indexes
-_PRIVATE = 0o600
 
 
 class Children:

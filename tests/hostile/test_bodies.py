@@ -1,4 +1,4 @@
-"""Answers that are too large, too slow or never end, and waits that are asked for without shame."""
+"""Answers that are too large, too slow or never end, and absurdly long waits."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_an_answer_that_was_compressed_twice_is_not_read() -> None:
 @pytest.mark.filterwarnings("ignore:Exception ignored in")
 def test_two_lengths_are_an_error() -> None:
     error = refused(Reply(200, {"Content-Length": "1, 2"}, GOOD))
-    gc.collect()  # the http library leaves the connection open; let that be told here
+    gc.collect()  # the http library leaves the connection open; its warning belongs to this test
 
     assert isinstance(error, RegistryError)
 
