@@ -201,7 +201,7 @@ class TestRegistry:
         assert subject.registry.pull(reference).digest == DOCKER.digest
 
     @pytest.mark.parametrize("item", [OCI, DOCKER, NO_AMD64, UNTYPED, CHILDREN[0]])
-    def test_the_digest_of_a_tag_is_told(self, subject: Subject, item: images.Child) -> None:
+    def test_a_tag_has_the_digest_it_names(self, subject: Subject, item: images.Child) -> None:
         reference = subject.fresh()
         subject.load(reference, item)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import pytest
 from attrs import define, field
@@ -24,15 +23,13 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
 )
 from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
-from pubtools_mlmerge.merging.step import Step, are_quicker_at_once, both, remove_platforms
+from pubtools_mlmerge.merging.step import Step, both, remove_platforms, share_no_connection
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.adapter import ClientRegistry
-from pubtools_mlmerge.registry.base import Registry
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from tests.programs import put
 from tests.scripted import HURRIED, ScriptedServer, manifest_reply, refusal
-from tests.servers import free_port
 
 AMD64, ARM64 = make_image("linux/amd64", seed="new"), make_image("linux/arm64", seed="new")
 S390X = make_image("linux/s390x", seed="old")
@@ -387,53 +384,24 @@ def test_a_config_that_is_no_config_is_an_error() -> None:
             merging.merge(Reference("", "app", tag="1"), Reference("", "app", tag="2"))
 
 
-# Pulling: both sides at the same time, where that is quicker
+# Pulling: both sides at the same time, where they share no connection
 
 
-SOURCE, DESTINATION = Reference.parse("quay.io/app:new"), Reference.parse("quay.io/app:stable")
+def test_two_clients_are_asked_at_the_same_time() -> None:
+    assert share_no_connection(RegistryClient(), RegistryClient())
 
 
-@contextmanager
-def client(host: str, *login: str) -> Iterator[RegistryClient]:
-    username, password = login or (None, None)
-    made = RegistryClient(username, password, host, HURRIED)
-    try:
-        yield made
-    finally:
-        made.close()
+def test_one_client_is_asked_in_turn() -> None:
+    client = RegistryClient()
+
+    assert not share_no_connection(client, client)
 
 
-def at_once(source: Registry, destination: Registry) -> bool:
-    return are_quicker_at_once(source, SOURCE, destination, DESTINATION)
+def test_clients_that_log_in_in_each_thread_are_asked_in_turn() -> None:
+    client = RegistryClient()
 
-
-def test_two_registries_are_asked_at_the_same_time() -> None:
-    with client("https://a.invalid", "alice", "s") as a, client("https://b.invalid") as b:
-        assert at_once(a, b)
-
-
-def test_one_registry_is_asked_twice_while_there_is_no_connection() -> None:
-    with client(f"https://127.0.0.1:{free_port()}") as registry:
-        assert at_once(registry, registry)
-        with pytest.raises(RegistryError):
-            registry.pull(SOURCE)
-
-        assert not at_once(registry, registry)
-
-
-def test_a_registry_that_wants_a_login_is_asked_in_turn() -> None:
-    with client("https://a.invalid", "alice", "s") as registry:
-        assert not at_once(registry, registry)
-
-
-def test_without_tls_a_connection_costs_little() -> None:
-    with client("http://a.invalid", "alice", "s") as registry:
-        assert at_once(registry, registry)
-
-
-def test_clients_with_connections_for_each_thread_are_asked_in_turn() -> None:
-    with client("http://a.invalid") as inner:
-        assert not at_once(ClientRegistry(inner), inner)
+    assert not share_no_connection(ClientRegistry(client), ClientRegistry(client))
+    assert not share_no_connection(client, ClientRegistry(client))
 
 
 @pytest.mark.parametrize("at_once", [True, False])

@@ -29,7 +29,7 @@ from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.merging.writer import History, Writer, push
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
-from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
 from tests.factories import digest, index, platforms
 from tests.memory import MemoryRegistry
@@ -480,7 +480,7 @@ class Quay:
         """Merge our source, with something done before or after the first write."""
         client = Interrupted(self.server.url, before, after)
         options = StepOptions()
-        writer = Writer(client, options, history=Recovery(QuayTags(client, TOKEN)))
+        writer = Writer(client, options, history=TagHistory(client, TOKEN))
         step = Step(client, client, options, Children(client, client), writer)
         name = Reference(self.server.host, "app", tag="1")
         self.now += 60

@@ -31,7 +31,7 @@ from pubtools_mlmerge.merging.step import remove_platforms
 from pubtools_mlmerge.merging.writer import History, Writer, push
 from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.settings import Settings
 
@@ -163,7 +163,7 @@ class HostTagWriter:
         check: Callable[[], None],
     ) -> None:
         self._registry = HostRegistry(client)
-        self._history = Recovery(QuayTags(self._registry.own, token)) if token else None
+        self._history = TagHistory(self._registry.own, token) if token else None
         self._settings = settings
         self._check = check
 

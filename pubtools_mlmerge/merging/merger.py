@@ -13,7 +13,7 @@ from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotFound, Unauthorized
 from pubtools_mlmerge.merging.image_ages import MergeFunction
-from pubtools_mlmerge.merging.step import are_quicker_at_once, both, intend, recorded
+from pubtools_mlmerge.merging.step import both, intend, recorded, share_no_connection
 from pubtools_mlmerge.merging.writer import push
 from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.adapter import ClientRegistry, http_errors
@@ -95,7 +95,7 @@ class ManifestListMerger:
             new, old = both(
                 lambda: recorded(source.pull_index, image),
                 lambda: recorded(destination.pull_index, into),
-                at_once=are_quicker_at_once(source, image, destination, into),
+                at_once=share_no_connection(source, destination),
             )
             plan = merge(new, old)
             if plan.changed:

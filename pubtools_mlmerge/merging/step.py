@@ -54,18 +54,13 @@ def intend(
         destination.intend(pull=(into,), push=push)
 
 
-def are_quicker_at_once(
-    source: Registry, of: Reference, destination: Registry, into: Reference
-) -> bool:
-    """Tell whether two references are read sooner at the same time than one after the other.
+def share_no_connection(source: Registry, destination: Registry) -> bool:
+    """Whether source and destination can be read in two threads at no cost.
 
-    Where a connection is there already, a second one costs a handshake, which with TLS takes longer
-    than the other answer. Clients of which each thread has its own connection are never quicker.
+    The host's client logs in anew in each thread, which takes longer than one answer.
     """
-    one, other = source.link(of), destination.link(into)
-    if one is None or other is None:
-        return False
-    return one.url != other.url or one.is_wide
+    registries = (source, destination)
+    return source is not destination and not any(r.logs_in_per_thread for r in registries)
 
 
 def both(
@@ -180,7 +175,7 @@ class Step:
         if source in self._sources:  # perhaps another thread is about to read it
             old = pull_old()
             return pull_source(), old
-        at_once = are_quicker_at_once(self._source, source, self._destination, destination)
+        at_once = share_no_connection(self._source, self._destination)
         return both(pull_source, pull_old, at_once=at_once)
 
     def carry_out(self, decision: Decision, check: Callable[[], None] = no_lock) -> Report:

@@ -228,7 +228,7 @@ def test_what_cannot_be_checked_is_not_believed(name: str) -> None:
 
 
 def nested(depth: int, width: int) -> tuple[str, dict[str, Reply]]:
-    """Make an index that lists the same one so many times, which does so itself, and so on."""
+    """Make an index that lists the same index many times, which does so itself, and so on."""
     image = make_image()
     held = {image.digest: manifest_reply(image.content, image.media_type)}
     child = dict(image.descriptor)
