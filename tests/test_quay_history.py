@@ -32,6 +32,7 @@ from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery, TagRow, r
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
 from tests.factories import digest
 from tests.programs import put as put_recovery
+from tests.quay import QuayDialect
 from tests.scripted import (
     HANG_UP,
     HURRIED,
@@ -72,10 +73,9 @@ def clock() -> Clock:
 @pytest.fixture
 def quay(clock: Clock) -> Iterator[RegistryServer]:
     with RegistryServer(
-        dialect="quay",
+        dialect=QuayDialect(TOKEN),
         auth="token",
         users={"alice": "wonderland"},
-        api_token=TOKEN,
         immutable_tags=["v*"],
         clock=clock,
     ) as server:
@@ -343,7 +343,7 @@ def test_the_host_of_a_reference_is_asked(quay: RegistryServer) -> None:
 def tls_quay() -> Iterator[RegistryServer]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority().issue_cert("127.0.0.1").configure_cert(context)
-    with RegistryServer(dialect="quay", api_token=TOKEN, ssl_context=context) as server:
+    with RegistryServer(dialect=QuayDialect(TOKEN), ssl_context=context) as server:
         put(server, FIRST)
         yield server
 
@@ -632,9 +632,7 @@ class Quay:
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
-        self.server = RegistryServer(
-            dialect="quay", api_token=TOKEN_RECOVERY, clock=lambda: self.now
-        )
+        self.server = RegistryServer(dialect=QuayDialect(TOKEN_RECOVERY), clock=lambda: self.now)
 
     def write(self, *indexes: ImageIndex) -> None:
         for each in indexes:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from pubtools_mlmerge.core.manifests import digest_of
 from pubtools_mlmerge.testing import (
     Image,
     RegistryServer,
@@ -18,7 +19,6 @@ from pubtools_mlmerge.testing import (
     upload,
     upload_index,
 )
-from pubtools_mlmerge.testing.storage import digest_of
 from tests.servers import RealRegistry
 
 OCI = "application/vnd.oci.image"

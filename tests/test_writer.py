@@ -35,6 +35,7 @@ from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, mak
 from tests.factories import digest, index, platforms
 from tests.memory import MemoryRegistry
 from tests.programs import put
+from tests.quay import QuayDialect
 
 # Writing: what another writer puts under a tag is not lost, as far as a registry allows
 
@@ -475,7 +476,7 @@ class Arena:
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
-        self.server = RegistryServer(dialect="quay", api_token=TOKEN, clock=lambda: self.now)
+        self.server = RegistryServer(dialect=QuayDialect(TOKEN), clock=lambda: self.now)
 
     def write(self, item: ImageIndex, seconds: float = 60) -> None:
         self.now += seconds
