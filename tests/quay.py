@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import time
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from typing import TypedDict
 
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
@@ -151,8 +151,10 @@ def _parse(content: bytes, content_type: str) -> Manifest:
         if not index.states_media_type:
             raise InvalidIndex("mediaType", "is a required property")
         for child in index.manifests:
-            if child.media_type != DOCKER_MANIFEST or child.platform is None:
-                raise InvalidIndex("manifests", "a list holds Docker images, with a platform")
+            if child.media_type != DOCKER_MANIFEST:
+                raise InvalidIndex("manifests", f"{child.media_type!r} cannot be in a list")
+            if not child.platform or not child.platform.os or not child.platform.architecture:
+                raise InvalidIndex("manifests", "'platform' needs os and architecture")
     return index
 
 
@@ -231,8 +233,6 @@ class TagHistory:
     def __init__(self, dialect: Dialect, api_token: str | None) -> None:
         self._dialect = dialect
         self._api_token = api_token
-        # Repository, tag and place in its history, counted from the oldest.
-        self._reversions: set[tuple[Repository, str, int]] = set()
 
     def answer(self, storage: Storage, request: Request) -> Response | None:
         """Answer a request for the API, or nothing to any other request."""
@@ -262,18 +262,18 @@ class TagHistory:
     def _read(self, repository: Repository, request: Request) -> Response:
         """Answer with the newest periods of one tag or of all, newest first."""
         wanted = request.parameter("specificTag")
-        found = [
-            _row(repository, tag, period, is_reversion=(repository, tag, place) in self._reversions)
+        rows = [
+            _row(tag, period)
             for tag, periods in repository.periods.items()
-            for place, period in enumerate(periods)
+            for period in periods
             if wanted in ("", tag)
         ]
         # Of two rows of the same second, the later one comes first.
-        found.reverse()
-        found.sort(key=lambda row: row[0], reverse=True)
+        rows.reverse()
+        rows.sort(key=lambda row: row["start_ts"], reverse=True)
         limit = min(max(request.number("limit", 50), 1), 100)
-        rows = [row for _, row in found[:limit]]
-        return json_response({"tags": rows, "page": 1, "has_additional": limit < len(found)})
+        page = {"tags": rows[:limit], "page": 1, "has_additional": limit < len(rows)}
+        return json_response(page)
 
     def _restore(self, repository: Repository, tag: str, body: bytes) -> Response:
         """Let a tag, old or new, name a manifest that is still stored."""
@@ -282,7 +282,6 @@ class TagHistory:
             return _problem(404, "Not Found")
         if repository.is_immutable(tag):
             raise self._dialect.refuse_tag_move(tag)
-        self._reversions.add((repository, tag, len(repository.history(tag))))
         repository.set_tag(tag, digest)
         return json_response({})
 
@@ -296,26 +295,18 @@ class TagHistory:
         return Response(204)
 
 
-def _row(
-    repository: Repository, tag: str, period: TagPeriod, *, is_reversion: bool
-) -> tuple[int, dict[str, object]]:
-    """Return a period as Quay writes it, and when it began."""
-    manifest = repository.manifests.get(period.digest)
-    row: dict[str, object] = {
-        "name": tag,
-        "reversion": is_reversion,
-        "start_ts": period.start,
-        "manifest_digest": period.digest,
-        "is_manifest_list": manifest is not None and manifest.media_type in INDEX_TYPES,
-        "last_modified": _date(period.start),
-    }
+class _Row(TypedDict, total=False):
+    name: str
+    manifest_digest: str
+    start_ts: int
+    end_ts: int
+
+
+def _row(tag: str, period: TagPeriod) -> _Row:
+    row: _Row = {"name": tag, "manifest_digest": period.digest, "start_ts": period.start}
     if period.end is not None:
-        row.update(end_ts=period.end, expiration=_date(period.end))
-    return period.start, row
-
-
-def _date(seconds: int) -> str:
-    return time.strftime("%a, %d %b %Y %H:%M:%S -0000", time.gmtime(seconds))
+        row["end_ts"] = period.end
+    return row
 
 
 def _problem(status: int, message: str) -> Response:

@@ -263,11 +263,7 @@ def test_an_index_is_made_of_platforms_and_images(registry_server: RegistryServe
     image = make_image("linux/arm64", docker=True, seed="salt")
 
     index = upload_index(
-        registry_server.url,
-        "ns/images",
-        "latest",
-        ["linux/amd64", image],
-        docker=True,
+        registry_server.url, "ns/images", "latest", ["linux/amd64", image], docker=True
     )
 
     assert index.children == (make_image(docker=True), image)
@@ -303,8 +299,7 @@ def test_an_upload_sends_a_password_where_one_is_wanted() -> None:
 
 @pytest.mark.parametrize("credentials", [None, ("alice", "guess"), ("mallory", "")])
 def test_an_upload_that_is_not_let_in_says_so(
-    quay_server: RegistryServer,
-    credentials: tuple[str, str] | None,
+    quay_server: RegistryServer, credentials: tuple[str, str] | None
 ) -> None:
     with pytest.raises(requests.HTTPError, match="401"):
         upload(quay_server.url, "alice/images", make_image(), credentials=credentials)
@@ -319,9 +314,7 @@ def test_an_upload_uses_the_session_it_is_given(registry_server: RegistryServer)
 
 
 def test_an_upload_by_itself_looks_at_no_environment(
-    registry_server: RegistryServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    registry_server: RegistryServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login alice password wonderland\n", encoding="utf-8")
@@ -333,10 +326,7 @@ def test_an_upload_by_itself_looks_at_no_environment(
 
 
 @pytest.mark.parametrize("flavour", ["plain", "tls", "token"])
-def test_an_upload_works_on_a_real_registry(
-    request: pytest.FixtureRequest,
-    flavour: str,
-) -> None:
+def test_an_upload_works_on_a_real_registry(request: pytest.FixtureRequest, flavour: str) -> None:
     registry = request.getfixturevalue(f"docker_registry_{flavour}")
     assert isinstance(registry, RealRegistry)
 

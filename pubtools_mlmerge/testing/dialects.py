@@ -109,12 +109,7 @@ class Dialect:
 
     def token_reply(self, token: str, seconds: int, issued: str) -> Mapping[str, object]:
         """Return the document that brings a token."""
-        return {
-            "token": token,
-            "access_token": token,
-            "expires_in": seconds,
-            "issued_at": issued,
-        }
+        return {"token": token, "access_token": token, "expires_in": seconds, "issued_at": issued}
 
     def granted(self, storage: Storage, rights: Iterable[Right]) -> None:
         """Take note of the rights that a token was issued for."""

@@ -131,10 +131,7 @@ class Manifests:
         """Answer GET and HEAD of a manifest."""
         repository = self._storage.repositories.get(name)
         manifest = self._dialect.find(repository, name, reference, request.accepted)
-        headers = {
-            "Content-Type": manifest.media_type,
-            "Docker-Content-Digest": manifest.digest,
-        }
+        headers = {"Content-Type": manifest.media_type, "Docker-Content-Digest": manifest.digest}
         return Response(200, headers, manifest.content)
 
     def write(self, request: Request, name: str, reference: str) -> Response:

@@ -150,10 +150,7 @@ class Server(HTTPServer):
     request_queue_size = 128
 
     def __init__(
-        self,
-        answer: Callable[[Request], Response],
-        ssl_context: ssl.SSLContext | None,
-        port: int,
+        self, answer: Callable[[Request], Response], ssl_context: ssl.SSLContext | None, port: int
     ) -> None:
         self.answer = answer
         self._ssl_context = ssl_context

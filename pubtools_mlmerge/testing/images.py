@@ -139,7 +139,7 @@ def make_image(
             "config": {},
             "rootfs": {"type": "layers", "diff_ids": [digest_of(archive)]},
             "history": [{"created": created, "created_by": "make_image"}],
-        },
+        }
     )
     media_type = DOCKER_MANIFEST if docker else OCI_MANIFEST
     manifest = {
@@ -172,11 +172,9 @@ def make_attestation(image: Image, *, artifact: bool = False) -> Image:
         {
             "_type": "https://in-toto.io/Statement/v0.1",
             "predicateType": _PREDICATE,
-            "subject": [
-                {"name": "image", "digest": {"sha256": image.digest.partition(":")[2]}},
-            ],
+            "subject": [{"name": "image", "digest": {"sha256": image.digest.partition(":")[2]}}],
             "predicate": {},
-        },
+        }
     )
     config, config_type, extra = b"{}", _OCI_EMPTY, {}
     if artifact:
@@ -243,11 +241,7 @@ def make_index(
 
 
 def _describe(content: bytes, media_type: str) -> dict[str, object]:
-    return {
-        "mediaType": media_type,
-        "size": len(content),
-        "digest": digest_of(content),
-    }
+    return {"mediaType": media_type, "size": len(content), "digest": digest_of(content)}
 
 
 def _encode(document: object) -> bytes:
@@ -315,11 +309,7 @@ def upload(  # noqa: PLR0913 - what is uploaded where, and how to get in
         used = session or stack.enter_context(requests.Session())
         used.trust_env = used.trust_env and session is not None
         put = _Upload(
-            session=used,
-            url=url,
-            repository=repository,
-            credentials=credentials,
-            verify=verify,
+            session=used, url=url, repository=repository, credentials=credentials, verify=verify
         )
         put.item(item, reference or item.digest)
     return item.digest
@@ -418,12 +408,7 @@ class _Upload:
         self, method: str, url: str, content: bytes, headers: Mapping[str, str]
     ) -> requests.Response:
         return self.session.request(
-            method,
-            url,
-            data=content,
-            headers=headers,
-            verify=self.verify,
-            timeout=_TIMEOUT_SECONDS,
+            method, url, data=content, headers=headers, verify=self.verify, timeout=_TIMEOUT_SECONDS
         )
 
     def _log_in(self, response: requests.Response, credentials: tuple[str, str]) -> dict[str, str]:

@@ -137,13 +137,7 @@ class RegistryServer:
         with self._lock:
             return self._storage.create(repository).add_blob(content)
 
-    def put_manifest(
-        self,
-        repository: str,
-        reference: str,
-        content: bytes,
-        media_type: str,
-    ) -> str:
+    def put_manifest(self, repository: str, reference: str, content: bytes, media_type: str) -> str:
         """Store any content as a manifest, without a check.
 
         Args:
@@ -216,6 +210,6 @@ class RegistryServer:
                     headers=request.headers,
                     status=response.status,
                     body_size=len(request.body),
-                ),
+                )
             )
         return response
