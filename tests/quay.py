@@ -153,7 +153,8 @@ def _parse(content: bytes, content_type: str) -> Manifest:
         for child in index.manifests:
             if child.media_type != DOCKER_MANIFEST:
                 raise InvalidIndex("manifests", f"{child.media_type!r} cannot be in a list")
-            if not child.platform or not child.platform.os or not child.platform.architecture:
+            platform = child.fields.get("platform")
+            if not isinstance(platform, dict) or not {"os", "architecture"} <= platform.keys():
                 raise InvalidIndex("manifests", "'platform' needs os and architecture")
     return index
 
