@@ -112,7 +112,7 @@ def test_an_image_is_the_same_on_every_machine() -> None:
     assert make_image().digest == digest
 
 
-def test_whatever_goes_in_changes_the_digest() -> None:
+def test_every_argument_changes_the_digest() -> None:
     images = [
         make_image(),
         make_image("linux/arm64"),
@@ -271,7 +271,7 @@ def test_an_index_is_made_of_platforms_and_images(registry_server: RegistryServe
     assert (stored.content, stored.media_type) == (index.content, index.media_type)
 
 
-def test_an_upload_logs_in_where_it_has_to(quay_server: RegistryServer) -> None:
+def test_an_upload_gets_a_token_where_one_is_wanted(quay_server: RegistryServer) -> None:
     index = upload_index(
         quay_server.url,
         "alice/images",
@@ -298,7 +298,7 @@ def test_an_upload_sends_a_password_where_one_is_wanted() -> None:
 
 
 @pytest.mark.parametrize("credentials", [None, ("alice", "guess"), ("mallory", "")])
-def test_an_upload_that_is_not_let_in_says_so(
+def test_a_refused_upload_is_an_http_error(
     quay_server: RegistryServer, credentials: tuple[str, str] | None
 ) -> None:
     with pytest.raises(requests.HTTPError, match="401"):

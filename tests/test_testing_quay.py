@@ -128,7 +128,7 @@ def test_asking_for_the_right_to_push_makes_the_repository(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("scope", [f"repository:{NAME}:pull", "repository:bob/images:pull,push"])
-def test_asking_for_less_makes_nothing(peer: Peer, quay: RegistryServer, scope: str) -> None:
+def test_other_tokens_make_no_repository(peer: Peer, quay: RegistryServer, scope: str) -> None:
     peer.token([scope])
 
     for name in (NAME, "bob/images"):
@@ -189,7 +189,7 @@ def test_a_client_of_images_gets_the_amd64_child_of_a_docker_list(stocked: Peer)
         *(("oci", accept) for accept in ("", "*/*", DOCKER_LIST, DOCKER_MANIFEST)),
     ],
 )
-def test_others_get_schema_1_under_a_digest_that_does_not_exist(
+def test_old_clients_get_schema_1_under_a_digest_that_does_not_exist(
     stocked: Peer, tag: str, accept: str
 ) -> None:
     response = stocked.get(NAME, tag, accept)
@@ -202,7 +202,7 @@ def test_others_get_schema_1_under_a_digest_that_does_not_exist(
 
 @pytest.mark.parametrize("accept", ["", "*/*", DOCKER_MANIFEST, OCI_MANIFEST, "other"])
 @pytest.mark.parametrize("tag", ["oci-arm", "docker-arm"])
-def test_a_tag_without_amd64_does_not_exist_for_others(
+def test_a_tag_without_amd64_does_not_exist_for_old_clients(
     stocked: Peer, tag: str, accept: str
 ) -> None:
     other_list = DOCKER_LIST if tag == "oci-arm" else OCI_INDEX
@@ -493,7 +493,7 @@ def restore(peer: Peer, tag: str, digest: str) -> requests.Response:
     return peer.once("POST", f"/api/v1/repository/{NAME}/tag/{tag}/restore", API, body)
 
 
-def test_a_tag_is_restored_to_what_it_named(stocked: Peer, quay: RegistryServer) -> None:
+def test_a_tag_is_restored_to_an_earlier_digest(stocked: Peer, quay: RegistryServer) -> None:
     stocked.put(NAME, "oci", DOCKER.content, DOCKER_LIST)
 
     response = restore(stocked, "oci", OCI.digest)

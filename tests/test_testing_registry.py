@@ -103,7 +103,7 @@ def entries(item: Image | ImageIndex) -> list[dict[str, object]]:
 # Reading
 
 
-def test_the_root_answers_whoever_is_let_in(peer: Peer) -> None:
+def test_the_root_names_the_version_of_the_api(peer: Peer) -> None:
     response = peer.send("GET", "/v2/")
 
     assert response.status_code == 200
@@ -258,7 +258,7 @@ def test_a_put_by_another_digest_is_refused(peer: Peer, stocked: str) -> None:
         pytest.param(b" " * (4 * 1024 * 1024 + 1), OCI_INDEX, id="over 4 MiB"),
     ],
 )
-def test_a_put_of_something_else_than_its_type_is_invalid(
+def test_a_document_that_does_not_fit_its_type_is_invalid(
     peer: Peer, stocked: str, tag: str, content: bytes, content_type: str
 ) -> None:
     response = peer.put(stocked, tag, content, content_type)
@@ -290,7 +290,7 @@ WITHOUT_PLATFORM = [{k: v for k, v in one.items() if k != "platform"} for one in
         ),
     ],
 )
-def test_a_put_is_taken_as_long_as_its_children_are_there(
+def test_an_index_is_taken_if_its_children_are_there(
     peer: Peer, stocked: str, tag: str, content: bytes, content_type: str
 ) -> None:
     response = peer.put(stocked, tag, content, content_type)
@@ -361,7 +361,7 @@ def test_a_missing_digest_cannot_be_deleted(peer: Peer, repository: str) -> None
 # Blobs
 
 
-def test_a_blob_comes_back_as_it_went_up(peer: Peer, repository: str) -> None:
+def test_a_blob_is_kept_byte_for_byte(peer: Peer, repository: str) -> None:
     digest = digest_of(b"content")
 
     created = peer.put_blob(repository, b"content")
@@ -444,7 +444,7 @@ def test_a_mounted_blob_is_there_at_once(peer: Peer, repository: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["/source", "/elsewhere", None])
-def test_a_mount_of_what_is_not_there_begins_an_upload(
+def test_a_mount_of_an_absent_blob_begins_an_upload(
     peer: Peer, repository: str, source: str | None
 ) -> None:
     peer.put_blob(f"{repository}/source", b"another")
@@ -505,7 +505,7 @@ def test_the_challenge_names_the_rights_that_are_missing(
 
 
 @with_tokens
-def test_a_token_for_less_is_told_so(peer: Peer, stocked: str) -> None:
+def test_a_token_with_too_few_rights_is_insufficient(peer: Peer, stocked: str) -> None:
     token = peer.token([f"repository:{stocked}:pull"])
     path = f"/v2/{stocked}/manifests/oci"
 
@@ -582,7 +582,7 @@ def test_a_wrong_password_gets_no_token(peer: Peer) -> None:
 
 
 @with_tokens
-def test_nobody_in_particular_may_read_what_is_public(peer: Peer, repository: str) -> None:
+def test_public_repositories_can_be_read_anonymously(peer: Peer, repository: str) -> None:
     for name, status in ((f"public/{repository}", 404), (repository, 401)):
         reply = peer.ask_token([f"repository:{name}:pull,push"]).json()
         token = {"Authorization": f"Bearer {reply['token']}"}

@@ -123,7 +123,7 @@ def test_a_blob_is_put_without_an_upload(registry: RegistryServer, peer: Peer) -
 
 
 @pytest.mark.parametrize("reference", ["missing", ABSENT])
-def test_what_is_not_there_is_a_key_error(registry: RegistryServer, reference: str) -> None:
+def test_a_missing_manifest_is_a_key_error(registry: RegistryServer, reference: str) -> None:
     with pytest.raises(KeyError):
         registry.manifest(NAME, reference)
     registry.put_manifest(NAME, "latest", INDEX.content, OCI_INDEX)
@@ -229,7 +229,7 @@ def test_a_client_that_hangs_up_does_no_harm(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_client_that_waits_is_told_to_continue(registry: RegistryServer) -> None:
+def test_an_expected_100_continue_is_sent_before_the_body(registry: RegistryServer) -> None:
     head = b"POST /v2/ HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
 
     answer = talk(registry, head, b"body")
@@ -305,7 +305,7 @@ def test_a_mistake_in_the_registry_is_reported(
     assert "ValueError" in capfd.readouterr().err
 
 
-def test_a_client_that_does_not_trust_the_registry_goes_unmentioned(
+def test_a_broken_tls_handshake_is_not_reported(
     capfd: pytest.CaptureFixture[str], docker_registry_tls: RealRegistry
 ) -> None:
     directory = docker_registry_tls.log.parent
@@ -352,7 +352,7 @@ def test_a_password_opens_what_the_user_owns(basic: RegistryServer) -> None:
 
 @pytest.mark.parametrize("user", [None, ("alice", "guess"), ("mallory", "wonder:land")])
 @pytest.mark.parametrize("path", ["/v2/", f"/v2/{NAME}/manifests/latest"])
-def test_without_the_right_password_one_is_asked_for(
+def test_a_wrong_password_is_challenged(
     basic: RegistryServer, user: tuple[str, str] | None, path: str
 ) -> None:
     response = by_password(basic, user, path)
@@ -374,7 +374,7 @@ def test_a_user_without_rights_is_denied(basic: RegistryServer) -> None:
     assert (response.status_code, error_codes(response)) == (403, ["DENIED"])
 
 
-def test_what_is_public_needs_no_password(basic: RegistryServer) -> None:
+def test_public_repositories_need_no_password(basic: RegistryServer) -> None:
     path = "/v2/public/images/manifests/latest"
 
     assert by_password(basic, None, path).status_code == 200
@@ -403,14 +403,14 @@ def tokens(now: list[float]) -> Iterator[Peer]:
         yield Peer(url=registry.url, credentials=("alice", "wonderland"))
 
 
-def test_a_token_comes_with_its_life(tokens: Peer) -> None:
+def test_a_token_reply_states_when_it_expires(tokens: Peer) -> None:
     reply = tokens.ask_token([], ("alice", "wonderland")).json()
 
     assert reply["token"] == reply["access_token"]
     assert (reply["expires_in"], reply["issued_at"]) == (120, "2023-11-14T22:13:20Z")
 
 
-def test_a_token_lasts_as_long_as_it_says(tokens: Peer, now: list[float]) -> None:
+def test_a_token_expires(tokens: Peer, now: list[float]) -> None:
     token = tokens.token([])
 
     now[0] += 119
@@ -446,9 +446,7 @@ def test_a_tag_is_deleted_by_name(registry: RegistryServer, peer: Peer) -> None:
     assert peer.get(NAME, INDEX.digest, OCI_INDEX).status_code == 200
 
 
-def test_tags_come_in_pages_where_the_client_wants_them(
-    registry: RegistryServer, peer: Peer
-) -> None:
+def test_tags_come_in_pages_of_n(registry: RegistryServer, peer: Peer) -> None:
     """Version 2.8 of the real registry ignores `n`; later ones do not."""
     for tag in "abc":
         registry.put_manifest(NAME, tag, INDEX.content, OCI_INDEX)

@@ -46,7 +46,7 @@ class RegistryServer:
         port (int):
             Where to listen; 0 is for any port that is free.
         dialect (Dialect | None):
-            How the registry differs from docker-registry, by default not at all.
+            The rules of another registry, for the tests of this package.
     """
 
     def __init__(  # noqa: PLR0913 - independent options, each with a default
