@@ -35,8 +35,8 @@ from pubtools_mlmerge.testing.http import (
     refuse,
 )
 from pubtools_mlmerge.testing.storage import Repository, Storage
+from tests.peers import SCHEMA_1
 
-SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 PUSHED_BY_DIGEST_SECONDS = 3600
 LISTED_SECONDS = 300
 ACTIONS = frozenset({"pull", "push", "*"})

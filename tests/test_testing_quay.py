@@ -18,11 +18,12 @@ from tests.peers import (
     EVERY_TYPE,
     OCI_INDEX,
     OCI_MANIFEST,
+    SCHEMA_1,
     Peer,
     error_codes,
     wanted_rights,
 )
-from tests.quay import SCHEMA_1, QuayDialect
+from tests.quay import QuayDialect
 
 NAME = "alice/images"
 CREDENTIALS = ("alice", "wonderland")
