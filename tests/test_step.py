@@ -29,6 +29,7 @@ from pubtools_mlmerge.registry.adapter import ClientRegistry
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from tests.programs import put
+from tests.quay import QuayDialect
 from tests.scripted import HURRIED, ScriptedServer, manifest_reply, refusal
 
 AMD64, ARM64 = make_image("linux/amd64", seed="new"), make_image("linux/arm64", seed="new")
@@ -205,7 +206,7 @@ def test_a_hidden_repository_is_absent_to_those_who_are_logged_in(logged_in: boo
     login = ("alice", "wonderland") if logged_in else (None, None)
     users = {"alice": "wonderland"}
     with RegistryServer(
-        dialect="quay", auth="token", users=users, grants={"alice": ["mine"]}, public=["app"]
+        dialect=QuayDialect(), auth="token", users=users, grants={"alice": ["mine"]}, public=["app"]
     ) as server:
         put(server, "new", NEW)
         client = RegistryClient(*login)
@@ -278,7 +279,7 @@ def test_an_anchor_that_cannot_be_made_leaves_the_tag_alone(server: RegistryServ
 
 
 def test_an_immutable_tag_is_an_error_of_its_own() -> None:
-    with RegistryServer(dialect="quay", immutable_tags=["old"]) as server:
+    with RegistryServer(dialect=QuayDialect(), immutable_tags=["old"]) as server:
         put(server, "new", NEW)
         put(server, "old", OLD)
 
