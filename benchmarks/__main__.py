@@ -72,7 +72,7 @@ def rows(figures: Figures) -> Iterator[tuple[str, ...]]:
         for side in sides:
             spread = f"{in_words(side.fastest)} to {in_words(side.slowest)}"
             requests = "" if side.requests is None else str(side.requests)
-            ratio = "" if side is sides[-1] else f"{sides[-1].median / side.median:.2f}"
+            ratio = "" if side is sides[-1] else f"{sides[-1].median / side.median:.3g}"
             yield name, side.name, in_words(side.median), spread, requests, ratio
 
 

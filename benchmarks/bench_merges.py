@@ -33,7 +33,6 @@ CLASS, COMMAND, HOST = "ManifestListMerger", "pubtools-mlmerge-merge", "host's c
 UNVERIFIED = f"{COMMAND} --no-verify"
 SKOPEO = "skopeo, then host's class"
 DISTANCES = (0, 5, 20, 80)  # milliseconds of a round trip
-THREADS = 8
 NUMBERS = itertools.count()
 
 
@@ -67,8 +66,8 @@ def by_class_beside_host(source: str, tags: list[str]) -> None:
 
 
 def by_host(source: str, tags: list[str]) -> None:
-    """Merge by the host's class, several tags at a time."""
-    with ThreadPoolExecutor(THREADS) as pool:
+    """Merge by the host's class, as many tags at a time as the command does."""
+    with ThreadPoolExecutor(8) as pool:
         list(pool.map(partial(merge_by, HostMerger, host_clients(source), source), tags))
 
 
@@ -82,7 +81,7 @@ def by_skopeo(source: str, tags: list[str]) -> None:
 
 ONE: dict[str, Side] = {CLASS: by_class, COMMAND: by_command}
 COPIES: dict[str, Side] = {COMMAND: by_command}
-MANY = {**COPIES, UNVERIFIED: partial(by_command, options=["--no-verify"])}
+MANY: dict[str, Side] = {**COPIES, UNVERIFIED: partial(by_command, options=["--no-verify"])}
 if HAS_HOST:
     ONE |= {f"{CLASS}, host's clients": by_class_beside_host, HOST: by_host}
     MANY |= {HOST: by_host}
