@@ -55,7 +55,7 @@ def test_the_lowest_versions_are_those_tested(wheel_metadata: Message) -> None:
     constraints = (ROOT / "tests" / "constraints-lowest.txt").read_text(encoding="utf-8")
     lines = {line for line in constraints.splitlines() if not line.startswith("#")}
 
-    parts = [requirements(wheel_metadata, *extra) for extra in ((), ("lock",), ("cli",))]
+    parts = [requirements(wheel_metadata, *extra) for extra in ((), ("lock",), ("cli",), ("html",))]
     bounds = {name + bound for part in parts for name, bound in part.items()}
 
     assert {line.replace("==", ">=") for line in lines} == bounds
