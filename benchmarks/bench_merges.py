@@ -125,9 +125,9 @@ CASES = [
     Case("2000 tags, 20 ms", 20, MANY, tags=2000),
     *(Case(f"another repository, {ms} ms", ms, COPIES, is_fresh=True) for ms in (0, 20)),
 ]
+PAIRS = [(case, name) for case in CASES for name in case.sides]
 
 
-@pytest.mark.parametrize(("case", "name"), [(case, name) for case in CASES for name in case.sides])
+@pytest.mark.parametrize(("case", "name"), PAIRS, ids=[case.figure for case, _ in PAIRS])
 def bench_merges(measure: Measure, registry: Place, case: Case, name: str) -> None:
-    """All sides of each case."""
     case.measure(measure, registry, name)
