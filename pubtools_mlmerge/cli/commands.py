@@ -36,7 +36,7 @@ from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.http import Address, ConnectOptions
-from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, write_page
 from pubtools_mlmerge.reports.inspection import (
     Comparison,
@@ -313,7 +313,7 @@ def lock_of(arguments: Namespace, settings: Settings) -> str | None:
 
 def lock_name(client: RegistryClient, tag: Reference) -> str:
     """Name the lock of a tag by where the client connects, not by the host in the reference."""
-    return str(evolve(tag, host=client.place(tag).host))
+    return str(evolve(tag, host=client.session(tag).host))
 
 
 def writer_of(
@@ -325,7 +325,7 @@ def writer_of(
         client,
         options,
         AuditDirectory(audit) if audit else None,
-        Recovery(QuayTags(client, arguments.quay_api_token)) if arguments.quay_api_token else None,
+        TagHistory(client, arguments.quay_api_token) if arguments.quay_api_token else None,
     )
 
 

@@ -16,7 +16,6 @@ from typing import Generic, TypeVar, Union
 
 from attrs import define, field, frozen
 
-from pubtools_mlmerge.core.ages import is_noteworthy
 from pubtools_mlmerge.core.manifests import platform_name
 from pubtools_mlmerge.core.plan import Entry, Report
 from pubtools_mlmerge.errors import brief
@@ -25,6 +24,7 @@ from pubtools_mlmerge.reports.report import (
     SIGNS,
     age_words,
     count_text,
+    is_noteworthy,
     label_of,
     short,
     size_text,
@@ -380,7 +380,7 @@ class _Row:
 
     @property
     def is_small(self) -> bool:
-        return self.entry.descriptor.attests is not None
+        return self.entry.descriptor.is_attestation
 
     @property
     def height(self) -> int:
@@ -430,12 +430,12 @@ def _chosen(entries: Sequence[Entry]) -> list[Entry]:
     order = sorted(range(len(entries)), key=lambda i: (not is_noteworthy(entries[i]), i))
     groups: dict[str, list[Entry]] = {}
     for entry in (entries[i] for i in sorted(order[:_MOST])):
-        group = groups.setdefault(entry.descriptor.attests or entry.descriptor.digest, [])
+        group = groups.setdefault(entry.descriptor.attested or entry.descriptor.digest, [])
         group.append(entry)
     return [
         entry
         for group in groups.values()
-        for entry in sorted(group, key=lambda entry: entry.descriptor.attests is not None)
+        for entry in sorted(group, key=lambda entry: entry.descriptor.is_attestation)
     ]
 
 
@@ -712,7 +712,6 @@ def _facts(report: Report) -> Markup:
             ("Media type", report.media_type),
             ("Anchor tag", report.anchor_tag),
             ("Times planned", attempts),
-            ("Requests", str(report.requests)),
             ("Time", f"{report.seconds:.1f} s"),
         ]
     )

@@ -9,7 +9,6 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from pubtools_mlmerge.core.ages import is_old
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFESTS,
@@ -27,6 +26,7 @@ from pubtools_mlmerge.reports.report import (
     age_document,
     age_text,
     count_text,
+    is_old,
     label_of,
     printable,
     short,
@@ -87,7 +87,7 @@ class Inspection:
     @property
     def attestation_count(self) -> int:
         """The number of attestations."""
-        return sum(entry.attests is not None for entry in self.index.manifests)
+        return sum(entry.is_attestation for entry in self.index.manifests)
 
     @property
     def has_ages(self) -> bool:
@@ -111,18 +111,18 @@ def inspect(
     Ages are by digest; `missing` has the digests that the repository lacks, none if not checked.
     """
     listed: dict[str, list[Descriptor]] = {
-        entry.digest: [] for entry in index.manifests if entry.attests is None
+        entry.digest: [] for entry in index.manifests if not entry.is_attestation
     }
     orphans: list[Descriptor] = []
     for entry in index.manifests:
-        if entry.attests is not None:
-            listed.get(entry.attests, orphans).append(entry)
+        if entry.is_attestation:
+            listed.get(entry.attested or "", orphans).append(entry)
     problems = [*_odd_entries(index, frozenset(listed), missing or ()), *_odd_types(index)]
     images = [
         # An image that is listed twice gets its attestations the first time.
         ListedImage(entry, listed.pop(entry.digest, ()), (ages or {}).get(entry.digest))
         for entry in index.manifests
-        if entry.attests is None
+        if not entry.is_attestation
     ]
     return Inspection(
         reference=reference,
@@ -149,10 +149,10 @@ def _odd_entries(
     first: dict[object, str] = {}
     left = set(missing)
     for entry in index.manifests:
-        digest, attests = entry.digest, entry.attests
-        if attests is not None:
-            name = f"the attestation of {brief(attests, _LONGEST) or 'nothing'}"
-            if attests not in images:
+        digest = entry.digest
+        if entry.is_attestation:
+            name = f"the attestation of {brief(entry.attested or 'nothing', _LONGEST)}"
+            if entry.attested not in images:
                 yield Problem("orphan", digest, f"{name} has no image in this index")
         else:
             name = brief(platform_text(entry) or "an image without platform", _LONGEST)
@@ -276,9 +276,9 @@ def _entry(entry: Descriptor, image: ListedImage | None) -> dict[str, object]:
         "size": entry.size,
         "media_type": entry.media_type,
     }
-    if entry.attests is not None:
-        written["attests"] = entry.attests
-    age = None if image is None or entry.attests is not None else image.age
+    if entry.is_attestation:
+        written["attests"] = entry.attested or ""
+    age = None if image is None or entry.is_attestation else image.age
     if age is not None:
         written.update(age_document(age))
         if age.problem:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Optional
 
 from attrs import frozen
 
-from pubtools_mlmerge.core.ages import is_noteworthy
 from pubtools_mlmerge.core.plan import Fate, Report
 from pubtools_mlmerge.reports.inspection import (
     COMPARED,
@@ -27,7 +26,13 @@ from pubtools_mlmerge.reports.inspection import (
     rows_of,
     title_of,
 )
-from pubtools_mlmerge.reports.report import columns_of, printable, summary_of, to_text
+from pubtools_mlmerge.reports.report import (
+    columns_of,
+    is_noteworthy,
+    printable,
+    summary_of,
+    to_text,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

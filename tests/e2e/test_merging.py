@@ -50,7 +50,7 @@ def test_the_union_takes_five_requests_of_which_two_make_sure(
     held = shelf.get("stable")
     assert held.content == merged(*new, old[2], media_type=media_type)
     assert held.media_type == media_type
-    assert (done.report["digest"], done.report["requests"]) == (held.digest, 5)
+    assert done.report["digest"] == held.digest
 
 
 def test_without_verifying_the_union_takes_three_requests(shelf: Shelf) -> None:
@@ -60,7 +60,7 @@ def test_without_verifying_the_union_takes_three_requests(shelf: Shelf) -> None:
     done = merge(source, destination, "--no-verify")
 
     assert sorted(line.split()[0] for line in record) == ["GET", "GET", "PUT"]
-    assert done.report["requests"] == 3
+    assert done.code == 0, done.err
 
 
 @pytest.mark.parametrize("name", ["arm64", "linux/arm64/v8"])
@@ -299,7 +299,7 @@ def test_one_source_goes_into_many_tags_and_is_pulled_once(shelf: Shelf) -> None
         f"GET /v2/{shelf.repository}/manifests/new 200"
     ]
     assert [r["destination"] for r in done.reports] == [one, two, shelf.ref("three")]
-    assert sorted(str(r["requests"]) for r in done.reports) == ["4", "4", "5"]
+    assert len(list(record)) == 4 + 4 + 5
     assert shelf.get("one").content == shelf.get("two").content == merged(*NEW, OLD[2])
     assert shelf.get("three").content == make_index(NEW).content
 
