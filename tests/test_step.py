@@ -16,6 +16,7 @@ from pubtools_mlmerge.errors import (
     EmptyIndex,
     ImmutableTag,
     InvalidReference,
+    MixedTypes,
     NotAnIndex,
     NotFound,
     NothingEligible,
@@ -41,6 +42,7 @@ AMD64, ARM64 = make_image("linux/amd64", seed="new"), make_image("linux/arm64", 
 S390X = make_image("linux/s390x", seed="old")
 NEW, OLD = make_index([AMD64, ARM64]), make_index([make_image("linux/amd64", seed="old"), S390X])
 WRAP, FAIL = Policy(single_image="wrap"), Policy(single_image="fail")
+INDEX, REPLACE = Policy(single_image="index"), Policy(single_image="replace")
 
 
 @define
@@ -294,21 +296,22 @@ def test_a_single_image_replaces_what_was_there(
 ) -> None:
     children = Brought(single_server)
 
-    report = step(single_server, Policy(drop=["*/*"]), children=children).merge(
+    policy = Policy(single_image="replace", drop=["*/*"])
+    report = step(single_server, policy, children=children).merge(
         tag(single_server, "single"), tag(single_server, "old")
     )
 
     assert single_server.manifest("app", "old").content == SINGLE.content
     assert children.digests == [SINGLE.digest]
-    assert [e.fate for e in report.entries] == ["replaced", "dropped", "dropped"]
-    assert "is a single image and replaces" in caplog.text
+    assert [e.fate for e in report.entries] == ["replaced", "dropped"]
+    assert "as one of them is a single image" in caplog.text
 
 
 def test_a_single_image_replaces_several_platforms_only_by_name(
     single_server: RegistryServer,
 ) -> None:
     with pytest.raises(ShrinkError):
-        step(single_server).merge(tag(single_server, "single"), tag(single_server, "old"))
+        step(single_server, REPLACE).merge(tag(single_server, "single"), tag(single_server, "old"))
 
     assert writes(single_server) == []
 
@@ -318,13 +321,14 @@ def test_a_single_image_is_replaced(
 ) -> None:
     children = Brought(single_server)
 
-    step(single_server, children=children).merge(
+    policy = Policy(single_image="replace", drop=["s390x"])
+    step(single_server, policy, children=children).merge(
         tag(single_server, "new"), tag(single_server, "single")
     )
 
     assert single_server.manifest("app", "single").content == NEW.content
     assert children.digests == [AMD64.digest, ARM64.digest]
-    assert "is a single image and is replaced by" in caplog.text
+    assert "as one of them is a single image" in caplog.text
 
 
 @pytest.mark.parametrize(("source", "destination"), [("single", "old"), ("new", "single")])
@@ -338,11 +342,42 @@ def test_a_single_image_can_be_refused(
     assert writes(single_server) == []
 
 
-def test_nothing_can_be_selected_from_a_single_image(single_server: RegistryServer) -> None:
-    with pytest.raises(NotAnIndex):
-        step(single_server, Policy(eligible=["s390x"])).merge(
-            tag(single_server, "single"), tag(single_server, "old")
+def test_a_single_image_can_be_selected(single_server: RegistryServer) -> None:
+    selecting = step(single_server, Policy(eligible=["s390x"]))
+
+    report = selecting.merge(tag(single_server, "single"), tag(single_server, "old"))
+
+    assert [e.fate for e in report.entries] == ["replaced", "kept"]
+
+
+def test_a_single_image_that_stays_alone_goes_up_as_it_is(single_server: RegistryServer) -> None:
+    for destination in ("fresh", "single"):
+        report = step(single_server).merge(
+            tag(single_server, "single"), tag(single_server, destination)
         )
+
+        assert single_server.manifest("app", destination).content == SINGLE.content
+        assert report.changed is (destination == "fresh")
+
+
+def test_an_artifact_is_not_listed_in_an_index(single_server: RegistryServer) -> None:
+    artifact = tag(single_server, "artifact")
+    put(single_server, "artifact", make_attestation(SINGLE))
+
+    assert step(single_server).merge(artifact, tag(single_server, "fresh")).changed
+    with pytest.raises(NotAnIndex, match="without a platform"):
+        step(single_server).merge(artifact, tag(single_server, "old"))
+
+
+def test_an_error_of_the_merge_names_the_tag(single_server: RegistryServer) -> None:
+    put(single_server, "docker", make_index([make_image("linux/riscv64", docker=True)]))
+
+    with pytest.raises(MixedTypes, match="the merged index would mix") as caught:
+        step(single_server, Policy(mixed_types="fail")).merge(
+            tag(single_server, "docker"), tag(single_server, "old")
+        )
+
+    assert caught.value.reference == str(tag(single_server, "old"))
 
 
 def test_a_wrapped_image_is_merged_as_an_index(single_server: RegistryServer) -> None:
@@ -370,16 +405,14 @@ def test_a_wrapped_destination_keeps_its_image(single_server: RegistryServer) ->
 def test_a_tag_that_holds_the_bare_image_is_wrapped_once(
     single_server: RegistryServer, source: str
 ) -> None:
-    wrapping = step(single_server, WRAP)
+    wrapping = step(single_server, INDEX)
     first = wrapping.merge(tag(single_server, "single"), tag(single_server, "wrapped"))
 
     report = wrapping.merge(tag(single_server, source), tag(single_server, "single"))
 
     assert (report.changed, report.previous_digest) == (True, SINGLE.digest)
     assert single_server.manifest("app", "single").digest == report.digest == first.digest
-    again = step(single_server, WRAP).merge(
-        tag(single_server, "wrapped"), tag(single_server, "single")
-    )
+    again = wrapping.merge(tag(single_server, "wrapped"), tag(single_server, "single"))
     assert (again.changed, again.digest) == (False, first.digest)
 
 

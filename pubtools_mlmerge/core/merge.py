@@ -339,7 +339,7 @@ def _replace(
 
 
 def replace_by_image(image: Image, destination: Manifest | None) -> Plan[Image]:
-    """Replace whatever the destination holds by a single image."""
+    """Plan to restore a single image, whatever the destination holds now."""
     entry = _entry_of(image)
     if destination is None:
         return Plan(image, (Entry(entry, "added", "the tag is new"),), changed=True)
@@ -354,7 +354,7 @@ def replace_by_image(image: Image, destination: Manifest | None) -> Plan[Image]:
 
 
 def replace_image(source: Index, destination: Image, policy: Policy) -> Plan[Index]:
-    """Replace a single image by an index, or by its eligible part."""
+    """Plan to restore an index over a single image."""
     plan = merge(source, None, policy)
     entry, reason = _entry_of(destination), "a single image is replaced"
     dropped = Entry(entry, "dropped", reason, destination.digest)
