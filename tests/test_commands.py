@@ -811,7 +811,7 @@ def test_a_tag_is_put_back_and_reported(shelf: Shelf, capsys: Capture) -> None:
 def test_text_is_printed_by_default_of_restore_command(shelf: Shelf, capsys: Capture) -> None:
     assert shelf.restore(shelf.changed("stable"), "--dry-run") == 0
 
-    assert f"{NAME}:stable would become {OLD.digest} " in capsys.readouterr().out
+    assert f"{NAME}:stable would become {OLD_RESTORE_COMMAND.digest} " in capsys.readouterr().out
     assert shelf.held("stable") == NEW_RESTORE_COMMAND.digest
 
 
