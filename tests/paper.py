@@ -46,7 +46,7 @@ def report_of(new: Index, old: Index, policy: Policy | None = None, **fields: ob
 
 def example(**fields: object) -> Report:
     """Report a merge in which there is each fate, and an s390x that is three years old."""
-    made = report_of(NEW, OLD, POLICY, anchor_tag="stable-1", requests=7, seconds=1.25)
+    made = report_of(NEW, OLD, POLICY, anchor_tag="stable-1", seconds=1.25)
     made = evolve(made, entries=map(_aged, made.entries))
     return evolve(made, **fields)  # type: ignore[arg-type]  # as above
 

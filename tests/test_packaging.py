@@ -83,7 +83,7 @@ def test_the_lowest_versions_are_those_tested(wheel_metadata: Message) -> None:
     constraints = (ROOT / "tests" / "constraints-lowest.txt").read_text(encoding="utf-8")
     lines = {line for line in constraints.splitlines() if not line.startswith("#")}
 
-    parts = [requirements(wheel_metadata, *extra) for extra in ((), ("lock",), ("cli",))]
+    parts = [requirements(wheel_metadata, *extra) for extra in ((), ("lock",), ("cli",), ("html",))]
     bounds = {name + bound for part in parts for name, bound in part.items()}
 
     assert {line.replace("==", ">=") for line in lines} == bounds
@@ -112,13 +112,10 @@ def test_schemas_are_for_everyone_as_well(wheel: ZipFile) -> None:
     assert {f"pubtools_mlmerge/reports/{name}" for name in schemas} <= set(wheel.namelist())
 
 
-def test_the_style_of_pages_is_in_the_wheel(wheel: ZipFile) -> None:
-    styles = {
-        path.relative_to(ROOT).as_posix() for path in ROOT.glob("pubtools_mlmerge/reports/*.css")
-    }
+def test_the_template_and_style_of_pages_are_in_the_wheel(wheel: ZipFile) -> None:
+    files = {f"pubtools_mlmerge/reports/{name}" for name in ("page.css", "page.html.jinja")}
 
-    assert len(styles) == 2
-    assert styles <= set(wheel.namelist())
+    assert files <= set(wheel.namelist())
 
 
 def test_every_module_is_in_the_wheel(wheel: ZipFile) -> None:

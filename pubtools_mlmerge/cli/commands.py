@@ -9,9 +9,10 @@ import threading
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 import urllib3
 from attrs import define, evolve, field, frozen
@@ -37,7 +38,7 @@ from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.http import Address, ConnectOptions
 from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery
-from pubtools_mlmerge.reports.html import Failure, PageInfo
+from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, write_page
 from pubtools_mlmerge.reports.inspection import (
     Difference,
     Inspection,
@@ -49,9 +50,6 @@ from pubtools_mlmerge.reports.inspection import (
 from pubtools_mlmerge.reports.report import to_json
 from pubtools_mlmerge.reports.terminal import Display, difference_text, inspection_text, text_of
 from pubtools_mlmerge.settings import MOST_TRIES, Settings
-
-if TYPE_CHECKING:
-    from pubtools_mlmerge.reports.html import Failure, Page, PageInfo
 
 
 @frozen
@@ -206,68 +204,39 @@ Item = TypeVar("Item")
 
 @frozen(eq=False, repr=False)
 class Output(Generic[Item]):
-    """Prints results, and writes a page in the end if one is asked for.
-
-    Attributes:
-        render (Callable[[object], str]):
-            Writes a result as text.
-        page (Page | None):
-            The page; none for none.
-    """
+    """Prints results, and in the end writes a page of all, if one is wanted."""
 
     render: Callable[[Item], str]
-    page: Page[Item] | None = None
+    write_page: Callable[[Sequence[Item | Failure], PageInfo], None] | None = None
+    _results: list[Item | Failure] = field(factory=list, init=False)
 
     def tell(self, item: Item) -> None:
-        """Print a result, unless the page goes there."""
-        if self.page is not None:
-            self.page.note(item)
-        if self.page is None or self.page.file is not None:
-            _print(self.render(item))
+        """Print a result."""
+        self._results.append(item)
+        _print(self.render(item))
 
     def fail(self, name: str, error: Exception) -> None:
         """Note a failure for the page; the log has it, too."""
-        if self.page is not None:
-            self.page.note_failure(name, error)
+        self._results.append(Failure(name, str(error) or type(error).__name__))
 
     def close(self, *, complete: bool) -> None:
         """Write the page."""
-        if self.page is None:
-            return
-        page = self.page.made(complete=complete)
-        if self.page.file is None:
-            _print(page)
-        else:
-            self.page.file.write(page)
+        if self.write_page is not None:
+            self.write_page(self._results, PageInfo(datetime.now(timezone.utc), complete))
 
 
 def output_of_reports(arguments: Namespace) -> Output[Report]:
     """Choose how reports are written."""
-    return Output(renderer_of(arguments.output), page_of(arguments, _merge_page))
-
-
-def page_of(
-    arguments: Namespace, make: Callable[[Sequence[Item | Failure], PageInfo], str]
-) -> Page[Item] | None:
-    """Tell where a page goes."""
-    name = arguments.output_file
-    if name is None:
-        return None
-    from pubtools_mlmerge.reports.html import Page, PageFile  # noqa: PLC0415 - see above
-
-    return Page(None if name == "-" else PageFile.at(name), make)
+    if arguments.html is None:
+        return Output(renderer_of(arguments.output))
+    path = Path(arguments.html)
+    check_html(path)
+    return Output(renderer_of(arguments.output), partial(write_page, path))
 
 
 def renderer_of(output: str) -> Callable[[Report], str]:
     """Choose how reports are printed."""
     return to_json if output == "json" else text_of
-
-
-def _merge_page(told: Sequence[Report | Failure], making: PageInfo) -> str:
-    # Many modules, for what is seldom asked for.
-    from pubtools_mlmerge.reports.html import merge_page  # noqa: PLC0415
-
-    return merge_page(told, making)
 
 
 def _print(text: str) -> None:
@@ -609,14 +578,14 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
     manner, is_json = RunOptions(debug=arguments.debug > 0), arguments.output == "json"
     if arguments.other:
         other = reference_of(arguments.other, login)
-        if arguments.ages or arguments.check or arguments.output == "html":
-            raise ValueError("--ages, --check and --output html are for one reference")
+        if arguments.ages or arguments.check:
+            raise ValueError("--ages and --check are for one reference")
         difference = (str(reference), partial(look.at_both, reference, other))
         told = Output(difference_to_json if is_json else difference_text)
         return partial(all_succeed, [difference], told, manner)
     inspection = (str(reference), partial(look.at, reference))
     render = inspection_to_json if is_json else inspection_text
-    shown: Output[Inspection] = Output(render, page_of(arguments, _page))
+    shown: Output[Inspection] = Output(render)
     return lambda: all_succeed([inspection], shown, manner) and not look.found_a_gap
 
 
@@ -655,10 +624,3 @@ class _Look:
         jobs = (partial(self.client.has_manifest, reference.at(digest)) for digest in digests)
         held = map_in_order(jobs, _THREADS)
         return frozenset(digest for digest, is_there in zip(digests, held) if not is_there)
-
-
-def _page(told: Sequence[Inspection | Failure], making: PageInfo) -> str:
-    # Many modules, for what is seldom asked for.
-    from pubtools_mlmerge.reports.html import inspection_page  # noqa: PLC0415
-
-    return inspection_page(told, making)

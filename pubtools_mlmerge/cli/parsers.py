@@ -10,83 +10,27 @@ import argparse
 import gc
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-
-_OUTPUTS = ("text", "json", "html")
-
-
-class OutputParser(argparse.ArgumentParser):
-    """Takes the file of a page with ``--output html``, and nothing with other outputs.
-
-    argparse itself knows options of a fixed number of values, or of as many as there are.
-    """
-
-    def parse_known_args(  # type: ignore[override]  # it is overloaded for kinds of Namespace
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse arguments, see the base class."""
-        given = sys.argv[1:] if args is None else args
-        return super().parse_known_args(_joined(given), namespace)
-
-    def add_output(self) -> None:
-        """Add the option; it sets ``output`` and ``output_file``, the latter for a page only."""
-        self.set_defaults(output_file=None)
-        self.add_argument(
-            "--output",
-            action=_Output,
-            default="text",
-            metavar="text|json|html FILE",
-            help="a table; one JSON object per line and result; or the table, and a page of all "
-            "results in a file (- for standard output, without the table)",
-        )
-
-
-def _joined(arguments: Sequence[str]) -> list[str]:
-    """Write ``--output html FILE`` as ``--output=html=FILE``."""
-    rest, joined = list(arguments), []
-    while rest:
-        option, equals, value = rest.pop(0).partition("=")
-        if len(option) > len("--") and "--output".startswith(option):
-            if not equals and rest[:1] == ["html"]:
-                equals, value = "=", rest.pop(0)
-            if value == "html" and rest and (rest[0] == "-" or not rest[0].startswith("-")):
-                value = f"html={rest.pop(0)}"
-        joined.append(f"{option}{equals}{value}")
-    return joined
-
-
-class _Output(argparse.Action):
-    """Reads what `_joined` wrote."""
-
-    def __call__(
-        self,
-        _parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[object] | None,
-        _option: str | None = None,
-    ) -> None:
-        output, _, file = str(values).partition("=")
-        if output not in _OUTPUTS or (file and output != "html"):
-            raise argparse.ArgumentError(self, f"expected text, json or html FILE, not {values}")
-        if output == "html" and not file:
-            raise argparse.ArgumentError(self, "html needs a FILE, or - for standard output")
-        namespace.output, namespace.output_file = output, file or None
 
 
 def new_parser(
     name: str, usages: Sequence[str], description: str, example: str
 ) -> argparse.ArgumentParser:
     """Make a parser with what all commands have."""
-    parser = OutputParser(
+    parser = argparse.ArgumentParser(
         prog=name,
         usage="\n       ".join(f"{name} {usage} [options]" for usage in usages),
         description=description,
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_output()
+    parser.add_argument(
+        "--output",
+        choices=("text", "json"),
+        default="text",
+        help="a table, or one JSON object per line and result",
+    )
     parser.add_argument(
         "-d",
         "--debug",
@@ -95,6 +39,13 @@ def new_parser(
         help="show debug logs and tracebacks; repeat for those of other libraries",
     )
     return parser
+
+
+def add_html(parser: argparse.ArgumentParser) -> None:
+    """Add a page beside the output."""
+    parser.add_argument(
+        "--html", metavar="FILE", help="also write a page of all results to a file, for browsers"
+    )
 
 
 def add_references(parser: argparse.ArgumentParser) -> None:
@@ -243,6 +194,7 @@ def merge_main(arguments: Sequence[str] | None = None) -> None:
         "pubtools-mlmerge-merge --source-ref registry.example.com/app:1.1 \\\n"
         "      --dest-ref registry.example.com/app:stable --dry-run",
     )
+    add_html(parser)
     add_references(parser)
     add_policy(parser)
     add_safety(parser)
@@ -259,6 +211,7 @@ def remove_archs_main(arguments: Sequence[str] | None = None) -> None:
         "pubtools-mlmerge-remove-archs --ref registry.example.com/app:stable \\\n"
         "      --arch s390x,linux/arm/v7 --dry-run",
     )
+    add_html(parser)
     parser.add_argument("--ref", required=True, help="image reference, by tag")
     parser.add_argument(
         "--arch",
@@ -311,6 +264,7 @@ def restore_main(arguments: Sequence[str] | None = None) -> None:
         "Put tags back to what they held before a change that --audit recorded.",
         "pubtools-mlmerge-restore records/*-app-stable-*.json --dry-run",
     )
+    add_html(parser)
     parser.add_argument("records", nargs="+", metavar="RECORD", help="file of a recorded change")
     parser.add_argument(
         "--force", action="store_true", help="also if the tag moved on since, or lacks images"
