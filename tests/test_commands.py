@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -15,13 +15,12 @@ import pytest
 from attrs import frozen
 from pubtools.pluggy import hookimpl, pm
 
-from pubtools_mlmerge.cli.commands import BatchLine, Login, Output, numbered, output_of_reports
+from pubtools_mlmerge.cli.commands import BatchLine, Login, numbered, output_of_reports
 from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main, restore_main
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import LockLost
 from pubtools_mlmerge.merging.audit import to_document
-from pubtools_mlmerge.reports.html import Failure, Page, PageFile, PageInfo
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
 from tests.paper import example, text_of
@@ -121,7 +120,7 @@ def test_a_page_that_cannot_be_written_in_the_end_is_a_failure(
     (tmp_path / "pages").mkdir()
     pm.register(remover := Remover())
     try:
-        code = merge(server, "--output", "html", str(tmp_path / "pages" / "page.html"))
+        code = merge(server, "--html", str(tmp_path / "pages" / "page.html"))
     finally:
         pm.unregister(remover)
 
@@ -138,7 +137,7 @@ def test_what_cannot_be_printed_is_on_the_page(
 
     monkeypatch.setattr("builtins.print", fail)
 
-    assert merge(server, "--output", "html", str(tmp_path / "page.html")) == 1
+    assert merge(server, "--html", str(tmp_path / "page.html")) == 1
 
     page = (tmp_path / "page.html").read_text(encoding="ascii")
     assert "No space left on device" in page
@@ -451,79 +450,37 @@ def test_a_login_does_not_show_its_password() -> None:
 # What is printed of results, and the page that is written of all of them
 
 
-def listed(results: Sequence[str | Failure], making: PageInfo) -> str:
-    """Stand for a page."""
-    return f"page of {[str(result) for result in results]}, complete: {making.complete}"
-
-
-def test_without_a_page_results_are_printed(capsys: Capture) -> None:
-    output = Output(str.upper)
-
-    output.tell("one")
-    output.fail("two", ValueError("no"))
-    output.close(complete=True)
-
-    assert capsys.readouterr().out == "ONE\n"
-
-
-def test_a_page_has_results_and_failures_in_their_order(capsys: Capture, tmp_path: Path) -> None:
-    output: Output[str] = Output(str.upper, Page(PageFile(tmp_path / "page"), listed))
-
-    output.tell("one")
-    output.fail("two", ValueError("no"))
-    output.tell("three")
-    output.close(complete=False)
-
-    failure = str(Failure("two", "no"))
-    expected = f"page of {['one', failure, 'three']}, complete: False"
-    assert (tmp_path / "page").read_text(encoding="utf-8") == expected
-    assert capsys.readouterr().out == "ONE\nTHREE\n"
-
-
-def test_an_error_without_words_is_named_of_outputs(tmp_path: Path) -> None:
-    output: Output[str] = Output(str, Page(PageFile(tmp_path / "page"), listed))
-
-    output.fail("two", MemoryError())
-    output.close(complete=True)
-
-    assert "MemoryError" in (tmp_path / "page").read_text(encoding="utf-8")
-
-
-def test_a_page_on_standard_output_is_alone_there(capsys: Capture) -> None:
-    output: Output[str] = Output(str.upper, Page(None, listed))
-
-    output.tell("one")
-    assert capsys.readouterr().out == ""
-    output.close(complete=True)
-
-    assert capsys.readouterr().out == "page of ['one'], complete: True\n"
-
-
 @pytest.mark.parametrize("output", ["text", "json"])
-def test_reports_are_printed_as_asked(output: str, capsys: Capture) -> None:
-    output_of_reports(Namespace(output=output, output_file=None)).tell(example())
+def test_results_are_printed_and_collected_for_a_page(
+    output: str, capsys: Capture, tmp_path: Path
+) -> None:
+    path = tmp_path / "page.html"
+    told = output_of_reports(Namespace(output=output, html=str(path)))
 
-    printed = capsys.readouterr().out
-    assert printed.startswith("{" if output == "json" else "PLATFORM")
-    if output == "json":
-        assert json.loads(printed)["anchor_tag"] == "stable-1"
+    told.tell(example())
+    told.fail("two", ValueError("no"))
+    told.fail("three", MemoryError())
+    told.close(complete=False)
+
+    assert capsys.readouterr().out.startswith("{" if output == "json" else "PLATFORM")
+    text = text_of(path.read_text(encoding="ascii"))
+    for fact in ("3 tags 1 changed 2 failed two no three MemoryError", "Interrupted", "stable-1"):
+        assert fact in text
 
 
-def test_reports_are_text_beside_a_page(capsys: Capture, tmp_path: Path) -> None:
-    file = tmp_path / "page.html"
-    output = output_of_reports(Namespace(output="html", output_file=str(file)))
+def test_without_a_page_none_is_written(capsys: Capture) -> None:
+    told = output_of_reports(Namespace(output="json", html=None))
 
-    output.tell(example())
-    output.close(complete=True)
+    told.tell(example())
+    told.close(complete=True)
 
-    assert capsys.readouterr().out.startswith("PLATFORM")
-    assert "quay.io/org/app:stable" in text_of(file.read_text(encoding="ascii"))
+    assert json.loads(capsys.readouterr().out)["anchor_tag"] == "stable-1"
 
 
 def test_a_file_that_cannot_be_written_is_wrong_usage(tmp_path: Path) -> None:
-    arguments = Namespace(output="html", output_file=str(tmp_path / "absent" / "page.html"))
+    arguments = Namespace(output="text", html=str(tmp_path / "absent" / "page.html"))
 
-    with pytest.raises(ValueError, match=r"--output html: .*: No such file or directory"):
+    with pytest.raises(ValueError, match=r"--html: .*: No such file or directory"):
         output_of_reports(arguments)
 
 
@@ -690,7 +647,7 @@ def test_a_difference_needs_both(registry_server: RegistryServer, reference: str
     assert call(inspect_main, reference, f"{registry_server.host}/app:none") == 1
 
 
-@pytest.mark.parametrize("options", [("--ages",), ("--check",), ("--output", "html", "-")])
+@pytest.mark.parametrize("options", [("--ages",), ("--check",)])
 def test_a_difference_has_no_such_options(
     reference: str, capsys: Capture, options: tuple[str, ...]
 ) -> None:
