@@ -33,6 +33,7 @@ TRUSTED = {
     "make test": "it runs these tests",
     "make unit": "likewise",
     "pip install .": "tests/test_distributions.py installs what is built",
+    'pip install ".[html]"': "the environment of the tests has what this extra asks for",
     'pip install ".[lock]"': "the environment of the tests has what this extra asks for",
     'pip install ".[quay]"': "make hosts does it",
     ". .venv/bin/activate": "it comes with Python",

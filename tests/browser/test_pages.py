@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.reports.html import Failure, PageInfo, write_page
 from tests.browser.devtools import Browser, browser
 from tests.factories import entry, index
@@ -26,7 +27,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     long = report_of(NEW, index("linux/amd64@old", entry(f"linux/{LONG}")), missing=[LONG])
-    contents = {
+    contents: dict[str, list[Report | Failure]] = {
         "merge": [example()],
         "batch": [example(), Failure(LONG, LONG), long],
         "many": [example()] * 5,
