@@ -1,105 +1,78 @@
-"""Threads: jobs in order, and each of many things done once."""
+"""Threads: jobs side by side, and values that are computed once."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-from pubtools_mlmerge.core.manifests import Manifest
-from pubtools_mlmerge.core.references import Reference
+KeyT = TypeVar("KeyT", bound=Hashable)
+ValueT = TypeVar("ValueT")
+
+_AHEAD = 4  # jobs per thread that may begin before the result of an earlier one is taken
 
 
-class Once:
-    """Does things side by side, and remembers those that succeeded; safe from several threads.
+class Memo(Generic[KeyT, ValueT]):
+    """Computes the value of each key once, while other threads that want it wait.
 
-    What is done must not wait for anything else that the same object does.
+    Failures are not remembered, nor are values that are false. Of the rest, the least recently
+    used values are forgotten first. Computing one value must not need another of the same memo.
     """
 
-    def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mlmerge")
-        self._lock = threading.Lock()
-        self._under_way: dict[Hashable, Future[bool]] = {}
-        self._done: set[Hashable] = set()
-
-    def each(self, things: Mapping[Hashable, Callable[[], bool]]) -> bool:
-        """Do what is neither done nor under way, and wait for all of it."""
-        with self._lock:
-            futures = [self._start(n, act) for n, act in things.items() if n not in self._done]
-        wait(futures)
-        results = [future.result() for future in futures]
-        return all(results)
-
-    def _start(self, name: Hashable, act: Callable[[], bool]) -> Future[bool]:
-        future = self._under_way.get(name)
-        if future is None:
-            future = self._under_way[name] = self._pool.submit(
-                copy_context().run, self._do, name, act
-            )
-        return future
-
-    def _do(self, name: Hashable, act: Callable[[], bool]) -> bool:
-        succeeded = False
-        try:
-            succeeded = act()
-        finally:
-            with self._lock:
-                del self._under_way[name]
-                if succeeded:
-                    self._done.add(name)
-        return succeeded
-
-
-_MOST = 64
-
-
-class Sources:
-    """Remembers what sources hold; safe from several threads."""
-
-    def __init__(self, most: int = _MOST) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._known: OrderedDict[Reference, Future[Manifest]] = OrderedDict()
+        self._values: OrderedDict[KeyT, Future[ValueT]] = OrderedDict()
 
-    def __contains__(self, reference: Reference) -> bool:
+    def __contains__(self, key: KeyT) -> bool:
+        """Whether the value is known, or a thread is computing it."""
         with self._lock:
-            return reference in self._known
+            return key in self._values
 
-    def get(self, reference: Reference, pull: Callable[[Reference], Manifest]) -> Manifest:
-        """Tell what a source holds."""
+    def get(self, key: KeyT, compute: Callable[[], ValueT]) -> ValueT:
+        """Return the value of a key; compute it unless that is done or under way."""
         with self._lock:
-            known = self._known.get(reference)
+            known = self._values.get(key)
             if known is None:
-                mine = self._known[reference] = Future[Manifest]()
-                while len(self._known) > self._most:
-                    self._known.popitem(last=False)
+                mine = self._values[key] = Future[ValueT]()
+                while len(self._values) > self._most:
+                    self._values.popitem(last=False)
             else:
-                self._known.move_to_end(reference)
+                self._values.move_to_end(key)
         if known is not None:
             return known.result()
         try:
-            mine.set_result(pull(reference))
+            value = compute()
         except BaseException as error:
+            self._forget(key, mine)
             mine.set_exception(error)
-            with self._lock:
-                self._known.pop(reference, None)
             raise
-        return mine.result()
+        if not value:
+            self._forget(key, mine)
+        mine.set_result(value)
+        return value
+
+    def _forget(self, key: KeyT, mine: Future[ValueT]) -> None:
+        with self._lock:
+            if self._values.get(key) is mine:
+                del self._values[key]
 
 
-_Outcome = TypeVar("_Outcome")
-_AHEAD = 4  # jobs for each thread that are begun before the outcome of an earlier one is taken
+def run_all(pool: Executor, jobs: Iterable[Callable[[], ValueT]]) -> list[ValueT]:
+    """Run all jobs in a pool, even where one fails; return their results in order."""
+    begun = [pool.submit(copy_context().run, job) for job in jobs]
+    wait(begun)
+    return [future.result() for future in begun]
 
 
-def map_in_order(jobs: Iterable[Callable[[], _Outcome]], threads: int) -> Iterator[_Outcome]:
-    """Do jobs side by side.
+def map_in_order(jobs: Iterable[Callable[[], ValueT]], threads: int) -> Iterator[ValueT]:
+    """Run jobs in threads and yield their results in order.
 
-    Only a few jobs are taken ahead of the outcomes, so it makes no difference how many there are.
-    Where nobody asks for more outcomes, or a job fails, no further job is begun, and those that are
-    under way come to their end.
+    Only a few jobs are taken ahead of the results, so that there may be any number of them. After
+    a failure, or once the caller stops, no further job begins, and those under way are awaited.
     """
     if threads == 1:
         yield from (job() for job in jobs)
@@ -109,13 +82,13 @@ def map_in_order(jobs: Iterable[Callable[[], _Outcome]], threads: int) -> Iterat
 
 
 def map_in_order_by(
-    pool: Executor, jobs: Iterable[Callable[[], _Outcome]], ahead: int
-) -> Iterator[_Outcome]:
-    """Do jobs in the threads of a pool that may serve others too, see `map_in_order`."""
-    begun: deque[Future[_Outcome]] = deque()
+    pool: Executor, jobs: Iterable[Callable[[], ValueT]], ahead: int
+) -> Iterator[ValueT]:
+    """Run jobs in a pool that may serve others too; otherwise like `map_in_order`."""
+    begun: deque[Future[ValueT]] = deque()
     failures: list[BaseException] = []
 
-    def attempt(job: Callable[[], _Outcome]) -> _Outcome:
+    def attempt(job: Callable[[], ValueT]) -> ValueT:
         if failures:
             raise failures[0]
         try:

@@ -7,17 +7,15 @@ from contextlib import AbstractContextManager, contextmanager
 
 from pubtools.pluggy import pm
 
-from pubtools_mlmerge import hookspecs
+import pubtools_mlmerge.hookspecs  # noqa: F401 - without the plugin, this alone adds our hooks
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.locks import tag_lock
 from pubtools_mlmerge.merging.decision import no_lock
 
-__all__ = ["announce", "hookspecs", "lock_tag"]  # the hooks are there once hookspecs is imported
-
 
 @contextmanager
 def lock_tag(reference: str, url: str | None = None) -> Iterator[Callable[[], None]]:
-    """Keep other writers away from a tag."""
+    """Keep other writers away from a tag; yields the check to make before it is written."""
     site: AbstractContextManager[object] | None = pm.hook.mlmerge_lock(reference=reference)
     with tag_lock(reference, url) if site is None else site as held:
         check: Callable[[], None] = getattr(held, "check", no_lock)
@@ -25,7 +23,7 @@ def lock_tag(reference: str, url: str | None = None) -> Iterator[Callable[[], No
 
 
 def announce(report: Report) -> None:
-    """Tell others that a merged index was uploaded, by our hook and by the host's."""
+    """Announce that a merged index was uploaded, by our hook and by the host's."""
     pm.hook.mlmerge_merged(report=report)
     tagged = getattr(pm.hook, "quay_images_tagged", None)  # there is none without the host
     if tagged is not None:

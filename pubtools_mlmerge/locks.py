@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import random
 import re
@@ -17,78 +18,9 @@ from typing import Protocol
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 from weakref import WeakValueDictionary
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pubtools_mlmerge.errors import LockFailed, LockLost
-
-_READABLE = 80
-
-
-class _FileLock:
-    """The lock of one tag: the kernel's lock on a file, which ends with the process at the latest.
-
-    The file is left behind. Whoever removes it, or its directory, takes the lock away: the next one
-    makes a file of its own. So a lock counts only while its file is the one that has the name.
-    """
-
-    def __init__(self, name: str, path: Path) -> None:
-        self._name = name
-        self._path = path
-        self._file = -1
-
-    def take(self) -> bool:
-        """Try to get it; false where another process holds it."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if self._has_the_name():
-                return True
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            raise LockFailed(self._name, f"{self._path}: {error.strerror}") from error
-        self.release()
-        return False
-
-    def check(self) -> None:
-        """Make sure that it is still held."""
-        if not self._has_the_name():
-            raise LockLost(self._name, f"{self._path} was removed")
-
-    def release(self) -> None:
-        """Let it go, also where a child of this process has the file open as well."""
-        if self._file >= 0:
-            with suppress(OSError):  # a file system without locks, where there was none to get
-                fcntl.flock(self._file, fcntl.LOCK_UN)
-            os.close(self._file)
-            self._file = -1
-
-    def _has_the_name(self) -> bool:
-        try:
-            return os.path.samestat(os.fstat(self._file), self._path.lstat())
-        except OSError:
-            return False
-
-
-@contextmanager
-def file_lock(
-    name: str, directory: str, wait: Callable[[Callable[[], bool]], None]
-) -> Iterator[_FileLock]:
-    """Keep other processes of this machine away from a tag."""
-    lock = _FileLock(name, Path(directory, _file_name(name)))
-    try:
-        wait(lock.take)
-        yield lock
-    finally:
-        lock.release()
-
-
-def _file_name(name: str) -> str:
-    """Make a name that nothing in the reference can lead elsewhere; the hash tells tags apart."""
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-_READABLE:].lstrip(".")
-    return f"{readable}-{sha256(name.encode()).hexdigest()}.lock"
-
 
 _FORMS = "file:///DIRECTORY, redis://HOST:PORT/NUMBER or rediss://HOST:PORT/NUMBER"
 _SECONDS = {"wait": (600.0, 0.0, 86400.0), "expiry": (30.0, 1.0, 3600.0)}  # default, least, most
@@ -98,6 +30,7 @@ _OPTIONS = {
     "redis": ("wait", "expiry"),
     "rediss": ("wait", "expiry", *_TLS),
 }
+_READABLE = 80  # characters of a reference in the name of a file
 
 
 class Held(Protocol):
@@ -107,26 +40,12 @@ class Held(Protocol):
         """Make sure that the lock is still held.
 
         Raises:
-            LockLost: When it is not, or nobody can tell.
+            LockLost: When it is not, or that cannot be found out.
         """
 
 
-class _Lock:
-    """A lock that goes away when nobody holds or awaits it."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-
-    def check(self) -> None:
-        """Do nothing: within a process, nobody takes it away."""
-
-
-_GUARD = threading.Lock()
-_LOCKS: WeakValueDictionary[str, _Lock] = WeakValueDictionary()
-
-
 def check_url(url: str) -> None:
-    """Make sure that a text says where locks are kept; nothing is opened or asked."""
+    """Raise ValueError unless a text says where locks are kept; nothing is opened."""
     _Place.parse(url)
 
 
@@ -145,7 +64,7 @@ def tag_lock(name: str, url: str | None = None) -> Iterator[Held]:
 
     Raises:
         LockFailed: When it cannot be had, or not in time.
-        ValueError: When there is no such place.
+        ValueError: When the URL is wrong.
     """
     if not url:
         with process_lock(name) as lock:
@@ -153,9 +72,23 @@ def tag_lock(name: str, url: str | None = None) -> Iterator[Held]:
         return
     place = _Place.parse(url)
     deadline = time.monotonic() + place.wait
-    # Threads first, so that of each process only one asks outside.
+    # Threads first, so that only one thread of each process waits for other processes.
     with process_lock(name, place.wait), place.lock(name, deadline) as held:
         yield held
+
+
+class _ThreadLock:
+    """A lock that goes away when nobody holds or awaits it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def check(self) -> None:
+        """Do nothing: within a process, nobody takes it away."""
+
+
+_GUARD = threading.Lock()
+_LOCKS: WeakValueDictionary[str, _ThreadLock] = WeakValueDictionary()
 
 
 @contextmanager
@@ -164,7 +97,7 @@ def process_lock(name: str, wait: float | None = None) -> Iterator[Held]:
     with _GUARD:
         lock = _LOCKS.get(name)
         if lock is None:
-            lock = _LOCKS[name] = _Lock()
+            lock = _LOCKS[name] = _ThreadLock()
     seconds = -1 if wait is None else wait
     if not lock.lock.acquire(timeout=seconds):
         raise LockFailed(name, f"another thread holds it, given up after {seconds:g} seconds")
@@ -174,27 +107,30 @@ def process_lock(name: str, wait: float | None = None) -> Iterator[Held]:
         lock.lock.release()
 
 
-@frozen(kw_only=True, eq=False, repr=False)
+@frozen(kw_only=True)
 class _Place:
     """Where locks are kept, and how long they are waited for."""
 
     scheme: str
-    address: str  # may hold a password, which no representation shows
+    address: str = field(repr=False)  # a directory, or the URL of Redis, perhaps with a password
     wait: float
     expiry: float
     tls: Mapping[str, str]
 
     @classmethod
     def parse(cls, text: str) -> _Place:
-        """Read a URL; no error repeats any of it."""
+        """Read a URL; no error repeats any of it, not even as the cause of another."""
         url = _split(text)
-        address = url and _address(url)
-        if not url or not address:
+        if url is None:
             raise ValueError(f"expected {_FORMS}; in a password, write / ? # % and such as %XX")
-        options = _options(url)
+        pairs = parse_qsl(url.query, keep_blank_values=True)
+        options, known = dict(pairs), _OPTIONS[url.scheme]
+        if len(options) != len(pairs) or not options.keys() <= set(known):
+            raise ValueError(f"expected no options but {', '.join(known)}, each once at most")
+        is_file = url.scheme == "file"
         return cls(
             scheme=url.scheme,
-            address=address,
+            address=unquote(url.path) if is_file else urlunsplit(url._replace(query="")),
             wait=_seconds(options, "wait"),
             expiry=_seconds(options, "expiry"),
             tls={option: options[option] for option in _TLS if option in options},
@@ -204,7 +140,7 @@ class _Place:
         """Prepare the lock of a tag."""
         wait = partial(_wait, name, self.wait, deadline)
         if self.scheme == "file":
-            return file_lock(name, self.address, wait)
+            return _file_lock(name, self.address, wait)
         try:
             from pubtools_mlmerge.redis_lock import redis_lock  # noqa: PLC0415 - may be absent
         except ImportError as error:
@@ -214,41 +150,36 @@ class _Place:
 
 
 def _split(text: str) -> SplitResult | None:
-    """Take a URL apart; where that fails, the reason is dropped, as it repeats parts of it."""
+    """Take a URL apart.
+
+    The library for Redis parses its URLs, but takes one without a host for localhost, and ignores
+    what it does not understand. Such URLs come from passwords with an unescaped ``/``, ``?`` or
+    ``#``, and must not lock elsewhere.
+    """
     try:
         url = urlsplit(text)
-        usable = url.port != 0 and not url.fragment
+        is_place = url.port != 0 and not url.fragment
     except ValueError:
         return None
-    return url if usable else None
-
-
-def _address(url: SplitResult) -> str | None:
-    """Return the directory, or the URL of Redis without options; none where it is neither."""
-    path = unquote(url.path)
     if url.scheme == "file":
-        return path if path.startswith("/") and "\0" not in path and not url.netloc else None
-    address = urlunsplit(url._replace(query=""))
-    usable = url.scheme in _OPTIONS and url.hostname and address.isascii()
-    return address if usable and re.fullmatch("(/[0-9]{0,9})?", path) else None
-
-
-def _options(url: SplitResult) -> dict[str, str]:
-    pairs = parse_qsl(url.query, keep_blank_values=True)
-    options, known = dict(pairs), _OPTIONS[url.scheme]
-    if len(options) != len(pairs) or not options.keys() <= set(known):
-        raise ValueError(f"expected no options but {', '.join(known)}, each once at most")
-    return options
+        path = unquote(url.path)
+        is_place = is_place and path.startswith("/") and "\0" not in path and not url.netloc
+    else:
+        is_place = is_place and url.scheme in _OPTIONS and bool(url.hostname)
+        is_number = re.fullmatch("(/[0-9]*)?", url.path) is not None
+        is_place = is_place and url.netloc.isascii() and is_number
+    return url if is_place else None
 
 
 def _seconds(options: Mapping[str, str], name: str) -> float:
     default, least, most = _SECONDS[name]
-    text = options.get(name)
-    if text is None:
-        return default
-    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) and least <= float(text) <= most:
-        return float(text)
-    raise ValueError(f"{name}: expected seconds, {least:g} to {most:g}")
+    try:
+        seconds = float(options.get(name, default))
+    except ValueError:
+        seconds = math.nan
+    if not least <= seconds <= most:
+        raise ValueError(f"{name}: expected seconds, {least:g} to {most:g}")
+    return seconds
 
 
 def _wait(name: str, seconds: float, deadline: float, attempt: Callable[[], bool]) -> None:
@@ -259,3 +190,69 @@ def _wait(name: str, seconds: float, deadline: float, attempt: Callable[[], bool
             raise LockFailed(name, f"somebody else holds it, given up after {seconds:g} seconds")
         pause = random.uniform(0.02, 0.2)  # noqa: S311 - spreads load, guards nothing
         time.sleep(min(pause, left))
+
+
+@contextmanager
+def _file_lock(
+    name: str, directory: str, wait: Callable[[Callable[[], bool]], None]
+) -> Iterator[_FileLock]:
+    """Keep other processes of this machine away from a tag."""
+    lock = _FileLock(name, Path(directory, _file_name(name)))
+    try:
+        wait(lock.take)
+        yield lock
+    finally:
+        lock.release()
+
+
+def _file_name(name: str) -> str:
+    """Make a name that stays within the directory; the hash keeps similar tags apart."""
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-_READABLE:].lstrip(".")
+    return f"{readable}-{sha256(name.encode()).hexdigest()}.lock"
+
+
+class _FileLock:
+    """The kernel's lock on a file, which ends with the process at the latest.
+
+    The file is left behind. Whoever removes it, or its directory, takes the lock away, as the next
+    process makes a new file. So a lock counts only while its file is the one at the path.
+    """
+
+    def __init__(self, name: str, path: Path) -> None:
+        self._name = name
+        self._path = path
+        self._file = -1
+
+    def take(self) -> bool:
+        """Try to get it; false where another process holds it."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._is_at_path():
+                return True
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise LockFailed(self._name, f"{self._path}: {error.strerror}") from error
+        self.release()
+        return False
+
+    def check(self) -> None:
+        """Make sure that it is still held."""
+        if not self._is_at_path():
+            raise LockLost(self._name, f"{self._path} was removed")
+
+    def release(self) -> None:
+        """Let it go, also where a child of this process has the file open as well."""
+        if self._file >= 0:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+            os.close(self._file)
+            self._file = -1
+
+    def _is_at_path(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file), self._path.lstat())
+        except OSError:
+            return False

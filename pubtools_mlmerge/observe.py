@@ -4,206 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import Literal, Optional, Protocol, TypeVar, Union
-
-from attrs import Factory, field, frozen
+from typing import TYPE_CHECKING, Literal, Union
 
 from pubtools_mlmerge.core.manifests import platform_name
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MergeError
 
+if TYPE_CHECKING:
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
 LOG = logging.getLogger("pubtools.mlmerge")
 
 _SWITCH = "OTEL_TRACING"  # of pubtools.tracing
 Value = Union[str, int, float, None]
-
-
-class Span(Protocol):
-    """One part of a merge while it is done."""
-
-    def note(self, **attributes: Value) -> None:
-        """Add attributes; none of them a secret, and those that are none are left out."""
-
-
-class _Unrecorded:
-    """Stands for all spans where tracing is off."""
-
-    def note(self, **attributes: Value) -> None:
-        """Forget it."""
-
-
-_OFF: AbstractContextManager[Span] = nullcontext(_Unrecorded())
-
-
-def span(name: str, **attributes: Value) -> AbstractContextManager[Span]:
-    """Record what is done in a context as a span, below the one that it is in.
-
-    The library's own decorator is not used: it records whole tracebacks, with what other libraries
-    say of URLs, and leaves its last span in the environment as the parent of what comes later.
-    """
-    tracer = _tracer() if os.environ.get(_SWITCH, "").lower() == "true" else None
-    return _OFF if tracer is None else _recorded(tracer, name, attributes)
-
-
-class _Recorder(Protocol):
-    """What we use of a span of OpenTelemetry."""
-
-    def set_attribute(self, key: str, value: str | float) -> None:
-        """Set one."""
-
-    def set_status(self, status: object, description: str) -> None:
-        """Set whether it went well."""
-
-
-class _Tracer(Protocol):
-    """What we use of a tracer of OpenTelemetry."""
-
-    def start_as_current_span(
-        self,
-        name: str,
-        context: object,
-        *,
-        record_exception: bool,
-        set_status_on_exception: bool,
-    ) -> AbstractContextManager[_Recorder]:
-        """Make a span."""
-
-
-class _Provider(Protocol):
-    """What we use of a provider of OpenTelemetry."""
-
-    def get_tracer(self, name: str) -> _Tracer:
-        """Make a tracer."""
-
-
-class _Wrapper(Protocol):
-    """What we use of `pubtools.tracing`."""
-
-    @property
-    def provider(self) -> _Provider | None:
-        """Give what traces are made with; none where tracing was off when it was asked first."""
-
-
-@frozen(eq=False, repr=False)
-class _Recorded:
-    """A span of OpenTelemetry."""
-
-    recorder: _Recorder
-
-    def note(self, **attributes: Value) -> None:
-        """Add attributes."""
-        for name, value in attributes.items():
-            if value is not None:
-                self.recorder.set_attribute(f"mlmerge.{name}", value)
-
-    def fail(self, error: Exception) -> None:
-        """Tell what failed; only our own errors are known to have no secrets in them."""
-        from opentelemetry.trace import StatusCode  # noqa: PLC0415 - only where tracing is on
-
-        self.recorder.set_attribute("error.type", type(error).__name__)
-        words = str(error) if isinstance(error, MergeError) else ""
-        self.recorder.set_status(StatusCode.ERROR, words)
-
-
-@contextmanager
-def _recorded(tracer: _Tracer, name: str, attributes: Mapping[str, Value]) -> Iterator[Span]:
-    from opentelemetry import context, propagate  # noqa: PLC0415 - only where tracing is on
-
-    # In threads that a host starts, as in its programs, the environment tells of the parent.
-    parent = None if context.get_current() else propagate.extract(os.environ)
-    with tracer.start_as_current_span(
-        f"mlmerge-{name}", parent, record_exception=False, set_status_on_exception=False
-    ) as recorder:
-        recorded = _Recorded(recorder)
-        recorded.note(**attributes)
-        try:
-            yield recorded
-        except Exception as error:
-            recorded.fail(error)
-            raise
-
-
-def _tracer() -> _Tracer | None:
-    wrapper = _wrapper()
-    provider = None if wrapper is None else wrapper.provider
-    return None if provider is None else provider.get_tracer("pubtools.mlmerge")
-
-
-@cache
-def _wrapper() -> _Wrapper | None:
-    try:
-        from pubtools.tracing import (  # noqa: PLC0415 - loads half of OpenTelemetry
-            get_trace_wrapper,
-        )
-    except Exception as error:  # noqa: BLE001 - without OpenTelemetry it is a NameError
-        LOG.warning("Tracing is on, but pubtools.tracing cannot be loaded: %s", error)
-        return None
-    wrapper: _Wrapper = get_trace_wrapper()  # type: ignore[no-untyped-call]  # it has no types
-    return wrapper
-
-
-class Meter:
-    """Counts requests and seconds of one piece of work, in all threads that do a part of it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._began = time.monotonic()
-        self._requests = 0
-
-    @property
-    def requests(self) -> int:
-        """How many requests there were."""
-        return self._requests
-
-    @property
-    def seconds(self) -> float:
-        """How long ago it was made."""
-        return time.monotonic() - self._began
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Count what is requested in this context."""
-        token = _CURRENT.set(self)
-        try:
-            yield
-        finally:
-            _CURRENT.reset(token)
-
-    def count(self) -> None:
-        """Count one request."""
-        with self._lock:
-            self._requests += 1
-
-
-_CURRENT: ContextVar[Meter | None] = ContextVar("pubtools_mlmerge_meter", default=None)
-
-
-def count_request() -> None:
-    """Count a request for whoever counts in this context."""
-    meter = _CURRENT.get()
-    if meter is not None:
-        meter.count()
-
-
-@contextmanager
-def uncounted() -> Iterator[None]:
-    """Count nothing of what is requested in this context."""
-    token = _CURRENT.set(None)
-    try:
-        yield
-    finally:
-        _CURRENT.reset(token)
-
-
 Kind = Literal["merge", "remove", "restore"]
-ReportT = TypeVar("ReportT", bound=Optional[Report])
 
 _TITLES: dict[Kind, str] = {
     "merge": "Merge of {source} into {destination}",
@@ -212,107 +32,152 @@ _TITLES: dict[Kind, str] = {
 }
 
 
-def observed(
-    kind: Kind,
-    source: Reference | None,
-    destination: Reference,
-    act: Callable[[], ReportT],
-    *,
-    dry_run: bool = False,
-) -> ReportT:
-    """Do something to a tag, and tell of its start and its end."""
-    work = _Work(kind, source, destination, dry_run)
-    work.tell(logging.INFO, "start", "started")
+class Span:
+    """One part of a merge; without a recorder, where tracing is off, it forgets everything."""
+
+    def __init__(self, recorder: trace.Span | None = None) -> None:
+        self._recorder = recorder
+
+    def note(self, **attributes: Value) -> None:
+        """Add attributes, except those that are None; never pass a secret."""
+        if self._recorder is not None:
+            for name, value in attributes.items():
+                if value is not None:
+                    self._recorder.set_attribute(f"mlmerge.{name}", value)
+
+
+@contextmanager
+def span(name: str, **attributes: Value) -> Iterator[Span]:
+    """Trace what is done in a context, as a child of the span around it.
+
+    The decorator of pubtools.tracing is not used: it records whole tracebacks, in which other
+    libraries quote URLs, and leaves its last span in the environment as the parent of later ones.
+    """
+    provider = _provider() if os.environ.get(_SWITCH, "").lower() == "true" else None
+    if provider is None:
+        yield Span()
+        return
+    from opentelemetry import context, propagate, trace  # noqa: PLC0415 - only where tracing is on
+
+    # In threads that a host starts, as in its programs, the environment names the parent.
+    parent = None if context.get_current() else propagate.extract(os.environ)
+    with provider.get_tracer("pubtools.mlmerge").start_as_current_span(
+        f"mlmerge-{name}", parent, record_exception=False, set_status_on_exception=False
+    ) as recorder:
+        current = Span(recorder)
+        current.note(**attributes)
+        try:
+            yield current
+        except Exception as error:
+            recorder.set_attribute("error.type", type(error).__name__)
+            recorder.set_status(trace.StatusCode.ERROR, _message(error) or "")
+            raise
+
+
+def _message(error: Exception) -> str | None:
+    """Return what an error says if it is one of ours: others may quote signed URLs."""
+    return str(error) if isinstance(error, MergeError) else None
+
+
+@cache
+def _provider() -> TracerProvider | None:
+    """Return what makes spans; None where tracing was off when pubtools.tracing was loaded."""
     try:
-        report = work.traced(act)
-    except Exception as error:
-        work.tell_failure(error)
-        raise
-    outcome = {"is_left": True} if report is None else _outcome(report)
-    work.tell(logging.INFO, "end", _summary(report), **outcome)
-    return report
-
-
-@frozen(eq=False, repr=False)
-class _Work:
-    """What is done to a tag."""
-
-    kind: Kind
-    source: Reference | None
-    destination: Reference
-    dry_run: bool
-    began: float = field(default=Factory(time.monotonic))
-
-    @property
-    def title(self) -> str:
-        """What it is, for people."""
-        title = _TITLES[self.kind].format(source=self.source, destination=self.destination)
-        return f"{title} (dry run)" if self.dry_run else title
-
-    @property
-    def source_name(self) -> str | None:
-        return None if self.source is None else str(self.source)
-
-    def traced(self, act: Callable[[], ReportT]) -> ReportT:
-        """Do it within a span."""
-        names = {"source": self.source_name, "destination": str(self.destination)}
-        with span(self.kind, dry_run=self.dry_run, **names) as current:
-            report = act()
-            if report is not None:
-                current.note(
-                    source_digest=report.source_digest,
-                    previous_digest=report.previous_digest,
-                    digest=report.digest,
-                    changed=report.changed,
-                    anchor_tag=report.anchor_tag,
-                    attempts=report.attempts,
-                    requests=report.requests,
-                    **report.counts,
-                )
-            return report
-
-    def tell(self, level: int, step: str, words: str, **more: object) -> None:
-        """Log a step of it."""
-        event = {
-            "type": f"mlmerge-{self.kind}-{step}",
-            "source": self.source_name,
-            "destination": str(self.destination),
-            "dry_run": self.dry_run,
-            **more,
-        }
-        LOG.log(level, "%s: %s", self.title, words, extra={"event": event})
-
-    def tell_failure(self, error: Exception) -> None:
-        """Log a failure; what other libraries say may have URLs in it, and those may be signed."""
-        kind, message = type(error).__name__, str(error) if isinstance(error, MergeError) else None
-        self.tell(
-            logging.WARNING if self.dry_run else logging.ERROR,
-            "error",
-            f"failed: {message or kind}",
-            error=kind,
-            message=message,
-            seconds=round(time.monotonic() - self.began, 3),
+        from pubtools.tracing import (  # noqa: PLC0415 - loads half of OpenTelemetry
+            get_trace_wrapper,
         )
+    except Exception as error:  # noqa: BLE001 - without OpenTelemetry it is a NameError
+        LOG.warning("Tracing is on, but pubtools.tracing cannot be loaded: %s", error)
+        return None
+    provider: TracerProvider | None = get_trace_wrapper().provider  # type: ignore[no-untyped-call]  # it has no types
+    return provider
 
 
-def _summary(report: Report | None) -> str:
-    if report is None:
-        return "left to others"
+class Observation:
+    """What is being done to a tag; `report` is what came of it, None if others do it."""
+
+    def __init__(
+        self, kind: Kind, source: Reference | None, destination: Reference, *, dry_run: bool
+    ) -> None:
+        self.report: Report | None = None
+        self._kind = kind
+        self._title = _TITLES[kind].format(source=source, destination=destination)
+        self._names = {
+            "source": None if source is None else str(source),
+            "destination": str(destination),
+            "dry_run": dry_run,
+        }
+        if dry_run:
+            self._title += " (dry run)"
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long ago it began."""
+        return time.monotonic() - self._began
+
+    def log(self, level: int, step: str, text: str, **more: object) -> None:
+        """Log a step, with an event."""
+        event = {"type": f"mlmerge-{self._kind}-{step}", **self._names, **more}
+        LOG.log(level, "%s: %s", self._title, text, extra={"event": event})
+
+
+@contextmanager
+def observed(
+    kind: Kind, source: Reference | None, destination: Reference, *, dry_run: bool = False
+) -> Iterator[Observation]:
+    """Log the start and the end of what is done to a tag, and trace it.
+
+    Example:
+        with observed("merge", source, destination) as seen:
+            seen.report = merge(source, destination)
+    """
+    seen = Observation(kind, source, destination, dry_run=dry_run)
+    seen.log(logging.INFO, "start", "started")
+    names = {"source": None if source is None else str(source), "destination": str(destination)}
+    try:
+        with span(kind, dry_run=dry_run, **names) as current:
+            yield seen
+            if seen.report is not None:
+                current.note(**_digests(seen.report), **seen.report.counts)
+    except Exception as error:
+        name, message = type(error).__name__, _message(error)
+        seen.log(
+            logging.WARNING if dry_run else logging.ERROR,
+            "error",
+            f"failed: {message or name}",
+            error=name,
+            message=message,
+            seconds=round(seen.seconds, 3),
+        )
+        raise
+    if seen.report is None:
+        seen.log(logging.INFO, "end", "left to others", is_left=True)
+    else:
+        seen.log(logging.INFO, "end", _summary(seen.report), **_result(seen.report))
+
+
+def _summary(report: Report) -> str:
     if not report.changed:
         return "finished, nothing to do"
     return "finished: " + ", ".join(f"{count} {fate}" for fate, count in report.counts.items())
 
 
-def _outcome(report: Report) -> dict[str, object]:
+def _digests(report: Report) -> dict[str, Value]:
     return {
         "source_digest": report.source_digest,
         "previous_digest": report.previous_digest,
         "digest": report.digest,
-        "media_type": report.media_type,
         "changed": report.changed,
         "anchor_tag": report.anchor_tag,
         "attempts": report.attempts,
-        "requests": report.requests,
+    }
+
+
+def _result(report: Report) -> dict[str, object]:
+    return {
+        **_digests(report),
+        "media_type": report.media_type,
         "seconds": round(report.seconds, 3),
         "counts": report.counts,
         "stale": [

@@ -1,4 +1,4 @@
-"""Locks in Redis, which needs its library."""
+"""Locks in Redis; needs the library redis."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ _FAILURES = (RedisError, OSError)
 
 
 class _RedisLock:
-    """The lock of one tag: a key that holds a random token, expires, and is renewed before that.
+    """A key that holds a random token, expires, and is renewed before that.
 
-    Redis alone knows who holds it, so nothing is remembered here but the token. The library's lock
-    renews and deletes the key in scripts, and only where it still holds the token.
+    The library's lock renews and deletes the key in scripts, and only while it holds the token.
     """
 
     def __init__(self, name: str, client: Redis, expiry: float) -> None:
@@ -40,14 +39,11 @@ class _RedisLock:
         self._thread = threading.Thread(target=self._renew, name=f"lock of {name}", daemon=True)
 
     def take(self) -> bool:
-        """Try to get it; false where somebody else holds it.
-
-        Where an answer is lost, so may be the lock: its token is known to nobody and it expires.
-        """
+        """Try to get it; false where somebody else holds it."""
+        token = secrets.token_hex(16)  # the library's own tokens tell address and time
         try:
-            token = secrets.token_hex(16)  # the library's own tokens tell address and time
             taken = bool(self._lock.acquire(blocking=False, token=token))
-        except _FAILURES as error:
+        except _FAILURES as error:  # if only the answer was lost, the key expires
             raise LockFailed(self._name, f"{self._server}: {error}") from error
         if taken:
             self._thread.start()
@@ -63,7 +59,7 @@ class _RedisLock:
             raise LockLost(self._name, f"{self._server}: {error}") from error
 
     def release(self) -> None:
-        """Let it go. What was written is written: a failure here is only logged."""
+        """Let it go; a failure is only logged, as the tag is written by then."""
         self._ended.set()
         try:
             self._lock.release()
@@ -79,7 +75,7 @@ class _RedisLock:
         while not self._ended.wait(self._pause):
             try:
                 self._lock.reacquire()
-            except LockError:  # check() says so, where it matters
+            except LockError:  # check() raises, where it matters
                 return
             except _FAILURES as error:
                 LOG.warning(
@@ -110,7 +106,7 @@ def redis_lock(
 
 
 def _connect(url: str, longest_silence: float, tls: Mapping[str, str]) -> Redis:
-    """Make a client, whose every request ends; how often it asks again differs by version."""
+    """Make a client with a limit on each request, and the same retries in all versions."""
     # Old versions take a certificate for any name.
     secure = {**tls, "ssl_check_hostname": True} if url.startswith("rediss:") else {}
     return Redis.from_url(

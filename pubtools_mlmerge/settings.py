@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Literal, TypeVar
 
@@ -152,10 +152,6 @@ MOST_TRIES = 100
 _ANCHOR_TAG = AnchorTag("{tag}-{timestamp}")
 
 
-def _strings(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(values)
-
-
 @frozen(kw_only=True)
 class Settings:
     """How merging is to be done in a task.
@@ -192,8 +188,8 @@ class Settings:
     """
 
     steps: frozenset[str] = frozenset()
-    repos: tuple[str, ...] = field(default=(), converter=_strings)
-    exclude_repos: tuple[str, ...] = field(default=(), converter=_strings)
+    repos: tuple[str, ...] = field(default=(), converter=tuple[str, ...])
+    exclude_repos: tuple[str, ...] = field(default=(), converter=tuple[str, ...])
     policy: Policy = field(factory=Policy)
     copy: Literal["auto", "skopeo", "never"] = "auto"
     anchor_tag: AnchorTag | None = _ANCHOR_TAG
@@ -235,7 +231,7 @@ class Settings:
                 keep=reader.parsed("keep", PlatformPattern.parse),
                 drop=reader.parsed("drop", PlatformPattern.parse),
                 mixed_types=reader.choice("mixed_types", ("oci", "fail")),
-                single_image=reader.choice("single_image", ("replace", "wrap", "fail")),
+                single_image=reader.choice("single_image", ("wrap", "index", "replace", "fail")),
             ),
             copy=reader.choice("copy", ("auto", "skopeo", "never")),
             anchor_tag=reader.optional("anchor_tag", defaults.anchor_tag, AnchorTag.parse),

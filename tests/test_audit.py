@@ -1,4 +1,4 @@
-"""Changes: to a document, and back from a file that may be anything."""
+"""Records of changes: as documents, in a directory, and for the collector of the host."""
 
 from __future__ import annotations
 
@@ -40,17 +40,15 @@ from pubtools_mlmerge.merging.audit import (
     AuditDirectory,
     Change,
     Collected,
-    Recorder,
     read_change,
-    to_document,
+    task_records,
 )
 from pubtools_mlmerge.reports.report import short, to_json
 from pubtools_mlmerge.testing import make_image
 from tests.factories import Json, digest, index
 from tests.test_hooks import REPORT
 
-# Changes: to a document, and back from a file that may be anything
-
+Log = pytest.LogCaptureFixture
 
 OLD = index("linux/amd64@old", "linux/s390x", annotations={"é": "\U0001f600\u2028"})
 SOURCE = index("linux/amd64@new")
@@ -74,7 +72,7 @@ def change(
         previous=previous,
         new=new,
         entries=PLAN.entries,
-        missing=["riscv64"],
+        missing=("riscv64",),
     )
 
 
@@ -84,7 +82,7 @@ def image(seed: str = "", media_type: str | None = None) -> Image:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[object], str]:
-    """Write a document, or what is none, into a file, and return its name."""
+    """Write a document, or bytes, into a file, and return its name."""
 
     def write(document: object) -> str:
         file = tmp_path / "record.json"
@@ -112,8 +110,8 @@ def with_(document: Json, value: object, *path: str) -> Json:
     return {**document, first: with_(inner, value, *rest) if isinstance(inner, dict) else value}
 
 
-def test_the_document_tells_all() -> None:
-    document = to_document(change())
+def test_the_document_has_everything() -> None:
+    document = change().to_document()
 
     entries = document.pop("entries")
     assert document == {
@@ -148,7 +146,7 @@ def test_the_document_tells_all() -> None:
 def test_the_time_is_written_in_utc() -> None:
     abroad = NOON.astimezone(timezone(timedelta(hours=5, minutes=30)))
 
-    assert to_document(change(time=abroad))["time"] == "2024-02-29T12:00:00.000005+00:00"
+    assert change(time=abroad).to_document()["time"] == "2024-02-29T12:00:00.000005+00:00"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +163,7 @@ def test_the_time_is_written_in_utc() -> None:
 def test_what_a_tag_held_is_read_back_byte_for_byte(
     write: Callable[[object], str], held: Manifest | None
 ) -> None:
-    found = read_change(write(to_document(change(held))))
+    found = read_change(write(change(held).to_document()))
 
     assert found.previous == held
     assert found.new == PLAN.result
@@ -177,14 +175,14 @@ def test_a_type_that_only_the_registry_stated_is_read_back(write: Callable[[obje
     content = index("linux/amd64", media_type_field=False).content
     stated = Index.from_bytes(content, DOCKER_LIST)
 
-    found = read_change(write(to_document(change(stated))))
+    found = read_change(write(change(stated).to_document()))
 
     assert found.previous is not None
     assert found.previous.media_type == DOCKER_LIST
 
 
 def test_a_change_without_a_source_is_read_back(write: Callable[[object], str]) -> None:
-    document = {**to_document(change()), "source": None, "source_digest": None}
+    document = {**change().to_document(), "source": None, "source_digest": None}
 
     found = read_change(write(document))
 
@@ -196,10 +194,10 @@ def test_the_largest_manifests_fit_into_a_record(write: Callable[[object], str])
     largest = index(annotations={"x": "é" * (room // 2)})
     assert len(largest.content) > LARGEST - 2
 
-    assert read_change(write(to_document(change(largest, largest)))).previous == largest
+    assert read_change(write(change(largest, largest).to_document())).previous == largest
 
 
-GOOD: Json = to_document(change())
+GOOD: Json = change().to_document()
 
 
 @pytest.mark.parametrize(
@@ -217,11 +215,11 @@ GOOD: Json = to_document(change())
         ({**GOOD, "time": "noon"}, "Invalid isoformat string: 'noon'"),
         ({**GOOD, "time": "2024-02-29T12:00:00"}, "time: expected one with its zone"),
         (without(GOOD, "destination"), "destination: expected text"),
-        ({**GOOD, "destination": "quay.io/UPPER:1"}, "is no valid image reference"),
+        ({**GOOD, "destination": "quay.io/UPPER:1"}, "invalid reference"),
         ({**GOOD, "destination": f"quay.io/app@{OLD.digest}"}, "destination: expected a tag"),
         ({**GOOD, "destination": f"quay.io/app:1@{OLD.digest}"}, "destination: expected a tag"),
         ({**GOOD, "source": 1}, "source: expected text"),
-        ({**GOOD, "source": "x"}, "is no valid image reference"),
+        ({**GOOD, "source": "x"}, "invalid reference"),
         ({**GOOD, "source_digest": []}, "source_digest: expected text"),
         (without(GOOD, "previous"), "previous: expected an object or null"),
         ({**GOOD, "previous": []}, "previous: expected an object"),
@@ -244,7 +242,7 @@ def test_what_is_no_record_is_refused(
     with pytest.raises(InvalidRecord, match=problem) as caught:
         read_change(file)
 
-    assert str(caught.value).startswith(f"{file}: no record of a change: ")
+    assert str(caught.value).startswith(f"{file}: not a record of a change: ")
 
 
 @pytest.mark.parametrize("name", ["previous", "new"])
@@ -258,16 +256,13 @@ def test_a_record_that_was_altered_is_refused(write: Callable[[object], str], na
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRecord, match="absent: no record of a change: No such file"):
+    with pytest.raises(InvalidRecord, match="absent: not a record of a change: No such file"):
         read_change(str(tmp_path / "absent"))
     with pytest.raises(InvalidRecord, match="Is a directory"):
         read_change(str(tmp_path))
 
 
-# Audit: records in a directory, and for the collector of the host
-
-
-Log = pytest.LogCaptureFixture
+# A directory
 
 
 def records(directory: Path) -> list[Path]:
@@ -280,7 +275,7 @@ def mode(path: Path) -> int:
 
 @contextmanager
 def room_for(size: int) -> Iterator[None]:
-    """Let this process write files of so many bytes and not more, as on a disk that is full."""
+    """Limit the size of files that this process writes, as on a disk that is full."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -289,14 +284,11 @@ def room_for(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-# A directory
-
-
 def test_a_record_holds_the_change(tmp_path: Path) -> None:
     AuditDirectory(str(tmp_path)).record(change())
 
     (file,) = records(tmp_path)
-    assert json.loads(file.read_bytes()) == to_document(change())
+    assert json.loads(file.read_bytes()) == change().to_document()
     assert read_change(str(file)).previous == change().previous
 
 
@@ -308,14 +300,14 @@ def test_a_record_is_text_that_no_terminal_minds(tmp_path: Path) -> None:
     assert json.loads(text)["previous"]["content"].count("\U0001f600") == 1
 
 
-def test_its_name_tells_when_and_of_what_it_is(tmp_path: Path) -> None:
+def test_its_name_has_the_time_and_the_tag(tmp_path: Path) -> None:
     AuditDirectory(str(tmp_path)).record(change())
 
     expected = rf"20240229T120000\.000005Z-org-app-stable-{short(PLAN.result.digest)}-\w{{8}}\.json"
     assert re.fullmatch(expected, records(tmp_path)[0].name)
 
 
-def test_its_name_tells_the_time_in_utc(tmp_path: Path) -> None:
+def test_its_name_has_the_time_in_utc(tmp_path: Path) -> None:
     abroad = NOON.astimezone(timezone(timedelta(hours=-3)))
 
     AuditDirectory(str(tmp_path)).record(change(time=abroad))
@@ -459,15 +451,15 @@ class Backend:
         return self.answer
 
 
-class LocalBackendAudit(Backend):
-    """Stands for the library's own, which would write into the current directory."""
+class LocalBackend(Backend):
+    """A backend of the library, which would write into the current directory."""
 
 
-LocalBackendAudit.__module__ = "pushcollector._impl.local"
+LocalBackend.__module__ = "pushcollector._impl.local"
 
 
 class Proxy(Backend):
-    """Stands before a backend, as in pushcollector."""
+    """Has a backend behind it, as in pushcollector."""
 
     def __init__(self, backend: Backend | None) -> None:
         self._delegate = backend
@@ -477,7 +469,7 @@ class Proxy(Backend):
 
 
 class Collector:
-    """Stands for the class of that name in pushcollector."""
+    """Has the shape of the class of that name in pushcollector."""
 
     backend: ClassVar[type[Backend] | None] = Backend
 
@@ -488,7 +480,7 @@ class Collector:
 
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> type[Backend]:
-    """Load what stands for pushcollector, with a backend of the host's as default."""
+    """Load a fake pushcollector, with a backend of the host as default."""
     library = ModuleType("pushcollector")
     library.Collector = Collector  # type: ignore[attr-defined]  # a module takes any name
     monkeypatch.setitem(sys.modules, "pushcollector", library)
@@ -510,7 +502,7 @@ def test_the_host_collects_the_record(collector: type[Backend], tmp_path: Path) 
     assert read_change(str(tmp_path / "record")).new == PLAN.result
 
 
-@pytest.mark.parametrize("backend", [LocalBackendAudit, None])
+@pytest.mark.parametrize("backend", [LocalBackend, None])
 def test_without_a_backend_of_the_host_nothing_is_collected(
     collector: type[Backend], monkeypatch: pytest.MonkeyPatch, backend: type[Backend] | None
 ) -> None:
@@ -601,8 +593,16 @@ def test_a_report_that_is_not_collected_is_a_warning(collector: type[Backend], c
     assert caplog.messages == ["The report is not collected: no space"]
 
 
-def test_both_are_recorders(tmp_path: Path) -> None:
-    recorders: list[Recorder] = [AuditDirectory(str(tmp_path)), Collected()]
+def test_a_task_of_a_host_uses_both(collector: type[Backend], tmp_path: Path) -> None:
+    recorder = task_records(str(tmp_path))
+    assert recorder is not None
 
-    for recorder in recorders:
-        recorder.record(change())
+    recorder.record(change())
+
+    assert len(records(tmp_path)) == len(collector.files) == 1
+
+
+def test_a_task_without_either_keeps_no_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pushcollector", raising=False)
+
+    assert task_records(None) is None

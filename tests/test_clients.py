@@ -149,10 +149,10 @@ def test_configs_are_read_through_ours(pusher: Pusher, registry_server: Registry
 def test_our_client_connects_as_the_host_s_does(verify: bool | str, expected: bool | str) -> None:
     client = client_like(Client("quay.example.com", verify))
 
-    place = client.place(Reference.parse("elsewhere.example.com/app:1"))
-    assert place.host == "quay.example.com"
-    assert place.credentials == Credentials("alice", "wonderland")
-    assert place.options.verify == expected
+    session = client.session(Reference.parse("elsewhere.example.com/app:1"))
+    assert session.host == "quay.example.com"
+    assert client.credentials == Credentials("alice", "wonderland")
+    assert client.options.verify == expected
 
 
 class Refused(Client):

@@ -20,7 +20,6 @@ from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import LockLost
-from pubtools_mlmerge.merging.audit import to_document
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
 from tests.paper import example, text_of
@@ -183,8 +182,7 @@ def test_each_side_logs_in_as_its_own_user(
         )
 
         assert call(merge_main, *tags, *options, "--output", "json") == 0
-
-    assert json.loads(capsys.readouterr().out)["requests"] == 6
+        assert len(server.requests) == 6
 
 
 @pytest.mark.parametrize(
@@ -203,8 +201,8 @@ def test_one_login_is_asked_for_what_the_merge_needs(
         assert merge(server, *given, *options, "--output", "json") == 0
 
         (query,) = (request.query for request in server.requests if "scope=" in request.query)
-    assert query.endswith(f"scope=repository%3Aapp%3A{rights}")
-    assert json.loads(capsys.readouterr().out)["requests"] == requests
+        assert query.endswith(f"scope=repository%3Aapp%3A{rights}")
+        assert len(server.requests) == requests
 
 
 def test_an_argument_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,13 +315,13 @@ def refused(capsys: Capture) -> Callable[..., str]:
     [
         (("--dest-ref", BY_DIGEST), "a destination must be a tag, not a digest"),
         (("--dest-ref", f"registry.invalid/app:1@{OLD.digest}"), "a destination must be a tag"),
-        (("--dest-ref", "registry.invalid/app"), "neither tag nor digest were found"),
-        (("--dest-ref", "registry.invalid/App:1"), "is no valid image reference"),
+        (("--dest-ref", "registry.invalid/app"), "missing :tag or @digest"),
+        (("--dest-ref", "registry.invalid/App:1"), "invalid reference"),
         (("--dest-ref", "app:1"), "it names no host; add it, or give --quay-host"),
         (("--source-ref", "app:1"), "it names no host; add it, or give --quay-host"),
-        (("--source-ref", "registry.invalid/app:1?x"), "is no valid image reference"),
-        (("--arch", "a/b/c/d"), "is no valid platform"),
-        (("--keep", "a//b"), "is no valid platform"),
+        (("--source-ref", "registry.invalid/app:1?x"), "invalid reference"),
+        (("--arch", "a/b/c/d"), "invalid platform"),
+        (("--keep", "a//b"), "invalid platform"),
         (("--anchor-tag", "{date}"), "the fields are {tag}, {timestamp} and {digest}"),
         (("--source-quay-user", "x"), "--source-quay-user needs a password"),
         (("--dest-quay-user", "x"), "--dest-quay-user needs a password: set DEST_QUAY_PASSWORD"),
@@ -371,7 +369,7 @@ def test_a_host_is_checked_before_anything_is_asked(
 def test_an_anchor_tag_is_checked_before_anything_is_asked(
     refused: Callable[..., str], anchor: str
 ) -> None:
-    assert "is no valid image reference" in refused(merge_main, *MERGE, "--anchor-tag", anchor)
+    assert "invalid reference" in refused(merge_main, *MERGE, "--anchor-tag", anchor)
 
 
 @pytest.mark.parametrize(
@@ -379,7 +377,7 @@ def test_an_anchor_tag_is_checked_before_anything_is_asked(
     [
         (("--ref", BY_DIGEST), "a destination must be a tag, not a digest"),
         (("--ref", "app:1"), "it names no host"),
-        (("--arch", "a/b/c/d"), "is no valid platform"),
+        (("--arch", "a/b/c/d"), "invalid platform"),
         (("--dest-quay-user", "x"), "needs a password"),
         (("--ca-bundle", "/"), "there is no file"),
         (("--quay-host", "registry.invalid/v2"), "expected"),
@@ -400,7 +398,7 @@ def test_a_removal_of_nothing_is_wrong(refused: Callable[..., str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("registry.invalid/app",), "neither tag nor digest were found"),
+        (("registry.invalid/app",), "missing :tag or @digest"),
         (("app:1",), "it names no host"),
         (("registry.invalid/app:1", "--source-quay-user", "x"), "needs a password"),
         (("registry.invalid/app:1", "app:2"), "it names no host"),
@@ -732,7 +730,7 @@ class Shelf:
         self, tag: str, previous: Item | None = OLD_RESTORE_COMMAND, new: Item = NEW_RESTORE_COMMAND
     ) -> str:
         file = self.directory / str(len(list(self.directory.iterdir())))
-        document = to_document(change_of(Reference.parse(tag), previous, new))
+        document = change_of(Reference.parse(tag), previous, new).to_document()
         file.write_text(json.dumps(document), encoding="utf-8")
         return str(file)
 
@@ -770,7 +768,7 @@ def test_a_tag_is_put_back_and_reported(shelf: Shelf, capsys: Capture) -> None:
 def test_text_is_printed_by_default_of_restore_command(shelf: Shelf, capsys: Capture) -> None:
     assert shelf.restore(shelf.changed("stable"), "--dry-run") == 0
 
-    assert f"{NAME}:stable would become {OLD.digest} " in capsys.readouterr().out
+    assert f"{NAME}:stable would become {OLD_RESTORE_COMMAND.digest} " in capsys.readouterr().out
     assert shelf.held("stable") == NEW_RESTORE_COMMAND.digest
 
 
@@ -789,7 +787,7 @@ def test_every_record_gets_its_turn_in_the_given_order(
         OTHER.digest,
         OLD_RESTORE_COMMAND.digest,
     ]
-    assert f"{NAME}:two: not put back: it was changed since" in caplog.text
+    assert f"{NAME}:two: not restored: it was changed since" in caplog.text
 
 
 def test_the_changes_of_one_tag_are_undone_newest_first(shelf: Shelf) -> None:
@@ -907,7 +905,7 @@ def test_no_tag_is_written_if_one_file_is_no_record(
 
     problem = refused_restore_command(good, absent, "--quay-host", shelf.server.url)
 
-    assert problem.endswith(f"{absent}: no record of a change: No such file or directory")
+    assert problem.endswith(f"{absent}: not a record of a change: No such file or directory")
     assert shelf.held("stable") == NEW_RESTORE_COMMAND.digest
 
 

@@ -1,4 +1,4 @@
-"""Once: what several ask for is done once, side by side with the rest."""
+"""Threads: values that are computed once, and jobs whose results come in order."""
 
 from __future__ import annotations
 
@@ -6,166 +6,142 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from functools import partial
 from itertools import count
 
 import pytest
 
-from pubtools_mlmerge.concurrency import Once, Sources, map_in_order
-from pubtools_mlmerge.core.manifests import Index, Manifest
-from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import NotFound
-from tests.factories import index
-
-# Once: what several ask for is done once, side by side with the rest
+from pubtools_mlmerge.concurrency import Memo, map_in_order, run_all
 
 
 class Counted:
-    """Counts how often each thing is done, and answers as it is told."""
+    """Counts how often each value is computed; may fail, or wait."""
 
-    def __init__(self, *answers: bool) -> None:
-        self.done: list[str] = []
-        self._answers = list(answers)
+    def __init__(self, *values: int) -> None:
+        self.computed: list[str] = []
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.go.set()
+        self._values = list(values)
 
-    def __call__(self, name: str) -> Callable[[], bool]:
-        def act() -> bool:
-            self.done.append(name)
-            return self._answers.pop(0) if self._answers else True
+    def __call__(self, name: str) -> Callable[[], int]:
+        def compute() -> int:
+            self.computed.append(name)
+            self.begun.set()
+            assert self.go.wait(5)
+            value = self._values.pop(0) if self._values else 1
+            if value < 0:
+                raise RuntimeError("no")
+            return value
 
-        return act
-
-
-def test_each_thing_is_done_once() -> None:
-    once, counted = Once(2), Counted()
-
-    assert once.each({name: counted(name) for name in "abc"})
-    assert once.each({name: counted(name) for name in "cd"})
-
-    assert sorted(counted.done) == ["a", "b", "c", "d"]
+        return compute
 
 
-def test_several_wait_for_the_same_thing() -> None:
-    once, counted, begun, go = Once(2), Counted(), threading.Event(), threading.Event()
+def test_each_value_is_computed_once() -> None:
+    memo, counted = Memo[str, int](9), Counted(5, 6)
 
-    def slowly() -> bool:
-        begun.set()
-        return go.wait(5) and counted("a")()
-
-    with ThreadPoolExecutor(2) as callers:
-        first = callers.submit(once.each, {"a": slowly})
-        assert begun.wait(5)
-        second = callers.submit(once.each, {"a": slowly})
-        go.set()
-
-        assert first.result(5)
-        assert second.result(5)
-    assert counted.done == ["a"]
+    assert [memo.get(name, counted(name)) for name in "aabab"] == [5, 5, 6, 5, 6]
+    assert counted.computed == ["a", "b"]
+    assert "a" in memo
+    assert "c" not in memo
 
 
-def test_things_are_done_side_by_side() -> None:
-    meeting = threading.Barrier(3, timeout=5)
+def test_threads_wait_for_the_one_that_computes() -> None:
+    memo, counted = Memo[str, int](9), Counted(7)
+    counted.go.clear()
 
-    assert Once(3).each({number: lambda: meeting.wait() >= 0 for number in range(3)})
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(memo.get, "a", counted("a")) for _ in range(4)]
+        assert counted.begun.wait(5)
+        assert "a" in memo
+        counted.go.set()
+
+        assert [each.result(5) for each in asked] == [7] * 4
+    assert counted.computed == ["a"]
 
 
-def test_what_did_not_succeed_is_done_again() -> None:
-    once, counted = Once(1), Counted(False, True)
-
-    assert not once.each({"a": counted("a")})
-    assert once.each({"a": counted("a")})
-
-    assert counted.done == ["a", "a"]
-
-
-def test_the_first_failure_comes_out_once_all_is_quiet() -> None:
-    once, counted = Once(2), Counted()
-
-    def fail() -> bool:
-        raise RuntimeError("no")
+def test_a_failure_is_raised_and_not_remembered() -> None:
+    memo, counted = Memo[str, int](9), Counted(-1, 2)
 
     with pytest.raises(RuntimeError, match="no"):
-        once.each({"a": fail, "b": counted("b")})
+        memo.get("a", counted("a"))
 
-    assert counted.done == ["b"]
-    assert once.each({"a": counted("a")})
+    assert "a" not in memo
+    assert memo.get("a", counted("a")) == 2
+
+
+def test_those_who_waited_get_the_failure_too() -> None:
+    memo, counted = Memo[str, int](9), Counted(-1)
+    counted.go.clear()
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(memo.get, "a", counted("a"))
+        assert counted.begun.wait(5)
+        second = pool.submit(memo.get, "a", counted("a"))
+        time.sleep(0.05)
+        counted.go.set()
+
+        assert [str(each.exception(5)) for each in (first, second)] == ["no", "no"]
+    assert counted.computed == ["a"]
+
+
+def test_a_value_that_is_false_is_not_remembered() -> None:
+    memo, counted = Memo[str, int](9), Counted(0, 3)
+
+    assert [memo.get("a", counted("a")) for _ in range(3)] == [0, 3, 3]
+    assert counted.computed == ["a", "a"]
+
+
+def test_the_values_used_last_are_remembered() -> None:
+    memo, counted = Memo[str, int](2), Counted()
+    for name in "abaca":
+        memo.get(name, counted(name))
+
+    assert counted.computed == ["a", "b", "c"]
+    assert "b" not in memo
+
+
+# All jobs of a pool
+
+
+VARIABLE: ContextVar[str] = ContextVar("test_variable", default="")
+
+
+def test_all_jobs_run_side_by_side_in_the_context_of_the_caller() -> None:
+    meeting = threading.Barrier(3, timeout=5)
+
+    def job(number: int) -> tuple[int, str]:
+        meeting.wait()
+        return number, VARIABLE.get()
+
+    token = VARIABLE.set("caller")
+    with ThreadPoolExecutor(3) as pool:
+        results = run_all(pool, [partial(job, number) for number in range(3)])
+    VARIABLE.reset(token)
+
+    assert results == [(0, "caller"), (1, "caller"), (2, "caller")]
+
+
+def test_the_first_failure_is_raised_once_all_have_ended() -> None:
+    counted, failing = Counted(), Counted(-1)
+
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(RuntimeError, match="no"):
+            run_all(pool, [failing("a"), counted("b")])
+
+        assert counted.computed == ["b"]
 
 
 def test_there_may_be_nothing_to_do() -> None:
-    assert Once(1).each({})
+    with ThreadPoolExecutor(1) as pool:
+        assert run_all(pool, list[Callable[[], int]]()) == []
 
 
-# Sources: read once, by whichever thread comes first
-
-
-FOUND = index("linux/amd64")
-
-
-def reference(tag: object) -> Reference:
-    return Reference.parse(f"quay.io/ns/app:{tag}")
-
-
-class Shelf:
-    """Counts what is read; may fail, or wait until everybody asked."""
-
-    def __init__(self, failures: int = 0) -> None:
-        self.read: list[Reference] = []
-        self.failures = failures
-        self.go = threading.Event()
-        self.go.set()
-
-    def __call__(self, asked: Reference) -> Manifest:
-        self.read.append(asked)
-        assert self.go.wait(5)
-        if self.failures:
-            self.failures -= 1
-            raise NotFound(str(asked))
-        return FOUND
-
-
-def test_a_source_is_read_once() -> None:
-    sources, shelf = Sources(), Shelf()
-
-    assert [sources.get(reference(1), shelf) for _ in range(3)] == [FOUND] * 3
-    assert shelf.read == [reference(1)]
-    assert reference(1) in sources
-    assert reference(2) not in sources
-
-
-def test_threads_wait_for_the_one_that_reads() -> None:
-    sources, shelf = Sources(), Shelf()
-    shelf.go.clear()
-
-    with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(sources.get, reference(1), shelf) for _ in range(4)]
-        shelf.go.set()
-
-        assert [each.result(5) for each in asked] == [FOUND] * 4
-    assert len(shelf.read) == 1
-
-
-def test_a_failure_is_told_and_not_remembered() -> None:
-    sources, shelf = Sources(), Shelf(failures=1)
-
-    with pytest.raises(NotFound):
-        sources.get(reference(1), shelf)
-
-    assert isinstance(sources.get(reference(1), shelf), Index)
-
-
-def test_only_so_many_are_remembered() -> None:
-    sources, shelf = Sources(most=2), Shelf()
-    for tag in (1, 2, 1, 3, 1):
-        sources.get(reference(tag), shelf)
-
-    assert shelf.read == [reference(1), reference(2), reference(3)]
-    assert reference(2) not in sources
-
-
-# Side by side: the order stays, and memory does not grow with the number of jobs
+# In order, while memory does not grow with the number of jobs
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
-def test_outcomes_come_in_the_order_of_the_jobs(threads: int) -> None:
+def test_results_come_in_the_order_of_the_jobs(threads: int) -> None:
     def job(number: int) -> int:
         time.sleep(0.003 * (number % 3))
         return number
@@ -179,7 +155,7 @@ def test_jobs_are_done_side_by_side() -> None:
     assert sorted(map_in_order([meeting.wait] * 4, 4)) == [0, 1, 2, 3]
 
 
-def test_one_thread_is_the_caller_s_own() -> None:
+def test_one_thread_is_that_of_the_caller() -> None:
     assert set(map_in_order([threading.get_ident] * 3, 1)) == {threading.get_ident()}
 
 
@@ -192,27 +168,27 @@ def test_only_a_few_jobs_are_taken_ahead(threads: int) -> None:
             taken.append(number)
             yield lambda: 0
 
-    outcomes = map_in_order(jobs(), threads)
+    results = map_in_order(jobs(), threads)
     for _ in range(10):
-        next(outcomes)
+        next(results)
 
     assert len(taken) <= 10 + threads * 4
-    outcomes.close()  # type: ignore[attr-defined]  # a generator in fact
+    results.close()  # type: ignore[attr-defined]  # a generator in fact
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_failure_takes_the_place_of_its_outcome(threads: int) -> None:
+def test_a_failure_takes_the_place_of_its_result(threads: int) -> None:
     def fail() -> int:
         raise RuntimeError("no")
 
-    outcomes = map_in_order([lambda: 1, fail, lambda: 3], threads)
+    results = map_in_order([lambda: 1, fail, lambda: 3], threads)
 
-    assert next(outcomes) == 1
+    assert next(results) == 1
     with pytest.raises(RuntimeError, match="no"):
-        next(outcomes)
+        next(results)
 
 
-def test_nothing_is_begun_after_a_failure_and_what_was_begun_is_ended() -> None:
+def test_no_job_begins_after_a_failure_and_those_under_way_end() -> None:
     failed = threading.Event()
     done: list[str] = []
 
@@ -232,12 +208,12 @@ def test_nothing_is_begun_after_a_failure_and_what_was_begun_is_ended() -> None:
     assert done == ["first"]
 
 
-def test_nothing_is_begun_once_nobody_asks() -> None:
+def test_no_job_begins_once_the_caller_stops() -> None:
     done: list[int] = []
-    outcomes = map_in_order((partial(done.append, n) for n in range(1000)), 2)
+    results = map_in_order((partial(done.append, n) for n in range(1000)), 2)
 
-    next(outcomes)
-    outcomes.close()  # type: ignore[attr-defined]  # a generator in fact
+    next(results)
+    results.close()  # type: ignore[attr-defined]  # a generator in fact
     number = len(done)
     time.sleep(0.05)
 

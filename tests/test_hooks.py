@@ -72,7 +72,7 @@ class Site:
 
 
 class HostHooks:
-    """Stands for the host's declarations of hooks."""
+    """The host's declarations of hooks."""
 
     @hookspec
     def quay_images_tagged(self, source_ref: str, dest_refs: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Dating: ages are read where they are asked for, and merges go by them."""
+"""The ages of images: read only where a rule needs them, and merged by."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from attrs import evolve
 
-from pubtools_mlmerge.core.ages import AgeRule, StaleImages
+import pubtools_mlmerge.plugin  # noqa: F401 - our own hooks carry the steps out
+from pubtools_mlmerge.core.ages import AgeRule
 from pubtools_mlmerge.core.manifests import Image as ImageManifest
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Entry, Plan, Policy
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import MixedTypes, RegistryError
+from pubtools_mlmerge.errors import MixedTypes, RegistryError, StaleImages
 from pubtools_mlmerge.host.push_step import PushStep, Sides, Tag
 from pubtools_mlmerge.host.tag_step import TagDockerStep
 from pubtools_mlmerge.merging.decision import StepOptions
@@ -39,7 +40,7 @@ from tests.scripted import HURRIED
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 CREATED = "org.opencontainers.image.created"
 LONG_AGO, LATELY = "2023-01-01T00:00:00Z", "2025-12-01T00:00:00Z"
-SAID = "1096 days old, more than 365"
+TOO_OLD = "1096 days old, more than 365"
 WARN, DROP, FAIL = (AgeRule(max_age_days=365, stale=stale) for stale in ("warn", "drop", "fail"))
 
 NEW = make_index([make_image("linux/amd64", seed="new")])
@@ -61,7 +62,7 @@ def stating(image: Image, created: object) -> Image:
 
 
 class Slow(MemoryRegistry):
-    """Answers only when as many ask at once as there are to be."""
+    """Answers only when four threads ask at once."""
 
     together = threading.Barrier(4, timeout=20)
 
@@ -82,7 +83,7 @@ def merged(
 
 
 def kept(image: Image) -> Entry:
-    """Merge into a tag that has this besides amd64, and tell what becomes of it."""
+    """Merge into a tag that has this image; return its entry."""
     plan = merged(make_index([image]))
     (entry,) = [e for e in plan.entries if e.fate == "kept"]
     return entry
@@ -112,28 +113,28 @@ def test_the_date_nearest_to_the_index_counts(image: Image) -> None:
     ("image", "problem"),
     [
         (make_image("linux/s390x", created=""), "no date is stated"),
-        (make_image("linux/s390x", created="soon"), "'soon' is no date"),
+        (make_image("linux/s390x", created="soon"), "'soon' is not a date"),
         (
             make_image("linux/s390x", created="1970-01-01T00:00:00Z"),
-            "1970-01-01T00:00:00Z is before there were such images",
+            "1970-01-01T00:00:00Z is before 2013",
         ),
         (
             make_image("linux/s390x", created="2026-02-01T00:00:00Z"),
             "2026-02-01T00:00:00Z is in the future",
         ),
-        (noted(make_image("linux/s390x", created=LONG_AGO), "soon"), "'soon' is no date"),
+        (noted(make_image("linux/s390x", created=LONG_AGO), "soon"), "'soon' is not a date"),
     ],
 )
 @pytest.mark.parametrize("rule", [WARN, DROP, FAIL], ids=["warn", "drop", "fail"])
-def test_an_unknown_age_is_said_and_nothing_else(
+def test_an_unknown_age_is_a_warning_and_nothing_else(
     image: Image, problem: str, rule: AgeRule, caplog: pytest.LogCaptureFixture
 ) -> None:
     plan = merged(make_index([image]), rule)
 
     assert (plan.entries[1].fate, plan.entries[1].age_days) == ("kept", None)
     assert plan.entries[1].reason == f"only the destination has it; age unknown: {problem}"
-    said = f"{TAG}@{image.digest} (linux/s390x) is kept: age unknown: {problem}"
-    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [("WARNING", said)]
+    message = f"{TAG}@{image.digest} (linux/s390x) is kept: age unknown: {problem}"
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [("WARNING", message)]
 
 
 def problem(entry: Entry) -> str:
@@ -173,7 +174,7 @@ def test_an_index_that_passes_for_an_image_is_of_unknown_age() -> None:
 # What is asked
 
 
-def test_nothing_is_asked_where_no_ages_are() -> None:
+def test_without_a_rule_nothing_is_read() -> None:
     registry = MemoryRegistry()
 
     plan = merged(OLD, AgeRule(stale="fail"), registry)
@@ -182,7 +183,7 @@ def test_nothing_is_asked_where_no_ages_are() -> None:
     assert not any(entry.age for entry in plan.entries)
 
 
-def test_tags_that_hold_the_same_are_decided_on_once() -> None:
+def test_tags_that_hold_the_same_are_merged_once() -> None:
     ages = Ages(MemoryRegistry(), AgeRule())
 
     def plan(destination: bytes, policy: Policy) -> Plan[Index]:
@@ -243,7 +244,7 @@ def test_what_is_too_old_is_kept_with_a_warning(caplog: pytest.LogCaptureFixture
     assert [e.fate for e in plan.entries] == ["replaced", "kept", "kept", "kept"]
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert record.getMessage() == f"{TAG}@{S390X.digest} (linux/s390x) is kept: {SAID}"
+    assert record.getMessage() == f"{TAG}@{S390X.digest} (linux/s390x) is kept: {TOO_OLD}"
     assert record.__dict__["event"] == {
         "type": "mlmerge-age",
         "image": f"{TAG}@{S390X.digest}",
@@ -261,7 +262,7 @@ def test_what_is_too_old_is_dropped_with_its_attestations(caplog: pytest.LogCapt
     assert [e.fate for e in plan.entries] == ["replaced", "kept", "dropped", "dropped"]
     assert [e.digest for e in plan.result.manifests] == [NEW.children[0].digest, FRESH.digest]
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
-        ("INFO", f"{TAG}@{S390X.digest} (linux/s390x) is dropped: {SAID}")
+        ("INFO", f"{TAG}@{S390X.digest} (linux/s390x) is dropped: {TOO_OLD}")
     ]
 
 
@@ -270,7 +271,7 @@ def test_what_is_too_old_may_be_an_error() -> None:
         merged(OLD, FAIL)
 
     assert caught.value.reference == str(TAG)
-    assert caught.value.images == (f"linux/s390x ({S390X.digest}) is {SAID}",)
+    assert caught.value.images == (f"linux/s390x ({S390X.digest}) is {TOO_OLD}",)
 
 
 def test_a_year_that_is_not_over_is_not_too_old() -> None:
@@ -283,7 +284,7 @@ def test_a_year_that_is_not_over_is_not_too_old() -> None:
     assert [plan.entries[1].fate, other.entries[1].fate] == ["kept", "dropped"]
 
 
-def test_what_is_dropped_is_in_nobody_s_way() -> None:
+def test_what_is_dropped_makes_no_mix_of_types() -> None:
     """Docker and OCI manifests may not be mixed, and without the old one they are not."""
     registry = MemoryRegistry()
     docker = registry.load(TAG, make_index([make_image("linux/s390x", created=LONG_AGO)]))
@@ -381,11 +382,11 @@ def test_a_single_image_that_is_wrapped_has_an_age_as_well(server: RegistryServe
 
 def test_a_merge_that_is_planned_again_reads_no_age_twice(server: RegistryServer) -> None:
     stepping = step(WARN)
-    planned = stepping.plan(at(server, "new"), at(server, "1"))
+    decision = stepping.plan(at(server, "new"), at(server, "1"))
     other = make_index([FRESH, ancient(), make_image("linux/ppc64le", created=LONG_AGO)])
     put(server, "1", other)
 
-    report = stepping.carry_out(planned)
+    report = stepping.carry_out(decision)
 
     blobs = [line for line in paths(server) if "/blobs/" in line]
     assert (len(blobs), len(set(blobs)), report.attempts) == (3, 3, 2)
@@ -396,6 +397,11 @@ def test_without_a_rule_the_step_asks_for_no_child(server: RegistryServer) -> No
     step(AgeRule()).merge(at(server, "new"), at(server, "1"))
 
     assert not [line for line in paths(server) if "sha256:" in line]
+
+
+def sides() -> Sides:
+    client = RegistryClient(options=HURRIED)
+    return Sides(client, client, client, client, lambda _source, _tags: None)
 
 
 @pytest.fixture
@@ -413,11 +419,9 @@ SETTINGS = {"anchor_tag": None, "max_age_days": 365, "stale": "drop"}
 
 
 def test_the_push_step_goes_by_ages(today: RegistryServer) -> None:
-    client = RegistryClient(options=HURRIED)
-    sides = Sides(client, client, client, client, lambda _source, _tags: None)
     push = PushStep(Settings.from_task({"mlmerge": SETTINGS}, {}), None)
 
-    push.push(sides, str(at(today, "new")), [Tag("app", at(today, "1"), None)], print)
+    push.push(sides(), str(at(today, "new")), [Tag("app", at(today, "1"), None)], print)
 
     (done,) = push.merged
     assert [(e.fate, e.age_days) for e in done.report.entries[1:]] == [
@@ -432,17 +436,23 @@ def test_a_push_over_nothing_but_what_is_too_old_is_a_plain_copy_that_says_why(
 ) -> None:
     caplog.set_level("INFO", "pubtools.mlmerge")
     put(server, "1", make_index([make_image("linux/s390x", created=aged(400))]))
-    client = RegistryClient(options=HURRIED)
-    sides = Sides(client, client, client, client, lambda _source, _tags: None)
     copies: list[str] = []
     push = PushStep(Settings.from_task({"mlmerge": SETTINGS}, {}), None)
 
     tags = [Tag("app", at(server, "1"), None)]
-    push.push(sides, str(at(server, "new")), tags, lambda: copies.append("all"))
+    push.push(sides(), str(at(server, "new")), tags, lambda: copies.append("all"))
 
     assert copies == ["all"]
     said = f"{at(server, '1')} is copied plainly: 400 days old, more than 365"
     assert said in caplog.messages
+
+
+def select(server: RegistryServer, settings: Settings) -> TagDockerStep:
+    """Take amd64 from the new image."""
+    client, selecting = RegistryClient(options=HURRIED), TagDockerStep(settings)
+    images = (str(at(server, "new")), str(at(server, "1")))
+    selecting.compute(images, (client, client), ["linux/amd64"])
+    return selecting
 
 
 @pytest.mark.parametrize(
@@ -452,12 +462,9 @@ def test_a_push_over_nothing_but_what_is_too_old_is_a_plain_copy_that_says_why(
 def test_selected_architectures_go_by_ages_as_well(
     today: RegistryServer, stale: str, expected: list[str]
 ) -> None:
-    client = RegistryClient(options=HURRIED)
     settings = Settings.from_task({"mlmerge": {"max_age_days": 365, "stale": stale}}, {})
-    selecting = TagDockerStep(settings)
 
-    images = (str(at(today, "new")), str(at(today, "1")))
-    selecting.compute(images, (client, client), ["linux/amd64"])
+    selecting = select(today, settings)
 
     assert selecting.plan is not None
     entries = [str(entry.slot) for entry in selecting.plan.result.manifests]
@@ -465,9 +472,6 @@ def test_selected_architectures_go_by_ages_as_well(
 
 
 def test_selected_architectures_ask_for_no_child_without_a_rule(server: RegistryServer) -> None:
-    client = RegistryClient(options=HURRIED)
-
-    images = (str(at(server, "new")), str(at(server, "1")))
-    TagDockerStep(Settings()).compute(images, (client, client), ["linux/amd64"])
+    select(server, Settings())
 
     assert paths(server) == ["GET /v2/app/manifests/new", "GET /v2/app/manifests/1"]

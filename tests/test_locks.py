@@ -25,9 +25,6 @@ from pubtools_mlmerge.locks import Held, _file_name, _FileLock, check_url, proce
 from tests.programs import ROOT, environment, python
 from tests.redis_servers import RealRedis, redis_server
 
-# Locks: one writer per tag, within this process, on this machine, or on several
-
-
 TAG, OTHER = "quay.io/ns/app:1", "quay.io/ns/app:2"
 # Adds one to a number in a file, in two steps that another process may come between.
 COUNT = """
@@ -65,13 +62,13 @@ def real_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
 
 @pytest.fixture(params=["file", "redis"])
 def outer_url(request: pytest.FixtureRequest, tmp_path: Path, real_redis: RealRedis) -> str:
-    """Say where locks are kept that other processes respect."""
+    """A place for locks that other processes respect."""
     return real_redis.url if request.param == "redis" else tmp_path.as_uri()
 
 
 @pytest.fixture(params=["process", "file", "redis"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, real_redis: RealRedis) -> str | None:
-    """Say where locks are kept, for each kind of them."""
+    """A place for locks, of each kind."""
     urls = {"process": None, "file": tmp_path.as_uri(), "redis": real_redis.url}
     return urls[request.param]
 
@@ -158,7 +155,7 @@ def test_locks_that_nobody_needs_are_forgotten() -> None:
 
 @contextmanager
 def program(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a program that says when it is so far, and goes on when it is told or let go."""
+    """Run a program that says when it is ready, and goes on when its input has a line or ends."""
     with subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         cwd=ROOT,
@@ -250,7 +247,7 @@ def test_a_place_is_recognised(text: str) -> None:
         "redis://:pa\udcffss@h",
     ],
 )
-def test_what_is_no_place_is_told_what_is_expected(text: str) -> None:
+def test_any_other_text_is_refused_with_what_is_expected(text: str) -> None:
     with pytest.raises(ValueError, match=r"^expected file:///DIRECTORY, redis://HOST") as caught:
         check_url(text)
 
@@ -319,51 +316,48 @@ def test_without_the_library_for_redis_the_error_says_what_to_install(
 # Locks in a directory
 
 
-TAG_LOCK_FILE = "quay.io/ns/app:1"
-
-
 def lock(directory: Path) -> AbstractContextManager[Held]:
-    return tag_lock(TAG_LOCK_FILE, f"{directory.as_uri()}?wait=0.3")
+    return tag_lock(TAG, f"{directory.as_uri()}?wait=0.3")
 
 
-def take_lock_file(directory: Path) -> list[Path]:
-    """Hold the tag for a moment, and tell what files there were."""
+def take_in(directory: Path) -> list[Path]:
+    """Hold the tag for a moment, and list the files there."""
     with lock(directory) as held:
         held.check()
         return list(directory.iterdir())
 
 
 def test_a_missing_directory_is_made(tmp_path: Path) -> None:
-    (file,) = take_lock_file(tmp_path / "of" / "locks")
+    (file,) = take_in(tmp_path / "of" / "locks")
 
     assert file.name.startswith("quay.io_ns_app_1-")
 
 
 def test_a_file_that_was_left_behind_hinders_nobody(tmp_path: Path) -> None:
-    assert take_lock_file(tmp_path) == take_lock_file(tmp_path) != []
+    assert take_in(tmp_path) == take_in(tmp_path) != []
 
 
 def test_a_directory_that_cannot_be_written_is_named() -> None:
     """In it, not even root may make files."""
     with pytest.raises(LockFailed, match=r"/proc/self/quay\.io_ns_app_1-\S+: No such file"):
-        take_lock_file(Path("/proc/self"))
+        take_in(Path("/proc/self"))
 
 
 def test_a_file_in_the_place_of_the_directory_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "locks").touch()
 
     with pytest.raises(LockFailed, match="File exists"):
-        take_lock_file(tmp_path / "locks")
+        take_in(tmp_path / "locks")
 
 
 def test_a_link_in_the_place_of_the_file_is_not_followed(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     locks = tmp_path / "locks"
     locks.mkdir()
-    (locks / _file_name(TAG_LOCK_FILE)).symlink_to(victim)
+    (locks / _file_name(TAG)).symlink_to(victim)
 
     with pytest.raises(LockFailed, match="symbolic links"):
-        take_lock_file(locks)
+        take_in(locks)
 
     assert not victim.exists()
 
@@ -410,7 +404,7 @@ def test_who_locks_a_file_just_removed_takes_the_next_one(
 
     monkeypatch.setattr(fcntl, "flock", remove_and_lock)
 
-    (file,) = take_lock_file(tmp_path)
+    (file,) = take_in(tmp_path)
     assert len(inodes) > 1
     assert file.stat().st_ino == inodes[-1]
 
@@ -421,7 +415,7 @@ def test_a_child_that_has_the_file_open_does_not_keep_the_lock(tmp_path: Path) -
         (number,) = (int(fd.name) for fd in open_files() if fd.samefile(file))
         copy = os.dup(number)  # what a fork would leave in the child
 
-    assert take_lock_file(tmp_path)
+    assert take_in(tmp_path)
     os.close(copy)
 
 
@@ -434,7 +428,7 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
 
     with lock(tmp_path) as held:
         (file,) = tmp_path.iterdir()
-        assert not _FileLock(TAG_LOCK_FILE, file).take()
+        assert not _FileLock(TAG, file).take()
         held.check()
 
     assert open_files() == before

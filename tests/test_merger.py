@@ -6,7 +6,7 @@ import copy
 import inspect
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 
 import pytest
@@ -20,6 +20,7 @@ from pubtools_mlmerge.testing import Image, RegistryServer, make_attestation, ma
 from tests.factories import Json, attestation, digest, document, entry
 from tests.peers import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX
 from tests.programs import put
+from tests.quay import QuayDialect
 from tests.scripted import HURRIED, ScriptedServer, manifest_reply, refusal
 
 SHORT = "sha256:1111111111"
@@ -70,7 +71,7 @@ class HostLike:
 
 @define
 class Plain:
-    """Gives a dict whatever it is asked for, as the fakes in callers' tests do."""
+    """Returns a dict in any case, as the fakes in callers' tests do."""
 
     manifest: object
     uploads: list[tuple[object, str, bool]] = field(factory=list)
@@ -92,7 +93,7 @@ class Plain:
 
 @pytest.fixture(autouse=True)
 def _host_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the host's error be known, as it is where the host is installed."""
+    """Make the host's error known, as where the host is installed."""
     errors = ModuleType("pubtools._quay.exceptions")
     vars(errors)["ManifestTypeError"] = TypeRefused
     monkeypatch.setitem(sys.modules, errors.__name__, errors)
@@ -105,9 +106,10 @@ def no_host(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def quay() -> RegistryServer:
-    """Answer as Quay does, open to all."""
-    return RegistryServer(dialect="quay")
+def quay() -> Iterator[RegistryServer]:
+    """A registry that answers like Quay, open to all."""
+    with RegistryServer(dialect=QuayDialect()) as server:
+        yield server
 
 
 def docker(*platforms: str) -> Json:
@@ -452,62 +454,58 @@ BOTH_TYPES = [f"GET {DOCKER_LIST}", f"GET {OCI_INDEX}"]
 
 
 def test_docker_lists_take_one_request_each_and_one_upload(quay: RegistryServer) -> None:
-    with quay:
-        put(quay, "old", DOCKER_OLD)
-        put(quay, "new", DOCKER_NEW)
-        made, source, destination = host_like(quay)
+    put(quay, "old", DOCKER_OLD)
+    put(quay, "new", DOCKER_NEW)
+    made, source, destination = host_like(quay)
 
-        made.merge_manifest_lists()
+    made.merge_manifest_lists()
 
-        assert source.calls == [f"GET {DOCKER_LIST}"]
-        assert destination.calls == [f"GET {DOCKER_LIST}", "PUT"]
-        manifests = [c.descriptor for c in (*DOCKER_NEW.children, DOCKER_OLD.children[1])]
-        expected = {"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": manifests}
-        held = quay.manifest("app", "old")
-        assert held.content == json.dumps(expected, sort_keys=True, indent=4).encode()
-        assert held.media_type == DOCKER_LIST
+    assert source.calls == [f"GET {DOCKER_LIST}"]
+    assert destination.calls == [f"GET {DOCKER_LIST}", "PUT"]
+    manifests = [c.descriptor for c in (*DOCKER_NEW.children, DOCKER_OLD.children[1])]
+    expected = {"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": manifests}
+    held = quay.manifest("app", "old")
+    assert held.content == json.dumps(expected, sort_keys=True, indent=4).encode()
+    assert held.media_type == DOCKER_LIST
 
 
 def test_oci_indexes_are_found_and_merged(quay: RegistryServer) -> None:
-    with quay:
-        put(quay, "old", OCI_OLD)
-        put(quay, "new", OCI_NEW)
-        made, source, destination = host_like(quay)
+    put(quay, "old", OCI_OLD)
+    put(quay, "new", OCI_NEW)
+    made, source, destination = host_like(quay)
 
-        made.merge_manifest_lists()
+    made.merge_manifest_lists()
 
-        assert source.calls == BOTH_TYPES
-        assert destination.calls == [*BOTH_TYPES, "PUT"]
-        held = quay.manifest("app", "old")
-        assert held.media_type == OCI_INDEX
-        assert len(json.loads(held.content)["manifests"]) == 3
+    assert source.calls == BOTH_TYPES
+    assert destination.calls == [*BOTH_TYPES, "PUT"]
+    held = quay.manifest("app", "old")
+    assert held.media_type == OCI_INDEX
+    assert len(json.loads(held.content)["manifests"]) == 3
 
 
 def test_a_list_without_amd64_is_found_behind_a_404(quay: RegistryServer) -> None:
-    with quay:
-        put(quay, "old", make_index([make_image("linux/s390x")]))
-        put(quay, "new", OCI_NEW)
-        made, _, _ = host_like(quay)
+    put(quay, "old", make_index([make_image("linux/s390x")]))
+    put(quay, "new", OCI_NEW)
+    made, _, _ = host_like(quay)
 
-        made.merge_manifest_lists()
+    made.merge_manifest_lists()
 
-        assert len(json.loads(quay.manifest("app", "old").content)["manifests"]) == 3
+    assert len(json.loads(quay.manifest("app", "old").content)["manifests"]) == 3
 
 
 def test_text_that_is_not_ascii_survives(quay: RegistryServer) -> None:
     note = {"note": "Grüße, 世界"}
-    with quay:
-        put(quay, "old", OCI_OLD)
-        new = {**json.loads(OCI_NEW.content), "annotations": note}
-        content = json.dumps(new, ensure_ascii=False).encode()
-        put(quay, "children", OCI_NEW)
-        quay.put_manifest("app", "new", content, OCI_INDEX)
-        made, _, _ = host_like(quay)
+    put(quay, "old", OCI_OLD)
+    new = {**json.loads(OCI_NEW.content), "annotations": note}
+    content = json.dumps(new, ensure_ascii=False).encode()
+    put(quay, "children", OCI_NEW)
+    quay.put_manifest("app", "new", content, OCI_INDEX)
+    made, _, _ = host_like(quay)
 
-        made.merge_manifest_lists()
-        merged = json.loads(quay.manifest("app", "old").content)
+    made.merge_manifest_lists()
+    merged = json.loads(quay.manifest("app", "old").content)
 
-        assert merged["annotations"] == note
+    assert merged["annotations"] == note
 
 
 @pytest.mark.parametrize("media_type_field", [True, False])
@@ -515,41 +513,38 @@ def test_an_untouched_source_goes_up_byte_for_byte_if_it_states_its_type(
     quay: RegistryServer, media_type_field: bool
 ) -> None:
     new = make_index(OCI_NEW.children, media_type_field=media_type_field)
-    with quay:
-        put(quay, "old", make_index(OCI_OLD.children[:1]))
-        put(quay, "new", new)
-        made, _, _ = host_like(quay)
+    put(quay, "old", make_index(OCI_OLD.children[:1]))
+    put(quay, "new", new)
+    made, _, _ = host_like(quay)
 
-        made.merge_manifest_lists()
-        held = quay.manifest("app", "old")
+    made.merge_manifest_lists()
+    held = quay.manifest("app", "old")
 
-        assert json.loads(held.content) == {**json.loads(new.content), "mediaType": OCI_INDEX}
-        assert (held.content == new.content) is media_type_field
+    assert json.loads(held.content) == {**json.loads(new.content), "mediaType": OCI_INDEX}
+    assert (held.content == new.content) is media_type_field
 
 
 def test_nothing_to_do_takes_no_upload(quay: RegistryServer) -> None:
-    with quay:
-        put(quay, "old", DOCKER_OLD)
-        put(quay, "new", make_index(DOCKER_OLD.children[:1], docker=True))
-        made, _, destination = host_like(quay)
+    put(quay, "old", DOCKER_OLD)
+    put(quay, "new", make_index(DOCKER_OLD.children[:1], docker=True))
+    made, _, destination = host_like(quay)
 
-        made.merge_manifest_lists()
+    made.merge_manifest_lists()
 
-        assert destination.calls == [f"GET {DOCKER_LIST}"]
-        assert quay.manifest("app", "old").content == DOCKER_OLD.content
+    assert destination.calls == [f"GET {DOCKER_LIST}"]
+    assert quay.manifest("app", "old").content == DOCKER_OLD.content
 
 
 @pytest.mark.parametrize("docker_image", [True, False])
 def test_a_single_image_is_the_client_s_refusal(quay: RegistryServer, docker_image: bool) -> None:
-    with quay:
-        put(quay, "old", DOCKER_OLD)
-        put(quay, "new", make_image(docker=docker_image))
-        made, source, _ = host_like(quay)
+    put(quay, "old", DOCKER_OLD)
+    put(quay, "new", make_image(docker=docker_image))
+    made, source, _ = host_like(quay)
 
-        with pytest.raises(TypeRefused):
-            made.merge_manifest_lists()
+    with pytest.raises(TypeRefused):
+        made.merge_manifest_lists()
 
-        assert source.calls == BOTH_TYPES
+    assert source.calls == BOTH_TYPES
 
 
 def test_schema_1_behind_text_plain_is_no_list() -> None:
@@ -575,7 +570,7 @@ def test_a_list_behind_text_plain_is_one() -> None:
 
 
 def test_a_hidden_destination_is_none_in_selected_mode() -> None:
-    with RegistryServer(dialect="quay", auth="token", public=["app"]) as server:
+    with RegistryServer(dialect=QuayDialect(), auth="token", public=["app"]) as server:
         put(server, "new", OCI_NEW)
         made = ManifestListMerger(f"{server.host}/app:new", f"{server.host}/hidden:old")
         made.set_quay_clients(HostLike(server.url), HostLike(server.url))
@@ -589,26 +584,24 @@ def test_a_hidden_destination_is_none_in_selected_mode() -> None:
 
 
 def test_an_absent_destination_is_a_404_in_union_mode(quay: RegistryServer) -> None:
-    with quay:
-        put(quay, "new", DOCKER_NEW)
-        made, _, _ = host_like(quay)
+    put(quay, "new", DOCKER_NEW)
+    made, _, _ = host_like(quay)
 
-        with pytest.raises(requests.exceptions.HTTPError) as caught:
-            made.merge_manifest_lists()
+    with pytest.raises(requests.exceptions.HTTPError) as caught:
+        made.merge_manifest_lists()
 
-        assert caught.value.response.status_code == 404
+    assert caught.value.response.status_code == 404
 
 
 def test_a_refused_upload_is_the_client_s_error(quay: RegistryServer) -> None:
-    with quay:
-        for tag, found in (("old", DOCKER_OLD), ("new", DOCKER_NEW)):
-            quay.put_manifest("app", tag, found.content, found.media_type)
-        made, _, _ = host_like(quay)
+    for tag, found in (("old", DOCKER_OLD), ("new", DOCKER_NEW)):
+        quay.put_manifest("app", tag, found.content, found.media_type)
+    made, _, _ = host_like(quay)
 
-        with pytest.raises(requests.exceptions.HTTPError) as caught:
-            made.merge_manifest_lists()
+    with pytest.raises(requests.exceptions.HTTPError) as caught:
+        made.merge_manifest_lists()
 
-        assert caught.value.response.status_code == 400
+    assert caught.value.response.status_code == 400
 
 
 # With the client of this package

@@ -1,14 +1,11 @@
-"""Events: what the log tells of a merge, a removal and a restore, and what of each write."""
+"""Events in the log and spans in a trace, of merges, removals, restores and each write."""
 
 from __future__ import annotations
 
 import ast
 import logging
 import re
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from pathlib import Path
 from typing import get_args
 
@@ -21,12 +18,12 @@ from pubtools_mlmerge.core.plan import Age, Fate, Report, patterns_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotFound
 from pubtools_mlmerge.merging.audit import Change
-from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions, report_of_plan
+from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.restore import restore
 from pubtools_mlmerge.merging.step import Step, remove_platforms
 from pubtools_mlmerge.merging.writer import Writer
-from pubtools_mlmerge.observe import Meter, count_request, observed, span, uncounted
+from pubtools_mlmerge.observe import Kind, observed
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
@@ -36,9 +33,6 @@ from tests.programs import put, python
 from tests.test_audit import NOON
 from tests.traces import Trace, trace
 
-# Events: what the log tells of a merge, a removal and a restore, and what of each write
-
-
 Log = pytest.LogCaptureFixture
 
 SOURCES = sorted(Path(pubtools_mlmerge.__file__).parent.rglob("*.py"))
@@ -46,7 +40,7 @@ PAGE = (DOCS / "observing.rst").read_text(encoding="utf-8")
 
 SOURCE, TAG = Reference.parse("quay.io/src/app:new"), Reference.parse("quay.io/ns/app:1")
 PLAN = merge(index("linux/amd64@new"), index("linux/amd64@old", "linux/s390x", "linux/arm64"))
-REPORT = evolve(report_of_plan(SOURCE, TAG, PLAN, Meter()), seconds=0.12345)
+REPORT = Report.of(PLAN, SOURCE, TAG, seconds=0.12345)
 NEW = make_index([make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")])
 OLD = make_index([make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")])
 
@@ -67,8 +61,18 @@ def steps(log: Log) -> list[object]:
     return [kind for kind in types if kind.rpartition("-")[2] in ("start", "end", "error")]
 
 
+def observe(report: Report | None = REPORT) -> None:
+    with observed("merge", SOURCE, TAG) as seen:
+        seen.report = report
+
+
+def fail(error: Exception, *, dry_run: bool = False) -> None:
+    with observed("merge", SOURCE, TAG, dry_run=dry_run):
+        raise error
+
+
 def test_the_start_names_the_references(log: Log) -> None:
-    observed("merge", SOURCE, TAG, lambda: REPORT)
+    observe()
 
     assert log.messages[0] == f"Merge of {SOURCE} into {TAG}: started"
     assert events(log)[0] == {
@@ -80,7 +84,7 @@ def test_the_start_names_the_references(log: Log) -> None:
 
 
 def test_the_end_says_what_was_done(log: Log) -> None:
-    assert observed("merge", SOURCE, TAG, lambda: REPORT) is REPORT
+    observe()
 
     assert log.messages[1] == f"Merge of {SOURCE} into {TAG}: finished: 1 replaced, 2 kept"
     assert events(log)[1] == {
@@ -95,7 +99,6 @@ def test_the_end_says_what_was_done(log: Log) -> None:
         "changed": True,
         "anchor_tag": None,
         "attempts": 1,
-        "requests": 0,
         "seconds": 0.123,
         "counts": {"replaced": 1, "kept": 2},
         "stale": [],
@@ -108,7 +111,7 @@ def test_the_end_names_what_is_too_old_and_stays(log: Log) -> None:
     gone = evolve(arm64, age=Age(days=1096), is_stale=True, fate="dropped")
     young = evolve(s390x, age=Age(days=9))
 
-    observed("merge", SOURCE, TAG, lambda: evolve(REPORT, entries=[new, old, gone, young]))
+    observe(evolve(REPORT, entries=[new, old, gone, young]))
 
     digest = s390x.descriptor.digest
     expected = {"platform": "linux/s390x", "digest": digest, "age_days": 1095}
@@ -116,32 +119,25 @@ def test_the_end_names_what_is_too_old_and_stays(log: Log) -> None:
 
 
 def test_nothing_to_do_is_said(log: Log) -> None:
-    observed("merge", SOURCE, TAG, lambda: evolve(REPORT, changed=False))
+    observe(evolve(REPORT, changed=False))
 
     assert log.messages[1].endswith(": finished, nothing to do")
 
 
 def test_what_is_left_to_others_has_no_digests(log: Log) -> None:
-    assert observed("merge", SOURCE, TAG, lambda: None) is None
+    observe(None)
 
     assert log.messages[1].endswith(": left to others")
     start, end = events(log)
     assert end == {**start, "type": "mlmerge-merge-end", "is_left": True}
 
 
-def failing(error: Exception) -> Callable[[], Report]:
-    def act() -> Report:
-        raise error
-
-    return act
-
-
 @pytest.mark.parametrize(("dry_run", "level"), [(True, "WARNING"), (False, "ERROR")])
-def test_a_failure_is_told_with_its_kind(dry_run: bool, level: str, log: Log) -> None:
+def test_a_failure_is_logged_with_its_kind(dry_run: bool, level: str, log: Log) -> None:
     error = NotFound("quay.io/src/app:new", 404)
 
     with pytest.raises(NotFound):
-        observed("merge", SOURCE, TAG, failing(error), dry_run=dry_run)
+        fail(error, dry_run=dry_run)
 
     event = events(log)[1]
     seconds = event.pop("seconds")
@@ -158,11 +154,11 @@ def test_a_failure_is_told_with_its_kind(dry_run: bool, level: str, log: Log) ->
     assert log.messages[1].endswith(f": failed: {error}")
 
 
-def test_what_other_libraries_say_is_not_told(log: Log) -> None:
+def test_what_other_libraries_say_is_not_logged(log: Log) -> None:
     error = OSError("https://cdn.invalid/?signature=secret")
 
     with pytest.raises(OSError, match="secret"):
-        observed("merge", SOURCE, TAG, failing(error))
+        fail(error)
 
     assert events(log)[1]["message"] is None
     assert log.messages[1].endswith(": failed: OSError")
@@ -172,8 +168,9 @@ def test_what_other_libraries_say_is_not_told(log: Log) -> None:
 @pytest.mark.parametrize(
     ("kind", "title"), [("remove", f"Removal from {TAG}"), ("restore", f"Restore of {TAG}")]
 )
-def test_removals_and_restores_have_no_source(kind: str, title: str, log: Log) -> None:
-    observed(kind, None, TAG, lambda: REPORT, dry_run=True)  # type: ignore[arg-type]  # it is a Kind
+def test_removals_and_restores_have_no_source(kind: Kind, title: str, log: Log) -> None:
+    with observed(kind, None, TAG, dry_run=True):
+        pass
 
     assert [line.partition(": ")[0] for line in log.messages] == [f"{title} (dry run)"] * 2
     assert [event["source"] for event in events(log)] == [None, None]
@@ -233,7 +230,7 @@ def put_back(server: RegistryServer) -> None:
         ("restore", put_back),
     ],
 )
-def test_each_is_told_once_with_its_upload(
+def test_each_is_logged_once_with_its_upload(
     kind: str, work: Callable[[RegistryServer], None], server: RegistryServer, log: Log
 ) -> None:
     work(server)
@@ -247,7 +244,7 @@ def test_each_is_told_once_with_its_upload(
 
 
 @pytest.mark.parametrize("work", [merge_by_step, merge_by_class])
-def test_a_failure_is_told_once(
+def test_a_failure_is_logged_once(
     work: Callable[[RegistryServer], None], server: RegistryServer, log: Log
 ) -> None:
     server.delete_tag("app", "new")
@@ -258,7 +255,7 @@ def test_a_failure_is_told_once(
     assert steps(log) == ["mlmerge-merge-start", "mlmerge-merge-error"]
 
 
-def test_a_dry_run_is_told_as_one(server: RegistryServer, log: Log) -> None:
+def test_a_dry_run_is_logged_as_one(server: RegistryServer, log: Log) -> None:
     merge_by_step(server, dry_run=True)
 
     assert steps(log) == ["mlmerge-merge-start", "mlmerge-merge-end"]
@@ -276,14 +273,14 @@ def test_each_manifest_that_is_written_has_its_line(server: RegistryServer, log:
     step.merge(tag(server, "deep"), tag(server, "stable", "to"))
 
     written = [r.path for r in server.requests if r.method == "PUT" and "/manifests/" in r.path]
-    told = [
+    logged = [
         str(event["destination"])
         for event in events(log)
         if event["type"] in ("mlmerge-upload", "mlmerge-child")
     ]
     names = [path.replace("/v2/to/manifests/", "").replace("%3A", ":") for path in written]
     assert len(names) == 5  # two images, the index within, and the tag with its anchor
-    paths = [each[len(f"{server.host}/to") + 1 :] for each in told]
+    paths = [each[len(f"{server.host}/to") + 1 :] for each in logged]
     assert sorted(paths) == sorted(names)  # images are copied side by side
     assert paths[-2:] == names[-2:]
 
@@ -299,10 +296,10 @@ def terms(label: str) -> set[str]:
 
 
 def test_the_page_has_every_key_of_a_start_and_an_end(log: Log) -> None:
-    observed("merge", SOURCE, TAG, lambda: REPORT)
-    observed("merge", SOURCE, TAG, lambda: None)
+    observe()
+    observe(None)
     with pytest.raises(OSError, match="no"):
-        observed("merge", SOURCE, TAG, failing(OSError("no")))
+        fail(OSError("no"))
 
     keys = {key for event in events(log) for key in event}
     assert terms("event-keys") == keys - {"type"}
@@ -369,7 +366,7 @@ def test_no_module_logs_elsewhere_or_sets_up_handlers() -> None:
     assert logging.getLogger("pubtools.mlmerge").handlers == []
 
 
-# Spans: what a trace shows of a merge, and that there is nothing of it where nobody traces
+# Spans, of which there is nothing where nobody traces
 
 
 PASSWORD = "wonder-land"
@@ -404,14 +401,14 @@ def filled(registry_server: RegistryServer) -> RegistryServer:
     return registry_server
 
 
-def merge_spans(server: RegistryServer, source: str = "new", **environment: str) -> Trace:
+def traced_merge(server: RegistryServer, source: str = "new", **environment: str) -> Trace:
     """Merge between two repositories."""
     code = f"merge('{server.host}/from/app:{source}', '{server.host}/to/app:stable')"
     return trace(merging(code), **environment)
 
 
 def test_a_merge_is_a_span_with_its_parts_below(filled: RegistryServer) -> None:
-    found = merge_spans(filled)
+    found = traced_merge(filled)
 
     whole = found.one("merge")
     assert found.below(whole) == ["children", "pull", "pull", "push", "verify", "verify"]
@@ -421,13 +418,11 @@ def test_a_merge_is_a_span_with_its_parts_below(filled: RegistryServer) -> None:
 
 
 def test_the_attributes_say_what_was_done(filled: RegistryServer) -> None:
-    found = merge_spans(filled)
+    found = traced_merge(filled)
 
     source, stable = f"{filled.host}/from/app:new", f"{filled.host}/to/app:stable"
     held = filled.manifest("to/app", "stable").digest
-    whole = dict(found.one("merge").attributes)
-    assert whole.pop("mlmerge.requests") == len(filled.requests)
-    assert whole == {
+    assert found.one("merge").attributes == {
         "mlmerge.source": source,
         "mlmerge.destination": stable,
         "mlmerge.dry_run": False,
@@ -451,7 +446,7 @@ def test_the_attributes_say_what_was_done(filled: RegistryServer) -> None:
 
 
 def test_children_say_how_they_came(filled: RegistryServer) -> None:
-    found = merge_spans(filled)
+    found = traced_merge(filled)
 
     assert found.one("children").attributes["mlmerge.manifests"] == 2
     children = [dict(each.attributes) for each in found.named("child")]
@@ -461,14 +456,14 @@ def test_children_say_how_they_came(filled: RegistryServer) -> None:
 
 
 def test_no_span_has_a_secret(filled: RegistryServer) -> None:
-    found = merge_spans(filled)
+    found = traced_merge(filled)
 
     assert found.spans
     assert PASSWORD not in found.done.out + found.done.err
 
 
 def test_a_failure_marks_the_spans_around_it(filled: RegistryServer) -> None:
-    found = merge_spans(filled, "absent")
+    found = traced_merge(filled, "absent")
 
     absent = next(each for each in found.named("pull") if each.status["status_code"] == "ERROR")
     for failed in (absent, found.one("merge")):
@@ -477,7 +472,7 @@ def test_a_failure_marks_the_spans_around_it(filled: RegistryServer) -> None:
         assert failed.events == []  # such as tracebacks, with what other libraries say of URLs
 
 
-def test_what_other_libraries_say_is_not_told_of_spans() -> None:
+def test_what_other_libraries_say_is_in_no_span() -> None:
     found = trace(
         "from pubtools_mlmerge.observe import span\n"
         "try:\n"
@@ -501,7 +496,7 @@ def test_each_merge_of_a_batch_has_its_own_parts(filled: RegistryServer) -> None
             "tracer = get_trace_wrapper().provider.get_tracer('host')\n"
             "with tracer.start_as_current_span('mlmerge-task'):\n"
             f"    jobs = [lambda t=t: merge('{new}', f'{to}:{{t}}') for t in ('stable', 'edge')]\n"
-            "    list(in_order(jobs, 2))"
+            "    list(map_in_order(jobs, 2))"
         )
     )
 
@@ -513,8 +508,8 @@ def test_each_merge_of_a_batch_has_its_own_parts(filled: RegistryServer) -> None
     assert len(found.named("pull")) == 3  # the source is pulled once
 
 
-def test_the_environment_may_tell_of_the_parent(filled: RegistryServer) -> None:
-    found = merge_spans(filled, traceparent=TRACEPARENT)
+def test_the_environment_may_name_the_parent(filled: RegistryServer) -> None:
+    found = traced_merge(filled, traceparent=TRACEPARENT)
 
     assert found.one("merge").parent == "0xb7ad6b7169203331"
 
@@ -541,7 +536,7 @@ def test_where_tracing_is_off_nothing_of_it_is_loaded(filled: RegistryServer, sw
 
 
 def test_the_page_has_every_span(filled: RegistryServer) -> None:
-    found = merge_spans(filled)
+    found = traced_merge(filled)
 
     page = (DOCS / "observing.rst").read_text(encoding="utf-8").partition("Traces\n---")[2]
     named = set(re.findall(r"``(mlmerge-[a-z]+)``", page))
@@ -549,17 +544,6 @@ def test_the_page_has_every_span(filled: RegistryServer) -> None:
     keys = {key for each in found.spans for key in each.attributes}
     fates = {f"mlmerge.{fate}" for fate in get_args(Fate)}
     assert [key for key in keys - fates if f"``{key.partition('.')[2]}``" not in page] == []
-
-
-def test_where_tracing_is_off_no_span_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OTEL_TRACING", raising=False)
-
-    one, other = span("merge", source="a"), span("pull")
-
-    assert one is other
-    with one as first, other as second:
-        first.note(digest="b")
-        assert first is second
 
 
 WITHOUT = """
@@ -594,49 +578,3 @@ def test_tracing_that_was_off_when_it_was_loaded_stays_off() -> None:
     done = python(code)
 
     assert (done.code, done.out, done.err) == (0, "done\n", "")
-
-
-# Metering: each merge counts its own requests, whatever else goes on
-
-
-def test_only_what_is_requested_meanwhile_counts() -> None:
-    meter = Meter()
-    count_request()
-
-    with meter.running():
-        count_request()
-        with uncounted():
-            count_request()
-        count_request()
-    count_request()
-
-    assert meter.requests == 2
-    assert meter.seconds >= 0
-
-
-def test_threads_that_do_a_part_count_too() -> None:
-    meter = Meter()
-
-    with meter.running(), ThreadPoolExecutor(2) as pool:
-        for _ in range(100):
-            pool.submit(copy_context().run, count_request)
-        pool.submit(count_request)  # it has nothing to do with this
-
-    assert meter.requests == 100
-
-
-def test_two_counts_of_one_client_are_kept_apart(registry_server: RegistryServer) -> None:
-    client, both = RegistryClient(), threading.Barrier(2, timeout=5)
-    reference = Reference(registry_server.host, "app", tag="1")
-
-    def ask(times: int) -> int:
-        meter = Meter()
-        with meter.running():
-            both.wait()
-            for _ in range(times):
-                client.digest(reference)
-        return meter.requests
-
-    with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(ask, (2, 5))) == [2, 5]
-    assert client.request_count == 7

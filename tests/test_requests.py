@@ -8,10 +8,9 @@ import pytest
 from attrs import define, field
 
 from pubtools_mlmerge.core.plan import Policy
-from pubtools_mlmerge.core.platforms import Platform
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import InvalidPlatform, NotFound
-from pubtools_mlmerge.host.requests import MergeRequest, SelectedRequest, exactly
+from pubtools_mlmerge.errors import NotFound
+from pubtools_mlmerge.host.requests import MergeRequest, SelectedRequest
 from pubtools_mlmerge.merging.decision import Decision, StepOptions
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import Step
@@ -24,6 +23,7 @@ from tests.scripted import HURRIED
 
 SOURCE, TAG = Reference.parse("quay.io/app:new"), Reference.parse("quay.io/app:1")
 AMD64, S390X = make_image("linux/amd64", seed="new"), make_image("linux/s390x", seed="old")
+OLD_AMD64 = make_image("linux/amd64", seed="old")
 NEW = make_index([AMD64])
 
 
@@ -73,9 +73,9 @@ def test_a_tag_is_merged() -> None:
     ("source", "held", "reason"),
     [
         (NEW, None, "it does not exist yet"),
-        (NEW, S390X, "it is a single image"),
-        (AMD64, make_index([S390X]), "the source is a single image"),
-        (NEW, make_index([make_image("linux/amd64", seed="old")]), "the source covers all of it"),
+        (NEW, OLD_AMD64, "the source covers all of it"),
+        (AMD64, make_index([OLD_AMD64]), "the source is a single image"),
+        (NEW, make_index([OLD_AMD64]), "the source covers all of it"),
         (NEW, NEW, "the source covers all of it"),
     ],
 )
@@ -140,26 +140,3 @@ def test_selected_architectures_are_computed(registry_server: RegistryServer) ->
     assert [each["digest"] for each in entries] == [AMD64.digest, S390X.digest]
     assert document["mediaType"] == NEW.media_type
     assert len(plans) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "matching", "other"),
-    [
-        ("amd64", ("linux", "amd64", "v3"), ("linux", "arm64")),
-        ("linux/amd64", ("linux", "amd64"), ("linux", "amd64", "v3")),
-        ("linux/amd64/v3", ("linux", "amd64", "v3"), ("linux", "amd64")),
-        ("linux/arm/v7", ("linux", "arm"), ("linux", "arm", "v6")),
-    ],
-)
-def test_a_whole_platform_means_no_other_variant(
-    name: str, matching: tuple[str, ...], other: tuple[str, ...]
-) -> None:
-    pattern = exactly(name)
-
-    assert pattern.matches(Platform(*matching))
-    assert not pattern.matches(Platform(*other))
-
-
-def test_a_name_that_is_none_is_told() -> None:
-    with pytest.raises(InvalidPlatform):
-        exactly("linux//amd64")

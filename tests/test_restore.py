@@ -1,4 +1,4 @@
-"""Restoring on the embedded registry, in both dialects: what a tag held is put back."""
+"""Restoring a tag on the embedded registry, in both dialects."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from pubtools_mlmerge.testing import (
     make_index,
 )
 from tests.programs import put
+from tests.quay import QuayDialect
 from tests.scripted import HURRIED, Reply, ScriptedServer, refusal
 from tests.test_audit import NOON
 
@@ -68,7 +69,7 @@ def change_of(tag: Reference, previous: Item | None = OLD, new: Item = NEW) -> C
 
 @define
 class Clock:
-    """Tells the time that a test says."""
+    """A clock that a test sets."""
 
     now: float = 1_700_000_000.0
 
@@ -120,7 +121,9 @@ class Place:
 def running(dialect: Literal["distribution", "quay"]) -> Iterator[Place]:
     """Run a registry whose clock can be set."""
     clock = Clock()
-    with RegistryServer(dialect=dialect, clock=clock) as server:
+    with RegistryServer(
+        dialect=QuayDialect() if dialect == "quay" else None, clock=clock
+    ) as server:
         client = RegistryClient(options=HURRIED)
         yield Place(server, clock, client)
         client.close()
@@ -158,7 +161,7 @@ def test_the_tag_gets_its_old_bytes(place: Place, previous: Item, new: Item) -> 
     assert (report.digest, report.media_type) == (previous.digest, previous.media_type)
     assert (report.previous_digest, report.changed, report.dry_run) == (new.digest, True, False)
     assert (report.source, report.source_digest) == (None, None)
-    assert report.requests == len(place.server.requests)
+    assert 0 < report.seconds < 60
 
 
 @pytest.mark.parametrize("previous", [OLD, DOCKER, UNTYPED])
@@ -227,7 +230,7 @@ def test_two_changes_of_a_tag_are_undone_newest_first(place: Place) -> None:
 
 
 def fates(place: Place, change: Change) -> list[tuple[str, str, str | None, str]]:
-    """Tell digest, fate, previous digest and reason of each entry of a dry run."""
+    """List digest, fate, previous digest and reason of each entry of a dry run."""
     return [
         (e.descriptor.digest, e.fate, e.previous_digest, e.reason)
         for e in restore(place.client, change, dry_run=True).entries
@@ -250,7 +253,7 @@ def test_the_report_keeps_nothing_that_states_no_platform(place: Place) -> None:
     assert [fate for _, fate, _, _ in fates(place, change)] == ["same", "dropped", "dropped"]
 
 
-def test_the_report_tells_of_single_images(place: Place) -> None:
+def test_the_report_compares_single_images(place: Place) -> None:
     over_index = [fate for _, fate, _, _ in fates(place, place.changed(AMD64, NEW))]
     over_image = [fate for _, fate, _, _ in fates(place, place.changed(NEW, AMD64))]
     image_over_image = fates(place, place.changed(S390X, AMD64))
@@ -375,7 +378,7 @@ def test_force_asks_for_no_images(place: Place) -> None:
 
 
 @pytest.mark.parametrize("force", [True, False])
-def test_a_dry_run_tells_the_outcome_and_writes_nothing(place: Place, *, force: bool) -> None:
+def test_a_dry_run_reports_the_outcome_and_writes_nothing(place: Place, *, force: bool) -> None:
     change = place.changed()
 
     dry = restore(place.client, change, force=force, dry_run=True)
@@ -386,7 +389,9 @@ def test_a_dry_run_tells_the_outcome_and_writes_nothing(place: Place, *, force: 
     assert (dry.dry_run, real.dry_run) == (True, False)
 
 
-def test_a_dry_run_says_what_it_cannot_see(quay: Place, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_dry_run_warns_of_what_it_cannot_see(
+    quay: Place, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.WARNING, logger="pubtools.mlmerge")
     change = quay.changed()
 

@@ -23,21 +23,18 @@ from pubtools_mlmerge.errors import (
     RecordFailed,
     RegistryError,
 )
-from pubtools_mlmerge.merging.audit import Change
-from pubtools_mlmerge.merging.decision import AnchorTag, Decision, Job, StepOptions
+from pubtools_mlmerge.merging.audit import Change, Recorder
+from pubtools_mlmerge.merging.decision import AnchorTag, Decision, StepOptions
 from pubtools_mlmerge.merging.step import Step
-from pubtools_mlmerge.merging.writer import Writer, push
-from pubtools_mlmerge.observe import Meter
+from pubtools_mlmerge.merging.writer import History, Writer, push
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
-from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
 from tests.factories import digest, index, platforms
 from tests.memory import MemoryRegistry
 from tests.programs import put
-
-# Writing: what another writer puts under a tag is not lost, as far as a registry allows
-
+from tests.quay import QuayDialect
 
 SOURCE = Reference.parse("quay.io/ns/app:new")
 TAG = Reference.parse("quay.io/ns/app:1")
@@ -50,23 +47,16 @@ PASSING = RegistryError(str(TAG), 500, "sorry")
 
 
 class Busy(MemoryRegistry):
-    """A registry that others write to, and that fails and lags as it is told.
-
-    Attributes:
-        before_write (Callable[[], None] | None): Done once, after the look and before the write.
-        after_write (Callable[[], None] | None): Done once, after the write.
-        failures (list[MergeError]): What the next writes answer.
-        stores (bool): Whether a write that fails is done nevertheless.
-        lag (int): How many reads after a write still tell what was there before.
-    """
+    """A registry that others write to, and whose writes may fail or show late."""
 
     def __init__(self) -> None:
         super().__init__()
+        # What somebody else does once, between our look and our write, or after our write.
         self.before_write: Callable[[], None] | None = None
         self.after_write: Callable[[], None] | None = None
-        self.failures: list[MergeError] = []
-        self.stores = True
-        self.lag = 0
+        self.failures: list[MergeError] = []  # of the next writes
+        self.stores = True  # whether a write is done, also one that fails
+        self.lag = 0  # how many reads after a write show what was there before
         self._before: str | None = None
         self.put(TAG, OLD)
 
@@ -98,7 +88,7 @@ class Busy(MemoryRegistry):
 
 
 class Records:
-    """Keeps changes, unless it is told to fail."""
+    """Keeps changes; may fail."""
 
     def __init__(self, registry: MemoryRegistry, failure: MergeError | None = None) -> None:
         self.changes: list[Change] = []
@@ -113,8 +103,8 @@ class Records:
         self.changes.append(change)
 
 
-class Told:
-    """A history that tells once what a write replaced."""
+class Lost:
+    """A history that names once what a write replaced."""
 
     def __init__(self, *lost: Reference) -> None:
         self._lost = lost
@@ -132,7 +122,7 @@ class Told:
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Do not wait, and tell for how long it would have been."""
+    """Note how long each wait would be, without waiting."""
     waited: list[float] = []
     monkeypatch.setattr(time, "sleep", waited.append)
     return waited
@@ -143,19 +133,24 @@ def registry() -> Busy:
     return Busy()
 
 
-def planned(registry: MemoryRegistry) -> Decision:
-    """Plan the merge of NEW into the tag, on what it holds now."""
-    meter = Meter()
+def decided(registry: MemoryRegistry) -> Decision:
+    """Decide on the merge of NEW into the tag, on what it holds now."""
 
     def decide(old: Manifest | None) -> Decision:
         assert old is None or isinstance(old, Index)
-        return Decision(SOURCE, TAG, NEW, old, merge(NEW, old), meter, Job(decide))
+        return Decision(SOURCE, TAG, NEW, old, merge(NEW, old), decide)
 
     return decide(registry.pull_if_present(TAG))
 
 
-def write(registry: Busy, options: StepOptions | None = None) -> Report:
-    return Writer(registry, options or StepOptions()).carry_out(planned(registry))
+def write(
+    registry: Busy,
+    options: StepOptions | None = None,
+    recorder: Recorder | None = None,
+    history: History | None = None,
+) -> Report:
+    writer = Writer(registry, options or StepOptions(), recorder, history)
+    return writer.carry_out(decided(registry))
 
 
 def held(registry: MemoryRegistry) -> list[str]:
@@ -265,7 +260,7 @@ def test_a_write_that_is_never_done_is_a_conflict_with_both_digests(registry: Bu
     assert (caught.value.tries, len(registry.pushed)) == (2, 2)
 
 
-def test_a_write_that_always_fails_tells_why(registry: Busy) -> None:
+def test_a_write_that_always_fails_raises_its_error(registry: Busy) -> None:
     registry.failures, registry.stores = [PASSING] * 3, False
 
     with pytest.raises(RegistryError, match="HTTP 500"):
@@ -297,7 +292,7 @@ def test_waits_grow_and_differ(registry: Busy, waits: list[float]) -> None:
 
 def test_without_verifying_nothing_is_read_or_done_again(registry: Busy) -> None:
     registry.failures = [PASSING]
-    plan = planned(registry)
+    plan = decided(registry)
     read = len(registry.pulled)
 
     with pytest.raises(RegistryError):
@@ -311,7 +306,7 @@ def test_a_lock_is_looked_at_before_the_write(registry: Busy) -> None:
         raise LockLost(str(TAG), "expired")
 
     with pytest.raises(LockLost):
-        Writer(registry, StepOptions()).carry_out(planned(registry), check)
+        Writer(registry, StepOptions()).carry_out(decided(registry), check)
 
     assert registry.pushed == []
 
@@ -319,7 +314,7 @@ def test_a_lock_is_looked_at_before_the_write(registry: Busy) -> None:
 def test_a_change_is_recorded_before_it_is_made(registry: Busy) -> None:
     records = Records(registry)
 
-    Writer(registry, StepOptions(), records).carry_out(planned(registry))
+    write(registry, recorder=records)
 
     (change,) = records.changes
     assert records.seen == [OLD.digest]
@@ -333,7 +328,7 @@ def test_a_change_that_cannot_be_recorded_is_not_made(registry: Busy) -> None:
     records = Records(registry, RecordFailed("/full", "no space left"))
 
     with pytest.raises(RecordFailed):
-        Writer(registry, StepOptions(), records).carry_out(planned(registry))
+        write(registry, recorder=records)
 
     assert registry.pushed == []
 
@@ -343,7 +338,7 @@ def test_an_anchor_tag_that_was_there_is_recorded_too(registry: Busy) -> None:
     registry.put(anchor, THEIRS)
     options = StepOptions(anchor_tag=AnchorTag.parse("{tag}-kept"))
 
-    report = Writer(registry, options, records).carry_out(planned(registry))
+    report = write(registry, options, records)
 
     assert [change.previous for change in records.changes] == [OLD, THEIRS]
     assert registry.digest_at(anchor) == report.digest
@@ -360,9 +355,9 @@ def test_nothing_is_written_in_a_dry_run(registry: Busy) -> None:
 def test_what_was_replaced_unseen_is_merged_back_in(registry: Busy) -> None:
     lost = TAG.tagged("recovered")
     registry.put(lost, THEIRS)
-    history = Told(lost)
+    history = Lost(lost)
 
-    report = Writer(registry, StepOptions(), history=history).carry_out(planned(registry))
+    report = write(registry, history=history)
 
     assert held(registry) == sorted(ALL)
     assert report.attempts == 2
@@ -374,7 +369,7 @@ def test_what_the_tag_really_held_is_recorded(registry: Busy) -> None:
     lost, records = TAG.tagged("recovered"), Records(registry)
     registry.put(lost, THEIRS)
 
-    Writer(registry, StepOptions(), records, Told(lost)).carry_out(planned(registry))
+    write(registry, None, records, Lost(lost))
 
     previous = [change.previous for change in records.changes]
     assert [each.digest if each else None for each in previous] == [OLD.digest, MERGED.digest]
@@ -383,18 +378,18 @@ def test_what_the_tag_really_held_is_recorded(registry: Busy) -> None:
 def test_what_was_replaced_unseen_may_add_nothing(registry: Busy) -> None:
     lost = TAG.tagged("recovered")
     registry.put(lost, index("linux/amd64@other"))
-    history = Told(lost)
+    history = Lost(lost)
 
-    report = Writer(registry, StepOptions(), history=history).carry_out(planned(registry))
+    report = write(registry, history=history)
 
     assert (report.digest, report.attempts) == (MERGED.digest, 2)
     assert (registry.pushed, history.forgotten) == ([str(TAG)], [lost])
 
 
 def test_a_history_without_losses_changes_nothing(registry: Busy) -> None:
-    history = Told()
+    history = Lost()
 
-    report = Writer(registry, StepOptions(), history=history).carry_out(planned(registry))
+    report = write(registry, history=history)
 
     assert (report.attempts, history.asked) == (1, [(MERGED.digest, OLD.digest)])
 
@@ -404,27 +399,26 @@ def test_losses_without_end_are_a_conflict(registry: Busy) -> None:
     registry.put(lost, THEIRS)
 
     with pytest.raises(ConflictError):
-        Writer(registry, StepOptions(tries=1), history=Told(lost)).carry_out(planned(registry))
+        write(registry, StepOptions(tries=1), history=Lost(lost))
 
 
 def test_what_is_needed_is_brought_for_each_try(registry: Busy) -> None:
     brought: list[str | None] = []
-    plan = planned(registry)
+    plan = decided(registry)
 
     def decide(old: Manifest | None) -> Decision:
-        return evolve(plan.job.decide(old), job=job)
+        return evolve(plan.decide(old), decide=decide, prepare=prepare)
 
-    job = Job(decide, lambda each: brought.append(each.seen))
+    def prepare(decision: Decision) -> None:
+        brought.append(decision.seen)
+
     registry.after_write = partial(registry.put, TAG, THEIRS)
     Writer(registry, StepOptions()).carry_out(decide(registry.pull(TAG)))
 
     assert brought == [OLD.digest, THEIRS.digest]
 
 
-# Uploading: what is written is in the log, and what was not is not
-
-
-TAG_UPLOADING = Reference.parse("quay.io/org/app:1")
+# Uploads in the log
 
 
 def test_each_write_is_a_line_and_an_event(
@@ -445,18 +439,18 @@ def test_each_write_is_a_line_and_an_event(
     assert registry_server.manifest("app", "1").content == empty.content
 
 
-def test_what_is_refused_is_not_told_as_written(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_refused_is_not_logged_as_written(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "pubtools.mlmerge")
     registry = MemoryRegistry()
-    registry.refusals[str(TAG_UPLOADING)] = ImmutableTag(str(TAG_UPLOADING), 409, "no")
+    registry.refusals[str(TAG)] = ImmutableTag(str(TAG), 409, "no")
 
     with pytest.raises(ImmutableTag):
-        push(registry, TAG_UPLOADING, index())
+        push(registry, TAG, index())
 
     assert caplog.messages == []
 
 
-# Losses: what was replaced before anybody had read it is found, also behind another write
+# On Quay, what was replaced unread is found in the history, also behind another write
 
 
 TOKEN = "0auth+t0ken"
@@ -470,12 +464,12 @@ BASE, OURS = listing("loong64"), listing("s390x")
 EARLIER, LATER = listing("amd64", "loong64"), listing("arm64", "loong64")
 
 
-class Arena:
+class Quay:
     """A Quay on which others write at the worst of times."""
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
-        self.server = RegistryServer(dialect="quay", api_token=TOKEN, clock=lambda: self.now)
+        self.server = RegistryServer(dialect=QuayDialect(TOKEN), clock=lambda: self.now)
 
     def write(self, item: ImageIndex, seconds: float = 60) -> None:
         self.now += seconds
@@ -487,7 +481,7 @@ class Arena:
         """Merge our source, with something done before or after the first write."""
         client = Interrupted(self.server.url, before, after)
         options = StepOptions()
-        writer = Writer(client, options, history=Recovery(QuayTags(client, TOKEN)))
+        writer = Writer(client, options, history=TagHistory(client, TOKEN))
         step = Step(client, client, options, Children(client, client), writer)
         name = Reference(self.server.host, "app", tag="1")
         self.now += 60
@@ -523,8 +517,8 @@ class Interrupted(RegistryClient):
 
 
 @pytest.fixture
-def arena() -> Iterator[Arena]:
-    made = Arena()
+def quay() -> Iterator[Quay]:
+    made = Quay()
     with made.server:
         put(made.server, "ours", OURS)
         for item in (EARLIER, LATER):
@@ -537,36 +531,36 @@ def all_of(*architectures: str) -> set[str]:
     return {f"linux/{each}" for each in architectures}
 
 
-def test_who_comes_between_the_look_and_the_write_is_merged_back_in(arena: Arena) -> None:
-    report = arena.merge(before=lambda: arena.write(EARLIER, 10))
+def test_who_comes_between_the_look_and_the_write_is_merged_back_in(quay: Quay) -> None:
+    report = quay.merge(before=lambda: quay.write(EARLIER, 10))
 
-    assert arena.held == all_of("s390x", "amd64", "loong64")
+    assert quay.held == all_of("s390x", "amd64", "loong64")
     assert report.attempts == 2
 
 
-def test_the_same_second_is_no_hiding_place(arena: Arena) -> None:
-    arena.merge(before=lambda: arena.write(EARLIER, 0))
+def test_the_same_second_is_no_hiding_place(quay: Quay) -> None:
+    quay.merge(before=lambda: quay.write(EARLIER, 0))
 
-    assert arena.held == all_of("s390x", "amd64", "loong64")
-
-
-def test_what_our_write_replaced_is_found_although_our_write_was_replaced(arena: Arena) -> None:
-    arena.merge(before=lambda: arena.write(EARLIER, 0), after=lambda: arena.write(LATER, 1))
-
-    assert arena.held == all_of("s390x", "amd64", "arm64", "loong64")
+    assert quay.held == all_of("s390x", "amd64", "loong64")
 
 
-def test_no_tag_is_left_behind(arena: Arena) -> None:
-    arena.merge(before=lambda: arena.write(EARLIER, 10))
+def test_what_our_write_replaced_is_found_although_our_write_was_replaced(quay: Quay) -> None:
+    quay.merge(before=lambda: quay.write(EARLIER, 0), after=lambda: quay.write(LATER, 1))
 
-    assert arena.server.tags("app") == ("1", "others", "ours")
+    assert quay.held == all_of("s390x", "amd64", "arm64", "loong64")
 
 
-def test_another_order_is_no_reason_to_write_again(arena: Arena) -> None:
+def test_no_tag_is_left_behind(quay: Quay) -> None:
+    quay.merge(before=lambda: quay.write(EARLIER, 10))
+
+    assert quay.server.tags("app") == ("1", "others", "ours")
+
+
+def test_another_order_is_no_reason_to_write_again(quay: Quay) -> None:
     everything = listing("loong64", "s390x")
-    put(arena.server, "everything", everything)
+    put(quay.server, "everything", everything)
 
-    report = arena.merge(after=lambda: arena.write(everything, 0))
+    report = quay.merge(after=lambda: quay.write(everything, 0))
 
     assert (report.digest, report.attempts) == (everything.digest, 2)
-    assert arena.server.manifest("app", "1").digest == everything.digest
+    assert quay.server.manifest("app", "1").digest == everything.digest

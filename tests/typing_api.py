@@ -56,7 +56,7 @@ def look_at_an_entry(entry: Descriptor) -> tuple[str, str, int, bool, Mapping[st
 
 
 def look_at_its_place(entry: Descriptor) -> tuple[Platform | None, Platform | None, str | None]:
-    return entry.platform, entry.slot, entry.attests
+    return entry.platform, entry.slot, entry.attested
 
 
 def name(text: str, content: bytes) -> str:

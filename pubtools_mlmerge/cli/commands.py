@@ -37,7 +37,7 @@ from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.http import Address, ConnectOptions
-from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, write_page
 from pubtools_mlmerge.reports.inspection import (
     Difference,
@@ -127,7 +127,7 @@ def ages_of(arguments: Namespace, settings: Settings) -> AgeRule:
 
 def lock_name(client: RegistryClient, tag: Reference) -> str:
     """Name the lock of a tag by where it really is, however its reference says so."""
-    return str(evolve(tag, host=client.place(tag).host))
+    return str(evolve(tag, host=client.session(tag).host))
 
 
 def lock_of(arguments: Namespace, settings: Settings) -> str | None:
@@ -148,7 +148,7 @@ def writer_of(
         client,
         options,
         AuditDirectory(audit) if audit else None,
-        Recovery(QuayTags(client, arguments.quay_api_token)) if arguments.quay_api_token else None,
+        TagHistory(client, arguments.quay_api_token) if arguments.quay_api_token else None,
     )
 
 
@@ -336,10 +336,6 @@ def _close(output: Output[Item], *, complete: bool) -> bool:
 _KEYS = ("source_ref", "dest_ref", "archs")
 
 
-def _texts(values: Iterable[str] | None) -> tuple[str, ...] | None:
-    return None if values is None else tuple(values)
-
-
 @frozen
 class BatchLine:
     """What a line asks for.
@@ -355,7 +351,7 @@ class BatchLine:
 
     source: str
     destination: str
-    archs: tuple[str, ...] | None = field(default=None, converter=_texts)
+    archs: tuple[str, ...] | None = None
 
     @classmethod
     def parse(cls, text: str) -> BatchLine:
@@ -372,7 +368,7 @@ class BatchLine:
             return cls(source, destination)
         if not isinstance(archs, list) or not archs or not all(isinstance(a, str) for a in archs):
             raise ValueError("archs: expected a list of texts")
-        return cls(source, destination, archs)
+        return cls(source, destination, tuple(archs))
 
 
 def numbered(lines: Iterable[str]) -> Iterator[tuple[int, str]]:

@@ -107,8 +107,9 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
         )
     parser.add_argument(
         "--single-image",
-        choices=("replace", "wrap", "fail"),
-        help="what to do where an image is no index",
+        choices=("wrap", "index", "replace", "fail"),
+        help="what to do with a single image: merge it as an index of one entry (wrap, the "
+        "default), never write it alone (index), let the source replace the destination, or fail",
     )
     parser.add_argument(
         "--mixed-types",

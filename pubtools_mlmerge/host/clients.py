@@ -15,7 +15,7 @@ from pubtools_mlmerge.merging.writer import push
 from pubtools_mlmerge.registry.adapter import ClientRegistry
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
-from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery
+from pubtools_mlmerge.registry.quay_history import TagHistory
 
 _THREADS = 5  # the host's default
 
@@ -29,7 +29,7 @@ def make_sides(pusher: Pusher) -> Sides:
     settings = pusher.target_settings
     source, destination = map(HostRegistry, (pusher.src_quay_client, pusher.dest_quay_client))
     token = settings.get("dest_quay_api_token")
-    history = Recovery(QuayTags(destination.own, str(token))) if token else None
+    history = TagHistory(destination.own, str(token)) if token else None
     threads = settings.get("num_thread_container_push")
     threads = threads if isinstance(threads, int) else _THREADS
     return Sides(source, destination, source.own, destination.own, copy, history, threads)

@@ -12,7 +12,7 @@ from pubtools_mlmerge.core.plan import Plan, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.merging.decision import Decision, no_lock
-from pubtools_mlmerge.merging.image_ages import Merging
+from pubtools_mlmerge.merging.image_ages import MergeFunction
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.observe import observed
@@ -53,7 +53,9 @@ class MergeRequest:
         Raises:
             MergeError: When it cannot be done; the tag then holds what it held before.
         """
-        return observed("merge", self.source, self.destination, self._carry_out)
+        with observed("merge", self.source, self.destination) as seen:
+            seen.report = report = self._carry_out()
+        return report
 
     def _carry_out(self) -> Report | None:
         planned = self._step.plan(self.source, self.destination)
@@ -72,8 +74,6 @@ def _reason(planned: Decision) -> str:
         return "it does not exist yet"
     if isinstance(planned.new, Image):
         return "the source is a single image"
-    if isinstance(planned.old, Image):
-        return "it is a single image"
     entries = planned.plan.entries
     reasons = {e.reason for e in entries if e.fate == "dropped" and e.descriptor.slot is not None}
     return "; ".join(sorted(reasons)) or "the source covers all of it"
@@ -100,7 +100,7 @@ class SelectedRequest:
     settings: Settings
     _merger: ManifestListMerger = field(repr=False)
     _note: Callable[[Plan[Index]], None] = field(repr=False)
-    _merging: Merging | None = field(default=None, repr=False)
+    _merging: MergeFunction | None = field(default=None, repr=False)
 
     def carry_out(self) -> dict[str, object]:
         """Compute the new list; nothing is uploaded.
@@ -112,19 +112,12 @@ class SelectedRequest:
             requests.exceptions.HTTPError: When a registry refuses.
             MergeError: When a document breaks a rule, or either image is no index.
         """
-        patterns = tuple(map(exactly, self.eligible))
+        patterns = tuple(map(PlatformPattern.exact, self.eligible))
         policy = evolve(self.settings.policy, eligible=patterns)
         plan = self._merger.plan_selected(policy, self._merging)
         self._note(plan)
         fields = {**plan.result.fields, "mediaType": plan.result.media_type}
         return {**fields, "manifests": [_Entry(e.fields) for e in plan.result.manifests]}
-
-
-def exactly(name: str) -> PlatformPattern:
-    """Read a name that the host took from an index."""
-    pattern = PlatformPattern.parse(name)
-    is_whole = "/" in name and pattern.variant is None
-    return evolve(pattern, variant="") if is_whole else pattern
 
 
 class _Entry(dict[str, object]):

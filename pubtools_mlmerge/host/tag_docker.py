@@ -108,7 +108,8 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
                 return selecting.announce(self.quay_client.uploaded, number)
 
             images = Reference.parse(source), Reference.parse(self._reference(push_item, tag))
-            observed("merge", *images, lambda: persist(merge, settings.tries))
+            with observed("merge", *images) as seen:
+                seen.report = persist(merge, settings.tries)
 
     def manifest_list_remove_archs(
         self, push_item: PushItem, tag: str, remove_archs: list[str]

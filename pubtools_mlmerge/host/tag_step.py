@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -19,24 +20,18 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ConflictError
 from pubtools_mlmerge.hooks import announce
 from pubtools_mlmerge.host.clients import HostRegistry, client_like
-from pubtools_mlmerge.host.requests import SelectedRequest, exactly
+from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.task import current_task
 from pubtools_mlmerge.host.types import HostClient
 from pubtools_mlmerge.merging.audit import task_records
-from pubtools_mlmerge.merging.decision import (
-    Decision,
-    Job,
-    StepOptions,
-    digest_if_any,
-    report_of_plan,
-)
-from pubtools_mlmerge.merging.image_ages import Ages, Merging
+from pubtools_mlmerge.merging.decision import Decision, StepOptions
+from pubtools_mlmerge.merging.image_ages import Ages, MergeFunction
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import remove_platforms
 from pubtools_mlmerge.merging.writer import History, Writer, push
-from pubtools_mlmerge.observe import Meter, observed
+from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.settings import Settings
 
@@ -56,7 +51,7 @@ def with_platforms_as_architectures(index: Index) -> dict[str, object]:
     entries = [
         {
             **entry.fields,
-            "platform": {"architecture": names.get(entry.attests or entry.digest, "")},
+            "platform": {"architecture": names.get(entry.attested or entry.digest, "")},
         }
         for entry in index.manifests
     ]
@@ -84,7 +79,7 @@ class TagDockerStep:
         self.settings = settings
         self._images = ("", "")
         self.plan: Plan[Index] | None = None
-        self._meter = Meter()
+        self._began = time.monotonic()
 
     def compute(
         self,
@@ -102,9 +97,9 @@ class TagDockerStep:
         computed: dict[str, object] = pm.hook.mlmerge_merge_selected(request=request)
         return computed
 
-    def _merging(self, tag: Reference, client: Client) -> Merging | None:
+    def _merging(self, tag: Reference, client: Client) -> MergeFunction | None:
         """Merge by ages, if they are asked, and read them by a client that can read blobs."""
-        if not self.settings.ages.is_asked:
+        if not self.settings.ages.needs_ages:
             return None
         own = client if isinstance(client, RegistryClient) else client_like(client)
         return partial(Ages(own, self.settings.ages).merge, tag)
@@ -119,14 +114,11 @@ class TagDockerStep:
         eligible: Sequence[str],
     ) -> None:
         """Log what would be done."""
-
-        def act() -> Report | None:
-            self.compute(images, clients, eligible)
-            return self._report(dry_run=True)
-
         try:
             source, destination = map(Reference.parse, images)
-            report = observed("merge", source, destination, act, dry_run=True)
+            with observed("merge", source, destination, dry_run=True) as seen:
+                self.compute(images, clients, eligible)
+                seen.report = report = self._report(dry_run=True)
         except Exception as error:  # noqa: BLE001 - of no concern to what the host does
             LOG.warning("Would fail, were it not to report only: %s", error)
         else:
@@ -149,7 +141,8 @@ class TagDockerStep:
         if self.plan is None:  # somebody else's hook computed the list
             return None
         source, destination = map(Reference.parse, self._images)
-        return report_of_plan(source, destination, self.plan, self._meter, dry_run=dry_run)
+        seconds = time.monotonic() - self._began
+        return Report.of(self.plan, source, destination, dry_run=dry_run, seconds=seconds)
 
 
 _Outcome = TypeVar("_Outcome")
@@ -170,7 +163,7 @@ class HostTagWriter:
         check: Callable[[], None],
     ) -> None:
         self._registry = HostRegistry(client)
-        self._history = Recovery(QuayTags(self._registry.own, token)) if token else None
+        self._history = TagHistory(self._registry.own, token) if token else None
         self._settings = settings
         self._check = check
 
@@ -180,23 +173,14 @@ class HostTagWriter:
             self._check()
             return push(self._registry, tag, Index.from_bytes(content))
         plan = evolve(plan, result=Index.from_bytes(content, plan.result.media_type), changed=True)
-        planned = Decision(
-            Reference.parse(source),
-            tag,
-            None,
-            None,
-            plan,
-            Meter(),
-            Job(lambda found: evolve(planned, old=found, seen=digest_if_any(found))),
-            seen=plan.previous_digest,
-        )
-        written = self._writer(tries=1).carry_out(planned, self._check).digest
+        decision = _decide_once(Reference.parse(source), tag, plan, plan.previous_digest)
+        written = self._writer(tries=1).carry_out(decision, self._check).digest
         self._put_back(tag, written, plan.previous_digest)
         return written
 
     def remove(self, tag: Reference, names: Sequence[str]) -> str:
         """Take platforms out of what a tag holds."""
-        patterns = tuple(exactly(name) for name in names if name)
+        patterns = tuple(PlatformPattern.exact(name) for name in names if name)
         writer = self._writer(tries=self._settings.tries, history=self._history)
         report = remove_platforms(writer, tag, patterns, allow_empty=True, check=self._check)
         return report.digest
@@ -217,11 +201,20 @@ class HostTagWriter:
             old = union([*lost, self._registry.pull(tag)]) if lost else None
             if old is None:
                 return
-            plan = Plan(old, (), changed=True)
-            job = Job(lambda found: evolve(planned, old=found, seen=digest_if_any(found)))
-            planned = Decision(None, tag, None, None, plan, Meter(), job, seen=written)
-            self._writer(tries=self._settings.tries).carry_out(planned, self._check)
+            decision = _decide_once(None, tag, Plan(old, (), changed=True), written)
+            self._writer(tries=self._settings.tries).carry_out(decision, self._check)
         raise ConflictError(str(tag), seen, lost[0].digest, 1)
+
+
+def _decide_once(
+    source: Reference | None, tag: Reference, plan: Plan[Manifest], seen: str | None
+) -> Decision:
+    """Make a decision that stays as it is, whatever the tag holds by then."""
+
+    def decide(held: Manifest | None) -> Decision:
+        return Decision(source, tag, None, held, plan, decide)
+
+    return evolve(decide(None), seen=seen)
 
 
 def persist(action: Callable[[], _Outcome], tries: int) -> _Outcome:

@@ -9,14 +9,14 @@ import re
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Protocol
 
-from attrs import field, frozen
+from attrs import frozen
 
 from pubtools_mlmerge.core.manifests import Manifest, read_manifest
 from pubtools_mlmerge.core.plan import Entry
@@ -25,69 +25,58 @@ from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import DigestMismatch, InvalidRecord, MergeError, RecordFailed, brief
 from pubtools_mlmerge.reports.report import entry_document, short
 
+LOG = logging.getLogger("pubtools.mlmerge")
+
 _FORMAT = 1
 # Two manifests, each at most three times as long as JSON text, and the entries of both.
 _LARGEST_RECORD = 16 * LARGEST
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST_PART = 80  # characters of a file name for the repository, and as many for the tag
 
 
-def _entries(values: Iterable[Entry]) -> tuple[Entry, ...]:
-    return tuple(values)
-
-
-def _texts(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(values)
-
-
-@frozen(kw_only=True, eq=False, repr=False)
+@frozen(kw_only=True, eq=False)
 class Change:
-    """A change of a tag that is about to be made, or was.
+    """A change of a tag that is about to be made, or was."""
 
-    Attributes:
-        time (datetime):
-            When, with its time zone.
-        source (Reference | None):
-            Where the new entries came from; none where they came from nowhere else.
-        destination (Reference):
-            The tag.
-        source_digest (str | None):
-            What the source held.
-        previous (Manifest | None):
-            What the tag held before; none if it did not exist.
-        new (Manifest):
-            What it is to hold.
-        entries (tuple[PlannedEntry, ...]):
-            The plan. It is recorded for people, and not read back.
-        missing (tuple[str, ...]):
-            Names that were asked for and matched nothing. They are not read back, either.
-    """
-
-    time: datetime
-    source: Reference | None
+    time: datetime  # with its time zone
+    source: Reference | None  # None in removals and restores
     destination: Reference
     source_digest: str | None
-    previous: Manifest | None
+    previous: Manifest | None  # what the tag held before; None if it did not exist
     new: Manifest
-    entries: tuple[Entry, ...] = field(default=(), converter=_entries)
-    missing: tuple[str, ...] = field(default=(), converter=_texts)
+    # These two are recorded for people, and not read back.
+    entries: tuple[Entry, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @property
+    def file_name(self) -> str:
+        """A name that sorts by time, that people understand, and that no other record has."""
+        time = self.time.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+        names = (self.destination.repository, self.destination.tag)
+        readable = (_UNSAFE.sub("-", name)[:_LONGEST_PART] for name in names)
+        return "-".join((time, *readable, short(self.new.digest), secrets.token_hex(4))) + ".json"
+
+    def to_document(self) -> dict[str, object]:
+        """Return the change as a JSON document."""
+        return {
+            "format": _FORMAT,
+            "time": self.time.astimezone(timezone.utc).isoformat(timespec="microseconds"),
+            "source": None if self.source is None else str(self.source),
+            "destination": str(self.destination),
+            "source_digest": self.source_digest,
+            "previous": None if self.previous is None else _manifest_document(self.previous),
+            "new": _manifest_document(self.new),
+            "entries": [entry_document(entry) for entry in self.entries],
+            "missing": list(self.missing),
+        }
+
+    def to_json(self) -> bytes:
+        """Return the content of a record."""
+        return json.dumps(self.to_document(), indent=2).encode("ascii") + b"\n"
 
 
-def to_document(change: Change) -> dict[str, object]:
-    """Write a change as a JSON document."""
-    return {
-        "format": _FORMAT,
-        "time": change.time.astimezone(timezone.utc).isoformat(timespec="microseconds"),
-        "source": None if change.source is None else str(change.source),
-        "destination": str(change.destination),
-        "source_digest": change.source_digest,
-        "previous": None if change.previous is None else _held(change.previous),
-        "new": _held(change.new),
-        "entries": [entry_document(entry) for entry in change.entries],
-        "missing": list(change.missing),
-    }
-
-
-def _held(manifest: Manifest) -> dict[str, object]:
-    # Whatever is a manifest was decoded as UTF-8, so the text stands for the exact bytes.
+def _manifest_document(manifest: Manifest) -> dict[str, object]:
+    # Every manifest was decoded as UTF-8, so the text keeps the exact bytes.
     content = manifest.content.decode("utf-8")
     return {"digest": manifest.digest, "media_type": manifest.media_type, "content": content}
 
@@ -161,67 +150,30 @@ def _manifest(fields: Mapping[str, object], name: str, reference: Reference) -> 
     return manifest
 
 
-LOG = logging.getLogger("pubtools.mlmerge")
+class Recorder(Protocol):
+    """Keeps changes, such as `AuditDirectory`."""
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-_LONGEST_PART = 80  # characters of a file name for the repository, and as many for the tag
+    def record(self, change: Change) -> None:
+        """Keep a change that is about to be made, or raise RecordFailed."""
 
 
 class AuditDirectory:
-    """A directory with one file for each change, for the eyes of its owner."""
+    """A directory with one file for each change, readable by its owner alone."""
 
     def __init__(self, directory: str) -> None:
         self._directory = Path(directory)
 
     def record(self, change: Change) -> None:
-        """Write a file, whole or not at all, see `Recorder.record`."""
-        path = self._directory / _file_name(change)
+        """Write a file, whole or not at all."""
+        path = self._directory / change.file_name
         try:
             with suppress(FileExistsError):  # if it is no directory, the next line says so
                 self._directory.mkdir(mode=0o700, parents=True)
-            _write(path, _encode(change))
+            _write(path, change.to_json())
         except OSError as error:
             problem = error.strerror or str(error)
             raise RecordFailed(str(self._directory), problem) from error
         LOG.info("Recorded the change of %s in %s", change.destination, path)
-
-
-class Collected:
-    """The collector that the host set up for the files of its tasks, if it did."""
-
-    def __init__(self, patience: float = 60) -> None:
-        self._patience = patience
-
-    @staticmethod
-    def is_set_up() -> bool:
-        """Tell whether the host did."""
-        return _collector() is not None
-
-    def record(self, change: Change) -> None:
-        """Hand over a file; if that fails, the host lacks a file and its task goes on."""
-        self.attach(_file_name(change), _encode(change), f"change of {change.destination}")
-
-    def attach(self, name: str, content: bytes, title: str) -> None:
-        """Hand over a file; if that fails, the host lacks it and a warning says so."""
-        try:
-            collector = _collector()
-            if collector is not None:
-                collector.attach_file(name, content).result(timeout=self._patience)
-        except Exception as error:  # noqa: BLE001 - a collector may raise anything
-            problem = brief(str(error)) or type(error).__name__
-            LOG.warning("The %s is not collected: %s", title, problem)
-
-
-def _encode(change: Change) -> bytes:
-    return json.dumps(to_document(change), indent=2).encode("ascii") + b"\n"
-
-
-def _file_name(change: Change) -> str:
-    """Make a name that sorts by time, that people understand, and that no other record has."""
-    time = change.time.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
-    names = (change.destination.repository, change.destination.tag)
-    readable = (_UNSAFE.sub("-", name)[:_LONGEST_PART] for name in names)
-    return "-".join((time, *readable, short(change.new.digest), secrets.token_hex(4))) + ".json"
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -235,16 +187,32 @@ def _write(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    _sync(path.parent)
-
-
-def _sync(directory: Path) -> None:
-    """Make the names in a directory outlast a loss of power."""
-    handle = os.open(directory, os.O_RDONLY)
+    directory = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(directory)  # the name, too, outlasts a loss of power
     finally:
-        os.close(handle)
+        os.close(directory)
+
+
+class Collected:
+    """The collector that the host set up for the files of its tasks, if it did."""
+
+    def __init__(self, patience: float = 60) -> None:
+        self._patience = patience
+
+    def record(self, change: Change) -> None:
+        """Hand over a file; if that fails, the host lacks a file and its task goes on."""
+        self.attach(change.file_name, change.to_json(), f"change of {change.destination}")
+
+    def attach(self, name: str, content: bytes, title: str) -> None:
+        """Hand over a file; if that fails, the host lacks it and a warning says so."""
+        try:
+            collector = _collector()
+            if collector is not None:
+                collector.attach_file(name, content).result(timeout=self._patience)
+        except Exception as error:  # noqa: BLE001 - a collector may raise anything
+            problem = brief(str(error)) or type(error).__name__
+            LOG.warning("The %s is not collected: %s", title, problem)
 
 
 class _Collector(Protocol):
@@ -257,10 +225,9 @@ class _Collector(Protocol):
 def _collector() -> _Collector | None:
     """Find the host's collector, without loading the library for it.
 
-    A host registers a backend of its own and makes it the default. Where it did not, the default
-    is one of the library's own backends, made for trying out: it writes below the current
-    directory, wherever that is. Nothing public tells them apart; the object behind the collector
-    does, by the module that its class comes from.
+    A host registers a backend and makes it the default. Otherwise the default is one of the
+    library's own, made for trying out, which writes below the current directory. Only the module
+    of the backend's class tells them apart.
     """
     factory = getattr(sys.modules.get("pushcollector"), "Collector", None)
     if factory is None:
@@ -271,18 +238,10 @@ def _collector() -> _Collector | None:
     return None if backend is None or library == "pushcollector" else collector
 
 
-def task_records(directory: str | None) -> Recorder | None:
-    """Keep records of the changes in a task of the host."""
-    recorders: list[Recorder] = [AuditDirectory(directory)] if directory else []
-    if Collected.is_set_up():
-        recorders.append(Collected())
-    return _All(tuple(recorders)) if recorders else None
-
-
 class _All:
     """Several recorders."""
 
-    def __init__(self, recorders: tuple[Recorder, ...]) -> None:
+    def __init__(self, *recorders: Recorder) -> None:
         self._recorders = recorders
 
     def record(self, change: Change) -> None:
@@ -291,8 +250,9 @@ class _All:
             recorder.record(change)
 
 
-class Recorder(Protocol):
-    """Keeps changes, such as `AuditDirectory`."""
-
-    def record(self, change: Change) -> None:
-        """Keep a change that is about to be made, or raise RecordFailed."""
+def task_records(directory: str | None) -> Recorder | None:
+    """Return what keeps the changes in a task of the host, if anything does."""
+    recorders: list[Recorder] = [AuditDirectory(directory)] if directory else []
+    if _collector() is not None:
+        recorders.append(Collected())
+    return _All(*recorders) if recorders else None

@@ -1,20 +1,19 @@
-"""What a step found and decided about one tag."""
+"""What is decided about one tag, and how the decision is carried out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Protocol
 
-from attrs import Factory, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 from pubtools_mlmerge.core.ages import AgeRule
 from pubtools_mlmerge.core.manifests import Image, Manifest
-from pubtools_mlmerge.core.plan import AnyPlan, Policy, Report
+from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference
-from pubtools_mlmerge.observe import Meter
 
 _FIELD = r"\{([^{}]*)\}"
 _DIGEST_LENGTH = 12  # hexadecimal digits of the digest that go into a tag
@@ -23,11 +22,11 @@ _OWN_TAG = "this is the destination's own tag"
 
 @frozen
 class AnchorTag:
-    """A template such as ``{tag}-{timestamp}``.
+    """A template for a second tag, such as ``{tag}-{timestamp}``.
 
     Attributes:
         template (str):
-            Text with the fields ``{tag}``, ``{timestamp}`` (UTC) and ``{digest}`` (its beginning).
+            Text with the fields ``{tag}``, ``{timestamp}`` (UTC) and ``{digest}`` (its start).
     """
 
     template: str
@@ -85,86 +84,43 @@ class AnchorTag:
         return destination.tagged(re.sub(_FIELD, lambda found: values[found[1]], self.template))
 
 
-@frozen(kw_only=True, eq=False, repr=False)
+@frozen(kw_only=True)
 class StepOptions:
-    """How a step is carried out.
-
-    Attributes:
-        policy (Policy):
-            What the merge decides differently.
-        dry_run (bool):
-            Whether nothing is written, and no right to write asked for.
-        anchor_tag (AnchorTag | None):
-            A second tag for what is written; none for none.
-        verify (bool):
-            Whether the tag is read again just before it is written, and after that.
-        tries (int):
-            How often the merge is planned at most, where somebody else writes the tag.
-        ages (AgeRule):
-            What is asked about the ages of kept images.
-    """
+    """How a step carries out its decisions."""
 
     policy: Policy = field(factory=Policy)
     dry_run: bool = False
     anchor_tag: AnchorTag | None = None
-    verify: bool = True
-    tries: int = 5
+    verify: bool = True  # read the tag again before and after it is written
+    tries: int = 5  # how often to decide at most, where somebody else writes the tag
     ages: AgeRule = field(factory=AgeRule)
 
 
-def _bring_nothing(_planned: Decision) -> None:
-    """Leave the repository as it is; what is left of an index is there."""
+def _bring_nothing(_decision: Decision) -> None:
+    """Bring nothing: everything that is left of an index is in the repository."""
 
 
-@frozen(eq=False, repr=False)
-class Job:
-    """How a decision about one tag is made again, and how its result is prepared.
-
-    Attributes:
-        decide (Callable[[Manifest | None], Planned]):
-            Decides on what the tag holds.
-        prepare (Callable[[Planned], None]):
-            Brings what the result needs into the repository of the tag.
-    """
-
-    decide: Callable[[Manifest | None], Decision]
-    prepare: Callable[[Decision], None] = _bring_nothing
+def _digest_of_old(decision: Decision) -> str | None:
+    return None if decision.old is None else decision.old.digest
 
 
-@frozen(eq=False, repr=False)
+@frozen(eq=False)
 class Decision:
-    """What a step found and decided.
+    """Both sides as they were read, the plan, and how to decide again."""
 
-    Attributes:
-        source (Reference | None):
-            The newer image; none where platforms are removed.
-        destination (Reference):
-            The tag.
-        new (Manifest | None):
-            What the source holds.
-        old (Manifest | None):
-            What the tag holds; none if it does not exist.
-        plan (Plan):
-            What is to be done.
-        meter (Meter):
-            Counts from when the step began.
-        job (Job):
-            Decides again where somebody else writes the tag.
-        seen (str | None):
-            Digest that the tag had then; another one than that of `old` where what somebody else
-            wrote was lost, and stands in for what the tag holds.
-    """
-
-    source: Reference | None
+    source: Reference | None  # None where platforms are removed or a tag is restored
     destination: Reference
-    new: Manifest | None
-    old: Manifest | None
-    plan: AnyPlan
-    meter: Meter
-    job: Job
-    seen: str | None = field(
-        default=Factory(lambda self: digest_if_any(self.old), takes_self=True), kw_only=True
-    )
+    new: Manifest | None  # what the source holds
+    old: Manifest | None  # what the tag holds; None if it does not exist
+    plan: Plan[Manifest]
+    decide: Callable[[Manifest | None], Decision] = field(repr=False)
+    """Decides again, on what the tag holds by then."""
+    prepare: Callable[[Decision], None] = field(default=_bring_nothing, repr=False)
+    """Brings what the result needs into the repository of the tag."""
+    # Where a lost write of somebody else is merged back in, `old` is more than the tag holds.
+    seen: str | None = field(default=Factory(_digest_of_old, takes_self=True), kw_only=True)
+    """The digest of what the tag holds."""
+    began: float = field(factory=time.monotonic, kw_only=True)
 
     @property
     def is_due(self) -> bool:
@@ -178,70 +134,26 @@ class Decision:
             return (self.plan.result.digest,)
         return tuple(entry.digest for entry in self.plan.taken)
 
-
-def digest_if_any(manifest: Manifest | None) -> str | None:
-    """Tell the digest of a manifest that may not exist."""
-    return None if manifest is None else manifest.digest
-
-
-def report_of(
-    first: Decision,
-    final: Decision,
-    options: StepOptions,
-    attempts: int = 1,
-    anchor: Reference | None = None,
-) -> Report:
-    """Report what became of a tag."""
-    result = final.plan.result
-    return Report(
-        source=first.source,
-        destination=first.destination,
-        source_digest=digest_if_any(first.new),
-        previous_digest=first.seen,
-        digest=result.digest,
-        media_type=result.media_type,
-        changed=result.digest != first.seen,
-        dry_run=options.dry_run,
-        entries=final.plan.entries,
-        missing=final.plan.missing,
-        anchor_tag=anchor.tag if anchor is not None else None,
-        attempts=attempts,
-        requests=first.meter.requests,
-        seconds=first.meter.seconds,
-    )
-
-
-def report_of_plan(
-    source: Reference,
-    destination: Reference,
-    plan: AnyPlan,
-    meter: Meter,
-    *,
-    dry_run: bool = False,
-) -> Report:
-    """Report a plan that is carried out as it is, once."""
-    return Report(
-        source=source,
-        destination=destination,
-        source_digest=plan.source_digest,
-        previous_digest=plan.previous_digest,
-        digest=plan.result.digest,
-        media_type=plan.result.media_type,
-        changed=plan.changed,
-        dry_run=dry_run,
-        entries=plan.entries,
-        missing=plan.missing,
-        requests=meter.requests,
-        seconds=meter.seconds,
-    )
-
-
-class BringsChildren(Protocol):
-    """Brings manifests into a repository, such as `Children`."""
-
-    def ensure(self, source: Reference, destination: Reference, digests: Iterable[str]) -> None:
-        """Make sure that manifests are in the destination repository."""
+    def report(
+        self,
+        final: Decision | None = None,
+        *,
+        dry_run: bool = False,
+        attempts: int = 1,
+        anchor: Reference | None = None,
+    ) -> Report:
+        """Report what became of the tag; `final` is the last decision, if there were several."""
+        plan = (final or self).plan
+        return evolve(
+            Report.of(plan, self.source, self.destination, dry_run=dry_run),
+            source_digest=None if self.new is None else self.new.digest,
+            previous_digest=self.seen,
+            changed=plan.result.digest != self.seen,
+            anchor_tag=None if anchor is None else anchor.tag,
+            attempts=attempts,
+            seconds=time.monotonic() - self.began,
+        )
 
 
 def no_lock() -> None:
-    """Find nothing against a write; for where no lock is held."""
+    """Check nothing, where no lock is held."""

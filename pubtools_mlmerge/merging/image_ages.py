@@ -1,42 +1,40 @@
-"""The ages of kept images: read from the registry, and merged by."""
+"""Read the ages of kept images from the registry, and merge by them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from datetime import datetime, timezone
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Optional
 
 from attrs import evolve
 
+from pubtools_mlmerge.concurrency import run_all
 from pubtools_mlmerge.core.ages import (
     AgeRule,
-    StaleImages,
     age_of,
+    describe_stale,
     find_stale,
-    name_stale,
-    platform_of,
     with_ages,
 )
-from pubtools_mlmerge.core.manifests import Descriptor, Image, Index
+from pubtools_mlmerge.core.manifests import Descriptor, Image, Index, platform_name
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Age, Entry, Plan, Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import decode
-from pubtools_mlmerge.errors import MergeError, brief
+from pubtools_mlmerge.errors import MergeError, StaleImages, brief
 from pubtools_mlmerge.registry.base import Registry
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
 _CREATED = "org.opencontainers.image.created"  # image-spec, "Pre-Defined Annotation Keys"
-_READERS = 4
-_MOST = 8  # decisions that are remembered
+_THREADS = 4
+_PLANS = 8  # that are remembered
 
-Merging = Callable[[Index, Optional[Index], Policy], Plan[Index]]
-"""Merges a source and what the destination holds."""
+MergeFunction = Callable[[Index, Optional[Index], Policy], Plan[Index]]
+"""Merges a source and what the destination holds, such as `merge`."""
 
 
 class Ages:
@@ -51,70 +49,68 @@ class Ages:
         self._registry = registry
         self._rule = rule
         self._clock = clock
-        # Many tags of a release hold the same, and what becomes of it is decided once.
-        self._merge = lru_cache(_MOST)(merge)
-        self._stated: dict[str, str | None] = {}
+        # Many tags of a release hold the same, and are merged once.
+        self._merge = lru_cache(_PLANS)(merge)
+        self._created: dict[str, str | None] = {}  # by digest
 
     def merge(
         self, tag: Reference, source: Index, destination: Index | None, policy: Policy
     ) -> Plan[Index]:
-        """Merge as `merge` does, by the rule as well."""
+        """Merge like `merge`, and by the rule of ages."""
         rule = self._rule
-        if not rule.is_asked:
+        if not rule.needs_ages:
             return self._merge(source, destination, policy)
-        # A mix that is not allowed may be none without what is too old.
+        # Without what is too old, a forbidden mix of types may be none.
         plan = merge(source, destination, evolve(policy, mixed_types="oci"))
         ages = self.read(tag, (e.descriptor for e in plan.entries if e.fate == "kept"))
         stale = find_stale(ages, rule)
         if stale and rule.stale == "fail":
-            raise StaleImages(str(tag), name_stale(plan, stale))
+            raise StaleImages(str(tag), describe_stale(plan, stale))
         plan = merge(source, destination, policy, stale if rule.stale == "drop" else None)
         plan = with_ages(plan, ages, stale)
         for entry in plan.entries:
-            _tell(tag, entry, stale.get(entry.descriptor.digest))
+            _log_age(tag, entry, stale.get(entry.descriptor.digest))
         return plan
 
     def read(self, tag: Reference, entries: Iterable[Descriptor]) -> dict[str, Age]:
         """Read the ages of images."""
         now = self._clock()
-        images = {entry.digest: entry for entry in entries if entry.attests is None}
-        with ThreadPoolExecutor(_READERS) as pool:
-            ages = [
-                pool.submit(copy_context().run, self._age, tag, entry, now)
-                for entry in images.values()
-            ]
-            return {digest: age.result() for digest, age in zip(images, ages)}
+        images = {entry.digest: entry for entry in entries if not entry.is_attestation}
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="mlmerge") as pool:
+            jobs = [partial(self._age, tag, entry, now) for entry in images.values()]
+            return dict(zip(images, run_all(pool, jobs)))
 
     def _age(self, tag: Reference, entry: Descriptor, now: datetime) -> Age:
-        stated = _annotation(entry.fields)
-        if stated is None and entry.is_index:
+        created = _annotation(entry.fields)
+        if created is None and entry.is_index:
             return Age(problem="it is an index")
         try:
-            return age_of(stated or self._look_up(tag, entry.digest), now)
+            return age_of(created or self._read_created(tag, entry.digest), now)
         except MergeError as error:
             return Age(problem=brief(str(error), 200))
 
-    def _look_up(self, tag: Reference, digest: str) -> str | None:
-        if digest not in self._stated:
+    def _read_created(self, tag: Reference, digest: str) -> str | None:
+        if digest not in self._created:
             image = tag.at(digest)
             manifest = self._registry.pull(image)
-            stated = _annotation(decode(manifest.content))
-            if stated is None and isinstance(manifest, Image):
-                stated = _text(self._registry.pull_config(image, manifest), "created")
-            self._stated[digest] = stated
-        return self._stated[digest]
+            created = _annotation(decode(manifest.content))
+            if created is None and isinstance(manifest, Image):
+                created = _text(self._registry.pull_config(image, manifest), "created")
+            self._created[digest] = created
+        return self._created[digest]
 
 
-def _tell(tag: Reference, entry: Entry, against: str | None) -> None:
-    """Log what people should know of an age."""
-    if entry.age is None or not (against or entry.age.problem):
+def _log_age(tag: Reference, entry: Entry, stale: str | None) -> None:
+    """Log an age that is too old, for the reason `stale`, or unknown."""
+    if entry.age is None or not (stale or entry.age.problem):
         return
-    image, platform = f"{tag}@{entry.descriptor.digest}", platform_of(entry)
+    image = f"{tag}@{entry.descriptor.digest}"
+    platform = brief(platform_name(entry.descriptor) or "no platform", 100)
     known = {"image": image, "platform": platform, "age_days": entry.age_days, "fate": entry.fate}
     LOG.log(
         logging.WARNING if entry.fate == "kept" else logging.INFO,
         "%s (%s) is %s: %s",
-        *(image, platform, entry.fate, against or f"age unknown: {entry.age.problem}"),
+        *(image, platform, entry.fate, stale or f"age unknown: {entry.age.problem}"),
         extra={"event": {"type": "mlmerge-age", **known}},
     )
 

@@ -1,4 +1,4 @@
-"""The public class, shaped like the host's so that it can stand where that one stands."""
+"""The public class, a drop-in replacement of the host's class of the same name."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from pubtools_mlmerge.core.merge import assemble, check_shrink, merge
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotFound, Unauthorized
-from pubtools_mlmerge.merging.decision import report_of_plan
-from pubtools_mlmerge.merging.image_ages import Merging
-from pubtools_mlmerge.merging.step import are_quicker_at_once, both, intend, recorded
+from pubtools_mlmerge.merging.image_ages import MergeFunction
+from pubtools_mlmerge.merging.step import both, intend, recorded, share_no_connection
 from pubtools_mlmerge.merging.writer import push
-from pubtools_mlmerge.observe import Meter, observed
+from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.adapter import ClientRegistry, http_errors
 from pubtools_mlmerge.registry.base import ManifestClient, Registry
 from pubtools_mlmerge.registry.client import RegistryClient
@@ -91,22 +90,17 @@ class ManifestListMerger:
         """
         source, destination = self._registries()
         image, into = Reference.parse(self.src_image), Reference.parse(self.dest_image)
-        meter = Meter()
-
-        def act() -> Report:
+        with observed("merge", image, into) as seen, http_errors():
             intend(source, image, destination, into)
-            with http_errors(), meter.running():
-                new, old = both(
-                    lambda: recorded(source.pull_index, image),
-                    lambda: recorded(destination.pull_index, into),
-                    at_once=are_quicker_at_once(source, image, destination, into),
-                )
-                plan = merge(new, old)
-                if plan.changed:
-                    push(destination, into, plan.result)
-            return report_of_plan(image, into, plan, meter)
-
-        observed("merge", image, into, act)
+            new, old = both(
+                lambda: recorded(source.pull_index, image),
+                lambda: recorded(destination.pull_index, into),
+                at_once=share_no_connection(source, destination),
+            )
+            plan = merge(new, old)
+            if plan.changed:
+                push(destination, into, plan.result)
+            seen.report = Report.of(plan, image, into, seconds=seen.seconds)
 
     @staticmethod
     def get_missing_architectures(
@@ -163,17 +157,17 @@ class ManifestListMerger:
         """
         return _document(self.plan_selected(Policy(eligible=eligible_archs)).result)
 
-    def plan_selected(self, policy: Policy, merging: Merging | None = None) -> Plan[Index]:
+    def plan_selected(self, policy: Policy, merging: MergeFunction | None = None) -> Plan[Index]:
         """Plan a merge of what a policy makes eligible; nothing is uploaded.
 
         Args:
             policy (Policy):
                 What may be taken from the source, and what to decide differently.
-            merging (Callable[[Index, Index | None, Policy], MergePlan[Index]] | None):
+            merging (Callable[[Index, Index | None, Policy], Plan[Index]] | None):
                 Merges what was read; none for `merge`.
 
         Returns:
-            MergePlan[Index]: The plan.
+            Plan[Index]: The plan.
 
         Raises:
             RuntimeError: When no clients are set.

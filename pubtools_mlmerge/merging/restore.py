@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.core.manifests import Image, Manifest
 from pubtools_mlmerge.core.merge import merge, replace_by_image, replace_image
-from pubtools_mlmerge.core.plan import AnyPlan, Entry, Fate, Plan, Policy, Report, ResultT
+from pubtools_mlmerge.core.plan import Entry, Fate, Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import CannotRestore, MissingChild
 from pubtools_mlmerge.merging.audit import Change, Recorder
-from pubtools_mlmerge.merging.decision import Decision, Job, StepOptions, digest_if_any, no_lock
+from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.merging.writer import Writer, push
-from pubtools_mlmerge.observe import Meter, observed
+from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.client import RegistryClient
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -38,72 +39,69 @@ def restore(  # noqa: PLR0913 - independent options, each with a default
     check: Callable[[], None] = no_lock,
 ) -> Report:
     """Put back what a tag held before a change."""
-    if change.previous is None:
+    tag, previous = change.destination, change.previous
+    if previous is None:
         problem = "it did not exist before, so nothing can be put back; delete it by hand"
-        raise CannotRestore(str(change.destination), problem)
-    meter = Meter()
-    undoing = _Undoing(registry, change, change.previous, meter, force)
+        raise CannotRestore(str(tag), problem)
+    repository = _Repository(registry, tag, previous)
     # Deciding again would overwrite what somebody else has just written.
     options = StepOptions(dry_run=dry_run, tries=StepOptions().tries if force else 1)
+    began = time.monotonic()
 
-    def act() -> Report:
-        registry.intend(pull=(undoing.tag,), push=() if dry_run else (undoing.tag,))
-        with meter.running():
-            planned = undoing.decide(undoing.look())
-            if dry_run and planned.is_due:
-                undoing.warn()
-        return Writer(registry, options, recorder).carry_out(planned, check)
+    def decide(held: Manifest | None) -> Decision:
+        plan = _plan(previous, held)
+        return Decision(None, tag, None, held, plan, decide, prepare, began=began)
 
-    return observed("restore", None, undoing.tag, act, dry_run=dry_run)
+    def prepare(_decision: Decision) -> None:
+        if not force:
+            repository.require_children()
+
+    with observed("restore", None, tag, dry_run=dry_run) as seen:
+        registry.intend(pull=(tag,), push=() if dry_run else (tag,))
+        decision = decide(_held(registry, change, previous, force=force))
+        if dry_run and decision.is_due:
+            repository.warn_of_missing()
+        seen.report = report = Writer(registry, options, recorder).carry_out(decision, check)
+    return report
 
 
-@frozen(eq=False, repr=False)
-class _Undoing:
-    """Undoes one change."""
+def _held(
+    registry: RegistryClient, change: Change, previous: Manifest, *, force: bool
+) -> Manifest | None:
+    """Return what the tag holds; as long as that is in the record, a HEAD request is enough."""
+    tag = change.destination
+    recorded = {manifest.digest: manifest for manifest in (change.new, previous)}
+    digest = registry.digest(tag)
+    if digest is not None and digest in recorded:
+        return recorded[digest]
+    if force:
+        return registry.pull_if_present(tag)
+    problem = f"it was changed since: it holds {digest or 'nothing'}, not {change.new.digest}"
+    raise CannotRestore(str(tag), problem)
 
-    registry: RegistryClient
-    change: Change
+
+@frozen(eq=False)
+class _Repository:
+    """The repository of the tag, which must have what the previous manifest lists."""
+
+    registry: RegistryClient = field(repr=False)
+    tag: Reference
     previous: Manifest
-    meter: Meter
-    force: bool
 
-    @property
-    def tag(self) -> Reference:
-        return self.change.destination
-
-    def look(self) -> Manifest | None:
-        """Tell what the tag holds; as long as that is in the record, a HEAD request is enough."""
-        recorded = {manifest.digest: manifest for manifest in (self.change.new, self.previous)}
-        digest = self.registry.digest(self.tag)
-        if digest is not None and digest in recorded:
-            return recorded[digest]
-        if self.force:
-            return self.registry.pull_if_present(self.tag)
-        problem = (
-            f"it was changed since: it holds {digest or 'nothing'}, not {self.change.new.digest}"
-        )
-        raise CannotRestore(str(self.tag), problem)
-
-    def decide(self, held: Manifest | None) -> Decision:
-        """Plan to put the previous bytes in the place of what the tag holds."""
-        plan = _plan(self.previous, held)
-        return Decision(
-            None, self.tag, None, held, plan, self.meter, Job(self.decide, self._require_children)
-        )
-
-    def warn(self) -> None:
-        """Tell what is missing, as far as that shows without a write."""
+    def warn_of_missing(self) -> None:
+        """Warn of what is missing, as far as that shows without a write."""
         missing = self._missing(self._children())
         if missing:
             words = "%s: %s cannot be read; whether the registry still has it shows only in a write"
             LOG.warning(words, self.tag, ", ".join(missing))
 
-    def _require_children(self, _planned: Decision) -> None:
-        missing = [] if self.force else self._missing(self._children())
+    def require_children(self) -> None:
+        """Refuse to go on if something is missing."""
+        missing = self._missing(self._children())
         if not missing:
             return
-        # On Quay, what no tag leads to is hidden as if it were gone, and a manifest that lists it
-        # brings it back. No tag is moved by a PUT by digest, and it is refused if a child is gone.
+        # Quay hides what no tag leads to as if it were gone, and a manifest that lists it brings it
+        # back. A PUT by digest moves no tag, and is refused if a child is really gone.
         try:
             push(self.registry, self.tag.at(self.previous.digest), self.previous)
         except MissingChild as error:
@@ -113,7 +111,7 @@ class _Undoing:
             raise self._lacks(missing)
 
     def _children(self) -> list[str]:
-        # An image lists blobs. The registry looks for them itself, before it moves the tag.
+        # An image lists blobs. The registry checks those itself, before it moves the tag.
         if isinstance(self.previous, Image):
             return []
         return list(dict.fromkeys(entry.digest for entry in self.previous.manifests))
@@ -125,21 +123,20 @@ class _Undoing:
         return CannotRestore(str(self.tag), f"the repository lacks {', '.join(digests)}")
 
 
-def _plan(previous: Manifest, held: Manifest | None) -> AnyPlan:
+def _plan(previous: Manifest, held: Manifest | None) -> Plan[Manifest]:
     """Compare what the tag gets with what it holds."""
     if isinstance(previous, Image):
-        return _told(replace_by_image(previous, held))
+        return _reworded(replace_by_image(previous, held))
     if isinstance(held, Image):
-        return _told(replace_image(previous, held, Policy()))
-    changed = previous.digest != digest_if_any(held)
-    return _told(evolve(merge(previous, held), result=previous, changed=changed))
+        return _reworded(replace_image(previous, held, Policy()))
+    changed = held is None or previous.digest != held.digest
+    return _reworded(evolve(merge(previous, held), result=previous, changed=changed))
 
 
-def _told(plan: Plan[ResultT]) -> Plan[ResultT]:
-    """Give the fates of a plan that keeps nothing, and its reasons."""
+def _reworded(plan: Plan[Manifest]) -> Plan[Manifest]:
+    """Give the fates and reasons of a plan that keeps nothing."""
     entries = []
     for entry in plan.entries:
         fate: Fate = "dropped" if entry.fate == "kept" else entry.fate
-        told = Entry(entry.descriptor, fate, _REASONS[fate], entry.previous_digest)
-        entries.append(told)
+        entries.append(Entry(entry.descriptor, fate, _REASONS[fate], entry.previous_digest))
     return evolve(plan, entries=tuple(entries))

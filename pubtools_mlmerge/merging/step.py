@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Optional, TypeVar
+from typing import Optional, Protocol, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve
 
-from pubtools_mlmerge.concurrency import Sources
+from pubtools_mlmerge.concurrency import Memo
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest
-from pubtools_mlmerge.core.merge import check_shrink, remove, replace_by_image, replace_image
-from pubtools_mlmerge.core.plan import AnyPlan, Policy, Report
+from pubtools_mlmerge.core.merge import Side, check_shrink, merge_manifests, remove
+from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import NotAnIndex, NotFound, NothingEligible
-from pubtools_mlmerge.merging.decision import BringsChildren, Decision, Job, StepOptions, no_lock
+from pubtools_mlmerge.errors import (
+    EmptyIndex,
+    InvalidIndex,
+    MixedTypes,
+    NotAnIndex,
+    NotFound,
+    NothingEligible,
+)
+from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.writer import Writer
-from pubtools_mlmerge.observe import Meter, observed, span
+from pubtools_mlmerge.observe import observed, span
 from pubtools_mlmerge.registry.base import Registry
+
+LOG = logging.getLogger("pubtools.mlmerge")
+
+_SOURCES = 64  # that are remembered
 
 _First = TypeVar("_First")
 _Second = TypeVar("_Second")
@@ -49,18 +61,13 @@ def intend(
         destination.intend(pull=(into,), push=push)
 
 
-def are_quicker_at_once(
-    source: Registry, of: Reference, destination: Registry, into: Reference
-) -> bool:
-    """Tell whether two references are read sooner at the same time than one after the other.
+def share_no_connection(source: Registry, destination: Registry) -> bool:
+    """Whether source and destination can be read in two threads at no cost.
 
-    Where a connection is there already, a second one costs a handshake, which with TLS takes longer
-    than the other answer. Clients of which each thread has its own connection are never quicker.
+    The host's client logs in anew in each thread, which takes longer than one answer.
     """
-    one, other = source.link(of), destination.link(into)
-    if one is None or other is None:
-        return False
-    return one.url != other.url or one.is_wide
+    registries = (source, destination)
+    return source is not destination and not any(r.logs_in_per_thread for r in registries)
 
 
 def both(
@@ -84,31 +91,36 @@ def remove_platforms(
 ) -> Report:
     """Take platforms out of what a tag holds, their attestations with them."""
     registry = writer.registry
-    meter = Meter()
     dry_run = writer.options.dry_run
+    began = time.monotonic()
 
     def decide(old: Manifest | None) -> Decision:
         if old is None:
             raise NotFound(str(reference))
         if not isinstance(old, Index):
             raise NotAnIndex(str(reference), old.media_type)
-        plan = remove(old, patterns, allow_empty=allow_empty)
-        return Decision(None, reference, None, old, plan, meter, Job(decide))
+        try:
+            plan = remove(old, patterns, allow_empty=allow_empty)
+        except EmptyIndex as error:
+            raise evolve(error, reference=str(reference)) from error
+        return Decision(None, reference, None, old, plan, decide, began=began)
 
-    def act() -> Report:
+    with observed("remove", None, reference, dry_run=dry_run) as seen:
         registry.intend(pull=(reference,), push=() if dry_run else (reference,))
-        with meter.running():
-            planned = decide(recorded(registry.pull_index, reference))
-        return writer.carry_out(planned, check)
-
-    return observed("remove", None, reference, act, dry_run=dry_run)
+        decision = decide(recorded(registry.pull_index, reference))
+        seen.report = report = writer.carry_out(decision, check)
+    return report
 
 
-LOG = logging.getLogger("pubtools.mlmerge")
+class BringsChildren(Protocol):
+    """Brings manifests into a repository, such as `Children`."""
+
+    def ensure(self, source: Reference, destination: Reference, digests: Iterable[str]) -> None:
+        """Make sure that manifests are in the destination repository."""
 
 
 class Step:
-    """Merges sources into destinations; a source is pulled once, however many there are."""
+    """Merges sources into tags; a source is pulled once, however many tags it goes to."""
 
     def __init__(  # noqa: PLR0913 - the two sides, and what does each part of the work
         self,
@@ -126,7 +138,7 @@ class Step:
         self._children = children
         self._writer = writer or Writer(destination, options)
         self._ages = ages or Ages(destination, options.ages)
-        self._sources = Sources()
+        self._sources: Memo[Reference, Manifest] = Memo(_SOURCES)
 
     def merge(
         self,
@@ -136,96 +148,89 @@ class Step:
         policy: Policy | None = None,
     ) -> Report:
         """Merge a source into a tag."""
-
-        def act() -> Report:
-            return self.carry_out(self.plan(source, destination, policy), check)
-
-        return observed("merge", source, destination, act, dry_run=self._options.dry_run)
+        with observed("merge", source, destination, dry_run=self._options.dry_run) as seen:
+            decision = self.plan(source, destination, policy)
+            seen.report = report = self.carry_out(decision, check)
+        return report
 
     def plan(
         self, source: Reference, destination: Reference, policy: Policy | None = None
     ) -> Decision:
         """Read both sides and decide; nothing is written."""
-        meter = Meter()
-        with meter.running():
-            new, old = self._pull(source, destination)
-            asked = _Asked(source, new, destination, policy or self._options.policy, meter)
-            return self._decide(asked, old)
+        policy = policy or self._options.policy
+        began = time.monotonic()
+        new, old = self._pull(source, destination)
+        bring = partial(self._bring, source)
+
+        new_side = self._side(self._source, source, new, policy)
+
+        def decide(held: Manifest | None) -> Decision:
+            plan = self._merge(new_side, destination, held, policy)
+            for name in plan.missing:
+                LOG.warning("%s: the source has no %s", source, name)
+            return Decision(source, destination, new, held, plan, decide, bring, began=began)
+
+        return decide(old)
 
     def _pull(self, source: Reference, destination: Reference) -> tuple[Manifest, Manifest | None]:
         writes = not self._options.dry_run
         intend(self._source, source, self._destination, destination, writes=writes)
-        pull_source = partial(self._sources.get, source, partial(recorded, self._source.pull))
+        pull_source = partial(
+            self._sources.get, source, partial(recorded, self._source.pull, source)
+        )
         pull_old = partial(recorded, self._destination.pull_if_present, destination)
         if source in self._sources:  # perhaps another thread is about to read it
             old = pull_old()
             return pull_source(), old
-        at_once = are_quicker_at_once(self._source, source, self._destination, destination)
+        at_once = share_no_connection(self._source, self._destination)
         return both(pull_source, pull_old, at_once=at_once)
 
-    def carry_out(self, planned: Decision, check: Callable[[], None] = no_lock) -> Report:
+    def carry_out(self, decision: Decision, check: Callable[[], None] = no_lock) -> Report:
         """Do what was decided: children first, then the tag, then its anchor."""
-        return self._writer.carry_out(planned, check)
+        return self._writer.carry_out(decision, check)
 
     def is_index(self, source: Reference) -> bool:
-        """Tell whether a source is an index; if so, it is not pulled again to be merged."""
+        """Whether a source is an index; if so, it is not pulled again to be merged."""
+        pull = partial(self._source.pull_index, source)
         try:
-            return isinstance(self._sources.get(source, self._source.pull_index), Index)
+            return isinstance(self._sources.get(source, pull), Index)
         except (NotAnIndex, NotFound):
             return False
 
-    def _decide(self, asked: _Asked, old: Manifest | None) -> Decision:
-        source, destination = asked.source, asked.destination
-        plan = self._merge(asked, old)
-        if isinstance(plan.result, Index) and not plan.result.manifests and plan.entries:
-            raise NothingEligible(str(source), plan.missing)
-        check_shrink(destination, old, plan, asked.policy)
-        if isinstance(plan.result, Image):
-            LOG.warning("%s is a single image and replaces %s", source, destination)
-        for name in plan.missing:
-            LOG.warning("%s: the source has no %s", source, name)
-        job = Job(partial(self._decide, asked), partial(self._bring, source))
-        return Decision(source, destination, asked.new, old, plan, asked.meter, job)
-
-    def _bring(self, source: Reference, planned: Decision) -> None:
-        needed, destination = planned.needed, planned.destination
+    def _bring(self, source: Reference, decision: Decision) -> None:
+        needed, destination = decision.needed, decision.destination
         with span("children", source=str(source), destination=str(destination)) as current:
             current.note(manifests=len(needed))
             self._children.ensure(source, destination, needed)
 
-    def _merge(self, asked: _Asked, old: Manifest | None) -> AnyPlan:
-        source, destination, new = asked.source, asked.destination, asked.new
-        policy = asked.policy
-        if policy.single_image == "wrap":
-            index = self._wrap(self._source, source, new)
-            before = None if old is None else self._wrap(self._destination, destination, old)
-            plan = self._ages.merge(destination, index, before, policy)
-            # A tag that holds a bare image does not hold the index that it was wrapped into.
-            return evolve(plan, changed=plan.changed or isinstance(old, Image))
-        if isinstance(new, Image):
-            if policy.single_image == "fail" or policy.eligible is not None:
-                raise NotAnIndex(str(source), new.media_type)
-            return replace_by_image(new, old)
-        if not isinstance(old, Image):
-            return self._ages.merge(destination, new, old, policy)
-        if policy.single_image == "fail":
-            raise NotAnIndex(str(destination), old.media_type)
-        LOG.warning("%s is a single image and is replaced by %s", destination, source)
-        return replace_image(new, old, policy)
+    def _merge(
+        self, source: Side, destination: Reference, old: Manifest | None, policy: Policy
+    ) -> Plan[Manifest]:
+        held = None if old is None else self._side(self._destination, destination, old, policy)
+        try:
+            plan = merge_manifests(source, held, policy, partial(self._ages.merge, destination))
+        except MixedTypes as error:
+            raise evolve(error, reference=str(destination)) from error
+        if isinstance(plan.result, Index) and not plan.result.manifests and plan.entries:
+            raise NothingEligible(str(source.reference), plan.missing)
+        check_shrink(destination, None if held is None else held.index, plan, policy)
+        is_single = isinstance(source.manifest, Image) or isinstance(old, Image)
+        if policy.single_image == "replace" and is_single and plan.changed and old is not None:
+            LOG.warning(
+                "%s replaces %s, as one of them is a single image", source.reference, destination
+            )
+        return plan
 
-    @staticmethod
-    def _wrap(registry: Registry, reference: Reference, manifest: Manifest) -> Index:
+    def _side(
+        self, registry: Registry, reference: Reference, manifest: Manifest, policy: Policy
+    ) -> Side:
+        """Read the platform of a single image, so that it can be an entry of an index."""
         if isinstance(manifest, Index):
-            return manifest
-        return manifest.wrap(registry.pull_config(reference, manifest))
-
-
-@frozen(eq=False, repr=False)
-class _Asked:
-    """One merge that a step is asked for, with its source read."""
-
-    source: Reference
-    new: Manifest
-    destination: Reference
-    policy: Policy
-    meter: Meter
+            return Side(reference, manifest, manifest)
+        if policy.single_image == "fail":  # no platform is needed to refuse it
+            return Side(reference, manifest, manifest.wrap(None))
+        try:
+            index = manifest.wrap(registry.pull_config(reference, manifest))
+        except InvalidIndex:  # the config of an artifact states no platform
+            index = manifest.wrap(None)
+        return Side(reference, manifest, index)

@@ -11,11 +11,12 @@ import tempfile
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pubtools_mlmerge.concurrency import Once
+from pubtools_mlmerge.concurrency import Memo, run_all
 from pubtools_mlmerge.core.manifests import Image
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
@@ -26,72 +27,25 @@ from pubtools_mlmerge.errors import (
     RegistryError,
 )
 from pubtools_mlmerge.observe import span
-from pubtools_mlmerge.registry.client import Place, RegistryClient
-from pubtools_mlmerge.registry.refusals import blank, blank_headers
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.refusals import redact
 from pubtools_mlmerge.reports.terminal import Watch, unwatched
-
-_PRIVATE = 0o600
-
-
-def copy(source: Reference, at: Place, destination: Reference, to: Place) -> None:
-    """Copy one manifest, all that it lists and all its blobs, under the same digest."""
-    with tempfile.TemporaryDirectory(prefix="mlmerge-") as directory:
-        command = [
-            *("skopeo", "copy", "--quiet", "--all", "--preserve-digests"),
-            *_side("src", at, Path(directory)),
-            *_side("dest", to, Path(directory)),
-            f"docker://{at.host}/{source.repository}@{source.digest}",
-            f"docker://{to.host}/{destination.repository}@{destination.digest}",
-        ]
-        try:
-            done = subprocess.run(  # noqa: S603 - every argument fits a grammar that we check
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-            )
-        except OSError as error:
-            problem = "skopeo is not installed, and the registry does not mount"
-            raise CopyFailed(str(source), str(destination), problem) from error
-    if done.returncode:
-        # It repeats what registries say, and they may repeat what it sent.
-        known = [
-            secret for side in (at, to) if side.credentials for secret in side.credentials.secrets
-        ]
-        problem = blank_headers(blank(done.stderr.strip(), known)) or "skopeo failed"
-        raise CopyFailed(str(source), str(destination), problem)
-
-
-def _side(side: str, place: Place, directory: Path) -> Iterator[str]:
-    """Give the options of one side; secrets go into a file that only this user may read."""
-    if place.is_plain or place.options.insecure:
-        yield f"--{side}-tls-verify=false"
-    named = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
-    bundle = next(filter(None, (place.options.ca_bundle, *named)), None)
-    if bundle and not place.is_plain:
-        certificates = directory / f"{side}-certificates"
-        certificates.mkdir()
-        shutil.copyfile(bundle, certificates / "authorities.crt")
-        yield f"--{side}-cert-dir={certificates}"
-    if place.credentials is not None:
-        path = directory / f"{side}-auth.json"
-        login = f"{place.credentials.username}:{place.credentials.password}"
-        entry = {"auth": b64encode(login.encode()).decode()}
-        path.touch(mode=_PRIVATE)
-        path.write_text(json.dumps({"auths": {place.host: entry}}), encoding="utf-8")
-        yield f"--{side}-authfile={path}"
-
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
 Copy = Literal["auto", "skopeo", "never"]
 
+_PRIVATE = 0o600
 _THREADS = 8  # requests for manifests at a time, and for blobs
 _COPIES = 4  # programs at a time
 _DEEPEST = 8  # indexes within indexes
+_REMEMBERED = 10_000  # manifests that are there, and blobs
 
 
 class Children:
     """Brings manifests from one repository into another one; safe from several threads.
 
-    What several ask for is checked and brought once, several things at a time.
+    Each manifest and blob is checked and brought once, however many callers need it.
     """
 
     def __init__(
@@ -107,21 +61,22 @@ class Children:
         self._copy = copy
         self._copy_one = copy_one or self._use_skopeo
         self._watch = watch
-        self._manifests = Once(_THREADS)
-        self._blobs = Once(_THREADS)
+        # Two pools, as threads of the first wait for those of the second.
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mlmerge")
+        self._blob_threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mlmerge")
+        self._manifests: Memo[Reference, bool] = Memo(_REMEMBERED)
+        self._blobs: Memo[Reference, bool] = Memo(_REMEMBERED)
         self._nested: set[Reference] = set()
         self._copying = threading.BoundedSemaphore(_COPIES)
 
     def ensure(self, source: Reference, destination: Reference, digests: Iterable[str]) -> None:
         """Make sure that manifests are in the destination repository."""
-        digests = tuple(digests)
-        is_one_registry = (
-            self._source.place(source).host == self._destination.place(destination).host
-        )
+        digests = tuple(dict.fromkeys(digests))
+        hosts = {self._source.session(source).host, self._destination.session(destination).host}
+        is_one_registry = len(hosts) == 1
         if is_one_registry and source.repository == destination.repository:
             return
         may_mount = is_one_registry and self._copy == "auto"
-        missing: list[str] = []
 
         def provide(digest: str, advance: Callable[[], None]) -> bool:
             place = destination.at(digest)
@@ -129,16 +84,21 @@ class Children:
                 advance()
                 return True
             if self._copy == "never":
-                missing.append(digest)
                 return False
             self._bring(source.at(digest), place, may_mount=may_mount)
             advance()
             return True
 
         with self._watch(f"images for {destination}", len(digests)) as advance:
-            self._manifests.each({destination.at(d): partial(provide, d, advance) for d in digests})
-        if missing:
-            lacking = tuple(digest for digest in digests if digest in missing)
+            jobs = [
+                partial(
+                    self._manifests.get, destination.at(digest), partial(provide, digest, advance)
+                )
+                for digest in digests
+            ]
+            is_there = run_all(self._threads, jobs)
+        if not all(is_there):
+            lacking = tuple(digest for digest, there in zip(digests, is_there) if not there)
             raise MissingChild(str(destination), None, "copying is ruled out", lacking)
 
     def _bring(self, source: Reference, destination: Reference, *, may_mount: bool) -> None:
@@ -149,14 +109,13 @@ class Children:
             current.note(by="copy")
             with self._copying:
                 self._copy_one(source, destination)
-        _tell(source, destination, "copy")
+        _log_brought(source, destination, "copy")
 
     def _use_skopeo(self, source: Reference, destination: Reference) -> None:
-        at, to = self._source.place(source), self._destination.place(destination)
-        copy(source, at, destination, to)
+        copy(self._source, source, self._destination, destination)
 
     def _mount(self, source: Reference, destination: Reference, depth: int = 0) -> bool:
-        """Mount blobs and write the manifest; false as soon as the registry will not.
+        """Mount blobs and write the manifest; false as soon as the registry refuses.
 
         An index may list others, and these the same ones again and again: each is read once, and
         not beyond some depth, or a few kilobytes would keep us busy for ever.
@@ -171,9 +130,11 @@ class Children:
             return False
         if isinstance(manifest, Image):
             mount = partial(self._mount_blob, destination, source.repository)
-            is_whole = self._blobs.each(
-                {destination.at(blob): partial(mount, blob) for blob in manifest.blobs}
-            )
+            jobs = [
+                partial(self._blobs.get, destination.at(blob), partial(mount, blob))
+                for blob in dict.fromkeys(manifest.blobs)
+            ]
+            is_whole = all(run_all(self._blob_threads, jobs))
         else:
             is_whole = all(
                 self._mount(source.at(child.digest), destination.at(child.digest), depth + 1)
@@ -181,7 +142,7 @@ class Children:
             )
         if is_whole:
             self._destination.push(destination, manifest)
-            _tell(source, destination, "mount")
+            _log_brought(source, destination, "mount")
             self._nested.add(destination)
         return is_whole
 
@@ -193,8 +154,66 @@ class Children:
             return False
 
 
-def _tell(source: Reference, destination: Reference, by: Literal["mount", "copy"]) -> None:
+def _log_brought(source: Reference, destination: Reference, by: Literal["mount", "copy"]) -> None:
     """Log that a manifest was written, with all that it needs."""
     names = {"source": str(source), "destination": str(destination)}
     event = {"type": "mlmerge-child", **names, "by": by}
     LOG.info("Brought %s to %s by %s", source, destination.name, by, extra={"event": event})
+
+
+def copy(
+    source_client: RegistryClient,
+    source: Reference,
+    destination_client: RegistryClient,
+    destination: Reference,
+) -> None:
+    """Copy one manifest, all that it lists and all its blobs, under the same digest, by skopeo."""
+    with tempfile.TemporaryDirectory(prefix="mlmerge-") as directory:
+        command = [
+            *("skopeo", "copy", "--quiet", "--all", "--preserve-digests"),
+            *_options("src", source_client, source, Path(directory)),
+            *_options("dest", destination_client, destination, Path(directory)),
+            _address(source_client, source),
+            _address(destination_client, destination),
+        ]
+        try:
+            done = subprocess.run(  # noqa: S603 - every argument fits a grammar that we check
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            )
+        except OSError as error:
+            problem = "skopeo is not installed, and the registry does not mount"
+            raise CopyFailed(str(source), str(destination), problem) from error
+    if done.returncode:
+        # It repeats what registries say, and they may repeat what it sent.
+        logins = filter(None, (source_client.credentials, destination_client.credentials))
+        known = [secret for login in logins for secret in login.secrets]
+        problem = redact(done.stderr.strip(), known) or "skopeo failed"
+        raise CopyFailed(str(source), str(destination), problem)
+
+
+def _address(client: RegistryClient, reference: Reference) -> str:
+    host = client.session(reference).host
+    return f"docker://{host}/{reference.repository}@{reference.digest}"
+
+
+def _options(
+    side: str, client: RegistryClient, reference: Reference, directory: Path
+) -> Iterator[str]:
+    """Give the options of one side; secrets go into a file that only this user may read."""
+    session = client.session(reference)
+    if session.is_plain or client.options.insecure:
+        yield f"--{side}-tls-verify=false"
+    named = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
+    bundle = next(filter(None, (client.options.ca_bundle, *named)), None)
+    if bundle and not session.is_plain:
+        certificates = directory / f"{side}-certificates"
+        certificates.mkdir()
+        shutil.copyfile(bundle, certificates / "authorities.crt")
+        yield f"--{side}-cert-dir={certificates}"
+    if client.credentials is not None:
+        path = directory / f"{side}-auth.json"
+        login = f"{client.credentials.username}:{client.credentials.password}"
+        entry = {"auth": b64encode(login.encode()).decode()}
+        path.touch(mode=_PRIVATE)
+        path.write_text(json.dumps({"auths": {session.host: entry}}), encoding="utf-8")
+        yield f"--{side}-authfile={path}"

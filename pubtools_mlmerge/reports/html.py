@@ -13,9 +13,8 @@ from pathlib import Path
 
 from attrs import frozen
 
-from pubtools_mlmerge.core.ages import is_noteworthy
 from pubtools_mlmerge.core.plan import Entry, Report
-from pubtools_mlmerge.reports.report import SIGNS, age_words, label_of, short, summary_of
+from pubtools_mlmerge.reports import report as text
 
 
 @frozen
@@ -82,15 +81,15 @@ def page_of(results: Sequence[Report | Failure], info: PageInfo) -> str:
     environment = Environment(
         autoescape=True, finalize=_show_controls, trim_blocks=True, undefined=StrictUndefined
     )
-    environment.filters.update(age=age_words, grouped=_grouped, label=label_of, old=_old_images)
-    environment.filters.update(short=short, summary=summary_of)
-    environment.tests["old"] = is_noteworthy
+    environment.filters.update(age=text.age_words, label=text.label_of, short=text.short)
+    environment.filters.update(grouped=_grouped, old=_old_images, summary=text.summary_of)
+    environment.tests["old"] = text.is_noteworthy
     return environment.from_string(template).render(
         complete=info.complete,
         failures=[result for result in results if isinstance(result, Failure)],
         reports=[result for result in results if isinstance(result, Report)],
         sha256=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        signs=SIGNS,
+        signs=text.SIGNS,
         style=style,
         time=f"{info.time.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S UTC}",
     )
@@ -110,15 +109,16 @@ def _old_images(reports: Iterable[Report]) -> dict[str, list[str]]:
     """Name each old image that is kept, with its age and the tags that keep it."""
     found: dict[str, list[str]] = {}
     for report in reports:
-        for entry in filter(is_noteworthy, report.entries):
-            text = f"{label_of(entry.descriptor)} is {age_words(entry.age_days or 0)} old"
-            found.setdefault(text, []).append(str(report.destination))
+        for entry in filter(text.is_noteworthy, report.entries):
+            age = text.age_words(entry.age_days or 0)
+            name = f"{text.label_of(entry.descriptor)} is {age} old"
+            found.setdefault(name, []).append(str(report.destination))
     return found
 
 
 def _grouped(entries: Sequence[Entry]) -> list[Entry]:
     """Move attestations to their images."""
     places = {entry.descriptor.digest: place for place, entry in enumerate(entries)}
-    images = (entry.descriptor.attests or entry.descriptor.digest for entry in entries)
+    images = (entry.descriptor.attested or entry.descriptor.digest for entry in entries)
     order = (places.get(image, len(places)) for image in images)
     return [entry for _, entry in sorted(zip(order, entries), key=itemgetter(0))]

@@ -9,7 +9,6 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from pubtools_mlmerge.core.ages import is_old
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFESTS,
@@ -26,6 +25,7 @@ from pubtools_mlmerge.reports.report import (
     age_document,
     age_text,
     count_text,
+    is_old,
     label_of,
     printable,
     short,
@@ -39,18 +39,6 @@ ProblemKind = Literal["duplicate", "orphan", "no-platform", "mixed-types", "miss
 _DOCKER = DOCKER_MANIFESTS | {DOCKER_LIST}
 _OCI = frozenset({OCI_MANIFEST, OCI_INDEX})
 _MOST = 200  # characters of what a registry wrote, in a message
-
-
-def _descriptors(values: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
-    return tuple(values)
-
-
-def _images(values: Iterable[ListedImage]) -> tuple[ListedImage, ...]:
-    return tuple(values)
-
-
-def _problems(values: Iterable[Problem]) -> tuple[Problem, ...]:
-    return tuple(values)
 
 
 @frozen
@@ -85,7 +73,7 @@ class ListedImage:
     """
 
     descriptor: Descriptor
-    attestations: tuple[Descriptor, ...] = field(default=(), converter=_descriptors)
+    attestations: tuple[Descriptor, ...] = field(default=(), converter=tuple[Descriptor, ...])
     age: Age | None = None
 
     @property
@@ -116,9 +104,9 @@ class Inspection:
 
     reference: str
     index: Index = field(repr=False)
-    images: tuple[ListedImage, ...] = field(converter=_images)
-    orphans: tuple[Descriptor, ...] = field(default=(), converter=_descriptors)
-    problems: tuple[Problem, ...] = field(default=(), converter=_problems)
+    images: tuple[ListedImage, ...] = field(converter=tuple[ListedImage, ...])
+    orphans: tuple[Descriptor, ...] = field(default=(), converter=tuple[Descriptor, ...])
+    problems: tuple[Problem, ...] = field(default=(), converter=tuple[Problem, ...])
     is_checked: bool = False
 
     @property
@@ -129,7 +117,7 @@ class Inspection:
     @property
     def attestation_count(self) -> int:
         """How many attestations are listed."""
-        return sum(entry.attests is not None for entry in self.index.manifests)
+        return sum(entry.is_attestation for entry in self.index.manifests)
 
     @property
     def has_ages(self) -> bool:
@@ -155,18 +143,18 @@ def inspect(
 ) -> Inspection:
     """Put what an index lists in order, and find what is odd."""
     listed: dict[str, list[Descriptor]] = {
-        entry.digest: [] for entry in index.manifests if entry.attests is None
+        entry.digest: [] for entry in index.manifests if not entry.is_attestation
     }
     orphans: list[Descriptor] = []
     for entry in index.manifests:
-        if entry.attests is not None:
-            listed.get(entry.attests, orphans).append(entry)
+        if entry.is_attestation:
+            listed.get(entry.attested or "", orphans).append(entry)
     problems = [*_odd_entries(index, frozenset(listed), missing or ()), *_odd_types(index)]
     images = [
         # An image that is listed twice has its attestations the first time.
         ListedImage(entry, listed.pop(entry.digest, ()), (ages or {}).get(entry.digest))
         for entry in index.manifests
-        if entry.attests is None
+        if not entry.is_attestation
     ]
     return Inspection(
         reference=reference,
@@ -193,10 +181,10 @@ def _odd_entries(
     first: dict[object, str] = {}
     left = set(missing)
     for entry in index.manifests:
-        digest, attests = entry.digest, entry.attests
-        if attests is not None:
-            name = f"the attestation of {brief(attests, _MOST) or 'nothing'}"
-            if attests not in images:
+        digest = entry.digest
+        if entry.is_attestation:
+            name = f"the attestation of {brief(entry.attested or 'nothing', _MOST)}"
+            if entry.attested not in images:
                 yield Problem("orphan", digest, f"{name} has no image in this index")
         else:
             name = brief(platform_text(entry) or "an image without platform", _MOST)
@@ -224,18 +212,6 @@ SlotState = Literal["same", "changed", "only-a", "only-b"]
 _SHOWN_ELSEWHERE = frozenset({"manifests", "mediaType", "annotations"})
 
 
-def _images_by_slot(values: Iterable[ListedImage]) -> tuple[ListedImage, ...]:
-    return tuple(values)
-
-
-def _slots(values: Iterable[SlotDifference]) -> tuple[SlotDifference, ...]:
-    return tuple(values)
-
-
-def _fields(values: Iterable[FieldDifference]) -> tuple[FieldDifference, ...]:
-    return tuple(values)
-
-
 @frozen
 class SlotDifference:
     """What two indexes list for one platform.
@@ -247,8 +223,8 @@ class SlotDifference:
             Those of the second one.
     """
 
-    a: tuple[ListedImage, ...] = field(default=(), converter=_images_by_slot)
-    b: tuple[ListedImage, ...] = field(default=(), converter=_images_by_slot)
+    a: tuple[ListedImage, ...] = field(default=(), converter=tuple[ListedImage, ...])
+    b: tuple[ListedImage, ...] = field(default=(), converter=tuple[ListedImage, ...])
 
     @property
     def image(self) -> Descriptor:
@@ -326,8 +302,8 @@ class Difference:
 
     references: tuple[str, str]
     indexes: tuple[Index, Index] = field(repr=False)
-    slots: tuple[SlotDifference, ...] = field(converter=_slots)
-    fields: tuple[FieldDifference, ...] = field(converter=_fields)
+    slots: tuple[SlotDifference, ...] = field(converter=tuple[SlotDifference, ...])
+    fields: tuple[FieldDifference, ...] = field(converter=tuple[FieldDifference, ...])
 
     @property
     def is_same(self) -> bool:
@@ -504,9 +480,9 @@ def _entry(entry: Descriptor, image: ListedImage | None) -> dict[str, object]:
         "size": entry.size,
         "media_type": entry.media_type,
     }
-    if entry.attests is not None:
-        written["attests"] = entry.attests
-    age = None if image is None or entry.attests is not None else image.age
+    if entry.is_attestation:
+        written["attests"] = entry.attested or ""
+    age = None if image is None or entry.is_attestation else image.age
     if age is not None:
         written.update(age_document(age))
         if age.problem:

@@ -12,7 +12,6 @@ from typing import IO, TYPE_CHECKING, Optional, TypeVar
 
 from attrs import frozen
 
-from pubtools_mlmerge.core.ages import is_noteworthy
 from pubtools_mlmerge.core.plan import Fate, Report
 from pubtools_mlmerge.reports import inspection
 from pubtools_mlmerge.reports.inspection import (
@@ -29,7 +28,13 @@ from pubtools_mlmerge.reports.inspection import (
     title_of,
     titles_of,
 )
-from pubtools_mlmerge.reports.report import columns_of, printable, summary_of, to_text
+from pubtools_mlmerge.reports.report import (
+    columns_of,
+    is_noteworthy,
+    printable,
+    summary_of,
+    to_text,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

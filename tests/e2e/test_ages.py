@@ -103,7 +103,7 @@ def test_an_old_image_may_be_an_error(shelf: Shelf) -> None:
 
     assert (done.code, done.out) == (1, "")
     named = f"linux/s390x ({s390x.digest}) is 1095 days old, more than 365"
-    assert done.err == f"ERROR: {shelf.ref('stable')} would keep what is too old: {named}\n"
+    assert done.err == f"ERROR: {shelf.ref('stable')} would keep images that are too old: {named}\n"
     assert record.writes == []
 
 
@@ -171,7 +171,7 @@ def test_an_age_takes_the_manifest_and_the_config(shelf: Shelf) -> None:
     asked = [line.partition(f"/v2/{shelf.repository}/")[2] for line in record]
     config = next(digest for digest in s390x.blobs)
     assert sorted(asked[2:]) == [f"blobs/{config} 200", f"manifests/{s390x.digest} 200"]
-    assert done.report["requests"] == 4
+    assert (done.code, len(asked)) == (0, 4)
 
 
 def test_selected_architectures_go_by_ages_as_well(shelf: Shelf) -> None:

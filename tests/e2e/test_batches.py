@@ -47,10 +47,8 @@ def test_results_come_in_the_order_of_the_lines(
 
     assert done.code == 0, done.err
     assert [report["destination"] for report in done.reports] == [shelf.ref(t) for t in tags]
-    counts = [int(str(report["requests"])) for report in done.reports]
     # The registry fails whoever reads what it is writing at that moment, and is asked again.
-    assert min(counts) >= 4
-    assert sum(counts) == len(list(record))
+    assert len(list(record)) >= 4 * len(tags)
     assert {shelf.get(tag).content for tag in tags} == {WHOLE}
     assert len([each for each in record if "manifests/new" in each]) == 1
 

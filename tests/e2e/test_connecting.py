@@ -70,7 +70,7 @@ def token_pair(token_shelf: Shelf) -> Pair:
 def test_a_ca_bundle_makes_a_registry_trusted(tls_pair: Pair) -> None:
     done = tls_pair.merge("--ca-bundle", str(tls_pair.shelf.registry.ca_file))
 
-    assert (done.code, done.report["requests"]) == (0, 5)
+    assert done.code == 0, done.err
     assert tls_pair.is_merged
 
 
@@ -114,7 +114,6 @@ def test_one_token_is_enough_for_a_merge(
     assert asked[:3] == [("GET", "401"), ("GET", "200"), ("GET", "200")]
     assert asked[3:] == [("HEAD", "200"), ("PUT", "201"), ("HEAD", "200")]
     assert tokens.scopes[before:] == [(f"repository:{token_pair.shelf.repository}:pull,push",)]
-    assert done.report["requests"] == 7
     assert token_pair.is_merged
 
 

@@ -1,4 +1,4 @@
-"""What fuzzers call: everything that reads text from outside, fed with any bytes.
+"""The targets of the fuzzers: everything that reads text from outside, fed with any bytes.
 
 Each target ends without an error, or with one of ours that is turned into text as people get to see
 it. Any other error is a finding.
@@ -23,7 +23,7 @@ from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import MergeError, MissingChild
-from pubtools_mlmerge.merging.audit import read_change, to_document
+from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.registry import auth, http, quay_history
 from pubtools_mlmerge.registry.auth import parse_challenges
 from pubtools_mlmerge.registry.credentials import find_credentials
@@ -117,7 +117,7 @@ def _retry_after(content: bytes) -> None:
 
 def _token(content: bytes) -> None:
     answer = Answer(200, {}, content, "https://auth.test/token")
-    header = auth._read(answer, "login", 0.0).header
+    header = auth._read_token(answer, "login", 0.0).header
     assert header.isascii()
     assert header.isprintable()
 
@@ -130,8 +130,8 @@ def _error(content: bytes) -> None:
 
 
 def _echo(content: bytes) -> None:
-    """Look for a login in any text; what it finds it must not leave there."""
-    cleaned = Answer(403, {}, content, "", _header(content)).without(["s3cr3t", "p&a\\ss"])
+    """Look for a login in any text, which is withheld if there is one."""
+    cleaned = Answer(403, {}, content, "", _header(content)).redacted(["s3cr3t", "p&a\\ss"])
     assert b"s3cr3t" not in cleaned.content
     assert "p&a\\ss" not in cleaned.reason
     cleaned.as_http_error()
@@ -156,7 +156,7 @@ def _record(content: bytes) -> None:
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(content)
         change = read_change(file.name)
-    assert json.dumps(to_document(change))
+    assert json.dumps(change.to_document())
 
 
 def _auth_file(content: bytes) -> None:
