@@ -99,7 +99,7 @@ class MixedTypes(MergeError):
         kinds = (
             f"Docker manifests ({', '.join(self.docker)}) and OCI manifests ({', '.join(self.oci)})"
         )
-        advice = "build both in one format, or allow it by mixed-types oci"
+        advice = "build both in one format, or allow it with mixed_types=oci"
         return f"{_prefix(self.reference)}the merged index would mix {kinds}; {advice}"
 
 
@@ -257,6 +257,30 @@ class HostMismatch(MergeError):
     def __str__(self) -> str:
         """Name all problems."""
         return f"cannot merge inside this pubtools-quay: {'; '.join(self.problems)}"
+
+
+@frozen
+class CannotMergeHere(MergeError):
+    """A task that asks for merging was started in a way in which the step cannot act."""
+
+    problem: str
+    start_instead: str
+
+    def __str__(self) -> str:
+        """Say what to start instead."""
+        return f"{self.problem}; start the task by {self.start_instead}"
+
+
+@frozen
+class StepNotDone(MergeError):
+    """A task ended without doing for some tags what it was asked for."""
+
+    problem: str
+    tags: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Name the tags."""
+        return f"{self.problem}: {', '.join(self.tags)}"
 
 
 @frozen

@@ -1,33 +1,27 @@
-"""Our implementations of hooks: the life cycle of a task, and the two steps.
+"""Our implementations of hooks: the seams of the host, and the two steps.
 
 Every task of every pubtools library loads this module, so it loads next to nothing.
 """
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Generator
 from typing import TYPE_CHECKING, Literal
 
 from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge import hookspecs  # noqa: F401 - the hooks are there once it is imported
-from pubtools_mlmerge.host.task import MergeTask
+from pubtools_mlmerge.host import seams
 
 if TYPE_CHECKING:
     from pubtools_mlmerge.core.plan import Report
     from pubtools_mlmerge.host.requests import MergeRequest, SelectedRequest
 
-LOG = logging.getLogger("pubtools.mlmerge")
 
-
-@hookimpl(hookwrapper=True, tryfirst=True)
-def task_start() -> Generator[None, object, None]:
-    """Begin once all others have begun: where one of them fails, there is no end to undo ours."""
-    outcome = yield
-    if getattr(outcome, "excinfo", None) is None:
-        MergeTask().begin()
+@hookimpl
+def task_start() -> None:
+    """Replace the host's names, where that has not been done yet."""
+    seams.install()
 
 
 @hookimpl(trylast=True)
@@ -44,3 +38,4 @@ def mlmerge_merge_selected(request: SelectedRequest) -> dict[str, object]:
 
 
 pm.register(sys.modules[__name__])
+seams.watch_imports()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from fnmatch import fnmatchcase
 from typing import Literal, TypeVar
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.core.ages import MOST_DAYS, AgeRule, Stale
-from pubtools_mlmerge.core.plan import Policy
+from pubtools_mlmerge.core.plan import Policy, SingleImage
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.errors import InvalidSettings
 from pubtools_mlmerge.locks import check_url
 from pubtools_mlmerge.merging.decision import AnchorTag
+
+LOG = logging.getLogger("pubtools.mlmerge")
 
 _Value = TypeVar("_Value")
 _DIGITS = "[0-9]{1,9}"
@@ -31,27 +34,31 @@ PREFIX = "MLMERGE_"
 class Values:
     """Reads values of known names, and collects what is wrong with them."""
 
-    def __init__(self, environment: Mapping[str, object], given: object) -> None:
+    def __init__(self, environment: Mapping[str, object], given: object, place: str = KEY) -> None:
         self._problems: list[str] = []
         self._known: set[str] = set()
         if given is None:
             given = {}
         if not isinstance(given, Mapping):
-            self._problems.append(f"{KEY}: expected an object")
+            self._problems.append(f"{place}: expected an object")
             given = {}
         self._places = {
             **{name: f"{PREFIX}{name.upper()}" for name in environment},
-            **{str(name): f"{KEY}.{name}" for name in given},
+            **{str(name): f"{place}.{name}" for name in given},
         }
         self._values: dict[str, object] = {**environment, **{str(k): v for k, v in given.items()}}
 
-    def finish(self) -> None:
-        """Raise what was collected."""
-        unknown = sorted(self._values.keys() - self._known)
-        known = ", ".join(sorted(self._known))
-        self._problems += [f"{self._places[name]}: unknown, there are {known}" for name in unknown]
-        if self._problems:
-            raise InvalidSettings(tuple(self._problems))
+    def finish(self) -> tuple[str, ...]:
+        """Return what is wrong; variables that are unknown are only warned of."""
+        for name in sorted(self._values.keys() - self._known):
+            place = self._places[name]
+            if self._is_text_only(name):
+                # Other programs and Kubernetes make variables with such names, too.
+                LOG.warning("%s is no setting of pubtools-mlmerge, and is ignored", place)
+            else:
+                known = ", ".join(sorted(self._known))
+                self._problems.append(f"{place}: unknown, there are {known}")
+        return tuple(self._problems)
 
     def _take(self, name: str) -> object:
         self._known.add(name)
@@ -112,6 +119,10 @@ class Values:
         self._refuse(name, "expected true or false")
         return default
 
+    def optional_flag(self, name: str) -> bool | None:
+        """Read yes, no or null."""
+        return None if self._take(name) is None else self.flag(name, default=False)
+
     def number(self, name: str, default: int, least: int, most: int) -> int:
         """Read a whole number within bounds; the environment writes it in digits."""
         value = self._take(name)
@@ -147,9 +158,12 @@ class Values:
         return self._places[name].startswith(PREFIX)
 
 
-Step = Literal["push", "tag-docker"]
 MOST_TRIES = 100
 _ANCHOR_TAG = AnchorTag("{tag}-{timestamp}")
+_POLICY = Policy(mixed_types="fail", single_image="wrap")
+_MixedTypes = Literal["oci", "fail"]
+_MIXED_TYPES: tuple[_MixedTypes, ...] = ("fail", "oci")
+_SINGLE_IMAGE: tuple[SingleImage, ...] = ("wrap", "index", "replace", "fail")
 
 
 @frozen(kw_only=True)
@@ -169,6 +183,8 @@ class Settings:
             How children get into another repository: ``auto``, ``skopeo`` or ``never``.
         anchor_tag (AnchorTag | None):
             A second tag for each merged index; none for none.
+        anchor_days (int | None):
+            After how many days Quay deletes the second tag; none for never.
         sign (bool):
             Whether merged indexes are signed.
         verify (bool):
@@ -183,6 +199,8 @@ class Settings:
             How old what is kept may be; none for any age.
         stale (str):
             What becomes of older images: ``warn``, ``drop`` or ``fail``.
+        tls_verify (bool | None):
+            Whether certificates are verified; none to do as the host's client does.
         report_only (bool):
             Whether the plan is only logged.
     """
@@ -190,9 +208,10 @@ class Settings:
     steps: frozenset[str] = frozenset()
     repos: tuple[str, ...] = field(default=(), converter=tuple[str, ...])
     exclude_repos: tuple[str, ...] = field(default=(), converter=tuple[str, ...])
-    policy: Policy = field(factory=Policy)
+    policy: Policy = _POLICY
     copy: Literal["auto", "skopeo", "never"] = "auto"
     anchor_tag: AnchorTag | None = _ANCHOR_TAG
+    anchor_days: int | None = None
     sign: bool = True
     verify: bool = True
     tries: int = 5
@@ -200,6 +219,7 @@ class Settings:
     audit: str | None = None
     max_age_days: int | None = None
     stale: Stale = "warn"
+    tls_verify: bool | None = None
     report_only: bool = False
 
     @classmethod
@@ -221,31 +241,54 @@ class Settings:
             InvalidSettings: Naming all problems at once.
         """
         reader = Values(_from_environment(environment), target_settings.get(KEY))
-        defaults = cls()
-        settings = cls(
-            steps=frozenset(reader.choices("steps", ("push", "tag-docker"))),
-            repos=reader.texts("repos"),
-            exclude_repos=(*reader.texts("exclude_repos"), *_index_images(target_settings)),
-            policy=Policy(
-                match=reader.choice("match", ("platform", "architecture")),
-                keep=reader.parsed("keep", PlatformPattern.parse),
-                drop=reader.parsed("drop", PlatformPattern.parse),
-                mixed_types=reader.choice("mixed_types", ("oci", "fail")),
-                single_image=reader.choice("single_image", ("wrap", "index", "replace", "fail")),
-            ),
-            copy=reader.choice("copy", ("auto", "skopeo", "never")),
-            anchor_tag=reader.optional("anchor_tag", defaults.anchor_tag, AnchorTag.parse),
-            sign=reader.flag("sign", default=defaults.sign),
-            verify=reader.flag("verify", default=defaults.verify),
-            tries=reader.number("tries", defaults.tries, least=1, most=MOST_TRIES),
-            lock=reader.optional("lock", None, _lock_url),
-            audit=reader.optional("audit", None, str),
-            max_age_days=reader.number("max_age_days", 0, least=1, most=MOST_DAYS) or None,
-            stale=reader.choice("stale", ("warn", "drop", "fail")),
-            report_only=reader.flag("report_only", default=defaults.report_only),
+        settings = _read(reader, cls())
+        settings = evolve(
+            settings,
+            exclude_repos=(*settings.exclude_repos, *_index_images(target_settings)),
         )
-        reader.finish()
+        _raise(reader.finish())
         return settings
+
+    @classmethod
+    def for_commands(cls, environment: Mapping[str, str]) -> Settings:
+        """Read the defaults of the command line's options from the environment."""
+        reader = Values(_from_environment(environment), None)
+        settings = _read(reader, cls(policy=Policy()))
+        _raise(reader.finish())
+        return settings
+
+    def for_item(self, given: object, place: str) -> tuple[Settings, tuple[str, ...]]:
+        """Read what a push item sets differently; also return what is wrong with it.
+
+        Args:
+            given (object):
+                What the item has below ``mlmerge`` in its metadata.
+            place (str):
+                How problems name the item.
+
+        Returns:
+            tuple[Settings, tuple[str, ...]]: The settings of the item, and all problems.
+        """
+        reader = Values({}, given, place)
+        policy = self.policy
+        changed = evolve(
+            self,
+            policy=evolve(
+                policy,
+                match=reader.choice("match", _first(policy.match, ("platform", "architecture"))),
+                keep=reader.parsed("keep", PlatformPattern.parse) or policy.keep,
+                drop=reader.parsed("drop", PlatformPattern.parse) or policy.drop,
+                mixed_types=reader.choice("mixed_types", _first(policy.mixed_types, _MIXED_TYPES)),
+                single_image=reader.choice(
+                    "single_image", _first(policy.single_image, _SINGLE_IMAGE)
+                ),
+            ),
+            max_age_days=reader.number("max_age_days", 0, least=1, most=MOST_DAYS)
+            or self.max_age_days,
+            stale=reader.choice("stale", _first(self.stale, ("warn", "drop", "fail"))),
+            report_only=reader.flag("report_only", default=self.report_only),
+        )
+        return changed, reader.finish()
 
     @property
     def ages(self) -> AgeRule:
@@ -264,6 +307,44 @@ class Settings:
         """
         chosen = not self.repos or any(fnmatchcase(repository, glob) for glob in self.repos)
         return chosen and not any(fnmatchcase(repository, glob) for glob in self.exclude_repos)
+
+
+def _read(reader: Values, defaults: Settings) -> Settings:
+    policy = defaults.policy
+    return Settings(
+        steps=frozenset(reader.choices("steps", ("push", "tag-docker"))),
+        repos=reader.texts("repos"),
+        exclude_repos=reader.texts("exclude_repos"),
+        policy=Policy(
+            match=reader.choice("match", ("platform", "architecture")),
+            keep=reader.parsed("keep", PlatformPattern.parse),
+            drop=reader.parsed("drop", PlatformPattern.parse),
+            mixed_types=reader.choice("mixed_types", _first(policy.mixed_types, _MIXED_TYPES)),
+            single_image=reader.choice("single_image", _first(policy.single_image, _SINGLE_IMAGE)),
+        ),
+        copy=reader.choice("copy", ("auto", "skopeo", "never")),
+        anchor_tag=reader.optional("anchor_tag", defaults.anchor_tag, AnchorTag.parse),
+        anchor_days=reader.number("anchor_days", 0, least=1, most=MOST_DAYS) or None,
+        sign=reader.flag("sign", default=defaults.sign),
+        verify=reader.flag("verify", default=defaults.verify),
+        tries=reader.number("tries", defaults.tries, least=1, most=MOST_TRIES),
+        lock=reader.optional("lock", None, _lock_url),
+        audit=reader.optional("audit", None, str),
+        max_age_days=reader.number("max_age_days", 0, least=1, most=MOST_DAYS) or None,
+        stale=reader.choice("stale", ("warn", "drop", "fail")),
+        tls_verify=reader.optional_flag("tls_verify"),
+        report_only=reader.flag("report_only", default=defaults.report_only),
+    )
+
+
+def _first(default: _Value, others: Collection[_Value]) -> tuple[_Value, ...]:
+    """Put a default before the other choices."""
+    return (default, *(other for other in others if other != default))
+
+
+def _raise(problems: tuple[str, ...]) -> None:
+    if problems:
+        raise InvalidSettings(problems)
 
 
 def _lock_url(text: str) -> str:

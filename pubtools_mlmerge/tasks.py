@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pubtools.pluggy import task_context
 
 from pubtools_mlmerge.errors import HostMismatch
-from pubtools_mlmerge.host.seams import problems
+from pubtools_mlmerge.host import seams
+from pubtools_mlmerge.host.seams import StepName
 
 
 def push_docker(
@@ -36,10 +37,11 @@ def push_docker(
         object: What the host's task returns.
 
     Raises:
-        HostMismatch: When the installed pubtools-quay does not fit, before anything is written.
+        HostMismatch: When the step is enabled and the installed pubtools-quay does not fit, before
+            anything is written.
         InvalidSettings: When ours are wrong, before anything is asked.
     """
-    return _run("push_docker", push_items, hub, task_id, target_name, target_settings)
+    return _run("push", push_items, hub, task_id, target_name, target_settings)
 
 
 def tag_docker(
@@ -67,15 +69,21 @@ def tag_docker(
         object: What the host's task returns.
 
     Raises:
-        HostMismatch: When the installed pubtools-quay does not fit, before anything is written.
+        HostMismatch: When the step is enabled and the installed pubtools-quay does not fit, before
+            anything is written.
         InvalidSettings: When ours are wrong, before anything is asked.
     """
-    return _run("tag_docker", push_items, hub, task_id, target_name, target_settings)
+    return _run("tag-docker", push_items, hub, task_id, target_name, target_settings)
 
 
-def _run(module: str, *arguments: object) -> object:
-    found = problems()
+def _run(step: StepName, *arguments: object) -> object:
+    target_settings = arguments[-1]
+    module_name = seams.SEAMS[step].module_name
+    is_asked = isinstance(target_settings, dict) and seams.is_asked_for(step, target_settings)
+    found = seams.problems(step) if is_asked else ()
     if found:
         raise HostMismatch(found)
     with task_context():
-        return importlib.import_module(f"pubtools._quay.{module}").mod_entry_point(*arguments)
+        module = importlib.import_module(module_name)
+        seams.install()
+        return module.mod_entry_point(*arguments)

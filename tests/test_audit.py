@@ -21,7 +21,6 @@ from typing import Callable, ClassVar
 
 import pytest
 from attrs import evolve
-from pubtools.pluggy import task_context
 
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
@@ -35,7 +34,7 @@ from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidRecord, RecordFailed
-from pubtools_mlmerge.host.task import current_task
+from pubtools_mlmerge.host.task import TaskReports
 from pubtools_mlmerge.merging.audit import (
     AuditDirectory,
     Change,
@@ -573,11 +572,10 @@ def test_a_collector_that_hangs_is_not_awaited_for_ever(
 
 
 def test_the_reports_of_a_task_are_one_file(collector: type[Backend]) -> None:
-    with task_context():
-        task = current_task()
-        assert task is not None
-        task.note(REPORT)
-        task.note(evolve(REPORT, anchor_tag="kept"))
+    reports = TaskReports()
+    with reports.summed_up():
+        reports.add(REPORT)
+        reports.add(evolve(REPORT, anchor_tag="kept"))
 
     (content,) = collector.files.values()
     assert list(collector.files) == ["mlmerge-report.json"]

@@ -7,22 +7,24 @@ from types import SimpleNamespace
 
 import pytest
 from attrs import define, field
-from requests import Request, Response
-from requests.exceptions import HTTPError
+from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.core.manifests import Image as ImageManifest
-from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import Unauthorized
-from pubtools_mlmerge.host.clients import client_like, make_sides, restore, tags_of
-from pubtools_mlmerge.host.push_step import Merged, Tag
+from pubtools_mlmerge.host.clients import (
+    connect_like,
+    make_sides,
+    verifies,
+    warn_of_certificates,
+)
+from pubtools_mlmerge.host.items import tags_of
 from pubtools_mlmerge.host.types import HostClient, Metadata, _Session
 from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.programs import put
 from tests.scripted import HURRIED
-from tests.test_hooks import REPORT
 
 
 class Client:
@@ -100,7 +102,9 @@ def pusher(registry_server: RegistryServer) -> Pusher:
 def test_tags_are_named_as_the_host_names_them() -> None:
     pusher = Pusher("quay.io", Client("quay.io"), Client("quay.io"))
 
-    tags = tags_of(pusher, item({"a/app": ["1", "2", "1"], "tool": ["1"]}))
+    tags = tags_of(
+        pusher.quay_host, pusher.target_settings, item({"a/app": ["1", "2", "1"], "tool": ["1"]})
+    )
 
     assert [(tag.repository, str(tag.reference), tag.signing_key) for tag in tags] == [
         ("a/app", "quay.io/ns/a----app:1", "key"),
@@ -110,7 +114,7 @@ def test_tags_are_named_as_the_host_names_them() -> None:
 
 
 def test_the_host_copies_with_its_own_settings(pusher: Pusher) -> None:
-    make_sides(pusher).copy("q/a:1", ["q/b:1"])
+    make_sides(pusher, Settings()).copy("q/a:1", ["q/b:1"])
 
     assert pusher.copies == [("q/a:1", ["q/b:1"], True, pusher.target_settings)]
 
@@ -121,22 +125,20 @@ def test_tags_are_merged_in_as_many_threads_as_items_are_pushed_in(
 ) -> None:
     pusher.target_settings.update(settings)
 
-    assert make_sides(pusher).threads == threads
+    assert make_sides(pusher, Settings()).threads == threads
 
 
-def test_indexes_are_read_through_the_host_s_client(
-    pusher: Pusher, registry_server: RegistryServer
-) -> None:
+def test_indexes_are_read(pusher: Pusher, registry_server: RegistryServer) -> None:
     index = make_index([make_image()])
     reference = Reference.parse(put(registry_server, "1", index))
 
-    assert make_sides(pusher).source.pull_index(reference).digest == index.digest
+    assert make_sides(pusher, Settings()).source.pull_index(reference).digest == index.digest
 
 
-def test_configs_are_read_through_ours(pusher: Pusher, registry_server: RegistryServer) -> None:
+def test_configs_are_read(pusher: Pusher, registry_server: RegistryServer) -> None:
     image = make_image("linux/s390x")
     reference = Reference.parse(put(registry_server, "1", image))
-    sides = make_sides(pusher)
+    sides = make_sides(pusher, Settings())
     manifest = sides.destination.pull(reference)
     assert isinstance(manifest, ImageManifest)
 
@@ -147,7 +149,7 @@ def test_configs_are_read_through_ours(pusher: Pusher, registry_server: Registry
     ("verify", "expected"), [(False, False), (True, True), ("/etc/ca.pem", "/etc/ca.pem")]
 )
 def test_our_client_connects_as_the_host_s_does(verify: bool | str, expected: bool | str) -> None:
-    client = client_like(Client("quay.example.com", verify))
+    client = connect_like(Client("quay.example.com", verify), Settings())
 
     session = client.session(Reference.parse("elsewhere.example.com/app:1"))
     assert session.host == "quay.example.com"
@@ -155,72 +157,56 @@ def test_our_client_connects_as_the_host_s_does(verify: bool | str, expected: bo
     assert client.options.verify == expected
 
 
-class Refused(Client):
-    """Gets a refusal for everything, with a token or without."""
+def test_certificates_are_verified_as_the_host_does_unless_the_settings_say(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert connect_like(Client("quay.io", verify=False), Settings(tls_verify=True)).options.verify
+    assert not verifies(Client("quay.io", verify=True), Settings(tls_verify=False))
+    warn_of_certificates(Client("quay.io", verify=True), Settings())
+    warn_of_certificates(Client("quay.io", verify=False), Settings())
 
-    def __init__(self, host: str, *, authorization: str | None) -> None:
-        super().__init__(host)
-        self.error = HTTPError("401", response=_unauthorized(authorization))
+    (line,) = caplog.messages
+    assert line == "Certificates of the registries are not verified (as in pubtools-quay)"
 
-    def get_manifest(
+
+class Announcing(Pusher):
+    """Copies, and fires the host's event."""
+
+    def run_tag_images(
         self,
-        image: str,
-        raw: bool = False,
-        media_type: str | None = None,
-        return_headers: bool = False,
-    ) -> object:
-        raise self.error
+        source_ref: str,
+        dest_refs: list[str],
+        all_arch: bool,
+        target_settings: dict[str, object],
+    ) -> None:
+        super().run_tag_images(source_ref, dest_refs, all_arch, target_settings)
+        pm.hook.quay_images_tagged(source_ref=source_ref, dest_refs=dest_refs)
 
 
-def _unauthorized(authorization: str | None) -> Response:
-    answer = Response()
-    answer.status_code = 401
-    if authorization is not None:
-        headers = {"Authorization": authorization}
-        answer.request = Request("GET", "https://quay.io/v2/", headers=headers).prepare()
-    return answer
+class Listening:
+    """Hears of copies, as the plugins of sites do."""
+
+    def __init__(self) -> None:
+        self.heard: list[list[str]] = []
+
+    @hookimpl
+    def quay_images_tagged(self, source_ref: str, dest_refs: list[str]) -> None:
+        self.heard.append(dest_refs)
 
 
-@pytest.mark.parametrize(
-    ("authorization", "expected"), [("Bearer abc", True), ("Basic abc", False), (None, False)]
-)
-def test_a_refusal_in_spite_of_a_token_is_told_from_a_refused_login(
-    pusher: Pusher, authorization: str | None, expected: bool
-) -> None:
-    pusher.dest_quay_client = Refused(pusher.quay_host, authorization=authorization)
-    sides = make_sides(pusher)
+def test_the_host_s_event_is_fired_for_tags_and_not_for_digests() -> None:
+    pusher, site = Announcing("quay.io", Client("quay.io"), Client("quay.io")), Listening()
+    copy = make_sides(pusher, Settings()).copy
+    by_digest = f"q/b@sha256:{'0' * 64}"
+    pm.register(site)
+    try:
+        copy("q/a:1", [by_digest])
+        copy("q/a:1", ["q/b:1"])
+    finally:
+        pm.unregister(site)
 
-    with pytest.raises(Unauthorized) as caught:
-        sides.destination.pull(Reference.parse("quay.io/ns/app:1"))
-
-    assert caught.value.logged_in == expected
-    assert isinstance(caught.value.__cause__, HTTPError)
-
-
-def merged(reference: Reference, previous: Index | None) -> Merged:
-    return Merged(Tag("app", reference, None), previous, REPORT)
-
-
-@pytest.mark.parametrize("typed", [True, False])
-def test_tags_return_to_their_bytes(registry_server: RegistryServer, typed: bool) -> None:
-    client = Client(registry_server.host)
-    old = make_index([make_image(seed="old")], media_type_field=typed)
-    put(registry_server, "old", old)
-    tag = Reference.parse(put(registry_server, "1", make_index([make_image(seed="new")])))
-    previous = Index.from_bytes(old.content, old.media_type)
-
-    restore(client, [merged(tag, previous), merged(tag, previous)])
-
-    assert registry_server.manifest("app", "1").content == old.content
-    assert client.uploads == ([str(tag)] if typed else [])
-
-
-def test_a_tag_of_which_nothing_is_known_is_left(
-    pusher: Pusher, registry_server: RegistryServer
-) -> None:
-    new = make_index([make_image(seed="new")])
-    tag = Reference.parse(put(registry_server, "1", new))
-
-    restore(pusher.dest_quay_client, [merged(tag, None)])
-
-    assert registry_server.manifest("app", "1").digest == new.digest
+    assert [made[1] for made in pusher.copies if isinstance(made, tuple)] == [
+        [by_digest],
+        ["q/b:1"],
+    ]
+    assert site.heard == [["q/b:1"]]

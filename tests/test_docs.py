@@ -87,6 +87,7 @@ VALUES: dict[str, tuple[object, str]] = {
     "URL or null": ("file:///srv/locks", "file:///srv/locks"),
     "directory or null": ("records", "records"),
     "number from 1 to 100": (7, "7"),
+    "true, false or null": (True, "yes"),
     "number from 1 to 36500, or null": (90, "90"),
 }
 

@@ -23,7 +23,9 @@ from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotFound
-from pubtools_mlmerge.host.push_step import PushStep, Sides, Tag
+from pubtools_mlmerge.host.clients import Sides
+from pubtools_mlmerge.host.items import Tag
+from pubtools_mlmerge.host.push_step import PushStep
 from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
@@ -52,8 +54,8 @@ class Push:
         """Push what the tag 1.1 holds to tags."""
         client = RegistryClient(host=self.server.url)
         tags = [Tag("demo/app", self.tag(name), None) for name in names]
-        sides = Sides(client, client, client, client, lambda _, to: self.copied.append(to))
-        step = PushStep(Settings(steps=frozenset({"push"})), None)
+        sides = Sides(client, client, lambda _, to: self.copied.append(to))
+        step = PushStep(Settings(steps=frozenset({"push"})))
         step.push(sides, str(self.tag("1.1")), tags, lambda: self.copied.append(list(names)))
 
     @hookimpl

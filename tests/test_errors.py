@@ -10,6 +10,7 @@ import pytest
 
 from pubtools_mlmerge import errors
 from pubtools_mlmerge.errors import (
+    CannotMergeHere,
     CannotRestore,
     ConflictError,
     CopyFailed,
@@ -36,6 +37,7 @@ from pubtools_mlmerge.errors import (
     RegistryError,
     ShrinkError,
     StaleImages,
+    StepNotDone,
     Unauthorized,
 )
 from tests.factories import digest
@@ -63,7 +65,7 @@ MESSAGES: list[tuple[MergeError, str]] = [
         MixedTypes(("sha256:d1", "sha256:d2"), ("sha256:o",)),
         (
             "the merged index would mix Docker manifests (sha256:d1, sha256:d2) and OCI manifests "
-            "(sha256:o); build both in one format, or allow it by mixed-types oci"
+            "(sha256:o); build both in one format, or allow it with mixed_types=oci"
         ),
     ),
     (
@@ -99,6 +101,11 @@ MESSAGES: list[tuple[MergeError, str]] = [
     (CopyFailed("a/b:1", "c/d:1", "no skopeo"), "cannot copy a/b:1 to c/d:1: no skopeo"),
     (InvalidCredentials("auth.json", "not JSON"), "credentials in auth.json: not JSON"),
     (InvalidSettings(("first", "second")), "invalid settings: first; second"),
+    (
+        CannotMergeHere("no merging", "mlmerge-push-docker"),
+        "no merging; start the task by mlmerge-push-docker",
+    ),
+    (StepNotDone("not signed", ("a:1", "b:2")), "not signed: a:1, b:2"),
     (HostMismatch(("first", "second")), "cannot merge inside this pubtools-quay: first; second"),
     (
         ConflictError(REFERENCE, "sha256:expected", "sha256:found", 3),

@@ -17,9 +17,11 @@ from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Entry, Plan, Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MixedTypes, RegistryError, StaleImages
-from pubtools_mlmerge.host.push_step import PushStep, Sides, Tag
-from pubtools_mlmerge.host.tag_step import TagDockerStep
-from pubtools_mlmerge.merging.decision import StepOptions
+from pubtools_mlmerge.host.clients import Sides
+from pubtools_mlmerge.host.items import Tag
+from pubtools_mlmerge.host.push_step import PushStep
+from pubtools_mlmerge.host.tag_step import HostTagWriter, Selection
+from pubtools_mlmerge.merging.decision import StepOptions, no_lock
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.registry.client import RegistryClient
@@ -401,7 +403,7 @@ def test_without_a_rule_the_step_asks_for_no_child(server: RegistryServer) -> No
 
 def sides() -> Sides:
     client = RegistryClient(options=HURRIED)
-    return Sides(client, client, client, client, lambda _source, _tags: None)
+    return Sides(client, client, lambda _source, _tags: None)
 
 
 @pytest.fixture
@@ -419,12 +421,12 @@ SETTINGS = {"anchor_tag": None, "max_age_days": 365, "stale": "drop"}
 
 
 def test_the_push_step_goes_by_ages(today: RegistryServer) -> None:
-    push = PushStep(Settings.from_task({"mlmerge": SETTINGS}, {}), None)
+    push = PushStep(Settings.from_task({"mlmerge": SETTINGS}, {}))
 
     push.push(sides(), str(at(today, "new")), [Tag("app", at(today, "1"), None)], print)
 
     (done,) = push.merged
-    assert [(e.fate, e.age_days) for e in done.report.entries[1:]] == [
+    assert [(e.fate, e.age_days) for e in done.entries[1:]] == [
         ("kept", 10),
         ("dropped", 1095),
         ("dropped", None),
@@ -434,10 +436,10 @@ def test_the_push_step_goes_by_ages(today: RegistryServer) -> None:
 def test_a_push_over_nothing_but_what_is_too_old_is_a_plain_copy_that_says_why(
     server: RegistryServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "pubtools.mlmerge")
+    caplog.set_level("DEBUG", "pubtools.mlmerge")
     put(server, "1", make_index([make_image("linux/s390x", created=aged(400))]))
     copies: list[str] = []
-    push = PushStep(Settings.from_task({"mlmerge": SETTINGS}, {}), None)
+    push = PushStep(Settings.from_task({"mlmerge": SETTINGS}, {}))
 
     tags = [Tag("app", at(server, "1"), None)]
     push.push(sides(), str(at(server, "new")), tags, lambda: copies.append("all"))
@@ -447,12 +449,13 @@ def test_a_push_over_nothing_but_what_is_too_old_is_a_plain_copy_that_says_why(
     assert said in caplog.messages
 
 
-def select(server: RegistryServer, settings: Settings) -> TagDockerStep:
+def select(server: RegistryServer, settings: Settings) -> Selection:
     """Take amd64 from the new image."""
-    client, selecting = RegistryClient(options=HURRIED), TagDockerStep(settings)
-    images = (str(at(server, "new")), str(at(server, "1")))
-    selecting.compute(images, (client, client), ["linux/amd64"])
-    return selecting
+    client = RegistryClient(options=HURRIED)
+    writer = HostTagWriter(client, settings, None, no_lock)
+    selection = Selection(settings, client, at(server, "new"), at(server, "1"), writer)
+    selection.compute(["linux/amd64"], list)
+    return selection
 
 
 @pytest.mark.parametrize(
@@ -464,10 +467,10 @@ def test_selected_architectures_go_by_ages_as_well(
 ) -> None:
     settings = Settings.from_task({"mlmerge": {"max_age_days": 365, "stale": stale}}, {})
 
-    selecting = select(today, settings)
+    plan = select(today, settings).plan
 
-    assert selecting.plan is not None
-    entries = [str(entry.slot) for entry in selecting.plan.result.manifests]
+    assert plan is not None
+    entries = [str(entry.slot) for entry in plan.result.manifests]
     assert entries == ["linux/amd64", *expected]
 
 

@@ -1,11 +1,9 @@
-"""The life cycle of a task, without a host."""
+"""The plugin: what it registers, and what the host's tasks have in common."""
 
 from __future__ import annotations
 
 import logging
 import os
-import sys
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -16,79 +14,31 @@ from pubtools_mlmerge import plugin
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Report
-from pubtools_mlmerge.errors import InvalidSettings
-from pubtools_mlmerge.host.task import current_task, settings_for
+from pubtools_mlmerge.errors import CannotMergeHere, InvalidSettings
+from pubtools_mlmerge.host.task import TaskReports, refuse, settings_for
+from pubtools_mlmerge.settings import Settings
 from tests.factories import index
 from tests.test_hooks import REPORT
 
-
-class Failure(Exception):
-    """A task fails."""
+Log = pytest.LogCaptureFixture
 
 
 @pytest.fixture(autouse=True)
-def _no_trace(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Compare the plugins before and after; the first task loads what there is."""
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("MLMERGE_")]:
         monkeypatch.delenv(name)
-    with task_context():
-        pass
-    before = set(pm.get_plugins())
-    yield
-    assert set(pm.get_plugins()) == before
-    assert current_task() is None
 
 
 def reported(source: Index, destination: Index) -> Report:
     return evolve(REPORT, entries=merge(source, destination).entries)
 
 
-def test_a_task_has_a_state_of_its_own() -> None:
-    with task_context():
-        outer = current_task()
-        with task_context():
-            inner = current_task()
-        assert current_task() is outer
-
-    assert outer is not None
-    assert inner not in (outer, None)
+def test_importing_it_twice_registers_it_once() -> None:
+    assert sum(found is plugin for found in pm.get_plugins()) == 1
 
 
-@pytest.mark.parametrize("error", [Failure(), SystemExit(2), KeyboardInterrupt()])
-def test_a_task_that_fails_leaves_no_trace(error: BaseException) -> None:
-    with pytest.raises(type(error)), task_context(), task_context():
-        raise error
-
-
-@pytest.mark.parametrize(
-    ("code", "expected"), [(None, "succeeded"), (0, "succeeded"), (1, "failed")]
-)
-def test_the_summary_counts_what_was_merged(
-    code: int | None, expected: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "pubtools.mlmerge")
-    report = reported(index("linux/amd64@new"), index("linux/amd64@old", "linux/s390x@old"))
-
-    with suppress(SystemExit), task_context():
-        task = current_task()
-        assert task is not None
-        task.note(report)
-        task.note(report)
-        if code is not None:
-            sys.exit(code)
-
-    (record,) = [r for r in caplog.records if r.name == "pubtools.mlmerge"]
-    assert record.getMessage() == f"Merged 2 tags, kept 2 entries, in a task that {expected}"
-    assert record.__dict__["event"] == {"type": "mlmerge-summary", "merged": 2, "kept": 2}
-
-
-def test_a_task_that_merged_nothing_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, "pubtools.mlmerge")
-
-    with task_context():
-        pass
-
-    assert caplog.messages == []
+class Failure(Exception):
+    """A task fails."""
 
 
 class BadStart:
@@ -99,25 +49,68 @@ class BadStart:
         raise Failure
 
 
-class BadStop:
-    """Another plugin, whose task_stop raises."""
+def test_a_task_registers_nothing_however_it_ends() -> None:
+    with task_context():
+        pass
+    before = set(pm.get_plugins())
 
-    @hookimpl
-    def task_stop(self, failed: bool) -> None:
-        raise Failure
-
-
-@pytest.mark.parametrize("other", [BadStart(), BadStop()])
-def test_another_plugin_that_raises_leaves_no_trace_of_ours(other: object) -> None:
+    with task_context(), task_context():
+        assert set(pm.get_plugins()) == before
+    other = BadStart()
     pm.register(other)
     try:
         with pytest.raises(Failure), task_context():
             pass
     finally:
         pm.unregister(other)
+    assert set(pm.get_plugins()) == before
 
 
-def test_settings_are_read_where_they_enable_the_step() -> None:
+# The summary of a task
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (None, "succeeded"),
+        (SystemExit(0), "succeeded"),
+        (SystemExit(1), "failed"),
+        (Failure(), "failed"),
+        (KeyboardInterrupt(), "failed"),
+    ],
+)
+def test_the_summary_counts_what_was_merged(
+    error: BaseException | None, outcome: str, caplog: Log
+) -> None:
+    caplog.set_level(logging.INFO, "pubtools.mlmerge")
+    report = reported(index("linux/amd64@new"), index("linux/amd64@old", "linux/s390x@old"))
+    reports = TaskReports()
+
+    with suppress(SystemExit, Failure, KeyboardInterrupt), reports.summed_up():
+        reports.add(report)
+        reports.add(report)
+        if error is not None:
+            raise error
+
+    (record,) = [r for r in caplog.records if r.name == "pubtools.mlmerge"]
+    assert record.getMessage() == f"Merged 2 tags, kept 2 entries, in a task that {outcome}"
+    assert record.__dict__["event"] == {"type": "mlmerge-summary", "merged": 2, "kept": 2}
+
+
+def test_a_task_that_merged_nothing_says_nothing(caplog: Log) -> None:
+    caplog.set_level(logging.DEBUG, "pubtools.mlmerge")
+
+    with TaskReports().summed_up():
+        pass
+
+    assert caplog.messages == []
+
+
+# Whether a step is enabled
+
+
+def test_settings_are_read_where_they_enable_the_step(caplog: Log) -> None:
+    caplog.set_level(logging.INFO, "pubtools.mlmerge")
     target = {"mlmerge": {"steps": ["push"]}}
 
     found = settings_for("push", target)
@@ -126,18 +119,55 @@ def test_settings_are_read_where_they_enable_the_step() -> None:
     assert found.steps == {"push"}
     assert settings_for("tag-docker", target) is None
     assert settings_for("push", {}) is None
+    (line,) = caplog.messages
+    assert line.startswith("The step 'push' is enabled: pubtools-mlmerge ")
 
 
-def test_wrong_settings_are_told() -> None:
+@pytest.mark.parametrize("mlmerge", [{"steps": ["pull"]}, {"step": ["push"]}, "push", ["push"]])
+def test_wrong_settings_are_an_error_and_do_not_pass_for_none(mlmerge: object) -> None:
     with pytest.raises(InvalidSettings):
-        settings_for("push", {"mlmerge": {"steps": ["pull"]}})
+        settings_for("push", {"mlmerge": mlmerge})
 
 
 def test_the_environment_enables_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLMERGE_STEPS", "tag-docker")
 
     assert settings_for("tag-docker", {}) is not None
+    assert settings_for("push", {}) is None
 
 
-def test_importing_it_twice_registers_it_once() -> None:
-    assert sum(found is plugin for found in pm.get_plugins()) == 1
+def test_a_misspelt_step_in_the_environment_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLMERGE_STEPS", "psuh")
+
+    with pytest.raises(InvalidSettings, match="MLMERGE_STEPS"):
+        settings_for("push", {})
+
+
+@pytest.mark.parametrize(
+    "target", [{}, {"mlmerge": {}}, {"mlmerge": {"steps": []}}, {"mlmerge": {"copy": "never"}}]
+)
+def test_a_task_that_does_not_ask_reads_no_other_variable(
+    target: dict[str, object], monkeypatch: pytest.MonkeyPatch, caplog: Log
+) -> None:
+    monkeypatch.setenv("MLMERGE_TRIES", "many")
+    monkeypatch.setenv("MLMERGE_SERVICE_PORT", "8080")
+
+    assert settings_for("push", target) is None
+    assert caplog.messages == []
+
+
+def test_an_unknown_variable_is_a_warning_to_a_task_that_asks(
+    monkeypatch: pytest.MonkeyPatch, caplog: Log
+) -> None:
+    monkeypatch.setenv("MLMERGE_SERVICE_PORT", "8080")
+
+    assert settings_for("push", {"mlmerge": {"steps": ["push"]}}) is not None
+    assert caplog.messages == [
+        "MLMERGE_SERVICE_PORT is no setting of pubtools-mlmerge, and is ignored"
+    ]
+
+
+def test_a_refusal_says_what_to_start_instead() -> None:
+    with pytest.raises(CannotMergeHere, match="mlmerge-push-docker"):
+        refuse("push", Settings())
+    refuse("push", Settings(report_only=True))

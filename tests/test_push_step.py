@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 from typing import Literal
 
 import pytest
@@ -13,16 +14,23 @@ from attrs import define, evolve, field
 from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge import plugin
-from pubtools_mlmerge.core.manifests import Manifest
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import RegistryError
-from pubtools_mlmerge.host.push_step import PushStep, Sides, Tag
+from pubtools_mlmerge.errors import (
+    InvalidSettings,
+    MergeError,
+    NotAnIndex,
+    RegistryError,
+    ShrinkError,
+    StepNotDone,
+)
+from pubtools_mlmerge.host.clients import Sides
+from pubtools_mlmerge.host.items import Tag
+from pubtools_mlmerge.host.push_step import PushStep
 from pubtools_mlmerge.host.requests import MergeRequest
-from pubtools_mlmerge.host.task import MergeTask
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
+from pubtools_mlmerge.testing import Image, RegistryServer, make_image, make_index
 from tests.programs import put
 from tests.scripted import HURRIED
 
@@ -60,15 +68,13 @@ class Push:
         self.copies.append([each.partition("/")[2] for each in destinations])
 
 
-def begin(server: RegistryServer, settings: Settings, task: MergeTask | None = None) -> Push:
+def begin(server: RegistryServer, settings: Settings) -> Push:
     """Begin a push, its sources and tags in place."""
     for repository, name, index in (("src", "new", NEW), ("app", "1", OLD), ("app", "2", OLD)):
         put(server, name, index, repository)
     client = RegistryClient(options=HURRIED)
     copies: list[object] = []
-    push = Push(
-        server, PushStep(settings, task), Sides(client, client, client, client, print), copies
-    )
+    push = Push(server, PushStep(settings), Sides(client, client, print), copies)
     push.sides = evolve(push.sides, copy=push.copy)
     return push
 
@@ -111,7 +117,7 @@ def test_the_source_is_read_once_and_its_children_are_brought_once(
 def test_tags_that_are_new_are_copied_and_the_others_merged(
     registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "pubtools.mlmerge")
+    caplog.set_level("DEBUG", "pubtools.mlmerge")
     push = begin(registry_server, PLAIN)
 
     push.run("app:3", "app:1", "app:4")
@@ -127,13 +133,13 @@ def test_the_host_copies_all_where_nothing_is_merged(registry_server: RegistrySe
     push.run("app:3", "app:4")
 
     assert push.copies == ["all"]
-    assert push.step.merged == push.step.held == ()
+    assert push.step.merged == ()
 
 
 def test_excluded_repositories_are_copied(
     registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "pubtools.mlmerge")
+    caplog.set_level("DEBUG", "pubtools.mlmerge")
     push = begin(registry_server, evolve(PLAIN, exclude_repos=["a*"]))
 
     push.run("app:1")
@@ -147,7 +153,7 @@ def test_excluded_repositories_are_copied(
 def test_what_is_dropped_by_name_is_no_reason_to_merge(
     registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "pubtools.mlmerge")
+    caplog.set_level("DEBUG", "pubtools.mlmerge")
     policy = Settings.from_task({"mlmerge": {"drop": ["s390x"]}}, {}).policy
     push = begin(registry_server, evolve(PLAIN, policy=policy))
 
@@ -209,18 +215,16 @@ def test_a_failure_is_the_push_s_failure(registry_server: RegistryServer) -> Non
 
 
 def test_what_was_merged_is_kept_for_signing_and_rollback(registry_server: RegistryServer) -> None:
-    task = MergeTask()
-    push = begin(registry_server, PLAIN, task)
+    push = begin(registry_server, PLAIN)
 
     push.run("app:1")
 
-    (merged,) = push.step.merged
-    assert push.step.held == (merged,)
-    assert merged.previous is not None
-    assert merged.previous.content == OLD.content
-    assert merged.digests == MERGED
-    assert merged.report.digest == registry_server.manifest("app", "1").digest
-    assert task._reports == [merged.report]
+    (report,), (held,) = push.step.merged, push.step.held
+    (previous,) = push.step.before.values()
+    assert previous is not None
+    assert previous.content == OLD.content
+    assert held.listed == MERGED
+    assert held.digest == report.digest == registry_server.manifest("app", "1").digest
 
 
 def test_a_tag_remembers_what_it_held_before_all_items(registry_server: RegistryServer) -> None:
@@ -232,57 +236,32 @@ def test_a_tag_remembers_what_it_held_before_all_items(registry_server: Registry
     put(registry_server, "1", make_index([AMD64, ARM64, S390X]), "app")
     push.run("app:1", source="src:one")
 
-    (merged,) = push.step.merged
-    assert merged.previous is not None
-    assert merged.previous.digest == OLD.digest
+    (previous,) = push.step.before.values()
+    assert previous is not None
+    assert previous.digest == OLD.digest
 
 
-def test_a_tag_that_is_copied_over_holds_no_merged_index(registry_server: RegistryServer) -> None:
+def test_a_tag_that_is_copied_over_holds_the_copy(registry_server: RegistryServer) -> None:
     put(registry_server, "all", make_index([AMD64, ARM64, S390X]), "src")
     push = begin(registry_server, PLAIN)
 
     push.run("app:1")
     push.run("app:1", source="src:all")
 
-    assert (len(push.step.merged), push.step.held) == (1, ())
+    (held,) = push.step.held
+    assert len(push.step.merged) == 1
+    assert held.digest == registry_server.manifest("src", "all").digest
 
 
-def test_a_tag_that_needs_nothing_is_held_and_not_counted(
-    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", "pubtools.mlmerge")
-    begin(registry_server, PLAIN).run("app:1")
-    task = MergeTask()
-    push = begin(registry_server, PLAIN, task)
+def test_a_tag_that_needs_nothing_is_held_and_not_counted(registry_server: RegistryServer) -> None:
+    push = begin(registry_server, PLAIN)
     put(registry_server, "1", make_index([AMD64, ARM64, S390X]), "app")
 
     push.run("app:1")
 
+    assert [report.changed for report in push.step.merged] == [False]
     assert len(push.step.held) == 1
-    assert task._reports == push.copies == []
-    assert "holds all of" in caplog.text
-
-
-@pytest.mark.parametrize(("name", "expected"), [("new", True), ("image", False), ("x", False)])
-def test_an_index_is_told_from_other_things(
-    registry_server: RegistryServer, name: str, expected: bool
-) -> None:
-    put(registry_server, "image", AMD64, "src")
-    push = begin(registry_server, PLAIN)
-
-    found = push.step.is_index(push.sides, str(push.reference(f"src:{name}")))
-
-    assert found == expected
-
-
-def test_an_index_that_was_looked_at_is_not_read_again(registry_server: RegistryServer) -> None:
-    push = begin(registry_server, PLAIN)
-    registry_server.forget_requests()
-
-    assert push.step.is_index(push.sides, str(push.reference("src:new")))
-    push.run("app:1")
-
-    assert [r.path for r in registry_server.requests].count("/v2/src/manifests/new") == 1
+    assert push.copies == []
 
 
 class Site:
@@ -334,8 +313,9 @@ def test_a_site_that_merges_itself_is_taken_at_its_word(registry_server: Registr
     with registered(Site(report)):
         push.run("app:1")
 
-    (merged,) = push.step.held
-    assert (merged.report, merged.previous) == (report, None)
+    (held,) = push.step.held
+    assert push.step.merged == (report,)
+    assert held.to_sign == ((AMD64.digest, ""),)
     assert push.copies == []
 
 
@@ -391,23 +371,6 @@ def test_items_share_their_threads(registry_server: RegistryServer) -> None:
     assert push.copies == ["all"] * 3
 
 
-class Reader(RegistryClient):
-    """Notes on which threads it reads."""
-
-    def pull(self, reference: Reference) -> Manifest:
-        self.threads = [*getattr(self, "threads", ()), threading.get_ident()]
-        return super().pull(reference)
-
-
-def test_a_source_is_read_by_the_thread_of_its_item(registry_server: RegistryServer) -> None:
-    push, reader = begin(registry_server, PLAIN), Reader(options=HURRIED)
-    push.sides = evolve(push.sides, source=reader, threads=3)
-
-    push.run("app:1", "app:2", "app:3")
-
-    assert reader.threads == [threading.get_ident()]
-
-
 def test_tags_that_are_copied_plainly_keep_their_order(registry_server: RegistryServer) -> None:
     push = begin(registry_server, PLAIN)
     push.sides = evolve(push.sides, threads=4)
@@ -445,8 +408,8 @@ def test_tags_that_were_begun_when_another_one_failed_are_merged_and_can_be_take
     with registered(Failing("2")), pytest.raises(RegistryError, match=r"app:2.*no"):
         push.run(*tags)
 
-    (merged,) = push.step.merged
-    assert merged.tag.reference == push.reference("app:1")
+    (report,) = push.step.merged
+    assert report.destination == push.reference("app:1")
     assert [push.digests(tag) == MERGED for tag in tags] == [True, *[False] * 7]
     assert push.copies == []
 
@@ -502,3 +465,188 @@ def test_the_plugin_s_own_step_comes_last() -> None:
     implementations = pm.hook.mlmerge_merge.get_hookimpls()
 
     assert implementations[0].plugin is plugin
+
+
+def test_a_tag_that_moved_before_the_plain_copy_is_judged_again(
+    registry_server: RegistryServer,
+) -> None:
+    put(registry_server, "1", make_index([OLD_AMD64]), "app")
+    push = begin(registry_server, PLAIN)
+    put(registry_server, "3", make_index([OLD_AMD64]), "app")
+
+    class Late:
+        """Writes the tag once the step has left it to the host."""
+
+        written = False
+
+        @hookimpl(hookwrapper=True)
+        def mlmerge_merge(self, request: MergeRequest) -> Iterator[None]:
+            yield
+            if not self.written:
+                self.written = True
+                put(registry_server, "3", OLD, "app")
+
+    with registered(Late()):
+        push.run("app:3")
+
+    assert push.digests("app:3") == MERGED
+    assert push.copies == []
+
+
+def test_only_tags_that_are_judged_are_locked(registry_server: RegistryServer) -> None:
+    push, order = begin(registry_server, evolve(PLAIN, exclude_repos=["other"])), Order()
+
+    with registered(order):
+        push.run("other:1", "app:1")
+
+    assert order.locked == ["1"]
+    assert push.copies == [["other:1"]]
+
+
+def test_threads_end_with_the_push(registry_server: RegistryServer) -> None:
+    before = set(threading.enumerate())
+    push = begin(registry_server, PLAIN)
+    push.sides = evolve(push.sides, threads=4)
+
+    with push.step.running():
+        push.run("app:1", "app:2", "app:3", "app:4")
+
+    left = {thread.name for thread in set(threading.enumerate()) - before}
+    assert [name for name in left if name.startswith("mlmerge_")] == []
+
+
+ITEMS = [
+    (make_image("linux/amd64", seed="new"), {AMD64.digest, S390X.digest}),
+    (make_image("linux/arm64", seed="new"), {ARM64.digest, OLD_AMD64.digest, S390X.digest}),
+]
+
+
+@pytest.mark.parametrize(("image", "expected"), ITEMS)
+def test_a_single_image_keeps_what_else_the_tag_has(
+    registry_server: RegistryServer, image: Image, expected: set[str]
+) -> None:
+    push = begin(registry_server, PLAIN)
+    put(registry_server, "image", image, "src")
+
+    push.run("app:1", source="src:image")
+
+    assert push.digests("app:1") == expected
+
+
+def test_a_single_image_over_one_of_its_platform_is_copied(registry_server: RegistryServer) -> None:
+    push = begin(registry_server, PLAIN)
+    put(registry_server, "image", AMD64, "src")
+    put(registry_server, "1", OLD_AMD64, "app")
+
+    push.run("app:1", source="src:image")
+
+    assert push.copies == ["all"]
+
+
+@pytest.mark.parametrize(("choice", "error"), [("fail", NotAnIndex), ("replace", ShrinkError)])
+def test_a_single_image_is_refused_where_that_is_wished_or_takes_away(
+    registry_server: RegistryServer, choice: Literal["fail", "replace"], error: type[MergeError]
+) -> None:
+    policy = evolve(PLAIN.policy, single_image=choice)
+    push = begin(registry_server, evolve(PLAIN, policy=policy))
+    put(registry_server, "image", AMD64, "src")
+
+    with pytest.raises(error):
+        push.run("app:1", source="src:image")
+
+    assert push.digests("app:1") == {OLD_AMD64.digest, S390X.digest}
+    assert push.copies == []
+
+
+SCHEMA_1 = b'{"schemaVersion": 1, "name": "app", "tag": "1", "architecture": "amd64"}'
+SCHEMA_1_TYPE = "application/vnd.docker.distribution.manifest.v1+json"
+
+
+@pytest.mark.parametrize(
+    ("held", "is_copied"), [("absent", True), ("schema 1", True), ("index", False)]
+)
+def test_schema_1_is_copied_where_nothing_could_be_kept(
+    registry_server: RegistryServer, held: str, is_copied: bool
+) -> None:
+    push = begin(registry_server, PLAIN)
+    for repository, tag in (("src", "v1"), ("app", "schema")):
+        registry_server.put_manifest(repository, tag, SCHEMA_1, SCHEMA_1_TYPE)
+    tag = {"absent": "app:9", "schema 1": "app:schema", "index": "app:1"}[held]
+
+    with nullcontext() if is_copied else pytest.raises(NotAnIndex):
+        push.run(tag, source="src:v1")
+
+    assert push.copies == (["all"] if is_copied else [])
+
+
+def test_push_items_override_what_concerns_the_merge(registry_server: RegistryServer) -> None:
+    push = begin(registry_server, PLAIN)
+    settings, problems = PLAIN.for_item({"drop": ["s390x"]}, "push_items[0].mlmerge")
+    assert problems == ()
+
+    push.step.push(
+        push.sides,
+        str(push.reference("src:new")),
+        [Tag("app", push.reference("app:1"), None)],
+        lambda: push.copies.append("all"),
+        settings,
+    )
+
+    assert push.copies == ["all"]
+
+
+@pytest.mark.parametrize("given", [{"sign": False}, {"keep": "s390x"}, {"stale": "keep"}, "x"])
+def test_wrong_overrides_are_refused_before_anything_is_done(given: object) -> None:
+    item = SimpleNamespace(metadata={"mlmerge": given}, claims_signing_key=None, repos={})
+
+    with pytest.raises(InvalidSettings, match=r"push_items\[0\]\.mlmerge"):
+        PushStep(PLAIN, [item])
+
+
+def test_a_tag_that_was_not_judged_fails_the_task(registry_server: RegistryServer) -> None:
+    push = begin(registry_server, PLAIN)
+    metadata = {"pull_url": "q/src:1", "tags": {"a/app": ["1"]}}
+    item = SimpleNamespace(metadata=metadata, claims_signing_key="key", repos={})
+
+    push.step.expect("quay.io", {"quay_namespace": "ns"}, [item])
+
+    with pytest.raises(StepNotDone, match=r"quay\.io/ns/a----app:1"):
+        push.step.check_done([])
+
+
+@pytest.mark.parametrize("sign", [True, False])
+def test_a_merged_tag_that_no_signer_got_fails_the_task(
+    registry_server: RegistryServer, sign: bool
+) -> None:
+    push = begin(registry_server, evolve(PLAIN, sign=sign))
+    push.run("app:1")
+
+    with pytest.raises(StepNotDone, match=r"signer cosign.*app:1") if sign else nullcontext():
+        push.step.check_done(["cosign"])
+    push.step.note_signed("cosign", [held.tag for held in push.step.held])
+    push.step.check_done(["cosign"])
+
+
+class History:
+    """Stands for Quay's API."""
+
+    def __init__(self) -> None:
+        self.expiring: list[tuple[str, int]] = []
+
+    def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
+        return ()
+
+    def forget(self, reference: Reference) -> None: ...
+
+    def expire(self, reference: Reference, days: int) -> None:
+        self.expiring.append((reference.tag, days))
+
+
+def test_anchor_tags_expire_where_that_is_wished(registry_server: RegistryServer) -> None:
+    settings = Settings.from_task({"mlmerge": {"anchor_tag": "{tag}-kept", "anchor_days": 30}}, {})
+    push, history = begin(registry_server, settings), History()
+    push.sides = evolve(push.sides, history=history)
+
+    push.run("app:1")
+
+    assert history.expiring == [("1-kept", 30)]

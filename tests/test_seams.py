@@ -1,11 +1,14 @@
-"""The seams, on modules that stand where the host's are."""
+"""The seams, on modules that take the places of the host's."""
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
@@ -13,10 +16,7 @@ import pytest
 
 from pubtools_mlmerge.errors import HostMismatch
 from pubtools_mlmerge.host import seams
-from pubtools_mlmerge.host.seams import Seams, is_mentioned, problems
-
-# The seams, on modules that stand where the host's are
-
+from pubtools_mlmerge.host.seams import StepName, install, is_in_place, problems
 
 PACKAGE = "pubtools._quay"
 
@@ -45,6 +45,13 @@ class PushDocker:
 
     def run(self) -> None: ...
 
+    def get_docker_push_items(self) -> None: ...
+
+    @classmethod
+    def check_repos_validity(
+        cls, push_items: object, hub: object, target_settings: dict[str, object]
+    ) -> None: ...
+
     def sign_new_manifests(self, docker_push_items: object) -> None: ...
 
     def rollback(self, backup_tags: object, rollback_tags: object) -> None: ...
@@ -68,8 +75,26 @@ class ContainerImagePusher:
     def copy_v1_push_item(self, push_item: object) -> None: ...
 
 
+class SecurityManifestPusher(ContainerImagePusher):
+    """Shaped like the host's."""
+
+    def push_manifest_list_security_manifests(self, item: object, dir_path: str) -> None: ...
+
+
+def item_processor_for_internal_data(
+    quay_client: object,
+    internal_registry: str,
+    external_registries: object,
+    retry_sleep_time: int,
+    internal_namespace: str,
+) -> None:
+    """Shaped like the host's."""
+
+
 class TagDocker(PushDocker):
     """Shaped like the host's."""
+
+    quay_client: object = None
 
     def is_arch_relevant(self, push_item: object, arch: str) -> None: ...
 
@@ -98,41 +123,49 @@ class ManifestListMerger:
 Modules = Mapping[str, ModuleType]
 
 
+CLASSES = {
+    "push_docker": (PushDocker, ContainerImagePusher, SecurityManifestPusher),
+    "tag_docker": (TagDocker, ManifestListMerger, PushDocker),
+}
+
+
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch) -> Modules:
-    """Put modules in the place of the host's, and what derives from them out of the way."""
+    """Put modules in the place of the host's, and forget that anything was replaced."""
     for name in [name for name in os.environ if name.startswith("MLMERGE_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setattr(seams, "_OUTCOMES", {})
+    monkeypatch.setattr(seams, "_REPLACED", {})
     package = ModuleType(PACKAGE)
     monkeypatch.setitem(sys.modules, PACKAGE, package)
-    made = {}
-    for name in ("push_docker", "tag_docker", "quay_client"):
-        made[name] = ModuleType(f"{PACKAGE}.{name}")
-        setattr(package, name, made[name])
-        monkeypatch.setitem(sys.modules, f"{PACKAGE}.{name}", made[name])
-    for name in ("host_push", "host_tag"):
-        monkeypatch.delitem(sys.modules, f"pubtools_mlmerge.{name}", raising=False)
-    push, tag = made["push_docker"], made["tag_docker"]
-    for name in ("SignEntry", "SIGNER_BY_LABEL", "set_aws_kms_environment_variables"):
-        setattr(push, name, object())
-    setattr(push, "PushDocker", PushDocker)  # noqa: B010 - mypy knows no such attribute
-    setattr(push, "ContainerImagePusher", ContainerImagePusher)  # noqa: B010 - as above
-    setattr(tag, "TagDocker", TagDocker)  # noqa: B010 - as above
-    setattr(tag, "ManifestListMerger", ManifestListMerger)  # noqa: B010 - as above
-    setattr(tag, "get_internal_container_repo_name", object())  # noqa: B010 - as above
-    setattr(made["quay_client"], "QuayClient", object())  # noqa: B010 - as above
+    made: dict[str, ModuleType] = {}
+    for module_name, classes in CLASSES.items():
+        module = made[module_name] = ModuleType(f"{PACKAGE}.{module_name}")
+        values: dict[str, object] = {each.__name__: each for each in classes}
+        if module_name == "push_docker":
+            values["item_processor_for_internal_data"] = item_processor_for_internal_data
+        for step in seams.STEPS:
+            if seams.SEAMS[step].module == module_name:
+                values.update(dict.fromkeys(seams.SEAMS[step].used, object()))
+        vars(module).update(values)
+        setattr(package, module_name, module)
+        monkeypatch.setitem(sys.modules, f"{PACKAGE}.{module_name}", module)
+        monkeypatch.delitem(sys.modules, f"pubtools_mlmerge.host.{module_name}", raising=False)
     return made
 
 
-def names_of(modules: Modules) -> list[object]:
-    """List what the replaced names stand for."""
-    push, tag = modules["push_docker"], modules["tag_docker"]
-    found = [getattr(push, name, None) for name in ("PushDocker", "ContainerImagePusher")]
-    return [*found, *(getattr(tag, name, None) for name in ("TagDocker", "ManifestListMerger"))]
+def names_of(modules: Modules) -> list[type]:
+    """List the classes that the replaced names name now."""
+    found = [getattr(modules[m], each.__name__, None) for m in CLASSES for each in CLASSES[m]]
+    return [each for each in found if isinstance(each, type)]
 
 
-def test_a_host_as_expected_has_no_problems(modules: Modules) -> None:
-    assert problems() == ()
+@pytest.mark.parametrize("step", seams.STEPS)
+def test_a_host_as_expected_has_no_problems(modules: Modules, step: StepName) -> None:
+    assert problems(step) == ()
+    install()
+    assert problems(step) == ()
+    assert is_in_place(step)
 
 
 def without(name: str, method: str = "") -> Callable[[Modules, pytest.MonkeyPatch], None]:
@@ -156,203 +189,146 @@ def no_class(modules: Modules, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(modules["push_docker"], "PushDocker", "PushDocker")
 
 
-def no_module(modules: Modules, patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(sys.modules, f"{PACKAGE}.tag_docker", None)
-
-
-CHANGES = [
-    (without("push_docker.PushDocker"), "push_docker.PushDocker is missing"),
-    (no_class, "push_docker.PushDocker is missing"),
-    (no_module, "tag_docker"),
-    (without("push_docker.SignEntry"), "push_docker.SignEntry is missing"),
+CHANGES: list[tuple[StepName, Callable[[Modules, pytest.MonkeyPatch], None], str]] = [
+    ("push", without("push_docker.PushDocker"), "push_docker.PushDocker is missing"),
+    ("push", no_class, "push_docker.PushDocker is missing"),
+    ("push", without("push_docker.SignEntry"), "push_docker.SignEntry is missing"),
     (
+        "tag-docker",
         without("tag_docker.TagDocker", "is_arch_relevant"),
         "tag_docker.TagDocker.is_arch_relevant takes None",
     ),
-    (renamed, "push_docker.PushDocker.rollback takes ('tags',)"),
+    ("push", renamed, "push_docker.PushDocker.rollback takes ('tags',)"),
 ]
 
 
-@pytest.mark.parametrize(("change", "told"), CHANGES)
-def test_what_changed_is_told(
-    modules: Modules,
-    monkeypatch: pytest.MonkeyPatch,
-    change: Callable[[Modules, pytest.MonkeyPatch], None],
-    told: str,
-) -> None:
-    change(modules, monkeypatch)
-
-    assert any(told in problem for problem in problems())
-
-
-@pytest.mark.parametrize(("change", "told"), CHANGES)
-def test_a_host_that_changed_is_told_once_and_left_alone(
+@pytest.mark.parametrize(("step", "change", "message"), CHANGES)
+def test_what_does_not_fit_disables_its_step_with_one_line_and_leaves_the_other(  # noqa: PLR0917
     modules: Modules,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    step: StepName,
     change: Callable[[Modules, pytest.MonkeyPatch], None],
-    told: str,
+    message: str,
 ) -> None:
     change(modules, monkeypatch)
-    before, seams = names_of(modules), Seams()
+    (other,) = {*seams.STEPS} - {step}
 
-    seams.install()
-    seams.install()
-    kept = [kind for kind in names_of(modules) if isinstance(kind, type)]
-    assert all(kind.__module__ == __name__ for kind in kept)
-    seams.remove()
-    seams.remove()
+    install()
+    install()
 
+    assert any(message in problem for problem in problems(step))
     (line,) = caplog.messages
-    assert line.startswith("No merging inside this pubtools-quay: ")
-    assert told in line
-    assert names_of(modules) == before
+    assert line.startswith(f"No step '{step}' inside this pubtools-quay: ")
+    assert message in line
+    assert not is_in_place(step)
+    assert is_in_place(other)
 
 
 ASKING: list[tuple[dict[str, object], dict[str, str]]] = [
-    ({"mlmerge": {"steps": ["push"]}}, {}),
-    ({}, {"MLMERGE_STEPS": "push"}),
+    ({"mlmerge": {"steps": ["tag-docker"]}}, {}),
+    ({}, {"MLMERGE_STEPS": "push, tag-docker"}),
     ({"mlmerge": {"copy": "never"}}, {"MLMERGE_STEPS": "tag-docker"}),
 ]
 NOT_ASKING: list[tuple[dict[str, object], dict[str, str]]] = [
     ({}, {}),
     ({"mlmerge": {"steps": []}}, {}),
-    ({"mlmerge": {"steps": []}}, {"MLMERGE_STEPS": "push"}),
+    ({"mlmerge": {"steps": ["push"]}}, {"MLMERGE_STEPS": "tag-docker"}),
+    ({}, {"MLMERGE_STEPS": "push"}),
     ({}, {"MLMERGE_COPY": "never"}),
 ]
 
 
-@pytest.mark.parametrize(("settings", "environment"), ASKING)
+@pytest.mark.parametrize(
+    ("settings", "environment", "asks"),
+    [*((*each, True) for each in ASKING), *((*each, False) for each in NOT_ASKING)],
+)
 @pytest.mark.parametrize("named", [False, True])
-def test_a_task_that_asked_gets_an_error_from_a_host_that_changed(
+def test_only_a_task_that_asks_gets_an_error_from_a_step_that_does_not_fit(  # noqa: PLR0917
     modules: Modules,
     monkeypatch: pytest.MonkeyPatch,
     settings: dict[str, object],
     environment: dict[str, str],
+    asks: bool,
     named: bool,
 ) -> None:
     monkeypatch.delattr(TagDocker, "is_arch_relevant")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    seams = Seams()
-    seams.install()
-    pusher = names_of(modules)[1]
-    assert callable(pusher)
+    install()
+    start = modules["tag_docker"].TagDocker
 
-    with pytest.raises(HostMismatch, match="is_arch_relevant"):
-        pusher([], target_settings=settings) if named else pusher([], settings)
-
-    seams.remove()
-
-
-@pytest.mark.parametrize(("settings", "environment"), NOT_ASKING)
-def test_a_task_that_did_not_ask_gets_the_host_as_it_is(
-    modules: Modules,
-    monkeypatch: pytest.MonkeyPatch,
-    settings: dict[str, object],
-    environment: dict[str, str],
-) -> None:
-    monkeypatch.delattr(TagDocker, "is_arch_relevant")
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    seams = Seams()
-    seams.install()
-
-    pusher, merger = names_of(modules)[1], names_of(modules)[3]
-    assert callable(pusher)
-    assert callable(merger)
-    assert pusher([], settings).target_settings is settings
-    if "MLMERGE_STEPS" not in environment:
-        assert merger("a", "b").images == ("a", "b")
-
-    seams.remove()
+    with pytest.raises(HostMismatch, match="is_arch_relevant") if asks else nullcontext():
+        if named:
+            start([], None, "1", "target", target_settings=settings)
+        else:
+            start([], None, "1", "target", settings)
 
 
-def test_ours_stand_in_while_somebody_needs_them(modules: Modules) -> None:
-    before, seams = names_of(modules), Seams()
+def test_ours_are_put_in_place_once_and_stay(modules: Modules) -> None:
+    install()
+    first = names_of(modules)
+    install()
 
-    seams.install()
-    seams.install()
-    seams.remove()
-    between = names_of(modules)
-    seams.remove()
-
-    modules_of = [getattr(kind, "__module__", "") for kind in between]
-    assert (
-        modules_of
-        == ["pubtools_mlmerge.host.push_docker"] * 2 + ["pubtools_mlmerge.host.tag_docker"] * 2
-    )
-    assert names_of(modules) == before
+    assert names_of(modules) == first
+    assert {each.__module__ for each in first} == {
+        "pubtools_mlmerge.host.push_docker",
+        "pubtools_mlmerge.host.tag_docker",
+    }
 
 
-def test_what_others_replaced_is_left_to_them(
-    modules: Modules, caplog: pytest.LogCaptureFixture
-) -> None:
-    seams = Seams()
+def test_what_others_replaced_since_is_left_to_them(modules: Modules) -> None:
+    install()
+    ours = modules["tag_docker"].TagDocker
 
-    seams.install()
-    setattr(modules["tag_docker"], "TagDocker", str)  # noqa: B010 - mypy knows no such attribute
-    seams.remove()
+    class Site(ours):  # type: ignore[misc, valid-type]  # any class
+        """Another plugin's class."""
 
-    assert names_of(modules) == [PushDocker, ContainerImagePusher, str, ManifestListMerger]
-    assert caplog.messages == ["pubtools._quay.tag_docker.TagDocker was replaced by others"]
+    setattr(modules["tag_docker"], "TagDocker", Site)  # noqa: B010 - mypy knows no such attribute
+    install()
+
+    assert modules["tag_docker"].TagDocker is Site
 
 
 def test_where_ours_do_not_load_only_tasks_that_ask_suffer(
     modules: Modules, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "pubtools_mlmerge.host.tag_docker", None)
-    seams = Seams()
 
-    seams.install()
-    pusher = names_of(modules)[1]
-    assert callable(pusher)
-    pusher([], {})
+    install()
+
+    modules["tag_docker"].TagDocker([], None, "1", "target", {})
     with pytest.raises(HostMismatch):
-        pusher([], {"mlmerge": {"steps": ["push"]}})
-    seams.remove()
-
+        modules["tag_docker"].TagDocker([], None, "1", "target", ASKING[0][0])
     assert len([r for r in caplog.records if r.levelno >= logging.WARNING]) == 1
-    assert names_of(modules) == [PushDocker, ContainerImagePusher, TagDocker, ManifestListMerger]
+    assert is_in_place("push")
 
 
-def test_nothing_is_touched_where_no_host_is_loaded(
+def test_nothing_is_loaded_where_no_host_is(
     modules: Modules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, seams = names_of(modules), Seams()
-    monkeypatch.delitem(sys.modules, PACKAGE)
+    for name in modules:
+        monkeypatch.delitem(sys.modules, f"{PACKAGE}.{name}")
 
-    seams.install()
-    assert names_of(modules) == before
-    seams.remove()
+    install()
 
-    assert names_of(modules) == before
-
-
-def test_the_seams_of_the_process_are_unused_outside_of_tasks() -> None:
-    assert seams.SEAMS._users == 0
+    assert not is_in_place("push")
+    assert f"{PACKAGE}.push_docker" not in sys.modules
 
 
-# Activation: whether anything speaks of merging
+def test_names_are_replaced_when_the_host_s_module_is_imported_after_us(
+    modules: Modules, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever imports it, and without any hook being called."""
+    for name in modules:
+        monkeypatch.delitem(sys.modules, f"{PACKAGE}.{name}")
+    (tmp_path / "tag_docker.py").write_text(
+        "from tests.test_seams import ManifestListMerger, PushDocker, TagDocker\n"
+        "SIGNER_BY_LABEL = get_internal_container_repo_name = None\n"
+    )
+    monkeypatch.setattr(sys.modules[PACKAGE], "__path__", [str(tmp_path)], raising=False)
 
+    module = importlib.import_module(f"{PACKAGE}.tag_docker")
 
-@pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("MLMERGE_")]:
-        monkeypatch.delenv(name)
-
-
-@pytest.mark.parametrize("settings", [{}, {"mlmerge": None}, {"mlmerge": {}}, {"quay_host": "q"}])
-def test_nothing_speaks_of_it(settings: dict[str, object]) -> None:
-    assert not is_mentioned(settings)
-
-
-@pytest.mark.parametrize("mlmerge", [{"steps": []}, "wrong"])
-def test_the_target_speaks_of_it(mlmerge: object) -> None:
-    assert is_mentioned({"mlmerge": mlmerge})
-
-
-def test_the_environment_speaks_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLMERGE_STEPS", "push")
-
-    assert is_mentioned({})
+    assert module.TagDocker.__module__ == "pubtools_mlmerge.host.tag_docker"
+    assert is_in_place("tag-docker")

@@ -6,6 +6,7 @@ import pytest
 from attrs import evolve
 
 from pubtools_mlmerge.core.ages import AgeRule
+from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.errors import InvalidSettings
 from pubtools_mlmerge.merging.decision import AnchorTag
 from pubtools_mlmerge.settings import Settings
@@ -157,10 +158,52 @@ def test_wrong_types_are_told(mlmerge: object, expected: str) -> None:
     assert problem.startswith(expected)
 
 
-def test_an_unknown_variable_is_told_by_its_name() -> None:
-    (problem,) = problems(None, {"MLMERGE_STEP": "push"})
+def test_an_unknown_variable_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Other programs and Kubernetes make variables of such names."""
+    assert read(environment={"MLMERGE_SERVICE_HOST": "10.0.0.1"}) == Settings()
+    assert caplog.messages == [
+        "MLMERGE_SERVICE_HOST is no setting of pubtools-mlmerge, and is ignored"
+    ]
 
-    assert problem.startswith("MLMERGE_STEP: unknown, there are anchor_tag, audit, copy, ")
+
+def test_commands_allow_mixed_types_and_tasks_do_not() -> None:
+    assert read().policy.mixed_types == "fail"
+    assert Settings.for_commands({}).policy == Policy()
+    assert Settings.for_commands({"MLMERGE_MIXED_TYPES": "fail"}).policy.mixed_types == "fail"
+
+
+def test_a_push_item_overrides_what_concerns_the_merge() -> None:
+    task = read({"keep": ["arm64"], "max_age_days": 30})
+
+    settings, found = task.for_item(
+        {
+            "match": "architecture",
+            "drop": ["s390x"],
+            "max_age_days": 90,
+            "stale": "drop",
+            "single_image": "fail",
+            "mixed_types": "oci",
+            "report_only": True,
+        },
+        "items[0].mlmerge",
+    )
+
+    assert found == ()
+    policy = settings.policy
+    assert (policy.match, policy.single_image, policy.mixed_types) == (
+        *("architecture", "fail", "oci"),
+    )
+    assert [str(pattern) for pattern in (*policy.keep, *policy.drop)] == ["arm64", "s390x"]
+    assert settings.ages == AgeRule(max_age_days=90, stale="drop")
+    assert settings.report_only
+    assert task.for_item(None, "")[0] == task
+
+
+@pytest.mark.parametrize("name", ["steps", "repos", "copy", "sign", "lock", "tls_verify", "tries"])
+def test_a_push_item_overrides_nothing_else(name: str) -> None:
+    _, (problem,) = read().for_item({name: None}, "items[3].mlmerge")
+
+    assert problem.startswith(f"items[3].mlmerge.{name}: unknown, there are drop, keep, ")
 
 
 @pytest.mark.parametrize(

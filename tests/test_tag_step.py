@@ -1,30 +1,36 @@
-"""The tag-docker step: what the host sees of an index, and what is written in its stead."""
+"""The tag-docker step: which platforms are chosen, and how the tag is written."""
 
 from __future__ import annotations
 
-import logging
+import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from pubtools.pluggy import hookimpl, pm, task_context
+from pubtools.pluggy import hookimpl, pm
 from requests.exceptions import HTTPError
 
+from pubtools_mlmerge import plugin  # noqa: F401 - has the step itself
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import merge
-from pubtools_mlmerge.core.plan import Plan, Policy, Report
+from pubtools_mlmerge.core.plan import Plan, Policy
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import ConflictError, InvalidPlatform, LockLost
+from pubtools_mlmerge.core.strict_json import encode
+from pubtools_mlmerge.errors import ConflictError, LockLost
+from pubtools_mlmerge.host.clients import history_of
 from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.tag_step import (
+    GuardedClient,
     HostTagWriter,
-    TagDockerStep,
-    is_named,
+    Names,
+    Selection,
     persist,
-    with_platforms_as_architectures,
+    to_add,
+    to_remove,
 )
-from pubtools_mlmerge.host.task import current_task
+from pubtools_mlmerge.host.types import Metadata
 from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.merging.decision import no_lock
 from pubtools_mlmerge.registry.client import RegistryClient
@@ -34,82 +40,73 @@ from tests.factories import attestation, digest, entry, index
 from tests.programs import put
 from tests.quay import QuayDialect
 from tests.scripted import HURRIED
-from tests.test_clients import Client
-
-# The tag-docker step: what the host sees of an index, and what is written in its stead
-
 
 NEW = [make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")]
 OLD = [make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")]
 
 
-def architectures(document: dict[str, object]) -> list[object]:
-    """List what the host reads of each entry."""
-    entries = document["manifests"]
-    assert isinstance(entries, list)
-    return [each["platform"]["architecture"] for each in entries]
+def names(*archs: str, exclude: bool = False) -> Names:
+    metadata: Metadata = {"archs": archs, "exclude_archs": exclude}
+    return Names.of(SimpleNamespace(metadata=metadata, claims_signing_key=None, repos={}))
 
 
-def test_an_image_goes_by_its_platform_and_an_attestation_by_that_of_its_image() -> None:
-    shown = with_platforms_as_architectures(
-        index(
-            entry("linux/x86_64", seed="a"),
-            entry("linux/arm/v7", seed="b"),
-            entry(None, seed="c"),
-            attestation(digest("b")),
-            attestation(digest("elsewhere")),
-        )
-    )
-
-    assert architectures(shown) == ["linux/amd64", "linux/arm/v7", "", "linux/arm/v7", ""]
-
-
-def test_the_media_type_is_always_shown_and_the_index_left_as_it_is() -> None:
-    of = index("linux/amd64", media_type_field=False)
-
-    shown = with_platforms_as_architectures(of)
-
-    assert shown["mediaType"] == of.media_type
-    assert "mediaType" not in of.fields
-    assert of.manifests[0].fields["platform"] == {"os": "linux", "architecture": "amd64"}
+VARIANTS = index(
+    entry("linux/x86_64", seed="a"),
+    entry("linux/arm/v6", seed="b"),
+    entry("linux/arm/v7", seed="c"),
+    entry(None, seed="d"),
+    attestation(digest("c")),
+    attestation(digest("elsewhere")),
+)
 
 
 @pytest.mark.parametrize(
-    ("architecture", "names", "expected"),
+    ("archs", "exclude", "expected"),
     [
-        ("amd64", ["x86_64"], True),
-        ("linux/amd64", ["x86_64"], True),
-        ("linux/amd64", ["s390x", "amd64"], True),
-        ("linux/arm/v7", ["linux/arm/v7"], True),
-        ("linux/arm/v7", ["arm/v6"], False),
-        ("linux/arm64", ["linux/arm64/v8"], True),
-        ("linux/amd64", [], False),
-        ("", ["amd64", "*"], False),
+        (["x86_64"], False, ["linux/amd64"]),
+        (["amd64", "s390x"], False, ["linux/amd64"]),
+        (["arm"], False, ["linux/arm/v6", "linux/arm/v7"]),
+        (["arm"], True, ["linux/amd64"]),
+        (["linux/arm/v7"], False, ["linux/arm/v7"]),
+        (["arm/v7"], True, ["linux/amd64", "linux/arm/v6"]),
+        ([], False, []),
+        ([], True, ["linux/amd64", "linux/arm/v6", "linux/arm/v7"]),
     ],
 )
-def test_names_mean_platforms(architecture: str, names: list[str], expected: bool) -> None:
-    assert is_named(architecture, names) == expected
+def test_names_choose_platforms(archs: list[str], exclude: bool, expected: list[str]) -> None:
+    assert to_add(VARIANTS, names(*archs, exclude=exclude)) == expected
 
 
-def test_a_name_that_is_none_is_told() -> None:
-    with pytest.raises(InvalidPlatform):
-        is_named("linux/amd64", ["linux//amd64"])
+def test_a_name_that_means_nothing_is_ignored_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert to_add(VARIANTS, names("", "linux//amd64", "x86_64")) == ["linux/amd64"]
+    assert len(caplog.messages) == 2
+
+
+def test_images_go_with_their_attestations_and_the_rest_stays() -> None:
+    assert to_remove(VARIANTS, None, names("arm/v7")) == (
+        ["linux/arm/v7"],
+        ["linux/amd64", "linux/arm/v6", "", ""],
+    )
+
+
+def test_only_what_the_source_lists_as_well_is_removed() -> None:
+    source = index(entry("linux/amd64", seed="a"), entry("linux/arm/v7", seed="other"))
+
+    gone, _ = to_remove(VARIANTS, source, names(exclude=True))
+
+    assert gone == ["linux/amd64"]
 
 
 class Site:
-    """Hears of merges; may compute the list itself."""
+    """May compute the list itself."""
 
-    def __init__(self, document: dict[str, object] | None = None) -> None:
-        self.document = document
-        self.reports: list[Report] = []
+    document: dict[str, object] | None = None
 
     @hookimpl
     def mlmerge_merge_selected(self, request: SelectedRequest) -> object:
         return self.document
-
-    @hookimpl
-    def mlmerge_merged(self, report: Report) -> None:
-        self.reports.append(report)
 
 
 @pytest.fixture
@@ -124,15 +121,30 @@ class Tags:
     """A new build and an old tag, and what selects between them."""
 
     def __init__(self, server: RegistryServer) -> None:
-        self.images = (put(server, "build", make_index(NEW)), put(server, "1", make_index(OLD)))
+        self.images = tuple(
+            map(
+                Reference.parse,
+                (put(server, "build", make_index(NEW)), put(server, "1", make_index(OLD))),
+            )
+        )
         self.client = RegistryClient(options=HURRIED)
-        self.selecting = TagDockerStep(Settings())
+        self.selection = self.select(Settings())
+
+    def select(self, settings: Settings) -> Selection:
+        writer = HostTagWriter(self.client, settings, None, no_lock)
+        source, tag = self.images
+        return Selection(
+            settings, self.client, source, tag, None if settings.report_only else writer
+        )
 
     def compute(self, eligible: Sequence[str]) -> dict[str, object]:
-        return self.selecting.compute(self.images, (self.client, self.client), eligible)
+        computed = self.selection.compute(eligible, dict)
+        assert isinstance(computed, dict)
+        return computed
 
-    def log(self, eligible: Sequence[str]) -> None:
-        self.selecting.log(self.images, (self.client, self.client), eligible)
+    def write(self, document: dict[str, object]) -> None:
+        """Write as the host does."""
+        self.selection.write(str(self.images[1]), encode(document))
 
 
 @pytest.fixture
@@ -163,63 +175,46 @@ def test_the_host_may_look_at_the_platform_of_an_entry_without_one(
 
     document = tags.compute(["arm64"])
 
-    assert architectures(document) == ["arm64", "amd64", "s390x", ""]
     entries = document["manifests"]
     assert isinstance(entries, list)
+    shown = [each["platform"]["architecture"] for each in entries]
+    assert shown == ["arm64", "amd64", "s390x", ""]
     assert "platform" not in entries[-1]
     with pytest.raises(KeyError):
         entries[-1]["annotations"]
 
 
-def test_the_upload_is_announced_with_the_digest_that_the_host_made(tags: Tags, site: Site) -> None:
-    with task_context():
-        tags.compute(["arm64"])
-        tags.selecting.announce("sha256:" + "0" * 64)
-        task = current_task()
-        assert task is not None
-        assert task._reports == site.reports
+def test_what_was_written_is_reported_with_its_digest(tags: Tags) -> None:
+    tags.write(tags.compute(["arm64"]))
 
-    (report,) = site.reports
-    assert report.digest == "sha256:" + "0" * 64
-    assert [str(report.source), str(report.destination)] == list(tags.images)
+    report = tags.selection.report(2)
+    assert report is not None
+    assert report.digest == tags.client.digest(tags.images[1])
+    assert (report.source, report.destination, report.attempts) == (*tags.images, 2)
     assert [e.fate for e in report.entries].count("kept") == 2
 
 
-def test_it_is_announced_outside_of_tasks_as_well(tags: Tags, site: Site) -> None:
+def test_nothing_is_reported_where_nothing_was_written(tags: Tags) -> None:
     tags.compute(["arm64"])
 
-    tags.selecting.announce("sha256:" + "0" * 64)
-
-    assert len(site.reports) == 1
+    assert tags.selection.report(1) is None
 
 
-def test_nothing_is_announced_where_nothing_was_uploaded(tags: Tags, site: Site) -> None:
-    tags.compute(["arm64"])
+def test_a_list_of_somebody_else_s_is_written_and_not_reported(tags: Tags, site: Site) -> None:
+    site.document = {**json.loads(make_index(NEW).content)}
 
-    tags.selecting.announce(None)
+    assert tags.compute(["arm64"]) == site.document
+    tags.write(site.document)
 
-    assert site.reports == []
+    assert tags.selection.report(1) is None
 
 
-def test_a_list_of_somebody_else_s_is_not_reported(
-    tags: Tags, site: Site, caplog: pytest.LogCaptureFixture
+def test_the_plan_is_logged_where_only_that_is_wished(
+    tags: Tags, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "pubtools.mlmerge")
-    site.document = {"manifests": []}
 
-    assert tags.compute(["arm64"]) == {"manifests": []}
-    tags.selecting.announce("sha256:" + "0" * 64)
-    tags.log(["arm64"])
-
-    assert site.reports == []
-    title = f"Merge of {tags.images[0]} into {tags.images[1]} (dry run)"
-    assert caplog.messages == [f"{title}: started", f"{title}: left to others"]
-
-
-def test_the_plan_is_logged(tags: Tags, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "pubtools.mlmerge")
-
-    tags.log(["arm64"])
+    assert tags.select(Settings(report_only=True)).compute(["arm64"], lambda: "host") == "host"
 
     _, end, line = caplog.messages
     assert end.endswith("(dry run): finished: 1 added, 2 kept, 1 excluded")
@@ -227,27 +222,51 @@ def test_the_plan_is_logged(tags: Tags, caplog: pytest.LogCaptureFixture) -> Non
     assert "linux/s390x" in line
 
 
-def test_a_plan_that_fails_is_logged_as_well(
-    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.WARNING, logger="pubtools.mlmerge")
-    tags = Tags(registry_server)
-    tags.images = (f"{registry_server.host}/app:absent", tags.images[1])
+def test_a_plan_that_fails_is_logged_as_well(tags: Tags, caplog: pytest.LogCaptureFixture) -> None:
+    tags.images = (tags.images[0].tagged("absent"), tags.images[1])
 
-    tags.log(["arm64"])
+    assert tags.select(Settings(report_only=True)).compute(["arm64"], lambda: "host") == "host"
     with pytest.raises(HTTPError):
-        tags.compute(["arm64"])
+        tags.select(Settings()).compute(["arm64"], dict)
 
     event, line = caplog.messages
-    assert event.endswith("(dry run): failed: HTTPError")
+    assert "(dry run): failed: " in event
     assert line.startswith("Would fail, were it not to report only: ")
 
 
-# The guard of tag-docker: what the host uploads is checked, recorded and locked
+class HostsClient:
+    """Stands for the host's client; the step needs nothing of it but what it passes on."""
+
+    own_attribute = "theirs"
+
+    def get_manifest(
+        self,
+        image: str,
+        raw: bool = False,
+        media_type: str | None = None,
+        return_headers: bool = False,
+    ) -> object:
+        return ("theirs", media_type)
+
+
+def test_the_host_s_client_keeps_all_but_its_upload_and_what_it_cannot_read(tags: Tags) -> None:
+    tags.selection.compute(["arm64"], dict)
+    client = tags.selection.guard(HostsClient())  # type: ignore[arg-type]  # no more is needed
+    assert isinstance(client, GuardedClient)
+    source = str(tags.images[0])
+
+    assert client.own_attribute == "theirs"
+    assert client.get_manifest(source, media_type="a type") == ("theirs", "a type")
+    assert client.get_manifest(source, raw=True) == make_index(NEW).content.decode()
+    client.upload_manifest(make_index(NEW).content.decode(), str(tags.images[1]), raw=True)
+    assert tags.client.digest(tags.images[1]) == make_index(NEW).digest
+
+
+# The writer of tags: what the host uploads is checked, recorded and locked
 
 
 TOKEN = "0auth+t0ken"
-NEW_TAG_GUARD, OLD_TAG_GUARD, THEIRS = (
+NEW_INDEX, OLD_INDEX, THEIRS = (
     make_index([make_image(p, seed=seed) for p in platforms], docker=True)
     for seed, platforms in (
         ("new", ("linux/amd64", "linux/arm64")),
@@ -264,21 +283,22 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def tag(registry_server: RegistryServer) -> Reference:
-    put(registry_server, "new", NEW_TAG_GUARD, "ns/app")
-    put(registry_server, "1", OLD_TAG_GUARD, "ns/app")
+    put(registry_server, "new", NEW_INDEX, "ns/app")
+    put(registry_server, "1", OLD_INDEX, "ns/app")
     return Reference(registry_server.host, "ns/app", tag="1")
 
 
-def guard_of(tag: Reference, settings: Settings | None = None, token: str = "") -> HostTagWriter:
-    client = Client(tag.host, verify=True)
-    return HostTagWriter(client, settings or Settings(), token, no_lock)
+def writer_of(tag: Reference, settings: Settings | None = None, token: str = "") -> HostTagWriter:
+    client = RegistryClient(options=HURRIED)
+    history = history_of(client, {"dest_quay_api_token": token})
+    return HostTagWriter(client, settings or Settings(), history, no_lock)
 
 
 def plan_of(old: ImageIndex | None) -> Plan[Index]:
     """Plan to take arm64 from the new index."""
     source, destination = (
         None if made is None else Index.from_bytes(made.content, made.media_type)
-        for made in (NEW_TAG_GUARD, old)
+        for made in (NEW_INDEX, old)
     )
     assert source is not None
     return merge(source, destination, Policy(eligible=["arm64"]))
@@ -289,24 +309,24 @@ def held(tag: Reference) -> set[str]:
     return {str(entry.slot) for entry in index.manifests}
 
 
-def put_by(guard: HostTagWriter, tag: Reference, plan: Plan[Index] | None = None) -> str:
-    chosen = plan or plan_of(OLD_TAG_GUARD)
-    return guard.put(str(tag.tagged("new")), tag, chosen, chosen.result.content)
+def write_by(writer: HostTagWriter, tag: Reference, plan: Plan[Index] | None = None) -> str:
+    chosen = plan or plan_of(OLD_INDEX)
+    return writer.write(tag.tagged("new"), tag, chosen, chosen.result.content)
 
 
 def test_what_the_host_computed_is_written(tag: Reference) -> None:
-    digest = put_by(guard_of(tag), tag)
+    digest = write_by(writer_of(tag), tag)
 
-    assert RegistryClient().digest(tag) == digest == plan_of(OLD_TAG_GUARD).result.digest
+    assert RegistryClient().digest(tag) == digest == plan_of(OLD_INDEX).result.digest
 
 
 def test_a_tag_that_moved_is_left_alone(registry_server: RegistryServer, tag: Reference) -> None:
     put(registry_server, "1", THEIRS, "ns/app")
 
     with pytest.raises(ConflictError) as caught:
-        put_by(guard_of(tag), tag)
+        write_by(writer_of(tag), tag)
 
-    assert (caught.value.expected, caught.value.found) == (OLD_TAG_GUARD.digest, THEIRS.digest)
+    assert (caught.value.expected, caught.value.found) == (OLD_INDEX.digest, THEIRS.digest)
     assert RegistryClient().digest(tag) == THEIRS.digest
 
 
@@ -314,7 +334,7 @@ def test_without_verifying_nobody_looks(registry_server: RegistryServer, tag: Re
     put(registry_server, "1", THEIRS, "ns/app")
     registry_server.forget_requests()
 
-    put_by(guard_of(tag, Settings(verify=False)), tag)
+    write_by(writer_of(tag, Settings(verify=False)), tag)
 
     assert [request.method for request in registry_server.requests] == ["PUT"]
 
@@ -323,32 +343,32 @@ def test_a_lost_lock_prevents_the_write(tag: Reference) -> None:
     def check() -> None:
         raise LockLost(str(tag), "expired")
 
-    guard = HostTagWriter(Client(tag.host), Settings(), None, check)
+    writer = HostTagWriter(RegistryClient(options=HURRIED), Settings(), None, check)
 
-    for plan in (plan_of(OLD_TAG_GUARD), None):
+    for plan in (plan_of(OLD_INDEX), None):
         with pytest.raises(LockLost):
-            guard.put(str(tag.tagged("new")), tag, plan, plan_of(OLD_TAG_GUARD).result.content)
+            writer.write(tag.tagged("new"), tag, plan, plan_of(OLD_INDEX).result.content)
     with pytest.raises(LockLost):
-        guard.remove(tag, ["linux/s390x"])
-    assert RegistryClient().digest(tag) == OLD_TAG_GUARD.digest
+        writer.remove(tag, ["linux/s390x"])
+    assert RegistryClient().digest(tag) == OLD_INDEX.digest
 
 
 def test_a_list_that_others_computed_is_written_as_it_is(tag: Reference) -> None:
-    digest = guard_of(tag).put(str(tag.tagged("new")), tag, None, NEW_TAG_GUARD.content)
+    digest = writer_of(tag).write(tag.tagged("new"), tag, None, NEW_INDEX.content)
 
-    assert RegistryClient().digest(tag) == digest == NEW_TAG_GUARD.digest
+    assert RegistryClient().digest(tag) == digest == NEW_INDEX.digest
 
 
 def test_changes_are_recorded(tag: Reference, tmp_path: Path) -> None:
-    guard = guard_of(tag, Settings(audit=str(tmp_path)))
+    writer = writer_of(tag, Settings(audit=str(tmp_path)))
 
-    written = put_by(guard, tag)
-    removed = guard.remove(tag, ["linux/s390x", ""])
+    written = write_by(writer, tag)
+    removed = writer.remove(tag, ["linux/s390x", ""])
 
     first, second = (read_change(str(file)) for file in sorted(tmp_path.iterdir()))
     assert first.previous is not None
-    assert (first.previous.content, first.new.digest) == (OLD_TAG_GUARD.content, written)
-    assert (str(first.source), second.new.digest) == (str(tag.tagged("new")), removed)
+    assert (first.previous.content, first.new.digest) == (OLD_INDEX.content, written)
+    assert (str(first.source), second.new.digest) == (str(tag.tagged("new")), removed.digest)
     assert held(tag) == {"linux/amd64", "linux/arm64"}
 
 
@@ -357,7 +377,7 @@ def test_a_tag_that_moved_is_read_again_to_remove_from_it(
 ) -> None:
     put(registry_server, "1", THEIRS, "ns/app")
 
-    guard_of(tag).remove(tag, ["linux/amd64"])
+    writer_of(tag).remove(tag, ["linux/amd64"])
 
     assert held(tag) == {"linux/s390x", "linux/ppc64le"}
 
@@ -366,16 +386,16 @@ def test_what_was_replaced_unseen_is_given_back_and_the_host_begins_again() -> N
     now = 1_700_000_000.0
     with RegistryServer(dialect=QuayDialect(TOKEN), clock=lambda: now) as quay:
         tag = Reference(quay.host, "ns/app", tag="1")
-        put(quay, "new", NEW_TAG_GUARD, "ns/app")
-        for each in (OLD_TAG_GUARD, THEIRS):  # nobody read theirs
+        put(quay, "new", NEW_INDEX, "ns/app")
+        for each in (OLD_INDEX, THEIRS):  # nobody read theirs
             now += 60
             put(quay, "1", each, "ns/app")
         now += 60
 
         with pytest.raises(ConflictError) as caught:
-            put_by(guard_of(tag, Settings(verify=False), TOKEN), tag)
+            write_by(writer_of(tag, Settings(verify=False), TOKEN), tag)
 
-        assert (caught.value.expected, caught.value.found) == (OLD_TAG_GUARD.digest, THEIRS.digest)
+        assert (caught.value.expected, caught.value.found) == (OLD_INDEX.digest, THEIRS.digest)
         assert held(tag) == {"linux/amd64", "linux/arm64", "linux/s390x", "linux/ppc64le"}
         assert quay.tags("ns/app") == ("1", "new")
 
@@ -384,11 +404,11 @@ def test_a_history_without_losses_is_no_conflict() -> None:
     now = 1_700_000_000.0
     with RegistryServer(dialect=QuayDialect(TOKEN), clock=lambda: now) as quay:
         tag = Reference(quay.host, "ns/app", tag="1")
-        put(quay, "new", NEW_TAG_GUARD, "ns/app")
-        put(quay, "1", OLD_TAG_GUARD, "ns/app")
+        put(quay, "new", NEW_INDEX, "ns/app")
+        put(quay, "1", OLD_INDEX, "ns/app")
         now += 60
 
-        digest = put_by(guard_of(tag, token=TOKEN), tag)
+        digest = write_by(writer_of(tag, token=TOKEN), tag)
 
         assert RegistryClient().digest(tag) == digest
 
@@ -396,7 +416,7 @@ def test_a_history_without_losses_is_no_conflict() -> None:
 def test_a_new_tag_is_made(tag: Reference) -> None:
     fresh, plan = tag.tagged("fresh"), plan_of(None)
 
-    put_by(guard_of(tag), fresh, plan)
+    write_by(writer_of(tag), fresh, plan)
 
     assert held(fresh) == {"linux/arm64"}
 

@@ -233,7 +233,7 @@ def connection_of(arguments: Namespace) -> ConnectOptions:
 
 def settings_of_environment() -> Settings:
     """Read the settings, which are the defaults of options."""
-    return Settings.from_task({}, os.environ)
+    return Settings.for_commands(os.environ)
 
 
 def policy_of(arguments: Namespace, default: Policy) -> Policy:

@@ -15,6 +15,7 @@ from pubtools_mlmerge.core.references import Reference
 Fate = Literal["added", "replaced", "same", "kept", "dropped", "excluded"]
 FATES: tuple[Fate, ...] = get_args(Fate)
 Match = Literal["platform", "architecture"]
+SingleImage = Literal["wrap", "index", "replace", "fail"]
 
 
 def patterns_of(values: Iterable[str | PlatformPattern]) -> tuple[PlatformPattern, ...]:
@@ -60,7 +61,7 @@ class Policy:
     keep: tuple[PlatformPattern, ...] = field(default=(), converter=patterns_of)
     drop: tuple[PlatformPattern, ...] = field(default=(), converter=patterns_of)
     mixed_types: Literal["oci", "fail"] = "oci"
-    single_image: Literal["wrap", "index", "replace", "fail"] = "wrap"
+    single_image: SingleImage = "wrap"
 
 
 @frozen

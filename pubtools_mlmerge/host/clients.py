@@ -1,102 +1,126 @@
-"""The host's clients and registries, as a merge uses them."""
+"""How a step reaches the host's registries: clients of ours with the host's logins."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Generator
+from contextvars import ContextVar
+from typing import Protocol
 
-from attrs import evolve
+from attrs import frozen
+from pubtools.pluggy import hookimpl, pm
 
-from pubtools_mlmerge.core.manifests import Image, Index, Manifest
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import Unauthorized
-from pubtools_mlmerge.host.push_step import Merged, Sides, Tag
-from pubtools_mlmerge.host.types import HostClient, Pusher, PushItem
-from pubtools_mlmerge.merging.writer import push
-from pubtools_mlmerge.registry.adapter import ClientRegistry
+from pubtools_mlmerge.host.types import HostClient, Pusher
+from pubtools_mlmerge.merging.writer import History
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.registry.quay_history import TagHistory
+from pubtools_mlmerge.settings import Settings
+
+LOG = logging.getLogger("pubtools.mlmerge")
 
 _THREADS = 5  # the host's default
 
 
-def make_sides(pusher: Pusher) -> Sides:
-    """Take the clients and the copy of a pusher."""
+class QuayHistory(History, Protocol):
+    """What a token of Quay's own API gives."""
+
+    def expire(self, reference: Reference, days: int) -> None:
+        """Let Quay delete a tag after some days."""
+
+
+@frozen(eq=False)
+class Sides:
+    """What a push reads from and writes to."""
+
+    source: RegistryClient
+    destination: RegistryClient
+    copy: Callable[[str, list[str]], None]  # the host's copy of a reference to others
+    history: QuayHistory | None = None  # where the target has a token of Quay's API
+    threads: int = 1  # how many tags may be merged at a time, of all items together
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.source.close()
+        self.destination.close()
+
+
+def make_sides(pusher: Pusher, settings: Settings) -> Sides:
+    """Connect as a pusher of the host does."""
+    target = pusher.target_settings
 
     def copy(source: str, destinations: list[str]) -> None:
-        pusher.run_tag_images(source, destinations, True, pusher.target_settings)  # noqa: FBT003
+        with_event = all(Reference.parse(each).tag for each in destinations)
+        token = _SILENT.set(not with_event)
+        try:
+            pusher.run_tag_images(source, destinations, True, target)  # noqa: FBT003
+        except _Silenced:
+            pass
+        finally:
+            _SILENT.reset(token)
 
-    settings = pusher.target_settings
-    source, destination = map(HostRegistry, (pusher.src_quay_client, pusher.dest_quay_client))
-    token = settings.get("dest_quay_api_token")
-    history = TagHistory(destination.own, str(token)) if token else None
-    threads = settings.get("num_thread_container_push")
-    threads = threads if isinstance(threads, int) else _THREADS
-    return Sides(source, destination, source.own, destination.own, copy, history, threads)
+    warn_of_certificates(pusher.dest_quay_client, settings)
+    source = connect_like(pusher.src_quay_client, settings)
+    destination = connect_like(pusher.dest_quay_client, settings)
+    threads = target.get("num_thread_container_push")
+    return Sides(
+        source,
+        destination,
+        copy,
+        history_of(destination, target),
+        threads if isinstance(threads, int) else _THREADS,
+    )
 
 
-def client_like(client: HostClient) -> RegistryClient:
-    """Make a client of ours that connects as the host's does, for what the host's cannot do."""
+def connect_like(client: HostClient, settings: Settings) -> RegistryClient:
+    """Make a client of ours with the login and the host of a client of the host."""
     verify = client.session.session.verify
     options = ConnectOptions(
-        insecure=verify is False, ca_bundle=verify if isinstance(verify, str) else None
+        insecure=not verifies(client, settings),
+        ca_bundle=verify if isinstance(verify, str) else None,
     )
     return RegistryClient(client.username, client.password, client.session.hostname, options)
 
 
-def tags_of(pusher: Pusher, item: PushItem) -> list[Tag]:
-    """List the destinations of a push item."""
-    tags = item.metadata["tags"]
-    namespace = pusher.target_settings["quay_namespace"]
-    references = {
-        f"{pusher.quay_host}/{namespace}/{repository.replace('/', '----')}:{tag}": repository
-        for repository, names in tags.items()
-        for tag in names
-    }
-    return [
-        Tag(repository, Reference.parse(reference), item.claims_signing_key)
-        for reference, repository in references.items()
-    ]
+def verifies(client: HostClient, settings: Settings) -> bool:
+    """Whether certificates are verified: as the settings say, or else as the host does."""
+    if settings.tls_verify is not None:
+        return settings.tls_verify
+    return client.session.session.verify is not False
 
 
-def restore(client: HostClient, merged: Sequence[Merged]) -> None:
-    """Put merged tags back to what they held before the push, where that is known."""
-    registry = HostRegistry(client)
-    for reference, previous in {each.tag.reference: each.previous for each in merged}.items():
-        if previous is not None:
-            push(registry, reference, previous)
+def warn_of_certificates(client: HostClient, settings: Settings) -> None:
+    """Warn where nothing proves which registry answers; called once per task."""
+    if not verifies(client, settings):
+        reason = "as in pubtools-quay" if settings.tls_verify is None else "tls_verify is false"
+        LOG.warning("Certificates of the registries are not verified (%s)", reason)
 
 
-class HostRegistry(ClientRegistry):
-    """A registry behind the host's client, and behind ours for what that one cannot do."""
-
-    def __init__(self, client: HostClient) -> None:
-        super().__init__(client)
-        self.own = client_like(client)
-
-    def pull(self, reference: Reference) -> Manifest:
-        """Read what a reference holds, see `Registry.pull`."""
-        try:
-            return super().pull(reference)
-        except Unauthorized as error:
-            raise evolve(error, logged_in=_had_token(error.__cause__)) from error.__cause__
-
-    def digest(self, reference: Reference) -> str | None:
-        """Tell what a reference holds now, by a HEAD request, see `Registry.digest`."""
-        return self.own.digest(reference)
-
-    def push(self, reference: Reference, manifest: Manifest, *, repeat: bool = True) -> str:
-        """Write a manifest, see `Registry.push`; an index that states no media type, too."""
-        if isinstance(manifest, Index) and not manifest.states_media_type:
-            return self.own.push(reference, manifest, repeat=repeat)
-        return super().push(reference, manifest, repeat=repeat)
-
-    def pull_config(self, reference: Reference, image: Image) -> Mapping[str, object]:
-        """Read the config blob of an image, see `Registry.pull_config`."""
-        return self.own.pull_config(reference, image)
+def history_of(client: RegistryClient, target_settings: dict[str, object]) -> TagHistory | None:
+    """Read the history of tags where the target has a token for it."""
+    token = target_settings.get("dest_quay_api_token")
+    return TagHistory(client, str(token)) if token else None
 
 
-def _had_token(error: BaseException | None) -> bool:
-    """Tell a refusal in spite of a token, which hides what is absent, from a refused login."""
-    request = getattr(getattr(error, "response", None), "request", None)
-    return str(getattr(request, "headers", {}).get("Authorization", "")).startswith("Bearer ")
+# The host announces each copy by `quay_images_tagged`. A copy to a digest is none of a tag, and
+# sites take such references apart at the colon.
+_SILENT: ContextVar[bool] = ContextVar("pubtools_mlmerge_silent", default=False)
+
+
+class _Silenced(BaseException):
+    """Ends the host's copy before its event; no Exception, which the host would try again."""
+
+
+class _Events:
+    """Comes before all implementations of the host's event."""
+
+    @hookimpl(hookwrapper=True, tryfirst=True)
+    def quay_images_tagged(self) -> Generator[None, object, None]:
+        """Keep the event of a copy to digests from everybody."""
+        if _SILENT.get():
+            raise _Silenced
+        yield
+
+
+pm.register(_Events())

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from attrs import evolve, field, frozen
 
-from pubtools_mlmerge.core.manifests import Image, Index
+from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Plan, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import MergeError
 from pubtools_mlmerge.merging.decision import Decision, no_lock
 from pubtools_mlmerge.merging.image_ages import MergeFunction
 from pubtools_mlmerge.merging.merger import ManifestListMerger
@@ -41,40 +42,40 @@ class MergeRequest:
     repository: str
     settings: Settings
     _step: Step = field(repr=False)
-    _note: Callable[[Decision], None] = field(repr=False)
+    # None where the source cannot be merged; an error where the tag must not be written.
+    _decision: Decision | MergeError | None = field(repr=False)
     _check: Callable[[], None] = field(default=no_lock, repr=False)
 
     def carry_out(self) -> Report | None:
         """Merge, unless the host's plain copy does the same.
 
         Returns:
-            MergeReport | None: What was done; none where nothing of the destination is kept.
+            Report | None: What was done; None where nothing of the destination is kept.
 
         Raises:
             MergeError: When it cannot be done; the tag then holds what it held before.
         """
-        with observed("merge", self.source, self.destination) as seen:
-            seen.report = report = self._carry_out()
-        return report
-
-    def _carry_out(self) -> Report | None:
-        planned = self._step.plan(self.source, self.destination)
-        self._note(planned)
-        if planned.plan.result == planned.new:
-            LOG.info("%s is copied plainly: %s", self.destination, _reason(planned))
+        decision = self._decision
+        if isinstance(decision, MergeError):
+            with observed("merge", self.source, self.destination):
+                raise decision
+        if decision is None or decision.plan.result == decision.new:
+            LOG.debug("%s is copied plainly: %s", self.destination, _reason(decision))
             return None
-        report = self._step.carry_out(planned, self._check)
-        if not report.changed:
-            LOG.info("%s holds all of %s already", self.destination, self.source)
+        if not decision.is_due:
+            LOG.debug("%s holds all of %s already", self.destination, self.source)
+            return self._step.carry_out(decision, self._check)
+        with observed("merge", self.source, self.destination) as seen:
+            seen.report = report = self._step.carry_out(decision, self._check)
         return report
 
 
-def _reason(planned: Decision) -> str:
-    if planned.old is None:
+def _reason(decision: Decision | None) -> str:
+    if decision is None:
+        return "the source is neither an index nor an image, and the tag has nothing to keep"
+    if decision.old is None:
         return "it does not exist yet"
-    if isinstance(planned.new, Image):
-        return "the source is a single image"
-    entries = planned.plan.entries
+    entries = decision.plan.entries
     reasons = {e.reason for e in entries if e.fate == "dropped" and e.descriptor.slot is not None}
     return "; ".join(sorted(reasons)) or "the source covers all of it"
 

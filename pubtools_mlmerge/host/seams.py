@@ -1,4 +1,9 @@
-"""Activation: whether anything speaks of merging, found out without reading it."""
+"""The names of pubtools-quay that are replaced, and whether the installed one fits.
+
+The host has no hook before its copy, and looks its workers up by name in its modules. So these
+names are replaced, once and for good, by subclasses that add nothing unless the settings of a
+target enable the step. Every task of every pubtools library loads this module.
+"""
 
 from __future__ import annotations
 
@@ -8,86 +13,118 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.machinery import ModuleSpec
 from types import ModuleType
-
-KEY = "mlmerge"
-"""The key of the target settings that holds ours."""
-PREFIX = "MLMERGE_"
-"""What our environment variables begin with."""
-
-
-def is_mentioned(target_settings: Mapping[str, object]) -> bool:
-    """Tell whether the settings of a task or the environment hold anything of ours."""
-    return bool(target_settings.get(KEY)) or any(name.startswith(PREFIX) for name in os.environ)
-
+from typing import Literal, NamedTuple
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
+StepName = Literal["push", "tag-docker"]
+STEPS: tuple[StepName, ...] = ("push", "tag-docker")
+
 _PACKAGE = "pubtools._quay"
 _TASK = ("push_items", "hub", "task_id", "target_name", "target_settings")
-# Module, class, and the methods that ours override or call, with their arguments.
-_EXPECTED: Mapping[tuple[str, str], Mapping[str, tuple[str, ...]]] = {
-    ("push_docker", "PushDocker"): {
-        "__init__": _TASK,
-        "run": (),
-        "sign_new_manifests": ("docker_push_items",),
-        "rollback": ("backup_tags", "rollback_tags"),
-        "get_outdated_manifests": ("backup_tags",),
-        "ImageData": ("repo", "tag", "v2list_digest", "v2s2_digest", "v2s1_digest"),
-    },
-    ("push_docker", "ContainerImagePusher"): {
-        "__init__": ("push_items", "target_settings"),
-        "run_tag_images": ("source_ref", "dest_refs", "all_arch", "target_settings"),
-        "copy_multiarch_push_item": ("push_item", "source_ml"),
-        "copy_v1_push_item": ("push_item",),
-    },
-    ("tag_docker", "TagDocker"): {
-        "__init__": _TASK,
-        "is_arch_relevant": ("push_item", "arch"),
-        "tag_add_calculate_archs": ("push_item", "tag", "executor"),
-        "tag_remove_calculate_archs": ("push_item", "tag", "executor"),
-        "merge_manifest_lists_sign_images": ("push_item", "tag", "add_archs"),
-        "manifest_list_remove_archs": ("push_item", "tag", "remove_archs"),
-    },
-    ("tag_docker", "ManifestListMerger"): {
-        "merge_manifest_lists_selected_architectures": ("eligible_archs",),
-    },
-}
-_USED = {
-    "push_docker": ("SignEntry", "SIGNER_BY_LABEL", "set_aws_kms_environment_variables"),
-    "tag_docker": ("get_internal_container_repo_name",),
-    "quay_client": ("QuayClient",),
+_Signatures = Mapping[str, tuple[str, ...]]
+
+
+class _Seam(NamedTuple):
+    """What one step replaces and uses of one of the host's modules."""
+
+    module: str
+    replaced: Mapping[str, _Signatures]
+    """Classes, with the arguments of the methods that ours override or call; "" is a function."""
+    used: tuple[str, ...]
+
+    @property
+    def module_name(self) -> str:
+        return f"{_PACKAGE}.{self.module}"
+
+
+SEAMS: Mapping[StepName, _Seam] = {
+    "push": _Seam(
+        "push_docker",
+        {
+            "PushDocker": {
+                "__init__": _TASK,
+                "run": (),
+                "get_docker_push_items": (),
+                "sign_new_manifests": ("docker_push_items",),
+                "rollback": ("backup_tags", "rollback_tags"),
+                "get_outdated_manifests": ("backup_tags",),
+                "ImageData": ("repo", "tag", "v2list_digest", "v2s2_digest", "v2s1_digest"),
+            },
+            "ContainerImagePusher": {
+                "__init__": ("push_items", "target_settings"),
+                "run_tag_images": ("source_ref", "dest_refs", "all_arch", "target_settings"),
+                "copy_multiarch_push_item": ("push_item", "source_ml"),
+                "copy_v1_push_item": ("push_item",),
+            },
+            "SecurityManifestPusher": {
+                "__init__": ("push_items", "target_settings"),
+                "push_manifest_list_security_manifests": ("item", "dir_path"),
+            },
+            "item_processor_for_internal_data": {
+                "": (
+                    "quay_client",
+                    "internal_registry",
+                    "external_registries",
+                    "retry_sleep_time",
+                    "internal_namespace",
+                ),
+            },
+        },
+        ("SignEntry", "SIGNER_BY_LABEL", "set_aws_kms_environment_variables"),
+    ),
+    "tag-docker": _Seam(
+        "tag_docker",
+        {
+            "TagDocker": {
+                "__init__": _TASK,
+                "run": (),
+                "is_arch_relevant": ("push_item", "arch"),
+                "tag_add_calculate_archs": ("push_item", "tag", "executor"),
+                "tag_remove_calculate_archs": ("push_item", "tag", "executor"),
+                "merge_manifest_lists_sign_images": ("push_item", "tag", "add_archs"),
+                "manifest_list_remove_archs": ("push_item", "tag", "remove_archs"),
+            },
+            "ManifestListMerger": {
+                "merge_manifest_lists_selected_architectures": ("eligible_archs",),
+            },
+            "PushDocker": {
+                "check_repos_validity": ("push_items", "hub", "target_settings"),
+            },
+        },
+        ("SIGNER_BY_LABEL", "get_internal_container_repo_name"),
+    ),
 }
 
 
-def problems() -> tuple[str, ...]:
-    """Compare the installed host with what ours are made for.
+def problems(step: StepName) -> tuple[str, ...]:
+    """Compare the installed host with what a step is made for; this imports the host.
 
     Returns:
         tuple[str, ...]: What does not fit; empty if all does.
     """
-    found: list[str] = []
-    for (module_name, class_name), methods in _EXPECTED.items():
-        host_class = getattr(_module(module_name), class_name, None)
-        if not isinstance(host_class, type):
-            found.append(f"{module_name}.{class_name} is missing")
-            continue
-        for method, arguments in methods.items():
-            actual = _arguments(getattr(host_class, method, None))
-            if actual != arguments:
-                found.append(f"{module_name}.{class_name}.{method} takes {actual}")
-    for module_name, names in _USED.items():
-        module = _module(module_name)
-        found += [f"{module_name}.{name} is missing" for name in names if not hasattr(module, name)]
-    return tuple(found)
-
-
-def _module(name: str) -> ModuleType | None:
+    seam = SEAMS[step]
     try:
-        return importlib.import_module(f"{_PACKAGE}.{name}")
-    except ImportError:
-        return None
+        module = importlib.import_module(seam.module_name)
+    except ImportError as error:
+        return (f"{seam.module} cannot be loaded: {error}",)
+    found = [f"{seam.module}.{name} is missing" for name in seam.used if not hasattr(module, name)]
+    for name, signatures in seam.replaced.items():
+        # Once it is replaced, ours has the same methods: the host's is below it.
+        theirs = _REPLACED.get((seam.module, name), getattr(module, name, None))
+        if not callable(theirs) or isinstance(theirs, type) == ("" in signatures):
+            found.append(f"{seam.module}.{name} is missing")
+            continue
+        for method, expected in signatures.items():
+            actual = _arguments(getattr(theirs, method, None) if method else theirs)
+            if actual != expected:
+                place = f"{seam.module}.{name}" + (f".{method}" if method else "")
+                found.append(f"{place} takes {actual}")
+    return tuple(found)
 
 
 def _arguments(function: object) -> tuple[str, ...] | None:
@@ -97,81 +134,112 @@ def _arguments(function: object) -> tuple[str, ...] | None:
     return tuple(name for name in names if name not in ("self", "cls"))
 
 
-class Seams:
-    """The replaced names; in place as long as at least one task runs, in any thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._replaced: list[tuple[ModuleType, str, object, object]] = []
-
-    def install(self) -> None:
-        """Put ours in place, unless no host is loaded."""
-        with self._lock:
-            self._users += 1
-            if self._users == 1 and _PACKAGE in sys.modules:
-                self._replace()
-
-    def remove(self) -> None:
-        """Put the host's back, if no other task needs ours."""
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                while self._replaced:
-                    module, name, theirs, ours = self._replaced.pop()
-                    if getattr(module, name, None) is ours:
-                        setattr(module, name, theirs)
-                    else:
-                        LOG.warning("%s.%s was replaced by others", module.__name__, name)
-
-    def _replace(self) -> None:
-        found, ours = _prepare()
-        if found:
-            LOG.warning("No merging inside this pubtools-quay: %s", "; ".join(found))
-        for module_name, name in _EXPECTED:
-            module = sys.modules.get(f"{_PACKAGE}.{module_name}")
-            theirs = getattr(module, name, None)
-            if module is not None and isinstance(theirs, type):
-                stand_in = _guard(theirs, found) if found else ours[module_name, name]
-                self._replaced.append((module, name, theirs, stand_in))
-                setattr(module, name, stand_in)
+_LOCK = threading.RLock()  # loading ours may load one of the host's modules, which installs again
+_REPLACED: dict[tuple[str, str], object] = {}
+_OUTCOMES: dict[StepName, tuple[str, ...]] = {}
 
 
-SEAMS = Seams()
+def install(just_loaded: str = "") -> None:
+    """Replace the names in the modules of the host that are loaded, each step once."""
+    with _LOCK:
+        for step, seam in SEAMS.items():
+            is_loaded = seam.module_name == just_loaded or _is_loaded(seam.module_name)
+            if step not in _OUTCOMES and is_loaded:
+                _OUTCOMES[step] = ()  # what is loaded for it need not try again
+                _OUTCOMES[step] = _install(step, seam)
 
 
-def _prepare() -> tuple[tuple[str, ...], Mapping[tuple[str, str], object]]:
-    """Check the host and load ours; whatever goes wrong hurts only tasks that ask for merging."""
+def is_in_place(step: StepName) -> bool:
+    """Whether the names of a step are replaced, by classes that can merge."""
+    return _OUTCOMES.get(step) == ()
+
+
+def _is_loaded(name: str) -> bool:
+    """Whether a module was imported to its end."""
+    module = sys.modules.get(name)
+    return module is not None and not getattr(module.__spec__, "_initializing", False)
+
+
+def _install(step: StepName, seam: _Seam) -> tuple[str, ...]:
+    """Replace the names of one step; whatever goes wrong hurts only tasks that ask for the step."""
+    module = sys.modules[seam.module_name]
     try:
-        found = problems()
-        return found, {} if found else {names: _ours(*names) for names in _EXPECTED}
+        found = problems(step)
+        # Ours derive from the host's classes, so they are loaded only where these are there.
+        ours = None if found else importlib.import_module(f"pubtools_mlmerge.host.{seam.module}")
+        new = {name: getattr(ours, name) for name in seam.replaced if ours is not None}
     except Exception as error:
         LOG.debug("The host does not fit", exc_info=True)
-        return (f"{type(error).__name__}: {error}",), {}
+        found, new = (f"{type(error).__name__}: {error}",), {}
+    if found:
+        LOG.warning("No step %r inside this pubtools-quay: %s", step, "; ".join(found))
+        new = _refusing(step, seam, module, found)
+    for name, replacement in new.items():
+        _REPLACED[seam.module, name] = getattr(module, name)
+        setattr(module, name, replacement)
+    return found
 
 
-def _ours(module_name: str, name: str) -> object:
-    # These modules derive from the host's classes, so they load only where it is there and fits.
-    return getattr(importlib.import_module(f"pubtools_mlmerge.host.{module_name}"), name)
+def is_asked_for(step: StepName, target_settings: Mapping[str, object]) -> bool:
+    """Whether a task asks for a step; target settings win over the environment."""
+    ours = target_settings.get("mlmerge")
+    if isinstance(ours, Mapping) and ours.get("steps") is not None:
+        steps = ours["steps"]
+        return step in steps if isinstance(steps, (list, tuple)) else bool(steps)
+    names = {name.strip() for name in os.environ.get("MLMERGE_STEPS", "").split(",")} - {""}
+    return step in names or not names.issubset(STEPS)  # a misspelt one comes to light then
 
 
-def _asks_to_merge(target_settings: Mapping[object, object]) -> bool:
-    """Tell whether a task wants a step; settings win over the environment, as ever."""
-    ours = target_settings.get(KEY)
-    if isinstance(ours, Mapping) and "steps" in ours:
-        return bool(ours["steps"])
-    return bool(os.environ.get(f"{PREFIX}STEPS"))
+def _refusing(
+    step: StepName, seam: _Seam, module: ModuleType, found: tuple[str, ...]
+) -> dict[str, type]:
+    """Make classes that do the host's work, unless a task asks for a step that does not fit."""
+    classes = {name: getattr(module, name, None) for name in seam.replaced}
+    return {
+        name: _refusing_class(step, theirs, found)
+        for name, theirs in classes.items()
+        if isinstance(theirs, type) and "__init__" in seam.replaced[name]
+    }
 
 
-def _guard(theirs: type, found: tuple[str, ...]) -> type:
-    """Let a class that does not fit do its work, unless it is asked to merge."""
-
+def _refusing_class(step: StepName, theirs: type, found: tuple[str, ...]) -> type:
     def refuse(self: object, *arguments: object, **named: object) -> None:
         given = [value for value in (*arguments, *named.values()) if isinstance(value, Mapping)]
-        if any(map(_asks_to_merge, given or [{}])):
+        if any(is_asked_for(step, each) for each in given):
             from pubtools_mlmerge.errors import HostMismatch  # noqa: PLC0415 - seldom needed
 
             raise HostMismatch(found)
         theirs.__init__(self, *arguments, **named)  # type: ignore[misc]  # any class
 
     return type(theirs.__name__, (theirs,), {"__init__": refuse, "__module__": theirs.__module__})
+
+
+class _AfterImport:
+    """Replaces the names as soon as one of the host's modules was imported, by whomever.
+
+    A task that is started by the host's own entry points calls no hook before it copies.
+    """
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Find a module of the host by the other finders, and install after it was run."""
+        if not name.startswith(_PACKAGE) or all(s.module_name != name for s in SEAMS.values()):
+            return None
+        for finder in sys.meta_path:
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec: ModuleSpec | None = find(name, path, target) if find else None
+            if spec is not None and spec.loader is not None:
+                run = partial(_run_and_install, spec.loader.exec_module)
+                spec.loader.exec_module = run  # type: ignore[method-assign]  # of this one
+                return spec
+        return None
+
+
+def _run_and_install(run: Callable[[ModuleType], None], module: ModuleType) -> None:
+    run(module)
+    install(module.__name__)
+
+
+def watch_imports() -> None:
+    """Install now what can be, and the rest when the host's modules are imported."""
+    sys.meta_path.insert(0, _AfterImport())
+    install()

@@ -1,25 +1,25 @@
-"""The tag-docker step: the host's tag-docker classes with merging added."""
+"""The tag-docker step's seams: the host's tag-docker classes with merging added.
+
+Each does what the host's does unless the target enables the step. Nothing of the engine is loaded
+before that.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
-from itertools import count
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pubtools._quay import tag_docker
 
-from pubtools_mlmerge.host.task import settings_for
+from pubtools_mlmerge.host.task import refuse, settings_for
 
 if TYPE_CHECKING:
-    from pubtools_mlmerge.core.plan import Report
-    from pubtools_mlmerge.host.tag_client import TagDockerClient
-    from pubtools_mlmerge.host.tag_step import HostTagWriter, TagDockerStep
+    from pubtools_mlmerge.host.tag_step import TagDockerStep
     from pubtools_mlmerge.host.types import PushItem
-    from pubtools_mlmerge.settings import Settings
 
-_CURRENT: ContextVar[TagDockerStep | None] = ContextVar("pubtools_mlmerge_tag", default=None)
+_IS_OURS: ContextVar[bool] = ContextVar("pubtools_mlmerge_tag_docker", default=False)
+_STEP: ContextVar[TagDockerStep | None] = ContextVar("pubtools_mlmerge_tag_step", default=None)
 
 
 class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is untyped
@@ -27,134 +27,87 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
 
     def __init__(
         self,
-        push_items: list[object],
+        push_items: list[PushItem],
         hub: object,
         task_id: str,
         target_name: str,
         target_settings: dict[str, object],
     ) -> None:
-        self._merging: Settings | None = settings_for("tag-docker", target_settings)
-        self._is_ours = False
-        self._own_client: TagDockerClient | None = None
+        self._tag_step: TagDockerStep | None = None
+        settings = settings_for("tag-docker", target_settings)
+        if settings is not None:
+            from pubtools_mlmerge.host.tag_step import TagDockerStep  # noqa: PLC0415 - the engine
+
+            self._tag_step = TagDockerStep(settings, push_items)
         super().__init__(push_items, hub, task_id, target_name, target_settings)
 
-    @contextmanager
-    def _serving(self, push_item: PushItem) -> Iterator[None]:
-        """Use our client for the repositories that we merge, and the host's for the others."""
-        settings = self._settings_of(push_item)
-        if settings is None or settings.report_only:
-            yield
-            return
-        from pubtools_mlmerge.host.tag_client import TagDockerClient  # noqa: PLC0415 - see above
+    @property
+    def quay_client(self) -> object:
+        """The host's client; while a merge is under way, its upload is ours."""
+        host_client = super().quay_client
+        selection = self._tag_step.selection if self._tag_step is not None else None
+        return host_client if selection is None else selection.guard(host_client)
 
-        host = self.quay_client
-        if self._own_client is None:
-            self._own_client = TagDockerClient(host.username, host.password, self.quay_host)
-        self._quay_client, self._is_ours = self._own_client, True
+    def run(self) -> object:
+        """Run the task."""
+        is_ours, step = _IS_OURS.set(True), _STEP.set(self._tag_step)
         try:
-            yield
+            if self._tag_step is None:
+                return super().run()
+            with self._tag_step.running():
+                return super().run()
         finally:
-            self._quay_client, self._is_ours = host, False
+            _STEP.reset(step)
+            _IS_OURS.reset(is_ours)
 
-    def is_arch_relevant(self, push_item: PushItem, arch: str) -> bool:
-        """Know other spellings of an architecture, and whole platforms."""
-        if not self._is_ours:
-            return bool(super().is_arch_relevant(push_item, arch))
-        from pubtools_mlmerge.host.tag_step import is_named  # noqa: PLC0415 - see above
-
-        metadata = push_item.metadata
-        named = is_named(arch, metadata["archs"])
-        return bool(arch) and named != bool(metadata["exclude_archs"])
+    def is_arch_relevant(self, push_item: PushItem, arch: str) -> object:
+        """Know other spellings of an architecture."""
+        host = partial(super().is_arch_relevant, push_item, arch)
+        if self._tag_step is None:
+            return host()
+        return self._tag_step.is_relevant(push_item, arch, host)
 
     def tag_add_calculate_archs(self, push_item: PushItem, tag: str, executor: object) -> object:
-        """Calculate what is added, by platforms."""
-        with self._serving(push_item):
-            return super().tag_add_calculate_archs(push_item, tag, executor)
+        """List the platforms of the source that are to be added, or let the host do it."""
+        host = partial(super().tag_add_calculate_archs, push_item, tag, executor)
+        return host() if self._tag_step is None else self._tag_step.added(self, push_item, host)
 
     def tag_remove_calculate_archs(self, push_item: PushItem, tag: str, executor: object) -> object:
-        """Calculate what is removed, by platforms."""
-        with self._serving(push_item):
-            return super().tag_remove_calculate_archs(push_item, tag, executor)
+        """List the platforms to remove and those that stay, or let the host do it."""
+        host = partial(super().tag_remove_calculate_archs, push_item, tag, executor)
+        if self._tag_step is None:
+            return host()
+        return self._tag_step.removed(self, push_item, tag, host)
 
     def merge_manifest_lists_sign_images(
         self, push_item: PushItem, tag: str, add_archs: list[str]
     ) -> None:
-        """Merge and sign; the list is computed by our step, again where somebody else writes."""
-        host = super().merge_manifest_lists_sign_images
-        settings = self._settings_of(push_item)
-        if settings is None:
-            host(push_item, tag, add_archs)
-            return
-        from pubtools_mlmerge.core.references import Reference  # noqa: PLC0415 - see above
-        from pubtools_mlmerge.host.tag_step import TagDockerStep, persist  # noqa: PLC0415
-        from pubtools_mlmerge.observe import observed  # noqa: PLC0415 - see above
-
-        if settings.report_only:
-            with _computed_by(TagDockerStep(settings)):
-                host(push_item, tag, add_archs)
-            return
-        with self._serving(push_item), self._guarded(push_item, tag, settings) as guard:
-            source = self._reference(push_item, push_item.metadata["tag_source"])
-            attempts = count(1)
-
-            def merge() -> Report | None:
-                selecting = TagDockerStep(settings)
-                self.quay_client.write = lambda to, content: guard.put(
-                    source, to, selecting.plan, content
-                )
-                number = next(attempts)
-                with _computed_by(selecting):
-                    host(push_item, tag, add_archs)
-                return selecting.announce(self.quay_client.uploaded, number)
-
-            images = Reference.parse(source), Reference.parse(self._reference(push_item, tag))
-            with observed("merge", *images) as seen:
-                seen.report = persist(merge, settings.tries)
+        """Merge and sign; the list is computed and written by our step."""
+        host = partial(super().merge_manifest_lists_sign_images, push_item, tag, add_archs)
+        if self._tag_step is None:
+            host()
+        else:
+            self._tag_step.merge(self, push_item, tag, host)
 
     def manifest_list_remove_archs(
         self, push_item: PushItem, tag: str, remove_archs: list[str]
     ) -> None:
-        """Remove platforms, their attestations with them."""
-        host = super().manifest_list_remove_archs
-        settings = self._settings_of(push_item)
-        if settings is None or settings.report_only:
-            host(push_item, tag, remove_archs)
-            return
-        with self._serving(push_item), self._guarded(push_item, tag, settings) as guard:
-            self.quay_client.write = lambda to, _content: guard.remove(to, remove_archs)
-            host(push_item, tag, remove_archs)
+        """Remove platforms, with their attestations and signatures."""
+        host = partial(super().manifest_list_remove_archs, push_item, tag, remove_archs)
+        if self._tag_step is None:
+            host()
+        else:
+            self._tag_step.remove(self, push_item, tag, remove_archs, host)
 
-    def _settings_of(self, push_item: PushItem) -> Settings | None:
-        """Tell how to merge a push item; none if it is not to be merged."""
-        repository = next(iter(push_item.repos))
-        is_chosen = self._merging is not None and self._merging.covers(repository)
-        return self._merging if is_chosen else None
-
-    def _reference(self, push_item: PushItem, tag: str) -> str:
-        name = tag_docker.get_internal_container_repo_name(next(iter(push_item.repos)))
-        namespace = self.target_settings["quay_namespace"]
-        return f"{self.quay_host}/{namespace}/{name}:{tag}"
-
-    @contextmanager
-    def _guarded(
-        self, push_item: PushItem, tag: str, settings: Settings
-    ) -> Iterator[HostTagWriter]:
-        """Lock a tag, and let its next upload be written safely."""
-        from pubtools_mlmerge.hooks import lock_tag  # noqa: PLC0415 - see above
-        from pubtools_mlmerge.host.tag_step import HostTagWriter  # noqa: PLC0415 - see above
-
-        token = self.target_settings.get("dest_quay_api_token")
-        with lock_tag(self._reference(push_item, tag), settings.lock) as check:
-            yield HostTagWriter(self.quay_client, settings, token, check)
-
-
-@contextmanager
-def _computed_by(selecting: TagDockerStep | None) -> Iterator[None]:
-    token = _CURRENT.set(selecting)
-    try:
-        yield
-    finally:
-        _CURRENT.reset(token)
+    def remove_signatures(self, outdated: list[tuple[str, str, str]]) -> None:
+        """Let the enabled signers remove signatures."""
+        for signer in self.target_settings["signing"]:
+            if signer["enabled"]:
+                signer_class = tag_docker.SIGNER_BY_LABEL[signer["label"]]
+                made = signer_class(
+                    config_file=signer["config_file"], settings=self.target_settings
+                )
+                made.remove_signatures(outdated, _exclude=[])
 
 
 class ManifestListMerger(
@@ -164,12 +117,22 @@ class ManifestListMerger(
 
     def merge_manifest_lists_selected_architectures(self, eligible_archs: list[str]) -> object:
         """Compute the list that a tag is to hold."""
-        selecting = _CURRENT.get()
-        if selecting is None:
-            return super().merge_manifest_lists_selected_architectures(eligible_archs)
-        images = (self.src_image, self.dest_image)
-        clients = (self._src_quay_client, self._dest_quay_client)
-        if selecting.settings.report_only:
-            selecting.log(images, clients, eligible_archs)
-            return super().merge_manifest_lists_selected_architectures(eligible_archs)
-        return selecting.compute(images, clients, eligible_archs)
+        step = _STEP.get()
+        selection = step.selection if step is not None else None
+        host = partial(super().merge_manifest_lists_selected_architectures, eligible_archs)
+        return host() if selection is None else selection.compute(eligible_archs, host)
+
+
+class PushDocker(tag_docker.PushDocker):  # type: ignore[misc]  # the host is untyped
+    """Where the host's tag-docker checks repositories, before its first write."""
+
+    @classmethod
+    def check_repos_validity(
+        cls, push_items: list[PushItem], hub: object, target_settings: dict[str, object]
+    ) -> None:
+        """Refuse a tag-docker that asks for the step and is of a class that cannot do it."""
+        if not _IS_OURS.get():
+            settings = settings_for("tag-docker", target_settings)
+            if settings is not None:
+                refuse("tag-docker", settings)
+        super().check_repos_validity(push_items, hub, target_settings)

@@ -1,15 +1,15 @@
-"""The tag-docker step: what the host sees of an index, and how its tag is written."""
+"""The tag-docker step: which platforms are added or removed, and how the tag is written."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TypeVar, Union
+from itertools import count
+from typing import Protocol, TypeVar
 
-from attrs import evolve
+from attrs import evolve, frozen
 from pubtools.pluggy import pm
 
 from pubtools_mlmerge.core.manifests import Index, Manifest
@@ -17,12 +17,14 @@ from pubtools_mlmerge.core.merge import union
 from pubtools_mlmerge.core.plan import Plan, Report
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import ConflictError
-from pubtools_mlmerge.hooks import announce
-from pubtools_mlmerge.host.clients import HostRegistry, client_like
+from pubtools_mlmerge.core.strict_json import encode
+from pubtools_mlmerge.errors import ConflictError, InvalidPlatform
+from pubtools_mlmerge.hooks import announce, lock_tag
+from pubtools_mlmerge.host.clients import connect_like, history_of, warn_of_certificates
+from pubtools_mlmerge.host.items import ItemSettings
 from pubtools_mlmerge.host.requests import SelectedRequest
-from pubtools_mlmerge.host.task import current_task
-from pubtools_mlmerge.host.types import HostClient
+from pubtools_mlmerge.host.task import TaskReports
+from pubtools_mlmerge.host.types import HostClient, HostTask, PushItem
 from pubtools_mlmerge.merging.audit import task_records
 from pubtools_mlmerge.merging.decision import Decision, StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages, MergeFunction
@@ -31,125 +33,335 @@ from pubtools_mlmerge.merging.step import remove_platforms
 from pubtools_mlmerge.merging.writer import History, Writer, push
 from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.settings import Settings
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
-Client = Union[HostClient, RegistryClient]
+_Outcome = TypeVar("_Outcome")
 
 
-def with_platforms_as_architectures(index: Index) -> dict[str, object]:
-    """Show an index so that the host can go by architectures.
+class TagTask(HostTask, Protocol):
+    """The host's tag-docker, with what ours adds to it."""
 
-    The host reads ``entry["platform"]["architecture"]`` of every entry and knows nothing of
-    attestations. Here an image goes by its whole platform, an attestation by that of its image,
-    and what has no platform by an empty name, which nothing matches.
+    quay_client: HostClient
+
+    def remove_signatures(self, outdated: list[tuple[str, str, str]]) -> None:
+        """Let the enabled signers remove signatures."""
+
+
+@frozen(eq=False)
+class Names:
+    """Which architectures or platforms a push item names."""
+
+    patterns: tuple[PlatformPattern, ...]
+    exclude: bool
+
+    @classmethod
+    def of(cls, item: PushItem) -> Names:
+        """Read the names of an item; what is no name means nothing, as in the host."""
+        patterns: list[PlatformPattern] = []
+        for name in item.metadata["archs"]:
+            try:
+                patterns.append(PlatformPattern.parse(str(name)))
+            except InvalidPlatform as error:
+                LOG.warning("%s is ignored: %s", name, error)
+        return cls(tuple(patterns), bool(item.metadata["exclude_archs"]))
+
+    def choose(self, platform: Platform | None) -> bool:
+        """Whether images of a platform are meant: it is named, or else not excluded."""
+        if platform is None:
+            return False
+        return self.exclude != any(pattern.matches(platform) for pattern in self.patterns)
+
+
+def to_add(source: Index, names: Names) -> list[str]:
+    """Name the platforms of a source that are to be added."""
+    return list(dict.fromkeys(str(e.slot) for e in source.manifests if names.choose(e.slot)))
+
+
+def to_remove(index: Index, source: Index | None, names: Names) -> tuple[list[str], list[str]]:
+    """Name the platforms to remove and those that stay.
+
+    Where there is a source, only what it lists as well is removed. An entry without a platform
+    stays, named by an empty text; an attestation goes by its image.
     """
-    names = {entry.digest: str(entry.slot) for entry in index.manifests if entry.slot is not None}
-    entries = [
-        {
-            **entry.fields,
-            "platform": {"architecture": names.get(entry.attested or entry.digest, "")},
-        }
-        for entry in index.manifests
-    ]
-    return {**index.fields, "mediaType": index.media_type, "manifests": entries}
-
-
-def is_named(architecture: str, names: Sequence[str]) -> bool:
-    """Tell whether an architecture, as the host got to see it, is among some names."""
-    if not architecture:
-        return False
-    parts = architecture.split("/")
-    platform = Platform("linux", *parts) if len(parts) == 1 else Platform(*parts)
-    return any(PlatformPattern.parse(name).matches(platform) for name in names)
+    images = {entry.digest for entry in index.manifests if entry.slot is not None}
+    known = None
+    if source is not None:
+        known = {(entry.digest, entry.slot) for entry in source.manifests}
+    gone: list[str] = []
+    kept: list[str] = []
+    for entry in index.manifests:
+        if entry.slot is None and entry.attested in images:
+            continue
+        is_gone = names.choose(entry.slot) and (
+            known is None or (entry.digest, entry.slot) in known
+        )
+        (gone if is_gone else kept).append("" if entry.slot is None else str(entry.slot))
+    return gone, kept
 
 
 class TagDockerStep:
-    """One tag that is to get selected architectures.
+    """Merges in the tags of one tag-docker task."""
 
-    Attributes:
-        plan (MergePlan[Index] | None):
-            The plan; none before it is made, or where somebody else's hook computes the list.
-    """
+    def __init__(self, settings: Settings, push_items: Iterable[PushItem] = ()) -> None:
+        self._settings = ItemSettings(settings, push_items)
+        self._reports = TaskReports()
+        self._client: RegistryClient | None = None
+        self.selection: Selection | None = None  # while a merge is under way
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self._images = ("", "")
-        self.plan: Plan[Index] | None = None
-        self._began = time.monotonic()
-
-    def compute(
-        self,
-        images: tuple[str, str],
-        clients: tuple[Client, Client],
-        eligible: Sequence[str],
-    ) -> dict[str, object]:
-        """Compute the list that the tag is to hold; the host uploads it."""
-        self._images = images
-        merger = ManifestListMerger(*images)
-        merger.set_quay_clients(*clients)
-        names = tuple(name for name in eligible if name)
-        merging = self._merging(Reference.parse(images[1]), clients[1])
-        request = SelectedRequest(*images, names, self.settings, merger, self._note, merging)
-        computed: dict[str, object] = pm.hook.mlmerge_merge_selected(request=request)
-        return computed
-
-    def _merging(self, tag: Reference, client: Client) -> MergeFunction | None:
-        """Merge by ages, if they are asked, and read them by a client that can read blobs."""
-        if not self.settings.ages.needs_ages:
-            return None
-        own = client if isinstance(client, RegistryClient) else client_like(client)
-        return partial(Ages(own, self.settings.ages).merge, tag)
-
-    def _note(self, plan: Plan[Index]) -> None:
-        self.plan = plan
-
-    def log(
-        self,
-        images: tuple[str, str],
-        clients: tuple[Client, Client],
-        eligible: Sequence[str],
-    ) -> None:
-        """Log what would be done."""
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Bracket a task: sum up at the end, and close the connections."""
         try:
-            source, destination = map(Reference.parse, images)
-            with observed("merge", source, destination, dry_run=True) as seen:
-                self.compute(images, clients, eligible)
-                seen.report = report = self._report(dry_run=True)
-        except Exception as error:  # noqa: BLE001 - of no concern to what the host does
+            with self._reports.summed_up():
+                yield
+        finally:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def is_relevant(self, item: PushItem, architecture: str, host: Callable[[], object]) -> object:
+        """Whether an item means a single image; other spellings of the architecture count."""
+        if self._writing(item) is None:
+            return host()
+        return Names.of(item).choose(Platform("linux", architecture))
+
+    def added(self, task: TagTask, item: PushItem, host: Callable[[], object]) -> object:
+        """List the platforms that are to be added to a tag."""
+        settings = self._writing(item)
+        if settings is None:
+            return host()
+        client = self._connect(task)
+        source = client.pull_if_present(_reference(task, item, item.metadata["tag_source"]))
+        # The host has refusals of its own for a source that is absent or no index.
+        return to_add(source, Names.of(item)) if isinstance(source, Index) else host()
+
+    def removed(
+        self, task: TagTask, item: PushItem, tag: str, host: Callable[[], object]
+    ) -> object:
+        """List the platforms that are to be removed from a tag, and those that stay."""
+        settings = self._writing(item)
+        if settings is None:
+            return host()
+        client = self._connect(task)
+        held = client.pull_if_present(_reference(task, item, tag))
+        source: Index | None = None
+        if item.metadata["tag_source"]:
+            found = client.pull_if_present(_reference(task, item, item.metadata["tag_source"]))
+            if not isinstance(found, Index):
+                return host()
+            source = found
+        if not isinstance(held, Index):
+            return host()
+        return to_remove(held, source, Names.of(item))
+
+    def merge(self, task: TagTask, item: PushItem, tag: str, host: Callable[[], object]) -> None:
+        """Let the host merge and sign, with a list and an upload of ours."""
+        settings = self._of(item)
+        if settings is None:
+            host()
+            return
+        source = _reference(task, item, item.metadata["tag_source"])
+        destination = _reference(task, item, tag)
+        client = self._connect(task)
+        if settings.report_only:
+            self._run_with(Selection(settings, client, source, destination), host)
+            return
+        history = history_of(client, task.target_settings)
+        numbers = count(1)
+        lock = lock_tag(str(destination), settings.lock)
+        with lock as check, observed("merge", source, destination) as seen:
+            writer = HostTagWriter(client, settings, history, check)
+
+            def attempt() -> Report | None:
+                number = next(numbers)
+                selection = Selection(settings, client, source, destination, writer)
+                self._run_with(selection, host)
+                return selection.report(number)
+
+            seen.report = report = persist(attempt, settings.tries)
+        if report is not None:
+            self._reports.add(report)
+            announce(report)
+
+    def remove(
+        self,
+        task: TagTask,
+        item: PushItem,
+        tag: str,
+        names: Sequence[str],
+        host: Callable[[], object],
+    ) -> None:
+        """Remove platforms from a tag, with their attestations, and then the signatures."""
+        settings = self._writing(item)
+        if settings is None:
+            host()
+            return
+        reference = _reference(task, item, tag)
+        client = self._connect(task)
+        history = history_of(client, task.target_settings)
+        with lock_tag(str(reference), settings.lock) as check:
+            report = HostTagWriter(client, settings, history, check).remove(reference, names)
+        repository = next(iter(item.repos))
+        gone = [entry.descriptor.digest for entry in report.entries if entry.fate == "dropped"]
+        task.remove_signatures([(digest, tag, repository) for digest in gone])
+
+    def _run_with(self, selection: Selection, host: Callable[[], object]) -> None:
+        self.selection = selection
+        try:
+            host()
+        finally:
+            self.selection = None
+
+    def _of(self, item: PushItem) -> Settings | None:
+        """Return the settings of an item; None if its repository is excluded."""
+        settings = self._settings.of(item)
+        return settings if settings.covers(next(iter(item.repos))) else None
+
+    def _writing(self, item: PushItem) -> Settings | None:
+        """Return the settings of an item that the step writes for."""
+        settings = self._of(item)
+        return None if settings is None or settings.report_only else settings
+
+    def _connect(self, task: TagTask) -> RegistryClient:
+        if self._client is None:
+            warn_of_certificates(task.quay_client, self._settings.task)
+            self._client = connect_like(task.quay_client, self._settings.task)
+        return self._client
+
+
+def _reference(task: TagTask, item: PushItem, tag: str) -> Reference:
+    name = next(iter(item.repos)).replace("/", "----")
+    namespace = task.target_settings["quay_namespace"]
+    return Reference.parse(f"{task.quay_host}/{namespace}/{name}:{tag}")
+
+
+class Selection:
+    """One attempt to give a tag selected platforms of another one."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: RegistryClient,
+        source: Reference,
+        destination: Reference,
+        writer: HostTagWriter | None = None,
+    ) -> None:
+        self._settings = settings
+        self.client = client
+        self._source = source
+        self._destination = destination
+        self._writer = writer
+        self.plan: Plan[Index] | None = None  # None where somebody else's hook computes the list
+        self._written: str | None = None
+
+    def compute(self, names: Sequence[str], host: Callable[[], object]) -> object:
+        """Compute the list that the tag is to hold; the host signs and uploads it."""
+        if self._writer is not None:
+            return self._compute(names)
+        try:
+            with observed("merge", self._source, self._destination, dry_run=True) as seen:
+                self._compute(names)
+                seen.report = report = self._make_report(dry_run=True)
+        except Exception as error:  # noqa: BLE001 - does not concern what the host does
             LOG.warning("Would fail, were it not to report only: %s", error)
         else:
             if report is not None:
                 LOG.info("Would merge, were it not to report only:\n%s", to_text(report))
+        return host()
 
-    def announce(self, digest: str | None, attempts: int = 1) -> Report | None:
-        """Tell others, once the host uploaded the list."""
-        report = self._report(dry_run=False)
-        if report is None or digest is None:
+    def _compute(self, names: Sequence[str]) -> object:
+        merger = ManifestListMerger(str(self._source), str(self._destination))
+        merger.set_quay_clients(self.client, self.client)
+        request = SelectedRequest(
+            str(self._source),
+            str(self._destination),
+            tuple(name for name in names if name),
+            self._settings,
+            merger,
+            self._note,
+            self._merge_function(),
+        )
+        return pm.hook.mlmerge_merge_selected(request=request)
+
+    def _merge_function(self) -> MergeFunction | None:
+        rule = self._settings.ages
+        return (
+            partial(Ages(self.client, rule).merge, self._destination) if rule.needs_ages else None
+        )
+
+    def _note(self, plan: Plan[Index]) -> None:
+        self.plan = plan
+
+    def guard(self, client: HostClient) -> object:
+        """Let the next upload of the host's client be written by ours."""
+        return client if self._writer is None else GuardedClient(client, self)
+
+    def write(self, image: str, content: bytes) -> None:
+        """Write what the host computed and signed."""
+        assert self._writer is not None  # noqa: S101 - nothing is guarded without one
+        tag = Reference.parse(image)
+        self._written = self._writer.write(self._source, tag, self.plan, content)
+
+    def report(self, attempts: int) -> Report | None:
+        """Report what was written; None where nothing was, or somebody else computed the list."""
+        report = self._make_report(dry_run=False)
+        if report is None or self._written is None:
             return None
-        report = evolve(report, digest=digest, attempts=attempts)
-        task = current_task()
-        if task is not None:
-            task.note(report)
-        announce(report)
-        return report
+        return evolve(report, digest=self._written, attempts=attempts)
 
-    def _report(self, *, dry_run: bool) -> Report | None:
-        if self.plan is None:  # somebody else's hook computed the list
+    def _make_report(self, *, dry_run: bool) -> Report | None:
+        if self.plan is None:
             return None
-        source, destination = map(Reference.parse, self._images)
-        seconds = time.monotonic() - self._began
-        return Report.of(self.plan, source, destination, dry_run=dry_run, seconds=seconds)
+        return Report.of(self.plan, self._source, self._destination, dry_run=dry_run)
 
 
-_Outcome = TypeVar("_Outcome")
+class GuardedClient:
+    """The host's client with an upload of ours; it finds OCI indexes of any registry as well.
+
+    Asked for any type, the host's own takes a registry's refusal of the first type for the absence
+    of the tag.
+    """
+
+    def __init__(self, client: HostClient, selection: Selection) -> None:
+        self._client = client
+        self._selection = selection
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._client, name)
+
+    def get_manifest(
+        self,
+        image: str,
+        raw: bool = False,  # noqa: FBT001, FBT002 - the host's signature
+        media_type: str | None = None,
+        return_headers: bool = False,  # noqa: FBT001, FBT002 - the host's signature
+    ) -> object:
+        """Read a manifest; of any type if no type is given."""
+        if media_type is not None:
+            return self._client.get_manifest(image, raw, media_type, return_headers)
+        return self._selection.client.get_manifest(image, raw, None, return_headers)
+
+    def upload_manifest(
+        self,
+        manifest: object,
+        image: str,
+        raw: bool = False,  # noqa: ARG002, FBT001, FBT002 - the host's signature
+    ) -> None:
+        """Write a manifest, looked at before and after."""
+        self._selection.write(image, _encode(manifest))
+
+
+def _encode(manifest: object) -> bytes:
+    if isinstance(manifest, dict):
+        return encode(manifest)
+    return manifest if isinstance(manifest, bytes) else str(manifest).encode("utf-8")
 
 
 class HostTagWriter:
-    """Writes a tag in the host's stead.
+    """Writes tags for the host.
 
     The host signs what it computed, so that cannot be replaced by something computed anew: a tag
     that somebody else wrote is a `ConflictError`, and the host is to begin again.
@@ -157,33 +369,34 @@ class HostTagWriter:
 
     def __init__(
         self,
-        client: HostClient,
+        client: RegistryClient,
         settings: Settings,
-        token: str | None,
+        history: History | None,
         check: Callable[[], None],
     ) -> None:
-        self._registry = HostRegistry(client)
-        self._history = TagHistory(self._registry.own, token) if token else None
+        self._registry = client
+        self._history = history
         self._settings = settings
         self._check = check
 
-    def put(self, source: str, tag: Reference, plan: Plan[Index] | None, content: bytes) -> str:
+    def write(
+        self, source: Reference, tag: Reference, plan: Plan[Index] | None, content: bytes
+    ) -> str:
         """Write what the host computed from a plan."""
         if plan is None:
             self._check()
             return push(self._registry, tag, Index.from_bytes(content))
         plan = evolve(plan, result=Index.from_bytes(content, plan.result.media_type), changed=True)
-        decision = _decide_once(Reference.parse(source), tag, plan, plan.previous_digest)
+        decision = _decision(plan, source, tag, plan.previous_digest)
         written = self._writer(tries=1).carry_out(decision, self._check).digest
         self._put_back(tag, written, plan.previous_digest)
         return written
 
-    def remove(self, tag: Reference, names: Sequence[str]) -> str:
+    def remove(self, tag: Reference, names: Sequence[str]) -> Report:
         """Take platforms out of what a tag holds."""
         patterns = tuple(PlatformPattern.exact(name) for name in names if name)
         writer = self._writer(tries=self._settings.tries, history=self._history)
-        report = remove_platforms(writer, tag, patterns, allow_empty=True, check=self._check)
-        return report.digest
+        return remove_platforms(writer, tag, patterns, allow_empty=True, check=self._check)
 
     def _writer(self, tries: int, history: History | None = None) -> Writer:
         options = StepOptions(verify=self._settings.verify, tries=tries)
@@ -201,20 +414,19 @@ class HostTagWriter:
             old = union([*lost, self._registry.pull(tag)]) if lost else None
             if old is None:
                 return
-            decision = _decide_once(None, tag, Plan(old, (), changed=True), written)
+            decision = _decision(Plan(old, (), changed=True), None, tag, written)
             self._writer(tries=self._settings.tries).carry_out(decision, self._check)
         raise ConflictError(str(tag), seen, lost[0].digest, 1)
 
 
-def _decide_once(
-    source: Reference | None, tag: Reference, plan: Plan[Manifest], seen: str | None
+def _decision(
+    plan: Plan[Index], source: Reference | None, tag: Reference, seen: str | None
 ) -> Decision:
-    """Make a decision that stays as it is, whatever the tag holds by then."""
-
     def decide(held: Manifest | None) -> Decision:
-        return Decision(source, tag, None, held, plan, decide)
+        found = None if held is None else held.digest
+        return Decision(source, tag, None, held, plan, decide, seen=found)
 
-    return evolve(decide(None), seen=seen)
+    return Decision(source, tag, None, None, plan, decide, seen=seen)
 
 
 def persist(action: Callable[[], _Outcome], tries: int) -> _Outcome:

@@ -1,6 +1,6 @@
-"""The state of one task, and the settings that enable its steps.
+"""What the host's tasks have in common: whether a step is enabled, and what is said at the end.
 
-Every task of every pubtools library loads this module, so it loads next to nothing.
+Loaded in every task of the host, so it loads nothing of the engine unless a step is enabled.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from pubtools.pluggy import hookimpl, pm
-
-from pubtools_mlmerge.host.seams import SEAMS, is_mentioned
+from pubtools_mlmerge.host.seams import StepName, is_asked_for, is_in_place
 
 if TYPE_CHECKING:
     from pubtools_mlmerge.core.plan import Report
@@ -21,81 +21,93 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
-_REGISTRATION = threading.Lock()
+
+def version_of(distribution: str) -> str:
+    """Return the version of an installed distribution."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "(not installed)"
 
 
-class _Running(threading.local):
-    """The tasks of a thread, each inside the one before it."""
+def settings_for(step: StepName, target_settings: Mapping[str, object]) -> Settings | None:
+    """Read the settings of a task if they enable a step; None if they do not.
 
-    def __init__(self) -> None:
-        self.tasks: list[MergeTask] = []
+    A task that does not ask for the step reads `MLMERGE_STEPS` and nothing else of the environment.
+    """
+    ours = target_settings.get("mlmerge")
+    is_off = not ours or (isinstance(ours, Mapping) and ours.get("steps") in ([], ()))
+    is_asked = is_asked_for(step, target_settings)
+    if is_off and not is_asked:
+        return None
+    from pubtools_mlmerge.settings import Settings  # noqa: PLC0415 - loads part of the engine
+
+    # A misspelt key must not pass for a target that does not merge.
+    environment = os.environ if is_asked else {}
+    settings = Settings.from_task(target_settings, environment)
+    if step not in settings.steps:
+        return None
+    LOG.info(
+        "The step %r is enabled: pubtools-mlmerge %s in pubtools-quay %s, seams %s%s",
+        step,
+        version_of("pubtools-mlmerge"),
+        version_of("pubtools-quay"),
+        "in place" if is_in_place(step) else "not in place",
+        ", reports only" if settings.report_only else "",
+    )
+    return settings
 
 
-_RUNNING = _Running()
+def refuse(step: StepName, settings: Settings) -> None:
+    """Refuse to merge in a class of the host's own, taken before ours was in its place."""
+    if settings.report_only:
+        return
+    from pubtools_mlmerge.errors import CannotMergeHere  # noqa: PLC0415 - seldom needed
+
+    raise CannotMergeHere(
+        f"the step {step!r} is enabled, but this task was begun by a class that was taken from "
+        "pubtools-quay before pubtools-mlmerge was loaded, so that nothing would be merged well",
+        f"the entry point mlmerge-{'push-docker' if step == 'push' else step}",
+    )
 
 
-class MergeTask:
-    """The state of one task, registered as a plugin while it runs."""
+class TaskReports:
+    """The reports of one task, added by any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._reports: list[Report] = []
 
-    def note(self, report: Report) -> None:
-        """Keep a report for the summary."""
+    def add(self, report: Report) -> None:
+        """Add the report of a tag that changed."""
         with self._lock:
             self._reports.append(report)
 
-    def begin(self) -> None:
-        """Register, and put the seams in place."""
-        with _REGISTRATION:
-            pm.register(self)
-        SEAMS.install()
-        _RUNNING.tasks.append(self)
+    @contextmanager
+    def summed_up(self) -> Iterator[None]:
+        """Log a summary at the end, and attach the reports where the task host collects files."""
+        outcome = "failed"
+        try:
+            yield
+            outcome = "succeeded"
+        except SystemExit as error:
+            outcome = "failed" if error.code else "succeeded"
+            raise
+        finally:
+            if self._reports:
+                self._finish(outcome)
 
-    @hookimpl(hookwrapper=True, tryfirst=True)
-    def task_stop(self, failed: bool) -> Generator[None, object, None]:  # noqa: FBT001 - the hook's
-        """End with the task that this is of, however the others end it."""
-        yield
-        if not _RUNNING.tasks or _RUNNING.tasks[-1] is not self:
-            return  # a task of another thread, or one inside this one
-        _RUNNING.tasks.pop()
-        SEAMS.remove()
-        with _REGISTRATION:
-            pm.unregister(self)
-        if self._reports:
-            _collect(self._reports)
-            kept = sum(e.fate == "kept" for report in self._reports for e in report.entries)
-            outcome = "failed" if failed else "succeeded"
-            event = {"type": "mlmerge-summary", "merged": len(self._reports), "kept": kept}
-            LOG.info(
-                "Merged %d tags, kept %d entries, in a task that %s",
-                len(self._reports),
-                kept,
-                outcome,
-                extra={"event": event},
-            )
+    def _finish(self, outcome: str) -> None:
+        from pubtools_mlmerge.merging.audit import Collected  # noqa: PLC0415 - part of the engine
+        from pubtools_mlmerge.reports.report import to_json  # noqa: PLC0415 - as above
 
-
-def _collect(reports: Iterable[Report]) -> None:
-    """Attach the reports to the task, where its host collects files."""
-    from pubtools_mlmerge.merging.audit import Collected  # noqa: PLC0415 - only tasks that merged need it
-    from pubtools_mlmerge.reports.report import to_json  # noqa: PLC0415 - as above
-
-    lines = ",\n".join(map(to_json, reports))
-    Collected().attach("mlmerge-report.json", f"[\n{lines}\n]\n".encode("ascii"), "report")
-
-
-def current_task() -> MergeTask | None:
-    """Find the task that this thread runs."""
-    return _RUNNING.tasks[-1] if _RUNNING.tasks else None
-
-
-def settings_for(step: str, target_settings: Mapping[str, object]) -> Settings | None:
-    """Read the settings of a task if they enable a step."""
-    if not is_mentioned(target_settings):
-        return None
-    from pubtools_mlmerge.settings import Settings  # noqa: PLC0415 - see above
-
-    settings = Settings.from_task(target_settings, os.environ)
-    return settings if step in settings.steps else None
+        reports = self._reports
+        lines = ",\n".join(map(to_json, reports))
+        Collected().attach("mlmerge-report.json", f"[\n{lines}\n]\n".encode("ascii"), "report")
+        kept = sum(entry.fate == "kept" for report in reports for entry in report.entries)
+        event = {"type": "mlmerge-summary", "merged": len(reports), "kept": kept}
+        LOG.info(
+            "Merged %d tags, kept %d entries, in a task that %s",
+            *(len(reports), kept, outcome),
+            extra={"event": event},
+        )

@@ -1,4 +1,4 @@
-"""What the host's objects look like, as far as we look at them; the host itself is untyped."""
+"""The host's objects as far as we look at them; the host itself is untyped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Session(Protocol):
 
 
 class HostClient(ManifestClient, Protocol):
-    """The host's Quay client, with what tells how it connects."""
+    """The host's Quay client, with how it connects."""
 
     username: str | None
     password: str | None
@@ -43,14 +43,33 @@ class Pusher(Protocol):
         """Copy a reference to others."""
 
 
-class Metadata(TypedDict):
-    """What the host keeps about a push item, as far as we look at it."""
+class SignerSettings(TypedDict):
+    """One of the signers of a target."""
+
+    enabled: bool
+    label: str
+    config_file: str
+
+
+class HostTask(Protocol):
+    """The host's workers, push-docker's and tag-docker's."""
+
+    quay_host: str
+    task_id: str
+    dest_registries: list[str]
+    target_settings: dict[str, object]
+
+
+class Metadata(TypedDict, total=False):
+    """What the host keeps about a push item."""
 
     pull_url: str
     tags: Mapping[str, Sequence[str]]
+    build: Mapping[str, object]
     archs: Sequence[str]
     exclude_archs: bool
     tag_source: str
+    mlmerge: object
 
 
 class PushItem(Protocol):

@@ -69,6 +69,11 @@ class Children:
         self._nested: set[Reference] = set()
         self._copying = threading.BoundedSemaphore(_COPIES)
 
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown()
+        self._blob_threads.shutdown()
+
     def ensure(self, source: Reference, destination: Reference, digests: Iterable[str]) -> None:
         """Make sure that manifests are in the destination repository."""
         digests = tuple(dict.fromkeys(digests))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from secrets import token_hex
@@ -28,6 +29,7 @@ LOG = logging.getLogger("pubtools.mlmerge")
 _RECOVERED = "mlmerge-recovered-"  # how the tags begin under which manifests are read again
 _DIGEST_LENGTH = 12  # hexadecimal digits of the digest that go into such a tag
 _MOST_ROWS = 100  # what Quay gives at once
+_DAY = 86_400  # seconds
 _JSON = "application/json"
 _start = attrgetter("start")
 
@@ -137,6 +139,14 @@ class TagHistory:
         event = {"type": "mlmerge-recover", "destination": str(recovered), "digest": digest}
         LOG.info("Recovered %s as %s", digest, recovered, extra={"event": event})
         return recovered
+
+    def expire(self, reference: Reference, days: int) -> None:
+        """Let Quay delete a tag after some days; where that fails, a warning says that it stays."""
+        content = encode({"expiration": int(time.time()) + days * _DAY})
+        try:
+            self._send("PUT", reference, quote(reference.tag, safe=""), content)
+        except RegistryError as error:
+            LOG.warning("%s does not expire: %s", reference, error)
 
     def forget(self, reference: Reference) -> None:
         """Delete a tag that `recover` made; where that fails, a warning says that it stays."""

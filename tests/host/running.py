@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from pubtools._quay import push_docker, tag_docker
 from pubtools._quay.item_processor import SignEntry
 from pubtools.pluggy import task_context
@@ -16,6 +17,20 @@ def push(items: Sequence[Item], settings: dict[str, object], hub: Hub | None = N
     """Run push-docker inside a task."""
     with task_context():
         push_docker.PushDocker(list(items), hub, "1", "target", settings).run()
+
+
+def copy(items: Sequence[Item], settings: dict[str, object]) -> None:
+    """Run the part of push-docker that copies, within its worker, and sign nothing."""
+    with task_context(), pytest.MonkeyPatch.context() as patch:
+        ours = push_docker.PushDocker
+        theirs = ours.__mro__[1]
+        patch.setattr(theirs, "run", _copy)
+        ours(list(items), None, "1", "target", {**settings, "signing": []}).run()
+
+
+def _copy(worker: push_docker.PushDocker) -> None:
+    pusher = push_docker.ContainerImagePusher(worker.push_items, worker.target_settings)
+    pusher.push_container_images()
 
 
 def tag(items: Sequence[Item], settings: dict[str, object], hub: Hub | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What our modules load in an environment that has the host."""
+"""Which modules of ours an environment with the host loads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-PROGRAM = """
+OTHERS = """
 import sys
 from importlib.metadata import entry_points
 for entry in entry_points(group="console_scripts"):
@@ -15,20 +15,52 @@ for entry in entry_points(group="console_scripts"):
         entry.load()
 before = {{*sys.modules, *sys.builtin_module_names}}
 import {module}
-print(sorted(name for name in set(sys.modules) - before if not name.startswith("pubtools_mlmerge")))
+print(*sorted(n for n in set(sys.modules) - before if not n.startswith("pubtools_mlmerge")))
 """
 
+IDLE = """
+import sys
+from pubtools._quay import push_docker, tag_docker
+from pubtools.pluggy import task_context
+settings = dict.fromkeys(
+    "source_quay_user source_quay_password dest_quay_user dest_quay_password dest_quay_api_token "
+    "pyxis_server quay_namespace iib_krb_principal iib_organization iib_index_image "
+    "quay_operator_repository skopeo_image".split(), "x"
+)
+settings["docker_settings"] = {"umb_urls": [], "docker_reference_registry": []}
+settings["mlmerge"] = {"steps": []}
+with task_context():
+    push_docker.PushDocker([], None, "1", "target", settings)
+    push_docker.ContainerImagePusher([], settings).push_container_images()
+    tag_docker.TagDocker([], None, "1", "target", settings)
+print(*sorted(name for name in sys.modules if name.startswith("pubtools_mlmerge")))
+"""
 
-@pytest.mark.parametrize("module", ["plugin", "cli", "demo", "tasks"])
-def test_it_loads_no_module_that_the_host_has_not_loaded(module: str) -> None:
-    program = PROGRAM.format(module=f"pubtools_mlmerge.{module}")
+ENGINE = ("core", "merging", "registry", "reports", "settings", "locks", "hooks", "observe")
+MOST = 12
 
-    loaded = subprocess.run(
+
+def run(program: str) -> list[str]:
+    """Run a program in a process of its own, and return the names that it prints."""
+    done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],
         check=True,
         capture_output=True,
         text=True,
         timeout=60,
     )
+    return done.stdout.split()
 
-    assert loaded.stdout.strip() == "[]"
+
+@pytest.mark.parametrize("module", ["plugin", "cli", "cli.demo", "tasks"])
+def test_it_loads_no_module_that_the_host_has_not_loaded(module: str) -> None:
+    assert run(OTHERS.format(module=f"pubtools_mlmerge.{module}")) == []
+
+
+def test_a_task_that_does_not_merge_loads_few_of_our_modules() -> None:
+    loaded = run(IDLE)
+
+    assert "pubtools_mlmerge.plugin" in loaded
+    parts = [name.split(".")[1] for name in loaded if "." in name]
+    assert [part for part in parts if part in ENGINE] == []
+    assert len(loaded) <= MOST, loaded

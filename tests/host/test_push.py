@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pubtools._quay import push_docker
-from pubtools.pluggy import hookimpl, task_context
+from pubtools.pluggy import hookimpl
 
+from pubtools_mlmerge.errors import MixedTypes
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
-from tests.host.running import push
+from tests.host.running import copy, push
 from tests.host.world import ON, World, build, spoken
 
 THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
@@ -91,11 +91,28 @@ def test_attestations_stay_with_kept_images(world: World) -> None:
     assert left[1:] == [images[1].digest, attestations[1].digest]
 
 
-def test_docker_over_oci_gives_an_index_that_lists_both(world: World) -> None:
+def test_docker_over_oci_is_refused_before_the_first_write(world: World) -> None:
+    world.put("ns/a----app", "1", build("old", *TWO))
+    world.put("ns/a----app", "2", build("old", *THREE, docker=False))
+    world.put("src/app", "new", build("new", "linux/amd64"))
+    world.log.forget()
+
+    with pytest.raises(MixedTypes) as caught:
+        push([world.push_item("src/app:new", {"a/app": ["1", "2"]})], world.settings(ON))
+
+    assert world.log.writes() == []
+    for words in ("Docker manifests", "OCI manifests", "mixed_types"):
+        assert words in str(caught.value)
+
+
+def test_docker_over_oci_gives_an_index_that_lists_both_where_that_is_allowed(
+    world: World,
+) -> None:
     world.put("ns/a----app", "1", build("old", *THREE, docker=False))
     world.put("src/app", "new", build("new", *TWO))
 
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+    item = world.push_item("src/app:new", {"a/app": ["1"]})
+    push([item], world.settings({**ON, "mixed_types": "oci"}))
 
     merged = world.read("ns/a----app", "1")
     assert merged.media_type == "application/vnd.oci.image.index.v1+json"
@@ -122,8 +139,7 @@ def test_two_items_into_one_tag_lose_nothing(
     world.put("src/app", "two", build("two", "linux/arm64"))
     items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in ("one", "two")]
 
-    with task_context():
-        push_docker.ContainerImagePusher(items, world.settings(ON)).push_container_images()
+    copy(items, world.settings(ON))
 
     expected = {
         **world.platforms("ns/a----app", "1"),
@@ -147,7 +163,7 @@ def test_what_holds_all_of_it_already_is_left_alone(
     push([item], world.settings(ON))
 
     assert world.log.writes() == []
-    assert f"holds all of {world.host}/src/app:new already" in caplog.text
+    assert not any("Merge of" in line for line in caplog.messages)
 
 
 def test_an_anchor_tag_holds_each_merged_index(world: World) -> None:
@@ -173,7 +189,7 @@ def test_no_anchor_tag_is_set_where_none_is_wanted(world: World) -> None:
     assert set(world.platforms("ns/a----app", "1")) == set(THREE)
 
 
-def test_a_single_image_that_a_tag_holds_is_kept(world: World) -> None:
+def test_a_single_image_in_the_tag_becomes_an_entry(world: World) -> None:
     world.put("ns/a----app", "1", make_image("linux/s390x", docker=True))
     world.put("src/app", "new", build("new", *TWO))
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from pubtools._quay import push_docker
-from pubtools.pluggy import task_context
 
 from pubtools_mlmerge.testing import Image, ImageIndex, make_image
 from tests.host.requests_made import Made
-from tests.host.running import push
+from tests.host.running import copy, push
 from tests.host.stand_ins import RecordingSigner
 from tests.host.world import ON, Item, World, build
 
@@ -34,7 +32,7 @@ def push_two(world: World, mlmerge: object, **others: object) -> str:
 def test_the_reason_is_logged(
     world: World, held: Image | ImageIndex | None, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "pubtools.mlmerge")
+    caplog.set_level("DEBUG", "pubtools.mlmerge")
     if held is not None:
         world.put("ns/a----app", "1", held)
 
@@ -58,7 +56,7 @@ def test_the_reason_is_logged(
 def test_excluded_repositories_are_left_to_the_host(
     world: World, mlmerge: object, others: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "pubtools.mlmerge")
+    caplog.set_level("DEBUG", "pubtools.mlmerge")
     world.put("ns/a----app", "1", build("old", "linux/s390x"))
 
     digest = push_two(world, mlmerge, **others)
@@ -79,24 +77,11 @@ def test_some_tags_are_merged_and_the_others_copied(world: World) -> None:
     assert world.digest("ns/a----app", "2") == new.digest
 
 
-def test_a_single_image_is_copied_as_ever(world: World) -> None:
-    digest = world.put("src/app", "new", make_image("linux/amd64"))
-    world.put("ns/a----app", "1", build("old", "linux/s390x", docker=False))
-
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
-
-    assert world.digest("ns/a----app", "1") == digest
-
-
 def test_an_item_without_tags_is_copied_nowhere(world: World) -> None:
     world.put("src/app", "new", build("new", *TWO))
     world.log.forget()
 
-    with task_context():
-        pusher = push_docker.ContainerImagePusher(
-            [world.push_item("src/app:new", {})], world.settings(ON)
-        )
-        pusher.push_container_images()
+    copy([world.push_item("src/app:new", {})], world.settings(ON))
 
     assert world.log.writes() == []
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pubtools._quay import container_image_pusher, push_docker
-from pubtools.pluggy import task_context
+from pubtools._quay import container_image_pusher
 
 from pubtools_mlmerge.errors import Unauthorized
 from pubtools_mlmerge.testing import RegistryServer
+from tests.host.running import copy
 from tests.host.world import ON, World, build
 from tests.programs import put
 from tests.quay import QuayDialect
@@ -55,8 +55,7 @@ def push(world: World, quay: RegistryServer, name: str = "a/app", **others: obje
     settings = world.settings(ON, quay_host=quay.host, source_quay_host=quay.host, **others)
     item = world.push_item("src/app:new", {name: ["1"]})
     item.metadata["pull_url"] = f"{quay.host}/src/app:new"
-    with task_context():
-        push_docker.ContainerImagePusher([item], settings).push_container_images()
+    copy([item], settings)
 
 
 def test_a_tag_is_merged(world: World, quay: RegistryServer, copies: list[object]) -> None:

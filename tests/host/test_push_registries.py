@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pubtools._quay import container_image_pusher
 from pubtools.pluggy import hookimpl
 
 from tests.host.running import push, signed
@@ -26,12 +27,27 @@ class Copies:
         self.made.append((source_ref, dest_refs))
 
 
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Note the destinations of each run of the host's copy."""
+    made: list[list[str]] = []
+    tag_images = container_image_pusher.tag_images
+
+    def note(source: str, destinations: list[str], **others: object) -> None:
+        made.append(list(destinations))
+        tag_images(source, destinations, **others)
+
+    monkeypatch.setattr(container_image_pusher, "tag_images", note)
+    return made
+
+
 @pytest.mark.parametrize("docker", [True, False], ids=["docker", "oci"])
-def test_children_come_by_the_host_s_own_copy(
+def test_one_run_of_the_host_s_copy_brings_all_children_to_all_repositories(  # noqa: PLR0917
     world: World,
     elsewhere: World,
     docker: bool,
     plugged: Callable[[object], None],
+    runs: list[list[str]],
     tmp_path: Path,
 ) -> None:
     copies = Copies()
@@ -40,16 +56,19 @@ def test_children_come_by_the_host_s_own_copy(
     elsewhere.put("src/app", "new", new)
     for name in ("1", "2"):
         world.put("ns/a----app", name, build(f"old {name}", *THREE, docker=docker))
-    item = elsewhere.push_item("src/app:new", {"a/app": ["1", "2"]})
+    world.put("ns/b----app", "1", build("old b", *THREE, docker=docker))
+    item = elsewhere.push_item("src/app:new", {"a/app": ["1", "2"], "b/app": ["1"]})
 
     push([item], world.settings(ON, source_quay_host=elsewhere.host))
 
     children = [child.digest for child in new.children]
-    of_children = [
-        (f"{elsewhere.host}/src/app@{digest}", [f"{world.host}/ns/a----app@{digest}"])
-        for digest in children
+    (destinations,) = runs
+    names = ("ns/a----app", "ns/b----app")
+    assert sorted(destinations) == [f"{world.host}/{name}@{new.digest}" for name in names]
+    tags = sorted(tag for _, (tag,) in copies.made)
+    assert tags == [
+        f"{world.host}/{name}" for name in ("ns/a----app:1", "ns/a----app:2", "ns/b----app:1")
     ]
-    assert sorted(made for made in copies.made if "@" in made[0]) == sorted(of_children)
     for name in ("1", "2"):
         assert list(world.platforms("ns/a----app", name).values())[:2] == children
         assert len(signed(world, "ns/a----app", name)) == 1

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from pubtools._quay import push_docker
 from pubtools._quay.item_processor import SignEntry
-from pubtools.pluggy import task_context
 
-from tests.host.running import push, signed
+from tests.host.running import copy, push, signed
 from tests.host.stand_ins import (
     CLAIMS_SIGNER,
     EARLY_SIGNER,
@@ -99,15 +97,13 @@ def test_a_tag_of_two_items_is_signed_as_it_is_in_the_end(world: World) -> None:
     push(items, world.settings(ON, num_thread_container_push=1))
 
     of_indexes = {e.digest for e in RecordingSigner.signed if not e.arch}
-    sources = {world.digest("src/app", name) for name in ("new", "one")}
-    assert of_indexes - sources == {world.digest("ns/a----app", "1")}
+    assert of_indexes == {world.digest("ns/a----app", "1")}
 
 
 def test_what_a_push_before_left_unsigned_is_signed_now(world: World) -> None:
     arrange(world)
     item = world.push_item("src/app:new", {"a/app": ["1"]})
-    with task_context():
-        push_docker.ContainerImagePusher([item], world.settings(ON)).push_container_images()
+    copy([item], world.settings(ON))
     assert signed(world, "ns/a----app", "1") == []
 
     push([item], world.settings(ON))
@@ -158,7 +154,7 @@ def test_signatures_of_kept_children_stay_where_the_host_compares_wrong_pairs(
         world.push_item("src/app:new", {"a/app": ["2", "3"]}),
     ]
 
-    push(items, world.settings(ON))
+    push(items, world.settings({**ON, "mixed_types": "oci"}))
 
     held = [world.platforms("ns/a----app", name)["linux/amd64"] for name in ("1", "2", "3")]
     assert held == kept
@@ -175,21 +171,76 @@ def test_without_the_step_the_host_signs_and_removes_as_ever(world: World) -> No
     assert len(signed(world, "ns/a----app", "1")) == 1
 
 
-def test_new_images_of_an_oci_index_are_signed_as_the_host_leaves_them_out(world: World) -> None:
+def about_images() -> list[tuple[str, str]]:
+    """List the digests and architectures of the images that were signed."""
+    return [(entry.digest, entry.arch) for entry in RecordingSigner.signed if entry.arch]
+
+
+def test_all_that_a_merged_oci_index_lists_is_signed_as_the_host_leaves_it_out(
+    world: World,
+) -> None:
     arrange(world, docker=False)
 
     push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
 
-    new = build("new", *TWO, docker=False).children
-    about_images = [(e.digest, e.arch) for e in RecordingSigner.signed if e.arch]
-    assert about_images == [(new[0].digest, "amd64"), (new[1].digest, "arm64")]
+    held = world.platforms("ns/a----app", "1")
+    assert about_images() == [(held[p], p.removeprefix("linux/")) for p in THREE]
 
 
-def test_images_of_a_docker_list_are_left_to_the_host(world: World) -> None:
+def test_kept_images_of_a_docker_list_are_signed_and_the_new_ones_left_to_the_host(
+    world: World,
+) -> None:
     arrange(world)
 
     push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
 
-    by_us = RecordingSigner.signed[-1]
-    assert (by_us.digest, by_us.arch) == (world.digest("ns/a----app", "1"), "")
-    assert sum(e.arch == "arm64" for e in RecordingSigner.signed) == 1
+    held = world.platforms("ns/a----app", "1")
+    assert set(about_images()) == {(held[p], p.removeprefix("linux/")) for p in THREE}
+    for name in ("arm64", "s390x"):
+        assert [architecture for _, architecture in about_images()].count(name) == 1
+
+
+def test_a_retry_signs_what_a_push_whose_signer_failed_did_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrange(world, docker=False)
+    item = world.push_item("src/app:new", {"a/app": ["1"]})
+
+    def fail(self: object, entries: object, task_id: str) -> None:
+        raise RuntimeError("no signer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordingSigner, "sign_containers", fail)
+        with pytest.raises(RuntimeError):
+            push([item], world.settings(ON))
+    push([item], world.settings(ON))
+
+    held = world.platforms("ns/a----app", "1")
+    assert {digest for digest, _ in about_images()} == set(held.values())
+    assert len(signed(world, "ns/a----app", "1")) == 1
+
+
+@pytest.mark.parametrize("held", [(), TWO], ids=["new tag", "nothing to keep"])
+def test_an_oci_index_that_is_copied_is_signed_like_a_merged_one(
+    world: World, held: tuple[str, ...]
+) -> None:
+    world.put("src/app", "new", build("new", *TWO, docker=False))
+    if held:
+        world.put("ns/a----app", "1", build("old", *held, docker=False))
+
+    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+
+    assert len(signed(world, "ns/a----app", "1")) == 1
+    assert len(about_images()) == len(TWO)
+
+
+def test_the_source_list_is_claimed_for_the_tags_that_hold_it_and_for_no_other(
+    world: World,
+) -> None:
+    arrange(world)
+
+    push([world.push_item("src/app:new", {"a/app": ["1", "fresh"]})], world.settings(ON))
+
+    source = world.digest("src/app", "new")
+    claims = [e.pub_reference for e in RecordingSigner.signed if e.digest == source]
+    assert claims == ["registry.example.com/a/app:fresh"]

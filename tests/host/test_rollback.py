@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+
 import pytest
 from pubtools._quay import push_docker
-from pubtools.pluggy import task_context
+from pubtools.pluggy import hookimpl
 
 from pubtools_mlmerge.errors import RegistryError
+from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.testing import make_index
 from tests.host.running import push
 from tests.host.stand_ins import Deletions, NoBundles
@@ -16,40 +19,58 @@ THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
 TWO = ("linux/amd64", "linux/arm64")
 
 
+class Refusing:
+    """Refuses to merge one tag, and lets no other one of its name be written."""
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+
+    @hookimpl(hookwrapper=True)
+    def mlmerge_merge(self, request: MergeRequest) -> Generator[None, object, None]:
+        if request.destination.tag == self.tag:
+            raise RegistryError(str(request.destination), 500, "out of order")
+        yield
+
+
 @pytest.mark.parametrize("threads", [1, 4])
-def test_a_push_that_fails_half_way_leaves_every_tag_old_or_complete(
-    world: World, threads: int
+def test_a_push_that_fails_half_way_leaves_every_tag_old_or_complete_and_names_what_was_merged(
+    world: World,
+    threads: int,
+    plugged: Callable[[object], None],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    plugged(Refusing("3"))
     new = build("new", *TWO)
-    for name in ("1", "2", "3"):
-        world.put("ns/a----app", name, build(f"old {name}", *THREE))
+    names = ("1", "2", "3")
+    old = {name: world.put("ns/a----app", name, build(f"old {name}", *THREE)) for name in names}
+    before = {name: world.platforms("ns/a----app", name) for name in names}
     world.put("src/app", "new", new)
-    old = [world.platforms("ns/a----app", name) for name in ("1", "2", "3")]
+    world.put("src/app", "other", build("other", *TWO))
     taken = {"linux/amd64": new.children[0].digest, "linux/arm64": new.children[1].digest}
     items = [
         world.push_item("src/app:new", {"a/app": ["1", "2"]}),
-        world.push_item("src/app:missing", {"a/app": ["3"]}),
+        world.push_item("src/app:other", {"a/app": ["3"]}),
     ]
-    settings = world.settings(ON, num_thread_container_push=threads)
 
-    with pytest.raises(RuntimeError, match="executing a command"), task_context():
-        push_docker.ContainerImagePusher(items, settings).push_container_images()
+    with pytest.raises(RegistryError):
+        push(items, world.settings(ON, num_thread_container_push=threads))
 
-    for name, before in zip(("1", "2", "3"), old):
-        assert world.platforms("ns/a----app", name) in (before, {**before, **taken})
-    assert world.platforms("ns/a----app", "3") == old[2]
+    assert world.platforms("ns/a----app", "3") == before["3"]
+    for name in ("1", "2"):
+        now = world.platforms("ns/a----app", name)
+        assert now in (before[name], {**before[name], **taken})
+        tag = str(world.reference("ns/a----app", name))
+        named = [line for line in caplog.messages if line.startswith(f"{tag} was merged before")]
+        assert len(named) == (now != before[name])
+        assert all(f"@{old[name]} docker://{tag}" in line for line in named)
 
 
-def test_a_failed_upload_leaves_the_tag_as_it_was(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_a_failure_just_before_the_write_leaves_the_tag_as_it_was(
+    world: World, plugged: Callable[[object], None]
 ) -> None:
+    plugged(Refusing("1"))
     old = world.put("ns/a----app", "1", build("old", *THREE))
     world.put("src/app", "new", build("new", *TWO))
-
-    def refuse(*given: object, **named: object) -> None:
-        raise RegistryError("a tag", 500, "out of order")
-
-    monkeypatch.setattr("pubtools._quay.quay_client.QuayClient.upload_manifest", refuse)
 
     with pytest.raises(RegistryError):
         push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
@@ -104,21 +125,20 @@ def test_the_host_deletes_what_is_new_and_the_anchors_go_with_it(
     assert Deletions.made == [("ns/a----app", "2"), ("ns/a----app", anchor)]
 
 
-def test_tags_that_were_copied_plainly_are_left_to_the_host(
-    world: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["docker", "oci"])
+def test_tags_that_were_copied_plainly_return_to_their_very_bytes_too(
+    world: World, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = world.put("ns/a----app", "1", build("old", "linux/amd64"))
-    world.put("ns/a----app", "2", OLD["docker"])
-    world.put("src/app", "new", build("new", *TWO))
+    old = build("old", "linux/amd64", docker=kind == "docker")
+    world.put("ns/a----app", "1", old)
+    world.put("ns/a----app", "2", OLD[kind])
+    world.put("src/app", "new", build("new", *TWO, docker=kind == "docker"))
 
     item = world.push_item("src/app:new", {"a/app": ["1", "2"]})
     push_and_fail(world, [item], {**ON, "anchor_tag": None}, monkeypatch)
 
-    assert (
-        world.read("ns/a----app", "1").manifests
-        == world.client().pull_index(world.reference("ns/a----app", "1").at(old)).manifests
-    )
-    assert world.content("ns/a----app", "2") == OLD["docker"].content
+    assert world.content("ns/a----app", "1") == old.content
+    assert world.content("ns/a----app", "2") == OLD[kind].content
     assert Deletions.made == []
 
 

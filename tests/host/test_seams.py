@@ -1,34 +1,38 @@
-"""The replaced names of the real host leave no trace."""
+"""The names of the real host are replaced once, whatever runs beside it."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 
 import pytest
 from pubtools._quay import push_docker, tag_docker
-from pubtools.pluggy import hookimpl, pm, task_context
+from pubtools.pluggy import pm, task_context
 
-from pubtools_mlmerge.host.task import current_task
-
-NAMES = (
-    (push_docker, "PushDocker"),
-    (push_docker, "ContainerImagePusher"),
-    (tag_docker, "TagDocker"),
-    (tag_docker, "ManifestListMerger"),
+from pubtools_mlmerge.errors import CannotMergeHere
+from pubtools_mlmerge.host import (
+    clients,  # noqa: F401 - registers its implementation once
+    seams,
 )
+from tests.host.test_starts import (
+    REPOSITORY,
+    THREE,
+    TWO,
+    Start,
+    by_our_target,
+    by_the_host_alone,
+    in_a_task,
+)
+from tests.host.world import ON, World, build
+
+NAMES = [(seam.module, name) for seam in seams.SEAMS.values() for name in seam.replaced]
 TASKS = 100
 THREADS = 8
 
 
-def classes() -> list[object]:
-    return [getattr(module, name) for module, name in NAMES]
-
-
-def are_ours() -> bool:
-    return all(str(getattr(c, "__module__", "")).startswith("pubtools_mlmerge") for c in classes())
+def held() -> list[object]:
+    modules = {"push_docker": push_docker, "tag_docker": tag_docker}
+    return [getattr(modules[module], name) for module, name in NAMES]
 
 
 @pytest.fixture(autouse=True)
@@ -36,101 +40,89 @@ def _no_trace() -> Iterator[None]:
     """Compare the names and the plugins before and after; the first task loads what there is."""
     with task_context():
         pass
-    before, plugins = classes(), set(pm.get_plugins())
+    before, plugins = held(), set(pm.get_plugins())
     yield
-    assert all(now is then for now, then in zip(classes(), before))
+    assert held() == before
     assert set(pm.get_plugins()) == plugins
-    assert current_task() is None
 
 
-class Failure(Exception):
-    """A task fails."""
+def test_ours_are_in_place_in_tasks_and_outside_of_them() -> None:
+    assert all(each.__module__.startswith("pubtools_mlmerge.host.") for each in held())
+    assert seams.is_in_place("push")
+    assert seams.is_in_place("tag-docker")
 
 
-def test_ours_are_in_place_while_a_task_runs() -> None:
-    assert not are_ours()
-    with task_context():
-        assert are_ours()
-        with task_context():
-            assert are_ours()
-        assert are_ours()
+def test_a_hundred_tasks_in_eight_threads_do_what_each_of_them_asks_for(world: World) -> None:
+    """Started in all ways, every second one enabled."""
+    starts: list[Start] = [in_a_task, by_our_target, by_the_host_alone]
+    old, new = build("old", *THREE), build("new", *TWO)
+    world.put("src/app", "new", new)
+    for number in range(TASKS):
+        # One repository each: the registry serves half a manifest while skopeo writes it again.
+        world.put(f"ns/a----{number}", "1", old)
+        if number % 4 > 1:
+            world.put(f"ns/a----{number}", "build", new)
 
+    def work(number: int) -> None:
+        mlmerge = {**ON, "anchor_tag": None} if number % 2 else None
+        if number % 4 > 1:
+            task = "tag-docker"
+            platforms = [*TWO] if number % 2 else ["amd64", "arm64"]
+            item = world.tag_item(f"a/{number}", source="build", add=["1"], archs=platforms)
+        else:
+            task = "push-docker"
+            item = world.push_item("src/app:new", {f"a/{number}": ["1"]})
+        starts[number % 3](task, [item], world.settings(mlmerge, signing=[]))
 
-@pytest.mark.parametrize("error", [Failure(), SystemExit(1), SystemExit(0), KeyboardInterrupt()])
-def test_a_task_that_fails_leaves_no_trace(error: BaseException) -> None:
-    with pytest.raises(type(error)), task_context():
-        raise error
-
-
-def work(number: int) -> None:
-    """Run a task; some fail, some have others inside, all find our classes."""
-    pause = threading.Event()
-    with task_context():
-        outer = current_task()
-        pause.wait(number % 7 / 1000)
-        assert are_ours()
-        if number % 3 == 0:
-            with task_context():
-                assert current_task() is not outer
-                if number % 2:
-                    raise Failure
-        assert current_task() is outer
-        if number % 5 == 0:
-            raise Failure
-
-
-def test_a_hundred_tasks_in_eight_threads_leave_no_trace() -> None:
     with ThreadPoolExecutor(THREADS) as pool:
         errors = [f.exception() for f in [pool.submit(work, n) for n in range(TASKS)]]
 
-    failing = [n for n in range(TASKS) if n % 5 == 0 or n % 6 == 3]
-    assert [n for n, error in enumerate(errors) if error is not None] == failing
-    assert all(error is None or isinstance(error, Failure) for error in errors)
+    assert [error for error in errors if error is not None] == []
+    for number in range(TASKS):
+        platforms = set(world.platforms(f"ns/a----{number}", "1"))
+        # The host's own tag-docker keeps architectures as well.
+        is_kept = number % 2 or number % 4 > 1
+        assert platforms == (set(THREE) if is_kept else set(TWO)), number
 
 
-class BadStart:
-    """Another plugin, whose task_start raises."""
-
-    @hookimpl
-    def task_start(self) -> None:
-        raise Failure
-
-
-class BadStop:
-    """Another plugin, whose task_stop raises."""
-
-    @hookimpl
-    def task_stop(self, failed: bool) -> None:
-        raise Failure
-
-
-@pytest.mark.parametrize("other", [BadStart, BadStop])
-@pytest.mark.parametrize("nested", [False, True])
-def test_another_plugin_that_raises_leaves_no_trace_of_ours(
-    other: Callable[[], object], nested: bool
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_site_that_took_the_push_earlier_is_refused_where_it_asks_to_merge(
+    world: World, asks: bool
 ) -> None:
-    plugin = other()
-    with task_context() if nested else nullcontext():
-        before = classes()
-        pm.register(plugin)
-        with pytest.raises(Failure), task_context():
-            pass
-        pm.unregister(plugin)
-        assert classes() == before
+    theirs = seams._REPLACED["push_docker", "PushDocker"]
+    world.put(REPOSITORY, "1", build("old", *THREE))
+    digest = world.put("src/app", "new", build("new", *TWO))
+    item = world.push_item("src/app:new", {"a/app": ["1"]})
+    world.log.forget()
+
+    class Site(theirs):  # type: ignore[misc, valid-type]  # the host is untyped
+        """A site's own class, derived from the host's."""
+
+    worker = Site([item], None, "1", "target", world.settings(ON if asks else None))
+    if asks:
+        with pytest.raises(CannotMergeHere, match="mlmerge-push-docker"):
+            worker.run()
+        assert world.log.writes() == []
+    else:
+        worker.run()
+        assert world.digest(REPOSITORY, "1") == digest
 
 
-def test_a_name_that_others_replaced_meanwhile_is_left_to_them(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_site_that_took_tag_docker_earlier_is_refused_where_it_asks_to_merge(
+    world: World, asks: bool
 ) -> None:
-    theirs = push_docker.PushDocker
+    theirs = seams._REPLACED["tag_docker", "TagDocker"]
+    world.put(REPOSITORY, "1", build("old", *THREE))
+    world.put(REPOSITORY, "build", build("new", *TWO))
+    item = world.tag_item("a/app", source="build", add=["1"], archs=["arm64"])
+    world.log.forget()
+    assert callable(theirs)
+    worker = theirs([item], None, "1", "target", world.settings(ON if asks else None))
 
-    class Others(theirs):  # type: ignore[misc, valid-type]  # the host is untyped
-        """Another plugin's class."""
-
-    with task_context():
-        push_docker.PushDocker = Others
-    left = push_docker.PushDocker
-    push_docker.PushDocker = theirs
-
-    assert left is Others
-    assert "pubtools._quay.push_docker.PushDocker was replaced by others" in caplog.messages
+    if asks:
+        with pytest.raises(CannotMergeHere, match="mlmerge-tag-docker"):
+            worker.run()
+    else:
+        worker.run()
+    assert bool(world.log.puts(REPOSITORY)) != asks
