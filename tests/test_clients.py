@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping
 from types import SimpleNamespace
 
@@ -13,6 +15,7 @@ from pubtools_mlmerge.core.manifests import Image as ImageManifest
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.host.clients import (
     connect_like,
+    history_of,
     make_sides,
     verifies,
     warn_of_certificates,
@@ -24,7 +27,7 @@ from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.programs import put
-from tests.scripted import HURRIED
+from tests.scripted import HURRIED, Reply, ScriptedServer
 
 
 class Client:
@@ -210,3 +213,45 @@ def test_the_host_s_event_is_fired_for_tags_and_not_for_digests() -> None:
         ["q/b:1"],
     ]
     assert site.heard == [["q/b:1"]]
+
+
+DIGEST = f"sha256:{'1' * 64}"
+TAG = Reference.parse("quay.io/ns/app:1-kept")
+
+
+def test_a_registry_that_asks_for_patience_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host's client fails on this status while it reads."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    held = Reply(200, {"Docker-Content-Digest": DIGEST})
+    with ScriptedServer(Reply(429, {"Retry-After": "1"}), held) as server:
+        client = connect_like(Client(server.host), Settings())
+
+        assert client.digest(TAG) == DIGEST
+        assert server.lines == ["HEAD /v2/ns/app/manifests/1-kept"] * 2
+
+
+def test_a_tag_expires_by_the_token_of_the_target() -> None:
+    with ScriptedServer(Reply(201)) as server:
+        client = RegistryClient(host=server.url)
+        history = history_of(client, {"dest_quay_api_token": "some-token"})
+        assert history is not None
+
+        history.expire(TAG, 30)
+
+    (request,) = server.received
+    assert server.lines == ["PUT /api/v1/repository/ns/app/tag/1-kept"]
+    assert server.authorizations == ["Bearer some-token"]
+    expiration = json.loads(request.body)["expiration"]
+    assert expiration == pytest.approx(time.time() + 30 * 86_400, abs=60)
+    assert history_of(client, {}) is None
+
+
+def test_a_tag_that_does_not_expire_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with ScriptedServer(Reply(403)) as server:
+        history = history_of(RegistryClient(host=server.url), {"dest_quay_api_token": "token"})
+        assert history is not None
+
+        history.expire(TAG, 30)
+
+    (line,) = caplog.messages
+    assert line.startswith("quay.io/ns/app:1-kept does not expire: ")

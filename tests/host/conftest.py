@@ -12,6 +12,7 @@ from pubtools._quay import push_docker, quay_client
 from pubtools._quay.quay_session import QuaySession
 from pubtools.pluggy import pm
 
+from pubtools_mlmerge import plugin  # noqa: F401 - loaded once, as by an earlier task
 from tests.host.requests_made import AccessLog
 from tests.host.stand_ins import (
     CLAIMS_SIGNER,

@@ -119,6 +119,30 @@ def test_docker_over_oci_gives_an_index_that_lists_both_where_that_is_allowed(
     assert set(world.platforms("ns/a----app", "1")) == set(THREE)
 
 
+def test_a_product_that_moves_to_oci_goes_up_with_one_warning(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.put("ns/a----app", "1", build("old", *TWO))
+    digest = world.put("src/app", "new", build("new", *THREE, docker=False))
+
+    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+
+    assert world.digest("ns/a----app", "1") == digest
+    tag = world.reference("ns/a----app", "1")
+    assert sum(line.startswith(f"{tag}: ") for line in caplog.messages) == 1
+
+
+def test_a_push_item_sets_what_concerns_its_merge(world: World) -> None:
+    world.put("ns/a----app", "1", build("old", *THREE))
+    digest = world.put("src/app", "new", build("new", *TWO))
+    item = world.push_item("src/app:new", {"a/app": ["1"]})
+    item.metadata["mlmerge"] = {"drop": ["s390x"]}
+
+    push([item], world.settings(ON))
+
+    assert world.digest("ns/a----app", "1") == digest
+
+
 class Meeting:
     """Lets two threads in only when both have come."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pubtools._quay.exceptions import BadPushItem
 
+from pubtools_mlmerge.errors import MixedTypes
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
 from tests.host.running import signed, tag
 from tests.host.stand_ins import EARLY_SIGNER, SIGNER, EarlySigner, Hub, RecordingSigner
@@ -115,6 +116,36 @@ def test_attestations_come_and_go_with_their_images(world: World) -> None:
     expected |= {old[0].digest, make_attestation(old[0]).digest}
     assert {entry.digest for entry in world.read(REPOSITORY, "1").manifests} == expected
     assert_signed(world, "1")
+
+
+@pytest.mark.parametrize("choice", ["oci", "fail"])
+def test_docker_images_go_into_an_oci_index_where_that_is_allowed(
+    world: World, choice: str
+) -> None:
+    world.put(REPOSITORY, "build", build("new", *ALL))
+    before = world.put(REPOSITORY, "1", build("old", *ALL, docker=False))
+    item = world.tag_item("a/app", source="build", add=["1"], archs=["arm64"])
+
+    if choice == "fail":
+        with pytest.raises(MixedTypes):
+            tag([item], world.settings(ON))
+        assert world.digest(REPOSITORY, "1") == before
+        assert RecordingSigner.signed == []
+    else:
+        tag([item], world.settings({**ON, "mixed_types": "oci"}))
+        assert taken(world) == {"linux/arm64"}
+        assert_signed(world, "1")
+
+
+@pytest.mark.parametrize("exclude", [True, False])
+def test_an_architecture_means_all_its_variants(world: World, exclude: bool) -> None:
+    variants = {"linux/arm/v6", "linux/arm/v7"}
+    world.put(REPOSITORY, "build", build("new", "linux/amd64", *sorted(variants)))
+    item = world.tag_item("a/app", source="build", add=["1"], archs=["arm"], exclude=exclude)
+
+    tag([item], world.settings(ON))
+
+    assert set(world.platforms(REPOSITORY, "1")) == ({"linux/amd64"} if exclude else variants)
 
 
 def test_entries_without_a_platform_stay(world: World) -> None:

@@ -1,0 +1,87 @@
+"""What can be said of an installation, and both orders in which it is loaded."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.pages import DOCS
+
+OURS = "import pubtools_mlmerge.plugin"
+HOSTS = "from pubtools._quay import push_docker, tag_docker"
+SHOW = """
+from pubtools._quay import push_docker, tag_docker
+for found in (
+    push_docker.PushDocker,
+    push_docker.ContainerImagePusher,
+    tag_docker.TagDocker,
+    tag_docker.ManifestListMerger,
+):
+    print(found.__module__)
+"""
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python without any of our variables."""
+    clean = {name: value for name, value in os.environ.items() if "MLMERGE" not in name}
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**clean, **environment},
+    )
+
+
+@pytest.mark.parametrize("order", [(OURS, HOSTS), (HOSTS, OURS)], ids=["ours first", "host first"])
+def test_the_names_are_replaced_whatever_is_loaded_first(order: tuple[str, str]) -> None:
+    """Without a task: the host's own entry points start none."""
+    done = run("-c", "\n".join((*order, SHOW)))
+
+    expected = ["pubtools_mlmerge.host.push_docker"] * 2 + ["pubtools_mlmerge.host.tag_docker"] * 2
+    assert done.stdout.split() == expected, done.stderr
+
+
+def test_the_plugin_alone_does_not_load_the_host() -> None:
+    done = run("-c", f"{OURS}; import sys; print('pubtools._quay' in sys.modules)")
+
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_the_page_shows_what_an_installation_says() -> None:
+    page = (DOCS / "host.rst").read_text(encoding="utf-8")
+    shown = re.search(r"\$ python -m pubtools_mlmerge\.host\n((?:   .*\n)+)", page)
+    assert shown is not None
+    expected = [line.removeprefix("   ") for line in shown[1].splitlines()]
+
+    done = run("-m", "pubtools_mlmerge.host")
+
+    said = done.stdout.splitlines()
+    assert done.returncode == 0
+    assert [line.split()[0] for line in said[:2]] == [line.split()[0] for line in expected[:2]]
+    assert said[2:] == expected[2:]
+
+
+def test_it_says_what_the_environment_enables() -> None:
+    done = run("-m", "pubtools_mlmerge.host", MLMERGE_STEPS="push")
+
+    assert done.stdout.splitlines()[-1] == "environment: MLMERGE_STEPS=push"
+
+
+@pytest.mark.parametrize("change", ["del push_docker.PushDocker.rollback"])
+def test_it_says_what_does_not_fit(change: str) -> None:
+    main = "import runpy; runpy.run_module('pubtools_mlmerge.host', run_name='__main__')"
+    program = f"{HOSTS}; {change}; {main}"
+
+    done = run("-c", program)
+
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert "step push: does not fit" in lines
+    assert "  push_docker.PushDocker.rollback takes None" in lines
+    assert "step tag-docker: the seams fit" in lines

@@ -1,0 +1,118 @@
+"""Hosts whose method names fit and whose behaviour changed."""
+
+from __future__ import annotations
+
+import pytest
+from pubtools._quay import push_docker
+
+from pubtools_mlmerge.errors import StepNotDone
+from pubtools_mlmerge.host import seams
+from tests.host.running import push
+from tests.host.world import ON, Item, World, build
+
+THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
+TWO = ("linux/amd64", "linux/arm64")
+
+
+def theirs(name: str) -> type:
+    """Return the host's own class."""
+    found = seams._REPLACED["push_docker", name]
+    assert isinstance(found, type)
+    return found
+
+
+def arrange(world: World) -> Item:
+    """Arrange for a push that a merge would change."""
+    world.put("ns/a----app", "1", build("old", *THREE))
+    world.put("src/app", "new", build("new", *TWO))
+    return world.push_item("src/app:new", {"a/app": ["1"], "b/app": ["2"]})
+
+
+def copy_inline(pusher: push_docker.ContainerImagePusher) -> None:
+    """Copy without the methods that ours override."""
+    for item in pusher.push_items:
+        references = pusher._prepare_dest_refs(item)
+        pusher.run_tag_images(item.metadata["pull_url"], references, True, pusher.target_settings)
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_copy_past_the_step_fails_a_task_that_asks_and_names_the_tags(
+    world: World, asks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = arrange(world)
+    monkeypatch.setattr(theirs("ContainerImagePusher"), "push_container_images", copy_inline)
+
+    if asks:
+        with pytest.raises(StepNotDone) as caught:
+            push([item], world.settings(ON))
+        names = [str(world.reference(f"ns/{n}----app", t)) for n, t in (("a", "1"), ("b", "2"))]
+        assert list(caught.value.tags) == names
+    else:
+        push([item], world.settings())
+
+
+def run_without_signing(worker: push_docker.PushDocker) -> None:
+    """Push, and call the signing by another name."""
+    items = worker.get_docker_push_items()
+    push_docker.ContainerImagePusher(items, worker.target_settings).push_container_images()
+
+
+@pytest.mark.parametrize(
+    ("mlmerge", "key", "fails"),
+    [(ON, "key", True), ({**ON, "sign": False}, "key", False), (ON, None, False)],
+    ids=["sign", "no sign", "no key"],
+)
+def test_a_merged_tag_that_no_signer_got_fails_the_task(
+    world: World,
+    mlmerge: object,
+    key: str | None,
+    fails: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    item = arrange(world)
+    item.claims_signing_key = key
+    monkeypatch.setattr(theirs("PushDocker"), "run", run_without_signing)
+
+    if fails:
+        with pytest.raises(StepNotDone, match=r"recording-signer.*ns/a----app:1"):
+            push([item], world.settings(mlmerge))
+    else:
+        push([item], world.settings(mlmerge))
+    assert set(world.platforms("ns/a----app", "1")) == set(THREE)
+
+
+def test_security_manifests_leave_out_what_became_an_oci_index(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.put("ns/a----app", "1", build("old", *THREE, docker=False))
+    world.put("ns/a----app", "2", build("old", *THREE))
+    world.put("src/app", "new", build("new", *TWO))
+    item = world.push_item("src/app:new", {"a/app": ["1", "2"]})
+    attested: list[object] = []
+
+    def push_all(pusher: push_docker.SecurityManifestPusher) -> None:
+        for each in pusher.push_items:
+            pusher.push_manifest_list_security_manifests(each, "")
+
+    manifests = theirs("SecurityManifestPusher")
+    monkeypatch.setattr(manifests, "push_security_manifests", push_all)
+    monkeypatch.setattr(
+        manifests,
+        "push_manifest_list_security_manifests",
+        lambda _self, each, _path: attested.append(each.metadata["tags"]),
+    )
+
+    push(
+        [item],
+        world.settings(
+            {**ON, "mixed_types": "oci"},
+            push_security_manifests_enabled=True,
+            cosign_private_key_path="cosign.key",
+            cosign_public_key_path="cosign.pub",
+        ),
+    )
+
+    assert attested == [{"a/app": ["2"]}]
+    tag = world.reference("ns/a----app", "1")
+    assert f"{tag} is an OCI index and gets no security manifests" in caplog.messages
+    assert item.metadata["tags"] == {"a/app": ["1", "2"]}
