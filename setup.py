@@ -22,10 +22,13 @@ TEST = [
 ]
 # Where it comes as a wheel; elsewhere it would need a compiler of its own.
 HAS_ATHERIS = "sys_platform=='linux' and platform_machine=='x86_64' and python_version<'3.14'"
+# What `make bench` needs beside the tests.
+BENCH = ["pytest-benchmark>=5.1"]
 # setuptools builds the wheel that a test looks into.
 DEV = [
     *TEST,
     f"atheris>=2.3; {HAS_ATHERIS}",
+    *BENCH,
     "build>=1.2",
     "setuptools>=70.1",
     "mypy>=1.15",
@@ -59,6 +62,7 @@ setup(
         "cli": CLI,
         "lock": LOCK,
         "test": TEST,
+        "bench": [*TEST, *BENCH],
         "dev": DEV,
         "docs": DOCS,
     },

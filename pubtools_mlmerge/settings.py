@@ -231,7 +231,7 @@ class Settings:
                 keep=reader.parsed("keep", PlatformPattern.parse),
                 drop=reader.parsed("drop", PlatformPattern.parse),
                 mixed_types=reader.choice("mixed_types", ("oci", "fail")),
-                single_image=reader.choice("single_image", ("replace", "wrap", "fail")),
+                single_image=reader.choice("single_image", ("wrap", "index", "replace", "fail")),
             ),
             copy=reader.choice("copy", ("auto", "skopeo", "never")),
             anchor_tag=reader.optional("anchor_tag", defaults.anchor_tag, AnchorTag.parse),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pubtools_mlmerge.cli.demo import _new, _old
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.reports.html import Markup, draw, element, style_of
+from pubtools_mlmerge.testing import make_attestation, make_image, make_index
 from tests.paper import report_of
 
 FILE = Path(__file__).parents[1] / "docs" / "merge.svg"
@@ -15,7 +15,13 @@ _WIDTH, _MARGIN = 760, 20
 
 def merge_picture() -> str:
     """Draw what the README shows: 1.1 is merged into a tag that holds 1.0."""
-    new, old = (Index.from_bytes(made.content, made.media_type) for made in (_new(), _old()))
+    platforms = ("linux/amd64", "linux/arm64", "linux/ppc64le", "linux/s390x")
+    images = [make_image(platform, seed="new") for platform in platforms[:-1]]
+    made = (
+        make_index([*images, *map(make_attestation, images)]),
+        make_index([make_image(platform, seed="old") for platform in platforms]),
+    )
+    new, old = (Index.from_bytes(each.content, each.media_type) for each in made)
     picture = draw(report_of(new, old), "merge")
     height = int(picture.text.partition(' height="')[2].partition('"')[0]) + 2 * _MARGIN
     # In a page of documentation it is on paper, so to speak: by day at night, too.

@@ -47,6 +47,7 @@ from pubtools_mlmerge.testing import (
     upload,
 )
 from tests.factories import content_of, digest, document, index
+from tests.quay import QuayDialect
 from tests.scripted import (
     HANG_UP,
     HURRIED,
@@ -580,7 +581,7 @@ def test_a_refusal_has_its_kind_and_its_cause(reply: Reply, kind: type[RegistryE
 @pytest.mark.parametrize("dialect", ["distribution", "quay"])
 def test_a_tag_that_cannot_be_moved_says_so(dialect: str) -> None:
     quay = dialect == "quay"
-    with RegistryServer(dialect="quay" if quay else "distribution", immutable_tags=["1"]) as server:
+    with RegistryServer(dialect=QuayDialect() if quay else None, immutable_tags=["1"]) as server:
         put(server, parsed("app:1"), OCI)
         with pytest.raises(ImmutableTag) as caught:
             client_of(server.host).push(parsed("app:1"), as_index(OCI))
@@ -590,7 +591,7 @@ def test_a_tag_that_cannot_be_moved_says_so(dialect: str) -> None:
 
 @pytest.mark.parametrize("dialect", ["distribution", "quay"])
 def test_a_missing_child_is_named(dialect: str) -> None:
-    with RegistryServer(dialect="quay" if dialect == "quay" else "distribution") as server:
+    with RegistryServer(dialect=QuayDialect() if dialect == "quay" else None) as server:
         put(server, parsed("app:1"), OCI)
         with pytest.raises(MissingChild) as caught:
             client_of(server.host).push(parsed("app:1"), index("linux/s390x", docker=True))

@@ -30,6 +30,7 @@ from pubtools_mlmerge.testing import (
 )
 from tests.factories import digest
 from tests.peers import SCHEMA_1
+from tests.quay import QuayDialect
 
 ONE, TWO = make_image("linux/amd64"), make_image("linux/arm64")
 BOTH = (ONE.digest, TWO.digest)
@@ -184,8 +185,8 @@ def test_a_nested_index_comes_after_all_that_it_lists(registry_server: RegistryS
 def test_a_refused_mount_becomes_a_copy(dialect: str, copies: Copies) -> None:
     grants: Mapping[str, list[str]] = {"bob": ["from/*"], "alice": ["to/*"]}
     users = {"bob": "builder", "alice": "wonderland"}
-    options = {"dialect": dialect, "auth": "token", "users": users, "grants": grants}
-    with RegistryServer(**options) as server:  # type: ignore[arg-type]  # kinds of registry
+    quay = QuayDialect() if dialect == "quay" else None
+    with RegistryServer(dialect=quay, auth="token", users=users, grants=grants) as server:
         upload(server.url, "from/app", ONE, credentials=("bob", "builder"))
         reader = RegistryClient("bob", "builder")
         writer = RegistryClient("alice", "wonderland")

@@ -685,6 +685,12 @@ def test_a_config_that_tells_no_platform_is_refused(config: Json) -> None:
         image().wrap(config)
 
 
+def test_an_image_can_be_listed_without_a_platform() -> None:
+    (listed,) = image().wrap(None).manifests
+
+    assert (listed.digest, listed.platform, listed.slot) == (image().digest, None, None)
+
+
 def test_an_image_that_is_also_an_index_is_refused() -> None:
     with pytest.raises(InvalidIndex, match="manifests: an image must not"):
         Image.from_bytes(content_of(manifest(manifests=[])), OCI_MANIFEST)

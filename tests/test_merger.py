@@ -20,6 +20,7 @@ from pubtools_mlmerge.testing import Image, RegistryServer, make_attestation, ma
 from tests.factories import Entry, attestation, digest, document, entry
 from tests.peers import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX
 from tests.programs import put
+from tests.quay import QuayDialect
 from tests.scripted import HURRIED, ScriptedServer, manifest_reply, refusal
 
 SHORT = "sha256:1111111111"
@@ -107,7 +108,7 @@ def no_host(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quay() -> Iterator[RegistryServer]:
     """A registry that answers like Quay, open to all."""
-    with RegistryServer(dialect="quay") as server:
+    with RegistryServer(dialect=QuayDialect()) as server:
         yield server
 
 
@@ -667,7 +668,7 @@ def test_a_list_behind_text_plain_is_one() -> None:
 
 
 def test_a_hidden_destination_is_none_in_selected_mode() -> None:
-    with RegistryServer(dialect="quay", auth="token", public=["app"]) as server:
+    with RegistryServer(dialect=QuayDialect(), auth="token", public=["app"]) as server:
         put(server, "new", OCI_NEW)
         made = ManifestListMerger(f"{server.host}/app:new", f"{server.host}/hidden:old")
         made.set_quay_clients(HostLike(server.url), HostLike(server.url))

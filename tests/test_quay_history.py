@@ -33,6 +33,7 @@ from pubtools_mlmerge.registry.quay_history import TagHistory, TagRow, replaced
 from pubtools_mlmerge.registry.refusals import WITHHELD
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
 from tests.factories import digest
+from tests.quay import QuayDialect
 from tests.scripted import (
     HANG_UP,
     HURRIED,
@@ -61,10 +62,9 @@ def clock() -> Clock:
 @pytest.fixture
 def quay(clock: Clock) -> Iterator[RegistryServer]:
     with RegistryServer(
-        dialect="quay",
+        dialect=QuayDialect(TOKEN),
         auth="token",
         users={"alice": "wonderland"},
-        api_token=TOKEN,
         immutable_tags=["v*"],
         clock=clock,
     ) as server:
@@ -330,7 +330,7 @@ def test_the_host_of_a_reference_is_asked(quay: RegistryServer) -> None:
 def tls_quay() -> Iterator[RegistryServer]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority().issue_cert("127.0.0.1").configure_cert(context)
-    with RegistryServer(dialect="quay", api_token=TOKEN, ssl_context=context) as server:
+    with RegistryServer(dialect=QuayDialect(TOKEN), ssl_context=context) as server:
         put(server, FIRST)
         yield server
 
@@ -602,7 +602,7 @@ BEFORE, THEIRS = FIRST, SECOND
 
 @pytest.fixture
 def open_quay(clock: Clock) -> Iterator[RegistryServer]:
-    with RegistryServer(dialect="quay", api_token=TOKEN, clock=clock) as server:
+    with RegistryServer(dialect=QuayDialect(TOKEN), clock=clock) as server:
         yield server
 
 

@@ -17,6 +17,7 @@ from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import RegistryServer, images, make_image, make_index, upload
 from tests.factories import digest, index
 from tests.memory import MemoryRegistry
+from tests.quay import QuayDialect
 from tests.scripted import HURRIED
 from tests.servers import RealRegistry
 
@@ -59,7 +60,7 @@ def embedded() -> Iterator[RegistryServer]:
 
 @pytest.fixture(scope="module")
 def embedded_quay() -> Iterator[RegistryServer]:
-    with RegistryServer(dialect="quay") as server:
+    with RegistryServer(dialect=QuayDialect()) as server:
         yield server
 
 

@@ -23,6 +23,7 @@ from tests.scripted import HURRIED
 
 SOURCE, TAG = Reference.parse("quay.io/app:new"), Reference.parse("quay.io/app:1")
 AMD64, S390X = make_image("linux/amd64", seed="new"), make_image("linux/s390x", seed="old")
+OLD_AMD64 = make_image("linux/amd64", seed="old")
 NEW = make_index([AMD64])
 
 
@@ -72,9 +73,9 @@ def test_a_tag_is_merged() -> None:
     ("source", "held", "reason"),
     [
         (NEW, None, "it does not exist yet"),
-        (NEW, S390X, "it is a single image"),
-        (AMD64, make_index([S390X]), "the source is a single image"),
-        (NEW, make_index([make_image("linux/amd64", seed="old")]), "the source covers all of it"),
+        (NEW, OLD_AMD64, "the source covers all of it"),
+        (AMD64, make_index([OLD_AMD64]), "the source is a single image"),
+        (NEW, make_index([OLD_AMD64]), "the source covers all of it"),
         (NEW, NEW, "the source covers all of it"),
     ],
 )

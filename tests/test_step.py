@@ -15,6 +15,7 @@ from pubtools_mlmerge.errors import (
     EmptyIndex,
     ImmutableTag,
     InvalidReference,
+    MixedTypes,
     NotAnIndex,
     NotFound,
     NothingEligible,
@@ -29,6 +30,7 @@ from pubtools_mlmerge.registry.adapter import ClientRegistry
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from tests.programs import put
+from tests.quay import QuayDialect
 from tests.scripted import HURRIED, ScriptedServer, manifest_reply, refusal
 
 AMD64, ARM64 = make_image("linux/amd64", seed="new"), make_image("linux/arm64", seed="new")
@@ -37,6 +39,7 @@ NEW, OLD = make_index([AMD64, ARM64]), make_index([make_image("linux/amd64", see
 SINGLE = make_image("linux/s390x", seed="single")
 WHOLE = make_index([AMD64, ARM64, make_attestation(ARM64)])
 WRAP, FAIL = Policy(single_image="wrap"), Policy(single_image="fail")
+INDEX, REPLACE = Policy(single_image="index"), Policy(single_image="replace")
 
 
 @define
@@ -205,7 +208,7 @@ def test_a_hidden_repository_is_absent_to_those_who_are_logged_in(logged_in: boo
     login = ("alice", "wonderland") if logged_in else (None, None)
     users = {"alice": "wonderland"}
     with RegistryServer(
-        dialect="quay", auth="token", users=users, grants={"alice": ["mine"]}, public=["app"]
+        dialect=QuayDialect(), auth="token", users=users, grants={"alice": ["mine"]}, public=["app"]
     ) as server:
         put(server, "new", NEW)
         client = RegistryClient(*login)
@@ -278,7 +281,7 @@ def test_an_anchor_that_cannot_be_made_leaves_the_tag_alone(server: RegistryServ
 
 
 def test_an_immutable_tag_is_an_error_of_its_own() -> None:
-    with RegistryServer(dialect="quay", immutable_tags=["old"]) as server:
+    with RegistryServer(dialect=QuayDialect(), immutable_tags=["old"]) as server:
         put(server, "new", NEW)
         put(server, "old", OLD)
 
@@ -291,19 +294,21 @@ def test_a_single_image_replaces_what_was_there(
 ) -> None:
     children = Brought(server)
 
-    report = merge(server, "single", "old", Policy(drop=["*/*"]), children=children)
+    report = merge(
+        server, "single", "old", Policy(single_image="replace", drop=["*/*"]), children=children
+    )
 
     assert server.manifest("app", "old").content == SINGLE.content
     assert children.digests == [SINGLE.digest]
-    assert fates(report) == ["replaced", "dropped", "dropped"]
-    assert "is a single image and replaces" in caplog.text
+    assert fates(report) == ["replaced", "dropped"]
+    assert "as one of them is a single image" in caplog.text
 
 
 def test_a_single_image_replaces_several_platforms_only_by_name(
     server: RegistryServer,
 ) -> None:
     with pytest.raises(ShrinkError):
-        merge(server, "single", "old")
+        merge(server, "single", "old", REPLACE)
 
     assert writes(server) == []
 
@@ -313,11 +318,13 @@ def test_a_single_image_is_replaced(
 ) -> None:
     children = Brought(server)
 
-    merge(server, "new", "single", children=children)
+    merge(
+        server, "new", "single", Policy(single_image="replace", drop=["s390x"]), children=children
+    )
 
     assert server.manifest("app", "single").content == NEW.content
     assert children.digests == [AMD64.digest, ARM64.digest]
-    assert "is a single image and is replaced by" in caplog.text
+    assert "as one of them is a single image" in caplog.text
 
 
 @pytest.mark.parametrize(("source", "destination"), [("single", "old"), ("new", "single")])
@@ -331,9 +338,35 @@ def test_a_single_image_can_be_refused(
     assert writes(server) == []
 
 
-def test_nothing_can_be_selected_from_a_single_image(server: RegistryServer) -> None:
-    with pytest.raises(NotAnIndex):
-        merge(server, "single", "old", Policy(eligible=["s390x"]))
+def test_a_single_image_can_be_selected(server: RegistryServer) -> None:
+    report = merge(server, "single", "old", Policy(eligible=["s390x"]))
+
+    assert fates(report) == ["replaced", "kept"]
+
+
+def test_a_single_image_that_stays_alone_goes_up_as_it_is(server: RegistryServer) -> None:
+    for destination in ("fresh", "single"):
+        report = merge(server, "single", destination)
+
+        assert server.manifest("app", destination).content == SINGLE.content
+        assert report.changed is (destination == "fresh")
+
+
+def test_an_artifact_is_not_listed_in_an_index(server: RegistryServer) -> None:
+    put(server, "artifact", make_attestation(SINGLE))
+
+    assert merge(server, "artifact", "fresh").changed
+    with pytest.raises(NotAnIndex, match="without a platform"):
+        merge(server, "artifact", "old")
+
+
+def test_an_error_of_the_merge_names_the_tag(server: RegistryServer) -> None:
+    put(server, "docker", make_index([make_image("linux/riscv64", docker=True)]))
+
+    with pytest.raises(MixedTypes, match="the merged index would mix") as caught:
+        merge(server, "docker", "old", Policy(mixed_types="fail"))
+
+    assert caught.value.reference == str(tag(server, "old"))
 
 
 def test_a_wrapped_image_is_merged_as_an_index(server: RegistryServer) -> None:
@@ -357,14 +390,14 @@ def test_a_wrapped_destination_keeps_its_image(server: RegistryServer) -> None:
 def test_a_tag_that_holds_the_bare_image_is_wrapped_once(
     server: RegistryServer, source: str
 ) -> None:
-    wrapping = step(server, WRAP)
+    wrapping = step(server, INDEX)
     first = wrapping.merge(tag(server, "single"), tag(server, "wrapped"))
 
     report = wrapping.merge(tag(server, source), tag(server, "single"))
 
     assert (report.changed, report.previous_digest) == (True, SINGLE.digest)
     assert server.manifest("app", "single").digest == report.digest == first.digest
-    again = merge(server, "wrapped", "single", WRAP)
+    again = wrapping.merge(tag(server, "wrapped"), tag(server, "single"))
     assert (again.changed, again.digest) == (False, first.digest)
 
 

@@ -34,6 +34,7 @@ from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, mak
 from tests.factories import digest, index, platforms
 from tests.memory import MemoryRegistry
 from tests.programs import put
+from tests.quay import QuayDialect
 
 SOURCE = Reference.parse("quay.io/ns/app:new")
 TAG = Reference.parse("quay.io/ns/app:1")
@@ -468,7 +469,7 @@ class Quay:
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
-        self.server = RegistryServer(dialect="quay", api_token=TOKEN, clock=lambda: self.now)
+        self.server = RegistryServer(dialect=QuayDialect(TOKEN), clock=lambda: self.now)
 
     def write(self, item: ImageIndex, seconds: float = 60) -> None:
         self.now += seconds

@@ -1,9 +1,11 @@
-"""The public API of the core as mypy sees it; nothing here is run."""
+"""The public API as mypy sees it; nothing here is run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pubtools_mlmerge
+from pubtools_mlmerge import ManifestListMerger, RegistryClient
 from pubtools_mlmerge.core.manifests import Descriptor, Index, digest_of
 from pubtools_mlmerge.core.merge import merge, remove
 from pubtools_mlmerge.core.plan import Entry, Fate, Plan, Policy
@@ -35,6 +37,19 @@ def merge_and_remove(source: Index, destination: Index | None) -> Plan[Index]:
     plan: Plan[Index] = merge(source, destination)
     plan = merge(source, destination, policy)
     return remove(plan.result, ["arm64"], allow_empty=True)
+
+
+def use_the_public_names(source: str, destination: str) -> Plan[Index]:
+    client: RegistryClient = pubtools_mlmerge.RegistryClient("user", "password", "quay.io")
+    merger = ManifestListMerger(source, destination, host="quay.io")
+    merger.set_quay_clients(client, client)
+    merger.merge_manifest_lists()
+    policy: Policy = pubtools_mlmerge.Policy(match="architecture")
+    new: Index = pubtools_mlmerge.Index.from_fields({})
+    version: str = pubtools_mlmerge.__version__
+    assert version
+    pubtools_mlmerge.absent  # type: ignore[attr-defined]  # noqa: B018 - no such name
+    return pubtools_mlmerge.merge(new, None, policy)
 
 
 def wrong(index: Index) -> None:

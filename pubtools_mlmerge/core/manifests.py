@@ -388,12 +388,13 @@ class Image:
         """
         return _read_image(decode(content), media_type, content)
 
-    def wrap(self, config: Mapping[str, object]) -> Index:
+    def wrap(self, config: Mapping[str, object] | None) -> Index:
         """Make an index that lists this image alone.
 
         Args:
-            config (Mapping[str, object]):
-                The config blob, which states the platform (image-spec, "Image Configuration").
+            config (Mapping[str, object] | None):
+                The config blob, which states the platform (image-spec, "Image Configuration");
+                none for an entry without platform.
 
         Returns:
             Index: A Docker manifest list for a Docker image, else an OCI index.
@@ -401,17 +402,18 @@ class Image:
         Raises:
             InvalidIndex: When the config states no platform.
         """
-        platform = {name: config[name] for name in _PLATFORM_PROPERTIES if config.get(name)}
-        try:
-            Platform.from_json(platform)
-        except InvalidPlatform as error:
-            raise InvalidIndex(f"config.{error.text}", error.problem) from error
-        entry = {
+        entry: dict[str, object] = {
             "mediaType": self.media_type,
             "digest": self.digest,
             "size": len(self.content),
-            "platform": {"os": "linux", **platform},
         }
+        if config is not None:
+            platform = {name: config[name] for name in _PLATFORM_PROPERTIES if config.get(name)}
+            try:
+                Platform.from_json(platform)
+            except InvalidPlatform as error:
+                raise InvalidIndex(f"config.{error.text}", error.problem) from error
+            entry["platform"] = {"os": "linux", **platform}
         media_type = _LIST_OF[self.media_type]
         fields = {"schemaVersion": 2, "mediaType": media_type, "manifests": [entry]}
         return Index.from_fields(fields)

@@ -6,9 +6,9 @@ are in ``docs/merge-rules.rst``.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
@@ -23,7 +23,7 @@ from pubtools_mlmerge.core.plan import Entry, Match, Plan, Policy, patterns_of
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
-from pubtools_mlmerge.errors import EmptyIndex, MixedTypes, ShrinkError
+from pubtools_mlmerge.errors import EmptyIndex, MixedTypes, NotAnIndex, ShrinkError
 
 _DEFAULT = Policy()
 # What an OCI index may have at its top level, and a Docker list may not.
@@ -264,8 +264,84 @@ def _is_unchanged(result: Index, source: Index, destination: Index | None) -> bo
     return result.fields == fields and result.content == encode(fields)
 
 
+@frozen
+class Side:
+    """One side of a merge that may be a single image (law 11)."""
+
+    reference: Reference
+    manifest: Manifest
+    index: Index  # the manifest itself, or the index that lists the image alone
+
+    @property
+    def is_artifact(self) -> bool:
+        """Whether the manifest is not an image for a platform, so that no index may list it."""
+        return isinstance(self.manifest, Image) and self.index.manifests[0].slot is None
+
+
+def merge_manifests(
+    source: Side,
+    destination: Side | None,
+    policy: Policy,
+    merging: Callable[[Index, Index | None, Policy], Plan[Index]] = merge,
+) -> Plan[Manifest]:
+    """Merge two sides of which either may be a single image, as the policy says (law 11).
+
+    A single image is merged as an index of one entry. Where the result would list nothing else,
+    the result is the image itself.
+    """
+    sides = [source] if destination is None else [source, destination]
+    singles = [side for side in sides if isinstance(side.manifest, Image)]
+    held = None if destination is None else destination.index
+    if not singles:
+        return merging(source.index, held, policy)
+    if policy.single_image == "fail":
+        raise NotAnIndex(str(singles[0].reference), singles[0].manifest.media_type)
+    if policy.single_image == "replace":
+        plan, result = _replace(source, destination, policy)
+    else:
+        merged = merging(source.index, held, policy)
+        plan, result = merged, _without_wrapping(merged.result, sides, policy)
+    listed = {entry.digest for entry in result.manifests} if isinstance(result, Index) else set()
+    for side in singles:
+        if side.is_artifact and side.manifest.digest in listed:
+            what = f"{side.manifest.media_type} without a platform"
+            raise NotAnIndex(str(side.reference), what)
+    changed = destination is None or result.digest != destination.manifest.digest
+    return evolve(plan, result=result, changed=changed)
+
+
+def _without_wrapping(result: Index, sides: Sequence[Side], policy: Policy) -> Manifest:
+    """Choose what to write: the merged index, or the only image that it lists."""
+    held = sides[-1].manifest
+    if len(sides) > 1 and isinstance(held, Index) and serve_the_same(result, held):
+        return held
+    if policy.single_image == "index" or result is sides[0].manifest:
+        return result
+    images = {s.manifest.digest: s.manifest for s in sides if isinstance(s.manifest, Image)}
+    digests = [entry.digest for entry in result.manifests]
+    return images.get(digests[0], result) if len(digests) == 1 else result
+
+
+def _replace(
+    source: Side, destination: Side | None, policy: Policy
+) -> tuple[Plan[Manifest], Manifest]:
+    """Replace the destination by the source, or by its eligible part."""
+    plan = merge(source.index, None, policy)
+    result = source.manifest if plan.result is source.index else plan.result
+    if destination is None:
+        return plan, result
+    compared = merge(source.index, destination.index, evolve(policy, mixed_types="oci"))
+    entries = tuple(
+        evolve(entry, fate="dropped", reason="the source replaces all of it")
+        if entry.fate == "kept"
+        else entry
+        for entry in compared.entries
+    )
+    return evolve(compared, entries=entries), result
+
+
 def replace_by_image(image: Image, destination: Manifest | None) -> Plan[Image]:
-    """Replace whatever the destination holds by a single image."""
+    """Plan to restore a single image, whatever the destination holds now."""
     entry = _entry_of(image)
     if destination is None:
         return Plan(image, (Entry(entry, "added", "the tag is new"),), changed=True)
@@ -280,7 +356,7 @@ def replace_by_image(image: Image, destination: Manifest | None) -> Plan[Image]:
 
 
 def replace_image(source: Index, destination: Image, policy: Policy) -> Plan[Index]:
-    """Replace a single image by an index, or by its eligible part."""
+    """Plan to restore an index over a single image."""
     plan = merge(source, None, policy)
     entry, reason = _entry_of(destination), "a single image is replaced"
     dropped = Entry(entry, "dropped", reason, destination.digest)
@@ -293,24 +369,26 @@ def _entry_of(image: Image) -> Descriptor:
 
 
 def check_shrink(
-    reference: Reference, old: Manifest | None, plan: Plan[Manifest], policy: Policy
+    reference: Reference, old: Index | None, plan: Plan[Manifest], policy: Policy
 ) -> None:
-    """Refuse a result with fewer platforms than the tag has, except those named to go."""
-    if not isinstance(old, Index):
+    """Refuse a result that lacks a platform of the tag, except those named to go (law 4)."""
+    if old is None:
         return
-    had = {slot for slot in _slots(old, plan.too_old) if not _may_go(slot, policy)}
     if isinstance(plan.result, Index):
-        has = _slots(plan.result)
-        number = len(has)
-    else:  # one platform; only its config tells which
-        has, number = frozenset(), 1
-    if number < len(had):
-        raise ShrinkError(str(reference), tuple(sorted(map(str, had - has))))
-
-
-def _slots(index: Index, without: frozenset[str] = frozenset()) -> frozenset[Platform]:
-    entries = (entry for entry in index.manifests if entry.digest not in without)
-    return frozenset(entry.slot for entry in entries if entry.slot is not None)
+        listed = plan.result.manifests
+    else:  # its platform is known from its entry
+        listed = tuple(e.descriptor for e in plan.entries if e.fate not in ("dropped", "excluded"))
+    has = {entry.slot for entry in listed}
+    lost = {
+        str(entry.slot)
+        for entry in old.manifests
+        if entry.slot is not None
+        and entry.slot not in has
+        and entry.digest not in plan.too_old
+        and not _may_go(entry.slot, policy)
+    }
+    if lost:
+        raise ShrinkError(str(reference), tuple(sorted(lost)))
 
 
 def _may_go(slot: Platform, policy: Policy) -> bool:

@@ -50,8 +50,9 @@ class Policy:
         mixed_types (str):
             ``oci`` to list Docker and OCI manifests together in an OCI index, ``fail`` to refuse.
         single_image (str):
-            What to do where either side is a single image: ``replace`` the destination by the
-            source, ``wrap`` it into an index, or ``fail``.
+            What to do where either side is a single image: ``wrap`` merges it as an index of one
+            entry, ``index`` as well and never results in the image alone, ``replace`` replaces
+            the destination by the source, ``fail`` refuses.
     """
 
     match: Match = "platform"
@@ -59,7 +60,7 @@ class Policy:
     keep: tuple[PlatformPattern, ...] = field(default=(), converter=patterns_of)
     drop: tuple[PlatformPattern, ...] = field(default=(), converter=patterns_of)
     mixed_types: Literal["oci", "fail"] = "oci"
-    single_image: Literal["replace", "wrap", "fail"] = "replace"
+    single_image: Literal["wrap", "index", "replace", "fail"] = "wrap"
 
 
 @frozen

@@ -74,8 +74,6 @@ def _reason(planned: Decision) -> str:
         return "it does not exist yet"
     if isinstance(planned.new, Image):
         return "the source is a single image"
-    if isinstance(planned.old, Image):
-        return "it is a single image"
     entries = planned.plan.entries
     reasons = {e.reason for e in entries if e.fate == "dropped" and e.descriptor.slot is not None}
     return "; ".join(sorted(reasons)) or "the source covers all of it"

@@ -14,11 +14,18 @@ from attrs import evolve
 
 from pubtools_mlmerge.concurrency import Memo
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest
-from pubtools_mlmerge.core.merge import check_shrink, remove, replace_by_image, replace_image
+from pubtools_mlmerge.core.merge import Side, check_shrink, merge_manifests, remove
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import NotAnIndex, NotFound, NothingEligible
+from pubtools_mlmerge.errors import (
+    EmptyIndex,
+    InvalidIndex,
+    MixedTypes,
+    NotAnIndex,
+    NotFound,
+    NothingEligible,
+)
 from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.writer import Writer
@@ -92,7 +99,10 @@ def remove_platforms(
             raise NotFound(str(reference))
         if not isinstance(old, Index):
             raise NotAnIndex(str(reference), old.media_type)
-        plan = remove(old, patterns, allow_empty=allow_empty)
+        try:
+            plan = remove(old, patterns, allow_empty=allow_empty)
+        except EmptyIndex as error:
+            raise evolve(error, reference=str(reference)) from error
         return Decision(None, reference, None, old, plan, decide, began=began)
 
     with observed("remove", None, reference, dry_run=dry_run) as seen:
@@ -152,13 +162,10 @@ class Step:
         new, old = self._pull(source, destination)
         bring = partial(self._bring, source)
 
+        new_side = self._side(self._source, source, new, policy)
+
         def decide(held: Manifest | None) -> Decision:
-            plan = self._merge(source, new, destination, held, policy)
-            if isinstance(plan.result, Index) and not plan.result.manifests and plan.entries:
-                raise NothingEligible(str(source), plan.missing)
-            check_shrink(destination, held, plan, policy)
-            if isinstance(plan.result, Image):
-                LOG.warning("%s is a single image and replaces %s", source, destination)
+            plan = self._merge(new_side, destination, held, policy)
             for name in plan.missing:
                 LOG.warning("%s: the source has no %s", source, name)
             return Decision(source, destination, new, held, plan, decide, bring, began=began)
@@ -197,32 +204,33 @@ class Step:
             self._children.ensure(source, destination, needed)
 
     def _merge(
-        self,
-        source: Reference,
-        new: Manifest,
-        destination: Reference,
-        old: Manifest | None,
-        policy: Policy,
+        self, source: Side, destination: Reference, old: Manifest | None, policy: Policy
     ) -> Plan[Manifest]:
-        if policy.single_image == "wrap":
-            index = self._wrap(self._source, source, new)
-            before = None if old is None else self._wrap(self._destination, destination, old)
-            plan = self._ages.merge(destination, index, before, policy)
-            # A tag that holds a bare image does not hold the index that it was wrapped into.
-            return evolve(plan, changed=plan.changed or isinstance(old, Image))
-        if isinstance(new, Image):
-            if policy.single_image == "fail" or policy.eligible is not None:
-                raise NotAnIndex(str(source), new.media_type)
-            return replace_by_image(new, old)
-        if not isinstance(old, Image):
-            return self._ages.merge(destination, new, old, policy)
-        if policy.single_image == "fail":
-            raise NotAnIndex(str(destination), old.media_type)
-        LOG.warning("%s is a single image and is replaced by %s", destination, source)
-        return replace_image(new, old, policy)
+        held = None if old is None else self._side(self._destination, destination, old, policy)
+        try:
+            plan = merge_manifests(source, held, policy, partial(self._ages.merge, destination))
+        except MixedTypes as error:
+            raise evolve(error, reference=str(destination)) from error
+        if isinstance(plan.result, Index) and not plan.result.manifests and plan.entries:
+            raise NothingEligible(str(source.reference), plan.missing)
+        check_shrink(destination, None if held is None else held.index, plan, policy)
+        is_single = isinstance(source.manifest, Image) or isinstance(old, Image)
+        if policy.single_image == "replace" and is_single and plan.changed and old is not None:
+            LOG.warning(
+                "%s replaces %s, as one of them is a single image", source.reference, destination
+            )
+        return plan
 
-    @staticmethod
-    def _wrap(registry: Registry, reference: Reference, manifest: Manifest) -> Index:
+    def _side(
+        self, registry: Registry, reference: Reference, manifest: Manifest, policy: Policy
+    ) -> Side:
+        """Read the platform of a single image, so that it can be an entry of an index."""
         if isinstance(manifest, Index):
-            return manifest
-        return manifest.wrap(registry.pull_config(reference, manifest))
+            return Side(reference, manifest, manifest)
+        if policy.single_image == "fail":  # no platform is needed to refuse it
+            return Side(reference, manifest, manifest.wrap(None))
+        try:
+            index = manifest.wrap(registry.pull_config(reference, manifest))
+        except InvalidIndex:  # the config of an artifact states no platform
+            index = manifest.wrap(None)
+        return Side(reference, manifest, index)

@@ -82,7 +82,7 @@ class PageFile:
         try:
             found.check()
         except OSError as error:
-            raise ValueError(f"--output html: {name}: {error.strerror or error}") from error
+            raise ValueError(f"--html: {name}: {error.strerror or error}") from error
         return found
 
     def check(self) -> None:
@@ -145,6 +145,15 @@ class Page(Generic[_Item]):
     def made(self, *, complete: bool) -> str:
         """Make the page of what is known by now."""
         return self.make(self._told, PageInfo(datetime.now(timezone.utc), complete))
+
+
+def check_html() -> None:
+    """Make sure that a page can be made."""
+
+
+def write_page(path: Path, results: Sequence[Report | Failure], info: PageInfo) -> None:
+    """Write a page of results."""
+    PageFile(Path(os.path.realpath(path))).write(merge_page(results, info))
 
 
 _EMPTY = frozenset({"meta", "br"})  # of those that we use, the elements without content
@@ -762,7 +771,7 @@ def _inspection_marks(inspection: Inspection) -> Iterator[Markup]:
 def _inspection_row(row: Row) -> TableRow:
     name: Content = element("bdi", row.name)
     kind = "old" if row.is_old else "odd" if row.flags else None
-    if row.depth:
+    if row.name == "attestation":
         name = element("span", row.name, class_="below")
     flags = element("strong", row.flags, class_="flags") if row.flags else NOTHING
     cells = [fact or NOTHING for fact in row.facts]

@@ -11,7 +11,7 @@ from typing import Protocol
 import pytest
 from attrs import frozen
 
-from pubtools_mlmerge.testing.storage import digest_of
+from pubtools_mlmerge.core.manifests import digest_of
 from tests.faults.conftest import Recording
 from tests.faults.kinds import ASKED_WAIT, NAMED, Injection, Mode
 from tests.faults.proxy import Proxy

@@ -173,12 +173,11 @@ def test_no_anchor_tag_is_set_where_none_is_wanted(world: World) -> None:
     assert set(world.platforms("ns/a----app", "1")) == set(THREE)
 
 
-def test_a_single_image_is_wrapped_where_that_is_asked_for(world: World) -> None:
+def test_a_single_image_that_a_tag_holds_is_kept(world: World) -> None:
     world.put("ns/a----app", "1", make_image("linux/s390x", docker=True))
     world.put("src/app", "new", build("new", *TWO))
-    settings = world.settings({**ON, "single_image": "wrap"})
 
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], settings)
+    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
 
     assert set(world.platforms("ns/a----app", "1")) == set(THREE)
 

@@ -13,14 +13,15 @@ from typing import Callable
 
 import pytest
 from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from pubtools_mlmerge.core.manifests import DOCKER_LIST, DOCKER_MANIFESTS, Descriptor, Index
-from pubtools_mlmerge.core.merge import merge, remove
+from pubtools_mlmerge.core.merge import Side, check_shrink, merge, merge_manifests, remove
 from pubtools_mlmerge.core.plan import Plan, Policy
 from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import EmptyIndex
 from tests.factories import attestation, digests, entry, index
-from tests.laws.strategies import MATCHES, POLICIES, SOME_PATTERNS, indexes
+from tests.laws.strategies import MAKES_INDEXES, MATCHES, POLICIES, SIDES, SOME_PATTERNS, indexes
 
 # It would take twice as long, and other tests are there for coverage.
 pytestmark = pytest.mark.no_cover
@@ -373,6 +374,33 @@ def test_removal_of_everything_needs_to_be_allowed(found: Index, patterns: list[
     else:
         with pytest.raises(EmptyIndex):
             remove(found, patterns)
+
+
+@given(SIDES, st.none() | SIDES, MAKES_INDEXES)
+def test_no_platform_of_an_image_or_index_is_lost(
+    source: Side, destination: Side | None, policy: Policy
+) -> None:
+    plan = merge_manifests(source, destination, policy)
+
+    sides = [source] if destination is None else [source, destination]
+    present = {e.descriptor.slot for e in plan.entries if e.fate not in ("dropped", "excluded")}
+    assert {e.slot for side in sides for e in side.index.manifests if e.slot} <= present
+    held = None if destination is None else destination.index
+    check_shrink(source.reference, held, plan, policy)
+
+
+@given(SIDES, st.none() | SIDES, MAKES_INDEXES)
+def test_merging_images_again_changes_nothing(
+    source: Side, destination: Side | None, policy: Policy
+) -> None:
+    result = merge_manifests(source, destination, policy).result
+    wrapped = {side.manifest: side.index for side in (source, destination) if side}
+    listed = result if isinstance(result, Index) else wrapped[result]
+
+    again = merge_manifests(source, Side(source.reference, result, listed), policy)
+
+    assert again.result == result
+    assert not again.changed
 
 
 EVEN = ["*/*/x*[02468]"]
