@@ -12,12 +12,7 @@ from pubtools_mlmerge.core.plan import Entry, Fate, Plan, Policy
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern, normalize_names
 from pubtools_mlmerge.core.references import Reference, is_digest
 from pubtools_mlmerge.errors import InvalidIndex, MergeError, MixedTypes, NotFound, RegistryError
-from pubtools_mlmerge.merging.merger import (
-    Manifest,
-    ManifestList,
-    ManifestListMerger,
-    ManifestPlatform,
-)
+from pubtools_mlmerge.merging.merger import Manifest, ManifestList, ManifestPlatform
 
 
 def read(content: bytes, fields: Mapping[str, object]) -> tuple[Index, Index, Index]:

@@ -13,7 +13,7 @@ from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.merging.decision import Decision, no_lock
 from pubtools_mlmerge.merging.image_ages import MergeFunction
-from pubtools_mlmerge.merging.merger import ManifestListMerger, eligible_patterns
+from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.settings import Settings
@@ -112,7 +112,7 @@ class SelectedRequest:
             requests.exceptions.HTTPError: When a registry refuses.
             MergeError: When a document breaks a rule, or either image is no index.
         """
-        patterns = eligible_patterns(self.eligible, PlatformPattern.exact)
+        patterns = tuple(map(PlatformPattern.exact, self.eligible))
         policy = evolve(self.settings.policy, eligible=patterns)
         plan = self._merger.plan_selected(policy, self._merging)
         self._note(plan)

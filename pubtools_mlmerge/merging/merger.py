@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from functools import partial
@@ -68,19 +68,19 @@ class ManifestListMerger:
         src_image (str):
             Reference of the newer image.
         dest_image (str):
-            Reference of the image that is merged into.
+            Reference of the image to merge into.
         src_quay_host (str | None):
-            Where to connect for the source; none for ``host``.
+            Where to connect for the source; by default ``host``.
         src_quay_username (str | None):
-            User name for the source; none if clients will be set.
+            User name for the source; left out where clients will be set.
         src_quay_password (str | None):
             Password for the source.
         dest_quay_username (str | None):
-            User name for the destination; none if clients will be set.
+            User name for the destination; left out where clients will be set.
         dest_quay_password (str | None):
             Password for the destination.
         host (str | None):
-            Where to connect; none for the client's default.
+            Where to connect; by default what the client chooses.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the host's signature
@@ -107,9 +107,9 @@ class ManifestListMerger:
         """Set the clients to use.
 
         Args:
-            src_quay_client (QuayClient):
+            src_quay_client (ManifestClient):
                 Reads the source.
-            dest_quay_client (QuayClient):
+            dest_quay_client (ManifestClient):
                 Reads and writes the destination.
         """
         self._src_quay_client = src_quay_client
@@ -190,7 +190,7 @@ class ManifestListMerger:
             requests.exceptions.HTTPError: When a registry refuses. The destination need not exist.
             MergeError: When a document breaks a rule, or either image is not an index.
         """
-        policy = Policy(eligible=eligible_patterns(eligible_archs))
+        policy = Policy(eligible=_eligible(eligible_archs))
         return _document(self.plan_selected(policy).result)
 
     def plan_selected(self, policy: Policy, merging: MergeFunction | None = None) -> Plan[Index]:
@@ -216,22 +216,16 @@ class ManifestListMerger:
         )
 
 
-def eligible_patterns(
-    names: Iterable[str | None], parse: Callable[[str], PlatformPattern] = PlatformPattern.parse
-) -> tuple[PlatformPattern, ...]:
-    """Parse the names that callers of the host's class give.
-
-    That class looks each architecture up among the names, so a name that means nothing matches
-    nothing, and is no error.
-    """
+def _eligible(names: Iterable[str | None]) -> tuple[PlatformPattern, ...]:
+    """Parse names as the host's class takes them: one that means nothing matches nothing."""
     names = [names] if isinstance(names, str) else names
-    return tuple(_eligible_pattern(str(name), parse) for name in names if name)
+    return tuple(_pattern(str(name)) for name in names if name)
 
 
-def _eligible_pattern(name: str, parse: Callable[[str], PlatformPattern]) -> PlatformPattern:
+def _pattern(name: str) -> PlatformPattern:
     if name.split() == [name]:
         with suppress(InvalidPlatform):
-            return parse(name)
+            return PlatformPattern.parse(name)
     return PlatformPattern(name, os="")  # no platform has an empty os
 
 
