@@ -92,12 +92,16 @@ class ReportOutput(Output[Report]):
 
     def show(self, item: Report) -> None:
         """Print a report and note it for the page."""
-        self._results.append(item)
+        self._note(item)
         super().show(item)
 
     def fail(self, name: str, error: Exception) -> None:
         """Note a failure for the page."""
-        self._results.append(Failure(name, _message(error)))
+        self._note(Failure(name, _message(error)))
+
+    def _note(self, result: Report | Failure) -> None:
+        if self._page is not None:
+            self._results.append(result)
 
     def close(self, *, complete: bool) -> bool:
         """Write the page."""
@@ -115,19 +119,10 @@ class ReportOutput(Output[Report]):
 
 def report_output(arguments: Namespace) -> ReportOutput:
     """Choose how reports are printed, and whether there is a page."""
-    render = to_json if arguments.output == "json" else report_text
-    return ReportOutput(render, None if arguments.html is None else _page_path(arguments.html))
-
-
-def _page_path(name: str) -> Path:
-    """Find out now whether a page can be written."""
-    check_html()
-    path = Path(name)
-    if path.is_dir():
-        raise ValueError(f"--html: {name} is a directory")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ValueError(f"--html: {name} cannot be written")
-    return path
+    page = None if arguments.html is None else Path(arguments.html)
+    if page is not None:
+        check_html(page)
+    return ReportOutput(to_json if arguments.output == "json" else report_text, page)
 
 
 def _message(error: Exception) -> str:
