@@ -27,7 +27,7 @@ SHORT = "sha256:1111111111"
 
 
 class TypeRefused(Exception):
-    """What the host's client raises where an image is of another type."""
+    """The error of the host's client for an image of another type."""
 
 
 @define
@@ -71,7 +71,7 @@ class HostLike:
 
 @define
 class Plain:
-    """Returns a dict in any case, as the fakes in callers' tests do."""
+    """Returns a dict whatever it is asked, as the stand-ins in callers' tests do."""
 
     manifest: object
     uploads: list[tuple[object, str, bool]] = field(factory=list)
@@ -287,9 +287,21 @@ def test_an_oci_entry_makes_an_oci_index_of_a_list() -> None:
         {**NEW, "config": 1},
     ],
 )
-def test_what_is_no_list_is_an_error(wrong: ManifestList) -> None:
+def test_anything_but_a_list_is_an_error(wrong: ManifestList) -> None:
     with pytest.raises((InvalidIndex, NotAnIndex)):
         ManifestListMerger.get_missing_architectures(wrong, OLD)
+
+
+def test_short_digests_and_unknown_fields_are_carried() -> None:
+    extra = entry("linux/s390x", media_type=DOCKER_MANIFEST, digest=SHORT, x={"y": ["é", 1.5]})
+    made, _, destination = merger(NEW, typed(extra, docker=True))
+
+    made.merge_manifest_lists()
+
+    ((uploaded, image, raw),) = destination.uploads
+    listed = [*NEW["manifests"], extra]
+    expected = json.dumps({**NEW, "manifests": listed}, sort_keys=True, indent=4)
+    assert (uploaded, image, raw) == (expected, "quay.io/org/app:stable", True)
 
 
 # Leniency of the host's class
@@ -379,18 +391,6 @@ def test_names_must_be_given() -> None:
 
     with pytest.raises(TypeError):
         made.merge_manifest_lists_selected_architectures(None)  # type: ignore[arg-type]  # wrong
-
-
-def test_short_digests_and_unknown_fields_are_carried() -> None:
-    extra = entry("linux/s390x", media_type=DOCKER_MANIFEST, digest=SHORT, x={"y": ["é", 1.5]})
-    made, _, destination = merger(NEW, typed(extra, docker=True))
-
-    made.merge_manifest_lists()
-
-    ((uploaded, image, raw),) = destination.uploads
-    listed = [*NEW["manifests"], extra]
-    expected = json.dumps({**NEW, "manifests": listed}, sort_keys=True, indent=4)
-    assert (uploaded, image, raw) == (expected, "quay.io/org/app:stable", True)
 
 
 # With a client that gives dicts
@@ -514,7 +514,7 @@ def test_a_single_image_is_no_list() -> None:
     assert destination.uploads == []
 
 
-def test_what_breaks_a_rule_names_image_and_place() -> None:
+def test_a_wrong_entry_names_image_and_place() -> None:
     made, _, _ = merger(NEW, {**OLD, "manifests": [{**entry(), "size": -1}]})
 
     with pytest.raises(InvalidIndex, match=r"app:stable: manifests\[0\]\.size: expected"):
@@ -749,7 +749,7 @@ def test_attestations_and_plain_dicts_come_back_in_selected_mode(
 
 
 @pytest.mark.parametrize("status", [401, 404, 500])
-def test_its_errors_are_those_of_the_http_library(status: int) -> None:
+def test_registry_errors_are_those_of_requests(status: int) -> None:
     with ScriptedServer(refusal(status, "UNKNOWN", "no")) as server:
         with pytest.raises(requests.exceptions.HTTPError) as caught:
             built(server.url, server.host).merge_manifest_lists()
