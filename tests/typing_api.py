@@ -12,6 +12,7 @@ from pubtools_mlmerge.core.plan import Entry, Fate, Plan, Policy
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern, normalize_names
 from pubtools_mlmerge.core.references import Reference, is_digest
 from pubtools_mlmerge.errors import InvalidIndex, MergeError, MixedTypes, NotFound, RegistryError
+from pubtools_mlmerge.merging.merger import Manifest, ManifestList, ManifestPlatform
 
 
 def read(content: bytes, fields: Mapping[str, object]) -> tuple[Index, Index, Index]:
@@ -101,3 +102,20 @@ def handle(error: MergeError) -> str | int | None:
         as_registry_error: RegistryError = error
         return as_registry_error.status
     return error.message if isinstance(error, RegistryError) else str(error)
+
+
+def merge_dicts(merger: ManifestListMerger, source: ManifestList) -> ManifestList:
+    platform: ManifestPlatform = {"architecture": "arm", "os": "linux", "variant": "v7"}
+    partial: ManifestList = {"manifests": [{"platform": platform}]}
+    missing: list[Manifest] = ManifestListMerger.get_missing_architectures(source, partial)
+    assert not missing or missing[0]["platform"]["architecture"] == "arm"
+    names: list[str] = ["arm64"]
+    merger.merge_manifest_lists_selected_architectures(names)
+    return merger.merge_manifest_lists_selected_architectures([*names, "", None])
+
+
+def merge_wrong_dicts(merger: ManifestListMerger, source: ManifestList) -> None:
+    wrong: Manifest = {"digest": 1}  # type: ignore[typeddict-item]  # a string
+    merger.get_missing_architectures(source, wrong)  # type: ignore[arg-type]  # an entry
+    merger.get_missing_architectures(source, {"manifests": {}})  # type: ignore[typeddict-item]  # a list
+    merger.merge_manifest_lists_selected_architectures([1])  # type: ignore[list-item]  # names

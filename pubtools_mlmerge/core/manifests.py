@@ -470,6 +470,27 @@ def read_manifest(reference: Reference, content: bytes, content_type: str | None
         raise evolve(error, reference=str(reference)) from error
 
 
+def read_partial(document: Mapping[str, object]) -> Index:
+    """Read a document of a Python program, whose entries may state no more than a platform."""
+    fields, entries = {"schemaVersion": _SCHEMA_VERSION, **document}, document.get("manifests")
+    if not isinstance(entries, list):
+        return Index.from_fields(fields)
+    child_type = DOCKER_MANIFEST if fields.get("mediaType") == DOCKER_LIST else OCI_MANIFEST
+    index = Index.from_fields({**fields, "manifests": [_complete(e, child_type) for e in entries]})
+    manifests = [evolve(d, fields=entry) for d, entry in zip(index.manifests, entries)]
+    return evolve(index, manifests=manifests, fields=document)
+
+
+def _complete(entry: object, media_type: str) -> object:
+    """Fill in what an entry lacks; without a digest it is identified by all of its content."""
+    if not isinstance(entry, dict):
+        return entry
+    digest = entry.get("digest")
+    if not isinstance(digest, str) or not is_digest(digest):
+        digest = digest_of(encode(entry))
+    return {"mediaType": media_type, "size": 0, **entry, "digest": digest}
+
+
 def check_digest(reference: Reference, content: bytes, announced: str | None) -> None:
     """Check content against the digest in the reference and the one the registry announced."""
     if reference.digest:

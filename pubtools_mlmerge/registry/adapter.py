@@ -84,7 +84,9 @@ class ClientRegistry(Registry):
             answer = self._client.get_manifest(
                 str(reference), raw=True, media_type=media_type, return_headers=True
             )
-        body, headers = unpack(answer)
+        return self._read(reference, *unpack(answer))
+
+    def _read(self, reference: Reference, body: object, headers: Mapping[str, str]) -> Manifest:
         content = encode_body(body)
         if not isinstance(body, Mapping):  # a dict is not the bytes of the digest
             check_digest(reference, content, headers.get("docker-content-digest"))
