@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 QUAY = ["pubtools-quay>=0.36.0", "urllib3<2", "setuptools<82"]
 CLI = ["rich>=12.3.0"]
 LOCK = ["redis>=4.5.0"]
+HTML = ["jinja2>=3.0.0"]
 DOCS = ["sphinx>=7.0"]
 # What the tests import. Fits beside the host (urllib3 1.x) as well as without it.
 TEST = [
@@ -19,13 +20,17 @@ TEST = [
     "trustme>=1.1",
     *CLI,
     *LOCK,
+    *HTML,
 ]
 # Where it comes as a wheel; elsewhere it would need a compiler of its own.
 HAS_ATHERIS = "sys_platform=='linux' and platform_machine=='x86_64' and python_version<'3.14'"
+# What `make bench` needs beside the tests.
+BENCH = ["pytest-benchmark>=5.1"]
 # setuptools builds the wheel that a test looks into.
 DEV = [
     *TEST,
     f"atheris>=2.3; {HAS_ATHERIS}",
+    *BENCH,
     "build>=1.2",
     "setuptools>=70.1",
     "mypy>=1.15",
@@ -44,7 +49,7 @@ setup(
     long_description_content_type="text/markdown",
     license="GPL-3.0-or-later",
     packages=find_packages(include=["pubtools_mlmerge", "pubtools_mlmerge.*"]),
-    package_data={"": ["py.typed", "*.css", "*.json"]},
+    package_data={"": ["py.typed", "*.css", "*.jinja", "*.json"]},
     include_package_data=False,
     zip_safe=False,
     python_requires=">=3.9",
@@ -58,7 +63,9 @@ setup(
         "quay": QUAY,
         "cli": CLI,
         "lock": LOCK,
+        "html": HTML,
         "test": TEST,
+        "bench": [*TEST, *BENCH],
         "dev": DEV,
         "docs": DOCS,
     },

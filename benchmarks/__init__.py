@@ -1,1 +1,1 @@
-"""Measurements of this project beside the host's class and other programs: `make bench`."""
+"""How long merges take, beside the host's class and other programs: `make bench`."""

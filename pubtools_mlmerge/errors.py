@@ -1,7 +1,7 @@
-"""What can go wrong in a merge: one class for each thing a caller may handle.
+"""Errors: one class for each failure that a caller may handle.
 
-Every error is a `MergeError`. The facts stand in fields, so that a caller need not read the text;
-none of them ever holds a secret.
+Every error is a `MergeError`. Its facts are in fields, so that a caller need not read the text. No
+error holds a secret.
 """
 
 from __future__ import annotations
@@ -10,29 +10,31 @@ import re
 
 from attrs import field, frozen
 
-# A user and a password where a URL has them; people paste such things.
+# A user and a password, as in a URL that somebody pasted.
 _LOGIN = r"(?<![^/])[^/@]*:[^/@]*@(?!sha256:|sha512:)"
 
 
 def brief(text: str, limit: int = 500) -> str:
-    """Fold control characters and cut what a server sent to a length fit for one line."""
+    """Put untrusted text on one line: no control characters, at most `limit` characters."""
     folded = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return folded if len(folded) <= limit else folded[:limit].rstrip() + " …"
 
 
-# Errors keep a plain __dict__ so that they can inherit from ValueError, too, and the representation
-# that exceptions have anyway, as each generated method costs start-up time.
+def _prefix(reference: str) -> str:
+    return f"{reference}: " if reference else ""
+
+
 class MergeError(Exception):
     """Base of all errors of this package."""
 
     def __reduce__(self) -> tuple[type[MergeError], tuple[object, ...]]:
-        """Pickle by the fields: a frozen instance takes no attribute afterwards."""
+        """Pickle by the fields; by default pickle sets attributes, which frozen classes refuse."""
         return type(self), self.args
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class InvalidReference(MergeError, ValueError):
-    """A text is no image reference (distribution-spec, "Pulling manifests")."""
+    """A text is not an image reference (distribution-spec, "Pulling manifests")."""
 
     text: str
     problem: str
@@ -40,22 +42,22 @@ class InvalidReference(MergeError, ValueError):
     def __str__(self) -> str:
         """Name the text and what is wrong with it."""
         text = re.sub(_LOGIN, "***@", self.text)
-        return f"{brief(text, 200)!r} is no valid image reference: {self.problem}"
+        return f"invalid reference {brief(text, 200)!r}: {self.problem}"
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class InvalidPlatform(MergeError, ValueError):
-    """A text is no platform, or no pattern of one (image-spec, "Image Index")."""
+    """A text is not a platform, or not a pattern of platforms (image-spec, "Image Index")."""
 
     text: str
     problem: str
 
     def __str__(self) -> str:
         """Name the text and what is wrong with it."""
-        return f"{brief(self.text, 200)!r} is no valid platform: {self.problem}"
+        return f"invalid platform {brief(self.text, 200)!r}: {self.problem}"
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class InvalidIndex(MergeError, ValueError):
     """A document breaks a rule of the image index or manifest list (image-spec, "Image Index")."""
 
@@ -66,13 +68,12 @@ class InvalidIndex(MergeError, ValueError):
     def __str__(self) -> str:
         """Name the reference, the place in the document and what was expected there."""
         place = brief(self.path, 200) or "document"
-        found = f"{place}: {brief(self.problem)}"
-        return f"{self.reference}: {found}" if self.reference else found
+        return f"{_prefix(self.reference)}{place}: {brief(self.problem)}"
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class NotAnIndex(MergeError):
-    """The reference holds something else than a manifest list or an OCI index."""
+    """The reference holds something other than a manifest list or an OCI index."""
 
     reference: str
     media_type: str
@@ -85,48 +86,55 @@ class NotAnIndex(MergeError):
         )
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class MixedTypes(MergeError):
-    """The merged index would list Docker and OCI manifests together, and that was ruled out."""
+    """The merged index would list Docker and OCI manifests together, which is not allowed here."""
 
     docker: tuple[str, ...]
     oci: tuple[str, ...]
+    reference: str = ""
 
     def __str__(self) -> str:
-        """Name the entries of either kind."""
-        return (
-            "the merged index would mix Docker manifests "
-            f"({', '.join(self.docker)}) and OCI manifests ({', '.join(self.oci)}); "
-            "mixed_types=oci allows that"
+        """Name the tag, the entries of each kind and the setting that allows both."""
+        kinds = (
+            f"Docker manifests ({', '.join(self.docker)}) and OCI manifests ({', '.join(self.oci)})"
         )
+        advice = "build both in one format, or allow it with mixed_types=oci"
+        return f"{_prefix(self.reference)}the merged index would mix {kinds}; {advice}"
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class EmptyIndex(MergeError):
     """Nothing would be left in the index."""
 
     removed: tuple[str, ...]
+    reference: str = ""
 
     def __str__(self) -> str:
-        """Name what would go."""
-        return f"removing {', '.join(self.removed) or 'these entries'} would leave an empty index"
+        """Name the tag, what would be removed and the option that allows it."""
+        removed = ", ".join(self.removed) or "these entries"
+        return (
+            f"{_prefix(self.reference)}removing {removed} would leave an empty index; "
+            "allow that by allow-empty"
+        )
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class NothingEligible(MergeError):
-    """Of the source nothing may be taken, and the destination does not exist: nothing is left."""
+    """The source has nothing that may be taken, and the destination nothing to keep."""
 
     reference: str
     missing: tuple[str, ...]
 
     def __str__(self) -> str:
         """Name the source and what it lacks."""
-        return f"{self.reference} has none of {', '.join(self.missing)}, and there is nothing else"
+        missing = ", ".join(self.missing)
+        return f"{self.reference} has none of {missing}, and the destination has nothing to keep"
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class DigestMismatch(MergeError):
-    """Content does not hash to the digest it was announced or asked for with."""
+    """Content has another digest than the one that was requested or announced."""
 
     reference: str
     expected: str
@@ -140,9 +148,9 @@ class DigestMismatch(MergeError):
         )
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class RegistryError(MergeError):
-    """A registry refused a request or could not be asked."""
+    """A registry refused a request or could not be reached."""
 
     reference: str
     status: int | None = None
@@ -151,7 +159,7 @@ class RegistryError(MergeError):
     """The registry's own words, cut to one line."""
 
     def _what(self) -> str:
-        return "the registry could not be asked" if self.status is None else "the registry failed"
+        return "the request failed"
 
     def __str__(self) -> str:
         """Name the reference, what happened, the status and the registry's words."""
@@ -167,9 +175,9 @@ class NotFound(RegistryError):
         return "not found"
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class Unauthorized(RegistryError):
-    """No valid login, or, on many registries, a repository that is hidden or absent (401)."""
+    """There is no valid login, or the registry hides that the repository is private or absent."""
 
     logged_in: bool = False
     """Whether the login was accepted: then the repository is hidden or absent."""
@@ -179,22 +187,22 @@ class Unauthorized(RegistryError):
 
 
 class Forbidden(RegistryError):
-    """The login is valid and lacks the right (403, or DENIED)."""
+    """The login is valid but has no permission (403, or DENIED)."""
 
     def _what(self) -> str:
         return "forbidden"
 
 
 class ImmutableTag(RegistryError):
-    """The registry does not let this tag be moved."""
+    """The registry does not allow this tag to move."""
 
     def _what(self) -> str:
         return "the tag is immutable"
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class MissingChild(RegistryError):
-    """A manifest or blob that the document names is not in the repository."""
+    """The repository lacks a manifest or blob that the manifest lists."""
 
     digests: tuple[str, ...] = ()
     """What is missing, as far as the registry says."""
@@ -204,9 +212,9 @@ class MissingChild(RegistryError):
         return f"the repository lacks {missing}"
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class CopyFailed(MergeError):
-    """A child could not be brought into the destination repository."""
+    """A manifest could not be copied into the destination repository."""
 
     source: str
     destination: str
@@ -217,21 +225,21 @@ class CopyFailed(MergeError):
         return f"cannot copy {self.source} to {self.destination}: {self.problem}"
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class InvalidCredentials(MergeError):
-    """Credentials are kept in a way that cannot be read."""
+    """Stored credentials cannot be read."""
 
     place: str
     problem: str
 
     def __str__(self) -> str:
-        """Name where they are kept and what is wrong; never what they are."""
+        """Name where they are stored and what is wrong, never the credentials."""
         return f"credentials in {self.place}: {self.problem}"
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class InvalidSettings(MergeError, ValueError):
-    """Settings are not what they should be."""
+    """Settings are unknown or malformed."""
 
     problems: tuple[str, ...]
 
@@ -240,9 +248,9 @@ class InvalidSettings(MergeError, ValueError):
         return f"invalid settings: {'; '.join(self.problems)}"
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class HostMismatch(MergeError):
-    """The installed pubtools-quay is not as it must be to merge inside its tasks."""
+    """The installed pubtools-quay differs from those that tasks can merge in."""
 
     problems: tuple[str, ...]
 
@@ -251,7 +259,7 @@ class HostMismatch(MergeError):
         return f"cannot merge inside this pubtools-quay: {'; '.join(self.problems)}"
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class CannotMergeHere(MergeError):
     """A task that asks for merging was started in a way in which the step cannot act."""
 
@@ -263,7 +271,7 @@ class CannotMergeHere(MergeError):
         return f"{self.problem}; start the task by {self.start_instead}"
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class StepNotDone(MergeError):
     """A task ended without doing for some tags what it was asked for."""
 
@@ -275,33 +283,33 @@ class StepNotDone(MergeError):
         return f"{self.problem}: {', '.join(self.tags)}"
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class ConflictError(MergeError):
-    """The tag did not hold what it should, before or after it was written, each time it was tried.
+    """The tag did not hold the expected digest, before or after the write, in any of the tries.
 
-    Either somebody else writes it, or the registry does not serve what it was given.
+    Either another program writes it, or the registry does not serve what was written.
     """
 
     reference: str
     expected: str | None
-    """Digest that the tag should have held; none for nothing."""
+    """Digest that the tag should have held; none for an absent tag."""
     found: str | None
-    """Digest that it held; none for nothing."""
+    """Digest that it held; none for an absent tag."""
     tries: int
 
     def __str__(self) -> str:
         """Name the tag and both digests."""
         tries = "1 try" if self.tries == 1 else f"{self.tries} tries"
-        cause = "somebody else writes this tag" if self.found else "the registry does not show it"
+        cause = "another program writes this tag" if self.found else "the tag cannot be read back"
         return (
-            f"{self.reference}: {cause}, given up after {tries}: "
+            f"{self.reference}: {cause}, gave up after {tries}: "
             f"it holds {self.found or 'nothing'}, expected {self.expected or 'nothing'}"
         )
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class ShrinkError(MergeError):
-    """The tag would hold fewer platforms than before, and nobody asked for that."""
+    """The tag would lose platforms that nobody named."""
 
     reference: str
     lost: tuple[str, ...]
@@ -309,15 +317,26 @@ class ShrinkError(MergeError):
 
     def __str__(self) -> str:
         """Name the tag and the platforms."""
-        return (
-            f"{self.reference} would lose {', '.join(self.lost)}; name what is to go in drop, "
-            "or wrap a single image"
-        )
+        lost = ", ".join(self.lost)
+        return f"{self.reference} would lose {lost}; if they may go, name them in drop"
 
 
-@frozen(slots=False, repr=False)
+@frozen
+class StaleImages(MergeError):
+    """Images that the tag would keep are older than allowed."""
+
+    reference: str
+    images: tuple[str, ...]
+    """Platform, digest and age of each."""
+
+    def __str__(self) -> str:
+        """Name the tag and the images."""
+        return f"{self.reference} would keep images that are too old: {'; '.join(self.images)}"
+
+
+@frozen
 class LockFailed(MergeError):
-    """The lock of a tag cannot be had."""
+    """The lock of a tag cannot be acquired."""
 
     reference: str
     problem: str = field(converter=brief)
@@ -327,7 +346,7 @@ class LockFailed(MergeError):
         return f"{self.reference}: cannot lock this tag: {self.problem}"
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class LockLost(MergeError):
     """The lock of a tag was lost while it was held, so the tag was not written."""
 
@@ -336,24 +355,23 @@ class LockLost(MergeError):
 
     def __str__(self) -> str:
         """Name the tag and the reason."""
-        return (
-            f"{self.reference}: the lock of this tag was lost, so it is left alone: {self.problem}"
-        )
+        effect = "the lock of this tag was lost, so it was not written"
+        return f"{self.reference}: {effect}: {self.problem}"
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class InvalidRecord(MergeError, ValueError):
-    """A file is no record of a change."""
+    """A file is not a record of a change."""
 
     file: str
     problem: str = field(converter=brief)
 
     def __str__(self) -> str:
         """Name the file and what is wrong with it."""
-        return f"{self.file}: no record of a change: {self.problem}"
+        return f"{self.file}: not a record of a change: {self.problem}"
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class RecordFailed(MergeError):
     """A change could not be recorded, so it was not made."""
 
@@ -365,13 +383,13 @@ class RecordFailed(MergeError):
         return f"cannot record the change in {self.place}, so it was not made: {self.problem}"
 
 
-@frozen(slots=False, repr=False)
+@frozen
 class CannotRestore(MergeError):
-    """A tag cannot be put back to what a record says."""
+    """A tag cannot be restored to what a record says."""
 
     reference: str
     problem: str = field(converter=brief)
 
     def __str__(self) -> str:
         """Name the tag and the reason."""
-        return f"{self.reference}: not put back: {self.problem}"
+        return f"{self.reference}: not restored: {self.problem}"

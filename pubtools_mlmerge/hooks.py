@@ -23,7 +23,7 @@ def lock_tag(reference: str, url: str | None = None) -> Iterator[Callable[[], No
 
 
 def announce(report: Report) -> None:
-    """Tell others that a merged index was uploaded, by our hook and by the host's."""
+    """Announce that a merged index was uploaded, by our hook and by the host's."""
     pm.hook.mlmerge_merged(report=report)
     tagged = getattr(pm.hook, "quay_images_tagged", None)  # there is none without the host
     if tagged is not None:

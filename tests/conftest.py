@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
+
+from pubtools_mlmerge.testing import RegistryServer
+from tests.quay import QuayDialect
 
 pytest_plugins = ["tests.servers", "pubtools_mlmerge.testing.fixtures"]
 
@@ -19,3 +23,15 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("MLMERGE_") or name.endswith("_QUAY_PASSWORD"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def quay_server() -> Iterator[RegistryServer]:
+    """Run a Quay whose `alice/...` repositories belong to user alice, password wonderland."""
+    with RegistryServer(
+        dialect=QuayDialect("api-token"),
+        auth="token",
+        users={"alice": "wonderland"},
+        grants={"alice": ["alice/*"]},
+    ) as registry:
+        yield registry

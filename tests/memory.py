@@ -1,4 +1,4 @@
-"""A registry in memory, for tests that are not about HTTP; it keeps the real ones' contract."""
+"""A registry without HTTP; it passes the same contract tests as the clients."""
 
 from __future__ import annotations
 
@@ -14,12 +14,7 @@ from pubtools_mlmerge.testing import images
 
 
 class MemoryRegistry(Registry):
-    """Keeps manifests and configs by repository, and a record of what was asked.
-
-    Args:
-        immutable (Iterable[str]):
-            Tags that cannot be moved once they are set.
-    """
+    """Keeps manifests and configs by repository, and records what was pulled and pushed."""
 
     def __init__(self, immutable: Iterable[str] = ()) -> None:
         self.pulled: list[str] = []
@@ -65,7 +60,7 @@ class MemoryRegistry(Registry):
             self._tags[reference.name, reference.tag] = manifest.digest
 
     def load(self, reference: Reference, item: images.Child) -> Manifest:
-        """Store an image or an index with all that is below it, past all checks."""
+        """Store an image or an index with everything below it, past all checks."""
         if isinstance(item, images.Image):
             for digest, blob in item.blobs.items():
                 self._blobs[reference.name, digest] = blob
@@ -78,7 +73,7 @@ class MemoryRegistry(Registry):
         return manifest
 
     def digest_at(self, reference: Reference) -> str | None:
-        """Tell what a tag names, without a record of it."""
+        """Return the digest of a tag, without a record of it."""
         return self._tags.get((reference.name, reference.tag))
 
     def _digest(self, reference: Reference) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 import requests
 from attrs import field, frozen
 
+from pubtools_mlmerge.core.manifests import digest_of
 from pubtools_mlmerge.testing import Image, ImageIndex, upload
-from pubtools_mlmerge.testing.storage import digest_of
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

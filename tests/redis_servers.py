@@ -29,7 +29,7 @@ class RealRedis:
 
     @property
     def url(self) -> str:
-        """Where it is, the login included, as a lock is told."""
+        """Its URL as a lock takes it, with the login."""
         scheme = "rediss" if self.ca_file else "redis"
         login = f":{self.password}@" if self.password else ""
         options = f"?ssl_ca_certs={self.ca_file}" if self.ca_file else ""

@@ -8,20 +8,32 @@ import socketserver
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Union, final
 
 import trustme
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from pubtools_mlmerge.registry.http import ConnectOptions, Retries
 
 QUICK = Retries(most=2, first_wait=0.001, longest_wait=0.01)
 HURRIED = ConnectOptions(retries=QUICK, timeout=(5.0, 5.0))
-"""What tests connect with: patient enough to try again, without the waiting."""
+"""What tests connect with: they try again, and hardly wait."""
+
+
+@define
+class Clock:
+    """A clock that stands still until a test moves it."""
+
+    now: float = 1_700_000_000.9
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @frozen(kw_only=True)
@@ -41,7 +53,7 @@ class Received:
 
 @frozen
 class Reply:
-    """What is sent back; with `cut`, the connection breaks after so many bytes of the body."""
+    """An answer to send; with `cut`, the connection breaks after that many bytes of the body."""
 
     status: int = 200
     headers: Mapping[str, str] = field(factory=dict)
@@ -75,7 +87,7 @@ def manifest_reply(content: bytes, media_type: str = "", **headers: str) -> Repl
 
 
 def redirect(location: str, status: int = 307) -> Reply:
-    """Answer that what was asked for is elsewhere."""
+    """Redirect to another place."""
     return Reply(status, {"Location": location})
 
 
@@ -107,11 +119,8 @@ class ScriptedServer:
         self.received: list[Received] = []
         self._steps = list(steps)
         self._lock = threading.Lock()
-        context = None
-        if tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            authority().issue_cert(name).configure_cert(context)
-        self._server = _Server(self._answer, context)
+        self._server = _ScriptServer(_Handler, _tls_context(name) if tls else None)
+        self._server.answer = self._answer
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
         self.url = f"{'https' if tls else 'http'}://{self.host}"
 
@@ -144,15 +153,22 @@ class ScriptedServer:
         return step(request) if callable(step) else step
 
 
+def _tls_context(name: str = "127.0.0.1") -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority().issue_cert(name).configure_cert(context)
+    return context
+
+
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
     request_queue_size = 64
 
-    def __init__(self, answer: Callable[[Received], Reply], context: ssl.SSLContext | None) -> None:
-        self.answer = answer
+    def __init__(
+        self, handler: type[socketserver.BaseRequestHandler], context: ssl.SSLContext | None
+    ) -> None:
         self.context = context
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", 0), handler)
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         connection, address = super().get_request()
@@ -163,11 +179,15 @@ class _Server(socketserver.ThreadingTCPServer):
         return connection, address
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Keep quiet: tests break connections on purpose."""
+        """Keep quiet: tests and their servers break connections on purpose."""
+
+
+class _ScriptServer(_Server):
+    answer: Callable[[Received], Reply]
 
 
 class _Handler(socketserver.StreamRequestHandler):
-    server: _Server
+    server: _ScriptServer
 
     def handle(self) -> None:
         """Answer one request and end the connection."""
@@ -202,3 +222,21 @@ class _Handler(socketserver.StreamRequestHandler):
         self.wfile.write("\r\n".join((*lines, "", "")).encode("latin-1"))
         if method != "HEAD":
             self.wfile.write(reply.body[: reply.cut])
+
+
+@contextmanager
+def raw_server(*parts: bytes, pause: float = 0.0, tls: bool = False) -> Iterator[str]:
+    """Serve these bytes to everybody who connects, with a pause before each part but the first."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.connection.recv(65536)
+            for number, part in enumerate(parts):
+                time.sleep(pause if number else 0.0)
+                self.wfile.write(part)
+
+    server = _Server(Handler, _tls_context() if tls else None)
+    with server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()

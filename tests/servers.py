@@ -119,7 +119,7 @@ class TokenServer:
 
     @property
     def count(self) -> int:
-        """How many tokens were asked for."""
+        """The number of requests for tokens."""
         return len(self.scopes)
 
     def login(self, authorization: str) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from argparse import Namespace
 from datetime import datetime, timedelta, timezone
 
@@ -15,13 +14,10 @@ from hypothesis import strategies as st
 from pubtools_mlmerge.cli.commands import ages_of
 from pubtools_mlmerge.core.ages import (
     AgeRule,
-    StaleImages,
     age_of,
+    describe_stale,
     find_stale,
-    is_noteworthy,
-    name_stale,
     parse_time,
-    platform_of,
     with_ages,
 )
 from pubtools_mlmerge.core.manifests import Index
@@ -29,7 +25,7 @@ from pubtools_mlmerge.core.merge import check_shrink, merge
 from pubtools_mlmerge.core.plan import Age, Entry, Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ShrinkError
-from pubtools_mlmerge.reports.report import to_json, to_text
+from pubtools_mlmerge.reports.report import is_noteworthy, to_json, to_text
 from pubtools_mlmerge.settings import Settings
 from tests.factories import attestation, digest, digests, entry, index
 
@@ -126,10 +122,13 @@ def test_a_date_is_kept_in_utc() -> None:
     ("stated", "problem"),
     [
         (None, "no date is stated"),
-        ("last week", "'last week' is no date"),
-        ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z is before there were such images"),
-        ("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00+14:00 is before there were such images"),
-        ("2012-12-31T23:59:59Z", "2012-12-31T23:59:59Z is before there were such images"),
+        ("last week", "'last week' is not a date"),
+        ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z is before 2013"),
+        (
+            "0001-01-01T00:00:00+14:00",
+            "0001-01-01T00:00:00+14:00 is before 2013",
+        ),
+        ("2012-12-31T23:59:59Z", "2012-12-31T23:59:59Z is before 2013"),
         ("2026-01-02T12:00:01Z", "2026-01-02T12:00:01Z is in the future"),
         ("9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59-14:00 is in the future"),
     ],
@@ -147,7 +146,7 @@ def test_a_date_that_may_just_be_true_is_taken(stated: str) -> None:
 
 
 def test_what_an_image_states_does_not_reach_a_terminal_as_it_is() -> None:
-    assert age_of("\x1b[2J" + "x" * 100, NOW).problem == f"'[2J{'x' * 37} …' is no date"
+    assert age_of("\x1b[2J" + "x" * 100, NOW).problem == f"'[2J{'x' * 37} …' is not a date"
 
 
 # The rule
@@ -168,7 +167,7 @@ def test_without_a_number_of_days_nothing_is_stale() -> None:
     [(AgeRule(), False), (AgeRule(stale="drop"), False), (YEAR, True), (AgeRule(shown=True), True)],
 )
 def test_ages_are_asked_for_a_rule_or_to_be_shown(rule: AgeRule, asked: bool) -> None:
-    assert rule.is_asked is asked
+    assert rule.needs_ages is asked
 
 
 # The plan
@@ -259,25 +258,18 @@ def test_a_digest_that_goes_for_another_reason_did_not_go_for_its_age() -> None:
 def test_too_old_images_are_named_with_platform_digest_and_age() -> None:
     plan = merge(SOURCE, index("linux/s390x@old", entry(None, seed="a")))
 
-    assert name_stale(plan, {S390X: SAID, digest("a"): "9 days old"}) == (
+    assert describe_stale(plan, {S390X: SAID, digest("a"): "9 days old"}) == (
         f"linux/s390x ({S390X}) is {SAID}",
         f"no platform ({digest('a')}) is 9 days old",
     )
 
 
 def test_a_platform_is_named_on_one_line() -> None:
-    (planned,) = merge(index(entry("linux/s390x\nERROR: \x1b[2J")), None).entries
+    hostile = index(entry("linux/s390x\nERROR: \x1b[2J", seed="a"))
 
-    assert platform_of(planned) == "linux/s390x error: [2j"
+    (described,) = describe_stale(merge(SOURCE, hostile), {digest("a"): "9 days old"})
 
-
-def test_the_error_has_its_facts_in_fields() -> None:
-    error = StaleImages("quay.io/app:1", ("one", "two"))
-
-    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - what was just made
-
-    assert (again.reference, again.images) == ("quay.io/app:1", ("one", "two"))
-    assert str(again) == "quay.io/app:1 would keep what is too old: one; two"
+    assert described == f"linux/s390x error: [2j ({digest('a')}) is 9 days old"
 
 
 # The guard
@@ -369,7 +361,7 @@ def test_arguments_win_over_the_environment() -> None:
 
 
 def test_a_removal_asks_for_no_ages() -> None:
-    assert not ages_of(Namespace(), Settings(max_age_days=30)).is_asked
+    assert not ages_of(Namespace(), Settings(max_age_days=30)).needs_ages
 
 
 @pytest.mark.parametrize("days", [0, -1, 36501])

@@ -214,11 +214,11 @@ GOOD: Json = change().to_document()
         ({**GOOD, "time": "noon"}, "Invalid isoformat string: 'noon'"),
         ({**GOOD, "time": "2024-02-29T12:00:00"}, "time: expected one with its zone"),
         (without(GOOD, "destination"), "destination: expected text"),
-        ({**GOOD, "destination": "quay.io/UPPER:1"}, "is no valid image reference"),
+        ({**GOOD, "destination": "quay.io/UPPER:1"}, "invalid reference"),
         ({**GOOD, "destination": f"quay.io/app@{OLD.digest}"}, "destination: expected a tag"),
         ({**GOOD, "destination": f"quay.io/app:1@{OLD.digest}"}, "destination: expected a tag"),
         ({**GOOD, "source": 1}, "source: expected text"),
-        ({**GOOD, "source": "x"}, "is no valid image reference"),
+        ({**GOOD, "source": "x"}, "invalid reference"),
         ({**GOOD, "source_digest": []}, "source_digest: expected text"),
         (without(GOOD, "previous"), "previous: expected an object or null"),
         ({**GOOD, "previous": []}, "previous: expected an object"),
@@ -241,7 +241,7 @@ def test_what_is_no_record_is_refused(
     with pytest.raises(InvalidRecord, match=problem) as caught:
         read_change(file)
 
-    assert str(caught.value).startswith(f"{file}: no record of a change: ")
+    assert str(caught.value).startswith(f"{file}: not a record of a change: ")
 
 
 @pytest.mark.parametrize("name", ["previous", "new"])
@@ -255,7 +255,7 @@ def test_a_record_that_was_altered_is_refused(write: Callable[[object], str], na
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRecord, match="absent: no record of a change: No such file"):
+    with pytest.raises(InvalidRecord, match="absent: not a record of a change: No such file"):
         read_change(str(tmp_path / "absent"))
     with pytest.raises(InvalidRecord, match="Is a directory"):
         read_change(str(tmp_path))

@@ -1,4 +1,4 @@
-"""Hosts: the scheme is found out, the login is given to whom it belongs."""
+"""Logins: challenges are read, tokens kept, and a login is given only to whom it belongs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
-from attrs import define, evolve
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,10 +31,12 @@ from pubtools_mlmerge.registry.auth import (
     parse_challenges,
 )
 from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
+from pubtools_mlmerge.registry.refusals import WITHHELD
 from tests.scripted import (
     HANG_UP,
     HURRIED,
     QUICK,
+    Clock,
     Received,
     Reply,
     ScriptedServer,
@@ -42,12 +44,8 @@ from tests.scripted import (
     bearer,
     ca_bundle,
     json_reply,
-    redirect,
     refusal,
 )
-
-# Hosts: the scheme is found out, the login is given to whom it belongs
-
 
 ALICE = Credentials("alice", 's3c"r3t')
 TOKEN = "t0ken-of-alice"
@@ -60,7 +58,7 @@ BASE = Scope("org/base")
 REQUEST = Request(method="GET", url="/v2/org/app/manifests/1", subject="org/app:1")
 
 
-def host(
+def session(
     server: ScriptedServer | str,
     credentials: Credentials | None = ALICE,
     options: ConnectOptions = HURRIED,
@@ -109,7 +107,7 @@ def guarded(server: ScriptedServer, then: Step = OK, token: Step | None = None) 
 
 def test_plain_http_is_found_out_on_the_loopback_interface() -> None:
     with ScriptedServer(OK) as server:
-        local = host(server.host)
+        local = session(server.host)
         assert send(local).content == send(local).content == b"fine"
 
     assert local.is_plain
@@ -121,7 +119,7 @@ def test_tls_is_found_out_on_the_loopback_interface(
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_bundle(tmp_path))
     with ScriptedServer(OK, tls=True) as server:
-        local = host(server.host)
+        local = session(server.host)
         assert send(local).content == b"fine"
 
     assert not local.is_plain
@@ -138,13 +136,13 @@ def test_tls_is_found_out_on_the_loopback_interface(
 def test_a_server_that_says_it_speaks_tls_is_believed(words: bytes) -> None:
     """Here it lies, so that one comes back to plain http in the end."""
     with ScriptedServer(Reply(400, {}, words), HANG_UP, OK) as server:
-        assert send(host(server.host)).content == b"fine"
+        assert send(session(server.host)).content == b"fine"
 
 
 def test_with_a_bundle_https_is_tried_first(tmp_path: Path) -> None:
     trusting = ConnectOptions(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
     with ScriptedServer(OK, tls=True) as server:
-        local = host(server.host, options=trusting)
+        local = session(server.host, options=trusting)
         assert send(local).content == b"fine"
 
     assert not local.is_plain
@@ -156,47 +154,47 @@ def test_a_wrong_certificate_does_not_lead_to_plain_http(tmp_path: Path, name: s
     wary = ConnectOptions(ca_bundle=bundle, retries=QUICK)
     with ScriptedServer(OK, tls=True, name=name) as server:
         for text in (server.host, server.url):
-            assert "certificate" in failure_of(host(text, options=wary)).message.lower()
+            assert "certificate" in failure_of(session(text, options=wary)).message.lower()
 
     assert server.received == []
 
 
 def test_plain_http_is_not_tried_on_another_host() -> None:
-    assert host("registry.test").url("/v2/") == "https://registry.test/v2/"
-    assert not host("registry.test").is_plain
+    assert session("registry.test").url("/v2/") == "https://registry.test/v2/"
+    assert not session("registry.test").is_plain
 
 
 def test_a_refused_connection_is_tried_by_either_scheme() -> None:
     with ScriptedServer(OK) as server:
         gone = server.host
 
-    assert failure_of(host(gone)).message == "connection refused"
+    assert failure_of(session(gone)).message == "connection refused"
 
 
 def test_a_transient_first_answer_is_asked_again() -> None:
     with ScriptedServer(Reply(503), Reply(503), OK) as server:
-        assert send(host(server.host)).content == b"fine"
+        assert send(session(server.host)).content == b"fine"
 
     assert len(server.received) == 3
 
 
 def test_either_scheme_is_tried_once_before_one_is_insisted_on() -> None:
     with ScriptedServer(HANG_UP) as server:
-        failure_of(host(server.host))
+        failure_of(session(server.host))
 
     assert len(server.received) == 1 + 1 + QUICK.most
 
 
 def test_a_first_answer_that_is_too_large_is_an_error_at_once() -> None:
     with ScriptedServer(Reply(200, {}, b"x" * 100)) as server:
-        error = failure_of(host(server.host), request=evolve(REQUEST, limit=10))
+        error = failure_of(session(server.host), request=evolve(REQUEST, limit=10))
 
     assert error.status == 200
     assert len(server.received) == 1
 
 
-def test_a_host_has_a_name() -> None:
-    assert host("http://127.0.0.1:5000").name == "127.0.0.1:5000"
+def test_a_session_names_its_host() -> None:
+    assert session("http://127.0.0.1:5000").host == "127.0.0.1:5000"
 
 
 # Logging in
@@ -204,7 +202,7 @@ def test_a_host_has_a_name() -> None:
 
 def test_no_login_is_given_unasked() -> None:
     with ScriptedServer(OK) as server:
-        send(host(server))
+        send(session(server))
 
     assert server.authorizations == [""]
 
@@ -212,7 +210,7 @@ def test_no_login_is_given_unasked() -> None:
 def test_a_token_is_fetched_when_asked_for_and_kept() -> None:
     with ScriptedServer(OK) as server:
         guarded(server)
-        registry = host(server)
+        registry = session(server)
         for _ in range(3):
             send(registry)
 
@@ -224,14 +222,14 @@ def test_a_token_is_fetched_when_asked_for_and_kept() -> None:
 def test_without_credentials_the_token_is_anonymous() -> None:
     with ScriptedServer(OK) as server:
         guarded(server)
-        send(host(server, None))
+        send(session(server, None))
 
     assert server.authorizations == ["", "", f"Bearer {TOKEN}"]
 
 
 def test_basic_is_answered_and_then_given_at_once() -> None:
     with ScriptedServer(BASIC, OK) as server:
-        registry = host(server)
+        registry = session(server)
         send(registry)
         send(registry)
 
@@ -240,7 +238,7 @@ def test_basic_is_answered_and_then_given_at_once() -> None:
 
 def test_basic_without_credentials_is_unauthorized() -> None:
     with ScriptedServer(BASIC) as server:
-        error = failure_of(host(server, None))
+        error = failure_of(session(server, None))
 
     assert type(error) is Unauthorized
     assert len(server.received) == 1
@@ -248,7 +246,7 @@ def test_basic_without_credentials_is_unauthorized() -> None:
 
 def test_a_wrong_password_is_given_once() -> None:
     with ScriptedServer(BASIC) as server:
-        error = failure_of(host(server))
+        error = failure_of(session(server))
 
     assert isinstance(error, Unauthorized)
     assert (error.message, error.logged_in) == ("who are you?", False)
@@ -257,7 +255,7 @@ def test_a_wrong_password_is_given_once() -> None:
 
 def test_a_password_that_is_refused_later_is_not_given_again() -> None:
     with ScriptedServer(BASIC, OK, BASIC) as server:
-        registry = host(server)
+        registry = session(server)
         send(registry)
         failure_of(registry)
 
@@ -268,7 +266,7 @@ def test_of_two_ways_to_log_in_a_token_is_chosen() -> None:
     with ScriptedServer(OK) as server:
         both = f'Basic realm="x", Bearer realm="{server.url}/token"'
         server.then(refusal(401, WWW_Authenticate=both), json_reply({"access_token": TOKEN}), OK)
-        send(host(server))
+        send(session(server))
 
     assert server.authorizations[-1] == f"Bearer {TOKEN}"
 
@@ -276,7 +274,7 @@ def test_of_two_ways_to_log_in_a_token_is_chosen() -> None:
 @pytest.mark.parametrize("header", ["", "Negotiate", 'Digest realm="x"', "=rubbish"])
 def test_an_unknown_way_to_log_in_is_an_error(header: str) -> None:
     with ScriptedServer(refusal(401, WWW_Authenticate=header)) as server:
-        error = failure_of(host(server))
+        error = failure_of(session(server))
 
     assert type(error) is Unauthorized
     assert error.message == "the registry offers no known way to log in"
@@ -294,7 +292,7 @@ def test_a_token_that_expires_is_renewed() -> None:
             json_reply({"token": "second"}),
             OK,
         )
-        registry = host(server)
+        registry = session(server)
         send(registry)
         send(registry)
 
@@ -303,10 +301,10 @@ def test_a_token_that_expires_is_renewed() -> None:
 
 
 def test_a_token_that_lacks_the_right_is_asked_for_once() -> None:
-    """The server grants less than was asked for, and says so only when the token is used."""
+    """The server grants less than requested, and says so only when the token is used."""
     with ScriptedServer(OK) as server:
         guarded(server, bearer(f"{server.url}/token", error="insufficient_scope"))
-        registry = host(server)
+        registry = session(server)
         error = failure_of(registry)
 
     assert isinstance(error, Unauthorized)
@@ -318,7 +316,7 @@ def test_a_token_that_lacks_the_right_is_asked_for_once() -> None:
 def test_unauthorized_tells_whether_there_was_a_login(credentials: Credentials | None) -> None:
     with ScriptedServer(OK) as server:
         guarded(server, bearer(f"{server.url}/token"))
-        error = failure_of(host(server, credentials))
+        error = failure_of(session(server, credentials))
 
     assert isinstance(error, Unauthorized)
     assert error.logged_in is (credentials is not None)
@@ -379,7 +377,7 @@ def token_requests(server: ScriptedServer) -> list[set[str]]:
 def test_what_is_intended_is_asked_for_in_one_token() -> None:
     with ScriptedServer(OK) as server:
         granting(server, PUSH, BASE)
-        registry = host(server)
+        registry = session(server)
         registry.intend([PUSH, BASE])
         for scope in (BASE, APP, PUSH):
             send(registry, scope)
@@ -391,7 +389,7 @@ def test_what_is_intended_is_asked_for_in_one_token() -> None:
 def test_what_was_not_intended_takes_a_token_of_its_own() -> None:
     with ScriptedServer(OK) as server:
         granting(server, PUSH, BASE)
-        registry = host(server)
+        registry = session(server)
         registry.intend([APP, BASE])
         send(registry, PUSH)
 
@@ -401,7 +399,7 @@ def test_what_was_not_intended_takes_a_token_of_its_own() -> None:
 def test_what_was_intended_in_part_takes_a_token_of_its_own() -> None:
     with ScriptedServer(OK) as server:
         granting(server, APP, BASE)
-        registry = host(server)
+        registry = session(server)
         registry.intend([APP])
         send(registry, APP, BASE)
 
@@ -411,7 +409,7 @@ def test_what_was_intended_in_part_takes_a_token_of_its_own() -> None:
 def test_rights_refused_on_use_are_asked_for_one_by_one() -> None:
     with ScriptedServer(OK) as server:
         granting(server, BASE)
-        registry = host(server)
+        registry = session(server)
         registry.intend([PUSH, BASE])
         send(registry, BASE)
         send(registry, BASE)
@@ -425,7 +423,7 @@ def test_rights_refused_on_use_are_asked_for_one_by_one() -> None:
 def test_rights_refused_as_a_whole_are_asked_for_one_by_one(status: int) -> None:
     with ScriptedServer(OK) as server:
         granting(server, BASE, on_refusal=refusal(status, "DENIED"))
-        registry = host(server)
+        registry = session(server)
         registry.intend([PUSH, BASE])
         send(registry, BASE)
         send(registry, BASE)
@@ -437,7 +435,7 @@ def test_a_wrong_password_is_not_tried_for_fewer_rights() -> None:
     """Some servers lock an account after a few attempts."""
     with ScriptedServer(OK) as server:
         granting(server, on_refusal=refusal(401, "UNAUTHORIZED", "wrong password"))
-        registry = host(server)
+        registry = session(server)
         registry.intend([PUSH, BASE])
         assert failure_of(registry, BASE).message == "wrong password"
 
@@ -447,7 +445,7 @@ def test_a_wrong_password_is_not_tried_for_fewer_rights() -> None:
 def test_a_right_that_is_refused_alone_is_an_error() -> None:
     with ScriptedServer(OK) as server:
         granting(server, on_refusal=refusal(403, "DENIED", "not yours"))
-        error = failure_of(host(server))
+        error = failure_of(session(server))
 
     assert (type(error), error.message) == (Forbidden, "not yours")
     assert len(token_requests(server)) == 1
@@ -456,29 +454,11 @@ def test_a_right_that_is_refused_alone_is_an_error() -> None:
 # Other hosts
 
 
-@pytest.mark.parametrize("challenge", [BASIC, bearer("http://127.0.0.1:1/token")])
-def test_a_challenge_after_a_redirect_elsewhere_is_not_answered(challenge: Reply) -> None:
-    with ScriptedServer(challenge) as other, ScriptedServer(redirect(other.url)) as server:
-        error = failure_of(host(server))
-
-    assert type(error) is Unauthorized
-    assert other.authorizations == [""]
-    assert len(server.received) == 1
-
-
-def test_a_token_does_not_follow_a_redirect_elsewhere() -> None:
-    with ScriptedServer(OK) as other, ScriptedServer(OK) as server:
-        guarded(server, redirect(f"{other.url}/blob?signature=1"))
-        assert send(host(server)).content == b"fine"
-
-    assert other.authorizations == [""]
-
-
 @pytest.mark.parametrize("path", ["", "/upload"])
 def test_a_location_elsewhere_is_not_written_to(path: str) -> None:
     """Who stores uploads elsewhere loses one that nobody uses; others would lose something else."""
     with ScriptedServer(BASIC) as other, ScriptedServer(BASIC, OK) as server:
-        registry = host(server)
+        registry = session(server)
         send(registry)
         error = failure_of(registry, request=cancellation(other.url + path))
 
@@ -488,19 +468,9 @@ def test_a_location_elsewhere_is_not_written_to(path: str) -> None:
 
 def test_a_location_that_is_none_is_a_registry_error() -> None:
     with ScriptedServer(BASIC, OK) as server:
-        registry = host(server)
+        registry = session(server)
         send(registry)
         failure_of(registry, request=cancellation("http://[::1"))
-
-
-def test_a_plain_realm_is_not_given_the_login_of_an_https_registry(tmp_path: Path) -> None:
-    trusting = ConnectOptions(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
-    with ScriptedServer(json_reply({"token": "x"})) as other:  # noqa: SIM117 - one needs the other
-        with ScriptedServer(bearer(f"{other.url}/token"), tls=True) as server:
-            error = failure_of(host(server, options=trusting))
-
-    assert "plain http" in str(error)
-    assert other.received == []
 
 
 # Secrets
@@ -516,22 +486,22 @@ ECHOES: dict[str, Callable[[str], Reply]] = {
         403, {}, b'{"errors": [{"message": "no: %s"}]}' % json_escaped(text).encode()
     ),
     "text": lambda text: Reply(403, {}, f"no: {text}".encode()),
-    "reason": lambda text: Reply(403, {}, b"no: ***", reason=f"no: {text}"),
+    "reason": lambda text: Reply(403, {}, WITHHELD.encode(), reason=f"no: {text}"),
 }
 
 
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=list(ECHOES))
 @pytest.mark.parametrize("secret", [TOKEN, ALICE.password, ALICE.basic.partition(" ")[2]])
-def test_a_login_that_the_registry_echoes_is_taken_out(
+def test_a_text_in_which_the_registry_repeats_a_login_is_withheld(
     echo: Callable[[str], Reply], secret: str
 ) -> None:
     with ScriptedServer(OK) as server:
         guarded(server, echo(secret))
-        error = failure_of(host(server))
+        error = failure_of(session(server))
 
     cause = error.__cause__
     body = getattr(cause, "response").text  # noqa: B009 - typed as any
-    assert error.message == "no: ***"
+    assert error.message == WITHHELD
     assert not any(secret in text for text in (str(error), repr(error), str(cause), body))
 
 
@@ -543,7 +513,7 @@ def test_nothing_secret_is_logged(caplog: pytest.LogCaptureFixture, first: Reply
             guarded(server, token=json_reply({"token": TOKEN}))
         else:
             server.then(first, Reply(503), OK)
-        registry = host(server)
+        registry = session(server)
         send(registry)
 
     assert {"urllib3.connectionpool"} <= {record.name for record in caplog.records}
@@ -554,7 +524,7 @@ def test_nothing_secret_is_logged(caplog: pytest.LogCaptureFixture, first: Reply
 
 def test_the_cause_of_a_refusal_is_the_answer() -> None:
     with ScriptedServer(refusal(404, "MANIFEST_UNKNOWN", "gone")) as server:
-        error = failure_of(host(server))
+        error = failure_of(session(server))
 
     response = getattr(error.__cause__, "response")  # noqa: B009 - typed as any
     assert type(error) is NotFound
@@ -562,22 +532,12 @@ def test_the_cause_of_a_refusal_is_the_answer() -> None:
     assert response.json()["errors"][0]["message"] == "gone"
 
 
-# Tokens: asked for once, kept as long as they live, and only for those who may see a login
+# Tokens: fetched once, kept as long as they live, from servers that may see a login
 
 
 APP_TOKENS = frozenset({Scope("org/app")})
 BOTH = frozenset({Scope("org/app", push=True), Scope("org/base")})
 REGISTRY = "http://registry.test/"
-
-
-@define
-class Clock:
-    """Stands still until it is told otherwise."""
-
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -776,13 +736,13 @@ def test_a_refusal_has_the_answer_as_its_cause(status: int, kind: type[RegistryE
 
 
 @pytest.mark.parametrize("echoed", [ALICE.password, ALICE.basic, ALICE.basic[6:]])
-def test_a_login_that_the_server_echoes_is_taken_out(echoed: str) -> None:
+def test_a_text_in_which_the_server_repeats_a_login_is_withheld(echoed: str) -> None:
     error = error_for(refusal(401, message=f"wrong: {echoed}"))
 
-    assert error.message.endswith("***")
+    assert error.message == WITHHELD
 
 
-def test_a_login_echoed_in_the_reason_is_taken_out() -> None:
+def test_a_reason_that_repeats_a_login_is_withheld() -> None:
     error_for(evolve(refusal(403), reason=f"No {ALICE.password}"))
 
 
@@ -804,12 +764,6 @@ def test_an_answer_without_a_token_is_an_error(body: bytes, problem: str) -> Non
     assert error_for(Reply(200, {}, body)).message == problem
 
 
-def test_an_answer_of_any_size_is_not_read() -> None:
-    error = error_for(json_reply({"token": "x" * 70_000}))
-
-    assert error.message == "the answer has more than 65536 bytes"
-
-
 def test_nothing_is_kept_of_a_failure() -> None:
     with ScriptedServer(refusal(401), numbered()) as server:
         kept, realm = tokens(), challenge(server.url)
@@ -826,63 +780,9 @@ def test_a_passing_failure_is_asked_again() -> None:
 # Realms
 
 
-@pytest.mark.parametrize(
-    "realm",
-    [
-        "",
-        "token",
-        "/token",
-        "ftp://h/",
-        "https://",
-        "http://[::1",
-        "http://h:99999",
-        "http://a\\@b",
-    ],
-)
-def test_a_realm_that_is_no_place_is_refused(realm: str) -> None:
-    with pytest.raises(Unauthorized, match="names no place to log in"):
-        tokens().header(challenge(realm), APP_TOKENS, ALICE)
-
-
 def test_a_challenge_without_a_realm_is_refused() -> None:
     with pytest.raises(Unauthorized, match="names no place to log in"):
         tokens().header(Challenge("bearer"), APP_TOKENS, ALICE)
-
-
-@pytest.mark.parametrize("credentials", [ALICE, None])
-def test_a_plain_realm_of_an_https_registry_is_refused(credentials: Credentials | None) -> None:
-    with ScriptedServer(numbered()) as server:
-        kept = tokens(registry="https://registry.test/")
-        with pytest.raises(Unauthorized, match="plain http"):
-            kept.header(challenge(server.url), APP_TOKENS, credentials)
-
-    assert server.received == []
-
-
-def test_an_https_realm_elsewhere_gets_the_login(tmp_path: Path) -> None:
-    trusting = ConnectOptions(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
-    with ScriptedServer(numbered(), tls=True) as server:
-        tokens(trusting, "https://registry.test/").header(challenge(server.url), APP_TOKENS, ALICE)
-
-    assert server.authorizations == [ALICE.basic]
-
-
-def test_a_realm_that_redirects_elsewhere_leaks_nothing() -> None:
-    with ScriptedServer(numbered("other")) as other:
-        header = header_for(redirect(f"{other.url}/token"))
-
-    assert header == "Bearer other0"
-    assert other.authorizations == [""]
-
-
-def test_a_realm_that_redirects_to_plain_http_is_refused(tmp_path: Path) -> None:
-    trusting = ConnectOptions(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
-    with ScriptedServer(numbered()) as other:  # noqa: SIM117 - one needs the other
-        with ScriptedServer(redirect(other.url), tls=True) as server:
-            with pytest.raises(RegistryError, match="redirects to plain http"):
-                tokens(trusting).header(challenge(server.url), APP_TOKENS, ALICE)
-
-    assert other.received == []
 
 
 # Challenges: the forms that registries write, and what attackers might

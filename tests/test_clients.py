@@ -154,20 +154,16 @@ def test_configs_are_read(pusher: Pusher, registry_server: RegistryServer) -> No
 def test_our_client_connects_as_the_host_s_does(verify: bool | str, expected: bool | str) -> None:
     client = connect_like(Client("quay.example.com", verify), Settings())
 
-    place = client.place(Reference.parse("elsewhere.example.com/app:1"))
-    assert place.host == "quay.example.com"
-    assert place.credentials == Credentials("alice", "wonderland")
-    assert place.options.verify == expected
+    session = client.session(Reference.parse("elsewhere.example.com/app:1"))
+    assert session.host == "quay.example.com"
+    assert client.credentials == Credentials("alice", "wonderland")
+    assert client.options.verify == expected
 
 
 def test_certificates_are_verified_as_the_host_does_unless_the_settings_say(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    assert (
-        connect_like(Client("quay.io", verify=False), Settings(tls_verify=True))
-        .place(Reference.parse("quay.io/app:1"))
-        .options.verify
-    )
+    assert connect_like(Client("quay.io", verify=False), Settings(tls_verify=True)).options.verify
     assert not verifies(Client("quay.io", verify=True), Settings(tls_verify=False))
     warn_of_certificates(Client("quay.io", verify=True), Settings())
     warn_of_certificates(Client("quay.io", verify=False), Settings())

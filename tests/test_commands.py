@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-from argparse import Namespace
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -15,23 +14,18 @@ import pytest
 from attrs import frozen
 from pubtools.pluggy import hookimpl, pm
 
-from pubtools_mlmerge.cli.commands import BatchLine, Login, Output, numbered, output_of_reports
+from pubtools_mlmerge.cli.commands import BatchLine, Login
 from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main, restore_main
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import LockLost
-from pubtools_mlmerge.reports.html import Failure, Page, PageFile, PageInfo
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
-from tests.paper import example, text_of
 from tests.programs import call, put, run
 from tests.terminals import program_on_a_terminal
-from tests.test_restore import NEW as NEW_RESTORE_COMMAND
-from tests.test_restore import OLD as OLD_RESTORE_COMMAND
+from tests.test_restore import NEW as AFTER
+from tests.test_restore import OLD as BEFORE
 from tests.test_restore import OTHER, Item, change_of
-
-# What the console scripts do, in this process and on the embedded registry
-
 
 OLD = make_index([make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")])
 NEW = make_index([make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")])
@@ -107,41 +101,6 @@ def test_text_is_printed_by_default(server: RegistryServer, capsys: Capture) -> 
     assert merge(server, "--dry-run") == 0
 
     assert "registry.invalid/app:old would become sha256:" in capsys.readouterr().out
-
-
-def test_a_page_that_cannot_be_written_in_the_end_is_a_failure(
-    server: RegistryServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Remover:
-        @hookimpl
-        def mlmerge_merged(self, report: Report) -> None:
-            (tmp_path / "pages").rmdir()
-
-    (tmp_path / "pages").mkdir()
-    pm.register(remover := Remover())
-    try:
-        code = merge(server, "--output", "html", str(tmp_path / "pages" / "page.html"))
-    finally:
-        pm.unregister(remover)
-
-    assert code == 1
-    assert caplog.messages[-1] == "The page cannot be written: No such file or directory"
-    assert len(server.manifest("app", "old").content) > len(NEW.content)  # it is merged
-
-
-def test_what_cannot_be_printed_is_on_the_page(
-    server: RegistryServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("builtins.print", fail)
-
-    assert merge(server, "--output", "html", str(tmp_path / "page.html")) == 1
-
-    page = (tmp_path / "page.html").read_text(encoding="ascii")
-    assert "No space left on device" in page
-    assert server.manifest("app", "old").digest in page
 
 
 def test_one_client_serves_both_sides(server: RegistryServer) -> None:
@@ -316,13 +275,13 @@ def refused(capsys: Capture) -> Callable[..., str]:
     [
         (("--dest-ref", BY_DIGEST), "a destination must be a tag, not a digest"),
         (("--dest-ref", f"registry.invalid/app:1@{OLD.digest}"), "a destination must be a tag"),
-        (("--dest-ref", "registry.invalid/app"), "neither tag nor digest were found"),
-        (("--dest-ref", "registry.invalid/App:1"), "is no valid image reference"),
+        (("--dest-ref", "registry.invalid/app"), "missing :tag or @digest"),
+        (("--dest-ref", "registry.invalid/App:1"), "invalid reference"),
         (("--dest-ref", "app:1"), "it names no host; add it, or give --quay-host"),
         (("--source-ref", "app:1"), "it names no host; add it, or give --quay-host"),
-        (("--source-ref", "registry.invalid/app:1?x"), "is no valid image reference"),
-        (("--arch", "a/b/c/d"), "is no valid platform"),
-        (("--keep", "a//b"), "is no valid platform"),
+        (("--source-ref", "registry.invalid/app:1?x"), "invalid reference"),
+        (("--arch", "a/b/c/d"), "invalid platform"),
+        (("--keep", "a//b"), "invalid platform"),
         (("--anchor-tag", "{date}"), "the fields are {tag}, {timestamp} and {digest}"),
         (("--source-quay-user", "x"), "--source-quay-user needs a password"),
         (("--dest-quay-user", "x"), "--dest-quay-user needs a password: set DEST_QUAY_PASSWORD"),
@@ -370,7 +329,7 @@ def test_a_host_is_checked_before_anything_is_asked(
 def test_an_anchor_tag_is_checked_before_anything_is_asked(
     refused: Callable[..., str], anchor: str
 ) -> None:
-    assert "is no valid image reference" in refused(merge_main, *MERGE, "--anchor-tag", anchor)
+    assert "invalid reference" in refused(merge_main, *MERGE, "--anchor-tag", anchor)
 
 
 @pytest.mark.parametrize(
@@ -378,7 +337,7 @@ def test_an_anchor_tag_is_checked_before_anything_is_asked(
     [
         (("--ref", BY_DIGEST), "a destination must be a tag, not a digest"),
         (("--ref", "app:1"), "it names no host"),
-        (("--arch", "a/b/c/d"), "is no valid platform"),
+        (("--arch", "a/b/c/d"), "invalid platform"),
         (("--dest-quay-user", "x"), "needs a password"),
         (("--ca-bundle", "/"), "there is no file"),
         (("--quay-host", "registry.invalid/v2"), "expected"),
@@ -399,7 +358,7 @@ def test_a_removal_of_nothing_is_wrong(refused: Callable[..., str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("registry.invalid/app",), "neither tag nor digest were found"),
+        (("registry.invalid/app",), "missing :tag or @digest"),
         (("app:1",), "it names no host"),
         (("registry.invalid/app:1", "--source-quay-user", "x"), "needs a password"),
         (("registry.invalid/app:1", "app:2"), "it names no host"),
@@ -446,87 +405,120 @@ def test_a_login_does_not_show_its_password() -> None:
     assert "wonderland" not in repr(Login("quay.io", "alice", "wonderland"))
 
 
-# What is printed of results, and the page that is written of all of them
+# The page
 
 
-def listed(results: Sequence[str | Failure], making: PageInfo) -> str:
-    """Stand for a page."""
-    return f"page of {[str(result) for result in results]}, complete: {making.complete}"
-
-
-def test_without_a_page_results_are_printed(capsys: Capture) -> None:
-    output = Output(str.upper)
-
-    output.tell("one")
-    output.fail("two", ValueError("no"))
-    output.close(complete=True)
-
-    assert capsys.readouterr().out == "ONE\n"
-
-
-def test_a_page_has_results_and_failures_in_their_order(capsys: Capture, tmp_path: Path) -> None:
-    output: Output[str] = Output(str.upper, Page(PageFile(tmp_path / "page"), listed))
-
-    output.tell("one")
-    output.fail("two", ValueError("no"))
-    output.tell("three")
-    output.close(complete=False)
-
-    failure = str(Failure("two", "no"))
-    expected = f"page of {['one', failure, 'three']}, complete: False"
-    assert (tmp_path / "page").read_text(encoding="utf-8") == expected
-    assert capsys.readouterr().out == "ONE\nTHREE\n"
-
-
-def test_an_error_without_words_is_named_of_outputs(tmp_path: Path) -> None:
-    output: Output[str] = Output(str, Page(PageFile(tmp_path / "page"), listed))
-
-    output.fail("two", MemoryError())
-    output.close(complete=True)
-
-    assert "MemoryError" in (tmp_path / "page").read_text(encoding="utf-8")
-
-
-def test_a_page_on_standard_output_is_alone_there(capsys: Capture) -> None:
-    output: Output[str] = Output(str.upper, Page(None, listed))
-
-    output.tell("one")
-    assert capsys.readouterr().out == ""
-    output.close(complete=True)
-
-    assert capsys.readouterr().out == "page of ['one'], complete: True\n"
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    return tmp_path / "page.html"
 
 
 @pytest.mark.parametrize("output", ["text", "json"])
-def test_reports_are_printed_as_asked(output: str, capsys: Capture) -> None:
-    output_of_reports(Namespace(output=output, output_file=None)).tell(example())
+def test_a_page_comes_beside_any_output(
+    server: RegistryServer, page: Path, capsys: Capture, output: str
+) -> None:
+    assert merge(server, "--html", str(page), "--output", output) == 0
 
-    printed = capsys.readouterr().out
-    assert printed.startswith("{" if output == "json" else "PLATFORM")
-    if output == "json":
-        assert json.loads(printed)["anchor_tag"] == "stable-1"
-
-
-def test_reports_are_text_beside_a_page(capsys: Capture, tmp_path: Path) -> None:
-    file = tmp_path / "page.html"
-    output = output_of_reports(Namespace(output="html", output_file=str(file)))
-
-    output.tell(example())
-    output.close(complete=True)
-
-    assert capsys.readouterr().out.startswith("PLATFORM")
-    assert "quay.io/org/app:stable" in text_of(file.read_text(encoding="ascii"))
+    digest = server.manifest("app", "old").digest
+    assert digest in page.read_text(encoding="ascii")
+    assert digest in capsys.readouterr().out
 
 
-def test_a_file_that_cannot_be_written_is_wrong_usage(tmp_path: Path) -> None:
-    arguments = Namespace(output="html", output_file=str(tmp_path / "absent" / "page.html"))
+def test_a_page_has_results_and_failures(server: RegistryServer, page: Path) -> None:
+    put(server, "bad", make_image())
+    tags = "registry.invalid/app:bad,registry.invalid/app:fresh"
 
-    with pytest.raises(ValueError, match=r"--output html: .*: No such file or directory"):
-        output_of_reports(arguments)
+    assert merge(server, "--dest-ref", tags, "--single-image", "fail", "--html", str(page)) == 1
+
+    text = page.read_text(encoding="ascii")
+    assert "expected an image index" in text
+    assert [name for name in ("app:old", "app:bad", "app:fresh") if name not in text] == []
 
 
-# Batches: a JSON object a line, read strictly
+def test_a_result_that_cannot_be_printed_is_on_the_page(
+    server: RegistryServer, page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr("builtins.print", fail)
+
+    assert merge(server, "--html", str(page)) == 1
+
+    text = page.read_text(encoding="ascii")
+    assert server.manifest("app", "old").digest in text
+    assert "No space left on device" in text
+
+
+def test_a_page_is_written_after_an_interruption(
+    server: RegistryServer, page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.print", interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        merge(server, "--html", str(page))
+
+    assert server.manifest("app", "old").digest in page.read_text(encoding="ascii")
+
+
+def test_a_page_that_cannot_be_written_in_the_end_is_a_failure(
+    server: RegistryServer, page: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", fail)
+    monkeypatch.setattr(Path, "replace", fail)
+
+    assert merge(server, "--html", str(page)) == 1
+
+    assert f"is now {server.manifest('app', 'old').digest}" in capsys.readouterr().out
+    assert not page.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"), [("absent/page.html", "No such file"), (".", "Is a directory")]
+)
+def test_a_page_is_checked_before_anything_is_asked(
+    server: RegistryServer, capsys: Capture, name: str, problem: str
+) -> None:
+    assert merge(server, "--html", name) == 2
+
+    assert f"--html: {name}: {problem}" in capsys.readouterr().err
+    assert server.requests == ()
+
+
+def test_without_what_a_page_needs_nothing_is_asked(
+    server: RegistryServer, page: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+
+    assert merge(server, "--html", str(page)) == 2
+
+    assert "--html needs jinja2" in capsys.readouterr().err
+    assert server.requests == ()
+
+
+def test_removals_and_restores_have_a_page_and_inspections_none(
+    server: RegistryServer, tmp_path: Path
+) -> None:
+    records = tmp_path / "records"
+    removal = ("--ref", "registry.invalid/app:old", "--arch", "s390x", "--audit", str(records))
+    pages = [str(tmp_path / f"{number}.html") for number in range(3)]
+    host = ("--quay-host", server.url)
+
+    assert call(remove_archs_main, *removal, *host, "--html", pages[0]) == 0
+    (record,) = map(str, records.iterdir())
+    assert call(restore_main, record, *host, "--html", pages[1]) == 0
+    assert call(inspect_main, "registry.invalid/app:old", "--html", pages[2]) == 2
+
+    assert [Path(name).exists() for name in pages] == [True, True, False]
+
+
+# Lines of a batch
 
 LINE = {"source_ref": "quay.io/a/b:new", "dest_ref": "quay.io/a/b:1"}
 
@@ -565,12 +557,18 @@ def test_anything_else_is_no_line(text: str, problem: str) -> None:
         BatchLine.parse(text)
 
 
-def test_lines_are_numbered_as_editors_do() -> None:
-    assert list(numbered(["a\n", "\n", "  \n", "b"])) == [(1, "a\n"), (4, "b")]
+def test_lines_are_numbered_as_editors_do(
+    server: RegistryServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    batch = tmp_path / "batch"
+    batch.write_text("a\n\n  \nb", encoding="utf-8")
+
+    assert call(merge_main, "--batch", str(batch), "--quay-host", server.url) == 1
+
+    assert [line.partition(": ")[0] for line in caplog.messages] == ["line 1", "line 4"]
 
 
-# A look at an index and the difference of two, by the program
-
+# Inspections
 
 THREE_YEARS_AGO = datetime.now(timezone.utc) - timedelta(days=3 * 365 + 1)
 AMD64 = make_image("linux/amd64")
@@ -664,32 +662,24 @@ def test_problems_alone_are_no_failure(registry_server: RegistryServer, capsys: 
     assert "problem: duplicate: linux/amd64 is listed before" in capsys.readouterr().out
 
 
-def test_two_references_show_their_difference(
+def test_two_references_are_compared(
     registry_server: RegistryServer, reference: str, capsys: Capture
 ) -> None:
     other = put(registry_server, "2", make_index([AMD64, make_image("linux/arm64")]))
 
     assert call(inspect_main, reference, other) == 0
-    assert call(inspect_main, reference, other, "--output", "json") == 0
 
-    *text, line = capsys.readouterr().out.splitlines()
-    assert text[-1] == "1 only in A, 1 only in B, 1 same"
-    states = [slot["state"] for slot in json.loads(line)["platforms"]]
-    assert states == ["same", "only-a", "only-b"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"A: {reference} {LISTED.digest} {LISTED.media_type}"
+    assert lines[-1] == "2 only in A, 1 only in B, 1 same"
 
 
-def test_no_difference_is_said(reference: str, capsys: Capture) -> None:
-    assert call(inspect_main, reference, reference) == 0
-
-    assert capsys.readouterr().out.endswith("A and B are the same, byte for byte\n")
-
-
-def test_a_difference_needs_both(registry_server: RegistryServer, reference: str) -> None:
+def test_a_comparison_needs_both(registry_server: RegistryServer, reference: str) -> None:
     assert call(inspect_main, reference, f"{registry_server.host}/app:none") == 1
 
 
-@pytest.mark.parametrize("options", [("--ages",), ("--check",), ("--output", "html", "-")])
-def test_a_difference_has_no_such_options(
+@pytest.mark.parametrize("options", [("--ages",), ("--check",), ("--output", "json")])
+def test_a_comparison_has_no_such_options(
     reference: str, capsys: Capture, options: tuple[str, ...]
 ) -> None:
     assert call(inspect_main, reference, reference, *options) == 2
@@ -733,23 +723,15 @@ def test_a_hostile_index_cannot_draw_on_the_terminal(
 def test_an_old_image_catches_the_eye(reference: str, width: int) -> None:
     shown = program_on_a_terminal("inspect", reference, "--ages", width=width)
 
-    assert "\x1b[1;31m1096 days old" in shown.raw
+    assert "\x1b[1;31m1096" in shown.raw
     assert "! old" in run("inspect", reference, "--ages").out
 
 
-# What pubtools-mlmerge-restore does, in this process and on the embedded registry
-
+# Restoring tags
 
 Log = pytest.LogCaptureFixture
 
 NAME = "registry.invalid/app"
-
-
-@pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.startswith("MLMERGE_") or name.endswith("_QUAY_PASSWORD"):
-            monkeypatch.delenv(name)
 
 
 @frozen
@@ -759,9 +741,7 @@ class Shelf:
     server: RegistryServer
     directory: Path
 
-    def changed(
-        self, tag: str, previous: Item | None = OLD_RESTORE_COMMAND, new: Item = NEW_RESTORE_COMMAND
-    ) -> str:
+    def changed(self, tag: str, previous: Item | None = BEFORE, new: Item = AFTER) -> str:
         """Let a tag hold one thing and then the other, and return the record of that."""
         for item in (previous, new):
             if item is not None:
@@ -769,9 +749,7 @@ class Shelf:
         self.server.forget_requests()
         return self.record(f"{NAME}:{tag}", previous, new)
 
-    def record(
-        self, tag: str, previous: Item | None = OLD_RESTORE_COMMAND, new: Item = NEW_RESTORE_COMMAND
-    ) -> str:
+    def record(self, tag: str, previous: Item | None = BEFORE, new: Item = AFTER) -> str:
         file = self.directory / str(len(list(self.directory.iterdir())))
         document = change_of(Reference.parse(tag), previous, new).to_document()
         file.write_text(json.dumps(document), encoding="utf-8")
@@ -795,10 +773,10 @@ def test_a_tag_is_put_back_and_reported(shelf: Shelf, capsys: Capture) -> None:
     assert shelf.restore(shelf.changed("stable"), "--output", "json") == 0
 
     report = json.loads(capsys.readouterr().out)
-    assert shelf.held("stable") == OLD_RESTORE_COMMAND.digest == report["digest"]
+    assert shelf.held("stable") == BEFORE.digest == report["digest"]
     assert (report["destination"], report["previous_digest"]) == (
         f"{NAME}:stable",
-        NEW_RESTORE_COMMAND.digest,
+        AFTER.digest,
     )
     assert [entry["fate"] for entry in report["entries"]] == [
         "replaced",
@@ -808,11 +786,11 @@ def test_a_tag_is_put_back_and_reported(shelf: Shelf, capsys: Capture) -> None:
     ]
 
 
-def test_text_is_printed_by_default_of_restore_command(shelf: Shelf, capsys: Capture) -> None:
+def test_text_is_printed_by_default_by_a_restore(shelf: Shelf, capsys: Capture) -> None:
     assert shelf.restore(shelf.changed("stable"), "--dry-run") == 0
 
-    assert f"{NAME}:stable would become {OLD.digest} " in capsys.readouterr().out
-    assert shelf.held("stable") == NEW_RESTORE_COMMAND.digest
+    assert f"{NAME}:stable would become {BEFORE.digest} " in capsys.readouterr().out
+    assert shelf.held("stable") == AFTER.digest
 
 
 def test_every_record_gets_its_turn_in_the_given_order(
@@ -826,19 +804,19 @@ def test_every_record_gets_its_turn_in_the_given_order(
     reports = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [report["destination"] for report in reports] == [f"{NAME}:three", f"{NAME}:one"]
     assert [shelf.held(tag) for tag in ("one", "two", "three")] == [
-        OLD_RESTORE_COMMAND.digest,
+        BEFORE.digest,
         OTHER.digest,
-        OLD_RESTORE_COMMAND.digest,
+        BEFORE.digest,
     ]
-    assert f"{NAME}:two: not put back: it was changed since" in caplog.text
+    assert f"{NAME}:two: not restored: it was changed since" in caplog.text
 
 
 def test_the_changes_of_one_tag_are_undone_newest_first(shelf: Shelf) -> None:
-    older, newer = shelf.changed("stable"), shelf.changed("stable", NEW_RESTORE_COMMAND, OTHER)
+    older, newer = shelf.changed("stable"), shelf.changed("stable", AFTER, OTHER)
 
     assert shelf.restore(newer, older) == 0
 
-    assert shelf.held("stable") == OLD_RESTORE_COMMAND.digest
+    assert shelf.held("stable") == BEFORE.digest
 
 
 def test_force_overwrites_what_is_there_since(shelf: Shelf) -> None:
@@ -847,17 +825,17 @@ def test_force_overwrites_what_is_there_since(shelf: Shelf) -> None:
 
     assert shelf.restore(file, "--force") == 0
 
-    assert shelf.held("stable") == OLD_RESTORE_COMMAND.digest
+    assert shelf.held("stable") == BEFORE.digest
 
 
 def test_a_new_tag_is_not_deleted(shelf: Shelf, caplog: Log) -> None:
     assert shelf.restore(shelf.changed("stable", None)) == 1
 
     assert caplog.messages[-1].endswith("nothing can be put back; delete it by hand")
-    assert shelf.held("stable") == NEW_RESTORE_COMMAND.digest
+    assert shelf.held("stable") == AFTER.digest
 
 
-def test_debug_adds_the_traceback_of_restore_command(shelf: Shelf, capsys: Capture) -> None:
+def test_debug_adds_the_traceback_by_a_restore(shelf: Shelf, capsys: Capture) -> None:
     assert shelf.restore(shelf.changed("stable", None), "--debug") == 1
 
     assert "Traceback" in capsys.readouterr().err
@@ -868,12 +846,12 @@ def test_the_password_of_the_destination_is_used(
 ) -> None:
     monkeypatch.setenv("DEST_QUAY_PASSWORD", "wonderland")
     with RegistryServer(auth="token", users={"alice": "wonderland"}) as server:
-        put(server, "stable", OLD_RESTORE_COMMAND)
-        file = shelf.record(put(server, "stable", NEW_RESTORE_COMMAND))
+        put(server, "stable", BEFORE)
+        file = shelf.record(put(server, "stable", AFTER))
 
         assert call(restore_main, file, "--dest-quay-user", "alice") == 0
 
-        assert server.manifest("app", "stable").digest == OLD_RESTORE_COMMAND.digest
+        assert server.manifest("app", "stable").digest == BEFORE.digest
 
 
 def test_putting_back_is_recorded_where_the_environment_says(
@@ -885,7 +863,7 @@ def test_putting_back_is_recorded_where_the_environment_says(
 
     (file,) = (tmp_path / "audit").iterdir()
     assert shelf.restore(str(file)) == 0
-    assert shelf.held("stable") == NEW_RESTORE_COMMAND.digest
+    assert shelf.held("stable") == AFTER.digest
 
 
 def test_the_tag_is_locked_where_the_environment_says(
@@ -921,14 +899,14 @@ def test_a_site_may_lock_tags_in_its_own_way(shelf: Shelf, caplog: Log) -> None:
 
     assert caplog.messages[-1].startswith(f"{site.locked}: the lock of this tag was lost")
     assert site.locked.startswith(f"{shelf.server.host}/")
-    assert shelf.held("stable") == NEW_RESTORE_COMMAND.digest
+    assert shelf.held("stable") == AFTER.digest
 
 
 # Wrong usage
 
 
 @pytest.fixture
-def refused_restore_command(shelf: Shelf, capsys: Capture) -> Callable[..., str]:
+def refused_restore(shelf: Shelf, capsys: Capture) -> Callable[..., str]:
     """Run the program, which must end with 2 and ask nothing, and return its last line."""
 
     def run(*arguments: str) -> str:
@@ -942,23 +920,23 @@ def refused_restore_command(shelf: Shelf, capsys: Capture) -> Callable[..., str]
 
 
 def test_no_tag_is_written_if_one_file_is_no_record(
-    refused_restore_command: Callable[..., str], shelf: Shelf
+    refused_restore: Callable[..., str], shelf: Shelf
 ) -> None:
     good, absent = shelf.changed("stable"), str(shelf.directory / "absent")
 
-    problem = refused_restore_command(good, absent, "--quay-host", shelf.server.url)
+    problem = refused_restore(good, absent, "--quay-host", shelf.server.url)
 
-    assert problem.endswith(f"{absent}: no record of a change: No such file or directory")
-    assert shelf.held("stable") == NEW_RESTORE_COMMAND.digest
+    assert problem.endswith(f"{absent}: not a record of a change: No such file or directory")
+    assert shelf.held("stable") == AFTER.digest
 
 
 def test_a_record_without_a_host_needs_one(
-    refused_restore_command: Callable[..., str], shelf: Shelf
+    refused_restore: Callable[..., str], shelf: Shelf
 ) -> None:
     shelf.changed("stable")
     file = shelf.record("app:stable")
 
-    assert refused_restore_command(file).endswith("its tag names no host; give --quay-host")
+    assert refused_restore(file).endswith("its tag names no host; give --quay-host")
     assert shelf.restore(file) == 0
 
 
@@ -973,19 +951,19 @@ def test_a_record_without_a_host_needs_one(
     ],
 )
 def test_wrong_arguments(
-    refused_restore_command: Callable[..., str],
+    refused_restore: Callable[..., str],
     shelf: Shelf,
     arguments: tuple[str, ...],
     problem: str,
 ) -> None:
     files = [shelf.changed("stable")] if arguments else []
 
-    assert problem in refused_restore_command(*files, *arguments)
+    assert problem in refused_restore(*files, *arguments)
 
 
 def test_a_wrong_setting_is_wrong_usage(
-    refused_restore_command: Callable[..., str], shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    refused_restore: Callable[..., str], shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLMERGE_LOCK", "ftp://somewhere")
 
-    assert "MLMERGE_LOCK: " in refused_restore_command(shelf.changed("stable"))
+    assert "MLMERGE_LOCK: " in refused_restore(shelf.changed("stable"))

@@ -1,4 +1,4 @@
-"""Children: what an index lists comes into the destination repository before the index."""
+"""Copying: what an index lists comes into the destination repository before the index."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import CopyFailed, MissingChild, RegistryError
 from pubtools_mlmerge.registry import copying
 from pubtools_mlmerge.registry.auth import Credentials
-from pubtools_mlmerge.registry.client import Place, RegistryClient
+from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.testing import (
@@ -30,9 +30,7 @@ from pubtools_mlmerge.testing import (
 )
 from tests.factories import digest
 from tests.peers import SCHEMA_1
-
-# Children: what an index lists comes into the destination repository before the index
-
+from tests.quay import QuayDialect
 
 ONE, TWO = make_image("linux/amd64"), make_image("linux/arm64")
 BOTH = (ONE.digest, TWO.digest)
@@ -40,7 +38,7 @@ BOTH = (ONE.digest, TWO.digest)
 
 @define
 class Copies:
-    """Stands for skopeo, and notes what it is asked for."""
+    """Stands for skopeo, and records its calls."""
 
     asked: list[tuple[Reference, Reference]] = field(factory=list)
 
@@ -187,8 +185,8 @@ def test_a_nested_index_comes_after_all_that_it_lists(registry_server: RegistryS
 def test_a_refused_mount_becomes_a_copy(dialect: str, copies: Copies) -> None:
     grants: Mapping[str, list[str]] = {"bob": ["from/*"], "alice": ["to/*"]}
     users = {"bob": "builder", "alice": "wonderland"}
-    options = {"dialect": dialect, "auth": "token", "users": users, "grants": grants}
-    with RegistryServer(**options) as server:  # type: ignore[arg-type]  # kinds of registry
+    quay = QuayDialect() if dialect == "quay" else None
+    with RegistryServer(dialect=quay, auth="token", users=users, grants=grants) as server:
         upload(server.url, "from/app", ONE, credentials=("bob", "builder"))
         reader = RegistryClient("bob", "builder")
         writer = RegistryClient("alice", "wonderland")
@@ -284,7 +282,7 @@ def test_a_child_that_the_source_lost_is_an_error(registry_server: RegistryServe
         )
 
 
-def test_skopeo_is_told_where_the_registries_really_are(
+def test_skopeo_connects_where_the_registries_really_are(
     registry_server: RegistryServer,
     other_server: RegistryServer,
     tmp_path: object,
@@ -302,7 +300,7 @@ def test_skopeo_is_told_where_the_registries_really_are(
     assert asked(other_server) == [f"HEAD {ONE.digest}"]
 
 
-def test_what_is_copied_is_told_as_a_copy(
+def test_a_copy_is_logged_as_a_copy(
     registry_server: RegistryServer, copies: Copies, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(registry_server, ONE)
@@ -340,7 +338,7 @@ def test_each_child_brought_is_an_event(
 
 @define
 class Watched:
-    """Notes what would be shown."""
+    """Records what would be shown."""
 
     shown: list[tuple[str, int | None]] = field(factory=list)
     done: int = 0
@@ -378,7 +376,7 @@ def test_what_is_missing_is_not_counted(registry_server: RegistryServer) -> None
     assert watched.done == 1
 
 
-# Copies by skopeo: what it is told, and what it is not told in public
+# Copies by skopeo: its command line, and the secrets that are not on it
 
 
 CHILD = digest("child")
@@ -438,20 +436,26 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     return install(tmp_path, RECORD, monkeypatch)
 
 
-def place(
+def client_of(
     host: str = "registry.test",
+    login: Credentials | None = None,
     *,
     plain: bool = False,
-    credentials: Credentials | None = None,
     ca_bundle: Path | None = None,
     insecure: bool = False,
-) -> Place:
+) -> RegistryClient:
+    """Make a client of one side; nothing is asked of it but where it connects, and how."""
     options = ConnectOptions(ca_bundle=str(ca_bundle) if ca_bundle else None, insecure=insecure)
-    return Place(host, plain, options, credentials)
+    user, password = (login.username, login.password) if login else (None, None)
+    return RegistryClient(user, password, f"{'http' if plain else 'https'}://{host}", options)
+
+
+def copy(source: RegistryClient, destination: RegistryClient) -> None:
+    copying.copy(source, SOURCE, destination, DESTINATION)
 
 
 def test_everything_is_copied_under_the_same_digest(fake: Fake) -> None:
-    copying.copy(SOURCE, place("one.test"), DESTINATION, place("two.test:5000"))
+    copy(client_of("one.test"), client_of("two.test:5000"))
 
     assert fake.arguments == [
         *("copy", "--quiet", "--all", "--preserve-digests"),
@@ -464,7 +468,7 @@ def test_everything_is_copied_under_the_same_digest(fake: Fake) -> None:
 def test_a_login_goes_into_a_file_that_only_this_user_may_read(fake: Fake, umask: int) -> None:
     before = os.umask(umask)
     try:
-        copying.copy(SOURCE, place(), DESTINATION, place("two.test", credentials=ALICE))
+        copy(client_of(), client_of("two.test", login=ALICE))
     finally:
         os.umask(before)
 
@@ -481,9 +485,9 @@ def test_a_login_goes_into_a_file_that_only_this_user_may_read(fake: Fake, umask
 
 
 def test_no_secret_is_on_the_command_line(fake: Fake) -> None:
-    at, to = place(credentials=ALICE), place("two.test", credentials=Credentials("bob", "builder"))
+    at, to = client_of(login=ALICE), client_of("two.test", login=Credentials("bob", "builder"))
 
-    copying.copy(SOURCE, at, DESTINATION, to)
+    copy(at, to)
 
     shown = " ".join(fake.arguments)
     for secret in ("alice", "wonder:land", "bob", "builder", ALICE.basic.split()[1]):
@@ -493,7 +497,7 @@ def test_no_secret_is_on_the_command_line(fake: Fake) -> None:
 
 @pytest.mark.parametrize(("plain", "insecure"), [(True, False), (False, True), (True, True)])
 def test_each_side_is_verified_or_not_by_itself(fake: Fake, plain: bool, insecure: bool) -> None:
-    copying.copy(SOURCE, place(plain=plain, insecure=insecure), DESTINATION, place("two.test"))
+    copy(client_of(plain=plain, insecure=insecure), client_of("two.test"))
 
     options = [a for a in fake.arguments if "tls" in a]
     assert options == ["--src-tls-verify=false"]
@@ -502,9 +506,9 @@ def test_each_side_is_verified_or_not_by_itself(fake: Fake, plain: bool, insecur
 def test_authorities_are_handed_on(fake: Fake, tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.write_text("an authority")
-    at, to = place(plain=True, ca_bundle=bundle), place("two.test", ca_bundle=bundle)
+    at, to = client_of(plain=True, ca_bundle=bundle), client_of("two.test", ca_bundle=bundle)
 
-    copying.copy(SOURCE, at, DESTINATION, to)
+    copy(at, to)
 
     (option,) = (a for a in fake.arguments if "cert-dir" in a)
     name, _, directory = option.partition("=")
@@ -522,7 +526,7 @@ def test_authorities_of_the_environment_are_handed_on(
     bundle.write_text("an authority")
     monkeypatch.setenv(variable, str(bundle))
 
-    copying.copy(SOURCE, place(), DESTINATION, place("two.test"))
+    copy(client_of(), client_of("two.test"))
 
     assert [a.partition("=")[0] for a in fake.arguments if "cert-dir" in a] == [
         *("--src-cert-dir", "--dest-cert-dir")
@@ -533,7 +537,7 @@ def test_what_skopeo_says_is_in_the_error(tmp_path: Path, monkeypatch: pytest.Mo
     install(tmp_path, "import sys; sys.exit('no such\\nblob')", monkeypatch)
 
     with pytest.raises(CopyFailed) as caught:
-        copying.copy(SOURCE, place(), DESTINATION, place("two.test"))
+        copy(client_of(), client_of("two.test"))
 
     assert str(caught.value) == f"cannot copy {SOURCE} to {DESTINATION}: no such blob"
 
@@ -542,13 +546,13 @@ def test_a_silent_failure_is_an_error_too(tmp_path: Path, monkeypatch: pytest.Mo
     install(tmp_path, "import sys; sys.exit(3)", monkeypatch)
 
     with pytest.raises(CopyFailed, match="skopeo failed"):
-        copying.copy(SOURCE, place(), DESTINATION, place("two.test"))
+        copy(client_of(), client_of("two.test"))
 
 
 def test_its_absence_is_reported_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(CopyFailed, match="skopeo is not installed") as caught:
-        copying.copy(SOURCE, place(credentials=ALICE), DESTINATION, place("two.test"))
+        copy(client_of(login=ALICE), client_of("two.test"))
 
     assert "wonder" not in str(caught.value)

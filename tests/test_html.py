@@ -1,4 +1,4 @@
-"""The frame of each page, and its style."""
+"""The HTML page of merges: what it says, that no text breaks out of it, and how it is written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import hashlib
 import os
 import re
 import stat
+import sys
 import threading
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -15,56 +17,63 @@ from xml.etree import ElementTree as ET
 import pytest
 from attrs import evolve
 
-from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Age, Report
-from pubtools_mlmerge.reports.html import (
-    Failure,
-    Markup,
-    PageFile,
-    PageInfo,
-    Result,
-    TableRow,
-    document,
-    draw,
-    element,
-    escaped,
-    facts,
-    failure_list,
-    full_digest,
-    grid,
-    heading,
-    inspection_page,
-    joined,
-    mark,
-    merge_page,
-    note,
-    style_of,
-)
-from pubtools_mlmerge.reports.inspection import inspect
+from pubtools_mlmerge.reports import html
+from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, page_of, write_page
 from pubtools_mlmerge.reports.report import summary_of
 from tests.factories import attestation, digest, entry, index
+from tests.growth import growth
 from tests.paper import NEW, NOW, OLD, example, read_as_html, report_of, text_of, tree_of
-from tests.pictures import FILE, merge_picture
 
-# The frame of each page, and its style
+STYLE = Path(html.__file__).with_name("page.css").read_text(encoding="ascii")
+BAD = "<script>alert(1)</script>\u202e" + "y" * 300
+
+
+def made(*results: Report | Failure) -> str:
+    return page_of(results, PageInfo(NOW))
+
+
+def tags(*numbers: int) -> list[Report]:
+    report = example()
+    return [evolve(report, destination=evolve(report.destination, tag=f"v{n}")) for n in numbers]
+
+
+def words(element: ET.Element) -> str:
+    return " ".join(" ".join(element.itertext()).split())
+
+
+def classes(page: ET.Element, kind: str) -> list[ET.Element]:
+    return [each for each in page.iter() if kind in each.get("class", "").split()]
+
+
+def rows(page: str, kind: str = "*") -> list[list[str]]:
+    """Read the table as texts."""
+    return [[words(cell) for cell in row] for row in tree_of(page).iterfind(f".//tbody/{kind}")]
+
+
+def facts(page: str) -> dict[str, str]:
+    """Read the facts below the table."""
+    return {words(pair[0]): words(pair[1]) for pair in tree_of(page).iterfind(".//dl/div")}
+
+
+# The frame of the page
 
 
 VARIABLE = re.compile(r"--([\w-]+): (#[0-9a-f]{6})")
-# What is written on what.
+FATES = ("added", "blue", "muted", "kept", "dropped", "excluded")
+# Text, and the ground it is written on.
 PAIRS = [
     *((text, ground) for text in ("text", "muted") for ground in ("page", "surface", "raised")),
-    *(("link", ground) for ground in ("page", "surface", "old-ground")),
-    *((fate, "raised") for fate in ("added", "replaced", "same", "kept", "dropped", "excluded")),
-    *((fate, "surface") for fate in ("added", "replaced", "same", "kept", "dropped", "excluded")),
-    *((tone, "page") for tone in ("added", "replaced", "muted", "dropped")),
-    *(("old", "old-ground"), ("text", "old-ground"), ("muted", "old-ground")),
-    *(("text", "failed-ground"), ("dropped", "failed-ground"), ("kept", "old-ground")),
+    *((text, ground) for text in FATES for ground in ("surface", "raised")),
+    *((text, "page") for text in ("added", "blue", "dropped")),
+    *((text, "old-ground") for text in ("old", "text", "muted", "blue", "kept")),
+    *((text, "failed-ground") for text in ("text", "dropped")),
 ]
 
 
 def palettes() -> list[dict[str, str]]:
-    """Read the colours by day and by night."""
-    light, _, rest = style_of().partition("@media (prefers-color-scheme: dark)")
+    """Read the light colours and the dark ones."""
+    light, _, rest = STYLE.partition("@media (prefers-color-scheme: dark)")
     return [dict(VARIABLE.findall(part.partition("}")[0])) for part in (light, rest)]
 
 
@@ -90,290 +99,318 @@ def test_both_palettes_have_the_same_colours() -> None:
 
 
 def test_a_page_allows_nothing_but_its_own_style() -> None:
-    page = tree_of(document("Title", PageInfo(NOW), "text"))
+    page = tree_of(made(example()))
 
     policy = page.find("head/meta[@http-equiv='Content-Security-Policy']")
     assert policy is not None
     style = page.findtext("head/style", "")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    hashed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert policy.get("content") == (
-        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src 'sha256-{hashed}'; base-uri 'none'; form-action 'none'"
     )
+    assert not any(each.get("style") or each.tag == "script" for each in page.iter())
 
 
 def test_the_style_loads_nothing() -> None:
-    style = style_of()
+    assert not re.search(r"url\(|@import|@font-face|<|&", STYLE)
 
-    assert not re.search(r"url\(|@import|@font-face|<|&", style)
-    assert style.isascii()
+
+@pytest.mark.parametrize("results", [[example()], [*tags(1, 2), Failure("line 3", "no")], []])
+def test_a_page_is_the_same_as_html_and_as_xml(results: Sequence[Report | Failure]) -> None:
+    page = made(*results)
+
+    found, text = read_as_html(page)
+
+    assert page.startswith("<!DOCTYPE html>")
+    assert found == [element.tag for element in tree_of(page).iter()]
+    assert text.endswith(text_of(page))
+    assert "None" not in text
 
 
 def test_a_page_names_its_language_and_its_title() -> None:
-    page = tree_of(document("A <title>", PageInfo(NOW)))
+    page = tree_of(made(example()))
 
-    assert (page.get("lang"), page.findtext("head/title")) == ("en", "A <title>")
+    assert (page.get("lang"), page.findtext("head/title")) == (
+        "en",
+        "Merge: quay.io/org/app:stable",
+    )
     assert page.find("head/meta[@name='viewport']") is not None
-
-
-def test_a_page_is_the_same_as_html_and_as_xml() -> None:
-    page = document("Title", PageInfo(NOW), heading("Kind", "a <b> & \u00fc", "x"))
-
-    tags, text = read_as_html(page)
-
-    assert page.isascii()
-    assert tags == [element.tag for element in tree_of(page).iter()]
-    assert text.endswith(text_of(page))
 
 
 def test_the_time_is_in_utc() -> None:
     east = timezone(timedelta(hours=2))
-    page = document("Title", PageInfo(datetime(2026, 1, 1, 1, 30, tzinfo=east)))
+    page = page_of([example()], PageInfo(datetime(2026, 1, 1, 1, 30, tzinfo=east)))
 
     assert "Made by pubtools-mlmerge on 2025-12-31 23:30:00 UTC" in text_of(page)
 
 
 @pytest.mark.parametrize("complete", [True, False])
-def test_an_interruption_is_said(complete: bool) -> None:
-    page = document("Title", PageInfo(NOW, complete))
+def test_a_page_says_that_the_run_was_interrupted(complete: bool) -> None:
+    page = page_of([example()], PageInfo(NOW, complete))
 
-    assert ("It was interrupted." in text_of(page)) is not complete
-
-
-# Parts of pages
+    assert ("Interrupted: the rest is missing here." in text_of(page)) is not complete
 
 
-def read(markup: Markup) -> ET.Element:
-    return ET.fromstring(markup.text)  # noqa: S314 - our own markup
-
-
-def test_a_digest_is_short_and_in_full_on_demand() -> None:
-    made = read(full_digest(digest("a")))
-
-    assert (made.tag, made.get("open")) == ("details", None)
-    assert made.findtext("summary/code") == digest("a")[7:19]
-    assert made.findtext("code") == digest("a")
-
-
-def test_a_digest_without_an_algorithm_is_shown_as_it_is() -> None:
-    assert read(full_digest("odd")).findtext("summary/code") == "odd"
-
-
-def test_no_digest_is_a_dash() -> None:
-    assert full_digest(None).text == '<span class="none">-</span>'
-
-
-def test_a_table_names_its_columns_and_rows() -> None:
-    made = read(grid("What", ("A", "B"), [TableRow(["one", "two"], "odd"), TableRow(["x", "y"])]))
-
-    assert made.findtext("caption") == "What"
-    assert [(th.text, th.get("scope")) for th in made.iter("th")] == [
-        *(("A", "col"), ("B", "col"), ("one", "row"), ("x", "row")),
-    ]
-    assert [(td.text, td.get("data-label")) for td in made.iter("td")] == [("two", "B"), ("y", "B")]
-    assert [tr.get("class") for tr in made.iter("tr")] == [None, "odd", None]
-
-
-def test_a_table_keeps_its_roles_where_it_looks_like_cards() -> None:
-    made = read(grid("What", ("A", "B"), [TableRow(["one", "two"])]))
-
-    assert made.get("role") == "table"
-    assert {each.get("role") for each in made.iter("tr")} == {"row"}
-    assert [each.get("role") for each in made.iter("td")] == ["cell"]
-
-
-def test_a_fact_that_is_none_is_left_out() -> None:
-    made = read(facts([("A", "1"), ("B", None), ("C", element("b", "3"))]))
-
-    assert [dt.text for dt in made.iter("dt")] == ["A", "C"]
-    assert "".join(made.itertext()) == "A1C3"
-
-
-def test_failures_keep_their_lines() -> None:
-    made = read(failure_list([Failure("line 1", "one\ntwo <b>")]))
-
-    assert (made.findtext(".//strong"), made.findtext(".//pre")) == ("line 1", "one\ntwo <b>")
-
-
-def test_marks_and_notes_have_a_kind() -> None:
-    assert mark("new", "good").text == '<span class="mark good">new</span> '
-    assert note("careful", "bad").text == '<p class="callout bad">careful</p>'
-
-
-# The page of merges
-
-
-BAD = "<script>alert(1)</script>\u202e" + "y" * 300
-
-
-def page_of(*results: Result) -> str:
-    return merge_page(results, PageInfo(NOW))
-
-
-def rows(page: ET.Element, kind: str = "*") -> list[list[str]]:
-    """Read the tables as texts."""
-    return [
-        [" ".join("".join(cell.itertext()).split()) for cell in row]
-        for row in page.iterfind(f".//tbody/{kind}")
-    ]
-
-
-def tags(*numbers: int) -> list[Result]:
-    made = example()
-    return [evolve(made, destination=evolve(made.destination, tag=f"v{n}")) for n in numbers]
+# One merge
 
 
 def test_a_page_of_one_merge_has_all_of_its_report() -> None:
     report = example()
 
-    text = text_of(page_of(report))
+    page = made(report)
 
-    for fact in (
-        *("quay.io/org/app:stable", "quay.io/org/app:1.1", "stable-1", "1.2 s"),
-        *(report.digest, report.previous_digest, report.source_digest, report.media_type),
-        *("1 replaced", "2 added", summary_of(report)),
-    ):
-        assert str(fact) in text
-    assert "not found: " not in text
+    assert summary_of(report) in text_of(page)
+    marks = [words(mark) for mark in classes(tree_of(page), "mark")][:8]
+    assert marks == [
+        *("changed", "old images", "+ 2 added", "\u21c4 1 replaced", "= 1 same"),
+        *("\u2022 1 kept", "\u00d7 1 dropped", "\u2013 1 excluded"),
+    ]
+    listed = facts(page)
+    assert listed["Source"] == "quay.io/org/app:1.1"
+    assert (listed["Anchor tag"], listed["Time"]) == ("stable-1", "1.2 s")
+    assert listed["Media type"] == report.media_type
+    assert str(report.source_digest) in listed["Source digest"]
+    assert str(report.previous_digest) in listed["Before"]
+    assert report.digest in listed["After"]
+    assert "Attempts" not in listed
 
 
 def test_each_entry_is_a_row_with_full_digests() -> None:
-    listed = rows(tree_of(page_of(example())))
+    listed = rows(made(example()))
 
     old, new = digest("linux/amd64@old"), digest("linux/amd64@new")
-    before, after = f"{old[7:19]}{old}", f"{new[7:19]}{new}"
+    before, after = f"{old[7:19]} {old}", f"{new[7:19]} {new}"
     reason = "the source has a newer one"
-    assert listed[0] == ["linux/amd64", before, after, "-", "\u21c4 replaced", reason]
-    assert [row[0] for row in listed][-3:] == ["linux/s390x", "windows/amd64", "linux/ppc64le"]
-    assert listed[-2][2] == "-"
+    assert listed[0] == ["linux/amd64", before, after, "", "\u21c4 replaced", reason]
+    assert [(row[0], row[2] == "", row[4]) for row in listed[-3:]] == [
+        ("linux/s390x", False, "\u2022 kept"),
+        ("windows/amd64", True, "\u00d7 dropped"),
+        ("linux/ppc64le", True, "\u2013 excluded"),
+    ]
 
 
-def test_an_old_part_is_named_first_and_marked_in_the_table() -> None:
-    page = tree_of(page_of(example()))
+def test_a_table_names_its_columns_and_rows() -> None:
+    page = tree_of(made(example()))
 
-    callout = page.find(".//div[@class='callout old']")
-    assert callout is not None
-    assert "linux/s390x is 3 years old" in "".join(callout.itertext())
+    heads = [(th.text, th.get("scope")) for th in page.iterfind(".//thead//th")]
+    names = ["Platform", "Before", "After", "Age", "Fate", "Reason"]
+    assert heads == [(name, "col") for name in names]
+    assert {th.get("scope") for th in page.iterfind(".//tbody//th")} == {"row"}
+    labels = [td.get("data-label") for td in page.iterfind(".//tbody/tr[1]/td")]
+    assert labels == names[1:]
+
+
+def test_a_table_keeps_its_roles_where_it_looks_like_cards() -> None:
+    page = tree_of(made(example()))
+
+    roles = {(each.tag, each.get("role")) for each in page.iterfind(".//table//*[@role]")}
+    assert roles == {
+        *(("thead", "rowgroup"), ("tbody", "rowgroup"), ("tr", "row"), ("td", "cell")),
+        *(("th", "columnheader"), ("th", "rowheader")),
+    }
+
+
+def test_an_old_image_is_named_first_and_marked_in_the_table() -> None:
+    page = made(example())
+
+    callout = page.index("linux/s390x is 3 years old")
+    assert callout < page.index("<figure") < page.index("<table")
     ((name, *_, age, fate, reason),) = rows(page, "tr[@class='old']")
     assert (name, age, fate) == ("linux/s390x", "3 years, made on 2023-03-02", "\u2022 kept")
     assert reason.endswith("1095 days old, more than 365")
 
 
 def test_without_ages_there_is_no_column_of_them() -> None:
-    page = page_of(report_of(NEW, OLD))
+    page = made(report_of(NEW, OLD))
 
     heads = [head.text for head in tree_of(page).iterfind(".//thead//th")]
     assert heads == ["Platform", "Before", "After", "Fate", "Reason"]
-    assert "Old parts" not in text_of(page)
+    assert not classes(tree_of(page), "old")
 
 
 def test_an_age_that_is_unknown_is_said() -> None:
     report = example()
-    unknown = [evolve(e, age=Age(problem="?")) for e in report.entries[-3:]]
+    unknown = [evolve(e, age=Age(problem="?"), is_stale=False) for e in report.entries[-3:]]
 
-    listed = rows(tree_of(page_of(evolve(report, entries=unknown))))
+    listed = rows(made(evolve(report, entries=unknown)))
 
     assert [row[3] for row in listed] == ["unknown"] * 3
 
 
 @pytest.mark.parametrize(
-    ("fields", "words"),
+    ("fields", "text"),
     [
-        ({"dry_run": True}, "This was a dry run: nothing was written."),
+        ({"dry_run": True}, "A dry run: nothing was written."),
         ({"dry_run": True}, "would change"),
         ({"changed": False}, "unchanged"),
-        ({"missing": ("riscv64",)}, "Asked for and not found: riscv64"),
-        ({"attempts": 3}, "Times planned 3"),
+        ({"missing": ("riscv64", "s390")}, "Not found: riscv64, s390"),
+        ({"attempts": 3}, "Attempts 3"),
         ({"previous_digest": None}, "Before absent"),
     ],
 )
-def test_what_is_special_is_said(fields: dict[str, object], words: str) -> None:
-    assert words in text_of(page_of(example(**fields)))
+def test_what_is_special_is_said(fields: dict[str, object], text: str) -> None:
+    assert text in text_of(made(example(**fields)))
 
 
-def test_a_removal_has_no_source() -> None:
-    page = page_of(example(source=None, source_digest=None, entries=example().entries[-3:-1]))
-
-    assert "Change quay.io/org/app:stable" in text_of(page)
-    assert "Source" not in text_of(page)
+def test_a_digest_without_an_algorithm_is_shown_as_it_is() -> None:
+    assert facts(made(example(source_digest="odd")))["Source digest"] == "odd odd"
 
 
-def test_an_empty_index_is_no_picture() -> None:
-    page = tree_of(page_of(example(entries=())))
+def test_an_empty_index_has_no_picture_and_no_table() -> None:
+    page = tree_of(made(example(entries=())))
 
-    assert page.find(".//svg") is None
+    assert page.find(".//figure") is None
     assert page.find(".//table") is None
 
 
-def test_a_batch_is_counted_and_listed() -> None:
-    page = page_of(*tags(1, 2), Failure("line 3", "not found\nat all"), example(changed=False))
+# The picture
+
+
+def cards(report: Report, column: str) -> list[str]:
+    return [words(card) for card in classes(tree_of(made(report)), column)]
+
+
+def bands(report: Report) -> list[tuple[str, ...]]:
+    """Read what each row of the picture shows: the classes of the row, then its bands."""
+    lines = classes(tree_of(made(report)), "flow")[1:]
+    return [
+        (
+            line.get("class", "").removeprefix("flow "),
+            *(str(i.get("class")) for i in line.iter("i")),
+        )
+        for line in lines
+    ]
+
+
+def test_each_column_lists_what_is_in_it() -> None:
+    report = example()
+
+    assert cards(report, "source") == [
+        *("Source", f"linux/amd64 {digest('linux/amd64@new')[7:19]}", "attestation"),
+        f"linux/riscv64 {digest('linux/riscv64')[7:19]}",
+        f"linux/arm64 {digest('linux/arm64')[7:19]}",
+        "linux/ppc64le \u2013 excluded",
+    ]
+    assert cards(report, "result") == [
+        *("Result", "linux/amd64 \u21c4 replaced", "attestation", "linux/riscv64 = same"),
+        *("linux/arm64 + added", "linux/s390x \u2022 kept, 3 years"),
+    ]
+    assert cards(report, "destination") == [
+        *("Destination", f"linux/amd64 {digest('linux/amd64@old')[7:19]}"),
+        f"linux/riscv64 {digest('linux/riscv64')[7:19]}",
+        f"linux/s390x {digest('linux/s390x')[7:19]}",
+        "windows/amd64 \u00d7 dropped",
+    ]
+
+
+def test_bands_connect_the_columns_of_each_fate() -> None:
+    assert bands(example()) == [
+        ("replaced", "first", "second"),
+        ("added", "first"),
+        ("same", "first", "second"),
+        ("added", "first"),
+        ("kept old", "second"),
+        ("dropped", "second"),
+        ("excluded", "first"),
+    ]
+
+
+def test_a_removal_has_two_columns_and_no_source() -> None:
+    report = example(source=None, source_digest=None, entries=example().entries[-3:-1])
+
+    page = tree_of(made(report))
+
+    assert classes(page, "two")
+    assert not classes(page, "source")
+    assert "Change quay.io/org/app:stable" in text_of(made(report))
+    assert "Source" not in facts(made(report))
+
+
+def test_what_comes_from_no_source_comes_from_a_record() -> None:
+    assert cards(example(source=None), "source")[0] == "Record"
+
+
+def test_a_picture_has_a_name_for_readers_of_the_screen() -> None:
+    figure = tree_of(made(example())).find(".//figure[@role='img']")
+
+    assert figure is not None
+    assert figure.get("aria-label", "").startswith("What became of quay.io/org/app:stable")
+
+
+def test_what_has_no_platform_is_drawn() -> None:
+    report = report_of(index("linux/amd64", entry(None), attestation("", seed="orphan")), OLD)
+
+    assert [card.partition(" \u21c4")[0] for card in cards(report, "result")][1:4] == [
+        *("linux/amd64", "no platform + added", "attestation"),
+    ]
+
+
+def test_an_attestation_stands_below_its_image() -> None:
+    images = [f"linux/{name}" for name in ("amd64", "arm64")]
+    report = report_of(index(*images, *(attestation(digest(name)) for name in images)), OLD)
+
+    shown = [card.split()[0] for card in cards(report, "source")[1:]]
+    assert shown == ["linux/amd64", "attestation", "linux/arm64", "attestation"]
+
+
+# Several merges, and failures
+
+
+def test_a_batch_is_counted_and_listed_in_order() -> None:
+    page = made(*tags(1, 2), Failure("line 3", "not found\nat all"), example(changed=False))
 
     text = text_of(page)
-    assert "4 tags 2 changed 1 unchanged 1 failed" in text
-    assert "line 3 not found at all" in text
-    overview = tree_of(page).find(".//table")
-    assert overview is not None
-    assert rows(overview)[0][:2] == ["quay.io/org/app:v1", "changed"]
-    assert rows(overview)[0][-1] == "3 years"
+    assert text.startswith("Merge 4 tags 2 changed 1 unchanged 1 failed line 3 not found at all")
+    names = [words(bdi) for bdi in tree_of(page).iterfind(".//details/summary/bdi")]
+    assert names == [f"quay.io/org/app:{tag}" for tag in ("v1", "v2", "stable")]
+    assert len(tree_of(page).findall(".//figure")) == 3
 
 
-def test_links_lead_to_what_can_be_opened() -> None:
-    page = tree_of(page_of(*tags(1, 2, 3, 4), Failure("line 5", "no")))
+def test_failures_keep_their_lines() -> None:
+    page = tree_of(made(Failure("line 1", "one\ntwo <b>")))
 
-    links = [str(a.get("href")) for a in page.iter("a")]
-    places = [div.get("id") for div in page.iterfind(".//details[@class='merge']/div")]
-    assert links == [f"#{place}" for place in places] == ["#m0", "#m1", "#m2", "#m3"]
+    (callout,) = classes(page, "callout")
+    assert (callout.findtext("strong"), callout.findtext("pre")) == ("line 1", "one\ntwo <b>")
 
 
-@pytest.mark.parametrize(("number", "is_open"), [(3, True), (4, False)])
+@pytest.mark.parametrize(("number", "is_open"), [(2, True), (3, True), (4, False)])
 def test_a_few_merges_are_open(number: int, is_open: bool) -> None:
-    page = tree_of(page_of(*tags(*range(number))))
+    page = tree_of(made(*tags(*range(number))))
 
-    found = {details.get("open") for details in page.iterfind(".//details[@class='merge']")}
-    assert found == {"open" if is_open else None}
-
-
-def test_no_identifier_comes_twice() -> None:
-    page = tree_of(page_of(*tags(1, 2, 3)))
-
-    names = [each.get("id") for each in page.iter() if each.get("id")]
-    assert len(names) == len(set(names)) == 9
+    assert {each.get("open") == "open" for each in classes(page, "merge")} == {is_open}
 
 
-def test_one_old_part_of_many_tags_is_one_line() -> None:
-    page = tree_of(page_of(*tags(*range(10))))
+def test_an_old_image_of_many_tags_is_named_once() -> None:
+    page = tree_of(made(*tags(*range(10))))
 
-    callout = page.find(".//div[@class='callout old']")
-    assert callout is not None
-    (line,) = callout.iter("li")
-    assert "".join(line.itertext()).endswith("quay.io/org/app:v2 and 7 more tags")
-
-
-def test_many_old_parts_are_not_all_named() -> None:
-    report = report_of(NEW, index(*(f"linux/cpu{n}" for n in range(30))))
-    aged = [evolve(e, age=Age(days=900)) if e.fate == "kept" else e for e in report.entries]
-
-    callout = tree_of(page_of(evolve(report, entries=aged))).find(".//div[@class='callout old']")
-
-    assert callout is not None
-    lines = ["".join(line.itertext()) for line in callout.iter("li")]
-    assert (len(lines), lines[-1]) == (21, "and 10 more")
+    lines = ["".join(line.itertext()) for line in classes(page, "callout")[0].iter("li")]
+    every_tag = ", ".join(f"quay.io/org/app:v{n}" for n in range(10))
+    assert lines == [f"linux/s390x is 3 years old, in {every_tag}"]
 
 
-def test_failures_alone_are_a_page() -> None:
-    text = text_of(page_of(Failure("quay.io/org/app:v1", "not found")))
+def test_failures_alone_and_nothing_at_all_are_pages() -> None:
+    assert "1 tag 1 failed quay.io/org/app:v1 not" in text_of(
+        made(Failure("quay.io/org/app:v1", "not found"))
+    )
+    assert "0 tags" in text_of(made())
 
-    assert "1 tag 1 failed" in text
-    assert "All tags" not in text
+
+def test_a_page_grows_with_what_is_on_it() -> None:
+    def page(number: int) -> str:
+        images = [f"linux/cpu{n}" for n in range(number)]
+        return made(report_of(index(*images, *(attestation(digest(i)) for i in images)), OLD))
+
+    assert len(page(400)) / len(page(100)) < 4
+    assert growth(page, 200) < 8
 
 
-def test_nothing_done_is_a_page() -> None:
-    assert "0 tags" in text_of(page_of())
+# Texts that nobody can break out with
 
 
 def test_hostile_names_stay_text() -> None:
     report = report_of(NEW, index("linux/amd64@old", entry(f"linux/{BAD}"), entry(f"{BAD}/x")))
 
-    page = page_of(report, Failure(BAD, BAD), evolve(report, missing=(BAD,), anchor_tag=BAD))
+    page = made(report, Failure(BAD, BAD), evolve(report, missing=(BAD,), anchor_tag=BAD))
 
     found, text = read_as_html(page)
     assert "script" not in found
@@ -382,341 +419,94 @@ def test_hostile_names_stay_text() -> None:
     assert found == [each.tag for each in tree_of(page).iter()]
 
 
-# The page of an inspection
+def test_a_hostile_name_is_short_in_the_picture() -> None:
+    report = report_of(index(entry(f"linux/{'x' * 5000}")), OLD)
 
-
-AMD64 = digest("linux/amd64")
-PLAIN = index("linux/amd64", "linux/s390x", attestation(AMD64, seed="proof"))
-
-
-def page_of_html_inspect(listed: Index, *rest: object) -> str:
-    found = inspect("quay.io/org/app:1", listed, *rest)  # type: ignore[arg-type]  # ages, missing
-    return inspection_page([found], PageInfo(NOW))
-
-
-def heads(page: str) -> list[str | None]:
-    return [head.text for head in tree_of(page).iterfind(".//thead//th")]
-
-
-def test_a_page_lists_images_with_their_attestations_below() -> None:
-    page = page_of_html_inspect(PLAIN)
-
-    names = ["".join(th.itertext()) for th in tree_of(page).iterfind(".//tbody//th")]
-    assert names == ["linux/amd64", "attestation", "linux/s390x"]
-    below = tree_of(page).findall(".//span[@class='below']")
-    assert [each.text for each in below] == ["attestation"]
-    assert heads(page) == ["Platform", "Digest", "Size", "Type", "Flags"]
-
-
-def test_a_page_tells_what_is_known_of_the_index() -> None:
-    text = text_of(page_of_html_inspect(PLAIN))
-
-    for fact in (PLAIN.digest, PLAIN.media_type, "2 images", "1 attestation", AMD64, "1.2 kB"):
-        assert fact in text
-    assert "problem" not in text
-    assert "Looked for all of them no" in text
-
-
-def test_an_old_image_is_marked() -> None:
-    made = datetime(2023, 3, 2, tzinfo=timezone.utc)
-
-    page = page_of_html_inspect(PLAIN, {digest("linux/s390x"): Age(made, 1095)})
-
-    assert heads(page)[4] == "Age"
-    (row,) = tree_of(page).iterfind(".//tr[@class='old']")
-    assert "linux/s390x" in "".join(row.itertext())
-    assert "1095 days old (2023-03-02)" in "".join(row.itertext())
-    assert "old parts" in text_of(page)
-
-
-def test_what_is_odd_is_listed_and_flagged() -> None:
-    odd = index("linux/amd64", entry("linux/amd64", seed="twin"), attestation("sha256:0"))
-
-    page = page_of_html_inspect(odd, None, [AMD64])
-
-    text = text_of(page)
-    assert "Worth a look" in text
-    assert "3 problems" in text
-    assert "is not in the repository" in text
-    flags = [each.text for each in tree_of(page).iterfind(".//strong[@class='flags']")]
-    assert flags == ["! missing", "! duplicate", "! orphan"]
-
-
-def test_it_is_good_news_that_nothing_is_missing() -> None:
-    text = text_of(page_of_html_inspect(PLAIN, None, []))
-
-    assert "All that is listed is in the repository." in text
-    assert "Looked for all of them yes" in text
-
-
-def test_a_failure_is_a_page_too() -> None:
-    page = inspection_page([Failure("quay.io/org/app:1", "not found")], PageInfo(NOW))
-
-    assert "quay.io/org/app:1 failed Failures quay.io/org/app:1 not found" in text_of(page)
-
-
-def test_hostile_names_stay_text_of_html_inspect() -> None:
-    bad = "<script>alert(1)</script>\u202e"
-
-    found, text = read_as_html(
-        page_of_html_inspect(index(entry(f"linux/{bad}"), entry(f"linux/{bad}")))
-    )
-
-    assert "script" not in found
-    assert "\u202e" not in text
-    assert "linux/<script>" in text
-
-
-# Elements, and texts that no registry can break out of
-
-
-def test_an_element_has_its_attributes_and_content() -> None:
-    made = element("a", "one ", element("b", "two"), href="#x", aria_label="y", class_="z")
-
-    assert made.text == '<a href="#x" aria-label="y" class="z">one <b>two</b></a>'
-
-
-def test_what_is_none_is_left_out() -> None:
-    assert element("p", None, "text", None, title=None).text == "<p>text</p>"
-    assert joined([None, "a", None, element("b")]).text == "a<b></b>"
-
-
-def test_an_element_that_is_always_empty_closes_itself() -> None:
-    assert element("meta", charset="utf-8").text == '<meta charset="utf-8"/>'
-
-
-def test_numbers_may_be_attributes() -> None:
-    assert element("rect", rx=6, x=0.5).text == '<rect rx="6" x="0.5"></rect>'
-
-
-def test_markup_is_taken_as_it_is() -> None:
-    assert element("p", Markup("<br/>")).text == "<p><br/></p>"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
-        ("a & b", "a &amp; b"),
-        ("&amp;", "&amp;amp;"),
-        ("\" onload='x'", "&quot; onload=&#x27;x&#x27;"),
-        ("\u00fc\U0001f600", "&#252;&#128512;"),
-        ("a\nb", "a\nb"),
-        ("", ""),
-    ],
-)
-def test_text_is_escaped(text: str, expected: str) -> None:
-    assert escaped(text) == expected
+    assert max(map(len, cards(report, "source"))) < 80
 
 
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
+        ("a & b", "a & b"),
+        ("&amp;", "&amp;"),
+        ("\" onload='x'", "\" onload='x'"),
+        ("</pre><p>", "</pre><p>"),
+        ("]]>", "]]>"),
+        ("<!--", "<!--"),
+        ("{{ 1 + 1 }}{% raw %}", "{{ 1 + 1 }}{% raw %}"),
+        ("\u00fc\U0001f600", "\u00fc\U0001f600"),
+        ("a\nb", "a\nb"),
         ("\u202eabc", r"\u202eabc"),  # turns the direction of writing
         ("\u2066a\u2069", r"\u2066a\u2069"),
         ("a\u200fb", r"a\u200fb"),
-        ("\x00\x1b[31m", r"\x00\x1b[31m"),
+        ("\x00\x0b\x1b[31m", r"\x00\x0b\x1b[31m"),
         ("a\tb\rc", r"a\tb\rc"),
-        ("\ud800", r"\ud800"),  # half a character, as JSON may have it
+        ("\ud800\ufffe", r"\ud800\ufffe"),  # half a character, as JSON may have it
         ("\ufeff", r"\ufeff"),
     ],
 )
-def test_what_has_no_shape_is_shown(text: str, shown: str) -> None:
-    assert escaped(text) == shown
+def test_a_text_is_shown_and_does_nothing(text: str, shown: str, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    destination = evolve(example().destination, tag=text)
+
+    write_page(path, [Failure("x", text), example(destination=destination)], PageInfo(NOW))
+
+    page = tree_of(path.read_text(encoding="ascii"))
+    assert page.findtext(".//pre") == shown
+    figure = page.find(".//figure")
+    assert figure is not None
+    assert f"app:{' '.join(shown.splitlines())};" in figure.get("aria-label", "")
 
 
-@pytest.mark.parametrize("text", ["</p><p>", '"><x y="', "]]>", "<!--", "\x0b\ufffe\ud83d&lt;"])
-def test_no_text_breaks_out(text: str) -> None:
-    tree = ET.fromstring(element("p", text, title=text).text)  # noqa: S314 - our own markup
-
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    assert (tree.text, tree.get("title"), len(tree)) == (shown, shown, 0)
+# How it is written: checked early, replaced as a whole
 
 
-# A merge as a picture
-
-
-def drawn(report: Report) -> ET.Element:
-    return ET.fromstring(draw(report, "p").text)  # noqa: S314 - our own markup
-
-
-def cards(picture: ET.Element) -> dict[str, list[list[str]]]:
-    """Read the texts on the cards of each column, by the left edge of the column."""
-    found: dict[str, list[list[str]]] = {}
-    for card in picture.iter("svg"):
-        if card.get("class", "").startswith("card"):
-            texts = [text.text or "" for text in card.iter("text")]
-            found.setdefault(str(card.get("x")), []).append(texts)
-    return found
-
-
-def bands(picture: ET.Element) -> list[str]:
-    return [path.get("class", "") for path in picture.iter("path")]
-
-
-def test_each_column_lists_what_is_in_it() -> None:
-    source, result, destination = cards(drawn(example())).values()
-
-    assert [card[0] for card in source] == [
-        *("linux/amd64", "attestation", "linux/riscv64", "linux/arm64", "linux/ppc64le"),
-    ]
-    assert [card[0] for card in result] == [
-        *("linux/amd64", "attestation", "linux/riscv64", "linux/arm64", "linux/s390x"),
-    ]
-    assert [card[0] for card in destination] == [
-        *("linux/amd64", "linux/riscv64", "linux/s390x", "windows/amd64"),
-    ]
-
-
-def test_cards_say_the_fate_or_the_digest() -> None:
-    source, result, destination = cards(drawn(example())).values()
-
-    assert source[0][1] == digest("linux/amd64@new")[7:19]
-    assert source[-1][1] == "\u2013 excluded"
-    assert result[0][1] == "\u21c4 replaced"
-    assert result[-1][1] == "\u2022 kept, 3 years"
-    assert destination[0][1] == digest("linux/amd64@old")[7:19]
-    assert destination[-1][1] == "\u00d7 dropped"
-
-
-def test_a_band_flows_from_each_card_and_ends_where_nothing_is_left() -> None:
-    assert sorted(bands(drawn(example()))) == sorted(
-        [
-            *("band added", "band added", "band replaced", "band replaced gone"),
-            *("band same", "band same", "band kept old"),
-            *("band dropped gone", "band excluded gone"),
-        ]
-    )
-
-
-def test_an_old_part_is_marked_in_both_columns() -> None:
-    kinds = [svg.get("class") for svg in drawn(example()).iter("svg")]
-
-    assert kinds.count("card kept old") == 2
-
-
-def test_without_ages_nothing_is_marked() -> None:
-    assert not any("old" in band for band in bands(drawn(report_of(NEW, OLD))))
-
-
-def test_bands_stay_in_their_gap_and_cards_in_the_picture() -> None:
-    picture = drawn(example())
-    height = int(picture.get("height", "0"))
-
-    for path in picture.iter("path"):
-        xs_ys = [int(number) for number in re.findall(r"\d+", path.get("d", ""))]
-        assert max(xs_ys) <= max(100, height)
-    for card in picture.iter("svg"):
-        if card.get("y"):
-            assert int(card.get("y", "0")) + int(card.get("height", "0")) <= height
-
-
-def test_cards_do_not_overlap() -> None:
-    for column in ("0%", "35.5%", "71%"):
-        places = sorted(
-            (int(card.get("y", "0")), int(card.get("height", "0")))
-            for card in drawn(example()).iter("svg")
-            if card.get("x") == column and card.get("y")
-        )
-        assert all(top + size < after for (top, size), (after, _) in zip(places, places[1:]))
-
-
-def test_a_picture_is_told_in_words() -> None:
-    picture = drawn(example())
-    title, description = picture.findtext("title"), picture.findtext("desc")
-
-    assert title == "What became of quay.io/org/app:stable"
-    assert description is not None
-    assert "linux/s390x kept, 3 years old" in description
-    assert f"attestation of {digest('linux/amd64@new')[7:19]} added" in description
-    labels = picture.get("aria-labelledby", "").split()
-    assert labels == [picture.find("title").get("id"), picture.find("desc").get("id")]  # type: ignore[union-attr]  # there are both, see above
-
-
-def test_a_removal_has_two_columns() -> None:
-    kept = example().entries[-3:-1]
-    picture = drawn(evolve(example(), source=None, entries=kept))
-
-    assert list(cards(picture)) == ["0%", "60%"]
-    assert [text.text for text in picture.findall("text")] == ["Result", "Destination"]
-
-
-def test_what_comes_from_no_source_comes_from_a_record() -> None:
-    picture = drawn(evolve(example(), source=None))
-
-    assert [text.text for text in picture.findall("text")] == ["Record", "Result", "Destination"]
-
-
-def test_many_entries_are_not_all_drawn_and_old_ones_are() -> None:
-    many = report_of(index(*(f"linux/cpu{n}" for n in range(60))), OLD)
-    old = next(entry for entry in example().entries if entry.fate == "kept")
-
-    picture = drawn(evolve(many, entries=[*many.entries, old]))
-
-    assert "and 25 more, see the table" in [text.text for text in picture.findall("text")]
-    assert sum("kept old" in band for band in bands(picture)) == 1
-
-
-def test_what_has_no_platform_is_drawn() -> None:
-    new = index("linux/amd64", entry(None), attestation("", seed="orphan"))
-
-    source, *_ = cards(drawn(report_of(new, OLD))).values()
-
-    assert [card[0] for card in source] == ["linux/amd64", "no platform", "attestation"]
-
-
-@pytest.mark.parametrize("name", ["<script>", "\u202e", "x" * 5000])
-def test_hostile_names_stay_text_of_drawing(name: str) -> None:
-    picture = drawn(report_of(index(entry(f"linux/{name}")), OLD))
-
-    labels = [text.text or "" for text in picture.iter("text")]
-    assert max(map(len, labels)) < 80
-    assert not any("\u202e" in label for label in labels)
-    assert picture.find(".//script") is None
-
-
-# Where a page goes: found out early, written late, as a whole or not at all
+def write(path: Path, *results: Report) -> None:
+    write_page(path, results, PageInfo(NOW))
 
 
 def test_a_page_is_written_as_a_whole(tmp_path: Path) -> None:
-    file = PageFile.at(str(tmp_path / "page.html"))
+    path = tmp_path / "page.html"
+
+    check_html(path)
     assert list(tmp_path.iterdir()) == []
+    write(path, example())
 
-    file.write("<p>\u00fc</p>")
-
-    assert list(tmp_path.iterdir()) == [tmp_path / "page.html"]
-    assert (tmp_path / "page.html").read_bytes() == "<p>\u00fc</p>".encode()
-
-
-def test_a_page_is_for_whom_the_umask_says(tmp_path: Path) -> None:
-    before = os.umask(0o027)
-    try:
-        PageFile.at(str(tmp_path / "page.html")).write("page")
-    finally:
-        os.umask(before)
-
-    assert stat.S_IMODE((tmp_path / "page.html").stat().st_mode) == 0o640
+    assert list(tmp_path.iterdir()) == [path]
+    assert text_of(path.read_text(encoding="ascii")) == text_of(made(example()))
 
 
 def test_what_is_there_stays_until_the_page_is_written(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     path.write_text("before", encoding="utf-8")
 
-    file = PageFile.at(str(path))
+    check_html(path)
 
     assert path.read_text(encoding="utf-8") == "before"
-    file.write("after")
-    assert path.read_text(encoding="utf-8") == "after"
+    write(path)
+    assert "0 tags" in path.read_text(encoding="utf-8")
+
+
+def test_a_page_is_for_whom_the_umask_says(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write(tmp_path / "page.html")
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE((tmp_path / "page.html").stat().st_mode) == 0o640
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "page.html").symlink_to(tmp_path / "there" / "real.html")
 
-    PageFile.at(str(tmp_path / "page.html")).write("page")
+    check_html(tmp_path / "page.html")
+    write(tmp_path / "page.html")
 
     assert (tmp_path / "page.html").is_symlink()
-    assert (tmp_path / "there" / "real.html").read_text(encoding="utf-8") == "page"
+    assert [each.name for each in (tmp_path / "there").iterdir()] == ["real.html"]
 
 
 def test_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
@@ -726,15 +516,17 @@ def test_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
     reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
     reader.start()
 
-    PageFile.at(str(pipe)).write("page")
+    check_html(pipe)
+    write(pipe)
 
     reader.join(10)
-    assert read == [b"page"]
+    assert b"0 tags" in read[0]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
 def test_a_device_stays_a_device() -> None:
-    PageFile.at(os.devnull).write("page")
+    check_html(Path(os.devnull))
+    write(Path(os.devnull))
 
     assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
 
@@ -751,48 +543,37 @@ def test_a_device_stays_a_device() -> None:
 def test_what_cannot_be_written_is_said_at_once(tmp_path: Path, name: str, problem: str) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(ValueError, match=f"^--output html: .*: {problem}$"):
-        PageFile.at(str(tmp_path / name))
+    with pytest.raises(ValueError, match=f"^--html: .*: {problem}$"):
+        check_html(tmp_path / name)
 
 
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
-    file = PageFile.at(str(path))
-    path.mkdir()
-    (path / "in the way").touch()
+    path.write_text("before", encoding="utf-8")
 
-    with pytest.raises(OSError, match="directory"):
-        file.write("page")
+    with pytest.raises(TypeError):
+        write_page(path, [example(attempts=None)], PageInfo(NOW))
 
     assert [each.name for each in tmp_path.iterdir()] == ["page.html"]
+    assert path.read_text(encoding="utf-8") == "before"
 
 
-def test_half_a_page_is_never_there(tmp_path: Path) -> None:
-    file = PageFile.at(str(tmp_path / "page.html"))
+def test_half_a_page_is_never_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
 
-    with pytest.raises(UnicodeEncodeError):
-        file.write("\ud800")
+    monkeypatch.setattr(Path, "replace", fail)
+
+    with pytest.raises(OSError, match="No space left"):
+        write(tmp_path / "page.html")
 
     assert list(tmp_path.iterdir()) == []
 
 
-# The picture of a merge in the documentation is what the project draws today
+def test_without_jinja2_it_is_said_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
 
-
-SVG = "{http://www.w3.org/2000/svg}"
-
-
-def test_the_picture_of_a_merge_is_up_to_date() -> None:
-    drawn = FILE.read_text(encoding="ascii")
-
-    assert drawn == merge_picture(), "draw it anew: python -m tests.pictures"
-
-
-def test_the_picture_stands_for_itself() -> None:
-    picture = ET.fromstring(merge_picture())  # noqa: S314 - our own picture
-
-    texts = [text.text for text in picture.iter(f"{SVG}text")]
-    assert texts.count("linux/s390x") == 2
-    assert "\u2022 kept" in texts
-    assert "prefers-color-scheme" not in picture.findtext(f"{SVG}style", "")
-    assert "--surface: #ffffff" in picture.findtext(f"{SVG}style", "")
+    with pytest.raises(ValueError, match=r"pip install pubtools-mlmerge\[html\]"):
+        check_html(tmp_path / "page.html")

@@ -1,4 +1,4 @@
-"""Descriptors: strict on what a merge relies on, tolerant on what it carries."""
+"""Descriptors, indexes and images: strict on what a merge uses, tolerant on what it carries."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from tests.factories import (
 )
 from tests.laws.strategies import JSON
 
-# Descriptors: strict on what a merge relies on, tolerant on what it carries
+# Descriptors
 
 
 PATH = "manifests[3]"
@@ -72,7 +72,7 @@ def test_an_entry_is_read() -> None:
     assert (read.media_type, read.size) == (DOCKER_MANIFEST, 7)
     assert read.digest == digest("linux/arm/v6")
     assert read.platform == Platform("linux", "arm", "v6")
-    assert read.attests is None
+    assert not read.is_attestation
 
 
 def test_an_entry_is_carried_as_received() -> None:
@@ -157,11 +157,11 @@ def test_an_annotation_that_ties_must_be_text(name: str, value: object) -> None:
 def test_null_counts_as_absent(name: str) -> None:
     read = Descriptor.from_json({**entry(None), name: None}, PATH)
 
-    assert (read.platform, read.attests, read.slot) == (None, None, None)
+    assert (read.platform, read.is_attestation, read.slot) == (None, False, None)
 
 
 def test_other_annotations_may_be_anything() -> None:
-    assert Descriptor.from_json(entry(annotations={"a": 1, "b": None}), PATH).attests is None
+    assert not Descriptor.from_json(entry(annotations={"a": 1, "b": None}), PATH).is_attestation
 
 
 def test_unknown_media_types_and_algorithms_are_taken() -> None:
@@ -187,8 +187,7 @@ IMAGE = digest("image")
 def test_an_attestation_is_told_by_its_annotations(value: dict[str, object]) -> None:
     read = Descriptor.from_json(value, PATH)
 
-    assert read.attests == IMAGE
-    assert read.slot is None
+    assert (read.is_attestation, read.attested, read.slot) == (True, IMAGE, None)
 
 
 @pytest.mark.parametrize(
@@ -200,13 +199,15 @@ def test_an_attestation_is_told_by_its_annotations(value: dict[str, object]) -> 
     ],
 )
 def test_without_the_annotation_it_is_no_attestation(value: dict[str, object]) -> None:
-    assert Descriptor.from_json(value, PATH).attests is None
+    read = Descriptor.from_json(value, PATH)
+
+    assert (read.is_attestation, read.attested) == (False, None)
 
 
 def test_an_attestation_may_name_no_image() -> None:
     read = Descriptor.from_json(entry(annotations={REFERENCE_TYPE: "attestation-manifest"}), PATH)
 
-    assert read.attests == ""
+    assert (read.is_attestation, read.attested) == (True, None)
 
 
 @pytest.mark.parametrize("text", ["unknown/unknown", "Unknown/UNKNOWN", "unknown/unknown/v1"])
@@ -228,10 +229,10 @@ def test_an_index_within_an_index_is_told(media_type: str, *, expected: bool) ->
     assert read.is_index is expected
 
 
-# The index: exact bytes in, exact bytes out
+# Indexes: exact bytes in, exact bytes out
 
 
-def refusal_index(document: object, media_type: str | None = None) -> InvalidIndex:
+def refusal_of_index(document: object, media_type: str | None = None) -> InvalidIndex:
     """Read what must be refused and give the error."""
     with pytest.raises(InvalidIndex) as caught:
         Index.from_bytes(content_of(document), media_type)
@@ -295,19 +296,19 @@ def test_parameters_of_the_content_type_do_not_matter(suffix: str) -> None:
     "header", ["application/json", "text/html", OCI_MANIFEST, DOCKER_MANIFEST, "*/*"]
 )
 def test_another_content_type_is_refused(header: str) -> None:
-    error = refusal_index(document(), header)
+    error = refusal_of_index(document(), header)
 
     assert str(error) == f"mediaType: came with content type {header!r}"
 
 
 @pytest.mark.parametrize("stated", ["", "text/html", OCI_MANIFEST, OCI_INDEX.upper()])
 def test_another_stated_type_is_refused(stated: str) -> None:
-    assert refusal_index(document(mediaType=stated)).path == "mediaType"
+    assert refusal_of_index(document(mediaType=stated)).path == "mediaType"
 
 
 @pytest.mark.parametrize("stated", [1, True, [], {}, [OCI_INDEX]])
 def test_a_stated_type_is_text(stated: object) -> None:
-    assert str(refusal_index(document(mediaType=stated))) == "mediaType: expected a string"
+    assert str(refusal_of_index(document(mediaType=stated))) == "mediaType: expected a string"
 
 
 def test_an_index_tells_whether_it_states_its_type() -> None:
@@ -341,20 +342,20 @@ def test_writing_the_type_does_not_make_an_index_too_large() -> None:
 
 @pytest.mark.parametrize("version", [None, 1, 3, 2.0, "2", True, [2], {}])
 def test_the_schema_version_is_two(version: object) -> None:
-    assert str(refusal_index(document(schemaVersion=version))) == "schemaVersion: expected 2"
+    assert str(refusal_of_index(document(schemaVersion=version))) == "schemaVersion: expected 2"
 
 
 def test_the_schema_version_must_be_there() -> None:
-    assert refusal_index({"mediaType": OCI_INDEX, "manifests": []}).path == "schemaVersion"
+    assert refusal_of_index({"mediaType": OCI_INDEX, "manifests": []}).path == "schemaVersion"
 
 
 @pytest.mark.parametrize("manifests", [None, {}, "text", 0, True])
 def test_manifests_is_an_array(manifests: object) -> None:
-    assert str(refusal_index(document(manifests=manifests))) == "manifests: expected an array"
+    assert str(refusal_of_index(document(manifests=manifests))) == "manifests: expected an array"
 
 
 def test_an_error_names_the_entry() -> None:
-    error = refusal_index(document("linux/amd64", "linux/arm64", entry(digest=7)))
+    error = refusal_of_index(document("linux/amd64", "linux/arm64", entry(digest=7)))
 
     assert str(error) == "manifests[2].digest: expected algorithm:encoded"
 
@@ -364,7 +365,7 @@ def test_an_error_names_the_entry() -> None:
 )
 @pytest.mark.parametrize("value", [None, {}, []])
 def test_an_index_must_not_be_an_image_as_well(name: str, value: object) -> None:
-    error = refusal_index(document(**{name: value}))  # type: ignore[arg-type]  # any field at all
+    error = refusal_of_index(document(**{name: value}))  # type: ignore[arg-type]  # any field at all
 
     assert error.path == name
     assert "must not be an image as well" in error.problem
@@ -384,7 +385,7 @@ def test_an_index_must_not_be_an_image_as_well(name: str, value: object) -> None
 )
 def test_a_name_that_readers_in_go_take_for_another_is_refused(name: str) -> None:
     """Go matches names whatever their case, and the long s is one of its cases of s."""
-    error = refusal_index({**document(), name: []})
+    error = refusal_of_index({**document(), name: []})
 
     assert error.path == name
     assert "is easily taken for" in error.problem
@@ -534,7 +535,7 @@ def test_any_entries_are_read_or_their_place_is_named(entries: list[object]) -> 
         assert [e.fields for e in found.manifests] == entries
 
 
-# The image manifest: strict on what is used, and its index of one
+# Images, and the index that lists one alone
 
 
 KINDS = [(False, OCI_MANIFEST), (True, DOCKER_MANIFEST)]
@@ -684,12 +685,18 @@ def test_a_config_that_tells_no_platform_is_refused(config: Json) -> None:
         image().wrap(config)
 
 
+def test_an_image_can_be_listed_without_a_platform() -> None:
+    (listed,) = image().wrap(None).manifests
+
+    assert (listed.digest, listed.platform, listed.slot) == (image().digest, None, None)
+
+
 def test_an_image_that_is_also_an_index_is_refused() -> None:
     with pytest.raises(InvalidIndex, match="manifests: an image must not"):
         Image.from_bytes(content_of(manifest(manifests=[])), OCI_MANIFEST)
 
 
-# Manifests: checked against what they were announced as; errors name the reference
+# Pulled documents: checked against what was announced; errors name the reference
 
 
 REFERENCE = Reference.parse("quay.io/org/app:1")

@@ -6,6 +6,7 @@ import copy
 import json
 
 import pytest
+from attrs import evolve
 
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
@@ -17,13 +18,11 @@ from pubtools_mlmerge.core.manifests import (
     digest_of,
 )
 from pubtools_mlmerge.core.merge import (
-    assemble,
+    Side,
     check_shrink,
-    is_unchanged,
     merge,
+    merge_manifests,
     remove,
-    replace_by_image,
-    replace_image,
     serve_the_same,
     union,
 )
@@ -35,24 +34,21 @@ from pubtools_mlmerge.errors import (
     InvalidIndex,
     InvalidPlatform,
     MixedTypes,
+    NotAnIndex,
     ShrinkError,
 )
 from pubtools_mlmerge.testing import make_image
 from tests.factories import (
     Entry,
     attestation,
-    content_of,
     digest,
     digests,
-    document,
     entry,
     index,
     platforms,
 )
 
-# The laws of a merge, one example after the other
-
-
+TAG = "quay.io/ns/app:1"
 DOCKER_ARM64 = entry("linux/arm64", media_type=DOCKER_MANIFEST)
 
 
@@ -238,12 +234,12 @@ def test_the_coarse_rule_looks_at_the_architecture_alone() -> None:
 # Law 3: attestations, and entries without a platform.
 
 
-IMAGE = digest("linux/arm64")
+ARM64 = digest("linux/arm64")
 
 
 @pytest.mark.parametrize("form", [{}, {"artifactType": "application/vnd.in-toto+json"}])
 def test_an_attestation_stays_with_its_image(form: dict[str, object]) -> None:
-    destination = index("linux/arm64", {**attestation(IMAGE), **form})
+    destination = index("linux/arm64", {**attestation(ARM64), **form})
 
     plan = merge(index("linux/amd64"), destination)
 
@@ -253,7 +249,7 @@ def test_an_attestation_stays_with_its_image(form: dict[str, object]) -> None:
 def test_an_attestation_goes_with_its_image() -> None:
     source = index("linux/arm64@new")
 
-    plan = merge(source, index("linux/arm64", attestation(IMAGE)))
+    plan = merge(source, index("linux/arm64", attestation(ARM64)))
 
     assert plan.result is source
     assert fates(plan)[-1] == ("unknown/unknown", "dropped")
@@ -262,7 +258,7 @@ def test_an_attestation_goes_with_its_image() -> None:
 
 def test_attestations_do_not_replace_each_other() -> None:
     source = index("linux/amd64", attestation(digest("linux/amd64")))
-    destination = index("linux/arm64", attestation(IMAGE))
+    destination = index("linux/arm64", attestation(ARM64))
 
     plan = merge(source, destination)
 
@@ -271,7 +267,7 @@ def test_attestations_do_not_replace_each_other() -> None:
 
 def test_an_attestation_stays_with_an_image_that_both_have() -> None:
     source = index("linux/arm64")
-    destination = index("linux/arm64", attestation(IMAGE))
+    destination = index("linux/arm64", attestation(ARM64))
 
     plan = merge(source, destination)
 
@@ -280,8 +276,8 @@ def test_an_attestation_stays_with_an_image_that_both_have() -> None:
 
 
 def test_newer_attestations_of_one_image_replace_the_old() -> None:
-    source = index("linux/arm64", attestation(IMAGE, seed="new"))
-    old = [attestation(IMAGE, seed=seed) for seed in ("old", "older")]
+    source = index("linux/arm64", attestation(ARM64, seed="new"))
+    old = [attestation(ARM64, seed=seed) for seed in ("old", "older")]
 
     plan = merge(source, index("linux/arm64", *old))
 
@@ -371,7 +367,7 @@ def test_only_platforms_to_keep_stay() -> None:
 
 
 def test_platforms_to_drop_go_with_their_attestations() -> None:
-    destination = index("linux/arm64", attestation(IMAGE), "linux/s390x")
+    destination = index("linux/arm64", attestation(ARM64), "linux/s390x")
 
     plan = merge(index("linux/amd64"), destination, Policy(drop=["arm64"]))
 
@@ -467,7 +463,7 @@ def test_a_source_that_says_the_same_in_other_bytes_brings_its_own() -> None:
     assert plan.changed
 
 
-@pytest.mark.parametrize(("new", "old"), [(1, True), (0, False), (1, 1.0)])
+@pytest.mark.parametrize(("new", "old"), [(1, True), (0, False), (1, 1.0), (1, "1")])
 def test_values_that_only_python_holds_equal_are_a_change(new: object, old: object) -> None:
     source = index("linux/amd64", new=new)
 
@@ -533,6 +529,11 @@ def test_a_changed_index_states_its_type() -> None:
 # Law 9: the type.
 
 
+BARE = entry(None, media_type=DOCKER_MANIFEST)
+NO_OS = entry("", media_type=DOCKER_MANIFEST, platform={"architecture": "s390x"})
+SCHEMA_1 = entry("linux/386", media_type="application/vnd.docker.distribution.manifest.v1+json")
+
+
 @pytest.mark.parametrize(
     ("source", "destination", "expected"),
     [
@@ -543,32 +544,33 @@ def test_a_changed_index_states_its_type() -> None:
         (index("linux/amd64", docker=True), index(DOCKER_ARM64), DOCKER_LIST),
         (index(DOCKER_ARM64), index("linux/amd64", docker=True), DOCKER_LIST),
         (index(DOCKER_ARM64), index(entry(media_type=DOCKER_MANIFEST)), OCI_INDEX),
+        (index(), index("linux/amd64", docker=True), DOCKER_LIST),
+        (index("linux/amd64", docker=True), index(SCHEMA_1, docker=True), DOCKER_LIST),
+        (index("linux/amd64", docker=True), index(BARE, docker=True), OCI_INDEX),
+        (index("linux/amd64", docker=True), index(NO_OS), OCI_INDEX),
+        (
+            index("linux/amd64", docker=True),
+            index(DOCKER_ARM64, attestation(digest("linux/arm64"))),
+            OCI_INDEX,
+        ),
+        (
+            index(DOCKER_ARM64, annotations={"org.opencontainers.image.version": "2"}),
+            index("linux/amd64", docker=True),
+            OCI_INDEX,
+        ),
+        (
+            index(DOCKER_ARM64, docker=True),
+            index("linux/amd64", docker=True, annotations={"a": "b"}),
+            DOCKER_LIST,
+        ),
     ],
 )
-def test_a_docker_list_lists_docker_manifests_only(
+def test_a_docker_list_lists_docker_manifests_with_a_platform_only(
     source: Index, destination: Index, expected: str
 ) -> None:
-    assert merge(source, destination).result.media_type == expected
+    result = merge(source, destination).result
 
-
-def test_a_docker_manifest_without_a_platform_needs_an_oci_index() -> None:
-    destination = index(entry(None, media_type=DOCKER_MANIFEST), docker=True)
-
-    assert merge(index("linux/amd64", docker=True), destination).result.media_type == OCI_INDEX
-
-
-def test_an_attestation_needs_an_oci_index() -> None:
-    destination = index(DOCKER_ARM64, attestation(IMAGE))
-
-    assert merge(index("linux/amd64", docker=True), destination).result.media_type == OCI_INDEX
-
-
-def test_schema_1_children_fit_a_docker_list() -> None:
-    old = entry("linux/386", media_type="application/vnd.docker.distribution.manifest.v1+json")
-
-    result = merge(index("linux/amd64", docker=True), index(old, docker=True)).result
-
-    assert result.media_type == DOCKER_LIST
+    assert (result.media_type, json.loads(result.content)["mediaType"]) == (expected, expected)
 
 
 def test_mixed_types_can_be_refused() -> None:
@@ -680,124 +682,7 @@ def test_a_result_that_registries_would_not_take_is_refused() -> None:
         _ = plan.result.content
 
 
-def test_annotations_of_an_oci_index_do_not_end_up_in_a_docker_list() -> None:
-    arm64 = entry("linux/arm64", media_type=DOCKER_MANIFEST)
-    source = index(arm64, annotations={"org.opencontainers.image.version": "2"})
-
-    plan = merge(source, index("linux/amd64", docker=True))
-
-    assert plan.result.media_type == OCI_INDEX
-
-
-def test_an_entry_without_os_does_not_end_up_in_a_docker_list() -> None:
-    bare = {**entry(media_type=DOCKER_MANIFEST), "platform": {"architecture": "s390x"}}
-
-    plan = merge(index("linux/amd64", docker=True), index(bare))
-
-    assert plan.result.media_type == OCI_INDEX
-
-
-# The bytes of a merged index, its type, and whether they say anything new
-
-
-DOCKER = index("linux/amd64", docker=True)
-DOCKER_TOO = index("linux/arm64", docker=True)
-OCI = index("linux/s390x")
-BARE = entry(None, media_type=DOCKER_MANIFEST)
-NO_OS = entry(None, media_type=DOCKER_MANIFEST, platform={"architecture": "s390x"})
-
-
-def joined(first: Index, second: Index | None, policy: Policy | None = None) -> Index:
-    entries = [*first.manifests, *(second.manifests if second else ())]
-    return assemble(first, second, entries, policy or Policy())
-
-
-@pytest.mark.parametrize(
-    ("source", "destination", "expected"),
-    [
-        (DOCKER, DOCKER_TOO, DOCKER_LIST),
-        (DOCKER, None, DOCKER_LIST),
-        (OCI, index("linux/arm64"), OCI_INDEX),
-        (OCI, None, OCI_INDEX),
-        (DOCKER, OCI, OCI_INDEX),
-        (OCI, DOCKER, OCI_INDEX),
-        (index(), DOCKER, DOCKER_LIST),
-        (DOCKER, index(BARE), OCI_INDEX),
-        (DOCKER, index(NO_OS), OCI_INDEX),
-        (index("linux/amd64", docker=True, annotations={"a": "b"}), DOCKER_TOO, OCI_INDEX),
-        (DOCKER_TOO, index("linux/amd64", docker=True, annotations={"a": "b"}), DOCKER_LIST),
-        (index(entry("linux/arm64", media_type=DOCKER_MANIFEST)), None, OCI_INDEX),
-    ],
-)
-def test_the_type_is_the_narrowest_that_fits(
-    source: Index, destination: Index | None, expected: str
-) -> None:
-    result = joined(source, destination)
-
-    assert (result.media_type, json.loads(result.content)["mediaType"]) == (expected, expected)
-
-
-def test_a_mix_can_be_refused() -> None:
-    with pytest.raises(MixedTypes) as caught:
-        joined(DOCKER, OCI, Policy(mixed_types="fail"))
-
-    assert caught.value.docker == tuple(digests(DOCKER))
-    assert caught.value.oci == tuple(digests(OCI))
-
-
-@pytest.mark.parametrize("pair", [(DOCKER, DOCKER_TOO), (OCI, index("linux/arm64"))])
-def test_what_is_no_mix_is_not_refused(pair: tuple[Index, Index]) -> None:
-    assert len(joined(*pair, Policy(mixed_types="fail")).manifests) == 2
-
-
-def test_it_is_encoded_as_the_host_does() -> None:
-    source = index("linux/amd64", annotations={"note": "é"}, subject={"digest": "sha256:1"})
-
-    result = joined(source, OCI)
-
-    expected = document(
-        *(e.fields for e in (*source.manifests, *OCI.manifests)), annotations={"note": "é"}
-    )
-    assert result.content == json.dumps(expected, sort_keys=True, indent=4).encode()
-
-
-def test_nothing_there_is_always_changed() -> None:
-    assert not is_unchanged(OCI, OCI, None)
-
-
-def test_the_same_digest_is_unchanged() -> None:
-    assert is_unchanged(OCI, OCI, index("linux/s390x"))
-
-
-def test_the_same_meaning_in_other_bytes_is_unchanged() -> None:
-    destination = index("linux/amd64", "linux/s390x", media_type_field=False)
-    source = index("linux/amd64")
-
-    assert is_unchanged(joined(source, OCI), source, destination)
-
-
-def test_an_untouched_source_brings_its_own_digest() -> None:
-    source = index("linux/amd64")
-    same = Index.from_bytes(json.dumps(dict(source.fields)).encode(), OCI_INDEX)
-
-    assert same.content != source.content
-    assert not is_unchanged(source, source, same)
-
-
-@pytest.mark.parametrize("other", [1.0, True, "1"])
-def test_values_that_python_holds_equal_are_told_apart(other: object) -> None:
-    kept = [e.fields for e in index("linux/amd64", "linux/s390x").manifests]
-    made = document(*kept, annotations={"count": other})
-    destination = Index.from_bytes(content_of(made), OCI_INDEX)
-    source = index("linux/amd64", annotations={"count": 1})
-
-    assert not is_unchanged(joined(source, OCI), source, destination)
-
-
-# Taking platforms out of an index
-
-
-ARM64 = digest("linux/arm64")
+# Removing platforms.
 
 
 def test_removal_leaves_the_rest_in_order() -> None:
@@ -831,7 +716,7 @@ def test_an_attestation_does_not_stand_for_an_image_of_its_digest() -> None:
 
     plan = remove(index("linux/arm64", confusing, attestation(ARM64)), ["arm64"])
 
-    assert [e.attests for e in plan.result.manifests] == [digest("absent")]
+    assert [e.attested for e in plan.result.manifests] == [digest("absent")]
 
 
 def test_a_dropped_entry_names_the_digest_that_was_there() -> None:
@@ -913,146 +798,300 @@ def test_the_index_is_not_changed() -> None:
     assert found == before
 
 
-# Plans where one side is a single image
+# Law 11: single images.
 
 
-def image(seed: str = "") -> Image:
-    made = make_image("linux/arm64", seed=seed)
-    return Image.from_bytes(made.content, made.media_type)
+def single(platform: str = "linux/arm64", seed: str = "", reference: str = TAG) -> Side:
+    """Make a side that holds a single image."""
+    made = make_image(platform, seed=seed)
+    image = Image.from_bytes(made.content, made.media_type)
+    config = dict(zip(("os", "architecture", "variant"), platform.split("/")))
+    return Side(Reference.parse(reference), image, image.wrap(config))
 
 
-def test_an_image_is_added_where_nothing_was() -> None:
-    new = image()
-
-    plan = replace_by_image(new, None)
-
-    (entry,) = plan.entries
-    assert (plan.result, plan.changed) == (new, True)
-    assert (entry.fate, entry.previous_digest) == ("added", None)
-    assert (entry.descriptor.digest, entry.descriptor.size) == (new.digest, len(new.content))
-    assert entry.descriptor.media_type == new.media_type
+def artifact(seed: str = "") -> Side:
+    """Make a side that holds an artifact, whose config states no platform."""
+    side = single(seed=seed)
+    assert isinstance(side.manifest, Image)
+    return evolve(side, index=side.manifest.wrap(None))
 
 
-def test_the_same_image_changes_nothing() -> None:
-    new = image()
-
-    plan = replace_by_image(new, image())
-
-    (entry,) = plan.entries
-    assert not plan.changed
-    assert (entry.fate, entry.previous_digest) == ("same", new.digest)
+def listing(*entries: str | Entry) -> Side:
+    """Make a side that holds an index."""
+    made = index(*entries)
+    return Side(Reference.parse(TAG), made, made)
 
 
-def test_an_image_replaces_another_one() -> None:
-    old = image("old")
-
-    plan = replace_by_image(image("new"), old)
-
-    (entry,) = plan.entries
-    assert plan.changed
-    assert (entry.fate, entry.previous_digest) == ("replaced", old.digest)
+def outcome(plan: Plan[Manifest]) -> list[tuple[str, str]]:
+    """List the platform and the fate of each entry."""
+    return [(str(e.descriptor.slot or "none"), e.fate) for e in plan.entries]
 
 
-def test_an_image_drops_all_that_an_index_listed() -> None:
-    old = index("linux/amd64", "linux/s390x")
-
-    plan = replace_by_image(image(), old)
-
-    assert [e.fate for e in plan.entries] == ["replaced", "dropped", "dropped"]
-    assert [e.previous_digest for e in plan.entries] == [old.digest, *digests(old)]
-
-
-def test_an_index_drops_the_image() -> None:
-    new, old = index("linux/amd64", "linux/arm64"), image()
-
-    plan = replace_image(new, old, Policy())
-
-    assert (plan.result, plan.changed) == (new, True)
-    assert [e.fate for e in plan.entries] == ["added", "added", "dropped"]
-    assert plan.entries[-1].previous_digest == plan.entries[-1].descriptor.digest == old.digest
-
-
-def test_the_eligible_part_of_an_index_drops_the_image() -> None:
-    new = index("linux/amd64", "linux/arm64")
-
-    plan = replace_image(new, image(), Policy(eligible=["arm64", "s390x"]))
-
-    assert digests(plan.result) == digests(new)[1:]
-    assert [e.fate for e in plan.entries] == ["added", "excluded", "dropped"]
-    assert plan.missing == ("s390x",)
-
-
-# The guard: fewer platforms only where somebody asked for that
-
-
-TAG = Reference.parse("quay.io/ns/app:1")
-MADE = make_image("linux/amd64")
-IMAGE_GUARD = Image.from_bytes(MADE.content, MADE.media_type)
-WHOLE = index("linux/amd64@old", "linux/arm64@old", "linux/s390x@old")
-
-
-def replace(old: Manifest | None, policy: Policy) -> None:
-    check_shrink(TAG, old, replace_by_image(IMAGE_GUARD, old), policy)
-
-
-def test_an_image_does_not_replace_several_platforms() -> None:
-    with pytest.raises(ShrinkError) as caught:
-        replace(WHOLE, Policy())
-
-    assert caught.value.lost == ("linux/amd64", "linux/arm64", "linux/s390x")
-    assert str(TAG) in str(caught.value)
+WRAP = Policy()
+INDEX, REPLACE, FAIL = (
+    Policy(single_image="index"),
+    Policy(single_image="replace"),
+    Policy(single_image="fail"),
+)
 
 
 @pytest.mark.parametrize(
-    "policy",
-    [Policy(drop=["arm64", "s390x"]), Policy(keep=["amd64"]), Policy(drop=["*/*"])],
+    "held",
+    [None, single(seed="old"), listing("linux/arm64"), listing("linux/arm64", "linux/arm64@2")],
+    ids=["absent", "image", "index of one", "index of two in one slot"],
+)
+@pytest.mark.parametrize("policy", [WRAP, REPLACE], ids=["wrap", "replace"])
+def test_a_result_of_one_image_is_the_image_itself(held: Side | None, policy: Policy) -> None:
+    new = single()
+
+    plan = merge_manifests(new, held, policy)
+
+    assert (plan.result, plan.changed) == (new.manifest, True)
+    expected = "added" if held is None else "replaced"
+    assert outcome(plan)[0] == ("linux/arm64", expected)
+
+
+@pytest.mark.parametrize("policy", [WRAP, REPLACE], ids=["wrap", "replace"])
+def test_the_same_image_changes_nothing(policy: Policy) -> None:
+    plan = merge_manifests(single(), single(), policy)
+
+    assert (plan.changed, outcome(plan)) == (False, [("linux/arm64", "same")])
+
+
+@pytest.mark.parametrize("policy", [WRAP, INDEX], ids=["wrap", "index"])
+def test_an_image_is_merged_into_an_index(policy: Policy) -> None:
+    new = single()
+
+    plan = merge_manifests(new, listing("linux/amd64", "linux/arm64", "linux/s390x"), policy)
+
+    assert outcome(plan) == [
+        ("linux/arm64", "replaced"),
+        ("linux/amd64", "kept"),
+        ("linux/s390x", "kept"),
+    ]
+    assert isinstance(plan.result, Index)
+    assert digests(plan.result)[0] == new.manifest.digest
+
+
+@pytest.mark.parametrize("policy", [WRAP, INDEX], ids=["wrap", "index"])
+def test_images_of_two_platforms_make_an_index(policy: Policy) -> None:
+    plan = merge_manifests(single("linux/arm64"), single("linux/amd64"), policy)
+
+    assert isinstance(plan.result, Index)
+    assert platforms(plan.result) == ["linux/arm64", "linux/amd64"]
+
+
+@pytest.mark.parametrize("policy", [WRAP, INDEX], ids=["wrap", "index"])
+def test_an_image_that_the_source_lacks_is_kept(policy: Policy) -> None:
+    plan = merge_manifests(listing("linux/amd64"), single(), policy)
+
+    assert outcome(plan) == [("linux/amd64", "added"), ("linux/arm64", "kept")]
+    assert plan.changed
+
+
+@pytest.mark.parametrize("policy", [WRAP, INDEX, REPLACE], ids=["wrap", "index", "replace"])
+def test_a_source_that_covers_an_image_keeps_its_bytes(policy: Policy) -> None:
+    new = listing("linux/amd64", "linux/arm64")
+
+    plan = merge_manifests(new, single(), policy)
+
+    assert (plan.result, plan.changed) == (new.manifest, True)
+    assert outcome(plan) == [("linux/amd64", "added"), ("linux/arm64", "replaced")]
+
+
+def test_an_index_that_lists_just_the_image_is_left_alone() -> None:
+    new = single()
+    held = evolve(new, manifest=new.index)
+
+    for policy in (WRAP, INDEX):
+        plan = merge_manifests(new, held, policy)
+
+        assert (plan.result, plan.changed) == (held.manifest, False)
+
+
+def test_an_image_stays_where_nothing_of_the_source_is_eligible() -> None:
+    held = single()
+
+    plan = merge_manifests(listing("linux/amd64"), held, Policy(eligible=["s390x"]))
+
+    assert (plan.result, plan.changed) == (held.manifest, False)
+    assert plan.missing == ("s390x",)
+
+
+@pytest.mark.parametrize("held", [None, single(), single(seed="old")])
+def test_an_index_is_made_of_one_image_where_that_is_wanted(held: Side | None) -> None:
+    new = single()
+
+    plan = merge_manifests(new, held, INDEX)
+
+    assert (plan.result, plan.changed) == (new.index, True)
+    assert not merge_manifests(new, evolve(new, manifest=new.index), INDEX).changed
+
+
+def test_the_old_way_replaces_an_index_by_an_image() -> None:
+    new = single()
+
+    plan = merge_manifests(new, listing("linux/amd64", "linux/arm64"), REPLACE)
+
+    assert plan.result == new.manifest
+    assert outcome(plan) == [("linux/arm64", "replaced"), ("linux/amd64", "dropped")]
+    assert plan.entries[-1].reason == "the source replaces all of it"
+
+
+def test_the_old_way_replaces_an_image_by_the_eligible_part_of_an_index() -> None:
+    policy = Policy(single_image="replace", eligible=["amd64", "s390x"])
+
+    plan = merge_manifests(listing("linux/amd64", "linux/riscv64"), single(), policy)
+
+    assert isinstance(plan.result, Index)
+    assert platforms(plan.result) == ["linux/amd64"]
+    assert [fate for _, fate in outcome(plan)] == ["added", "dropped", "excluded"]
+    assert plan.missing == ("s390x",)
+
+
+@pytest.mark.parametrize(
+    ("source", "destination"),
+    [
+        (single(reference="quay.io/ns/app:image"), None),
+        (single(reference="quay.io/ns/app:image"), listing("linux/arm64")),
+        (listing("linux/arm64"), single(reference="quay.io/ns/app:image")),
+    ],
+)
+def test_a_single_image_can_be_refused(source: Side, destination: Side | None) -> None:
+    with pytest.raises(NotAnIndex) as caught:
+        merge_manifests(source, destination, FAIL)
+
+    assert caught.value.reference == "quay.io/ns/app:image"
+
+
+def test_indexes_are_merged_whatever_is_said_of_images() -> None:
+    for policy in (INDEX, REPLACE, FAIL):
+        plan = merge_manifests(listing("linux/amd64"), listing("linux/arm64"), policy)
+
+        assert outcome(plan) == [("linux/amd64", "added"), ("linux/arm64", "kept")]
+
+
+@pytest.mark.parametrize(
+    ("held", "policy"),
+    [(None, WRAP), (artifact(), WRAP), (None, REPLACE), (artifact("old"), REPLACE)],
+)
+def test_an_artifact_goes_up_as_it_is_where_nothing_else_is_listed(
+    held: Side | None, policy: Policy
+) -> None:
+    new = artifact()
+
+    assert merge_manifests(new, held, policy).result == new.manifest
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "policy"),
+    [
+        (artifact(), listing("linux/amd64"), WRAP),
+        (artifact("new"), artifact(), WRAP),
+        (listing("linux/amd64"), artifact(), WRAP),
+        (artifact(), None, INDEX),
+    ],
+)
+def test_no_index_lists_an_artifact_that_was_a_tag(
+    source: Side, destination: Side | None, policy: Policy
+) -> None:
+    with pytest.raises(NotAnIndex, match="without a platform"):
+        merge_manifests(source, destination, policy)
+
+
+def test_the_merge_itself_can_be_another_function() -> None:
+    def drop_all(source: Index, destination: Index | None, policy: Policy) -> Plan[Index]:
+        return merge(source, destination, evolve(policy, drop=["*/*"]))
+
+    new = single()
+
+    plan = merge_manifests(new, listing("linux/amd64"), WRAP, drop_all)
+
+    assert plan.result == new.manifest
+
+
+# The guard: no platform is lost that nobody named.
+
+
+WHOLE = listing("linux/amd64@old", "linux/arm64@old", "linux/s390x@old")
+
+
+def guarded(source: Side, destination: Side | None, policy: Policy) -> None:
+    """Merge and check."""
+    plan = merge_manifests(source, destination, policy)
+    held = None if destination is None else destination.index
+    check_shrink(Reference.parse(TAG), held, plan, policy)
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "lost"),
+    [
+        (single("linux/amd64"), WHOLE, ("linux/arm64", "linux/s390x")),
+        (single("linux/amd64"), single("linux/arm64"), ("linux/arm64",)),
+        (listing("linux/amd64", "linux/riscv64"), single("linux/arm64"), ("linux/arm64",)),
+        (artifact(), single("linux/arm64"), ("linux/arm64",)),
+        (single("linux/arm/v7"), listing("linux/arm/v6"), ("linux/arm/v6",)),
+    ],
+)
+def test_a_replacement_takes_no_platform_away(
+    source: Side, destination: Side, lost: tuple[str, ...]
+) -> None:
+    with pytest.raises(ShrinkError) as caught:
+        guarded(source, destination, REPLACE)
+
+    assert caught.value.lost == lost
+    assert caught.value.reference == TAG
+
+
+@pytest.mark.parametrize(
+    "named",
+    [{"drop": ["arm64", "s390x"]}, {"keep": ["amd64"]}, {"drop": ["*/*"]}],
     ids=["drop", "keep", "all"],
 )
-def test_what_is_named_may_go(policy: Policy) -> None:
-    replace(WHOLE, policy)
+def test_what_is_named_may_go(named: dict[str, list[str]]) -> None:
+    policy = Policy(single_image="replace", drop=named.get("drop", ()), keep=named.get("keep", ()))
+
+    guarded(single("linux/amd64"), WHOLE, policy)
 
 
 def test_one_named_platform_does_not_cover_for_another() -> None:
-    with pytest.raises(ShrinkError):
-        replace(WHOLE, Policy(drop=["arm64"]))
-
-
-@pytest.mark.parametrize("old", [None, IMAGE_GUARD, index("linux/amd64")])
-def test_an_image_replaces_what_has_no_more(old: Manifest | None) -> None:
-    replace(old, Policy())
-
-
-def test_the_coarse_rule_may_not_take_a_variant_away() -> None:
-    old, policy = index("linux/arm/v6", "linux/arm/v7"), Policy(match="architecture")
-
     with pytest.raises(ShrinkError) as caught:
-        check_shrink(TAG, old, merge(index("linux/arm/v7@new"), old, policy), policy)
+        guarded(single("linux/amd64"), WHOLE, Policy(single_image="replace", drop=["arm64"]))
+
+    assert caught.value.lost == ("linux/s390x",)
+
+
+@pytest.mark.parametrize("held", [None, single("linux/amd64", "old"), listing("linux/amd64")])
+def test_an_image_replaces_one_of_its_platform(held: Side | None) -> None:
+    guarded(single("linux/amd64"), held, REPLACE)
+
+
+@pytest.mark.parametrize("old", [["linux/arm/v6", "linux/arm/v7"], ["linux/arm/v6"]])
+def test_the_coarse_rule_takes_no_variant_away(old: list[str]) -> None:
+    with pytest.raises(ShrinkError) as caught:
+        guarded(listing("linux/arm/v7@new"), listing(*old), Policy(match="architecture"))
 
     assert caught.value.lost == ("linux/arm/v6",)
 
 
-def test_the_coarse_rule_may_replace_one_for_one() -> None:
-    old, policy = index("linux/arm/v6"), Policy(match="architecture")
+def test_the_coarse_rule_may_replace_what_is_named() -> None:
+    policy = Policy(match="architecture", drop=["arm/v6"])
 
-    check_shrink(TAG, old, merge(index("linux/arm/v7@new"), old, policy), policy)
+    guarded(listing("linux/arm/v7@new"), listing("linux/arm/v6"), policy)
 
 
 def test_attestations_and_entries_without_platform_do_not_count() -> None:
-    old = index("linux/amd64@old", attestation(digest("linux/amd64@old")), entry(None))
+    old = listing("linux/amd64@old", attestation(digest("linux/amd64@old")), entry(None))
 
-    replace(old, Policy())
-
-
-def test_a_merge_never_shrinks() -> None:
-    source = index("linux/amd64@new")
-
-    check_shrink(TAG, WHOLE, merge(source, WHOLE), Policy())
+    guarded(single("linux/amd64"), old, REPLACE)
 
 
-# Unions: what a tag held at different times, taken together and compared
+def test_a_merge_takes_no_platform_away() -> None:
+    guarded(listing("linux/amd64@new"), WHOLE, Policy())
+    guarded(single("linux/amd64"), WHOLE, Policy())
 
 
-IMAGE_UNIONS = Image.from_bytes(MADE.content, MADE.media_type)
+# What a tag held at different times, merged and compared.
 
 
 def test_the_newest_wins_and_nothing_is_lost() -> None:
@@ -1066,10 +1105,10 @@ def test_the_newest_wins_and_nothing_is_lost() -> None:
 
 
 def test_single_images_add_nothing() -> None:
-    assert union([IMAGE_UNIONS]) is None
+    assert union([single().manifest]) is None
     assert union([]) is None
     only = index("linux/amd64")
-    assert union([IMAGE_UNIONS, only]) is only
+    assert union([single().manifest, only]) is only
 
 
 def test_the_order_of_architectures_does_not_matter() -> None:
@@ -1077,6 +1116,10 @@ def test_the_order_of_architectures_does_not_matter() -> None:
     other = index("linux/arm64", attestation(digest("linux/arm64")), "linux/amd64")
 
     assert serve_the_same(one, other)
+
+
+def test_values_that_only_python_holds_equal_do_not_serve_the_same() -> None:
+    assert not serve_the_same(index("linux/amd64", new=1), index("linux/amd64", new=True))
 
 
 @pytest.mark.parametrize(

@@ -14,19 +14,20 @@ import requests
 from attrs import define, field
 
 from pubtools_mlmerge.errors import InvalidIndex, InvalidReference, NotAnIndex
-from pubtools_mlmerge.merging.merger import ManifestListMerger
+from pubtools_mlmerge.merging.merger import Manifest, ManifestList, ManifestListMerger
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import Image, RegistryServer, make_attestation, make_image, make_index
-from tests.factories import Json, attestation, digest, document, entry
+from tests.factories import Entry, attestation, digest, document, entry
 from tests.peers import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX
 from tests.programs import put
+from tests.quay import QuayDialect
 from tests.scripted import HURRIED, ScriptedServer, manifest_reply, refusal
 
 SHORT = "sha256:1111111111"
 
 
 class TypeRefused(Exception):
-    """What the host's client raises where an image is of another type."""
+    """The error of the host's client for an image of another type."""
 
 
 @define
@@ -70,7 +71,7 @@ class HostLike:
 
 @define
 class Plain:
-    """Gives a dict whatever it is asked for, as the fakes in callers' tests do."""
+    """Returns a dict whatever it is asked, as the stand-ins in callers' tests do."""
 
     manifest: object
     uploads: list[tuple[object, str, bool]] = field(factory=list)
@@ -107,13 +108,17 @@ def no_host(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quay() -> Iterator[RegistryServer]:
     """A registry that answers like Quay, open to all."""
-    with RegistryServer(dialect="quay") as server:
+    with RegistryServer(dialect=QuayDialect()) as server:
         yield server
 
 
-def docker(*platforms: str) -> Json:
-    """Make a manifest list as a dict; platforms are written as in `document`."""
-    return document(*platforms, docker=True)
+def typed(*entries: str | Entry, docker: bool = False) -> ManifestList:
+    """Make a manifest list as a dict; its entries are written as in `document`."""
+    return document(*entries, docker=docker)  # type: ignore[return-value]  # known to be one
+
+
+def docker(*platforms: str) -> ManifestList:
+    return typed(*platforms, docker=True)
 
 
 OLD, NEW = docker("linux/amd64@old", "linux/s390x"), docker("linux/amd64@new", "linux/arm64")
@@ -219,12 +224,11 @@ def test_missing_architectures_are_copies_of_what_only_the_destination_has() -> 
     missing = ManifestListMerger.get_missing_architectures(NEW, OLD)
 
     (only,) = missing
-    kept = OLD["manifests"]
-    assert isinstance(kept, list)
-    assert only == kept[1]
+    kept = OLD["manifests"][1]
+    assert only == kept
     assert type(only) is dict
-    assert only is not kept[1]
-    assert only["platform"] is not kept[1]["platform"]
+    assert only is not kept
+    assert only["platform"] is not kept["platform"]
 
 
 def test_nothing_is_missing_where_the_source_has_all() -> None:
@@ -233,14 +237,14 @@ def test_nothing_is_missing_where_the_source_has_all() -> None:
 
 def test_missing_attestations_belong_to_missing_images() -> None:
     proofs = [attestation(digest(seed)) for seed in ("linux/amd64@old", "linux/s390x")]
-    old = document("linux/amd64@old", entry("linux/s390x"), *proofs)
+    old = typed("linux/amd64@old", entry("linux/s390x"), *proofs)
 
-    missing = ManifestListMerger.get_missing_architectures(document("linux/amd64@new"), old)
+    missing = ManifestListMerger.get_missing_architectures(typed("linux/amd64@new"), old)
 
     assert missing == [entry("linux/s390x"), proofs[1]]
 
 
-def test_missing_architectures_are_added_behind() -> None:
+def test_missing_architectures_are_added_after_the_source() -> None:
     made, _, _ = merger(None, None)
     before = copy.deepcopy(NEW)
     missing = ManifestListMerger.get_missing_architectures(NEW, OLD)
@@ -248,9 +252,9 @@ def test_missing_architectures_are_added_behind() -> None:
     added = made._add_missing_architectures(NEW, missing)
 
     assert type(added) is dict
-    assert added == {**NEW, "manifests": [*before["manifests"], *missing]}  # type: ignore[misc]  # a list
+    assert added == {**NEW, "manifests": [*before["manifests"], *missing]}
     assert before == NEW
-    assert added["manifests"][0] is not NEW["manifests"][0]  # type: ignore[index]  # lists
+    assert added["manifests"][0] is not NEW["manifests"][0]
 
 
 def test_nothing_to_add_gives_a_copy() -> None:
@@ -266,32 +270,127 @@ def test_nothing_to_add_gives_a_copy() -> None:
 def test_an_oci_entry_makes_an_oci_index_of_a_list() -> None:
     made, _, _ = merger(None, None)
 
-    added = made._add_missing_architectures(NEW, [entry("linux/s390x")])
+    added = made._add_missing_architectures(NEW, typed("linux/s390x")["manifests"])
 
     assert added["mediaType"] == OCI_INDEX
 
 
 @pytest.mark.parametrize(
-    "wrong", [{}, {"schemaVersion": 1}, {"manifests": []}, {**NEW, "config": 1}]
+    "wrong",
+    [
+        {},
+        {"schemaVersion": 1},
+        {"schemaVersion": 1, "manifests": []},
+        {"manifests": {}},
+        {"manifests": ["amd64"]},
+        {"manifests": [{"platform": "amd64"}]},
+        {**NEW, "config": 1},
+    ],
 )
-def test_what_is_no_list_is_an_error(wrong: Json) -> None:
+def test_anything_but_a_list_is_an_error(wrong: ManifestList) -> None:
     with pytest.raises((InvalidIndex, NotAnIndex)):
         ManifestListMerger.get_missing_architectures(wrong, OLD)
 
 
 def test_short_digests_and_unknown_fields_are_carried() -> None:
-    old = docker("linux/amd64")
     extra = entry("linux/s390x", media_type=DOCKER_MANIFEST, digest=SHORT, x={"y": ["é", 1.5]})
-    old["manifests"] = [extra]
-    made, _, destination = merger(NEW, old)
+    made, _, destination = merger(NEW, typed(extra, docker=True))
 
     made.merge_manifest_lists()
 
     ((uploaded, image, raw),) = destination.uploads
-    listed = NEW["manifests"]
-    assert isinstance(listed, list)
-    expected = json.dumps({**NEW, "manifests": [*listed, extra]}, sort_keys=True, indent=4)
+    listed = [*NEW["manifests"], extra]
+    expected = json.dumps({**NEW, "manifests": listed}, sort_keys=True, indent=4)
     assert (uploaded, image, raw) == (expected, "quay.io/org/app:stable", True)
+
+
+# Leniency of the host's class
+
+
+def partial(*architectures: str, **stated: object) -> list[Manifest]:
+    """Make entries that state no more than a platform, and what is given."""
+    return [
+        {"platform": {"architecture": name}, **stated}  # type: ignore[typeddict-item]  # any fields
+        for name in architectures
+    ]
+
+
+@pytest.mark.parametrize("top", [{}, {"schemaVersion": 2, "mediaType": DOCKER_LIST}])
+@pytest.mark.parametrize(
+    "stated",
+    [{}, {"digest": SHORT}, {"digest": "one"}, {"size": 7, "mediaType": DOCKER_MANIFEST}],
+)
+def test_partial_entries_are_compared_and_given_back_as_they_are(
+    top: ManifestList, stated: Mapping[str, object]
+) -> None:
+    new: ManifestList = {**top, "manifests": partial("amd64", **stated)}
+    old: ManifestList = {**top, "manifests": partial("amd64", "s390x", **stated)}
+    before = copy.deepcopy((new, old))
+    made, _, _ = merger(new, old)
+
+    missing = made.get_missing_architectures(new, old)
+    added = made._add_missing_architectures(new, missing)
+    selected = made.merge_manifest_lists_selected_architectures(["amd64"])
+
+    assert missing == old["manifests"][1:]
+    assert added["manifests"] == selected["manifests"] == old["manifests"]
+    if top:
+        assert added == selected == old
+    assert (new, old) == before
+    assert added["manifests"][0] is not new["manifests"][0]
+
+
+def test_partial_entries_without_platform_are_one_entry_where_they_are_equal() -> None:
+    new: ManifestList = {"manifests": [{"annotations": {"a": "1"}}]}
+    old: ManifestList = {"manifests": [{"annotations": {"a": "1"}}, {"annotations": {"a": "2"}}]}
+
+    missing = ManifestListMerger.get_missing_architectures(new, old)
+
+    assert missing == [{"annotations": {"a": "2"}}]
+
+
+def test_partial_entries_are_never_uploaded() -> None:
+    made, _, destination = merger(NEW, {**NEW, "manifests": partial("s390x")})
+
+    with pytest.raises(InvalidIndex, match=r"app:stable: manifests\[0\]\.mediaType: expected"):
+        made.merge_manifest_lists()
+
+    assert destination.uploads == []
+
+
+def test_a_wrong_partial_entry_names_image_and_place() -> None:
+    wrong = {**NEW, "manifests": [*partial("amd64"), {"platform": 5}]}
+    made, _, _ = merger(wrong, OLD)
+
+    with pytest.raises(InvalidIndex, match=r"app:new: manifests\[0\]\.mediaType"):
+        made.merge_manifest_lists_selected_architectures(["amd64"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", None, " ", "arm 64", " arm64", "arm64\n", "a/b/c/d", "linux//arm64", "/", "[", "ärm"],
+)
+def test_a_name_that_means_nothing_matches_nothing(name: str | None) -> None:
+    made, _, _ = merger(NEW, OLD)
+
+    merged = made.merge_manifest_lists_selected_architectures([name, "amd64", name])
+
+    assert merged["manifests"] == [NEW["manifests"][0], OLD["manifests"][1]]
+
+
+def test_only_names_that_are_given_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    made, _, _ = merger(NEW, OLD)
+
+    made.merge_manifest_lists_selected_architectures(["", None, "arm 64"])
+
+    assert caplog.messages == ["quay.io/org/app:new: the source has no arm 64"]
+
+
+def test_names_must_be_given() -> None:
+    made, _, _ = merger(NEW, OLD)
+
+    with pytest.raises(TypeError):
+        made.merge_manifest_lists_selected_architectures(None)  # type: ignore[arg-type]  # wrong
 
 
 # With a client that gives dicts
@@ -303,7 +402,7 @@ def test_dicts_are_merged_and_never_changed() -> None:
 
     made.merge_manifest_lists()
     selected = made.merge_manifest_lists_selected_architectures(["amd64"])
-    selected["manifests"].clear()  # type: ignore[attr-defined]  # a list
+    selected["manifests"].clear()
 
     assert (source, old) == (NEW, OLD)
     assert len(destination.uploads) == 1
@@ -323,7 +422,7 @@ def test_the_selected_architectures_are_returned_and_not_uploaded() -> None:
     merged = made.merge_manifest_lists_selected_architectures(["x86_64", "ppc64le"])
 
     assert type(merged) is dict
-    first, kept = NEW["manifests"][0], OLD["manifests"][1]  # type: ignore[index]  # lists
+    first, kept = NEW["manifests"][0], OLD["manifests"][1]
     assert merged == {**NEW, "manifests": [first, kept]}
     assert destination.uploads == []
 
@@ -342,7 +441,7 @@ def test_in_selected_mode_the_destination_may_be_absent(status: int) -> None:
 
     merged = made.merge_manifest_lists_selected_architectures(["arm64"])
 
-    assert merged == {**NEW, "manifests": NEW["manifests"][1:]}  # type: ignore[index]  # a list
+    assert merged == {**NEW, "manifests": NEW["manifests"][1:]}
 
 
 @pytest.mark.parametrize("status", [400, 403, 409, 429, 500, 503])
@@ -415,7 +514,7 @@ def test_a_single_image_is_no_list() -> None:
     assert destination.uploads == []
 
 
-def test_what_breaks_a_rule_names_image_and_place() -> None:
+def test_a_wrong_entry_names_image_and_place() -> None:
     made, _, _ = merger(NEW, {**OLD, "manifests": [{**entry(), "size": -1}]})
 
     with pytest.raises(InvalidIndex, match=r"app:stable: manifests\[0\]\.size: expected"):
@@ -569,7 +668,7 @@ def test_a_list_behind_text_plain_is_one() -> None:
 
 
 def test_a_hidden_destination_is_none_in_selected_mode() -> None:
-    with RegistryServer(dialect="quay", auth="token", public=["app"]) as server:
+    with RegistryServer(dialect=QuayDialect(), auth="token", public=["app"]) as server:
         put(server, "new", OCI_NEW)
         made = ManifestListMerger(f"{server.host}/app:new", f"{server.host}/hidden:old")
         made.set_quay_clients(HostLike(server.url), HostLike(server.url))
@@ -650,7 +749,7 @@ def test_attestations_and_plain_dicts_come_back_in_selected_mode(
 
 
 @pytest.mark.parametrize("status", [401, 404, 500])
-def test_its_errors_are_those_of_the_http_library(status: int) -> None:
+def test_registry_errors_are_those_of_requests(status: int) -> None:
     with ScriptedServer(refusal(status, "UNKNOWN", "no")) as server:
         with pytest.raises(requests.exceptions.HTTPError) as caught:
             built(server.url, server.host).merge_manifest_lists()

@@ -273,14 +273,14 @@ def test_each_manifest_that_is_written_has_its_line(server: RegistryServer, log:
     step.merge(tag(server, "deep"), tag(server, "stable", "to"))
 
     written = [r.path for r in server.requests if r.method == "PUT" and "/manifests/" in r.path]
-    told = [
+    logged = [
         str(event["destination"])
         for event in events(log)
         if event["type"] in ("mlmerge-upload", "mlmerge-child")
     ]
     names = [path.replace("/v2/to/manifests/", "").replace("%3A", ":") for path in written]
     assert len(names) == 5  # two images, the index within, and the tag with its anchor
-    paths = [each[len(f"{server.host}/to") + 1 :] for each in told]
+    paths = [each[len(f"{server.host}/to") + 1 :] for each in logged]
     assert sorted(paths) == sorted(names)  # images are copied side by side
     assert paths[-2:] == names[-2:]
 

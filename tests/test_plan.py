@@ -19,7 +19,7 @@ def test_by_default_everything_is_taken_and_kept() -> None:
 
     assert policy.eligible is None
     assert (policy.keep, policy.drop) == ((), ())
-    assert (policy.match, policy.mixed_types, policy.single_image) == ("platform", "oci", "replace")
+    assert (policy.match, policy.mixed_types, policy.single_image) == ("platform", "oci", "wrap")
 
 
 def test_patterns_are_read_from_text() -> None:

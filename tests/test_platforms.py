@@ -283,7 +283,7 @@ def test_a_pattern_matches(pattern: str, expected: tuple[Platform, ...]) -> None
     "text", ["", " ", "/", "linux/", "/arm64", "linux//v7", "a b", "linux/a\tb", "a\x00", "a\nb"]
 )
 def test_a_pattern_has_no_empty_part_and_no_space(text: str) -> None:
-    with pytest.raises(InvalidPlatform, match="empty or has a space") as caught:
+    with pytest.raises(InvalidPlatform, match="is empty or has a space") as caught:
         PlatformPattern.parse(text)
 
     assert caught.value.text == text
@@ -292,6 +292,30 @@ def test_a_pattern_has_no_empty_part_and_no_space(text: str) -> None:
 def test_a_pattern_has_at_most_three_parts() -> None:
     with pytest.raises(InvalidPlatform, match="at most os/architecture/variant"):
         PlatformPattern.parse("linux/arm/v7/x")
+
+
+@pytest.mark.parametrize(
+    ("name", "matching", "other"),
+    [
+        ("amd64", Platform("linux", "amd64", "v3"), LINUX_ARM64),
+        ("linux/amd64", LINUX_AMD64, LINUX_AMD64_V3),
+        ("linux/amd64/v3", LINUX_AMD64_V3, LINUX_AMD64),
+        ("linux/arm/v7", LINUX_ARM, LINUX_ARM_V6),
+        ("linux/arm", LINUX_ARM, LINUX_ARM_V6),
+    ],
+)
+def test_an_exact_name_of_a_platform_fits_no_other_variant(
+    name: str, matching: Platform, other: Platform
+) -> None:
+    pattern = PlatformPattern.exact(name)
+
+    assert pattern.matches(matching)
+    assert not pattern.matches(other)
+
+
+def test_an_exact_name_is_checked() -> None:
+    with pytest.raises(InvalidPlatform):
+        PlatformPattern.exact("linux//amd64")
 
 
 def test_a_pattern_is_written_as_it_was_given() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from attrs import define, evolve
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,14 +29,16 @@ from pubtools_mlmerge.errors import (
 )
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
-from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery, TagRow, replaced
+from pubtools_mlmerge.registry.quay_history import TagHistory, TagRow, replaced
+from pubtools_mlmerge.registry.refusals import WITHHELD
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
 from tests.factories import digest
-from tests.programs import put as put_recovery
+from tests.quay import QuayDialect
 from tests.scripted import (
     HANG_UP,
     HURRIED,
     QUICK,
+    Clock,
     Reply,
     ScriptedServer,
     authority,
@@ -44,24 +47,11 @@ from tests.scripted import (
     redirect,
 )
 
-# The history of tags, read from an embedded Quay and from servers that misbehave
-
-
 TOKEN = "0auth+t0ken/of=QuayApi"
 TAG = Reference.parse("quay.test/alice/team/app:1")
 FIRST = make_index([make_image(), make_image("linux/arm64")])
 SECOND = make_index([make_image(), make_image("linux/s390x")])
 MERGED = make_index([make_image("linux/ppc64le")], docker=True)
-
-
-@define
-class Clock:
-    """Stands still until it is told otherwise."""
-
-    now: float = 1_700_000_000.9
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -72,10 +62,9 @@ def clock() -> Clock:
 @pytest.fixture
 def quay(clock: Clock) -> Iterator[RegistryServer]:
     with RegistryServer(
-        dialect="quay",
+        dialect=QuayDialect(TOKEN),
         auth="token",
         users={"alice": "wonderland"},
-        api_token=TOKEN,
         immutable_tags=["v*"],
         clock=clock,
     ) as server:
@@ -88,8 +77,8 @@ def client_of(
     return RegistryClient("alice", "wonderland", server.host, options)
 
 
-def tags_of(server: RegistryServer | ScriptedServer, token: str = TOKEN) -> QuayTags:
-    return QuayTags(client_of(server), token)
+def history_of(server: RegistryServer | ScriptedServer, token: str = TOKEN) -> TagHistory:
+    return TagHistory(client_of(server), token)
 
 
 def put(server: RegistryServer, *items: ImageIndex, reference: Reference = TAG) -> None:
@@ -238,7 +227,7 @@ def test_the_history_is_what_the_tag_named(quay: RegistryServer, clock: Clock) -
     put(quay, SECOND)
     put(quay, MERGED, reference=TAG.tagged("2"))
 
-    assert tags_of(quay).history(TAG) == (
+    assert history_of(quay).rows(TAG) == (
         TagRow(SECOND.digest, start + 10, None),
         TagRow(FIRST.digest, start, start + 10),
     )
@@ -247,7 +236,7 @@ def test_the_history_is_what_the_tag_named(quay: RegistryServer, clock: Clock) -
 def test_one_request_asks_for_one_tag(quay: RegistryServer) -> None:
     put(quay, FIRST)
 
-    tags_of(quay).history(TAG)
+    history_of(quay).rows(TAG)
 
     (request,) = quay.requests
     assert request.path == "/api/v1/repository/alice/team/app/tag/"
@@ -260,7 +249,7 @@ def test_the_history_ends_with_the_first_page(quay: RegistryServer, clock: Clock
         put(quay, FIRST)
         clock.now += 1
 
-    rows = tags_of(quay).history(TAG)
+    rows = history_of(quay).rows(TAG)
 
     assert [row.start for row in rows] == list(range(int(clock.now) - 1, int(clock.now) - 101, -1))
 
@@ -268,13 +257,13 @@ def test_the_history_ends_with_the_first_page(quay: RegistryServer, clock: Clock
 def test_a_tag_that_never_was_has_no_rows(quay: RegistryServer) -> None:
     put(quay, FIRST)
 
-    assert tags_of(quay).history(TAG.tagged("2")) == ()
+    assert history_of(quay).rows(TAG.tagged("2")) == ()
 
 
 def test_a_digest_has_no_history(quay: RegistryServer) -> None:
     """Quay would answer with the rows of all tags."""
     with pytest.raises(InvalidReference):
-        tags_of(quay).history(TAG.at(FIRST.digest))
+        history_of(quay).rows(TAG.at(FIRST.digest))
 
     assert quay.requests == ()
 
@@ -282,26 +271,24 @@ def test_a_digest_has_no_history(quay: RegistryServer) -> None:
 def test_a_missing_repository_is_not_found(quay: RegistryServer) -> None:
     expected = r"^tag history of quay.test/alice/team/app:1: not found \(HTTP 404\): Not Found$"
     with pytest.raises(NotFound, match=expected):
-        tags_of(quay).history(TAG)
+        history_of(quay).rows(TAG)
 
 
 def test_another_token_is_not_authorized(quay: RegistryServer) -> None:
     with pytest.raises(Unauthorized, match="Requires authentication") as caught:
-        tags_of(quay, "an0ther").history(TAG)
+        history_of(quay, "an0ther").rows(TAG)
 
     assert not caught.value.logged_in
 
 
-def test_threads_share_one_transport(quay: RegistryServer) -> None:
+def test_threads_may_share_a_history(quay: RegistryServer) -> None:
     put(quay, FIRST)
-    tags = tags_of(quay)
+    history = history_of(quay)
 
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: tags.history(TAG), range(24)))
+        found = list(pool.map(lambda _: history.rows(TAG), range(24)))
 
-    assert found == [tags.history(TAG)] * 24
-    assert tags._transport is not None
-    assert tags._transport.count == len(quay.requests) == 25
+    assert found == [history.rows(TAG)] * 24
 
 
 def test_the_history_tells_of_another_writer(quay: RegistryServer, clock: Clock) -> None:
@@ -311,7 +298,7 @@ def test_the_history_tells_of_another_writer(quay: RegistryServer, clock: Clock)
     clock.now += 10
     put(quay, MERGED)
 
-    rows = tags_of(quay).history(TAG)
+    rows = history_of(quay).rows(TAG)
 
     assert replaced(rows, MERGED.digest, FIRST.digest) == (SECOND.digest,)
     assert replaced(rows, MERGED.digest, SECOND.digest) == ()
@@ -322,7 +309,7 @@ def test_a_writer_of_the_same_second_is_suspect(quay: RegistryServer, clock: Clo
     clock.now += 10
     put(quay, SECOND, MERGED)
 
-    rows = tags_of(quay).history(TAG)
+    rows = history_of(quay).rows(TAG)
 
     assert replaced(rows, MERGED.digest, FIRST.digest) == (SECOND.digest,)
 
@@ -334,7 +321,7 @@ def test_the_host_of_a_reference_is_asked(quay: RegistryServer) -> None:
     reference = evolve(TAG, host=quay.host)
     put(quay, FIRST, reference=reference)
 
-    (row,) = QuayTags(RegistryClient(options=HURRIED), TOKEN).history(reference)
+    (row,) = TagHistory(RegistryClient(options=HURRIED), TOKEN).rows(reference)
 
     assert row.digest == FIRST.digest
 
@@ -343,7 +330,7 @@ def test_the_host_of_a_reference_is_asked(quay: RegistryServer) -> None:
 def tls_quay() -> Iterator[RegistryServer]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority().issue_cert("127.0.0.1").configure_cert(context)
-    with RegistryServer(dialect="quay", api_token=TOKEN, ssl_context=context) as server:
+    with RegistryServer(dialect=QuayDialect(TOKEN), ssl_context=context) as server:
         put(server, FIRST)
         yield server
 
@@ -352,21 +339,21 @@ def test_a_bundle_of_authorities_is_for_the_api_too(
     tls_quay: RegistryServer, tmp_path: Path
 ) -> None:
     options = ConnectOptions(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
-    tags = QuayTags(client_of(tls_quay, options), TOKEN)
+    history = TagHistory(client_of(tls_quay, options), TOKEN)
 
-    recovered = tags.recover(TAG, FIRST.digest)
+    recovered = history.recover(TAG, FIRST.digest)
 
-    assert [row.digest for row in tags.history(recovered)] == [FIRST.digest]
+    assert [row.digest for row in history.rows(recovered)] == [FIRST.digest]
 
 
 def test_the_api_is_found_where_the_client_found_the_registry(tls_quay: RegistryServer) -> None:
-    """Without the authority: the client was told not to verify."""
+    """Without the authority: the client does not verify."""
     client = RegistryClient(None, None, tls_quay.host, ConnectOptions(insecure=True, retries=QUICK))
     with pytest.warns(match="Unverified HTTPS request"):
         client.pull(TAG)
 
     with pytest.warns(match="Unverified HTTPS request"):
-        (row,) = QuayTags(client, TOKEN).history(TAG)
+        (row,) = TagHistory(client, TOKEN).rows(TAG)
 
     assert row.digest == FIRST.digest
 
@@ -375,24 +362,15 @@ def test_a_registry_that_is_not_trusted_does_not_see_the_token(tls_quay: Registr
     client = RegistryClient(None, None, tls_quay.url, HURRIED)
 
     with pytest.raises(RegistryError, match=r"(?i)certificate"):
-        QuayTags(client, TOKEN).history(TAG)
+        TagHistory(client, TOKEN).rows(TAG)
 
     assert tls_quay.requests == ()
-
-
-def test_the_token_does_not_follow_a_redirect_to_another_host() -> None:
-    rows = json_reply({"tags": []})
-    with ScriptedServer(rows) as other, ScriptedServer(redirect(f"{other.url}/tags")) as server:
-        assert tags_of(server).history(TAG) == ()
-
-    assert server.authorizations == [f"Bearer {TOKEN}"]
-    assert other.authorizations == [""]
 
 
 def test_a_redirect_of_a_write_is_a_refusal() -> None:
     with ScriptedServer(Reply(200)) as other, ScriptedServer(redirect(other.url)) as server:
         with pytest.raises(RegistryError, match="HTTP 307"):
-            tags_of(server).recover(TAG, FIRST.digest)
+            history_of(server).recover(TAG, FIRST.digest)
 
         assert other.received == []
 
@@ -400,7 +378,7 @@ def test_a_redirect_of_a_write_is_a_refusal() -> None:
 @pytest.mark.parametrize("passing", [HANG_UP, Reply(503)])
 def test_a_passing_failure_is_asked_again(passing: Reply) -> None:
     with ScriptedServer(passing, json_reply({"tags": []})) as server:
-        assert tags_of(server).history(TAG) == ()
+        assert history_of(server).rows(TAG) == ()
 
 
 # Answers that are none
@@ -413,7 +391,7 @@ def answer_row(**members: object) -> dict[str, object]:
 def test_rows_come_newest_first_and_of_this_tag_only() -> None:
     rows = [answer_row(end_ts=9), answer_row(start_ts=9, end_ts=None), answer_row(name="2")]
     with ScriptedServer(json_reply({"tags": rows})) as server:
-        found = tags_of(server).history(TAG)
+        found = history_of(server).rows(TAG)
 
     assert found == (TagRow(digest("a"), 9, None), TagRow(digest("a"), 5, 9))
 
@@ -440,7 +418,7 @@ def test_rows_come_newest_first_and_of_this_tag_only() -> None:
 )
 def test_an_answer_that_is_no_history_is_an_error(reply: Reply, expected: str) -> None:
     with ScriptedServer(reply) as server, pytest.raises(RegistryError, match=expected) as caught:
-        tags_of(server).history(TAG)
+        history_of(server).rows(TAG)
 
     assert str(caught.value).startswith("tag history of quay.test/alice/team/app:1: ")
 
@@ -457,11 +435,9 @@ def test_an_answer_that_is_no_history_is_an_error(reply: Reply, expected: str) -
         (Reply(502, {}, b"<html>Bad Gateway</html>"), RegistryError, ""),
     ],
 )
-def test_a_refusal_is_told_in_its_own_words(
-    reply: Reply, kind: type[RegistryError], message: str
-) -> None:
+def test_a_refusal_keeps_its_message(reply: Reply, kind: type[RegistryError], message: str) -> None:
     with ScriptedServer(reply) as server, pytest.raises(RegistryError) as caught:
-        tags_of(server).history(TAG)
+        history_of(server).rows(TAG)
 
     assert type(caught.value) is kind
     assert (caught.value.status, caught.value.message) == (reply.status, message)
@@ -473,25 +449,25 @@ def test_a_refusal_is_told_in_its_own_words(
 @pytest.mark.parametrize("item", [SECOND, MERGED], ids=["index", "list"])
 def test_a_replaced_index_can_be_pulled_again(quay: RegistryServer, item: ImageIndex) -> None:
     put(quay, item, FIRST)
-    client, tags = client_of(quay), tags_of(quay)
+    client, history = client_of(quay), history_of(quay)
     with pytest.raises(NotFound):
         client.pull(TAG.at(item.digest))
 
-    recovered = tags.recover(TAG, item.digest)
+    recovered = history.recover(TAG, item.digest)
 
     assert recovered.tag.startswith(f"mlmerge-recovered-{item.digest[7:19]}-")
     assert client.pull(recovered).content == item.content
-    tags.forget(recovered)
+    history.forget(recovered)
     assert quay.tags(TAG.repository) == (TAG.tag,)
     assert quay.manifest(TAG.repository, TAG.tag).digest == FIRST.digest
 
 
 def test_two_may_recover_the_same_index_at_once(quay: RegistryServer) -> None:
     put(quay, SECOND, FIRST)
-    client, tags = client_of(quay), tags_of(quay)
-    mine, other = tags.recover(TAG, SECOND.digest), tags.recover(TAG, SECOND.digest)
+    client, history = client_of(quay), history_of(quay)
+    mine, other = history.recover(TAG, SECOND.digest), history.recover(TAG, SECOND.digest)
 
-    tags.forget(other)
+    history.forget(other)
 
     assert client.pull(mine).content == SECOND.content
 
@@ -500,7 +476,7 @@ def test_what_was_never_there_is_not_recovered(quay: RegistryServer) -> None:
     put(quay, FIRST)
 
     with pytest.raises(NotFound, match="mlmerge-recovered"):
-        tags_of(quay).recover(TAG, digest("absent"))
+        history_of(quay).recover(TAG, digest("absent"))
 
     assert quay.tags(TAG.repository) == (TAG.tag,)
 
@@ -508,7 +484,7 @@ def test_what_was_never_there_is_not_recovered(quay: RegistryServer) -> None:
 @pytest.mark.parametrize("text", ["", "latest", "sha256:12", "sha256:../../x", "other:a=b"])
 def test_only_a_digest_is_recovered(quay: RegistryServer, text: str) -> None:
     with pytest.raises(InvalidReference):
-        tags_of(quay).recover(TAG, text)
+        history_of(quay).recover(TAG, text)
 
     assert quay.requests == ()
 
@@ -518,7 +494,7 @@ def test_only_a_recovered_tag_is_forgotten(quay: RegistryServer) -> None:
 
     for reference in (TAG, TAG.at(FIRST.digest), TAG.tagged("recovered")):
         with pytest.raises(InvalidReference, match="only tags mlmerge-recovered-"):
-            tags_of(quay).forget(reference)
+            history_of(quay).forget(reference)
 
     assert quay.requests == ()
 
@@ -527,9 +503,9 @@ def test_a_tag_that_cannot_be_deleted_is_a_warning(
     quay: RegistryServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(quay, FIRST)
-    recovered = tags_of(quay).recover(TAG, FIRST.digest)
+    recovered = history_of(quay).recover(TAG, FIRST.digest)
 
-    tags_of(quay, "an0ther").forget(recovered)
+    history_of(quay, "an0ther").forget(recovered)
 
     (record,) = (r for r in caplog.records if r.levelno >= logging.WARNING)
     assert record.getMessage().startswith("A tag that is of no more use stays: tag history of")
@@ -541,10 +517,10 @@ def test_a_tag_that_is_gone_already_is_no_warning(
     quay: RegistryServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(quay, FIRST)
-    recovered = tags_of(quay).recover(TAG, FIRST.digest)
+    recovered = history_of(quay).recover(TAG, FIRST.digest)
 
     for _ in range(2):
-        tags_of(quay).forget(recovered)
+        history_of(quay).forget(recovered)
 
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert quay.requests[-1].status == 404
@@ -553,10 +529,10 @@ def test_a_tag_that_is_gone_already_is_no_warning(
 def test_each_write_is_an_event(quay: RegistryServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     put(quay, FIRST)
-    tags = tags_of(quay)
+    history = history_of(quay)
 
-    recovered = tags.recover(TAG, FIRST.digest)
-    tags.forget(recovered)
+    recovered = history.recover(TAG, FIRST.digest)
+    history.forget(recovered)
 
     assert [vars(record)["event"] for record in caplog.records] == [
         {"type": "mlmerge-recover", "destination": str(recovered), "digest": FIRST.digest},
@@ -570,7 +546,7 @@ def test_each_write_is_an_event(quay: RegistryServer, caplog: pytest.LogCaptureF
 @pytest.mark.parametrize("token", ["", " \n", "one\ntwo", "täken", "a\0b"])
 def test_what_no_header_can_carry_is_no_token(token: str) -> None:
     with pytest.raises(InvalidSettings, match="token of Quay's API") as caught:
-        QuayTags(RegistryClient(), token)
+        TagHistory(RegistryClient(), token)
 
     assert token not in str(caught.value).split()
 
@@ -578,20 +554,20 @@ def test_what_no_header_can_carry_is_no_token(token: str) -> None:
 def test_the_end_of_a_line_is_no_part_of_the_token(quay: RegistryServer) -> None:
     put(quay, FIRST)
 
-    assert tags_of(quay, f"{TOKEN}\n").history(TAG)
+    assert history_of(quay, f"{TOKEN}\n").rows(TAG)
 
 
 def test_the_token_shows_in_no_log(quay: RegistryServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     put(quay, FIRST)
-    tags = tags_of(quay)
+    history = history_of(quay)
 
-    tags.history(TAG)
-    tags.forget(tags.recover(TAG, FIRST.digest))
+    history.rows(TAG)
+    history.forget(history.recover(TAG, FIRST.digest))
 
     assert {r.headers["authorization"] for r in quay.requests} == {f"Bearer {TOKEN}"}
     assert "/tag/" in caplog.text
-    assert TOKEN not in f"{caplog.text} {tags!r}"
+    assert TOKEN not in f"{caplog.text} {history!r}"
 
 
 @pytest.mark.parametrize(
@@ -608,93 +584,74 @@ def test_a_token_that_the_server_repeats_shows_in_no_error(
     reply: Reply, caplog: pytest.LogCaptureFixture
 ) -> None:
     with ScriptedServer(reply) as server:
-        tags = tags_of(server)
-        with pytest.raises(RegistryError, match=r"\*\*\*") as caught:
-            tags.history(TAG)
-        tags.forget(TAG.tagged("mlmerge-recovered-0"))
+        history = history_of(server)
+        with pytest.raises(RegistryError, match=re.escape(WITHHELD)) as caught:
+            history.rows(TAG)
+        history.forget(TAG.tagged("mlmerge-recovered-0"))
 
     error = caught.value
     shown = f"{error} {error!r} {error.__cause__!r} {error.__context__!r} {caplog.text}"
     assert TOKEN not in shown.replace("\\", "")
 
 
-# Recovery: what a write replaced unseen is found on an embedded Quay, and read again
+# What a write replaced unseen is found, and read again
 
 
-TOKEN_RECOVERY = "0auth+t0ken"
-SEEN_RECOVERY, THEIRS, OURS_RECOVERY = (
-    make_index([make_image(p)]) for p in ("linux/amd64", "linux/arm64", "linux/s390x")
-)
-
-
-class Quay:
-    """A Quay on which a minute passes between two writes."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-        self.server = RegistryServer(
-            dialect="quay", api_token=TOKEN_RECOVERY, clock=lambda: self.now
-        )
-
-    def write(self, *indexes: ImageIndex) -> None:
-        for each in indexes:
-            self.now += 60
-            put_recovery(self.server, "1", each, "ns/app")
+BEFORE, THEIRS = FIRST, SECOND
 
 
 @pytest.fixture
-def quay_recovery() -> Iterator[Quay]:
-    made = Quay()
-    with made.server:
-        yield made
+def open_quay(clock: Clock) -> Iterator[RegistryServer]:
+    with RegistryServer(dialect=QuayDialect(TOKEN), clock=clock) as server:
+        yield server
 
 
-def history_of(server: RegistryServer, token: str = TOKEN_RECOVERY) -> tuple[Recovery, Reference]:
-    client = RegistryClient(host=server.url, options=HURRIED)
-    return Recovery(QuayTags(client, token)), Reference(server.host, "ns/app", tag="1")
+def write(quay: RegistryServer, clock: Clock, *items: ImageIndex) -> None:
+    """Write the tag with each item, a minute after the one before."""
+    for item in items:
+        clock.now += 60
+        put(quay, item)
 
 
-def test_what_was_seen_is_not_lost(quay_recovery: Quay) -> None:
-    history, tag = history_of(quay_recovery.server)
-    quay_recovery.write(SEEN_RECOVERY, OURS_RECOVERY)
+def test_what_was_seen_is_not_lost(open_quay: RegistryServer, clock: Clock) -> None:
+    write(open_quay, clock, BEFORE, MERGED)
 
-    assert history.lost(tag, OURS_RECOVERY.digest, SEEN_RECOVERY.digest) == ()
+    assert history_of(open_quay).lost(TAG, MERGED.digest, BEFORE.digest) == ()
 
 
 def test_what_was_not_seen_can_be_pulled_until_it_is_forgotten(
-    quay_recovery: Quay, caplog: pytest.LogCaptureFixture
+    open_quay: RegistryServer, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    history, tag = history_of(quay_recovery.server)
-    quay_recovery.write(SEEN_RECOVERY, THEIRS, OURS_RECOVERY)
+    history = history_of(open_quay)
+    write(open_quay, clock, BEFORE, THEIRS, MERGED)
 
-    (recovered,) = history.lost(tag, OURS_RECOVERY.digest, SEEN_RECOVERY.digest)
+    (recovered,) = history.lost(TAG, MERGED.digest, BEFORE.digest)
 
-    assert RegistryClient(host=quay_recovery.server.url).pull(recovered).digest == THEIRS.digest
-    assert f"{THEIRS.digest} was replaced by {OURS.digest}" in caplog.text
+    assert client_of(open_quay).pull(recovered).digest == THEIRS.digest
+    assert f"{THEIRS.digest} was replaced by {MERGED.digest}" in caplog.text
     history.forget(recovered)
-    assert quay_recovery.server.tags("ns/app") == ("1",)
+    assert open_quay.tags(TAG.repository) == (TAG.tag,)
 
 
-def test_what_is_not_kept_any_more_is_told(
-    quay_recovery: Quay, caplog: pytest.LogCaptureFixture
+def test_a_manifest_that_is_not_kept_any_more_is_a_warning(
+    open_quay: RegistryServer, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    history, tag = history_of(quay_recovery.server)
-    quay_recovery.write(SEEN_RECOVERY, THEIRS, OURS_RECOVERY)
-    client = RegistryClient(host=quay_recovery.server.url)
+    write(open_quay, clock, BEFORE, THEIRS, MERGED)
+    path = f"v2/{TAG.repository}/manifests/{THEIRS.digest}"
 
-    requests.delete(f"{quay_recovery.server.url}/v2/ns/app/manifests/{THEIRS.digest}", timeout=5)
-    assert client.digest(tag.at(THEIRS.digest)) is None
-    assert history.lost(tag, OURS_RECOVERY.digest, SEEN_RECOVERY.digest) == ()
+    requests.delete(f"{open_quay.url}/{path}", timeout=5)
+
+    assert client_of(open_quay).digest(TAG.at(THEIRS.digest)) is None
+    assert history_of(open_quay).lost(TAG, MERGED.digest, BEFORE.digest) == ()
     assert "it is lost" in caplog.text
 
 
-def test_a_history_that_cannot_be_read_is_told_without_the_token(
-    quay_recovery: Quay, caplog: pytest.LogCaptureFixture
+def test_a_history_that_cannot_be_read_is_a_warning_without_the_token(
+    open_quay: RegistryServer, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    history, tag = history_of(quay_recovery.server, "revoked-token")
-    quay_recovery.write(SEEN_RECOVERY, OURS_RECOVERY)
+    write(open_quay, clock, BEFORE, MERGED)
 
-    assert history.lost(tag, OURS_RECOVERY.digest, SEEN_RECOVERY.digest) == ()
+    assert history_of(open_quay, "revoked-token").lost(TAG, MERGED.digest, BEFORE.digest) == ()
     assert "cannot tell whether another writer was replaced" in caplog.text
     assert "revoked" not in caplog.text
 
@@ -703,18 +660,15 @@ def test_a_registry_without_a_history_is_no_reason_to_worry(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with RegistryServer() as server:
-        history, tag = history_of(server)
-
-        assert history.lost(tag, OURS_RECOVERY.digest, SEEN_RECOVERY.digest) == ()
+        assert history_of(server).lost(TAG, MERGED.digest, BEFORE.digest) == ()
 
     assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
-def test_a_history_that_lags_behind_is_told(
-    quay_recovery: Quay, caplog: pytest.LogCaptureFixture
+def test_a_history_that_lags_behind_is_a_warning(
+    open_quay: RegistryServer, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    history, tag = history_of(quay_recovery.server)
-    quay_recovery.write(SEEN_RECOVERY)
+    write(open_quay, clock, BEFORE)
 
-    assert history.lost(tag, digest("not there yet"), SEEN_RECOVERY.digest) == ()
+    assert history_of(open_quay).lost(TAG, digest("not there yet"), BEFORE.digest) == ()
     assert "its history does not have" in caplog.text

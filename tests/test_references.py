@@ -98,7 +98,7 @@ def test_a_reference_needs_a_tag_or_a_digest(text: str) -> None:
 def test_a_tag_has_its_grammar(tag: str) -> None:
     with pytest.raises(InvalidReference):
         Reference.parse(f"quay.io/app:{tag}")
-    with pytest.raises(InvalidReference, match="the tag has 1 to 128"):
+    with pytest.raises(InvalidReference, match="tag: expected 1 to 128"):
         Reference.parse("quay.io/app:1").tagged(tag)
 
 
@@ -130,9 +130,9 @@ BAD_DIGESTS = [
 
 @pytest.mark.parametrize("bad", BAD_DIGESTS)
 def test_a_digest_has_the_form_of_its_algorithm(bad: str) -> None:
-    with pytest.raises(InvalidReference, match="the digest is no algorithm:encoded"):
+    with pytest.raises(InvalidReference, match="digest: expected algorithm:encoded"):
         Reference.parse(f"quay.io/app:1@{bad}")
-    with pytest.raises(InvalidReference, match="the digest is no algorithm:encoded"):
+    with pytest.raises(InvalidReference, match="digest: expected algorithm:encoded"):
         Reference.parse("quay.io/app:1").at(bad)
 
 

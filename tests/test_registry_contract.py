@@ -17,6 +17,7 @@ from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import RegistryServer, images, make_image, make_index, upload
 from tests.factories import digest, index
 from tests.memory import MemoryRegistry
+from tests.quay import QuayDialect
 from tests.scripted import HURRIED
 from tests.servers import RealRegistry
 
@@ -59,7 +60,7 @@ def embedded() -> Iterator[RegistryServer]:
 
 @pytest.fixture(scope="module")
 def embedded_quay() -> Iterator[RegistryServer]:
-    with RegistryServer(dialect="quay") as server:
+    with RegistryServer(dialect=QuayDialect()) as server:
         yield server
 
 
@@ -201,7 +202,7 @@ class TestRegistry:
         assert subject.registry.pull(reference).digest == DOCKER.digest
 
     @pytest.mark.parametrize("item", [OCI, DOCKER, NO_AMD64, UNTYPED, CHILDREN[0]])
-    def test_the_digest_of_a_tag_is_told(self, subject: Subject, item: images.Child) -> None:
+    def test_a_tag_has_the_digest_it_names(self, subject: Subject, item: images.Child) -> None:
         reference = subject.fresh()
         subject.load(reference, item)
 

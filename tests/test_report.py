@@ -80,7 +80,7 @@ def test_json_has_every_key_in_one_line() -> None:
     assert [entry["fate"] for entry in entries] == ["replaced", "added", "kept"]
 
 
-def test_json_tells_what_became_of_each_entry() -> None:
+def test_json_has_the_fate_of_each_entry() -> None:
     first, second, _ = json.loads(to_json(report(merge(NEW, OLD))))["entries"]
 
     assert first == {

@@ -8,10 +8,8 @@ import pytest
 from attrs import define, field
 
 from pubtools_mlmerge.core.plan import Policy
-from pubtools_mlmerge.core.platforms import Platform
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import InvalidPlatform
-from pubtools_mlmerge.host.requests import MergeRequest, SelectedRequest, exactly
+from pubtools_mlmerge.host.requests import MergeRequest, SelectedRequest
 from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import Step
@@ -124,26 +122,3 @@ def test_selected_architectures_are_computed(registry_server: RegistryServer) ->
     assert [each["digest"] for each in entries] == [AMD64.digest, S390X.digest]
     assert document["mediaType"] == NEW.media_type
     assert len(plans) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "matching", "other"),
-    [
-        ("amd64", ("linux", "amd64", "v3"), ("linux", "arm64")),
-        ("linux/amd64", ("linux", "amd64"), ("linux", "amd64", "v3")),
-        ("linux/amd64/v3", ("linux", "amd64", "v3"), ("linux", "amd64")),
-        ("linux/arm/v7", ("linux", "arm"), ("linux", "arm", "v6")),
-    ],
-)
-def test_a_whole_platform_means_no_other_variant(
-    name: str, matching: tuple[str, ...], other: tuple[str, ...]
-) -> None:
-    pattern = exactly(name)
-
-    assert pattern.matches(Platform(*matching))
-    assert not pattern.matches(Platform(*other))
-
-
-def test_a_name_that_is_none_is_told() -> None:
-    with pytest.raises(InvalidPlatform):
-        exactly("linux//amd64")

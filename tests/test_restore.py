@@ -35,6 +35,7 @@ from pubtools_mlmerge.testing import (
     make_index,
 )
 from tests.programs import put
+from tests.quay import QuayDialect
 from tests.scripted import HURRIED, Reply, ScriptedServer, refusal
 from tests.test_audit import NOON
 
@@ -120,7 +121,9 @@ class Place:
 def running(dialect: Literal["distribution", "quay"]) -> Iterator[Place]:
     """Run a registry whose clock can be set."""
     clock = Clock()
-    with RegistryServer(dialect=dialect, clock=clock) as server:
+    with RegistryServer(
+        dialect=QuayDialect() if dialect == "quay" else None, clock=clock
+    ) as server:
         client = RegistryClient(options=HURRIED)
         yield Place(server, clock, client)
         client.close()

@@ -283,8 +283,8 @@ def test_ages_are_ruled_from_both_places() -> None:
 
 
 def test_no_age_is_ruled_by_default_and_null_says_so() -> None:
-    assert not read().ages.is_asked
-    assert not read({"max_age_days": None}, {"MLMERGE_MAX_AGE_DAYS": "365"}).ages.is_asked
+    assert not read().ages.needs_ages
+    assert not read({"max_age_days": None}, {"MLMERGE_MAX_AGE_DAYS": "365"}).ages.needs_ages
 
 
 @pytest.mark.parametrize("days", [0, -1, 36501, 1.5, "365", True])

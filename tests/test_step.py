@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import pytest
 from attrs import define, field
@@ -16,6 +15,7 @@ from pubtools_mlmerge.errors import (
     EmptyIndex,
     ImmutableTag,
     InvalidReference,
+    MixedTypes,
     NotAnIndex,
     NotFound,
     NothingEligible,
@@ -24,15 +24,14 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
 )
 from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
-from pubtools_mlmerge.merging.step import Step, are_quicker_at_once, both, remove_platforms
+from pubtools_mlmerge.merging.step import Step, both, remove_platforms, share_no_connection
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.adapter import ClientRegistry
-from pubtools_mlmerge.registry.base import Registry
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from tests.programs import put
+from tests.quay import QuayDialect
 from tests.scripted import HURRIED, ScriptedServer, manifest_reply, refusal
-from tests.servers import free_port
 
 AMD64, ARM64 = make_image("linux/amd64", seed="new"), make_image("linux/arm64", seed="new")
 S390X = make_image("linux/s390x", seed="old")
@@ -40,6 +39,7 @@ NEW, OLD = make_index([AMD64, ARM64]), make_index([make_image("linux/amd64", see
 SINGLE = make_image("linux/s390x", seed="single")
 WHOLE = make_index([AMD64, ARM64, make_attestation(ARM64)])
 WRAP, FAIL = Policy(single_image="wrap"), Policy(single_image="fail")
+INDEX, REPLACE = Policy(single_image="index"), Policy(single_image="replace")
 
 
 @define
@@ -109,7 +109,7 @@ def writes(server: RegistryServer) -> list[str]:
     return [request.path for request in server.requests if request.method not in ("GET", "HEAD")]
 
 
-def test_the_report_tells_what_was_done(server: RegistryServer) -> None:
+def test_the_report_has_what_was_done(server: RegistryServer) -> None:
     report = merge(server, "new", "old")
 
     held = server.manifest("app", "old")
@@ -208,7 +208,7 @@ def test_a_hidden_repository_is_absent_to_those_who_are_logged_in(logged_in: boo
     login = ("alice", "wonderland") if logged_in else (None, None)
     users = {"alice": "wonderland"}
     with RegistryServer(
-        dialect="quay", auth="token", users=users, grants={"alice": ["mine"]}, public=["app"]
+        dialect=QuayDialect(), auth="token", users=users, grants={"alice": ["mine"]}, public=["app"]
     ) as server:
         put(server, "new", NEW)
         client = RegistryClient(*login)
@@ -281,7 +281,7 @@ def test_an_anchor_that_cannot_be_made_leaves_the_tag_alone(server: RegistryServ
 
 
 def test_an_immutable_tag_is_an_error_of_its_own() -> None:
-    with RegistryServer(dialect="quay", immutable_tags=["old"]) as server:
+    with RegistryServer(dialect=QuayDialect(), immutable_tags=["old"]) as server:
         put(server, "new", NEW)
         put(server, "old", OLD)
 
@@ -294,19 +294,21 @@ def test_a_single_image_replaces_what_was_there(
 ) -> None:
     children = Brought(server)
 
-    report = merge(server, "single", "old", Policy(drop=["*/*"]), children=children)
+    report = merge(
+        server, "single", "old", Policy(single_image="replace", drop=["*/*"]), children=children
+    )
 
     assert server.manifest("app", "old").content == SINGLE.content
     assert children.digests == [SINGLE.digest]
-    assert fates(report) == ["replaced", "dropped", "dropped"]
-    assert "is a single image and replaces" in caplog.text
+    assert fates(report) == ["replaced", "dropped"]
+    assert "as one of them is a single image" in caplog.text
 
 
 def test_a_single_image_replaces_several_platforms_only_by_name(
     server: RegistryServer,
 ) -> None:
     with pytest.raises(ShrinkError):
-        merge(server, "single", "old")
+        merge(server, "single", "old", REPLACE)
 
     assert writes(server) == []
 
@@ -316,11 +318,13 @@ def test_a_single_image_is_replaced(
 ) -> None:
     children = Brought(server)
 
-    merge(server, "new", "single", children=children)
+    merge(
+        server, "new", "single", Policy(single_image="replace", drop=["s390x"]), children=children
+    )
 
     assert server.manifest("app", "single").content == NEW.content
     assert children.digests == [AMD64.digest, ARM64.digest]
-    assert "is a single image and is replaced by" in caplog.text
+    assert "as one of them is a single image" in caplog.text
 
 
 @pytest.mark.parametrize(("source", "destination"), [("single", "old"), ("new", "single")])
@@ -334,9 +338,35 @@ def test_a_single_image_can_be_refused(
     assert writes(server) == []
 
 
-def test_nothing_can_be_selected_from_a_single_image(server: RegistryServer) -> None:
-    with pytest.raises(NotAnIndex):
-        merge(server, "single", "old", Policy(eligible=["s390x"]))
+def test_a_single_image_can_be_selected(server: RegistryServer) -> None:
+    report = merge(server, "single", "old", Policy(eligible=["s390x"]))
+
+    assert fates(report) == ["replaced", "kept"]
+
+
+def test_a_single_image_that_stays_alone_goes_up_as_it_is(server: RegistryServer) -> None:
+    for destination in ("fresh", "single"):
+        report = merge(server, "single", destination)
+
+        assert server.manifest("app", destination).content == SINGLE.content
+        assert report.changed is (destination == "fresh")
+
+
+def test_an_artifact_is_not_listed_in_an_index(server: RegistryServer) -> None:
+    put(server, "artifact", make_attestation(SINGLE))
+
+    assert merge(server, "artifact", "fresh").changed
+    with pytest.raises(NotAnIndex, match="without a platform"):
+        merge(server, "artifact", "old")
+
+
+def test_an_error_of_the_merge_names_the_tag(server: RegistryServer) -> None:
+    put(server, "docker", make_index([make_image("linux/riscv64", docker=True)]))
+
+    with pytest.raises(MixedTypes, match="the merged index would mix") as caught:
+        merge(server, "docker", "old", Policy(mixed_types="fail"))
+
+    assert caught.value.reference == str(tag(server, "old"))
 
 
 def test_a_wrapped_image_is_merged_as_an_index(server: RegistryServer) -> None:
@@ -360,14 +390,14 @@ def test_a_wrapped_destination_keeps_its_image(server: RegistryServer) -> None:
 def test_a_tag_that_holds_the_bare_image_is_wrapped_once(
     server: RegistryServer, source: str
 ) -> None:
-    wrapping = step(server, WRAP)
+    wrapping = step(server, INDEX)
     first = wrapping.merge(tag(server, "single"), tag(server, "wrapped"))
 
     report = wrapping.merge(tag(server, source), tag(server, "single"))
 
     assert (report.changed, report.previous_digest) == (True, SINGLE.digest)
     assert server.manifest("app", "single").digest == report.digest == first.digest
-    again = merge(server, "wrapped", "single", WRAP)
+    again = wrapping.merge(tag(server, "wrapped"), tag(server, "single"))
     assert (again.changed, again.digest) == (False, first.digest)
 
 
@@ -387,53 +417,24 @@ def test_a_config_that_is_no_config_is_an_error() -> None:
             merging.merge(Reference("", "app", tag="1"), Reference("", "app", tag="2"))
 
 
-# Pulling: both sides at the same time, where that is quicker
+# Pulling: both sides at the same time, where they share no connection
 
 
-SOURCE, DESTINATION = Reference.parse("quay.io/app:new"), Reference.parse("quay.io/app:stable")
+def test_two_clients_are_asked_at_the_same_time() -> None:
+    assert share_no_connection(RegistryClient(), RegistryClient())
 
 
-@contextmanager
-def client(host: str, *login: str) -> Iterator[RegistryClient]:
-    username, password = login or (None, None)
-    made = RegistryClient(username, password, host, HURRIED)
-    try:
-        yield made
-    finally:
-        made.close()
+def test_one_client_is_asked_in_turn() -> None:
+    client = RegistryClient()
+
+    assert not share_no_connection(client, client)
 
 
-def at_once(source: Registry, destination: Registry) -> bool:
-    return are_quicker_at_once(source, SOURCE, destination, DESTINATION)
+def test_clients_that_log_in_in_each_thread_are_asked_in_turn() -> None:
+    client = RegistryClient()
 
-
-def test_two_registries_are_asked_at_the_same_time() -> None:
-    with client("https://a.invalid", "alice", "s") as a, client("https://b.invalid") as b:
-        assert at_once(a, b)
-
-
-def test_one_registry_is_asked_twice_while_there_is_no_connection() -> None:
-    with client(f"https://127.0.0.1:{free_port()}") as registry:
-        assert at_once(registry, registry)
-        with pytest.raises(RegistryError):
-            registry.pull(SOURCE)
-
-        assert not at_once(registry, registry)
-
-
-def test_a_registry_that_wants_a_login_is_asked_in_turn() -> None:
-    with client("https://a.invalid", "alice", "s") as registry:
-        assert not at_once(registry, registry)
-
-
-def test_without_tls_a_connection_costs_little() -> None:
-    with client("http://a.invalid", "alice", "s") as registry:
-        assert at_once(registry, registry)
-
-
-def test_clients_with_connections_for_each_thread_are_asked_in_turn() -> None:
-    with client("http://a.invalid") as inner:
-        assert not at_once(ClientRegistry(inner), inner)
+    assert not share_no_connection(ClientRegistry(client), ClientRegistry(client))
+    assert not share_no_connection(client, ClientRegistry(client))
 
 
 @pytest.mark.parametrize("at_once", [True, False])

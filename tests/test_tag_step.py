@@ -38,6 +38,7 @@ from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
 from tests.factories import attestation, digest, entry, index
 from tests.programs import put
+from tests.quay import QuayDialect
 from tests.scripted import HURRIED
 
 NEW = [make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")]
@@ -383,7 +384,7 @@ def test_a_tag_that_moved_is_read_again_to_remove_from_it(
 
 def test_what_was_replaced_unseen_is_given_back_and_the_host_begins_again() -> None:
     now = 1_700_000_000.0
-    with RegistryServer(dialect="quay", api_token=TOKEN, clock=lambda: now) as quay:
+    with RegistryServer(dialect=QuayDialect(TOKEN), clock=lambda: now) as quay:
         tag = Reference(quay.host, "ns/app", tag="1")
         put(quay, "new", NEW_INDEX, "ns/app")
         for each in (OLD_INDEX, THEIRS):  # nobody read theirs
@@ -401,7 +402,7 @@ def test_what_was_replaced_unseen_is_given_back_and_the_host_begins_again() -> N
 
 def test_a_history_without_losses_is_no_conflict() -> None:
     now = 1_700_000_000.0
-    with RegistryServer(dialect="quay", api_token=TOKEN, clock=lambda: now) as quay:
+    with RegistryServer(dialect=QuayDialect(TOKEN), clock=lambda: now) as quay:
         tag = Reference(quay.host, "ns/app", tag="1")
         put(quay, "new", NEW_INDEX, "ns/app")
         put(quay, "1", OLD_INDEX, "ns/app")

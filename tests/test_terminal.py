@@ -1,10 +1,10 @@
-"""Reports on a terminal: the content of the plain text, in colours and as wide as it is."""
+"""What a terminal gets: the content of the plain text in colour, within its width, and bars."""
 
 from __future__ import annotations
 
 import io
 import json
-import subprocess
+import re
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,34 +17,36 @@ from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Age, Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.reports import inspection
-from pubtools_mlmerge.reports.inspection import Inspection, compare, inspect
+from pubtools_mlmerge.reports.inspection import (
+    Inspection,
+    compare,
+    comparison_to_text,
+    inspect,
+    inspection_to_text,
+)
 from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.reports.terminal import (
-    ALARM,
     Display,
     colored,
-    colored_difference,
+    colored_comparison,
     colored_inspection,
-    difference_text,
+    comparison_text,
     find_terminal,
     inspection_text,
     plain,
-    text_of,
+    report_text,
     unwatched,
 )
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import attestation, digest, entry, index
-from tests.programs import ROOT, environment, put, run
+from tests.programs import put, python, run
 from tests.terminals import Shown, on_a_terminal, program_on_a_terminal
-
-# Reports on a terminal: the content of the plain text, in colours and as wide as it is
-
 
 OLD = index("linux/amd64@old", "linux/arm64", "linux/s390x", "linux/ppc64le")
 NEW = index("linux/amd64@new", "linux/arm64", attestation(digest("linux/amd64@new"), seed="x"))
 S390X = digest("linux/s390x")
-RED, BOLD_RED = "\x1b[31m", "\x1b[1;31m"
+RED, BOLD_RED, CYAN = "\x1b[31m", "\x1b[1;31m", "\x1b[36m"
+WIDTHS = [20, 40, 41, 60, 80, 100, 120, 140, 200]
 
 
 def report(plan: Plan[Index]) -> Report:
@@ -61,10 +63,16 @@ def report(plan: Plan[Index]) -> Report:
     )
 
 
-def console(width: int, **fields: object) -> Console:
+def console(width: int, *, no_color: bool = False) -> Console:
     """Make a console as it would be on a terminal."""
-    given = {"force_terminal": True, "color_system": "standard", "_environ": {}, **fields}
-    return Console(file=io.StringIO(), width=width, **given)  # type: ignore[arg-type]  # as above
+    return Console(
+        file=io.StringIO(),
+        width=width,
+        no_color=no_color,
+        force_terminal=True,
+        color_system="standard",
+        _environ={},
+    )
 
 
 def shown(width: int, plan: Plan[Index]) -> Shown:
@@ -84,7 +92,7 @@ def test_a_wide_terminal_shows_what_the_text_says(plan: Plan[Index]) -> None:
     assert found.others == set()
 
 
-@pytest.mark.parametrize("width", [20, 40, 41, 60, 80, 100, 120])
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("plan", [PLAN, AGED])
 def test_nothing_is_lost_where_it_is_narrow(width: int, plan: Plan[Index]) -> None:
     found = shown(width, plan)
@@ -128,7 +136,7 @@ def test_fates_have_colours_of_their_own() -> None:
     raw = shown(200, merge(NEW, OLD, Policy(eligible=["arm64", "amd64"], drop=["s390x"]))).raw
 
     assert f"{RED}dropped" in raw
-    assert "\x1b[36mreplaced" in raw
+    assert f"{CYAN}replaced" in raw
     assert "\x1b[33mkept" in raw
 
 
@@ -160,15 +168,9 @@ def test_without_colours_boldness_is_left() -> None:
 
     assert "\x1b[1m" in raw
     assert not {"\x1b[31m", BOLD_RED, "\x1b[32m", "\x1b[33m"} & Shown(0, raw).styles
-    assert ALARM == "bold red"
 
 
-def test_where_there_is_no_terminal_text_is_plain() -> None:
-    assert find_terminal() is None
-    assert text_of(report(AGED)) == to_text(report(AGED))
-
-
-# The programs, on a terminal of their own
+# Programs on a terminal
 
 MERGE_OLD = make_index([make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")])
 MERGE_NEW = make_index([make_image("linux/amd64", seed="new")])
@@ -251,249 +253,212 @@ def test_a_removal_is_shown_as_well(registry_server: RegistryServer) -> None:
     assert f"{RED}dropped" in found.raw
 
 
-# Inspections and differences on a terminal: the content of the text, in colours
+def test_tables_and_logs_appear_whole_above_the_bars(merging: list[str]) -> None:
+    stable = merging[merging.index("--dest-ref") + 1]
+    fresh = stable.replace(":stable", ":fresh")
+
+    found = program_on_a_terminal(
+        *merging[:-1], "--dest-ref", fresh, "--debug", logs=True, width=200
+    )
+
+    assert (found.code, "0/2" in found.text) == (0, True), found.raw
+    assert "\x1b[33mkept" in found.raw
+    assert f"INFO: Merge of {merging[2]} into {fresh} (dry run): started\r\n" in found.raw
+    assert f"{fresh} would become sha256:" in found.text
 
 
-AMD64, S390X_VIEWS = digest("linux/amd64"), digest("linux/s390x")
+# Inspections and comparisons
+
+AMD64 = digest("linux/amd64")
 LISTED = index(
     "linux/amd64", "linux/s390x", attestation(AMD64, seed="proof"), attestation("", seed="orphan")
 )
 AGES = {
     AMD64: Age(datetime(2024, 2, 29, tzinfo=timezone.utc), 3),
-    S390X_VIEWS: Age(datetime(2021, 2, 28, tzinfo=timezone.utc), 1096),
+    S390X: Age(datetime(2021, 2, 28, tzinfo=timezone.utc), 1096),
 }
-FOUND = inspect("quay.io/org/app:1", LISTED, AGES, missing=[S390X_VIEWS])
-DIFFERENCE = compare(
+INSPECTION = inspect("quay.io/org/app:1", LISTED, AGES, missing=[S390X])
+COMPARISON = compare(
     ("quay.io/org/app:1", "quay.io/org/app:2"),
-    (LISTED, index("linux/amd64@new", "linux/arm64", annotations={"x": "[red]y[/]"})),
+    (LISTED, index("linux/amd64@new", "linux/s390x", "linux/arm64")),
 )
-ALARM_VIEWS, CYAN = "\x1b[1;31m", "\x1b[36m"
-WIDTHS = [20, 40, 60, 80, 100, 120, 140, 200]
 
 
-class File(io.StringIO):
-    """A file of some encoding."""
-
-    def __init__(self, encoding: str) -> None:
-        super().__init__()
-        self._encoding = encoding
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]  # what is declared has no getter
-        return self._encoding
-
-
-def console_views(width: int, encoding: str = "utf-8") -> Console:
-    return Console(
-        file=File(encoding),
-        width=width,
-        force_terminal=True,
-        color_system="standard",
-        _environ={},
-    )
-
-
-def shown_views(width: int, found: Inspection = FOUND, encoding: str = "utf-8") -> Shown:
-    return Shown(0, colored_inspection(found, console_views(width, encoding)))
+def shown_inspection(width: int, found: Inspection = INSPECTION) -> Shown:
+    return Shown(0, colored_inspection(found, console(width)))
 
 
 def test_a_wide_terminal_shows_the_tree_of_the_text() -> None:
-    drawn = str.maketrans({"├": "|", "└": "`", "─": "-", "│": "|"})
-
-    lines = shown_views(200).lines
-
-    expected = inspection.inspection_to_text(FOUND).splitlines()
-    assert [line.translate(drawn) for line in lines] == expected
+    assert shown_inspection(200).lines == inspection_to_text(INSPECTION).splitlines()
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_no_word_of_an_inspection_is_lost(width: int) -> None:
-    found = shown_views(width)
+    found = shown_inspection(width)
 
     assert max(map(len, found.text.splitlines())) <= width
-    drawn = str.maketrans("", "", "├└─│ \n")
-    joined = found.text.translate(drawn)
-    words = inspection.inspection_to_text(FOUND).replace("|", " ").replace("`--", " ").split()
-    assert [word for word in words if word.strip("-") not in joined] == []
+    words = inspection_to_text(INSPECTION).split()
+    assert [word for word in words if word not in found.joined] == []
     assert found.others == set()
 
 
 @pytest.mark.parametrize("width", [40, 200])
-def test_what_is_old_or_odd_catches_the_eye(width: int) -> None:
-    raw = shown_views(width).raw
+def test_what_is_old_or_odd_is_bold_and_red(width: int) -> None:
+    raw = shown_inspection(width).raw
 
-    assert f"{ALARM}1096 days old" in raw
-    assert f"{ALARM}! old," in raw
-    assert f"{ALARM}problem: missing" in raw
-    assert f"{ALARM}3 days" not in raw
-
-
-def test_a_terminal_that_knows_no_lines_gets_a_plain_tree() -> None:
-    found = shown_views(200, encoding="ascii")
-
-    assert found.text.isascii()
-    assert "linux/s390x" in found.text
+    assert f"{BOLD_RED}1096" in raw
+    assert f"{BOLD_RED}! old," in raw
+    assert f"{BOLD_RED}problem: missing" in raw
+    assert f"{BOLD_RED}3 days" not in raw
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_what_a_registry_wrote_is_text_and_no_more_of_views(width: int) -> None:
+def test_what_an_index_states_is_text_and_no_more(width: int) -> None:
     platform: dict[str, object] = {"os": "[red]", "architecture": "[/]\x1b[2J\r\n:smile:"}
     odd = entry(None, seed="odd", platform=platform, media_type="[blink]\x1b]0;x\x07")
 
-    found = shown_views(width, inspect("app:1", index(odd)))
+    found = shown_inspection(width, inspect("app:1", index(odd)))
 
     assert found.others == set()
     assert not any("5m" in style for style in found.styles)
-    assert "[red]/[/]?[2j??:smile:" in found.joined.replace("│", "").replace("└──", "")
+    assert "[red]/[/]?[2j??:smile:" in found.joined
 
 
 def test_an_empty_index_is_shown() -> None:
-    assert shown_views(80, inspect("app:1", index())).lines[-1].startswith("0 images")
+    lines = shown_inspection(80, inspect("app:1", index())).lines
+
+    assert lines[-1].startswith("0 images")
 
 
-def test_a_wide_terminal_shows_the_table_of_a_difference() -> None:
-    found = Shown(0, colored_difference(DIFFERENCE, console_views(200)))
+def test_a_wide_terminal_shows_the_table_of_a_comparison() -> None:
+    found = Shown(0, colored_comparison(COMPARISON, console(200)))
 
-    expected = [line.rstrip() for line in inspection.difference_to_text(DIFFERENCE).splitlines()]
-    assert found.lines == expected
-    assert f"{CYAN}changed" in found.raw
+    assert found.lines == comparison_to_text(COMPARISON).splitlines()
+    assert f"{CYAN}different" in found.raw
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_no_word_of_a_difference_is_lost(width: int) -> None:
-    found = Shown(0, colored_difference(DIFFERENCE, console_views(width)))
+def test_no_word_of_a_comparison_is_lost(width: int) -> None:
+    found = Shown(0, colored_comparison(COMPARISON, console(width)))
 
     assert max(map(len, found.text.splitlines())) <= width
-    words = inspection.difference_to_text(DIFFERENCE).split()
-    lost = {word for word in words if word not in found.joined}
-    assert lost <= {"PLATFORM", "NOTE"}  # a list does not need the one, and has no use of the other
+    lost = {word for word in comparison_to_text(COMPARISON).split() if word not in found.joined}
+    assert lost <= {"PLATFORM"}  # a list has no need of that name
 
 
-def test_where_there_is_no_terminal_text_is_plain_of_views() -> None:
-    assert inspection_text(FOUND) == inspection.inspection_to_text(FOUND)
-    assert difference_text(DIFFERENCE) == inspection.difference_to_text(DIFFERENCE)
+def test_without_a_terminal_text_is_plain() -> None:
+    assert find_terminal() is None
+    assert report_text(report(AGED)) == to_text(report(AGED))
+    assert inspection_text(INSPECTION) == inspection_to_text(INSPECTION)
+    assert comparison_text(COMPARISON) == comparison_to_text(COMPARISON)
 
 
-# Progress: bars for people, nothing for anybody else
+# Progress bars
 
-
-PROGRAM = """
-import logging
-logging.basicConfig(format="%(message)s", level=logging.INFO)
-from pubtools_mlmerge.reports.terminal import Display
-for item in Display().watched((number for number in range(3)), {total}):
-    logging.info("log of %d", item)
-    print("output of", item, flush=True)
-logging.info("the end")
-"""
-WITHIN = """
-import logging
-logging.basicConfig(format="%(message)s", level=logging.INFO)
+START = """
+import logging, time
 from concurrent.futures import ThreadPoolExecutor
-from pubtools_mlmerge.reports.terminal import Display
+from pubtools_mlmerge.cli.parsers import _configure_logging
 from pubtools_mlmerge.concurrency import map_in_order
+from pubtools_mlmerge.reports.terminal import Display
+_configure_logging(0)
+LOG = logging.getLogger("pubtools.mlmerge")
+"""
+BAR = (
+    START
+    + """
+with Display().counted("images for [::1]:5000/app", {total}) as advance:
+    for item in range(3):
+        advance()
+        LOG.info("log of %d", item)
+        print("output of", item, flush=True)
+    time.sleep(0.3)
+LOG.info("the end")
+"""
+)
+BARS = (
+    START
+    + """
 display = Display()
 def job(number):
-    with display.counted(f"images for app:[{number}]", 12) as advance:
+    with display.counted("images", 12) as advance:
         for _ in range(12):
             advance()
-            logging.info("log of %d", number)
+            LOG.info("log of %d", number)
     return number
 jobs = [lambda n=n: job(n) for n in range(8)]
-for number in display.watched(in_order(jobs, 4), len(jobs)):
-    print("output of", number, "-" * 150, flush=True)
-logging.info("the end")
+with display.counted("", len(jobs)) as advance:
+    for number in map_in_order(jobs, 4):
+        advance()
+        print("output of", number, "-" * 150, flush=True)
+LOG.info("the end")
 """
-HIDDEN = "import sys\nsys.modules['rich.console'] = None\n"
+)
+WITHOUT_RICH = "import sys\nsys.modules['rich.console'] = None\n"
 
 
-def shown_progress(program: str, term: str = "xterm") -> Shown:
+def run_on_a_terminal(program: str, term: str = "xterm") -> Shown:
     return on_a_terminal([sys.executable, "-c", program], logs=True, TERM=term)
 
 
-@pytest.mark.parametrize(("total", "count"), [("3", "3/3"), ("None", "/?")])
-def test_a_terminal_shows_a_bar_below_all_else(total: str, count: str) -> None:
-    found = shown_progress(PROGRAM.format(total=total))
+@pytest.mark.parametrize(("total", "count"), [("12", "3/12"), ("None", "/?")])
+def test_a_bar_is_shown_below_logs_and_output(total: str, count: str) -> None:
+    found = run_on_a_terminal(BAR.format(total=total))
 
     assert count in found.raw
-    lines = [f"{kind} of {number}\r\n" for number in range(3) for kind in ("log", "output")]
-    assert all(line in found.raw for line in lines)
-    assert "the end" in found.raw
+    assert "images for [::1]:5000/app" in found.text
+    lines = [line for n in range(3) for line in (f"INFO: log of {n}\r\n", f"output of {n}\r\n")]
+    assert [line for line in lines if line not in found.raw] == []
+    assert (found.code, found.lines[-1]) == (0, "INFO: the end")  # the bar is gone
 
 
-def test_bars_within_a_bar_are_one_display() -> None:
-    found = shown_progress(WITHIN)
+def test_bars_of_several_threads_tear_no_line() -> None:
+    found = run_on_a_terminal(BARS)
 
     assert found.code == 0, found.raw
-    assert found.raw.count("log of ") == 8 * 12
+    assert len(re.findall(r"INFO: log of \d\r\n", found.raw)) == 8 * 12
     assert all(f"output of {number} {'-' * 150}\r\n" in found.raw for number in range(8))
-    assert found.lines[-1].endswith("the end")
+    assert found.lines[-1] == "INFO: the end"
 
 
-def test_what_is_counted_is_named_as_it_is() -> None:
-    program = (
-        "import time\nfrom pubtools_mlmerge.reports.terminal import Display\n"
-        "with Display().counted('images for [::1]:5000/app', 12) as advance:\n"
-        "    advance(); advance(); advance(); time.sleep(0.3)\n"
-    )
-
-    found = shown_progress(program)
-
-    assert "images for [::1]:5000/app" in found.text
-    assert "3/12" in found.text
-
-
-def test_what_is_printed_goes_where_it_is_to_go(tmp_path: Path) -> None:
+def test_output_to_a_file_stays_out_of_the_terminal(tmp_path: Path) -> None:
     output = tmp_path / "out"
-    program = f"import sys\nsys.stdout = open({str(output)!r}, 'w')\n" + PROGRAM.format(total=3)
+    program = f"import sys\nsys.stdout = open({str(output)!r}, 'w')\n" + BAR.format(total=3)
 
-    found = shown_progress(program)
+    found = run_on_a_terminal(program)
 
     assert "output of" not in found.raw
     assert output.read_text().splitlines() == [f"output of {number}" for number in range(3)]
 
 
-@pytest.mark.parametrize("program", [PROGRAM.format(total=3), WITHIN])
-def test_without_the_library_there_is_no_bar(program: str) -> None:
-    found = shown_progress(HIDDEN + program)
+@pytest.mark.parametrize("program", [BAR.format(total=3), BARS])
+def test_without_rich_there_is_no_bar(program: str) -> None:
+    found = run_on_a_terminal(WITHOUT_RICH + program)
 
     assert (found.code, found.styles, found.others) == (0, set(), set())
-    assert found.lines[-1].endswith("the end")
+    assert found.lines[-1] == "INFO: the end"
 
 
 def test_a_simple_terminal_has_no_bar() -> None:
-    found = shown_progress(PROGRAM.format(total=3), term="dumb")
+    found = run_on_a_terminal(BAR.format(total=3), term="dumb")
 
     assert "\x1b" not in found.raw
-    assert [line.split()[0] for line in found.lines] == ["log", "output"] * 3 + ["the"]
+    assert [line.split()[0] for line in found.lines] == ["INFO:", "output"] * 3 + ["INFO:"]
 
 
-def test_a_loop_that_is_left_leaves_no_bar() -> None:
-    program = PROGRAM.format(total=3).replace("flush=True)", "flush=True); break")
+def test_an_error_leaves_no_bar() -> None:
+    program = BAR.format(total=3).replace("time.sleep(0.3)", "raise SystemExit('failed')")
 
-    found = shown_progress(program)
+    found = run_on_a_terminal(program)
 
-    assert (found.code, found.lines[-1]) == (0, "the end")
-
-
-def test_elsewhere_there_is_no_bar() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", WITHIN],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-
-    assert set(done.stderr.split()) == {"log", "of", *map(str, range(8)), "the", "end"}
+    assert (found.code, found.lines[-1]) == (1, "failed")
 
 
-def test_items_are_the_same_without_a_terminal() -> None:
-    items = [1, 2]
+def test_without_a_terminal_there_is_no_bar() -> None:
+    done = python(BARS)
 
-    assert Display().watched(items, 2) is items
+    words = {"INFO:", "log", "of", *map(str, range(8)), "the", "end"}
+    assert (done.code, set(done.err.split())) == (0, words)
 
 
 def test_counting_is_for_nobody_by_default() -> None:

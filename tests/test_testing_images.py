@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from pubtools_mlmerge.core.manifests import digest_of
 from pubtools_mlmerge.testing import (
     Image,
     RegistryServer,
@@ -18,7 +19,6 @@ from pubtools_mlmerge.testing import (
     upload,
     upload_index,
 )
-from pubtools_mlmerge.testing.storage import digest_of
 from tests.servers import RealRegistry
 
 OCI = "application/vnd.oci.image"
@@ -112,7 +112,7 @@ def test_an_image_is_the_same_on_every_machine() -> None:
     assert make_image().digest == digest
 
 
-def test_whatever_goes_in_changes_the_digest() -> None:
+def test_every_argument_changes_the_digest() -> None:
     images = [
         make_image(),
         make_image("linux/arm64"),
@@ -263,11 +263,7 @@ def test_an_index_is_made_of_platforms_and_images(registry_server: RegistryServe
     image = make_image("linux/arm64", docker=True, seed="salt")
 
     index = upload_index(
-        registry_server.url,
-        "ns/images",
-        "latest",
-        ["linux/amd64", image],
-        docker=True,
+        registry_server.url, "ns/images", "latest", ["linux/amd64", image], docker=True
     )
 
     assert index.children == (make_image(docker=True), image)
@@ -275,7 +271,7 @@ def test_an_index_is_made_of_platforms_and_images(registry_server: RegistryServe
     assert (stored.content, stored.media_type) == (index.content, index.media_type)
 
 
-def test_an_upload_logs_in_where_it_has_to(quay_server: RegistryServer) -> None:
+def test_an_upload_gets_a_token_where_one_is_wanted(quay_server: RegistryServer) -> None:
     index = upload_index(
         quay_server.url,
         "alice/images",
@@ -302,9 +298,8 @@ def test_an_upload_sends_a_password_where_one_is_wanted() -> None:
 
 
 @pytest.mark.parametrize("credentials", [None, ("alice", "guess"), ("mallory", "")])
-def test_an_upload_that_is_not_let_in_says_so(
-    quay_server: RegistryServer,
-    credentials: tuple[str, str] | None,
+def test_a_refused_upload_is_an_http_error(
+    quay_server: RegistryServer, credentials: tuple[str, str] | None
 ) -> None:
     with pytest.raises(requests.HTTPError, match="401"):
         upload(quay_server.url, "alice/images", make_image(), credentials=credentials)
@@ -319,9 +314,7 @@ def test_an_upload_uses_the_session_it_is_given(registry_server: RegistryServer)
 
 
 def test_an_upload_by_itself_looks_at_no_environment(
-    registry_server: RegistryServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    registry_server: RegistryServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login alice password wonderland\n", encoding="utf-8")
@@ -333,10 +326,7 @@ def test_an_upload_by_itself_looks_at_no_environment(
 
 
 @pytest.mark.parametrize("flavour", ["plain", "tls", "token"])
-def test_an_upload_works_on_a_real_registry(
-    request: pytest.FixtureRequest,
-    flavour: str,
-) -> None:
+def test_an_upload_works_on_a_real_registry(request: pytest.FixtureRequest, flavour: str) -> None:
     registry = request.getfixturevalue(f"docker_registry_{flavour}")
     assert isinstance(registry, RealRegistry)
 

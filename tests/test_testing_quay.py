@@ -1,4 +1,4 @@
-"""The embedded registry as Quay: one test for each row of what a running Quay answered."""
+"""The Quay dialect: what a running Quay answered, where this project relies on it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,9 @@ import pytest
 import requests
 from attrs import define
 
-from pubtools_mlmerge.testing import (
-    Image,
-    ImageIndex,
-    RegistryServer,
-    make_attestation,
-    make_image,
-    make_index,
-)
-from pubtools_mlmerge.testing.storage import digest_of, encode
+from pubtools_mlmerge.core.manifests import digest_of
+from pubtools_mlmerge.testing import Image, ImageIndex, RegistryServer, make_image, make_index
+from tests.factories import content_of
 from tests.peers import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -26,10 +20,10 @@ from tests.peers import (
     OCI_MANIFEST,
     SCHEMA_1,
     Peer,
-    challenge,
     error_codes,
     wanted_rights,
 )
+from tests.quay import QuayDialect
 
 NAME = "alice/images"
 CREDENTIALS = ("alice", "wonderland")
@@ -37,10 +31,7 @@ API = {"Authorization": "Bearer api-token"}
 ABSENT = "sha256:" + "a" * 64
 
 OCI = make_index([make_image(), make_image("linux/arm64")])
-DOCKER = make_index(
-    [make_image(docker=True), make_image("linux/arm64", docker=True)],
-    docker=True,
-)
+DOCKER = make_index([make_image(docker=True), make_image("linux/arm64", docker=True)], docker=True)
 
 
 @define
@@ -61,13 +52,12 @@ def clock() -> Clock:
 @pytest.fixture
 def quay(clock: Clock) -> Iterator[RegistryServer]:
     with RegistryServer(
-        dialect="quay",
+        dialect=QuayDialect("api-token"),
         auth="token",
         users={"alice": "wonderland", "bob": "builder"},
         grants={"alice": ["alice/*"], "bob": ["bob/*"]},
         public=["public/*"],
-        api_token="api-token",
-        token_seconds=30 * 24 * 3600,
+        token_seconds=24 * 3600,
         immutable_tags=["v*"],
         clock=clock,
     ) as registry:
@@ -88,7 +78,7 @@ def entry(item: Image | ImageIndex, **members: object) -> dict[str, object]:
 def document(item: ImageIndex, *entries: dict[str, object], **members: object) -> bytes:
     """Return the document of an index with other entries and members."""
     changed = {**json.loads(item.content), "manifests": list(entries), **members}
-    return encode({name: value for name, value in changed.items() if value is not None})
+    return content_of({name: value for name, value in changed.items() if value is not None})
 
 
 def message(response: requests.Response) -> str:
@@ -98,35 +88,13 @@ def message(response: requests.Response) -> str:
     return str(error["detail"]["message"])
 
 
-def is_html(response: requests.Response) -> bool:
-    return response.headers["Content-Type"].startswith("text/html")
-
-
 # Tokens
-
-
-def test_the_root_answers_a_stranger_with_a_bare_true(peer: Peer) -> None:
-    response = peer.once("GET", "/v2/")
-
-    assert (response.status_code, response.content) == (401, b"true")
-    assert challenge(response) == {"realm": f"{peer.url}/v2/auth", "service": peer.host}
-
-
-def test_the_root_sends_a_challenge_even_when_it_lets_in(peer: Peer) -> None:
-    response = peer.send("GET", "/v2/")
-
-    assert response.status_code == 200
-    assert challenge(response)["realm"] == f"{peer.url}/v2/auth"
 
 
 def test_a_token_reply_has_nothing_but_the_token(peer: Peer) -> None:
     reply = peer.ask_token([f"repository:{NAME}:pull"], CREDENTIALS)
 
     assert list(reply.json()) == ["token"]
-
-
-def test_tokens_are_not_given_to_posts(peer: Peer) -> None:
-    assert peer.once("POST", "/v2/auth").status_code == 405
 
 
 @pytest.mark.parametrize(
@@ -142,16 +110,6 @@ def test_an_unusual_scope_is_a_bad_request(peer: Peer, scope: str) -> None:
     assert peer.ask_token([scope], CREDENTIALS).status_code == 400
 
 
-def test_one_token_serves_repeated_scopes(peer: Peer, quay: RegistryServer) -> None:
-    for name in (NAME, "alice/other"):
-        quay.put_manifest(name, "latest", OCI.content, OCI_INDEX)
-    token = peer.token([f"repository:{NAME}:pull", "repository:alice/other:pull"])
-
-    for name in (NAME, "alice/other"):
-        path = f"/v2/{name}/manifests/latest"
-        assert peer.once("GET", path, {**token, "Accept": OCI_INDEX}).status_code == 200
-
-
 def test_missing_rights_show_only_when_the_token_is_used(peer: Peer) -> None:
     reply = peer.ask_token(["repository:bob/images:pull,push"], CREDENTIALS)
     token = {"Authorization": f"Bearer {reply.json()['token']}"}
@@ -159,10 +117,6 @@ def test_missing_rights_show_only_when_the_token_is_used(peer: Peer) -> None:
     response = peer.once("PUT", "/v2/bob/images/manifests/latest", token)
 
     assert (reply.status_code, response.status_code) == (200, 401)
-
-
-def test_a_wrong_password_gets_no_token(peer: Peer) -> None:
-    assert peer.ask_token([], ("alice", "guess")).status_code == 401
 
 
 def test_asking_for_the_right_to_push_makes_the_repository(peer: Peer) -> None:
@@ -175,21 +129,12 @@ def test_asking_for_the_right_to_push_makes_the_repository(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("scope", [f"repository:{NAME}:pull", "repository:bob/images:pull,push"])
-def test_asking_for_less_makes_nothing(peer: Peer, quay: RegistryServer, scope: str) -> None:
+def test_other_tokens_make_no_repository(peer: Peer, quay: RegistryServer, scope: str) -> None:
     peer.token([scope])
 
     for name in (NAME, "bob/images"):
         with pytest.raises(KeyError):
             quay.history(name, "latest")
-
-
-def test_a_token_expires_unannounced(peer: Peer, clock: Clock) -> None:
-    token = peer.token([f"repository:{NAME}:pull"])
-    clock.now += 30 * 24 * 3600
-
-    response = peer.once("GET", f"/v2/{NAME}/manifests/latest", token)
-
-    assert (response.status_code, challenge(response)["error"]) == (401, "invalid_token")
 
 
 # Reading
@@ -229,7 +174,6 @@ def test_an_index_comes_back_byte_for_byte(stocked: Peer, tag: str) -> None:
     for response in (get, head):
         assert response.headers["Docker-Content-Digest"] == index.digest
         assert response.headers["Content-Type"] == index.media_type
-        assert "ETag" not in response.headers
 
 
 def test_a_client_of_images_gets_the_amd64_child_of_a_docker_list(stocked: Peer) -> None:
@@ -246,10 +190,8 @@ def test_a_client_of_images_gets_the_amd64_child_of_a_docker_list(stocked: Peer)
         *(("oci", accept) for accept in ("", "*/*", DOCKER_LIST, DOCKER_MANIFEST)),
     ],
 )
-def test_others_get_schema_1_under_a_digest_that_does_not_exist(
-    stocked: Peer,
-    tag: str,
-    accept: str,
+def test_old_clients_get_schema_1_under_a_digest_that_does_not_exist(
+    stocked: Peer, tag: str, accept: str
 ) -> None:
     response = stocked.get(NAME, tag, accept)
 
@@ -261,10 +203,8 @@ def test_others_get_schema_1_under_a_digest_that_does_not_exist(
 
 @pytest.mark.parametrize("accept", ["", "*/*", DOCKER_MANIFEST, OCI_MANIFEST, "other"])
 @pytest.mark.parametrize("tag", ["oci-arm", "docker-arm"])
-def test_a_tag_without_amd64_does_not_exist_for_others(
-    stocked: Peer,
-    tag: str,
-    accept: str,
+def test_a_tag_without_amd64_does_not_exist_for_old_clients(
+    stocked: Peer, tag: str, accept: str
 ) -> None:
     other_list = DOCKER_LIST if tag == "oci-arm" else OCI_INDEX
     response = stocked.get(NAME, tag, other_list if accept == "other" else accept)
@@ -276,17 +216,9 @@ def test_a_tag_without_amd64_does_not_exist_for_others(
 @pytest.mark.parametrize("accept", ["", "*/*", DOCKER_MANIFEST])
 @pytest.mark.parametrize("index", [OCI, DOCKER], ids=["oci", "docker"])
 def test_by_digest_the_accept_header_does_not_matter(
-    stocked: Peer,
-    index: ImageIndex,
-    accept: str,
+    stocked: Peer, index: ImageIndex, accept: str
 ) -> None:
     assert stocked.get(NAME, index.digest, accept).content == index.content
-
-
-def test_a_tag_that_never_was_is_unknown(stocked: Peer) -> None:
-    response = stocked.get(NAME, "missing", EVERY_TYPE)
-
-    assert (response.status_code, error_codes(response)) == (404, ["MANIFEST_UNKNOWN"])
 
 
 def test_a_deleted_tag_has_expired(stocked: Peer) -> None:
@@ -297,18 +229,9 @@ def test_a_deleted_tag_has_expired(stocked: Peer) -> None:
     assert (response.status_code, error_codes(response)) == (404, ["TAG_EXPIRED"])
 
 
-@pytest.mark.parametrize("reference", ["bad+tag", "t" * 129, "sha256:12", "-"])
-def test_a_malformed_reference_leads_to_a_page(peer: Peer, reference: str) -> None:
-    response = peer.get(NAME, reference, EVERY_TYPE)
-
-    assert (response.status_code, is_html(response)) == (404, True)
-
-
 @pytest.mark.parametrize("exists", [False, True], ids=["missing", "private"])
 def test_a_foreign_repository_is_unauthorized_with_a_scoped_challenge(
-    peer: Peer,
-    quay: RegistryServer,
-    exists: bool,
+    peer: Peer, quay: RegistryServer, exists: bool
 ) -> None:
     if exists:
         quay.put_manifest("bob/images", "latest", OCI.content, OCI_INDEX)
@@ -328,14 +251,6 @@ def test_a_public_repository_needs_no_token(peer: Peer, quay: RegistryServer) ->
 
 
 # Writing
-
-
-def test_a_put_answers_with_a_relative_location(stocked: Peer) -> None:
-    response = stocked.put(NAME, "latest", OCI.content, OCI_INDEX)
-
-    assert response.status_code == 201
-    assert response.headers["Location"] == f"/v2/{NAME}/manifests/{OCI.digest}"
-    assert response.headers["Docker-Content-Digest"] == OCI.digest
 
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["nowhere", "in another repository"])
@@ -370,73 +285,44 @@ WITHOUT_OS = {"architecture": "amd64"}
 @pytest.mark.parametrize(
     "content",
     [
-        document(DOCKER, entry(AMD64, platform=None)),
-        document(DOCKER, entry(AMD64, platform=WITHOUT_OS)),
-        document(DOCKER, entry(OCI_AMD64)),
-        document(DOCKER, entry(OCI_AMD64, mediaType=DOCKER_MANIFEST)),
-        document(DOCKER, entry(DOCKER, platform={**WITHOUT_OS, "os": "linux"})),
-        document(DOCKER, entry(AMD64), mediaType=None),
-        document(DOCKER, entry(AMD64), schemaVersion=1),
-        document(DOCKER, entry(AMD64), manifests=None),
-        document(DOCKER, entry(AMD64), mediaType=OCI_INDEX),
-        b"{not json",
-        b"[" * 100_000,
-    ],
-    ids=[
-        "no platform",
-        "no os",
-        "oci child",
-        "oci child called docker",
-        "nested list",
-        "no mediaType",
-        "schemaVersion",
-        "no manifests",
-        "another mediaType",
-        "not json",
-        "deep nesting",
+        pytest.param(document(DOCKER, entry(AMD64, platform=None)), id="no platform"),
+        pytest.param(document(DOCKER, entry(AMD64, platform=WITHOUT_OS)), id="no os"),
+        pytest.param(document(DOCKER, entry(OCI_AMD64)), id="oci child"),
+        pytest.param(
+            document(DOCKER, entry(OCI_AMD64, mediaType=DOCKER_MANIFEST)), id="oci child as docker"
+        ),
+        pytest.param(
+            document(DOCKER, entry(DOCKER, platform={**WITHOUT_OS, "os": "linux"})), id="nested"
+        ),
+        pytest.param(document(DOCKER, entry(AMD64), mediaType=None), id="no mediaType"),
+        pytest.param(document(DOCKER, entry(AMD64), mediaType=OCI_INDEX), id="other mediaType"),
+        pytest.param(b"{not json", id="not json"),
     ],
 )
-def test_a_docker_list_may_not_be(stocked: Peer, content: bytes) -> None:
+def test_a_docker_list_is_refused_with(stocked: Peer, content: bytes) -> None:
     response = stocked.put(NAME, "latest", content, DOCKER_LIST)
 
     assert response.status_code == 400
     assert message(response)
 
 
-def test_the_answer_to_a_wrong_shape_quotes_the_whole_document(stocked: Peer) -> None:
-    content = document(DOCKER, *[entry(AMD64, platform=None)] * 60)
-
-    response = stocked.put(NAME, "latest", content, DOCKER_LIST)
-
-    assert len(message(response)) > len(content) > 10_000
-
-
 @pytest.mark.parametrize(
     "content",
     [
-        document(OCI, entry(OCI_AMD64, platform=None)),
-        document(OCI, entry(AMD64)),
-        document(OCI, entry(AMD64), entry(OCI_AMD64)),
-        document(OCI, entry(OCI)),
-        document(OCI, entry(OCI_AMD64), annotations={"a": "b"}),
-        document(OCI, entry(OCI_AMD64), subject={**OCI_AMD64.descriptor, "digest": ABSENT}),
-        document(OCI, entry(OCI_AMD64), mediaType=None),
-        document(OCI),
-        document(OCI, entry(OCI_AMD64), entry(OCI_AMD64)),
-    ],
-    ids=[
-        "no platform",
-        "docker child",
-        "mixed children",
-        "nested",
-        "annotations",
-        "absent subject",
-        "no mediaType",
-        "no entries",
-        "duplicate platforms",
+        pytest.param(document(OCI, entry(OCI_AMD64, platform=None)), id="no platform"),
+        pytest.param(document(OCI, entry(AMD64), entry(OCI_AMD64)), id="mixed children"),
+        pytest.param(document(OCI, entry(OCI)), id="nested"),
+        pytest.param(document(OCI, entry(OCI_AMD64), annotations={"a": "b"}), id="annotations"),
+        pytest.param(
+            document(OCI, entry(OCI_AMD64), subject={**OCI_AMD64.descriptor, "digest": ABSENT}),
+            id="absent subject",
+        ),
+        pytest.param(document(OCI, entry(OCI_AMD64), mediaType=None), id="no mediaType"),
+        pytest.param(document(OCI), id="no entries"),
+        pytest.param(document(OCI, entry(OCI_AMD64), entry(OCI_AMD64)), id="entries twice"),
     ],
 )
-def test_an_oci_index_may_be(stocked: Peer, content: bytes) -> None:
+def test_an_oci_index_is_taken_with(stocked: Peer, content: bytes) -> None:
     assert stocked.put(NAME, "latest", content, OCI_INDEX).status_code == 201
     assert stocked.get(NAME, "latest", OCI_INDEX).content == content
 
@@ -453,31 +339,11 @@ def test_an_oci_index_may_be(stocked: Peer, content: bytes) -> None:
     ],
 )
 def test_the_content_type_must_be_that_of_the_body(
-    stocked: Peer,
-    content_type: str,
-    status: int,
+    stocked: Peer, content_type: str, status: int
 ) -> None:
     response = stocked.put(NAME, "latest", OCI.content, content_type)
 
     assert (response.status_code, error_codes(response)) == (status, ["MANIFEST_INVALID"])
-
-
-def test_an_image_needs_its_blobs(peer: Peer) -> None:
-    image = make_image()
-
-    response = peer.put(NAME, "latest", image.content, image.media_type)
-
-    assert response.status_code == 400
-    assert next(iter(image.blobs)) in message(response)
-
-
-def test_an_upload_with_attestations_is_taken(peer: Peer) -> None:
-    image = make_image()
-    attested = make_index([image, make_attestation(image), make_attestation(image, artifact=True)])
-
-    peer.upload(NAME, attested, "latest")
-
-    assert peer.get(NAME, "latest", OCI_INDEX).content == attested.content
 
 
 def test_a_put_by_another_digest_is_refused(stocked: Peer) -> None:
@@ -486,41 +352,19 @@ def test_a_put_by_another_digest_is_refused(stocked: Peer) -> None:
     assert (response.status_code, error_codes(response)) == (400, ["DIGEST_INVALID"])
 
 
-@pytest.mark.parametrize("header", ["If-Match", "If-None-Match"])
-def test_preconditions_are_ignored(stocked: Peer, header: str) -> None:
-    path = f"/v2/{NAME}/manifests/oci"
-    headers = {"Content-Type": OCI_INDEX, header: f'"{ABSENT}"'}
-    assert stocked.send("PUT", path, headers, OCI.content).status_code == 201
-
-    headers = {"Accept": OCI_INDEX, header: f'"{OCI.digest}"'}
-    assert stocked.send("GET", path, headers).status_code == 200
-
-
 def test_an_immutable_tag_is_set_once(peer: Peer) -> None:
     peer.upload(NAME, OCI, "v1")
 
     again = peer.put(NAME, "v1", OCI.content, OCI_INDEX)
     deleted = peer.delete(NAME, "v1")
+    by_api = delete_by_api(peer, "v1")
+    restored = restore(peer, "v1", OCI.digest)
 
-    assert (again.status_code, error_codes(again)) == (409, ["TAG_IMMUTABLE"])
-    assert (deleted.status_code, error_codes(deleted)) == (409, ["TAG_IMMUTABLE"])
+    for response in (again, deleted, by_api, restored):
+        assert (response.status_code, error_codes(response)) == (409, ["TAG_IMMUTABLE"])
 
 
 # Blobs
-
-
-def test_a_blob_can_be_sent_with_the_post(peer: Peer) -> None:
-    digest = digest_of(b"content")
-
-    path = f"/v2/{NAME}/blobs/uploads/?digest={digest}"
-    assert peer.send("POST", path, {}, b"content").status_code == 201
-    assert peer.send("GET", f"/v2/{NAME}/blobs/{digest}").content == b"content"
-
-
-def test_upload_locations_are_absolute(peer: Peer) -> None:
-    location = peer.start_upload(NAME).headers["Location"]
-
-    assert location.startswith(f"{peer.url}/v2/{NAME}/blobs/uploads/")
 
 
 @pytest.mark.parametrize(
@@ -534,11 +378,7 @@ def test_upload_locations_are_absolute(peer: Peer) -> None:
     ],
 )
 def test_a_mount_takes_a_token_for_its_source(
-    peer: Peer,
-    quay: RegistryServer,
-    source: str,
-    scopes: list[str],
-    status: int,
+    peer: Peer, quay: RegistryServer, source: str, scopes: list[str], status: int
 ) -> None:
     digest = quay.put_blob(source, b"content")
     asked = [f"repository:{NAME}:pull,push", *(f"repository:{name}:pull" for name in scopes)]
@@ -569,8 +409,7 @@ def test_an_overwritten_index_is_gone_at_once(stocked: Peer) -> None:
 
 
 def test_an_overwritten_index_stays_for_an_hour_if_it_was_put_by_digest(
-    stocked: Peer,
-    clock: Clock,
+    stocked: Peer, clock: Clock
 ) -> None:
     digest = digest_of(lonely("latest"))
     for reference in (digest, "latest"):
@@ -583,14 +422,6 @@ def test_an_overwritten_index_stays_for_an_hour_if_it_was_put_by_digest(
     assert stocked.head(NAME, digest).status_code == 404
 
 
-def test_an_overwritten_index_stays_under_another_tag(stocked: Peer) -> None:
-    for tag in ("latest", "anchor"):
-        stocked.put(NAME, tag, lonely("latest"), OCI_INDEX)
-    stocked.put(NAME, "latest", OCI.content, OCI_INDEX)
-
-    assert stocked.head(NAME, digest_of(lonely("latest"))).status_code == 200
-
-
 def test_a_child_is_reachable_through_its_index(stocked: Peer) -> None:
     assert stocked.head(NAME, OCI.children[1].digest).status_code == 200
 
@@ -600,10 +431,7 @@ def test_a_child_is_reachable_through_its_index(stocked: Peer) -> None:
     assert stocked.head(NAME, OCI.children[1].digest).status_code == 404
 
 
-def test_a_child_that_seems_gone_is_revived_by_a_put_of_its_list(
-    peer: Peer,
-    clock: Clock,
-) -> None:
+def test_a_child_that_seems_gone_is_revived_by_a_put_of_its_list(peer: Peer, clock: Clock) -> None:
     child = OCI.children[0]
     peer.upload(NAME, child, "child")
     peer.delete(NAME, "child")
@@ -621,64 +449,7 @@ def test_a_child_that_seems_gone_is_revived_by_a_put_of_its_list(
     assert peer.head(NAME, child.digest).status_code == 404
 
 
-def test_deleting_a_digest_takes_its_tags_along(stocked: Peer) -> None:
-    assert stocked.delete(NAME, OCI.digest).status_code == 202
-
-    assert error_codes(stocked.get(NAME, "oci", EVERY_TYPE)) == ["TAG_EXPIRED"]
-
-
 # Tags and their history
-
-
-def tag_list(peer: Peer, query: str = "") -> requests.Response:
-    return peer.send("GET", f"/v2/{NAME}/tags/list{query}")
-
-
-def test_tags_come_in_pages(peer: Peer, quay: RegistryServer) -> None:
-    for number in range(60):
-        quay.put_manifest(NAME, f"t{number:02}", OCI.content, OCI_INDEX)
-
-    first = tag_list(peer)
-    second = peer.send("GET", first.links["next"]["url"])
-
-    assert first.json()["tags"] == [f"t{number:02}" for number in range(50)]
-    assert second.json()["tags"] == [f"t{number}" for number in range(50, 60)]
-    assert "Link" not in second.headers
-
-
-@pytest.mark.parametrize(
-    ("query", "tags", "following"),
-    [
-        ("?n=2", ["a", "b"], f"/v2/{NAME}/tags/list?n=2&last=b"),
-        ("?n=2&last=a", ["b", "c"], None),
-        ("?n=junk", ["a", "b", "c"], None),
-        ("?last=c", [], None),
-    ],
-)
-def test_a_page_of_tags_is_as_long_as_asked_for(
-    peer: Peer,
-    quay: RegistryServer,
-    query: str,
-    tags: list[str],
-    following: str | None,
-) -> None:
-    for tag in "abc":
-        quay.put_manifest(NAME, tag, OCI.content, OCI_INDEX)
-
-    response = tag_list(peer, query)
-
-    assert response.json() == {"name": NAME, "tags": tags}
-    assert response.links.get("next", {}).get("url") == following
-
-
-def test_tags_that_were_all_deleted_are_an_empty_list(
-    peer: Peer,
-    quay: RegistryServer,
-) -> None:
-    quay.put_manifest(NAME, "latest", OCI.content, OCI_INDEX)
-    quay.delete_tag(NAME, "latest")
-
-    assert tag_list(peer).json() == {"name": NAME, "tags": []}
 
 
 def history(peer: Peer, query: str = "") -> requests.Response:
@@ -686,9 +457,7 @@ def history(peer: Peer, query: str = "") -> requests.Response:
 
 
 def test_every_put_adds_to_the_history_in_whole_seconds(
-    stocked: Peer,
-    quay: RegistryServer,
-    clock: Clock,
+    stocked: Peer, quay: RegistryServer, clock: Clock
 ) -> None:
     start = int(clock.now)
     for index in (OCI, OCI, DOCKER):
@@ -696,90 +465,17 @@ def test_every_put_adds_to_the_history_in_whole_seconds(
         clock.now += 10
 
     page = history(stocked, "?specificTag=latest&onlyActiveTags=false").json()
+    first = history(stocked, "?specificTag=latest&onlyActiveTags=false&limit=1").json()
 
     rows = [(row["manifest_digest"], row["start_ts"], row.get("end_ts")) for row in page["tags"]]
+    assert first == {"tags": page["tags"][:1], "page": 1, "has_additional": True}
     assert rows == [
         (DOCKER.digest, start + 20, None),
         (OCI.digest, start + 10, start + 20),
         (OCI.digest, start, start + 10),
     ]
     assert list(quay.history(NAME, "latest")) == rows
-    assert (page["page"], page["has_additional"]) == (1, False)
-
-
-def test_a_row_of_the_history_says_what_it_is_about(stocked: Peer) -> None:
-    stocked.upload(NAME, OCI_AMD64, "image")
-
-    rows = {row["name"]: row for row in history(stocked).json()["tags"]}
-
-    assert rows["oci"]["is_manifest_list"] is True
-    assert rows["image"]["is_manifest_list"] is False
-    assert rows["image"]["reversion"] is False
-    assert rows["image"]["last_modified"] == "Tue, 14 Nov 2023 22:13:20 -0000"
-    assert "expiration" not in rows["image"]
-
-
-def test_only_active_tags_may_be_asked_for(stocked: Peer, clock: Clock) -> None:
-    stocked.delete(NAME, "oci")
-
-    active = history(stocked, "?onlyActiveTags=true").json()["tags"]
-    (deleted,) = history(stocked, "?specificTag=oci").json()["tags"]
-
-    assert {row["name"] for row in active} == {"docker", "oci-arm", "docker-arm"}
-    assert deleted["end_ts"] == int(clock.now)
-    assert deleted["expiration"] == "Tue, 14 Nov 2023 22:13:20 -0000"
-
-
-@pytest.mark.parametrize(
-    ("query", "tags"),
-    [
-        ("?filter_tag_name=eq:oci", {"oci"}),
-        ("?filter_tag_name=like:arm", {"oci-arm", "docker-arm"}),
-        ("?filter_tag_name=like:arm&specificTag=oci-arm", {"oci-arm"}),
-        ("?filter_tag_name=odd:oci&onlyActiveTags=1", {"docker", "oci-arm", "docker-arm"}),
-        ("?specificTag=oc", set()),
-    ],
-)
-def test_the_history_of_some_tags_may_be_asked_for(
-    stocked: Peer, query: str, tags: set[str]
-) -> None:
-    stocked.delete(NAME, "oci")
-
-    assert {row["name"] for row in history(stocked, query).json()["tags"]} == tags
-
-
-def test_a_filter_of_another_form_is_refused(stocked: Peer) -> None:
-    response = history(stocked, "?filter_tag_name=oci")
-
-    assert response.status_code == 400
-    assert "filter_tag_name" in response.json()["error_message"]
-
-
-@pytest.mark.parametrize(
-    ("query", "count", "more"),
-    [
-        ("", 50, True),
-        ("?limit=7", 7, True),
-        ("?limit=0", 1, True),
-        ("?limit=1000", 100, True),
-        ("?limit=100&page=2", 20, False),
-        ("?limit=60&page=2", 60, False),
-        ("?page=4", 0, False),
-    ],
-)
-def test_the_history_comes_in_pages(
-    peer: Peer,
-    quay: RegistryServer,
-    query: str,
-    count: int,
-    more: bool,
-) -> None:
-    for _ in range(120):
-        quay.put_manifest(NAME, "latest", OCI.content, OCI_INDEX)
-
-    page = history(peer, query).json()
-
-    assert (len(page["tags"]), page["has_additional"]) == (count, more)
+    assert {row["name"] for row in history(stocked).json()["tags"]} == {*STOCK, "latest"}
 
 
 def test_the_history_is_for_holders_of_the_api_token(stocked: Peer) -> None:
@@ -793,29 +489,15 @@ def test_the_history_is_for_holders_of_the_api_token(stocked: Peer) -> None:
     assert stocked.head(NAME, "oci", OCI_INDEX).status_code == 200
 
 
-def test_without_an_api_token_nobody_gets_the_history() -> None:
-    with RegistryServer(dialect="quay") as registry:
-        registry.put_manifest(NAME, "latest", OCI.content, OCI_INDEX)
-        headers = {"Authorization": "Bearer None"}
-
-        path = f"/api/v1/repository/{NAME}/tag/"
-        assert Peer(url=registry.url).once("GET", path, headers).status_code == 401
-
-
-def test_a_missing_repository_has_no_history(peer: Peer) -> None:
-    assert history(peer).status_code == 404
-    assert restore(peer, "latest", encode({"manifest_digest": OCI.digest})).status_code == 404
-    assert delete_by_api(peer, "latest").status_code == 404
-
-
-def restore(peer: Peer, tag: str, body: bytes) -> requests.Response:
+def restore(peer: Peer, tag: str, digest: str) -> requests.Response:
+    body = content_of({"manifest_digest": digest})
     return peer.once("POST", f"/api/v1/repository/{NAME}/tag/{tag}/restore", API, body)
 
 
-def test_a_tag_is_restored_to_what_it_named(stocked: Peer, quay: RegistryServer) -> None:
+def test_a_tag_is_restored_to_an_earlier_digest(stocked: Peer, quay: RegistryServer) -> None:
     stocked.put(NAME, "oci", DOCKER.content, DOCKER_LIST)
 
-    response = restore(stocked, "oci", encode({"manifest_digest": OCI.digest}))
+    response = restore(stocked, "oci", OCI.digest)
 
     assert response.status_code == 200
     assert stocked.get(NAME, "oci", OCI_INDEX).content == OCI.content
@@ -823,74 +505,20 @@ def test_a_tag_is_restored_to_what_it_named(stocked: Peer, quay: RegistryServer)
     assert named == [OCI.digest, DOCKER.digest, OCI.digest]
 
 
-def test_the_history_tells_what_was_restored(stocked: Peer) -> None:
-    stocked.put(NAME, "oci", DOCKER.content, DOCKER_LIST)
-    restore(stocked, "oci", encode({"manifest_digest": OCI.digest}))
-    stocked.put(NAME, "oci", DOCKER.content, DOCKER_LIST)
-
-    rows = history(stocked, "?specificTag=oci").json()["tags"]
-
-    told = [(row["manifest_digest"], row["reversion"]) for row in rows]
-    assert told == [
-        (DOCKER.digest, False),
-        (OCI.digest, True),
-        (DOCKER.digest, False),
-        (OCI.digest, False),
-    ]
-
-
-def test_a_manifest_that_is_gone_is_restored_under_a_new_tag(
-    stocked: Peer,
-    clock: Clock,
-) -> None:
+def test_a_manifest_that_is_gone_is_restored_under_a_new_tag(stocked: Peer, clock: Clock) -> None:
     stocked.put(NAME, "latest", lonely("latest"), OCI_INDEX)
     digest = digest_of(lonely("latest"))
     stocked.put(NAME, "latest", OCI.content, OCI_INDEX)
     clock.now += 3601
     assert stocked.head(NAME, digest).status_code == 404
 
-    assert restore(stocked, "found", encode({"manifest_digest": digest})).status_code == 200
+    assert restore(stocked, "found", digest).status_code == 200
+    assert restore(stocked, "found", ABSENT).status_code == 404
 
     assert stocked.get(NAME, "found", OCI_INDEX).content == lonely("latest")
     assert stocked.head(NAME, digest).status_code == 200
     (row,) = history(stocked, "?specificTag=found").json()["tags"]
-    assert (row["manifest_digest"], row["reversion"]) == (digest, True)
-
-
-def test_a_manifest_of_another_repository_is_not_restored(stocked: Peer) -> None:
-    stocked.upload("alice/other", OCI_AMD64, "image")
-    stocked.upload("alice/other", make_index([OCI_AMD64]), "latest")
-    digest = make_index([OCI_AMD64]).digest
-
-    assert restore(stocked, "latest", encode({"manifest_digest": digest})).status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        (encode({"manifest_digest": ABSENT}), 404),
-        (encode({"manifest_digest": "latest"}), 404),
-        (encode({"manifest_digest": 5}), 400),
-        (b"[]", 400),
-        (b"{not json", 400),
-    ],
-)
-def test_a_tag_is_not_restored_to_anything_else(
-    stocked: Peer,
-    quay: RegistryServer,
-    body: bytes,
-    status: int,
-) -> None:
-    assert restore(stocked, "oci", body).status_code == status
-    assert quay.manifest(NAME, "oci").digest == OCI.digest
-
-
-def test_an_immutable_tag_is_not_restored(peer: Peer) -> None:
-    peer.upload(NAME, OCI, "v1")
-
-    response = restore(peer, "v1", encode({"manifest_digest": OCI.digest}))
-
-    assert response.status_code == 409
+    assert row["manifest_digest"] == digest
 
 
 def delete_by_api(peer: Peer, tag: str) -> requests.Response:
@@ -907,10 +535,3 @@ def test_a_tag_is_deleted_by_the_api(stocked: Peer, quay: RegistryServer, clock:
     assert [period.end for period in quay.history(NAME, "oci")] == [int(clock.now)]
     assert delete_by_api(stocked, "oci").status_code == 404
     assert delete_by_api(stocked, "missing").status_code == 404
-
-
-def test_an_immutable_tag_is_not_deleted_by_the_api(peer: Peer) -> None:
-    peer.upload(NAME, OCI, "v1")
-
-    assert delete_by_api(peer, "v1").status_code == 409
-    assert peer.head(NAME, "v1", OCI_INDEX).status_code == 200

@@ -29,11 +29,12 @@ from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.merging.writer import History, Writer, push
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
-from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
 from tests.factories import digest, index, platforms
 from tests.memory import MemoryRegistry
 from tests.programs import put
+from tests.quay import QuayDialect
 
 SOURCE = Reference.parse("quay.io/ns/app:new")
 TAG = Reference.parse("quay.io/ns/app:1")
@@ -102,7 +103,7 @@ class Records:
         self.changes.append(change)
 
 
-class Told:
+class Lost:
     """A history that names once what a write replaced."""
 
     def __init__(self, *lost: Reference) -> None:
@@ -259,7 +260,7 @@ def test_a_write_that_is_never_done_is_a_conflict_with_both_digests(registry: Bu
     assert (caught.value.tries, len(registry.pushed)) == (2, 2)
 
 
-def test_a_write_that_always_fails_tells_why(registry: Busy) -> None:
+def test_a_write_that_always_fails_raises_its_error(registry: Busy) -> None:
     registry.failures, registry.stores = [PASSING] * 3, False
 
     with pytest.raises(RegistryError, match="HTTP 500"):
@@ -354,7 +355,7 @@ def test_nothing_is_written_in_a_dry_run(registry: Busy) -> None:
 def test_what_was_replaced_unseen_is_merged_back_in(registry: Busy) -> None:
     lost = TAG.tagged("recovered")
     registry.put(lost, THEIRS)
-    history = Told(lost)
+    history = Lost(lost)
 
     report = write(registry, history=history)
 
@@ -368,7 +369,7 @@ def test_what_the_tag_really_held_is_recorded(registry: Busy) -> None:
     lost, records = TAG.tagged("recovered"), Records(registry)
     registry.put(lost, THEIRS)
 
-    write(registry, None, records, Told(lost))
+    write(registry, None, records, Lost(lost))
 
     previous = [change.previous for change in records.changes]
     assert [each.digest if each else None for each in previous] == [OLD.digest, MERGED.digest]
@@ -377,7 +378,7 @@ def test_what_the_tag_really_held_is_recorded(registry: Busy) -> None:
 def test_what_was_replaced_unseen_may_add_nothing(registry: Busy) -> None:
     lost = TAG.tagged("recovered")
     registry.put(lost, index("linux/amd64@other"))
-    history = Told(lost)
+    history = Lost(lost)
 
     report = write(registry, history=history)
 
@@ -386,7 +387,7 @@ def test_what_was_replaced_unseen_may_add_nothing(registry: Busy) -> None:
 
 
 def test_a_history_without_losses_changes_nothing(registry: Busy) -> None:
-    history = Told()
+    history = Lost()
 
     report = write(registry, history=history)
 
@@ -398,7 +399,7 @@ def test_losses_without_end_are_a_conflict(registry: Busy) -> None:
     registry.put(lost, THEIRS)
 
     with pytest.raises(ConflictError):
-        write(registry, StepOptions(tries=1), history=Told(lost))
+        write(registry, StepOptions(tries=1), history=Lost(lost))
 
 
 def test_what_is_needed_is_brought_for_each_try(registry: Busy) -> None:
@@ -468,7 +469,7 @@ class Quay:
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
-        self.server = RegistryServer(dialect="quay", api_token=TOKEN, clock=lambda: self.now)
+        self.server = RegistryServer(dialect=QuayDialect(TOKEN), clock=lambda: self.now)
 
     def write(self, item: ImageIndex, seconds: float = 60) -> None:
         self.now += seconds
@@ -480,7 +481,7 @@ class Quay:
         """Merge our source, with something done before or after the first write."""
         client = Interrupted(self.server.url, before, after)
         options = StepOptions()
-        writer = Writer(client, options, history=Recovery(QuayTags(client, TOKEN)))
+        writer = Writer(client, options, history=TagHistory(client, TOKEN))
         step = Step(client, client, options, Children(client, client), writer)
         name = Reference(self.server.host, "app", tag="1")
         self.now += 60

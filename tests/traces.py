@@ -65,7 +65,7 @@ class Trace:
 
 
 def trace(code: str, **environment: str) -> Trace:
-    """Run a piece of code in a process of its own that is traced."""
+    """Run a piece of code in a new process that is traced."""
     body = "\n".join(f"    {line}" for line in code.strip().splitlines())
     environment = {"OTEL_TRACING": "true", **environment}
     done = python(_SETUP.format(code=body, environment=environment))

@@ -1,15 +1,18 @@
-"""The public API of the core as mypy sees it; nothing here is run."""
+"""The public API as mypy sees it; nothing here is run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pubtools_mlmerge
+from pubtools_mlmerge import ManifestListMerger, RegistryClient
 from pubtools_mlmerge.core.manifests import Descriptor, Index, digest_of
 from pubtools_mlmerge.core.merge import merge, remove
 from pubtools_mlmerge.core.plan import Entry, Fate, Plan, Policy
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern, normalize_names
 from pubtools_mlmerge.core.references import Reference, is_digest
 from pubtools_mlmerge.errors import InvalidIndex, MergeError, MixedTypes, NotFound, RegistryError
+from pubtools_mlmerge.merging.merger import Manifest, ManifestList, ManifestPlatform
 
 
 def read(content: bytes, fields: Mapping[str, object]) -> tuple[Index, Index, Index]:
@@ -29,6 +32,19 @@ def merge_and_remove(source: Index, destination: Index | None) -> Plan[Index]:
     plan: Plan[Index] = merge(source, destination)
     plan = merge(source, destination, policy)
     return remove(plan.result, ["arm64"], allow_empty=True)
+
+
+def use_the_public_names(source: str, destination: str) -> Plan[Index]:
+    client: RegistryClient = pubtools_mlmerge.RegistryClient("user", "password", "quay.io")
+    merger = ManifestListMerger(source, destination, host="quay.io")
+    merger.set_quay_clients(client, client)
+    merger.merge_manifest_lists()
+    policy: Policy = pubtools_mlmerge.Policy(match="architecture")
+    new: Index = pubtools_mlmerge.Index.from_fields({})
+    version: str = pubtools_mlmerge.__version__
+    assert version
+    pubtools_mlmerge.absent  # type: ignore[attr-defined]  # noqa: B018 - no such name
+    return pubtools_mlmerge.merge(new, None, policy)
 
 
 def wrong(index: Index) -> None:
@@ -56,7 +72,7 @@ def look_at_an_entry(entry: Descriptor) -> tuple[str, str, int, bool, Mapping[st
 
 
 def look_at_its_place(entry: Descriptor) -> tuple[Platform | None, Platform | None, str | None]:
-    return entry.platform, entry.slot, entry.attests
+    return entry.platform, entry.slot, entry.attested
 
 
 def name(text: str, content: bytes) -> str:
@@ -86,3 +102,20 @@ def handle(error: MergeError) -> str | int | None:
         as_registry_error: RegistryError = error
         return as_registry_error.status
     return error.message if isinstance(error, RegistryError) else str(error)
+
+
+def merge_dicts(merger: ManifestListMerger, source: ManifestList) -> ManifestList:
+    platform: ManifestPlatform = {"architecture": "arm", "os": "linux", "variant": "v7"}
+    partial: ManifestList = {"manifests": [{"platform": platform}]}
+    missing: list[Manifest] = ManifestListMerger.get_missing_architectures(source, partial)
+    assert not missing or missing[0]["platform"]["architecture"] == "arm"
+    names: list[str] = ["arm64"]
+    merger.merge_manifest_lists_selected_architectures(names)
+    return merger.merge_manifest_lists_selected_architectures([*names, "", None])
+
+
+def merge_wrong_dicts(merger: ManifestListMerger, source: ManifestList) -> None:
+    wrong: Manifest = {"digest": 1}  # type: ignore[typeddict-item]  # a string
+    merger.get_missing_architectures(source, wrong)  # type: ignore[arg-type]  # an entry
+    merger.get_missing_architectures(source, {"manifests": {}})  # type: ignore[typeddict-item]  # a list
+    merger.merge_manifest_lists_selected_architectures([1])  # type: ignore[list-item]  # names

@@ -1,4 +1,4 @@
-"""The demo: the main job, on a registry that this program brings along."""
+"""The demo: merges on a registry that this program brings along."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING
 from pubtools_mlmerge.cli.parsers import inspect_main, merge_main
 
 if TYPE_CHECKING:
-    from pubtools_mlmerge.testing import ImageIndex, RegistryServer
+    from pubtools_mlmerge.testing import RegistryServer
 
-_OLD = ("linux/amd64", "linux/arm64", "linux/ppc64le", "linux/s390x")
-_NEW = ("linux/amd64", "linux/arm64", "linux/ppc64le")
-_SELECTED = "linux/arm64"
+_REPOSITORY = "demo/app"
 _LAST_PORT = 65535
 
 _NEXT = """\
@@ -37,7 +35,7 @@ written is gone then. In another terminal, try:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Show a merge, and a merge of selected architectures; or serve what it takes to try it."""
+    """Show a merge, and a merge of selected architectures; or serve a registry to try them on."""
     parser = argparse.ArgumentParser(
         prog="pubtools-mlmerge-demo",
         description=__doc__,
@@ -48,15 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--serve",
         metavar="PORT",
         type=_port,
-        help="start the registry on this port of the loopback interface, or on a free one if it "
-        "is 0, and keep it until interrupted, for commands of your own",
+        help="start the registry on this port of the loopback interface (0 for any free port) "
+        "and keep it until interrupted, to try commands on it",
     )
     port = parser.parse_args(arguments).serve
     with _registry(port or 0) as registry:
         if port is None:
             _show(registry)
         else:
-            _serve(registry)
+            _serve(registry.host)
 
 
 def _port(text: str) -> int:
@@ -68,61 +66,57 @@ def _port(text: str) -> int:
 @contextmanager
 def _registry(port: int) -> Iterator[RegistryServer]:
     """Run a registry that holds two versions of an image, and a tag."""
-    from pubtools_mlmerge.testing import RegistryServer, upload  # noqa: PLC0415 - as above
+    # Every pubtools task imports this module to find hooks.
+    from pubtools_mlmerge.testing import (  # noqa: PLC0415
+        RegistryServer,
+        make_attestation,
+        make_image,
+        make_index,
+        upload,
+    )
 
+    platforms = ("linux/amd64", "linux/arm64", "linux/ppc64le", "linux/s390x")
+    old = make_index([make_image(platform, seed="old") for platform in platforms])
+    images = [make_image(platform, seed="new") for platform in platforms[:-1]]
+    new = make_index([*images, *map(make_attestation, images)])
     registry = RegistryServer(port=port)
     try:
         registry.start()
     except OSError as error:
         sys.exit(f"ERROR: cannot listen on port {port}: {error.strerror}")
     try:
-        for tag, index in (("1.0", _old()), ("stable", _old()), ("1.1", _new())):
-            upload(registry.url, "demo/app", index, reference=tag)
+        for tag, index in (("1.0", old), ("stable", old), ("1.1", new)):
+            upload(registry.url, _REPOSITORY, index, reference=tag)
         yield registry
     finally:
         registry.stop()
 
 
-def _old() -> ImageIndex:
-    from pubtools_mlmerge.testing import make_image, make_index  # noqa: PLC0415 - as above
-
-    return make_index([make_image(platform, seed="old") for platform in _OLD])
-
-
-def _new() -> ImageIndex:
-    from pubtools_mlmerge.testing import make_attestation, make_image, make_index  # noqa: PLC0415 - as above
-
-    images = [make_image(platform, seed="new") for platform in _NEW]
-    return make_index([*images, *map(make_attestation, images)])
-
-
-def _serve(registry: RegistryServer) -> None:
-    """Keep a registry until the user interrupts this program."""
+def _serve(host: str) -> None:
     try:
-        _say(_SERVED.format(host=registry.host))
+        _say(_SERVED.format(host=host))
         threading.Event().wait()
     except KeyboardInterrupt:
         _say("The registry is gone.")
 
 
 def _show(registry: RegistryServer) -> None:
-    from pubtools_mlmerge.testing import upload  # noqa: PLC0415 - as above
-
-    image = f"{registry.host}/demo/app"
+    image = f"{registry.host}/{_REPOSITORY}"
     _say(f"Version 1.0 is what {image}:stable holds. It covers four platforms:")
     inspect_main([f"{image}:stable"])
     _say("Version 1.1 was not built for s390x. Pushed over the tag, it would take s390x away.")
-    _merge(image, [])
+    _merge(image)
     _say(
         "s390x is still there, as it was; the rest is version 1.1, with its attestations.\n"
         "Now a tag that is to get one architecture of 1.1, and stay at 1.0 otherwise:"
     )
-    upload(registry.url, "demo/app", _old(), reference="stable")
-    _merge(image, ["--arch", _SELECTED])
+    old = registry.manifest(_REPOSITORY, "1.0")
+    registry.put_manifest(_REPOSITORY, "stable", old.content, old.media_type)
+    _merge(image, "--arch", "linux/arm64")
     _say(_NEXT)
 
 
-def _merge(image: str, options: list[str]) -> None:
+def _merge(image: str, *options: str) -> None:
     command = ["--source-ref", f"{image}:1.1", "--dest-ref", f"{image}:stable", *options]
     _say(f"$ pubtools-mlmerge-merge {' '.join(command)}")
     merge_main(command)

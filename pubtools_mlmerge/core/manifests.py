@@ -1,4 +1,4 @@
-"""Index, image and descriptor: what registries store, read strictly and kept byte for byte."""
+"""Index, image and descriptor: read strictly, kept byte for byte."""
 
 from __future__ import annotations
 
@@ -39,10 +39,18 @@ DOCKER_MANIFESTS = frozenset(
 _REFERENCE_TYPE = "vnd.docker.reference.type"
 _REFERENCE_DIGEST = "vnd.docker.reference.digest"
 _UNKNOWN = "unknown"
+# Keys that are used, at the top of a document, in an entry or blob, and in a platform.
+_TOP_LEVEL = folded(
+    *("schemaVersion", "mediaType", "artifactType", "manifests", "config", "layers"),
+    *("subject", "annotations"),
+)
 _PROPERTIES = folded(
     *("mediaType", "digest", "size", "platform", "annotations", "urls", "data", "artifactType")
 )
 _PLATFORM = folded("os", "architecture", "variant", "os.version", "os.features", "features")
+# A document that has these as well as `manifests` could be read as either (CVE-2021-41190).
+_IMAGE_FIELDS = frozenset({"config", "layers", "fslayers"})
+_SCHEMA_VERSION = 2
 
 
 @frozen
@@ -58,11 +66,13 @@ class Descriptor:
             Its size in bytes.
         platform (Platform | None):
             What it runs on, as written there; none for an entry that states none.
-        attests (str | None):
-            For an attestation, the digest of the image it belongs to (empty if it names none);
-            none for any other entry.
+        is_attestation (bool):
+            Whether it says something about an image, such as where it was built.
+        attested (str | None):
+            Digest of the image that an attestation belongs to; none if it names none.
         slot (Platform | None):
-            The normalised platform; none where entries are not told apart by platform.
+            The normalised platform, by which entries replace each other; none for an attestation,
+            an unknown platform or none at all.
         fields (Mapping[str, object]):
             The whole entry as received, unknown fields included.
     """
@@ -71,7 +81,8 @@ class Descriptor:
     digest: str
     size: int
     platform: Platform | None
-    attests: str | None
+    is_attestation: bool
+    attested: str | None
     slot: Platform | None = field(repr=False)
     fields: Mapping[str, object] = field(repr=False)
 
@@ -102,9 +113,9 @@ class Descriptor:
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise InvalidIndex(f"{path}.size", "expected a number of bytes, zero or more")
         platform = _platform(value.get("platform"), f"{path}.platform")
-        attests = _attests(value.get("annotations"), f"{path}.annotations")
-        slot = None if platform is None or attests is not None else _slot(platform)
-        return cls(media_type, digest, size, platform, attests, slot, value)
+        is_attestation, attested = _attestation(value.get("annotations"), f"{path}.annotations")
+        slot = None if platform is None or is_attestation else _slot(platform)
+        return cls(media_type, digest, size, platform, is_attestation, attested, slot, value)
 
     @property
     def is_index(self) -> bool:
@@ -129,29 +140,22 @@ def _slot(platform: Platform) -> Platform | None:
     return None if slot.os == slot.architecture == _UNKNOWN else slot
 
 
-def _attests(annotations: object, path: str) -> str | None:
+def _attestation(annotations: object, path: str) -> tuple[bool, str | None]:
+    """Read whether an entry is an attestation, and of which image."""
     if annotations is None:
-        return None
+        return False, None
     if not isinstance(annotations, dict):
         raise InvalidIndex(path, "expected an object")
     for name in (_REFERENCE_TYPE, _REFERENCE_DIGEST):
         if not isinstance(annotations.get(name, ""), str):
             raise InvalidIndex(f"{path}.{name}", "expected a string")
     if _REFERENCE_TYPE not in annotations:
-        return None
-    return str(annotations.get(_REFERENCE_DIGEST, ""))
-
-
-_SCHEMA_VERSION = 2
-# Properties of an image manifest: a document that has them too could be read as either.
-_IMAGE_FIELDS = frozenset({"config", "layers", "fslayers"})
-_OF_AN_INDEX = folded(
-    *("schemaVersion", "mediaType", "manifests", "subject", "annotations", "artifactType")
-)
+        return False, None
+    return True, annotations.get(_REFERENCE_DIGEST) or None
 
 
 def digest_of(content: bytes) -> str:
-    """Compute the digest that a registry keeps content under.
+    """Compute the digest of content.
 
     Args:
         content (bytes):
@@ -176,10 +180,6 @@ def content_type_name(header: str | None) -> str | None:
     return (header or "").partition(";")[0].strip().lower() or None
 
 
-def _descriptors(values: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
-    return tuple(values)
-
-
 @frozen(eq=False)
 class Index:
     """An OCI image index or a Docker manifest list, with the bytes it came in.
@@ -194,16 +194,16 @@ class Index:
     """
 
     media_type: str
-    manifests: tuple[Descriptor, ...] = field(converter=_descriptors, repr=False)
+    manifests: tuple[Descriptor, ...] = field(converter=tuple[Descriptor, ...], repr=False)
     fields: Mapping[str, object] = field(repr=False)
     _received: bytes | None = field(default=None, repr=False)
 
     @cached_property
     def content(self) -> bytes:
-        """The exact bytes: as received, or encoded as the host does, once they are asked for.
+        """The exact bytes: as received, or else encoded as the host does.
 
         Raises:
-            InvalidIndex: When an index that was made here is larger than registries take.
+            InvalidIndex: When a new index is larger than registries accept.
         """
         if self._received is not None:
             return self._received
@@ -230,26 +230,26 @@ class Index:
 
     @classmethod
     def from_bytes(cls, content: bytes, media_type: str | None = None) -> Index:
-        """Read an index, strict on what a merge relies on, tolerant on what it carries.
+        """Read an index: strict on what a merge uses, tolerant on what it carries.
 
         Args:
             content (bytes):
                 The document as received.
             media_type (str | None):
-                The Content-Type it came with, parameters allowed; none if nothing was stated.
+                The Content-Type header, if there was one.
 
         Returns:
             Index: The index, which keeps the content.
 
         Raises:
             InvalidIndex: When the document breaks a rule; the error names the place.
-            NotAnIndex: When it is something else, such as a single image or schema 1.
+            NotAnIndex: When it is something else, such as a single image.
         """
-        return cls._from_fields(decode(content), media_type, content)
+        return _read_index(decode(content), media_type, content)
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, object]) -> Index:
-        """Read an index that was decoded already.
+        """Read an index that is already decoded.
 
         Args:
             fields (Mapping[str, object]):
@@ -262,28 +262,13 @@ class Index:
             InvalidIndex: When the document breaks a rule.
             NotAnIndex: When it is something else.
         """
-        return cls._from_fields(fields, None, None)
-
-    @classmethod
-    def _from_fields(
-        cls, fields: Mapping[str, object], content_type: str | None, content: bytes | None
-    ) -> Index:
-        _check_shape(fields)
-        media_type = _media_type(fields, content_type)
-        entries = fields["manifests"]
-        if not isinstance(entries, list):
-            raise InvalidIndex("manifests", "expected an array")
-        manifests = (
-            Descriptor.from_json(entry, f"manifests[{number}]")
-            for number, entry in enumerate(entries)
-        )
-        return cls(media_type, manifests, fields, content)
+        return _read_index(fields)
 
     def with_manifests(self, manifests: Iterable[Descriptor], media_type: str) -> Index:
-        """Make a new index that has these entries and the rest of this one.
+        """Make a new index with these entries and everything else of this one.
 
-        ``subject`` stays behind: the new index would become a referrer of its target.
-        ``mediaType`` is always written, as clients that find none assume schema 1.
+        ``subject`` is left out, as the new index is not a referrer of that manifest.
+        ``mediaType`` is always written, as some clients assume schema 1 without it.
 
         Args:
             manifests (Iterable[Descriptor]):
@@ -303,7 +288,7 @@ class Index:
         """Write the media type into an index that does not state it.
 
         Returns:
-            Index: The same index in other bytes; itself if the type is there already.
+            Index: A new index, or this one if it states its type.
         """
         if self.states_media_type:
             return self
@@ -312,51 +297,53 @@ class Index:
 
     @property
     def states_media_type(self) -> bool:
-        """Whether the document itself says what it is (an OCI index need not)."""
+        """Whether the document has a ``mediaType``, which is optional in an OCI index."""
         return self.fields.get("mediaType") is not None
 
 
-def _check_shape(fields: Mapping[str, object]) -> None:
-    """Refuse what could be taken for something else (image-spec, CVE-2021-41190)."""
-    check_names(fields, _OF_AN_INDEX)
-    version = fields.get("schemaVersion")
-    if version == 1 and "manifests" not in fields:
-        raise NotAnIndex("document", "a schema 1 manifest")
+def _read_index(
+    fields: Mapping[str, object], content_type: str | None = None, content: bytes | None = None
+) -> Index:
     image_like = sorted(name for name in fields if name.casefold() in _IMAGE_FIELDS)
     if "manifests" not in fields:
-        found = str(fields.get("mediaType") or ("an image manifest" if image_like else ""))
-        raise NotAnIndex("document", found)
+        check_names(fields, _TOP_LEVEL)
+        if fields.get("schemaVersion") == 1:
+            raise NotAnIndex("document", "a schema 1 manifest")
+        found = fields.get("mediaType") or ("an image manifest" if image_like else "")
+        raise NotAnIndex("document", str(found))
     if image_like:
         raise InvalidIndex(image_like[0], "an index must not be an image as well")
+    check_names(fields, _TOP_LEVEL)
+    version, entries = fields.get("schemaVersion"), fields["manifests"]
     if version != _SCHEMA_VERSION or not isinstance(version, int):
         raise InvalidIndex("schemaVersion", f"expected {_SCHEMA_VERSION}")
+    media_type = _media_type(fields, content_type, OCI_INDEX, DOCKER_LIST)
+    if not isinstance(entries, list):
+        raise InvalidIndex("manifests", "expected an array")
+    manifests = (
+        Descriptor.from_json(entry, f"manifests[{number}]") for number, entry in enumerate(entries)
+    )
+    return Index(media_type, manifests, fields, content)
 
 
-def _media_type(fields: Mapping[str, object], content_type: str | None) -> str:
-    """Agree on one type between the document and the header (distribution-spec, "Pull")."""
-    stated = fields.get("mediaType")
-    header = content_type_name(content_type)
+def _media_type(
+    fields: Mapping[str, object], content_type: str | None, oci: str, docker: str
+) -> str:
+    """Agree on one type between document and header (distribution-spec, "Pull")."""
+    stated, header = fields.get("mediaType"), content_type_name(content_type)
     if stated is not None and not isinstance(stated, str):
         raise InvalidIndex("mediaType", "expected a string")
-    if header is not None and header not in INDEX_TYPES:
+    if header is not None and header not in (oci, docker):
         raise InvalidIndex("mediaType", f"came with content type {header!r}")
-    if stated is None:
-        return header or OCI_INDEX
-    if stated not in INDEX_TYPES:
-        raise InvalidIndex("mediaType", f"expected {OCI_INDEX} or {DOCKER_LIST}")
-    if header not in (None, stated):
+    if stated is not None and stated not in (oci, docker):
+        raise InvalidIndex("mediaType", f"expected {oci} or {docker}")
+    if stated and header and stated != header:
         raise InvalidIndex("mediaType", f"contradicts the content type {header}")
-    return stated
+    return stated or header or oci
 
 
 _PLATFORM_PROPERTIES = ("os", "architecture", "variant", "os.version", "os.features")
-_KNOWN_FIELDS = folded("schemaVersion", "mediaType", "config", "layers", "manifests")
-_OF_A_BLOB = folded("mediaType", "digest", "size", "urls", "data")
 _LIST_OF = {DOCKER_MANIFEST: DOCKER_LIST, OCI_MANIFEST: OCI_INDEX}
-
-
-def _digests(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(values)
 
 
 @frozen
@@ -380,7 +367,7 @@ class Image:
     media_type: str
     digest: str
     config: str
-    blobs: tuple[str, ...] = field(converter=_digests, repr=False)
+    blobs: tuple[str, ...] = field(converter=tuple[str, ...], repr=False)
 
     @classmethod
     def from_bytes(cls, content: bytes, media_type: str | None = None) -> Image:
@@ -390,73 +377,77 @@ class Image:
             content (bytes):
                 The document as received.
             media_type (str | None):
-                The Content-Type it came with, parameters allowed; none if nothing was stated.
+                The Content-Type header, if there was one.
 
         Returns:
             Image: The manifest, which keeps the content.
 
         Raises:
-            InvalidIndex: When the document is malformed or contradicts its content type.
-            NotAnIndex: When it is neither a Docker (schema 2) nor an OCI image manifest.
+            InvalidIndex: When the document breaks a rule; the error names the place.
+            NotAnIndex: When it is something else, such as schema 1.
         """
-        fields = decode(content)
-        check_names(fields, _KNOWN_FIELDS)
-        stated, header = fields.get("mediaType"), content_type_name(media_type)
-        found = header or (stated if isinstance(stated, str) else OCI_MANIFEST)
-        if found in INDEX_TYPES:
-            raise InvalidIndex("manifests", f"is missing in a document of type {found}")
-        if found not in _LIST_OF or "config" not in fields:
-            what = "a schema 1 manifest" if fields.get("schemaVersion") == 1 else found
-            raise NotAnIndex("document", what)
-        if stated not in (None, found):
-            raise InvalidIndex("mediaType", f"contradicts the content type {header}")
-        if "manifests" in fields:
-            raise InvalidIndex("manifests", "an image must not be an index as well")
-        config = _digest(fields["config"], "config")
-        layers = fields.get("layers")
-        if not isinstance(layers, list):
-            raise InvalidIndex("layers", "expected an array")
-        # Layers with urls live elsewhere; registries do not hold them (image-spec, "urls").
-        held = [
-            _digest(layer, f"layers[{number}]")
-            for number, layer in enumerate(layers)
-            if not (isinstance(layer, dict) and layer.get("urls"))
-        ]
-        return cls(content, found, digest_of(content), config, dict.fromkeys([config, *held]))
+        return _read_image(decode(content), media_type, content)
 
-    def wrap(self, config: Mapping[str, object]) -> Index:
+    def wrap(self, config: Mapping[str, object] | None) -> Index:
         """Make an index that lists this image alone.
 
         Args:
-            config (Mapping[str, object]):
-                The config blob, which tells the platform (image-spec, "Image Configuration").
+            config (Mapping[str, object] | None):
+                The config blob, which states the platform (image-spec, "Image Configuration");
+                none for an entry without platform.
 
         Returns:
             Index: A Docker manifest list for a Docker image, else an OCI index.
 
         Raises:
-            InvalidIndex: When the config tells no platform.
+            InvalidIndex: When the config states no platform.
         """
-        platform = {name: config[name] for name in _PLATFORM_PROPERTIES if config.get(name)}
-        try:
-            Platform.from_json(platform)
-        except InvalidPlatform as error:
-            raise InvalidIndex(f"config.{error.text}", error.problem) from error
-        entry = {
+        entry: dict[str, object] = {
             "mediaType": self.media_type,
             "digest": self.digest,
             "size": len(self.content),
-            "platform": {"os": "linux", **platform},
         }
+        if config is not None:
+            platform = {name: config[name] for name in _PLATFORM_PROPERTIES if config.get(name)}
+            try:
+                Platform.from_json(platform)
+            except InvalidPlatform as error:
+                raise InvalidIndex(f"config.{error.text}", error.problem) from error
+            entry["platform"] = {"os": "linux", **platform}
         media_type = _LIST_OF[self.media_type]
         fields = {"schemaVersion": 2, "mediaType": media_type, "manifests": [entry]}
         return Index.from_fields(fields)
 
 
+def _read_image(fields: Mapping[str, object], content_type: str | None, content: bytes) -> Image:
+    check_names(fields, _TOP_LEVEL)
+    stated = fields.get("mediaType")
+    found = content_type_name(content_type) or (stated if isinstance(stated, str) else OCI_MANIFEST)
+    if found in INDEX_TYPES:
+        raise InvalidIndex("manifests", f"is missing in a document of type {found}")
+    if found not in _LIST_OF or "config" not in fields:
+        is_schema_1 = fields.get("schemaVersion") == 1
+        raise NotAnIndex("document", "a schema 1 manifest" if is_schema_1 else found)
+    media_type = _media_type(fields, content_type, OCI_MANIFEST, DOCKER_MANIFEST)
+    if "manifests" in fields:
+        raise InvalidIndex("manifests", "an image must not be an index as well")
+    config, layers = _digest(fields["config"], "config"), fields.get("layers")
+    if not isinstance(layers, list):
+        raise InvalidIndex("layers", "expected an array")
+    # Layers with urls are stored elsewhere, not in the registry (image-spec, "urls").
+    held = [
+        _digest(layer, f"layers[{number}]")
+        for number, layer in enumerate(layers)
+        if not (isinstance(layer, dict) and layer.get("urls"))
+    ]
+    blobs = dict.fromkeys([config, *held])
+    return Image(content, media_type, digest_of(content), config, blobs)
+
+
 def _digest(value: object, path: str) -> str:
     digest = None
     if isinstance(value, dict):
-        check_names(value, _OF_A_BLOB, path)
+        check_names(value, _PROPERTIES, path)
         digest = value.get("digest")
     if not isinstance(digest, str) or not is_digest(digest):
         raise InvalidIndex(f"{path}.digest", "expected algorithm:encoded")
@@ -469,18 +460,39 @@ _HASHES = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
 
 
 def read_manifest(reference: Reference, content: bytes, content_type: str | None) -> Manifest:
-    """Read a document that was pulled; errors name the reference."""
+    """Read a pulled document; errors name the reference."""
     try:
-        try:
-            return Index.from_bytes(content, content_type)
-        except NotAnIndex:
-            return Image.from_bytes(content, content_type)
+        fields = decode(content)
+        if "manifests" in fields:
+            return _read_index(fields, content_type, content)
+        return _read_image(fields, content_type, content)
     except (InvalidIndex, NotAnIndex) as error:
         raise evolve(error, reference=str(reference)) from error
 
 
+def read_partial(document: Mapping[str, object]) -> Index:
+    """Read a document of a Python program, whose entries may state no more than a platform."""
+    fields, entries = {"schemaVersion": _SCHEMA_VERSION, **document}, document.get("manifests")
+    if not isinstance(entries, list):
+        return Index.from_fields(fields)
+    child_type = DOCKER_MANIFEST if fields.get("mediaType") == DOCKER_LIST else OCI_MANIFEST
+    index = Index.from_fields({**fields, "manifests": [_complete(e, child_type) for e in entries]})
+    manifests = [evolve(d, fields=entry) for d, entry in zip(index.manifests, entries)]
+    return evolve(index, manifests=manifests, fields=document)
+
+
+def _complete(entry: object, media_type: str) -> object:
+    """Fill in what an entry lacks; without a digest it is identified by all of its content."""
+    if not isinstance(entry, dict):
+        return entry
+    digest = entry.get("digest")
+    if not isinstance(digest, str) or not is_digest(digest):
+        digest = digest_of(encode(entry))
+    return {"mediaType": media_type, "size": 0, **entry, "digest": digest}
+
+
 def check_digest(reference: Reference, content: bytes, announced: str | None) -> None:
-    """Compare content with the digest asked for and the one the registry announced."""
+    """Check content against the digest in the reference and the one the registry announced."""
     if reference.digest:
         _check(reference, content, reference.digest)
     if announced and announced.startswith("sha256:") and is_registered_digest(announced):
@@ -490,7 +502,7 @@ def check_digest(reference: Reference, content: bytes, announced: str | None) ->
 def _check(reference: Reference, content: bytes, expected: str) -> None:
     algorithm = expected.partition(":")[0]
     if algorithm not in _HASHES:
-        problem = f"content is checked by {' and '.join(_HASHES)} only, not by {algorithm}"
+        problem = f"digest: expected {' or '.join(_HASHES)}, not {algorithm}"
         raise InvalidReference(str(reference), problem)
     actual = f"{algorithm}:{_HASHES[algorithm](content).hexdigest()}"
     if expected != actual:
@@ -498,5 +510,5 @@ def _check(reference: Reference, content: bytes, expected: str) -> None:
 
 
 def platform_name(descriptor: Descriptor) -> str | None:
-    """Name the platform of an entry."""
+    """Write the normalised platform of an entry; none if it has none."""
     return None if descriptor.slot is None else str(descriptor.slot)

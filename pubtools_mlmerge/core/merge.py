@@ -1,14 +1,14 @@
 """The laws of a merge: which entries the merged index has, in which order, and why.
 
-Everything here is a function from values to values. Both directions are linear in the number of
-entries.
+Pure functions from values to values, linear in the number of entries. The laws and their numbers
+are in ``docs/merge-rules.rst``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
@@ -19,141 +19,199 @@ from pubtools_mlmerge.core.manifests import (
     Index,
     Manifest,
 )
-from pubtools_mlmerge.core.plan import AnyPlan, Entry, Match, Plan, Policy, patterns_of
+from pubtools_mlmerge.core.plan import Entry, Match, Plan, Policy, patterns_of
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
-from pubtools_mlmerge.errors import EmptyIndex, MixedTypes, ShrinkError
+from pubtools_mlmerge.errors import EmptyIndex, MixedTypes, NotAnIndex, ShrinkError
 
-# What an OCI index may state at its top and a Docker list does not define.
+_DEFAULT = Policy()
+# What an OCI index may have at its top level, and a Docker list may not.
 _OCI_ONLY = frozenset({"annotations", "artifactType"})
-
-
-def assemble(
-    source: Index,
-    destination: Index | None,
-    manifests: Sequence[Descriptor],
-    policy: Policy,
-) -> Index:
-    """Make an index of entries from two sides; its type and the rest follow the laws."""
-    types = {entry.media_type for entry in manifests}
-    if policy.mixed_types == "fail" and types & DOCKER_MANIFESTS and types - DOCKER_MANIFESTS:
-        docker = [e.digest for e in manifests if e.media_type in DOCKER_MANIFESTS]
-        oci = [e.digest for e in manifests if e.media_type not in DOCKER_MANIFESTS]
-        raise MixedTypes(tuple(docker), tuple(oci))
-    sides = (source, destination) if destination is not None else (source,)
-    has_docker_list = any(side.media_type == DOCKER_LIST for side in sides)
-    fits = (
-        has_docker_list
-        and types <= DOCKER_MANIFESTS
-        and _OCI_ONLY.isdisjoint(source.fields)
-        and all(map(_states_platform, manifests))
-    )
-    return source.with_manifests(manifests, DOCKER_LIST if fits else OCI_INDEX)
-
-
-def _states_platform(entry: Descriptor) -> bool:
-    """Tell whether an entry has the platform that a Docker list asks for, os and architecture."""
-    platform = entry.fields.get("platform")
-    return isinstance(platform, dict) and bool(platform.get("os"))
-
-
-def is_unchanged(result: Index, source: Index, destination: Index | None) -> bool:
-    """Compare by digest, or by meaning where the result was encoded here.
-
-    A source that goes up untouched brings its own digest, and the signatures made for it.
-    """
-    if destination is None:
-        return False
-    if result is source:
-        return result.digest == destination.digest
-    meaning = {**destination.fields, "mediaType": destination.media_type}
-    # Python holds 1, 1.0 and true to be equal, so equal documents are compared as encoded, too.
-    return result.fields == meaning and result.content == encode(meaning)
-
-
-_NOTHING = Policy()
-_NEWER_IMAGE = "the source has another one for this platform"
-_NEWER_ATTESTATIONS = "the source has newer attestations"
 
 
 def merge(
     source: Index,
     destination: Index | None,
-    policy: Policy = _NOTHING,
+    policy: Policy = _DEFAULT,
     stale: Mapping[str, str] | None = None,
 ) -> Plan[Index]:
-    """Take the source, and keep what only the destination has.
+    """Take all of the source, and keep what only the destination has.
 
     Args:
         source (Index):
             The newer index. Its entries come first, in their order.
         destination (Index | None):
-            What the destination holds now; none if it does not exist yet.
+            The index at the destination; none if there is none yet.
         policy (Policy):
             What to decide differently.
         stale (Mapping[str, str] | None):
-            Digests of what is too old to stay in the destination, with what to say of each.
+            Digests of destination entries that are too old to keep, each with the reason to give.
 
     Returns:
-        MergePlan: Its result is the source itself where nothing of the destination is kept, and
+        Plan[Index]: Its result is the source itself where nothing of the destination is kept, and
         the destination itself where the merge would change nothing.
 
     Raises:
         MixedTypes: When the result would mix Docker and OCI manifests and the policy forbids it.
     """
-    taken, excluded = _take(source.manifests, policy)
     old = destination.manifests if destination is not None else ()
-    sides = _Sides(taken, old, policy.match)
-    entries = list(sides.judge_taken())
-    kept, dropped = sides.part_old(policy, stale or {})
-    manifests = [*taken, *(entry.descriptor for entry in kept)]
+    eligible, excluded = _split_eligible(source.manifests, policy.eligible)
+    taken = _compare(eligible, old, policy.match)
+    kept, dropped = _split_kept(old, taken, policy, stale or {})
     result = source
     if kept or excluded:
+        manifests = [entry.descriptor for entry in (*taken, *kept)]
         result = assemble(source, destination, manifests, policy)
-    unchanged = is_unchanged(result, source, destination)
+    unchanged = _is_unchanged(result, source, destination)
     if unchanged and destination is not None and result is not source:
         result = destination
     return Plan(
         result,
-        (*entries, *kept, *dropped, *excluded),
-        not unchanged,
-        _missing(taken, policy.eligible),
-        source,
-        destination,
+        (*taken, *kept, *dropped, *excluded),
+        changed=not unchanged,
+        missing=_missing(eligible, policy.eligible or ()),
+        source=source,
+        destination=destination,
     )
+
+
+def _split_eligible(
+    entries: Sequence[Descriptor], patterns: Sequence[PlatformPattern] | None
+) -> tuple[Sequence[Descriptor], list[Entry]]:
+    """Split the source into entries that may be taken, with their attestations, and the rest."""
+    if patterns is None:
+        return entries, []
+    images = {entry.digest for entry in entries if _matches(entry, patterns)}
+    eligible: list[Descriptor] = []
+    excluded: list[Entry] = []
+    for entry in entries:
+        if entry.attested in images or _matches(entry, patterns):
+            eligible.append(entry)
+        else:
+            reason = "its image is not eligible" if entry.is_attestation else "not eligible"
+            excluded.append(Entry(entry, "excluded", reason))
+    return eligible, excluded
+
+
+def _compare(taken: Sequence[Descriptor], old: Sequence[Descriptor], match: Match) -> list[Entry]:
+    """Compare what is taken with the destination; each old entry is replaced by one new one."""
+    taken_keys = [_key(entry, match) for entry in taken]
+    old_keys = [_key(entry, match) for entry in old]
+    on_both_sides = {(key, entry.digest) for key, entry in zip(taken_keys, taken)}
+    on_both_sides &= {(key, entry.digest) for key, entry in zip(old_keys, old)}
+    replaceable: dict[Hashable, list[str]] = {}
+    for key, entry in zip(reversed(old_keys), reversed(old)):  # so that pop() takes the first
+        if (key, entry.digest) not in on_both_sides:
+            replaceable.setdefault(key, []).append(entry.digest)
+    entries: list[Entry] = []
+    for key, entry in zip(taken_keys, taken):
+        if (key, entry.digest) in on_both_sides:
+            entries.append(Entry(entry, "same", "both have this digest", entry.digest))
+        elif replaceable.get(key):
+            replaced = replaceable[key].pop()
+            entries.append(Entry(entry, "replaced", "the source has a newer one", replaced))
+        else:
+            entries.append(Entry(entry, "added", "only the source has it"))
+    return entries
+
+
+def _split_kept(
+    old: Sequence[Descriptor], taken: Sequence[Entry], policy: Policy, stale: Mapping[str, str]
+) -> tuple[list[Entry], list[Entry]]:
+    """Split the destination into what is kept and what is dropped, each with its reason."""
+    accounted = {(_key(e.descriptor, policy.match), e.previous_digest) for e in taken}
+    covered = {key for key, _ in accounted}
+    keys = [_key(entry, policy.match) for entry in old]
+    reasons = [
+        _reason_to_drop(entry, policy, stale, is_covered=key in covered)
+        for key, entry in zip(keys, old)
+    ]
+    images = {e.descriptor.digest for e in taken if not e.descriptor.is_attestation}
+    images.update(
+        entry.digest
+        for entry, reason in zip(old, reasons)
+        if reason is None and not entry.is_attestation
+    )
+    kept: list[Entry] = []
+    dropped: list[Entry] = []
+    for key, entry, reason in zip(keys, old, reasons):
+        if (key, entry.digest) in accounted:
+            continue  # a taken entry is the same, or says that it replaces this one
+        if reason is not None:
+            dropped.append(Entry(entry, "dropped", reason, entry.digest))
+        elif entry.is_attestation and entry.attested not in images:
+            orphaned = "its image is not in the result"
+            dropped.append(Entry(entry, "dropped", orphaned, entry.digest))
+        else:
+            kept.append(Entry(entry, "kept", "only the destination has it", entry.digest))
+    return kept, dropped
+
+
+def _reason_to_drop(
+    entry: Descriptor, policy: Policy, stale: Mapping[str, str], *, is_covered: bool
+) -> str | None:
+    """Say why an entry of the destination must go; none if it may stay."""
+    if is_covered and entry.is_attestation:
+        return "the source has newer attestations"
+    if is_covered:
+        return "the source has another one for this platform"
+    if policy.keep and entry.slot is not None and not _matches(entry, policy.keep):
+        return "not among the platforms to keep"
+    if _matches(entry, policy.drop):
+        return "dropped by name"
+    return stale.get(entry.digest)
+
+
+def _key(entry: Descriptor, match: Match) -> Hashable:
+    """Identify an entry: those of the source replace those of the destination with the same key."""
+    if entry.is_attestation:
+        return "attestation", entry.attested
+    if entry.slot is None:
+        return "digest", entry.digest
+    return entry.slot.architecture if match == "architecture" else entry.slot
+
+
+def _matches(entry: Descriptor, patterns: Iterable[PlatformPattern]) -> bool:
+    slot = entry.slot
+    return slot is not None and any(pattern.matches(slot) for pattern in patterns)
+
+
+def _missing(entries: Sequence[Descriptor], patterns: Iterable[PlatformPattern]) -> tuple[str, ...]:
+    return tuple(p.text for p in patterns if not any(_matches(entry, [p]) for entry in entries))
 
 
 def remove(
     index: Index, patterns: Iterable[str | PlatformPattern], *, allow_empty: bool = False
 ) -> Plan[Index]:
-    """Take platforms out of an index, their attestations with them.
+    """Remove platforms from an index, and their attestations.
 
     Args:
         index (Index):
-            What the reference holds now.
+            The index at the destination.
         patterns (Iterable[str | PlatformPattern]):
             The platforms to remove. Entries without a platform stay.
         allow_empty (bool):
-            Whether nothing may be left.
+            Whether the result may be empty.
 
     Returns:
-        MergePlan: Its result is the index itself where nothing is removed.
+        Plan[Index]: Its result is the index itself where nothing is removed.
 
     Raises:
         EmptyIndex: When nothing would be left and that is not allowed.
-        InvalidPlatform: When a pattern is none.
+        InvalidPlatform: When a pattern is malformed.
     """
     chosen = patterns_of(patterns)
-    gone = {e.digest for e in index.manifests if _matches(e, chosen)}
+    images = [entry for entry in index.manifests if not entry.is_attestation]
     # An image may be listed for two platforms; its attestations go with the last of them.
-    gone -= {e.digest for e in index.manifests if e.attests is None and not _matches(e, chosen)}
+    gone = {entry.digest for entry in images if _matches(entry, chosen)}
+    gone -= {entry.digest for entry in images if not _matches(entry, chosen)}
     kept: list[Entry] = []
     dropped: list[Entry] = []
     for entry in index.manifests:
         if _matches(entry, chosen):
             dropped.append(Entry(entry, "dropped", "removed by name", entry.digest))
-        elif entry.attests in gone:
+        elif entry.attested in gone:
             dropped.append(Entry(entry, "dropped", "its image is removed", entry.digest))
         else:
             kept.append(Entry(entry, "kept", "not among those removed", entry.digest))
@@ -162,138 +220,128 @@ def remove(
     result = index
     if dropped:
         result = index.with_manifests((e.descriptor for e in kept), index.media_type)
-    missing = tuple(p.text for p in chosen if not any(_matches(e, [p]) for e in index.manifests))
-    return Plan(result, (*kept, *dropped), bool(dropped), missing)
+    return Plan(result, (*kept, *dropped), bool(dropped), _missing(index.manifests, chosen))
 
 
-def _matches(entry: Descriptor, patterns: Iterable[PlatformPattern]) -> bool:
-    slot = entry.slot
-    return slot is not None and any(pattern.matches(slot) for pattern in patterns)
+def assemble(
+    source: Index, destination: Index | None, manifests: Sequence[Descriptor], policy: Policy
+) -> Index:
+    """Make an index of entries from both sides: a Docker list where that can hold them all."""
+    types = {entry.media_type for entry in manifests}
+    if policy.mixed_types == "fail" and types & DOCKER_MANIFESTS and types - DOCKER_MANIFESTS:
+        docker = [e.digest for e in manifests if e.media_type in DOCKER_MANIFESTS]
+        oci = [e.digest for e in manifests if e.media_type not in DOCKER_MANIFESTS]
+        raise MixedTypes(tuple(docker), tuple(oci))
+    sides = [source] if destination is None else [source, destination]
+    fits_a_docker_list = (
+        DOCKER_LIST in {side.media_type for side in sides}
+        and types <= DOCKER_MANIFESTS
+        and _OCI_ONLY.isdisjoint(source.fields)
+        and all(map(_states_os, manifests))
+    )
+    return source.with_manifests(manifests, DOCKER_LIST if fits_a_docker_list else OCI_INDEX)
 
 
-def _key(entry: Descriptor, match: Match) -> Hashable:
-    """Tell what an entry stands for: entries of one key replace each other."""
-    slot = entry.slot
-    if slot is None:
-        attests = entry.attests
-        return ("digest", entry.digest) if attests is None else ("attests", attests)
-    if match == "architecture":
-        return slot.architecture
-    # Plain values are hashed and compared several times as fast as the platform itself.
-    return slot.os, slot.architecture, slot.variant, slot.os_version, slot.os_features
+def _states_os(entry: Descriptor) -> bool:
+    """Check for the os, which a Docker list requires and `Descriptor.platform` fills in."""
+    if "digest" not in entry.fields or "size" not in entry.fields:
+        return True  # abbreviated by a Python program, which the class allows
+    platform = entry.fields.get("platform")
+    return isinstance(platform, dict) and bool(platform.get("os"))
 
 
-def _number(entries: Iterable[Descriptor], match: Match, numbers: dict[Hashable, int]) -> list[int]:
-    """Number the slots: numbers are looked up faster than what they stand for."""
-    number = numbers.setdefault
-    return [number(_key(entry, match), len(numbers)) for entry in entries]
+def _is_unchanged(result: Index, source: Index, destination: Index | None) -> bool:
+    """Compare the result with the destination, by digest or by what they say.
+
+    A source that goes up untouched is compared by digest, as its signatures are made for that.
+    """
+    if destination is None:
+        return False
+    if result is source:
+        return result.digest == destination.digest
+    fields = {**destination.fields, "mediaType": destination.media_type}
+    # 1, 1.0 and True are equal in Python and not in JSON, so the encoded bytes decide.
+    return result.fields == fields and result.content == encode(fields)
 
 
-def _take(entries: Sequence[Descriptor], policy: Policy) -> tuple[list[Descriptor], list[Entry]]:
-    """Part the source into what is taken and what is not eligible."""
-    if policy.eligible is None:
-        return list(entries), []
-    images = {e.digest for e in entries if _matches(e, policy.eligible)}
-    taken: list[Descriptor] = []
-    excluded: list[Entry] = []
-    for entry in entries:
-        if entry.attests in images or _matches(entry, policy.eligible):
-            taken.append(entry)
-        else:
-            reason = "not eligible" if entry.attests is None else "its image is not eligible"
-            excluded.append(Entry(entry, "excluded", reason))
-    return taken, excluded
+@frozen
+class Side:
+    """One side of a merge that may be a single image (law 11)."""
+
+    reference: Reference
+    manifest: Manifest
+    index: Index  # the manifest itself, or the index that lists the image alone
+
+    @property
+    def is_artifact(self) -> bool:
+        """Whether the manifest is not an image for a platform, so that no index may list it."""
+        return isinstance(self.manifest, Image) and self.index.manifests[0].slot is None
 
 
-class _Sides:
-    """What stands in which slot on either side."""
+def merge_manifests(
+    source: Side,
+    destination: Side | None,
+    policy: Policy,
+    merging: Callable[[Index, Index | None, Policy], Plan[Index]] = merge,
+) -> Plan[Manifest]:
+    """Merge two sides of which either may be a single image, as the policy says (law 11).
 
-    def __init__(
-        self, taken: Sequence[Descriptor], old: Sequence[Descriptor], match: Match
-    ) -> None:
-        self._taken, self._old = taken, old
-        numbers: dict[Hashable, int] = {}
-        self._new_slots = _number(taken, match, numbers)
-        self._old_slots = _number(old, match, numbers)
-        self._covered = set(self._new_slots)
-        # Few indexes share many digests, and pairs take longer to make and to look up than texts.
-        digests = {entry.digest for entry in taken}
-        shared = {(n, e.digest) for n, e in zip(self._old_slots, old) if e.digest in digests}
-        self._same = shared and shared.intersection(
-            (number, entry.digest) for number, entry in zip(self._new_slots, taken)
-        )
-        self._left: set[tuple[int, str]] = set()
-
-    def judge_taken(self) -> Iterator[Entry]:
-        """Compare taken entries with what stood in their place; each of those is replaced once."""
-        replaceable: dict[int, str] = {}
-        others: dict[int, list[str]] = {}  # few indexes list a slot more than once
-        told: set[tuple[int, str]] = set()
-        # Backwards, so that the first is the first to be replaced.
-        for slot, entry in zip(reversed(self._old_slots), reversed(self._old)):
-            if slot in self._covered and (slot, entry.digest) not in self._same:
-                if slot in replaceable:
-                    others.setdefault(slot, []).append(replaceable[slot])
-                replaceable[slot] = entry.digest
-        for slot, entry in zip(self._new_slots, self._taken):
-            if (slot, entry.digest) in self._same:
-                yield Entry(entry, "same", "both have this digest", entry.digest)
-            elif slot in replaceable:
-                replaced = replaceable.pop(slot)
-                if slot in others:
-                    told.add((slot, replaced))
-                    if others[slot]:
-                        replaceable[slot] = others[slot].pop()
-                yield Entry(entry, "replaced", "the source has a newer one", replaced)
-            else:
-                yield Entry(entry, "added", "only the source has it")
-        self._left.update(replaceable.items())
-        self._left.update((slot, digest) for slot, more in others.items() for digest in more)
-        self._left -= told
-
-    def part_old(self, policy: Policy, stale: Mapping[str, str]) -> tuple[list[Entry], list[Entry]]:
-        """Part the destination into what stays and what goes, each with its reason."""
-        reasons = [
-            self._against(slot, entry, policy, stale)
-            for slot, entry in zip(self._old_slots, self._old)
-        ]
-        images = {e.digest for e in self._taken if e.attests is None}
-        staying = (entry for entry, reason in zip(self._old, reasons) if reason is None)
-        images.update(entry.digest for entry in staying if entry.attests is None)
-        kept: list[Entry] = []
-        dropped: list[Entry] = []
-        for slot, entry, against in zip(self._old_slots, self._old, reasons):
-            reason = against
-            if reason is None and entry.attests is not None and entry.attests not in images:
-                reason = "its image is not in the result"
-            if reason is None:
-                kept.append(Entry(entry, "kept", "only the destination has it", entry.digest))
-            elif slot not in self._covered or (slot, entry.digest) in self._left:
-                dropped.append(Entry(entry, "dropped", reason, entry.digest))
-        return kept, dropped
-
-    def _against(
-        self, slot: int, entry: Descriptor, policy: Policy, stale: Mapping[str, str]
-    ) -> str | None:
-        """Say why an entry of the destination does not stay; none if it may."""
-        if slot in self._covered:
-            return _NEWER_IMAGE if entry.attests is None else _NEWER_ATTESTATIONS
-        if entry.slot is not None:
-            if policy.keep and not _matches(entry, policy.keep):
-                return "not among the platforms to keep"
-            if policy.drop and _matches(entry, policy.drop):
-                return "dropped by name"
-        return stale.get(entry.digest)
+    A single image is merged as an index of one entry. Where the result would list nothing else,
+    the result is the image itself.
+    """
+    sides = [source] if destination is None else [source, destination]
+    singles = [side for side in sides if isinstance(side.manifest, Image)]
+    held = None if destination is None else destination.index
+    if not singles:
+        return merging(source.index, held, policy)
+    if policy.single_image == "fail":
+        raise NotAnIndex(str(singles[0].reference), singles[0].manifest.media_type)
+    if policy.single_image == "replace":
+        plan, result = _replace(source, destination, policy)
+    else:
+        merged = merging(source.index, held, policy)
+        plan, result = merged, _without_wrapping(merged.result, sides, policy)
+    listed = {entry.digest for entry in result.manifests} if isinstance(result, Index) else set()
+    for side in singles:
+        if side.is_artifact and side.manifest.digest in listed:
+            what = f"{side.manifest.media_type} without a platform"
+            raise NotAnIndex(str(side.reference), what)
+    changed = destination is None or result.digest != destination.manifest.digest
+    return evolve(plan, result=result, changed=changed)
 
 
-def _missing(
-    taken: Sequence[Descriptor], eligible: Sequence[PlatformPattern] | None
-) -> tuple[str, ...]:
-    return tuple(p.text for p in eligible or () if not any(_matches(e, [p]) for e in taken))
+def _without_wrapping(result: Index, sides: Sequence[Side], policy: Policy) -> Manifest:
+    """Choose what to write: the merged index, or the only image that it lists."""
+    held = sides[-1].manifest
+    if len(sides) > 1 and isinstance(held, Index) and serve_the_same(result, held):
+        return held
+    if policy.single_image == "index" or result is sides[0].manifest:
+        return result
+    images = {s.manifest.digest: s.manifest for s in sides if isinstance(s.manifest, Image)}
+    digests = [entry.digest for entry in result.manifests]
+    return images.get(digests[0], result) if len(digests) == 1 else result
+
+
+def _replace(
+    source: Side, destination: Side | None, policy: Policy
+) -> tuple[Plan[Manifest], Manifest]:
+    """Replace the destination by the source, or by its eligible part."""
+    plan = merge(source.index, None, policy)
+    result = source.manifest if plan.result is source.index else plan.result
+    if destination is None:
+        return plan, result
+    compared = merge(source.index, destination.index, evolve(policy, mixed_types="oci"))
+    entries = tuple(
+        evolve(entry, fate="dropped", reason="the source replaces all of it")
+        if entry.fate == "kept"
+        else entry
+        for entry in compared.entries
+    )
+    return evolve(compared, entries=entries), result
 
 
 def replace_by_image(image: Image, destination: Manifest | None) -> Plan[Image]:
-    """Copy a single image over whatever the destination holds."""
+    """Plan to restore a single image, whatever the destination holds now."""
     entry = _entry_of(image)
     if destination is None:
         return Plan(image, (Entry(entry, "added", "the tag is new"),), changed=True)
@@ -308,11 +356,10 @@ def replace_by_image(image: Image, destination: Manifest | None) -> Plan[Image]:
 
 
 def replace_image(source: Index, destination: Image, policy: Policy) -> Plan[Index]:
-    """Put an index, or its eligible part, in the place of a single image."""
+    """Plan to restore an index over a single image."""
     plan = merge(source, None, policy)
-    dropped = Entry(
-        _entry_of(destination), "dropped", "a single image is replaced", destination.digest
-    )
+    entry, reason = _entry_of(destination), "a single image is replaced"
+    dropped = Entry(entry, "dropped", reason, destination.digest)
     return evolve(plan, entries=(*plan.entries, dropped))
 
 
@@ -321,46 +368,52 @@ def _entry_of(image: Image) -> Descriptor:
     return Descriptor.from_json(fields, "")
 
 
-def check_shrink(reference: Reference, old: Manifest | None, plan: AnyPlan, policy: Policy) -> None:
-    """Refuse a result with fewer platforms than the tag has, save for those that are to go."""
-    if not isinstance(old, Index):
+def check_shrink(
+    reference: Reference, old: Index | None, plan: Plan[Manifest], policy: Policy
+) -> None:
+    """Refuse a result that lacks a platform of the tag, except those named to go (law 4)."""
+    if old is None:
         return
-    had = {slot for slot in _slots(old, plan.too_old) if not _is_to_go(slot, policy)}
     if isinstance(plan.result, Index):
-        has = _slots(plan.result)
-        number = len(has)
-    else:  # one platform; only its config tells which
-        has, number = frozenset(), 1
-    if number < len(had):
-        raise ShrinkError(str(reference), tuple(sorted(map(str, had - has))))
+        listed = plan.result.manifests
+    else:  # its platform is known from its entry
+        listed = tuple(e.descriptor for e in plan.entries if e.fate not in ("dropped", "excluded"))
+    has = {entry.slot for entry in listed}
+    lost = {
+        str(entry.slot)
+        for entry in old.manifests
+        if entry.slot is not None
+        and entry.slot not in has
+        and entry.digest not in plan.too_old
+        and not _may_go(entry.slot, policy)
+    }
+    if lost:
+        raise ShrinkError(str(reference), tuple(sorted(lost)))
 
 
-def _slots(index: Index, without: frozenset[str] = frozenset()) -> frozenset[Platform]:
-    entries = (entry for entry in index.manifests if entry.digest not in without)
-    return frozenset(entry.slot for entry in entries if entry.slot is not None)
-
-
-def _is_to_go(slot: Platform, policy: Policy) -> bool:
+def _may_go(slot: Platform, policy: Policy) -> bool:
     is_kept = not policy.keep or any(pattern.matches(slot) for pattern in policy.keep)
     return not is_kept or any(pattern.matches(slot) for pattern in policy.drop)
 
 
-def serve_the_same(result: Index, held: Index) -> bool:
-    """Compare two indexes; the order counts among the entries of one architecture only."""
-    return result.media_type == held.media_type and _unordered(result) == _unordered(held)
+def serve_the_same(one: Index, other: Index) -> bool:
+    """Whether two indexes differ at most in the order of entries of different architectures.
+
+    Among entries of one architecture the order counts: clients take the first that fits.
+    """
+    return one.media_type == other.media_type and _by_architecture(one) == _by_architecture(other)
 
 
-def _unordered(index: Index) -> dict[str, object]:
-    entries: dict[object, list[object]] = {}
-    for entry in index.manifests:
-        slot = entry.slot
-        key = None if slot is None else (slot.os, slot.architecture)
-        entries.setdefault(key, []).append(entry.fields)
-    return {**index.fields, "mediaType": index.media_type, "manifests": entries}
+def _by_architecture(index: Index) -> bytes:
+    def architecture(entry: Descriptor) -> tuple[str, str]:
+        return (entry.slot.os, entry.slot.architecture) if entry.slot is not None else ("", "")
+
+    entries = [entry.fields for entry in sorted(index.manifests, key=architecture)]
+    return encode({**index.fields, "mediaType": index.media_type, "manifests": entries})
 
 
-def union(manifests: Iterable[Index | Image]) -> Index | None:
-    """Merge what a tag held at one time or another."""
+def union(manifests: Iterable[Manifest]) -> Index | None:
+    """Merge the indexes that a tag held at different times, the newest first."""
     merged: Index | None = None
     for manifest in manifests:
         if isinstance(manifest, Index):

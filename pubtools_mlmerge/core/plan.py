@@ -1,14 +1,14 @@
-"""Policy, plan and report: what a merge may decide differently, what it decided, what was done."""
+"""Policy, Plan and Report: how a merge is to decide, what it decided, what was done."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Generic, Literal, TypeVar, Union, get_args
+from typing import Generic, Literal, TypeVar, get_args
 
 from attrs import field, frozen
 
-from pubtools_mlmerge.core.manifests import Descriptor, Image, Index
+from pubtools_mlmerge.core.manifests import Descriptor, Index, Manifest
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 
@@ -19,8 +19,8 @@ SingleImage = Literal["wrap", "index", "replace", "fail"]
 
 
 def patterns_of(values: Iterable[str | PlatformPattern]) -> tuple[PlatformPattern, ...]:
-    """Read what is still text; the rest is taken as it is."""
-    if isinstance(values, str):  # one name, not its letters
+    """Parse patterns that are still text."""
+    if isinstance(values, str):  # one pattern, not one for each letter
         values = [values]
     return tuple(
         value if isinstance(value, PlatformPattern) else PlatformPattern.parse(value)
@@ -36,22 +36,24 @@ def _optional_patterns(
 
 @frozen(kw_only=True)
 class Policy:
-    """What a merge may decide differently.
+    """How a merge decides where it has a choice.
 
     Attributes:
         match (str):
-            What makes two entries the same: the whole ``platform``, or its ``architecture`` alone.
+            Which entries replace each other: those of the same ``platform``, or of the same
+            ``architecture``.
         eligible (tuple[PlatformPattern, ...] | None):
-            What may be taken from the source; none for all of it.
+            Platforms to take from the source; none for all.
         keep (tuple[PlatformPattern, ...]):
-            If there are any, only these platforms of the destination stay.
+            Platforms of the destination to keep, and no others; empty for all.
         drop (tuple[PlatformPattern, ...]):
-            Platforms of the destination that do not stay.
+            Platforms of the destination not to keep.
         mixed_types (str):
             ``oci`` to list Docker and OCI manifests together in an OCI index, ``fail`` to refuse.
         single_image (str):
-            What to do where either side is a single image: ``replace`` the destination by the
-            source, ``wrap`` it into an index, or ``fail``.
+            What to do where either side is a single image: ``wrap`` merges it as an index of one
+            entry, ``index`` as well and never results in the image alone, ``replace`` replaces
+            the destination by the source, ``fail`` refuses.
     """
 
     match: Match = "platform"
@@ -59,7 +61,7 @@ class Policy:
     keep: tuple[PlatformPattern, ...] = field(default=(), converter=patterns_of)
     drop: tuple[PlatformPattern, ...] = field(default=(), converter=patterns_of)
     mixed_types: Literal["oci", "fail"] = "oci"
-    single_image: SingleImage = "replace"
+    single_image: SingleImage = "wrap"
 
 
 @frozen
@@ -68,11 +70,11 @@ class Age:
 
     Attributes:
         created (datetime | None):
-            When it was made, in UTC; none if that is unknown.
+            When it was built, in UTC; none if unknown.
         days (int | None):
-            Whole days since then.
+            Whole days since then; none if unknown.
         problem (str):
-            Why it is unknown.
+            Why the age is unknown.
     """
 
     created: datetime | None = None
@@ -82,21 +84,21 @@ class Age:
 
 @frozen
 class Entry:
-    """What becomes of one entry.
+    """What happens to one entry of the source or the destination.
 
     Attributes:
         descriptor (Descriptor):
-            The entry.
+            The entry itself.
         fate (str):
             ``added``, ``replaced``, ``same``, ``kept``, ``dropped`` or ``excluded``.
         reason (str):
             Why, in a few words.
         previous_digest (str | None):
-            What the destination had in its place before; none if nothing.
+            Digest that the destination had in its place; none for a new entry.
         age (Age | None):
-            How old its image is; none if that was not asked.
+            How old the image is; none if ages were not read.
         is_stale (bool):
-            Whether it is older than the rule of the merge allows.
+            Whether it is older than the rule for ages allows.
     """
 
     descriptor: Descriptor
@@ -108,33 +110,34 @@ class Entry:
 
     @property
     def age_days(self) -> int | None:
-        """Whole days since the image was made; none if that is unknown or was not asked."""
+        """Whole days since the image was built; none if unknown or not read."""
         return None if self.age is None else self.age.days
 
 
-ResultT = TypeVar("ResultT", Index, Image)
+ResultT_co = TypeVar("ResultT_co", bound=Manifest, covariant=True)
 
 
 @frozen
-class Plan(Generic[ResultT]):
-    """The outcome of a merge, decided and not yet carried out.
+class Plan(Generic[ResultT_co]):
+    """What a merge decided, before anything is written.
 
     Attributes:
         result (Index | Image):
-            What the destination is to hold; a single image only where one is copied as it is.
-        entries (tuple[PlannedEntry, ...]):
+            The new content of the destination.
+        entries (tuple[Entry, ...]):
             The entries of the result in their order, then those left out.
         changed (bool):
-            Whether the result differs from what the destination has.
+            Whether the result differs from what the destination holds.
         missing (tuple[str, ...]):
-            Eligible names that the source lacks.
+            Names of eligible platforms that the source lacks, or of platforms to remove that the
+            index lacks.
         source (Index | None):
-            What was merged; none where platforms are removed or an image is copied.
+            The index that was merged; none where platforms are removed or an image is copied.
         destination (Index | None):
-            What the destination holds; none if it does not exist.
+            The index that was merged into; none if there was none.
     """
 
-    result: ResultT
+    result: ResultT_co
     entries: tuple[Entry, ...]
     changed: bool
     missing: tuple[str, ...] = ()
@@ -143,12 +146,12 @@ class Plan(Generic[ResultT]):
 
     @property
     def source_digest(self) -> str | None:
-        """Digest of what was merged."""
+        """Digest of the source; none where there was none."""
         return None if self.source is None else self.source.digest
 
     @property
     def previous_digest(self) -> str | None:
-        """Digest of what the destination holds; none if it does not exist."""
+        """Digest of the destination; none if there was none."""
         return None if self.destination is None else self.destination.digest
 
     @property
@@ -158,50 +161,39 @@ class Plan(Generic[ResultT]):
 
     @property
     def too_old(self) -> frozenset[str]:
-        """The digests of what was dropped for its age."""
+        """Digests of the entries that were dropped for their age."""
         return frozenset(
             e.descriptor.digest for e in self.entries if e.fate == "dropped" and e.is_stale
         )
 
 
-AnyPlan = Union[Plan[Index], Plan[Image]]
-
-
-def _entries(values: Iterable[Entry]) -> tuple[Entry, ...]:
-    return tuple(values)
-
-
-def _texts(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(values)
-
-
 @frozen(kw_only=True)
 class Report:
-    """What became of one destination.
+    """What was done to one destination.
 
     Attributes:
         source (Reference | None):
-            Where the new entries came from; none where platforms were removed.
+            Where new entries came from; none where platforms were removed.
         destination (Reference):
             The tag.
         source_digest (str | None):
-            What the source held.
+            Digest of the source; none where there was none.
         previous_digest (str | None):
-            What the destination held before; none if it did not exist.
+            Digest that the destination held before; none if it did not exist.
         digest (str):
-            What the destination holds now, or would hold after a dry run.
+            Digest that the destination holds now, or would hold without the dry run.
         media_type (str):
-            Its media type.
+            Media type of that.
         changed (bool):
-            Whether that differs from before.
+            Whether the digest differs from before.
         dry_run (bool):
-            Whether nothing was to be written.
-        entries (tuple[PlannedEntry, ...]):
+            Whether writing was disabled.
+        entries (tuple[Entry, ...]):
             The entries of the result in their order, then those left out.
         missing (tuple[str, ...]):
-            Names that were asked for and matched nothing.
+            Requested names that matched nothing.
         anchor_tag (str | None):
-            A second tag on the result; none if there is none.
+            A second tag on the result, if any.
         attempts (int):
             How often the merge was planned.
         seconds (float):
@@ -216,8 +208,8 @@ class Report:
     media_type: str
     changed: bool
     dry_run: bool
-    entries: tuple[Entry, ...] = field(converter=_entries, repr=False)
-    missing: tuple[str, ...] = field(default=(), converter=_texts)
+    entries: tuple[Entry, ...] = field(converter=tuple[Entry, ...])
+    missing: tuple[str, ...] = field(default=(), converter=tuple[str, ...])
     anchor_tag: str | None = None
     attempts: int = 1
     seconds: float = 0.0
@@ -225,7 +217,7 @@ class Report:
     @classmethod
     def of(
         cls,
-        plan: AnyPlan,
+        plan: Plan[Manifest],
         source: Reference | None,
         destination: Reference,
         *,
@@ -249,6 +241,6 @@ class Report:
 
     @property
     def counts(self) -> dict[Fate, int]:
-        """How many entries have a fate, for each fate that there is."""
+        """The number of entries of each fate that occurs."""
         fates = [entry.fate for entry in self.entries]
         return {fate: fates.count(fate) for fate in FATES if fate in fates}

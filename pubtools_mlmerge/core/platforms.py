@@ -1,8 +1,8 @@
-"""Platforms: what an entry of an index runs on, and when two of them are the same."""
+"""Platforms: what an entry of an index runs on, and when two platforms are the same."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from attrs import evolve, field, frozen
@@ -39,26 +39,22 @@ _ARCHITECTURES = {
     "armhf": "arm",
     "armel": "arm",
 }
-# Names that fix the variant, whatever variant is given beside them.
+# Names that imply a variant, whatever variant is stated.
 _FIXED_VARIANTS = {"i386": "", "armhf": "v7", "armel": "v6"}
 _VARIANTS = {
     "amd64": {"v1": ""},
     "arm64": {"8": "", "v8": "", "v8.0": "", "9": "v9", "9.0": "v9", "v9.0": "v9"},
     "arm": {"": "v7", "7": "v7", "5": "v5", "6": "v6", "8": "v8"},
 }
-_WINDOWS_BUILD_PARTS = 3  # major.minor.build; the revision after them does not count
+_WINDOWS_BUILD_PARTS = 3  # major.minor.build, without the revision
 _GLOB = frozenset("*?[")
 _MOST_PARTS = 3  # os/architecture/variant
 
 
-def _strings(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(values)
-
-
 def normalize_names(architecture: str, variant: str = "") -> tuple[str, str]:
-    """Give an architecture and its variant their usual names.
+    """Normalise an architecture and its variant, as container runtimes do.
 
-    The table is the one container runtimes compare by (containerd's platform database).
+    The table is that of containerd's platform database.
 
     Args:
         architecture (str):
@@ -96,7 +92,7 @@ class Platform:
     architecture: str
     variant: str = ""
     os_version: str = ""
-    os_features: tuple[str, ...] = field(default=(), converter=_strings)
+    os_features: tuple[str, ...] = field(default=(), converter=tuple[str, ...])
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> Platform:
@@ -129,10 +125,10 @@ class Platform:
         )
 
     def normalized(self) -> Platform:
-        """Bring the names into the form in which platforms are compared.
+        """Normalise the names, so that equal platforms compare equal.
 
         Returns:
-            Platform: With usual names; on windows the version ends with the build number.
+            Platform: With the names of the Go toolchain; on windows, without the revision.
         """
         os = self.os.lower()
         os = "darwin" if os == "macos" else os or "linux"
@@ -160,9 +156,9 @@ def _string(value: Mapping[str, object], name: str) -> str:
 
 @frozen
 class PlatformPattern:
-    """A choice of platforms: ``arm64``, ``linux/arm/v7``, ``windows``, ``linux/*``.
+    """A pattern of platforms: ``arm64``, ``linux/arm/v7``, ``windows``, ``linux/*``.
 
-    What is left out matches anything; glob characters match within one part.
+    A part that is left out matches anything. Glob characters match within one part.
 
     Attributes:
         text (str):
@@ -190,7 +186,7 @@ class PlatformPattern:
                 ``os/architecture``, ``architecture/variant`` or ``os/architecture/variant``.
 
         Returns:
-            PlatformPattern: With usual names where no glob character stands in a part.
+            PlatformPattern: With normalised names where a part has no glob character.
 
         Raises:
             InvalidPlatform: When there are more parts, or one is empty.
@@ -199,7 +195,7 @@ class PlatformPattern:
         if len(parts) > _MOST_PARTS:
             raise InvalidPlatform(text, "expected at most os/architecture/variant")
         if not all(part and part.isprintable() and " " not in part for part in parts):
-            raise InvalidPlatform(text, "a part of it is empty or has a space in it")
+            raise InvalidPlatform(text, "a part is empty or has a space")
         os = "*"
         if _names_os(parts):
             os = "darwin" if parts[0] == "macos" else parts[0]
@@ -207,6 +203,26 @@ class PlatformPattern:
         if not parts:
             return cls(text, os)
         return evolve(cls._of_architecture(text, *parts), os=os)
+
+    @classmethod
+    def exact(cls, name: str) -> PlatformPattern:
+        """Read the name of a platform, where a whole one fits that variant only.
+
+        Args:
+            name (str):
+                An architecture, which fits all its variants, or a whole platform as `Platform`
+                writes it: ``linux/amd64`` does not fit ``linux/amd64/v3``.
+
+        Returns:
+            PlatformPattern: The pattern.
+
+        Raises:
+            InvalidPlatform: When the name is malformed.
+        """
+        pattern = cls.parse(name)
+        if "/" not in name or pattern.variant is not None:
+            return pattern
+        return evolve(pattern, variant=normalize_names(pattern.architecture)[1])
 
     @classmethod
     def _of_architecture(
@@ -220,14 +236,14 @@ class PlatformPattern:
         return cls(text, architecture=name, variant=normal)
 
     def matches(self, platform: Platform) -> bool:
-        """Tell whether a platform is among those chosen.
+        """Match a platform.
 
         Args:
             platform (Platform):
                 The platform, in any spelling.
 
         Returns:
-            bool: True if every part that the pattern states fits.
+            bool: True if every part of the pattern matches.
         """
         normal = platform.normalized()
         return (
@@ -242,8 +258,8 @@ class PlatformPattern:
 
 
 def _names_os(parts: list[str]) -> bool:
-    """Tell whether the first part is an operating system rather than an architecture."""
+    """Whether the first part is an operating system rather than an architecture."""
     if len(parts) == _MOST_PARTS or parts[0] in _KNOWN_OS or parts[0] == "macos":
         return True
-    # linux/arm64 begins with a known system; */arm64 can mean nothing else, arm*/v7 can.
+    # In */arm64 the star is an operating system; in arm*/v7 the first part is an architecture.
     return len(parts) > 1 and parts[0] == "*"

@@ -1,4 +1,4 @@
-"""References: which manifest, in which repository, on which host."""
+"""Image references: host, repository, tag and digest."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:.]+\])(?::[0-9]{{1,5}})?")
 _LONGEST_NAME = 255  # host and repository together, as most clients limit them
 _LAST_PORT = 65535
+_BAD_TAG = "tag: expected 1 to 128 of A-Z a-z 0-9 _ . -"
 
 
 def is_digest(text: str) -> bool:
-    """Tell whether a text has the form ``algorithm:encoded``.
+    """Check for the form ``algorithm:encoded``.
 
     Args:
         text (str):
@@ -41,14 +42,14 @@ def is_digest(text: str) -> bool:
 
 
 def is_registered_digest(text: str) -> bool:
-    """Tell whether a digest names a registered algorithm and has its exact form.
+    """Check for a digest of a registered algorithm, in its exact form.
 
     Args:
         text (str):
             Any text.
 
     Returns:
-        bool: True for sha256, sha512 and blake3 with as many hexadecimal digits as they have
+        bool: True for sha256, sha512 and blake3 with the right number of hexadecimal digits
         (image-spec, "Registered algorithms").
     """
     algorithm, _, encoded = text.partition(":")
@@ -57,7 +58,7 @@ def is_registered_digest(text: str) -> bool:
 
 
 def is_host(text: str) -> bool:
-    """Tell whether a text is a host name or address, with a port or without.
+    """Check for a host name or address, with or without a port.
 
     Args:
         text (str):
@@ -124,14 +125,14 @@ class Reference:
         head, slash, tail = rest.rpartition("/")
         last, colon, tag = tail.partition(":")
         if colon and _TAG.fullmatch(tag) is None:
-            raise InvalidReference(text, "the tag has 1 to 128 of A-Z a-z 0-9 _ . -")
+            raise InvalidReference(text, _BAD_TAG)
         if not tag and not digest:
-            raise InvalidReference(text, "neither tag nor digest were found")
+            raise InvalidReference(text, "missing :tag or @digest")
         host, repository = _split_host(head + slash + last)
         if host and not is_host(host):
-            raise InvalidReference(text, "the host is no name or address with an optional port")
+            raise InvalidReference(text, "host: expected a name or address, with or without a port")
         if _REPOSITORY.fullmatch(repository) is None:
-            raise InvalidReference(text, "the repository has lower-case parts joined by slashes")
+            raise InvalidReference(text, "repository: expected lower-case parts joined by slashes")
         reference = cls(host, repository, tag, digest)
         if len(reference.name) > _LONGEST_NAME:
             raise InvalidReference(text, f"the name is longer than {_LONGEST_NAME} characters")
@@ -139,7 +140,7 @@ class Reference:
 
     @property
     def target(self) -> str:
-        """The digest where there is one, else the tag; the registry is asked for this."""
+        """The digest if there is one, else the tag: what to request from the registry."""
         return self.digest or self.tag
 
     @property
@@ -158,7 +159,7 @@ class Reference:
             Reference: Without a tag.
 
         Raises:
-            InvalidReference: When the digest has not the form of its algorithm.
+            InvalidReference: When the digest does not have the form of its algorithm.
         """
         _require(f"{self.name}@{digest}", digest=digest)
         return evolve(self, tag="", digest=digest)
@@ -174,16 +175,14 @@ class Reference:
             Reference: Without a digest.
 
         Raises:
-            InvalidReference: When it is no valid tag.
+            InvalidReference: When the tag is malformed.
         """
         if _TAG.fullmatch(tag) is None:
-            raise InvalidReference(
-                f"{self.name}:{tag}", "the tag has 1 to 128 of A-Z a-z 0-9 _ . -"
-            )
+            raise InvalidReference(f"{self.name}:{tag}", _BAD_TAG)
         return evolve(self, tag=tag, digest="")
 
     def __str__(self) -> str:
-        """Write the reference as it can be read again."""
+        """Write the reference so that `parse` reads the same."""
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
         return f"{self.name}{tag}{digest}"
@@ -193,11 +192,11 @@ def _require(text: str, digest: str) -> None:
     algorithm = digest.partition(":")[0]
     fits = is_registered_digest(digest) if algorithm in _REGISTERED else is_digest(digest)
     if not fits:
-        raise InvalidReference(text, "the digest is no algorithm:encoded of its exact length")
+        raise InvalidReference(text, "digest: expected algorithm:encoded, in full length")
 
 
 def _split_host(name: str) -> tuple[str, str]:
-    """Take the first part as host if it can be no repository: a dot, a colon, localhost."""
+    """Split off the host: a first part that cannot begin a repository, or localhost."""
     first, slash, rest = name.partition("/")
     if slash and (
         any(c in first for c in ".:[]") or first == "localhost" or first != first.lower()

@@ -1,4 +1,4 @@
-"""JSON as registries send it, read strictly and written as the host writes it."""
+"""JSON from registries: a strict decoder, and the host's encoding."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pubtools_mlmerge.errors import InvalidIndex
 LARGEST = 4 * 1024 * 1024
 """Most bytes that a manifest may have (distribution-spec, "Pushing Manifests")."""
 DEEPEST = 32
-"""Most levels of objects and arrays in each other."""
+"""Most levels of nested objects and arrays."""
 
 
 class _Flaw:
-    """Stands in the decoded document where something not allowed was found."""
+    """Placeholder in the decoded document for a value that is not allowed."""
 
     def __init__(self, problem: str) -> None:
         self.problem = problem
@@ -52,7 +52,7 @@ def encode(document: Mapping[str, object]) -> bytes:
 
 
 def check_names(fields: Mapping[str, object], known: Mapping[str, str], path: str = "") -> None:
-    """Refuse keys that some readers take for others: Go's compares them without regard to case."""
+    """Refuse keys that differ from known ones in case only: Go's decoder takes them for those."""
     for name in fields:
         meant = known.get(name.casefold(), name)
         if name != meant:
@@ -61,7 +61,7 @@ def check_names(fields: Mapping[str, object], known: Mapping[str, str], path: st
 
 
 def folded(*names: str) -> Mapping[str, str]:
-    """Make a table of keys for `check_names`."""
+    """Index names by their case-folded form, for `check_names`."""
     return {name.casefold(): name for name in names}
 
 
@@ -82,7 +82,7 @@ def _decoder(flaws: list[_Flaw]) -> json.JSONDecoder:
         return value if math.isfinite(value) else flaw(f"{text[:40]} is out of range")
 
     def integer(text: str) -> object:
-        # Python would read any number of digits, or fail without naming the place.
+        # int() accepts thousands of digits, and fails on more without naming the place.
         return int(text) if math.isfinite(float(text)) else fraction(text)
 
     return json.JSONDecoder(
@@ -94,7 +94,7 @@ def _decoder(flaws: list[_Flaw]) -> json.JSONDecoder:
 
 
 def _members(value: object) -> Iterator[tuple[str, object]]:
-    """Give the members of an object or array with their step in a path."""
+    """Yield the members of an object or array, each with its step in a path."""
     if isinstance(value, dict):
         yield from ((f".{name}", member) for name, member in value.items())
     elif isinstance(value, list):
@@ -102,7 +102,7 @@ def _members(value: object) -> Iterator[tuple[str, object]]:
 
 
 def _check_depth(document: Mapping[str, object]) -> None:
-    """Look level by level; recursion is what a nesting bomb aims at."""
+    """Check level by level, as recursion would overflow the stack on a nesting bomb."""
     level: list[object] = [document]
     for _ in range(DEEPEST):
         level = [
@@ -117,10 +117,10 @@ def _check_depth(document: Mapping[str, object]) -> None:
 
 
 def _walk(document: object) -> Iterator[tuple[Sequence[str], object]]:
-    """Visit every value in the document's order, with the steps that lead to it.
+    """Visit every value in document order, with the steps that lead to it.
 
-    A path is joined only where it is needed: with keys of a megabyte, one for each value would
-    fill the memory.
+    The steps are joined to a path only when needed: with keys of a megabyte, one path for each
+    value would fill the memory.
     """
     steps: list[str] = []
     yield steps, document
@@ -141,7 +141,7 @@ def _path(steps: Sequence[str]) -> str:
 
 
 def _deepest_path(document: object) -> str:
-    """Name the first place that is too deep."""
+    """Find the path of the first value that is too deep."""
     return next(
         _path(steps)
         for steps, value in _walk(document)
@@ -150,7 +150,7 @@ def _deepest_path(document: object) -> str:
 
 
 def _check_values(document: object) -> None:
-    """Name the place of the first flaw; the decoder does not know where it is."""
+    """Report the first flaw with its path, which the decoder does not know."""
     for steps, value in _walk(document):
         if isinstance(value, _Flaw):
             raise InvalidIndex(_path(steps), value.problem)

@@ -15,7 +15,7 @@ from pubtools_mlmerge.host.types import HostClient, Pusher
 from pubtools_mlmerge.merging.writer import History
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
-from pubtools_mlmerge.registry.quay_history import QuayTags, Recovery
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.settings import Settings
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -97,10 +97,10 @@ def warn_of_certificates(client: HostClient, settings: Settings) -> None:
         LOG.warning("Certificates of the registries are not verified (%s)", reason)
 
 
-def history_of(client: RegistryClient, target_settings: dict[str, object]) -> Recovery | None:
+def history_of(client: RegistryClient, target_settings: dict[str, object]) -> TagHistory | None:
     """Read the history of tags where the target has a token for it."""
     token = target_settings.get("dest_quay_api_token")
-    return Recovery(QuayTags(client, str(token))) if token else None
+    return TagHistory(client, str(token)) if token else None
 
 
 # The host announces each copy by `quay_images_tagged`. A copy to a digest is none of a tag, and

@@ -428,7 +428,7 @@ def _bring_to_all(sides: Sides, settings: Settings, judged: Sequence[_Judged]) -
         return
     source, new = merging[0].source, merging[0].new
     assert source is not None  # noqa: S101 - the tags of an item have one source
-    places = (sides.source.place(source), sides.destination.place(merging[0].destination))
+    places = (sides.source.session(source), sides.destination.session(merging[0].destination))
     if not isinstance(new, Index) or places[0].host == places[1].host:
         return
     wanted = {d.destination.at(new.digest): None for d in merging}

@@ -113,19 +113,12 @@ class SelectedRequest:
             requests.exceptions.HTTPError: When a registry refuses.
             MergeError: When a document breaks a rule, or either image is no index.
         """
-        patterns = tuple(map(exactly, self.eligible))
+        patterns = tuple(map(PlatformPattern.exact, self.eligible))
         policy = evolve(self.settings.policy, eligible=patterns)
         plan = self._merger.plan_selected(policy, self._merging)
         self._note(plan)
         fields = {**plan.result.fields, "mediaType": plan.result.media_type}
         return {**fields, "manifests": [_Entry(e.fields) for e in plan.result.manifests]}
-
-
-def exactly(name: str) -> PlatformPattern:
-    """Read a name that the host took from an index."""
-    pattern = PlatformPattern.parse(name)
-    is_whole = "/" in name and pattern.variant is None
-    return evolve(pattern, variant="") if is_whole else pattern
 
 
 class _Entry(dict[str, object]):

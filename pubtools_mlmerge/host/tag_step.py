@@ -22,7 +22,7 @@ from pubtools_mlmerge.errors import ConflictError, InvalidPlatform
 from pubtools_mlmerge.hooks import announce, lock_tag
 from pubtools_mlmerge.host.clients import connect_like, history_of, warn_of_certificates
 from pubtools_mlmerge.host.items import ItemSettings
-from pubtools_mlmerge.host.requests import SelectedRequest, exactly
+from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.task import TaskReports
 from pubtools_mlmerge.host.types import HostClient, HostTask, PushItem
 from pubtools_mlmerge.merging.audit import task_records
@@ -93,7 +93,7 @@ def to_remove(index: Index, source: Index | None, names: Names) -> tuple[list[st
     gone: list[str] = []
     kept: list[str] = []
     for entry in index.manifests:
-        if entry.slot is None and entry.attests in images:
+        if entry.slot is None and entry.attested in images:
             continue
         is_gone = names.choose(entry.slot) and (
             known is None or (entry.digest, entry.slot) in known
@@ -288,7 +288,9 @@ class Selection:
 
     def _merge_function(self) -> MergeFunction | None:
         rule = self._settings.ages
-        return partial(Ages(self.client, rule).merge, self._destination) if rule.is_asked else None
+        return (
+            partial(Ages(self.client, rule).merge, self._destination) if rule.needs_ages else None
+        )
 
     def _note(self, plan: Plan[Index]) -> None:
         self.plan = plan
@@ -392,7 +394,7 @@ class HostTagWriter:
 
     def remove(self, tag: Reference, names: Sequence[str]) -> Report:
         """Take platforms out of what a tag holds."""
-        patterns = tuple(exactly(name) for name in names if name)
+        patterns = tuple(PlatformPattern.exact(name) for name in names if name)
         writer = self._writer(tries=self._settings.tries, history=self._history)
         return remove_platforms(writer, tag, patterns, allow_empty=True, check=self._check)
 

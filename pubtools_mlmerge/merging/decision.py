@@ -11,7 +11,7 @@ from attrs import Factory, evolve, field, frozen
 
 from pubtools_mlmerge.core.ages import AgeRule
 from pubtools_mlmerge.core.manifests import Image, Manifest
-from pubtools_mlmerge.core.plan import AnyPlan, Policy, Report
+from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference
 
@@ -112,7 +112,7 @@ class Decision:
     destination: Reference
     new: Manifest | None  # what the source holds
     old: Manifest | None  # what the tag holds; None if it does not exist
-    plan: AnyPlan
+    plan: Plan[Manifest]
     decide: Callable[[Manifest | None], Decision] = field(repr=False)
     """Decides again, on what the tag holds by then."""
     prepare: Callable[[Decision], None] = field(default=_bring_nothing, repr=False)

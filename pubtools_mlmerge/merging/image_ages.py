@@ -14,19 +14,17 @@ from attrs import evolve
 from pubtools_mlmerge.concurrency import run_all
 from pubtools_mlmerge.core.ages import (
     AgeRule,
-    StaleImages,
     age_of,
+    describe_stale,
     find_stale,
-    name_stale,
-    platform_of,
     with_ages,
 )
-from pubtools_mlmerge.core.manifests import Descriptor, Image, Index
+from pubtools_mlmerge.core.manifests import Descriptor, Image, Index, platform_name
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Age, Entry, Plan, Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import decode
-from pubtools_mlmerge.errors import MergeError, brief
+from pubtools_mlmerge.errors import MergeError, StaleImages, brief
 from pubtools_mlmerge.registry.base import Registry
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -60,14 +58,14 @@ class Ages:
     ) -> Plan[Index]:
         """Merge like `merge`, and by the rule of ages."""
         rule = self._rule
-        if not rule.is_asked:
+        if not rule.needs_ages:
             return self._merge(source, destination, policy)
         # Without what is too old, a forbidden mix of types may be none.
         plan = merge(source, destination, evolve(policy, mixed_types="oci"))
         ages = self.read(tag, (e.descriptor for e in plan.entries if e.fate == "kept"))
         stale = find_stale(ages, rule)
         if stale and rule.stale == "fail":
-            raise StaleImages(str(tag), name_stale(plan, stale))
+            raise StaleImages(str(tag), describe_stale(plan, stale))
         plan = merge(source, destination, policy, stale if rule.stale == "drop" else None)
         plan = with_ages(plan, ages, stale)
         for entry in plan.entries:
@@ -77,7 +75,7 @@ class Ages:
     def read(self, tag: Reference, entries: Iterable[Descriptor]) -> dict[str, Age]:
         """Read the ages of images."""
         now = self._clock()
-        images = {entry.digest: entry for entry in entries if entry.attests is None}
+        images = {entry.digest: entry for entry in entries if not entry.is_attestation}
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="mlmerge") as pool:
             jobs = [partial(self._age, tag, entry, now) for entry in images.values()]
             return dict(zip(images, run_all(pool, jobs)))
@@ -106,7 +104,8 @@ def _log_age(tag: Reference, entry: Entry, stale: str | None) -> None:
     """Log an age that is too old, for the reason `stale`, or unknown."""
     if entry.age is None or not (stale or entry.age.problem):
         return
-    image, platform = f"{tag}@{entry.descriptor.digest}", platform_of(entry)
+    image = f"{tag}@{entry.descriptor.digest}"
+    platform = brief(platform_name(entry.descriptor) or "no platform", 100)
     known = {"image": image, "platform": platform, "age_days": entry.age_days, "fate": entry.fate}
     LOG.log(
         logging.WARNING if entry.fate == "kept" else logging.INFO,

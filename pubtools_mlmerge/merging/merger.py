@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from functools import partial
+from typing import TypedDict
 
-from pubtools_mlmerge.core.manifests import DOCKER_LIST, Index
+from pubtools_mlmerge.core.manifests import DOCKER_LIST, Image, Index, read_partial
 from pubtools_mlmerge.core.merge import assemble, check_shrink, merge
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
+from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import NotFound, Unauthorized
+from pubtools_mlmerge.errors import InvalidIndex, InvalidPlatform, NotFound, Unauthorized
 from pubtools_mlmerge.merging.image_ages import MergeFunction
-from pubtools_mlmerge.merging.step import are_quicker_at_once, both, intend, recorded
+from pubtools_mlmerge.merging.step import both, intend, recorded, share_no_connection
 from pubtools_mlmerge.merging.writer import push
 from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.adapter import ClientRegistry, http_errors
@@ -24,6 +27,39 @@ LOG = logging.getLogger("pubtools.mlmerge")
 
 _NO_CLIENT = "QuayClient instance must be set for both source and dest images"
 
+ManifestPlatform = TypedDict(
+    "ManifestPlatform",
+    {
+        "architecture": str,
+        "os": str,
+        "os.version": str,
+        "os.features": list[str],
+        "variant": str,
+        "features": list[str],
+    },
+    total=False,
+)
+"""Platform of an entry. Only the architecture is needed."""
+
+
+class Manifest(TypedDict, total=False):
+    """Entry of a manifest list. Only the platform is needed."""
+
+    mediaType: str
+    size: int
+    digest: str
+    platform: ManifestPlatform
+    annotations: dict[str, str]
+
+
+class ManifestList(TypedDict, total=False):
+    """Manifest list or OCI index. Only the manifests are needed."""
+
+    schemaVersion: int
+    mediaType: str
+    manifests: list[Manifest]
+    annotations: dict[str, str]
+
 
 class ManifestListMerger:
     """Merges the manifest lists (or OCI indexes) of two images.
@@ -32,19 +68,19 @@ class ManifestListMerger:
         src_image (str):
             Reference of the newer image.
         dest_image (str):
-            Reference of the image that is merged into.
+            Reference of the image to merge into.
         src_quay_host (str | None):
-            Where to connect for the source; none for ``host``.
+            Where to connect for the source; by default ``host``.
         src_quay_username (str | None):
-            User name for the source; none if clients will be set.
+            User name for the source; left out where clients will be set.
         src_quay_password (str | None):
             Password for the source.
         dest_quay_username (str | None):
-            User name for the destination; none if clients will be set.
+            User name for the destination; left out where clients will be set.
         dest_quay_password (str | None):
             Password for the destination.
         host (str | None):
-            Where to connect; none for the client's default.
+            Where to connect; by default what the client chooses.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the host's signature
@@ -71,22 +107,22 @@ class ManifestListMerger:
         """Set the clients to use.
 
         Args:
-            src_quay_client (QuayClient):
+            src_quay_client (ManifestClient):
                 Reads the source.
-            dest_quay_client (QuayClient):
+            dest_quay_client (ManifestClient):
                 Reads and writes the destination.
         """
         self._src_quay_client = src_quay_client
         self._dest_quay_client = dest_quay_client
 
     def merge_manifest_lists(self) -> None:
-        """Merge the source into the destination, and upload the result unless nothing changes.
+        """Merge the source into the destination and upload the result, if it changes anything.
 
         Raises:
             RuntimeError: When no clients are set.
-            requests.exceptions.HTTPError: When a registry refuses, also when the destination does
-                not exist.
-            MergeError: When a document breaks a rule, or either image is no index.
+            requests.exceptions.HTTPError: When a registry refuses, or the destination does not
+                exist.
+            MergeError: When a document breaks a rule, or either image is not an index.
         """
         source, destination = self._registries()
         image, into = Reference.parse(self.src_image), Reference.parse(self.dest_image)
@@ -95,7 +131,7 @@ class ManifestListMerger:
             new, old = both(
                 lambda: recorded(source.pull_index, image),
                 lambda: recorded(destination.pull_index, into),
-                at_once=are_quicker_at_once(source, image, destination, into),
+                at_once=share_no_connection(source, destination),
             )
             plan = merge(new, old)
             if plan.changed:
@@ -104,78 +140,62 @@ class ManifestListMerger:
 
     @staticmethod
     def get_missing_architectures(
-        src_manifest_list: Mapping[str, object], dest_manifest_list: Mapping[str, object]
-    ) -> list[dict[str, object]]:
-        """List what only the destination has.
+        src_manifest_list: ManifestList, dest_manifest_list: ManifestList
+    ) -> list[Manifest]:
+        """List the entries for platforms that only the destination has.
 
         Args:
-            src_manifest_list (dict):
+            src_manifest_list (ManifestList):
                 Manifest list of the source.
-            dest_manifest_list (dict):
+            dest_manifest_list (ManifestList):
                 Manifest list of the destination.
 
         Returns:
-            list[dict]: Entries of the destination, as copies.
+            list[Manifest]: Entries of the destination, as copies.
 
         Raises:
-            MergeError: When either is no manifest list.
+            MergeError: When either is not a manifest list.
         """
-        source = Index.from_fields(src_manifest_list)
-        plan = merge(source, Index.from_fields(dest_manifest_list))
-        return [deepcopy(dict(e.descriptor.fields)) for e in plan.entries if e.fate == "kept"]
+        destination = read_partial(dest_manifest_list)
+        plan = merge(read_partial(src_manifest_list), destination)
+        kept = [entry.descriptor for entry in plan.entries if entry.fate == "kept"]
+        return _document(destination.with_manifests(kept, destination.media_type))["manifests"]
 
     def _add_missing_architectures(
-        self, src_manifest_list: Mapping[str, object], missing_archs: Sequence[object]
-    ) -> dict[str, object]:
-        """Put entries behind those of the source."""
-        added = Index.from_fields(
-            {"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": list(missing_archs)}
-        )
-        source = Index.from_fields(src_manifest_list)
+        self, src_manifest_list: ManifestList, missing_archs: Sequence[Manifest]
+    ) -> ManifestList:
+        """Add entries after those of the source."""
+        source = read_partial(src_manifest_list)
+        added = read_partial({"mediaType": DOCKER_LIST, "manifests": list(missing_archs)})
         if not added.manifests:
             return _document(source)
         manifests = [*source.manifests, *added.manifests]
         return _document(assemble(source, added, manifests, Policy()))
 
     def merge_manifest_lists_selected_architectures(
-        self, eligible_archs: Sequence[str]
-    ) -> dict[str, object]:
+        self, eligible_archs: Iterable[str | None]
+    ) -> ManifestList:
         """Merge only some architectures of the source; nothing is uploaded.
 
         Args:
             eligible_archs (list[str]):
-                Architectures (``arm64``) or platforms (``linux/arm/v7``) to take.
+                Architectures (``arm64``) or platforms (``linux/arm/v7``) to take. Anything else,
+                ``None`` included, matches nothing.
 
         Returns:
-            dict: The new manifest list.
+            ManifestList: The new manifest list.
 
         Raises:
             RuntimeError: When no clients are set.
-            requests.exceptions.HTTPError: When a registry refuses; a destination that does not
-                exist is fine.
-            MergeError: When a document breaks a rule, or either image is no index.
+            requests.exceptions.HTTPError: When a registry refuses. The destination need not exist.
+            MergeError: When a document breaks a rule, or either image is not an index.
         """
-        return _document(self.plan_selected(Policy(eligible=eligible_archs)).result)
+        policy = Policy(eligible=_eligible(eligible_archs))
+        return _document(self.plan_selected(policy).result)
 
     def plan_selected(self, policy: Policy, merging: MergeFunction | None = None) -> Plan[Index]:
-        """Plan a merge of what a policy makes eligible; nothing is uploaded.
-
-        Args:
-            policy (Policy):
-                What may be taken from the source, and what to decide differently.
-            merging (Callable[[Index, Index | None, Policy], Plan[Index]] | None):
-                Merges what was read; none for `merge`.
-
-        Returns:
-            Plan[Index]: The plan.
-
-        Raises:
-            RuntimeError: When no clients are set.
-            requests.exceptions.HTTPError: When a registry refuses; a destination that does not
-                exist is fine.
-            MergeError: When a document breaks a rule, or either image is no index.
-        """
-        source, destination = self._registries()
+        """Plan a merge of what a policy makes eligible, for tag-docker; nothing is uploaded."""
+        source, destination = self._registries(_LenientRegistry)
         into = Reference.parse(self.dest_image)
         with http_errors():
             new = recorded(source.pull_index, Reference.parse(self.src_image))
@@ -186,10 +206,27 @@ class ManifestListMerger:
             LOG.warning("%s: the source has no %s", self.src_image, name)
         return plan
 
-    def _registries(self) -> tuple[Registry, Registry]:
-        if not self._src_quay_client or not self._dest_quay_client:
+    def _registries(self, kind: type[ClientRegistry] = ClientRegistry) -> tuple[Registry, Registry]:
+        source, destination = self._src_quay_client, self._dest_quay_client
+        if not source or not destination:
             raise RuntimeError(_NO_CLIENT)
-        return _registry(self._src_quay_client), _registry(self._dest_quay_client)
+        return (
+            source if isinstance(source, RegistryClient) else kind(source),
+            destination if isinstance(destination, RegistryClient) else kind(destination),
+        )
+
+
+def _eligible(names: Iterable[str | None]) -> tuple[PlatformPattern, ...]:
+    """Parse names as the host's class takes them: one that means nothing matches nothing."""
+    names = [names] if isinstance(names, str) else names
+    return tuple(_pattern(str(name)) for name in names if name)
+
+
+def _pattern(name: str) -> PlatformPattern:
+    if name.split() == [name]:
+        with suppress(InvalidPlatform):
+            return PlatformPattern.parse(name)
+    return PlatformPattern(name, os="")  # no platform has an empty os
 
 
 def _build_client(
@@ -198,18 +235,26 @@ def _build_client(
     if not username or not password:
         return None
     try:
-        # The host is optional, and takes long to load.
-        from pubtools._quay.quay_client import (  # noqa: PLC0415
-            QuayClient as HostClient,
-        )
+        from pubtools._quay.quay_client import QuayClient  # noqa: PLC0415 - optional and slow
     except ImportError:
         return RegistryClient(username, password, host)
-    client: ManifestClient = HostClient(username, password, host)
+    client: ManifestClient = QuayClient(username, password, host)
     return client
 
 
-def _registry(client: ManifestClient) -> Registry:
-    return client if isinstance(client, RegistryClient) else ClientRegistry(client)
+class _LenientRegistry(ClientRegistry):
+    """A client that may answer with dicts of partial entries, as stand-ins in tests do."""
+
+    def _read(
+        self, reference: Reference, body: object, headers: Mapping[str, str]
+    ) -> Index | Image:
+        try:
+            return super()._read(reference, body, headers)
+        except InvalidIndex:
+            if isinstance(body, Mapping):
+                with suppress(InvalidIndex):
+                    return read_partial(body)
+            raise
 
 
 def _pull_if_present(registry: Registry, reference: Reference) -> Index | None:
@@ -219,5 +264,6 @@ def _pull_if_present(registry: Registry, reference: Reference) -> Index | None:
         return None
 
 
-def _document(index: Index) -> dict[str, object]:
-    return deepcopy({**index.fields, "mediaType": index.media_type})
+def _document(index: Index) -> ManifestList:
+    document: ManifestList = {**index.fields, "mediaType": index.media_type}  # type: ignore[typeddict-item]  # unknown fields are carried
+    return deepcopy(document)

@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.core.manifests import Image, Manifest
 from pubtools_mlmerge.core.merge import merge, replace_by_image, replace_image
-from pubtools_mlmerge.core.plan import AnyPlan, Entry, Fate, Plan, Policy, Report, ResultT
+from pubtools_mlmerge.core.plan import Entry, Fate, Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import CannotRestore, MissingChild
 from pubtools_mlmerge.merging.audit import Change, Recorder
@@ -123,7 +123,7 @@ class _Repository:
         return CannotRestore(str(self.tag), f"the repository lacks {', '.join(digests)}")
 
 
-def _plan(previous: Manifest, held: Manifest | None) -> AnyPlan:
+def _plan(previous: Manifest, held: Manifest | None) -> Plan[Manifest]:
     """Compare what the tag gets with what it holds."""
     if isinstance(previous, Image):
         return _reworded(replace_by_image(previous, held))
@@ -133,7 +133,7 @@ def _plan(previous: Manifest, held: Manifest | None) -> AnyPlan:
     return _reworded(evolve(merge(previous, held), result=previous, changed=changed))
 
 
-def _reworded(plan: Plan[ResultT]) -> Plan[ResultT]:
+def _reworded(plan: Plan[Manifest]) -> Plan[Manifest]:
     """Give the fates and reasons of a plan that keeps nothing."""
     entries = []
     for entry in plan.entries:

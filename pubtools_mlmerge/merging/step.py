@@ -14,11 +14,18 @@ from attrs import evolve
 
 from pubtools_mlmerge.concurrency import Memo
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest
-from pubtools_mlmerge.core.merge import check_shrink, remove, replace_by_image, replace_image
-from pubtools_mlmerge.core.plan import AnyPlan, Policy, Report
+from pubtools_mlmerge.core.merge import Side, check_shrink, merge_manifests, remove
+from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import NotAnIndex, NotFound, NothingEligible
+from pubtools_mlmerge.errors import (
+    EmptyIndex,
+    InvalidIndex,
+    MixedTypes,
+    NotAnIndex,
+    NotFound,
+    NothingEligible,
+)
 from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.writer import Writer
@@ -54,18 +61,13 @@ def intend(
         destination.intend(pull=(into,), push=push)
 
 
-def are_quicker_at_once(
-    source: Registry, of: Reference, destination: Registry, into: Reference
-) -> bool:
-    """Tell whether two references are read sooner at the same time than one after the other.
+def share_no_connection(source: Registry, destination: Registry) -> bool:
+    """Whether source and destination can be read in two threads at no cost.
 
-    Where a connection is there already, a second one costs a handshake, which with TLS takes longer
-    than the other answer. Clients of which each thread has its own connection are never quicker.
+    The host's client logs in anew in each thread, which takes longer than one answer.
     """
-    one, other = source.link(of), destination.link(into)
-    if one is None or other is None:
-        return False
-    return one.url != other.url or one.is_wide
+    registries = (source, destination)
+    return source is not destination and not any(r.logs_in_per_thread for r in registries)
 
 
 def both(
@@ -97,7 +99,10 @@ def remove_platforms(
             raise NotFound(str(reference))
         if not isinstance(old, Index):
             raise NotAnIndex(str(reference), old.media_type)
-        plan = remove(old, patterns, allow_empty=allow_empty)
+        try:
+            plan = remove(old, patterns, allow_empty=allow_empty)
+        except EmptyIndex as error:
+            raise evolve(error, reference=str(reference)) from error
         return Decision(None, reference, None, old, plan, decide, began=began)
 
     with observed("remove", None, reference, dry_run=dry_run) as seen:
@@ -157,13 +162,10 @@ class Step:
         new, old = self._pull(source, destination)
         bring = partial(self._bring, source)
 
+        new_side = self._side(self._source, source, new, policy)
+
         def decide(held: Manifest | None) -> Decision:
-            plan = self._merge(source, new, destination, held, policy)
-            if isinstance(plan.result, Index) and not plan.result.manifests and plan.entries:
-                raise NothingEligible(str(source), plan.missing)
-            check_shrink(destination, held, plan, policy)
-            if isinstance(plan.result, Image) and policy.single_image == "replace":
-                LOG.warning("%s is a single image and replaces %s", source, destination)
+            plan = self._merge(new_side, destination, held, policy)
             for name in plan.missing:
                 LOG.warning("%s: the source has no %s", source, name)
             return Decision(source, destination, new, held, plan, decide, bring, began=began)
@@ -180,7 +182,7 @@ class Step:
         if source in self._sources:  # perhaps another thread is about to read it
             old = pull_old()
             return pull_source(), old
-        at_once = are_quicker_at_once(self._source, source, self._destination, destination)
+        at_once = share_no_connection(self._source, self._destination)
         return both(pull_source, pull_old, at_once=at_once)
 
     def carry_out(self, decision: Decision, check: Callable[[], None] = no_lock) -> Report:
@@ -202,36 +204,33 @@ class Step:
             self._children.ensure(source, destination, needed)
 
     def _merge(
-        self,
-        source: Reference,
-        new: Manifest,
-        destination: Reference,
-        old: Manifest | None,
-        policy: Policy,
-    ) -> AnyPlan:
-        if policy.single_image in ("wrap", "index"):
-            index = self._wrap(self._source, source, new)
-            before = None if old is None else self._wrap(self._destination, destination, old)
-            plan = self._ages.merge(destination, index, before, policy)
-            if policy.single_image == "wrap" and isinstance(new, Image):
-                listed = {entry.digest for entry in plan.result.manifests}
-                if listed == {new.digest}:
-                    return replace_by_image(new, old)
-            # A tag that holds a bare image does not hold the index that it was wrapped into.
-            return evolve(plan, changed=plan.changed or isinstance(old, Image))
-        if isinstance(new, Image):
-            if policy.single_image == "fail" or policy.eligible is not None:
-                raise NotAnIndex(str(source), new.media_type)
-            return replace_by_image(new, old)
-        if not isinstance(old, Image):
-            return self._ages.merge(destination, new, old, policy)
-        if policy.single_image == "fail":
-            raise NotAnIndex(str(destination), old.media_type)
-        LOG.warning("%s is a single image and is replaced by %s", destination, source)
-        return replace_image(new, old, policy)
+        self, source: Side, destination: Reference, old: Manifest | None, policy: Policy
+    ) -> Plan[Manifest]:
+        held = None if old is None else self._side(self._destination, destination, old, policy)
+        try:
+            plan = merge_manifests(source, held, policy, partial(self._ages.merge, destination))
+        except MixedTypes as error:
+            raise evolve(error, reference=str(destination)) from error
+        if isinstance(plan.result, Index) and not plan.result.manifests and plan.entries:
+            raise NothingEligible(str(source.reference), plan.missing)
+        check_shrink(destination, None if held is None else held.index, plan, policy)
+        is_single = isinstance(source.manifest, Image) or isinstance(old, Image)
+        if policy.single_image == "replace" and is_single and plan.changed and old is not None:
+            LOG.warning(
+                "%s replaces %s, as one of them is a single image", source.reference, destination
+            )
+        return plan
 
-    @staticmethod
-    def _wrap(registry: Registry, reference: Reference, manifest: Manifest) -> Index:
+    def _side(
+        self, registry: Registry, reference: Reference, manifest: Manifest, policy: Policy
+    ) -> Side:
+        """Read the platform of a single image, so that it can be an entry of an index."""
         if isinstance(manifest, Index):
-            return manifest
-        return manifest.wrap(registry.pull_config(reference, manifest))
+            return Side(reference, manifest, manifest)
+        if policy.single_image == "fail":  # no platform is needed to refuse it
+            return Side(reference, manifest, manifest.wrap(None))
+        try:
+            index = manifest.wrap(registry.pull_config(reference, manifest))
+        except InvalidIndex:  # the config of an artifact states no platform
+            index = manifest.wrap(None)
+        return Side(reference, manifest, index)

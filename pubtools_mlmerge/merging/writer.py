@@ -43,7 +43,7 @@ def push(
 
 
 class History(Protocol):
-    """Knows what a write replaced, such as `Recovery`."""
+    """Knows what a write replaced, such as `TagHistory`."""
 
     def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
         """Make readable again what was replaced by `written` and was not `seen` before."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import count
 
 from requests.exceptions import RequestException
 
@@ -25,7 +24,7 @@ from pubtools_mlmerge.registry.refusals import failure
 
 
 def unpack(answer: object) -> tuple[object, Mapping[str, str]]:
-    """Part a manifest from its headers."""
+    """Separate a manifest from its headers."""
     if not isinstance(answer, tuple):
         return answer, {}
     body, headers = answer
@@ -33,7 +32,7 @@ def unpack(answer: object) -> tuple[object, Mapping[str, str]]:
 
 
 def encode_body(body: object) -> bytes:
-    """Take any of the shapes in which a client gives a manifest."""
+    """Return the bytes of a manifest, in whichever shape a client returned it."""
     if isinstance(body, Mapping):
         return encode(body)
     if isinstance(body, (bytes, str)):
@@ -48,22 +47,17 @@ class ClientRegistry(Registry):
     commoner one before the other, so a Docker list takes one request and an OCI index two.
 
     Args:
-        client (QuayClient):
+        client (ManifestClient):
             The client; only its two public calls are used.
     """
 
+    logs_in_per_thread = True
+
     def __init__(self, client: ManifestClient) -> None:
         self._client = client
-        self._counter = count(1)
-        self._calls = 0
-
-    @property
-    def request_count(self) -> int:
-        """How many calls there were; each is a request, if the client has a login already."""
-        return self._calls
 
     def pull(self, reference: Reference) -> Manifest:
-        """Read what a reference holds, see `Registry.pull`."""
+        """Read a manifest, see `Registry.pull`."""
         return self._pull(reference, MANIFEST_TYPES)
 
     def pull_index(self, reference: Reference) -> Index:
@@ -86,14 +80,15 @@ class ClientRegistry(Registry):
         raise refusal or NotFound(str(reference))
 
     def _ask(self, reference: Reference, media_type: str) -> Manifest:
-        self._calls = next(self._counter)
         with _mapped_errors(reference, media_type):
             answer = self._client.get_manifest(
                 str(reference), raw=True, media_type=media_type, return_headers=True
             )
-        body, headers = unpack(answer)
+        return self._read(reference, *unpack(answer))
+
+    def _read(self, reference: Reference, body: object, headers: Mapping[str, str]) -> Manifest:
         content = encode_body(body)
-        if not isinstance(body, Mapping):  # a dict has not the bytes that the digest is of
+        if not isinstance(body, Mapping):  # a dict is not the bytes of the digest
             check_digest(reference, content, headers.get("docker-content-digest"))
         stated = headers.get("content-type")
         # The host takes text/plain for any type; then only the document itself can tell.
@@ -101,17 +96,16 @@ class ClientRegistry(Registry):
         return read_manifest(reference, content, reliable)
 
     def push(self, reference: Reference, manifest: Manifest, *, repeat: bool = True) -> str:  # noqa: ARG002 - the client decides
-        """Write a manifest, see `Registry.push`; how often it is tried is the client's affair.
+        """Write a manifest, see `Registry.push`; whether it is repeated is up to the client.
 
-        The host's client takes a document that states no media type for schema 1, so an OCI index
-        without one gets it written in, which changes its digest.
+        The host's client takes a document without media type for schema 1, so an OCI index without
+        one gets it written in, which changes its digest.
         """
         if isinstance(manifest, Index) and not manifest.states_media_type:
             manifest = manifest.with_media_type()
         content = manifest.content
         # The http library would encode text that is not ASCII as Latin-1.
         text = content.decode("ascii") if content.isascii() else content
-        self._calls = next(self._counter)
         with _mapped_errors(reference, manifest.media_type):
             self._client.upload_manifest(text, str(reference), raw=True)
         return manifest.digest
@@ -119,7 +113,7 @@ class ClientRegistry(Registry):
 
 @contextmanager
 def _mapped_errors(reference: Reference, media_type: str) -> Iterator[None]:
-    """Let out our own errors only, each with the client's as its cause."""
+    """Turn the client's errors into ours, with the client's as the cause."""
     try:
         yield
     except RequestException as error:
@@ -135,7 +129,7 @@ def _mapped_errors(reference: Reference, media_type: str) -> Iterator[None]:
 
 
 def _is_type_refusal(error: Exception) -> bool:
-    """Know the host's error for another type, without importing the host for it."""
+    """Recognise the host's error for another type, without importing the host."""
     host = sys.modules.get("pubtools._quay.exceptions")
     refusal = getattr(host, "ManifestTypeError", None)
     return refusal is not None and isinstance(error, refusal)

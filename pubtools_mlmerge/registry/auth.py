@@ -1,4 +1,4 @@
-"""Logins: challenges, tokens, and who asks."""
+"""Logins: challenges, tokens, and the session with a registry that asks for them."""
 
 from __future__ import annotations
 
@@ -16,25 +16,19 @@ from pubtools_mlmerge.errors import RegistryError, Unauthorized
 from pubtools_mlmerge.registry.http import TRANSIENT, Address, Answer, Request, Transport, origin
 from pubtools_mlmerge.registry.refusals import failure
 
+# Challenges
+
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAMETER = rf'\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))\s*(?:,|$)'
 _SCHEME = rf"[\s,]*({_WORD})(?=\s|,|$)"
-_LONGEST = 8192
-"""How much of a header is looked at, in characters."""
+_LONGEST = 8192  # characters of a header that are looked at
 
 
 @frozen
 class Challenge:
-    """One way to log in.
+    """One way to log in: ``bearer``, ``basic`` or another, and such as realm, service, scope."""
 
-    Attributes:
-        scheme (str):
-            ``bearer``, ``basic`` or another one, lower case.
-        parameters (Mapping[str, str]):
-            Such as realm, service and scope; names lower case.
-    """
-
-    scheme: str
+    scheme: str  # lower case, and so are the names of parameters
     parameters: Mapping[str, str] = field(factory=dict)
 
 
@@ -56,24 +50,12 @@ def parse_challenges(header: str) -> tuple[Challenge, ...]:
     return tuple(challenges)
 
 
-_SHORTEST_LIFE = 60  # seconds; also what a server that states none means
-_LONGEST_LIFE = 24 * 60 * 60
-_MARGIN = 5  # seconds before its end that a token is not used any more
-_LARGEST_REPLY = 64 * 1024
-# Printable ASCII but the backslash, which is in no token (RFC 6750, section 2.1, "b64token").
-_ALLOWED = r"[ -\[\]-~]+"
+# Tokens
 
 
 @frozen
 class Credentials:
-    """A user name and a password.
-
-    Attributes:
-        username (str):
-            The user name.
-        password (str):
-            The password; in no representation of the object.
-    """
+    """A user name and a password."""
 
     username: str
     password: str = field(repr=False)
@@ -85,26 +67,19 @@ class Credentials:
 
     @property
     def encoded(self) -> tuple[str, ...]:
-        """User name and password as a header has them, and without padding, which tells nothing."""
+        """User name and password as in a header, with and without padding."""
         text = self.basic.partition(" ")[2]
         return text, text.rstrip("=")
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must not show up anywhere."""
+        """The texts that must not show up anywhere."""
         return *self.encoded, self.password
 
 
 @frozen(order=True)
 class Scope:
-    """A right to a repository.
-
-    Attributes:
-        repository (str):
-            The repository.
-        push (bool):
-            Whether it may be written, too.
-    """
+    """The right to read a repository, and with `push` to write it."""
 
     repository: str
     push: bool = False
@@ -114,13 +89,21 @@ class Scope:
         return f"repository:{self.repository}:{'pull,push' if self.push else 'pull'}"
 
     def covers(self, other: Scope) -> bool:
-        """Tell whether this right includes another one."""
+        """Whether this right includes another one."""
         return self.repository == other.repository and self.push >= other.push
 
 
-@frozen(eq=False, repr=False)
+_SHORTEST_LIFE = 60  # seconds; also the life of a token whose server states none
+_LONGEST_LIFE = 24 * 60 * 60
+_MARGIN = 5  # seconds before its end that a token is not used any more
+_LARGEST_REPLY = 64 * 1024
+# Printable ASCII but the backslash, which is in no token (RFC 6750, section 2.1, "b64token").
+_ALLOWED = r"[ -\[\]-~]+"
+
+
+@frozen
 class _Token:
-    header: str
+    header: str = field(repr=False)
     expires: float
 
 
@@ -141,7 +124,7 @@ class Tokens:
         credentials: Credentials | None,
         rejected: str | None = None,
     ) -> str:
-        """Give an Authorization header for these scopes."""
+        """Return an Authorization header for these scopes, another one than was rejected."""
         with self._lock:
             fetching = self._fetching.setdefault(scopes, threading.Lock())
         with fetching:  # threads that want the same token wait for one request
@@ -152,7 +135,7 @@ class Tokens:
             return token.header
 
     def secrets(self) -> list[str]:
-        """List what must not show up anywhere."""
+        """The texts that must not show up anywhere."""
         return [token.header.partition(" ")[2] for token in list(self._tokens.values())]
 
     def _fetch(
@@ -173,23 +156,24 @@ class Tokens:
         )
         answer = self._transport.send(request)
         if not answer.is_success:
-            answer = answer.without(credentials.secrets if credentials else ())
+            answer = answer.redacted(credentials.secrets if credentials else ())
             raise failure(subject, answer.status, answer.content) from answer.as_http_error()
-        return _read(answer, subject, asked)
+        return _read_token(answer, subject, asked)
 
     def _check_realm(self, realm: str, subject: str) -> None:
-        """Refuse to send a login in the clear where the registry itself is not."""
+        """Refuse to send a login in the clear, unless the registry itself speaks plain http."""
         try:
             scheme, host, _ = origin(realm)
         except ValueError:
             scheme, host = "", ""
         if not host or scheme not in ("http", "https"):
-            raise Unauthorized(subject, 401, "the registry names no place to log in")
+            raise Unauthorized(subject, _UNAUTHORIZED, "the registry names no place to log in")
         if scheme == "http" and origin(self._registry)[0] != "http":
-            raise Unauthorized(subject, 401, "the registry wants the login over plain http")
+            problem = "the registry wants the login over plain http"
+            raise Unauthorized(subject, _UNAUTHORIZED, problem)
 
 
-def _read(answer: Answer, subject: str, asked: float) -> _Token:
+def _read_token(answer: Answer, subject: str, asked: float) -> _Token:
     try:
         reply: object = json.loads(answer.content)
     except (ValueError, RecursionError) as error:
@@ -205,119 +189,95 @@ def _read(answer: Answer, subject: str, asked: float) -> _Token:
     return _Token(f"Bearer {token}", asked + life - _MARGIN)
 
 
+# The session with a registry
+
 _UNAUTHORIZED = 401
-_LACKING = (400, 403)  # what token servers answer to a scope that is not to be had
+_LACKING = (400, 403)  # how token servers refuse a scope
 # What Go's and nginx's servers answer to plain http on a TLS port.
 _SPEAKS_TLS = (b"HTTP request to an HTTPS server", b"HTTP request was sent to HTTPS port")
 
 
 class RegistrySession:
-    """A registry: finds its scheme, logs in when it asks for it."""
+    """Requests to one registry: finds its scheme, and logs in when it asks for that."""
 
     def __init__(
         self,
         address: Address,
         transport: Transport,
         find_credentials: Callable[[], Credentials | None],
-        *,
-        has_login: bool = False,
     ) -> None:
         self._address = address
         self._transport = transport
         self._find_credentials = find_credentials
         self._lock = threading.Lock()
-        self._meeting = threading.Lock()
-        self._is_known = not has_login
-        self._is_met = False
-        self._settled: str | None = None
+        self._base: str | None = None  # scheme and host, once they are known to work
         self._credentials: Credentials | None = None
         self._challenge: Challenge | None = None
         self._tokens: Tokens | None = None
         self._intended: dict[str, frozenset[Scope]] = {}
 
     @property
-    def name(self) -> str:
+    def host(self) -> str:
         """Host with its port."""
         return self._address.host
-
-    def intend(self, scopes: Iterable[Scope]) -> None:
-        """Tell which rights will be needed, so that one token is asked for instead of several."""
-        together = frozenset(scopes)
-        for scope in together:  # beside what other threads intend for other repositories
-            self._intended[scope.repository] = together
-
-    def send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
-        """Send a request, with a login if the registry wants one."""
-        try:
-            answer = self._log_in_and_send(request, scopes)
-        except RegistryError as refusal:
-            # Some servers refuse all rights for one that is lacking: then ask for just these.
-            if refusal.status not in _LACKING or self._widest(scopes) == scopes:
-                raise
-            self._give_up(scopes)
-            answer = self._log_in_and_send(request, scopes)
-        if answer.is_success:
-            return answer.without_in_headers(self._unmistakable())
-        answer = answer.without(self._secrets())
-        error = failure(request.subject, answer.status, answer.content)
-        if isinstance(error, Unauthorized):
-            bearer = self._challenge is not None and self._challenge.scheme == "bearer"
-            error = evolve(error, logged_in=bearer and self._credentials is not None)
-        raise error from answer.as_http_error()
 
     @property
     def is_plain(self) -> bool:
         """Whether it is spoken to over plain http."""
         return self.url("/").startswith("http://")
 
-    @property
-    def is_new(self) -> bool:
-        """Whether nothing was sent there, and the first request need not go alone."""
-        return self._is_known and not self._is_met
-
     def url(self, path: str) -> str:
         """Complete a path of this registry, or a Location that it gave."""
-        base = self._settled or f"{self._address.schemes[0]}://{self._address.host}"
+        base = self._base or f"{self._address.schemes[0]}://{self._address.host}"
         return base + path if path.startswith("/") else path
 
+    def intend(self, scopes: Iterable[Scope]) -> None:
+        """Announce the rights that will be needed, so that one token is fetched for all."""
+        together = frozenset(scopes)
+        for scope in together:  # other threads announce other repositories
+            self._intended[scope.repository] = together
+
+    def send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
+        """Send a request to a path of this registry, with a login if the registry wants one."""
+        try:
+            answer = self._log_in_and_send(request, scopes)
+        except RegistryError as refusal:
+            # Some servers refuse all rights for one that is lacking: then ask for just these.
+            if refusal.status not in _LACKING or self._widest(scopes) == scopes:
+                raise
+            self._forget_intended(scopes)
+            answer = self._log_in_and_send(request, scopes)
+        if answer.is_success:
+            return answer.with_redacted_headers(self._long_secrets())
+        answer = answer.redacted(self._secrets())
+        error = failure(request.subject, answer.status, answer.content)
+        if isinstance(error, Unauthorized):
+            bearer = self._challenge is not None and self._challenge.scheme == "bearer"
+            error = evolve(error, logged_in=bearer and self._credentials is not None)
+        raise error from answer.as_http_error()
+
     def _log_in_and_send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
-        header, answer = None, self._introduce(request)
-        if answer is None:
-            if self._challenge is not None:
-                header = self._authorization(self._challenge, self._widest(scopes))
-            answer = self._deliver(request, header)
+        wide, header = self._widest(scopes), None
+        if self._challenge is not None:
+            header = self._authorization(self._challenge, wide)
+        answer = self._deliver(request, header)
         # Rights beyond these may have been refused as a whole: then ask for just these.
-        wide = self._widest(scopes)
         for wanted in dict.fromkeys([wide, scopes]):
             if answer.status != _UNAUTHORIZED or not self._is_ours(answer.url):
                 return answer
-            challenge = self._chosen_challenge(answer, request.subject)
+            challenge = self._choose_challenge(answer, request.subject)
             fresh = self._authorization(challenge, wanted, rejected=header)
             if fresh is None or fresh == header:
                 return answer
             header = fresh
             answer = self._deliver(request, header)
             if wanted != wide and answer.status != _UNAUTHORIZED:
-                self._give_up(scopes)  # it would be refused each time
+                self._forget_intended(scopes)  # it would be refused each time
         return answer
 
-    def _introduce(self, request: Request) -> Answer | None:
-        """Send the first request alone, to learn how to log in; none if that is known."""
-        if self._is_known:
-            return None
-        with self._meeting:
-            if self._is_known:
-                return None
-            answer = self._deliver(request, None)
-            if answer.status == _UNAUTHORIZED and self._is_ours(answer.url):
-                self._chosen_challenge(answer, request.subject)
-            self._is_known = True
-            return answer
-
     def _deliver(self, request: Request, header: str | None) -> Answer:
-        self._is_met = True
-        if self._settled is None:
-            answer = self._settle(request)
+        if self._base is None:
+            answer = self._find_scheme(request)
             if answer is not None:
                 return answer
         url = self.url(request.url)
@@ -328,7 +288,7 @@ class RegistrySession:
             headers["Authorization"] = header
         return self._transport.send(evolve(request, url=url, headers=headers))
 
-    def _settle(self, request: Request) -> Answer | None:
+    def _find_scheme(self, request: Request) -> Answer | None:
         """Find out which scheme the registry speaks, with the first request, without a login."""
         for scheme in self._address.schemes if len(self._address.schemes) > 1 else ():
             base = f"{scheme}://{self._address.host}"
@@ -340,9 +300,9 @@ class RegistrySession:
                     raise
                 continue
             if not any(words in answer.content for words in _SPEAKS_TLS):
-                self._settled = base
+                self._base = base
                 return None if answer.status in TRANSIENT else answer
-        self._settled = f"{self._address.schemes[0]}://{self._address.host}"
+        self._base = f"{self._address.schemes[0]}://{self._address.host}"
         return None
 
     def _is_ours(self, url: str) -> bool:
@@ -352,27 +312,27 @@ class RegistrySession:
             return False
 
     def _widest(self, scopes: frozenset[Scope]) -> frozenset[Scope]:
+        """All that was announced together with these scopes, if it includes them."""
         for scope in scopes:
             intended = self._intended.get(scope.repository, frozenset())
             if all(any(wide.covers(each) for wide in intended) for each in scopes):
                 return intended
         return scopes
 
-    def _give_up(self, scopes: frozenset[Scope]) -> None:
-        """Ask for the rights of what was intended no more, but for those of each request."""
+    def _forget_intended(self, scopes: frozenset[Scope]) -> None:
         for scope in scopes:
             self._intended.pop(scope.repository, None)
 
-    def _chosen_challenge(self, answer: Answer, subject: str) -> Challenge:
+    def _choose_challenge(self, answer: Answer, subject: str) -> Challenge:
         offered = parse_challenges(answer.headers.get("WWW-Authenticate", ""))
         for scheme in ("bearer", "basic"):
             for challenge in offered:
                 if challenge.scheme == scheme:
                     self._challenge = challenge
                     return challenge
-        raise Unauthorized(
-            subject, _UNAUTHORIZED, "the registry offers no known way to log in"
-        ) from answer.without(self._secrets()).as_http_error()
+        problem = "the registry offers no known way to log in"
+        cause = answer.redacted(self._secrets()).as_http_error()
+        raise Unauthorized(subject, _UNAUTHORIZED, problem) from cause
 
     def _authorization(
         self, challenge: Challenge, scopes: frozenset[Scope], rejected: str | None = None
@@ -386,11 +346,11 @@ class RegistrySession:
         return self._tokens.header(challenge, scopes, self._credentials, rejected)
 
     def _secrets(self) -> list[str]:
-        """List what a hostile registry might echo into our errors."""
+        """The secrets that a hostile registry might repeat in a refusal."""
         password = [self._credentials.password] if self._credentials else []
-        return [*self._unmistakable(), *password]
+        return [*self._long_secrets(), *password]
 
-    def _unmistakable(self) -> list[str]:
-        """List what stands in no header by chance; a password may be a word of a media type."""
+    def _long_secrets(self) -> list[str]:
+        """Those that no header has by chance; a password may be a word of a media type."""
         tokens = [] if self._tokens is None else self._tokens.secrets()
         return [*tokens, *(self._credentials.encoded if self._credentials else ())]

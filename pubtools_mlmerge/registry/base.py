@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
-from attrs import frozen
-
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotAnIndex, NotFound, RegistryError, Unauthorized
@@ -38,86 +36,37 @@ class ManifestClient(Protocol):
         """Write a manifest given as dict or as text."""
 
 
-@frozen(eq=False, repr=False)
-class Link:
-    """The way to a registry.
-
-    Attributes:
-        url (str):
-            Scheme and host.
-        is_wide (bool):
-            Whether two answers are there as soon as one: no connection was made yet, so that both
-            can be made at the same time, or the second one needs no handshake.
-    """
-
-    url: str
-    is_wide: bool
-
-
 class Registry(ABC):
     """What a merge asks of a registry."""
 
-    @property
-    def request_count(self) -> int:
-        """How many requests were made, as far as that is known."""
-        return 0
+    # Whether each thread connects and logs in anew, as with the host's client.
+    logs_in_per_thread = False
 
     def intend(  # noqa: B027 - only some registries care
         self, *, pull: Iterable[Reference] = (), push: Iterable[Reference] = ()
     ) -> None:
-        """Tell what will be done, so that each registry is asked for one login.
-
-        Args:
-            pull (Iterable[Reference]):
-                What will be read.
-            push (Iterable[Reference]):
-                What will be written.
-        """
-
-    def link(self, reference: Reference) -> Link | None:  # noqa: ARG002 - for those who know
-        """Tell where a reference is read from, if all threads share the connections to there.
-
-        Args:
-            reference (Reference):
-                The reference.
-
-        Returns:
-            Link | None: The way there; none where each thread has connections of its own.
-        """
-        return None
+        """Announce what will be read and written, so that each registry is asked for one login."""
 
     @abstractmethod
     def pull(self, reference: Reference) -> Manifest:
-        """Read what a reference holds.
-
-        Args:
-            reference (Reference):
-                Tag or digest.
+        """Read the manifest of a tag or a digest.
 
         Returns:
             Manifest: An index or a single image, checked against its digest and content type.
 
         Raises:
-            NotFound: When there is nothing.
-            NotAnIndex: When it is of a type that nothing can be made of, such as schema 1.
+            NotFound: When there is none.
+            NotAnIndex: When it is neither an index nor an image, such as schema 1.
             InvalidIndex: When the document breaks a rule.
-            DigestMismatch: When the content is not what it was announced as.
+            DigestMismatch: When the content has another digest than announced.
             RegistryError: When the registry refuses or cannot be asked.
         """
 
     def pull_index(self, reference: Reference) -> Index:
-        """Read an index.
-
-        Args:
-            reference (Reference):
-                Tag or digest.
-
-        Returns:
-            Index: What the reference holds.
+        """Read an index, see `pull`.
 
         Raises:
-            NotAnIndex: When it holds something else.
-            MergeError: As `pull` does.
+            NotAnIndex: When the reference holds something else.
         """
         found = self.pull(reference)
         if isinstance(found, Index):
@@ -125,28 +74,13 @@ class Registry(ABC):
         raise NotAnIndex(str(reference), found.media_type)
 
     def pull_if_present(self, reference: Reference) -> Manifest | None:
-        """Read what a reference holds, if it holds anything.
-
-        Args:
-            reference (Reference):
-                Tag or digest.
-
-        Returns:
-            Manifest | None: None if there is nothing.
-
-        Raises:
-            MergeError: As `pull` does, save for `NotFound`.
-        """
+        """Read a manifest, see `pull`; none where there is nothing."""
         with suppress_absence(reference):
             return self.pull(reference)
         return None
 
     def digest(self, reference: Reference) -> str | None:
-        """Tell what a reference holds now, as cheaply as the registry allows.
-
-        Args:
-            reference (Reference):
-                Tag or digest.
+        """Return the digest of a tag or a digest, as cheaply as the registry allows.
 
         Returns:
             str | None: The digest; none if there is nothing.
@@ -159,15 +93,15 @@ class Registry(ABC):
 
     @abstractmethod
     def push(self, reference: Reference, manifest: Manifest, *, repeat: bool = True) -> str:
-        """Write a manifest under a tag or its digest.
+        """Write a manifest under a tag or its digest, byte for byte.
 
         Args:
             reference (Reference):
                 Where to.
             manifest (Manifest):
-                What; its content goes up byte for byte.
+                The index or the image.
             repeat (bool):
-                Whether to send it again after a passing failure. In the meantime somebody else
+                Whether to send it again after a transient failure. In the meantime somebody else
                 may have written the tag.
 
         Returns:
@@ -180,16 +114,7 @@ class Registry(ABC):
         """
 
     def pull_config(self, reference: Reference, image: Image) -> Mapping[str, object]:
-        """Read the config blob of an image.
-
-        Args:
-            reference (Reference):
-                Any reference in the image's repository.
-            image (Image):
-                The image.
-
-        Returns:
-            Mapping[str, object]: The config as decoded.
+        """Read the config blob of an image in the repository of a reference.
 
         Raises:
             RegistryError: When the registry refuses, or its client cannot read blobs.
@@ -199,7 +124,7 @@ class Registry(ABC):
 
 @contextmanager
 def suppress_absence(reference: Reference) -> Iterator[None]:
-    """Take the answers that mean that there is nothing for what they are."""
+    """Suppress the errors that mean that a tag, or its repository, does not exist."""
     try:
         yield
     except NotFound:

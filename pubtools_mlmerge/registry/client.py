@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from urllib.parse import quote
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 
 from pubtools_mlmerge.core.manifests import (
     MANIFEST_TYPES,
@@ -23,146 +23,9 @@ from pubtools_mlmerge.core.references import Reference, is_registered_digest
 from pubtools_mlmerge.core.strict_json import decode, encode
 from pubtools_mlmerge.errors import InvalidIndex, InvalidReference, NotAnIndex, RegistryError
 from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
-from pubtools_mlmerge.registry.base import Link, Registry, suppress_absence
+from pubtools_mlmerge.registry.base import Registry, suppress_absence
 from pubtools_mlmerge.registry.credentials import find_credentials
 from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
-
-
-@frozen(kw_only=True, eq=False, repr=False)
-class Call:
-    """One request to the repository that a reference names.
-
-    Attributes:
-        method (str):
-            HTTP method.
-        reference (Reference):
-            Names host and repository, and is what errors speak of.
-        path (str):
-            Path below the repository, or a Location that the registry gave.
-        headers (Mapping[str, str]):
-            Headers.
-        content (bytes | None):
-            Body to send.
-        push (bool):
-            Whether the right to write is needed.
-        reads (tuple[str, ...]):
-            Other repositories that are read.
-        repeatable (bool):
-            Whether it is sent again after a passing failure.
-    """
-
-    method: str
-    reference: Reference
-    path: str
-    headers: Mapping[str, str] = field(factory=dict)
-    content: bytes | None = None
-    push: bool = False
-    reads: tuple[str, ...] = ()
-    repeatable: bool = True
-
-
-@frozen(eq=False, repr=False)
-class Place:
-    """A host that is connected to, with what another program needs to do the same.
-
-    Attributes:
-        host (str):
-            Host with its port.
-        is_plain (bool):
-            Whether it is spoken to over plain http.
-        options (Options):
-            How to connect.
-        credentials (Credentials | None):
-            The login that was given; none if it is left to the auth files.
-    """
-
-    host: str
-    is_plain: bool
-    options: ConnectOptions
-    credentials: Credentials | None
-
-    @property
-    def url(self) -> str:
-        """Scheme and host."""
-        return f"{'http' if self.is_plain else 'https'}://{self.host}"
-
-
-class Access:
-    """Sends calls to the registries that references name; safe from several threads."""
-
-    def __init__(
-        self, credentials: Credentials | None, host: str | None, options: ConnectOptions
-    ) -> None:
-        self._credentials = credentials
-        self._host_name = host
-        self._options = options
-        self._transport = Transport(options)
-        self._lock = threading.Lock()
-        self._hosts: dict[str, RegistrySession] = {}
-
-    @property
-    def count(self) -> int:
-        """How many requests were sent, those for tokens included."""
-        return self._transport.count
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._transport.close()
-
-    def place(self, reference: Reference) -> Place:
-        """Tell where a reference is really looked up."""
-        host = self._host(reference)
-        return Place(host.name, host.is_plain, self._options, self._credentials)
-
-    def link(self, reference: Reference) -> Link:
-        """Tell where a reference is read from, see `Registry.link`."""
-        host = self._host(reference)
-        return Link(self.place(reference).url, host.is_plain or host.is_new)
-
-    def send(self, call: Call) -> Answer:
-        """Carry out a call."""
-        is_location = call.path.startswith(("/", "http://", "https://"))
-        request = Request(
-            method=call.method,
-            url=call.path if is_location else f"/v2/{call.reference.repository}/{call.path}",
-            subject=str(call.reference),
-            headers=call.headers,
-            content=call.content,
-            repeatable=call.repeatable,
-        )
-        own = Scope(call.reference.repository, push=call.push)
-        others = {Scope(repository) for repository in call.reads if repository != own.repository}
-        return self._host(call.reference).send(request, frozenset({own, *others}))
-
-    def intend(self, *, pull: Iterable[Reference] = (), push: Iterable[Reference] = ()) -> None:
-        """Announce what will be done, so that each registry is asked for one token only."""
-        wanted: dict[RegistrySession, dict[str, Scope]] = {}
-        for reference in pull:
-            scopes = wanted.setdefault(self._host(reference), {})
-            scopes.setdefault(reference.repository, Scope(reference.repository))
-        for reference in push:
-            scopes = wanted.setdefault(self._host(reference), {})
-            scopes[reference.repository] = Scope(reference.repository, push=True)
-        for host, scopes in wanted.items():
-            host.intend(scopes.values())
-
-    def _host(self, reference: Reference) -> RegistrySession:
-        name = self._host_name or reference.host
-        if not name:
-            raise InvalidReference(str(reference), "it names no host, and no other one is given")
-        with self._lock:
-            if name not in self._hosts:
-                address = Address.parse(name, prefers_tls=self._options.prefers_tls)
-                find = partial(self._find_credentials, address.host, reference)
-                has_login = self._credentials is not None
-                self._hosts[name] = RegistrySession(
-                    address, self._transport, find, has_login=has_login
-                )
-            return self._hosts[name]
-
-    def _find_credentials(self, host: str, reference: Reference) -> Credentials | None:
-        return self._credentials or find_credentials(host, reference.repository)
-
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _CREATED = 201
@@ -182,7 +45,7 @@ class RegistryClient(Registry):
         host (str | None):
             Where to connect (host, host:port or URL), whatever host references name; none to
             connect to the host of each reference.
-        options (Options | None):
+        options (ConnectOptions | None):
             How to connect.
     """
 
@@ -194,17 +57,15 @@ class RegistryClient(Registry):
         options: ConnectOptions | None = None,
     ) -> None:
         self.username, self.password, self.host = username, password, host
-        credentials = Credentials(username, password) if username and password else None
-        self._access = Access(credentials, host, options or ConnectOptions())
-
-    @property
-    def request_count(self) -> int:
-        """How many requests were sent, those for tokens included."""
-        return self._access.count
+        self.credentials = Credentials(username, password) if username and password else None
+        self.options = options or ConnectOptions()
+        self.transport = Transport(self.options)
+        self._lock = threading.Lock()
+        self._sessions: dict[str, RegistrySession] = {}
 
     def close(self) -> None:
         """Close the connections."""
-        self._access.close()
+        self.transport.close()
 
     def get_manifest(
         self,
@@ -242,7 +103,7 @@ class RegistryClient(Registry):
         return (text, headers) if return_headers else text
 
     def get_manifest_digest(self, image: str, media_type: str | None = None) -> str:
-        """Tell the digest of what a reference holds.
+        """Return the digest of the manifest that a reference holds.
 
         Args:
             image (str):
@@ -285,19 +146,19 @@ class RegistryClient(Registry):
         self.push(reference, read_manifest(reference, content, None))
 
     def pull(self, reference: Reference) -> Manifest:
-        """Read what a reference holds in one request, see `Registry.pull`."""
+        """Read a manifest in one request, see `Registry.pull`."""
         return self._pull(reference)[0]
 
     def _pull(self, reference: Reference) -> tuple[Manifest, Mapping[str, str]]:
-        answer = self._access.send(_manifest_call("GET", reference))
+        answer = self._send("GET", reference, f"manifests/{reference.target}", headers=_ACCEPT)
         check_digest(reference, answer.content, answer.headers.get("Docker-Content-Digest"))
         content_type = answer.headers.get("Content-Type")
         return read_manifest(reference, answer.content, content_type), answer.headers
 
     def digest(self, reference: Reference) -> str | None:
-        """Tell what a reference holds now, by a HEAD request, see `Registry.digest`."""
+        """Look up the digest of a reference by a HEAD request, see `Registry.digest`."""
         with suppress_absence(reference):
-            answer = self._access.send(_manifest_call("HEAD", reference))
+            answer = self._send("HEAD", reference, f"manifests/{reference.target}", headers=_ACCEPT)
             stated = answer.headers.get("Docker-Content-Digest", "")
             comparable = stated.startswith("sha256:") and is_registered_digest(stated)
             return stated if comparable else super().digest(reference)
@@ -305,16 +166,15 @@ class RegistryClient(Registry):
 
     def push(self, reference: Reference, manifest: Manifest, *, repeat: bool = True) -> str:
         """Write a manifest, see `Registry.push`."""
-        call = Call(
-            method="PUT",
-            reference=reference,
-            path=f"manifests/{reference.target}",
+        answer = self._send(
+            "PUT",
+            reference,
+            f"manifests/{reference.target}",
             headers={"Content-Type": manifest.media_type},
             content=manifest.content,
-            push=True,
+            scopes=[Scope(reference.repository, push=True)],
             repeatable=repeat,
         )
-        answer = self._access.send(call)
         stored = answer.headers.get("Docker-Content-Digest")
         check_digest(reference, manifest.content, stored)
         return manifest.digest
@@ -322,7 +182,7 @@ class RegistryClient(Registry):
     def pull_config(self, reference: Reference, image: Image) -> Mapping[str, object]:
         """Read the config blob of an image, see `Registry.pull_config`."""
         blob = reference.at(image.config)
-        answer = self._access.send(Call(method="GET", reference=blob, path=f"blobs/{image.config}"))
+        answer = self._send("GET", blob, f"blobs/{image.config}")
         check_digest(blob, answer.content, None)
         try:
             return decode(answer.content)
@@ -330,7 +190,7 @@ class RegistryClient(Registry):
             raise evolve(error, reference=str(blob)) from error
 
     def has_manifest(self, reference: Reference) -> bool:
-        """Tell whether a manifest exists, by a HEAD request.
+        """Return whether a manifest exists, by a HEAD request.
 
         Args:
             reference (Reference):
@@ -362,32 +222,64 @@ class RegistryClient(Registry):
             RegistryError: When the registry refuses or cannot be asked.
         """
         path = f"blobs/uploads/?mount={quote(digest)}&from={quote(source, safe='')}"
-        call = Call(
-            method="POST", reference=reference, path=path, content=b"", push=True, reads=(source,)
-        )
-        answer = self._access.send(call)
+        scopes = [Scope(reference.repository, push=True)]
+        both = [*scopes, *([Scope(source)] if source != reference.repository else [])]
+        answer = self._send("POST", reference, path, content=b"", scopes=both)
         if answer.status == _CREATED:
             return True
         location = answer.headers.get("Location")
         if location:  # an upload was opened instead, which nobody will use
-            cancel = Call(method="DELETE", reference=reference, path=location, push=True)
             with suppress(RegistryError):
-                self._access.send(cancel)
+                self._send("DELETE", reference, location, scopes=scopes)
         return False
 
-    def place(self, reference: Reference) -> Place:
-        """Tell where a reference is really looked up, see `Access.place`."""
-        return self._access.place(reference)
-
-    def link(self, reference: Reference) -> Link:
-        """Tell where a reference is read from, see `Registry.link`."""
-        return self._access.link(reference)
-
     def intend(self, *, pull: Iterable[Reference] = (), push: Iterable[Reference] = ()) -> None:
-        """Tell what will be done, to be asked for one login, see `Access.intend`."""
-        self._access.intend(pull=pull, push=push)
+        """Announce what will be read and written, see `Registry.intend`."""
+        wanted: dict[RegistrySession, dict[str, Scope]] = {}
+        for reference in pull:
+            scopes = wanted.setdefault(self.session(reference), {})
+            scopes.setdefault(reference.repository, Scope(reference.repository))
+        for reference in push:
+            scopes = wanted.setdefault(self.session(reference), {})
+            scopes[reference.repository] = Scope(reference.repository, push=True)
+        for session, scopes in wanted.items():
+            session.intend(scopes.values())
 
+    def session(self, reference: Reference) -> RegistrySession:
+        """Return the session with the registry that a reference is looked up in."""
+        name = self.host or reference.host
+        if not name:
+            raise InvalidReference(str(reference), "it names no host, and no other one is given")
+        with self._lock:
+            if name not in self._sessions:
+                address = Address.parse(name, prefers_tls=self.options.prefers_tls)
+                find = partial(self._find_credentials, address.host, reference)
+                self._sessions[name] = RegistrySession(address, self.transport, find)
+            return self._sessions[name]
 
-def _manifest_call(method: str, reference: Reference) -> Call:
-    path = f"manifests/{reference.target}"
-    return Call(method=method, reference=reference, path=path, headers=_ACCEPT)
+    def _find_credentials(self, host: str, reference: Reference) -> Credentials | None:
+        return self.credentials or find_credentials(host, reference.repository)
+
+    def _send(  # noqa: PLR0913 - the parts of a request
+        self,
+        method: str,
+        reference: Reference,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        scopes: Iterable[Scope] = (),
+        repeatable: bool = True,
+    ) -> Answer:
+        """Send a request for a path below the repository, or a Location that the registry gave."""
+        is_location = path.startswith(("/", "http://", "https://"))
+        request = Request(
+            method=method,
+            url=path if is_location else f"/v2/{reference.repository}/{path}",
+            subject=str(reference),
+            headers=headers or {},
+            content=content,
+            repeatable=repeatable,
+        )
+        wanted = frozenset(scopes) or frozenset({Scope(reference.repository)})
+        return self.session(reference).send(request, wanted)

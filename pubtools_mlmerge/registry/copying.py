@@ -27,63 +27,15 @@ from pubtools_mlmerge.errors import (
     RegistryError,
 )
 from pubtools_mlmerge.observe import span
-from pubtools_mlmerge.registry.client import Place, RegistryClient
-from pubtools_mlmerge.registry.refusals import blank, blank_headers
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.refusals import redact
 from pubtools_mlmerge.reports.terminal import Watch, unwatched
-
-_PRIVATE = 0o600
-
-
-def copy(source: Reference, at: Place, destination: Reference, to: Place) -> None:
-    """Copy one manifest, all that it lists and all its blobs, under the same digest."""
-    with tempfile.TemporaryDirectory(prefix="mlmerge-") as directory:
-        command = [
-            *("skopeo", "copy", "--quiet", "--all", "--preserve-digests"),
-            *_side("src", at, Path(directory)),
-            *_side("dest", to, Path(directory)),
-            f"docker://{at.host}/{source.repository}@{source.digest}",
-            f"docker://{to.host}/{destination.repository}@{destination.digest}",
-        ]
-        try:
-            done = subprocess.run(  # noqa: S603 - every argument fits a grammar that we check
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-            )
-        except OSError as error:
-            problem = "skopeo is not installed, and the registry does not mount"
-            raise CopyFailed(str(source), str(destination), problem) from error
-    if done.returncode:
-        # It repeats what registries say, and they may repeat what it sent.
-        known = [
-            secret for side in (at, to) if side.credentials for secret in side.credentials.secrets
-        ]
-        problem = blank_headers(blank(done.stderr.strip(), known)) or "skopeo failed"
-        raise CopyFailed(str(source), str(destination), problem)
-
-
-def _side(side: str, place: Place, directory: Path) -> Iterator[str]:
-    """Give the options of one side; secrets go into a file that only this user may read."""
-    if place.is_plain or place.options.insecure:
-        yield f"--{side}-tls-verify=false"
-    named = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
-    bundle = next(filter(None, (place.options.ca_bundle, *named)), None)
-    if bundle and not place.is_plain:
-        certificates = directory / f"{side}-certificates"
-        certificates.mkdir()
-        shutil.copyfile(bundle, certificates / "authorities.crt")
-        yield f"--{side}-cert-dir={certificates}"
-    if place.credentials is not None:
-        path = directory / f"{side}-auth.json"
-        login = f"{place.credentials.username}:{place.credentials.password}"
-        entry = {"auth": b64encode(login.encode()).decode()}
-        path.touch(mode=_PRIVATE)
-        path.write_text(json.dumps({"auths": {place.host: entry}}), encoding="utf-8")
-        yield f"--{side}-authfile={path}"
-
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
 Copy = Literal["auto", "skopeo", "never"]
 
+_PRIVATE = 0o600
 _THREADS = 8  # requests for manifests at a time, and for blobs
 _COPIES = 4  # programs at a time
 _DEEPEST = 8  # indexes within indexes
@@ -93,7 +45,7 @@ _REMEMBERED = 10_000  # manifests that are there, and blobs
 class Children:
     """Brings manifests from one repository into another one; safe from several threads.
 
-    What several ask for is checked and brought once, several things at a time.
+    Each manifest and blob is checked and brought once, however many callers need it.
     """
 
     def __init__(
@@ -125,9 +77,8 @@ class Children:
     def ensure(self, source: Reference, destination: Reference, digests: Iterable[str]) -> None:
         """Make sure that manifests are in the destination repository."""
         digests = tuple(dict.fromkeys(digests))
-        is_one_registry = (
-            self._source.place(source).host == self._destination.place(destination).host
-        )
+        hosts = {self._source.session(source).host, self._destination.session(destination).host}
+        is_one_registry = len(hosts) == 1
         if is_one_registry and source.repository == destination.repository:
             return
         may_mount = is_one_registry and self._copy == "auto"
@@ -163,14 +114,13 @@ class Children:
             current.note(by="copy")
             with self._copying:
                 self._copy_one(source, destination)
-        _tell(source, destination, "copy")
+        _log_brought(source, destination, "copy")
 
     def _use_skopeo(self, source: Reference, destination: Reference) -> None:
-        at, to = self._source.place(source), self._destination.place(destination)
-        copy(source, at, destination, to)
+        copy(self._source, source, self._destination, destination)
 
     def _mount(self, source: Reference, destination: Reference, depth: int = 0) -> bool:
-        """Mount blobs and write the manifest; false as soon as the registry will not.
+        """Mount blobs and write the manifest; false as soon as the registry refuses.
 
         An index may list others, and these the same ones again and again: each is read once, and
         not beyond some depth, or a few kilobytes would keep us busy for ever.
@@ -197,7 +147,7 @@ class Children:
             )
         if is_whole:
             self._destination.push(destination, manifest)
-            _tell(source, destination, "mount")
+            _log_brought(source, destination, "mount")
             self._nested.add(destination)
         return is_whole
 
@@ -209,8 +159,66 @@ class Children:
             return False
 
 
-def _tell(source: Reference, destination: Reference, by: Literal["mount", "copy"]) -> None:
+def _log_brought(source: Reference, destination: Reference, by: Literal["mount", "copy"]) -> None:
     """Log that a manifest was written, with all that it needs."""
     names = {"source": str(source), "destination": str(destination)}
     event = {"type": "mlmerge-child", **names, "by": by}
     LOG.info("Brought %s to %s by %s", source, destination.name, by, extra={"event": event})
+
+
+def copy(
+    source_client: RegistryClient,
+    source: Reference,
+    destination_client: RegistryClient,
+    destination: Reference,
+) -> None:
+    """Copy one manifest, all that it lists and all its blobs, under the same digest, by skopeo."""
+    with tempfile.TemporaryDirectory(prefix="mlmerge-") as directory:
+        command = [
+            *("skopeo", "copy", "--quiet", "--all", "--preserve-digests"),
+            *_options("src", source_client, source, Path(directory)),
+            *_options("dest", destination_client, destination, Path(directory)),
+            _address(source_client, source),
+            _address(destination_client, destination),
+        ]
+        try:
+            done = subprocess.run(  # noqa: S603 - every argument fits a grammar that we check
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            )
+        except OSError as error:
+            problem = "skopeo is not installed, and the registry does not mount"
+            raise CopyFailed(str(source), str(destination), problem) from error
+    if done.returncode:
+        # It repeats what registries say, and they may repeat what it sent.
+        logins = filter(None, (source_client.credentials, destination_client.credentials))
+        known = [secret for login in logins for secret in login.secrets]
+        problem = redact(done.stderr.strip(), known) or "skopeo failed"
+        raise CopyFailed(str(source), str(destination), problem)
+
+
+def _address(client: RegistryClient, reference: Reference) -> str:
+    host = client.session(reference).host
+    return f"docker://{host}/{reference.repository}@{reference.digest}"
+
+
+def _options(
+    side: str, client: RegistryClient, reference: Reference, directory: Path
+) -> Iterator[str]:
+    """Give the options of one side; secrets go into a file that only this user may read."""
+    session = client.session(reference)
+    if session.is_plain or client.options.insecure:
+        yield f"--{side}-tls-verify=false"
+    named = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
+    bundle = next(filter(None, (client.options.ca_bundle, *named)), None)
+    if bundle and not session.is_plain:
+        certificates = directory / f"{side}-certificates"
+        certificates.mkdir()
+        shutil.copyfile(bundle, certificates / "authorities.crt")
+        yield f"--{side}-cert-dir={certificates}"
+    if client.credentials is not None:
+        path = directory / f"{side}-auth.json"
+        login = f"{client.credentials.username}:{client.credentials.password}"
+        entry = {"auth": b64encode(login.encode()).decode()}
+        path.touch(mode=_PRIVATE)
+        path.write_text(json.dumps({"auths": {session.host: entry}}), encoding="utf-8")
+        yield f"--{side}-authfile={path}"

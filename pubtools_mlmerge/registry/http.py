@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
+import io
 import ipaddress
 import logging
-import os
 import random
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from io import BytesIO
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -28,31 +27,25 @@ from requests.exceptions import (
     Timeout,
 )
 from requests.structures import CaseInsensitiveDict
+from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
 from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidReference, RegistryError, brief
-from pubtools_mlmerge.registry.refusals import blank
+from pubtools_mlmerge.registry.refusals import redact, shows_secret
 
+LOG = logging.getLogger("pubtools.mlmerge")
 
-def _strings(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(values)
+# Addresses
 
 
 @frozen
 class Address:
-    """Where to connect.
-
-    Attributes:
-        host (str):
-            Host with its port.
-        schemes (tuple[str, ...]):
-            ``https``, ``http``, or both in the order in which they are tried.
-    """
+    """A host with its port, and ``https``, ``http`` or both in the order to try them."""
 
     host: str
-    schemes: tuple[str, ...] = field(converter=_strings)
+    schemes: tuple[str, ...] = field(converter=tuple[str, ...])
 
     @classmethod
     def parse(cls, text: str, *, prefers_tls: bool = False) -> Address:
@@ -75,7 +68,7 @@ class Address:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine itself."""
+    """Whether a host, with or without a port, is this machine itself."""
     name = urlsplit(f"//{host}").hostname or ""
     if name == "localhost":
         return True
@@ -86,7 +79,7 @@ def is_loopback(host: str) -> bool:
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """Take scheme, host and port of a URL: what credentials are bound to."""
+    """Take scheme, host and port from a URL; a login belongs to one origin."""
     if "\\" in url:  # here it is part of the host, for the http library it ends the host
         raise ValueError("a URL has no backslash")
     parts = urlsplit(url)
@@ -94,12 +87,75 @@ def origin(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, (parts.hostname or "").lower(), port
 
 
-RATE_LIMIT = 429
-"""Status code that says "not so fast"."""
-SERVER_FAILED = 500
-"""Status code of a server that failed; docker-registry says so to who reads a tag being written."""
-TRANSIENT = frozenset({RATE_LIMIT, 502, 503, 504})
-"""Status codes that say "not now"."""
+# Requests and answers
+
+
+@frozen(kw_only=True, eq=False)
+class Request:
+    """One request; `subject` names it in errors and log lines, such as the reference."""
+
+    method: str
+    url: str
+    subject: str
+    headers: Mapping[str, str] = field(factory=dict, repr=False)
+    content: bytes | None = field(default=None, repr=False)
+    limit: int = LARGEST  # bytes of the answer's body
+    repeatable: bool = True  # whether it is sent again after a transient failure
+
+
+@frozen
+class Answer:
+    """The answer to a request; `url` is where it came from, after redirects."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)  # found in any case
+    content: bytes = field(repr=False)
+    url: str = field(repr=False)
+    reason: str = ""
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status says that the request was carried out."""
+        return 200 <= self.status < 300  # noqa: PLR2004 - status codes are their own names
+
+    def redacted(self, secrets: Iterable[str]) -> Answer:
+        """Withhold each part that repeats a secret, before it ends up in an error."""
+        known = list(secrets)
+        text = self.content.decode("utf-8", "surrogateescape")
+        return evolve(
+            self.with_redacted_headers(known),
+            content=redact(text, known).encode("utf-8", "surrogateescape"),
+            reason=redact(self.reason, known),
+            url=redact(self.url, known),
+        )
+
+    def with_redacted_headers(self, secrets: Iterable[str]) -> Answer:
+        """Withhold each header that repeats a secret, as an error may quote it."""
+        known = list(secrets)
+        if not shows_secret("\n".join(self.headers.values()), known):
+            return self
+        cleaned = {name: redact(value, known) for name, value in self.headers.items()}
+        return evolve(self, headers=CaseInsensitiveDict(cleaned))
+
+    def as_http_error(self) -> requests.exceptions.HTTPError:
+        """Make the error that the http library would raise for this answer."""
+        response = requests.Response()
+        response.status_code = self.status
+        response.headers.update(self.headers)
+        # A traceback shows the reason: nothing in it may steer a terminal.
+        response.reason = brief(self.reason)
+        # The query of a storage URL is its signature.
+        response.url = brief(self.url.partition("?")[0])
+        response.raw = io.BytesIO(self.content)
+        try:
+            response.raise_for_status()
+        except requests.exceptions.HTTPError as error:
+            return error
+        message = f"{self.status} unexpected answer for url: {response.url}"
+        return requests.exceptions.HTTPError(message, response=response)
+
+
+# Options
 
 
 @frozen(kw_only=True)
@@ -112,7 +168,7 @@ class Retries:
         first_wait (float):
             Wait before the first repetition, in seconds; it doubles each time.
         longest_wait (float):
-            Longest wait, in seconds, whatever the registry asks for.
+            Longest wait, in seconds, even if the registry asks for a longer one.
     """
 
     most: int = 4
@@ -120,11 +176,11 @@ class Retries:
     longest_wait: float = 60.0
 
     def wait(self, attempt: int, headers: Mapping[str, str]) -> float:
-        """Tell how long to wait.
+        """Compute the wait before the next repetition.
 
         Args:
             attempt (int):
-                How many repetitions there were already.
+                Number of repetitions so far.
             headers (Mapping[str, str]):
                 Headers of the refusal; Retry-After is obeyed within bounds.
 
@@ -132,13 +188,12 @@ class Retries:
             float: Seconds, spread at random so that many clients do not come back at once.
         """
         backoff = self.first_wait * float(2**attempt)
-        asked = _retry_after(headers.get("Retry-After", ""))
         spread = backoff * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
-        return min(max(spread, asked), self.longest_wait)
+        return min(max(spread, _retry_after(headers.get("Retry-After", ""))), self.longest_wait)
 
 
 def _retry_after(header: str) -> float:
-    """Read seconds or a date (RFC 9110, section 10.2.3); anything else asks for nothing."""
+    """Read seconds or a date (RFC 9110, section 10.2.3); 0 for anything else."""
     header = header.strip()
     if header.isascii() and header.isdigit():
         return float(header[:9])
@@ -149,121 +204,6 @@ def _retry_after(header: str) -> float:
     if until.tzinfo is None:
         until = until.replace(tzinfo=timezone.utc)
     return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
-
-
-class Pauses:
-    """Until when registries want to be left alone; a rate limit holds for all threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._until: dict[str, float] = {}
-
-    def set(self, host: str, seconds: float) -> None:
-        """Leave a registry alone for some time."""
-        until = time.monotonic() + seconds
-        with self._lock:
-            self._until[host] = max(until, self._until.get(host, until))
-
-    def left(self, host: str) -> float:
-        """Tell how long a registry is still to be left alone."""
-        with self._lock:
-            left = self._until.get(host, 0.0) - time.monotonic()
-        return left * random.uniform(1.0, 1.1) if left > 0 else 0.0  # noqa: S311 - as above
-
-
-@frozen(kw_only=True, eq=False, repr=False)
-class Request:
-    """One request.
-
-    Attributes:
-        method (str):
-            HTTP method.
-        url (str):
-            Absolute URL.
-        subject (str):
-            What errors and log lines call it, such as the reference.
-        headers (Mapping[str, str]):
-            Headers; never logged.
-        content (bytes | None):
-            Body to send.
-        limit (int):
-            Most bytes that the body of the answer may have.
-        repeatable (bool):
-            Whether it is sent again after a passing failure.
-    """
-
-    method: str
-    url: str
-    subject: str
-    headers: Mapping[str, str] = field(factory=dict)
-    content: bytes | None = None
-    limit: int = LARGEST
-    repeatable: bool = True
-
-
-@frozen
-class Answer:
-    """What came back.
-
-    Attributes:
-        status (int):
-            HTTP status code.
-        headers (Mapping[str, str]):
-            Headers; names are found in any case.
-        content (bytes):
-            The body.
-        url (str):
-            Where the answer came from, after redirects.
-        reason (str):
-            The status in words.
-    """
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    content: bytes = field(repr=False)
-    url: str = field(repr=False)
-    reason: str = ""
-
-    @property
-    def is_success(self) -> bool:
-        """Whether the status says that the request was carried out."""
-        return 200 <= self.status < 300  # noqa: PLR2004 - status codes are their own names
-
-    def without(self, secrets: Iterable[str]) -> Answer:
-        """Take out what a registry might echo of a login, before it ends up in an error."""
-        hidden = list(secrets)
-        text = blank(self.content.decode("utf-8", "surrogateescape"), hidden)
-        return evolve(
-            self.without_in_headers(hidden),
-            content=text.encode("utf-8", "surrogateescape"),
-            reason=blank(self.reason, hidden),
-            url=blank(self.url, hidden),
-        )
-
-    def without_in_headers(self, secrets: Iterable[str]) -> Answer:
-        """Take out what a registry might echo of a login in a header that an error may quote."""
-        hidden = list(secrets)
-        cleaned = {name: blank(value, hidden) for name, value in self.headers.items()}
-        if cleaned == dict(self.headers):
-            return self
-        return evolve(self, headers=CaseInsensitiveDict(cleaned))
-
-    def as_http_error(self) -> requests.exceptions.HTTPError:
-        """Tell callers that know the http library what happened."""
-        response = requests.Response()
-        response.status_code = self.status
-        response.headers.update(self.headers)
-        # The server's words, which a traceback shows: nothing in them may steer a terminal.
-        response.reason = brief(self.reason)
-        # The query of a storage URL is its signature.
-        response.url = brief(self.url.partition("?")[0])
-        response.raw = BytesIO(self.content)
-        try:
-            response.raise_for_status()
-        except requests.exceptions.HTTPError as error:
-            return error
-        message = f"{self.status} unexpected answer for url: {response.url}"
-        return requests.exceptions.HTTPError(message, response=response)
 
 
 @frozen(kw_only=True)
@@ -278,7 +218,7 @@ class ConnectOptions:
         timeout (tuple[float, float]):
             Seconds to connect, and between two parts of an answer.
         longest (float):
-            Seconds that the body of one answer may take as a whole.
+            Seconds that one answer may take as a whole, headers and body.
         retries (Retries):
             How refusals and broken connections are repeated.
     """
@@ -291,38 +231,26 @@ class ConnectOptions:
 
     @property
     def verify(self) -> bool | str:
-        """What the http library is told about certificates."""
+        """The `verify` argument of the http library."""
         return False if self.insecure else self.ca_bundle or True
 
     @property
     def prefers_tls(self) -> bool:
-        """Whether anything here speaks of certificates, so that TLS is meant."""
+        """Whether an option is about certificates, so that TLS is meant."""
         return self.insecure or self.ca_bundle is not None
 
 
-UNKNOWN_HOST = "Name or service not known"
-"""The resolver's words."""
+# Limits
+
 _CHUNK = 64 * 1024
 _REFUSED = 400
-# Two layers of compression make gigabytes out of a kilobyte before anybody can count them, and what
-# else a library may know depends on what is installed beside it.
+# Two layers of compression make gigabytes out of a kilobyte before anybody can count them, and
+# other codings that a library may know depend on what is installed beside it.
 _CODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _LONGEST_REFUSAL = 64 * 1024  # bytes of an error body that are read
 
 
-def read_body(request: Request, response: requests.Response, deadlines: Deadlines) -> bytes:
-    """Read the body of an answer."""
-    with deadlines.over(response) as reading:
-        try:
-            return _read(request, response)
-        except (OSError, ValueError, HTTPError) as error:
-            if not reading.is_late:
-                raise
-            problem = f"the answer takes more than {deadlines.seconds:g} seconds"
-            raise RegistryError(request.subject, None, problem) from without_url(error)
-
-
-def _read(request: Request, response: requests.Response) -> bytes:
+def _read_body(request: Request, response: requests.Response) -> bytes:
     refused = response.status_code >= _REFUSED
     limit = min(request.limit, _LONGEST_REFUSAL) if refused else request.limit
     coding = response.headers.get("Content-Encoding", "").strip().lower()
@@ -342,10 +270,100 @@ def _read(request: Request, response: requests.Response) -> bytes:
     announced = response.headers.get("Content-Length", "")
     # urllib3 1.26 takes a body that ends early for a whole one.
     short = announced.isdecimal() and len(content) < float(announced)
-    # What came compressed, unasked, may be longer than what it was made of.
+    # A body that came compressed, unasked, may be longer than its content.
     if short and request.method != "HEAD" and "Content-Encoding" not in response.headers:
         raise ChunkedEncodingError(f"{len(content)} of {announced} bytes came")
     return bytes(content)
+
+
+class _TooSlow(Exception):
+    """An answer took longer than it may as a whole; the http library lets this error pass."""
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads from a connection until a point in time, though each part of the answer is in time."""
+
+    def __init__(self, raw: io.RawIOBase, connection: socket.socket, seconds: float) -> None:
+        self._raw = raw
+        self._socket = connection
+        self._timeout = connection.gettimeout()
+        self._end = time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        """Say so."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]  # as it is called
+        """Read some bytes, waiting for no longer than the time that is left."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise _TooSlow
+        if self._timeout is not None and self._timeout <= left:
+            return self._raw.readinto(buffer)
+        self._socket.settimeout(left)
+        try:
+            return self._raw.readinto(buffer)
+        except socket.timeout as error:
+            raise _TooSlow from error
+        finally:
+            self._socket.settimeout(self._timeout)
+
+    def close(self) -> None:
+        """Let go of the connection, which may serve another answer."""
+        self._raw.close()
+        super().close()
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    """An answer whose headers and body have to come within some seconds."""
+
+    seconds: float
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        debuglevel: int = 0,
+        method: str | None = None,
+        url: str | None = None,
+    ) -> None:
+        super().__init__(sock, debuglevel, method, url)
+        self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock, self.seconds))
+
+
+class _Adapter(HTTPAdapter):
+    """Bounds the time of each answer, whether from a registry or through a proxy."""
+
+    def __init__(self, seconds: float) -> None:
+        self._response_class = type("Response", (_TimedResponse,), {"seconds": seconds})
+        super().__init__(pool_connections=16, pool_maxsize=32)
+        self._bound(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **keywords: object) -> PoolManager:
+        is_known = proxy in self.proxy_manager
+        manager: PoolManager = super().proxy_manager_for(proxy, **keywords)
+        if not is_known:
+            self._bound(manager)
+        return manager
+
+    def _bound(self, manager: PoolManager) -> None:
+        """Let connections read by our class, which the http library offers no option for."""
+        classes = {}
+        for scheme, pool in manager.pool_classes_by_scheme.items():
+            plain = pool.ConnectionCls  # type: ignore[attr-defined]  # typed as any class
+            timed = type(plain.__name__, (plain,), {"response_class": self._response_class})
+            classes[scheme] = type(pool.__name__, (pool,), {"ConnectionCls": timed})
+        manager.pool_classes_by_scheme = classes
+
+
+# Sending
+
+_UNKNOWN_HOST = "Name or service not known"  # the resolver's words
+_RATE_LIMIT = 429
+_SERVER_FAILED = 500  # docker-registry says so while somebody else writes the tag
+TRANSIENT = frozenset({_RATE_LIMIT, 502, 503, 504})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 5
+_SOON = 10  # part of the usual wait
 
 
 def without_url(error: Exception) -> RequestException:
@@ -355,7 +373,7 @@ def without_url(error: Exception) -> RequestException:
 
 
 def explain(error: Exception) -> str:
-    """Say what broke in a few words; the library's own text goes on for lines."""
+    """Say in a few words what broke; the library's own text goes on for lines."""
     text = str(error)
     if isinstance(error, SSLError):
         return f"TLS failed: {text.rpartition('(Caused by ')[2].rstrip(')')}"
@@ -365,70 +383,29 @@ def explain(error: Exception) -> str:
         return "no answer in time"
     if "Connection refused" in text:
         return "connection refused"
-    if UNKNOWN_HOST in text or "name resolution" in text:
+    if _UNKNOWN_HOST in text or "name resolution" in text:
         return "unknown host"
     return f"connection broken ({type(error).__name__})"
 
 
-_OFTEN = 10.0  # seconds between two looks, at most
+class Pauses:
+    """Until when no request goes to a host; a rate limit holds for all threads."""
 
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._until: dict[str, float] = {}
 
-class Deadlines:
-    """Cuts off what takes too long, by one thread for all; there is none while nothing is read."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._lock = threading.Condition()
-        self._open: dict[int, _Reading] = {}
-        self._is_watched = False
-
-    @contextmanager
-    def over(self, response: requests.Response) -> Iterator[_Reading]:
-        """Watch over the reading of an answer."""
-        reading = _Reading(response, time.monotonic() + self.seconds)
+    def set(self, host: str, seconds: float) -> None:
+        """Send nothing to a host for some time."""
+        until = time.monotonic() + seconds
         with self._lock:
-            self._open[id(reading)] = reading
-            if not self._is_watched:
-                self._is_watched = True
-                threading.Thread(target=self._watch, name="mlmerge-deadlines", daemon=True).start()
-        try:
-            yield reading
-        finally:
-            with self._lock:
-                del self._open[id(reading)]
+            self._until[host] = max(until, self._until.get(host, until))
 
-    def _watch(self) -> None:
+    def left(self, host: str) -> float:
+        """Seconds until requests may go to a host again."""
         with self._lock:
-            while self._open:
-                self._lock.wait(min(self.seconds / 4, _OFTEN))
-                for reading in self._open.values():
-                    if reading.deadline <= time.monotonic():
-                        reading.cut_off()
-            self._is_watched = False
-
-
-class _Reading:
-    """An answer that is being read."""
-
-    def __init__(self, response: requests.Response, deadline: float) -> None:
-        self._response = response
-        self.deadline = deadline
-        self.is_late = False
-
-    def cut_off(self) -> None:
-        """Let whoever reads it find the connection broken."""
-        self.is_late = True
-        with suppress(OSError, ValueError, AttributeError):  # it may have come to its end just now
-            handle = os.dup(self._response.raw.fileno())
-            with socket.socket(fileno=handle) as connection:
-                connection.shutdown(socket.SHUT_RDWR)
-
-
-LOG = logging.getLogger("pubtools.mlmerge")
-
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MOST_REDIRECTS = 5
-_SOON = 10  # part of the usual wait
+            left = self._until.get(host, 0.0) - time.monotonic()
+        return left * random.uniform(1.0, 1.1) if left > 0 else 0.0  # noqa: S311 - spreads load
 
 
 class Transport:
@@ -436,10 +413,7 @@ class Transport:
 
     def __init__(self, options: ConnectOptions) -> None:
         self.options = options
-        self._lock = threading.Lock()
-        self._count = 0
         self._pauses = Pauses()
-        self._deadlines = Deadlines(options.longest)
         self._session = requests.Session()
         # Undecoded bodies: a small compressed one cannot become a huge one.
         self._headers = {**self._session.headers, "Accept-Encoding": "identity"}
@@ -450,21 +424,16 @@ class Transport:
             )
         )
         for prefix in ("https://", "http://"):
-            self._session.mount(prefix, HTTPAdapter(pool_connections=16, pool_maxsize=32))
-
-    @property
-    def count(self) -> int:
-        """How many requests were sent, repetitions included."""
-        return self._count
+            self._session.mount(prefix, _Adapter(options.longest))
 
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
 
     def send(self, request: Request) -> Answer:
-        """Send a request, again where that may help, and follow redirects of what only reads."""
+        """Send a request, again where that may help, and follow redirects of reads."""
         for _ in range(_MOST_REDIRECTS + 1):
-            answer = self._persist(request)
+            answer = self._send_with_retries(request)
             target = answer.headers.get("Location")
             reads = request.method in ("GET", "HEAD")
             if answer.status not in _REDIRECTS or not target or not reads:
@@ -472,7 +441,7 @@ class Transport:
             request = _redirected(request, target)
         raise RegistryError(request.subject, None, "the registry redirects in circles")
 
-    def _persist(self, request: Request) -> Answer:
+    def _send_with_retries(self, request: Request) -> Answer:
         retries = self.options.retries
         most = retries.most if request.repeatable else 0
         host = request.url.partition("://")[2].partition("/")[0]
@@ -482,22 +451,21 @@ class Transport:
         attempt = 0
         while True:
             try:
-                answer = self._once(request)
-            # Not all are the library's own: a missing file of authorities, a host that can be none,
-            # and what old versions let out of the library below them.
+                answer = self._send_once(request)
+            # Not all are the library's own: a missing file of authorities, a malformed host name,
+            # and errors of the library below, which old versions let out.
             except (OSError, ValueError, HTTPError) as error:
-                if attempt == most or not _is_passing(error):
-                    problem = explain(error)
-                    raise RegistryError(request.subject, None, problem) from without_url(error)
                 problem, wait = explain(error), retries.wait(attempt, {})
+                if attempt == most or not _is_transient(error):
+                    raise RegistryError(request.subject, None, problem) from without_url(error)
             else:
-                is_read = request.method in ("GET", "HEAD")
-                if answer.status not in (*TRANSIENT, SERVER_FAILED if is_read else None):
+                reads = request.method in ("GET", "HEAD")
+                if answer.status not in (*TRANSIENT, _SERVER_FAILED if reads else None):
                     return answer
                 problem, wait = f"HTTP {answer.status}", retries.wait(attempt, answer.headers)
                 if _is_soon_over(answer, attempt):
                     wait /= _SOON
-                if answer.status == RATE_LIMIT:  # also where it is not asked again from here
+                if answer.status == _RATE_LIMIT:  # other requests wait, even if this one does not
                     self._pauses.set(host, wait)
                 if attempt == most:
                     return answer
@@ -505,9 +473,7 @@ class Transport:
             time.sleep(wait)
             attempt += 1
 
-    def _once(self, request: Request) -> Answer:
-        with self._lock:
-            self._count += 1
+    def _send_once(self, request: Request) -> Answer:
         # The rest of what the session does is not wanted: cookies, a login from a URL or a netrc
         # file, and redirects, whose bodies of any size it reads.
         prepared = requests.PreparedRequest()
@@ -517,18 +483,22 @@ class Transport:
         prepared.prepare_body(request.content, None)
         settings = self._settings_for("/".join(request.url.split("/", 3)[:3]))
         adapter = self._session.get_adapter(request.url)
-        with adapter.send(
-            prepared,
-            timeout=self.options.timeout,
-            **settings,  # type: ignore[arg-type]  # what is verified is given, so it is not None
-        ) as response:
-            content = read_body(request, response, self._deadlines)
-            status, headers = response.status_code, response.headers
-            return Answer(status, headers, content, request.url, response.reason)
+        try:
+            with adapter.send(
+                prepared,
+                timeout=self.options.timeout,
+                **settings,  # type: ignore[arg-type]  # `verify` is given, so it is not None
+            ) as response:
+                content = _read_body(request, response)
+                status, headers = response.status_code, response.headers
+                return Answer(status, headers, content, request.url, response.reason)
+        except _TooSlow as error:
+            problem = f"the answer takes more than {self.options.longest:g} seconds"
+            raise RegistryError(request.subject, None, problem) from error
 
 
 def _redirected(request: Request, target: str) -> Request:
-    """Follow, leaving the credentials behind at the border of the origin."""
+    """Follow a redirect; credentials do not go to another origin."""
     try:
         url = urljoin(request.url, target)
         here, there = origin(request.url), origin(url)
@@ -543,13 +513,13 @@ def _redirected(request: Request, target: str) -> Request:
 
 
 def _is_soon_over(answer: Answer, attempt: int) -> bool:
-    """Tell what docker-registry says while a tag is written, which takes it some milliseconds."""
+    """Whether it looks like docker-registry while a tag is written, which takes milliseconds."""
     is_asked_to_wait = "Retry-After" in answer.headers
-    return answer.status == SERVER_FAILED and attempt == 0 and not is_asked_to_wait
+    return answer.status == _SERVER_FAILED and attempt == 0 and not is_asked_to_wait
 
 
-def _is_passing(error: Exception) -> bool:
-    """Tell a broken connection, which another attempt may mend, from a wrong one."""
-    if isinstance(error, SSLError) or UNKNOWN_HOST in str(error):
+def _is_transient(error: Exception) -> bool:
+    """Whether another attempt may succeed, as after a broken connection."""
+    if isinstance(error, SSLError) or _UNKNOWN_HOST in str(error):
         return False
     return isinstance(error, (requests.exceptions.ConnectionError, Timeout, ChunkedEncodingError))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
@@ -22,8 +21,8 @@ from pubtools_mlmerge.errors import (
     RegistryError,
 )
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.http import Answer, Request, Transport
-from pubtools_mlmerge.registry.refusals import failure
+from pubtools_mlmerge.registry.http import Answer, Request
+from pubtools_mlmerge.registry.refusals import WITHHELD, failure
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -37,24 +36,15 @@ _start = attrgetter("start")
 
 @frozen
 class TagRow:
-    """A time during which a tag named one digest.
-
-    Attributes:
-        digest (str):
-            What the tag named.
-        start (int):
-            When it began to, in whole seconds since 1970.
-        end (int | None):
-            When it ceased to, or will; none while no end is set.
-    """
+    """A time during which a tag named one digest, in whole seconds since 1970."""
 
     digest: str
     start: int
-    end: int | None
+    end: int | None  # perhaps in the future; none while no end is set
 
 
 def replaced(rows: Sequence[TagRow], written: str, seen: str | None) -> tuple[str, ...]:
-    """Tell what a PUT replaced though it was not what had been read before it.
+    """List the digests that a PUT replaced although they were not the one read before it.
 
     Quay ends what a PUT replaces in the second in which the new row begins. Rows of one second are
     in no reliable order, and a PUT that had to wait may begin before the one that it replaces; so
@@ -83,22 +73,49 @@ def _suspects(rows: Sequence[TagRow], own: TagRow) -> list[TagRow]:
     return [row for row in alive if own.start in (row.start, row.end) or row.start == latest]
 
 
-class QuayTags:
-    """The tag history of a Quay, read with an API token; safe from several threads."""
+class TagHistory:
+    """Finds what a write replaced unseen, by the history that Quay keeps.
+
+    It is read with a token of Quay's own API, over the connections of a registry client, and is
+    safe from several threads.
+    """
 
     def __init__(self, client: RegistryClient, token: str) -> None:
         self._client = client
         self._token = token.strip()
-        # What cannot be in a header the http library would quote.
+        # The http library would quote a header that it refuses.
         if not self._token.isascii() or not self._token.isprintable() or not self._token:
             raise InvalidSettings(("the token of Quay's API has to be printable ASCII",))
-        self._lock = threading.Lock()
-        self._transport: Transport | None = None
 
-    def history(self, reference: Reference) -> tuple[TagRow, ...]:
-        """Read what a tag named lately.
+    def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
+        """Recover the manifests that the write replaced and that were not seen before it.
 
-        Only the first page is read, of 100 rows: what happened around a PUT is among the newest.
+        A tag that was written well is not called a failure because its history is missing: where
+        that cannot be read, a warning says so.
+        """
+        try:
+            rows = self.rows(tag)
+        except NotFound as error:
+            LOG.debug("%s: no Quay, or no history: %s", tag, error)
+            return ()
+        except RegistryError as error:
+            LOG.warning("%s: cannot tell whether another writer was replaced: %s", tag, error)
+            return ()
+        if all(row.digest != written for row in rows):
+            LOG.warning("%s: its history does not have %s yet", tag, written)
+        found = []
+        for digest in replaced(rows, written, seen):
+            LOG.warning("%s: %s was replaced by %s", tag, digest, written)
+            try:
+                found.append(self.recover(tag, digest))
+            except RegistryError as error:
+                LOG.warning("%s: it is lost: %s", tag, error)
+        return tuple(found)
+
+    def rows(self, reference: Reference) -> tuple[TagRow, ...]:
+        """Read which digests a tag named lately, newest first.
+
+        Only the first page is read, of 100 rows: a PUT that was just made is among the newest.
         """
         tag = reference.tagged(reference.tag).tag
         query = {"specificTag": tag, "onlyActiveTags": "false", "limit": _MOST_ROWS}
@@ -110,9 +127,9 @@ class QuayTags:
             raise RegistryError(subject, answer.status, str(error)) from error
 
     def recover(self, reference: Reference, digest: str) -> Reference:
-        """Put a manifest that was replaced under a tag of its own, so that it can be pulled.
+        """Put a manifest that was replaced under a new tag, so that it can be pulled.
 
-        Quay keeps what no tag names any more for some days, but does not give it out.
+        Quay keeps a manifest without a tag for some days, but does not give it out.
         """
         # Others may recover the same manifest now, and forget it before it was pulled here.
         tag = f"{_RECOVERED}{digest.partition(':')[2][:_DIGEST_LENGTH]}-{token_hex(4)}"
@@ -147,37 +164,34 @@ class QuayTags:
     def _send(
         self, method: str, reference: Reference, path: str, content: bytes | None = None
     ) -> Answer:
-        place = self._client.place(reference)
-        base = f"{place.url}/api/v1/repository"
         headers = {"Authorization": f"Bearer {self._token}", "Accept": _JSON}
         headers.update({"Content-Type": _JSON} if content else {})
+        path = f"/api/v1/repository/{quote(reference.repository)}/tag/{path}"
         request = Request(
             method=method,
-            url=f"{base}/{quote(reference.repository)}/tag/{path}",
+            url=self._client.session(reference).url(path),
             subject=f"tag history of {reference}",
             headers=headers,
             content=content,
         )
-        with self._lock:
-            transport = self._transport = self._transport or Transport(place.options)
-        answer = transport.send(request).without([self._token])
-        if not answer.is_success:
+        answer = self._client.transport.send(request).redacted([self._token])
+        if not answer.is_success or answer.content == WITHHELD.encode():
             raise failure(request.subject, answer.status, _explanation(answer.content))
         return answer
 
 
 def _explanation(content: bytes) -> bytes:
-    """Take the words out of a refusal of Quay's API, if it is one (RFC 7807)."""
+    """Take the message out of a refusal of Quay's API, if it is one (RFC 7807)."""
     try:
         fields = decode(content)
     except InvalidIndex:
         return content
-    words = fields.get("detail") or fields.get("message")
-    return words.encode("utf-8") if isinstance(words, str) else content
+    message = fields.get("detail") or fields.get("message")
+    return message.encode("utf-8") if isinstance(message, str) else content
 
 
 def _read(content: bytes, tag: str) -> tuple[TagRow, ...]:
-    """Read the rows of a tag; those of other tags, which nobody asked for, are left out."""
+    """Read the rows of a tag, and leave out those of other tags."""
     listed = decode(content).get("tags")
     if not isinstance(listed, list):
         raise InvalidIndex("tags", "expected an array")
@@ -201,43 +215,3 @@ def _read_seconds(path: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidIndex(path, "expected whole seconds")
     return value
-
-
-class Recovery:
-    """Finds what a write replaced though nobody had read it.
-
-    A tag that was written well is not called a failure for want of its history: where that cannot
-    be read, a warning says so.
-    """
-
-    def __init__(self, tags: QuayTags) -> None:
-        self._tags = tags
-
-    def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
-        """Make readable again what was replaced by a write and was not seen before it."""
-        try:
-            rows = self._tags.history(tag)
-        except NotFound as error:
-            LOG.debug("%s: no Quay, or no history: %s", tag, error)
-            return ()
-        except RegistryError as error:
-            LOG.warning("%s: cannot tell whether another writer was replaced: %s", tag, error)
-            return ()
-        if all(row.digest != written for row in rows):
-            LOG.warning("%s: its history does not have %s yet", tag, written)
-        found = []
-        for digest in replaced(rows, written, seen):
-            LOG.warning("%s: %s was replaced by %s", tag, digest, written)
-            try:
-                found.append(self._tags.recover(tag, digest))
-            except RegistryError as error:
-                LOG.warning("%s: it is lost: %s", tag, error)
-        return tuple(found)
-
-    def forget(self, reference: Reference) -> None:
-        """Give up what was made readable."""
-        self._tags.forget(reference)
-
-    def expire(self, reference: Reference, days: int) -> None:
-        """Let Quay delete a tag after some days, see `QuayTags.expire`."""
-        self._tags.expire(reference, days)

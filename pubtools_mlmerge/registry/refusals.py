@@ -1,14 +1,13 @@
-"""What a registry's refusal means, without what it repeats of our secrets."""
+"""What a registry's refusal means, and what it must not repeat of our secrets."""
 
 from __future__ import annotations
 
 import json
 import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
-from itertools import accumulate, product
-from urllib.parse import unquote
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from html import unescape
+from urllib.parse import unquote, unquote_plus
 
 from pubtools_mlmerge.errors import (
     Forbidden,
@@ -22,16 +21,14 @@ from pubtools_mlmerge.errors import (
 _DIGEST = r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}"
 _ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "TAG_EXPIRED", "BLOB_UNKNOWN"})
 _IMMUTABLE = frozenset({"TAG_IMMUTABLE", "TAG_ALREADY_EXISTS", "PRECONDITION"})
-_MOST_TEXT = 64 * 1024
-"""How much of an error body is looked at, in bytes."""
+_MOST_TEXT = 64 * 1024  # bytes of an error body that are looked at
 
 
 def failure(reference: str, status: int, body: bytes = b"") -> RegistryError:
     """Turn a refusal into the error that a caller may handle."""
     text = body[:_MOST_TEXT].decode("utf-8", "replace")
-    codes, words = _read(text)
-    message = "; ".join(dict.fromkeys(words)) or ("" if "<" in text else text)
-    message = blank_headers(message)
+    codes, messages = _read(text)
+    message = redact("; ".join(dict.fromkeys(messages)) or ("" if "<" in text else text))
     if _is_missing_child(status, codes, text):
         digests = tuple(dict.fromkeys(re.findall(_DIGEST, text)))
         return MissingChild(reference, status, message, digests)
@@ -43,8 +40,8 @@ def _kind(status: int, codes: set[str], message: str) -> type[RegistryError]:
         return Unauthorized
     # Repositories and annotations may have the word in them: it counts where a PUT is refused,
     # and not where the answer quotes the document or says that there is nothing.
-    told = "immutable" in message.lower() and not codes & {"MANIFEST_INVALID", *_ABSENT}
-    if status in (409, 412) or codes & _IMMUTABLE or (told and status != 404):  # noqa: PLR2004
+    said = "immutable" in message.lower() and not codes & {"MANIFEST_INVALID", *_ABSENT}
+    if status in (409, 412) or codes & _IMMUTABLE or (said and status != 404):  # noqa: PLR2004
         return ImmutableTag
     if status == 403 or "DENIED" in codes:  # noqa: PLR2004 - as above
         return Forbidden
@@ -54,7 +51,7 @@ def _kind(status: int, codes: set[str], message: str) -> type[RegistryError]:
 
 
 def _is_missing_child(status: int, codes: set[str], text: str) -> bool:
-    """Know both ways of saying it: a code of its own, or a word about the child manifest."""
+    """Recognise distribution's code, and Quay's words about the child manifest."""
     if "MANIFEST_BLOB_UNKNOWN" in codes:
         return True
     return status == 400 and "child manifest" in text and "MANIFEST_INVALID" in codes  # noqa: PLR2004
@@ -69,87 +66,50 @@ def _read(text: str) -> tuple[set[str], list[str]]:
     listed = document.get("errors") if isinstance(document, dict) else None
     errors = [e for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []
     codes = {str(error.get("code", "")) for error in errors}
-    return codes, [words for error in errors for words in _words(error)]
+    return codes, [message for error in errors for message in _messages(error)]
 
 
-def _words(error: dict[str, object]) -> list[str]:
+def _messages(error: dict[str, object]) -> list[str]:
     detail = error.get("detail")
     inner = detail.get("message") if isinstance(detail, dict) else None
     found = [text for text in (error.get("message"), inner) if isinstance(text, str) and text]
     return found or [str(error.get("code", ""))]
 
 
-_BLANK = "***"
-# An Authorization header; whoever sent it need not be known here.
-_HEADER = r"(?i)\b(basic|bearer)[ +:]+[\w.~+/-]{16,}=*"
+WITHHELD = "(text withheld, as it repeats a password or a token)"
+# An Authorization header, whose secret need not be known here.
+_LOGIN = re.compile(r"(?i)\b(basic|bearer)[ +:]+[\w.~+/-]{16,}=*")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_SHORTEST = 6  # characters of base64 that are not in a text by chance
 
 
-def blank(text: str, secrets: Iterable[str]) -> str:
-    """Put asterisks in the places of secrets, as they are or as JSON, HTML or a URL writes them.
-
-    It takes time in proportion to the text, whatever the text and the secrets are.
-    """
-    # The longest first: a secret may be a part of another one.
-    known = sorted(filter(None, secrets), key=len, reverse=True)
-    if not known:
-        return text
-    used = [coding for coding in _codings() if coding.marker in text]
-    for coding in used:
-        text = coding.blank(text, known)
-    for secret in known:
-        text = text.replace(secret, _BLANK)
-    # What is coded twice, such as JSON in JSON, is not worth taking apart.
-    twice = [outer.read(inner.read(text)) for inner, outer in product(used, _codings())]
-    return _BLANK if any(secret in plain for secret in known for plain in twice) else text
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """Withhold a text that shows a secret, and blank in any other what looks like a login."""
+    return WITHHELD if shows_secret(text, secrets) else _LOGIN.sub(r"\1 ***", text)
 
 
-def blank_headers(text: str) -> str:
-    """Put asterisks in the places of logins that are known by their form alone."""
-    return re.sub(_HEADER, rf"\1 {_BLANK}", text)
+def shows_secret(text: str, secrets: Iterable[str]) -> bool:
+    """Whether a secret is in a text: as it is, in base64, or escaped in JSON, HTML or a URL."""
+    forms = [form for secret in secrets if secret for form in (secret, *_in_base64(secret))]
+    readings = {text} if forms else set()
+    for _ in range(2):  # such as JSON within JSON
+        readings |= {read(each) for each in readings for read in _READERS}
+    return any(form in reading for form in forms for reading in readings)
 
 
-class _Coding:
-    """A way to write characters by other ones; each match is one piece of the text."""
-
-    def __init__(self, marker: str, coded: str, read: Callable[[str], str]) -> None:
-        self.marker = marker
-        self._coded = re.compile(coded, re.DOTALL)
-        self._pattern = re.compile(f"{coded}|.", re.DOTALL)
-        self._read = read
-
-    def read(self, text: str) -> str:
-        """Undo the coding."""
-        return self._coded.sub(lambda found: self._read(found[0]), text)
-
-    def blank(self, text: str, secrets: Sequence[str]) -> str:
-        """Put asterisks in the places of secrets that were coded, and leave the rest coded."""
-        pieces: list[str] = self._pattern.findall(text)
-        plain = [self._read(piece) if len(piece) > 1 else piece for piece in pieces]
-        ends, whole = list(accumulate(map(len, plain))), "".join(plain)
-        for secret in secrets:
-            for found in re.finditer(re.escape(secret), whole):
-                first, last = bisect_right(ends, found.start()), bisect_left(ends, found.end())
-                pieces[first : last + 1] = [_BLANK] + [""] * (last - first)
-            whole = whole.replace(secret, "\0" * len(secret))
-        return "".join(pieces)
+def _in_base64(secret: str) -> Iterator[str]:
+    """Encode a secret, with 0 to 2 bytes before it, and give the part that it alone decides."""
+    for before in range(3):
+        content = bytes(before) + secret.encode("utf-8", "surrogateescape")
+        part = b64encode(content)[before and before + 1 : len(content) * 8 // 6].decode()
+        if len(part) >= _SHORTEST:
+            yield from (part, part.replace("+", "-").replace("/", "_"))
 
 
-def _read_json(piece: str) -> str:
-    if piece.startswith("\\u") and len(piece) > len("\\u"):
-        return bytes.fromhex(piece.replace("\\u", "")).decode("utf-16-be", "surrogatepass")
-    return piece[1:]
+def _read_json(text: str) -> str:
+    plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[2], text)
+    # Two escapes may be one character.
+    return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-@lru_cache(maxsize=1)
-def _codings() -> Sequence[_Coding]:
-    """Give the ways in which a server may write what it was sent."""
-    # A table of thousands of names, needed after failures only.
-    from html import unescape  # noqa: PLC0415
-
-    digit = "[0-9a-fA-F]"
-    pair = rf"\\u[dD][89abAB]{digit}{{2}}\\u[dD][c-fC-F]{digit}{{2}}"
-    return (
-        _Coding("\\", rf"{pair}|\\u{digit}{{4}}|\\.", _read_json),
-        _Coding("&", r"&#?[0-9a-zA-Z]{1,31};", unescape),
-        _Coding("%", rf"(?:%{digit}{{2}})+", unquote),
-    )
+_READERS = (_read_json, unescape, unquote, unquote_plus)

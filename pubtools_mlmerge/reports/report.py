@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
-from pubtools_mlmerge.core.ages import OLD_DAYS
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -17,6 +17,27 @@ from pubtools_mlmerge.core.manifests import (
 from pubtools_mlmerge.core.plan import Age, Entry, Fate, Report
 
 VERSION = 1
+SIGNS: dict[Fate, str] = {
+    "added": "+",
+    "replaced": "\u21c4",
+    "same": "=",
+    "kept": "\u2022",
+    "dropped": "\u00d7",
+    "excluded": "\u2013",
+}
+"""A sign for each fate, for those who cannot see its colour."""
+
+_TYPES = {
+    DOCKER_LIST: "Docker list",
+    DOCKER_MANIFEST: "Docker manifest",
+    OCI_INDEX: "OCI index",
+    OCI_MANIFEST: "OCI manifest",
+}
+_STEP = 1000  # of the units of sizes
+_LEAST_ROUNDED_UP = 999.95  # to one place
+_SHORT = 12  # hexadecimal digits of a digest that people get to see
+_NOTHING = "-"
+_YEAR = 365
 
 
 def report_schema() -> dict[str, object]:
@@ -38,39 +59,27 @@ def inspection_schema() -> dict[str, object]:
 
 
 def _read(name: str) -> dict[str, object]:
-    from importlib.resources import files  # noqa: PLC0415 - slow to load, for what is seldom read
-
-    schema: dict[str, object] = json.loads((files(__package__) / name).read_text(encoding="utf-8"))
+    text = Path(__file__).with_name(name).read_text(encoding="utf-8")
+    schema: dict[str, object] = json.loads(text)
     return schema
 
 
-SIGNS: dict[Fate, str] = {
-    "added": "+",
-    "replaced": "\u21c4",
-    "same": "=",
-    "kept": "\u2022",
-    "dropped": "\u00d7",
-    "excluded": "\u2013",
-}
-"""What becomes of an entry, each with a sign, as colours are not for all eyes."""
+def is_old(days: int | None) -> bool:
+    """Whether an image is so old that people should know, whatever the rule for ages."""
+    return days is not None and days > _YEAR
+
+
+def is_noteworthy(entry: Entry) -> bool:
+    """Whether an image is kept that is old, by the rule or after a year."""
+    return entry.fate == "kept" and (entry.is_stale or is_old(entry.age_days))
 
 
 def age_words(days: int) -> str:
-    """Write an age for people."""
-    if days < OLD_DAYS:
+    """Write an age in days, or from one year on in years."""
+    if days < _YEAR:
         return count_text(days, "day")
-    years = f"{days / OLD_DAYS:.1f}".removesuffix(".0")
+    years = f"{days / _YEAR:.1f}".removesuffix(".0")
     return "1 year" if years == "1" else f"{years} years"
-
-
-_TYPES = {
-    DOCKER_LIST: "Docker list",
-    DOCKER_MANIFEST: "Docker manifest",
-    OCI_INDEX: "OCI index",
-    OCI_MANIFEST: "OCI manifest",
-}
-_STEP = 1000
-_LEAST_ROUNDED_UP = 999.95  # to one place
 
 
 def size_text(size: int) -> str:
@@ -91,7 +100,7 @@ def type_name(media_type: str) -> str:
 
 
 def age_text(age: Age | None) -> str:
-    """Write an age for people."""
+    """Write an age in days and a date, or why it is unknown."""
     if age is None:
         return ""
     if age.created is None or age.days is None:
@@ -100,12 +109,8 @@ def age_text(age: Age | None) -> str:
 
 
 def count_text(number: int, thing: str) -> str:
-    """Write how many there are of something."""
+    """Write a number of things."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
-_SHORT = 12  # hexadecimal digits of a digest that people get to see
-_NOTHING = "-"
 
 
 def to_json(report: Report) -> str:
@@ -138,8 +143,8 @@ def entry_document(entry: Entry) -> dict[str, object]:
         "previous_digest": entry.previous_digest,
         "reason": entry.reason,
     }
-    if entry.descriptor.attests is not None:
-        written["attests"] = entry.descriptor.attests
+    if entry.descriptor.is_attestation:
+        written["attests"] = entry.descriptor.attested or ""
     if entry.age is not None:
         written.update(age_document(entry.age), stale=entry.is_stale)
     return written
@@ -160,7 +165,7 @@ def to_text(report: Report) -> str:
 
 
 def columns_of(report: Report) -> dict[str, Callable[[Entry], str]]:
-    """Tell what a table of a report shows."""
+    """Return the columns of the table of a report, by their headings."""
     columns: dict[str, Callable[[Entry], str]] = {
         "PLATFORM": lambda entry: label_of(entry.descriptor),
         "BEFORE": _before,
@@ -200,14 +205,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """Keep what a registry wrote from moving the cursor of a terminal."""
+    """Replace characters that would control a terminal."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def label_of(descriptor: Descriptor) -> str:
     """Name an entry for people."""
-    if descriptor.attests is not None:
-        return f"attestation of {short(descriptor.attests) or 'nothing'}"
+    if descriptor.is_attestation:
+        return f"attestation of {short(descriptor.attested or '') or 'nothing'}"
     return platform_name(descriptor) or _NOTHING
 
 
@@ -220,7 +225,7 @@ def _age(entry: Entry) -> str:
         return _NOTHING
     if entry.age.days is None:
         return "unknown"
-    return "1 day" if entry.age.days == 1 else f"{entry.age.days} days"
+    return count_text(entry.age.days, "day")
 
 
 def _after(entry: Entry) -> str:

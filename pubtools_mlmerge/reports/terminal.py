@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import IO, TYPE_CHECKING, Optional, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Optional
 
 from attrs import frozen
 
-from pubtools_mlmerge.core.ages import is_noteworthy
 from pubtools_mlmerge.core.plan import Fate, Report
-from pubtools_mlmerge.reports import inspection
 from pubtools_mlmerge.reports.inspection import (
-    Difference,
+    COMPARED,
+    Comparison,
     Inspection,
     Row,
-    SlotState,
-    cells_of,
-    closing_of_difference,
-    closing_of_inspection,
-    difference_to_text,
+    closing_of,
+    compared_rows,
+    compared_summary,
+    compared_titles,
+    comparison_to_text,
     inspection_to_text,
     rows_of,
     title_of,
-    titles_of,
 )
-from pubtools_mlmerge.reports.report import columns_of, printable, summary_of, to_text
+from pubtools_mlmerge.reports.report import (
+    columns_of,
+    is_noteworthy,
+    printable,
+    summary_of,
+    to_text,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -37,9 +40,11 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+# rich is optional, so each function imports the part of it that it needs.
+
 ALARM = "bold red"
 
-_STYLES: dict[Fate, str] = {
+_FATES: dict[Fate, str] = {
     "added": "green",
     "replaced": "cyan",
     "same": "",
@@ -47,22 +52,14 @@ _STYLES: dict[Fate, str] = {
     "dropped": "red",
     "excluded": "dim",
 }
+_STATES = {"different": "cyan", "only in A": "red", "only in B": "green", "same": ""}
 _GAP = 2
 _LEAST = 14  # columns for a text of several words; of 80, a report leaves no more
 
 
-@frozen(eq=False, repr=False)
+@frozen
 class Line:
-    """A row of a table.
-
-    Attributes:
-        cells (tuple[str, ...]):
-            As many as there are columns.
-        style (str):
-            Style of the cell that tells what it is about.
-        is_alarming (bool):
-            Whether the whole row is to catch the eye.
-    """
+    """A row of a table; the style is that of its accented cell."""
 
     cells: tuple[str, ...]
     style: str = ""
@@ -70,22 +67,37 @@ class Line:
 
 
 def find_terminal() -> Console | None:
-    """Look for a terminal that can show more than plain text."""
+    """Find a terminal that can show more than plain text."""
     if not sys.stdout.isatty():
         return None
     try:
-        # Optional, and slow to load.
         from rich.console import Console  # noqa: PLC0415
     except ImportError:
         return None
-    # rich goes by the environment as well: NO_COLOR and TERM say how much is to be seen.
+    # rich respects NO_COLOR and TERM.
     return Console(force_terminal=True, width=shutil.get_terminal_size().columns)
 
 
-def text_of(report: Report) -> str:
-    """Write a report for people, as well as their terminal can show it."""
+def report_text(report: Report) -> str:
+    """Write a report for people, in colour on a terminal."""
     console = find_terminal()
     return to_text(report) if console is None else colored(report, console)
+
+
+def inspection_text(inspection: Inspection) -> str:
+    """Write an inspection for people, in colour on a terminal."""
+    console = find_terminal()
+    if console is None:
+        return inspection_to_text(inspection)
+    return colored_inspection(inspection, console)
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Write a comparison for people, in colour on a terminal."""
+    console = find_terminal()
+    if console is None:
+        return comparison_to_text(comparison)
+    return colored_comparison(comparison, console)
 
 
 def colored(report: Report, console: Console) -> str:
@@ -94,17 +106,50 @@ def colored(report: Report, console: Console) -> str:
     lines = [
         Line(
             tuple(write(entry) for write in columns.values()),
-            _STYLES[entry.fate],
+            _FATES[entry.fate],
             is_noteworthy(entry),
         )
         for entry in report.entries
     ]
     shown = grid(console, tuple(columns), lines, accent=tuple(columns).index("FATE"))
-    return drawn(console, *shown, plain(""), plain(summary_of(report), "bold"))
+    return _drawn(console, *shown, plain(""), plain(summary_of(report), "bold"))
 
 
-def drawn(console: Console, *parts: RenderableType) -> str:
-    """Draw one below the other."""
+def colored_inspection(inspection: Inspection, console: Console) -> str:
+    """Write an inspection as a coloured tree, with digests on lines of their own if narrow."""
+    rows = [_styled_row(row) for row in rows_of(inspection)]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*rows)]
+    if _fits(console, widths):
+        table = _bare_table(has_header=False)
+        for row in rows:
+            table.add_row(*row)
+        tree: list[RenderableType] = [table] if rows else []
+    else:
+        tree = [
+            plain(" ").join(filter(None, (name, *rest, digest))) for name, digest, *rest in rows
+        ]
+    summary, *problems = closing_of(inspection)
+    closing = [plain(summary), *(plain(problem, ALARM) for problem in problems)]
+    return _drawn(console, plain(title_of(inspection), "bold"), *tree, plain(""), *closing)
+
+
+def _styled_row(row: Row) -> list[Text]:
+    name = plain(row.branch, "dim").append_text(plain(row.name, "bold"))
+    *facts, last = row.facts
+    age = plain(last, ALARM if row.is_old else "")
+    return [name, plain(row.digest, "cyan"), *map(plain, facts), age, plain(row.flags, ALARM)]
+
+
+def colored_comparison(comparison: Comparison, console: Console) -> str:
+    """Write a comparison as a coloured table and a summary."""
+    lines = [Line(row, _STATES[row[-1]]) for row in compared_rows(comparison)]
+    titles = [plain(title, "bold") for title in compared_titles(comparison)]
+    table = grid(console, COMPARED, lines, accent=COMPARED.index("STATE"))
+    summary = plain(compared_summary(comparison), "bold")
+    return _drawn(console, *titles, plain(""), *table, plain(""), summary)
+
+
+def _drawn(console: Console, *parts: RenderableType) -> str:
     with console.capture() as capture:
         for part in parts:
             console.print(part)
@@ -112,8 +157,8 @@ def drawn(console: Console, *parts: RenderableType) -> str:
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Make a text that is shown as it is, and folded where it is too long."""
-    from rich.text import Text  # noqa: PLC0415 - optional, and slow to load
+    """Make a text without markup that is folded where it is too long."""
+    from rich.text import Text  # noqa: PLC0415
 
     return Text(printable(text), style=style, overflow="fold")
 
@@ -121,11 +166,11 @@ def plain(text: str, style: str = "") -> Text:
 def grid(
     console: Console, header: Sequence[str], lines: Sequence[Line], accent: int
 ) -> list[RenderableType]:
-    """Make a table, or where the terminal is too narrow for it a list."""
+    """Make a table, or a list where the terminal is too narrow for a table."""
     cells = [header, *(line.cells for line in lines)]
     widths = [max(plain(cell).cell_len for cell in column) for column in zip(*cells)]
     needed = [min(widths[0], _LEAST), *widths[1:-1], min(widths[-1], _LEAST)]
-    if sum(needed) + _GAP * (len(widths) - 1) > console.width:
+    if not _fits(console, needed):
         return _stacked(header, lines, accent)
     table = _bare_table()
     for name, least in zip(header, needed):
@@ -138,8 +183,12 @@ def grid(
     return [table]
 
 
+def _fits(console: Console, widths: Sequence[int]) -> bool:
+    return sum(widths) + _GAP * (len(widths) - 1) <= console.width
+
+
 def _stacked(header: Sequence[str], lines: Sequence[Line], accent: int) -> list[RenderableType]:
-    from rich.padding import Padding  # noqa: PLC0415 - optional, and slow to load
+    from rich.padding import Padding  # noqa: PLC0415
 
     shown: list[RenderableType] = []
     for line in lines:
@@ -162,113 +211,17 @@ def _styled(line: Line, accent: int) -> list[Text]:
 
 
 def _bare_table(*, has_header: bool = True) -> Table:
-    """Make a table without lines, which need characters that some terminals lack."""
-    from rich.table import Table  # noqa: PLC0415 - optional, and slow to load
+    """Make a table without borders, which need characters that some terminals lack."""
+    from rich.table import Table  # noqa: PLC0415
 
     gap = (0, _GAP, 0, 0)
     return Table(box=None, pad_edge=False, padding=gap, show_header=has_header)
 
 
-_STATE_STYLES: dict[SlotState, str] = {
-    "same": "",
-    "changed": "cyan",
-    "only-a": "red",
-    "only-b": "green",
-}
-_GUIDE = 4  # columns that a level of a tree takes
-
-
-def inspection_text(inspection: Inspection) -> str:
-    """Write an inspection for people, as well as their terminal can show it."""
-    console = find_terminal()
-    if console is None:
-        return inspection_to_text(inspection)
-    return colored_inspection(inspection, console)
-
-
-def difference_text(difference: Difference) -> str:
-    """Write a difference for people, as well as their terminal can show it."""
-    console = find_terminal()
-    if console is None:
-        return difference_to_text(difference)
-    return colored_difference(difference, console)
-
-
-def colored_inspection(inspection: Inspection, console: Console) -> str:
-    """Write an inspection as a coloured tree."""
-    from rich.tree import Tree  # noqa: PLC0415 - optional, and slow to load
-
-    rows = list(rows_of(inspection))
-    widths = _widths(rows)
-    is_wide = sum(widths) <= console.width
-    tree = Tree(plain(title_of(inspection), "bold"), guide_style="dim")
-    image = tree
-    for row in rows:
-        node = _in_a_line(row, widths) if is_wide else _stacked_states(row)
-        if row.depth:
-            image.add(node)
-        else:
-            image = tree.add(node)
-    summary, *problems = closing_of_inspection(inspection)
-    closing = [plain(summary), *(plain(problem, ALARM) for problem in problems)]
-    return drawn(console, tree, plain(""), *closing)
-
-
-def _widths(rows: list[Row]) -> list[int]:
-    """Measure the columns of a tree whose rows are lines, with what is before and between them."""
-    before = (_GUIDE * (row.depth + 1) for row in rows)
-    cells = [
-        ("." * indent + row.name, row.digest, *row.facts, row.flags)
-        for row, indent in zip(rows, before)
-    ]
-    return [max(plain(cell).cell_len for cell in column) + 2 for column in zip(*cells)]
-
-
-def _in_a_line(row: Row, widths: list[int]) -> Text:
-    text = plain("")
-    widths = [widths[0] - _GUIDE * (row.depth + 1), *widths[1:]]
-    for (cell, style), width in zip(_styled_state(row), widths):
-        part = plain(cell, style)
-        text.append_text(part).append(" " * (width - part.cell_len))
-    text.rstrip()
-    text.no_wrap = True
-    return text
-
-
-def _stacked_states(row: Row) -> Text:
-    """Write the digest below the rest, where the terminal is too narrow."""
-    name, digest, *rest = _styled_state(row)
-    text = plain("")
-    for cell, style in (name, *rest):
-        if cell:
-            text.append("  " if text else "").append_text(plain(cell, style))
-    return text.append("\n").append_text(plain(*digest))
-
-
-def _styled_state(row: Row) -> list[tuple[str, str]]:
-    *facts, last = row.facts
-    known = [*((fact, "") for fact in facts), (last, ALARM if row.is_old else "")]
-    return [(row.name, "bold"), (row.digest, "cyan"), *known, (row.flags, ALARM)]
-
-
-def colored_difference(difference: Difference, console: Console) -> str:
-    """Write a difference as a coloured table, with what else differs below it."""
-    header = inspection.HEADER
-    lines = [Line(cells_of(slot), _STATE_STYLES[slot.state]) for slot in difference.slots]
-    titles = [plain(title, "bold") for title in titles_of(difference)]
-    *fields, summary = closing_of_difference(difference)
-    table = grid(console, header, lines, accent=header.index("STATE"))
-    below = [*map(plain, fields), plain(summary, "bold")]
-    return drawn(console, *titles, plain(""), *table, plain(""), *below)
-
-
-_Item = TypeVar("_Item")
-
 Watch = Callable[[str, Optional[int]], AbstractContextManager[Callable[[], None]]]
-"""Shows how many of some things are done: a name, and how many there are."""
+"""Shows progress: called with a name and a total, it gives a function that counts one more."""
 
 _BAR = 20  # columns
-_Handlers = list[tuple["logging.StreamHandler[IO[str]]", Optional[IO[str]]]]
 
 
 @contextmanager
@@ -278,91 +231,50 @@ def unwatched(_name: str, _total: int | None) -> Iterator[Callable[[], None]]:
 
 
 class Display:
-    """The one place of a program where bars are shown; safe from several threads.
-
-    It is on standard error, and only there if that is a terminal. Log lines are shown above the
-    bars. While something is printed, the bars are taken away.
-    """
+    """Progress bars on standard error, if that is a terminal; safe from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._progress: Progress | None = None
-        self._is_new = True
-        self._wanted = 0
-        self._hidden = 0
-        self._handlers: _Handlers | None = None
-
-    def watched(self, items: Iterable[_Item], total: int | None) -> Iterable[_Item]:
-        """Show how far something is."""
-        return items if self._open() is None else self._go_through(items, total)
-
-    def _go_through(self, items: Iterable[_Item], total: int | None) -> Iterator[_Item]:
-        with self.counted("", total) as advance:
-            for item in items:
-                advance()
-                with self._changed(hidden=1), _logs_waiting():
-                    yield item
+        self._bars = 0
 
     @contextmanager
     def counted(self, name: str, total: int | None) -> Iterator[Callable[[], None]]:
-        """Show how many of some things are done."""
-        progress = self._open()
+        """Show a bar, below those that are shown already."""
+        progress = self._begin()
         if progress is None:
             yield lambda: None
             return
         task = progress.add_task(name, total=total)
         try:
-            with self._changed(wanted=1):
-                yield lambda: progress.advance(task)
+            yield lambda: progress.advance(task)
         finally:
             progress.remove_task(task)
+            self._end()
 
-    def _open(self) -> Progress | None:
-        """Look for the terminal when there is something to show."""
+    def _begin(self) -> Progress | None:
         with self._lock:
-            if self._is_new:
-                self._is_new, self._progress = False, _new_progress()
+            if self._progress is None:
+                self._progress = _new_progress()
+                if self._progress is None:
+                    return None
+                self._progress.start()
+            self._bars += 1
             return self._progress
 
-    @contextmanager
-    def _changed(self, *, wanted: int = 0, hidden: int = 0) -> Iterator[None]:
-        self._change(wanted, hidden)
-        try:
-            yield
-        finally:
-            self._change(-wanted, -hidden)
-
-    def _change(self, wanted: int, hidden: int) -> None:
+    def _end(self) -> None:
         with self._lock:
-            self._wanted += wanted
-            self._hidden += hidden
-            is_due = self._wanted > 0 and not self._hidden
-            if self._progress is None or is_due == (self._handlers is not None):
-                return
-            if is_due:
-                self._progress.start()
-                self._handlers = _logs_above()
-            else:
-                _give_back(self._handlers or [])
-                self._handlers = None
+            self._bars -= 1
+            if self._progress is not None and self._bars == 0:
                 self._progress.stop()
-
-
-@contextmanager
-def _logs_waiting() -> Iterator[None]:
-    """Let the log lines of other threads wait, which would stand within what is printed."""
-    with ExitStack() as stack:
-        for handler in logging.getLogger().handlers:
-            handler.acquire()
-            stack.callback(handler.release)
-        yield
+                self._progress = None
 
 
 def _new_progress() -> Progress | None:
+    """Make bars that let everything printed meanwhile appear above them."""
     if not sys.stderr.isatty():
         return None
     try:
-        # Optional, and slow to load.
         from rich.console import Console  # noqa: PLC0415
         from rich.progress import (  # noqa: PLC0415
             BarColumn,
@@ -373,22 +285,10 @@ def _new_progress() -> Progress | None:
         )
     except ImportError:
         return None
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
     if console.is_dumb_terminal:
         return None
     name = TextColumn("{task.description}", markup=False)
     columns = name, BarColumn(_BAR), MofNCompleteColumn(), TimeElapsedColumn()
-    # What is printed goes to standard output, which may be elsewhere.
-    return Progress(*columns, console=console, transient=True, redirect_stdout=False)
-
-
-def _logs_above() -> _Handlers:
-    """Let log lines go by way of what standard error is at present, above the bars."""
-    handlers = [h for h in logging.getLogger().handlers if type(h) is logging.StreamHandler]
-    return [(handler, handler.setStream(sys.stderr)) for handler in handlers]
-
-
-def _give_back(handlers: _Handlers) -> None:
-    for handler, stream in handlers:
-        if stream is not None:
-            handler.setStream(stream)
+    is_terminal = sys.stdout.isatty()  # else what is printed has to go to a file
+    return Progress(*columns, console=console, transient=True, redirect_stdout=is_terminal)

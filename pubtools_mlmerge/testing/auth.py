@@ -12,9 +12,8 @@ from typing import Literal, NamedTuple
 
 from attrs import field, frozen
 
-from pubtools_mlmerge.testing.dialects import Dialect
+from pubtools_mlmerge.testing.dialects import Dialect, Right
 from pubtools_mlmerge.testing.http import (
-    JSON_TYPE,
     Refused,
     RegistryError,
     Request,
@@ -24,18 +23,11 @@ from pubtools_mlmerge.testing.http import (
 )
 
 AuthMode = Literal["none", "token", "basic"]
-ACTIONS = frozenset({"pull", "push", "*"})
-
-
-class Right(NamedTuple):
-    """The right to do one thing in one repository."""
-
-    repository: str
-    action: str
+_BASIC_CHALLENGE = {"WWW-Authenticate": 'Basic realm="registry"'}
 
 
 class Token(NamedTuple):
-    """What a token is good for, and until when."""
+    """The rights that a token gives, and until when."""
 
     rights: frozenset[Right]
     expires: float
@@ -58,8 +50,8 @@ class Accounts:
         return self.grants is None or _matches(right.repository, self.grants.get(user, ()))
 
     def login(self, request: Request) -> str:
-        """Return the user that a request names, with the right password, if any."""
-        encoded = _credentials(request, "basic")
+        """Return the user of a request, empty if it names none; refuse a wrong password."""
+        encoded = request.credentials("basic")
         if not encoded:
             return ""
         try:
@@ -73,7 +65,7 @@ class Accounts:
 
 
 class Guard:
-    """Lets requests pass, or tells them what is missing."""
+    """Lets requests pass, or answers which rights are missing."""
 
     def __init__(
         self,
@@ -83,7 +75,6 @@ class Guard:
         token_seconds: int,
         clock: Callable[[], float],
     ) -> None:
-        """Begin with no token issued."""
         self._mode = mode
         self._dialect = dialect
         self._accounts = accounts
@@ -103,78 +94,52 @@ class Guard:
         return right in token.rights or Right(right.repository, "*") in token.rights
 
     def require(self, request: Request, rights: Iterable[Right]) -> None:
-        """Refuse a request that comes without one of these rights."""
+        """Refuse a request that lacks one of these rights, or any login where there are none."""
         needed = tuple(rights)
         if self._mode == "basic":
             self._require_password(request, needed)
-        elif self._mode == "token" and not self._passes(request, needed):
-            raise self._challenge(request, needed)
-
-    def root_headers(self, request: Request) -> Mapping[str, str]:
-        """Return the headers of the answer at the root."""
-        if self._mode == "token" and self._dialect.always_challenges:
-            return {"WWW_Authenticate": self._realm(request)}
-        return {}
+        elif self._mode == "token":
+            is_known = bool(needed) or self._token(request) is not None
+            if not is_known or not all(self.has(request, right) for right in needed):
+                raise self._challenge(request, needed)
 
     def issue(self, request: Request) -> tuple[Response, frozenset[Right]]:
         """Answer a request for a token, and return the rights that it has."""
         user = self._accounts.login(request)
-        asked = [right for scope in request.parameters("scope") for right in self._rights(scope)]
+        asked = [
+            right
+            for scope in request.parameters("scope")
+            for right in self._dialect.rights_in(scope)
+        ]
         granted = frozenset(right for right in asked if self._accounts.allow(user, right))
-        text = secrets.token_urlsafe(24)
+        token = secrets.token_urlsafe(24)
         now = self._clock()
-        self._tokens[text] = Token(granted, now + self._token_seconds)
-        reply: dict[str, object] = {"token": text}
-        if self._dialect.states_token_life:
-            issued = dt.datetime.fromtimestamp(now, dt.timezone.utc)
-            reply["access_token"] = text
-            reply["expires_in"] = self._token_seconds
-            reply["issued_at"] = issued.strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._tokens[token] = Token(granted, now + self._token_seconds)
+        issued = dt.datetime.fromtimestamp(now, dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        reply = self._dialect.token_reply(token, self._token_seconds, issued)
         return json_response(reply), granted
 
-    def _rights(self, scope: str) -> list[Right]:
-        """Read one scope parameter; a strict dialect takes one scope in each."""
-        rights: list[Right] = []
-        for text in scope.split(" "):
-            kind, _, rest = text.partition(":")
-            name, _, actions = rest.rpartition(":")
-            if kind == "repository" and name:
-                rights += [Right(name, action) for action in actions.split(",")]
-            strict = self._dialect.strict_scopes
-            if strict and (" " in scope or not {right.action for right in rights} <= ACTIONS):
-                problem = RegistryError("INVALID_REQUEST", f"cannot decode the scope {scope}")
-                raise refuse(400, problem)
-        return rights
-
     def _token(self, request: Request) -> Token | None:
-        token = self._tokens.get(_credentials(request, "bearer"))
+        token = self._tokens.get(request.credentials("bearer"))
         return token if token and token.expires > self._clock() else None
 
-    def _passes(self, request: Request, needed: tuple[Right, ...]) -> bool:
-        if not needed:
-            return self._token(request) is not None
-        return all(self.has(request, right) for right in needed)
-
     def _require_password(self, request: Request, needed: tuple[Right, ...]) -> None:
-        challenge = 'Basic realm="registry"'
+        unauthorized = refuse(
+            401, _unauthorized("authentication required"), headers=_BASIC_CHALLENGE
+        )
         try:
             user = self._accounts.login(request)
         except Refused as refused:
-            error = _unauthorized("authentication required")
-            raise refuse(401, error, WWW_Authenticate=challenge) from refused
+            raise unauthorized from refused
         if all(self._accounts.allow(user, right) for right in needed) and (user or needed):
             return
         if user:
             raise refuse(403, RegistryError("DENIED", "requested access is denied"))
-        raise refuse(401, _unauthorized("authentication required"), WWW_Authenticate=challenge)
-
-    def _realm(self, request: Request) -> str:
-        host = request.base_url.partition("://")[2]
-        path = self._dialect.token_path
-        return f'Bearer realm="{request.base_url}{path}",service="{host}"'
+        raise unauthorized
 
     def _challenge(self, request: Request, needed: tuple[Right, ...]) -> Refused:
-        challenge = self._realm(request)
+        host = request.base_url.partition("://")[2]
+        challenge = f'Bearer realm="{request.base_url}{self._dialect.token_path}",service="{host}"'
         names = dict.fromkeys(right.repository for right in needed)
         scopes = [
             f"repository:{name}:" + ",".join(r.action for r in needed if r.repository == name)
@@ -184,23 +149,14 @@ class Guard:
             challenge += f',scope="{" ".join(scopes)}"'
         if self._token(request):
             challenge += ',error="insufficient_scope"'
-        elif _credentials(request, "bearer"):
+        elif request.credentials("bearer"):
             challenge += ',error="invalid_token"'
-        if not needed and self._dialect.root_refusal:
-            headers = {"WWW-Authenticate": challenge, "Content-Type": JSON_TYPE}
-            return Refused(Response(status=401, headers=headers, body=self._dialect.root_refusal))
         detail = [
             {"Type": "repository", "Class": "", "Name": right.repository, "Action": right.action}
             for right in needed
         ]
         error = _unauthorized("authentication required", detail)
-        return refuse(401, error, WWW_Authenticate=challenge)
-
-
-def _credentials(request: Request, scheme: str) -> str:
-    """Return what the Authorization header holds for a scheme, or nothing."""
-    given, _, credentials = request.headers.get("authorization", "").partition(" ")
-    return credentials.strip() if given.lower() == scheme else ""
+        return refuse(401, error, headers={"WWW-Authenticate": challenge})
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
@@ -208,4 +164,4 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _unauthorized(message: str, detail: object = None) -> RegistryError:
-    return RegistryError("UNAUTHORIZED", message, detail or {})
+    return RegistryError("UNAUTHORIZED", message, detail)

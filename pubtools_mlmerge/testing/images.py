@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
+import struct
+import tarfile
+import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from typing import Union
@@ -11,24 +16,24 @@ from urllib.parse import urlencode, urljoin
 import requests
 from attrs import define, field, frozen
 
-from pubtools_mlmerge.testing.storage import (
-    DOCKER_CONFIG,
-    DOCKER_LAYER,
+from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
-    OCI_CONFIG,
-    OCI_EMPTY,
     OCI_INDEX,
-    OCI_LAYER,
     OCI_MANIFEST,
     digest_of,
-    encode,
-    make_archive,
-    wrap_gzip,
 )
 
-IN_TOTO = "application/vnd.in-toto+json"
-ATTESTATION = "application/vnd.docker.attestation.manifest.v1+json"
+_DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+_DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+_OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+_OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+_OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+_OCTETS = "application/octet-stream"
+_IN_TOTO = "application/vnd.in-toto+json"
+_PREDICATE = "https://slsa.dev/provenance/v0.2"
+_ATTESTATION = "application/vnd.docker.attestation.manifest.v1+json"
+_TIMEOUT_SECONDS = 30
 
 
 @frozen(kw_only=True)
@@ -125,26 +130,26 @@ def make_image(
         Image: The manifest with its config and its layer.
     """
     described = dict(zip(("os", "architecture", "variant"), platform.split("/")))
-    archive = make_archive(f"{platform} {seed}\n".encode())
-    layer = wrap_gzip(archive)
-    config = encode(
+    archive = _tar(f"{platform} {seed}\n".encode())
+    layer = _gzip(archive)
+    config = _encode(
         {
             **described,
             "created": created,
             "config": {},
             "rootfs": {"type": "layers", "diff_ids": [digest_of(archive)]},
             "history": [{"created": created, "created_by": "make_image"}],
-        },
+        }
     )
     media_type = DOCKER_MANIFEST if docker else OCI_MANIFEST
     manifest = {
         "schemaVersion": 2,
         "mediaType": media_type,
-        "config": _describe(config, DOCKER_CONFIG if docker else OCI_CONFIG),
-        "layers": [_describe(layer, DOCKER_LAYER if docker else OCI_LAYER)],
+        "config": _describe(config, _DOCKER_CONFIG if docker else _OCI_CONFIG),
+        "layers": [_describe(layer, _DOCKER_LAYER if docker else _OCI_LAYER)],
     }
     return Image(
-        content=encode(manifest),
+        content=_encode(manifest),
         media_type=media_type,
         platform=described,
         blobs={digest_of(config): config, digest_of(layer): layer},
@@ -163,20 +168,26 @@ def make_attestation(image: Image, *, artifact: bool = False) -> Image:
     Returns:
         Image: An OCI manifest whose entry refers to the image's digest.
     """
-    predicate = "https://slsa.dev/provenance/v0.2"
-    subject = {"name": "image", "digest": {"sha256": image.digest.partition(":")[2]}}
-    statement = encode(
+    statement = _encode(
         {
             "_type": "https://in-toto.io/Statement/v0.1",
-            "predicateType": predicate,
-            "subject": [subject],
+            "predicateType": _PREDICATE,
+            "subject": [{"name": "image", "digest": {"sha256": image.digest.partition(":")[2]}}],
             "predicate": {},
-        },
+        }
     )
-    layer = _describe(statement, IN_TOTO)
-    layer["annotations"] = {"in-toto.io/predicate-type": predicate}
-    config, extra = _artifact_parts(image) if artifact else _plain_parts(statement)
-    config_type = OCI_EMPTY if artifact else OCI_CONFIG
+    config, config_type, extra = b"{}", _OCI_EMPTY, {}
+    if artifact:
+        subject = _describe(image.content, image.media_type)
+        extra = {"artifactType": _ATTESTATION, "subject": subject}
+    else:
+        rootfs = {"type": "layers", "diff_ids": [digest_of(statement)]}
+        platform = {"architecture": "unknown", "os": "unknown"}
+        config, config_type = _encode({**platform, "config": {}, "rootfs": rootfs}), _OCI_CONFIG
+    layer = {
+        **_describe(statement, _IN_TOTO),
+        "annotations": {"in-toto.io/predicate-type": _PREDICATE},
+    }
     manifest = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
@@ -185,7 +196,7 @@ def make_attestation(image: Image, *, artifact: bool = False) -> Image:
         "layers": [layer],
     }
     return Image(
-        content=encode(manifest),
+        content=_encode(manifest),
         media_type=OCI_MANIFEST,
         platform={"architecture": "unknown", "os": "unknown"},
         blobs={digest_of(config): config, digest_of(statement): statement},
@@ -226,29 +237,38 @@ def make_index(
     document["manifests"] = [child.descriptor for child in entries]
     if annotations is not None:
         document["annotations"] = dict(annotations)
-    return ImageIndex(content=encode(document), media_type=media_type, children=entries)
-
-
-def _artifact_parts(image: Image) -> tuple[bytes, dict[str, object]]:
-    subject = _describe(image.content, image.media_type)
-    return b"{}", {"artifactType": ATTESTATION, "subject": subject}
-
-
-def _plain_parts(statement: bytes) -> tuple[bytes, dict[str, object]]:
-    rootfs = {"type": "layers", "diff_ids": [digest_of(statement)]}
-    config = {"architecture": "unknown", "os": "unknown", "config": {}, "rootfs": rootfs}
-    return encode(config), {}
+    return ImageIndex(content=_encode(document), media_type=media_type, children=entries)
 
 
 def _describe(content: bytes, media_type: str) -> dict[str, object]:
-    return {
-        "mediaType": media_type,
-        "size": len(content),
-        "digest": digest_of(content),
-    }
+    return {"mediaType": media_type, "size": len(content), "digest": digest_of(content)}
 
 
-TIMEOUT_SECONDS = 30
+def _encode(document: object) -> bytes:
+    """Encode a document with the indentation that Docker uses.
+
+    Nothing else in this package writes this form: a test that compares bytes notices when
+    a document was decoded and encoded again.
+    """
+    return json.dumps(document, indent=3).encode()
+
+
+def _tar(content: bytes) -> bytes:
+    """Make an archive with one file."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        member = tarfile.TarInfo("content.txt")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _gzip(content: bytes) -> bytes:
+    """Wrap content as gzip without compression, which versions of zlib do differently."""
+    header = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+    size = len(content)
+    block = struct.pack("<BHH", 1, size, size ^ 0xFFFF) + content
+    return header + block + struct.pack("<II", zlib.crc32(content), size)
 
 
 def upload(  # noqa: PLR0913 - what is uploaded where, and how to get in
@@ -289,11 +309,7 @@ def upload(  # noqa: PLR0913 - what is uploaded where, and how to get in
         used = session or stack.enter_context(requests.Session())
         used.trust_env = used.trust_env and session is not None
         put = _Upload(
-            session=used,
-            url=url,
-            repository=repository,
-            credentials=credentials,
-            verify=verify,
+            session=used, url=url, repository=repository, credentials=credentials, verify=verify
         )
         put.item(item, reference or item.digest)
     return item.digest
@@ -351,14 +367,14 @@ def upload_index(  # noqa: PLR0913 - what is uploaded where, and how to get in
 
 @define(kw_only=True)
 class _Upload:
-    """Uploads into one repository, logging in when it is asked to."""
+    """Uploads into one repository, and logs in when the registry wants it."""
 
     session: requests.Session
     url: str
     repository: str
     credentials: tuple[str, str] | None = field(repr=False)
     verify: str | bool | None
-    headers: dict[str, str] = field(factory=dict, repr=False)
+    authorization: dict[str, str] = field(factory=dict, repr=False)
 
     def item(self, item: Child, reference: str) -> None:
         """Upload what an item refers to, then the item."""
@@ -375,45 +391,28 @@ class _Upload:
         path = f"{self.url}/v2/{self.repository}/blobs/uploads/"
         location = urljoin(path, self._send("POST", path).headers["Location"])
         query = f"{'&' if '?' in location else '?'}digest={digest_of(content)}"
-        self._send("PUT", location + query, content, "application/octet-stream")
+        self._send("PUT", location + query, content)
 
     def _send(
-        self,
-        method: str,
-        url: str,
-        content: bytes = b"",
-        content_type: str = "application/octet-stream",
+        self, method: str, url: str, content: bytes = b"", content_type: str = _OCTETS
     ) -> requests.Response:
-        headers = {**self.headers, "Content-Type": content_type}
-        response = self._request(method, url, content, headers)
+        headers = {"Content-Type": content_type}
+        response = self._request(method, url, content, {**headers, **self.authorization})
         if response.status_code == requests.codes.unauthorized and self.credentials:
-            self.headers = self._log_in(response, self.credentials)
-            response = self._request(method, url, content, {**headers, **self.headers})
+            self.authorization = self._log_in(response, self.credentials)
+            response = self._request(method, url, content, {**headers, **self.authorization})
         response.raise_for_status()
         return response
 
     def _request(
-        self,
-        method: str,
-        url: str,
-        content: bytes = b"",
-        headers: Mapping[str, str] | None = None,
+        self, method: str, url: str, content: bytes, headers: Mapping[str, str]
     ) -> requests.Response:
         return self.session.request(
-            method,
-            url,
-            data=content,
-            headers=headers,
-            verify=self.verify,
-            timeout=TIMEOUT_SECONDS,
+            method, url, data=content, headers=headers, verify=self.verify, timeout=_TIMEOUT_SECONDS
         )
 
-    def _log_in(
-        self,
-        response: requests.Response,
-        credentials: tuple[str, str],
-    ) -> dict[str, str]:
-        """Return the header that the challenge of a response asks for."""
+    def _log_in(self, response: requests.Response, credentials: tuple[str, str]) -> dict[str, str]:
+        """Return the header that the challenge of a response wants."""
         challenge = response.headers.get("WWW-Authenticate", "")
         basic = requests.Request(url=self.url, auth=credentials).prepare()
         password = {"Authorization": basic.headers["Authorization"]}
@@ -422,11 +421,7 @@ class _Upload:
         parts = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
         scope = f"repository:{self.repository}:pull,push"
         query = urlencode({"service": parts.get("service", ""), "scope": scope})
-        reply = self._request("GET", f"{parts['realm']}?{query}", headers=password)
+        reply = self._request("GET", f"{parts['realm']}?{query}", b"", password)
         reply.raise_for_status()
-        return {"Authorization": f"Bearer {_token(reply.json())}"}
-
-
-def _token(reply: object) -> str:
-    members = reply if isinstance(reply, dict) else {}
-    return str(members.get("token") or members["access_token"])
+        fields = reply.json()
+        return {"Authorization": f"Bearer {fields.get('token') or fields['access_token']}"}

@@ -7,41 +7,31 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Literal, final
+from typing import final
 
 from pubtools_mlmerge.testing.auth import Accounts, AuthMode, Guard
-from pubtools_mlmerge.testing.dialects import Dialect, Distribution, Quay
+from pubtools_mlmerge.testing.dialects import Dialect
 from pubtools_mlmerge.testing.endpoints import Router
-from pubtools_mlmerge.testing.http import ConnectionServer, RecordedRequest, Request, Response
+from pubtools_mlmerge.testing.http import RecordedRequest, Request, Response, Server
 from pubtools_mlmerge.testing.storage import Storage, StoredManifest, TagPeriod
-
-DialectName = Literal["distribution", "quay"]
-POLL_SECONDS = 0.01
-RUNNING = "the registry is running already"
-NOT_RUNNING = "the registry is not running"
 
 
 @final
 class RegistryServer:
     """An OCI registry for tests and demos, to be used as a context manager.
 
-    It holds everything in memory and is gone when it stops. Its HTTP interface
-    behaves as the chosen registry does; its methods arrange and inspect the
-    contents past all checks.
+    It holds everything in memory and is gone when it stops. Over HTTP it refuses what
+    docker-registry refuses, such as an index whose children are missing; its methods
+    arrange and inspect the contents past all checks.
 
     Args:
-        dialect (DialectName):
-            ``distribution`` behaves as the registry of that project does in
-            version 2.8, ``quay`` as Red Hat Quay does in version 3.18.
         users (Mapping[str, str] | None):
             Passwords by user name.
         auth (AuthMode):
             ``none`` lets everyone do everything, ``token`` wants tokens from the
             registry's own token endpoint, ``basic`` wants a password each time.
         token_seconds (int):
-            How long a token lasts. Only the distribution dialect tells.
-        api_token (str | None):
-            What opens Quay's API for the history of tags.
+            How long a token lasts.
         immutable_tags (Iterable[str]):
             Patterns of tags that cannot be moved once they are set.
         ssl_context (ssl.SSLContext | None):
@@ -55,36 +45,37 @@ class RegistryServer:
             Tells the time, as seconds since 1970.
         port (int):
             Where to listen; 0 is for any port that is free.
+        dialect (Dialect | None):
+            The rules of another registry, for the tests of this package.
     """
 
     def __init__(  # noqa: PLR0913 - independent options, each with a default
         self,
         *,
-        dialect: DialectName = "distribution",
         users: Mapping[str, str] | None = None,
         auth: AuthMode = "none",
         token_seconds: int = 300,
-        api_token: str | None = None,
         immutable_tags: Iterable[str] = (),
         ssl_context: ssl.SSLContext | None = None,
         public: Iterable[str] = (),
         grants: Mapping[str, Iterable[str]] | None = None,
         clock: Callable[[], float] = time.time,
         port: int = 0,
+        dialect: Dialect | None = None,
     ) -> None:
-        manners: Dialect = Quay() if dialect == "quay" else Distribution()
         owned = None
         if grants is not None:
             owned = {user: tuple(patterns) for user, patterns in grants.items()}
         accounts = Accounts(users=users or {}, public=tuple(public), grants=owned)
-        guard = Guard(auth, manners, accounts, token_seconds, clock)
-        self._storage = Storage(clock)
-        self._router = Router(self._storage, manners, guard, tuple(immutable_tags), api_token)
+        self._dialect = dialect or Dialect()
+        self._storage = Storage(clock, immutable_tags)
+        guard = Guard(auth, self._dialect, accounts, token_seconds, clock)
+        self._router = Router(self._storage, self._dialect, guard)
         self._lock = threading.Lock()
         self._requests: list[RecordedRequest] = []
         self._ssl_context = ssl_context
         self._port = port
-        self._server: ConnectionServer | None = None
+        self._server: Server | None = None
 
     def __enter__(self) -> RegistryServer:
         self.start()
@@ -101,28 +92,20 @@ class RegistryServer:
     def start(self) -> None:
         """Begin to listen."""
         if self._server:
-            raise RuntimeError(RUNNING)
-        self._server = ConnectionServer(self._answer, self._ssl_context, self._port)
-        threading.Thread(
-            target=self._server.serve_forever,
-            args=(POLL_SECONDS,),
-            name="registry",
-            daemon=True,
-        ).start()
+            raise RuntimeError("the registry is running already")
+        self._server = Server(self._answer, self._ssl_context, self._port)
 
     def stop(self) -> None:
         """Close the port and every connection; the contents stay readable."""
         if self._server:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server.close_connections()
+            self._server.stop()
             self._server = None
 
     @property
     def url(self) -> str:
         """The root of the registry, such as ``http://127.0.0.1:5000``."""
         if not self._server:
-            raise RuntimeError(NOT_RUNNING)
+            raise RuntimeError("the registry is not running")
         return self._server.url
 
     @property
@@ -154,13 +137,7 @@ class RegistryServer:
         with self._lock:
             return self._storage.create(repository).add_blob(content)
 
-    def put_manifest(
-        self,
-        repository: str,
-        reference: str,
-        content: bytes,
-        media_type: str,
-    ) -> str:
+    def put_manifest(self, repository: str, reference: str, content: bytes, media_type: str) -> str:
         """Store any content as a manifest, without a check.
 
         Args:
@@ -178,11 +155,8 @@ class RegistryServer:
         """
         with self._lock:
             stored = self._storage.create(repository)
-            digest = stored.add_manifest(content, media_type)
-            if ":" in reference:
-                stored.pin(digest)
-            else:
-                stored.set_tag(reference, digest)
+            digest = stored.add_manifest(reference, content, media_type)
+            self._dialect.stored(stored, reference, digest)
             return digest
 
     def manifest(self, repository: str, reference: str) -> StoredManifest:
@@ -201,7 +175,7 @@ class RegistryServer:
             KeyError: There is no such manifest.
         """
         with self._lock:
-            found = self._storage.get(repository).find(reference)
+            found = self._storage.repositories[repository].find(reference)
         if found is None:
             raise KeyError(reference)
         return found
@@ -209,13 +183,13 @@ class RegistryServer:
     def tags(self, repository: str) -> tuple[str, ...]:
         """Return the tags of a repository, sorted; none if it does not exist."""
         with self._lock:
-            stored = self._storage.find(repository)
+            stored = self._storage.repositories.get(repository)
             return tuple(sorted(stored.tags)) if stored else ()
 
     def delete_tag(self, repository: str, tag: str) -> None:
         """Let a tag name nothing; raise KeyError where it does not exist."""
         with self._lock:
-            stored = self._storage.get(repository)
+            stored = self._storage.repositories[repository]
             if tag not in stored.tags:
                 raise KeyError(tag)
             stored.remove_tag(tag)
@@ -223,7 +197,7 @@ class RegistryServer:
     def history(self, repository: str, tag: str) -> tuple[TagPeriod, ...]:
         """Return what a tag named and when, newest first."""
         with self._lock:
-            return self._storage.get(repository).history(tag)
+            return self._storage.repositories[repository].history(tag)
 
     def _answer(self, request: Request) -> Response:
         with self._lock:
@@ -236,6 +210,6 @@ class RegistryServer:
                     headers=request.headers,
                     status=response.status,
                     body_size=len(request.body),
-                ),
+                )
             )
         return response

@@ -61,7 +61,7 @@ def test_an_old_image_stays_with_a_warning(shelf: Shelf) -> None:
 def test_an_old_image_is_seen_in_every_output(shelf: Shelf, tmp_path: Path) -> None:
     merge, page = [*fill(shelf, old_s390x()), "--max-age-days", "365", "--dry-run"], tmp_path / "p"
 
-    done = run(*merge, "--output", "html", str(page))
+    done = run(*merge, "--html", str(page))
     entry = entries(run(*merge, "--output", "json"))["linux/s390x"]
 
     assert "1095 days  kept" in done.out
@@ -103,7 +103,7 @@ def test_an_old_image_may_be_an_error(shelf: Shelf) -> None:
 
     assert (done.code, done.out) == (1, "")
     named = f"linux/s390x ({s390x.digest}) is 1095 days old, more than 365"
-    assert done.err == f"ERROR: {shelf.ref('stable')} would keep what is too old: {named}\n"
+    assert done.err == f"ERROR: {shelf.ref('stable')} would keep images that are too old: {named}\n"
     assert record.writes == []
 
 

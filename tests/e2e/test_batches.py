@@ -114,8 +114,8 @@ def test_lines_may_come_from_standard_input(shelf: Shelf, tags: list[str]) -> No
     ("options", "problem"),
     [
         (("--batch", "absent.jsonl"), "--batch: absent.jsonl: No such file or directory"),
-        (("--batch", "-", "--arch", "arm64"), "stand in its lines"),
-        (("--batch", "-", "--source-ref", "h.invalid/a:1"), "stand in its lines"),
+        (("--batch", "-", "--arch", "arm64"), "its lines name sources"),
+        (("--batch", "-", "--source-ref", "h.invalid/a:1"), "its lines name sources"),
         (("--batch", "-", "--threads", "0"), "--threads: expected a number from 1 to 100"),
     ],
 )

@@ -18,7 +18,6 @@ from tests.servers import require
 PAGE = Path(__file__).parents[2] / "docs" / "comparison.rst"
 OLD = images("linux/amd64", "linux/arm64", "linux/s390x", "linux/ppc64le", seed="old")
 NEW = images("linux/amd64", "linux/arm64", seed="new")
-DEBIAN = Path("/etc/debian_version")
 REFERS = "vnd.docker.reference.digest"
 
 
@@ -130,17 +129,3 @@ def test_buildah_lists_platforms_twice_and_does_not_tell_what_is_attested(
 
     assert case.images() == names(NEW, OLD)
     assert case.attested() == ["nothing"] * 6
-
-
-@pytest.mark.parametrize("program", ["skopeo", "buildah"])
-def test_the_page_names_a_version_that_was_run(program: str) -> None:
-    done = subprocess.run(
-        [require(program), "--version"], capture_output=True, text=True, check=True
-    )
-
-    version = re.search(r"version (\S+)", done.stdout)
-    stated = re.search(rf"``{program}`` (\S+) \[ran\]_", PAGE.read_text(encoding="utf-8"))
-    assert version
-    assert stated
-    if DEBIAN.is_file() and DEBIAN.read_text(encoding="utf-8").startswith("12."):
-        assert stated[1] == version[1]

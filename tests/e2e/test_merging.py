@@ -343,42 +343,53 @@ SINGLE = make_image("linux/s390x", seed="single")
 def test_a_single_image_as_source_replaces_the_index(shelf: Shelf) -> None:
     destination, source = shelf.put("stable", make_index(OLD)), shelf.put("new", SINGLE)
 
-    refused = run("merge", "--source-ref", source, "--dest-ref", destination)
+    replace = ("--single-image", "replace")
+    refused = run("merge", "--source-ref", source, "--dest-ref", destination, *replace)
     assert (refused.code, "would lose linux/amd64, " in refused.err) == (1, True)
-    done = merge(source, destination, "--drop", "*/*")
+    done = merge(source, destination, *replace, "--drop", "*/*")
 
     held = shelf.get("stable")
     assert (held.content, held.media_type) == (SINGLE.content, SINGLE.media_type)
     assert "WARNING" in done.err
-    assert [fate for _, fate in fates(done)] == ["replaced", "dropped", "dropped", "dropped"]
+    assert [fate for _, fate in fates(done)] == ["replaced", "dropped", "dropped"]
 
 
 def test_an_index_replaces_a_single_image(shelf: Shelf) -> None:
     new = make_index(NEW)
     destination, source = shelf.put("stable", SINGLE), shelf.put("new", new)
 
-    done = merge(source, destination)
+    done = merge(source, destination, "--single-image", "replace", "--drop", "s390x")
 
     assert shelf.get("stable").content == new.content
     assert "WARNING" in done.err
-    assert fates(done)[-1] == (None, "dropped")
+    assert fates(done)[-1] == ("linux/s390x", "dropped")
 
 
-def test_a_single_image_is_wrapped_to_be_merged(shelf: Shelf) -> None:
+def test_a_single_image_is_merged(shelf: Shelf) -> None:
     destination, source = shelf.put("stable", make_index(OLD)), shelf.put("new", SINGLE)
 
-    done = merge(source, destination, "--single-image", "wrap")
+    done = merge(source, destination)
 
     assert shelf.get("stable").content == merged(SINGLE, *OLD[:2])
     assert fates(done)[0] == ("linux/s390x", "replaced")
 
 
-def test_a_single_image_in_the_destination_is_wrapped_to_be_kept(shelf: Shelf) -> None:
+def test_a_single_image_in_the_destination_is_kept(shelf: Shelf) -> None:
     destination, source = shelf.put("stable", SINGLE), shelf.put("new", make_index(NEW))
 
-    merge(source, destination, "--single-image", "wrap")
+    merge(source, destination)
 
     assert shelf.get("stable").content == merged(*NEW, SINGLE)
+
+
+@pytest.mark.parametrize("made", ["wrap", "index"])
+def test_one_image_is_written_alone_or_as_an_index(shelf: Shelf, made: str) -> None:
+    source = shelf.put("new", SINGLE)
+
+    merge(source, shelf.ref("stable"), "--single-image", made)
+
+    expected = SINGLE.content if made == "wrap" else merged(SINGLE)
+    assert shelf.get("stable").content == expected
 
 
 @pytest.mark.parametrize("single", ["new", "stable"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MissingChild, Unauthorized
 from pubtools_mlmerge.merging.decision import StepOptions
@@ -22,7 +23,7 @@ NEW = images("linux/amd64", "linux/arm64", seed="new", docker=True)
 
 
 class NoChildren:
-    """Takes it that all children are there."""
+    """Copies nothing: the children are there, or the registry says that they are missing."""
 
     def ensure(self, source: Reference, destination: Reference, digests: object) -> None:
         """Do nothing."""
@@ -36,8 +37,11 @@ def step(client: Registry, *, dry_run: bool = False) -> Step:
     return Step(client, client, StepOptions(dry_run=dry_run), NoChildren())
 
 
-def reference(server: RegistryServer, name: str) -> Reference:
-    return Reference.parse(f"{server.host}/{name}")
+def merge(server: RegistryServer, step: Step, source: str, destination: str) -> Report:
+    """Merge between two names on one server."""
+    return step.merge(
+        Reference.parse(f"{server.host}/{source}"), Reference.parse(f"{server.host}/{destination}")
+    )
 
 
 def paths(server: RegistryServer) -> list[str]:
@@ -74,9 +78,7 @@ def test_an_oci_index_without_a_media_type_is_merged(quay_server: RegistryServer
     put(quay_server, "new", make_index(new, media_type_field=False))
 
     client = RegistryClient(*ALICE)
-    step(client).merge(
-        reference(quay_server, "alice/app:new"), reference(quay_server, "alice/app:stable")
-    )
+    merge(quay_server, step(client), "alice/app:new", "alice/app:stable")
 
     held = quay_server.manifest("alice/app", "stable")
     assert (held.media_type, held.content) == (OCI_INDEX, merged(*new, old[1]))
@@ -87,9 +89,7 @@ def test_the_missing_child_is_named(quay_server: RegistryServer) -> None:
     client = RegistryClient(*ALICE)
 
     with pytest.raises(MissingChild) as caught:
-        step(client).merge(
-            reference(quay_server, "alice/other:new"), reference(quay_server, "alice/app:stable")
-        )
+        merge(quay_server, step(client), "alice/other:new", "alice/app:stable")
 
     assert caught.value.digests == (NEW[0].digest,)
     assert quay_server.tags("alice/app") == ()
@@ -101,9 +101,7 @@ def test_children_are_mounted(quay_server: RegistryServer) -> None:
     mounting = Step(client, client, StepOptions(), Children(client, client, copy="auto"))
     quay_server.forget_requests()
 
-    mounting.merge(
-        reference(quay_server, "alice/other:new"), reference(quay_server, "alice/app:stable")
-    )
+    merge(quay_server, mounting, "alice/other:new", "alice/app:stable")
 
     assert (
         quay_server.manifest("alice/app", "stable").content == make_index(NEW, docker=True).content
@@ -111,20 +109,18 @@ def test_children_are_mounted(quay_server: RegistryServer) -> None:
     assert [r.status for r in quay_server.requests if "mount=" in r.query] == [201] * 4
 
 
-def test_what_a_login_may_not_see_counts_as_absent(quay_server: RegistryServer) -> None:
+def test_a_repository_hidden_from_a_login_counts_as_absent(quay_server: RegistryServer) -> None:
     put(quay_server, "new", make_index(NEW, docker=True))
     client = RegistryClient(*ALICE)
 
-    report = step(client, dry_run=True).merge(
-        reference(quay_server, "alice/app:new"), reference(quay_server, "bob/none:stable")
-    )
+    report = merge(quay_server, step(client, dry_run=True), "alice/app:new", "bob/none:stable")
 
     assert report.previous_digest is None
     assert report.digest == make_index(NEW, docker=True).digest
 
 
 @pytest.mark.parametrize("login", [(None, None), ("alice", "looking-glass")])
-def test_without_an_accepted_login_nothing_counts_as_absent(
+def test_without_an_accepted_login_a_hidden_repository_is_an_error(
     quay_server: RegistryServer, login: tuple[str, str]
 ) -> None:
     put(quay_server, "new", make_index(NEW, docker=True))
@@ -132,9 +128,7 @@ def test_without_an_accepted_login_nothing_counts_as_absent(
     guarded = Step(reader, writer, StepOptions(dry_run=True), NoChildren())
 
     with pytest.raises(Unauthorized):
-        guarded.merge(
-            reference(quay_server, "alice/app:new"), reference(quay_server, "bob/none:stable")
-        )
+        merge(quay_server, guarded, "alice/app:new", "bob/none:stable")
 
 
 def test_a_dry_run_makes_no_repository(quay_server: RegistryServer) -> None:
@@ -142,9 +136,7 @@ def test_a_dry_run_makes_no_repository(quay_server: RegistryServer) -> None:
     client = RegistryClient(*ALICE)
     quay_server.forget_requests()
 
-    step(client, dry_run=True).merge(
-        reference(quay_server, "alice/app:new"), reference(quay_server, "alice/none:stable")
-    )
+    merge(quay_server, step(client, dry_run=True), "alice/app:new", "alice/none:stable")
 
     scopes = [request.query for request in quay_server.requests if request.path == "/v2/auth"]
     assert scopes

@@ -28,9 +28,10 @@ def test_attestations_go_along_and_entries_without_platform_stay(
 
     done = remove(reference, "--arch", "linux/arm/v6", "--arch", "x86_64,riscv64")
 
+    assert len(list(record)) == 4
     held = shelf.get("stable")
     assert held.content == merged(IMAGES[2], nested, attestations[2])
-    assert (done.code, done.report["digest"], len(list(record))) == (0, held.digest, 4)
+    assert (done.code, done.report["digest"]) == (0, held.digest)
     assert f"{reference} has no riscv64" in done.err
     assert len(record.writes) == 1
     assert done.report["source"] is done.report["source_digest"] is None

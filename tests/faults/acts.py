@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from attrs import evolve
 
-from pubtools_mlmerge.testing.storage import digest_of
+from pubtools_mlmerge.core.manifests import digest_of
 from tests.faults.proxy import Exchange, Response
 from tests.peers import EVERY_TYPE
 

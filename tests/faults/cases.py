@@ -36,7 +36,7 @@ class Case:
         return f"{self.scenario.name}: {self.fault} {self.mode} at {self.request.place}"
 
     def problems(self) -> list[str]:
-        """Let it happen, and tell what is not as it must be, then and after a second run."""
+        """Let it happen; return what is wrong afterwards, and after a second run."""
         for _ in range(_CHANCES):
             injection = Injection(self.fault, self.request.place, self.mode)
             with self.scenario.fresh() as bench:

@@ -50,7 +50,7 @@ def tally(pytestconfig: pytest.Config) -> Tally:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Tell the count."""
+    """Print the count."""
     if tally := config.stash.get(_TALLY, None):
         terminalreporter.write_line(str(tally))
 

@@ -10,21 +10,21 @@ from tests.programs import Done
 
 
 def judge(bench: Bench, done: Done) -> Iterator[str]:
-    """Tell what is not as it must be after a run, whatever went wrong in it."""
+    """Yield what is wrong after a run with a fault."""
     held = bench.held()
     yield from flaws(bench, done, held)
     yield from damage(bench, held)
 
 
 def judge_second_run(bench: Bench) -> Iterator[str]:
-    """Run the program with nothing in its way, and tell what is not as it must be then."""
+    """Run the program without a fault; yield what is wrong then."""
     done = merge(bench, bench.scenario.registry.host)
     yield from unless(not done.code, f"the second run does not complete the work: {done.err}")
     yield from (f"second run: {problem}" for problem in judge(bench, done))
 
 
 def damage(bench: Bench, held: Held) -> Iterator[str]:
-    """Tell what must never be: a tag in between, or a child that is not there."""
+    """Yield what must never happen: a half-merged tag, or an absent child."""
     scenario = bench.scenario
     if held.tag in (scenario.old.content, scenario.merged) and held.tag is not None:
         yield from (f"cannot be pulled: {digest}" for digest in bench.lacking(held.tag))
@@ -47,7 +47,7 @@ def flaws(bench: Bench, done: Done, held: Held) -> Iterator[str]:
             yield from _false_reports(bench, report, held)
     else:
         yield from unless(done.code == 1, f"it ends with {done.code}")
-        yield from unless(len(errors) == 1, f"it tells {len(errors)} errors: {errors}")
+        yield from unless(len(errors) == 1, f"it shows {len(errors)} errors: {errors}")
         yield from unless(not done.out, f"it fails and reports: {done.out}")
         names = (bench.repository, bench.scenario.source or bench.repository)
         is_named = all(any(name in error for name in names) for error in errors)
@@ -66,6 +66,6 @@ def _false_reports(bench: Bench, report: dict[str, object], held: Held) -> Itera
 
 
 def unless(is_right: bool, problem: str) -> Iterator[str]:
-    """Tell a problem, if it is one."""
+    """Yield a problem, unless all is right."""
     if not is_right:
         yield problem

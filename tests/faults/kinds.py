@@ -14,7 +14,7 @@ from tests.faults.proxy import Exchange, Seen
 Mode = Literal["once", "each time", "from then on"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
-_BROKEN = "could not be asked: connection (broken|refused)"
+_BROKEN = "the request failed: connection (broken|refused)"
 _LATE = "no answer in time"
 _NEVER = "(?!)"  # matches nothing
 ASKED_WAIT = 7
@@ -37,7 +37,7 @@ class Fault:
     """Whether the program must get over it if it happens once."""
     modes: tuple[Mode, ...] = MODES
     waits: float = 0.0
-    """How many seconds the program is told to wait."""
+    """How many seconds the answer asks the program to wait."""
     is_limit: bool = False
     """Whether it asks for patience, which other programs have for minutes; so they are spared."""
     is_slow: bool = False
@@ -107,7 +107,7 @@ def _puts_part(seen: Seen) -> bool:
     return _writes(seen) and not _puts_tag(seen)
 
 
-def _tells_digest(seen: Seen) -> bool:
+def _has_digest(seen: Seen) -> bool:
     return seen.what in ("source", "tag", "child", "anchor")
 
 
@@ -174,7 +174,7 @@ _LIES = (
     Fault(
         name="wrong digest header",
         act=acts.mislead,
-        fits=_tells_digest,
+        fits=_has_digest,
         says="content has digest|holds sha256:",
         heals=False,
     ),

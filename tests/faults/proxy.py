@@ -26,7 +26,7 @@ _LONGEST_LINE = 65536
 
 @frozen
 class Seen:
-    """A request, as far as its head tells."""
+    """The head of a request."""
 
     method: str
     target: str
@@ -63,7 +63,7 @@ class Seen:
         return self.method not in ("GET", "HEAD")
 
     def is_like(self, other: Seen) -> bool:
-        """Tell whether it asks for the same."""
+        """Whether both have the same method and target."""
         return (self.method, self.target) == (other.method, other.target)
 
 
@@ -159,7 +159,7 @@ Handler = Callable[[Exchange], None]
 
 @final
 class Proxy:
-    """Stands on a loopback port for a registry, and for its server of tokens.
+    """A proxy on a loopback port, of a registry and of its token server.
 
     `handle` sees each request unless one of `later` takes it: what a spoilt exchange leaves behind
     for those that follow.
@@ -211,7 +211,7 @@ class Proxy:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def upstream(self, seen: Seen) -> str:
-        """Tell which server a request is for."""
+        """Return the server that a request is for."""
         tokens = self._registry.tokens
         is_for_tokens = tokens is not None and seen.what == "token"
         return urlsplit(tokens.realm).netloc if tokens and is_for_tokens else self._registry.host

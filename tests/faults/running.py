@@ -34,7 +34,7 @@ class Clock:
         self.at_wait()
 
     def monotonic(self) -> float:
-        """Tell the time."""
+        """Return the time."""
         return self._monotonic() + sum(self.waits)
 
 
@@ -44,7 +44,7 @@ def _nothing() -> None:
 
 @contextmanager
 def hurried(*, impatient: bool = False) -> Iterator[Clock]:
-    """Wait nowhere, and if that is asked for wait for no answer either."""
+    """Do not wait, or if impatient only briefly for answers."""
     clock, send = Clock(), HTTPAdapter.send
 
     def send_impatiently(self: HTTPAdapter, *args: object, **options: object) -> object:
@@ -60,7 +60,7 @@ def hurried(*, impatient: bool = False) -> Iterator[Clock]:
 
 @contextmanager
 def _own_logging() -> Iterator[None]:
-    """Let the program set up its logging as in a process of its own."""
+    """Let the program set up its logging as in a new process."""
     root = logging.getLogger()
     handlers = root.handlers
     root.handlers = []

@@ -1,4 +1,4 @@
-"""Scenarios: merges that are run again and again, each time in a repository of its own."""
+"""Scenarios: merges that are run again and again, each time in a new repository."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Bench:
     _whole: set[str] = field(factory=set, repr=False)
 
     def arguments(self, host: str) -> tuple[str, ...]:
-        """Tell the program to merge, by way of a host."""
+        """Return the arguments of a merge by way of a host."""
         source = self.scenario.source or self.repository
         references = (f"{host}/{source}:new", f"{host}/{self.repository}:stable")
         names = ("--source-ref", references[0], "--dest-ref", references[1])
@@ -108,7 +108,7 @@ class Bench:
     def lacking(self, index: bytes) -> Iterator[str]:
         """Name what cannot be pulled of what an index lists.
 
-        What could be pulled once is not asked for again, as nothing here deletes.
+        What could be pulled once is not pulled again, as nothing here deletes.
         """
         for child in json.loads(index)["manifests"]:
             if child["digest"] not in self._whole:

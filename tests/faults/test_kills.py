@@ -58,7 +58,7 @@ def kill(hold: Hold, arguments: tuple[str, ...]) -> int:
 
 
 def problems(scenario: Scenario, place: str, *, is_early: bool) -> Iterator[str]:
-    """Kill a merge at one request, and tell what is not as it must be, then and later."""
+    """Kill a merge at one request; yield what is wrong then and later."""
     hold = Hold(place, is_early)
     with scenario.fresh() as bench:
         with Proxy(scenario.registry, hold) as proxy:

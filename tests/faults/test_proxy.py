@@ -11,7 +11,7 @@ from typing import Protocol
 import pytest
 from attrs import frozen
 
-from pubtools_mlmerge.testing.storage import digest_of
+from pubtools_mlmerge.core.manifests import digest_of
 from tests.faults.conftest import Recording
 from tests.faults.kinds import ASKED_WAIT, NAMED, Injection, Mode
 from tests.faults.proxy import Proxy
@@ -50,7 +50,7 @@ class Client:
         return self.bench.held().tag == self.bench.scenario.merged
 
     def ask(self, method: str = "GET", token: str = "", path: str = "") -> Answer:
-        """Send a request on a connection of its own."""
+        """Send a request on a new connection."""
         headers = {"Accept": EVERY_TYPE, "Content-Type": OCI_INDEX}
         if token:
             headers["Authorization"] = f"Bearer {token}"

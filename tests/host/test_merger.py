@@ -11,11 +11,13 @@ from copy import deepcopy
 import pytest
 import requests
 from attrs import define, field
+from pubtools._quay import types as host_types
 from pubtools._quay.exceptions import ManifestTypeError
 from pubtools._quay.manifest_list_merger import ManifestListMerger as HostMerger
 from pubtools._quay.quay_client import QuayClient
 
-from pubtools_mlmerge.core.manifests import DOCKER_LIST, OCI_INDEX
+from pubtools_mlmerge.core.manifests import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX
+from pubtools_mlmerge.merging import merger as merger_module
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from tests.factories import attestation, content_of, digest, document
 
@@ -25,7 +27,7 @@ CLASSES = [HostMerger, ManifestListMerger]
 
 @define
 class Wire:
-    """Stands for requests' session: answers with what tags hold, and notes what it is asked."""
+    """Replaces the session of requests: serves the tags and records the requests."""
 
     held: dict[str, tuple[str, bytes]]
     statuses: dict[str, int] = field(factory=dict)
@@ -187,7 +189,7 @@ def test_a_refused_upload_reaches_the_caller_unchanged() -> None:
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_another_type_is_told_as_the_host_tells_it(kind: type) -> None:
+def test_another_type_is_the_error_of_the_host(kind: type) -> None:
     wire = wire_of(b"{}", docker("linux/arm64@old"))
     wire.held["new"] = ("application/vnd.docker.distribution.manifest.v2+json", b"{}")
 
@@ -219,11 +221,83 @@ def test_an_untouched_source_goes_up_byte_for_byte(title: str) -> None:
     assert wire.sent == [(OCI_INDEX, content_of(fields))]
 
 
-def test_the_parts_of_a_merge_are_the_host_s() -> None:
-    source, target = (document(f"linux/{a}@new", docker=True) for a in ("amd64", "arm64"))
+@define
+class Client:
+    """Stands for a Quay client in a caller's tests: gives a dict, however it is asked."""
+
+    manifest: object
+
+    def get_manifest(self, *_arguments: object, **_named: object) -> object:
+        return self.manifest
+
+
+STATED: list[dict[str, object]] = [
+    {"mediaType": DOCKER_MANIFEST, "digest": digest("linux"), "size": 1},
+    {"mediaType": DOCKER_MANIFEST, "digest": digest("linux")},
+    {"digest": "sha256:1111111111"},
+    {"digest": "one"},
+    {"size": 7},
+    {},
+]
+
+
+def listed(stated: dict[str, object], *architectures: str, **platform: str) -> dict[str, object]:
+    entries = [{"platform": {"architecture": a, **platform}, **stated} for a in architectures]
+    return {"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": entries}
+
+
+@pytest.mark.parametrize("of_source", STATED)
+@pytest.mark.parametrize("of_target", STATED)
+def test_partial_entries_give_what_they_give_in_the_host(
+    of_source: dict[str, object], of_target: dict[str, object]
+) -> None:
+    named = {"os": "linux"} if "size" in of_source or "size" in of_target else {}
+    source = listed(of_source, "amd64", "arm64", **named)
+    target = listed(of_target, "amd64", "ppc64le", "s390x", **named)
+    before = deepcopy((source, target))
 
     theirs, ours = (kind.get_missing_architectures(source, target) for kind in CLASSES)
-
     assert ours == theirs
-    merged = [kind(SOURCE, TARGET)._add_missing_architectures(source, ours) for kind in CLASSES]
-    assert merged[0] == merged[1]
+    theirs, ours = (
+        kind(SOURCE, TARGET)._add_missing_architectures(source, theirs) for kind in CLASSES
+    )
+    assert ours == theirs
+    assert (source, target) == before
+
+
+@pytest.mark.parametrize("stated", STATED)
+@pytest.mark.parametrize(
+    "eligible",
+    [["arm64", "", None], ["amd 64", " amd64", "amd64 ", "amd64\n"], [None], ["a/b/c/d", "/", 5]],
+)
+def test_names_that_mean_nothing_give_what_they_give_in_the_host(
+    stated: dict[str, object], eligible: list[object]
+) -> None:
+    documents = [listed(stated, *names, os="linux") for names in (["amd64", "arm64"], ["s390x"])]
+    outcomes = []
+    for kind in CLASSES:
+        merger = kind(SOURCE, TARGET)
+        merger.set_quay_clients(*map(Client, documents))
+        outcomes.append(merger.merge_manifest_lists_selected_architectures(eligible))
+
+    assert outcomes[0] == outcomes[1]
+
+
+def test_the_names_must_be_iterable_as_in_the_host() -> None:
+    for kind in CLASSES:
+        merger = kind(SOURCE, TARGET)
+        merger.set_quay_clients(*[Client(listed({}, "amd64"))] * 2)
+        with pytest.raises(TypeError, match="not iterable"):
+            merger.merge_manifest_lists_selected_architectures(None)
+
+
+def test_public_methods_take_and_give_the_types_of_the_host() -> None:
+    for name in ("get_missing_architectures", "merge_manifest_lists_selected_architectures"):
+        theirs, ours = (inspect.signature(getattr(kind, name)) for kind in CLASSES)
+        assert list(ours.parameters) == list(theirs.parameters)
+        for type_name in ("ManifestList", "Manifest]"):
+            assert (type_name in str(ours)) is (type_name in str(theirs))
+    for name in ("Manifest", "ManifestList"):
+        assert getattr(merger_module, name).__annotations__.keys() >= (
+            getattr(host_types, name).__annotations__.keys() - {"platform"}
+        )

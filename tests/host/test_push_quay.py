@@ -14,6 +14,7 @@ from pubtools_mlmerge.testing import RegistryServer
 from tests.host.running import copy
 from tests.host.world import ON, World, build
 from tests.programs import put
+from tests.quay import QuayDialect
 from tests.scripted import authority, ca_bundle
 
 THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
@@ -28,7 +29,7 @@ def quay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RegistrySe
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority().issue_cert("127.0.0.1").configure_cert(context)
     with RegistryServer(
-        dialect="quay",
+        dialect=QuayDialect(),
         auth="token",
         users={"dest": "dest-password", "source": "source-password"},
         grants={"dest": ["src/*", "ns/a*"], "source": ["src/*"]},

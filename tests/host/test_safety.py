@@ -72,7 +72,7 @@ def test_tag_docker_begins_again_where_somebody_else_writes(world: World) -> Non
 def test_tag_docker_gives_up_in_the_end_and_leaves_the_others_work(world: World) -> None:
     arrange(world)
 
-    with registered(Interferer(world, 9)), pytest.raises(ConflictError, match="given up"):
+    with registered(Interferer(world, 9)), pytest.raises(ConflictError, match="gave up"):
         add_arm64(world, tries=2)
 
     assert set(world.platforms(REPOSITORY, "1")) == set(THEIRS)

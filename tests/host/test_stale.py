@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from pubtools_mlmerge.core.ages import StaleImages
+from pubtools_mlmerge.errors import StaleImages
 from pubtools_mlmerge.testing import Image, make_attestation, make_image, make_index
 from tests.host.running import push, signed, tag
 from tests.host.world import World, build

@@ -1,6 +1,6 @@
 """Fuzz one target, guided by what it covers: `python -m tests.hostile.fuzz_atheris TARGET RUNS`.
 
-Needs atheris, which has wheels for some versions of Python only. Ends with 0 after so many runs, or
+Needs atheris, which has wheels for some versions of Python only. Ends with 0 after RUNS runs, or
 earlier with the error that came out; the input that led to it is then in a file `crash-...`.
 """
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import socketserver
-import threading
-import time
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import pytest
 
@@ -111,27 +107,3 @@ def wants_password(server: ScriptedServer, then: Step) -> None:
 def environment() -> Mapping[str, str]:
     """Give a program the password for both sides."""
     return {"SOURCE_QUAY_PASSWORD": PASSWORD, "DEST_QUAY_PASSWORD": PASSWORD}
-
-
-@contextmanager
-def raw_server(*parts: bytes, pause: float = 0.0) -> Iterator[str]:
-    """Serve these bytes to everybody who connects, with a pause before each part but the first."""
-    sent: Sequence[bytes] = parts
-
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self) -> None:
-            self.connection.recv(65536)
-            for number, part in enumerate(sent):
-                time.sleep(pause if number else 0.0)
-                self.wfile.write(part)
-
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """Keep quiet: clients hang up on purpose."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()

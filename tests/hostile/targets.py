@@ -1,4 +1,4 @@
-"""What fuzzers call: everything that reads text from outside, fed with any bytes.
+"""The targets of the fuzzers: everything that reads text from outside, fed with any bytes.
 
 Each target ends without an error, or with one of ours that is turned into text as people get to see
 it. Any other error is a finding.
@@ -117,7 +117,7 @@ def _retry_after(content: bytes) -> None:
 
 def _token(content: bytes) -> None:
     answer = Answer(200, {}, content, "https://auth.test/token")
-    header = auth._read(answer, "login", 0.0).header
+    header = auth._read_token(answer, "login", 0.0).header
     assert header.isascii()
     assert header.isprintable()
 
@@ -130,8 +130,8 @@ def _error(content: bytes) -> None:
 
 
 def _echo(content: bytes) -> None:
-    """Look for a login in any text; what it finds it must not leave there."""
-    cleaned = Answer(403, {}, content, "", _header(content)).without(["s3cr3t", "p&a\\ss"])
+    """Look for a login in any text, which is withheld if there is one."""
+    cleaned = Answer(403, {}, content, "", _header(content)).redacted(["s3cr3t", "p&a\\ss"])
     assert b"s3cr3t" not in cleaned.content
     assert "p&a\\ss" not in cleaned.reason
     cleaned.as_http_error()

@@ -1,4 +1,4 @@
-"""Answers that are too large, too slow or never end, and waits that are asked for without shame."""
+"""Answers that are too large, too slow or never end, and absurdly long waits."""
 
 from __future__ import annotations
 
@@ -16,11 +16,18 @@ from tests.hostile.helpers import (
     TOO_LARGE,
     failure_of,
     good,
-    raw_server,
     refused,
     wants_token,
 )
-from tests.scripted import QUICK, Reply, ScriptedServer, json_reply, redirect, refusal
+from tests.scripted import (
+    QUICK,
+    Reply,
+    ScriptedServer,
+    json_reply,
+    raw_server,
+    redirect,
+    refusal,
+)
 
 ENDLESS = {"Content-Length": str(10**12)}
 WORDS = "more than 4194304 bytes"
@@ -129,7 +136,7 @@ def test_an_answer_that_was_compressed_twice_is_not_read() -> None:
 @pytest.mark.filterwarnings("ignore:Exception ignored in")
 def test_two_lengths_are_an_error() -> None:
     error = refused(Reply(200, {"Content-Length": "1, 2"}, GOOD))
-    gc.collect()  # the http library leaves the connection open; let that be told here
+    gc.collect()  # the http library leaves the connection open; its warning belongs to this test
 
     assert isinstance(error, RegistryError)
 

@@ -14,7 +14,7 @@ from pubtools_mlmerge.cli.parsers import merge_main
 from pubtools_mlmerge.core.manifests import OCI_INDEX, OCI_MANIFEST, Image, digest_of
 from pubtools_mlmerge.errors import RegistryError, Unauthorized
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.quay_history import QuayTags
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import content_of, digest, document, entry
 from tests.hostile.helpers import (
@@ -66,7 +66,7 @@ def headers_of(received: list[Received]) -> str:
 
 
 def heard(server: ScriptedServer) -> str:
-    """Show what a server that must hear nothing was told."""
+    """Show all requests to a server that must get no secret."""
     assert server.received, "it was not asked at all"
     return headers_of(server.received)
 
@@ -90,7 +90,7 @@ def test_no_login_follows_a_redirect_to_another_place(guard: type, status: int) 
 
 
 @GUARDS
-def test_the_name_of_the_registry_is_not_told_to_another_place(guard: type) -> None:
+def test_the_name_of_the_registry_does_not_go_to_another_place(guard: type) -> None:
     """A Host header that stays the same lets a server pass for the registry that it is not."""
     with ScriptedServer(Reply(200, {}, CONFIG)) as storage, ScriptedServer(Reply()) as registry:
         guard(registry, redirect(f"{storage.url}/blob"))
@@ -121,7 +121,7 @@ def test_a_user_and_a_password_in_a_location_are_not_sent_either() -> None:
 def test_a_token_of_quays_api_does_not_follow_a_redirect() -> None:
     with ScriptedServer(json_reply({"tags": []})) as other, ScriptedServer(Reply()) as quay:
         quay.then(redirect(f"{other.url}/api"))
-        assert QuayTags(client_of(quay), TOKEN).history(REFERENCE) == ()
+        assert TagHistory(client_of(quay), TOKEN).rows(REFERENCE) == ()
 
     assert quay.authorizations == [f"Bearer {TOKEN}"]
     assert no_secret_in(heard(other))
@@ -227,7 +227,7 @@ def test_a_login_for_one_registry_is_not_given_to_another_one(
 
 
 def test_each_side_gets_its_own_login() -> None:
-    """Be they asked in whichever way, and be the one side told about the other one."""
+    """Whichever way a side asks for it, and even if one refuses."""
     with ScriptedServer(Reply()) as source, ScriptedServer(Reply()) as dest:
         wants_password(source, good())
         wants_token(dest, refusal(403, "DENIED"))
@@ -261,7 +261,7 @@ def test_cookies_are_not_carried_from_one_place_to_another() -> None:
 # Other programs
 
 
-def test_skopeo_is_told_no_secret_on_its_command_line(
+def test_skopeo_gets_no_secret_on_its_command_line(
     tmp_path: Path, registry_server: RegistryServer
 ) -> None:
     """Everybody on a machine can read command lines."""
@@ -285,7 +285,7 @@ def test_skopeo_is_told_no_secret_on_its_command_line(
 
 
 def test_a_place_that_is_reached_by_tls_is_not_asked_in_the_clear(tmp_path: Path) -> None:
-    """Not even with a login that it asked for before."""
+    """Not even once it has asked for a login."""
     with ScriptedServer(json_reply({})) as plain, ScriptedServer(Reply(), tls=True) as registry:
         wants_password(registry, redirect(plain.url))
         options = type(HURRIED)(ca_bundle=ca_bundle(tmp_path), retries=HURRIED.retries)

@@ -2,7 +2,7 @@
 
 A realm on another host is followed, as a registry is trusted to name the server that knows its
 users, and neither realms nor redirects are kept from private networks: registries, their token
-servers and their storage live there. What bounds them is told in `docs/security.rst`.
+servers and their storage live there. Their bounds are in `docs/security.rst`.
 """
 
 from __future__ import annotations

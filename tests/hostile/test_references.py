@@ -1,4 +1,4 @@
-"""Text that becomes part of a URL, a header or a command line: what it may not smuggle in."""
+"""Text that becomes part of a URL, a header or a command line smuggles nothing in."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TEXTS = {
     "a scheme": "https://evil.test/app:1",
     "digits of another script": "app:\u0661",
     "a port of another script": "registry.test:\u0668\u0660/app:1",
-    "an address that is none": "[1::2::3]:5000/app:1",
+    "no address": "[1::2::3]:5000/app:1",
     "an address of one part": "[1]:5000/app:1",
     "letters of another script": "\u0430pp:1",
     "capitals": "App:1",
@@ -86,7 +86,7 @@ HOSTS = {
     "a backslash": "evil.test\\.registry.test",
     "a port of another script": "registry.test:\u0668\u0660",
     "no port": "registry.test:0",
-    "an address that is none": "[1::2::3]:5000",
+    "no address": "[1::2::3]:5000",
     "another scheme": "file://registry.test",
 }
 

@@ -9,8 +9,11 @@ from itertools import cycle, product
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.core.manifests import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Index
+from pubtools_mlmerge import testing
+from pubtools_mlmerge.core.manifests import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Image, Index
+from pubtools_mlmerge.core.merge import Side
 from pubtools_mlmerge.core.plan import Policy
+from pubtools_mlmerge.core.references import Reference
 from tests.factories import REFERENCE_TYPE, Json, attestation, digest, entry, index, platform
 
 settings.register_profile(
@@ -126,3 +129,20 @@ POLICIES = st.builds(
     keep=SOME_PATTERNS,
     drop=SOME_PATTERNS,
 )
+
+
+def single(made: testing.Image) -> Side:
+    """Make a side that holds a single image."""
+    image = Image.from_bytes(made.content, made.media_type)
+    return Side(TAG, image, image.wrap(made.platform))
+
+
+TAG = Reference.parse("quay.io/ns/app:1")
+SINGLES = [
+    testing.make_image(text, docker=docker, seed=seed)
+    for text in ("linux/amd64", "linux/arm64", "linux/arm/v6")
+    for docker, seed in product((True, False), "ab")
+]
+SIDES = st.sampled_from(list(map(single, SINGLES))) | indexes().map(lambda i: Side(TAG, i, i))
+# Policies by which a single image is an entry of an index.
+MAKES_INDEXES = st.sampled_from([Policy(), Policy(single_image="index")])

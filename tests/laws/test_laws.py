@@ -13,14 +13,15 @@ from typing import Callable
 
 import pytest
 from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from pubtools_mlmerge.core.manifests import DOCKER_LIST, DOCKER_MANIFESTS, Descriptor, Index
-from pubtools_mlmerge.core.merge import merge, remove
+from pubtools_mlmerge.core.merge import Side, check_shrink, merge, merge_manifests, remove
 from pubtools_mlmerge.core.plan import Plan, Policy
 from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import EmptyIndex
 from tests.factories import attestation, digests, entry, index
-from tests.laws.strategies import MATCHES, POLICIES, SOME_PATTERNS, indexes
+from tests.laws.strategies import MAKES_INDEXES, MATCHES, POLICIES, SIDES, SOME_PATTERNS, indexes
 
 # It would take twice as long, and other tests are there for coverage.
 pytestmark = pytest.mark.no_cover
@@ -37,7 +38,7 @@ def slot(of: Descriptor, policy: Policy) -> Hashable:
 
 def slots(of: Index, policy: Policy) -> set[Hashable]:
     """List what an index has something for, attestations aside."""
-    return {slot(e, policy) for e in of.manifests if e.attests is None}
+    return {slot(e, policy) for e in of.manifests if not e.is_attestation}
 
 
 def is_subsequence(part: list[str], whole: list[str]) -> bool:
@@ -58,7 +59,7 @@ def written(of: Index) -> list[bytes]:
 
 def images_of(of: Index) -> list[bytes]:
     """List the entries that are no attestations as encoded."""
-    return [encoded(e) for e in of.manifests if e.attests is None]
+    return [encoded(e) for e in of.manifests if not e.is_attestation]
 
 
 def planned(plan: Plan[Index], *fates: str) -> list[Descriptor]:
@@ -174,8 +175,8 @@ def test_kept_entries_are_in_no_slot_of_the_source(
 ) -> None:
     plan = merge(source, destination, policy)
 
-    taken = {slot(e, policy) for e in plan.taken if e.attests is None}
-    kept = {slot(e, policy) for e in planned(plan, "kept") if e.attests is None}
+    taken = {slot(e, policy) for e in plan.taken if not e.is_attestation}
+    kept = {slot(e, policy) for e in planned(plan, "kept") if not e.is_attestation}
     assert not taken & kept
 
 
@@ -247,10 +248,10 @@ def test_only_eligible_entries_come_from_the_source_with_their_attestations(
         for e in source.manifests
         if e.slot is not None and any(p.matches(e.slot) for p in eligible or ())
     }
-    named = {e.digest if e.attests is None else e.attests for e in plan.taken}
+    named = {e.digest if not e.is_attestation else e.attested for e in plan.taken}
     assert named == chosen
     left_out = planned(plan, "excluded")
-    assert not {e.attests for e in left_out} & chosen
+    assert not {e.attested for e in left_out} & chosen
 
 
 @given(INDEXES, INDEXES, POLICIES)
@@ -270,9 +271,9 @@ def test_no_attestation_is_kept_without_its_image(
 ) -> None:
     plan = merge(source, destination, policy)
 
-    present = {e.digest for e in plan.result.manifests if e.attests is None}
+    present = {e.digest for e in plan.result.manifests if not e.is_attestation}
     kept = planned(plan, "kept")
-    assert {e.attests for e in kept if e.attests is not None} <= present
+    assert {e.attested for e in kept if e.is_attestation} <= present
 
 
 @given(INDEXES, INDEXES, MATCHES)
@@ -281,13 +282,15 @@ def test_an_attestation_stays_with_its_image_unless_the_source_brings_its_own(
 ) -> None:
     result = merge(source, destination, policy).result
 
-    present = {e.digest for e in result.manifests if e.attests is None}
-    brought = {e.attests for e in source.manifests if e.attests is not None}
+    present = {e.digest for e in result.manifests if not e.is_attestation}
+    brought = {e.attested for e in source.manifests if e.is_attestation}
     expected = [
-        e.digest for e in destination.manifests if e.attests in present and e.attests not in brought
+        e.digest
+        for e in destination.manifests
+        if e.attested in present and e.attested not in brought
     ]
     tail = result.manifests[len(source.manifests) :]
-    assert [e.digest for e in tail if e.attests is not None] == expected
+    assert [e.digest for e in tail if e.is_attestation] == expected
 
 
 @given(INDEXES, INDEXES, POLICIES)
@@ -357,9 +360,9 @@ def test_removal_leaves_a_subsequence_without_what_was_named(
 def test_removal_makes_no_orphans(found: Index, patterns: list[str]) -> None:
     result = remove(found, patterns, allow_empty=True).result
 
-    before = {e.digest for e in found.manifests if e.attests is None}
-    after = {e.digest for e in result.manifests if e.attests is None}
-    assert not {e.attests for e in result.manifests} & (before - after)
+    before = {e.digest for e in found.manifests if not e.is_attestation}
+    after = {e.digest for e in result.manifests if not e.is_attestation}
+    assert not {e.attested for e in result.manifests} & (before - after)
 
 
 @given(INDEXES, SOME_PATTERNS)
@@ -371,6 +374,33 @@ def test_removal_of_everything_needs_to_be_allowed(found: Index, patterns: list[
     else:
         with pytest.raises(EmptyIndex):
             remove(found, patterns)
+
+
+@given(SIDES, st.none() | SIDES, MAKES_INDEXES)
+def test_no_platform_of_an_image_or_index_is_lost(
+    source: Side, destination: Side | None, policy: Policy
+) -> None:
+    plan = merge_manifests(source, destination, policy)
+
+    sides = [source] if destination is None else [source, destination]
+    present = {e.descriptor.slot for e in plan.entries if e.fate not in ("dropped", "excluded")}
+    assert {e.slot for side in sides for e in side.index.manifests if e.slot} <= present
+    held = None if destination is None else destination.index
+    check_shrink(source.reference, held, plan, policy)
+
+
+@given(SIDES, st.none() | SIDES, MAKES_INDEXES)
+def test_merging_images_again_changes_nothing(
+    source: Side, destination: Side | None, policy: Policy
+) -> None:
+    result = merge_manifests(source, destination, policy).result
+    wrapped = {side.manifest: side.index for side in (source, destination) if side}
+    listed = result if isinstance(result, Index) else wrapped[result]
+
+    again = merge_manifests(source, Side(source.reference, result, listed), policy)
+
+    assert again.result == result
+    assert not again.changed
 
 
 EVEN = ["*/*/x*[02468]"]

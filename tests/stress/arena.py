@@ -1,4 +1,4 @@
-"""Where writers meet: a repository in which each of them has an image of its own to merge."""
+"""Where writers meet: a repository in which each of them has an image to merge."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ class Met:
         return sum(done.code == 0 for done in self._absent)
 
     @property
-    def told(self) -> int:
+    def reported(self) -> int:
         """How many images are absent, as their writers said themselves."""
         return sum(done.code != 0 for done in self._absent)
 
     def flaws(self) -> Iterator[str]:
-        """Tell what must never be, whatever is lost."""
+        """Yield what must never happen, whatever is lost."""
         if not {_KEPT} <= set(self.listed) <= {_KEPT, *_DIGESTS}:
             yield f"{self.tag}: no merge gives {self.listed}"
         for done in self.done:
@@ -112,7 +112,7 @@ class Arena:
         return answer.content
 
     def is_untouched(self, tag: str) -> bool:
-        """Tell whether a tag holds what it held at first."""
+        """Whether a tag holds what it held at first."""
         return self.held(tag) == _BASE.content
 
     def reference(self, tag: str) -> str:
@@ -120,7 +120,7 @@ class Arena:
         return f"{self.host}/{self.repository}:{tag}"
 
     def arguments(self, platform: str, tag: str) -> tuple[str, ...]:
-        """Tell our program to merge an image into a tag."""
+        """Return the arguments of our program that merge an image into a tag."""
         source, into = self.reference(_tag_of(platform)), self.reference(tag)
         return ("--source-ref", source, "--dest-ref", into, *self.options)
 

@@ -9,6 +9,7 @@ import pytest
 
 from pubtools_mlmerge.testing import RegistryServer
 from tests.peers import Peer
+from tests.quay import QuayDialect
 from tests.redis_servers import RealRedis, redis_server
 from tests.servers import RealRegistry
 from tests.stress.arena import Arena
@@ -26,7 +27,7 @@ def counts(pytestconfig: pytest.Config) -> Counts:
 @pytest.fixture(scope="session")
 def arenas(docker_registry_plain: RealRegistry) -> Iterator[Mapping[str, Arena]]:
     """A real registry, and one that behaves as Quay does."""
-    with RegistryServer(dialect="quay", api_token=API_TOKEN) as quay:
+    with RegistryServer(dialect=QuayDialect(API_TOKEN)) as quay:
         places = {"docker-registry": docker_registry_plain.host, "Quay dialect": quay.host}
         yield {
             name: Arena(name=name, peer=Peer(url=f"http://{host}"), host=host).stock()

@@ -1,4 +1,4 @@
-"""What was lost, counted, and told at the end of the run."""
+"""What was lost, counted, and printed at the end of the run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Count:
     name: str
     images: int = 0
     lost: int = 0
-    told: int = 0
+    reported: int = 0
     unnoticed: int = 0
     """How many were lost where not even one of the other writers failed."""
     seconds: float = 0.0
@@ -34,19 +34,19 @@ class Count:
         pace = self.seconds * WRITERS / self.images
         return (
             f"{WRITERS} writers, {self.name}: lost: {self.lost}/{self.images} "
-            f"(told: {self.told}, failed: {len(self.errors)}), {pace:.1f} s a round"
+            f"(reported: {self.reported}, failed: {len(self.errors)}), {pace:.1f} s a round"
         )
 
     @property
     def is_perfect(self) -> bool:
         """Whether everything was written, by everybody."""
-        return not (self.lost or self.told or self.errors or self.flaws) and self.images > 0
+        return not (self.lost or self.reported or self.errors or self.flaws) and self.images > 0
 
     def add(self, met: Met, seconds: float) -> None:
         """Count one round."""
         self.images += len(met.done)
         self.lost += met.lost
-        self.told += met.told
+        self.reported += met.reported
         self.unnoticed += 0 if met.errors else met.lost
         self.seconds += seconds
         self.errors += met.errors
@@ -55,12 +55,12 @@ class Count:
 
 @define(eq=False)
 class Counts:
-    """All counts of a run; a plugin of pytest that tells them."""
+    """All counts of a run; a plugin of pytest that prints them."""
 
     counts: list[Count] = field(factory=list)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Tell the counts."""
+        """Print the counts."""
         for count in self.counts:
             terminalreporter.write_line(str(count))
 
@@ -78,7 +78,7 @@ class Counts:
 
 
 def counts_of(config: pytest.Config) -> Counts:
-    """Find the counts of this run; they are told if this was called."""
+    """Find the counts of this run; they are printed if this was called."""
     name = "counts of what was lost"
     found = config.pluginmanager.get_plugin(name)
     if not isinstance(found, Counts):

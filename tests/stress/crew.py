@@ -1,4 +1,4 @@
-"""Several writers, each a process of its own, that begin at the same moment."""
+"""Several writers, each in its own process, that begin at the same moment."""
 
 from __future__ import annotations
 

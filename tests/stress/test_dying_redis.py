@@ -17,7 +17,7 @@ from tests.stress.crew import Crew
 
 @define
 class End:
-    """Ends a Redis when the tag is asked for in a certain way, before the registry hears of it."""
+    """Kills a Redis at a certain request for the tag, before the registry gets it."""
 
     redis: RealRedis
     method: str = "none"
@@ -72,7 +72,7 @@ def test_a_redis_that_dies_before_the_write_prevents_it(
     assert (done.code, done.out) == (1, "")
     assert warning.startswith(f"WARNING: {arena.reference(tag)}: the lock of this tag is left to")
     assert error.startswith(
-        f"ERROR: {arena.reference(tag)}: the lock of this tag was lost, so it is left alone: "
+        f"ERROR: {arena.reference(tag)}: the lock of this tag was lost, so it was not written: "
         f"Redis at 127.0.0.1:{end.redis.port}: "
     )
     assert [seen.method for seen in proxy.seen] == ["GET", "GET", "HEAD"]
@@ -114,6 +114,6 @@ def test_a_redis_that_dies_among_many_writers_loses_nothing(
 
     met = arena.meet(crew, options=("--lock", end.redis.url))
 
-    assert (met.lost, met.told, len(met.errors), [*met.flaws()]) == (0, 5, 5, [])
+    assert (met.lost, met.reported, len(met.errors), [*met.flaws()]) == (0, 5, 5, [])
     for error in met.errors:
         assert f"cannot lock this tag: Redis at 127.0.0.1:{end.redis.port}: " in error

@@ -1,8 +1,8 @@
-"""A process that merges when it is told to, at the same moment as others.
+"""A process that merges on request, at the same moment as others.
 
 It is started once and merges often, so that the start of an interpreter does not keep writers
 apart. Each line on its standard input is a job; it says that it is ready, waits for a byte from
-the gate that all writers share, and then tells what became of the job.
+the gate that all writers share, and then prints the outcome of the job.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def do(task: str, arguments: Sequence[str]) -> dict[str, object]:
     with redirect_stdout(out), redirect_stderr(err):
         try:
             code = _TASKS[task](arguments)
-        except Exception as error:  # noqa: BLE001 - to be told to whoever gave the job
+        except Exception as error:  # noqa: BLE001 - the parent reports it
             code = 1
             print(f"ERROR: {type(error).__name__}: {error}", file=err)
     return {"code": code, "out": out.getvalue(), "err": err.getvalue()}

@@ -39,7 +39,6 @@ from pubtools_mlmerge.registry.adapter import ClientRegistry
 from pubtools_mlmerge.registry.http import Answer
 from pubtools_mlmerge.testing import make_image
 from tests.factories import content_of, digest, document, index
-from tests.memory import MemoryRegistry
 
 REFERENCE = Reference.parse("quay.io/org/app:1")
 DOCKER = content_of(document("linux/amd64", "linux/arm64", docker=True))
@@ -50,7 +49,7 @@ Answers = Union[object, Exception]
 
 
 class FakeClient:
-    """Answers by media type as told, and keeps what it was asked and given."""
+    """Answers by media type, and keeps a record of questions and uploads."""
 
     def __init__(self, answers: Mapping[str, Answers] | None = None) -> None:
         self.asked: list[str | None] = []
@@ -98,23 +97,6 @@ def pull_index(client: FakeClient) -> Index:
 
 
 # Asking
-
-
-def test_each_call_is_counted() -> None:
-    client = ClientRegistry(client_with(text(OCI, OCI_INDEX), OCI_INDEX))
-
-    assert client.request_count == 0
-    client.push(REFERENCE, client.pull_index(REFERENCE))
-
-    assert client.request_count == 3
-
-
-def test_a_registry_need_not_count_nor_care_for_intentions() -> None:
-    registry = MemoryRegistry()
-
-    registry.intend(pull=[REFERENCE], push=[REFERENCE])
-
-    assert registry.request_count == 0
 
 
 def test_a_docker_list_takes_one_request() -> None:

@@ -1,0 +1,133 @@
+"""Merges on a registry: one, many, and into a repository that needs the images first."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, redirect_stdout
+from functools import partial
+from importlib.util import find_spec
+from io import StringIO
+from shutil import which
+
+import pytest
+from attrs import frozen
+
+from benchmarks.conftest import Measure
+from benchmarks.registry import OLD, Place
+from pubtools_mlmerge.cli.parsers import merge_main
+from pubtools_mlmerge.merging.merger import ManifestListMerger
+from pubtools_mlmerge.registry.client import RegistryClient
+from tests.programs import call
+
+HAS_HOST = find_spec("pubtools._quay") is not None
+if HAS_HOST:
+    from pubtools._quay.manifest_list_merger import ManifestListMerger as HostMerger
+    from pubtools._quay.quay_client import QuayClient
+
+Side = Callable[[str, list[str]], None]  # merges a source into tags
+
+CLASS, COMMAND, HOST = "ManifestListMerger", "pubtools-mlmerge-merge", "host's class"
+UNVERIFIED = f"{COMMAND} --no-verify"
+SKOPEO = "skopeo, then host's class"
+DISTANCES = (0, 5, 20, 80)  # milliseconds of a round trip
+NUMBERS = itertools.count()
+
+
+def merge_by(kind: type, clients: tuple[object, object], source: str, tag: str) -> None:
+    merger = kind(source, tag)
+    merger.set_quay_clients(*clients)
+    merger.merge_manifest_lists()
+
+
+def by_class(source: str, tags: list[str]) -> None:
+    with closing(RegistryClient(host=f"https://{source.partition('/')[0]}")) as client:
+        merge_by(ManifestListMerger, (client, client), source, tags[0])
+
+
+def by_command(source: str, tags: list[str], options: Sequence[str] = ()) -> None:
+    """Merge by the function of the command, in this process."""
+    destinations = [f"--dest-ref={tag}" for tag in tags]
+    with redirect_stdout(StringIO()):
+        code = call(merge_main, "--source-ref", source, *destinations, *options)
+    assert code == 0, "the command failed"
+
+
+def host_clients(source: str) -> tuple[object, object]:
+    host = source.partition("/")[0]
+    return QuayClient("user", "password", host), QuayClient("user", "password", host)
+
+
+def by_class_beside_host(source: str, tags: list[str]) -> None:
+    """Merge by the public class as a task of the host uses it."""
+    merge_by(ManifestListMerger, host_clients(source), source, tags[0])
+
+
+def by_host(source: str, tags: list[str]) -> None:
+    """Merge by the host's class, as many tags at a time as the command does."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(partial(merge_by, HostMerger, host_clients(source), source), tags))
+
+
+def by_skopeo(source: str, tags: list[str]) -> None:
+    """Copy the source by skopeo, as the host does, and then merge by the host's class."""
+    copied = tags[0].rpartition(":")[0] + ":copied"
+    copy = ("skopeo", "copy", "--quiet", "--all", "--preserve-digests")
+    subprocess.run([*copy, f"docker://{source}", f"docker://{copied}"], check=True)
+    by_host(source, tags)
+
+
+ONE: dict[str, Side] = {CLASS: by_class, COMMAND: by_command}
+COPIES: dict[str, Side] = {COMMAND: by_command}
+MANY: dict[str, Side] = {**COPIES, UNVERIFIED: partial(by_command, options=["--no-verify"])}
+if HAS_HOST:
+    ONE |= {f"{CLASS}, host's clients": by_class_beside_host, HOST: by_host}
+    MANY |= {HOST: by_host}
+    COPIES |= {SKOPEO: by_skopeo} if which("skopeo") else {}
+
+
+@frozen
+class Case:
+    """One source of three images into tags of three, each of which keeps one."""
+
+    figure: str
+    ms: int
+    sides: Mapping[str, Side]
+    tags: int = 1
+    is_fresh: bool = False  # each round in a repository that has none of the source's images
+
+    def measure(self, measure: Measure, registry: Place, name: str) -> None:
+        """Measure a side, each round from another source; check what the last one left behind."""
+        tags = [f"tag-{number}" for number in range(min(self.tags, 2 if measure.tiny else 2000))]
+        repository, source, references = "app", "", [""]
+        registry.put(repository, tags, OLD)
+
+        def before() -> None:
+            nonlocal repository, source, references
+            if self.is_fresh:
+                repository = f"copy-{next(NUMBERS)}"
+                registry.put(repository, tags, OLD)
+            source = registry.next_source()
+            references = [f"{registry.host()}/{repository}:{tag}" for tag in tags]
+
+        registry.move(0 if measure.tiny else self.ms)
+        run, warm = (lambda: self.sides[name](source, references)), int(self.tags == 1)
+        measure(self.figure, name, run, before=before, rounds=7 if warm else 3, warm=warm)
+        measure.benchmark.extra_info["requests"] = registry.count()
+        registry.check(repository, tags)
+
+
+CASES = [
+    *(Case(f"one merge, {ms} ms", ms, ONE) for ms in DISTANCES),
+    Case("100 tags, 20 ms", 20, MANY, tags=100),
+    Case("2000 tags, 20 ms", 20, MANY, tags=2000),
+    *(Case(f"another repository, {ms} ms", ms, COPIES, is_fresh=True) for ms in (0, 20)),
+]
+PAIRS = [(case, name) for case in CASES for name in case.sides]
+
+
+@pytest.mark.parametrize(("case", "name"), PAIRS, ids=[case.figure for case, _ in PAIRS])
+def bench_merges(measure: Measure, registry: Place, case: Case, name: str) -> None:
+    case.measure(measure, registry, name)

@@ -1,0 +1,315 @@
+"""Red Hat Quay 3.18 in memory: a dialect of the registry for tests, with Quay's API for tags.
+
+What it answers is what a running Quay answered, wherever this project relies on it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import TypedDict
+
+from pubtools_mlmerge.core.manifests import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    Descriptor,
+    Image,
+    Index,
+    Manifest,
+    digest_of,
+)
+from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex
+from pubtools_mlmerge.testing import StoredManifest, TagPeriod
+from pubtools_mlmerge.testing.dialects import Dialect, Right
+from pubtools_mlmerge.testing.http import (
+    Refused,
+    RegistryError,
+    Request,
+    Response,
+    json_response,
+    refuse,
+)
+from pubtools_mlmerge.testing.storage import Repository, Storage
+from tests.peers import SCHEMA_1
+
+PUSHED_BY_DIGEST_SECONDS = 3600
+LISTED_SECONDS = 300
+ACTIONS = frozenset({"pull", "push", "*"})
+UNSTATED_TYPES = ("", "application/json")
+
+
+class QuayDialect(Dialect):
+    """Strict about Docker lists and children; answers old clients at any price.
+
+    Args:
+        api_token (str | None):
+            Opens the API for the history of tags; without a token nobody gets in.
+    """
+
+    token_path = "/v2/auth"
+    delete_action = "push"
+    push_actions = ("push",)
+    reads_without_token = True
+    mount_needs_source = False
+
+    def __init__(self, api_token: str | None = None) -> None:
+        self._api = TagHistory(self, api_token)
+        # Until when a manifest can be read by its digest, whatever tags name.
+        self._pins: dict[tuple[Repository, str], float] = {}
+
+    def find(
+        self, repository: Repository | None, name: str, reference: str, accepted: frozenset[str]
+    ) -> StoredManifest:
+        if repository is None:
+            raise refuse(404, RegistryError("NAME_UNKNOWN", "repository name not known"))
+        found = repository.find(reference)
+        if found is None or (":" in reference and not self._is_reachable(repository, reference)):
+            raise _not_found(repository, reference)
+        if ":" in reference or found.media_type in accepted:
+            return found
+        image = repository.manifests.get(_linux_amd64(found))
+        if image is None:
+            raise _not_found(repository, found.digest)
+        return image if image.media_type in accepted else _schema_1(name, reference, image)
+
+    def check(self, repository: Repository, content: bytes, content_type: str) -> str:
+        if content_type not in (*MANIFEST_TYPES, *UNSTATED_TYPES):
+            raise _invalid(f"unsupported type {content_type}", status=415)
+        try:
+            manifest = _parse(content, content_type)
+        except (InvalidIndex, NotAnIndex) as error:
+            # The real answer quotes the document that it refuses, at any length.
+            quoted = content.decode(errors="replace")
+            raise _invalid(f"{error}\n\nOn instance:\n{quoted}") from error
+        if isinstance(manifest, Image):
+            for digest in manifest.blobs:
+                if digest not in repository.blobs:
+                    raise _invalid("Unknown manifest blob: " + digest)
+        else:
+            for child in manifest.manifests:
+                _check_child(repository, child, content_type)
+        return content_type
+
+    def stored(self, repository: Repository, reference: str, digest: str) -> None:
+        """Keep a manifest pushed by digest, and what a list names, readable for a while."""
+        if ":" in reference:
+            self._pin(repository, digest, PUSHED_BY_DIGEST_SECONDS)
+        for child in _children(repository.manifests[digest]):
+            self._pin(repository, child, LISTED_SECONDS)
+
+    def refuse_tag_move(self, tag: str) -> Refused:
+        return refuse(409, RegistryError("TAG_IMMUTABLE", f"tag {tag} is immutable"))
+
+    def rights_in(self, scope: str) -> list[Right]:
+        """Refuse a scope with anything unusual in it."""
+        rights = super().rights_in(scope)
+        if " " in scope or not {right.action for right in rights} <= ACTIONS:
+            raise refuse(400, RegistryError("INVALID_REQUEST", f"cannot decode the scope {scope}"))
+        return rights
+
+    def token_reply(self, token: str, seconds: int, issued: str) -> Mapping[str, object]:
+        return {"token": token}
+
+    def granted(self, storage: Storage, rights: Iterable[Right]) -> None:
+        """Make the repositories that someone may push to."""
+        for right in rights:
+            if right.action == "push":
+                storage.create(right.repository)
+
+    def serve(self, storage: Storage, request: Request) -> Response:
+        return self._api.answer(storage, request) or super().serve(storage, request)
+
+    def _pin(self, repository: Repository, digest: str, seconds: float) -> None:
+        until = repository.clock() + seconds
+        self._pins[repository, digest] = max(until, self._pins.get((repository, digest), until))
+
+    def _is_reachable(self, repository: Repository, digest: str) -> bool:
+        """Tell whether a tag or a pin holds the manifest or an index that lists it."""
+        now = repository.clock()
+        pinned = {
+            pinned
+            for (where, pinned), until in self._pins.items()
+            if where is repository and until > now
+        }
+        held = pinned.union(repository.tags.values())
+        indexes = (repository.manifests[one] for one in held if one in repository.manifests)
+        return digest in held or any(digest in _children(index) for index in indexes)
+
+
+def _parse(content: bytes, content_type: str) -> Manifest:
+    if content_type in UNSTATED_TYPES:
+        raise NotAnIndex("document", "not a signed manifest of schema 1")
+    if content_type not in INDEX_TYPES:
+        return Image.from_bytes(content, content_type)
+    index = Index.from_bytes(content, content_type)
+    if content_type == DOCKER_LIST:
+        if not index.states_media_type:
+            raise InvalidIndex("mediaType", "is a required property")
+        for child in index.manifests:
+            if child.media_type != DOCKER_MANIFEST:
+                raise InvalidIndex("manifests", f"{child.media_type!r} cannot be in a list")
+            platform = child.fields.get("platform")
+            if not isinstance(platform, dict) or not {"os", "architecture"} <= platform.keys():
+                raise InvalidIndex("manifests", "'platform' needs os and architecture")
+    return index
+
+
+def _check_child(repository: Repository, child: Descriptor, list_type: str) -> None:
+    """Refuse an entry that does not fit what the repository holds."""
+    stored = repository.manifests.get(child.digest)
+    if stored is None:
+        raise _invalid(f"Could not find child manifest with digest `{child.digest}`")
+    size = len(stored.content)
+    if size != child.size:
+        raise _invalid(f"Size of manifest does not match that retrieved: {size} vs {child.size}")
+    if list_type == DOCKER_LIST and stored.media_type != DOCKER_MANIFEST:
+        raise _invalid(f"{child.digest} is not a Docker manifest")
+
+
+def _index(stored: StoredManifest) -> Index | None:
+    """Read a stored index; tests store what cannot be read, too."""
+    try:
+        return Index.from_bytes(stored.content)
+    except (InvalidIndex, NotAnIndex):
+        return None
+
+
+@lru_cache(maxsize=1000)
+def _children(stored: StoredManifest) -> tuple[str, ...]:
+    index = _index(stored)
+    return tuple(child.digest for child in index.manifests) if index else ()
+
+
+def _linux_amd64(stored: StoredManifest) -> str:
+    """Find the image that clients get that do not accept indexes."""
+    index = _index(stored)
+    if index is None:
+        return stored.digest
+    platforms = ((child.digest, child.platform) for child in index.manifests)
+    named = (d for d, p in platforms if p and (p.os, p.architecture) == ("linux", "amd64"))
+    return next(named, "")
+
+
+def _schema_1(name: str, tag: str, image: StoredManifest) -> StoredManifest:
+    """Make the document of the first schema that stands for an image."""
+    try:
+        layers = Image.from_bytes(image.content, image.media_type).blobs[1:]
+    except (InvalidIndex, NotAnIndex) as error:
+        raise refuse(500, RegistryError("UNKNOWN", str(error))) from error
+    document = {
+        "schemaVersion": 1,
+        "name": name,
+        "tag": tag,
+        "architecture": "amd64",
+        "fsLayers": [{"blobSum": digest} for digest in layers],
+        "history": [{"v1Compatibility": json.dumps({"id": image.digest})} for _ in layers],
+        "signatures": [],
+    }
+    content = json.dumps(document).encode()
+    return StoredManifest(content=content, media_type=SCHEMA_1, digest=digest_of(content))
+
+
+def _not_found(repository: Repository, reference: str) -> Refused:
+    if repository.history(reference):
+        message = f"tag {reference} was deleted or has expired"
+        return refuse(404, RegistryError("TAG_EXPIRED", message))
+    return refuse(404, RegistryError("MANIFEST_UNKNOWN", "manifest unknown"))
+
+
+def _invalid(message: str, *, status: int = 400) -> Refused:
+    detail = {"message": message}
+    return refuse(status, RegistryError("MANIFEST_INVALID", "manifest invalid", detail))
+
+
+class TagHistory:
+    """The part of Quay's API that serves the history of tags, to holders of the API token."""
+
+    _PATH = re.compile(r"/api/v1/repository/(.+?)/tag/(?:([^/]+)(/restore)?)?")
+
+    def __init__(self, dialect: Dialect, api_token: str | None) -> None:
+        self._dialect = dialect
+        self._api_token = api_token
+
+    def answer(self, storage: Storage, request: Request) -> Response | None:
+        """Answer a request for the API, or nothing to any other request."""
+        match = self._PATH.fullmatch(request.path)
+        if match is None:
+            return None
+        given, expected = request.credentials("bearer"), self._api_token
+        if not expected or not secrets.compare_digest(given.encode(), expected.encode()):
+            return _problem(401, "Requires authentication")
+        name, tag, restores = match.groups()
+        repository = storage.repositories.get(name)
+        if repository is None:
+            return _problem(404, "Not Found")
+        return self._serve(repository, tag or "", request, restores=bool(restores))
+
+    def _serve(
+        self, repository: Repository, tag: str, request: Request, *, restores: bool
+    ) -> Response | None:
+        if request.method == "GET" and not tag:
+            return self._read(repository, request)
+        if request.method == "POST" and restores:
+            return self._restore(repository, tag, request.body)
+        if request.method == "DELETE" and tag and not restores:
+            return self._delete(repository, tag)
+        return None
+
+    def _read(self, repository: Repository, request: Request) -> Response:
+        """Answer with the newest periods of one tag or of all, newest first."""
+        wanted = request.parameter("specificTag")
+        rows = [
+            _row(tag, period)
+            for tag, periods in repository.periods.items()
+            for period in periods
+            if wanted in ("", tag)
+        ]
+        # Of two rows of the same second, the later one comes first.
+        rows.reverse()
+        rows.sort(key=lambda row: row["start_ts"], reverse=True)
+        limit = min(max(request.number("limit", 50), 1), 100)
+        page = {"tags": rows[:limit], "page": 1, "has_additional": limit < len(rows)}
+        return json_response(page)
+
+    def _restore(self, repository: Repository, tag: str, body: bytes) -> Response:
+        """Let a tag, old or new, name a manifest that is still stored."""
+        digest = json.loads(body)["manifest_digest"]
+        if digest not in repository.manifests:
+            return _problem(404, "Not Found")
+        if repository.is_immutable(tag):
+            raise self._dialect.refuse_tag_move(tag)
+        repository.set_tag(tag, digest)
+        return json_response({})
+
+    def _delete(self, repository: Repository, tag: str) -> Response:
+        """Delete a tag; its history stays."""
+        if tag not in repository.tags:
+            return _problem(404, "Not Found")
+        if repository.is_immutable(tag):
+            raise self._dialect.refuse_tag_move(tag)
+        repository.remove_tag(tag)
+        return Response(204)
+
+
+class _Row(TypedDict, total=False):
+    name: str
+    manifest_digest: str
+    start_ts: int
+    end_ts: int
+
+
+def _row(tag: str, period: TagPeriod) -> _Row:
+    row: _Row = {"name": tag, "manifest_digest": period.digest, "start_ts": period.start}
+    if period.end is not None:
+        row["end_ts"] = period.end
+    return row
+
+
+def _problem(status: int, message: str) -> Response:
+    body = {"status": status, "error_message": message, "title": "error", "detail": message}
+    return json_response(body, status)
