@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from attrs import evolve, field, frozen
 
@@ -345,6 +345,38 @@ def _first(default: _Value, others: Collection[_Value]) -> tuple[_Value, ...]:
 def _raise(problems: tuple[str, ...]) -> None:
     if problems:
         raise InvalidSettings(problems)
+
+
+class HasMetadata(Protocol):
+    """A push item, as far as its settings are concerned."""
+
+    @property
+    def metadata(self) -> Mapping[str, object]:
+        """What the host keeps about the item."""
+
+
+class ItemSettings:
+    """The settings of a task, with what push items set differently.
+
+    Raises:
+        InvalidSettings: Naming the problems of all items at once.
+    """
+
+    def __init__(self, settings: Settings, items: Iterable[HasMetadata]) -> None:
+        self.task = settings
+        self._of_items: dict[int, Settings] = {}
+        problems: list[str] = []
+        for number, item in enumerate(items):
+            given = item.metadata.get(KEY)
+            found, wrong = settings.for_item(given, f"push_items[{number}].{KEY}")
+            self._of_items[id(item)] = found
+            problems += wrong
+        if problems:
+            raise InvalidSettings(tuple(problems))
+
+    def of(self, item: HasMetadata) -> Settings:
+        """Return the settings of an item."""
+        return self._of_items.get(id(item), self.task)
 
 
 def _lock_url(text: str) -> str:

@@ -20,7 +20,7 @@ from pubtools_mlmerge.host.clients import (
     verifies,
     warn_of_certificates,
 )
-from pubtools_mlmerge.host.items import tags_of
+from pubtools_mlmerge.host.push_step import tags_of
 from pubtools_mlmerge.host.types import HostClient, Metadata, _Session
 from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.client import RegistryClient

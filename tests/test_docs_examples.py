@@ -24,8 +24,7 @@ from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotFound
 from pubtools_mlmerge.host.clients import Sides
-from pubtools_mlmerge.host.items import Tag
-from pubtools_mlmerge.host.push_step import PushStep
+from pubtools_mlmerge.host.push_step import PushStep, Tag
 from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings

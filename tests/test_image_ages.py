@@ -18,8 +18,7 @@ from pubtools_mlmerge.core.plan import Entry, Plan, Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MixedTypes, RegistryError, StaleImages
 from pubtools_mlmerge.host.clients import Sides
-from pubtools_mlmerge.host.items import Tag
-from pubtools_mlmerge.host.push_step import PushStep
+from pubtools_mlmerge.host.push_step import PushStep, Tag
 from pubtools_mlmerge.host.tag_step import HostTagWriter, Selection
 from pubtools_mlmerge.merging.decision import StepOptions, no_lock
 from pubtools_mlmerge.merging.image_ages import Ages

@@ -17,8 +17,7 @@ from pubtools._quay import push_docker
 from pubtools_mlmerge.host.task import refuse, settings_for
 
 if TYPE_CHECKING:
-    from pubtools_mlmerge.host.push_step import PushStep
-    from pubtools_mlmerge.host.signing import Held, SignEntry
+    from pubtools_mlmerge.host.push_step import Held, PushStep, SignEntry
     from pubtools_mlmerge.host.types import PushItem
 
 _CURRENT: ContextVar[PushStep | None] = ContextVar("pubtools_mlmerge_push", default=None)

@@ -8,13 +8,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from attrs import frozen
 from pubtools.pluggy import pm
 
 from pubtools_mlmerge.concurrency import map_in_order_by
-from pubtools_mlmerge.core.manifests import DOCKER_LIST, Index, Manifest
+from pubtools_mlmerge.core.manifests import (
+    DOCKER_LIST,
+    DOCKER_MANIFESTS,
+    OCI_INDEX,
+    Descriptor,
+    Index,
+    Manifest,
+)
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
@@ -25,9 +32,7 @@ from pubtools_mlmerge.errors import (
 )
 from pubtools_mlmerge.hooks import announce, lock_tag
 from pubtools_mlmerge.host.clients import Sides, make_sides
-from pubtools_mlmerge.host.items import ItemSettings, Tag, is_source_container, tags_of
 from pubtools_mlmerge.host.requests import MergeRequest
-from pubtools_mlmerge.host.signing import Held, SignEntry, hold, hold_copy
 from pubtools_mlmerge.host.task import TaskReports
 from pubtools_mlmerge.host.types import Pusher, PushItem
 from pubtools_mlmerge.merging.audit import task_records
@@ -37,11 +42,93 @@ from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.merging.writer import Writer, push
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.reports.report import to_text
-from pubtools_mlmerge.settings import Settings
+from pubtools_mlmerge.settings import ItemSettings, Settings
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
 _Outcome = TypeVar("_Outcome")
+
+
+@frozen
+class Tag:
+    """One destination of a push item."""
+
+    repository: str  # its external name
+    reference: Reference  # by its internal name
+    signing_key: str | None
+
+    @property
+    def name(self) -> str:
+        """Repository and tag, as the public names them."""
+        return f"{self.repository}:{self.reference.tag}"
+
+
+def tags_of(quay_host: str, target_settings: Mapping[str, object], item: PushItem) -> list[Tag]:
+    """List the destinations of a push item."""
+    namespace = target_settings["quay_namespace"]
+    references = {
+        f"{quay_host}/{namespace}/{repository.replace('/', '----')}:{tag}": repository
+        for repository, names in item.metadata["tags"].items()
+        for tag in names
+    }
+    return [
+        Tag(repository, Reference.parse(reference), item.claims_signing_key)
+        for reference, repository in references.items()
+    ]
+
+
+def is_source_container(item: PushItem) -> bool:
+    """Whether an item brings the sources of an image, which are never merged."""
+    build = item.metadata.get("build")
+    extra = build.get("extra") if isinstance(build, Mapping) else None
+    image = extra.get("image") if isinstance(extra, Mapping) else None
+    return isinstance(image, Mapping) and bool(image.get("sources_for_nvr"))
+
+
+class SignEntry(Protocol):
+    """One claim, as the host hands it to signers."""
+
+    pub_reference: str
+    digest: str
+
+
+@frozen(eq=False)
+class Held:
+    """A tag that holds a merged index, or an OCI index that was copied."""
+
+    tag: Tag
+    digest: str
+    to_sign: tuple[tuple[str, str], ...]  # digests with architectures that the host does not sign
+    listed: frozenset[str]
+    is_oci: bool
+
+
+def hold(tag: Tag, report: Report, new: Manifest | None) -> Held:
+    """Note what a merged tag holds now."""
+    entries = [entry for entry in report.entries if entry.fate not in ("dropped", "excluded")]
+    # The host signs the images of a Docker list that it pushes, whatever became of the list.
+    is_docker_list = isinstance(new, Index) and new.media_type == DOCKER_LIST
+    left = [
+        entry.descriptor
+        for entry in entries
+        if entry.fate == "kept"
+        or not is_docker_list
+        or entry.descriptor.media_type not in DOCKER_MANIFESTS
+    ]
+    is_oci = report.media_type == OCI_INDEX
+    listed = frozenset(entry.descriptor.digest for entry in entries)
+    return Held(tag, report.digest, _to_sign(report.digest, left), listed, is_oci)
+
+
+def hold_copy(tag: Tag, index: Index) -> Held:
+    """Note an OCI index that was copied: the host knows none, and signs none of its images."""
+    listed = frozenset(entry.digest for entry in index.manifests)
+    return Held(tag, index.digest, _to_sign(index.digest, index.manifests), listed, is_oci=True)
+
+
+def _to_sign(digest: str, entries: Iterable[Descriptor]) -> tuple[tuple[str, str], ...]:
+    images = {e.digest: e.platform.architecture if e.platform else "" for e in entries}
+    return ((digest, ""), *images.items())
 
 
 @frozen(eq=False)

@@ -21,7 +21,6 @@ from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import ConflictError, InvalidPlatform
 from pubtools_mlmerge.hooks import announce, lock_tag
 from pubtools_mlmerge.host.clients import connect_like, history_of, warn_of_certificates
-from pubtools_mlmerge.host.items import ItemSettings
 from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.task import TaskReports
 from pubtools_mlmerge.host.types import HostClient, HostTask, PushItem
@@ -34,7 +33,7 @@ from pubtools_mlmerge.merging.writer import History, Writer, push
 from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.reports.report import to_text
-from pubtools_mlmerge.settings import Settings
+from pubtools_mlmerge.settings import ItemSettings, Settings
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
