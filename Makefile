@@ -13,8 +13,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # The versions of pubtools-quay that the plugin is tested in, and what each of them needs.
-HOSTS ?= $(if $(wildcard tests/host),0.38 0.36)
+HOSTS ?= $(if $(wildcard tests/host),0.38 0.37 0.36)
 HOST_0.38 := pubtools-quay==0.38.0
+HOST_0.37 := pubtools-quay==0.37.0
 HOST_0.36 := pubtools-quay==0.36.0 'pubtools-sign<1'
 # What comes without a wheel below them: built once, for all of them.
 HOST_LIBRARIES := gssapi kerberos krb5 python-qpid-proton
