@@ -62,9 +62,14 @@ def reference(server: RegistryServer, name: str) -> Reference:
 
 
 def asked(server: RegistryServer) -> list[str]:
-    """List the requests, uploads by the blob that is to be mounted."""
+    """List the requests, uploads by the blob that is to be mounted.
+
+    A GET that follows a HEAD of the same manifest only makes sure that it is absent.
+    """
     lines = []
     for request in server.requests:
+        if request.method == "GET" and "/to/" in request.path:
+            continue
         target = request.path.rpartition("/")[2] or request.query.partition("&")[0]
         lines.append(f"{request.method} {target}".replace("%3A", ":"))
     return lines
@@ -208,7 +213,7 @@ def test_another_registry_gets_copies(
 
     assert set(copies.asked) == {(source.at(d), destination.at(d)) for d in BOTH}
     assert asked(registry_server) == []
-    assert set(asked(other_server)) == {f"HEAD {digest}" for digest in BOTH}
+    assert set(asked(other_server)) == {f"{m} {d}" for d in BOTH for m in ("HEAD", "GET")}
 
 
 def test_mounting_can_be_ruled_out(registry_server: RegistryServer, copies: Copies) -> None:

@@ -215,6 +215,7 @@ class RegistrySession:
         self._challenge: Challenge | None = None
         self._tokens: Tokens | None = None
         self._intended: dict[str, frozenset[Scope]] = {}
+        self.answers_head: bool | None = None  # none until a HEAD or a GET showed it
 
     @property
     def host(self) -> str:

@@ -29,6 +29,8 @@ from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Requ
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _CREATED = 201
+_NOT_FOUND = 404
+_REFUSED_HEAD = frozenset({400, 403, _NOT_FOUND, 405, 501})
 
 
 class RegistryClient(Registry):
@@ -156,13 +158,37 @@ class RegistryClient(Registry):
         return read_manifest(reference, answer.content, content_type), answer.headers
 
     def digest(self, reference: Reference) -> str | None:
-        """Look up the digest of a reference by a HEAD request, see `Registry.digest`."""
+        """Look up the digest by a HEAD request, by GET where that is refused."""
         with suppress_absence(reference):
-            answer = self._send("HEAD", reference, f"manifests/{reference.target}", headers=_ACCEPT)
-            stated = answer.headers.get("Docker-Content-Digest", "")
-            comparable = stated.startswith("sha256:") and is_registered_digest(stated)
-            return stated if comparable else super().digest(reference)
+            return self._digest_by_head(reference)
         return None
+
+    def _digest_by_head(self, reference: Reference) -> str:
+        """Ask by HEAD unless this registry refuses it, which shows when GET is answered.
+
+        Proxies and gateways refuse HEAD, or say 404; crane, docker and containerd use GET then.
+        """
+        session, path = self.session(reference), f"manifests/{reference.target}"
+        if session.answers_head is False:
+            return self._digest_by_get(reference)
+        try:
+            answer = self._send("HEAD", reference, path, headers=_ACCEPT)
+        except RegistryError as refusal:
+            is_absent = refusal.status == _NOT_FOUND
+            if refusal.status not in _REFUSED_HEAD or (is_absent and session.answers_head):
+                raise
+            found = self._digest_by_get(reference)
+            session.answers_head = False
+            return found
+        session.answers_head = True
+        stated = answer.headers.get("Docker-Content-Digest", "")
+        comparable = stated.startswith("sha256:") and is_registered_digest(stated)
+        return stated if comparable else self._digest_by_get(reference)
+
+    def _digest_by_get(self, reference: Reference) -> str:
+        answer = self._send("GET", reference, f"manifests/{reference.target}", headers=_ACCEPT)
+        check_digest(reference, answer.content, answer.headers.get("Docker-Content-Digest"))
+        return digest_of(answer.content)
 
     def push(self, reference: Reference, manifest: Manifest, *, repeat: bool = True) -> str:
         """Write a manifest, see `Registry.push`."""
@@ -190,7 +216,7 @@ class RegistryClient(Registry):
             raise evolve(error, reference=str(blob)) from error
 
     def has_manifest(self, reference: Reference) -> bool:
-        """Return whether a manifest exists, by a HEAD request.
+        """Return whether a manifest exists, as cheaply as the registry allows.
 
         Args:
             reference (Reference):
