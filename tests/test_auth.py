@@ -31,6 +31,7 @@ from pubtools_mlmerge.registry.auth import (
     parse_challenges,
 )
 from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
+from pubtools_mlmerge.registry.logins import Logins
 from pubtools_mlmerge.registry.refusals import WITHHELD
 from tests.scripted import (
     HANG_UP,
@@ -249,7 +250,8 @@ def test_a_wrong_password_is_given_once() -> None:
         error = failure_of(session(server))
 
     assert isinstance(error, Unauthorized)
-    assert (error.message, error.logged_in) == ("who are you?", False)
+    assert error.message == "the login of alice was refused: who are you?"
+    assert not error.logged_in
     assert server.authorizations == ["", ALICE.basic]
 
 
@@ -437,9 +439,73 @@ def test_a_wrong_password_is_not_tried_for_fewer_rights() -> None:
         granting(server, on_refusal=refusal(401, "UNAUTHORIZED", "wrong password"))
         registry = session(server)
         registry.intend([PUSH, BASE])
-        assert failure_of(registry, BASE).message == "wrong password"
+        assert "wrong password" in failure_of(registry, BASE).message
 
     assert len(token_requests(server)) == 1
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "basic"])
+def test_threads_and_both_sides_send_a_wrong_password_once(scheme: str) -> None:
+    with ScriptedServer(BASIC) as server:
+        if scheme == "bearer":
+            granting(server, on_refusal=refusal(401, "UNAUTHORIZED", "wrong password"))
+        options = evolve(HURRIED, logins=Logins())
+        sides = [session(server, ALICE, options), session(server, ALICE, options)]
+
+        def fail(number: int) -> str:
+            return str(failure_of(sides[number % 2], Scope(f"org/app{number}")))
+
+        with ThreadPoolExecutor(8) as pool:
+            messages = list(pool.map(fail, range(30)))
+
+    assert server.authorizations.count(ALICE.basic) == 1
+    assert all("the login of alice was refused: w" in message for message in messages)
+
+
+def test_another_password_is_tried_after_a_refused_one() -> None:
+    options = evolve(HURRIED, logins=Logins())
+    bob = Credentials("bob", "builder")
+
+    def answer(request: Received) -> Reply:
+        return OK if request.authorization == bob.basic else BASIC
+
+    with ScriptedServer(answer) as server:
+        failure_of(session(server, ALICE, options))
+        send(session(server, bob, options))
+
+
+def test_once_a_login_was_accepted_a_refusal_is_about_the_repository() -> None:
+    with ScriptedServer(BASIC, OK, BASIC, OK) as server:
+        registry = session(server)
+        send(registry)
+        assert "refused" not in failure_of(registry).message
+        send(registry)
+
+
+def test_a_login_that_a_token_showed_to_be_right_is_not_final_by_basic() -> None:
+    """Harbor answers whoever has no right with a challenge of the other scheme."""
+    with ScriptedServer(OK) as server:
+        server.then(bearer(f"{server.url}/token"), json_reply({"token": TOKEN}), BASIC, BASIC, OK)
+        registry = session(server)
+        failure_of(registry)
+        send(registry)
+
+
+def test_a_refused_login_says_where_it_was_found() -> None:
+    found = Credentials("alice", "s3cr3t", "~/.docker/config.json")
+    with ScriptedServer(BASIC) as server:
+        error = failure_of(session(server, found))
+
+    assert "the login of alice from ~/.docker/config.json was refused" in str(error)
+
+
+def test_without_a_login_the_error_says_where_one_was_looked_for() -> None:
+    nowhere = "no login for registry.test is in ~/.docker/config.json"
+    with ScriptedServer(BASIC) as server:
+        address = Address.parse(server.url)
+        registry = RegistrySession(address, Transport(HURRIED), lambda: None, nowhere)
+
+        assert failure_of(registry).message == f"{nowhere}: who are you?"
 
 
 def test_a_right_that_is_refused_alone_is_an_error() -> None:
@@ -721,7 +787,7 @@ def test_a_wrong_password_names_the_repository_and_the_servers_words() -> None:
     error = error_for(refusal(401, "UNAUTHORIZED", "Invalid username or password"))
 
     assert type(error) is Unauthorized
-    assert error.message == "Invalid username or password"
+    assert error.message == "the login of alice was refused: Invalid username or password"
     assert "org/app" in str(error)
 
 
@@ -739,7 +805,7 @@ def test_a_refusal_has_the_answer_as_its_cause(status: int, kind: type[RegistryE
 def test_a_text_in_which_the_server_repeats_a_login_is_withheld(echoed: str) -> None:
     error = error_for(refusal(401, message=f"wrong: {echoed}"))
 
-    assert error.message == WITHHELD
+    assert error.message == f"the login of alice was refused: {WITHHELD}"
 
 
 def test_a_reason_that_repeats_a_login_is_withheld() -> None:
@@ -765,9 +831,9 @@ def test_an_answer_without_a_token_is_an_error(body: bytes, problem: str) -> Non
 
 
 def test_nothing_is_kept_of_a_failure() -> None:
-    with ScriptedServer(refusal(401), numbered()) as server:
+    with ScriptedServer(refusal(403), numbered()) as server:
         kept, realm = tokens(), challenge(server.url)
-        with pytest.raises(Unauthorized):
+        with pytest.raises(Forbidden):
             kept.header(realm, APP_TOKENS, ALICE)
 
         assert kept.header(realm, APP_TOKENS, ALICE) == "Bearer T0"

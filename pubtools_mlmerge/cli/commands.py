@@ -61,10 +61,13 @@ class Login:
     host: str | None
     username: str | None
     password: str | None = field(repr=False)
+    place: str = field(default="", eq=False)
 
     def client(self, options: ConnectOptions) -> RegistryClient:
         """Connect."""
-        return RegistryClient(self.username, self.password, self.host, options)
+        return RegistryClient(
+            self.username, self.password, self.host, options, login_from=self.place
+        )
 
 
 def policy_of(arguments: Namespace, default: Policy) -> Policy:
@@ -168,13 +171,16 @@ def login_of(arguments: Namespace, side: str, host: str | None) -> Login:
     """Read where to connect for one side, and as whom."""
     username = getattr(arguments, f"{side}_quay_user")
     password = getattr(arguments, f"{side}_quay_password")
+    variable = f"{side.upper()}_QUAY_PASSWORD"
     if username and not password:
-        variable = f"{side.upper()}_QUAY_PASSWORD"
         raise ValueError(f"--{side}-quay-user needs a password: set {variable}")
     if host:
         Address.parse(host)  # a malformed one is wrong usage, not a failure of a request
+    is_exported = password == os.environ.get(variable)
+    origin = f"the environment variable {variable}" if is_exported else f"--{side}-quay-password"
+    place = f"--{side}-quay-user and {origin}"
     # A password that only the environment offers, without a user, is for another program.
-    return Login(host, username, password if username else None)
+    return Login(host, username, password if username else None, place)
 
 
 def split(option: str, values: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from urllib.parse import urlencode
 
 from attrs import evolve, field, frozen
@@ -55,10 +56,11 @@ def parse_challenges(header: str) -> tuple[Challenge, ...]:
 
 @frozen
 class Credentials:
-    """A user name and a password."""
+    """A user name and a password, and in which option, variable or file they were found."""
 
     username: str
     password: str = field(repr=False)
+    place: str = field(default="", eq=False)
 
     @property
     def basic(self) -> str:
@@ -75,6 +77,16 @@ class Credentials:
     def secrets(self) -> tuple[str, ...]:
         """The texts that must not show up anywhere."""
         return *self.encoded, self.password
+
+    def refused(self, subject: str, answer: Answer) -> Unauthorized:
+        """Make the error of a login that was refused; it says whose it is, and from where."""
+        answer = answer.redacted(self.secrets)
+        place = f" from {self.place}" if self.place else ""
+        words = failure(subject, answer.status, answer.content).message
+        message = f"the login of {self.username}{place} was refused"
+        error = Unauthorized(subject, answer.status, f"{message}: {words}" if words else message)
+        error.__cause__ = answer.as_http_error()
+        return error
 
 
 @frozen(order=True)
@@ -154,10 +166,18 @@ class Tokens:
         request = Request(
             method="GET", url=url, subject=subject, headers=headers, limit=_LARGEST_REPLY
         )
-        answer = self._transport.send(request)
+        logins, registry = self._transport.options.logins, self._registry
+        if credentials is None:
+            answer = self._transport.send(request)
+        else:
+            send: Callable[[], Answer] = partial(self._transport.send, request)
+            login = logins.get(realm, credentials.basic)
+            answer = login.attempt(subject, send, partial(credentials.refused, subject))
         if not answer.is_success:
             answer = answer.redacted(credentials.secrets if credentials else ())
             raise failure(subject, answer.status, answer.content) from answer.as_http_error()
+        if credentials is not None:  # the registry may ask for it by Basic, too
+            logins.get(registry, credentials.basic).accept()
         return _read_token(answer, subject, asked)
 
     def _check_realm(self, realm: str, subject: str) -> None:
@@ -205,8 +225,10 @@ class RegistrySession:
         address: Address,
         transport: Transport,
         find_credentials: Callable[[], Credentials | None],
+        no_login: str = "",
     ) -> None:
         self._address = address
+        self._no_login = no_login  # says where one was looked for
         self._transport = transport
         self._find_credentials = find_credentials
         self._lock = threading.Lock()
@@ -254,7 +276,12 @@ class RegistrySession:
         error = failure(request.subject, answer.status, answer.content)
         if isinstance(error, Unauthorized):
             bearer = self._challenge is not None and self._challenge.scheme == "bearer"
-            error = evolve(error, logged_in=bearer and self._credentials is not None)
+            words = [error.message] if self._credentials else [self._no_login, error.message]
+            error = evolve(
+                error,
+                logged_in=bearer and self._credentials is not None,
+                message=": ".join(filter(None, words)),
+            )
         raise error from answer.as_http_error()
 
     def _log_in_and_send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
@@ -287,7 +314,14 @@ class RegistrySession:
         headers = dict(request.headers)
         if header is not None and self._is_ours(url):
             headers["Authorization"] = header
-        return self._transport.send(evolve(request, url=url, headers=headers))
+        request = evolve(request, url=url, headers=headers)
+        known = self._credentials
+        if known is None or headers.get("Authorization") != known.basic:
+            return self._transport.send(request)
+        login = self._transport.options.logins.get(self.url("/"), known.basic)
+        send: Callable[[], Answer] = partial(self._transport.send, request)
+        refuse: Callable[[Answer], Unauthorized] = partial(known.refused, request.subject)
+        return login.attempt(request.subject, send, refuse)
 
     def _find_scheme(self, request: Request) -> Answer | None:
         """Find out which scheme the registry speaks, with the first request, without a login."""

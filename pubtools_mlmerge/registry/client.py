@@ -24,7 +24,7 @@ from pubtools_mlmerge.core.strict_json import decode, encode
 from pubtools_mlmerge.errors import InvalidIndex, InvalidReference, NotAnIndex, RegistryError
 from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
 from pubtools_mlmerge.registry.base import Registry, suppress_absence
-from pubtools_mlmerge.registry.credentials import find_credentials
+from pubtools_mlmerge.registry.credentials import find_credentials, say_none_found
 from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
@@ -48,7 +48,10 @@ class RegistryClient(Registry):
             Where to connect (host, host:port or URL), whatever host references name; none to
             connect to the host of each reference.
         options (ConnectOptions | None):
-            How to connect.
+            How to connect. Clients with the same options share what they learn: a login that was
+            refused to one is not tried by the others.
+        login_from (str):
+            Where user and password come from, for errors.
     """
 
     def __init__(
@@ -57,9 +60,13 @@ class RegistryClient(Registry):
         password: str | None = None,
         host: str | None = None,
         options: ConnectOptions | None = None,
+        *,
+        login_from: str = "",
     ) -> None:
         self.username, self.password, self.host = username, password, host
-        self.credentials = Credentials(username, password) if username and password else None
+        self.credentials: Credentials | None = None
+        if username and password:
+            self.credentials = Credentials(username, password, login_from)
         self.options = options or ConnectOptions()
         self.transport = Transport(self.options)
         self._lock = threading.Lock()
@@ -280,7 +287,8 @@ class RegistryClient(Registry):
             if name not in self._sessions:
                 address = Address.parse(name, prefers_tls=self.options.prefers_tls)
                 find = partial(self._find_credentials, address.host, reference)
-                self._sessions[name] = RegistrySession(address, self.transport, find)
+                no_login = "" if self.credentials else say_none_found(address.host)
+                self._sessions[name] = RegistrySession(address, self.transport, find, no_login)
             return self._sessions[name]
 
     def _find_credentials(self, host: str, reference: Reference) -> Credentials | None:

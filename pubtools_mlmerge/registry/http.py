@@ -33,6 +33,7 @@ from urllib3.exceptions import HTTPError
 from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidReference, RegistryError, brief
+from pubtools_mlmerge.registry.logins import Logins
 from pubtools_mlmerge.registry.refusals import redact, shows_secret
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -221,6 +222,8 @@ class ConnectOptions:
             Seconds that one answer may take as a whole, headers and body.
         retries (Retries):
             How refusals and broken connections are repeated.
+        logins (Logins):
+            Which logins were refused; clients with the same options share it.
     """
 
     ca_bundle: str | None = None
@@ -228,6 +231,7 @@ class ConnectOptions:
     timeout: tuple[float, float] = (10.0, 60.0)
     longest: float = 600.0
     retries: Retries = field(factory=Retries)
+    logins: Logins = field(factory=Logins, eq=False, repr=False)
 
     @property
     def verify(self) -> bool | str:
