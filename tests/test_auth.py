@@ -29,6 +29,7 @@ from pubtools_mlmerge.registry.auth import (
     Scope,
     Tokens,
     parse_challenges,
+    rename,
 )
 from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
 from pubtools_mlmerge.registry.logins import Logins
@@ -324,6 +325,15 @@ def test_unauthorized_tells_whether_there_was_a_login(credentials: Credentials |
     assert error.logged_in is (credentials is not None)
 
 
+def test_a_refusal_of_a_token_without_a_challenge_is_about_its_rights() -> None:
+    with ScriptedServer(OK) as server:
+        guarded(server, refusal(401))
+        error = failure_of(session(server))
+
+    assert isinstance(error, Unauthorized)
+    assert error.logged_in
+
+
 def test_credentials_are_looked_for_once() -> None:
     asked = []
 
@@ -515,6 +525,66 @@ def test_a_right_that_is_refused_alone_is_an_error() -> None:
 
     assert (type(error), error.message) == (Forbidden, "not yours")
     assert len(token_requests(server)) == 1
+
+
+# Challenges that know the repository by another name
+
+
+def gateway(server: ScriptedServer, refusing: Reply | None) -> None:
+    """Let a server want tokens for another repository than the one in its paths."""
+    name = "org/team/app"
+
+    def answer(request: Received) -> Reply:
+        if request.target.startswith("/token"):
+            asked = scopes_of(request)
+            if refusing is not None and not all(f":{name}:" in scope for scope in asked):
+                return refusing
+            return json_reply({"token": "+".join(sorted(asked)).replace(" ", "")})
+        actions = "pull" if request.method == "GET" else "pull,push"
+        if f"repository:{name}:{actions}" in request.authorization:
+            return OK
+        return bearer(f"{server.url}/token", scope=f"repository:{name}:pull,push")
+
+    server.then(answer)
+
+
+@pytest.mark.parametrize("refusing", [None, refusal(403, "DENIED")])
+@pytest.mark.parametrize("scope", [APP, PUSH])
+def test_the_repository_of_the_challenge_is_asked_for(scope: Scope, refusing: Reply | None) -> None:
+    """With the rights of the request, also where the challenge wants more."""
+    with ScriptedServer(OK) as server:
+        gateway(server, refusing)
+        registry = session(server)
+        for _ in range(2):
+            request = evolve(REQUEST, method="PUT" if scope.push else "GET")
+            send(registry, scope, request=request)
+
+    assert token_requests(server) == [{str(scope)}, {str(evolve(scope, repository="org/team/app"))}]
+    assert [r.target for r in server.received].count(REQUEST.url) == (4 if refusing is None else 3)
+
+
+@pytest.mark.parametrize(
+    ("challenged", "scopes", "expected"),
+    [
+        ("repository:x/app:pull", {APP}, {Scope("x/app")}),
+        ("repository:x/app:pull,push,delete", {APP}, {Scope("x/app")}),
+        ("repository:x/app:pull", {PUSH}, {Scope("x/app", push=True)}),
+        (
+            "repository:x/app:pull,push repository:x/base:pull",
+            {PUSH, BASE},
+            {Scope("x/app", push=True), Scope("x/base")},
+        ),
+        ("repository:x/app:pull repository:x/other:pull", {APP}, set()),
+        ("repository:../x:pull registry:catalog:* repository::pull rubbish", {APP}, set()),
+        ("", {APP}, set()),
+    ],
+)
+def test_no_more_is_asked_for_than_was_needed(
+    challenged: str, scopes: set[Scope], expected: set[Scope]
+) -> None:
+    challenge = Challenge("bearer", {"scope": challenged})
+
+    assert rename(frozenset(scopes), challenge) == expected
 
 
 # Other hosts

@@ -336,12 +336,37 @@ def test_a_redirect_from_http_to_https_is_followed(tmp_path: Path) -> None:
     assert other.authorizations == [""]
 
 
-@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
-def test_what_writes_is_not_redirected(method: str) -> None:
-    with ScriptedServer(redirect("/there")) as server:
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_write_is_redirected_within_its_origin(method: str, status: int) -> None:
+    with ScriptedServer(redirect("/there", status), Reply(201)) as server:
         answer = send(put(server, b"x", method))
 
-    assert answer.status == 307
+    assert answer.status == 201
+    assert server.lines == [f"{method} /", f"{method} /there"]
+    assert server.received[1].body == b"x"
+    assert server.authorizations == [SECRET, SECRET]
+
+
+def test_a_write_is_not_redirected_to_another_host() -> None:
+    with ScriptedServer(OK) as other, ScriptedServer(redirect(f"{other.url}/there")) as server:
+        error = failure_of(put(server, b"x"))
+
+    assert error.message == "the registry redirects what is written to another host"
+    assert other.received == []
+
+
+def test_writes_that_are_redirected_come_to_an_end() -> None:
+    with ScriptedServer(redirect("/there")) as server:
+        assert "in circles" in failure_of(put(server, b"x")).message
+
+
+@pytest.mark.parametrize(("method", "status"), [("PUT", 302), ("PUT", 303), ("DELETE", 307)])
+def test_a_redirect_does_not_change_what_writes(method: str, status: int) -> None:
+    with ScriptedServer(redirect("/there", status)) as server:
+        answer = send(put(server, b"x", method))
+
+    assert answer.status == status
     assert len(server.received) == 1
 
 

@@ -366,6 +366,7 @@ _RATE_LIMIT = 429
 _SERVER_FAILED = 500  # docker-registry says so while somebody else writes the tag
 TRANSIENT = frozenset({_RATE_LIMIT, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SAME_METHOD = frozenset({307, 308})
 _MOST_REDIRECTS = 5
 _SOON = 10  # part of the usual wait
 
@@ -435,14 +436,25 @@ class Transport:
         self._session.close()
 
     def send(self, request: Request) -> Answer:
-        """Send a request, again where that may help, and follow redirects of reads."""
+        """Send a request, again where that may help, and follow redirects.
+
+        A write is followed within its origin only, and only where it stays the same write.
+        """
         for _ in range(_MOST_REDIRECTS + 1):
             answer = self._send_with_retries(request)
             target = answer.headers.get("Location")
-            reads = request.method in ("GET", "HEAD")
-            if answer.status not in _REDIRECTS or not target or not reads:
+            if answer.status not in _REDIRECTS or not target:
                 return answer
-            request = _redirected(request, target)
+            if request.method in ("GET", "HEAD"):
+                request = _redirected(request, target)
+            elif request.method in ("PUT", "POST") and answer.status in _SAME_METHOD:
+                moved = _redirected(request, target)
+                if origin(moved.url) != origin(request.url):
+                    problem = "the registry redirects what is written to another host"
+                    raise RegistryError(request.subject, answer.status, problem)
+                request = moved
+            else:
+                return answer
         raise RegistryError(request.subject, None, "the registry redirects in circles")
 
     def _send_with_retries(self, request: Request) -> Answer:
