@@ -21,7 +21,7 @@ from attrs import define, field, frozen
 
 from pubtools_mlmerge.registry.http import ConnectOptions, Retries
 
-QUICK = Retries(most=2, first_wait=0.001, longest_wait=0.01)
+QUICK = Retries(most=2, first_wait=0.001, longest_wait=0.01, patience=0.02)
 HURRIED = ConnectOptions(retries=QUICK, timeout=(5.0, 5.0))
 """What tests connect with: they try again, and hardly wait."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import logging
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
@@ -22,7 +24,6 @@ from pubtools_mlmerge.registry.http import (
     Address,
     Answer,
     ConnectOptions,
-    Pauses,
     Request,
     Retries,
     Transport,
@@ -30,6 +31,7 @@ from pubtools_mlmerge.registry.http import (
     origin,
 )
 from pubtools_mlmerge.registry.refusals import WITHHELD
+from pubtools_mlmerge.registry.throttle import Throttle
 from tests.scripted import (
     HANG_UP,
     HURRIED,
@@ -178,20 +180,81 @@ def test_retry_after_in_seconds_is_obeyed(naps: list[float]) -> None:
     with ScriptedServer(Reply(429, {"Retry-After": "7"}), OK) as server:
         send(get(server), patient)
 
-    assert naps == [7.0]
+    (nap,) = naps
+    assert 6.9 <= nap <= 7.7
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
+def test_a_rate_limit_is_no_try(method: str) -> None:
+    """Nothing was done, so that also what must not be repeated goes up in the end."""
+    patient = ConnectOptions(retries=evolve(QUICK, most=0, patience=60.0))
+    with ScriptedServer(*[Reply(429)] * 9, Reply(201)) as server:
+        request = evolve(put(server, b"x", method), repeatable=False)
+        assert send(request, patient).status == 201
+
+    assert len(server.received) == 10
+
+
+def test_a_rate_limit_that_does_not_end_is_an_answer_in_the_end(naps: list[float]) -> None:
+    patient = ConnectOptions(retries=Retries(patience=100.0))
+    with ScriptedServer(Reply(429)) as server:
+        assert send(get(server), patient).status == 429
+
+    assert 50 <= sum(naps) <= 110
 
 
 def test_a_rate_limit_holds_for_all_requests_to_that_host(naps: list[float]) -> None:
     limit = Reply(429, {"Retry-After": "7"})
+    options = ConnectOptions(retries=Retries(patience=1.0))
     with ScriptedServer(limit, OK) as limited, ScriptedServer(OK) as other:
-        transport = Transport(ConnectOptions())
-        assert transport.send(get(limited, repeatable=False)).status == 429
+        transport, another = Transport(options), Transport(options)
+        assert transport.send(get(limited)).status == 429
         transport.send(get(other))
         assert naps == []
-        transport.send(get(limited))
+        another.send(get(limited))
 
     (nap,) = naps
     assert 6.5 <= nap <= 7.7
+
+
+class Limiter:
+    """Answers so many requests a second, and 429 without Retry-After to all others, as nginx."""
+
+    def __init__(self, rate: float) -> None:
+        self.interval, self.free, self.refused = 1 / rate, 0.0, 0
+        self.lock = threading.Lock()
+
+    def __call__(self, _: Received) -> Reply:
+        with self.lock:
+            now = time.monotonic()
+            if now < self.free:
+                self.refused += 1
+                return Reply(429, {"Content-Type": "text/html"}, b"<html>Too Many Requests</html>")
+            self.free = now + self.interval
+            return OK
+
+
+def test_threads_find_the_rate_that_a_registry_allows() -> None:
+    """The waits are a tenth of the usual ones, and so is the interval of the registry."""
+    limiter, needed = Limiter(50), 120
+    options = ConnectOptions(retries=Retries(first_wait=0.05, longest_wait=6.0, patience=60.0))
+    with ScriptedServer(limiter) as server, ThreadPoolExecutor(8) as pool:
+        transport = Transport(options)
+        answers = list(pool.map(lambda _: transport.send(get(server)).status, range(needed)))
+
+    assert answers == [200] * needed
+    assert limiter.refused <= needed / 4
+
+
+def test_the_rate_is_bounded_where_that_was_asked_for(naps: list[float]) -> None:
+    options = ConnectOptions(max_rate=2.0)
+    with ScriptedServer(OK) as server, ScriptedServer(OK) as other:
+        transports = [Transport(options), Transport(options)]
+        for number in range(4):
+            transports[number % 2].send(get(server))
+        transports[0].send(get(other))
+
+    assert [round(nap, 1) for nap in naps] == [0.5, 1.0, 1.5]
 
 
 def test_retry_after_as_a_date_is_obeyed(naps: list[float]) -> None:
@@ -732,25 +795,67 @@ def test_no_header_leads_beyond_the_bounds(header: str, attempt: int) -> None:
     assert 0 <= PATIENT.wait(attempt, {"Retry-After": header}) <= 60.0
 
 
-def test_a_pause_is_for_one_host_and_ends() -> None:
-    pauses = Pauses()
-    pauses.set("quay.io", 30.0)
-    pauses.set("done.example", 0.0)
-
-    assert 29.0 < pauses.left("quay.io") <= 33.0
-    assert (pauses.left("other.example"), pauses.left("done.example")) == (0.0, 0.0)
+# The pace of requests
 
 
-def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
-    pauses = Pauses()
-    pauses.set("quay.io", 30.0)
-    pauses.set("quay.io", 1.0)
-
-    assert pauses.left("quay.io") > 29.0
+def pause(throttle: Throttle, epoch: int, **headers: str) -> float:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return throttle.slow_down("quay.io", epoch, PATIENT, named)
 
 
-def test_those_who_pause_do_not_come_back_at_once() -> None:
-    pauses = Pauses()
-    pauses.set("quay.io", 30.0)
+def test_a_pause_is_for_one_host(naps: list[float]) -> None:
+    throttle = Throttle()
+    pause(throttle, throttle.wait("quay.io"), Retry_After="30")
 
-    assert len({round(pauses.left("quay.io"), 1) for _ in range(50)}) > 5
+    throttle.wait("other.example")
+    assert naps == []
+    throttle.wait("quay.io")
+    assert 29.0 < naps[0] <= 33.0
+
+
+def test_without_retry_after_the_pause_grows_for_all() -> None:
+    throttle = Throttle()
+
+    pauses = [pause(throttle, epoch) for epoch in range(4)]
+
+    assert 0.25 <= pauses[0] <= 0.55 <= pauses[2] <= 2.2 <= 2 * pauses[3]
+
+
+def test_refusals_of_what_was_sent_before_a_pause_do_not_prolong_it() -> None:
+    throttle = Throttle()
+    first = pause(throttle, 0)
+
+    assert all(pause(throttle, 0) <= first for _ in range(8))
+
+
+def test_a_pause_begun_while_a_thread_waits_is_waited_for_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    throttle, naps = Throttle(), []
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 1:
+            pause(throttle, 1, Retry_After="40")
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    pause(throttle, 0, Retry_After="5")
+    throttle.wait("quay.io")
+
+    assert naps[0] < 6
+    assert naps[1] > 39
+
+
+def test_after_a_pause_requests_keep_an_interval_that_shrinks(naps: list[float]) -> None:
+    throttle = Throttle()
+    pause(throttle, 0)
+    throttle.wait("quay.io")
+    throttle.wait("quay.io")
+    apart = naps[1] - naps[0]
+    for _ in range(20):
+        throttle.speed_up("quay.io")
+    throttle.wait("quay.io")
+    throttle.wait("quay.io")
+
+    assert 0.04 < apart < 0.06
+    assert naps[3] - naps[2] < apart

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import threading
@@ -164,7 +165,10 @@ def connection_of(arguments: Namespace) -> ConnectOptions:
         raise ValueError(f"--ca-bundle: there is no file {bundle}")
     if arguments.insecure:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    return ConnectOptions(ca_bundle=bundle, insecure=arguments.insecure)
+    rate = arguments.max_rate
+    if rate is not None and not 0 < rate < math.inf:
+        raise ValueError("--max-rate: expected a number above 0")
+    return ConnectOptions(ca_bundle=bundle, insecure=arguments.insecure, max_rate=rate)
 
 
 def login_of(arguments: Namespace, side: str, host: str | None) -> Login:

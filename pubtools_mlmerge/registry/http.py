@@ -8,7 +8,6 @@ import ipaddress
 import logging
 import random
 import socket
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
@@ -35,6 +34,7 @@ from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidReference, RegistryError, brief
 from pubtools_mlmerge.registry.logins import Logins
 from pubtools_mlmerge.registry.refusals import redact, shows_secret
+from pubtools_mlmerge.registry.throttle import Throttle
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -170,11 +170,15 @@ class Retries:
             Wait before the first repetition, in seconds; it doubles each time.
         longest_wait (float):
             Longest wait, in seconds, even if the registry asks for a longer one.
+        patience (float):
+            Seconds that one request waits, in all, because of rate limits. Only that ends it then:
+            a refusal for the rate is no failure, and is not counted.
     """
 
     most: int = 4
     first_wait: float = 0.5
     longest_wait: float = 60.0
+    patience: float = 600.0
 
     def wait(self, attempt: int, headers: Mapping[str, str]) -> float:
         """Compute the wait before the next repetition.
@@ -222,6 +226,10 @@ class ConnectOptions:
             Seconds that one answer may take as a whole, headers and body.
         retries (Retries):
             How refusals and broken connections are repeated.
+        max_rate (float | None):
+            Most requests per second to one registry; none for as many as it takes.
+        throttle (Throttle):
+            The pace of requests; clients with the same options share it.
         logins (Logins):
             Which logins were refused; clients with the same options share it.
     """
@@ -231,6 +239,8 @@ class ConnectOptions:
     timeout: tuple[float, float] = (10.0, 60.0)
     longest: float = 600.0
     retries: Retries = field(factory=Retries)
+    max_rate: float | None = None
+    throttle: Throttle = field(factory=Throttle, eq=False, repr=False)
     logins: Logins = field(factory=Logins, eq=False, repr=False)
 
     @property
@@ -393,32 +403,11 @@ def explain(error: Exception) -> str:
     return f"connection broken ({type(error).__name__})"
 
 
-class Pauses:
-    """Until when no request goes to a host; a rate limit holds for all threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._until: dict[str, float] = {}
-
-    def set(self, host: str, seconds: float) -> None:
-        """Send nothing to a host for some time."""
-        until = time.monotonic() + seconds
-        with self._lock:
-            self._until[host] = max(until, self._until.get(host, until))
-
-    def left(self, host: str) -> float:
-        """Seconds until requests may go to a host again."""
-        with self._lock:
-            left = self._until.get(host, 0.0) - time.monotonic()
-        return left * random.uniform(1.0, 1.1) if left > 0 else 0.0  # noqa: S311 - spreads load
-
-
 class Transport:
     """Sends requests, to any host, over one pool of connections; safe from several threads."""
 
     def __init__(self, options: ConnectOptions) -> None:
         self.options = options
-        self._pauses = Pauses()
         self._session = requests.Session()
         # Undecoded bodies: a small compressed one cannot become a huge one.
         self._headers = {**self._session.headers, "Accept-Encoding": "identity"}
@@ -461,11 +450,9 @@ class Transport:
         retries = self.options.retries
         most = retries.most if request.repeatable else 0
         host = request.url.partition("://")[2].partition("/")[0]
-        pause = self._pauses.left(host)
-        if pause:
-            time.sleep(pause)
-        attempt = 0
+        throttle, attempt, paused = self.options.throttle, 0, 0.0
         while True:
+            epoch = throttle.wait(host, self.options.max_rate)
             try:
                 answer = self._send_once(request)
             # Not all are the library's own: a missing file of authorities, a malformed host name,
@@ -475,14 +462,20 @@ class Transport:
                 if attempt == most or not _is_transient(error):
                     raise RegistryError(request.subject, None, problem) from without_url(error)
             else:
+                if answer.status == _RATE_LIMIT:  # nothing was done, so this was no try
+                    wait = throttle.slow_down(host, epoch, retries, answer.headers)
+                    paused += wait
+                    if paused > retries.patience:
+                        return answer
+                    LOG.info("%s: HTTP 429, asking again in %.1f s", request.subject, wait)
+                    continue
+                throttle.speed_up(host)
                 reads = request.method in ("GET", "HEAD")
                 if answer.status not in (*TRANSIENT, _SERVER_FAILED if reads else None):
                     return answer
                 problem, wait = f"HTTP {answer.status}", retries.wait(attempt, answer.headers)
                 if _is_soon_over(answer, attempt):
                     wait /= _SOON
-                if answer.status == _RATE_LIMIT:  # other requests wait, even if this one does not
-                    self._pauses.set(host, wait)
                 if attempt == most:
                     return answer
             LOG.info("%s: %s, asking again in %.1f s", request.subject, problem, wait)
