@@ -14,7 +14,7 @@ import pytest
 from attrs import define, evolve, field, frozen
 
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import CopyFailed, MissingChild, RegistryError
+from pubtools_mlmerge.errors import CopyFailed, Forbidden, MissingChild, RegistryError
 from pubtools_mlmerge.registry import copying
 from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.client import RegistryClient
@@ -30,6 +30,7 @@ from pubtools_mlmerge.testing import (
 )
 from tests.factories import digest
 from tests.peers import SCHEMA_1
+from tests.scripted import HURRIED, Received, Reply, ScriptedServer, manifest_reply, refusal
 
 ONE, TWO = make_image("linux/amd64"), make_image("linux/arm64")
 BOTH = (ONE.digest, TWO.digest)
@@ -201,6 +202,42 @@ def test_a_refused_mount_becomes_a_copy(dialect: str, copies: Copies) -> None:
         assert copies.asked == [(source.at(ONE.digest), destination.at(ONE.digest))]
         puts = [request for request in server.requests if request.method == "PUT"]
         assert [request.path for request in puts if "to/app" in request.path] == []
+
+
+def refusing(server: ScriptedServer, *, upload: int) -> None:
+    """Refuse every mount, and answer an upload so."""
+
+    def answer(request: Received) -> Reply:
+        if request.method == "POST":
+            return refusal(403 if "mount=" in request.target else upload, "DENIED", "sorry")
+        if request.method == "GET" and "/from/" in request.target:
+            return manifest_reply(ONE.content, ONE.media_type)
+        return Reply(404)
+
+    server.then(answer)
+
+
+def test_who_may_not_write_gets_no_copy_either(copies: Copies) -> None:
+    with ScriptedServer(Reply(404)) as server:
+        refusing(server, upload=403)
+        client = RegistryClient(host=server.url, options=HURRIED)
+        source, destination = map(Reference.parse, ("r.test/from/app:1", "r.test/to/app:1"))
+
+        with pytest.raises(Forbidden, match="this login may not write to the repository to/app"):
+            Children(client, client, copy_one=copies).ensure(source, destination, [ONE.digest])
+
+    assert copies.asked == []
+
+
+def test_who_may_write_and_not_mount_gets_a_copy(copies: Copies) -> None:
+    with ScriptedServer(Reply(404)) as server:
+        refusing(server, upload=202)
+        client = RegistryClient(host=server.url, options=HURRIED)
+        source, destination = map(Reference.parse, ("r.test/from/app:1", "r.test/to/app:1"))
+
+        Children(client, client, copy_one=copies).ensure(source, destination, [ONE.digest])
+
+    assert len(copies.asked) == 1
 
 
 def test_another_registry_gets_copies(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from urllib.parse import quote
 
@@ -21,7 +21,14 @@ from pubtools_mlmerge.core.manifests import (
 )
 from pubtools_mlmerge.core.references import Reference, is_registered_digest
 from pubtools_mlmerge.core.strict_json import decode, encode
-from pubtools_mlmerge.errors import InvalidIndex, InvalidReference, NotAnIndex, RegistryError
+from pubtools_mlmerge.errors import (
+    Forbidden,
+    InvalidIndex,
+    InvalidReference,
+    NotAnIndex,
+    RegistryError,
+    Unauthorized,
+)
 from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
 from pubtools_mlmerge.registry.base import Registry, suppress_absence
 from pubtools_mlmerge.registry.credentials import find_credentials, say_none_found
@@ -31,6 +38,19 @@ _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _CREATED = 201
 _NOT_FOUND = 404
 _REFUSED_HEAD = frozenset({400, 403, _NOT_FOUND, 405, 501})
+
+
+@contextmanager
+def _explain_lacking_right(reference: Reference) -> Iterator[None]:
+    """Say in our words that a login is valid and may not write."""
+    try:
+        yield
+    except (Unauthorized, Forbidden) as error:
+        if isinstance(error, Unauthorized) and not error.logged_in:
+            raise
+        problem = f"this login may not write to the repository {reference.repository}"
+        message = f"{problem}: {error.message}" if error.message else problem
+        raise evolve(error, message=message) from error.__cause__
 
 
 class RegistryClient(Registry):
@@ -199,15 +219,16 @@ class RegistryClient(Registry):
 
     def push(self, reference: Reference, manifest: Manifest, *, repeat: bool = True) -> str:
         """Write a manifest, see `Registry.push`."""
-        answer = self._send(
-            "PUT",
-            reference,
-            f"manifests/{reference.target}",
-            headers={"Content-Type": manifest.media_type},
-            content=manifest.content,
-            scopes=[Scope(reference.repository, push=True)],
-            repeatable=repeat,
-        )
+        with _explain_lacking_right(reference):
+            answer = self._send(
+                "PUT",
+                reference,
+                f"manifests/{reference.target}",
+                headers={"Content-Type": manifest.media_type},
+                content=manifest.content,
+                scopes=[Scope(reference.repository, push=True)],
+                repeatable=repeat,
+            )
         stored = answer.headers.get("Docker-Content-Digest")
         check_digest(reference, manifest.content, stored)
         return manifest.digest
@@ -260,11 +281,27 @@ class RegistryClient(Registry):
         answer = self._send("POST", reference, path, content=b"", scopes=both)
         if answer.status == _CREATED:
             return True
-        location = answer.headers.get("Location")
-        if location:  # an upload was opened instead, which nobody will use
-            with suppress(RegistryError):
-                self._send("DELETE", reference, location, scopes=scopes)
+        self._cancel_upload(reference, answer)  # it was opened instead, and nobody will use it
         return False
+
+    def require_push(self, reference: Reference) -> None:
+        """Make sure that the login may write to a repository, by an upload without content.
+
+        Raises:
+            Unauthorized, Forbidden: When it may not.
+            RegistryError: When the registry refuses otherwise or cannot be asked.
+        """
+        scopes = [Scope(reference.repository, push=True)]
+        with _explain_lacking_right(reference):
+            answer = self._send("POST", reference, "blobs/uploads/", content=b"", scopes=scopes)
+        self._cancel_upload(reference, answer)
+
+    def _cancel_upload(self, reference: Reference, answer: Answer) -> None:
+        location = answer.headers.get("Location")
+        if location:
+            with suppress(RegistryError):
+                scopes = [Scope(reference.repository, push=True)]
+                self._send("DELETE", reference, location, scopes=scopes)
 
     def intend(self, *, pull: Iterable[Reference] = (), push: Iterable[Reference] = ()) -> None:
         """Announce what will be read and written, see `Registry.intend`."""

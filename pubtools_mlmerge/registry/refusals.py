@@ -21,6 +21,10 @@ from pubtools_mlmerge.errors import (
 _DIGEST = r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}"
 _ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "TAG_EXPIRED", "BLOB_UNKNOWN"})
 _IMMUTABLE = frozenset({"TAG_IMMUTABLE", "TAG_ALREADY_EXISTS", "PRECONDITION"})
+# Artifact Registry (with MANIFEST_INVALID); ECR and Alibaba.
+_SAYS_IMMUTABLE = re.compile(
+    r"(?i)has enabled tag immutability|already exists\b.{0,80}\bcannot be overwritten"
+)
 _MOST_TEXT = 64 * 1024  # bytes of an error body that are looked at
 
 
@@ -41,6 +45,8 @@ def _kind(status: int, codes: set[str], message: str) -> type[RegistryError]:
     # Repositories and annotations may have the word in them: it counts where a PUT is refused,
     # and not where the answer quotes the document or says that there is nothing.
     said = "immutable" in message.lower() and not codes & {"MANIFEST_INVALID", *_ABSENT}
+    said = said or _SAYS_IMMUTABLE.search(message) is not None
+    said = said or (status == 405 and "DENIED" in codes)  # noqa: PLR2004 - a lock of Azure's
     if status in (409, 412) or codes & _IMMUTABLE or (said and status != 404):  # noqa: PLR2004
         return ImmutableTag
     if status == 403 or "DENIED" in codes:  # noqa: PLR2004 - as above
