@@ -192,7 +192,7 @@ class _Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         """Answer one request and end the connection."""
         line = self.rfile.readline().decode("latin-1")
-        if not line.endswith(" HTTP/1.1\r\n"):
+        if not line.endswith((" HTTP/1.1\r\n", " HTTP/1.0\r\n")):  # the latter for CONNECT
             return  # such as the first bytes of TLS
         method, target, _ = line.split()
         headers = {}

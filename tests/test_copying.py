@@ -574,6 +574,28 @@ def test_authorities_of_the_environment_are_handed_on(
     ]
 
 
+def test_a_directory_of_authorities_is_handed_on_as_one_file(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authorities = tmp_path / "certs"
+    authorities.mkdir()
+    for name in ("a", "b"):
+        text = f"-----BEGIN CERTIFICATE-----\n{name}\n"
+        (authorities / f"{name}.pem").write_text(text)
+    (authorities / "0a1b2c3d.0").symlink_to(authorities / "a.pem")
+    (authorities / "README").write_text("about this directory")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authorities))
+
+    copy(client_of(), client_of("two.test"))
+
+    (option,) = (a for a in fake.arguments if "dest-cert-dir" in a)
+    _, seen, _, _ = fake
+    assert isinstance(seen, dict)
+    content = str(seen[f"{option.partition('=')[2]}/authorities.crt"][1])
+    assert content.count("BEGIN CERTIFICATE") == 2
+    assert "about this directory" not in content
+
+
 def test_what_skopeo_says_is_in_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "import sys; sys.exit('no such\\nblob')", monkeypatch)
 

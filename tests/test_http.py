@@ -9,6 +9,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,7 @@ from tests.scripted import (
     ca_bundle,
     raw_server,
     redirect,
+    refusal,
 )
 from tests.servers import free_port
 
@@ -200,7 +203,7 @@ def test_a_rate_limit_that_does_not_end_is_an_answer_in_the_end(naps: list[float
     with ScriptedServer(Reply(429)) as server:
         assert send(get(server), patient).status == 429
 
-    assert 50 <= sum(naps) <= 110
+    assert 30 <= sum(naps) <= 110
 
 
 def test_a_rate_limit_holds_for_all_requests_to_that_host(naps: list[float]) -> None:
@@ -341,7 +344,115 @@ def test_authorities_that_cannot_be_read_are_an_error() -> None:
     assert "/no/such/file.pem" in error.message
 
 
+def test_each_request_names_the_program_and_its_version() -> None:
+    with ScriptedServer(OK) as server:
+        send(get(server))
+
+    name, _, number = server.received[0].headers["user-agent"].partition("/")
+    assert (name, number) == ("pubtools-mlmerge", version("pubtools-mlmerge"))
+
+
+# Proxies: their failures are not the registry's
+
+
+@pytest.mark.parametrize(
+    ("status", "problem"),
+    [
+        (407, "the proxy http://{} (from https_proxy) wants a login (HTTP 407)"),
+        (403, "the proxy http://{} (from https_proxy) lets nothing through (HTTP 403)"),
+    ],
+)
+def test_a_proxy_that_lets_nothing_through_is_named(
+    status: int, problem: str, monkeypatch: pytest.MonkeyPatch, naps: list[float]
+) -> None:
+    with ScriptedServer(Reply(status)) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://user:hidden@{proxy.host}/")
+        request = Request(method="GET", url="https://registry.invalid/", subject="org/app:1")
+        error = failure_of(request)
+
+    assert error.message == problem.format(proxy.host)
+    assert (naps, len(proxy.received)) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (Reply(407), "the proxy http://{} (from http_proxy) wants a login"),
+        (Reply(403, {}, b"<html>"), "the proxy http://{} (from http_proxy) seems to forbid this"),
+    ],
+)
+def test_a_refusal_of_a_proxy_for_plain_http_is_told_apart(
+    reply: Reply, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ScriptedServer(reply, refusal(403, "DENIED")) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        request = Request(method="GET", url="http://registry.invalid/", subject="org/app:1")
+        error = failure_of(request)
+
+        assert send(request).status == 403  # in a registry's form
+
+    assert (error.status, error.message) == (reply.status, problem.format(proxy.host))
+
+
+def test_a_proxy_in_passing_trouble_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedServer(Reply(503)) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        request = Request(method="GET", url="https://registry.invalid/", subject="org/app:1")
+        failure_of(request)
+
+    assert len(proxy.received) == TRIES
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_dead_proxy_is_named(
+    scheme: str, monkeypatch: pytest.MonkeyPatch, naps: list[float]
+) -> None:
+    proxy = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    request = Request(method="GET", url=f"{scheme}://registry.invalid/", subject="org/app:1")
+
+    error = failure_of(request)
+
+    assert error.message == f"the proxy {proxy} (from ALL_PROXY) refuses connections"
+    assert naps == []
+
+
+@pytest.mark.skipif(find_spec("socks") is not None, reason="it is installed here")
+def test_a_missing_library_for_socks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:1")
+    request = Request(method="GET", url="https://registry.invalid/", subject="org/app:1")
+
+    assert "install requests[socks]" in failure_of(request).message
+
+
 # TLS
+
+
+def test_plain_http_instead_of_tls_names_the_option() -> None:
+    with raw_server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:
+        host = url.partition("://")[2]
+        request = Request(method="GET", url=f"https://{host}/", subject="org/app:1")
+        error = failure_of(request)
+
+    assert f"--quay-host http://{host}" in error.message
+
+
+@pytest.mark.parametrize("content", ["", "rubbish"])
+def test_a_bundle_without_certificates_is_named(content: str, tmp_path: Path) -> None:
+    bundle = tmp_path / "empty.pem"
+    bundle.write_text(content)
+    with ScriptedServer(OK, tls=True) as server:
+        error = failure_of(get(server), ConnectOptions(ca_bundle=str(bundle), retries=QUICK))
+
+    assert error.message == f"the bundle {bundle} holds no readable certificates"
+
+
+def test_a_directory_without_hashed_names_is_named(tmp_path: Path) -> None:
+    ca_bundle(tmp_path)
+    with ScriptedServer(OK, tls=True) as server:
+        error = failure_of(get(server), ConnectOptions(ca_bundle=str(tmp_path), retries=QUICK))
+
+    assert error.message.endswith("run openssl rehash")
 
 
 def test_a_trusted_certificate_is_accepted(tmp_path: Path) -> None:

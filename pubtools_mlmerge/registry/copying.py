@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import subprocess
 import tempfile
 import threading
@@ -30,6 +29,7 @@ from pubtools_mlmerge.errors import (
 )
 from pubtools_mlmerge.observe import span
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.connections import read_authorities
 from pubtools_mlmerge.registry.refusals import redact
 from pubtools_mlmerge.reports.terminal import Watch, unwatched
 
@@ -223,7 +223,7 @@ def _options(
     if bundle and not session.is_plain:
         certificates = directory / f"{side}-certificates"
         certificates.mkdir()
-        shutil.copyfile(bundle, certificates / "authorities.crt")
+        (certificates / "authorities.crt").write_bytes(read_authorities(Path(bundle)))
         yield f"--{side}-cert-dir={certificates}"
     if client.credentials is not None:
         path = directory / f"{side}-auth.json"

@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -32,6 +33,7 @@ from urllib3.exceptions import HTTPError
 from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidReference, RegistryError, brief
+from pubtools_mlmerge.registry.connections import explain_answer, explain_connection, is_final
 from pubtools_mlmerge.registry.logins import Logins
 from pubtools_mlmerge.registry.refusals import redact, shows_secret
 from pubtools_mlmerge.registry.throttle import Throttle
@@ -403,6 +405,15 @@ def explain(error: Exception) -> str:
     return f"connection broken ({type(error).__name__})"
 
 
+@cache
+def user_agent() -> str:
+    """Name this program and its version, as registries see it."""
+    try:
+        return f"pubtools-mlmerge/{version('pubtools-mlmerge')}"
+    except PackageNotFoundError:  # it runs from a directory of its source
+        return "pubtools-mlmerge"
+
+
 class Transport:
     """Sends requests, to any host, over one pool of connections; safe from several threads."""
 
@@ -410,7 +421,11 @@ class Transport:
         self.options = options
         self._session = requests.Session()
         # Undecoded bodies: a small compressed one cannot become a huge one.
-        self._headers = {**self._session.headers, "Accept-Encoding": "identity"}
+        self._headers = {
+            **self._session.headers,
+            "Accept-Encoding": "identity",
+            "User-Agent": user_agent(),
+        }
         # Looking for proxies and authorities in the environment takes a third of each request.
         self._settings_for = lru_cache(
             lambda place: self._session.merge_environment_settings(
@@ -458,7 +473,7 @@ class Transport:
             # Not all are the library's own: a missing file of authorities, a malformed host name,
             # and errors of the library below, which old versions let out.
             except (OSError, ValueError, HTTPError) as error:
-                problem, wait = explain(error), retries.wait(attempt, {})
+                problem, wait = self._explain(error, request.url), retries.wait(attempt, {})
                 if attempt == most or not _is_transient(error):
                     raise RegistryError(request.subject, None, problem) from without_url(error)
             else:
@@ -482,6 +497,14 @@ class Transport:
             time.sleep(wait)
             attempt += 1
 
+    def _explain(self, error: Exception, url: str) -> str:
+        try:
+            settings = self._settings_for(_place(url))
+        except ValueError:  # the URL itself is malformed
+            return explain(error)
+        known = explain_connection(error, url, settings["proxies"], settings["verify"])
+        return known or explain(error)
+
     def _send_once(self, request: Request) -> Answer:
         # The rest of what the session does is not wanted: cookies, a login from a URL or a netrc
         # file, and redirects, whose bodies of any size it reads.
@@ -490,7 +513,7 @@ class Transport:
         prepared.prepare_url(request.url, None)
         prepared.prepare_headers({**self._headers, **request.headers})
         prepared.prepare_body(request.content, None)
-        settings = self._settings_for("/".join(request.url.split("/", 3)[:3]))
+        settings = self._settings_for(_place(request.url))
         adapter = self._session.get_adapter(request.url)
         try:
             with adapter.send(
@@ -500,10 +523,18 @@ class Transport:
             ) as response:
                 content = _read_body(request, response)
                 status, headers = response.status_code, response.headers
+                problem = explain_answer(status, headers, request.url, settings["proxies"])
+                if problem is not None:
+                    raise RegistryError(request.subject, status, problem)
                 return Answer(status, headers, content, request.url, response.reason)
         except _TooSlow as error:
             problem = f"the answer takes more than {self.options.longest:g} seconds"
             raise RegistryError(request.subject, None, problem) from error
+
+
+def _place(url: str) -> str:
+    """Take scheme, host and port from a URL, as they are written."""
+    return "/".join(url.split("/", 3)[:3])
 
 
 def _redirected(request: Request, target: str) -> Request:
@@ -529,6 +560,6 @@ def _is_soon_over(answer: Answer, attempt: int) -> bool:
 
 def _is_transient(error: Exception) -> bool:
     """Whether another attempt may succeed, as after a broken connection."""
-    if isinstance(error, SSLError) or _UNKNOWN_HOST in str(error):
+    if isinstance(error, SSLError) or _UNKNOWN_HOST in str(error) or is_final(error):
         return False
     return isinstance(error, (requests.exceptions.ConnectionError, Timeout, ChunkedEncodingError))
