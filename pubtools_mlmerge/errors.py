@@ -296,11 +296,15 @@ class ConflictError(MergeError):
     found: str | None
     """Digest that it held; none for an absent tag."""
     tries: int
+    ignored: bool = False
+    """Whether the registry accepts the writes and keeps what the tag held before."""
 
     def __str__(self) -> str:
         """Name the tag and both digests."""
         tries = "1 try" if self.tries == 1 else f"{self.tries} tries"
         cause = "another program writes this tag" if self.found else "the tag cannot be read back"
+        if self.ignored:
+            cause = "the registry accepts writes and ignores them, as a proxy cache or mirror does"
         return (
             f"{self.reference}: {cause}, gave up after {tries}: "
             f"it holds {self.found or 'nothing'}, expected {self.expected or 'nothing'}"

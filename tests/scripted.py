@@ -21,7 +21,7 @@ from attrs import define, field, frozen
 
 from pubtools_mlmerge.registry.http import ConnectOptions, Retries
 
-QUICK = Retries(most=2, first_wait=0.001, longest_wait=0.01)
+QUICK = Retries(most=2, first_wait=0.001, longest_wait=0.01, patience=0.02)
 HURRIED = ConnectOptions(retries=QUICK, timeout=(5.0, 5.0))
 """What tests connect with: they try again, and hardly wait."""
 
@@ -192,7 +192,7 @@ class _Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         """Answer one request and end the connection."""
         line = self.rfile.readline().decode("latin-1")
-        if not line.endswith(" HTTP/1.1\r\n"):
+        if not line.endswith((" HTTP/1.1\r\n", " HTTP/1.0\r\n")):  # the latter for CONNECT
             return  # such as the first bytes of TLS
         method, target, _ = line.split()
         headers = {}

@@ -29,9 +29,10 @@ from pubtools_mlmerge.registry.auth import (
     Scope,
     Tokens,
     parse_challenges,
+    rename,
 )
 from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
-from pubtools_mlmerge.registry.refusals import WITHHELD
+from pubtools_mlmerge.registry.refusals import WITHHELD, Logins
 from tests.scripted import (
     HANG_UP,
     HURRIED,
@@ -249,7 +250,8 @@ def test_a_wrong_password_is_given_once() -> None:
         error = failure_of(session(server))
 
     assert isinstance(error, Unauthorized)
-    assert (error.message, error.logged_in) == ("who are you?", False)
+    assert error.message == "the login of alice was refused: who are you?"
+    assert not error.logged_in
     assert server.authorizations == ["", ALICE.basic]
 
 
@@ -320,6 +322,15 @@ def test_unauthorized_tells_whether_there_was_a_login(credentials: Credentials |
 
     assert isinstance(error, Unauthorized)
     assert error.logged_in is (credentials is not None)
+
+
+def test_a_refusal_of_a_token_without_a_challenge_is_about_its_rights() -> None:
+    with ScriptedServer(OK) as server:
+        guarded(server, refusal(401))
+        error = failure_of(session(server))
+
+    assert isinstance(error, Unauthorized)
+    assert error.logged_in
 
 
 def test_credentials_are_looked_for_once() -> None:
@@ -437,9 +448,73 @@ def test_a_wrong_password_is_not_tried_for_fewer_rights() -> None:
         granting(server, on_refusal=refusal(401, "UNAUTHORIZED", "wrong password"))
         registry = session(server)
         registry.intend([PUSH, BASE])
-        assert failure_of(registry, BASE).message == "wrong password"
+        assert "wrong password" in failure_of(registry, BASE).message
 
     assert len(token_requests(server)) == 1
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "basic"])
+def test_threads_and_both_sides_send_a_wrong_password_once(scheme: str) -> None:
+    with ScriptedServer(BASIC) as server:
+        if scheme == "bearer":
+            granting(server, on_refusal=refusal(401, "UNAUTHORIZED", "wrong password"))
+        options = evolve(HURRIED, logins=Logins())
+        sides = [session(server, ALICE, options), session(server, ALICE, options)]
+
+        def fail(number: int) -> str:
+            return str(failure_of(sides[number % 2], Scope(f"org/app{number}")))
+
+        with ThreadPoolExecutor(8) as pool:
+            messages = list(pool.map(fail, range(30)))
+
+    assert server.authorizations.count(ALICE.basic) == 1
+    assert all("the login of alice was refused: w" in message for message in messages)
+
+
+def test_another_password_is_tried_after_a_refused_one() -> None:
+    options = evolve(HURRIED, logins=Logins())
+    bob = Credentials("bob", "builder")
+
+    def answer(request: Received) -> Reply:
+        return OK if request.authorization == bob.basic else BASIC
+
+    with ScriptedServer(answer) as server:
+        failure_of(session(server, ALICE, options))
+        send(session(server, bob, options))
+
+
+def test_once_a_login_was_accepted_a_refusal_is_about_the_repository() -> None:
+    with ScriptedServer(BASIC, OK, BASIC, OK) as server:
+        registry = session(server)
+        send(registry)
+        assert "refused" not in failure_of(registry).message
+        send(registry)
+
+
+def test_a_login_that_a_token_showed_to_be_right_is_not_final_by_basic() -> None:
+    """Harbor answers whoever has no right with a challenge of the other scheme."""
+    with ScriptedServer(OK) as server:
+        server.then(bearer(f"{server.url}/token"), json_reply({"token": TOKEN}), BASIC, BASIC, OK)
+        registry = session(server)
+        failure_of(registry)
+        send(registry)
+
+
+def test_a_refused_login_says_where_it_was_found() -> None:
+    found = Credentials("alice", "s3cr3t", "~/.docker/config.json")
+    with ScriptedServer(BASIC) as server:
+        error = failure_of(session(server, found))
+
+    assert "the login of alice from ~/.docker/config.json was refused" in str(error)
+
+
+def test_without_a_login_the_error_says_where_one_was_looked_for() -> None:
+    nowhere = "no login for registry.test is in ~/.docker/config.json"
+    with ScriptedServer(BASIC) as server:
+        address = Address.parse(server.url)
+        registry = RegistrySession(address, Transport(HURRIED), lambda: None, nowhere)
+
+        assert failure_of(registry).message == f"{nowhere}: who are you?"
 
 
 def test_a_right_that_is_refused_alone_is_an_error() -> None:
@@ -449,6 +524,66 @@ def test_a_right_that_is_refused_alone_is_an_error() -> None:
 
     assert (type(error), error.message) == (Forbidden, "not yours")
     assert len(token_requests(server)) == 1
+
+
+# Challenges that know the repository by another name
+
+
+def gateway(server: ScriptedServer, refusing: Reply | None) -> None:
+    """Let a server want tokens for another repository than the one in its paths."""
+    name = "org/team/app"
+
+    def answer(request: Received) -> Reply:
+        if request.target.startswith("/token"):
+            asked = scopes_of(request)
+            if refusing is not None and not all(f":{name}:" in scope for scope in asked):
+                return refusing
+            return json_reply({"token": "+".join(sorted(asked)).replace(" ", "")})
+        actions = "pull" if request.method == "GET" else "pull,push"
+        if f"repository:{name}:{actions}" in request.authorization:
+            return OK
+        return bearer(f"{server.url}/token", scope=f"repository:{name}:pull,push")
+
+    server.then(answer)
+
+
+@pytest.mark.parametrize("refusing", [None, refusal(403, "DENIED")])
+@pytest.mark.parametrize("scope", [APP, PUSH])
+def test_the_repository_of_the_challenge_is_asked_for(scope: Scope, refusing: Reply | None) -> None:
+    """With the rights of the request, also where the challenge wants more."""
+    with ScriptedServer(OK) as server:
+        gateway(server, refusing)
+        registry = session(server)
+        for _ in range(2):
+            request = evolve(REQUEST, method="PUT" if scope.push else "GET")
+            send(registry, scope, request=request)
+
+    assert token_requests(server) == [{str(scope)}, {str(evolve(scope, repository="org/team/app"))}]
+    assert [r.target for r in server.received].count(REQUEST.url) == (4 if refusing is None else 3)
+
+
+@pytest.mark.parametrize(
+    ("challenged", "scopes", "expected"),
+    [
+        ("repository:x/app:pull", {APP}, {Scope("x/app")}),
+        ("repository:x/app:pull,push,delete", {APP}, {Scope("x/app")}),
+        ("repository:x/app:pull", {PUSH}, {Scope("x/app", push=True)}),
+        (
+            "repository:x/app:pull,push repository:x/base:pull",
+            {PUSH, BASE},
+            {Scope("x/app", push=True), Scope("x/base")},
+        ),
+        ("repository:x/app:pull repository:x/other:pull", {APP}, set()),
+        ("repository:../x:pull registry:catalog:* repository::pull rubbish", {APP}, set()),
+        ("", {APP}, set()),
+    ],
+)
+def test_no_more_is_asked_for_than_was_needed(
+    challenged: str, scopes: set[Scope], expected: set[Scope]
+) -> None:
+    challenge = Challenge("bearer", {"scope": challenged})
+
+    assert rename(frozenset(scopes), challenge) == expected
 
 
 # Other hosts
@@ -721,7 +856,7 @@ def test_a_wrong_password_names_the_repository_and_the_servers_words() -> None:
     error = error_for(refusal(401, "UNAUTHORIZED", "Invalid username or password"))
 
     assert type(error) is Unauthorized
-    assert error.message == "Invalid username or password"
+    assert error.message == "the login of alice was refused: Invalid username or password"
     assert "org/app" in str(error)
 
 
@@ -739,7 +874,7 @@ def test_a_refusal_has_the_answer_as_its_cause(status: int, kind: type[RegistryE
 def test_a_text_in_which_the_server_repeats_a_login_is_withheld(echoed: str) -> None:
     error = error_for(refusal(401, message=f"wrong: {echoed}"))
 
-    assert error.message == WITHHELD
+    assert error.message == f"the login of alice was refused: {WITHHELD}"
 
 
 def test_a_reason_that_repeats_a_login_is_withheld() -> None:
@@ -765,9 +900,9 @@ def test_an_answer_without_a_token_is_an_error(body: bytes, problem: str) -> Non
 
 
 def test_nothing_is_kept_of_a_failure() -> None:
-    with ScriptedServer(refusal(401), numbered()) as server:
+    with ScriptedServer(refusal(403), numbered()) as server:
         kept, realm = tokens(), challenge(server.url)
-        with pytest.raises(Unauthorized):
+        with pytest.raises(Forbidden):
             kept.header(realm, APP_TOKENS, ALICE)
 
         assert kept.header(realm, APP_TOKENS, ALICE) == "Bearer T0"

@@ -6,7 +6,7 @@ import itertools
 import json
 import logging
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -52,6 +52,7 @@ from tests.scripted import (
     HANG_UP,
     HURRIED,
     QUICK,
+    Received,
     Reply,
     ScriptedServer,
     bearer,
@@ -564,7 +565,7 @@ def test_a_malformed_config_names_its_blob() -> None:
         (refusal(412, "PRECONDITION", "sorry"), ImmutableTag),
         (refusal(400, "MANIFEST_BLOB_UNKNOWN", "sorry"), MissingChild),
         (refusal(500, "UNKNOWN", "sorry"), RegistryError),
-        (refusal(307, "", "sorry", Location="/elsewhere"), RegistryError),
+        (refusal(302, "", "sorry", Location="/elsewhere"), RegistryError),
     ],
 )
 def test_a_refusal_has_its_kind_and_its_cause(reply: Reply, kind: type[RegistryError]) -> None:
@@ -687,6 +688,57 @@ def test_a_digest_that_a_head_does_not_tell_is_that_of_the_content(header: str) 
     assert [request.method for request in server.received] == ["HEAD", "GET"]
 
 
+def without_head(status: int, *, has: bytes = PULLED) -> Callable[[Received], Reply]:
+    """Refuse HEAD, and answer GET with a manifest, but for tag `absent`."""
+
+    def answer(request: Received) -> Reply:
+        if request.method == "HEAD":
+            return Reply(status)
+        return refusal(404) if request.target.endswith("/absent") else manifest_reply(has)
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 501])
+def test_where_head_is_refused_get_is_used_from_then_on(status: int) -> None:
+    with ScriptedServer(without_head(status)) as server:
+        client = client_of(server.url)
+
+        assert client.digest(parsed("app:1")) == digest_of(PULLED)
+        assert client.has_manifest(parsed("app:1").at(digest_of(PULLED)))
+        assert client.digest(parsed("app:absent")) is None
+
+    assert [request.method for request in server.received] == ["HEAD", "GET", "GET", "GET"]
+
+
+def test_a_404_to_head_is_believed_once_a_head_was_answered(stocked: RegistryServer) -> None:
+    client = client_of(stocked.host)
+
+    found = [client.digest(parsed(f"app:{tag}")) for tag in ("absent", "1", "absent")]
+
+    assert found == [None, DOCKER.digest, None]
+    assert [request.method for request in stocked.requests[-4:]] == ["HEAD", "GET", "HEAD", "HEAD"]
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_get_has_the_last_word_where_head_is_refused(status: int) -> None:
+    with ScriptedServer(refusal(status, "", "said to GET")) as server:
+        client = client_of(server.url)
+        for _ in range(2):
+            if status == 404:
+                assert client.digest(parsed("app:1")) is None
+            else:
+                with pytest.raises(Forbidden, match="said to GET"):
+                    client.digest(parsed("app:1"))
+
+    assert [request.method for request in server.received] == ["HEAD", "GET"] * 2
+
+
+def test_what_get_answers_has_to_fit_the_digest() -> None:
+    with ScriptedServer(without_head(405)) as server, pytest.raises(DigestMismatch):
+        client_of(server.url).has_manifest(parsed("app:1").at(digest("another")))
+
+
 def test_a_repository_that_quay_hides_has_no_digest(quay_server: RegistryServer) -> None:
     client = client_of(quay_server.host, ALICE)
 
@@ -706,7 +758,7 @@ def test_a_refused_login_is_not_taken_for_an_absent_tag(guarded: RegistryServer)
 # Trying again
 
 
-@pytest.mark.parametrize("trouble", [Reply(429), Reply(503), HANG_UP])
+@pytest.mark.parametrize("trouble", [Reply(503), HANG_UP])
 def test_a_push_that_must_not_be_repeated_is_not(trouble: Reply) -> None:
     with ScriptedServer(trouble) as server, pytest.raises(RegistryError):
         client_of(server.url).push(parsed("app:1"), index("linux/amd64"), repeat=False)

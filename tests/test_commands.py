@@ -286,6 +286,8 @@ def refused(capsys: Capture) -> Callable[..., str]:
         (("--source-quay-user", "x"), "--source-quay-user needs a password"),
         (("--dest-quay-user", "x"), "--dest-quay-user needs a password: set DEST_QUAY_PASSWORD"),
         (("--ca-bundle", "/nonexistent"), "--ca-bundle: there is no file /nonexistent"),
+        (("--max-rate", "0"), "--max-rate: expected a number above 0"),
+        (("--max-rate", "nan"), "--max-rate: expected a number above 0"),
         (("--match", "os"), "invalid choice: 'os'"),
         (("--copy", "docker"), "invalid choice: 'docker'"),
     ],

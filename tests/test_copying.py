@@ -14,7 +14,7 @@ import pytest
 from attrs import define, evolve, field, frozen
 
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import CopyFailed, MissingChild, RegistryError
+from pubtools_mlmerge.errors import CopyFailed, Forbidden, MissingChild, RegistryError
 from pubtools_mlmerge.registry import copying
 from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.client import RegistryClient
@@ -31,6 +31,7 @@ from pubtools_mlmerge.testing import (
 from tests.factories import digest
 from tests.peers import SCHEMA_1
 from tests.quay import QuayDialect
+from tests.scripted import HURRIED, Received, Reply, ScriptedServer, manifest_reply, refusal
 
 ONE, TWO = make_image("linux/amd64"), make_image("linux/arm64")
 BOTH = (ONE.digest, TWO.digest)
@@ -63,9 +64,14 @@ def reference(server: RegistryServer, name: str) -> Reference:
 
 
 def asked(server: RegistryServer) -> list[str]:
-    """List the requests, uploads by the blob that is to be mounted."""
+    """List the requests, uploads by the blob that is to be mounted.
+
+    A GET that follows a HEAD of the same manifest only makes sure that it is absent.
+    """
     lines = []
     for request in server.requests:
+        if request.method == "GET" and "/to/" in request.path:
+            continue
         target = request.path.rpartition("/")[2] or request.query.partition("&")[0]
         lines.append(f"{request.method} {target}".replace("%3A", ":"))
     return lines
@@ -199,6 +205,42 @@ def test_a_refused_mount_becomes_a_copy(dialect: str, copies: Copies) -> None:
         assert [request.path for request in puts if "to/app" in request.path] == []
 
 
+def refusing(server: ScriptedServer, *, upload: int) -> None:
+    """Refuse every mount, and answer an upload so."""
+
+    def answer(request: Received) -> Reply:
+        if request.method == "POST":
+            return refusal(403 if "mount=" in request.target else upload, "DENIED", "sorry")
+        if request.method == "GET" and "/from/" in request.target:
+            return manifest_reply(ONE.content, ONE.media_type)
+        return Reply(404)
+
+    server.then(answer)
+
+
+def test_who_may_not_write_gets_no_copy_either(copies: Copies) -> None:
+    with ScriptedServer(Reply(404)) as server:
+        refusing(server, upload=403)
+        client = RegistryClient(host=server.url, options=HURRIED)
+        source, destination = map(Reference.parse, ("r.test/from/app:1", "r.test/to/app:1"))
+
+        with pytest.raises(Forbidden, match="this login may not write to the repository to/app"):
+            Children(client, client, copy_one=copies).ensure(source, destination, [ONE.digest])
+
+    assert copies.asked == []
+
+
+def test_who_may_write_and_not_mount_gets_a_copy(copies: Copies) -> None:
+    with ScriptedServer(Reply(404)) as server:
+        refusing(server, upload=202)
+        client = RegistryClient(host=server.url, options=HURRIED)
+        source, destination = map(Reference.parse, ("r.test/from/app:1", "r.test/to/app:1"))
+
+        Children(client, client, copy_one=copies).ensure(source, destination, [ONE.digest])
+
+    assert len(copies.asked) == 1
+
+
 def test_another_registry_gets_copies(
     registry_server: RegistryServer, other_server: RegistryServer, copies: Copies
 ) -> None:
@@ -209,7 +251,7 @@ def test_another_registry_gets_copies(
 
     assert set(copies.asked) == {(source.at(d), destination.at(d)) for d in BOTH}
     assert asked(registry_server) == []
-    assert set(asked(other_server)) == {f"HEAD {digest}" for digest in BOTH}
+    assert set(asked(other_server)) == {f"{m} {d}" for d in BOTH for m in ("HEAD", "GET")}
 
 
 def test_mounting_can_be_ruled_out(registry_server: RegistryServer, copies: Copies) -> None:
@@ -531,6 +573,28 @@ def test_authorities_of_the_environment_are_handed_on(
     assert [a.partition("=")[0] for a in fake.arguments if "cert-dir" in a] == [
         *("--src-cert-dir", "--dest-cert-dir")
     ]
+
+
+def test_a_directory_of_authorities_is_handed_on_as_one_file(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authorities = tmp_path / "certs"
+    authorities.mkdir()
+    for name in ("a", "b"):
+        text = f"-----BEGIN CERTIFICATE-----\n{name}\n"
+        (authorities / f"{name}.pem").write_text(text)
+    (authorities / "0a1b2c3d.0").symlink_to(authorities / "a.pem")
+    (authorities / "README").write_text("about this directory")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authorities))
+
+    copy(client_of(), client_of("two.test"))
+
+    (option,) = (a for a in fake.arguments if "dest-cert-dir" in a)
+    _, seen, _, _ = fake
+    assert isinstance(seen, dict)
+    content = str(seen[f"{option.partition('=')[2]}/authorities.crt"][1])
+    assert content.count("BEGIN CERTIFICATE") == 2
+    assert "about this directory" not in content
 
 
 def test_what_skopeo_says_is_in_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from pubtools_mlmerge.errors import InvalidCredentials
 from pubtools_mlmerge.registry.auth import Credentials
-from pubtools_mlmerge.registry.credentials import find_credentials
+from pubtools_mlmerge.registry.credentials import find_credentials, say_none_found
 from tests.factories import Json
 
 HOST = "quay.io"
@@ -259,3 +259,19 @@ def test_a_file_in_the_way_of_a_directory_is_no_error(home: Path) -> None:
     write(home / ".docker", "")
 
     assert find_credentials(HOST) is None
+
+
+def test_a_login_says_in_which_file_it_was_found(home: Path) -> None:
+    write(home / ".docker/config.json", auths(quay_io=login("alice")))
+
+    found = find_credentials(HOST)
+
+    assert found is not None
+    assert found.place == "~/.docker/config.json"
+
+
+def test_the_files_that_were_searched_are_named(home: Path) -> None:
+    assert home.exists()
+    searched = "~/.config/containers/auth.json, ~/.docker/config.json"
+
+    assert say_none_found(HOST) == f"no login for {HOST} is in {searched}"

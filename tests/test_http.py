@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import gzip
 import logging
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,9 +26,9 @@ from pubtools_mlmerge.registry.http import (
     Address,
     Answer,
     ConnectOptions,
-    Pauses,
     Request,
     Retries,
+    Throttle,
     Transport,
     is_loopback,
     origin,
@@ -40,6 +44,7 @@ from tests.scripted import (
     ca_bundle,
     raw_server,
     redirect,
+    refusal,
 )
 from tests.servers import free_port
 
@@ -178,20 +183,81 @@ def test_retry_after_in_seconds_is_obeyed(naps: list[float]) -> None:
     with ScriptedServer(Reply(429, {"Retry-After": "7"}), OK) as server:
         send(get(server), patient)
 
-    assert naps == [7.0]
+    (nap,) = naps
+    assert 6.9 <= nap <= 7.7
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
+def test_a_rate_limit_is_no_try(method: str) -> None:
+    """Nothing was done, so that also what must not be repeated goes up in the end."""
+    patient = ConnectOptions(retries=evolve(QUICK, most=0, patience=60.0))
+    with ScriptedServer(*[Reply(429)] * 9, Reply(201)) as server:
+        request = evolve(put(server, b"x", method), repeatable=False)
+        assert send(request, patient).status == 201
+
+    assert len(server.received) == 10
+
+
+def test_a_rate_limit_that_does_not_end_is_an_answer_in_the_end(naps: list[float]) -> None:
+    patient = ConnectOptions(retries=Retries(patience=100.0))
+    with ScriptedServer(Reply(429)) as server:
+        assert send(get(server), patient).status == 429
+
+    assert 30 <= sum(naps) <= 110
 
 
 def test_a_rate_limit_holds_for_all_requests_to_that_host(naps: list[float]) -> None:
     limit = Reply(429, {"Retry-After": "7"})
+    options = ConnectOptions(retries=Retries(patience=1.0))
     with ScriptedServer(limit, OK) as limited, ScriptedServer(OK) as other:
-        transport = Transport(ConnectOptions())
-        assert transport.send(get(limited, repeatable=False)).status == 429
+        transport, another = Transport(options), Transport(options)
+        assert transport.send(get(limited)).status == 429
         transport.send(get(other))
         assert naps == []
-        transport.send(get(limited))
+        another.send(get(limited))
 
     (nap,) = naps
     assert 6.5 <= nap <= 7.7
+
+
+class Limiter:
+    """Answers so many requests a second, and 429 without Retry-After to all others, as nginx."""
+
+    def __init__(self, rate: float) -> None:
+        self.interval, self.free, self.refused = 1 / rate, 0.0, 0
+        self.lock = threading.Lock()
+
+    def __call__(self, _: Received) -> Reply:
+        with self.lock:
+            now = time.monotonic()
+            if now < self.free:
+                self.refused += 1
+                return Reply(429, {"Content-Type": "text/html"}, b"<html>Too Many Requests</html>")
+            self.free = now + self.interval
+            return OK
+
+
+def test_threads_find_the_rate_that_a_registry_allows() -> None:
+    """The waits are a tenth of the usual ones, and so is the interval of the registry."""
+    limiter, needed = Limiter(50), 120
+    options = ConnectOptions(retries=Retries(first_wait=0.05, longest_wait=6.0, patience=60.0))
+    with ScriptedServer(limiter) as server, ThreadPoolExecutor(8) as pool:
+        transport = Transport(options)
+        answers = list(pool.map(lambda _: transport.send(get(server)).status, range(needed)))
+
+    assert answers == [200] * needed
+    assert limiter.refused <= needed / 4
+
+
+def test_the_rate_is_bounded_where_that_was_asked_for(naps: list[float]) -> None:
+    options = ConnectOptions(max_rate=2.0)
+    with ScriptedServer(OK) as server, ScriptedServer(OK) as other:
+        transports = [Transport(options), Transport(options)]
+        for number in range(4):
+            transports[number % 2].send(get(server))
+        transports[0].send(get(other))
+
+    assert [round(nap, 1) for nap in naps] == [0.5, 1.0, 1.5]
 
 
 def test_retry_after_as_a_date_is_obeyed(naps: list[float]) -> None:
@@ -278,7 +344,115 @@ def test_authorities_that_cannot_be_read_are_an_error() -> None:
     assert "/no/such/file.pem" in error.message
 
 
+def test_each_request_names_the_program_and_its_version() -> None:
+    with ScriptedServer(OK) as server:
+        send(get(server))
+
+    name, _, number = server.received[0].headers["user-agent"].partition("/")
+    assert (name, number) == ("pubtools-mlmerge", version("pubtools-mlmerge"))
+
+
+# Proxies: their failures are not the registry's
+
+
+@pytest.mark.parametrize(
+    ("status", "problem"),
+    [
+        (407, "the proxy http://{} (from https_proxy) wants a login (HTTP 407)"),
+        (403, "the proxy http://{} (from https_proxy) lets nothing through (HTTP 403)"),
+    ],
+)
+def test_a_proxy_that_lets_nothing_through_is_named(
+    status: int, problem: str, monkeypatch: pytest.MonkeyPatch, naps: list[float]
+) -> None:
+    with ScriptedServer(Reply(status)) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://user:hidden@{proxy.host}/")
+        request = Request(method="GET", url="https://registry.invalid/", subject="org/app:1")
+        error = failure_of(request)
+
+    assert error.message == problem.format(proxy.host)
+    assert (naps, len(proxy.received)) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (Reply(407), "the proxy http://{} (from http_proxy) wants a login"),
+        (Reply(403, {}, b"<html>"), "the proxy http://{} (from http_proxy) seems to forbid this"),
+    ],
+)
+def test_a_refusal_of_a_proxy_for_plain_http_is_told_apart(
+    reply: Reply, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ScriptedServer(reply, refusal(403, "DENIED")) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        request = Request(method="GET", url="http://registry.invalid/", subject="org/app:1")
+        error = failure_of(request)
+
+        assert send(request).status == 403  # in a registry's form
+
+    assert (error.status, error.message) == (reply.status, problem.format(proxy.host))
+
+
+def test_a_proxy_in_passing_trouble_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedServer(Reply(503)) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        request = Request(method="GET", url="https://registry.invalid/", subject="org/app:1")
+        failure_of(request)
+
+    assert len(proxy.received) == TRIES
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_dead_proxy_is_named(
+    scheme: str, monkeypatch: pytest.MonkeyPatch, naps: list[float]
+) -> None:
+    proxy = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    request = Request(method="GET", url=f"{scheme}://registry.invalid/", subject="org/app:1")
+
+    error = failure_of(request)
+
+    assert error.message == f"the proxy {proxy} (from ALL_PROXY) refuses connections"
+    assert naps == []
+
+
+@pytest.mark.skipif(find_spec("socks") is not None, reason="it is installed here")
+def test_a_missing_library_for_socks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:1")
+    request = Request(method="GET", url="https://registry.invalid/", subject="org/app:1")
+
+    assert "install requests[socks]" in failure_of(request).message
+
+
 # TLS
+
+
+def test_plain_http_instead_of_tls_names_the_option() -> None:
+    with raw_server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:
+        host = url.partition("://")[2]
+        request = Request(method="GET", url=f"https://{host}/", subject="org/app:1")
+        error = failure_of(request)
+
+    assert f"--quay-host http://{host}" in error.message
+
+
+@pytest.mark.parametrize("content", ["", "rubbish"])
+def test_a_bundle_without_certificates_is_named(content: str, tmp_path: Path) -> None:
+    bundle = tmp_path / "empty.pem"
+    bundle.write_text(content)
+    with ScriptedServer(OK, tls=True) as server:
+        error = failure_of(get(server), ConnectOptions(ca_bundle=str(bundle), retries=QUICK))
+
+    assert error.message == f"the bundle {bundle} holds no readable certificates"
+
+
+def test_a_directory_without_hashed_names_is_named(tmp_path: Path) -> None:
+    ca_bundle(tmp_path)
+    with ScriptedServer(OK, tls=True) as server:
+        error = failure_of(get(server), ConnectOptions(ca_bundle=str(tmp_path), retries=QUICK))
+
+    assert error.message.endswith("run openssl rehash")
 
 
 def test_a_trusted_certificate_is_accepted(tmp_path: Path) -> None:
@@ -336,12 +510,37 @@ def test_a_redirect_from_http_to_https_is_followed(tmp_path: Path) -> None:
     assert other.authorizations == [""]
 
 
-@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
-def test_what_writes_is_not_redirected(method: str) -> None:
-    with ScriptedServer(redirect("/there")) as server:
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_write_is_redirected_within_its_origin(method: str, status: int) -> None:
+    with ScriptedServer(redirect("/there", status), Reply(201)) as server:
         answer = send(put(server, b"x", method))
 
-    assert answer.status == 307
+    assert answer.status == 201
+    assert server.lines == [f"{method} /", f"{method} /there"]
+    assert server.received[1].body == b"x"
+    assert server.authorizations == [SECRET, SECRET]
+
+
+def test_a_write_is_not_redirected_to_another_host() -> None:
+    with ScriptedServer(OK) as other, ScriptedServer(redirect(f"{other.url}/there")) as server:
+        error = failure_of(put(server, b"x"))
+
+    assert error.message == "the registry redirects what is written to another host"
+    assert other.received == []
+
+
+def test_writes_that_are_redirected_come_to_an_end() -> None:
+    with ScriptedServer(redirect("/there")) as server:
+        assert "in circles" in failure_of(put(server, b"x")).message
+
+
+@pytest.mark.parametrize(("method", "status"), [("PUT", 302), ("PUT", 303), ("DELETE", 307)])
+def test_a_redirect_does_not_change_what_writes(method: str, status: int) -> None:
+    with ScriptedServer(redirect("/there", status)) as server:
+        answer = send(put(server, b"x", method))
+
+    assert answer.status == status
     assert len(server.received) == 1
 
 
@@ -707,25 +906,67 @@ def test_no_header_leads_beyond_the_bounds(header: str, attempt: int) -> None:
     assert 0 <= PATIENT.wait(attempt, {"Retry-After": header}) <= 60.0
 
 
-def test_a_pause_is_for_one_host_and_ends() -> None:
-    pauses = Pauses()
-    pauses.set("quay.io", 30.0)
-    pauses.set("done.example", 0.0)
-
-    assert 29.0 < pauses.left("quay.io") <= 33.0
-    assert (pauses.left("other.example"), pauses.left("done.example")) == (0.0, 0.0)
+# The pace of requests
 
 
-def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
-    pauses = Pauses()
-    pauses.set("quay.io", 30.0)
-    pauses.set("quay.io", 1.0)
-
-    assert pauses.left("quay.io") > 29.0
+def pause(throttle: Throttle, epoch: int, **headers: str) -> float:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return throttle.slow_down("quay.io", epoch, PATIENT, named)
 
 
-def test_those_who_pause_do_not_come_back_at_once() -> None:
-    pauses = Pauses()
-    pauses.set("quay.io", 30.0)
+def test_a_pause_is_for_one_host(naps: list[float]) -> None:
+    throttle = Throttle()
+    pause(throttle, throttle.wait("quay.io"), Retry_After="30")
 
-    assert len({round(pauses.left("quay.io"), 1) for _ in range(50)}) > 5
+    throttle.wait("other.example")
+    assert naps == []
+    throttle.wait("quay.io")
+    assert 29.0 < naps[0] <= 33.0
+
+
+def test_without_retry_after_the_pause_grows_for_all() -> None:
+    throttle = Throttle()
+
+    pauses = [pause(throttle, epoch) for epoch in range(4)]
+
+    assert 0.25 <= pauses[0] <= 0.55 <= pauses[2] <= 2.2 <= 2 * pauses[3]
+
+
+def test_refusals_of_what_was_sent_before_a_pause_do_not_prolong_it() -> None:
+    throttle = Throttle()
+    first = pause(throttle, 0)
+
+    assert all(pause(throttle, 0) <= first for _ in range(8))
+
+
+def test_a_pause_begun_while_a_thread_waits_is_waited_for_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    throttle, naps = Throttle(), []
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 1:
+            pause(throttle, 1, Retry_After="40")
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    pause(throttle, 0, Retry_After="5")
+    throttle.wait("quay.io")
+
+    assert naps[0] < 6
+    assert naps[1] > 39
+
+
+def test_after_a_pause_requests_keep_an_interval_that_shrinks(naps: list[float]) -> None:
+    throttle = Throttle()
+    pause(throttle, 0)
+    throttle.wait("quay.io")
+    throttle.wait("quay.io")
+    apart = naps[1] - naps[0]
+    for _ in range(20):
+        throttle.speed_up("quay.io")
+    throttle.wait("quay.io")
+    throttle.wait("quay.io")
+
+    assert 0.04 < apart < 0.06
+    assert naps[3] - naps[2] < apart

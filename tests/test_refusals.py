@@ -42,7 +42,7 @@ def refused(status: int, code: str = "", message: str = "", detail: object = Non
         (401, "", Unauthorized),
         (403, "DENIED", Forbidden),
         (403, "", Forbidden),
-        (405, "DENIED", Forbidden),
+        (405, "DENIED", ImmutableTag),
         (404, "MANIFEST_UNKNOWN", NotFound),
         (404, "NAME_UNKNOWN", NotFound),
         (404, "TAG_EXPIRED", NotFound),
@@ -73,6 +73,25 @@ def test_a_word_about_immutable_tags_tells_the_kind(status: int) -> None:
     words = "The tag '1' cannot be overwritten because the repository is immutable."
 
     assert type(refused(status, "TAG_INVALID", words)) is ImmutableTag
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (
+            400,
+            "MANIFEST_INVALID",
+            "cannot update tag 1. The repository has enabled tag immutability",
+        ),
+        (403, "DENIED", "The requested tag already exists and cannot be overwritten"),
+        (400, "TAG_INVALID", "The image tag '1' already exists in 'app' and cannot be overwritten"),
+        (405, "DENIED", "The operation is disallowed on this registry, repository or image"),
+    ],
+)
+def test_the_words_of_other_registries_about_immutable_tags(
+    status: int, code: str, words: str
+) -> None:
+    assert type(refused(status, code, words)) is ImmutableTag
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,15 @@ def test_a_write_that_is_refused_is_not_done_again(registry: Busy) -> None:
     assert registry.pushed == [str(TAG)]
 
 
+def test_a_registry_that_ignores_writes_is_named_after_the_second(registry: Busy) -> None:
+    registry.stores = False
+
+    with pytest.raises(ConflictError, match="accepts writes and ignores them") as caught:
+        write(registry, StepOptions(tries=5))
+
+    assert (caught.value.ignored, caught.value.tries, len(registry.pushed)) == (True, 2, 2)
+
+
 def test_a_write_that_is_never_done_is_a_conflict_with_both_digests(registry: Busy) -> None:
     registry.stores = False
 

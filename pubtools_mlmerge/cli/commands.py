@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import threading
@@ -199,10 +200,13 @@ class Login:
     host: str | None
     username: str | None
     password: str | None = field(repr=False)
+    place: str = field(default="", eq=False)
 
     def client(self, options: ConnectOptions) -> RegistryClient:
         """Make a client."""
-        return RegistryClient(self.username, self.password, self.host, options)
+        return RegistryClient(
+            self.username, self.password, self.host, options, login_from=self.place
+        )
 
 
 def login_of(arguments: Namespace, side: str) -> Login:
@@ -212,13 +216,15 @@ def login_of(arguments: Namespace, side: str) -> Login:
         host = arguments.source_quay_host or host
     username = getattr(arguments, f"{side}_quay_user")
     password = getattr(arguments, f"{side}_quay_password")
+    variable = f"{side.upper()}_QUAY_PASSWORD"
     if username and not password:
-        variable = f"{side.upper()}_QUAY_PASSWORD"
         raise ValueError(f"--{side}-quay-user needs a password: set {variable}")
     if host:
         Address.parse(host)  # so that a malformed one is wrong usage
+    is_exported = password == os.environ.get(variable)
+    origin = f"the environment variable {variable}" if is_exported else f"--{side}-quay-password"
     # A password in the environment without a user is for another program.
-    return Login(host, username, password if username else None)
+    return Login(host, username, password if username else None, f"--{side}-quay-user and {origin}")
 
 
 def connection_of(arguments: Namespace) -> ConnectOptions:
@@ -228,7 +234,10 @@ def connection_of(arguments: Namespace) -> ConnectOptions:
         raise ValueError(f"--ca-bundle: there is no file {bundle}")
     if arguments.insecure:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    return ConnectOptions(ca_bundle=bundle, insecure=arguments.insecure)
+    rate = arguments.max_rate
+    if rate is not None and not 0 < rate < math.inf:
+        raise ValueError("--max-rate: expected a number above 0")
+    return ConnectOptions(ca_bundle=bundle, insecure=arguments.insecure, max_rate=rate)
 
 
 def settings_of_environment() -> Settings:

@@ -149,6 +149,9 @@ def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> Non
             help=f"password; better set the environment variable {variable}",
         )
     parser.add_argument("--ca-bundle", metavar="FILE", help="certificate authorities to trust")
+    parser.add_argument(
+        "--max-rate", type=float, metavar="N", help="most requests per second to one registry"
+    )
     parser.add_argument("--insecure", action="store_true", help="do not verify certificates")
 
 

@@ -27,6 +27,7 @@ LOG = logging.getLogger("pubtools.mlmerge")
 _LOOKS = 4  # how often a tag is read back while the registry still serves what it held before
 _FIRST_WAIT = 0.1  # seconds; doubles each time
 _LONGEST_WAIT = 2.0
+_IGNORED = 2  # writes in a row that were accepted and not done
 _RATE_LIMIT = 429
 _SERVER_FAILED = 500
 
@@ -78,10 +79,14 @@ class Writer:
     def _write_until_held(
         self, first: Decision, check: Callable[[], None], overwritten: _Overwritten
     ) -> Report:
-        decision, conflict = first, None
+        decision, conflict, ignored = first, None, 0
         for attempt in range(1, self.options.tries + 1):
             decision.prepare(decision)
             conflict = self._write(decision, check)
+            ignored = ignored + 1 if conflict and conflict.is_ignored(decision.seen) else 0
+            if conflict and ignored == _IGNORED:
+                tag, expected = str(first.destination), conflict.expected
+                raise ConflictError(tag, expected, conflict.found, attempt, ignored=True)
             # Even a write that somebody else replaced since may itself have replaced something.
             is_written = conflict is None or conflict.is_written
             has_replaced = is_written and overwritten.look(decision)
@@ -187,6 +192,10 @@ class _Conflict:
     found: str | None
     error: RegistryError | DigestMismatch | None = None  # of the write, if that failed
     is_written: bool = False  # whether the tag may have held the result, if only for a moment
+
+    def is_ignored(self, before: str | None) -> bool:
+        """Whether the write was accepted and the tag still holds what it held before."""
+        return self.is_written and not self.error and self.found == before is not None
 
 
 class _Overwritten:

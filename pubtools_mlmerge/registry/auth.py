@@ -8,11 +8,13 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from urllib.parse import urlencode
 
 from attrs import evolve, field, frozen
 
-from pubtools_mlmerge.errors import RegistryError, Unauthorized
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import InvalidReference, RegistryError, Unauthorized
 from pubtools_mlmerge.registry.http import TRANSIENT, Address, Answer, Request, Transport, origin
 from pubtools_mlmerge.registry.refusals import failure
 
@@ -55,10 +57,11 @@ def parse_challenges(header: str) -> tuple[Challenge, ...]:
 
 @frozen
 class Credentials:
-    """A user name and a password."""
+    """A user name and a password, and in which option, variable or file they were found."""
 
     username: str
     password: str = field(repr=False)
+    place: str = field(default="", eq=False)
 
     @property
     def basic(self) -> str:
@@ -76,6 +79,16 @@ class Credentials:
         """The texts that must not show up anywhere."""
         return *self.encoded, self.password
 
+    def refused(self, subject: str, answer: Answer) -> Unauthorized:
+        """Make the error of a login that was refused; it says whose it is, and from where."""
+        answer = answer.redacted(self.secrets)
+        place = f" from {self.place}" if self.place else ""
+        words = failure(subject, answer.status, answer.content).message
+        message = f"the login of {self.username}{place} was refused"
+        error = Unauthorized(subject, answer.status, f"{message}: {words}" if words else message)
+        error.__cause__ = answer.as_http_error()
+        return error
+
 
 @frozen(order=True)
 class Scope:
@@ -91,6 +104,28 @@ class Scope:
     def covers(self, other: Scope) -> bool:
         """Whether this right includes another one."""
         return self.repository == other.repository and self.push >= other.push
+
+
+def rename(scopes: frozenset[Scope], challenge: Challenge) -> frozenset[Scope]:
+    """Take the repositories that a challenge names, with no other rights than in `scopes`.
+
+    None are taken where it names more of them, as a token to push may create a repository.
+    """
+    pushes, found = any(scope.push for scope in scopes), set()
+    for wanted in challenge.parameters.get("scope", "").split():
+        kind, _, rest = wanted.partition(":")
+        name, _, actions = rest.rpartition(":")
+        if kind == "repository" and _is_repository(name):
+            is_pushed = len(scopes) == 1 or "push" in actions.split(",")
+            found.add(Scope(name, push=pushes and is_pushed))
+    return frozenset(found) if len(found) <= len(scopes) else frozenset()
+
+
+def _is_repository(name: str) -> bool:
+    try:
+        return Reference.parse(f"registry.invalid/{name}:tag").repository == name
+    except InvalidReference:
+        return False
 
 
 _SHORTEST_LIFE = 60  # seconds; also the life of a token whose server states none
@@ -154,10 +189,18 @@ class Tokens:
         request = Request(
             method="GET", url=url, subject=subject, headers=headers, limit=_LARGEST_REPLY
         )
-        answer = self._transport.send(request)
+        logins, registry = self._transport.options.logins, self._registry
+        if credentials is None:
+            answer = self._transport.send(request)
+        else:
+            send: Callable[[], Answer] = partial(self._transport.send, request)
+            login = logins.get(realm, credentials.basic)
+            answer = login.attempt(subject, send, partial(credentials.refused, subject))
         if not answer.is_success:
             answer = answer.redacted(credentials.secrets if credentials else ())
             raise failure(subject, answer.status, answer.content) from answer.as_http_error()
+        if credentials is not None:  # the registry may ask for it by Basic, too
+            logins.get(registry, credentials.basic).accept()
         return _read_token(answer, subject, asked)
 
     def _check_realm(self, realm: str, subject: str) -> None:
@@ -205,8 +248,10 @@ class RegistrySession:
         address: Address,
         transport: Transport,
         find_credentials: Callable[[], Credentials | None],
+        no_login: str = "",
     ) -> None:
         self._address = address
+        self._no_login = no_login  # says where one was looked for
         self._transport = transport
         self._find_credentials = find_credentials
         self._lock = threading.Lock()
@@ -215,6 +260,8 @@ class RegistrySession:
         self._challenge: Challenge | None = None
         self._tokens: Tokens | None = None
         self._intended: dict[str, frozenset[Scope]] = {}
+        self._renamed: dict[frozenset[Scope], frozenset[Scope]] = {}
+        self.answers_head: bool | None = None  # none until a HEAD or a GET showed it
 
     @property
     def host(self) -> str:
@@ -239,41 +286,68 @@ class RegistrySession:
 
     def send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
         """Send a request to a path of this registry, with a login if the registry wants one."""
-        try:
-            answer = self._log_in_and_send(request, scopes)
-        except RegistryError as refusal:
-            # Some servers refuse all rights for one that is lacking: then ask for just these.
-            if refusal.status not in _LACKING or self._widest(scopes) == scopes:
-                raise
-            self._forget_intended(scopes)
-            answer = self._log_in_and_send(request, scopes)
+        answer = self._log_in_and_send(request, scopes)
         if answer.is_success:
             return answer.with_redacted_headers(self._long_secrets())
         answer = answer.redacted(self._secrets())
         error = failure(request.subject, answer.status, answer.content)
         if isinstance(error, Unauthorized):
             bearer = self._challenge is not None and self._challenge.scheme == "bearer"
-            error = evolve(error, logged_in=bearer and self._credentials is not None)
+            words = [error.message] if self._credentials else [self._no_login, error.message]
+            error = evolve(
+                error,
+                logged_in=bearer and self._credentials is not None,
+                message=": ".join(filter(None, words)),
+            )
         raise error from answer.as_http_error()
 
     def _log_in_and_send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
-        wide, header = self._widest(scopes), None
+        """Send a request with the rights that were announced, with these, or as challenged.
+
+        Some servers refuse all rights for one that is lacking, when the token is fetched or when
+        it is used. Gateways that rewrite paths know the repository by another name.
+        """
+        first = self._renamed.get(scopes) or self._widest(scopes)
+        header: str | None = None
+        refusal: RegistryError | None = None
+        tried: set[frozenset[Scope]] = set()
         if self._challenge is not None:
-            header = self._authorization(self._challenge, wide)
+            header, refusal = self._try_authorization(self._challenge, first)
+            tried = {first} if refusal else tried
         answer = self._deliver(request, header)
-        # Rights beyond these may have been refused as a whole: then ask for just these.
-        for wanted in dict.fromkeys([wide, scopes]):
+        for known in (first, scopes, None):
             if answer.status != _UNAUTHORIZED or not self._is_ours(answer.url):
                 return answer
-            challenge = self._choose_challenge(answer, request.subject)
-            fresh = self._authorization(challenge, wanted, rejected=header)
+            if known in tried:
+                continue
+            challenge = self._choose_challenge(answer, request.subject, is_first=not tried)
+            wanted = known or rename(scopes, challenge)
+            if not wanted or wanted in tried:
+                continue
+            tried.add(wanted)
+            self._challenge = challenge
+            fresh, refusal = self._try_authorization(challenge, wanted, rejected=header)
             if fresh is None or fresh == header:
-                return answer
+                continue
             header = fresh
             answer = self._deliver(request, header)
-            if wanted != wide and answer.status != _UNAUTHORIZED:
+            if wanted != first and answer.status != _UNAUTHORIZED:
                 self._forget_intended(scopes)  # it would be refused each time
+                self._renamed[scopes] = wanted
+        if answer.status == _UNAUTHORIZED and refusal is not None:
+            raise refusal
         return answer
+
+    def _try_authorization(
+        self, challenge: Challenge, scopes: frozenset[Scope], rejected: str | None = None
+    ) -> tuple[str | None, RegistryError | None]:
+        """Return the header for these rights, or how the server refused to give just them."""
+        try:
+            return self._authorization(challenge, scopes, rejected), None
+        except RegistryError as error:
+            if error.status not in _LACKING:
+                raise
+            return None, error
 
     def _deliver(self, request: Request, header: str | None) -> Answer:
         if self._base is None:
@@ -286,7 +360,14 @@ class RegistrySession:
         headers = dict(request.headers)
         if header is not None and self._is_ours(url):
             headers["Authorization"] = header
-        return self._transport.send(evolve(request, url=url, headers=headers))
+        request = evolve(request, url=url, headers=headers)
+        known = self._credentials
+        if known is None or headers.get("Authorization") != known.basic:
+            return self._transport.send(request)
+        login = self._transport.options.logins.get(self.url("/"), known.basic)
+        send: Callable[[], Answer] = partial(self._transport.send, request)
+        refuse: Callable[[Answer], Unauthorized] = partial(known.refused, request.subject)
+        return login.attempt(request.subject, send, refuse)
 
     def _find_scheme(self, request: Request) -> Answer | None:
         """Find out which scheme the registry speaks, with the first request, without a login."""
@@ -323,13 +404,17 @@ class RegistrySession:
         for scope in scopes:
             self._intended.pop(scope.repository, None)
 
-    def _choose_challenge(self, answer: Answer, subject: str) -> Challenge:
+    def _choose_challenge(self, answer: Answer, subject: str, *, is_first: bool) -> Challenge:
         offered = parse_challenges(answer.headers.get("WWW-Authenticate", ""))
         for scheme in ("bearer", "basic"):
             for challenge in offered:
                 if challenge.scheme == scheme:
-                    self._challenge = challenge
                     return challenge
+        if not is_first and self._challenge is not None:  # nothing new where a token lacks rights
+            known = self._challenge.parameters
+            return evolve(
+                self._challenge, parameters={n: v for n, v in known.items() if n != "scope"}
+            )
         problem = "the registry offers no known way to log in"
         cause = answer.redacted(self._secrets()).as_http_error()
         raise Unauthorized(subject, _UNAUTHORIZED, problem) from cause

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from urllib.parse import quote
 
@@ -21,14 +21,36 @@ from pubtools_mlmerge.core.manifests import (
 )
 from pubtools_mlmerge.core.references import Reference, is_registered_digest
 from pubtools_mlmerge.core.strict_json import decode, encode
-from pubtools_mlmerge.errors import InvalidIndex, InvalidReference, NotAnIndex, RegistryError
+from pubtools_mlmerge.errors import (
+    Forbidden,
+    InvalidIndex,
+    InvalidReference,
+    NotAnIndex,
+    RegistryError,
+    Unauthorized,
+)
 from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
 from pubtools_mlmerge.registry.base import Registry, suppress_absence
-from pubtools_mlmerge.registry.credentials import find_credentials
+from pubtools_mlmerge.registry.credentials import find_credentials, say_none_found
 from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _CREATED = 201
+_NOT_FOUND = 404
+_REFUSED_HEAD = frozenset({400, 403, _NOT_FOUND, 405, 501})
+
+
+@contextmanager
+def _explain_lacking_right(reference: Reference) -> Iterator[None]:
+    """Say in our words that a login is valid and may not write."""
+    try:
+        yield
+    except (Unauthorized, Forbidden) as error:
+        if isinstance(error, Unauthorized) and not error.logged_in:
+            raise
+        problem = f"this login may not write to the repository {reference.repository}"
+        message = f"{problem}: {error.message}" if error.message else problem
+        raise evolve(error, message=message) from error.__cause__
 
 
 class RegistryClient(Registry):
@@ -46,7 +68,10 @@ class RegistryClient(Registry):
             Where to connect (host, host:port or URL), whatever host references name; none to
             connect to the host of each reference.
         options (ConnectOptions | None):
-            How to connect.
+            How to connect. Clients with the same options share what they learn: a login that was
+            refused to one is not tried by the others.
+        login_from (str):
+            Where user and password come from, for errors.
     """
 
     def __init__(
@@ -55,9 +80,13 @@ class RegistryClient(Registry):
         password: str | None = None,
         host: str | None = None,
         options: ConnectOptions | None = None,
+        *,
+        login_from: str = "",
     ) -> None:
         self.username, self.password, self.host = username, password, host
-        self.credentials = Credentials(username, password) if username and password else None
+        self.credentials: Credentials | None = None
+        if username and password:
+            self.credentials = Credentials(username, password, login_from)
         self.options = options or ConnectOptions()
         self.transport = Transport(self.options)
         self._lock = threading.Lock()
@@ -156,25 +185,50 @@ class RegistryClient(Registry):
         return read_manifest(reference, answer.content, content_type), answer.headers
 
     def digest(self, reference: Reference) -> str | None:
-        """Look up the digest of a reference by a HEAD request, see `Registry.digest`."""
+        """Look up the digest by a HEAD request, by GET where that is refused."""
         with suppress_absence(reference):
-            answer = self._send("HEAD", reference, f"manifests/{reference.target}", headers=_ACCEPT)
-            stated = answer.headers.get("Docker-Content-Digest", "")
-            comparable = stated.startswith("sha256:") and is_registered_digest(stated)
-            return stated if comparable else super().digest(reference)
+            return self._digest_by_head(reference)
         return None
+
+    def _digest_by_head(self, reference: Reference) -> str:
+        """Ask by HEAD unless this registry refuses it, which shows when GET is answered.
+
+        Proxies and gateways refuse HEAD, or say 404; crane, docker and containerd use GET then.
+        """
+        session, path = self.session(reference), f"manifests/{reference.target}"
+        if session.answers_head is False:
+            return self._digest_by_get(reference)
+        try:
+            answer = self._send("HEAD", reference, path, headers=_ACCEPT)
+        except RegistryError as refusal:
+            is_absent = refusal.status == _NOT_FOUND
+            if refusal.status not in _REFUSED_HEAD or (is_absent and session.answers_head):
+                raise
+            found = self._digest_by_get(reference)
+            session.answers_head = False
+            return found
+        session.answers_head = True
+        stated = answer.headers.get("Docker-Content-Digest", "")
+        comparable = stated.startswith("sha256:") and is_registered_digest(stated)
+        return stated if comparable else self._digest_by_get(reference)
+
+    def _digest_by_get(self, reference: Reference) -> str:
+        answer = self._send("GET", reference, f"manifests/{reference.target}", headers=_ACCEPT)
+        check_digest(reference, answer.content, answer.headers.get("Docker-Content-Digest"))
+        return digest_of(answer.content)
 
     def push(self, reference: Reference, manifest: Manifest, *, repeat: bool = True) -> str:
         """Write a manifest, see `Registry.push`."""
-        answer = self._send(
-            "PUT",
-            reference,
-            f"manifests/{reference.target}",
-            headers={"Content-Type": manifest.media_type},
-            content=manifest.content,
-            scopes=[Scope(reference.repository, push=True)],
-            repeatable=repeat,
-        )
+        with _explain_lacking_right(reference):
+            answer = self._send(
+                "PUT",
+                reference,
+                f"manifests/{reference.target}",
+                headers={"Content-Type": manifest.media_type},
+                content=manifest.content,
+                scopes=[Scope(reference.repository, push=True)],
+                repeatable=repeat,
+            )
         stored = answer.headers.get("Docker-Content-Digest")
         check_digest(reference, manifest.content, stored)
         return manifest.digest
@@ -190,7 +244,7 @@ class RegistryClient(Registry):
             raise evolve(error, reference=str(blob)) from error
 
     def has_manifest(self, reference: Reference) -> bool:
-        """Return whether a manifest exists, by a HEAD request.
+        """Return whether a manifest exists, as cheaply as the registry allows.
 
         Args:
             reference (Reference):
@@ -227,11 +281,27 @@ class RegistryClient(Registry):
         answer = self._send("POST", reference, path, content=b"", scopes=both)
         if answer.status == _CREATED:
             return True
-        location = answer.headers.get("Location")
-        if location:  # an upload was opened instead, which nobody will use
-            with suppress(RegistryError):
-                self._send("DELETE", reference, location, scopes=scopes)
+        self._cancel_upload(reference, answer)  # it was opened instead, and nobody will use it
         return False
+
+    def require_push(self, reference: Reference) -> None:
+        """Make sure that the login may write to a repository, by an upload without content.
+
+        Raises:
+            Unauthorized, Forbidden: When it may not.
+            RegistryError: When the registry refuses otherwise or cannot be asked.
+        """
+        scopes = [Scope(reference.repository, push=True)]
+        with _explain_lacking_right(reference):
+            answer = self._send("POST", reference, "blobs/uploads/", content=b"", scopes=scopes)
+        self._cancel_upload(reference, answer)
+
+    def _cancel_upload(self, reference: Reference, answer: Answer) -> None:
+        location = answer.headers.get("Location")
+        if location:
+            with suppress(RegistryError):
+                scopes = [Scope(reference.repository, push=True)]
+                self._send("DELETE", reference, location, scopes=scopes)
 
     def intend(self, *, pull: Iterable[Reference] = (), push: Iterable[Reference] = ()) -> None:
         """Announce what will be read and written, see `Registry.intend`."""
@@ -254,7 +324,8 @@ class RegistryClient(Registry):
             if name not in self._sessions:
                 address = Address.parse(name, prefers_tls=self.options.prefers_tls)
                 find = partial(self._find_credentials, address.host, reference)
-                self._sessions[name] = RegistrySession(address, self.transport, find)
+                no_login = "" if self.credentials else say_none_found(address.host)
+                self._sessions[name] = RegistrySession(address, self.transport, find, no_login)
             return self._sessions[name]
 
     def _find_credentials(self, host: str, reference: Reference) -> Credentials | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import subprocess
 import tempfile
 import threading
@@ -21,13 +20,16 @@ from pubtools_mlmerge.core.manifests import Image
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     CopyFailed,
+    Forbidden,
     InvalidIndex,
     MissingChild,
     NotAnIndex,
     RegistryError,
+    Unauthorized,
 )
 from pubtools_mlmerge.observe import span
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.connections import read_authorities
 from pubtools_mlmerge.registry.refusals import redact
 from pubtools_mlmerge.reports.terminal import Watch, unwatched
 
@@ -154,9 +156,22 @@ class Children:
     def _mount_blob(self, destination: Reference, repository: str, blob: str) -> bool:
         try:
             return self._destination.mount_blob(destination, blob, repository)
+        except (Unauthorized, Forbidden) as error:
+            LOG.debug("Cannot mount %s: %s", blob, error)
+            # Without the right to write a copy fails as well; what lacks may be that to read.
+            self._require_push(destination)
+            return False
         except RegistryError as error:
             LOG.debug("Cannot mount %s: %s", blob, error)
             return False
+
+    def _require_push(self, destination: Reference) -> None:
+        try:
+            self._destination.require_push(destination)
+        except (Unauthorized, Forbidden):
+            raise
+        except RegistryError as error:
+            LOG.debug("Cannot tell whether %s may be written: %s", destination.name, error)
 
 
 def _log_brought(source: Reference, destination: Reference, by: Literal["mount", "copy"]) -> None:
@@ -213,7 +228,7 @@ def _options(
     if bundle and not session.is_plain:
         certificates = directory / f"{side}-certificates"
         certificates.mkdir()
-        shutil.copyfile(bundle, certificates / "authorities.crt")
+        (certificates / "authorities.crt").write_bytes(read_authorities(Path(bundle)))
         yield f"--{side}-cert-dir={certificates}"
     if client.credentials is not None:
         path = directory / f"{side}-auth.json"

