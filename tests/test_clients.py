@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from base64 import b64encode
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +15,7 @@ from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.core.manifests import Image as ImageManifest
 from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import Unauthorized
 from pubtools_mlmerge.host.clients import (
     connect_like,
     history_of,
@@ -255,3 +258,20 @@ def test_a_tag_that_does_not_expire_is_a_warning(caplog: pytest.LogCaptureFixtur
 
     (line,) = caplog.messages
     assert line.startswith("quay.io/ns/app:1-kept does not expire: ")
+
+
+def test_no_auth_file_of_the_worker_s_user_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    challenge = Reply(401, {"WWW-Authenticate": 'Basic realm="registry"'})
+    with ScriptedServer(challenge) as server:
+        logins = {"auths": {server.host: {"auth": b64encode(b"worker:secret").decode()}}}
+        (tmp_path / "auth.json").write_text(json.dumps(logins))
+        monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
+        theirs = Client(server.host)
+        theirs.username = theirs.password = None
+
+        with pytest.raises(Unauthorized):
+            connect_like(theirs, Settings()).pull(TAG)
+
+        assert set(server.authorizations) == {""}

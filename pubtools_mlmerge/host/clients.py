@@ -13,6 +13,7 @@ from pubtools.pluggy import hookimpl, pm
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.host.types import HostClient, Pusher
 from pubtools_mlmerge.merging.writer import History
+from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.registry.quay_history import TagHistory
@@ -73,6 +74,13 @@ def make_sides(pusher: Pusher, settings: Settings) -> Sides:
     )
 
 
+class _HostLoginClient(RegistryClient):
+    """Has the logins of the target and no others: no auth file of the worker's user is read."""
+
+    def _find_credentials(self, host: str, reference: Reference) -> Credentials | None:  # noqa: ARG002 - there is one login, whatever is read
+        return self.credentials
+
+
 def connect_like(client: HostClient, settings: Settings) -> RegistryClient:
     """Make a client of ours with the login and the host of a client of the host."""
     verify = client.session.session.verify
@@ -80,7 +88,7 @@ def connect_like(client: HostClient, settings: Settings) -> RegistryClient:
         insecure=not verifies(client, settings),
         ca_bundle=verify if isinstance(verify, str) else None,
     )
-    return RegistryClient(client.username, client.password, client.session.hostname, options)
+    return _HostLoginClient(client.username, client.password, client.session.hostname, options)
 
 
 def verifies(client: HostClient, settings: Settings) -> bool:
