@@ -15,6 +15,7 @@ from requests.utils import select_proxy
 _LOGIN_WANTED = 407
 _FORBIDDEN = 403
 _SERVER_FAILED = 500
+PROXY_REFUSALS = (_FORBIDDEN, _LOGIN_WANTED)
 _TUNNEL = r"Tunnel connection failed: (\d{3})"
 # The words of several releases of OpenSSL about an answer that is no TLS.
 _PLAIN = re.compile(

@@ -34,7 +34,12 @@ from urllib3.exceptions import HTTPError
 from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidReference, RegistryError, brief
-from pubtools_mlmerge.registry.connections import explain_answer, explain_connection, is_final
+from pubtools_mlmerge.registry.connections import (
+    PROXY_REFUSALS,
+    explain_answer,
+    explain_connection,
+    is_final,
+)
 from pubtools_mlmerge.registry.refusals import Logins, redact, shows_secret
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -591,8 +596,9 @@ class Transport:
             ) as response:
                 content = _read_body(request, response)
                 status, headers = response.status_code, response.headers
-                problem = explain_answer(status, headers, request.url, settings["proxies"])
-                if problem is not None:
+                if status in PROXY_REFUSALS and (
+                    problem := explain_answer(status, headers, request.url, settings["proxies"])
+                ):
                     raise RegistryError(request.subject, status, problem)
                 return Answer(status, headers, content, request.url, response.reason)
         except _TooSlow as error:
