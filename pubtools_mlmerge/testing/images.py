@@ -38,19 +38,9 @@ _TIMEOUT_SECONDS = 30
 
 @frozen(kw_only=True)
 class Image:
-    """A manifest for one platform, with the blobs that it names.
+    """A manifest for one platform, with config and layers by digest.
 
-    Attributes:
-        content (bytes):
-            The manifest, ready to be uploaded.
-        media_type (str):
-            The manifest's type.
-        platform (Mapping[str, str]):
-            What an index says about the image: os, architecture, variant.
-        blobs (Mapping[str, bytes]):
-            Config and layers by digest.
-        annotations (Mapping[str, str]):
-            What an index notes at the entry of this image.
+    Platform (os, architecture, variant) and annotations are for the entry in an index.
     """
 
     content: bytes = field(repr=False)
@@ -76,16 +66,7 @@ class Image:
 
 @frozen(kw_only=True)
 class ImageIndex:
-    """An index or manifest list, with the children it was made from.
-
-    Attributes:
-        content (bytes):
-            The document, ready to be uploaded.
-        media_type (str):
-            The OCI index type or the Docker manifest list type.
-        children (tuple[Child, ...]):
-            What the entries describe, in order.
-    """
+    """An OCI index or a Docker manifest list, with the children it was made from, in order."""
 
     content: bytes = field(repr=False)
     media_type: str

@@ -13,16 +13,7 @@ from pubtools_mlmerge.core.manifests import digest_of
 
 @frozen(kw_only=True)
 class StoredManifest:
-    """A manifest as the registry holds it, byte for byte.
-
-    Attributes:
-        content (bytes):
-            The bytes that were uploaded.
-        media_type (str):
-            The type that they were uploaded under.
-        digest (str):
-            The digest that names them.
-    """
+    """A manifest as the registry holds it, byte for byte, with the type it was uploaded under."""
 
     content: bytes
     media_type: str
@@ -30,16 +21,7 @@ class StoredManifest:
 
 
 class TagPeriod(NamedTuple):
-    """A time during which a tag named one digest, in whole seconds.
-
-    Attributes:
-        digest (str):
-            What the tag named.
-        start (int):
-            When it began to, as a Unix time.
-        end (int | None):
-            When it ceased to; None while it still does.
-    """
+    """The Unix times between which a tag named a digest; the end is None while it still does."""
 
     digest: str
     start: int
