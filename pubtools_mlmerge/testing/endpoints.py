@@ -24,7 +24,6 @@ from pubtools_mlmerge.testing.http import (
     Request,
     Response,
     json_response,
-    refuse,
 )
 from pubtools_mlmerge.testing.storage import Repository, Storage
 
@@ -113,10 +112,10 @@ class Guard:
         try:
             user, _, password = base64.b64decode(encoded).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
-            raise refuse(401, _unauthorized("malformed credentials")) from None
+            raise Refused(401, _unauthorized("malformed credentials")) from None
         expected = self.users.get(user)
         if expected is None or not secrets.compare_digest(expected.encode(), password.encode()):
-            raise refuse(401, _unauthorized("invalid username or password"))
+            raise Refused(401, _unauthorized("invalid username or password"))
         return user
 
     def _token(self, request: Request) -> Token | None:
@@ -124,7 +123,7 @@ class Guard:
         return token if token and token.expires > self.clock() else None
 
     def _require_password(self, request: Request, needed: tuple[Right, ...]) -> None:
-        unauthorized = refuse(
+        unauthorized = Refused(
             401, _unauthorized("authentication required"), headers=_BASIC_CHALLENGE
         )
         try:
@@ -134,7 +133,7 @@ class Guard:
         if all(self._allow(user, right) for right in needed) and (user or needed):
             return
         if user:
-            raise refuse(403, RegistryError("DENIED", "requested access is denied"))
+            raise Refused(403, RegistryError("DENIED", "requested access is denied"))
         raise unauthorized
 
     def _challenge(self, request: Request, needed: tuple[Right, ...]) -> Refused:
@@ -156,7 +155,7 @@ class Guard:
             for right in needed
         ]
         error = _unauthorized("authentication required", detail)
-        return refuse(401, error, headers={"WWW-Authenticate": challenge})
+        return Refused(401, error, headers={"WWW-Authenticate": challenge})
 
 
 class Endpoint(NamedTuple):
@@ -272,7 +271,7 @@ class Manifests:
         """Answer a DELETE by digest or by tag."""
         repository = self._storage.repositories.get(name)
         if repository is None or repository.find(reference) is None:
-            raise refuse(404, RegistryError("MANIFEST_UNKNOWN", "manifest unknown"))
+            raise Refused(404, RegistryError("MANIFEST_UNKNOWN", "manifest unknown"))
         if ":" in reference:
             repository.remove_manifest(reference)
         else:
@@ -285,7 +284,7 @@ class Manifests:
         repository = self._storage.repositories.get(name)
         if repository is None:
             message = "repository name not known to registry"
-            raise refuse(404, RegistryError("NAME_UNKNOWN", message, {"name": name}))
+            raise Refused(404, RegistryError("NAME_UNKNOWN", message, {"name": name}))
         after = request.parameter("last")
         rest = [tag for tag in sorted(repository.tags) if tag > after]
         count = request.number("n", len(rest))
@@ -312,7 +311,7 @@ class Blobs:
         """Answer GET and HEAD of a blob."""
         content = self._find(name, digest)
         if content is None:
-            raise refuse(404, RegistryError("BLOB_UNKNOWN", "blob unknown to registry", digest))
+            raise Refused(404, RegistryError("BLOB_UNKNOWN", "blob unknown to registry", digest))
         headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}
         return Response(200, headers, content)
 
@@ -353,7 +352,7 @@ class Blobs:
 
     def _received(self, name: str, session: str) -> bytes:
         if (name, session) not in self._sessions:
-            raise refuse(404, RegistryError("BLOB_UPLOAD_INVALID", "blob upload invalid"))
+            raise Refused(404, RegistryError("BLOB_UPLOAD_INVALID", "blob upload invalid"))
         return self._sessions[name, session]
 
     def _progress(self, request: Request, name: str, session: str) -> Response:
@@ -370,7 +369,7 @@ def _created(request: Request, name: str, kind: str, digest: str) -> Response:
 
 def _other_digest() -> Refused:
     message = "provided digest did not match uploaded content"
-    return refuse(400, RegistryError("DIGEST_INVALID", message))
+    return Refused(400, RegistryError("DIGEST_INVALID", message))
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

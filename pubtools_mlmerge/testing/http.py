@@ -97,11 +97,17 @@ class RegistryError(NamedTuple):
 
 
 class Refused(Exception):
-    """Ends the work on a request, with the response to send."""
+    """Ends the work on a request, with the registry's error format as the response."""
 
-    def __init__(self, response: Response) -> None:
-        super().__init__(response.status)
-        self.response = response
+    def __init__(
+        self, status: int, *errors: RegistryError, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status)
+        listed = [
+            {name: value for name, value in error._asdict().items() if value is not None}
+            for error in errors
+        ]
+        self.response = json_response({"errors": listed}, status, headers)
 
 
 def json_response(
@@ -110,17 +116,6 @@ def json_response(
     """Answer with a JSON document."""
     body = json.dumps(document, separators=(",", ":")).encode() + b"\n"
     return Response(status, {**JSON, **(headers or {})}, body)
-
-
-def refuse(
-    status: int, *errors: RegistryError, headers: Mapping[str, str] | None = None
-) -> Refused:
-    """Make the exception that answers with the registry's error format."""
-    listed = [
-        {name: value for name, value in error._asdict().items() if value is not None}
-        for error in errors
-    ]
-    return Refused(json_response({"errors": listed}, status, headers))
 
 
 class Server(HTTPServer):

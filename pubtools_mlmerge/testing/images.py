@@ -164,11 +164,12 @@ def make_attestation(image: Image, *, artifact: bool = False) -> Image:
     annotations = {"in-toto.io/predicate-type": _PREDICATE}
     manifest["config"] = _describe(config, config_type)
     manifest["layers"] = [{**_describe(statement, _IN_TOTO), "annotations": annotations}]
-    attestation = _image(manifest, platform, config, statement)
-    reference = {"type": "attestation-manifest", "digest": image.digest}
     return evolve(
-        attestation,
-        annotations={f"vnd.docker.reference.{key}": value for key, value in reference.items()},
+        _image(manifest, platform, config, statement),
+        annotations={
+            "vnd.docker.reference.type": "attestation-manifest",
+            "vnd.docker.reference.digest": image.digest,
+        },
     )
 
 
