@@ -37,6 +37,7 @@ _SESSION = r"([A-Za-z0-9-]+)"
 
 AuthMode = Literal["none", "token", "basic"]
 Access = Literal["anyone", "login", "pull", "push", "delete"]
+Endpoint = tuple[Access, Callable[..., Response]]
 
 
 class Token(NamedTuple):
@@ -158,13 +159,6 @@ class Guard:
         return Refused(401, error, headers={"WWW-Authenticate": challenge})
 
 
-class Endpoint(NamedTuple):
-    """What serves a method on a path, and the access that it takes."""
-
-    access: Access
-    serve: Callable[..., Response]
-
-
 class Router:
     """Finds the endpoint for a request and checks the access."""
 
@@ -185,23 +179,24 @@ class Router:
         """Return what serves each path; the groups of its pattern are the arguments."""
         manifests = Manifests(self._storage, self._dialect)
         blobs = Blobs(self._storage, self._guard)
-        read_manifest, read_blob = Endpoint("pull", manifests.read), Endpoint("pull", blobs.read)
+        read_manifest: Endpoint = ("pull", manifests.read)
+        read_blob: Endpoint = ("pull", blobs.read)
         return {
-            "/v2/": {"GET": Endpoint("login", lambda _: json_response({}))},
-            re.escape(self._dialect.token_path): {"GET": Endpoint("anyone", self._issue_token)},
+            "/v2/": {"GET": ("login", lambda _: json_response({}))},
+            re.escape(self._dialect.token_path): {"GET": ("anyone", self._issue_token)},
             f"/v2/{_NAME}/manifests/{_REFERENCE}": {
                 "GET": read_manifest,
                 "HEAD": read_manifest,
-                "PUT": Endpoint("push", manifests.write),
-                "DELETE": Endpoint("delete", manifests.delete),
+                "PUT": ("push", manifests.write),
+                "DELETE": ("delete", manifests.delete),
             },
-            f"/v2/{_NAME}/tags/list": {"GET": Endpoint("pull", manifests.tags)},
+            f"/v2/{_NAME}/tags/list": {"GET": ("pull", manifests.tags)},
             f"/v2/{_NAME}/blobs/{_DIGEST}": {"GET": read_blob, "HEAD": read_blob},
-            f"/v2/{_NAME}/blobs/uploads/": {"POST": Endpoint("push", blobs.start)},
+            f"/v2/{_NAME}/blobs/uploads/": {"POST": ("push", blobs.start)},
             f"/v2/{_NAME}/blobs/uploads/{_SESSION}": {
-                "PATCH": Endpoint("push", blobs.append),
-                "PUT": Endpoint("push", blobs.finish),
-                "DELETE": Endpoint("push", blobs.cancel),
+                "PATCH": ("push", blobs.append),
+                "PUT": ("push", blobs.finish),
+                "DELETE": ("push", blobs.cancel),
             },
         }
 
@@ -214,24 +209,23 @@ class Router:
             if endpoint is None:
                 headers = {**TEXT, "Allow": ", ".join(sorted(endpoints))}
                 return Response(405, headers, b"Method not allowed\n")
-            self._admit(request, endpoint.access, match.groups())
-            return endpoint.serve(request, *match.groups())
+            access, serve = endpoint
+            self._admit(request, access, match.groups())
+            return serve(request, *match.groups())
         return self._dialect.serve(self._storage, request)
 
     def _admit(self, request: Request, access: Access, groups: tuple[str, ...]) -> None:
-        if access == "login":
-            self._guard.require(request, ())
-        elif access != "anyone":
-            rights = [Right(groups[0], action) for action in self._actions(access)]
-            source = request.parameter("from")
-            if source and access == "push" and self._dialect.mount_needs_source:
-                rights.append(Right(source, "pull"))
-            self._guard.require(request, rights)
-
-    def _actions(self, access: Access) -> tuple[str, ...]:
-        if access == "push":
-            return self._dialect.push_actions
-        return (self._dialect.delete_action if access == "delete" else access,)
+        if access == "anyone":
+            return
+        rights: list[Right] = []
+        if access != "login":
+            dialect = self._dialect
+            by_access = {"push": dialect.push_actions, "delete": (dialect.delete_action,)}
+            rights += [Right(groups[0], action) for action in by_access.get(access, (access,))]
+        source = request.parameter("from")
+        if source and access == "push" and self._dialect.mount_needs_source:
+            rights.append(Right(source, "pull"))
+        self._guard.require(request, rights)
 
     def _issue_token(self, request: Request) -> Response:
         response, granted = self._guard.issue(request)
