@@ -125,12 +125,7 @@ class Observation:
 def observed(
     kind: Kind, source: Reference | None, destination: Reference, *, dry_run: bool = False
 ) -> Iterator[Observation]:
-    """Log the start and the end of what is done to a tag, and trace it.
-
-    Example:
-        with observed("merge", source, destination) as seen:
-            seen.report = merge(source, destination)
-    """
+    """Log the start and the end of what is done to a tag, and trace it."""
     seen = Observation(kind, source, destination, dry_run=dry_run)
     seen.log(logging.INFO, "start", "started")
     try:

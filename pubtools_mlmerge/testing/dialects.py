@@ -62,15 +62,13 @@ class Dialect:
             parts, held = self._parts(repository, content, media_type)
         except (InvalidIndex, NotAnIndex) as error:
             raise Refused(400, _invalid(str(error))) from error
-        missing = [digest for digest in parts if digest not in held]
+        missing = [
+            RegistryError("MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", digest)
+            for digest in parts
+            if digest not in held
+        ]
         if missing:
-            raise Refused(
-                400,
-                *(
-                    RegistryError("MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", digest)
-                    for digest in missing
-                ),
-            )
+            raise Refused(400, *missing)
         return media_type
 
     @staticmethod

@@ -65,7 +65,7 @@ class RegistryServer:
         if grants is not None:
             owned = {user: tuple(patterns) for user, patterns in grants.items()}
         self._dialect = dialect or Dialect()
-        self._storage = Storage(clock, immutable_tags)
+        self._storage = Storage(clock, tuple(immutable_tags))
         guard = Guard(
             users=users or {},
             public=tuple(public),

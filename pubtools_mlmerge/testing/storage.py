@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import NamedTuple, Optional
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pubtools_mlmerge.core.manifests import digest_of
 
@@ -28,15 +28,15 @@ class TagPeriod(NamedTuple):
     end: Optional[int]  # noqa: UP045 - read at run time, also by Python 3.9
 
 
+@frozen(eq=False)
 class Repository:
     """Blobs, manifests and tags under one name."""
 
-    def __init__(self, clock: Callable[[], float], immutable: Iterable[str]) -> None:
-        self.clock = clock
-        self._immutable = tuple(immutable)
-        self.blobs: dict[str, bytes] = {}
-        self.manifests: dict[str, StoredManifest] = {}
-        self.periods: dict[str, list[TagPeriod]] = {}
+    clock: Callable[[], float]
+    _immutable: tuple[str, ...]
+    blobs: dict[str, bytes] = field(factory=dict)
+    manifests: dict[str, StoredManifest] = field(factory=dict)
+    periods: dict[str, list[TagPeriod]] = field(factory=dict)
 
     @property
     def tags(self) -> dict[str, str]:
@@ -90,13 +90,13 @@ class Repository:
         return tuple(reversed(self.periods.get(tag, ())))
 
 
+@frozen(eq=False)
 class Storage:
     """All repositories of one registry, by name."""
 
-    def __init__(self, clock: Callable[[], float], immutable: Iterable[str]) -> None:
-        self.repositories: dict[str, Repository] = {}
-        self._clock = clock
-        self._immutable = tuple(immutable)
+    _clock: Callable[[], float]
+    _immutable: tuple[str, ...]
+    repositories: dict[str, Repository] = field(factory=dict)
 
     def create(self, name: str) -> Repository:
         """Return a repository, made now if it did not exist."""
