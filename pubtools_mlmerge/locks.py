@@ -9,18 +9,20 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import partial
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 from weakref import WeakValueDictionary
 
 from attrs import field, frozen
 
 from pubtools_mlmerge.errors import LockFailed, LockLost
+
+if TYPE_CHECKING:
+    from pubtools_mlmerge.redis_lock import RedisLock
 
 _FORMS = "file:///DIRECTORY, redis://HOST:PORT/NUMBER or rediss://HOST:PORT/NUMBER"
 _SECONDS = {"wait": (600.0, 0.0, 86400.0), "expiry": (30.0, 1.0, 3600.0)}  # default, least, most
@@ -73,8 +75,20 @@ def tag_lock(name: str, url: str | None = None) -> Iterator[Held]:
     place = _Place.parse(url)
     deadline = time.monotonic() + place.wait
     # Threads first, so that only one thread of each process waits for other processes.
-    with process_lock(name, place.wait), place.lock(name, deadline) as held:
-        yield held
+    with process_lock(name, place.wait):
+        lock = place.lock(name)
+        try:
+            # At random moments, so that everybody who waits has the same chance.
+            while not lock.take():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    problem = f"somebody else holds it, given up after {place.wait:g} seconds"
+                    raise LockFailed(name, problem)
+                pause = random.uniform(0.02, 0.2)  # noqa: S311 - spreads load, guards nothing
+                time.sleep(min(pause, left))
+            yield lock
+        finally:
+            lock.release()
 
 
 class _ThreadLock:
@@ -136,17 +150,16 @@ class _Place:
             tls={option: options[option] for option in _TLS if option in options},
         )
 
-    def lock(self, name: str, deadline: float) -> AbstractContextManager[Held]:
+    def lock(self, name: str) -> _FileLock | RedisLock:
         """Prepare the lock of a tag."""
-        wait = partial(_wait, name, self.wait, deadline)
         if self.scheme == "file":
-            return _file_lock(name, self.address, wait)
+            return _FileLock(name, Path(self.address, _file_name(name)))
         try:
-            from pubtools_mlmerge.redis_lock import redis_lock  # noqa: PLC0415 - may be absent
+            from pubtools_mlmerge.redis_lock import RedisLock  # noqa: PLC0415 - may be absent
         except ImportError as error:
             problem = "a lock in Redis needs the library redis; install pubtools-mlmerge[lock]"
             raise LockFailed(name, problem) from error
-        return redis_lock(name, self.address, wait, expiry=self.expiry, tls=self.tls)
+        return RedisLock(name, self.address, self.expiry, self.tls)
 
 
 def _split(text: str) -> SplitResult | None:
@@ -180,29 +193,6 @@ def _seconds(options: Mapping[str, str], name: str) -> float:
     if not least <= seconds <= most:
         raise ValueError(f"{name}: expected seconds, {least:g} to {most:g}")
     return seconds
-
-
-def _wait(name: str, seconds: float, deadline: float, attempt: Callable[[], bool]) -> None:
-    """Try again and again, at random moments so that everybody who waits has the same chance."""
-    while not attempt():
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise LockFailed(name, f"somebody else holds it, given up after {seconds:g} seconds")
-        pause = random.uniform(0.02, 0.2)  # noqa: S311 - spreads load, guards nothing
-        time.sleep(min(pause, left))
-
-
-@contextmanager
-def _file_lock(
-    name: str, directory: str, wait: Callable[[Callable[[], bool]], None]
-) -> Iterator[_FileLock]:
-    """Keep other processes of this machine away from a tag."""
-    lock = _FileLock(name, Path(directory, _file_name(name)))
-    try:
-        wait(lock.take)
-        yield lock
-    finally:
-        lock.release()
 
 
 def _file_name(name: str) -> str:

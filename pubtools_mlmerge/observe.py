@@ -101,14 +101,13 @@ class Observation:
     ) -> None:
         self.report: Report | None = None
         self._kind = kind
-        self._title = _TITLES[kind].format(source=source, destination=destination)
-        self._names = {
+        title = _TITLES[kind].format(source=source, destination=destination)
+        self._title = f"{title} (dry run)" if dry_run else title
+        self.names: dict[str, Value] = {
             "source": None if source is None else str(source),
             "destination": str(destination),
             "dry_run": dry_run,
         }
-        if dry_run:
-            self._title += " (dry run)"
         self._began = time.monotonic()
 
     @property
@@ -118,7 +117,7 @@ class Observation:
 
     def log(self, level: int, step: str, text: str, **more: object) -> None:
         """Log a step, with an event."""
-        event = {"type": f"mlmerge-{self._kind}-{step}", **self._names, **more}
+        event = {"type": f"mlmerge-{self._kind}-{step}", **self.names, **more}
         LOG.log(level, "%s: %s", self._title, text, extra={"event": event})
 
 
@@ -126,17 +125,11 @@ class Observation:
 def observed(
     kind: Kind, source: Reference | None, destination: Reference, *, dry_run: bool = False
 ) -> Iterator[Observation]:
-    """Log the start and the end of what is done to a tag, and trace it.
-
-    Example:
-        with observed("merge", source, destination) as seen:
-            seen.report = merge(source, destination)
-    """
+    """Log the start and the end of what is done to a tag, and trace it."""
     seen = Observation(kind, source, destination, dry_run=dry_run)
     seen.log(logging.INFO, "start", "started")
-    names = {"source": None if source is None else str(source), "destination": str(destination)}
     try:
-        with span(kind, dry_run=dry_run, **names) as current:
+        with span(kind, **seen.names) as current:
             yield seen
             if seen.report is not None:
                 current.note(**_digests(seen.report), **seen.report.counts)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from redis import Redis, exceptions
 from redis.backoff import NoBackoff
@@ -22,17 +21,20 @@ _LONGEST_SILENCE = 5.0
 _FAILURES = (RedisError, OSError)
 
 
-class _RedisLock:
+class RedisLock:
     """A key that holds a random token, expires, and is renewed before that.
 
     The library's lock renews and deletes the key in scripts, and only while it holds the token.
     """
 
-    def __init__(self, name: str, client: Redis, expiry: float) -> None:
+    def __init__(self, name: str, url: str, expiry: float, tls: Mapping[str, str]) -> None:
         self._name = name
-        at = client.connection_pool.connection_kwargs
+        client = _connect(url, min(_LONGEST_SILENCE, expiry / 3), tls)
+        self._connections = client.connection_pool
+        at = self._connections.connection_kwargs
         self._server = f"Redis at {at['host']}:{at.get('port', 6379)}"
         self._pause = expiry / 3
+        self._taken = False
         # Two threads need the token: this one, and the one that renews.
         self._lock = Lock(client, PREFIX + name, timeout=expiry, thread_local=False)
         self._ended = threading.Event()
@@ -42,12 +44,12 @@ class _RedisLock:
         """Try to get it; false where somebody else holds it."""
         token = secrets.token_hex(16)  # the library's own tokens tell address and time
         try:
-            taken = bool(self._lock.acquire(blocking=False, token=token))
+            self._taken = bool(self._lock.acquire(blocking=False, token=token))
         except _FAILURES as error:  # if only the answer was lost, the key expires
             raise LockFailed(self._name, f"{self._server}: {error}") from error
-        if taken:
+        if self._taken:
             self._thread.start()
-        return taken
+        return self._taken
 
     def check(self) -> None:
         """Make sure that it is still held, and will be for the whole of its expiry."""
@@ -59,7 +61,14 @@ class _RedisLock:
             raise LockLost(self._name, f"{self._server}: {error}") from error
 
     def release(self) -> None:
-        """Let it go; a failure is only logged, as the tag is written by then."""
+        """Let it go if it was had; a failure is only logged, as the tag is written by then."""
+        try:
+            if self._taken:
+                self._give_back()
+        finally:
+            self._connections.disconnect()
+
+    def _give_back(self) -> None:
         self._ended.set()
         try:
             self._lock.release()
@@ -81,28 +90,6 @@ class _RedisLock:
                 LOG.warning(
                     "%s: the lock of this tag is not renewed: %s", self._name, brief(str(error))
                 )
-
-
-@contextmanager
-def redis_lock(
-    name: str,
-    url: str,
-    wait: Callable[[Callable[[], bool]], None],
-    *,
-    expiry: float,
-    tls: Mapping[str, str],
-) -> Iterator[_RedisLock]:
-    """Keep other processes, on whatever machine, away from a tag."""
-    client = _connect(url, min(_LONGEST_SILENCE, expiry / 3), tls)
-    try:
-        lock = _RedisLock(name, client, expiry)
-        wait(lock.take)
-        try:
-            yield lock
-        finally:
-            lock.release()
-    finally:
-        client.connection_pool.disconnect()
 
 
 def _connect(url: str, longest_silence: float, tls: Mapping[str, str]) -> Redis:

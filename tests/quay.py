@@ -32,7 +32,6 @@ from pubtools_mlmerge.testing.http import (
     Request,
     Response,
     json_response,
-    refuse,
 )
 from pubtools_mlmerge.testing.storage import Repository, Storage
 from tests.peers import SCHEMA_1
@@ -66,7 +65,7 @@ class QuayDialect(Dialect):
         self, repository: Repository | None, name: str, reference: str, accepted: frozenset[str]
     ) -> StoredManifest:
         if repository is None:
-            raise refuse(404, RegistryError("NAME_UNKNOWN", "repository name not known"))
+            raise Refused(404, RegistryError("NAME_UNKNOWN", "repository name not known"))
         found = repository.find(reference)
         if found is None or (":" in reference and not self._is_reachable(repository, reference)):
             raise _not_found(repository, reference)
@@ -103,13 +102,13 @@ class QuayDialect(Dialect):
             self._pin(repository, child, LISTED_SECONDS)
 
     def refuse_tag_move(self, tag: str) -> Refused:
-        return refuse(409, RegistryError("TAG_IMMUTABLE", f"tag {tag} is immutable"))
+        return Refused(409, RegistryError("TAG_IMMUTABLE", f"tag {tag} is immutable"))
 
     def rights_in(self, scope: str) -> list[Right]:
         """Refuse a scope with anything unusual in it."""
         rights = super().rights_in(scope)
         if " " in scope or not {right.action for right in rights} <= ACTIONS:
-            raise refuse(400, RegistryError("INVALID_REQUEST", f"cannot decode the scope {scope}"))
+            raise Refused(400, RegistryError("INVALID_REQUEST", f"cannot decode the scope {scope}"))
         return rights
 
     def token_reply(self, token: str, seconds: int, issued: str) -> Mapping[str, object]:
@@ -200,7 +199,7 @@ def _schema_1(name: str, tag: str, image: StoredManifest) -> StoredManifest:
     try:
         layers = Image.from_bytes(image.content, image.media_type).blobs[1:]
     except (InvalidIndex, NotAnIndex) as error:
-        raise refuse(500, RegistryError("UNKNOWN", str(error))) from error
+        raise Refused(500, RegistryError("UNKNOWN", str(error))) from error
     document = {
         "schemaVersion": 1,
         "name": name,
@@ -217,13 +216,13 @@ def _schema_1(name: str, tag: str, image: StoredManifest) -> StoredManifest:
 def _not_found(repository: Repository, reference: str) -> Refused:
     if repository.history(reference):
         message = f"tag {reference} was deleted or has expired"
-        return refuse(404, RegistryError("TAG_EXPIRED", message))
-    return refuse(404, RegistryError("MANIFEST_UNKNOWN", "manifest unknown"))
+        return Refused(404, RegistryError("TAG_EXPIRED", message))
+    return Refused(404, RegistryError("MANIFEST_UNKNOWN", "manifest unknown"))
 
 
 def _invalid(message: str, *, status: int = 400) -> Refused:
     detail = {"message": message}
-    return refuse(status, RegistryError("MANIFEST_INVALID", "manifest invalid", detail))
+    return Refused(status, RegistryError("MANIFEST_INVALID", "manifest invalid", detail))
 
 
 class TagHistory:

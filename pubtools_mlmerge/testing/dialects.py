@@ -14,7 +14,7 @@ from pubtools_mlmerge.core.manifests import (
     content_type_name,
 )
 from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex
-from pubtools_mlmerge.testing.http import TEXT, Refused, RegistryError, Request, Response, refuse
+from pubtools_mlmerge.testing.http import TEXT, Refused, RegistryError, Request, Response
 from pubtools_mlmerge.testing.storage import Repository, Storage, StoredManifest
 
 
@@ -47,30 +47,28 @@ class Dialect:
         if found is None:
             by_digest = {"Name": name, "Revision": reference}
             detail = by_digest if ":" in reference else {"Tag": reference}
-            raise refuse(404, RegistryError("MANIFEST_UNKNOWN", "manifest unknown", detail))
+            raise Refused(404, RegistryError("MANIFEST_UNKNOWN", "manifest unknown", detail))
         if found.media_type in MANIFEST_TYPES and found.media_type not in accepted:
             message = f"{found.media_type} found, but the Accept header does not name it"
-            raise refuse(404, RegistryError("MANIFEST_UNKNOWN", message))
+            raise Refused(404, RegistryError("MANIFEST_UNKNOWN", message))
         return found
 
     def check(self, repository: Repository, content: bytes, content_type: str) -> str:
         """Return the media type under which a manifest may be stored."""
         media_type = content_type_name(content_type) or ""
         if media_type not in MANIFEST_TYPES:
-            raise refuse(400, _invalid(f"unsupported type {media_type!r}"))
+            raise Refused(400, _invalid(f"unsupported type {media_type!r}"))
         try:
             parts, held = self._parts(repository, content, media_type)
         except (InvalidIndex, NotAnIndex) as error:
-            raise refuse(400, _invalid(str(error))) from error
-        missing = [digest for digest in parts if digest not in held]
+            raise Refused(400, _invalid(str(error))) from error
+        missing = [
+            RegistryError("MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", digest)
+            for digest in parts
+            if digest not in held
+        ]
         if missing:
-            raise refuse(
-                400,
-                *(
-                    RegistryError("MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", digest)
-                    for digest in missing
-                ),
-            )
+            raise Refused(400, *missing)
         return media_type
 
     @staticmethod
@@ -91,7 +89,7 @@ class Dialect:
     def refuse_tag_move(self, tag: str) -> Refused:
         """Refuse to move or delete an immutable tag, as Harbor does."""
         message = f"configured as immutable, cannot be updated: {tag}"
-        return refuse(412, RegistryError("PRECONDITION", message))
+        return Refused(412, RegistryError("PRECONDITION", message))
 
     def serve(self, _storage: Storage, _request: Request) -> Response:
         """Answer a request that none of the usual endpoints serves."""

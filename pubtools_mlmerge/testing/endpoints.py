@@ -1,17 +1,21 @@
-"""The endpoints of a registry (distribution-spec), and the routes that lead to them."""
+"""The endpoints of a registry (distribution-spec), the routes to them, and who may use them."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import datetime as dt
 import re
+import secrets
 import uuid
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Literal, NamedTuple
 from urllib.parse import quote
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pubtools_mlmerge.core.manifests import digest_of
-from pubtools_mlmerge.testing.auth import Guard
 from pubtools_mlmerge.testing.dialects import Dialect, Right
 from pubtools_mlmerge.testing.http import (
     TEXT,
@@ -20,7 +24,6 @@ from pubtools_mlmerge.testing.http import (
     Request,
     Response,
     json_response,
-    refuse,
 )
 from pubtools_mlmerge.testing.storage import Repository, Storage
 
@@ -29,17 +32,131 @@ _NAME = rf"({_COMPONENT}(?:/{_COMPONENT})*)"
 _DIGEST = r"([a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]{32,})"
 _TAG = r"([A-Za-z0-9_][A-Za-z0-9._-]{0,127})"
 _REFERENCE = rf"({_DIGEST[1:-1]}|{_TAG[1:-1]})"
+_BASIC_CHALLENGE = {"WWW-Authenticate": 'Basic realm="registry"'}
 _SESSION = r"([A-Za-z0-9-]+)"
 
+AuthMode = Literal["none", "token", "basic"]
 Access = Literal["anyone", "login", "pull", "push", "delete"]
+Endpoint = tuple[Access, Callable[..., Response]]
 
 
-@frozen
-class Endpoint:
-    """What serves a method on a path, and the access that it takes."""
+class Token(NamedTuple):
+    """The rights that a token gives, and until when."""
 
-    access: Access
-    serve: Callable[..., Response]
+    rights: frozenset[Right]
+    expires: float
+
+
+@frozen(kw_only=True)
+class Guard:
+    """Knows users and tokens, and lets requests pass or answers which rights are missing."""
+
+    users: Mapping[str, str] = field(repr=False)
+    public: tuple[str, ...]
+    grants: Mapping[str, tuple[str, ...]] | None
+    mode: AuthMode
+    dialect: Dialect
+    token_seconds: int
+    clock: Callable[[], float]
+    _tokens: dict[str, Token] = field(factory=dict, repr=False)
+
+    def has(self, request: Request, right: Right) -> bool:
+        """Tell whether a request comes with a right."""
+        if self.mode == "none":
+            return True
+        if self.mode == "basic":
+            return self._allow(self._login(request), right)
+        token = self._token(request)
+        if token is None:
+            return self.dialect.reads_without_token and self._allow("", right)
+        return right in token.rights or Right(right.repository, "*") in token.rights
+
+    def require(self, request: Request, rights: Iterable[Right]) -> None:
+        """Refuse a request that lacks one of these rights, or any login where there are none."""
+        needed = tuple(rights)
+        if self.mode == "basic":
+            self._require_password(request, needed)
+        elif self.mode == "token":
+            is_known = bool(needed) or self._token(request) is not None
+            if not is_known or not all(self.has(request, right) for right in needed):
+                raise self._challenge(request, needed)
+
+    def issue(self, request: Request) -> tuple[Response, frozenset[Right]]:
+        """Answer a request for a token, and return the rights that it has."""
+        user = self._login(request)
+        asked = [
+            right
+            for scope in request.parameters("scope")
+            for right in self.dialect.rights_in(scope)
+        ]
+        granted = frozenset(right for right in asked if self._allow(user, right))
+        token = secrets.token_urlsafe(24)
+        now = self.clock()
+        self._tokens[token] = Token(granted, now + self.token_seconds)
+        issued = dt.datetime.fromtimestamp(now, dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        reply = self.dialect.token_reply(token, self.token_seconds, issued)
+        return json_response(reply), granted
+
+    def _allow(self, user: str, right: Right) -> bool:
+        """Tell whether a user, or nobody in particular, has a right."""
+        if right.action == "pull" and _matches(right.repository, self.public):
+            return True
+        if not user:
+            return False
+        return self.grants is None or _matches(right.repository, self.grants.get(user, ()))
+
+    def _login(self, request: Request) -> str:
+        """Return the user of a request, empty if it names none; refuse a wrong password."""
+        encoded = request.credentials("basic")
+        if not encoded:
+            return ""
+        try:
+            user, _, password = base64.b64decode(encoded).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            raise Refused(401, _unauthorized("malformed credentials")) from None
+        expected = self.users.get(user)
+        if expected is None or not secrets.compare_digest(expected.encode(), password.encode()):
+            raise Refused(401, _unauthorized("invalid username or password"))
+        return user
+
+    def _token(self, request: Request) -> Token | None:
+        token = self._tokens.get(request.credentials("bearer"))
+        return token if token and token.expires > self.clock() else None
+
+    def _require_password(self, request: Request, needed: tuple[Right, ...]) -> None:
+        unauthorized = Refused(
+            401, _unauthorized("authentication required"), headers=_BASIC_CHALLENGE
+        )
+        try:
+            user = self._login(request)
+        except Refused as refused:
+            raise unauthorized from refused
+        if all(self._allow(user, right) for right in needed) and (user or needed):
+            return
+        if user:
+            raise Refused(403, RegistryError("DENIED", "requested access is denied"))
+        raise unauthorized
+
+    def _challenge(self, request: Request, needed: tuple[Right, ...]) -> Refused:
+        host = request.base_url.partition("://")[2]
+        challenge = f'Bearer realm="{request.base_url}{self.dialect.token_path}",service="{host}"'
+        names = dict.fromkeys(right.repository for right in needed)
+        scopes = [
+            f"repository:{name}:" + ",".join(r.action for r in needed if r.repository == name)
+            for name in names
+        ]
+        if scopes:
+            challenge += f',scope="{" ".join(scopes)}"'
+        if self._token(request):
+            challenge += ',error="insufficient_scope"'
+        elif request.credentials("bearer"):
+            challenge += ',error="invalid_token"'
+        detail = [
+            {"Type": "repository", "Class": "", "Name": right.repository, "Action": right.action}
+            for right in needed
+        ]
+        error = _unauthorized("authentication required", detail)
+        return Refused(401, error, headers={"WWW-Authenticate": challenge})
 
 
 class Router:
@@ -49,10 +166,7 @@ class Router:
         self._storage = storage
         self._dialect = dialect
         self._guard = guard
-        # The groups of a path's pattern are the arguments of the endpoint.
-        self._routes = {
-            re.compile(pattern): endpoints for pattern, endpoints in self._endpoints().items()
-        }
+        self._routes = self._endpoints()
 
     def answer(self, request: Request) -> Response:
         """Answer a request."""
@@ -62,57 +176,56 @@ class Router:
             return refused.response
 
     def _endpoints(self) -> dict[str, dict[str, Endpoint]]:
-        manifests, blobs = (
-            Manifests(self._storage, self._dialect),
-            Blobs(self._storage, self._guard),
-        )
-        read_manifest, read_blob = Endpoint("pull", manifests.read), Endpoint("pull", blobs.read)
+        """Return what serves each path; the groups of its pattern are the arguments."""
+        manifests = Manifests(self._storage, self._dialect)
+        blobs = Blobs(self._storage, self._guard)
+        read_manifest: Endpoint = ("pull", manifests.read)
+        read_blob: Endpoint = ("pull", blobs.read)
         return {
-            "/v2/": {"GET": Endpoint("login", lambda _: json_response({}))},
-            re.escape(self._dialect.token_path): {"GET": Endpoint("anyone", self._issue_token)},
+            "/v2/": {"GET": ("login", lambda _: json_response({}))},
+            re.escape(self._dialect.token_path): {"GET": ("anyone", self._issue_token)},
             f"/v2/{_NAME}/manifests/{_REFERENCE}": {
                 "GET": read_manifest,
                 "HEAD": read_manifest,
-                "PUT": Endpoint("push", manifests.write),
-                "DELETE": Endpoint("delete", manifests.delete),
+                "PUT": ("push", manifests.write),
+                "DELETE": ("delete", manifests.delete),
             },
-            f"/v2/{_NAME}/tags/list": {"GET": Endpoint("pull", manifests.tags)},
+            f"/v2/{_NAME}/tags/list": {"GET": ("pull", manifests.tags)},
             f"/v2/{_NAME}/blobs/{_DIGEST}": {"GET": read_blob, "HEAD": read_blob},
-            f"/v2/{_NAME}/blobs/uploads/": {"POST": Endpoint("push", blobs.start)},
+            f"/v2/{_NAME}/blobs/uploads/": {"POST": ("push", blobs.start)},
             f"/v2/{_NAME}/blobs/uploads/{_SESSION}": {
-                "PATCH": Endpoint("push", blobs.append),
-                "PUT": Endpoint("push", blobs.finish),
-                "DELETE": Endpoint("push", blobs.cancel),
+                "PATCH": ("push", blobs.append),
+                "PUT": ("push", blobs.finish),
+                "DELETE": ("push", blobs.cancel),
             },
         }
 
     def _serve(self, request: Request) -> Response:
         for pattern, endpoints in self._routes.items():
-            match = pattern.fullmatch(request.path)
+            match = re.fullmatch(pattern, request.path)
             if match is None:
                 continue
             endpoint = endpoints.get(request.method)
             if endpoint is None:
                 headers = {**TEXT, "Allow": ", ".join(sorted(endpoints))}
                 return Response(405, headers, b"Method not allowed\n")
-            self._admit(request, endpoint.access, match.groups())
-            return endpoint.serve(request, *match.groups())
+            access, serve = endpoint
+            self._admit(request, access, match.groups())
+            return serve(request, *match.groups())
         return self._dialect.serve(self._storage, request)
 
     def _admit(self, request: Request, access: Access, groups: tuple[str, ...]) -> None:
-        if access == "login":
-            self._guard.require(request, ())
-        elif access != "anyone":
-            rights = [Right(groups[0], action) for action in self._actions(access)]
-            source = request.parameter("from")
-            if source and access == "push" and self._dialect.mount_needs_source:
-                rights.append(Right(source, "pull"))
-            self._guard.require(request, rights)
-
-    def _actions(self, access: Access) -> tuple[str, ...]:
-        if access == "push":
-            return self._dialect.push_actions
-        return (self._dialect.delete_action if access == "delete" else access,)
+        if access == "anyone":
+            return
+        rights: list[Right] = []
+        if access != "login":
+            dialect = self._dialect
+            by_access = {"push": dialect.push_actions, "delete": (dialect.delete_action,)}
+            rights += [Right(groups[0], action) for action in by_access.get(access, (access,))]
+        source = request.parameter("from")
+        if source and access == "push" and self._dialect.mount_needs_source:
+            rights.append(Right(source, "pull"))
+        self._guard.require(request, rights)
 
     def _issue_token(self, request: Request) -> Response:
         response, granted = self._guard.issue(request)
@@ -120,12 +233,12 @@ class Router:
         return response
 
 
+@frozen
 class Manifests:
     """Serves manifests, takes them, and lists their tags."""
 
-    def __init__(self, storage: Storage, dialect: Dialect) -> None:
-        self._storage = storage
-        self._dialect = dialect
+    _storage: Storage
+    _dialect: Dialect
 
     def read(self, request: Request, name: str, reference: str) -> Response:
         """Answer GET and HEAD of a manifest."""
@@ -152,7 +265,7 @@ class Manifests:
         """Answer a DELETE by digest or by tag."""
         repository = self._storage.repositories.get(name)
         if repository is None or repository.find(reference) is None:
-            raise refuse(404, RegistryError("MANIFEST_UNKNOWN", "manifest unknown"))
+            raise Refused(404, RegistryError("MANIFEST_UNKNOWN", "manifest unknown"))
         if ":" in reference:
             repository.remove_manifest(reference)
         else:
@@ -165,7 +278,7 @@ class Manifests:
         repository = self._storage.repositories.get(name)
         if repository is None:
             message = "repository name not known to registry"
-            raise refuse(404, RegistryError("NAME_UNKNOWN", message, {"name": name}))
+            raise Refused(404, RegistryError("NAME_UNKNOWN", message, {"name": name}))
         after = request.parameter("last")
         rest = [tag for tag in sorted(repository.tags) if tag > after]
         count = request.number("n", len(rest))
@@ -180,19 +293,19 @@ class Manifests:
             raise self._dialect.refuse_tag_move(reference)
 
 
+@frozen
 class Blobs:
     """Serves blobs, and takes them in one piece or in many."""
 
-    def __init__(self, storage: Storage, guard: Guard) -> None:
-        self._storage = storage
-        self._guard = guard
-        self._sessions: dict[tuple[str, str], bytes] = {}
+    _storage: Storage
+    _guard: Guard
+    _sessions: dict[tuple[str, str], bytes] = field(factory=dict)
 
     def read(self, _request: Request, name: str, digest: str) -> Response:
         """Answer GET and HEAD of a blob."""
         content = self._find(name, digest)
         if content is None:
-            raise refuse(404, RegistryError("BLOB_UNKNOWN", "blob unknown to registry", digest))
+            raise Refused(404, RegistryError("BLOB_UNKNOWN", "blob unknown to registry", digest))
         headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}
         return Response(200, headers, content)
 
@@ -233,7 +346,7 @@ class Blobs:
 
     def _received(self, name: str, session: str) -> bytes:
         if (name, session) not in self._sessions:
-            raise refuse(404, RegistryError("BLOB_UPLOAD_INVALID", "blob upload invalid"))
+            raise Refused(404, RegistryError("BLOB_UPLOAD_INVALID", "blob upload invalid"))
         return self._sessions[name, session]
 
     def _progress(self, request: Request, name: str, session: str) -> Response:
@@ -250,4 +363,12 @@ def _created(request: Request, name: str, kind: str, digest: str) -> Response:
 
 def _other_digest() -> Refused:
     message = "provided digest did not match uploaded content"
-    return refuse(400, RegistryError("DIGEST_INVALID", message))
+    return Refused(400, RegistryError("DIGEST_INVALID", message))
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _unauthorized(message: str, detail: object = None) -> RegistryError:
+    return RegistryError("UNAUTHORIZED", message, detail)

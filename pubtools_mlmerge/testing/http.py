@@ -24,21 +24,9 @@ _POLL_SECONDS = 0.05
 
 @frozen(kw_only=True)
 class RecordedRequest:
-    """A request that the registry answered.
+    """A request that the registry answered, with the status of the answer.
 
-    Attributes:
-        method (str):
-            The HTTP method, in capitals.
-        path (str):
-            The path as it was sent, without the query.
-        query (str):
-            What followed the question mark, as it was sent.
-        headers (Mapping[str, str]):
-            The headers, by lower-case name.
-        status (int):
-            The status of the answer.
-        body_size (int):
-            The length of the request's body in bytes.
+    Path and query are as they were sent; the names of headers are in lower case.
     """
 
     method: str
@@ -55,24 +43,15 @@ class Request:
 
     method: str
     base_url: str
-    target: str
+    raw_path: str
+    query: str
     headers: Mapping[str, str]
     body: bytes
-
-    @property
-    def raw_path(self) -> str:
-        """The path as it was sent."""
-        return self.target.partition("?")[0]
 
     @property
     def path(self) -> str:
         """The path with escaped characters decoded."""
         return unquote(self.raw_path)
-
-    @property
-    def query(self) -> str:
-        """What followed the question mark."""
-        return self.target.partition("?")[2]
 
     def parameters(self, name: str) -> tuple[str, ...]:
         """Return every value of a query parameter, in order."""
@@ -118,11 +97,17 @@ class RegistryError(NamedTuple):
 
 
 class Refused(Exception):
-    """Ends the work on a request, with the response to send."""
+    """Ends the work on a request, with the registry's error format as the response."""
 
-    def __init__(self, response: Response) -> None:
-        super().__init__(response.status)
-        self.response = response
+    def __init__(
+        self, status: int, *errors: RegistryError, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status)
+        listed = [
+            {name: value for name, value in error._asdict().items() if value is not None}
+            for error in errors
+        ]
+        self.response = json_response({"errors": listed}, status, headers)
 
 
 def json_response(
@@ -131,17 +116,6 @@ def json_response(
     """Answer with a JSON document."""
     body = json.dumps(document, separators=(",", ":")).encode() + b"\n"
     return Response(status, {**JSON, **(headers or {})}, body)
-
-
-def refuse(
-    status: int, *errors: RegistryError, headers: Mapping[str, str] | None = None
-) -> Refused:
-    """Make the exception that answers with the registry's error format."""
-    listed = [
-        {name: value for name, value in error._asdict().items() if value is not None}
-        for error in errors
-    ]
-    return Refused(json_response({"errors": listed}, status, headers))
 
 
 class Server(HTTPServer):
@@ -153,17 +127,16 @@ class Server(HTTPServer):
         self, answer: Callable[[Request], Response], ssl_context: ssl.SSLContext | None, port: int
     ) -> None:
         self.answer = answer
-        self._ssl_context = ssl_context
         self._connections: dict[socket.socket, threading.Thread] = {}
         super().__init__(("127.0.0.1", port), _Handler)
+        self.url = f"{'https' if ssl_context else 'http'}://127.0.0.1:{self.server_port}"
+        if ssl_context:  # the thread that serves a connection shakes hands
+            self.socket = ssl_context.wrap_socket(
+                self.socket, server_side=True, do_handshake_on_connect=False
+            )
         threading.Thread(
             target=self.serve_forever, args=(_POLL_SECONDS,), name="registry", daemon=True
         ).start()
-
-    @property
-    def url(self) -> str:
-        """The root of everything that is served here."""
-        return f"{'https' if self._ssl_context else 'http'}://127.0.0.1:{self.server_port}"
 
     def stop(self) -> None:
         """Close the port and every connection, and wait for the threads."""
@@ -183,15 +156,6 @@ class Server(HTTPServer):
         socketserver.TCPServer.server_bind(self)
         self.server_name = "127.0.0.1"
         self.server_port = int(self.server_address[1])
-
-    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
-        """Accept a connection; the thread that serves it will shake hands."""
-        connection, address = super().get_request()
-        if self._ssl_context:
-            connection = self._ssl_context.wrap_socket(
-                connection, server_side=True, do_handshake_on_connect=False
-            )
-        return connection, address
 
     def process_request(
         self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
@@ -242,14 +206,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep quiet."""
 
     def _serve(self) -> None:
-        headers: dict[str, str] = {}
-        for name, value in self.headers.items():
-            key = name.lower()
-            headers[key] = f"{headers[key]}, {value}" if key in headers else value
+        headers = {name.lower(): ", ".join(self.headers.get_all(name, ())) for name in self.headers}
+        path, _, query = self.path.partition("?")
         request = Request(
             method=self.command,
             base_url=self.server.url,
-            target=self.path,
+            raw_path=path,
+            query=query,
             headers=headers,
             body=self._body(headers),
         )

@@ -8,13 +8,14 @@ import re
 import struct
 import tarfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Union
 from urllib.parse import urlencode, urljoin
 
 import requests
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
@@ -38,19 +39,9 @@ _TIMEOUT_SECONDS = 30
 
 @frozen(kw_only=True)
 class Image:
-    """A manifest for one platform, with the blobs that it names.
+    """A manifest for one platform, with config and layers by digest.
 
-    Attributes:
-        content (bytes):
-            The manifest, ready to be uploaded.
-        media_type (str):
-            The manifest's type.
-        platform (Mapping[str, str]):
-            What an index says about the image: os, architecture, variant.
-        blobs (Mapping[str, bytes]):
-            Config and layers by digest.
-        annotations (Mapping[str, str]):
-            What an index notes at the entry of this image.
+    Platform (os, architecture, variant) and annotations are for the entry in an index.
     """
 
     content: bytes = field(repr=False)
@@ -76,16 +67,7 @@ class Image:
 
 @frozen(kw_only=True)
 class ImageIndex:
-    """An index or manifest list, with the children it was made from.
-
-    Attributes:
-        content (bytes):
-            The document, ready to be uploaded.
-        media_type (str):
-            The OCI index type or the Docker manifest list type.
-        children (tuple[Child, ...]):
-            What the entries describe, in order.
-    """
+    """An OCI index or a Docker manifest list, with the children it was made from, in order."""
 
     content: bytes = field(repr=False)
     media_type: str
@@ -141,19 +123,13 @@ def make_image(
             "history": [{"created": created, "created_by": "make_image"}],
         }
     )
-    media_type = DOCKER_MANIFEST if docker else OCI_MANIFEST
     manifest = {
         "schemaVersion": 2,
-        "mediaType": media_type,
+        "mediaType": DOCKER_MANIFEST if docker else OCI_MANIFEST,
         "config": _describe(config, _DOCKER_CONFIG if docker else _OCI_CONFIG),
         "layers": [_describe(layer, _DOCKER_LAYER if docker else _OCI_LAYER)],
     }
-    return Image(
-        content=_encode(manifest),
-        media_type=media_type,
-        platform=described,
-        blobs={digest_of(config): config, digest_of(layer): layer},
-    )
+    return _image(manifest, described, config, layer)
 
 
 def make_attestation(image: Image, *, artifact: bool = False) -> Image:
@@ -176,30 +152,20 @@ def make_attestation(image: Image, *, artifact: bool = False) -> Image:
             "predicate": {},
         }
     )
-    config, config_type, extra = b"{}", _OCI_EMPTY, {}
+    platform = {"architecture": "unknown", "os": "unknown"}
+    manifest: dict[str, object] = {"schemaVersion": 2, "mediaType": OCI_MANIFEST}
     if artifact:
-        subject = _describe(image.content, image.media_type)
-        extra = {"artifactType": _ATTESTATION, "subject": subject}
+        config, config_type = b"{}", _OCI_EMPTY
+        manifest["artifactType"] = _ATTESTATION
+        manifest["subject"] = _describe(image.content, image.media_type)
     else:
         rootfs = {"type": "layers", "diff_ids": [digest_of(statement)]}
-        platform = {"architecture": "unknown", "os": "unknown"}
         config, config_type = _encode({**platform, "config": {}, "rootfs": rootfs}), _OCI_CONFIG
-    layer = {
-        **_describe(statement, _IN_TOTO),
-        "annotations": {"in-toto.io/predicate-type": _PREDICATE},
-    }
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        **extra,
-        "config": _describe(config, config_type),
-        "layers": [layer],
-    }
-    return Image(
-        content=_encode(manifest),
-        media_type=OCI_MANIFEST,
-        platform={"architecture": "unknown", "os": "unknown"},
-        blobs={digest_of(config): config, digest_of(statement): statement},
+    annotations = {"in-toto.io/predicate-type": _PREDICATE}
+    manifest["config"] = _describe(config, config_type)
+    manifest["layers"] = [{**_describe(statement, _IN_TOTO), "annotations": annotations}]
+    return evolve(
+        _image(manifest, platform, config, statement),
         annotations={
             "vnd.docker.reference.type": "attestation-manifest",
             "vnd.docker.reference.digest": image.digest,
@@ -238,6 +204,15 @@ def make_index(
     if annotations is not None:
         document["annotations"] = dict(annotations)
     return ImageIndex(content=_encode(document), media_type=media_type, children=entries)
+
+
+def _image(manifest: Mapping[str, object], platform: Mapping[str, str], *blobs: bytes) -> Image:
+    return Image(
+        content=_encode(manifest),
+        media_type=str(manifest["mediaType"]),
+        platform=platform,
+        blobs={digest_of(blob): blob for blob in blobs},
+    )
 
 
 def _describe(content: bytes, media_type: str) -> dict[str, object]:
@@ -306,12 +281,11 @@ def upload(  # noqa: PLR0913 - what is uploaded where, and how to get in
         requests.exceptions.HTTPError: The registry refused a part.
     """
     with ExitStack() as stack:
-        used = session or stack.enter_context(requests.Session())
-        used.trust_env = used.trust_env and session is not None
-        put = _Upload(
-            session=used, url=url, repository=repository, credentials=credentials, verify=verify
-        )
-        put.item(item, reference or item.digest)
+        if session is None:
+            session = stack.enter_context(requests.Session())
+            session.trust_env = False
+        request = partial(session.request, verify=verify, timeout=_TIMEOUT_SECONDS)
+        _Upload(request, url, repository, credentials).item(item, reference or item.digest)
     return item.digest
 
 
@@ -365,15 +339,14 @@ def upload_index(  # noqa: PLR0913 - what is uploaded where, and how to get in
     return index
 
 
-@define(kw_only=True)
+@define
 class _Upload:
     """Uploads into one repository, and logs in when the registry wants it."""
 
-    session: requests.Session
+    request: Callable[..., requests.Response]
     url: str
     repository: str
     credentials: tuple[str, str] | None = field(repr=False)
-    verify: str | bool | None
     authorization: dict[str, str] = field(factory=dict, repr=False)
 
     def item(self, item: Child, reference: str) -> None:
@@ -396,20 +369,14 @@ class _Upload:
     def _send(
         self, method: str, url: str, content: bytes = b"", content_type: str = _OCTETS
     ) -> requests.Response:
-        headers = {"Content-Type": content_type}
-        response = self._request(method, url, content, {**headers, **self.authorization})
+        headers = {"Content-Type": content_type, **self.authorization}
+        response = self.request(method, url, data=content, headers=headers)
         if response.status_code == requests.codes.unauthorized and self.credentials:
             self.authorization = self._log_in(response, self.credentials)
-            response = self._request(method, url, content, {**headers, **self.authorization})
+            headers.update(self.authorization)
+            response = self.request(method, url, data=content, headers=headers)
         response.raise_for_status()
         return response
-
-    def _request(
-        self, method: str, url: str, content: bytes, headers: Mapping[str, str]
-    ) -> requests.Response:
-        return self.session.request(
-            method, url, data=content, headers=headers, verify=self.verify, timeout=_TIMEOUT_SECONDS
-        )
 
     def _log_in(self, response: requests.Response, credentials: tuple[str, str]) -> dict[str, str]:
         """Return the header that the challenge of a response wants."""
@@ -421,7 +388,7 @@ class _Upload:
         parts = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
         scope = f"repository:{self.repository}:pull,push"
         query = urlencode({"service": parts.get("service", ""), "scope": scope})
-        reply = self._request("GET", f"{parts['realm']}?{query}", b"", password)
+        reply = self.request("GET", f"{parts['realm']}?{query}", headers=password)
         reply.raise_for_status()
         fields = reply.json()
         return {"Authorization": f"Bearer {fields.get('token') or fields['access_token']}"}

@@ -6,12 +6,10 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
 from typing import final
 
-from pubtools_mlmerge.testing.auth import Accounts, AuthMode, Guard
 from pubtools_mlmerge.testing.dialects import Dialect
-from pubtools_mlmerge.testing.endpoints import Router
+from pubtools_mlmerge.testing.endpoints import AuthMode, Guard, Router
 from pubtools_mlmerge.testing.http import RecordedRequest, Request, Response, Server
 from pubtools_mlmerge.testing.storage import Storage, StoredManifest, TagPeriod
 
@@ -66,10 +64,17 @@ class RegistryServer:
         owned = None
         if grants is not None:
             owned = {user: tuple(patterns) for user, patterns in grants.items()}
-        accounts = Accounts(users=users or {}, public=tuple(public), grants=owned)
         self._dialect = dialect or Dialect()
-        self._storage = Storage(clock, immutable_tags)
-        guard = Guard(auth, self._dialect, accounts, token_seconds, clock)
+        self._storage = Storage(clock, tuple(immutable_tags))
+        guard = Guard(
+            users=users or {},
+            public=tuple(public),
+            grants=owned,
+            mode=auth,
+            dialect=self._dialect,
+            token_seconds=token_seconds,
+            clock=clock,
+        )
         self._router = Router(self._storage, self._dialect, guard)
         self._lock = threading.Lock()
         self._requests: list[RecordedRequest] = []
@@ -81,12 +86,7 @@ class RegistryServer:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exc_info: object) -> None:
         self.stop()
 
     def start(self) -> None:

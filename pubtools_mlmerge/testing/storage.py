@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import NamedTuple, Optional
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pubtools_mlmerge.core.manifests import digest_of
 
 
 @frozen(kw_only=True)
 class StoredManifest:
-    """A manifest as the registry holds it, byte for byte.
-
-    Attributes:
-        content (bytes):
-            The bytes that were uploaded.
-        media_type (str):
-            The type that they were uploaded under.
-        digest (str):
-            The digest that names them.
-    """
+    """A manifest as the registry holds it, byte for byte, with the type it was uploaded under."""
 
     content: bytes
     media_type: str
@@ -30,31 +21,22 @@ class StoredManifest:
 
 
 class TagPeriod(NamedTuple):
-    """A time during which a tag named one digest, in whole seconds.
-
-    Attributes:
-        digest (str):
-            What the tag named.
-        start (int):
-            When it began to, as a Unix time.
-        end (int | None):
-            When it ceased to; None while it still does.
-    """
+    """The Unix times between which a tag named a digest; the end is None while it still does."""
 
     digest: str
     start: int
     end: Optional[int]  # noqa: UP045 - read at run time, also by Python 3.9
 
 
+@frozen(eq=False)
 class Repository:
     """Blobs, manifests and tags under one name."""
 
-    def __init__(self, clock: Callable[[], float], immutable: Iterable[str]) -> None:
-        self.clock = clock
-        self._immutable = tuple(immutable)
-        self.blobs: dict[str, bytes] = {}
-        self.manifests: dict[str, StoredManifest] = {}
-        self.periods: dict[str, list[TagPeriod]] = {}
+    clock: Callable[[], float]
+    _immutable: tuple[str, ...]
+    blobs: dict[str, bytes] = field(factory=dict)
+    manifests: dict[str, StoredManifest] = field(factory=dict)
+    periods: dict[str, list[TagPeriod]] = field(factory=dict)
 
     @property
     def tags(self) -> dict[str, str]:
@@ -108,13 +90,13 @@ class Repository:
         return tuple(reversed(self.periods.get(tag, ())))
 
 
+@frozen(eq=False)
 class Storage:
     """All repositories of one registry, by name."""
 
-    def __init__(self, clock: Callable[[], float], immutable: Iterable[str]) -> None:
-        self.repositories: dict[str, Repository] = {}
-        self._clock = clock
-        self._immutable = tuple(immutable)
+    _clock: Callable[[], float]
+    _immutable: tuple[str, ...]
+    repositories: dict[str, Repository] = field(factory=dict)
 
     def create(self, name: str) -> Repository:
         """Return a repository, made now if it did not exist."""
