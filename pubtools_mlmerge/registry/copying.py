@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pubtools_mlmerge.concurrency import Memo, run_all
+from pubtools_mlmerge.concurrency import Memo, Watch, run_all, unwatched
 from pubtools_mlmerge.core.manifests import Image
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
@@ -29,7 +29,6 @@ from pubtools_mlmerge.errors import (
 from pubtools_mlmerge.observe import span
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.refusals import redact
-from pubtools_mlmerge.reports.terminal import Watch, unwatched
 
 LOG = logging.getLogger("pubtools.mlmerge")
 

@@ -6,8 +6,8 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Optional
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
@@ -218,16 +218,7 @@ def _bare_table(*, has_header: bool = True) -> Table:
     return Table(box=None, pad_edge=False, padding=gap, show_header=has_header)
 
 
-Watch = Callable[[str, Optional[int]], AbstractContextManager[Callable[[], None]]]
-"""Shows progress: called with a name and a total, it gives a function that counts one more."""
-
 _BAR = 20  # columns
-
-
-@contextmanager
-def unwatched(_name: str, _total: int | None) -> Iterator[Callable[[], None]]:
-    """Show nothing."""
-    yield lambda: None
 
 
 class Display:
