@@ -46,12 +46,7 @@ from pubtools_mlmerge.reports.inspection import (
     inspection_to_json,
 )
 from pubtools_mlmerge.reports.report import to_json
-from pubtools_mlmerge.reports.terminal import (
-    Display,
-    comparison_text,
-    inspection_text,
-    report_text,
-)
+from pubtools_mlmerge.reports.terminal import Display, comparison_text, inspection_text, report_text
 from pubtools_mlmerge.settings import MOST_TRIES, PREFIX, Settings
 
 LOG = logging.getLogger("pubtools.mlmerge")

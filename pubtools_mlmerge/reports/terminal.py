@@ -87,17 +87,13 @@ def report_text(report: Report) -> str:
 def inspection_text(inspection: Inspection) -> str:
     """Write an inspection for people, in colour on a terminal."""
     console = find_terminal()
-    if console is None:
-        return inspection_to_text(inspection)
-    return colored_inspection(inspection, console)
+    return colored_inspection(inspection, console) if console else inspection_to_text(inspection)
 
 
 def comparison_text(comparison: Comparison) -> str:
     """Write a comparison for people, in colour on a terminal."""
     console = find_terminal()
-    if console is None:
-        return comparison_to_text(comparison)
-    return colored_comparison(comparison, console)
+    return colored_comparison(comparison, console) if console else comparison_to_text(comparison)
 
 
 def colored(report: Report, console: Console) -> str:
