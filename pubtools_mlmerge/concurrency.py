@@ -1,4 +1,4 @@
-"""Threads: jobs side by side, and values that are computed once."""
+"""Threads: jobs side by side, their progress, and values that are computed once."""
 
 from __future__ import annotations
 
@@ -6,13 +6,23 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
-from typing import Generic, TypeVar
+from typing import Generic, Optional, TypeVar
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 ValueT = TypeVar("ValueT")
 
 _AHEAD = 4  # jobs per thread that may begin before the result of an earlier one is taken
+
+Watch = Callable[[str, Optional[int]], AbstractContextManager[Callable[[], None]]]
+"""Shows progress: called with a name and a total, it gives a function that counts one more."""
+
+
+@contextmanager
+def unwatched(_name: str, _total: int | None) -> Iterator[Callable[[], None]]:
+    """Show nothing."""
+    yield lambda: None
 
 
 class Memo(Generic[KeyT, ValueT]):

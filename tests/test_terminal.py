@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from pubtools_mlmerge.concurrency import unwatched
 from pubtools_mlmerge.core.ages import with_ages
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import merge
@@ -35,7 +36,6 @@ from pubtools_mlmerge.reports.terminal import (
     inspection_text,
     plain,
     report_text,
-    unwatched,
 )
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import attestation, digest, entry, index

@@ -18,7 +18,7 @@ from typing import Generic, NoReturn, TextIO, TypeVar
 import urllib3
 from attrs import evolve, field, frozen
 
-from pubtools_mlmerge.concurrency import map_in_order
+from pubtools_mlmerge.concurrency import Watch, map_in_order, unwatched
 from pubtools_mlmerge.core.ages import MOST_DAYS, AgeRule
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Policy, Report
@@ -47,14 +47,7 @@ from pubtools_mlmerge.reports.inspection import (
     inspection_to_json,
 )
 from pubtools_mlmerge.reports.report import to_json
-from pubtools_mlmerge.reports.terminal import (
-    Display,
-    Watch,
-    comparison_text,
-    inspection_text,
-    report_text,
-    unwatched,
-)
+from pubtools_mlmerge.reports.terminal import Display, comparison_text, inspection_text, report_text
 from pubtools_mlmerge.settings import MOST_TRIES, PREFIX, Settings
 
 LOG = logging.getLogger("pubtools.mlmerge")

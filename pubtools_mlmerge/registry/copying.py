@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pubtools_mlmerge.concurrency import Memo, run_all
+from pubtools_mlmerge.concurrency import Memo, Watch, run_all, unwatched
 from pubtools_mlmerge.core.manifests import Image
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
@@ -31,7 +31,6 @@ from pubtools_mlmerge.observe import span
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.connections import read_authorities
 from pubtools_mlmerge.registry.refusals import redact
-from pubtools_mlmerge.reports.terminal import Watch, unwatched
 
 LOG = logging.getLogger("pubtools.mlmerge")
 

@@ -6,8 +6,8 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Optional
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
@@ -87,17 +87,13 @@ def report_text(report: Report) -> str:
 def inspection_text(inspection: Inspection) -> str:
     """Write an inspection for people, in colour on a terminal."""
     console = find_terminal()
-    if console is None:
-        return inspection_to_text(inspection)
-    return colored_inspection(inspection, console)
+    return colored_inspection(inspection, console) if console else inspection_to_text(inspection)
 
 
 def comparison_text(comparison: Comparison) -> str:
     """Write a comparison for people, in colour on a terminal."""
     console = find_terminal()
-    if console is None:
-        return comparison_to_text(comparison)
-    return colored_comparison(comparison, console)
+    return colored_comparison(comparison, console) if console else comparison_to_text(comparison)
 
 
 def colored(report: Report, console: Console) -> str:
@@ -218,16 +214,7 @@ def _bare_table(*, has_header: bool = True) -> Table:
     return Table(box=None, pad_edge=False, padding=gap, show_header=has_header)
 
 
-Watch = Callable[[str, Optional[int]], AbstractContextManager[Callable[[], None]]]
-"""Shows progress: called with a name and a total, it gives a function that counts one more."""
-
 _BAR = 20  # columns
-
-
-@contextmanager
-def unwatched(_name: str, _total: int | None) -> Iterator[Callable[[], None]]:
-    """Show nothing."""
-    yield lambda: None
 
 
 class Display:
