@@ -68,7 +68,8 @@ class Line:
 
 def find_terminal() -> Console | None:
     """Find a terminal that can show more than plain text."""
-    if not sys.stdout.isatty():
+    # While bars are shown, rich has a stand-in here, which older versions call no terminal.
+    if not getattr(sys.stdout, "rich_proxied_file", sys.stdout).isatty():
         return None
     try:
         from rich.console import Console  # noqa: PLC0415
