@@ -29,8 +29,7 @@ from pubtools_mlmerge.errors import (
 )
 from pubtools_mlmerge.observe import span
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.connections import read_authorities
-from pubtools_mlmerge.registry.refusals import redact
+from pubtools_mlmerge.registry.refusals import read_authorities, redact
 
 LOG = logging.getLogger("pubtools.mlmerge")
 

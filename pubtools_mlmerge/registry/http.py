@@ -34,13 +34,14 @@ from urllib3.exceptions import HTTPError
 from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidReference, RegistryError, brief
-from pubtools_mlmerge.registry.connections import (
-    PROXY_REFUSALS,
+from pubtools_mlmerge.registry.refusals import (
+    Logins,
     explain_answer,
     explain_connection,
     is_final,
+    redact,
+    shows_secret,
 )
-from pubtools_mlmerge.registry.refusals import Logins, redact, shows_secret
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -596,9 +597,8 @@ class Transport:
             ) as response:
                 content = _read_body(request, response)
                 status, headers = response.status_code, response.headers
-                if status in PROXY_REFUSALS and (
-                    problem := explain_answer(status, headers, request.url, settings["proxies"])
-                ):
+                problem = explain_answer(status, headers, request.url, settings["proxies"])
+                if problem is not None:
                     raise RegistryError(request.subject, status, problem)
                 return Answer(status, headers, content, request.url, response.reason)
         except _TooSlow as error:
