@@ -16,7 +16,7 @@ DEEPEST = 32
 
 
 class _Flaw:
-    """Placeholder in the decoded document for a value that is not allowed."""
+    """Takes the place of a value that is not allowed, in the decoded document."""
 
     def __init__(self, problem: str) -> None:
         self.problem = problem

@@ -366,13 +366,13 @@ class PushStep:
         """Merge what is to be merged, and return the rest, none of which moved until now."""
         # What must not be merged comes first and fails, unless a site's own step can do it.
         refused = [each for each in judged if isinstance(each.found, MergeError)]
-        todo = [each for each in judged if not isinstance(each.found, MergeError)]
+        pending = [each for each in judged if not isinstance(each.found, MergeError)]
         plain = [e for e in refused if not self._merge(sides, step, source, e, settings)]
-        _bring_to_all(sides, settings, todo)
+        _bring_to_all(sides, settings, pending)
         for _ in range(settings.tries):
-            jobs = [partial(self._merge, sides, step, source, each, settings) for each in todo]
+            jobs = [partial(self._merge, sides, step, source, each, settings) for each in pending]
             merged = list(self._in_order(sides, jobs))
-            plain += [each for each, is_merged in zip(todo, merged) if not is_merged]
+            plain += [each for each, is_merged in zip(pending, merged) if not is_merged]
             if not settings.verify:
                 return plain
             looks = [partial(_has_moved, sides, each) for each in plain]
@@ -383,8 +383,8 @@ class PushStep:
             plain = [each for each, has_moved in zip(plain, moved) if not has_moved]
             LOG.info("Judging again what moved: %s", ", ".join(str(a.tag.reference) for a in again))
             judge = partial(self._judge, sides, step, source, settings)
-            todo = [judge(each.tag, each.check) for each in again]
-        raise ConflictError(str(todo[0].tag.reference), _seen(todo[0]), None, settings.tries)
+            pending = [judge(each.tag, each.check) for each in again]
+        raise ConflictError(str(pending[0].tag.reference), _seen(pending[0]), None, settings.tries)
 
     def _merge(
         self, sides: Sides, step: Step, source: Reference, judged: _Judged, settings: Settings

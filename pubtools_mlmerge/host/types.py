@@ -43,14 +43,6 @@ class Pusher(Protocol):
         """Copy a reference to others."""
 
 
-class SignerSettings(TypedDict):
-    """One of the signers of a target."""
-
-    enabled: bool
-    label: str
-    config_file: str
-
-
 class HostTask(Protocol):
     """The host's workers, push-docker's and tag-docker's."""
 
