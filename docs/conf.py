@@ -45,6 +45,11 @@ nitpick_ignore = [
     ("py:class", "pubtools_mlmerge.core.plan.ResultT_co"),  # Index or Image
     ("py:class", "Child"),  # the test registry's Image or ImageIndex
     ("py:class", "AuthMode"),  # its literals stand in the signature
+    # Not for users: what the clients of one run share.
+    ("py:class", "Throttle"),
+    ("py:class", "Logins"),
+    ("py:class", "pubtools_mlmerge.registry.http.Throttle"),
+    ("py:class", "pubtools_mlmerge.registry.refusals.Logins"),
     ("py:class", "Dialect"),  # not for users: the tests of this package have one for Quay
     ("py:class", "pubtools_mlmerge.testing.dialects.Dialect"),
 ]
