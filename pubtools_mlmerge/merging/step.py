@@ -189,14 +189,6 @@ class Step:
         """Do what was decided: children first, then the tag, then its anchor."""
         return self._writer.carry_out(decision, check)
 
-    def is_index(self, source: Reference) -> bool:
-        """Whether a source is an index; if so, it is not pulled again to be merged."""
-        pull = partial(self._source.pull_index, source)
-        try:
-            return isinstance(self._sources.get(source, pull), Index)
-        except (NotAnIndex, NotFound):
-            return False
-
     def _bring(self, source: Reference, decision: Decision) -> None:
         needed, destination = decision.needed, decision.destination
         with span("children", source=str(source), destination=str(destination)) as current:

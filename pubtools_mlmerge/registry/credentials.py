@@ -99,7 +99,7 @@ def _keys(host: str, repository: str) -> Iterator[str]:
 
 
 def _decode(place: str, key: str, entry: Mapping[str, object]) -> Credentials:
-    # Beside a token the user is a placeholder and the password is empty.
+    # Beside a token the user means nothing and the password is empty.
     if entry.get("identitytoken"):
         raise InvalidCredentials(place, f"{key} has an identity token, which is not supported")
     try:
