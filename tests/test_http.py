@@ -803,10 +803,10 @@ def test_a_refusal_becomes_the_error_of_the_http_library() -> None:
 
 
 def test_a_redirect_that_is_not_followed_becomes_an_error_too() -> None:
-    error = answer(307).as_http_error()
+    error = answer(307, reason="Moved").as_http_error()
 
     assert error.response.status_code == 307
-    assert str(error) == "307 unexpected answer for url: https://quay.io/v2/"
+    assert str(error) == "307 Unexpected Answer: Moved for url: https://quay.io/v2/"
 
 
 @pytest.mark.parametrize("status", [307, 403])
