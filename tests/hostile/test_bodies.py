@@ -114,16 +114,6 @@ def test_an_answer_that_does_not_begin_is_given_up() -> None:
     assert "no answer in time" in str(error)
 
 
-def test_an_answer_that_trickles_in_is_given_up() -> None:
-    """Each part of it comes in time."""
-    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(GOOD)}\r\n\r\n".encode()
-    impatient = ConnectOptions(retries=Retries(most=2), timeout=(5.0, 5.0), longest=0.3)
-    with raw_server(head, *(GOOD[n : n + 1] for n in range(100)), pause=0.05) as url:
-        error = refused(redirect(url), options=impatient)
-
-    assert "takes more than 0.3 seconds" in str(error)
-
-
 def test_an_answer_that_was_compressed_twice_is_not_read() -> None:
     """These two kilobytes would be a gigabyte before they could be counted."""
     bomb = gzip.compress(gzip.compress(b" " * 2**20))
