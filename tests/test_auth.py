@@ -536,16 +536,6 @@ def test_a_location_that_is_none_is_a_registry_error() -> None:
 # Secrets
 
 
-def test_the_cause_of_a_refusal_is_the_answer() -> None:
-    with ScriptedServer(refusal(404, "MANIFEST_UNKNOWN", "gone")) as server:
-        error = failure_of(session(server))
-
-    response = getattr(error.__cause__, "response")  # noqa: B009 - typed as any
-    assert type(error) is NotFound
-    assert (response.status_code, response.url) == (404, f"{server.url}/v2/org/app/manifests/1")
-    assert response.json()["errors"][0]["message"] == "gone"
-
-
 # Tokens: fetched once, kept as long as they live, from servers that may see a login
 
 
@@ -772,11 +762,6 @@ def test_a_passing_failure_is_asked_again() -> None:
 
 
 # Realms
-
-
-def test_a_challenge_without_a_realm_is_refused() -> None:
-    with pytest.raises(Unauthorized, match="names no place to log in"):
-        tokens().header(Challenge("bearer"), APP_TOKENS, ALICE)
 
 
 # Challenges: the forms that registries write, and what attackers might

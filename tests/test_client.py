@@ -360,11 +360,6 @@ def test_a_manifest_is_there_or_not(stocked: RegistryServer) -> None:
     assert {request.method for request in stocked.requests[-3:]} == {"HEAD"}
 
 
-def test_a_refusal_does_not_tell_whether_a_manifest_is_there() -> None:
-    with ScriptedServer(refusal(403)) as server, pytest.raises(Forbidden):
-        client_of(server.url).has_manifest(parsed("app:1"))
-
-
 MOUNT = "POST /v2/app/blobs/uploads/?mount=sha256%3A{}&from=org%2Fbase"
 
 

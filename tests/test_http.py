@@ -165,15 +165,6 @@ def test_a_put_is_repeated_with_the_same_bytes() -> None:
     assert [request.body for request in server.received] == [content] * 3
 
 
-def test_retry_after_in_seconds_is_obeyed(naps: list[float]) -> None:
-    patient = ConnectOptions(retries=Retries(most=1, first_wait=0.01, longest_wait=60))
-    with ScriptedServer(Reply(429, {"Retry-After": "7"}), OK) as server:
-        send(get(server), patient)
-
-    (nap,) = naps
-    assert 6.9 <= nap <= 7.7
-
-
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
 def test_a_rate_limit_is_no_try(method: str) -> None:
     """Nothing was done, so that also what must not be repeated goes up in the end."""
@@ -425,12 +416,6 @@ def test_an_unknown_authority_is_an_error_at_once(naps: list[float]) -> None:
     assert error.message.startswith("TLS failed: ")
     assert "certificate" in error.message.lower()
     assert (naps, server.received) == ([], [])
-
-
-def test_a_certificate_for_another_host_is_an_error(tmp_path: Path) -> None:
-    trusting = ConnectOptions(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
-    with ScriptedServer(OK, tls=True, name="registry.test") as server:
-        assert "certificate" in failure_of(get(server), trusting).message.lower()
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
@@ -786,16 +771,6 @@ def test_anything_else_asks_for_nothing(header: str) -> None:
 def pause(throttle: Throttle, epoch: int, **headers: str) -> float:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return throttle.slow_down("quay.io", epoch, PATIENT, named)
-
-
-def test_a_pause_is_for_one_host(naps: list[float]) -> None:
-    throttle = Throttle()
-    pause(throttle, throttle.wait("quay.io"), Retry_After="30")
-
-    throttle.wait("other.example")
-    assert naps == []
-    throttle.wait("quay.io")
-    assert 29.0 < naps[0] <= 33.0
 
 
 def test_without_retry_after_the_pause_grows_for_all() -> None:

@@ -155,10 +155,3 @@ def test_no_registry_makes_anybody_wait_for_more_than_a_minute(
 
     assert len(waits) >= 2
     assert 0 < min(waits) <= max(waits) <= 60
-
-
-def test_a_registry_that_is_always_busy_is_given_up() -> None:
-    with ScriptedServer(Reply(429, {"Retry-After": "1"})) as server:
-        failure_of(server)
-
-    assert 2 <= len(server.received) <= 20
