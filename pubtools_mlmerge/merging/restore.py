@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 
 from attrs import evolve
 
-from pubtools_mlmerge.core.manifests import Image, Manifest
-from pubtools_mlmerge.core.merge import merge, replace_by_image, replace_image
-from pubtools_mlmerge.core.plan import Entry, Fate, Plan, Policy, Report
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest
+from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.plan import Entry, Fate, Plan, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import CannotRestore, MissingChild
 from pubtools_mlmerge.merging.audit import Change, Recorder
@@ -115,18 +115,20 @@ def _lacks(tag: Reference, digests: Iterable[str]) -> CannotRestore:
 
 def _plan(previous: Manifest, held: Manifest | None) -> Plan[Manifest]:
     """Compare what the tag gets with what it holds."""
-    if isinstance(previous, Image):
-        return _reworded(replace_by_image(previous, held))
-    if isinstance(held, Image):
-        return _reworded(replace_image(previous, held, Policy()))
+    plan = merge(_listing(previous), None if held is None else _listing(held))
     changed = held is None or previous.digest != held.digest
-    return _reworded(evolve(merge(previous, held), result=previous, changed=changed))
+    entries = plan.entries
+    if isinstance(previous, Image) and held is not None and changed:
+        image = evolve(entries[0], fate="replaced", previous_digest=held.digest)
+        entries = (image, *(entries[1:] if isinstance(held, Index) else ()))
+    return Plan(previous, tuple(map(_reworded, entries)), changed)
 
 
-def _reworded(plan: Plan[Manifest]) -> Plan[Manifest]:
-    """Give the fates and reasons of a plan that keeps nothing."""
-    entries = []
-    for entry in plan.entries:
-        fate: Fate = "dropped" if entry.fate == "kept" else entry.fate
-        entries.append(Entry(entry.descriptor, fate, _REASONS[fate], entry.previous_digest))
-    return evolve(plan, entries=tuple(entries))
+def _listing(manifest: Manifest) -> Index:
+    return manifest if isinstance(manifest, Index) else manifest.wrap(None)
+
+
+def _reworded(entry: Entry) -> Entry:
+    """Give fate and reason where nothing is kept."""
+    fate: Fate = "dropped" if entry.fate == "kept" else entry.fate
+    return Entry(entry.descriptor, fate, _REASONS[fate], entry.previous_digest)
