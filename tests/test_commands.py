@@ -288,6 +288,7 @@ def refused(capsys: Capture) -> Callable[..., str]:
         (("--ca-bundle", "/nonexistent"), "--ca-bundle: there is no file /nonexistent"),
         (("--max-rate", "0"), "--max-rate: expected a number above 0"),
         (("--max-rate", "nan"), "--max-rate: expected a number above 0"),
+        (("--timeout", "-1"), "--timeout: expected a number above 0"),
         (("--match", "os"), "invalid choice: 'os'"),
         (("--copy", "docker"), "invalid choice: 'docker'"),
     ],
