@@ -73,7 +73,9 @@ def command(program: str) -> list[str]:
     return [sys.executable, "-c", f"from {module} import {function}; {function}()"]
 
 
-def run(program: str, *arguments: str, env: Mapping[str, str] | None = None) -> Done:
+def run(
+    program: str, *arguments: str, env: Mapping[str, str] | None = None, seconds: float = 60
+) -> Done:
     """Run a program to its end."""
     done = subprocess.run(
         [*command(program), *arguments],
@@ -82,7 +84,7 @@ def run(program: str, *arguments: str, env: Mapping[str, str] | None = None) -> 
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=seconds,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
