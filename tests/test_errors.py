@@ -30,6 +30,7 @@ from pubtools_mlmerge.errors import (
     MergeError,
     MissingChild,
     MixedTypes,
+    NestedIndex,
     NotAnIndex,
     NotFound,
     NothingEligible,
@@ -66,6 +67,13 @@ MESSAGES: list[tuple[MergeError, str]] = [
         (
             "the merged index would mix Docker manifests (sha256:d1, sha256:d2) and OCI manifests "
             "(sha256:o); build both in one format, or allow it with mixed_types=oci"
+        ),
+    ),
+    (
+        NestedIndex("sha256:d", ("linux/arm64",), ("linux/s390x",), REFERENCE),
+        (
+            f"{REFERENCE}: the nested index sha256:d is never taken apart: the names fit "
+            "linux/arm64 and not linux/s390x; name all, or none"
         ),
     ),
     (

@@ -565,7 +565,7 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
     incomplete: list[Inspection] = []
 
     def look() -> Inspection:
-        index = client.pull_index(reference)
+        index = client.read_nested(reference, client.pull_index(reference))
         ages, missing = None, None
         if arguments.ages:
             ages = Ages(client, AgeRule(shown=True)).read(reference, index.manifests)
@@ -582,7 +582,8 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
 
 
 def _compare(client: RegistryClient, a: Reference, b: Reference) -> Comparison:
-    return compare((str(a), str(b)), (client.pull_index(a), client.pull_index(b)))
+    index, other = (client.read_nested(one, client.pull_index(one)) for one in (a, b))
+    return compare((str(a), str(b)), (index, other))
 
 
 def _missing(client: RegistryClient, reference: Reference, index: Index) -> frozenset[str]:

@@ -145,9 +145,16 @@ def entry_document(entry: Entry) -> dict[str, object]:
     }
     if entry.descriptor.is_attestation:
         written["attests"] = entry.descriptor.attested or ""
+    if entry.descriptor.is_index:
+        written["platforms"] = platform_names(entry.descriptor)
     if entry.age is not None:
         written.update(age_document(entry.age), stale=entry.is_stale)
     return written
+
+
+def platform_names(nested: Descriptor) -> list[str]:
+    """Name the platforms that a nested index lists, as far as they are known."""
+    return sorted(map(str, nested.slots))
 
 
 def age_document(age: Age) -> dict[str, object]:
@@ -213,6 +220,8 @@ def label_of(descriptor: Descriptor) -> str:
     """Name an entry for people."""
     if descriptor.is_attestation:
         return f"attestation of {short(descriptor.attested or '') or 'nothing'}"
+    if descriptor.is_index:
+        return f"index of {', '.join(platform_names(descriptor))}" if descriptor.slots else "index"
     return platform_name(descriptor) or _NOTHING
 
 
