@@ -287,6 +287,9 @@ def test_writing_the_type_does_not_make_an_index_too_large() -> None:
         _ = written.digest
 
 
+NOT_TEXT = each("mediaType", 1, True, [], {}, [OCI_INDEX])
+NOT_TWO = each("schemaVersion", None, 1, 3, 2.0, "2", True, [2], {})
+NO_LIST = each("manifests", None, {}, "text", 0, True)
 AS_TEXT = "mediaType: expected a string"
 EXPECTED = f"mediaType: expected {OCI_INDEX} or {DOCKER_LIST}"
 
@@ -294,17 +297,11 @@ EXPECTED = f"mediaType: expected {OCI_INDEX} or {DOCKER_LIST}"
 @pytest.mark.parametrize(
     ("found", "text"),
     [
-        *[(document(mediaType=kind), AS_TEXT) for kind in (1, True, [], {}, [OCI_INDEX])],
+        *[({**document(), name: value}, AS_TEXT) for name, value in NOT_TEXT],
         *[(document(mediaType=k), EXPECTED) for k in ("", "x/y", OCI_MANIFEST, OCI_INDEX.upper())],
-        *[
-            (document(schemaVersion=version), "schemaVersion: expected 2")
-            for version in (None, 1, 3, 2.0, "2", True, [2], {})
-        ],
+        *[({**document(), name: value}, "schemaVersion: expected 2") for name, value in NOT_TWO],
         ({"mediaType": OCI_INDEX, "manifests": []}, "schemaVersion: expected 2"),
-        *[
-            (document(manifests=manifests), "manifests: expected an array")
-            for manifests in (None, {}, "text", 0, True)
-        ],
+        *[({**document(), name: value}, "manifests: expected an array") for name, value in NO_LIST],
         (
             document("linux/amd64", "linux/arm64", entry(digest=7)),
             "manifests[2].digest: expected algorithm:encoded",

@@ -39,7 +39,17 @@ from pubtools_mlmerge.errors import (
     ShrinkError,
 )
 from pubtools_mlmerge.testing import make_image
-from tests.factories import Entry, attestation, digest, digests, entry, index, platforms
+from tests.factories import (
+    Entry,
+    Json,
+    attestation,
+    digest,
+    digests,
+    document,
+    entry,
+    index,
+    platforms,
+)
 
 TAG = "quay.io/ns/app:1"
 DOCKER_ARM64 = entry("linux/arm64", media_type=DOCKER_MANIFEST)
@@ -409,9 +419,10 @@ def test_a_merged_index_is_encoded_as_the_host_does() -> None:
 
 
 def test_the_top_level_comes_from_the_source_without_subject() -> None:
-    fields = {"media_type_field": False, "subject": entry(None)}
-    source = index("linux/amd64", annotations={"from": "source"}, new=1, **fields)
-    destination = index("linux/arm64", annotations={"from": "destination"}, old=1, **fields)
+    ours: Json = {"annotations": {"from": "source"}, "new": 1, "subject": entry(None)}
+    theirs: Json = {"annotations": {"from": "destination"}, "old": 1, "subject": entry(None)}
+    source = Index.from_fields({**document("linux/amd64", media_type_field=False), **ours})
+    destination = Index.from_fields({**document("linux/arm64", media_type_field=False), **theirs})
 
     made = merge(source, destination).result.fields
 
