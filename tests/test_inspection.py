@@ -50,13 +50,13 @@ def test_attestations_stand_with_their_images() -> None:
     )
 
     amd64, arm64 = found.images
-    assert (amd64.platform, arm64.platform) == ("linux/amd64", "linux/arm64")
+    assert [platform_text(i.descriptor) for i in found.images] == ["linux/amd64", "linux/arm64"]
     assert [a.digest for a in amd64.attestations] == [digest("proof")]
     assert [a.digest for a in arm64.attestations] == [
         digest(f"attestation of {ARM64}"),
         digest("x"),
     ]
-    assert (found.attestation_count, found.orphans, found.problems) == (3, (), ())
+    assert (found.orphans, found.problems) == ((), ())
 
 
 def test_an_attestation_may_come_before_its_image() -> None:
@@ -100,7 +100,7 @@ def test_an_image_without_platform_is_told(platform: str | None) -> None:
     found = of("linux/amd64", entry(platform, seed="bare"), entry(platform, seed="other"))
 
     assert kinds(found) == [("no-platform", digest("bare")), ("no-platform", digest("other"))]
-    assert found.images[1].platform is None
+    assert platform_text(found.images[1].descriptor) is None
 
 
 def mixed(*types: str, docker: bool) -> Index:
@@ -151,8 +151,6 @@ def test_ages_stand_with_their_images() -> None:
     found = inspect("app:1", index("linux/amd64", "linux/arm64", PROOF), {ARM64: Age(days=3)})
 
     assert [image.age for image in found.images] == [None, Age(days=3)]
-    assert found.has_ages
-    assert not of("linux/amd64").has_ages
 
 
 def test_each_manifest_counts_once_to_the_size() -> None:

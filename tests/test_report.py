@@ -186,7 +186,7 @@ def test_what_a_registry_writes_cannot_draw_on_the_terminal() -> None:
 
 
 def test_columns_are_aligned_and_lines_end_without_spaces() -> None:
-    assert table(("A", "B"), [("long", "x"), ("", "")]) == ["A     B", "long  x", ""]
+    assert table([("A", "B"), ("long", "x"), ("", "")]) == ["A     B", "long  x", ""]
 
 
 def test_fates_are_counted_in_one_order() -> None:

@@ -28,9 +28,6 @@ from pubtools_mlmerge.reports.inspection import (
 from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.reports.terminal import (
     Display,
-    colored,
-    colored_comparison,
-    colored_inspection,
     comparison_text,
     find_terminal,
     inspection_text,
@@ -76,7 +73,7 @@ def console(width: int, *, no_color: bool = False) -> Console:
 
 
 def shown(width: int, plan: Plan[Index]) -> Shown:
-    return Shown(0, colored(report(plan), console(width)))
+    return Shown(0, report_text(report(plan), console(width)))
 
 
 PLAN = merge(NEW, OLD, Policy(drop=["ppc64le"]))
@@ -164,7 +161,7 @@ def test_a_text_with_wide_characters_stays_in_its_lines() -> None:
 
 
 def test_without_colours_boldness_is_left() -> None:
-    raw = colored(report(AGED), console(80, no_color=True))
+    raw = report_text(report(AGED), console(80, no_color=True))
 
     assert "\x1b[1m" in raw
     assert not {"\x1b[31m", BOLD_RED, "\x1b[32m", "\x1b[33m"} & Shown(0, raw).styles
@@ -285,7 +282,7 @@ COMPARISON = compare(
 
 
 def shown_inspection(width: int, found: Inspection = INSPECTION) -> Shown:
-    return Shown(0, colored_inspection(found, console(width)))
+    return Shown(0, inspection_text(found, console(width)))
 
 
 def test_a_wide_terminal_shows_the_tree_of_the_text() -> None:
@@ -331,7 +328,7 @@ def test_an_empty_index_is_shown() -> None:
 
 
 def test_a_wide_terminal_shows_the_table_of_a_comparison() -> None:
-    found = Shown(0, colored_comparison(COMPARISON, console(200)))
+    found = Shown(0, comparison_text(COMPARISON, console(200)))
 
     assert found.lines == comparison_to_text(COMPARISON).splitlines()
     assert f"{CYAN}different" in found.raw
@@ -339,7 +336,7 @@ def test_a_wide_terminal_shows_the_table_of_a_comparison() -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_no_word_of_a_comparison_is_lost(width: int) -> None:
-    found = Shown(0, colored_comparison(COMPARISON, console(width)))
+    found = Shown(0, comparison_text(COMPARISON, console(width)))
 
     assert max(map(len, found.text.splitlines())) <= width
     lost = {word for word in comparison_to_text(COMPARISON).split() if word not in found.joined}
