@@ -108,9 +108,7 @@ _LOCKS: WeakValueDictionary[str, _ThreadLock] = WeakValueDictionary()
 def process_lock(name: str, wait: float | None = None) -> Iterator[Held]:
     """Keep other threads of this process away from a tag."""
     with _GUARD:
-        lock = _LOCKS.get(name)
-        if lock is None:
-            lock = _LOCKS[name] = _ThreadLock()
+        lock = _LOCKS.setdefault(name, _ThreadLock())
     seconds = -1 if wait is None else wait
     if not lock.lock.acquire(timeout=seconds):
         raise LockFailed(name, f"another thread holds it, given up after {seconds:g} seconds")
@@ -161,9 +159,8 @@ class _Place:
 def _split(text: str) -> SplitResult | None:
     """Take a URL apart.
 
-    The library for Redis parses its URLs, but takes one without a host for localhost, and ignores
-    what it does not understand. Such URLs come from passwords with an unescaped ``/``, ``?`` or
-    ``#``, and must not lock elsewhere.
+    The library for Redis takes a URL without a host for localhost, and ignores the rest. Such URLs
+    come from passwords with an unescaped ``/``, ``?`` or ``#``, and must not lock elsewhere.
     """
     try:
         url = urlsplit(text)

@@ -98,13 +98,8 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
         help="which entries replace each other: those of the same platform, or architecture",
     )
     for name, kept in (("keep", "only these platforms"), ("drop", "all but these platforms")):
-        parser.add_argument(
-            f"--{name}",
-            action="append",
-            default=[],
-            metavar="PLATFORM",
-            help=f"keep {kept} of the destination; patterns such as windows/*; repeatable",
-        )
+        text = f"keep {kept} of the destination; patterns such as windows/*; repeatable"
+        parser.add_argument(f"--{name}", action="append", default=[], metavar="PLATFORM", help=text)
     parser.add_argument(
         "--single-image",
         choices=("wrap", "index", "replace", "fail"),
@@ -120,7 +115,7 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
         "--max-age-days",
         type=int,
         metavar="N",
-        help="check whether kept images are older than N days",
+        help="check if kept images are older than N days",
     )
     parser.add_argument(
         "--stale",
