@@ -28,7 +28,6 @@ class MergeError(Exception):
     """Base of all errors of this package."""
 
     def __reduce__(self) -> tuple[type[MergeError], tuple[object, ...]]:
-        """Pickle by the fields; by default pickle sets attributes, which frozen classes refuse."""
         return type(self), self.args
 
 
@@ -40,7 +39,6 @@ class InvalidReference(MergeError, ValueError):
     problem: str
 
     def __str__(self) -> str:
-        """Name the text and what is wrong with it."""
         text = re.sub(_LOGIN, "***@", self.text)
         return f"invalid reference {brief(text, 200)!r}: {self.problem}"
 
@@ -53,7 +51,6 @@ class InvalidPlatform(MergeError, ValueError):
     problem: str
 
     def __str__(self) -> str:
-        """Name the text and what is wrong with it."""
         return f"invalid platform {brief(self.text, 200)!r}: {self.problem}"
 
 
@@ -66,7 +63,6 @@ class InvalidIndex(MergeError, ValueError):
     reference: str = ""
 
     def __str__(self) -> str:
-        """Name the reference, the place in the document and what was expected there."""
         place = brief(self.path, 200) or "document"
         return f"{_prefix(self.reference)}{place}: {brief(self.problem)}"
 
@@ -79,7 +75,6 @@ class NotAnIndex(MergeError):
     media_type: str
 
     def __str__(self) -> str:
-        """Name the reference and what it holds."""
         return (
             f"{self.reference} holds {brief(self.media_type, 120) or 'an unknown type'}, "
             "expected an image index or manifest list"
@@ -95,7 +90,6 @@ class MixedTypes(MergeError):
     reference: str = ""
 
     def __str__(self) -> str:
-        """Name the tag, the entries of each kind and the setting that allows both."""
         kinds = (
             f"Docker manifests ({', '.join(self.docker)}) and OCI manifests ({', '.join(self.oci)})"
         )
@@ -111,7 +105,6 @@ class EmptyIndex(MergeError):
     reference: str = ""
 
     def __str__(self) -> str:
-        """Name the tag, what would be removed and the option that allows it."""
         removed = ", ".join(self.removed) or "these entries"
         return (
             f"{_prefix(self.reference)}removing {removed} would leave an empty index; "
@@ -127,7 +120,6 @@ class NothingEligible(MergeError):
     missing: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Name the source and what it lacks."""
         missing = ", ".join(self.missing)
         return f"{self.reference} has none of {missing}, and the destination has nothing to keep"
 
@@ -141,7 +133,6 @@ class DigestMismatch(MergeError):
     actual: str
 
     def __str__(self) -> str:
-        """Name both digests."""
         return (
             f"{self.reference}: content has digest {self.actual}, "
             f"expected {brief(self.expected, 160)}"
@@ -162,7 +153,6 @@ class RegistryError(MergeError):
         return "the request failed"
 
     def __str__(self) -> str:
-        """Name the reference, what happened, the status and the registry's words."""
         status = "" if self.status is None else f" (HTTP {self.status})"
         words = f": {self.message}" if self.message else ""
         return f"{self.reference}: {self._what()}{status}{words}"
@@ -221,7 +211,6 @@ class CopyFailed(MergeError):
     problem: str = field(converter=brief)
 
     def __str__(self) -> str:
-        """Name both ends and the reason."""
         return f"cannot copy {self.source} to {self.destination}: {self.problem}"
 
 
@@ -233,7 +222,6 @@ class InvalidCredentials(MergeError):
     problem: str
 
     def __str__(self) -> str:
-        """Name where they are stored and what is wrong, never the credentials."""
         return f"credentials in {self.place}: {self.problem}"
 
 
@@ -244,7 +232,6 @@ class InvalidSettings(MergeError, ValueError):
     problems: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Name all problems."""
         return f"invalid settings: {'; '.join(self.problems)}"
 
 
@@ -255,7 +242,6 @@ class HostMismatch(MergeError):
     problems: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Name all problems."""
         return f"cannot merge inside this pubtools-quay: {'; '.join(self.problems)}"
 
 
@@ -267,7 +253,6 @@ class CannotMergeHere(MergeError):
     start_instead: str
 
     def __str__(self) -> str:
-        """Say what to start instead."""
         return f"{self.problem}; start the task by {self.start_instead}"
 
 
@@ -279,7 +264,6 @@ class StepNotDone(MergeError):
     tags: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Name the tags."""
         return f"{self.problem}: {', '.join(self.tags)}"
 
 
@@ -300,7 +284,6 @@ class ConflictError(MergeError):
     """Whether the registry accepts the writes and keeps what the tag held before."""
 
     def __str__(self) -> str:
-        """Name the tag and both digests."""
         tries = "1 try" if self.tries == 1 else f"{self.tries} tries"
         cause = "another program writes this tag" if self.found else "the tag cannot be read back"
         if self.ignored:
@@ -320,7 +303,6 @@ class ShrinkError(MergeError):
     """The platforms that would go."""
 
     def __str__(self) -> str:
-        """Name the tag and the platforms."""
         lost = ", ".join(self.lost)
         return f"{self.reference} would lose {lost}; if they may go, name them in drop"
 
@@ -334,7 +316,6 @@ class StaleImages(MergeError):
     """Platform, digest and age of each."""
 
     def __str__(self) -> str:
-        """Name the tag and the images."""
         return f"{self.reference} would keep images that are too old: {'; '.join(self.images)}"
 
 
@@ -346,7 +327,6 @@ class LockFailed(MergeError):
     problem: str = field(converter=brief)
 
     def __str__(self) -> str:
-        """Name the tag and the reason."""
         return f"{self.reference}: cannot lock this tag: {self.problem}"
 
 
@@ -358,7 +338,6 @@ class LockLost(MergeError):
     problem: str = field(converter=brief)
 
     def __str__(self) -> str:
-        """Name the tag and the reason."""
         effect = "the lock of this tag was lost, so it was not written"
         return f"{self.reference}: {effect}: {self.problem}"
 
@@ -371,7 +350,6 @@ class InvalidRecord(MergeError, ValueError):
     problem: str = field(converter=brief)
 
     def __str__(self) -> str:
-        """Name the file and what is wrong with it."""
         return f"{self.file}: not a record of a change: {self.problem}"
 
 
@@ -383,7 +361,6 @@ class RecordFailed(MergeError):
     problem: str = field(converter=brief)
 
     def __str__(self) -> str:
-        """Name the place and the reason."""
         return f"cannot record the change in {self.place}, so it was not made: {self.problem}"
 
 
@@ -395,5 +372,4 @@ class CannotRestore(MergeError):
     problem: str = field(converter=brief)
 
     def __str__(self) -> str:
-        """Name the tag and the reason."""
         return f"{self.reference}: not restored: {self.problem}"

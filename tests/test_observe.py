@@ -92,7 +92,7 @@ def test_the_end_says_what_was_done(log: Log) -> None:
         "source": "quay.io/src/app:new",
         "destination": "quay.io/ns/app:1",
         "dry_run": False,
-        "source_digest": PLAN.source_digest,
+        "source_digest": index("linux/amd64@new").digest,
         "previous_digest": PLAN.previous_digest,
         "digest": PLAN.result.digest,
         "media_type": PLAN.result.media_type,

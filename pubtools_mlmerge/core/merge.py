@@ -39,14 +39,11 @@ def merge(
     """Take all of the source, and keep what only the destination has.
 
     Args:
-        source (Index):
-            The newer index. Its entries come first, in their order.
-        destination (Index | None):
-            The index at the destination; none if there is none yet.
-        policy (Policy):
-            What to decide differently.
-        stale (Mapping[str, str] | None):
-            Digests of destination entries that are too old to keep, each with the reason to give.
+        source (Index): The newer index. Its entries come first, in their order.
+        destination (Index | None): The index at the destination; none if there is none yet.
+        policy (Policy): What to decide differently.
+        stale (Mapping[str, str] | None): Digests of destination entries that are too old to keep,
+            each with the reason to give.
 
     Returns:
         Plan[Index]: Its result is the source itself where nothing of the destination is kept, and
@@ -187,12 +184,10 @@ def remove(
     """Remove platforms from an index, and their attestations.
 
     Args:
-        index (Index):
-            The index at the destination.
-        patterns (Iterable[str | PlatformPattern]):
-            The platforms to remove. Entries without a platform stay.
-        allow_empty (bool):
-            Whether the result may be empty.
+        index (Index): The index at the destination.
+        patterns (Iterable[str | PlatformPattern]): The platforms to remove. Entries without a
+            platform stay.
+        allow_empty (bool): Whether the result may be empty.
 
     Returns:
         Plan[Index]: Its result is the index itself where nothing is removed.
@@ -338,34 +333,6 @@ def _replace(
         for entry in compared.entries
     )
     return evolve(compared, entries=entries), result
-
-
-def replace_by_image(image: Image, destination: Manifest | None) -> Plan[Image]:
-    """Plan to restore a single image, whatever the destination holds now."""
-    entry = _entry_of(image)
-    if destination is None:
-        return Plan(image, (Entry(entry, "added", "the tag is new"),), changed=True)
-    if destination.digest == image.digest:
-        same = Entry(entry, "same", "both have this digest", image.digest)
-        return Plan(image, (same,), changed=False)
-    reason = "a single image replaces what was there"
-    replaced = Entry(entry, "replaced", reason, destination.digest)
-    gone = destination.manifests if isinstance(destination, Index) else ()
-    dropped = (Entry(e, "dropped", reason, e.digest) for e in gone)
-    return Plan(image, (replaced, *dropped), changed=True)
-
-
-def replace_image(source: Index, destination: Image, policy: Policy) -> Plan[Index]:
-    """Plan to restore an index over a single image."""
-    plan = merge(source, None, policy)
-    entry, reason = _entry_of(destination), "a single image is replaced"
-    dropped = Entry(entry, "dropped", reason, destination.digest)
-    return evolve(plan, entries=(*plan.entries, dropped))
-
-
-def _entry_of(image: Image) -> Descriptor:
-    fields = {"mediaType": image.media_type, "digest": image.digest, "size": len(image.content)}
-    return Descriptor.from_json(fields, "")
 
 
 def check_shrink(

@@ -61,24 +61,19 @@ def intend(
         destination.intend(pull=(into,), push=push)
 
 
-def share_no_connection(source: Registry, destination: Registry) -> bool:
-    """Whether source and destination can be read in two threads at no cost.
-
-    The host's client logs in anew in each thread, which takes longer than one answer.
-    """
-    registries = (source, destination)
-    return source is not destination and not any(r.logs_in_per_thread for r in registries)
-
-
-def both(
-    first: Callable[[], _First], second: Callable[[], _Second], *, at_once: bool
+def pull_both(
+    source: Registry,
+    pull_source: Callable[[], _First],
+    destination: Registry,
+    pull_destination: Callable[[], _Second],
 ) -> tuple[_First, _Second]:
-    """Do two things."""
-    if not at_once:
-        return first(), second()
+    """Pull both sides, at once where they share no connection."""
+    # The host's client logs in anew in each thread, which takes longer than one answer.
+    if source is destination or source.logs_in_per_thread or destination.logs_in_per_thread:
+        return pull_source(), pull_destination()
     with ThreadPoolExecutor(1, thread_name_prefix="mlmerge") as pool:
-        other = pool.submit(copy_context().run, second)
-        return first(), other.result()
+        other = pool.submit(copy_context().run, pull_destination)
+        return pull_source(), other.result()
 
 
 def remove_platforms(
@@ -182,8 +177,7 @@ class Step:
         if source in self._sources:  # perhaps another thread is about to read it
             old = pull_old()
             return pull_source(), old
-        at_once = share_no_connection(self._source, self._destination)
-        return both(pull_source, pull_old, at_once=at_once)
+        return pull_both(self._source, pull_source, self._destination, pull_old)
 
     def carry_out(self, decision: Decision, check: Callable[[], None] = no_lock) -> Report:
         """Do what was decided: children first, then the tag, then its anchor."""

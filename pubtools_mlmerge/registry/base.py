@@ -49,10 +49,7 @@ class Registry(ABC):
 
     @abstractmethod
     def pull(self, reference: Reference) -> Manifest:
-        """Read the manifest of a tag or a digest.
-
-        Returns:
-            Manifest: An index or a single image, checked against its digest and content type.
+        """Read the index or image of a tag or a digest, checked against digest and content type.
 
         Raises:
             NotFound: When there is none.
@@ -63,11 +60,7 @@ class Registry(ABC):
         """
 
     def pull_index(self, reference: Reference) -> Index:
-        """Read an index, see `pull`.
-
-        Raises:
-            NotAnIndex: When the reference holds something else.
-        """
+        """Read an index; anything else raises NotAnIndex. See `pull`."""
         found = self.pull(reference)
         if isinstance(found, Index):
             return found
@@ -80,32 +73,16 @@ class Registry(ABC):
         return None
 
     def digest(self, reference: Reference) -> str | None:
-        """Return the digest of a tag or a digest, as cheaply as the registry allows.
-
-        Returns:
-            str | None: The digest; none if there is nothing.
-
-        Raises:
-            RegistryError: When the registry refuses or cannot be asked.
-        """
+        """Ask for the digest that a reference has; none if there is nothing."""
         found = self.pull_if_present(reference)
         return None if found is None else found.digest
 
     @abstractmethod
     def push(self, reference: Reference, manifest: Manifest, *, repeat: bool = True) -> str:
-        """Write a manifest under a tag or its digest, byte for byte.
+        """Write a manifest under a tag or its digest, byte for byte; return its digest there.
 
-        Args:
-            reference (Reference):
-                Where to.
-            manifest (Manifest):
-                The index or the image.
-            repeat (bool):
-                Whether to send it again after a transient failure. In the meantime somebody else
-                may have written the tag.
-
-        Returns:
-            str: The digest that the registry keeps it under.
+        With `repeat` it is sent again after a transient failure. In the meantime somebody else may
+        have written the tag.
 
         Raises:
             ImmutableTag: When the registry does not let the tag be moved.
@@ -114,11 +91,7 @@ class Registry(ABC):
         """
 
     def pull_config(self, reference: Reference, image: Image) -> Mapping[str, object]:
-        """Read the config blob of an image in the repository of a reference.
-
-        Raises:
-            RegistryError: When the registry refuses, or its client cannot read blobs.
-        """
+        """Read the config blob of an image in the repository of a reference."""
         raise RegistryError(str(reference), None, f"this client cannot read blob {image.config}")
 
 
