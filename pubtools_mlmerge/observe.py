@@ -157,17 +157,12 @@ def _summary(report: Report) -> str:
 
 
 def _digests(report: Report) -> dict[str, Value]:
-    return {
-        "source_digest": report.source_digest,
-        "previous_digest": report.previous_digest,
-        "digest": report.digest,
-        "changed": report.changed,
-        "anchor_tag": report.anchor_tag,
-        "attempts": report.attempts,
-    }
+    names = ("source_digest", "previous_digest", "digest", "changed", "anchor_tag", "attempts")
+    return {name: getattr(report, name) for name in names}
 
 
 def _result(report: Report) -> dict[str, object]:
+    stale = (e for e in report.entries if e.fate == "kept" and e.is_stale)
     return {
         **_digests(report),
         "media_type": report.media_type,
@@ -179,7 +174,6 @@ def _result(report: Report) -> dict[str, object]:
                 "digest": entry.descriptor.digest,
                 "age_days": entry.age_days,
             }
-            for entry in report.entries
-            if entry.fate == "kept" and entry.is_stale
+            for entry in stale
         ],
     }
