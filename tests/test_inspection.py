@@ -377,8 +377,8 @@ def test_a_nested_index_is_shown_as_one_with_what_it_lists() -> None:
         for each in (whole, evolve(whole, manifests=[read, *whole.manifests[1:]]))
     )
 
-    assert [image.platform for image in unread.images] == ["index", "linux/arm64"]
-    assert found.images[0].platform == "index of linux/amd64"
+    assert [platform_text(image.descriptor) for image in unread.images] == ["index", "linux/arm64"]
+    assert platform_text(found.images[0].descriptor) == "index of linux/amd64"
     assert unread.problems == found.problems == ()
     document = json.loads(inspection_to_json(found))
     assert document["entries"][0]["platform"] is None
