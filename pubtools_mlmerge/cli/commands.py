@@ -230,10 +230,13 @@ def connection_of(arguments: Namespace) -> ConnectOptions:
         raise ValueError(f"--ca-bundle: there is no file {bundle}")
     if arguments.insecure:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    rate = arguments.max_rate
-    if rate is not None and not 0 < rate < math.inf:
-        raise ValueError("--max-rate: expected a number above 0")
-    return ConnectOptions(ca_bundle=bundle, insecure=arguments.insecure, max_rate=rate)
+    rate, limit = arguments.max_rate, arguments.timeout
+    for option, number in (("--max-rate", rate), ("--timeout", limit)):
+        if number is not None and not 0 < number < math.inf:
+            raise ValueError(f"{option}: expected a number above 0")
+    return ConnectOptions(
+        ca_bundle=bundle, insecure=arguments.insecure, max_rate=rate, time_limit=limit
+    )
 
 
 def policy_of(arguments: Namespace, default: Policy) -> Policy:

@@ -148,6 +148,9 @@ def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> Non
     parser.add_argument(
         "--max-rate", type=float, metavar="N", help="most requests per second to one registry"
     )
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="end the run after that time"
+    )
     parser.add_argument("--insecure", action="store_true", help="do not verify certificates")
 
 
