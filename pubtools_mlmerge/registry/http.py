@@ -6,11 +6,13 @@ import http.client
 import io
 import ipaddress
 import logging
+import math
 import random
 import socket
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import cache, lru_cache
@@ -31,6 +33,7 @@ from requests.structures import CaseInsensitiveDict
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
+from pubtools_mlmerge.concurrency import SLICE, STOP
 from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidReference, RegistryError, brief
@@ -202,7 +205,7 @@ class Throttle:
                 at = max(now, pace.next)
                 pace.next = at + max(pace.interval, least)
             if at > now:
-                time.sleep(at - now)
+                STOP.sleep(at - now)
             if pace.epoch == epoch:  # otherwise another thread was refused in the meantime
                 return epoch
 
@@ -383,20 +386,23 @@ class _TimedReader(io.RawIOBase):
         """Say so."""
         return True
 
-    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]  # as it is called
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # as it is called
         """Read some bytes, waiting for no longer than the time that is left."""
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise _TooSlow
-        if self._timeout is not None and self._timeout <= left:
-            return self._raw.readinto(buffer)
-        self._socket.settimeout(left)
+        silent = math.inf if self._timeout is None else time.monotonic() + self._timeout
         try:
-            return self._raw.readinto(buffer)
-        except socket.timeout as error:
-            raise _TooSlow from error
+            while True:
+                STOP.check()
+                now = time.monotonic()
+                if now >= self._end:
+                    raise _TooSlow
+                if now >= silent:
+                    raise socket.timeout("timed out")
+                self._socket.settimeout(min(SLICE, self._end - now, silent - now))
+                with suppress(socket.timeout):
+                    return self._socket.recv_into(buffer)
         finally:
-            self._socket.settimeout(self._timeout)
+            with suppress(OSError):  # closed meanwhile
+                self._socket.settimeout(self._timeout)
 
     def close(self) -> None:
         """Let go of the connection, which may serve another answer."""
@@ -568,7 +574,7 @@ class Transport:
                 if attempt == most:
                     return answer
             LOG.info("%s: %s, asking again in %.1f s", request.subject, problem, wait)
-            time.sleep(wait)
+            STOP.sleep(wait)
             attempt += 1
 
     def _explain(self, error: Exception, url: str) -> str:
@@ -580,6 +586,7 @@ class Transport:
         return known or explain(error)
 
     def _send_once(self, request: Request) -> Answer:
+        STOP.check()
         # The rest of what the session does is not wanted: cookies, a login from a URL or a netrc
         # file, and redirects, whose bodies of any size it reads.
         prepared = requests.PreparedRequest()
