@@ -98,6 +98,22 @@ class MixedTypes(MergeError):
 
 
 @frozen
+class NestedIndex(MergeError):
+    """A nested index fits only in part, and is never taken apart."""
+
+    digest: str
+    fits: tuple[str, ...]
+    rest: tuple[str, ...]
+    reference: str = ""
+
+    def __str__(self) -> str:
+        return (
+            f"{_prefix(self.reference)}the nested index {self.digest} is never taken apart: the "
+            f"names fit {', '.join(self.fits)} and not {', '.join(self.rest)}; name all, or none"
+        )
+
+
+@frozen
 class EmptyIndex(MergeError):
     """Nothing would be left in the index."""
 

@@ -39,6 +39,13 @@ MESSAGES: list[tuple[MergeError, str]] = [
         ),
     ),
     (
+        errors.NestedIndex("sha256:d", ("linux/arm64",), ("linux/s390x",), REFERENCE),
+        (
+            f"{REFERENCE}: the nested index sha256:d is never taken apart: the names fit "
+            "linux/arm64 and not linux/s390x; name all, or none"
+        ),
+    ),
+    (
         errors.EmptyIndex(("arm64", "amd64"), REFERENCE),
         f"{REFERENCE}: removing arm64, amd64 would leave an empty index; allow that by allow-empty",
     ),

@@ -6,7 +6,7 @@ are in ``docs/merge-rules.rst``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
 from attrs import evolve, frozen
 
@@ -23,7 +23,7 @@ from pubtools_mlmerge.core.plan import Entry, Match, Plan, Policy, patterns_of
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
-from pubtools_mlmerge.errors import EmptyIndex, MixedTypes, NotAnIndex, ShrinkError
+from pubtools_mlmerge.errors import EmptyIndex, MixedTypes, NestedIndex, NotAnIndex, ShrinkError
 
 _DEFAULT = Policy()
 # What an OCI index may have at its top level, and a Docker list may not.
@@ -70,6 +70,7 @@ def merge(
         missing=_missing(eligible, policy.eligible or ()),
         source=source,
         destination=destination,
+        warnings=tuple(_listed_twice(taken, kept, policy.match)),
     )
 
 
@@ -118,10 +119,10 @@ def _split_kept(
 ) -> tuple[list[Entry], list[Entry]]:
     """Split the destination into what is kept and what is dropped, each with its reason."""
     accounted = {(_key(e.descriptor, policy.match), e.previous_digest) for e in taken}
-    covered = {key for key, _ in accounted}
+    covered = frozenset[Hashable]().union(*(key for key, _ in accounted))
     keys = [_key(entry, policy.match) for entry in old]
     reasons = [
-        _reason_to_drop(entry, policy, stale, is_covered=key in covered)
+        _reason_to_drop(entry, policy, stale, is_covered=key <= covered)
         for key, entry in zip(keys, old)
     ]
     images = {e.descriptor.digest for e in taken if not e.descriptor.is_attestation}
@@ -153,29 +154,45 @@ def _reason_to_drop(
         return "the source has newer attestations"
     if is_covered:
         return "the source has another one for this platform"
-    if policy.keep and entry.slot is not None and not _matches(entry, policy.keep):
+    if policy.keep and entry.slots and not _matches(entry, policy.keep):
         return "not among the platforms to keep"
     if _matches(entry, policy.drop):
         return "dropped by name"
     return stale.get(entry.digest)
 
 
-def _key(entry: Descriptor, match: Match) -> Hashable:
-    """Identify an entry: those of the source replace those of the destination with the same key."""
+def _listed_twice(taken: Sequence[Entry], kept: Sequence[Entry], match: Match) -> Iterator[str]:
+    """Warn of kept nested indexes of which the source covers a part."""
+    nested = [entry.descriptor for entry in kept if entry.descriptor.is_index]
+    covered = frozenset[Hashable]().union(*(_key(e.descriptor, match) for e in taken if nested))
+    for entry in nested:
+        twice = _key(entry, match) & covered
+        if twice:
+            names = ", ".join(sorted(map(str, twice)))
+            yield f"the nested index {entry.digest} is kept whole, so {names} is listed twice"
+
+
+def _key(entry: Descriptor, match: Match) -> frozenset[Hashable]:
+    """Say what an entry covers: it replaces what covers the same, or a part of that."""
     if entry.is_attestation:
-        return "attestation", entry.attested
-    if entry.slot is None:
-        return "digest", entry.digest
-    return entry.slot.architecture if match == "architecture" else entry.slot
+        return frozenset({("attestation", entry.attested)})
+    if not entry.slots:
+        return frozenset({("digest", entry.digest)})
+    return frozenset(s.architecture if match == "architecture" else s for s in entry.slots)
 
 
-def _matches(entry: Descriptor, patterns: Iterable[PlatformPattern]) -> bool:
-    slot = entry.slot
-    return slot is not None and any(pattern.matches(slot) for pattern in patterns)
+def _matches(entry: Descriptor, patterns: Sequence[PlatformPattern]) -> bool:
+    """Whether patterns fit an entry; a nested index may not fit in part."""
+    fits = {slot for slot in entry.slots if any(pattern.matches(slot) for pattern in patterns)}
+    if fits and fits != entry.slots:
+        names, rest = (tuple(sorted(map(str, s))) for s in (fits, entry.slots - fits))
+        raise NestedIndex(entry.digest, names, rest)
+    return bool(fits)
 
 
 def _missing(entries: Sequence[Descriptor], patterns: Iterable[PlatformPattern]) -> tuple[str, ...]:
-    return tuple(p.text for p in patterns if not any(_matches(entry, [p]) for entry in entries))
+    slots = frozenset[Platform]().union(*(entry.slots for entry in entries))
+    return tuple(p.text for p in patterns if not any(map(p.matches, slots)))
 
 
 def remove(
@@ -345,14 +362,13 @@ def check_shrink(
         listed = plan.result.manifests
     else:  # its platform is known from its entry
         listed = tuple(e.descriptor for e in plan.entries if e.fate not in ("dropped", "excluded"))
-    has = {entry.slot for entry in listed}
+    has = frozenset[Platform]().union(*(entry.slots for entry in listed))
     lost = {
-        str(entry.slot)
+        str(slot)
         for entry in old.manifests
-        if entry.slot is not None
-        and entry.slot not in has
-        and entry.digest not in plan.too_old
-        and not _may_go(entry.slot, policy)
+        if entry.digest not in plan.too_old
+        for slot in entry.slots - has
+        if not _may_go(slot, policy)
     }
     if lost:
         raise ShrinkError(str(reference), tuple(sorted(lost)))

@@ -181,9 +181,11 @@ class ManifestListMerger:
             new = recorded(source.pull_index, Reference.parse(self.src_image))
             old = recorded(partial(_pull_if_present, destination), into)
         plan = (merging or merge)(new, old, policy)
-        check_shrink(into, old, plan, policy)
+        check_shrink(into, plan.destination, plan, policy)
         for name in plan.missing:
             LOG.warning("%s: the source has no %s", self.src_image, name)
+        for warning in plan.warnings:
+            LOG.warning("%s: %s", self.dest_image, warning)
         return plan
 
     def _registries(self, kind: type[ClientRegistry] = ClientRegistry) -> tuple[Registry, Registry]:

@@ -33,6 +33,7 @@ from requests.structures import CaseInsensitiveDict
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
+from pubtools_mlmerge.concurrency import SLICE, STOP
 from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidReference, OutOfTime, RegistryError, brief
@@ -196,7 +197,7 @@ class Throttle:
                 at = max(now, pace.next)
                 pace.next = at + max(pace.interval, least)
             if at > now:
-                (sleep or time.sleep)(at - now)
+                (sleep or STOP.sleep)(at - now)
             if pace.epoch == epoch:  # otherwise another thread was refused in the meantime
                 return epoch
 
@@ -368,19 +369,22 @@ class _TimedReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]  # as it is called
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise _TooSlow
-        if self._timeout is not None and self._timeout <= left:
-            return self._raw.readinto(buffer)
-        self._socket.settimeout(left)
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # as it is called
+        silent = math.inf if self._timeout is None else time.monotonic() + self._timeout
         try:
-            return self._raw.readinto(buffer)
-        except socket.timeout as error:
-            raise _TooSlow from error
+            while True:
+                STOP.check()
+                now = time.monotonic()
+                if now >= self._end:
+                    raise _TooSlow
+                if now >= silent:
+                    raise socket.timeout("timed out")
+                self._socket.settimeout(min(SLICE, self._end - now, silent - now))
+                with suppress(socket.timeout):
+                    return self._socket.recv_into(buffer)
         finally:
-            self._socket.settimeout(self._timeout)
+            with suppress(OSError):  # closed meanwhile
+                self._socket.settimeout(self._timeout)
 
     def close(self) -> None:
         self._raw.close()
@@ -551,7 +555,7 @@ class Transport:
         return left
 
     def _sleep(self, request: Request, seconds: float) -> None:
-        time.sleep(min(seconds, self._time_left(request)))
+        STOP.sleep(min(seconds, self._time_left(request)))
         self._time_left(request)
 
     def _explain(self, error: Exception, url: str) -> str:
@@ -562,6 +566,7 @@ class Transport:
         return known or explain(error)
 
     def _send_once(self, request: Request) -> Answer:
+        STOP.check()
         # The rest of what the session does is not wanted: cookies, a login from a URL or a netrc
         # file, and redirects, whose bodies of any size it reads.
         prepared = requests.PreparedRequest()
