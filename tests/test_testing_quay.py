@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
@@ -30,6 +34,7 @@ NAME = "alice/images"
 CREDENTIALS = ("alice", "wonderland")
 API = {"Authorization": "Bearer api-token"}
 ABSENT = "sha256:" + "a" * 64
+ROOT, BIN = Path(__file__).parents[1], Path(sys.executable).parent
 
 OCI = make_index([make_image(), make_image("linux/arm64")])
 DOCKER = make_index([make_image(docker=True), make_image("linux/arm64", docker=True)], docker=True)
@@ -432,6 +437,26 @@ def test_nginx_lets_no_more_pass_than_its_rate() -> None:
     assert [each.status_code for each in answers] == [404] * 11 + [429] * 2
     assert "Retry-After" not in answers[-1].headers
     assert answers[-1].content.startswith(b"<html>")
+
+
+def test_make_runs_the_contract_and_the_laws_on_a_quay() -> None:
+    """The dialect stands for one that runs elsewhere."""
+    users, grants = {"robin": "hood"}, {"robin": ["forest/*"]}
+    with RegistryServer(
+        dialect=QuayDialect("api-token"), auth="token", users=users, grants=grants
+    ) as server:
+        login = {"QUAY_USER": "robin", "QUAY_PASSWORD": "hood", "QUAY_ORGANISATION": "forest"}
+        done = subprocess.run(
+            ["make", "quay", f"QUAY_URL={server.url}", f"BIN={BIN}", "-o", ".venv/.dev"],
+            env={**os.environ, **login, "QUAY_API_TOKEN": "api-token", "CI": ""},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        assert len([r for r in server.requests if "/v2/forest/mlmerge-" in r.path]) > 100
 
 
 # Blobs
