@@ -32,7 +32,7 @@ http {{
   fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi;
   scgi_temp_path {directory}/scgi;
   log_format short "$status"; access_log off;
-  limit_req_zone $server_name zone=manifests:1m rate={rate}r/s; limit_req_status 429;
+  limit_req_zone $server_port zone=manifests:1m rate={rate}r/s; limit_req_status 429;
   server {{
     listen {host};
     location / {{ proxy_pass http://{registry}; }}
