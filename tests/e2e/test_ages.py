@@ -11,7 +11,8 @@ from attrs import evolve
 from pubtools_mlmerge.testing import Image, make_attestation, make_image, make_index
 from tests.e2e.conftest import Shelf, images, merged
 from tests.paper import text_of
-from tests.programs import Done, run
+from tests.programs import Done
+from tests.programs import run_here as run
 
 NEW = images("linux/amd64", seed="new")
 ANNOTATION = "org.opencontainers.image.created"

@@ -12,7 +12,8 @@ import pytest
 from pubtools_mlmerge.testing import make_image, make_index
 from tests.e2e.conftest import Shelf, merged
 from tests.peers import OCI_INDEX
-from tests.programs import Done, command, run
+from tests.programs import Done, command
+from tests.programs import run_here as run
 
 OLD = [make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")]
 NEW = [make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")]

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from pubtools_mlmerge.testing import Image, make_attestation, make_index
 from tests.e2e.conftest import Shelf, images
-from tests.programs import run
+from tests.programs import run_here as run
 from tests.servers import require
 
 PAGE = Path(__file__).parents[2] / "docs" / "comparison.rst"

@@ -13,7 +13,8 @@ from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import make_index
 from tests.e2e.conftest import Shelf, images, merged
-from tests.programs import Done, run
+from tests.programs import Done
+from tests.programs import run_here as run
 from tests.servers import TOKEN_PASSWORD, TOKEN_USER
 
 OLD = images("linux/amd64", "linux/s390x", seed="old")

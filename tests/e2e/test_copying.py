@@ -9,7 +9,8 @@ import pytest
 from pubtools_mlmerge.testing import Image, ImageIndex, make_attestation, make_image, make_index
 from tests.e2e.conftest import Shelf, images, merged, pull_whole
 from tests.peers import EVERY_TYPE
-from tests.programs import Done, run
+from tests.programs import Done
+from tests.programs import run_here as run
 from tests.servers import TOKEN_PASSWORD, TOKEN_USER
 
 ARM = images("linux/arm/v6", "linux/arm/v7", "linux/amd64", seed="new")

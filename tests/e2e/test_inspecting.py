@@ -7,7 +7,7 @@ import pytest
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
 from tests.e2e.conftest import Shelf, images
 from tests.peers import OCI_INDEX
-from tests.programs import run
+from tests.programs import run_here as run
 from tests.terminals import program_on_a_terminal
 
 CHILDREN = images("linux/amd64", "linux/arm/v7")

@@ -7,7 +7,8 @@ import pytest
 from pubtools_mlmerge.testing import Image, make_attestation, make_image, make_index
 from tests.e2e.conftest import Shelf, image_index, images, merged
 from tests.peers import DOCKER_LIST, OCI_INDEX
-from tests.programs import Done, run
+from tests.programs import Done
+from tests.programs import run_here as run
 
 OLD = images("linux/amd64", "linux/arm64", "linux/s390x", seed="old")
 NEW = images("linux/amd64", "linux/arm64", seed="new")

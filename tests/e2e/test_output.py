@@ -9,7 +9,8 @@ import pytest
 from pubtools_mlmerge.testing import make_attestation, make_index
 from tests.e2e.conftest import Shelf, images
 from tests.peers import OCI_INDEX
-from tests.programs import Done, run
+from tests.programs import Done
+from tests.programs import run_here as run
 
 OLD = images("linux/amd64", "linux/arm64", "linux/s390x", seed="old")
 NEW = images("linux/amd64", seed="new")

@@ -15,7 +15,8 @@ import pytest
 from pubtools_mlmerge.testing import make_attestation, make_index
 from tests.e2e.conftest import Shelf, images
 from tests.paper import text_of
-from tests.programs import Done, command, environment, run
+from tests.programs import Done, command, environment
+from tests.programs import run_here as run
 
 OLD = images("linux/amd64", "linux/s390x", seed="old")
 NEW = images("linux/amd64", seed="new")

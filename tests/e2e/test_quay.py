@@ -15,7 +15,7 @@ from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_index, upload
 from tests.e2e.conftest import images, merged
 from tests.peers import DOCKER_LIST, OCI_INDEX
-from tests.programs import run
+from tests.programs import run_here as run
 
 ALICE = ("alice", "wonderland")
 OLD = images("linux/amd64", "linux/arm64", "linux/s390x", seed="old", docker=True)

@@ -7,7 +7,8 @@ import pytest
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
 from tests.e2e.conftest import Shelf, images, merged
 from tests.peers import DOCKER_LIST
-from tests.programs import Done, run
+from tests.programs import Done
+from tests.programs import run_here as run
 
 IMAGES = images("linux/amd64", "linux/arm/v6", "linux/arm/v7")
 

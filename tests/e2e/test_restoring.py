@@ -10,7 +10,8 @@ import pytest
 from pubtools_mlmerge.testing import ImageIndex, make_index
 from tests.e2e.conftest import Shelf, image_index, images, pull_whole
 from tests.peers import OCI_INDEX
-from tests.programs import Done, run
+from tests.programs import Done
+from tests.programs import run_here as run
 from tests.servers import TOKEN_PASSWORD, TOKEN_USER
 
 OLD = images("linux/amd64", "linux/arm64", "linux/s390x", seed="old")

@@ -12,7 +12,8 @@ from jsonschema import Draft202012Validator
 from pubtools_mlmerge.reports.report import inspection_schema, report_schema
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
 from tests.e2e.conftest import Shelf, images
-from tests.programs import Done, run
+from tests.programs import Done
+from tests.programs import run_here as run
 
 OLD = images("linux/amd64", "linux/arm/v7", "linux/s390x", seed="old")
 NEW = images("linux/amd64", "linux/arm64", seed="new")
