@@ -55,6 +55,13 @@ class Done:
         (only,) = self.reports
         return only
 
+    @property
+    def entries(self) -> list[dict[str, object]]:
+        """The entries of the one report there is."""
+        found = self.report["entries"]
+        assert isinstance(found, list)
+        return found
+
 
 def environment(**variables: str) -> dict[str, str]:
     """Make an environment in which nothing of the user's own tells where or as whom to connect."""

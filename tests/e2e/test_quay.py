@@ -15,7 +15,7 @@ from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_index, upload
 from tests.e2e.conftest import images, merged
 from tests.peers import DOCKER_LIST, OCI_INDEX
-from tests.programs import run_here as run
+from tests.programs import run_here
 
 ALICE = ("alice", "wonderland")
 OLD = images("linux/amd64", "linux/arm64", "linux/s390x", seed="old", docker=True)
@@ -54,7 +54,7 @@ def test_the_union_takes_one_token_and_three_requests(quay_server: RegistryServe
     quay_server.forget_requests()
     name = f"{quay_server.host}/alice/app"
 
-    done = run(
+    done = run_here(
         *("merge", "--source-ref", f"{name}:new", "--dest-ref", f"{name}:stable"),
         *("--source-quay-user", "alice", "--dest-quay-user", "alice"),
         env={"SOURCE_QUAY_PASSWORD": "wonderland", "DEST_QUAY_PASSWORD": "wonderland"},
