@@ -18,7 +18,7 @@ from pubtools_mlmerge.core.manifests import digest_of
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index, upload_index
 from tests.peers import DOCKER_MANIFEST, OCI_INDEX, Peer, challenge, error_codes
 from tests.quay import QuayDialect
-from tests.servers import RealRegistry, docker_registry, require
+from tests.servers import RealRegistry, require
 
 NAME = "ns/images"
 ABSENT = "sha256:" + "a" * 64
@@ -460,25 +460,3 @@ def test_skopeo_copies_an_index_unchanged(quay: bool, docker: bool) -> None:
         )
 
         assert registry.manifest("ns/copy", "latest").content == index.content
-
-
-@pytest.mark.parametrize(
-    ("ci", "outcome"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)]
-)
-def test_a_missing_program_skips_the_test_or_fails_it_in_ci(
-    monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[BaseException]
-) -> None:
-    monkeypatch.setenv("CI", ci)
-
-    with pytest.raises(outcome, match="no-such-program is not installed"):
-        require("no-such-program")
-
-
-def test_a_real_registry_can_keep_everything_in_memory(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    with docker_registry(tmp_path_factory.mktemp("memory"), storage="inmemory") as real:
-        Peer(url=real.url).upload(NAME, INDEX, "latest")
-        assert Peer(url=real.url).get(NAME, "latest", OCI_INDEX).content == INDEX.content
-
-    assert real.process.returncode is not None

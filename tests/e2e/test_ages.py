@@ -6,7 +6,6 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from attrs import evolve
 
 from pubtools_mlmerge.testing import Image, make_attestation, make_image, make_index
 from tests.e2e.conftest import Shelf, images, merged
@@ -139,16 +138,6 @@ def test_an_image_that_is_gone_is_of_unknown_age(shelf: Shelf) -> None:
     assert f"{s390x.digest} (linux/s390x) is kept: age unknown: " in done.err
 
 
-def test_an_annotation_at_the_entry_saves_the_requests(shelf: Shelf) -> None:
-    fill(shelf, evolve(old_s390x(), annotations={ANNOTATION: ago(9)}))
-    record = shelf.mark()
-
-    done = shelf.merge("--ages", "--dry-run")
-
-    assert entries(done)["linux/s390x"]["age_days"] == 9
-    assert len(list(record)) == 2
-
-
 def test_an_age_takes_the_manifest_and_the_config(shelf: Shelf) -> None:
     s390x = old_s390x()
     fill(shelf, s390x)
@@ -160,7 +149,3 @@ def test_an_age_takes_the_manifest_and_the_config(shelf: Shelf) -> None:
     config = next(digest for digest in s390x.blobs)
     assert sorted(asked[2:]) == [f"blobs/{config} 200", f"manifests/{s390x.digest} 200"]
     assert len(asked) == 4
-
-
-def test_a_rule_needs_a_number_of_days(shelf: Shelf) -> None:
-    assert "--stale needs --max-age-days" in shelf.merge("--stale", "drop", code=2).err

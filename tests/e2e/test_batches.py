@@ -108,18 +108,3 @@ def test_lines_may_come_from_standard_input(shelf: Shelf, tags: list[str]) -> No
     )
 
     assert {shelf.get(tag).content for tag in tags[:3]} == {WHOLE}
-
-
-@pytest.mark.parametrize(
-    ("options", "problem"),
-    [
-        (("--batch", "absent.jsonl"), "--batch: absent.jsonl: No such file or directory"),
-        (("--batch", "-", "--arch", "arm64"), "its lines name sources"),
-        (("--batch", "-", "--source-ref", "h.invalid/a:1"), "its lines name sources"),
-        (("--batch", "-", "--threads", "0"), "--threads: expected a number from 1 to 100"),
-    ],
-)
-def test_a_batch_that_makes_no_sense_is_wrong_usage(options: tuple[str, ...], problem: str) -> None:
-    done = run_here("merge", *options)
-
-    assert (done.code, problem in done.err) == (2, True), done.err

@@ -47,25 +47,6 @@ def test_a_merge_writes_a_page_beside_any_output(
     assert list(tmp_path.iterdir()) == [page]
 
 
-@pytest.mark.parametrize(
-    ("file", "problem"),
-    [
-        ("absent/page.html", "--html: absent/page.html: No such file or directory"),
-        ("tests", "--html: tests: Is a directory"),
-    ],
-)
-def test_a_file_that_is_of_no_use_is_found_out_before_anything_is_done(
-    filled: Shelf, file: str, problem: str
-) -> None:
-    record = filled.mark()
-
-    done = filled.merge("--html", file, code=2)
-
-    assert (done.out, list(record)) == ("", [])
-    assert problem in done.err
-    assert "Traceback" not in done.err
-
-
 def test_failures_are_on_the_page_of_a_batch(filled: Shelf, tmp_path: Path) -> None:
     page, batch = tmp_path / "page.html", tmp_path / "batch"
     good = {"source_ref": filled.ref("new"), "dest_ref": filled.ref("stable")}
@@ -79,15 +60,6 @@ def test_failures_are_on_the_page_of_a_batch(filled: Shelf, tmp_path: Path) -> N
     assert "3 tags 1 changed 2 failed" in text
     assert f"line 2: {filled.ref('stable')} {filled.ref('absent')}: not found (HTTP 404)" in text
     assert "line 3 line 3: document: expected an object" in text
-
-
-def test_a_page_is_written_where_nothing_went_well(shelf: Shelf, tmp_path: Path) -> None:
-    page = tmp_path / "page.html"
-
-    done = shelf.merge("--html", str(page), code=1)
-
-    assert done.out == ""
-    assert f"1 tag 1 failed {shelf.ref('stable')} {shelf.ref('new')}: not" in read(page)
 
 
 @pytest.fixture

@@ -76,26 +76,6 @@ def test_what_is_put_back_can_be_pulled(shelf: Shelf, tmp_path: Path) -> None:
         pull_whole(shelf.ref("stable"), image, tmp_path / str(number))
 
 
-def test_a_single_image_comes_back(shelf: Shelf, tmp_path: Path) -> None:
-    change(shelf, tmp_path, OLD[0])
-
-    done = restore(*records(tmp_path))
-
-    assert (done.code, shelf.get("stable").content) == (0, OLD[0].content)
-    assert [entry["fate"] for entry in done.entries] == ["replaced", "dropped", "dropped"]
-
-
-def test_two_merges_are_undone_newest_first(shelf: Shelf, tmp_path: Path) -> None:
-    change(shelf, tmp_path, new=images("linux/amd64", seed="one"))
-    change(shelf, tmp_path, None, new=images("linux/amd64", seed="two"))
-    older, newer = records(tmp_path)
-
-    done = restore(newer, older)
-
-    assert (done.code, len(done.reports)) == (0, 2)
-    assert shelf.get("stable").content == make_index(OLD).content
-
-
 def test_a_tag_that_was_changed_since_needs_force(shelf: Shelf, tmp_path: Path) -> None:
     later = image_index("linux/ppc64le")
     change(shelf, tmp_path)
@@ -136,16 +116,6 @@ def test_an_image_that_was_deleted_is_named(
     assert done.code == 1
     assert f"the repository lacks {OLD[0].digest}" in done.err
     assert shelf.get("stable") == before
-
-
-def test_a_new_tag_is_not_deleted(shelf: Shelf, tmp_path: Path) -> None:
-    change(shelf, tmp_path, None)
-
-    done = restore(*records(tmp_path))
-
-    assert (done.code, done.out) == (1, "")
-    assert "it did not exist before, so nothing can be put back" in done.err
-    assert shelf.get("stable").content == make_index(NEW).content
 
 
 def test_no_secret_gets_into_a_record(token_shelf: Shelf, tmp_path: Path) -> None:
