@@ -311,6 +311,20 @@ class ConflictError(MergeError):
 
 
 @frozen
+class OutOfTime(MergeError):
+    """The run took longer than its time limit (``--timeout``)."""
+
+    reference: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.reference}: not done within {self.seconds:g} seconds; each tag holds what it "
+            "held or the whole result; run it again, or give more time by --timeout"
+        )
+
+
+@frozen
 class ShrinkError(MergeError):
     """The tag would lose platforms that nobody named."""
 

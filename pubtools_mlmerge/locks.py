@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 
 from attrs import field, frozen
 
+from pubtools_mlmerge.concurrency import STOP
 from pubtools_mlmerge.errors import LockFailed, LockLost
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def tag_lock(name: str, url: str | None = None) -> Iterator[Held]:
                     problem = f"somebody else holds it, given up after {place.wait:g} seconds"
                     raise LockFailed(name, problem)
                 # At random moments, so that everybody who waits has the same chance.
-                time.sleep(min(left, random.uniform(0.02, 0.2)))  # noqa: S311 - guards nothing
+                STOP.sleep(min(left, random.uniform(0.02, 0.2)))  # noqa: S311 - guards nothing
             yield lock
         finally:
             lock.release()
@@ -109,8 +110,8 @@ def process_lock(name: str, wait: float | None = None) -> Iterator[Held]:
     """Keep other threads of this process away from a tag."""
     with _GUARD:
         lock = _LOCKS.setdefault(name, _ThreadLock())
-    seconds = -1 if wait is None else wait
-    if not lock.lock.acquire(timeout=seconds):
+    seconds = math.inf if wait is None else wait
+    if not STOP.acquire(lock.lock, seconds):
         raise LockFailed(name, f"another thread holds it, given up after {seconds:g} seconds")
     try:
         yield lock

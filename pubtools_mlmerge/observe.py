@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Literal, Union
 
+from pubtools_mlmerge.concurrency import Stopped
 from pubtools_mlmerge.core.manifests import platform_name
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
@@ -74,7 +75,7 @@ def span(name: str, **attributes: Value) -> Iterator[Span]:
             raise
 
 
-def _message(error: Exception) -> str | None:
+def _message(error: BaseException) -> str | None:
     """Return what an error says if it is one of ours: others may quote signed URLs."""
     return str(error) if isinstance(error, MergeError) else None
 
@@ -133,7 +134,7 @@ def observed(
             yield seen
             if seen.report is not None:
                 current.note(**_digests(seen.report), **seen.report.counts)
-    except Exception as error:
+    except (Exception, Stopped) as error:
         name, message = type(error).__name__, _message(error)
         seen.log(
             logging.WARNING if dry_run else logging.ERROR,

@@ -301,6 +301,7 @@ WRONG: list[tuple[Callable[..., None], str, str]] = [
     (merge_main, f"{PAIR} --ca-bundle /nonexistent", "there is no file /nonexistent"),
     (merge_main, f"{PAIR} --max-rate 0", "--max-rate: expected a number above 0"),
     (merge_main, f"{PAIR} --max-rate nan", "--max-rate: expected a number above 0"),
+    (merge_main, f"{PAIR} --timeout -1", "--timeout: expected a number above 0"),
     (merge_main, f"{PAIR} --match os", "invalid choice: 'os'"),
     (merge_main, f"{PAIR} --copy docker", "invalid choice: 'docker'"),
     (merge_main, f"{PAIR} --arch ''", "--arch names nothing"),

@@ -112,6 +112,13 @@ MESSAGES: list[tuple[MergeError, str]] = [
         errors.StaleImages(REFERENCE, ("linux/s390x is old", "linux/arm64 is older")),
         f"{REFERENCE} would keep images that are too old: linux/s390x is old; linux/arm64 is older",
     ),
+    (
+        errors.OutOfTime(REFERENCE, 60.0),
+        (
+            f"{REFERENCE}: not done within 60 seconds; each tag holds what it held or the whole "
+            "result; run it again, or give more time by --timeout"
+        ),
+    ),
     (errors.LockFailed(REFERENCE, "no Redis"), f"{REFERENCE}: cannot lock this tag: no Redis"),
     (
         errors.LockLost(REFERENCE, "it expired"),

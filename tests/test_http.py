@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
 from pubtools_mlmerge.core.strict_json import LARGEST
-from pubtools_mlmerge.errors import InvalidReference, RegistryError
+from pubtools_mlmerge.errors import InvalidReference, OutOfTime, RegistryError
+from pubtools_mlmerge.registry import http
 from pubtools_mlmerge.registry.http import (
     Address,
     Answer,
@@ -182,6 +183,39 @@ def test_a_rate_limit_that_does_not_end_is_an_answer_in_the_end(naps: list[float
         assert send(get(server), patient).status == 429
 
     assert 30 <= sum(naps) <= 110
+
+
+def test_nothing_fails_for_rate_limits_while_time_is_left() -> None:
+    options = evolve(HURRIED, time_limit=60.0)  # `HURRIED` alone gives up sooner
+    with ScriptedServer(*[Reply(429)] * 40, OK) as server:
+        assert send(get(server), options).status == 200
+
+
+def silent(_: Received) -> Reply:
+    time.sleep(1.0)
+    return OK
+
+
+@pytest.mark.parametrize(
+    "answer", [Reply(429), Reply(429, {"Retry-After": "60"}), Reply(503), HANG_UP, silent]
+)
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_a_run_that_is_out_of_time_ends(answer: Reply, method: str) -> None:
+    """Whatever it waits for; what cleans up after it still goes."""
+    options = ConnectOptions(
+        time_limit=0.3, retries=Retries(most=100, first_wait=0.05, longest_wait=1.0)
+    )
+    with ScriptedServer(answer) as server:
+        transport = Transport(options)
+        with pytest.raises(OutOfTime, match=r"^org/app:1: not done within 0"):
+            transport.send(put(server, b"x", method))
+        server.then(OK)
+        with pytest.raises(OutOfTime):
+            transport.send(get(server))
+        before = len(server.received)
+        assert transport.send(put(server, b"", "DELETE")).status == 200
+
+    assert server.lines[before:] == ["DELETE /"]
 
 
 def test_a_rate_limit_holds_for_all_requests_to_that_host(naps: list[float]) -> None:
@@ -559,6 +593,13 @@ def test_tls_makes_no_difference_to_that(parts: list[bytes], tmp_path: Path) -> 
         error = failure_of(Request(method="GET", url=url, subject="org/app:1"), trusting)
 
     assert error.message == TOO_SLOW
+
+
+def test_a_trickle_ends_with_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_GRACE", 0.0)
+    options = ConnectOptions(time_limit=0.3)
+    with raw_server(*TRICKLES["body"], pause=0.02) as url, pytest.raises(OutOfTime):
+        send(Request(method="GET", url=url, subject="org/app:1"), options)
 
 
 def test_a_proxy_makes_no_difference_to_that(monkeypatch: pytest.MonkeyPatch) -> None:

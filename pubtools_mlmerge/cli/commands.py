@@ -19,7 +19,7 @@ from typing import NoReturn, TextIO, TypeVar
 import urllib3
 from attrs import evolve, field, frozen
 
-from pubtools_mlmerge.concurrency import Watch, map_in_order, unwatched
+from pubtools_mlmerge.concurrency import STOP, Stopped, Watch, map_in_order, unwatched
 from pubtools_mlmerge.core.ages import MOST_DAYS, AgeRule
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Policy, Report
@@ -117,29 +117,42 @@ def run_jobs(
     options: RunOptions,
 ) -> bool:
     """Run jobs, each with a name, and show their results in order; return whether all succeeded."""
-    failed = threading.Event()
+    failed, complete = threading.Event(), False
+    outcomes: dict[int, tuple[str, Item | Exception]] = {}
 
-    def attempt(name: str, job: Callable[[], Item]) -> tuple[str, Item | Exception] | None:
-        if options.fail_fast and failed.is_set():
-            return None
-        try:
-            return name, job()
-        except Exception as error:  # noqa: BLE001 - the last line of defence of a program
+    def attempt(number: int, name: str, job: Callable[[], Item]) -> int:
+        if STOP.signal is None and not (options.fail_fast and failed.is_set()):
+            outcomes[number] = name, _outcome(name, job, failed)
+        return number
+
+    def show_of(number: int) -> None:
+        if number in outcomes and not _show(show, *outcomes.pop(number), options):
             failed.set()
-            return name, error
 
-    complete = False
+    numbered = (partial(attempt, number, *job) for number, job in enumerate(jobs))
     try:
         with options.watch("", options.total) as advance:
-            for outcome in map_in_order((partial(attempt, *job) for job in jobs), options.threads):
+            for number in map_in_order(numbered, options.threads):
                 advance()
-                if outcome is not None and not _show(show, *outcome, options):
-                    failed.set()
-        complete = True
-    finally:  # also after Ctrl-C
+                show_of(number)
+        complete = STOP.signal is None
+    except Stopped:  # a job hangs, and others after it may be done
+        for number in sorted(outcomes):
+            show_of(number)
+    finally:
         if not options.page.write(complete=complete):
             failed.set()
     return not failed.is_set()
+
+
+def _outcome(name: str, job: Callable[[], Item], failed: threading.Event) -> Item | Exception:
+    try:
+        return job()
+    except Exception as error:  # noqa: BLE001 - the last line of defence of a program
+        failed.set()
+        return error
+    except Stopped:
+        return InterruptedError(f"{name}: interrupted before it was done")
 
 
 def _show(
@@ -232,10 +245,13 @@ def connection_of(arguments: Namespace) -> ConnectOptions:
         raise ValueError(f"--ca-bundle: there is no file {bundle}")
     if arguments.insecure:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    rate = arguments.max_rate
-    if rate is not None and not 0 < rate < math.inf:
-        raise ValueError("--max-rate: expected a number above 0")
-    return ConnectOptions(ca_bundle=bundle, insecure=arguments.insecure, max_rate=rate)
+    rate, limit = arguments.max_rate, arguments.timeout
+    for option, number in (("--max-rate", rate), ("--timeout", limit)):
+        if number is not None and not 0 < number < math.inf:
+            raise ValueError(f"{option}: expected a number above 0")
+    return ConnectOptions(
+        ca_bundle=bundle, insecure=arguments.insecure, max_rate=rate, time_limit=limit
+    )
 
 
 def policy_of(arguments: Namespace, default: Policy) -> Policy:
@@ -427,7 +443,7 @@ class _Merges:
     def jobs_of(self, batch: TextIO) -> Iterator[tuple[str, Callable[[], Report]]]:
         """Make a job of each line that is not empty; for an invalid line, one that fails."""
         with batch:
-            for number, text in enumerate(batch, start=1):
+            for number, text in enumerate(STOP.lines(batch), start=1):
                 if text.strip():
                     yield self._job_of(f"line {number}", text)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -148,6 +149,9 @@ def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> Non
     parser.add_argument(
         "--max-rate", type=float, metavar="N", help="most requests per second to one registry"
     )
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="end the run after that time"
+    )
     parser.add_argument("--insecure", action="store_true", help="do not verify certificates")
 
 
@@ -274,15 +278,24 @@ def _run(command: str, parser: argparse.ArgumentParser, given: Sequence[str] | N
     # These load all the rest, see the module.
     from pubtools.pluggy import task_context  # noqa: PLC0415
 
-    from pubtools_mlmerge.cli.commands import COMMANDS  # noqa: PLC0415
+    from pubtools_mlmerge.concurrency import ended_by_signals  # noqa: PLC0415
 
-    try:
-        run = COMMANDS[command](arguments)
-    except ValueError as error:
-        parser.error(str(error))
-    with task_context():
-        if not run():
-            raise SystemExit(1)
+    with ended_by_signals(_say_so):
+        from pubtools_mlmerge.cli.commands import COMMANDS  # noqa: PLC0415
+
+        try:
+            run = COMMANDS[command](arguments)
+        except ValueError as error:
+            parser.error(str(error))
+        with task_context():
+            if not run():
+                raise SystemExit(1)
+
+
+def _say_so(number: int) -> None:
+    logging.getLogger("pubtools.mlmerge").error(
+        "Interrupted by %s; what is not printed was not done", signal.Signals(number).name
+    )
 
 
 class _StandardError(logging.Handler):

@@ -6,15 +6,16 @@ import http.client
 import io
 import ipaddress
 import logging
+import math
 import random
 import socket
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urljoin, urlsplit
 
@@ -32,9 +33,10 @@ from requests.structures import CaseInsensitiveDict
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
+from pubtools_mlmerge.concurrency import SLICE, STOP
 from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.core.strict_json import LARGEST
-from pubtools_mlmerge.errors import InvalidReference, RegistryError, brief
+from pubtools_mlmerge.errors import InvalidReference, OutOfTime, RegistryError, brief
 from pubtools_mlmerge.registry.refusals import (
     Logins,
     explain_answer,
@@ -180,7 +182,12 @@ class Throttle:
     def __init__(self) -> None:
         self._paces: dict[str, _Pace] = {}
 
-    def wait(self, host: str, max_rate: float | None = None) -> int:
+    def wait(
+        self,
+        host: str,
+        max_rate: float | None = None,
+        sleep: Callable[[float], None] | None = None,
+    ) -> int:
         """Wait until a request may go to a host; return the number of pauses before it."""
         pace = self._paces.setdefault(host, _Pace())
         least = 1 / max_rate if max_rate else 0.0
@@ -190,7 +197,7 @@ class Throttle:
                 at = max(now, pace.next)
                 pace.next = at + max(pace.interval, least)
             if at > now:
-                time.sleep(at - now)
+                (sleep or STOP.sleep)(at - now)
             if pace.epoch == epoch:  # otherwise another thread was refused in the meantime
                 return epoch
 
@@ -275,6 +282,8 @@ class ConnectOptions:
             How refusals and broken connections are repeated.
         max_rate (float | None):
             Most requests per second to one registry.
+        time_limit (float | None):
+            Seconds, from now on, for all requests together; then they fail with `OutOfTime`.
         throttle (Throttle):
             The pace of requests, shared by clients with the same options.
         logins (Logins):
@@ -287,8 +296,14 @@ class ConnectOptions:
     longest: float = 600.0
     retries: Retries = field(factory=Retries)
     max_rate: float | None = None
+    time_limit: float | None = None
     throttle: Throttle = field(factory=Throttle, eq=False, repr=False)
     logins: Logins = field(factory=Logins, eq=False, repr=False)
+    ends: float = field(init=False, eq=False, repr=False)
+
+    @ends.default
+    def _ends(self) -> float:
+        return time.monotonic() + (self.time_limit or math.inf)
 
     @property
     def verify(self) -> bool | str:
@@ -304,6 +319,7 @@ class ConnectOptions:
 # Limits
 
 _CHUNK = 64 * 1024
+_GRACE = 10.0  # seconds after the end of a run, to clean up
 _REFUSED = 400
 # Two layers of compression make gigabytes out of a kilobyte before anybody can count them, and
 # other codings that a library may know depend on what is installed beside it.
@@ -344,28 +360,31 @@ class _TooSlow(Exception):
 class _TimedReader(io.RawIOBase):
     """Reads from a connection until a point in time."""
 
-    def __init__(self, raw: io.RawIOBase, connection: socket.socket, seconds: float) -> None:
+    def __init__(self, raw: io.RawIOBase, connection: socket.socket, end: float) -> None:
         self._raw = raw
         self._socket = connection
         self._timeout = connection.gettimeout()
-        self._end = time.monotonic() + seconds
+        self._end = end
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]  # as it is called
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise _TooSlow
-        if self._timeout is not None and self._timeout <= left:
-            return self._raw.readinto(buffer)
-        self._socket.settimeout(left)
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # as it is called
+        silent = math.inf if self._timeout is None else time.monotonic() + self._timeout
         try:
-            return self._raw.readinto(buffer)
-        except socket.timeout as error:
-            raise _TooSlow from error
+            while True:
+                STOP.check()
+                now = time.monotonic()
+                if now >= self._end:
+                    raise _TooSlow
+                if now >= silent:
+                    raise socket.timeout("timed out")
+                self._socket.settimeout(min(SLICE, self._end - now, silent - now))
+                with suppress(socket.timeout):
+                    return self._socket.recv_into(buffer)
         finally:
-            self._socket.settimeout(self._timeout)
+            with suppress(OSError):  # closed meanwhile
+                self._socket.settimeout(self._timeout)
 
     def close(self) -> None:
         self._raw.close()
@@ -375,18 +394,19 @@ class _TimedReader(io.RawIOBase):
 class _TimedResponse(http.client.HTTPResponse):
     """An answer whose headers and body have to come within some seconds."""
 
-    seconds: float
+    options: ConnectOptions
 
     def __init__(self, sock: socket.socket, *others: object, **named: object) -> None:
         super().__init__(sock, *others, **named)  # type: ignore[arg-type]  # passed on as they came
-        self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock, self.seconds))
+        end = min(time.monotonic() + self.options.longest, self.options.ends + _GRACE)
+        self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock, end))
 
 
 class _Adapter(HTTPAdapter):
     """Bounds the time of each answer, whether from a registry or through a proxy."""
 
-    def __init__(self, seconds: float) -> None:
-        self._response_class = type("Response", (_TimedResponse,), {"seconds": seconds})
+    def __init__(self, options: ConnectOptions) -> None:
+        self._response_class = type("Response", (_TimedResponse,), {"options": options})
         super().__init__(pool_connections=16, pool_maxsize=32)
         self._bound(self.poolmanager)
 
@@ -463,7 +483,7 @@ class Transport:
             )
         )
         for prefix in ("https://", "http://"):
-            self._session.mount(prefix, _Adapter(options.longest))
+            self._session.mount(prefix, _Adapter(options))
 
     def close(self) -> None:
         """Close the connections."""
@@ -488,17 +508,19 @@ class Transport:
         raise RegistryError(request.subject, None, "the registry redirects in circles")
 
     def _send_with_retries(self, request: Request) -> Answer:
-        retries = self.options.retries
+        retries, sleep = self.options.retries, partial(self._sleep, request)
         most = retries.most if request.repeatable else 0
+        patience = math.inf if self.options.time_limit else retries.patience
         host = request.url.partition("://")[2].partition("/")[0]
         throttle, attempt, paused = self.options.throttle, 0, 0.0
         while True:
-            epoch = throttle.wait(host, self.options.max_rate)
+            epoch = throttle.wait(host, self.options.max_rate, sleep)
             try:
                 answer = self._send_once(request)
             # Not all are the library's own: a missing file of authorities, a malformed host name,
             # and errors of the library below, which old versions let out.
             except (OSError, ValueError, HTTPError) as error:
+                self._time_left(request)
                 problem, wait = self._explain(error, request.url), retries.wait(attempt, {})
                 if attempt == most or not _is_transient(error):
                     raise RegistryError(request.subject, None, problem) from without_url(error)
@@ -506,7 +528,7 @@ class Transport:
                 if answer.status == _RATE_LIMIT:  # nothing was done, so this was no try
                     wait = throttle.slow_down(host, epoch, retries, answer.headers)
                     paused += wait
-                    if paused > retries.patience:
+                    if paused > patience:
                         return answer
                     LOG.info("%s: HTTP 429, asking again in %.1f s", request.subject, wait)
                     continue
@@ -521,8 +543,20 @@ class Transport:
                 if attempt == most:
                     return answer
             LOG.info("%s: %s, asking again in %.1f s", request.subject, problem, wait)
-            time.sleep(wait)
+            sleep(wait)
             attempt += 1
+
+    def _time_left(self, request: Request) -> float:
+        """Return how long a request may take; one to delete something cleans up after a run."""
+        grace = _GRACE if request.method == "DELETE" else 0.0
+        left = self.options.ends + grace - time.monotonic()
+        if left <= 0:
+            raise OutOfTime(request.subject, self.options.time_limit or 0.0)
+        return left
+
+    def _sleep(self, request: Request, seconds: float) -> None:
+        STOP.sleep(min(seconds, self._time_left(request)))
+        self._time_left(request)
 
     def _explain(self, error: Exception, url: str) -> str:
         known = None
@@ -532,6 +566,7 @@ class Transport:
         return known or explain(error)
 
     def _send_once(self, request: Request) -> Answer:
+        STOP.check()
         # The rest of what the session does is not wanted: cookies, a login from a URL or a netrc
         # file, and redirects, whose bodies of any size it reads.
         prepared = requests.PreparedRequest()
@@ -541,7 +576,8 @@ class Transport:
         prepared.prepare_body(request.content, None)
         settings = self._settings_for(_place(request.url))
         adapter = self._session.get_adapter(request.url)
-        timeout = self.options.timeout
+        left = self._time_left(request)
+        timeout = tuple(min(seconds, left) for seconds in self.options.timeout)
         try:
             # `verify` is given, so it is not None.
             with adapter.send(prepared, timeout=timeout, **settings) as response:  # type: ignore[arg-type]
@@ -552,6 +588,7 @@ class Transport:
                     raise RegistryError(request.subject, status, problem)
                 return Answer(status, headers, content, request.url, response.reason)
         except _TooSlow as error:
+            self._time_left(request)
             problem = f"the answer takes more than {self.options.longest:g} seconds"
             raise RegistryError(request.subject, None, problem) from error
 
