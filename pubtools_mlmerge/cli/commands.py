@@ -247,6 +247,7 @@ def policy_of(arguments: Namespace, default: Policy) -> Policy:
         drop=split("--drop", arguments.drop) or default.drop,
         mixed_types=arguments.mixed_types or default.mixed_types,
         single_image=arguments.single_image or default.single_image,
+        strict=arguments.strict,
     )
 
 
@@ -497,7 +498,9 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
     connection = connection_of(arguments)
     login = login_of(arguments, "dest")
     reference = tag_of(arguments.ref, login)
-    patterns = tuple(PlatformPattern.parse(text) for text in split("--arch", arguments.arch))
+    patterns = tuple(PlatformPattern.named(text) for text in split("--arch", arguments.arch))
+    if not patterns and not arguments.prune:
+        raise ValueError("--arch or --prune is needed")
     settings = settings_of_environment()
     step_options = step_options_of(arguments, settings)
     client = login.client(connection)
@@ -507,7 +510,13 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
     def remove() -> Report:
         with lock_tag(lock_name(client, reference), url) as check:
             report = remove_platforms(
-                writer, reference, patterns, allow_empty=arguments.allow_empty, check=check
+                writer,
+                reference,
+                patterns,
+                allow_empty=arguments.allow_empty,
+                prune=arguments.prune,
+                strict=arguments.strict,
+                check=check,
             )
         for name in report.missing:
             LOG.warning("%s has no %s", reference, name)

@@ -13,8 +13,9 @@ from typing import Optional, Protocol, TypeVar
 from attrs import evolve
 
 from pubtools_mlmerge.concurrency import Memo
-from pubtools_mlmerge.core.manifests import Image, Index, Manifest
-from pubtools_mlmerge.core.merge import Side, check_shrink, merge_manifests, remove
+from pubtools_mlmerge.core.guard import review
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest, platforms_of
+from pubtools_mlmerge.core.merge import Side, merge_manifests, remove
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
@@ -25,6 +26,7 @@ from pubtools_mlmerge.errors import (
     NotAnIndex,
     NotFound,
     NothingEligible,
+    PatternFitsNothing,
 )
 from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.merging.image_ages import Ages
@@ -81,12 +83,20 @@ def both(
         return first(), other.result()
 
 
-def remove_platforms(
+def judge(tag: Reference, plan: Plan[Manifest], policy: Policy) -> None:
+    """Refuse a plan that takes away what nobody named, and warn of what is odd."""
+    for warning in review(tag, plan, policy):
+        LOG.warning("%s", warning)
+
+
+def remove_platforms(  # noqa: PLR0913 - independent options, each with a default
     writer: Writer,
     reference: Reference,
     patterns: tuple[PlatformPattern, ...],
     *,
     allow_empty: bool = False,
+    prune: bool = False,
+    strict: bool = False,
     check: Callable[[], None] = no_lock,
 ) -> Report:
     """Take platforms out of what a tag holds, their attestations with them."""
@@ -100,9 +110,11 @@ def remove_platforms(
         if not isinstance(old, Index):
             raise NotAnIndex(str(reference), old.media_type)
         try:
-            plan = remove(old, patterns, allow_empty=allow_empty)
+            plan = remove(old, patterns, allow_empty=allow_empty, prune=prune)
         except EmptyIndex as error:
             raise evolve(error, reference=str(reference)) from error
+        if strict and plan.missing:
+            raise PatternFitsNothing(str(reference), "removal", plan.missing, platforms_of(old))
         return Decision(None, reference, None, old, plan, decide, began=began)
 
     with observed("remove", None, reference, dry_run=dry_run) as seen:
@@ -205,7 +217,7 @@ class Step:
             raise evolve(error, reference=str(destination)) from error
         if isinstance(plan.result, Index) and not plan.result.manifests and plan.entries:
             raise NothingEligible(str(source.reference), plan.missing)
-        check_shrink(destination, None if held is None else held.index, plan, policy)
+        judge(destination, plan, policy)
         is_single = isinstance(source.manifest, Image) or isinstance(old, Image)
         if policy.single_image == "replace" and is_single and plan.changed and old is not None:
             LOG.warning(
