@@ -98,6 +98,22 @@ class MixedTypes(MergeError):
 
 
 @frozen
+class NestedIndex(MergeError):
+    """A nested index fits only in part, and is never taken apart."""
+
+    digest: str
+    fits: tuple[str, ...]
+    rest: tuple[str, ...]
+    reference: str = ""
+
+    def __str__(self) -> str:
+        return (
+            f"{_prefix(self.reference)}the nested index {self.digest} is never taken apart: the "
+            f"names fit {', '.join(self.fits)} and not {', '.join(self.rest)}; name all, or none"
+        )
+
+
+@frozen
 class EmptyIndex(MergeError):
     """Nothing would be left in the index."""
 
@@ -291,6 +307,20 @@ class ConflictError(MergeError):
         return (
             f"{self.reference}: {cause}, gave up after {tries}: "
             f"it holds {self.found or 'nothing'}, expected {self.expected or 'nothing'}"
+        )
+
+
+@frozen
+class OutOfTime(MergeError):
+    """The run took longer than its time limit (``--timeout``)."""
+
+    reference: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.reference}: not done within {self.seconds:g} seconds; each tag holds what it "
+            "held or the whole result; run it again, or give more time by --timeout"
         )
 
 

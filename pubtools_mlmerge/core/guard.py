@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from pubtools_mlmerge.core.manifests import Descriptor, Index, Manifest, platform_name, platforms_of
-from pubtools_mlmerge.core.merge import ALL_VERSIONS, NOT_KEPT, any_version, find_waste, matches
+from pubtools_mlmerge.core.manifests import Descriptor, Index, Manifest, platforms_of
+from pubtools_mlmerge.core.merge import ALL_VERSIONS, NOT_KEPT, any_version, find_waste, fits
 from pubtools_mlmerge.core.plan import Entry, Plan, Policy
-from pubtools_mlmerge.core.platforms import NO_PLATFORM, PlatformPattern
+from pubtools_mlmerge.core.platforms import NO_PLATFORM, Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import PatternFitsNothing, ShrinkError
 
@@ -23,7 +23,7 @@ def review(tag: Reference, plan: Plan[Manifest], policy: Policy) -> tuple[str, .
         PatternFitsNothing: When a pattern of `keep` or `drop` must be a slip.
     """
     check_shrink(tag, plan, policy)
-    warnings = [*_gone(plan), *_waste(plan)]
+    warnings = [*plan.warnings, *_gone(plan), *_waste(plan)]
     if plan.destination is not None:
         gone = [e.descriptor for e in plan.entries if e.reason == NOT_KEPT]
         warnings += _slips(tag, plan.destination, policy, gone)
@@ -38,23 +38,23 @@ def check_shrink(tag: Reference, plan: Plan[Manifest], policy: Policy) -> None:
         listed = plan.result.manifests
     else:  # its platform is known from its entry
         listed = tuple(e.descriptor for e in plan.entries if e.fate not in ("dropped", "excluded"))
-    has = {entry.slot for entry in listed if entry.slot is not None}
+    has = frozenset[Platform]().union(*(entry.slots for entry in listed))
     lost = {
-        entry.slot.name
+        slot.name
         for entry in plan.destination.manifests
-        if entry.slot is not None
-        and entry.slot not in has
-        and any_version(entry.slot) not in has
-        and entry.digest not in plan.too_old
-        and not _may_go(entry, policy)
+        if entry.digest not in plan.too_old
+        for slot in entry.slots - has
+        if any_version(slot) not in has and not _may_go(entry, slot, policy)
     }
     if lost:
         raise ShrinkError(str(tag), tuple(sorted(lost)))
 
 
-def _may_go(entry: Descriptor, policy: Policy) -> bool:
-    is_kept = not policy.keep or matches(entry, policy.keep)
-    return not is_kept or matches(entry, policy.drop)
+def _may_go(entry: Descriptor, slot: Platform, policy: Policy) -> bool:
+    def is_among(patterns: Iterable[PlatformPattern]) -> bool:
+        return any(p.digest == entry.digest or p.matches(slot) for p in patterns)
+
+    return (bool(policy.keep) and not is_among(policy.keep)) or is_among(policy.drop)
 
 
 def _gone(plan: Plan[Manifest]) -> Iterator[str]:
@@ -68,8 +68,7 @@ def _gone(plan: Plan[Manifest]) -> Iterator[str]:
 
 
 def _names(entries: Iterable[Descriptor]) -> str:
-    names = (platform_name(entry) or entry.digest for entry in entries)
-    return ", ".join(dict.fromkeys(names))
+    return ", ".join(sorted({slot.name for entry in entries for slot in entry.slots}))
 
 
 def _waste(plan: Plan[Manifest]) -> Iterator[str]:
@@ -106,7 +105,7 @@ def _slips(tag: Reference, old: Index, policy: Policy, gone: Sequence[Descriptor
     """Refuse patterns that must be slips, and name others that fit nothing."""
     keep, drop = (_fit_nothing(old, patterns) for patterns in (policy.keep, policy.drop))
     platforms = platforms_of(old)
-    nearly = [p for p in keep if any(e.slot and p.is_nearly(e.slot) for e in gone)]
+    nearly = [p for p in keep if any(p.is_nearly(slot) for e in gone for slot in e.slots)]
     none_fits = len(keep) == len(policy.keep) and not policy.serves_many
     for option, patterns, is_slip in (("keep", keep, none_fits), ("drop", drop, False)):
         if not patterns or not platforms:
@@ -123,5 +122,5 @@ def _fit_nothing(index: Index, patterns: Iterable[PlatformPattern]) -> list[Plat
     return [
         pattern
         for pattern in patterns
-        if pattern.os != NO_PLATFORM and not any(matches(e, [pattern]) for e in index.manifests)
+        if pattern.os != NO_PLATFORM and not any(fits(pattern, e) for e in index.manifests)
     ]

@@ -67,8 +67,10 @@ class Descriptor:
         attested (str | None): Digest of the image that an attestation belongs to; none if it names
             none.
         slot (Platform | None): The normalised platform, by which entries replace each other; none
-            for an attestation, an unknown platform or none at all.
+            for an attestation, a nested index, an unknown platform or none at all.
         fields (Mapping[str, object]): The whole entry as received, unknown fields included.
+        listed (frozenset[Platform] | None): The normalised platforms that a nested index lists;
+            none until it is read.
     """
 
     media_type: str
@@ -79,6 +81,7 @@ class Descriptor:
     attested: str | None
     slot: Platform | None = field(repr=False)
     fields: Mapping[str, object] = field(repr=False)
+    listed: frozenset[Platform] | None = field(default=None, repr=False)
 
     @classmethod
     def from_json(cls, value: object, path: str) -> Descriptor:
@@ -99,13 +102,19 @@ class Descriptor:
             raise InvalidIndex(f"{path}.size", "expected a number of bytes, zero or more")
         platform = _platform(value.get("platform"), f"{path}.platform")
         is_attestation, attested = _attestation(value.get("annotations"), f"{path}.annotations")
-        slot = None if platform is None or is_attestation else _slot(platform)
+        is_image = not is_attestation and media_type not in INDEX_TYPES
+        slot = _slot(platform) if platform is not None and is_image else None
         return cls(media_type, digest, size, platform, is_attestation, attested, slot, value)
 
     @property
     def is_index(self) -> bool:
-        """Whether the entry is an index within the index."""
-        return self.media_type in INDEX_TYPES
+        """Whether the entry is a nested index, which is known by what it lists."""
+        return self.media_type in INDEX_TYPES and not self.is_attestation
+
+    @property
+    def slots(self) -> frozenset[Platform]:
+        """The normalised platforms that the entry covers: its own, or all that it lists."""
+        return self.listed or frozenset(() if self.slot is None else (self.slot,))
 
     @property
     def lacks_platform(self) -> bool:
@@ -452,4 +461,4 @@ def platform_name(descriptor: Descriptor) -> str | None:
 
 def platforms_of(index: Index) -> tuple[str, ...]:
     """List the platforms of an index by name."""
-    return tuple(sorted(filter(None, set(map(platform_name, index.manifests)))))
+    return tuple(sorted({slot.name for entry in index.manifests for slot in entry.slots}))

@@ -7,7 +7,7 @@ are in ``docs/merge-rules.rst``.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
 from attrs import evolve, frozen
 
@@ -24,7 +24,7 @@ from pubtools_mlmerge.core.plan import Entry, Match, Plan, Policy, named_pattern
 from pubtools_mlmerge.core.platforms import NO_PLATFORM, Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
-from pubtools_mlmerge.errors import EmptyIndex, MixedTypes, NotAnIndex
+from pubtools_mlmerge.errors import EmptyIndex, MixedTypes, NestedIndex, NotAnIndex
 
 NOT_KEPT = "not among the platforms to keep"
 ALL_VERSIONS = "the source has one for all versions"
@@ -75,6 +75,7 @@ def merge(
         missing=_missing(eligible, policy.eligible or ()),
         source=source,
         destination=destination,
+        warnings=tuple(_listed_twice(taken, kept, policy.match)),
     )
 
 
@@ -130,9 +131,9 @@ def _split_kept(
 ) -> tuple[list[Entry], list[Entry]]:
     """Split the destination into what is kept and what is dropped, each with its reason."""
     accounted = {(_key(e.descriptor, policy.match), e.previous_digest) for e in taken}
-    covered = {key for key, _ in accounted}
+    covered = frozenset[Hashable]().union(*(key for key, _ in accounted))
     keys = [_key(entry, policy.match) for entry in old]
-    reasons = [_reason_to_drop(entry, covered, policy, stale) for entry in old]
+    reasons = [_reason_to_drop(entry, key, covered, policy, stale) for key, entry in zip(keys, old)]
     images = {e.descriptor.digest for e in taken if not e.descriptor.is_attestation}
     images.update(
         entry.digest
@@ -155,16 +156,20 @@ def _split_kept(
 
 
 def _reason_to_drop(
-    entry: Descriptor, covered: Collection[Hashable], policy: Policy, stale: Mapping[str, str]
+    entry: Descriptor,
+    key: frozenset[Hashable],
+    covered: frozenset[Hashable],
+    policy: Policy,
+    stale: Mapping[str, str],
 ) -> str | None:
     """Say why an entry of the destination must go; none if it may stay."""
-    if _key(entry, policy.match) in covered:
+    if key <= covered:
         if entry.is_attestation:
             return "the source has newer attestations"
         return "the source has another one for this platform"
-    if entry.slot is not None and any_version(entry.slot) in covered:
+    if entry.slots and all(s in covered or any_version(s) in covered for s in entry.slots):
         return ALL_VERSIONS
-    if policy.keep and entry.slot is not None and not matches(entry, policy.keep):
+    if policy.keep and entry.slots and not matches(entry, policy.keep):
         return NOT_KEPT
     if matches(entry, policy.drop):
         return "dropped by name"
@@ -172,32 +177,52 @@ def _reason_to_drop(
 
 
 def any_version(slot: Platform) -> Platform | None:
-    """Return the platform by which a version of windows is covered, too (law 2)."""
+    """Return the platform that covers a version of windows as well (law 2)."""
     is_version = slot.os == "windows" and slot.os_version
     return evolve(slot, os_version="") if is_version else None
 
 
-def _key(entry: Descriptor, match: Match = "platform") -> Hashable:
-    """Identify an entry: those of the source replace those of the destination with the same key."""
+def _listed_twice(taken: Sequence[Entry], kept: Sequence[Entry], match: Match) -> Iterator[str]:
+    """Warn of kept nested indexes of which the source covers a part."""
+    nested = [entry.descriptor for entry in kept if entry.descriptor.is_index]
+    covered = frozenset[Hashable]().union(*(_key(e.descriptor, match) for e in taken if nested))
+    for entry in nested:
+        twice = _key(entry, match) & covered
+        if twice:
+            names = ", ".join(sorted(map(str, twice)))
+            yield f"the nested index {entry.digest} is kept whole, so {names} is listed twice"
+
+
+def _key(entry: Descriptor, match: Match = "platform") -> frozenset[Hashable]:
+    """Say what an entry covers: it replaces what covers the same, or a part of that."""
     if entry.is_attestation:
-        return "attestation", entry.attested
-    if entry.slot is None:
-        return "digest", entry.digest
-    return entry.slot.architecture if match == "architecture" else entry.slot
+        return frozenset({("attestation", entry.attested)})
+    if not entry.slots:
+        return frozenset({("digest", entry.digest)})
+    return frozenset(s.architecture if match == "architecture" else s for s in entry.slots)
 
 
-def matches(entry: Descriptor, patterns: Iterable[PlatformPattern]) -> bool:
-    """Whether an entry fits one of some patterns."""
-    return any(
-        pattern.matches(entry.slot)
-        if entry.slot is not None and pattern.digest is None
-        else pattern.digest == entry.digest or (entry.lacks_platform and pattern.os == NO_PLATFORM)
-        for pattern in patterns
+def fits(pattern: PlatformPattern, entry: Descriptor) -> bool:
+    """Whether a pattern fits an entry, or a part of a nested index."""
+    return (
+        pattern.digest == entry.digest
+        or (pattern.os == NO_PLATFORM and entry.lacks_platform)
+        or any(map(pattern.matches, entry.slots))
     )
 
 
+def matches(entry: Descriptor, patterns: Iterable[PlatformPattern]) -> bool:
+    """Whether patterns fit an entry; a nested index may not fit in part."""
+    fitting = [pattern for pattern in patterns if fits(pattern, entry)]
+    parts = {slot for slot in entry.slots if any(pattern.matches(slot) for pattern in fitting)}
+    if parts and parts != entry.slots and not any(pattern.digest for pattern in fitting):
+        names, rest = (tuple(sorted(map(str, s))) for s in (parts, entry.slots - parts))
+        raise NestedIndex(entry.digest, names, rest)
+    return bool(fitting)
+
+
 def _missing(entries: Sequence[Descriptor], patterns: Iterable[PlatformPattern]) -> tuple[str, ...]:
-    return tuple(p.text for p in patterns if not any(matches(entry, [p]) for entry in entries))
+    return tuple(p.text for p in patterns if not any(fits(p, entry) for entry in entries))
 
 
 def remove(
@@ -380,8 +405,9 @@ def serve_the_same(one: Index, other: Index) -> bool:
 
 def _in_fixed_order(index: Index) -> bytes:
     # 1, 1.0 and True are equal in Python and not in JSON, so the encoded bytes decide.
-    entries = [entry.fields for entry in sorted(index.manifests, key=lambda e: repr(_key(e)))]
-    return encode({**index.fields, "mediaType": index.media_type, "manifests": entries})
+    ordered = sorted(index.manifests, key=lambda entry: sorted(map(repr, _key(entry))))
+    listed = [entry.fields for entry in ordered]
+    return encode({**index.fields, "mediaType": index.media_type, "manifests": listed})
 
 
 def union(manifests: Iterable[Manifest]) -> Index | None:

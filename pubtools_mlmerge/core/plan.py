@@ -130,6 +130,7 @@ class Plan(Generic[ResultT_co]):
         source (Index | None): The index that was merged; none where platforms are removed or an
             image is copied.
         destination (Index | None): The index that was merged into; none if there was none.
+        warnings (tuple[str, ...]): What people should know about the result.
     """
 
     result: ResultT_co
@@ -138,6 +139,7 @@ class Plan(Generic[ResultT_co]):
     missing: tuple[str, ...] = ()
     source: Index | None = None
     destination: Index | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def previous_digest(self) -> str | None:
