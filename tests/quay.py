@@ -362,6 +362,17 @@ class TagHistory:
         page = {"tags": rows[:limit], "page": 1, "has_additional": limit < len(rows)}
         return json_response(page)
 
+    def _row(self, repository: Repository, tag: str, period: TagPeriod) -> _Row:
+        row: _Row = {"name": tag, "manifest_digest": period.digest, "start_ts": period.start}
+        end = period.end
+        if end is None:  # perhaps it is in the future
+            end = self._dialect.expirations.get((repository, tag))
+        if end is not None:
+            row["end_ts"] = end
+        if period.end is None and repository.is_immutable(tag):
+            row["immutable"] = True
+        return row
+
     def _restore(self, repository: Repository, tag: str, body: bytes) -> Response:
         """Let a tag, old or new, name a manifest that is still stored."""
         digest = json.loads(body)["manifest_digest"]
@@ -380,21 +391,6 @@ class TagHistory:
             return _immutable(tag)
         repository.remove_tag(tag)
         return Response(204)
-
-    def _row(self, repository: Repository, tag: str, period: TagPeriod) -> _Row:
-        immutable = repository.is_immutable(tag)
-        row: _Row = {
-            "name": tag,
-            "manifest_digest": period.digest,
-            "start_ts": period.start,
-            "immutable": immutable,
-        }
-        end = period.end
-        if end is None:  # perhaps it is in the future
-            end = self._dialect.expirations.get((repository, tag))
-        if end is not None:
-            row["end_ts"] = end
-        return row
 
 
 class _Row(TypedDict, total=False):

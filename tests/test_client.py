@@ -93,7 +93,7 @@ def put(
     item: images.Child,
     login: tuple[str, str] | None = None,
 ) -> None:
-    verify = server.verify if isinstance(server, RealRegistry) else None
+    verify = server.verify if isinstance(server, RealRegistry) else True
     upload(
         server.url,
         reference.repository,
