@@ -93,13 +93,8 @@ class TagHistory:
 
     def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
         """Recover what the write replaced unseen; a history that is not there is a warning."""
-        try:
-            rows = self.rows(tag)
-        except NotFound as error:
-            LOG.debug("%s: no Quay, or no history: %s", tag, error)
-            return ()
-        except RegistryError as error:
-            LOG.warning("%s: cannot tell whether another writer was replaced: %s", tag, error)
+        rows = self._rows_if_any(tag, "another writer was replaced")
+        if rows is None:
             return ()
         if all(row.digest != written for row in rows):
             LOG.warning("%s: its history does not have %s yet", tag, written)
@@ -161,16 +156,18 @@ class TagHistory:
             LOG.warning("%s expires at %s; a merge sets that again", tag, moment)
 
     def _current(self, tag: Reference) -> TagRow | None:
+        rows, now = self._rows_if_any(tag, "it expires") or (), time.time()
+        return next((row for row in rows if row.end is None or row.end > now), None)
+
+    def _rows_if_any(self, tag: Reference, fact: str) -> tuple[TagRow, ...] | None:
+        """Read the history; none, with a warning unless this is no Quay, where it is not there."""
         try:
-            rows = self.rows(tag)
+            return self.rows(tag)
         except NotFound as error:
             LOG.debug("%s: no Quay, or no history: %s", tag, error)
-            return None
         except RegistryError as error:
-            LOG.warning("%s: cannot tell whether it expires: %s", tag, error)
-            return None
-        now = time.time()
-        return next((row for row in rows if row.end is None or row.end > now), None)
+            LOG.warning("%s: cannot tell whether %s: %s", tag, fact, error)
+        return None
 
     def forget(self, reference: Reference) -> None:
         """Delete a tag that `recover` made; where that fails, a warning says that it stays."""
