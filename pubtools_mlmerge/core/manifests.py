@@ -393,6 +393,15 @@ def _digest(value: object, path: str) -> str:
 
 Manifest = Union[Index, Image]
 """What a reference can hold."""
+
+
+def subject_of(manifest: Manifest) -> str | None:
+    """Read which manifest this one refers to, if any (image-spec, "subject")."""
+    subject = decode(manifest.content).get("subject")
+    digest = subject.get("digest") if isinstance(subject, dict) else None
+    return digest if isinstance(digest, str) else None
+
+
 _HASHES = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
 
 
