@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 import pytest
@@ -470,7 +470,7 @@ EARLIER, LATER = listing("amd64", "loong64"), listing("arm64", "loong64")
 class Quay:
     """A Quay on which others write at the worst of times."""
 
-    def __init__(self, immutable: Iterable[str] = ()) -> None:
+    def __init__(self, immutable: Collection[str] = ()) -> None:
         self.now = 1_700_000_000.0
         self.server = RegistryServer(
             dialect=QuayDialect(TOKEN), clock=lambda: self.now, immutable_tags=immutable
