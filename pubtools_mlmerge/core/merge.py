@@ -344,21 +344,21 @@ def merge_manifests(
     the result is the image itself.
     """
     sides = [source] if destination is None else [source, destination]
-    singles = [side for side in sides if isinstance(side.manifest, Image)]
+    singles = [(side, side.manifest) for side in sides if isinstance(side.manifest, Image)]
     held = None if destination is None else destination.index
     if not singles:
         return merging(source.index, held, policy)
     if policy.single_image == "fail":
-        raise NotAnIndex(str(singles[0].reference), singles[0].manifest.media_type)
+        raise NotAnIndex(str(singles[0][0].reference), singles[0][1].kind)
     if policy.single_image == "replace":
         plan, result = _replace(source, destination, policy)
     else:
         merged = merging(source.index, held, policy)
         plan, result = merged, _without_wrapping(merged.result, sides, policy)
     listed = {entry.digest for entry in result.manifests} if isinstance(result, Index) else set()
-    for side in singles:
-        if side.is_artifact and side.manifest.digest in listed:
-            what = f"{side.manifest.media_type} without a platform"
+    for side, image in singles:
+        if side.is_artifact and image.digest in listed:
+            what = f"{image.kind}, which states no platform"
             raise NotAnIndex(str(side.reference), what)
     changed = destination is None or result.digest != destination.manifest.digest
     return evolve(plan, result=result, changed=changed)

@@ -104,7 +104,7 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
         if old is None:
             raise NotFound(str(reference))
         if not isinstance(old, Index):
-            raise NotAnIndex(str(reference), old.media_type)
+            raise NotAnIndex(str(reference), old.kind)
         try:
             known = registry.read_nested(reference, old)
             plan = remove(known, patterns, allow_empty=allow_empty, prune=prune)

@@ -70,7 +70,7 @@ class Registry(ABC):
         found = self.pull(reference)
         if isinstance(found, Index):
             return found
-        raise NotAnIndex(str(reference), found.media_type)
+        raise NotAnIndex(str(reference), found.kind)
 
     def pull_if_present(self, reference: Reference) -> Manifest | None:
         """Read a manifest, see `pull`; none where there is nothing."""
