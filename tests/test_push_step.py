@@ -28,6 +28,7 @@ from pubtools_mlmerge.host.clients import Sides
 from pubtools_mlmerge.host.push_step import PushStep, Tag
 from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import Image, RegistryServer, make_image, make_index
 from tests.programs import put
@@ -626,7 +627,7 @@ def test_a_merged_tag_that_no_signer_got_fails_the_task(
     push.step.check_done(["cosign"])
 
 
-class History:
+class History(TagHistory):
     """Stands for Quay's API."""
 
     def __init__(self) -> None:
@@ -637,11 +638,7 @@ class History:
 
     def forget(self, reference: Reference) -> None: ...
 
-    def warn(self, tag: Reference) -> None: ...
-
     def expiration(self, tag: Reference) -> None: ...
-
-    def expire_at(self, reference: Reference, moment: int) -> None: ...
 
     def expire(self, reference: Reference, days: int) -> None:
         self.expiring.append((reference.tag, days))

@@ -28,9 +28,10 @@ from pubtools_mlmerge.merging.decision import Decision, StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import remove_platforms
-from pubtools_mlmerge.merging.writer import History, Writer, expiration_kept, push
+from pubtools_mlmerge.merging.writer import Writer, expiration_kept, push
 from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.settings import ItemSettings, Settings
 
@@ -378,7 +379,7 @@ class HostTagWriter:
         self,
         client: RegistryClient,
         settings: Settings,
-        history: History | None,
+        history: TagHistory | None,
         check: Callable[[], None],
     ) -> None:
         self._registry = client
@@ -406,7 +407,7 @@ class HostTagWriter:
         writer = self._writer(tries=self._settings.tries, history=self._history)
         return remove_platforms(writer, tag, patterns, allow_empty=True, check=self._check)
 
-    def _writer(self, tries: int, history: History | None = None) -> Writer:
+    def _writer(self, tries: int, history: TagHistory | None = None) -> Writer:
         options = StepOptions(verify=self._settings.verify, tries=tries)
         return Writer(self._registry, options, task_records(self._settings.audit), history)
 

@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timezone
-from typing import Protocol
 
 from attrs import evolve, frozen
 
@@ -21,6 +20,7 @@ from pubtools_mlmerge.merging.audit import Change, Recorder
 from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.observe import span
 from pubtools_mlmerge.registry.base import Registry
+from pubtools_mlmerge.registry.quay_history import TagHistory
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -43,27 +43,8 @@ def push(
     return digest
 
 
-class History(Protocol):
-    """Knows what a write replaced, such as `TagHistory`."""
-
-    def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
-        """Make readable again what was replaced by `written` and was not `seen` before."""
-
-    def warn(self, tag: Reference) -> None:
-        """Warn of a tag that cannot be moved, and of one that expires."""
-
-    def expiration(self, tag: Reference) -> int | None:
-        """Read when a tag expires, in seconds since 1970."""
-
-    def expire_at(self, reference: Reference, moment: int) -> None:
-        """Let a tag expire."""
-
-    def forget(self, reference: Reference) -> None:
-        """Give up what was made readable."""
-
-
 @contextmanager
-def expiration_kept(history: History | None, tag: Reference) -> Iterator[None]:
+def expiration_kept(history: TagHistory | None, tag: Reference) -> Iterator[None]:
     """Let a tag expire when it would have: Quay forgets that when the tag is written."""
     moment = None if history is None else history.expiration(tag)
     yield
@@ -79,7 +60,7 @@ class Writer:
         registry: Registry,
         options: StepOptions,
         recorder: Recorder | None = None,
-        history: History | None = None,
+        history: TagHistory | None = None,
     ) -> None:
         self.registry = registry
         self.options = options
@@ -232,7 +213,7 @@ class _Conflict:
 class _Overwritten:
     """What our writes replaced without having read it; readable until this is closed."""
 
-    def __init__(self, registry: Registry, history: History | None) -> None:
+    def __init__(self, registry: Registry, history: TagHistory | None) -> None:
         self._registry = registry
         self._history = history
         self._readable: list[Reference] = []
