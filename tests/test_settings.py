@@ -125,18 +125,18 @@ def test_all_problems_are_told_at_once() -> None:
     )
 
     assert [problem.partition(":")[0] for problem in found] == [
-        "mlmerge.steps",
-        "mlmerge.repos",
         "mlmerge.match",
         "mlmerge.keep",
         "MLMERGE_DROP",
+        "MLMERGE_REPORT_ONLY",
+        "mlmerge.steps",
+        "mlmerge.repos",
         "mlmerge.anchor_tag",
         "mlmerge.sign",
-        "MLMERGE_REPORT_ONLY",
         "mlmerge.tags",
     ]
-    assert "'pull' is none of push, tag-docker" in found[0]
-    assert "expected platform or architecture" in found[2]
+    assert "expected platform or architecture" in found[0]
+    assert "'pull' is none of push, tag-docker" in found[4]
 
 
 @pytest.mark.parametrize(
