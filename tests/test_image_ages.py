@@ -17,8 +17,8 @@ from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Entry, Plan, Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MixedTypes, RegistryError, StaleImages
-from pubtools_mlmerge.host.tag_step import HostTagWriter, Selection
-from pubtools_mlmerge.merging.decision import StepOptions, no_lock
+from pubtools_mlmerge.host.tag_step import Selection
+from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.registry.client import RegistryClient
@@ -415,8 +415,7 @@ SETTINGS = {"anchor_tag": None, "max_age_days": 365, "stale": "drop"}
 def select(server: RegistryServer, settings: Settings) -> Selection:
     """Take amd64 from the new image."""
     client = RegistryClient(options=HURRIED)
-    writer = HostTagWriter(client, settings, None, no_lock)
-    selection = Selection(settings, client, at(server, "new"), at(server, "1"), writer)
+    selection = Selection(settings, client, at(server, "new"), at(server, "1"))
     selection.compute(["linux/amd64"], list)
     return selection
 
