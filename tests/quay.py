@@ -66,6 +66,7 @@ class QuayDialect(Dialect):
     ) -> StoredManifest:
         if repository is None:
             raise Refused(404, RegistryError("NAME_UNKNOWN", "repository name not known"))
+        self._api.let_expire(repository)
         found = repository.find(reference)
         if found is None or (":" in reference and not self._is_reachable(repository, reference)):
             raise _not_found(repository, reference)
@@ -233,6 +234,7 @@ class TagHistory:
     def __init__(self, dialect: Dialect, api_token: str | None) -> None:
         self._dialect = dialect
         self._api_token = api_token
+        self._ends: dict[tuple[Repository, str], int] = {}  # of tags that expire
 
     def answer(self, storage: Storage, request: Request) -> Response | None:
         """Answer a request for the API, or nothing to any other request."""
@@ -257,7 +259,17 @@ class TagHistory:
             return self._restore(repository, tag, request.body)
         if request.method == "DELETE" and tag and not restores:
             return self._delete(repository, tag)
+        if request.method == "PUT" and tag in repository.tags and not restores:
+            self._ends[repository, tag] = json.loads(request.body)["expiration"]
+            return Response(201)
         return None
+
+    def let_expire(self, repository: Repository) -> None:
+        """Delete the tags whose time has come."""
+        for (where, tag), end in [*self._ends.items()]:
+            if where is repository and end <= repository.clock():
+                repository.remove_tag(tag)
+                del self._ends[where, tag]
 
     def _read(self, repository: Repository, request: Request) -> Response:
         """Answer with the newest periods of one tag or of all, newest first."""

@@ -252,9 +252,11 @@ def quay_images_tagging(push_item: PushItem) -> list[str] | None:
 
 @hookimpl(optionalhook=True)
 def quay_images_signing(sign_entries: list[SignEntry]) -> list[SignEntry] | None:
-    """Sign what merged tags hold as well."""
+    """Sign what merged tags hold, and not what they never held."""
     task = _CURRENT.get()
-    return None if task is None else [*sign_entries, *task.claims()]
+    if task is None or task.push_step is None:
+        return None
+    return [*task.push_step.true_claims(sign_entries), *task.claims()]
 
 
 pm.register(sys.modules[__name__])

@@ -8,10 +8,7 @@ from pubtools._quay import push_docker
 from pubtools_mlmerge.errors import StepNotDone
 from pubtools_mlmerge.host import seams
 from tests.host.running import push
-from tests.host.world import ON, Item, World, build
-
-THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
-TWO = ("linux/amd64", "linux/arm64")
+from tests.host.world import ON, THREE, TWO, Item, World, build
 
 
 def theirs(name: str) -> type:

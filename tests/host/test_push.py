@@ -13,10 +13,7 @@ from pubtools.pluggy import hookimpl
 from pubtools_mlmerge.errors import MixedTypes
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
 from tests.host.running import copy, push
-from tests.host.world import ON, World, build, spoken
-
-THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
-TWO = ("linux/amd64", "linux/arm64")
+from tests.host.world import ON, THREE, TWO, World, build, spoken
 
 
 @pytest.mark.parametrize("docker", [True, False], ids=["docker", "oci"])
@@ -91,14 +88,15 @@ def test_attestations_stay_with_kept_images(world: World) -> None:
     assert left[1:] == [images[1].digest, attestations[1].digest]
 
 
-def test_docker_over_oci_is_refused_before_the_first_write(world: World) -> None:
+def test_docker_over_oci_is_refused_before_the_first_write_of_any_item(world: World) -> None:
     world.put("ns/a----app", "1", build("old", *TWO))
-    world.put("ns/a----app", "2", build("old", *THREE, docker=False))
+    world.put("ns/b----app", "1", build("old", *THREE, docker=False))
     world.put("src/app", "new", build("new", "linux/amd64"))
+    items = [world.push_item("src/app:new", {f"{name}/app": ["1", "2"]}) for name in ("a", "b")]
     world.log.forget()
 
-    with pytest.raises(MixedTypes) as caught:
-        push([world.push_item("src/app:new", {"a/app": ["1", "2"]})], world.settings(ON))
+    with pytest.raises(MixedTypes, match="ns/b----app:1") as caught:
+        push(items, world.settings(ON, num_thread_container_push=1))
 
     assert world.log.writes() == []
     for words in ("Docker manifests", "OCI manifests", "mixed_types"):

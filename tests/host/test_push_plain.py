@@ -8,9 +8,7 @@ from pubtools_mlmerge.testing import Image, ImageIndex, make_image
 from tests.host.requests_made import Made
 from tests.host.running import copy, push
 from tests.host.stand_ins import RecordingSigner
-from tests.host.world import ON, Item, World, build
-
-TWO = ("linux/amd64", "linux/arm64")
+from tests.host.world import ON, TWO, Item, World, build
 
 
 def push_two(world: World, mlmerge: object, **others: object) -> str:

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from attrs import define
 from pubtools._quay import container_image_pusher
 
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import Unauthorized
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.testing import RegistryServer
 from tests.host.running import copy
-from tests.host.world import ON, World, build
+from tests.host.world import ON, THREE, TWO, World, build
 from tests.programs import put
 from tests.quay import QuayDialect
 from tests.scripted import authority, ca_bundle
 
-THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
-TWO = ("linux/amd64", "linux/arm64")
+TOKEN = "api-token"  # as the settings of targets have it
+
+
+@define
+class Clock:
+    """Tells a time that tests set."""
+
+    ahead: float = 0
+
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+
+CLOCK = Clock()
 
 
 @pytest.fixture
@@ -29,7 +46,8 @@ def quay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RegistrySe
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority().issue_cert("127.0.0.1").configure_cert(context)
     with RegistryServer(
-        dialect=QuayDialect(),
+        dialect=QuayDialect(TOKEN),
+        clock=CLOCK.now,
         auth="token",
         users={"dest": "dest-password", "source": "source-password"},
         grants={"dest": ["src/*", "ns/a*"], "source": ["src/*"]},
@@ -51,8 +69,10 @@ def copies(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return made
 
 
-def push(world: World, quay: RegistryServer, name: str = "a/app", **others: object) -> None:
-    settings = world.settings(ON, quay_host=quay.host, source_quay_host=quay.host, **others)
+def push(
+    world: World, quay: RegistryServer, name: str = "a/app", mlmerge: object = ON, **others: object
+) -> None:
+    settings = world.settings(mlmerge, quay_host=quay.host, source_quay_host=quay.host, **others)
     item = world.push_item("src/app:new", {name: ["1"]})
     item.metadata["pull_url"] = f"{quay.host}/src/app:new"
     copy([item], settings)
@@ -86,3 +106,19 @@ def test_a_refused_login_is_no_absent_repository(
         push(world, quay, dest_quay_password="wrong")
 
     assert copies == []
+
+
+def test_an_anchor_tag_expires_by_quay_s_own_api(
+    world: World, quay: RegistryServer, copies: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(quay, "1", build("old", *THREE), "ns/a----app")
+
+    push(world, quay, mlmerge={**ON, "anchor_tag": "{tag}-kept", "anchor_days": 30})
+
+    merged = quay.manifest("ns/a----app", "1").digest
+    client = RegistryClient("dest", "dest-password", quay.host, ConnectOptions(insecure=True))
+    anchor = Reference.parse(f"{quay.host}/ns/a----app:1-kept")
+    for days, held in ((29, merged), (31, None)):
+        monkeypatch.setattr(CLOCK, "ahead", days * 24 * 3600)
+        assert client.digest(anchor) == held
+    assert client.digest(anchor.tagged("1")) == merged

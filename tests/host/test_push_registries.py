@@ -10,10 +10,7 @@ from pubtools._quay import container_image_pusher
 from pubtools.pluggy import hookimpl
 
 from tests.host.running import push, signed
-from tests.host.world import ON, World, build
-
-THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
-TWO = ("linux/amd64", "linux/arm64")
+from tests.host.world import ON, THREE, TWO, World, build
 
 
 class Copies:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pubtools._quay.item_processor import SignEntry
 
+from pubtools_mlmerge.errors import PushFailed
 from tests.host.running import copy, push, signed
 from tests.host.stand_ins import (
     CLAIMS_SIGNER,
@@ -14,10 +15,8 @@ from tests.host.stand_ins import (
     EarlySigner,
     RecordingSigner,
 )
-from tests.host.world import KEY, ON, World, build
+from tests.host.world import KEY, ON, THREE, TWO, World, build
 
-THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
-TWO = ("linux/amd64", "linux/arm64")
 PUBLIC = ["one.example.com", "two.example.com"]
 
 
@@ -211,7 +210,7 @@ def test_a_retry_signs_what_a_push_whose_signer_failed_did_not(
 
     with monkeypatch.context() as patch:
         patch.setattr(RecordingSigner, "sign_containers", fail)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(PushFailed, match="RuntimeError; merged before that: .*/ns/a----app:1"):
             push([item], world.settings(ON))
     push([item], world.settings(ON))
 

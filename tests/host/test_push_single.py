@@ -9,9 +9,8 @@ import pytest
 from pubtools_mlmerge.errors import NotAnIndex
 from pubtools_mlmerge.testing import Image, ImageIndex, make_image
 from tests.host.running import push
-from tests.host.world import ON, World, build
+from tests.host.world import ON, THREE, World, build
 
-THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
 AMD64 = {docker: make_image("linux/amd64", docker=docker, seed="new") for docker in (True, False)}
 
 

@@ -8,15 +8,12 @@ import pytest
 from pubtools._quay import push_docker
 from pubtools.pluggy import hookimpl
 
-from pubtools_mlmerge.errors import RegistryError
+from pubtools_mlmerge.errors import PushFailed, RegistryError
 from pubtools_mlmerge.host.requests import MergeRequest
-from pubtools_mlmerge.testing import make_index
+from pubtools_mlmerge.testing import make_image, make_index
 from tests.host.running import push
 from tests.host.stand_ins import Deletions, NoBundles
-from tests.host.world import ON, Item, World, build, bundle_item, spoken
-
-THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
-TWO = ("linux/amd64", "linux/arm64")
+from tests.host.world import ON, THREE, TWO, Item, World, build, bundle_item, spoken
 
 
 class Refusing:
@@ -37,7 +34,6 @@ def test_a_push_that_fails_half_way_leaves_every_tag_old_or_complete_and_names_w
     world: World,
     threads: int,
     plugged: Callable[[object], None],
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
     plugged(Refusing("3"))
     new = build("new", *TWO)
@@ -52,17 +48,20 @@ def test_a_push_that_fails_half_way_leaves_every_tag_old_or_complete_and_names_w
         world.push_item("src/app:other", {"a/app": ["3"]}),
     ]
 
-    with pytest.raises(RegistryError):
+    with pytest.raises((RegistryError, PushFailed)) as caught:
         push(items, world.settings(ON, num_thread_container_push=threads))
 
     assert world.platforms("ns/a----app", "3") == before["3"]
-    for name in ("1", "2"):
-        now = world.platforms("ns/a----app", name)
-        assert now in (before[name], {**before[name], **taken})
+    now = {name: world.platforms("ns/a----app", name) for name in ("1", "2")}
+    merged = [name for name in now if now[name] != before[name]]
+    assert all(now[name] == {**before[name], **taken} for name in merged)
+    assert len(merged) == 2 or threads > 1
+    named = caught.value.merged if isinstance(caught.value, PushFailed) else ()
+    assert len(named) == len(merged)
+    for name, line in zip(merged, sorted(named)):
         tag = str(world.reference("ns/a----app", name))
-        named = [line for line in caplog.messages if line.startswith(f"{tag} was merged before")]
-        assert len(named) == (now != before[name])
-        assert all(f"@{old[name]} docker://{tag}" in line for line in named)
+        copy = f"skopeo copy --all docker://{tag.rpartition(':')[0]}@{old[name]} docker://{tag}"
+        assert line == f"{tag}, which held {old[name]}: {copy}"
 
 
 def test_a_failure_just_before_the_write_leaves_the_tag_as_it_was(
@@ -194,3 +193,23 @@ def test_without_the_step_the_host_rolls_back_as_ever(
 
     assert set(world.platforms("ns/a----app", "1")) == set(THREE)
     assert Deletions.made == [("ns/a----app", "2")]
+
+
+@pytest.mark.parametrize("docker", [True, False], ids=["docker", "oci"])
+def test_excluded_tags_and_those_of_source_containers_return_to_their_very_bytes_too(
+    world: World, docker: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = OLD["docker" if docker else "oci not in ascii"]
+    for name in ("ns/a----app", "ns/a----sources"):
+        world.put(name, "1", old)
+    world.put("src/app", "new", build("new", *TWO, docker=docker))
+    world.put("src/app", "sources", make_image("linux/amd64", docker=True))
+    sources = world.push_item("src/app:sources", {"a/sources": ["1"]})
+    sources.metadata["build"] = {"extra": {"image": {"sources_for_nvr": "app-1-1"}}}
+    items = [world.push_item("src/app:new", {"a/app": ["1"]}), sources]
+
+    push_and_fail(world, items, {**ON, "exclude_repos": ["a/app"]}, monkeypatch)
+
+    assert world.content("ns/a----app", "1") == old.content
+    assert world.content("ns/a----sources", "1") == old.content
+    assert Deletions.made == []

@@ -16,8 +16,7 @@ from pubtools_mlmerge.locks import tag_lock
 from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.merging.restore import restore
 from tests.host.running import push, signed, tag
-from tests.host.test_push import THREE, TWO
-from tests.host.world import ON, World, build
+from tests.host.world import ON, THREE, TWO, World, build
 
 REPOSITORY = "ns/a----app"
 THEIRS = ("linux/amd64", "linux/s390x", "linux/ppc64le")

@@ -16,14 +16,12 @@ from pubtools_mlmerge.host import (
 )
 from tests.host.test_starts import (
     REPOSITORY,
-    THREE,
-    TWO,
     Start,
     by_our_target,
     by_the_host_alone,
     in_a_task,
 )
-from tests.host.world import ON, World, build
+from tests.host.world import ON, THREE, TWO, World, build
 
 NAMES = [(seam.module, name) for seam in seams.SEAMS.values() for name in seam.replaced]
 TASKS = 100

@@ -14,10 +14,8 @@ from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.host.requests import MergeRequest, SelectedRequest
 from tests.host.running import push, tag
 from tests.host.stand_ins import RecordingSigner
-from tests.host.world import ON, Item, World, build
+from tests.host.world import ON, THREE, TWO, Item, World, build
 
-THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
-TWO = ("linux/amd64", "linux/arm64")
 REPOSITORY = "ns/a----app"
 
 Plug = Callable[[object], None]

@@ -15,11 +15,9 @@ from pubtools.pluggy import task_context
 from pubtools_mlmerge.errors import HostMismatch, InvalidSettings
 from pubtools_mlmerge.host import seams
 from tests.host.requests_made import Made
-from tests.host.world import ON, Item, World, build
+from tests.host.world import ON, THREE, TWO, Item, World, build
 from tests.scripted import ScriptedServer, json_reply
 
-THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
-TWO = ("linux/amd64", "linux/arm64")
 REPOSITORY = "ns/a----app"
 
 Start = Callable[[str, list[Item], dict[str, object]], None]

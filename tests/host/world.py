@@ -27,6 +27,8 @@ PUBLIC = "registry.example.com"
 KEY = "some-key"
 ON: Mapping[str, object] = {"steps": ["push", "tag-docker"]}
 SECONDS = 10
+THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
+TWO = ("linux/amd64", "linux/arm64")
 
 Tags = Mapping[str, Sequence[str]]
 
