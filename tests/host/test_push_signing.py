@@ -210,7 +210,7 @@ def test_a_retry_signs_what_a_push_whose_signer_failed_did_not(
 
     with monkeypatch.context() as patch:
         patch.setattr(RecordingSigner, "sign_containers", fail)
-        with pytest.raises(PushFailed, match="RuntimeError; merged before that: .*/ns/a----app:1"):
+        with pytest.raises(PushFailed, match=r"RuntimeError; merged before that: .*ns/a----app:1"):
             push([item], world.settings(ON))
     push([item], world.settings(ON))
 

@@ -82,7 +82,7 @@ def test_the_script_that_copies_is_refused_where_a_step_is_enabled(
     old = world.digest(REPOSITORY, "1")
     script = str(Path(sys.executable).with_name("pubtools-quay-tag-image"))
     names = (f"{world.host}/src/app:new", f"{world.host}/{REPOSITORY}:1")
-    references = ["--source-ref", names[0], "--dest-ref", names[1], "--all-arch", "yes"]
+    references = ["--source-ref", names[0], "--dest-ref", names[1], "--all-arch"]
     login = ["--quay-user", "user", "--quay-password", "password"]
 
     done = run(script, *references, *login, **variables)
