@@ -28,7 +28,6 @@ class MergeError(Exception):
     """Base of all errors of this package."""
 
     def __reduce__(self) -> tuple[type[MergeError], tuple[object, ...]]:
-        """Pickle by the fields; by default pickle sets attributes, which frozen classes refuse."""
         return type(self), self.args
 
 
@@ -40,7 +39,6 @@ class InvalidReference(MergeError, ValueError):
     problem: str
 
     def __str__(self) -> str:
-        """Name the text and what is wrong with it."""
         text = re.sub(_LOGIN, "***@", self.text)
         return f"invalid reference {brief(text, 200)!r}: {self.problem}"
 
@@ -53,7 +51,6 @@ class InvalidPlatform(MergeError, ValueError):
     problem: str
 
     def __str__(self) -> str:
-        """Name the text and what is wrong with it."""
         return f"invalid platform {brief(self.text, 200)!r}: {self.problem}"
 
 
@@ -66,7 +63,6 @@ class InvalidIndex(MergeError, ValueError):
     reference: str = ""
 
     def __str__(self) -> str:
-        """Name the reference, the place in the document and what was expected there."""
         place = brief(self.path, 200) or "document"
         return f"{_prefix(self.reference)}{place}: {brief(self.problem)}"
 
@@ -79,7 +75,6 @@ class NotAnIndex(MergeError):
     media_type: str
 
     def __str__(self) -> str:
-        """Name the reference and what it holds."""
         return (
             f"{self.reference} holds {brief(self.media_type, 120) or 'an unknown type'}, "
             "expected an image index or manifest list"
@@ -95,12 +90,27 @@ class MixedTypes(MergeError):
     reference: str = ""
 
     def __str__(self) -> str:
-        """Name the tag, the entries of each kind and the setting that allows both."""
         kinds = (
             f"Docker manifests ({', '.join(self.docker)}) and OCI manifests ({', '.join(self.oci)})"
         )
         advice = "build both in one format, or allow it with mixed_types=oci"
         return f"{_prefix(self.reference)}the merged index would mix {kinds}; {advice}"
+
+
+@frozen
+class NestedIndex(MergeError):
+    """A nested index fits only in part, and is never taken apart."""
+
+    digest: str
+    fits: tuple[str, ...]
+    rest: tuple[str, ...]
+    reference: str = ""
+
+    def __str__(self) -> str:
+        return (
+            f"{_prefix(self.reference)}the nested index {self.digest} is never taken apart: the "
+            f"names fit {', '.join(self.fits)} and not {', '.join(self.rest)}; name all, or none"
+        )
 
 
 @frozen
@@ -111,7 +121,6 @@ class EmptyIndex(MergeError):
     reference: str = ""
 
     def __str__(self) -> str:
-        """Name the tag, what would be removed and the option that allows it."""
         removed = ", ".join(self.removed) or "these entries"
         return (
             f"{_prefix(self.reference)}removing {removed} would leave an empty index; "
@@ -127,7 +136,6 @@ class NothingEligible(MergeError):
     missing: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Name the source and what it lacks."""
         missing = ", ".join(self.missing)
         return f"{self.reference} has none of {missing}, and the destination has nothing to keep"
 
@@ -141,7 +149,6 @@ class DigestMismatch(MergeError):
     actual: str
 
     def __str__(self) -> str:
-        """Name both digests."""
         return (
             f"{self.reference}: content has digest {self.actual}, "
             f"expected {brief(self.expected, 160)}"
@@ -162,7 +169,6 @@ class RegistryError(MergeError):
         return "the request failed"
 
     def __str__(self) -> str:
-        """Name the reference, what happened, the status and the registry's words."""
         status = "" if self.status is None else f" (HTTP {self.status})"
         words = f": {self.message}" if self.message else ""
         return f"{self.reference}: {self._what()}{status}{words}"
@@ -221,7 +227,6 @@ class CopyFailed(MergeError):
     problem: str = field(converter=brief)
 
     def __str__(self) -> str:
-        """Name both ends and the reason."""
         return f"cannot copy {self.source} to {self.destination}: {self.problem}"
 
 
@@ -233,7 +238,6 @@ class InvalidCredentials(MergeError):
     problem: str
 
     def __str__(self) -> str:
-        """Name where they are stored and what is wrong, never the credentials."""
         return f"credentials in {self.place}: {self.problem}"
 
 
@@ -244,7 +248,6 @@ class InvalidSettings(MergeError, ValueError):
     problems: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Name all problems."""
         return f"invalid settings: {'; '.join(self.problems)}"
 
 
@@ -255,7 +258,6 @@ class HostMismatch(MergeError):
     problems: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Name all problems."""
         return f"cannot merge inside this pubtools-quay: {'; '.join(self.problems)}"
 
 
@@ -267,7 +269,6 @@ class CannotMergeHere(MergeError):
     start_instead: str
 
     def __str__(self) -> str:
-        """Say what to start instead."""
         return f"{self.problem}; start the task by {self.start_instead}"
 
 
@@ -279,7 +280,6 @@ class StepNotDone(MergeError):
     tags: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Name the tags."""
         return f"{self.problem}: {', '.join(self.tags)}"
 
 
@@ -313,7 +313,6 @@ class ConflictError(MergeError):
     """Whether the registry accepts the writes and keeps what the tag held before."""
 
     def __str__(self) -> str:
-        """Name the tag and both digests."""
         tries = "1 try" if self.tries == 1 else f"{self.tries} tries"
         cause = "another program writes this tag" if self.found else "the tag cannot be read back"
         if self.ignored:
@@ -321,6 +320,20 @@ class ConflictError(MergeError):
         return (
             f"{self.reference}: {cause}, gave up after {tries}: "
             f"it holds {self.found or 'nothing'}, expected {self.expected or 'nothing'}"
+        )
+
+
+@frozen
+class OutOfTime(MergeError):
+    """The run took longer than its time limit (``--timeout``)."""
+
+    reference: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.reference}: not done within {self.seconds:g} seconds; each tag holds what it "
+            "held or the whole result; run it again, or give more time by --timeout"
         )
 
 
@@ -333,7 +346,6 @@ class ShrinkError(MergeError):
     """The platforms that would go."""
 
     def __str__(self) -> str:
-        """Name the tag and the platforms."""
         lost = ", ".join(self.lost)
         return f"{self.reference} would lose {lost}; if they may go, name them in drop"
 
@@ -347,7 +359,6 @@ class StaleImages(MergeError):
     """Platform, digest and age of each."""
 
     def __str__(self) -> str:
-        """Name the tag and the images."""
         return f"{self.reference} would keep images that are too old: {'; '.join(self.images)}"
 
 
@@ -359,7 +370,6 @@ class LockFailed(MergeError):
     problem: str = field(converter=brief)
 
     def __str__(self) -> str:
-        """Name the tag and the reason."""
         return f"{self.reference}: cannot lock this tag: {self.problem}"
 
 
@@ -371,7 +381,6 @@ class LockLost(MergeError):
     problem: str = field(converter=brief)
 
     def __str__(self) -> str:
-        """Name the tag and the reason."""
         effect = "the lock of this tag was lost, so it was not written"
         return f"{self.reference}: {effect}: {self.problem}"
 
@@ -384,7 +393,6 @@ class InvalidRecord(MergeError, ValueError):
     problem: str = field(converter=brief)
 
     def __str__(self) -> str:
-        """Name the file and what is wrong with it."""
         return f"{self.file}: not a record of a change: {self.problem}"
 
 
@@ -396,7 +404,6 @@ class RecordFailed(MergeError):
     problem: str = field(converter=brief)
 
     def __str__(self) -> str:
-        """Name the place and the reason."""
         return f"cannot record the change in {self.place}, so it was not made: {self.problem}"
 
 
@@ -408,5 +415,4 @@ class CannotRestore(MergeError):
     problem: str = field(converter=brief)
 
     def __str__(self) -> str:
-        """Name the tag and the reason."""
         return f"{self.reference}: not restored: {self.problem}"

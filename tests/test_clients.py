@@ -13,7 +13,6 @@ import pytest
 from attrs import define, field
 from pubtools.pluggy import hookimpl, pm
 
-from pubtools_mlmerge.core.manifests import Image as ImageManifest
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import Unauthorized
 from pubtools_mlmerge.host.clients import (
@@ -28,8 +27,7 @@ from pubtools_mlmerge.host.types import HostClient, Metadata, _Session
 from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
-from tests.programs import put
+from pubtools_mlmerge.testing import RegistryServer
 from tests.scripted import HURRIED, Reply, ScriptedServer
 
 
@@ -132,23 +130,6 @@ def test_tags_are_merged_in_as_many_threads_as_items_are_pushed_in(
     pusher.target_settings.update(settings)
 
     assert make_sides(pusher, Settings()).threads == threads
-
-
-def test_indexes_are_read(pusher: Pusher, registry_server: RegistryServer) -> None:
-    index = make_index([make_image()])
-    reference = Reference.parse(put(registry_server, "1", index))
-
-    assert make_sides(pusher, Settings()).source.pull_index(reference).digest == index.digest
-
-
-def test_configs_are_read(pusher: Pusher, registry_server: RegistryServer) -> None:
-    image = make_image("linux/s390x")
-    reference = Reference.parse(put(registry_server, "1", image))
-    sides = make_sides(pusher, Settings())
-    manifest = sides.destination.pull(reference)
-    assert isinstance(manifest, ImageManifest)
-
-    assert sides.destination.pull_config(reference, manifest)["architecture"] == "s390x"
 
 
 @pytest.mark.parametrize(

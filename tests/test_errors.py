@@ -9,137 +9,130 @@ import attrs
 import pytest
 
 from pubtools_mlmerge import errors
-from pubtools_mlmerge.errors import (
-    CannotMergeHere,
-    CannotRestore,
-    ConflictError,
-    CopyFailed,
-    DigestMismatch,
-    EmptyIndex,
-    Forbidden,
-    HostMismatch,
-    ImmutableTag,
-    InvalidCredentials,
-    InvalidIndex,
-    InvalidPlatform,
-    InvalidRecord,
-    InvalidReference,
-    InvalidSettings,
-    LockFailed,
-    LockLost,
-    MergeError,
-    MissingChild,
-    MixedTypes,
-    NotAnIndex,
-    NotFound,
-    NothingEligible,
-    RecordFailed,
-    RegistryError,
-    ShrinkError,
-    StaleImages,
-    StepNotDone,
-    Unauthorized,
-)
+from pubtools_mlmerge.errors import MergeError
 from tests.factories import digest
 
 REFERENCE = "quay.io/org/app:1"
 HOSTILE = "first\nERROR forged line\r\n\x1b[2J\x00\u2028second\ud800 " + "x" * 100_000
 
 MESSAGES: list[tuple[MergeError, str]] = [
-    (InvalidReference("quay.io/app", "missing"), "invalid reference 'quay.io/app': missing"),
-    (InvalidPlatform("a/b/c/d", "too long"), "invalid platform 'a/b/c/d': too long"),
+    (errors.InvalidReference("quay.io/app", "missing"), "invalid reference 'quay.io/app': missing"),
+    (errors.InvalidPlatform("a/b/c/d", "too long"), "invalid platform 'a/b/c/d': too long"),
     (
-        InvalidIndex("manifests[2].digest", "expected a digest", REFERENCE),
+        errors.InvalidIndex("manifests[2].digest", "expected a digest", REFERENCE),
         f"{REFERENCE}: manifests[2].digest: expected a digest",
     ),
-    (InvalidIndex("", "is not JSON"), "document: is not JSON"),
+    (errors.InvalidIndex("", "is not JSON"), "document: is not JSON"),
     (
-        NotAnIndex(REFERENCE, "text/html"),
+        errors.NotAnIndex(REFERENCE, "text/html"),
         f"{REFERENCE} holds text/html, expected an image index or manifest list",
     ),
     (
-        NotAnIndex(REFERENCE, ""),
+        errors.NotAnIndex(REFERENCE, ""),
         f"{REFERENCE} holds an unknown type, expected an image index or manifest list",
     ),
     (
-        MixedTypes(("sha256:d1", "sha256:d2"), ("sha256:o",)),
+        errors.MixedTypes(("sha256:d1", "sha256:d2"), ("sha256:o",)),
         (
             "the merged index would mix Docker manifests (sha256:d1, sha256:d2) and OCI manifests "
             "(sha256:o); build both in one format, or allow it with mixed_types=oci"
         ),
     ),
     (
-        EmptyIndex(("arm64", "amd64"), REFERENCE),
+        errors.NestedIndex("sha256:d", ("linux/arm64",), ("linux/s390x",), REFERENCE),
+        (
+            f"{REFERENCE}: the nested index sha256:d is never taken apart: the names fit "
+            "linux/arm64 and not linux/s390x; name all, or none"
+        ),
+    ),
+    (
+        errors.EmptyIndex(("arm64", "amd64"), REFERENCE),
         f"{REFERENCE}: removing arm64, amd64 would leave an empty index; allow that by allow-empty",
     ),
     (
-        EmptyIndex(()),
+        errors.EmptyIndex(()),
         "removing these entries would leave an empty index; allow that by allow-empty",
     ),
     (
-        NothingEligible(REFERENCE, ("arm64", "arm")),
+        errors.NothingEligible(REFERENCE, ("arm64", "arm")),
         f"{REFERENCE} has none of arm64, arm, and the destination has nothing to keep",
     ),
     (
-        DigestMismatch(REFERENCE, "sha256:expected", "sha256:actual"),
+        errors.DigestMismatch(REFERENCE, "sha256:expected", "sha256:actual"),
         f"{REFERENCE}: content has digest sha256:actual, expected sha256:expected",
     ),
-    (RegistryError(REFERENCE, 500, "sorry"), f"{REFERENCE}: the request failed (HTTP 500): sorry"),
     (
-        RegistryError(REFERENCE, None, "connection refused"),
+        errors.RegistryError(REFERENCE, 500, "sorry"),
+        f"{REFERENCE}: the request failed (HTTP 500): sorry",
+    ),
+    (
+        errors.RegistryError(REFERENCE, None, "connection refused"),
         f"{REFERENCE}: the request failed: connection refused",
     ),
-    (NotFound(REFERENCE, 404, "UNKNOWN"), f"{REFERENCE}: not found (HTTP 404): UNKNOWN"),
-    (Unauthorized(REFERENCE, 401), f"{REFERENCE}: not authorized (HTTP 401)"),
-    (Forbidden(REFERENCE, 403), f"{REFERENCE}: forbidden (HTTP 403)"),
-    (ImmutableTag(REFERENCE, 409), f"{REFERENCE}: the tag is immutable (HTTP 409)"),
+    (errors.NotFound(REFERENCE, 404, "UNKNOWN"), f"{REFERENCE}: not found (HTTP 404): UNKNOWN"),
+    (errors.Unauthorized(REFERENCE, 401), f"{REFERENCE}: not authorized (HTTP 401)"),
+    (errors.Forbidden(REFERENCE, 403), f"{REFERENCE}: forbidden (HTTP 403)"),
+    (errors.ImmutableTag(REFERENCE, 409), f"{REFERENCE}: the tag is immutable (HTTP 409)"),
     (
-        MissingChild(REFERENCE, 400, "", ("sha256:1", "sha256:2")),
+        errors.MissingChild(REFERENCE, 400, "", ("sha256:1", "sha256:2")),
         f"{REFERENCE}: the repository lacks sha256:1, sha256:2 (HTTP 400)",
     ),
-    (MissingChild(REFERENCE), f"{REFERENCE}: the repository lacks a manifest that it lists"),
-    (CopyFailed("a/b:1", "c/d:1", "no skopeo"), "cannot copy a/b:1 to c/d:1: no skopeo"),
-    (InvalidCredentials("auth.json", "not JSON"), "credentials in auth.json: not JSON"),
-    (InvalidSettings(("first", "second")), "invalid settings: first; second"),
+    (errors.MissingChild(REFERENCE), f"{REFERENCE}: the repository lacks a manifest that it lists"),
+    (errors.CopyFailed("a/b:1", "c/d:1", "no skopeo"), "cannot copy a/b:1 to c/d:1: no skopeo"),
+    (errors.InvalidCredentials("auth.json", "not JSON"), "credentials in auth.json: not JSON"),
+    (errors.InvalidSettings(("first", "second")), "invalid settings: first; second"),
     (
-        CannotMergeHere("no merging", "mlmerge-push-docker"),
+        errors.CannotMergeHere("no merging", "mlmerge-push-docker"),
         "no merging; start the task by mlmerge-push-docker",
     ),
-    (StepNotDone("not signed", ("a:1", "b:2")), "not signed: a:1, b:2"),
-    (HostMismatch(("first", "second")), "cannot merge inside this pubtools-quay: first; second"),
+    (errors.StepNotDone("not signed", ("a:1", "b:2")), "not signed: a:1, b:2"),
     (
-        ConflictError(REFERENCE, "sha256:expected", "sha256:found", 3),
+        errors.HostMismatch(("first", "second")),
+        "cannot merge inside this pubtools-quay: first; second",
+    ),
+    (
+        errors.ConflictError(REFERENCE, "sha256:expected", "sha256:found", 3),
         (
             f"{REFERENCE}: another program writes this tag, gave up after 3 tries: "
             "it holds sha256:found, expected sha256:expected"
         ),
     ),
     (
-        ConflictError(REFERENCE, None, None, 1),
+        errors.ConflictError(REFERENCE, None, None, 1),
         (
             f"{REFERENCE}: the tag cannot be read back, gave up after 1 try: "
             "it holds nothing, expected nothing"
         ),
     ),
     (
-        ShrinkError(REFERENCE, ("linux/arm64", "linux/s390x")),
+        errors.ShrinkError(REFERENCE, ("linux/arm64", "linux/s390x")),
         f"{REFERENCE} would lose linux/arm64, linux/s390x; if they may go, name them in drop",
     ),
     (
-        StaleImages(REFERENCE, ("linux/s390x is old", "linux/arm64 is older")),
+        errors.StaleImages(REFERENCE, ("linux/s390x is old", "linux/arm64 is older")),
         f"{REFERENCE} would keep images that are too old: linux/s390x is old; linux/arm64 is older",
     ),
-    (LockFailed(REFERENCE, "no Redis"), f"{REFERENCE}: cannot lock this tag: no Redis"),
     (
-        LockLost(REFERENCE, "it expired"),
+        errors.OutOfTime(REFERENCE, 60.0),
+        (
+            f"{REFERENCE}: not done within 60 seconds; each tag holds what it held or the whole "
+            "result; run it again, or give more time by --timeout"
+        ),
+    ),
+    (errors.LockFailed(REFERENCE, "no Redis"), f"{REFERENCE}: cannot lock this tag: no Redis"),
+    (
+        errors.LockLost(REFERENCE, "it expired"),
         f"{REFERENCE}: the lock of this tag was lost, so it was not written: it expired",
     ),
-    (InvalidRecord("1.json", "no format"), "1.json: not a record of a change: no format"),
+    (errors.InvalidRecord("1.json", "no format"), "1.json: not a record of a change: no format"),
     (
-        RecordFailed("audit", "no space left"),
+        errors.RecordFailed("audit", "no space left"),
         "cannot record the change in audit, so it was not made: no space left",
     ),
-    (CannotRestore(REFERENCE, "it was changed"), f"{REFERENCE}: not restored: it was changed"),
+    (
+        errors.CannotRestore(REFERENCE, "it was changed"),
+        f"{REFERENCE}: not restored: it was changed",
+    ),
 ]
 ERRORS = [error for error, _ in MESSAGES]
 
@@ -187,7 +180,7 @@ def test_raise_from_keeps_the_cause(error: MergeError) -> None:
 
 def test_an_error_takes_a_note() -> None:
     """What add_note() does, which exceptions have since 3.11."""
-    error = NotFound(REFERENCE, 404)
+    error = errors.NotFound(REFERENCE, 404)
 
     setattr(error, "__notes__", ["while pulling"])  # noqa: B010  # mypy checks for 3.9 too
 
@@ -195,11 +188,18 @@ def test_an_error_takes_a_note() -> None:
 
 
 def test_equal_fields_do_not_make_two_errors_one() -> None:
-    assert NotFound(REFERENCE, 404) != NotFound(REFERENCE, 404)
+    assert errors.NotFound(REFERENCE, 404) != errors.NotFound(REFERENCE, 404)
 
 
 @pytest.mark.parametrize(
-    "kind", [InvalidReference, InvalidPlatform, InvalidIndex, InvalidSettings, InvalidRecord]
+    "kind",
+    [
+        errors.InvalidReference,
+        errors.InvalidPlatform,
+        errors.InvalidIndex,
+        errors.InvalidSettings,
+        errors.InvalidRecord,
+    ],
 )
 def test_errors_of_bad_values_are_value_errors(kind: type[MergeError]) -> None:
     assert issubclass(kind, ValueError)
@@ -208,19 +208,19 @@ def test_errors_of_bad_values_are_value_errors(kind: type[MergeError]) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        InvalidReference(HOSTILE, "problem"),
-        InvalidPlatform(HOSTILE, "problem"),
-        InvalidIndex(HOSTILE, "problem"),
-        InvalidIndex("place", HOSTILE),
-        NotAnIndex(REFERENCE, HOSTILE),
-        DigestMismatch(REFERENCE, HOSTILE, digest("actual")),
-        RegistryError(REFERENCE, 500, HOSTILE),
-        CopyFailed("a/b:1", "c/d:1", HOSTILE),
-        LockFailed(REFERENCE, HOSTILE),
-        LockLost(REFERENCE, HOSTILE),
-        InvalidRecord("1.json", HOSTILE),
-        RecordFailed("audit", HOSTILE),
-        CannotRestore(REFERENCE, HOSTILE),
+        errors.InvalidReference(HOSTILE, "problem"),
+        errors.InvalidPlatform(HOSTILE, "problem"),
+        errors.InvalidIndex(HOSTILE, "problem"),
+        errors.InvalidIndex("place", HOSTILE),
+        errors.NotAnIndex(REFERENCE, HOSTILE),
+        errors.DigestMismatch(REFERENCE, HOSTILE, digest("actual")),
+        errors.RegistryError(REFERENCE, 500, HOSTILE),
+        errors.CopyFailed("a/b:1", "c/d:1", HOSTILE),
+        errors.LockFailed(REFERENCE, HOSTILE),
+        errors.LockLost(REFERENCE, HOSTILE),
+        errors.InvalidRecord("1.json", HOSTILE),
+        errors.RecordFailed("audit", HOSTILE),
+        errors.CannotRestore(REFERENCE, HOSTILE),
     ],
     ids=name_of,
 )
@@ -232,19 +232,16 @@ def test_hostile_text_is_folded_to_one_short_line(error: MergeError) -> None:
     assert len(text) < 1000
 
 
-def test_a_message_of_allowed_length_is_not_cut() -> None:
-    assert RegistryError(REFERENCE, 500, "x" * 500).message == "x" * 500
-    assert RegistryError(REFERENCE, 500, "x" * 501).message == "x" * 500 + " …"
+def test_a_message_is_cut_once_and_not_below_its_limit() -> None:
+    cut = errors.RegistryError(REFERENCE, 500, ("x" * 499 + " ") * 3)
 
-
-def test_a_cut_message_is_not_cut_again() -> None:
-    cut = RegistryError(REFERENCE, 500, ("x" * 499 + " ") * 3)
-
-    assert RegistryError(REFERENCE, 500, cut.message).message == cut.message
+    assert errors.RegistryError(REFERENCE, 500, "x" * 500).message == "x" * 500
+    assert errors.RegistryError(REFERENCE, 500, "x" * 501).message == "x" * 500 + " …"
+    assert errors.RegistryError(REFERENCE, 500, cut.message).message == cut.message
 
 
 def test_a_login_that_was_pasted_into_a_reference_is_masked() -> None:
-    error = InvalidReference("user:secret@quay.io/ns/app:1", "whatever")
+    error = errors.InvalidReference("user:secret@quay.io/ns/app:1", "whatever")
 
     assert "secret" not in str(error)
     assert "quay.io/ns/app:1" in str(error)

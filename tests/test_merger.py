@@ -6,7 +6,8 @@ import copy
 import inspect
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from types import ModuleType
 
 import pytest
@@ -16,7 +17,14 @@ from attrs import define, field
 from pubtools_mlmerge.errors import InvalidIndex, InvalidReference, NotAnIndex
 from pubtools_mlmerge.merging.merger import Manifest, ManifestList, ManifestListMerger
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.testing import Image, RegistryServer, make_attestation, make_image, make_index
+from pubtools_mlmerge.testing import (
+    Image,
+    ImageIndex,
+    RegistryServer,
+    make_attestation,
+    make_image,
+    make_index,
+)
 from tests.factories import Entry, attestation, digest, document, entry
 from tests.peers import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX
 from tests.programs import put
@@ -198,13 +206,6 @@ def test_the_host_s_client_is_built_where_it_is_installed(monkeypatch: pytest.Mo
     assert destination.arguments == ("ud", "pd", "h.test")
 
 
-def test_clients_that_are_set_are_used() -> None:
-    made, source, destination = merger(NEW, OLD)
-
-    assert made._src_quay_client is source
-    assert made._dest_quay_client is destination
-
-
 @pytest.mark.parametrize("clients", [(None, None), (Plain({}), None), (None, Plain({}))])
 def test_both_clients_are_needed(clients: tuple[Plain, Plain]) -> None:
     made = ManifestListMerger("quay.io/a:1", "quay.io/b:2")
@@ -229,9 +230,6 @@ def test_missing_architectures_are_copies_of_what_only_the_destination_has() -> 
     assert type(only) is dict
     assert only is not kept
     assert only["platform"] is not kept["platform"]
-
-
-def test_nothing_is_missing_where_the_source_has_all() -> None:
     assert ManifestListMerger.get_missing_architectures(NEW, NEW) == []
 
 
@@ -255,16 +253,8 @@ def test_missing_architectures_are_added_after_the_source() -> None:
     assert added == {**NEW, "manifests": [*before["manifests"], *missing]}
     assert before == NEW
     assert added["manifests"][0] is not NEW["manifests"][0]
-
-
-def test_nothing_to_add_gives_a_copy() -> None:
-    made, _, _ = merger(None, None)
-
-    added = made._add_missing_architectures(NEW, [])
-
-    assert added == NEW
-    assert added is not NEW
-    assert added["manifests"] is not NEW["manifests"]
+    same = made._add_missing_architectures(NEW, [])
+    assert (same, same is NEW, same["manifests"] is NEW["manifests"]) == (NEW, False, False)
 
 
 def test_an_oci_entry_makes_an_oci_index_of_a_list() -> None:
@@ -298,6 +288,7 @@ def test_short_digests_and_unknown_fields_are_carried() -> None:
 
     made.merge_manifest_lists()
 
+    assert made._dest_quay_client is destination
     ((uploaded, image, raw),) = destination.uploads
     listed = [*NEW["manifests"], extra]
     expected = json.dumps({**NEW, "manifests": listed}, sort_keys=True, indent=4)
@@ -358,14 +349,6 @@ def test_partial_entries_are_never_uploaded() -> None:
     assert destination.uploads == []
 
 
-def test_a_wrong_partial_entry_names_image_and_place() -> None:
-    wrong = {**NEW, "manifests": [*partial("amd64"), {"platform": 5}]}
-    made, _, _ = merger(wrong, OLD)
-
-    with pytest.raises(InvalidIndex, match=r"app:new: manifests\[0\]\.mediaType"):
-        made.merge_manifest_lists_selected_architectures(["amd64"])
-
-
 @pytest.mark.parametrize(
     "name",
     ["", None, " ", "arm 64", " arm64", "arm64\n", "a/b/c/d", "linux//arm64", "/", "[", "ärm"],
@@ -381,9 +364,10 @@ def test_a_name_that_means_nothing_matches_nothing(name: str | None) -> None:
 def test_only_names_that_are_given_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     made, _, _ = merger(NEW, OLD)
 
-    made.merge_manifest_lists_selected_architectures(["", None, "arm 64"])
+    made.merge_manifest_lists_selected_architectures(["", None, "arm 64", "amd64", "ppc64le"])
 
-    assert caplog.messages == ["quay.io/org/app:new: the source has no arm 64"]
+    lacks = "quay.io/org/app:new: the source has no"
+    assert caplog.messages == [f"{lacks} arm 64", f"{lacks} ppc64le"]
 
 
 def test_names_must_be_given() -> None:
@@ -427,14 +411,6 @@ def test_the_selected_architectures_are_returned_and_not_uploaded() -> None:
     assert destination.uploads == []
 
 
-def test_names_that_the_source_lacks_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    made, _, _ = merger(NEW, OLD)
-
-    made.merge_manifest_lists_selected_architectures(["amd64", "ppc64le"])
-
-    assert caplog.messages == ["quay.io/org/app:new: the source has no ppc64le"]
-
-
 @pytest.mark.parametrize("status", [401, 404])
 def test_in_selected_mode_the_destination_may_be_absent(status: int) -> None:
     made, _, _ = merger(NEW, http_error(status))
@@ -444,64 +420,33 @@ def test_in_selected_mode_the_destination_may_be_absent(status: int) -> None:
     assert merged == {**NEW, "manifests": NEW["manifests"][1:]}
 
 
-@pytest.mark.parametrize("status", [400, 403, 409, 429, 500, 503])
-def test_other_errors_of_the_destination_reach_the_caller_unchanged(status: int) -> None:
-    error = http_error(status)
-    made, _, _ = merger(NEW, error)
-
-    with pytest.raises(requests.exceptions.HTTPError) as caught:
-        made.merge_manifest_lists_selected_architectures(["arm64"])
-
-    assert caught.value is error
-    assert caught.value.response.status_code == status
-
-
-@pytest.mark.parametrize("status", [401, 404, 500])
-def test_errors_of_the_source_reach_the_caller_unchanged(status: int) -> None:
-    error = http_error(status)
-    made, _, _ = merger(error, OLD)
-
-    for merge in (
-        made.merge_manifest_lists,
-        lambda: made.merge_manifest_lists_selected_architectures(["arm64"]),
-    ):
-        with pytest.raises(requests.exceptions.HTTPError) as caught:
-            merge()
-        assert caught.value is error
-
-
-@pytest.mark.parametrize("status", [401, 404, 503])
-def test_in_union_mode_an_absent_destination_is_the_client_s_error(status: int) -> None:
-    error = http_error(status)
-    made, _, destination = merger(NEW, error)
-
-    with pytest.raises(requests.exceptions.HTTPError) as caught:
-        made.merge_manifest_lists()
-
-    assert caught.value is error
-    assert destination.uploads == []
+CALLS: dict[str, Callable[[ManifestListMerger], object]] = {
+    "union": ManifestListMerger.merge_manifest_lists,
+    "selected": lambda m: m.merge_manifest_lists_selected_architectures(["arm64"]),
+}
 
 
 @pytest.mark.parametrize(
-    "error", [requests.exceptions.ConnectionError("down"), requests.exceptions.ReadTimeout("slow")]
+    ("side", "call", "error"),
+    [
+        *(("destination", "selected", http_error(s)) for s in (400, 403, 409, 429, 500, 503)),
+        *(("destination", "union", http_error(status)) for status in (401, 404, 503)),
+        *(("source", call, http_error(s)) for call in CALLS for s in (401, 404, 500)),
+        *(("destination", call, requests.exceptions.ConnectionError("down")) for call in CALLS),
+        *(("destination", call, requests.exceptions.ReadTimeout("slow")) for call in CALLS),
+        ("source", "union", KeyError("no such thing")),
+    ],
 )
-def test_a_broken_connection_reaches_the_caller_unchanged(error: Exception) -> None:
-    made, _, _ = merger(NEW, error)
+def test_errors_of_a_client_reach_the_caller_unchanged(
+    side: str, call: str, error: Exception
+) -> None:
+    made, _, destination = merger(*((error, OLD) if side == "source" else (NEW, error)))
 
-    for merge in (
-        made.merge_manifest_lists,
-        lambda: made.merge_manifest_lists_selected_architectures(["arm64"]),
-    ):
-        with pytest.raises(requests.exceptions.RequestException) as caught:
-            merge()
-        assert caught.value is error
+    with pytest.raises(type(error)) as caught:
+        CALLS[call](made)
 
-
-def test_an_error_of_another_kind_reaches_the_caller_unchanged() -> None:
-    made, _, _ = merger(KeyError("no such thing"), OLD)
-
-    with pytest.raises(KeyError, match="no such thing"):
-        made.merge_manifest_lists()
+    assert caught.value is error
+    assert destination.uploads == []
 
 
 def test_a_single_image_is_no_list() -> None:
@@ -514,11 +459,19 @@ def test_a_single_image_is_no_list() -> None:
     assert destination.uploads == []
 
 
-def test_a_wrong_entry_names_image_and_place() -> None:
-    made, _, _ = merger(NEW, {**OLD, "manifests": [{**entry(), "size": -1}]})
+@pytest.mark.parametrize(
+    ("new", "old", "words"),
+    [
+        (NEW, [{**entry(), "size": -1}], r"app:stable: manifests\[0\]\.size: expected"),
+        ([*partial("amd64"), {"platform": 5}], OLD, r"app:new: manifests\[0\]\.mediaType"),
+    ],
+)
+def test_a_wrong_entry_names_image_and_place(new: object, old: object, words: str) -> None:
+    lists = ({**NEW, "manifests": side} if isinstance(side, list) else side for side in (new, old))
+    made, _, _ = merger(*lists)
 
-    with pytest.raises(InvalidIndex, match=r"app:stable: manifests\[0\]\.size: expected"):
-        made.merge_manifest_lists()
+    with pytest.raises(InvalidIndex, match=words):
+        made.merge_manifest_lists_selected_architectures(["amd64"])
 
 
 def test_a_wrong_reference_is_an_error() -> None:
@@ -532,7 +485,13 @@ def test_a_wrong_reference_is_an_error() -> None:
 # With a client that asks type by type
 
 
-def host_like(server: RegistryServer) -> tuple[ManifestListMerger, HostLike, HostLike]:
+def host_like(
+    server: RegistryServer, new: ImageIndex | Image | None = None, old: ImageIndex | None = None
+) -> tuple[ManifestListMerger, HostLike, HostLike]:
+    """Let two tags hold these; make a merger of them with two clients of the host's kind."""
+    for tag, item in (("new", new), ("old", old)):
+        if item is not None:
+            put(server, tag, item)
     name = f"{server.host}/app"
     made = ManifestListMerger(f"{name}:new", f"{name}:old")
     clients = HostLike(server.url), HostLike(server.url)
@@ -551,40 +510,27 @@ OCI_NEW = make_index([make_image(p, seed="new") for p in ("linux/amd64", "linux/
 BOTH_TYPES = [f"GET {DOCKER_LIST}", f"GET {OCI_INDEX}"]
 
 
-def test_docker_lists_take_one_request_each_and_one_upload(quay: RegistryServer) -> None:
-    put(quay, "old", DOCKER_OLD)
-    put(quay, "new", DOCKER_NEW)
-    made, source, destination = host_like(quay)
+@pytest.mark.parametrize("is_docker", [True, False])
+def test_lists_are_found_by_type_and_merged_as_the_host_writes_them(
+    quay: RegistryServer, is_docker: bool
+) -> None:
+    new, old = (DOCKER_NEW, DOCKER_OLD) if is_docker else (OCI_NEW, OCI_OLD)
+    media_type = DOCKER_LIST if is_docker else OCI_INDEX
+    made, source, destination = host_like(quay, new, old)
 
     made.merge_manifest_lists()
 
-    assert source.calls == [f"GET {DOCKER_LIST}"]
-    assert destination.calls == [f"GET {DOCKER_LIST}", "PUT"]
-    manifests = [c.descriptor for c in (*DOCKER_NEW.children, DOCKER_OLD.children[1])]
-    expected = {"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": manifests}
+    asked = BOTH_TYPES[:1] if is_docker else BOTH_TYPES
+    assert (source.calls, destination.calls) == (asked, [*asked, "PUT"])
+    manifests = [child.descriptor for child in (*new.children, old.children[1])]
+    expected = {"schemaVersion": 2, "mediaType": media_type, "manifests": manifests}
     held = quay.manifest("app", "old")
     assert held.content == json.dumps(expected, sort_keys=True, indent=4).encode()
-    assert held.media_type == DOCKER_LIST
-
-
-def test_oci_indexes_are_found_and_merged(quay: RegistryServer) -> None:
-    put(quay, "old", OCI_OLD)
-    put(quay, "new", OCI_NEW)
-    made, source, destination = host_like(quay)
-
-    made.merge_manifest_lists()
-
-    assert source.calls == BOTH_TYPES
-    assert destination.calls == [*BOTH_TYPES, "PUT"]
-    held = quay.manifest("app", "old")
-    assert held.media_type == OCI_INDEX
-    assert len(json.loads(held.content)["manifests"]) == 3
+    assert held.media_type == media_type
 
 
 def test_a_list_without_amd64_is_found_behind_a_404(quay: RegistryServer) -> None:
-    put(quay, "old", make_index([make_image("linux/s390x")]))
-    put(quay, "new", OCI_NEW)
-    made, _, _ = host_like(quay)
+    made, _, _ = host_like(quay, OCI_NEW, make_index([make_image("linux/s390x")]))
 
     made.merge_manifest_lists()
 
@@ -611,9 +557,7 @@ def test_an_untouched_source_goes_up_byte_for_byte_if_it_states_its_type(
     quay: RegistryServer, media_type_field: bool
 ) -> None:
     new = make_index(OCI_NEW.children, media_type_field=media_type_field)
-    put(quay, "old", make_index(OCI_OLD.children[:1]))
-    put(quay, "new", new)
-    made, _, _ = host_like(quay)
+    made, _, _ = host_like(quay, new, make_index(OCI_OLD.children[:1]))
 
     made.merge_manifest_lists()
     held = quay.manifest("app", "old")
@@ -623,9 +567,9 @@ def test_an_untouched_source_goes_up_byte_for_byte_if_it_states_its_type(
 
 
 def test_nothing_to_do_takes_no_upload(quay: RegistryServer) -> None:
-    put(quay, "old", DOCKER_OLD)
-    put(quay, "new", make_index(DOCKER_OLD.children[:1], docker=True))
-    made, _, destination = host_like(quay)
+    made, _, destination = host_like(
+        quay, make_index(DOCKER_OLD.children[:1], docker=True), DOCKER_OLD
+    )
 
     made.merge_manifest_lists()
 
@@ -635,9 +579,7 @@ def test_nothing_to_do_takes_no_upload(quay: RegistryServer) -> None:
 
 @pytest.mark.parametrize("docker_image", [True, False])
 def test_a_single_image_is_the_client_s_refusal(quay: RegistryServer, docker_image: bool) -> None:
-    put(quay, "old", DOCKER_OLD)
-    put(quay, "new", make_image(docker=docker_image))
-    made, source, _ = host_like(quay)
+    made, source, _ = host_like(quay, make_image(docker=docker_image), DOCKER_OLD)
 
     with pytest.raises(TypeRefused):
         made.merge_manifest_lists()
@@ -645,26 +587,22 @@ def test_a_single_image_is_the_client_s_refusal(quay: RegistryServer, docker_ima
     assert source.calls == BOTH_TYPES
 
 
-def test_schema_1_behind_text_plain_is_no_list() -> None:
-    schema_1 = json.dumps({"schemaVersion": 1, "fsLayers": [], "history": []}).encode()
-    with ScriptedServer(manifest_reply(schema_1, "text/plain; charset=utf-8")) as cdn:
-        made = ManifestListMerger("quay.io/app:new", "quay.io/app:old")
-        made.set_quay_clients(HostLike(cdn.url), Plain(OLD))
-
-        with pytest.raises(NotAnIndex, match="schema 1"):
-            made.merge_manifest_lists()
+SCHEMA_1 = {"schemaVersion": 1, "fsLayers": [], "history": []}
 
 
-def test_a_list_behind_text_plain_is_one() -> None:
-    content = json.dumps(NEW).encode()
-    with ScriptedServer(manifest_reply(content, "text/plain")) as cdn:
+@pytest.mark.parametrize("document", [SCHEMA_1, NEW], ids=["schema 1", "list"])
+def test_text_plain_may_be_a_list(document: Mapping[str, object]) -> None:
+    expected = nullcontext() if document is NEW else pytest.raises(NotAnIndex, match="schema 1")
+    content = json.dumps(document).encode()
+    with ScriptedServer(manifest_reply(content, "text/plain; charset=utf-8")) as cdn:
         made = ManifestListMerger("quay.io/app:new", "quay.io/app:old")
         destination = Plain(OLD)
         made.set_quay_clients(HostLike(cdn.url), destination)
 
-        made.merge_manifest_lists()
+        with expected:
+            made.merge_manifest_lists()
 
-        assert len(destination.uploads) == 1
+    assert len(destination.uploads) == (document is NEW)
 
 
 def test_a_hidden_destination_is_none_in_selected_mode() -> None:
@@ -682,8 +620,7 @@ def test_a_hidden_destination_is_none_in_selected_mode() -> None:
 
 
 def test_an_absent_destination_is_a_404_in_union_mode(quay: RegistryServer) -> None:
-    put(quay, "new", DOCKER_NEW)
-    made, _, _ = host_like(quay)
+    made, _, _ = host_like(quay, DOCKER_NEW)
 
     with pytest.raises(requests.exceptions.HTTPError) as caught:
         made.merge_manifest_lists()

@@ -107,6 +107,13 @@ class Place:
     def put(self, item: Item) -> None:
         put(self.server, "stable", item)
 
+    def hold(self, item: Item | None) -> None:
+        """Let somebody else write the tag, or delete it."""
+        if item is None:
+            self.server.delete_tag("app", "stable")
+        else:
+            self.put(item)
+
     def changed(self, previous: Item | None = OLD, new: Item = NEW) -> Change:
         """Let the tag hold one thing and then the other, and much later forget all requests."""
         for item in (previous, new):
@@ -194,7 +201,6 @@ def test_what_quay_hides_is_brought_back_before_the_tag_moves(quay: Place) -> No
 def test_where_nothing_is_hidden_only_the_tag_is_written(place: Place) -> None:
     change = place.changed()
     put(place.server, "anchor", OLD)
-    place.server.forget_requests()
 
     restore(place.client, change)
 
@@ -277,28 +283,20 @@ def test_a_tag_that_did_not_exist_is_left_to_people(place: Place) -> None:
     assert (place.asked, place.held) == ([], NEW.digest)
 
 
-def test_a_tag_that_was_changed_since_is_left_alone(place: Place) -> None:
+@pytest.mark.parametrize("now", [OTHER, None])
+def test_a_tag_that_was_changed_or_deleted_since_is_left_alone(
+    place: Place, now: Item | None
+) -> None:
     change = place.changed()
-    place.put(OTHER)
+    place.hold(now)
 
     with pytest.raises(CannotRestore) as caught:
         restore(place.client, change)
 
-    assert (place.asked, place.held) == (["HEAD stable 200"], OTHER.digest)
-    assert caught.value.reference == str(place.tag)
-    assert caught.value.problem == (
-        f"it was changed since: it holds {OTHER.digest}, not {NEW.digest}"
-    )
-
-
-def test_a_tag_that_was_deleted_since_is_left_alone(place: Place) -> None:
-    change = place.changed()
-    place.server.delete_tag("app", "stable")
-
-    with pytest.raises(CannotRestore, match="it holds nothing, not sha256:"):
-        restore(place.client, change)
-
     assert place.writes == []
+    assert caught.value.reference == str(place.tag)
+    holds = now.digest if now else "nothing"
+    assert caught.value.problem == f"it was changed since: it holds {holds}, not {NEW.digest}"
 
 
 @pytest.mark.parametrize(("force", "kind"), [(False, CannotRestore), (True, MissingChild)])
@@ -342,25 +340,21 @@ def test_a_registry_that_checks_nothing_does_not_get_half_an_index() -> None:
 # Force
 
 
-def test_force_overwrites_what_is_there_since(place: Place) -> None:
+@pytest.mark.parametrize("now", [OTHER, None])
+def test_force_overwrites_what_is_there_since(
+    place: Place, tmp_path: Path, now: Item | None
+) -> None:
     change = place.changed()
-    place.put(OTHER)
+    place.hold(now)
 
-    report = restore(place.client, change, force=True)
+    report = restore(place.client, change, force=True, recorder=AuditDirectory(str(tmp_path)))
 
     assert place.held == OLD.digest
-    assert report.previous_digest == OTHER.digest
-    assert [entry.fate for entry in report.entries] == ["added", "added", "added", "dropped"]
-
-
-def test_force_makes_a_tag_that_was_deleted_since(place: Place) -> None:
-    change = place.changed()
-    place.server.delete_tag("app", "stable")
-
-    report = restore(place.client, change, force=True)
-
-    assert (place.held, report.previous_digest) == (OLD.digest, None)
-    assert [entry.fate for entry in report.entries] == ["added", "added", "added"]
+    assert report.previous_digest == (now.digest if now else None)
+    expected = ["added", "added", "added", *(["dropped"] if now else [])]
+    assert [entry.fate for entry in report.entries] == expected
+    (file,) = tmp_path.iterdir()
+    assert read_change(str(file)).previous == (manifest(now) if now else None)
 
 
 def test_force_asks_for_no_images(place: Place) -> None:
@@ -449,16 +443,22 @@ def test_another_writer_is_not_overwritten(place: Place, *, after_push: bool, pu
     assert place.writes.count("PUT stable 201") == puts
 
 
-def test_nothing_is_written_once_the_lock_is_lost(place: Place) -> None:
+def test_nothing_is_written_once_the_lock_is_lost_or_without_a_record(
+    place: Place, tmp_path: Path
+) -> None:
     change = place.changed()
+    (tmp_path / "file").touch()
 
     def check() -> None:
         raise LockLost(str(place.tag), "the server went away")
 
     with pytest.raises(LockLost):
         restore(place.client, change, check=check)
+    with pytest.raises(RecordFailed):
+        restore(place.client, change, recorder=AuditDirectory(str(tmp_path / "file")))
 
     assert place.held == NEW.digest
+    assert "PUT stable 201" not in place.asked
 
 
 # Records
@@ -475,27 +475,6 @@ def test_putting_back_is_recorded_and_can_be_undone(place: Place, tmp_path: Path
     assert place.held == NEW.digest
     assert (recorded.source, recorded.destination) == (None, place.tag)
     assert (recorded.previous, recorded.new) == (manifest(NEW), manifest(OLD))
-
-
-def test_what_force_overwrites_is_in_the_record(place: Place, tmp_path: Path) -> None:
-    change = place.changed()
-    place.put(OTHER)
-
-    restore(place.client, change, force=True, recorder=AuditDirectory(str(tmp_path)))
-
-    (file,) = tmp_path.iterdir()
-    assert read_change(str(file)).previous == manifest(OTHER)
-
-
-def test_without_its_record_nothing_is_written(place: Place, tmp_path: Path) -> None:
-    change = place.changed()
-    (tmp_path / "file").touch()
-
-    with pytest.raises(RecordFailed):
-        restore(place.client, change, recorder=AuditDirectory(str(tmp_path / "file")))
-
-    assert place.held == NEW.digest
-    assert "PUT stable 201" not in place.asked
 
 
 @pytest.mark.parametrize("dry_run", [True, False])

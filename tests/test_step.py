@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterable
+from functools import partial
 
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 
+from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Policy, Report, patterns_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     CopyFailed,
     EmptyIndex,
     ImmutableTag,
+    InvalidIndex,
     InvalidReference,
     MixedTypes,
+    NestedIndex,
     NotAnIndex,
     NotFound,
     NothingEligible,
@@ -24,11 +29,20 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
 )
 from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
-from pubtools_mlmerge.merging.step import Step, both, remove_platforms, share_no_connection
+from pubtools_mlmerge.merging.merger import ManifestListMerger
+from pubtools_mlmerge.merging.step import Step, pull_both, remove_platforms
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.adapter import ClientRegistry
+from pubtools_mlmerge.registry.base import Registry
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
+from pubtools_mlmerge.testing import (
+    ImageIndex,
+    RegistryServer,
+    make_attestation,
+    make_image,
+    make_index,
+)
+from tests.memory import MemoryRegistry
 from tests.programs import put
 from tests.quay import QuayDialect
 from tests.scripted import HURRIED, ScriptedServer, manifest_reply, refusal
@@ -72,18 +86,9 @@ def tag(server: RegistryServer, name: str) -> Reference:
     return Reference(server.host, "app", tag=name)
 
 
-def step(
-    server: RegistryServer,
-    policy: Policy | None = None,
-    *,
-    dry_run: bool = False,
-    anchor: str = "",
-    children: Brought | None = None,
-) -> Step:
+def step(server: RegistryServer, policy: Policy | None = None) -> Step:
     client = RegistryClient()
-    template = AnchorTag.parse(anchor) if anchor else None
-    options = StepOptions(policy=policy or Policy(), dry_run=dry_run, anchor_tag=template)
-    return Step(client, client, options, children or Brought(server))
+    return Step(client, client, StepOptions(policy=policy or Policy()), Brought(server))
 
 
 def merge(
@@ -97,7 +102,10 @@ def merge(
     children: Brought | None = None,
 ) -> Report:
     """Merge one tag into another."""
-    merging = step(server, policy, dry_run=dry_run, anchor=anchor, children=children)
+    client = RegistryClient()
+    template = AnchorTag.parse(anchor) if anchor else None
+    options = StepOptions(policy=policy or Policy(), dry_run=dry_run, anchor_tag=template)
+    merging = Step(client, client, options, children or Brought(server))
     return merging.merge(tag(server, source), tag(server, destination))
 
 
@@ -110,9 +118,13 @@ def writes(server: RegistryServer) -> list[str]:
 
 
 def test_the_report_has_what_was_done(server: RegistryServer) -> None:
-    report = merge(server, "new", "old")
+    children = Brought(server)
+
+    report = merge(server, "new", "old", children=children)
 
     held = server.manifest("app", "old")
+    assert (children.digests, children.writes_before) == ([AMD64.digest, ARM64.digest], 0)
+    assert writes(server) == ["/v2/app/manifests/old"]
     assert (report.source_digest, report.previous_digest) == (NEW.digest, OLD.digest)
     assert (report.digest, report.media_type) == (held.digest, held.media_type)
     assert (report.changed, report.dry_run, report.anchor_tag) == (True, False, None)
@@ -120,16 +132,6 @@ def test_the_report_has_what_was_done(server: RegistryServer) -> None:
     assert 0 < report.seconds < 60
     assert len(server.requests) == 5
     assert fates(report) == ["replaced", "added", "kept"]
-
-
-def test_children_come_before_the_tag(server: RegistryServer) -> None:
-    children = Brought(server)
-
-    merge(server, "new", "old", children=children)
-
-    assert children.digests == [AMD64.digest, ARM64.digest]
-    assert children.writes_before == 0
-    assert writes(server) == ["/v2/app/manifests/old"]
 
 
 def test_a_child_that_cannot_be_brought_leaves_the_tag_alone(server: RegistryServer) -> None:
@@ -153,22 +155,16 @@ def test_a_plan_writes_nothing_until_it_is_carried_out(server: RegistryServer) -
     assert server.manifest("app", "old").digest == report.digest == decision.plan.result.digest
 
 
-def test_nothing_to_do_asks_for_no_children(server: RegistryServer) -> None:
+@pytest.mark.parametrize(("source", "dry_run"), [("old", False), ("new", True)])
+def test_nothing_to_do_and_a_dry_run_stop_before_the_children(
+    server: RegistryServer, source: str, dry_run: bool
+) -> None:
     children = Brought(server)
 
-    report = merge(server, "old", "old", children=children, anchor="kept")
+    report = merge(server, source, "old", dry_run=dry_run, children=children, anchor="kept")
 
-    assert (report.changed, report.anchor_tag, len(server.requests)) == (False, None, 2)
-    assert (children.writes_before, writes(server)) == (-1, [])
-
-
-def test_a_dry_run_stops_before_the_children(server: RegistryServer) -> None:
-    children = Brought(server)
-
-    report = merge(server, "new", "old", dry_run=True, children=children, anchor="kept")
-
-    assert (report.changed, report.dry_run, report.anchor_tag) == (True, True, None)
-    assert (children.writes_before, writes(server)) == (-1, [])
+    assert (report.changed, report.dry_run, report.anchor_tag) == (dry_run, dry_run, None)
+    assert (children.writes_before, writes(server), len(server.requests)) == (-1, [], 2)
 
 
 def test_an_absent_tag_becomes_the_source(server: RegistryServer) -> None:
@@ -289,41 +285,32 @@ def test_an_immutable_tag_is_an_error_of_its_own() -> None:
             merge(server, "new", "old")
 
 
-def test_a_single_image_replaces_what_was_there(
-    server: RegistryServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    children = Brought(server)
-
-    report = merge(
-        server, "single", "old", Policy(single_image="replace", drop=["*/*"]), children=children
-    )
-
-    assert server.manifest("app", "old").content == SINGLE.content
-    assert children.digests == [SINGLE.digest]
-    assert fates(report) == ["replaced", "dropped"]
-    assert "as one of them is a single image" in caplog.text
-
-
-def test_a_single_image_replaces_several_platforms_only_by_name(
+@pytest.mark.parametrize(
+    ("source", "destination", "expected"),
+    [
+        ("single", "old", ["replaced", "dropped"]),
+        ("new", "single", ["added", "added", "dropped"]),
+    ],
+)
+def test_a_single_image_replaces_or_is_replaced_by_name_only(
     server: RegistryServer,
+    caplog: pytest.LogCaptureFixture,
+    source: str,
+    destination: str,
+    expected: list[str],
 ) -> None:
+    held = server.manifest("app", source)
+    children = Brought(server)
     with pytest.raises(ShrinkError):
-        merge(server, "single", "old", REPLACE)
-
+        merge(server, source, destination, REPLACE)
     assert writes(server) == []
 
+    report = merge(*(server, source, destination, evolve(REPLACE, drop=["*/*"])), children=children)
 
-def test_a_single_image_is_replaced(
-    server: RegistryServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    children = Brought(server)
-
-    merge(
-        server, "new", "single", Policy(single_image="replace", drop=["s390x"]), children=children
-    )
-
-    assert server.manifest("app", "single").content == NEW.content
-    assert children.digests == [AMD64.digest, ARM64.digest]
+    assert server.manifest("app", destination).content == held.content
+    images = [AMD64, ARM64] if source == "new" else [SINGLE]
+    assert children.digests == [image.digest for image in images]
+    assert fates(report) == expected
     assert "as one of them is a single image" in caplog.text
 
 
@@ -336,12 +323,6 @@ def test_a_single_image_can_be_refused(
 
     assert caught.value.reference == str(tag(server, "single"))
     assert writes(server) == []
-
-
-def test_a_single_image_can_be_selected(server: RegistryServer) -> None:
-    report = merge(server, "single", "old", Policy(eligible=["s390x"]))
-
-    assert fates(report) == ["replaced", "kept"]
 
 
 def test_a_single_image_that_stays_alone_goes_up_as_it_is(server: RegistryServer) -> None:
@@ -369,10 +350,11 @@ def test_an_error_of_the_merge_names_the_tag(server: RegistryServer) -> None:
     assert caught.value.reference == str(tag(server, "old"))
 
 
-def test_a_wrapped_image_is_merged_as_an_index(server: RegistryServer) -> None:
+@pytest.mark.parametrize("policy", [WRAP, INDEX, Policy(eligible=["s390x"])])
+def test_a_wrapped_image_is_merged_as_an_index(server: RegistryServer, policy: Policy) -> None:
     children = Brought(server)
 
-    report = merge(server, "single", "old", WRAP, children=children)
+    report = merge(server, "single", "old", policy, children=children)
 
     assert children.digests == [SINGLE.digest]
     assert fates(report) == ["replaced", "kept"]
@@ -401,12 +383,6 @@ def test_a_tag_that_holds_the_bare_image_is_wrapped_once(
     assert (again.changed, again.digest) == (False, first.digest)
 
 
-def test_wrapping_leaves_an_index_as_it_is(server: RegistryServer) -> None:
-    report = merge(server, "new", "fresh", WRAP)
-
-    assert server.manifest("app", "fresh").digest == report.digest == NEW.digest
-
-
 def test_a_config_that_is_no_config_is_an_error() -> None:
     image = make_image()
     with ScriptedServer(manifest_reply(image.content, image.media_type), refusal(404)) as broken:
@@ -420,38 +396,35 @@ def test_a_config_that_is_no_config_is_an_error() -> None:
 # Pulling: both sides at the same time, where they share no connection
 
 
-def test_two_clients_are_asked_at_the_same_time() -> None:
-    assert share_no_connection(RegistryClient(), RegistryClient())
-
-
-def test_one_client_is_asked_in_turn() -> None:
+def two_kinds() -> tuple[Registry, ...]:
     client = RegistryClient()
-
-    assert not share_no_connection(client, client)
-
-
-def test_clients_that_log_in_in_each_thread_are_asked_in_turn() -> None:
-    client = RegistryClient()
-
-    assert not share_no_connection(ClientRegistry(client), ClientRegistry(client))
-    assert not share_no_connection(client, ClientRegistry(client))
+    return client, RegistryClient(), ClientRegistry(client), ClientRegistry(client)
 
 
-@pytest.mark.parametrize("at_once", [True, False])
-def test_both_are_done(at_once: bool) -> None:
-    here, there = both(threading.get_ident, threading.get_ident, at_once=at_once)
-
-    assert here == threading.get_ident()
-    assert (here == there) is not at_once
+ONE, TWO, OF_THE_HOST, OTHER_OF_THE_HOST = two_kinds()
 
 
-@pytest.mark.parametrize("at_once", [True, False])
-def test_the_failure_of_the_first_comes_first(at_once: bool) -> None:
+@pytest.mark.parametrize(
+    ("source", "destination", "at_once"),
+    [
+        (ONE, TWO, True),
+        (ONE, ONE, False),
+        (OF_THE_HOST, OTHER_OF_THE_HOST, False),  # they log in in each thread
+        (ONE, OF_THE_HOST, False),
+    ],
+)
+def test_both_sides_are_pulled_at_once_where_that_costs_nothing(
+    source: Registry, destination: Registry, at_once: bool
+) -> None:
     def fail(problem: str) -> None:
         raise ValueError(problem)
 
+    here, there = pull_both(source, threading.get_ident, destination, threading.get_ident)
+
+    assert here == threading.get_ident()
+    assert (here == there) is not at_once
     with pytest.raises(ValueError, match="first"):
-        both(lambda: fail("first"), lambda: fail("second"), at_once=at_once)
+        pull_both(source, partial(fail, "first"), destination, partial(fail, "second"))
 
 
 # Removing platforms from a tag
@@ -479,16 +452,12 @@ def test_the_tag_is_written_without_the_platforms(server: RegistryServer) -> Non
     assert (report.changed, report.dry_run, len(server.requests)) == (True, False, 4)
 
 
-def test_nothing_to_remove_is_not_written(server: RegistryServer) -> None:
+def test_nothing_to_remove_and_a_dry_run_write_nothing(server: RegistryServer) -> None:
     report = remove(server, "whole", "s390x")
+    dry = remove(server, "whole", "arm64", dry_run=True)
 
-    assert (report.changed, report.digest, len(server.requests)) == (False, WHOLE.digest, 1)
-
-
-def test_a_dry_run_removes_nothing(server: RegistryServer) -> None:
-    report = remove(server, "whole", "arm64", dry_run=True)
-
-    assert (report.changed, report.dry_run) == (True, True)
+    assert (report.changed, report.digest, len(server.requests)) == (False, WHOLE.digest, 2)
+    assert (dry.changed, dry.dry_run) == (True, True)
     assert server.manifest("app", "whole").content == WHOLE.content
 
 
@@ -507,3 +476,143 @@ def test_only_an_index_has_platforms(server: RegistryServer) -> None:
         remove(server, "single", "amd64")
     with pytest.raises(NotFound):
         remove(server, "none", "amd64")
+
+
+# Nested indexes (law 2)
+
+PAIR = make_index([make_image("linux/amd64", seed="in"), make_image("linux/arm64", seed="in")])
+TRIO = make_index([*PAIR.children, make_image("linux/s390x", seed="in")])
+
+
+def stating(nested: ImageIndex, platform: str = "linux/amd64") -> ImageIndex:
+    """Make an index of a nested one whose entry states a platform, as some programs write it."""
+    whole = make_index([nested])
+    fields = json.loads(whole.content)
+    fields["manifests"][0]["platform"] = dict(zip(("os", "architecture"), platform.split("/")))
+    return evolve(whole, content=json.dumps(fields).encode())
+
+
+def digests(server: RegistryServer, name: str) -> list[str]:
+    entries = json.loads(server.manifest("app", name).content)["manifests"]
+    return [entry["digest"] for entry in entries]
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_a_nested_index_of_the_source_covers_what_it_lists(
+    server: RegistryServer, levels: int
+) -> None:
+    nested = PAIR if levels == 1 else make_index([PAIR])
+    put(server, "new", make_index([nested]))
+    put(server, "1", make_index([AMD64, ARM64, make_attestation(ARM64), S390X]))
+
+    report = merge(server, "new", "1")
+
+    assert digests(server, "1") == [nested.digest, S390X.digest]
+    assert fates(report) == ["added", "kept", "dropped", "dropped", "dropped"]
+    assert not merge(server, "new", "1").changed
+
+
+@pytest.mark.parametrize("held", [make_index([TRIO]), stating(TRIO)], ids=["bare", "stating"])
+@pytest.mark.parametrize("source", ["amd64", "single"])
+def test_a_nested_index_of_the_tag_is_kept_whole_until_all_of_it_is_covered(
+    server: RegistryServer, caplog: pytest.LogCaptureFixture, held: ImageIndex, source: str
+) -> None:
+    put(server, "amd64", make_index([AMD64]))
+    put(server, "single", AMD64)
+    put(server, "1", held)
+
+    report = merge(server, source, "1")
+
+    assert digests(server, "1") == [AMD64.digest, TRIO.digest]
+    assert fates(report) == ["added", "kept"]
+    twice = f"the nested index {TRIO.digest} is kept whole, so linux/amd64 is listed twice"
+    assert f"{tag(server, '1')}: {twice}" in caplog.messages
+    put(server, "all", make_index([AMD64, ARM64, S390X]))
+    assert fates(merge(server, "all", "1")) == ["same", "added", "added", "dropped"]
+
+
+@pytest.mark.parametrize("policy", [Policy(drop=["amd64"]), Policy(keep=["amd64"])])
+def test_a_nested_index_that_a_policy_fits_in_part_is_refused(
+    server: RegistryServer, policy: Policy
+) -> None:
+    put(server, "1", stating(TRIO))
+    put(server, "ppc64le", make_index([make_image("linux/ppc64le")]))
+
+    with pytest.raises(
+        NestedIndex, match=r"linux/amd64 and not linux/arm64, linux/s390x"
+    ) as caught:
+        merge(server, "ppc64le", "1", policy)
+
+    assert (caught.value.reference, writes(server)) == (str(tag(server, "1")), [])
+    every = ["amd64", "arm64", "s390x"]
+    whole = Policy(drop=every) if policy.drop else Policy(keep=every)
+    expected = ["added", "dropped" if policy.drop else "kept"]
+    assert fates(merge(server, "ppc64le", "1", whole)) == expected
+
+
+def test_a_nested_index_is_selected_whole_or_not_at_all(server: RegistryServer) -> None:
+    put(server, "1", stating(TRIO))
+
+    with pytest.raises(NestedIndex):
+        merge(server, "1", "fresh", Policy(eligible=["amd64"]))
+
+    assert fates(merge(server, "1", "fresh", Policy(eligible=["*"]))) == ["added"]
+    with pytest.raises(NothingEligible):
+        merge(server, "1", "other", Policy(eligible=["ppc64le"]))
+
+
+def test_a_nested_index_is_removed_whole_or_not_at_all(server: RegistryServer) -> None:
+    put(server, "1", stating(TRIO))
+
+    with pytest.raises(NestedIndex):
+        remove(server, "1", "amd64")
+
+    assert fates(remove(server, "1", "ppc64le")) == ["kept"]
+    report = remove(server, "1", "amd64", "arm64", "s390x", allow_empty=True)
+    assert fates(report) == ["dropped"]
+
+
+def test_a_nested_index_is_an_entry_without_platform_to_the_class(server: RegistryServer) -> None:
+    put(server, "amd64", make_index([AMD64]))
+    put(server, "1", stating(TRIO))
+    merger = ManifestListMerger(str(tag(server, "amd64")), str(tag(server, "1")))
+    merger.set_quay_clients(RegistryClient(), RegistryClient())
+
+    selected = merger.merge_manifest_lists_selected_architectures(["amd64"])
+    merger.merge_manifest_lists()
+
+    assert digests(server, "1") == [AMD64.digest, TRIO.digest]
+    assert [entry["digest"] for entry in selected["manifests"]] == [AMD64.digest, TRIO.digest]
+
+
+def test_nested_indexes_are_read_to_a_depth_and_a_number(server: RegistryServer) -> None:
+    deep = make_index([AMD64])
+    for _ in range(4):
+        deep = make_index([deep])
+    put(server, "deep", deep)
+    put(server, "deeper", make_index([deep]))
+    many = [make_index([AMD64], annotations={"number": str(number)}) for number in range(65)]
+    put(server, "most", make_index(many[:64]))
+    put(server, "more", make_index(many))
+
+    for name in ("deep", "most"):
+        assert merge(server, name, f"{name}-copy").changed
+    for name in ("deeper", "more"):
+        with pytest.raises(InvalidIndex, match="at most 4 levels and 64 nested indexes are read"):
+            merge(server, name, "1")
+
+
+def test_a_nested_index_that_is_gone_is_kept_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    registry = MemoryRegistry()
+    image, into = (Reference("quay.io", "app", tag=name) for name in ("new", "1"))
+    registry.put(image, Index.from_bytes(NEW.content))
+    registry.put(into, Index.from_bytes(stating(TRIO).content))
+    merging = Step(registry, registry, StepOptions(dry_run=True), Brought(RegistryServer()))
+
+    report = merging.merge(image, into)
+
+    assert fates(report) == ["added", "added", "kept"]
+    unknown = f"{into.at(TRIO.digest)}: no index is there, so its platforms are unknown"
+    assert unknown in caplog.messages

@@ -41,18 +41,16 @@ def test_a_document_is_an_object(content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "position"), [(b"\xff", 0), (b'{"a": "\xe9"}', 7), (b'{"\xed\xa0\x80": 1}', 2)]
+    ("content", "position"),
+    [
+        (b"\xff", 0),
+        ('{"a": 1}'.encode("utf-16"), 0),
+        (b'{"a": "\xe9"}', 7),
+        (b'{"\xed\xa0\x80": 1}', 2),
+    ],
 )
 def test_other_encodings_than_utf8_are_refused(content: bytes, position: int) -> None:
     assert str(refusal(content)) == f"document: is not UTF-8 at byte {position}"
-
-
-def test_utf16_is_refused() -> None:
-    assert "is not UTF-8" in str(refusal('{"a": 1}'.encode("utf-16")))
-
-
-def test_a_byte_order_mark_is_refused() -> None:
-    assert "is not JSON" in str(refusal(b'\xef\xbb\xbf{"a": 1}'))
 
 
 @pytest.mark.parametrize(
@@ -67,6 +65,8 @@ def test_a_byte_order_mark_is_refused() -> None:
         b'{"a": 01}',
         b'{"a": 1} x',
         b"<html>",
+        b'\xef\xbb\xbf{"a": 1}',
+        b'{"a": "\n"}',
     ],
 )
 def test_what_is_no_json_is_refused_with_line_and_column(content: bytes) -> None:
@@ -75,10 +75,6 @@ def test_what_is_no_json_is_refused_with_line_and_column(content: bytes) -> None
     assert error.problem.startswith("is not JSON: ")
     assert "at line 1 column " in error.problem
     assert isinstance(error.__cause__, json.JSONDecodeError)
-
-
-def test_control_characters_in_a_string_are_refused() -> None:
-    assert "Invalid control character" in str(refusal(b'{"a": "\n"}'))
 
 
 @pytest.mark.parametrize(
@@ -100,19 +96,20 @@ def test_a_key_that_stands_twice_is_named_with_its_place(
     assert error.problem == f"has the key {key!r} more than once"
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
-def test_what_is_no_number_is_refused_with_its_place(number: str) -> None:
+LARGE = ["1e999", "-1e999", "1" + "0" * 400, "-1" + "0" * 400]
+
+
+@pytest.mark.parametrize(
+    ("number", "problem"),
+    [
+        *[(text, f"{text} is no JSON number") for text in ("NaN", "Infinity", "-Infinity")],
+        *[(text, f"{text[:40]} is out of range") for text in LARGE],
+    ],
+)
+def test_what_is_no_number_is_refused_with_its_place(number: str, problem: str) -> None:
     error = refusal(f'{{"a": [0, {{"b": {number}}}]}}'.encode())
 
-    assert str(error) == f"a[1].b: {number} is no JSON number"
-
-
-@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400, "-1" + "0" * 400])
-def test_a_number_beyond_double_precision_is_refused_with_its_place(number: str) -> None:
-    error = refusal(f'{{"a": [0, {{"b": {number}}}]}}'.encode())
-
-    assert error.path == "a[1].b"
-    assert error.problem.endswith("is out of range")
+    assert str(error) == f"a[1].b: {problem}"
 
 
 def test_an_integer_of_a_million_digits_is_refused_in_few_words() -> None:
@@ -143,27 +140,23 @@ def test_half_of_a_surrogate_pair_is_refused_with_its_place(content: bytes, path
     assert error.problem == "has half of a surrogate pair"
 
 
-def test_a_whole_surrogate_pair_is_one_character() -> None:
+def test_a_whole_surrogate_pair_and_text_that_looks_like_one_are_taken() -> None:
     assert decode(b'{"a": "\\ud83d\\ude00"}') == {"a": "\U0001f600"}
-
-
-def test_text_that_looks_like_an_escape_is_not_one() -> None:
     assert decode(b'{"a": "\\\\ud800"}') == {"a": "\\ud800"}
 
 
-def test_the_first_flaw_is_the_one_that_is_named() -> None:
-    error = refusal(b'{"a": [{"b": NaN}, 1e999], "c": "\\ud800"}')
-
-    assert error.path == "a[0].b"
-
-
-@pytest.mark.parametrize("content", [b"NaN", b"1e999", b'{"a": 1, "a": 2}'])
-def test_a_flaw_at_the_top_has_no_path(content: bytes) -> None:
-    assert refusal(content).path == ""
-
-
-def test_a_flaw_in_a_document_that_is_no_object_is_named_too() -> None:
-    assert refusal(b"[0, NaN]").path == "[1]"
+@pytest.mark.parametrize(
+    ("content", "path"),
+    [
+        (b'{"a": [{"b": NaN}, 1e999], "c": "\\ud800"}', "a[0].b"),
+        (b"NaN", ""),
+        (b"1e999", ""),
+        (b'{"a": 1, "a": 2}', ""),
+        (b"[0, NaN]", "[1]"),
+    ],
+)
+def test_the_first_flaw_is_named(content: bytes, path: str) -> None:
+    assert refusal(content).path == path
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"k":', "}")])
@@ -191,10 +184,7 @@ def test_a_nesting_bomb_is_refused(opening: str, levels: int) -> None:
     error = refusal(nested(levels, opening, closing))
 
     assert error.problem == f"nests deeper than {DEEPEST} levels"
-
-
-def test_an_unclosed_nesting_bomb_is_refused() -> None:
-    assert "document: " in str(refusal(b"[" * 100_000))
+    assert "document: " in str(refusal(opening.encode() * levels))
 
 
 def padded(size: int) -> bytes:

@@ -167,23 +167,17 @@ def test_a_quiet_tag_is_written_once(registry: Busy) -> None:
     assert registry.pushed == [str(TAG)]
 
 
-def test_a_tag_that_moved_before_the_write_is_planned_again(registry: Busy) -> None:
-    registry.before_write = partial(registry.put, TAG, THEIRS)
+@pytest.mark.parametrize(("when", "writes"), [("before_write", 1), ("after_write", 2)])
+def test_what_others_write_meanwhile_is_merged_as_well(
+    registry: Busy, when: str, writes: int
+) -> None:
+    setattr(registry, when, partial(registry.put, TAG, THEIRS))
 
     report = write(registry)
 
     assert held(registry) == sorted(ALL)
     assert (report.attempts, report.previous_digest) == (2, OLD.digest)
-    assert len(registry.pushed) == 1
-
-
-def test_what_replaces_our_write_is_merged_as_well(registry: Busy) -> None:
-    registry.after_write = partial(registry.put, TAG, THEIRS)
-
-    report = write(registry)
-
-    assert held(registry) == sorted(ALL)
-    assert (report.attempts, report.digest) == (2, registry.digest_at(TAG))
+    assert (report.digest, len(registry.pushed)) == (registry.digest_at(TAG), writes)
 
 
 def test_a_tag_that_vanished_meanwhile_is_made(registry: Busy) -> None:
@@ -250,32 +244,29 @@ def test_a_write_that_is_refused_is_not_done_again(registry: Busy) -> None:
     assert registry.pushed == [str(TAG)]
 
 
-def test_a_registry_that_ignores_writes_is_named_after_the_second(registry: Busy) -> None:
+@pytest.mark.parametrize("tries", [2, 5])
+def test_a_registry_that_ignores_writes_is_named_after_the_second(
+    registry: Busy, tries: int
+) -> None:
     registry.stores = False
 
     with pytest.raises(ConflictError, match="accepts writes and ignores them") as caught:
-        write(registry, StepOptions(tries=5))
+        write(registry, StepOptions(tries=tries))
 
-    assert (caught.value.ignored, caught.value.tries, len(registry.pushed)) == (True, 2, 2)
-
-
-def test_a_write_that_is_never_done_is_a_conflict_with_both_digests(registry: Busy) -> None:
-    registry.stores = False
-
-    with pytest.raises(ConflictError) as caught:
-        write(registry, StepOptions(tries=2))
-
-    assert (caught.value.expected, caught.value.found) == (MERGED.digest, OLD.digest)
-    assert (caught.value.tries, len(registry.pushed)) == (2, 2)
+    error = caught.value
+    assert (error.ignored, error.tries, len(registry.pushed)) == (True, 2, 2)
+    assert (error.expected, error.found) == (MERGED.digest, OLD.digest)
 
 
-def test_a_write_that_always_fails_raises_its_error(registry: Busy) -> None:
-    registry.failures, registry.stores = [PASSING] * 3, False
+def test_a_write_that_always_fails_raises_its_error(registry: Busy, waits: list[float]) -> None:
+    registry.failures, registry.stores = [PASSING] * 9, False
 
     with pytest.raises(RegistryError, match="HTTP 500"):
-        write(registry, StepOptions(tries=3))
+        write(registry, StepOptions(tries=9))
 
     assert registry.digest_at(TAG) == OLD.digest
+    assert all(0.05 <= wait <= 2.0 for wait in waits)
+    assert max(waits) > 1.0 > min(waits)
 
 
 def test_a_tag_that_never_rests_is_a_conflict(registry: Busy) -> None:
@@ -289,16 +280,6 @@ def test_a_tag_that_never_rests_is_a_conflict(registry: Busy) -> None:
         write(registry, StepOptions(tries=3))
 
 
-def test_waits_grow_and_differ(registry: Busy, waits: list[float]) -> None:
-    registry.failures, registry.stores = [PASSING] * 9, False
-
-    with pytest.raises(RegistryError):
-        write(registry, StepOptions(tries=9))
-
-    assert all(0.05 <= wait <= 2.0 for wait in waits)
-    assert max(waits) > 1.0 > min(waits)
-
-
 def test_without_verifying_nothing_is_read_or_done_again(registry: Busy) -> None:
     registry.failures = [PASSING]
     plan = decided(registry)
@@ -310,12 +291,14 @@ def test_without_verifying_nothing_is_read_or_done_again(registry: Busy) -> None
     assert (len(registry.pulled), len(registry.pushed)) == (read, 1)
 
 
-def test_a_lock_is_looked_at_before_the_write(registry: Busy) -> None:
+def test_a_lock_or_a_record_that_fails_prevents_the_write(registry: Busy) -> None:
     def check() -> None:
         raise LockLost(str(TAG), "expired")
 
     with pytest.raises(LockLost):
         Writer(registry, StepOptions()).carry_out(decided(registry), check)
+    with pytest.raises(RecordFailed):
+        write(registry, recorder=Records(registry, RecordFailed("/full", "no space left")))
 
     assert registry.pushed == []
 
@@ -331,15 +314,6 @@ def test_a_change_is_recorded_before_it_is_made(registry: Busy) -> None:
     assert (change.source, change.source_digest, change.destination) == (SOURCE, NEW.digest, TAG)
     assert [entry.fate for entry in change.entries] == ["replaced", "kept"]
     assert change.time.tzinfo is not None
-
-
-def test_a_change_that_cannot_be_recorded_is_not_made(registry: Busy) -> None:
-    records = Records(registry, RecordFailed("/full", "no space left"))
-
-    with pytest.raises(RecordFailed):
-        write(registry, recorder=records)
-
-    assert registry.pushed == []
 
 
 def test_an_anchor_tag_that_was_there_is_recorded_too(registry: Busy) -> None:
@@ -362,25 +336,17 @@ def test_nothing_is_written_in_a_dry_run(registry: Busy) -> None:
 
 
 def test_what_was_replaced_unseen_is_merged_back_in(registry: Busy) -> None:
-    lost = TAG.tagged("recovered")
+    lost, records = TAG.tagged("recovered"), Records(registry)
     registry.put(lost, THEIRS)
     history = Lost(lost)
 
-    report = write(registry, history=history)
+    report = write(registry, None, records, history)
 
     assert held(registry) == sorted(ALL)
     assert report.attempts == 2
     assert history.asked == [(MERGED.digest, OLD.digest), (report.digest, MERGED.digest)]
     assert history.forgotten == [lost]
-
-
-def test_what_the_tag_really_held_is_recorded(registry: Busy) -> None:
-    lost, records = TAG.tagged("recovered"), Records(registry)
-    registry.put(lost, THEIRS)
-
-    write(registry, None, records, Lost(lost))
-
-    previous = [change.previous for change in records.changes]
+    previous = [change.previous for change in records.changes]  # what the tag really held
     assert [each.digest if each else None for each in previous] == [OLD.digest, MERGED.digest]
 
 
@@ -540,29 +506,21 @@ def all_of(*architectures: str) -> set[str]:
     return {f"linux/{each}" for each in architectures}
 
 
-def test_who_comes_between_the_look_and_the_write_is_merged_back_in(quay: Quay) -> None:
-    report = quay.merge(before=lambda: quay.write(EARLIER, 10))
+@pytest.mark.parametrize("seconds", [10, 0])
+def test_who_comes_between_the_look_and_the_write_is_merged_back_in(
+    quay: Quay, seconds: int
+) -> None:
+    report = quay.merge(before=lambda: quay.write(EARLIER, seconds))
 
     assert quay.held == all_of("s390x", "amd64", "loong64")
     assert report.attempts == 2
-
-
-def test_the_same_second_is_no_hiding_place(quay: Quay) -> None:
-    quay.merge(before=lambda: quay.write(EARLIER, 0))
-
-    assert quay.held == all_of("s390x", "amd64", "loong64")
+    assert quay.server.tags("app") == ("1", "others", "ours")
 
 
 def test_what_our_write_replaced_is_found_although_our_write_was_replaced(quay: Quay) -> None:
     quay.merge(before=lambda: quay.write(EARLIER, 0), after=lambda: quay.write(LATER, 1))
 
     assert quay.held == all_of("s390x", "amd64", "arm64", "loong64")
-
-
-def test_no_tag_is_left_behind(quay: Quay) -> None:
-    quay.merge(before=lambda: quay.write(EARLIER, 10))
-
-    assert quay.server.tags("app") == ("1", "others", "ours")
 
 
 def test_another_order_is_no_reason_to_write_again(quay: Quay) -> None:

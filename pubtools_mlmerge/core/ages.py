@@ -17,11 +17,11 @@ Stale = Literal["warn", "drop", "fail"]
 MOST_DAYS = 36500
 
 # RFC 3339, "Internet Date/Time Format"; the fraction has up to nine digits, which no age needs.
+_HOUR = r"(?:[01]\d|2[0-3])"
 _TIME = (
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.\d+)?"
-    r"(?:[Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))"
+    rf"(\d{{4}}-\d\d-\d\d)[Tt ]({_HOUR}:\d\d:\d\d)(?:\.\d+)?"
+    rf"(?:[Zz]|([+-]{_HOUR}:[0-5]\d))"
 )
-_LAST_SECOND = 59
 # Older than any container image. Reproducible builds state 1970, or the year 1.
 _EARLIEST = datetime(2013, 1, 1, tzinfo=timezone.utc)
 _CLOCK_SKEW = timedelta(days=1)
@@ -32,13 +32,10 @@ class AgeRule:
     """How old kept images may be.
 
     Attributes:
-        max_age_days (int | None):
-            The limit in days; none for no limit.
-        stale (str):
-            What to do with older images: ``warn`` keeps them with a warning, ``drop`` drops them,
-            ``fail`` refuses to merge. An image of unknown age is kept.
-        shown (bool):
-            Whether to read and report ages even without a limit.
+        max_age_days (int | None): The limit in days; none for no limit.
+        stale (str): What to do with older images: ``warn`` keeps them with a warning, ``drop``
+            drops them, ``fail`` refuses to merge. An image of unknown age is kept.
+        shown (bool): Whether to read and report ages even without a limit.
     """
 
     max_age_days: int | None = None
@@ -56,15 +53,9 @@ def parse_time(text: str) -> datetime | None:
     found = re.fullmatch(_TIME, text, re.ASCII)
     if found is None:
         return None
-    year, month, day, hour, minute, second = map(int, found.group(1, 2, 3, 4, 5, 6))
-    zone = timezone.utc
-    if found[7]:
-        offset = timedelta(hours=int(found[8]), minutes=int(found[9]))
-        zone = timezone(-offset if found[7] == "-" else offset)
-    if second == _LAST_SECOND + 1:  # a leap second
-        second = _LAST_SECOND
+    time = re.sub(":60$", ":59", found[2])  # a leap second
     try:
-        return datetime(year, month, day, hour, minute, second, tzinfo=zone)
+        return datetime.fromisoformat(f"{found[1]}T{time}{found[3] or '+00:00'}")
     except ValueError:
         return None
 

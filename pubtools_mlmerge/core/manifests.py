@@ -58,23 +58,19 @@ class Descriptor:
     """One entry of an index (image-spec, "Content Descriptors").
 
     Attributes:
-        media_type (str):
-            Media type of the manifest.
-        digest (str):
-            Its digest.
-        size (int):
-            Its size in bytes.
-        platform (Platform | None):
-            What it runs on, as written there; none for an entry that states none.
-        is_attestation (bool):
-            Whether it says something about an image, such as where it was built.
-        attested (str | None):
-            Digest of the image that an attestation belongs to; none if it names none.
-        slot (Platform | None):
-            The normalised platform, by which entries replace each other; none for an attestation,
-            an unknown platform or none at all.
-        fields (Mapping[str, object]):
-            The whole entry as received, unknown fields included.
+        media_type (str): Media type of the manifest.
+        digest (str): Its digest.
+        size (int): Its size in bytes.
+        platform (Platform | None): What it runs on, as written there; none for an entry that states
+            none.
+        is_attestation (bool): Whether it says something about an image, such as where it was built.
+        attested (str | None): Digest of the image that an attestation belongs to; none if it names
+            none.
+        slot (Platform | None): The normalised platform, by which entries replace each other; none
+            for an attestation, a nested index, an unknown platform or none at all.
+        fields (Mapping[str, object]): The whole entry as received, unknown fields included.
+        listed (frozenset[Platform] | None): The normalised platforms that a nested index lists;
+            none until it is read.
     """
 
     media_type: str
@@ -85,19 +81,11 @@ class Descriptor:
     attested: str | None
     slot: Platform | None = field(repr=False)
     fields: Mapping[str, object] = field(repr=False)
+    listed: frozenset[Platform] | None = field(default=None, repr=False)
 
     @classmethod
     def from_json(cls, value: object, path: str) -> Descriptor:
-        """Read an entry of ``manifests``.
-
-        Args:
-            value (object):
-                The entry as decoded.
-            path (str):
-                Its place in the document, for errors.
-
-        Returns:
-            Descriptor: The entry; its fields are carried unchanged.
+        """Read an entry of ``manifests``; `path` is its place in the document, for errors.
 
         Raises:
             InvalidIndex: When a property that a merge relies on is missing or has a wrong type.
@@ -114,13 +102,19 @@ class Descriptor:
             raise InvalidIndex(f"{path}.size", "expected a number of bytes, zero or more")
         platform = _platform(value.get("platform"), f"{path}.platform")
         is_attestation, attested = _attestation(value.get("annotations"), f"{path}.annotations")
-        slot = None if platform is None or is_attestation else _slot(platform)
+        is_image = not is_attestation and media_type not in INDEX_TYPES
+        slot = _slot(platform) if platform is not None and is_image else None
         return cls(media_type, digest, size, platform, is_attestation, attested, slot, value)
 
     @property
     def is_index(self) -> bool:
-        """Whether the entry is an index within the index."""
-        return self.media_type in INDEX_TYPES
+        """Whether the entry is a nested index, which is known by what it lists."""
+        return self.media_type in INDEX_TYPES and not self.is_attestation
+
+    @property
+    def slots(self) -> frozenset[Platform]:
+        """The normalised platforms that the entry covers: its own, or all that it lists."""
+        return self.listed or frozenset(() if self.slot is None else (self.slot,))
 
 
 def _platform(value: object, path: str) -> Platform | None:
@@ -155,28 +149,12 @@ def _attestation(annotations: object, path: str) -> tuple[bool, str | None]:
 
 
 def digest_of(content: bytes) -> str:
-    """Compute the digest of content.
-
-    Args:
-        content (bytes):
-            The content.
-
-    Returns:
-        str: ``sha256:`` and 64 hexadecimal digits.
-    """
+    """Compute the digest of content: ``sha256:`` and 64 hexadecimal digits."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def content_type_name(header: str | None) -> str | None:
-    """Take the media type out of a Content-Type header.
-
-    Args:
-        header (str | None):
-            The header, if there was one.
-
-    Returns:
-        str | None: Lower case and without parameters; none if nothing was stated.
-    """
+    """Take the media type, in lower case, out of a Content-Type header that may be absent."""
     return (header or "").partition(";")[0].strip().lower() or None
 
 
@@ -185,12 +163,9 @@ class Index:
     """An OCI image index or a Docker manifest list, with the bytes it came in.
 
     Attributes:
-        media_type (str):
-            Media type, stated or inferred.
-        manifests (tuple[Descriptor, ...]):
-            The entries, in order.
-        fields (Mapping[str, object]):
-            The whole document as decoded.
+        media_type (str): Media type, stated or inferred.
+        manifests (tuple[Descriptor, ...]): The entries, in order.
+        fields (Mapping[str, object]): The whole document as decoded.
     """
 
     media_type: str
@@ -219,13 +194,11 @@ class Index:
         return digest_of(self.content)
 
     def __eq__(self, other: object) -> bool:
-        """Compare types and bytes."""
         if not isinstance(other, Index):
             return NotImplemented
         return self.media_type == other.media_type and self.content == other.content
 
     def __hash__(self) -> int:
-        """Hash the bytes."""
         return hash(self.content)
 
     @classmethod
@@ -233,13 +206,8 @@ class Index:
         """Read an index: strict on what a merge uses, tolerant on what it carries.
 
         Args:
-            content (bytes):
-                The document as received.
-            media_type (str | None):
-                The Content-Type header, if there was one.
-
-        Returns:
-            Index: The index, which keeps the content.
+            content (bytes): The document as received.
+            media_type (str | None): The Content-Type header, if there was one.
 
         Raises:
             InvalidIndex: When the document breaks a rule; the error names the place.
@@ -249,14 +217,7 @@ class Index:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, object]) -> Index:
-        """Read an index that is already decoded.
-
-        Args:
-            fields (Mapping[str, object]):
-                The document. It is kept, not changed.
-
-        Returns:
-            Index: The index, its content encoded as the host encodes.
+        """Read an index that is already decoded; its content is encoded as the host encodes.
 
         Raises:
             InvalidIndex: When the document breaks a rule.
@@ -269,15 +230,6 @@ class Index:
 
         ``subject`` is left out, as the new index is not a referrer of that manifest.
         ``mediaType`` is always written, as some clients assume schema 1 without it.
-
-        Args:
-            manifests (Iterable[Descriptor]):
-                The entries.
-            media_type (str):
-                Media type of the new index.
-
-        Returns:
-            Index: The new index.
         """
         entries = tuple(manifests)
         kept = {name: value for name, value in self.fields.items() if name != "subject"}
@@ -285,11 +237,7 @@ class Index:
         return Index(media_type, entries, {**kept, "mediaType": media_type, "manifests": listed})
 
     def with_media_type(self) -> Index:
-        """Write the media type into an index that does not state it.
-
-        Returns:
-            Index: A new index, or this one if it states its type.
-        """
+        """Write the media type into an index that does not state it."""
         if self.states_media_type:
             return self
         fields = {**self.fields, "mediaType": self.media_type}
@@ -351,16 +299,11 @@ class Image:
     """An image manifest with the bytes it came in (image-spec, "Image Manifest").
 
     Attributes:
-        content (bytes):
-            The exact bytes.
-        media_type (str):
-            Media type of the manifest.
-        digest (str):
-            Digest of the content.
-        config (str):
-            Digest of the config blob.
-        blobs (tuple[str, ...]):
-            Digests of the config and the layers, each once.
+        content (bytes): The exact bytes.
+        media_type (str): Media type of the manifest.
+        digest (str): Digest of the content.
+        config (str): Digest of the config blob.
+        blobs (tuple[str, ...]): Digests of the config and the layers, each once.
     """
 
     content: bytes = field(repr=False)
@@ -374,13 +317,8 @@ class Image:
         """Read an image manifest.
 
         Args:
-            content (bytes):
-                The document as received.
-            media_type (str | None):
-                The Content-Type header, if there was one.
-
-        Returns:
-            Image: The manifest, which keeps the content.
+            content (bytes): The document as received.
+            media_type (str | None): The Content-Type header, if there was one.
 
         Raises:
             InvalidIndex: When the document breaks a rule; the error names the place.
@@ -392,9 +330,8 @@ class Image:
         """Make an index that lists this image alone.
 
         Args:
-            config (Mapping[str, object] | None):
-                The config blob, which states the platform (image-spec, "Image Configuration");
-                none for an entry without platform.
+            config (Mapping[str, object] | None): The config blob, which states the platform
+                (image-spec, "Image Configuration"); none for an entry without platform.
 
         Returns:
             Index: A Docker manifest list for a Docker image, else an OCI index.

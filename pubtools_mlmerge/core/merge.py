@@ -6,7 +6,7 @@ are in ``docs/merge-rules.rst``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
 from attrs import evolve, frozen
 
@@ -23,7 +23,7 @@ from pubtools_mlmerge.core.plan import Entry, Match, Plan, Policy, patterns_of
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
-from pubtools_mlmerge.errors import EmptyIndex, MixedTypes, NotAnIndex, ShrinkError
+from pubtools_mlmerge.errors import EmptyIndex, MixedTypes, NestedIndex, NotAnIndex, ShrinkError
 
 _DEFAULT = Policy()
 # What an OCI index may have at its top level, and a Docker list may not.
@@ -39,14 +39,11 @@ def merge(
     """Take all of the source, and keep what only the destination has.
 
     Args:
-        source (Index):
-            The newer index. Its entries come first, in their order.
-        destination (Index | None):
-            The index at the destination; none if there is none yet.
-        policy (Policy):
-            What to decide differently.
-        stale (Mapping[str, str] | None):
-            Digests of destination entries that are too old to keep, each with the reason to give.
+        source (Index): The newer index. Its entries come first, in their order.
+        destination (Index | None): The index at the destination; none if there is none yet.
+        policy (Policy): What to decide differently.
+        stale (Mapping[str, str] | None): Digests of destination entries that are too old to keep,
+            each with the reason to give.
 
     Returns:
         Plan[Index]: Its result is the source itself where nothing of the destination is kept, and
@@ -73,6 +70,7 @@ def merge(
         missing=_missing(eligible, policy.eligible or ()),
         source=source,
         destination=destination,
+        warnings=tuple(_listed_twice(taken, kept, policy.match)),
     )
 
 
@@ -121,10 +119,10 @@ def _split_kept(
 ) -> tuple[list[Entry], list[Entry]]:
     """Split the destination into what is kept and what is dropped, each with its reason."""
     accounted = {(_key(e.descriptor, policy.match), e.previous_digest) for e in taken}
-    covered = {key for key, _ in accounted}
+    covered = frozenset[Hashable]().union(*(key for key, _ in accounted))
     keys = [_key(entry, policy.match) for entry in old]
     reasons = [
-        _reason_to_drop(entry, policy, stale, is_covered=key in covered)
+        _reason_to_drop(entry, policy, stale, is_covered=key <= covered)
         for key, entry in zip(keys, old)
     ]
     images = {e.descriptor.digest for e in taken if not e.descriptor.is_attestation}
@@ -156,29 +154,45 @@ def _reason_to_drop(
         return "the source has newer attestations"
     if is_covered:
         return "the source has another one for this platform"
-    if policy.keep and entry.slot is not None and not _matches(entry, policy.keep):
+    if policy.keep and entry.slots and not _matches(entry, policy.keep):
         return "not among the platforms to keep"
     if _matches(entry, policy.drop):
         return "dropped by name"
     return stale.get(entry.digest)
 
 
-def _key(entry: Descriptor, match: Match) -> Hashable:
-    """Identify an entry: those of the source replace those of the destination with the same key."""
+def _listed_twice(taken: Sequence[Entry], kept: Sequence[Entry], match: Match) -> Iterator[str]:
+    """Warn of kept nested indexes of which the source covers a part."""
+    nested = [entry.descriptor for entry in kept if entry.descriptor.is_index]
+    covered = frozenset[Hashable]().union(*(_key(e.descriptor, match) for e in taken if nested))
+    for entry in nested:
+        twice = _key(entry, match) & covered
+        if twice:
+            names = ", ".join(sorted(map(str, twice)))
+            yield f"the nested index {entry.digest} is kept whole, so {names} is listed twice"
+
+
+def _key(entry: Descriptor, match: Match) -> frozenset[Hashable]:
+    """Say what an entry covers: it replaces what covers the same, or a part of that."""
     if entry.is_attestation:
-        return "attestation", entry.attested
-    if entry.slot is None:
-        return "digest", entry.digest
-    return entry.slot.architecture if match == "architecture" else entry.slot
+        return frozenset({("attestation", entry.attested)})
+    if not entry.slots:
+        return frozenset({("digest", entry.digest)})
+    return frozenset(s.architecture if match == "architecture" else s for s in entry.slots)
 
 
-def _matches(entry: Descriptor, patterns: Iterable[PlatformPattern]) -> bool:
-    slot = entry.slot
-    return slot is not None and any(pattern.matches(slot) for pattern in patterns)
+def _matches(entry: Descriptor, patterns: Sequence[PlatformPattern]) -> bool:
+    """Whether patterns fit an entry; a nested index may not fit in part."""
+    fits = {slot for slot in entry.slots if any(pattern.matches(slot) for pattern in patterns)}
+    if fits and fits != entry.slots:
+        names, rest = (tuple(sorted(map(str, s))) for s in (fits, entry.slots - fits))
+        raise NestedIndex(entry.digest, names, rest)
+    return bool(fits)
 
 
 def _missing(entries: Sequence[Descriptor], patterns: Iterable[PlatformPattern]) -> tuple[str, ...]:
-    return tuple(p.text for p in patterns if not any(_matches(entry, [p]) for entry in entries))
+    slots = frozenset[Platform]().union(*(entry.slots for entry in entries))
+    return tuple(p.text for p in patterns if not any(map(p.matches, slots)))
 
 
 def remove(
@@ -187,12 +201,10 @@ def remove(
     """Remove platforms from an index, and their attestations.
 
     Args:
-        index (Index):
-            The index at the destination.
-        patterns (Iterable[str | PlatformPattern]):
-            The platforms to remove. Entries without a platform stay.
-        allow_empty (bool):
-            Whether the result may be empty.
+        index (Index): The index at the destination.
+        patterns (Iterable[str | PlatformPattern]): The platforms to remove. Entries without a
+            platform stay.
+        allow_empty (bool): Whether the result may be empty.
 
     Returns:
         Plan[Index]: Its result is the index itself where nothing is removed.
@@ -340,34 +352,6 @@ def _replace(
     return evolve(compared, entries=entries), result
 
 
-def replace_by_image(image: Image, destination: Manifest | None) -> Plan[Image]:
-    """Plan to restore a single image, whatever the destination holds now."""
-    entry = _entry_of(image)
-    if destination is None:
-        return Plan(image, (Entry(entry, "added", "the tag is new"),), changed=True)
-    if destination.digest == image.digest:
-        same = Entry(entry, "same", "both have this digest", image.digest)
-        return Plan(image, (same,), changed=False)
-    reason = "a single image replaces what was there"
-    replaced = Entry(entry, "replaced", reason, destination.digest)
-    gone = destination.manifests if isinstance(destination, Index) else ()
-    dropped = (Entry(e, "dropped", reason, e.digest) for e in gone)
-    return Plan(image, (replaced, *dropped), changed=True)
-
-
-def replace_image(source: Index, destination: Image, policy: Policy) -> Plan[Index]:
-    """Plan to restore an index over a single image."""
-    plan = merge(source, None, policy)
-    entry, reason = _entry_of(destination), "a single image is replaced"
-    dropped = Entry(entry, "dropped", reason, destination.digest)
-    return evolve(plan, entries=(*plan.entries, dropped))
-
-
-def _entry_of(image: Image) -> Descriptor:
-    fields = {"mediaType": image.media_type, "digest": image.digest, "size": len(image.content)}
-    return Descriptor.from_json(fields, "")
-
-
 def check_shrink(
     reference: Reference, old: Index | None, plan: Plan[Manifest], policy: Policy
 ) -> None:
@@ -378,14 +362,13 @@ def check_shrink(
         listed = plan.result.manifests
     else:  # its platform is known from its entry
         listed = tuple(e.descriptor for e in plan.entries if e.fate not in ("dropped", "excluded"))
-    has = {entry.slot for entry in listed}
+    has = frozenset[Platform]().union(*(entry.slots for entry in listed))
     lost = {
-        str(entry.slot)
+        str(slot)
         for entry in old.manifests
-        if entry.slot is not None
-        and entry.slot not in has
-        and entry.digest not in plan.too_old
-        and not _may_go(entry.slot, policy)
+        if entry.digest not in plan.too_old
+        for slot in entry.slots - has
+        if not _may_go(slot, policy)
     }
     if lost:
         raise ShrinkError(str(reference), tuple(sorted(lost)))

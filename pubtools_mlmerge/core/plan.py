@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Generic, Literal, TypeVar, get_args
 
 from attrs import field, frozen
+from attrs.converters import optional
 
 from pubtools_mlmerge.core.manifests import Descriptor, Index, Manifest
 from pubtools_mlmerge.core.platforms import PlatformPattern
@@ -28,36 +29,29 @@ def patterns_of(values: Iterable[str | PlatformPattern]) -> tuple[PlatformPatter
     )
 
 
-def _optional_patterns(
-    values: Iterable[str | PlatformPattern] | None,
-) -> tuple[PlatformPattern, ...] | None:
-    return None if values is None else patterns_of(values)
-
-
 @frozen(kw_only=True)
 class Policy:
     """How a merge decides where it has a choice.
 
     Attributes:
-        match (str):
-            Which entries replace each other: those of the same ``platform``, or of the same
-            ``architecture``.
-        eligible (tuple[PlatformPattern, ...] | None):
-            Platforms to take from the source; none for all.
-        keep (tuple[PlatformPattern, ...]):
-            Platforms of the destination to keep, and no others; empty for all.
-        drop (tuple[PlatformPattern, ...]):
-            Platforms of the destination not to keep.
-        mixed_types (str):
-            ``oci`` to list Docker and OCI manifests together in an OCI index, ``fail`` to refuse.
-        single_image (str):
-            What to do where either side is a single image: ``wrap`` merges it as an index of one
-            entry, ``index`` as well and never results in the image alone, ``replace`` replaces
-            the destination by the source, ``fail`` refuses.
+        match (str): Which entries replace each other: those of the same ``platform``, or of the
+            same ``architecture``.
+        eligible (tuple[PlatformPattern, ...] | None): Platforms to take from the source; none for
+            all.
+        keep (tuple[PlatformPattern, ...]): Platforms of the destination to keep, and no others;
+            empty for all.
+        drop (tuple[PlatformPattern, ...]): Platforms of the destination not to keep.
+        mixed_types (str): ``oci`` to list Docker and OCI manifests together in an OCI index,
+            ``fail`` to refuse.
+        single_image (str): What to do where either side is a single image: ``wrap`` merges it as an
+            index of one entry, ``index`` as well and never results in the image alone, ``replace``
+            replaces the destination by the source, ``fail`` refuses.
     """
 
     match: Match = "platform"
-    eligible: tuple[PlatformPattern, ...] | None = field(default=None, converter=_optional_patterns)
+    eligible: tuple[PlatformPattern, ...] | None = field(
+        default=None, converter=optional(patterns_of)
+    )
     keep: tuple[PlatformPattern, ...] = field(default=(), converter=patterns_of)
     drop: tuple[PlatformPattern, ...] = field(default=(), converter=patterns_of)
     mixed_types: Literal["oci", "fail"] = "oci"
@@ -69,12 +63,9 @@ class Age:
     """How old an image is.
 
     Attributes:
-        created (datetime | None):
-            When it was built, in UTC; none if unknown.
-        days (int | None):
-            Whole days since then; none if unknown.
-        problem (str):
-            Why the age is unknown.
+        created (datetime | None): When it was built, in UTC; none if unknown.
+        days (int | None): Whole days since then; none if unknown.
+        problem (str): Why the age is unknown.
     """
 
     created: datetime | None = None
@@ -87,18 +78,13 @@ class Entry:
     """What happens to one entry of the source or the destination.
 
     Attributes:
-        descriptor (Descriptor):
-            The entry itself.
-        fate (str):
-            ``added``, ``replaced``, ``same``, ``kept``, ``dropped`` or ``excluded``.
-        reason (str):
-            Why, in a few words.
-        previous_digest (str | None):
-            Digest that the destination had in its place; none for a new entry.
-        age (Age | None):
-            How old the image is; none if ages were not read.
-        is_stale (bool):
-            Whether it is older than the rule for ages allows.
+        descriptor (Descriptor): The entry itself.
+        fate (str): ``added``, ``replaced``, ``same``, ``kept``, ``dropped`` or ``excluded``.
+        reason (str): Why, in a few words.
+        previous_digest (str | None): Digest that the destination had in its place; none for a new
+            entry.
+        age (Age | None): How old the image is; none if ages were not read.
+        is_stale (bool): Whether it is older than the rule for ages allows.
     """
 
     descriptor: Descriptor
@@ -122,19 +108,15 @@ class Plan(Generic[ResultT_co]):
     """What a merge decided, before anything is written.
 
     Attributes:
-        result (Index | Image):
-            The new content of the destination.
-        entries (tuple[Entry, ...]):
-            The entries of the result in their order, then those left out.
-        changed (bool):
-            Whether the result differs from what the destination holds.
-        missing (tuple[str, ...]):
-            Names of eligible platforms that the source lacks, or of platforms to remove that the
-            index lacks.
-        source (Index | None):
-            The index that was merged; none where platforms are removed or an image is copied.
-        destination (Index | None):
-            The index that was merged into; none if there was none.
+        result (Index | Image): The new content of the destination.
+        entries (tuple[Entry, ...]): The entries of the result in their order, then those left out.
+        changed (bool): Whether the result differs from what the destination holds.
+        missing (tuple[str, ...]): Names of eligible platforms that the source lacks, or of
+            platforms to remove that the index lacks.
+        source (Index | None): The index that was merged; none where platforms are removed or an
+            image is copied.
+        destination (Index | None): The index that was merged into; none if there was none.
+        warnings (tuple[str, ...]): What people should know about the result.
     """
 
     result: ResultT_co
@@ -143,11 +125,7 @@ class Plan(Generic[ResultT_co]):
     missing: tuple[str, ...] = ()
     source: Index | None = None
     destination: Index | None = None
-
-    @property
-    def source_digest(self) -> str | None:
-        """Digest of the source; none where there was none."""
-        return None if self.source is None else self.source.digest
+    warnings: tuple[str, ...] = ()
 
     @property
     def previous_digest(self) -> str | None:
@@ -172,32 +150,20 @@ class Report:
     """What was done to one destination.
 
     Attributes:
-        source (Reference | None):
-            Where new entries came from; none where platforms were removed.
-        destination (Reference):
-            The tag.
-        source_digest (str | None):
-            Digest of the source; none where there was none.
-        previous_digest (str | None):
-            Digest that the destination held before; none if it did not exist.
-        digest (str):
-            Digest that the destination holds now, or would hold without the dry run.
-        media_type (str):
-            Media type of that.
-        changed (bool):
-            Whether the digest differs from before.
-        dry_run (bool):
-            Whether writing was disabled.
-        entries (tuple[Entry, ...]):
-            The entries of the result in their order, then those left out.
-        missing (tuple[str, ...]):
-            Requested names that matched nothing.
-        anchor_tag (str | None):
-            A second tag on the result, if any.
-        attempts (int):
-            How often the merge was planned.
-        seconds (float):
-            How long it took.
+        source (Reference | None): Where new entries came from; none where platforms were removed.
+        destination (Reference): The tag.
+        source_digest (str | None): Digest of the source; none where there was none.
+        previous_digest (str | None): Digest that the destination held before; none if it did not
+            exist.
+        digest (str): Digest that the destination holds now, or would hold without the dry run.
+        media_type (str): Media type of that.
+        changed (bool): Whether the digest differs from before.
+        dry_run (bool): Whether writing was disabled.
+        entries (tuple[Entry, ...]): The entries of the result in their order, then those left out.
+        missing (tuple[str, ...]): Requested names that matched nothing.
+        anchor_tag (str | None): A second tag on the result, if any.
+        attempts (int): How often the merge was planned.
+        seconds (float): How long it took.
     """
 
     source: Reference | None
@@ -228,7 +194,7 @@ class Report:
         return cls(
             source=source,
             destination=destination,
-            source_digest=plan.source_digest,
+            source_digest=None if plan.source is None else plan.source.digest,
             previous_digest=plan.previous_digest,
             digest=plan.result.digest,
             media_type=plan.result.media_type,

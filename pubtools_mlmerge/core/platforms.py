@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
@@ -10,26 +11,9 @@ from attrs import evolve, field, frozen
 from pubtools_mlmerge.errors import InvalidPlatform
 
 # GOOS values (image-spec, "Image Index", property os).
-_KNOWN_OS = frozenset(
-    (
-        "aix",
-        "android",
-        "darwin",
-        "dragonfly",
-        "freebsd",
-        "hurd",
-        "illumos",
-        "ios",
-        "js",
-        "linux",
-        "nacl",
-        "netbsd",
-        "openbsd",
-        "plan9",
-        "solaris",
-        "windows",
-        "zos",
-    )
+_KNOWN_OS = re.compile(
+    "aix|android|darwin|dragonfly|freebsd|hurd|illumos|ios|js|linux|nacl|netbsd|openbsd|plan9"
+    "|solaris|windows|zos"
 )
 _ARCHITECTURES = {
     "i386": "386",
@@ -52,18 +36,9 @@ _MOST_PARTS = 3  # os/architecture/variant
 
 
 def normalize_names(architecture: str, variant: str = "") -> tuple[str, str]:
-    """Normalise an architecture and its variant, as container runtimes do.
+    """Normalise an architecture and its variant as container runtimes do, to lower case.
 
     The table is that of containerd's platform database.
-
-    Args:
-        architecture (str):
-            Architecture in any spelling, such as ``x86_64``.
-        variant (str):
-            Variant in any spelling; empty if there is none.
-
-    Returns:
-        tuple[str, str]: The architecture and the variant, lower case.
     """
     given, variant = architecture.lower(), variant.lower()
     name = _ARCHITECTURES.get(given, given)
@@ -76,16 +51,11 @@ class Platform:
     """The platform of an index entry (image-spec, "Image Index", property platform).
 
     Attributes:
-        os (str):
-            Operating system, such as ``linux``.
-        architecture (str):
-            CPU architecture, such as ``arm64``.
-        variant (str):
-            Variant of the CPU, such as ``v7``; empty if there is none.
-        os_version (str):
-            Version of the operating system; empty if there is none.
-        os_features (tuple[str, ...]):
-            Features of the operating system that the image needs.
+        os (str): Operating system, such as ``linux``.
+        architecture (str): CPU architecture, such as ``arm64``.
+        variant (str): Variant of the CPU, such as ``v7``; empty if there is none.
+        os_version (str): Version of the operating system; empty if there is none.
+        os_features (tuple[str, ...]): Features of the operating system that the image needs.
     """
 
     os: str
@@ -98,12 +68,7 @@ class Platform:
     def from_json(cls, value: Mapping[str, object]) -> Platform:
         """Read a platform object of an index.
 
-        Args:
-            value (Mapping[str, object]):
-                The object as decoded.
-
-        Returns:
-            Platform: As written there; an absent os is linux, never that of this machine.
+        An absent os is linux, never that of this machine.
 
         Raises:
             InvalidPlatform: When a property has a wrong type or the architecture is missing.
@@ -127,8 +92,7 @@ class Platform:
     def normalized(self) -> Platform:
         """Normalise the names, so that equal platforms compare equal.
 
-        Returns:
-            Platform: With the names of the Go toolchain; on windows, without the revision.
+        They are those of the Go toolchain. Versions of windows count up to the build number.
         """
         os = self.os.lower()
         os = "darwin" if os == "macos" else os or "linux"
@@ -140,7 +104,6 @@ class Platform:
         return Platform(os, architecture, variant, version, sorted(features))
 
     def __str__(self) -> str:
-        """Write os/architecture[/variant]."""
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
 
@@ -161,14 +124,11 @@ class PlatformPattern:
     A part that is left out matches anything. Glob characters match within one part.
 
     Attributes:
-        text (str):
-            The pattern as it was given.
-        os (str):
-            Pattern of the operating system.
-        architecture (str):
-            Pattern of the architecture.
-        variant (str | None):
-            Pattern of the variant, or none for any; empty for platforms without one.
+        text (str): The pattern as it was given.
+        os (str): Pattern of the operating system.
+        architecture (str): Pattern of the architecture.
+        variant (str | None): Pattern of the variant, or none for any; empty for platforms without
+            one.
     """
 
     text: str
@@ -178,15 +138,10 @@ class PlatformPattern:
 
     @classmethod
     def parse(cls, text: str) -> PlatformPattern:
-        """Read a pattern.
+        """Read one to three parts, separated by slashes.
 
-        Args:
-            text (str):
-                One to three parts, separated by slashes: an architecture, an operating system,
-                ``os/architecture``, ``architecture/variant`` or ``os/architecture/variant``.
-
-        Returns:
-            PlatformPattern: With normalised names where a part has no glob character.
+        They are an architecture, an operating system, ``os/architecture``,
+        ``architecture/variant`` or ``os/architecture/variant``.
 
         Raises:
             InvalidPlatform: When there are more parts, or one is empty.
@@ -206,15 +161,9 @@ class PlatformPattern:
 
     @classmethod
     def exact(cls, name: str) -> PlatformPattern:
-        """Read the name of a platform, where a whole one fits that variant only.
+        """Read the name of a platform as `Platform` writes it.
 
-        Args:
-            name (str):
-                An architecture, which fits all its variants, or a whole platform as `Platform`
-                writes it: ``linux/amd64`` does not fit ``linux/amd64/v3``.
-
-        Returns:
-            PlatformPattern: The pattern.
+        An architecture fits all its variants; ``linux/amd64`` does not fit ``linux/amd64/v3``.
 
         Raises:
             InvalidPlatform: When the name is malformed.
@@ -236,15 +185,7 @@ class PlatformPattern:
         return cls(text, architecture=name, variant=normal)
 
     def matches(self, platform: Platform) -> bool:
-        """Match a platform.
-
-        Args:
-            platform (Platform):
-                The platform, in any spelling.
-
-        Returns:
-            bool: True if every part of the pattern matches.
-        """
+        """Whether every part of the pattern matches a platform, in any spelling."""
         normal = platform.normalized()
         return (
             fnmatchcase(normal.os, self.os)
@@ -253,13 +194,12 @@ class PlatformPattern:
         )
 
     def __str__(self) -> str:
-        """Write the pattern as it was given."""
         return self.text
 
 
 def _names_os(parts: list[str]) -> bool:
     """Whether the first part is an operating system rather than an architecture."""
-    if len(parts) == _MOST_PARTS or parts[0] in _KNOWN_OS or parts[0] == "macos":
+    if len(parts) == _MOST_PARTS or _KNOWN_OS.fullmatch(parts[0]) or parts[0] == "macos":
         return True
     # In */arm64 the star is an operating system; in arm*/v7 the first part is an architecture.
     return len(parts) > 1 and parts[0] == "*"

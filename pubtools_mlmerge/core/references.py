@@ -29,44 +29,19 @@ _BAD_TAG = "tag: expected 1 to 128 of A-Z a-z 0-9 _ . -"
 
 
 def is_digest(text: str) -> bool:
-    """Check for the form ``algorithm:encoded``.
-
-    Args:
-        text (str):
-            Any text.
-
-    Returns:
-        bool: True if it fits the grammar (image-spec, "Digests").
-    """
+    """Check for the form ``algorithm:encoded`` (image-spec, "Digests")."""
     return _DIGEST.fullmatch(text) is not None
 
 
 def is_registered_digest(text: str) -> bool:
-    """Check for a digest of a registered algorithm, in its exact form.
-
-    Args:
-        text (str):
-            Any text.
-
-    Returns:
-        bool: True for sha256, sha512 and blake3 with the right number of hexadecimal digits
-        (image-spec, "Registered algorithms").
-    """
+    """Check for a whole digest of a registered algorithm: sha256, sha512 or blake3."""
     algorithm, _, encoded = text.partition(":")
     form = _REGISTERED.get(algorithm)
     return form is not None and form.fullmatch(encoded) is not None
 
 
 def is_host(text: str) -> bool:
-    """Check for a host name or address, with or without a port.
-
-    Args:
-        text (str):
-            Any text, such as ``quay.io``, ``127.0.0.1:5000`` or ``[::1]:5000``.
-
-    Returns:
-        bool: True if it can stand before a repository.
-    """
+    """Check for a host name or address with or without a port, such as ``[::1]:5000``."""
     if _HOST.fullmatch(text) is None:
         return False
     address, _, rest = text.rpartition("]")
@@ -87,14 +62,10 @@ class Reference:
     """A place in a registry: ``host/repository:tag@digest``, tag or digest or both.
 
     Attributes:
-        host (str):
-            Host with its port; empty if the reference names none.
-        repository (str):
-            Repository below the host.
-        tag (str):
-            Tag; empty if there is none.
-        digest (str):
-            Digest; empty if there is none.
+        host (str): Host with its port; empty if the reference names none.
+        repository (str): Repository below the host.
+        tag (str): Tag; empty if there is none.
+        digest (str): Digest; empty if there is none.
     """
 
     host: str
@@ -110,11 +81,7 @@ class Reference:
         reference ends up in (``..``, ``?``, ``#``, ``%``, spaces) does not fit the grammar.
 
         Args:
-            text (str):
-                ``[host[:port]/]repository[:tag][@algorithm:encoded]``.
-
-        Returns:
-            Reference: Its parts.
+            text (str): ``[host[:port]/]repository[:tag][@algorithm:encoded]``.
 
         Raises:
             InvalidReference: When the text does not fit the grammar.
@@ -151,13 +118,6 @@ class Reference:
     def at(self, digest: str) -> Reference:
         """Name a manifest of the same repository by digest.
 
-        Args:
-            digest (str):
-                Digest of the manifest.
-
-        Returns:
-            Reference: Without a tag.
-
         Raises:
             InvalidReference: When the digest does not have the form of its algorithm.
         """
@@ -167,13 +127,6 @@ class Reference:
     def tagged(self, tag: str) -> Reference:
         """Name a tag of the same repository.
 
-        Args:
-            tag (str):
-                The tag.
-
-        Returns:
-            Reference: Without a digest.
-
         Raises:
             InvalidReference: When the tag is malformed.
         """
@@ -182,7 +135,6 @@ class Reference:
         return evolve(self, tag=tag, digest="")
 
     def __str__(self) -> str:
-        """Write the reference so that `parse` reads the same."""
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
         return f"{self.name}{tag}{digest}"

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from attrs import frozen
 
@@ -31,6 +31,7 @@ _FORMAT = 1
 # Two manifests, each at most three times as long as JSON text, and the entries of both.
 _LARGEST_RECORD = 16 * LARGEST
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_Value = TypeVar("_Value")
 _LONGEST_PART = 80  # characters of a file name for the repository, and as many for the tag
 
 
@@ -108,54 +109,46 @@ def read_change(file: str) -> Change:
 def _read(content: bytes) -> Change:
     if len(content) > _LARGEST_RECORD:
         raise ValueError(f"has more than {_LARGEST_RECORD} bytes")
-    fields = _object(json.loads(content), "document")
+    fields = _get({"document": json.loads(content)}, "document", dict, "an object")
     if fields.get("format") != _FORMAT:
         raise ValueError(f"format: expected {_FORMAT}")
-    destination = Reference.parse(_text(fields, "destination"))
+    destination = Reference.parse(_get(fields, "destination", str))
     if not destination.tag or destination.digest:
         raise ValueError("destination: expected a tag")
     if "previous" not in fields:  # null would say that the tag did not exist
         raise ValueError("previous: expected an object or null")
-    source = _optional_text(fields, "source")
+    source = _optional(fields, "source")
+    time = datetime.fromisoformat(_get(fields, "time", str))
+    if time.tzinfo is None:
+        raise ValueError("time: expected one with its zone")
     return Change(
-        time=_time(_text(fields, "time")),
+        time=time,
         source=None if source is None else Reference.parse(source),
         destination=destination,
-        source_digest=_optional_text(fields, "source_digest"),
+        source_digest=_optional(fields, "source_digest"),
         previous=None if fields["previous"] is None else _manifest(fields, "previous", destination),
         new=_manifest(fields, "new", destination),
     )
 
 
-def _object(value: object, name: str) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{name}: expected an object")  # noqa: TRY004 - the file is wrong
-    return value
-
-
-def _text(fields: Mapping[str, object], name: str) -> str:
+def _get(
+    fields: Mapping[str, object], name: str, kind: type[_Value], expected: str = "text"
+) -> _Value:
     value = fields.get(name)
-    if not isinstance(value, str):
-        raise ValueError(f"{name}: expected text")  # noqa: TRY004 - as above
+    if not isinstance(value, kind):
+        raise ValueError(f"{name}: expected {expected}")  # noqa: TRY004 - the file is wrong
     return value
 
 
-def _optional_text(fields: Mapping[str, object], name: str) -> str | None:
-    return None if fields.get(name) is None else _text(fields, name)
-
-
-def _time(text: str) -> datetime:
-    time = datetime.fromisoformat(text)
-    if time.tzinfo is None:
-        raise ValueError("time: expected one with its zone")
-    return time
+def _optional(fields: Mapping[str, object], name: str) -> str | None:
+    return None if fields.get(name) is None else _get(fields, name, str)
 
 
 def _manifest(fields: Mapping[str, object], name: str, reference: Reference) -> Manifest:
-    held = _object(fields.get(name), name)
-    content = _text(held, "content").encode("utf-8")
-    manifest = read_manifest(reference, content, _text(held, "media_type"))
-    expected = _text(held, "digest")
+    held = _get(fields, name, dict, "an object")
+    content = _get(held, "content", str).encode("utf-8")
+    manifest = read_manifest(reference, content, _get(held, "media_type", str))
+    expected = _get(held, "digest", str)
     if manifest.digest != expected:
         raise DigestMismatch(name, expected, manifest.digest)
     return manifest
@@ -234,26 +227,21 @@ class _Collector(Protocol):
 
 
 def _collector() -> _Collector | None:
-    """Find the host's collector, without loading the library for it.
-
-    A host registers a backend and makes it the default. Otherwise the default is one of the
-    library's own, made for trying out, which writes below the current directory. Only the module
-    of the backend's class tells them apart.
-    """
+    """Find the host's collector, without loading the library for it."""
     factory = getattr(sys.modules.get("pushcollector"), "Collector", None)
     if factory is None:
         return None
     collector: _Collector = factory.get()
+    # Without a backend of the host the default is one of the library's own, which writes below the
+    # current directory. Only the module of its class tells them apart.
     backend = getattr(collector, "_delegate", None)
     library = type(backend).__module__.partition(".")[0]
     return None if backend is None or library == "pushcollector" else collector
 
 
+@frozen
 class _All:
-    """Several recorders."""
-
-    def __init__(self, *recorders: Recorder) -> None:
-        self._recorders = recorders
+    _recorders: tuple[Recorder, ...]
 
     def record(self, change: Change) -> None:
         """Let each keep the change."""
@@ -266,4 +254,4 @@ def task_records(directory: str | None) -> Recorder | None:
     recorders: list[Recorder] = [AuditDirectory(directory)] if directory else []
     if _collector() is not None:
         recorders.append(Collected())
-    return _All(*recorders) if recorders else None
+    return _All(tuple(recorders)) if recorders else None

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 
-from attrs import Factory, evolve, field, frozen
+from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.core.ages import AgeRule
 from pubtools_mlmerge.core.manifests import Image, Manifest
@@ -24,9 +24,7 @@ _OWN_TAG = "this is the destination's own tag"
 class AnchorTag:
     """A template for a second tag, such as ``{tag}-{timestamp}``.
 
-    Attributes:
-        template (str):
-            Text with the fields ``{tag}``, ``{timestamp}`` (UTC) and ``{digest}`` (its start).
+    The fields are ``{tag}``, ``{timestamp}`` (UTC) and ``{digest}`` (its start).
     """
 
     template: str
@@ -35,16 +33,9 @@ class AnchorTag:
     def parse(cls, text: str) -> AnchorTag:
         """Read a template.
 
-        Args:
-            text (str):
-                The template.
-
-        Returns:
-            AnchorTag: A template that makes valid tags.
-
         Raises:
-            InvalidReference: When a field is unknown, or what comes out is no tag, or is the
-                destination's own tag.
+            InvalidReference: When a field is unknown, or the result is no tag or the
+                destination's own.
         """
         unknown = set(re.findall(_FIELD, text)) - {"tag", "timestamp", "digest"}
         if unknown:
@@ -56,16 +47,7 @@ class AnchorTag:
         return template
 
     def apply(self, destination: Reference, digest: str) -> Reference:
-        """Make the anchor tag of a destination.
-
-        Args:
-            destination (Reference):
-                The tag that was merged.
-            digest (str):
-                What it holds.
-
-        Returns:
-            Reference: The anchor tag, in the same repository.
+        """Make the anchor tag of a destination that holds a digest.
 
         Raises:
             InvalidReference: When the text is no valid tag, or is the destination's own.
@@ -100,10 +82,6 @@ def _bring_nothing(_decision: Decision) -> None:
     """Bring nothing: everything that is left of an index is in the repository."""
 
 
-def _digest_of_old(decision: Decision) -> str | None:
-    return None if decision.old is None else decision.old.digest
-
-
 @frozen(eq=False)
 class Decision:
     """Both sides as they were read, the plan, and how to decide again."""
@@ -118,9 +96,13 @@ class Decision:
     prepare: Callable[[Decision], None] = field(default=_bring_nothing, repr=False)
     """Brings what the result needs into the repository of the tag."""
     # Where a lost write of somebody else is merged back in, `old` is more than the tag holds.
-    seen: str | None = field(default=Factory(_digest_of_old, takes_self=True), kw_only=True)
+    seen: str | None = field(kw_only=True)
     """The digest of what the tag holds."""
     began: float = field(factory=time.monotonic, kw_only=True)
+
+    @seen.default
+    def _digest_of_old(self) -> str | None:
+        return None if self.old is None else self.old.digest
 
     @property
     def is_due(self) -> bool:

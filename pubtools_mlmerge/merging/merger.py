@@ -16,7 +16,7 @@ from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidIndex, InvalidPlatform, NotFound, Unauthorized
 from pubtools_mlmerge.merging.image_ages import MergeFunction
-from pubtools_mlmerge.merging.step import both, intend, recorded, share_no_connection
+from pubtools_mlmerge.merging.step import intend, pull_both, recorded
 from pubtools_mlmerge.merging.writer import push
 from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.adapter import ClientRegistry, http_errors
@@ -65,22 +65,16 @@ class ManifestListMerger:
     """Merges the manifest lists (or OCI indexes) of two images.
 
     Args:
-        src_image (str):
-            Reference of the newer image.
-        dest_image (str):
-            Reference of the image to merge into.
-        src_quay_host (str | None):
-            Where to connect for the source; by default ``host``.
+        src_image (str): Reference of the newer image.
+        dest_image (str): Reference of the image to merge into.
+        src_quay_host (str | None): Where to connect for the source; by default ``host``.
         src_quay_username (str | None):
             User name for the source; left out where clients will be set.
-        src_quay_password (str | None):
-            Password for the source.
+        src_quay_password (str | None): Password for the source.
         dest_quay_username (str | None):
             User name for the destination; left out where clients will be set.
-        dest_quay_password (str | None):
-            Password for the destination.
-        host (str | None):
-            Where to connect; by default what the client chooses.
+        dest_quay_password (str | None): Password for the destination.
+        host (str | None): Where to connect; by default what the client chooses.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the host's signature
@@ -104,14 +98,7 @@ class ManifestListMerger:
     def set_quay_clients(
         self, src_quay_client: ManifestClient, dest_quay_client: ManifestClient
     ) -> None:
-        """Set the clients to use.
-
-        Args:
-            src_quay_client (ManifestClient):
-                Reads the source.
-            dest_quay_client (ManifestClient):
-                Reads and writes the destination.
-        """
+        """Set the clients to use."""
         self._src_quay_client = src_quay_client
         self._dest_quay_client = dest_quay_client
 
@@ -128,10 +115,9 @@ class ManifestListMerger:
         image, into = Reference.parse(self.src_image), Reference.parse(self.dest_image)
         with observed("merge", image, into) as seen, http_errors():
             intend(source, image, destination, into)
-            new, old = both(
-                lambda: recorded(source.pull_index, image),
-                lambda: recorded(destination.pull_index, into),
-                at_once=share_no_connection(source, destination),
+            new, old = pull_both(
+                *(source, partial(recorded, source.pull_index, image)),
+                *(destination, partial(recorded, destination.pull_index, into)),
             )
             plan = merge(new, old)
             if plan.changed:
@@ -143,12 +129,6 @@ class ManifestListMerger:
         src_manifest_list: ManifestList, dest_manifest_list: ManifestList
     ) -> list[Manifest]:
         """List the entries for platforms that only the destination has.
-
-        Args:
-            src_manifest_list (ManifestList):
-                Manifest list of the source.
-            dest_manifest_list (ManifestList):
-                Manifest list of the destination.
 
         Returns:
             list[Manifest]: Entries of the destination, as copies.
@@ -201,9 +181,11 @@ class ManifestListMerger:
             new = recorded(source.pull_index, Reference.parse(self.src_image))
             old = recorded(partial(_pull_if_present, destination), into)
         plan = (merging or merge)(new, old, policy)
-        check_shrink(into, old, plan, policy)
+        check_shrink(into, plan.destination, plan, policy)
         for name in plan.missing:
             LOG.warning("%s: the source has no %s", self.src_image, name)
+        for warning in plan.warnings:
+            LOG.warning("%s: %s", self.dest_image, warning)
         return plan
 
     def _registries(self, kind: type[ClientRegistry] = ClientRegistry) -> tuple[Registry, Registry]:

@@ -6,11 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 
-from pubtools_mlmerge.core.manifests import Image, Manifest
-from pubtools_mlmerge.core.merge import merge, replace_by_image, replace_image
-from pubtools_mlmerge.core.plan import Entry, Fate, Plan, Policy, Report
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest
+from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.plan import Entry, Fate, Plan, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import CannotRestore, MissingChild
 from pubtools_mlmerge.merging.audit import Change, Recorder
@@ -43,7 +43,6 @@ def restore(  # noqa: PLR0913 - independent options, each with a default
     if previous is None:
         problem = "it did not exist before, so nothing can be put back; delete it by hand"
         raise CannotRestore(str(tag), problem)
-    repository = _Repository(registry, tag, previous)
     # Deciding again would overwrite what somebody else has just written.
     options = StepOptions(dry_run=dry_run, tries=StepOptions().tries if force else 1)
     began = time.monotonic()
@@ -54,13 +53,17 @@ def restore(  # noqa: PLR0913 - independent options, each with a default
 
     def prepare(_decision: Decision) -> None:
         if not force:
-            repository.require_children()
+            _require_children(registry, tag, previous)
 
     with observed("restore", None, tag, dry_run=dry_run) as seen:
         registry.intend(pull=(tag,), push=() if dry_run else (tag,))
         decision = decide(_held(registry, change, previous, force=force))
-        if dry_run and decision.is_due:
-            repository.warn_of_missing()
+        missing = (
+            _missing(registry, tag, _children(previous)) if dry_run and decision.is_due else []
+        )
+        if missing:
+            words = "%s: %s cannot be read; whether the registry still has it shows only in a write"
+            LOG.warning(words, tag, ", ".join(missing))
         seen.report = report = Writer(registry, options, recorder).carry_out(decision, check)
     return report
 
@@ -80,63 +83,52 @@ def _held(
     raise CannotRestore(str(tag), problem)
 
 
-@frozen(eq=False)
-class _Repository:
-    """The repository of the tag, which must have what the previous manifest lists."""
+def _require_children(registry: RegistryClient, tag: Reference, previous: Manifest) -> None:
+    """Refuse to go on if the repository lacks something that the previous manifest lists."""
+    missing = _missing(registry, tag, _children(previous))
+    if not missing:
+        return
+    # Quay hides what no tag leads to as if it were gone, and a manifest that lists it brings it
+    # back. A PUT by digest moves no tag, and is refused if a child is really gone.
+    try:
+        push(registry, tag.at(previous.digest), previous)
+    except MissingChild as error:
+        raise _lacks(tag, error.digests or missing) from error
+    missing = _missing(registry, tag, missing)
+    if missing:
+        raise _lacks(tag, missing)
 
-    registry: RegistryClient = field(repr=False)
-    tag: Reference
-    previous: Manifest
 
-    def warn_of_missing(self) -> None:
-        """Warn of what is missing, as far as that shows without a write."""
-        missing = self._missing(self._children())
-        if missing:
-            words = "%s: %s cannot be read; whether the registry still has it shows only in a write"
-            LOG.warning(words, self.tag, ", ".join(missing))
+def _children(manifest: Manifest) -> Iterable[str]:
+    # An image lists blobs. The registry checks those itself, before it moves the tag.
+    listed = () if isinstance(manifest, Image) else manifest.manifests
+    return dict.fromkeys(entry.digest for entry in listed)
 
-    def require_children(self) -> None:
-        """Refuse to go on if something is missing."""
-        missing = self._missing(self._children())
-        if not missing:
-            return
-        # Quay hides what no tag leads to as if it were gone, and a manifest that lists it brings it
-        # back. A PUT by digest moves no tag, and is refused if a child is really gone.
-        try:
-            push(self.registry, self.tag.at(self.previous.digest), self.previous)
-        except MissingChild as error:
-            raise self._lacks(error.digests or missing) from error
-        missing = self._missing(missing)
-        if missing:
-            raise self._lacks(missing)
 
-    def _children(self) -> list[str]:
-        # An image lists blobs. The registry checks those itself, before it moves the tag.
-        if isinstance(self.previous, Image):
-            return []
-        return list(dict.fromkeys(entry.digest for entry in self.previous.manifests))
+def _missing(registry: RegistryClient, tag: Reference, digests: Iterable[str]) -> list[str]:
+    return [digest for digest in digests if not registry.has_manifest(tag.at(digest))]
 
-    def _missing(self, digests: Iterable[str]) -> list[str]:
-        return [d for d in digests if not self.registry.has_manifest(self.tag.at(d))]
 
-    def _lacks(self, digests: Iterable[str]) -> CannotRestore:
-        return CannotRestore(str(self.tag), f"the repository lacks {', '.join(digests)}")
+def _lacks(tag: Reference, digests: Iterable[str]) -> CannotRestore:
+    return CannotRestore(str(tag), f"the repository lacks {', '.join(digests)}")
 
 
 def _plan(previous: Manifest, held: Manifest | None) -> Plan[Manifest]:
     """Compare what the tag gets with what it holds."""
-    if isinstance(previous, Image):
-        return _reworded(replace_by_image(previous, held))
-    if isinstance(held, Image):
-        return _reworded(replace_image(previous, held, Policy()))
+    plan = merge(_listing(previous), None if held is None else _listing(held))
     changed = held is None or previous.digest != held.digest
-    return _reworded(evolve(merge(previous, held), result=previous, changed=changed))
+    entries = plan.entries
+    if isinstance(previous, Image) and held is not None and changed:
+        image = evolve(entries[0], fate="replaced", previous_digest=held.digest)
+        entries = (image, *(entries[1:] if isinstance(held, Index) else ()))
+    return Plan(previous, tuple(map(_reworded, entries)), changed)
 
 
-def _reworded(plan: Plan[Manifest]) -> Plan[Manifest]:
-    """Give the fates and reasons of a plan that keeps nothing."""
-    entries = []
-    for entry in plan.entries:
-        fate: Fate = "dropped" if entry.fate == "kept" else entry.fate
-        entries.append(Entry(entry.descriptor, fate, _REASONS[fate], entry.previous_digest))
-    return evolve(plan, entries=tuple(entries))
+def _listing(manifest: Manifest) -> Index:
+    return manifest if isinstance(manifest, Index) else manifest.wrap(None)
+
+
+def _reworded(entry: Entry) -> Entry:
+    """Give fate and reason where nothing is kept."""
+    fate: Fate = "dropped" if entry.fate == "kept" else entry.fate
+    return Entry(entry.descriptor, fate, _REASONS[fate], entry.previous_digest)

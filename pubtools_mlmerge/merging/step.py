@@ -22,6 +22,7 @@ from pubtools_mlmerge.errors import (
     EmptyIndex,
     InvalidIndex,
     MixedTypes,
+    NestedIndex,
     NotAnIndex,
     NotFound,
     NothingEligible,
@@ -61,24 +62,19 @@ def intend(
         destination.intend(pull=(into,), push=push)
 
 
-def share_no_connection(source: Registry, destination: Registry) -> bool:
-    """Whether source and destination can be read in two threads at no cost.
-
-    The host's client logs in anew in each thread, which takes longer than one answer.
-    """
-    registries = (source, destination)
-    return source is not destination and not any(r.logs_in_per_thread for r in registries)
-
-
-def both(
-    first: Callable[[], _First], second: Callable[[], _Second], *, at_once: bool
+def pull_both(
+    source: Registry,
+    pull_source: Callable[[], _First],
+    destination: Registry,
+    pull_destination: Callable[[], _Second],
 ) -> tuple[_First, _Second]:
-    """Do two things."""
-    if not at_once:
-        return first(), second()
+    """Pull both sides, at once where they share no connection."""
+    # The host's client logs in anew in each thread, which takes longer than one answer.
+    if source is destination or source.logs_in_per_thread or destination.logs_in_per_thread:
+        return pull_source(), pull_destination()
     with ThreadPoolExecutor(1, thread_name_prefix="mlmerge") as pool:
-        other = pool.submit(copy_context().run, second)
-        return first(), other.result()
+        other = pool.submit(copy_context().run, pull_destination)
+        return pull_source(), other.result()
 
 
 def remove_platforms(
@@ -100,8 +96,8 @@ def remove_platforms(
         if not isinstance(old, Index):
             raise NotAnIndex(str(reference), old.media_type)
         try:
-            plan = remove(old, patterns, allow_empty=allow_empty)
-        except EmptyIndex as error:
+            plan = remove(registry.read_nested(reference, old), patterns, allow_empty=allow_empty)
+        except (EmptyIndex, NestedIndex) as error:
             raise evolve(error, reference=str(reference)) from error
         return Decision(None, reference, None, old, plan, decide, began=began)
 
@@ -168,6 +164,8 @@ class Step:
             plan = self._merge(new_side, destination, held, policy)
             for name in plan.missing:
                 LOG.warning("%s: the source has no %s", source, name)
+            for warning in plan.warnings:
+                LOG.warning("%s: %s", destination, warning)
             return Decision(source, destination, new, held, plan, decide, bring, began=began)
 
         return decide(old)
@@ -175,15 +173,16 @@ class Step:
     def _pull(self, source: Reference, destination: Reference) -> tuple[Manifest, Manifest | None]:
         writes = not self._options.dry_run
         intend(self._source, source, self._destination, destination, writes=writes)
-        pull_source = partial(
-            self._sources.get, source, partial(recorded, self._source.pull, source)
-        )
+        pull_source = partial(self._sources.get, source, partial(self._read_source, source))
         pull_old = partial(recorded, self._destination.pull_if_present, destination)
         if source in self._sources:  # perhaps another thread is about to read it
             old = pull_old()
             return pull_source(), old
-        at_once = share_no_connection(self._source, self._destination)
-        return both(pull_source, pull_old, at_once=at_once)
+        return pull_both(self._source, pull_source, self._destination, pull_old)
+
+    def _read_source(self, source: Reference) -> Manifest:
+        found = recorded(self._source.pull, source)
+        return self._source.read_nested(source, found) if isinstance(found, Index) else found
 
     def carry_out(self, decision: Decision, check: Callable[[], None] = no_lock) -> Report:
         """Do what was decided: children first, then the tag, then its anchor."""
@@ -201,7 +200,7 @@ class Step:
         held = None if old is None else self._side(self._destination, destination, old, policy)
         try:
             plan = merge_manifests(source, held, policy, partial(self._ages.merge, destination))
-        except MixedTypes as error:
+        except (MixedTypes, NestedIndex) as error:
             raise evolve(error, reference=str(destination)) from error
         if isinstance(plan.result, Index) and not plan.result.manifests and plan.entries:
             raise NothingEligible(str(source.reference), plan.missing)
@@ -218,7 +217,8 @@ class Step:
     ) -> Side:
         """Read the platform of a single image, so that it can be an entry of an index."""
         if isinstance(manifest, Index):
-            return Side(reference, manifest, manifest)
+            index = registry.read_nested(reference, manifest)
+            return Side(reference, index, index)
         if policy.single_image == "fail":  # no platform is needed to refuse it
             return Side(reference, manifest, manifest.wrap(None))
         try:

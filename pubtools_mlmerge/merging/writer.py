@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timezone
@@ -12,6 +11,7 @@ from typing import Protocol
 
 from attrs import evolve, frozen
 
+from pubtools_mlmerge.concurrency import STOP
 from pubtools_mlmerge.core.manifests import Index, Manifest
 from pubtools_mlmerge.core.merge import serve_the_same, union
 from pubtools_mlmerge.core.plan import Plan, Report
@@ -109,9 +109,11 @@ class Writer:
             str(first.destination), conflict.expected, conflict.found, self.options.tries
         )
 
+    @STOP.finishing()
     def _finish(self, first: Decision, final: Decision, attempts: int) -> Report:
         return first.report(final, attempts=attempts, anchor=self._set_anchor(final))
 
+    @STOP.finishing()
     def _write(self, decision: Decision, check: Callable[[], None]) -> _Conflict | None:
         """Write the tag once, unless it moved; None if it then holds the result."""
         tag, result, verify = decision.destination, decision.plan.result, self.options.verify
@@ -122,6 +124,7 @@ class Writer:
             if found != decision.seen:
                 return _Conflict(decision.seen, found)
         check()
+        STOP.check(begins=True)
         self._record(decision, tag)
         expected, failure = result.digest, None
         try:
@@ -207,12 +210,14 @@ class _Overwritten:
         self._readable: list[Reference] = []
         self._indexes: list[Index] = []
 
+    @STOP.finishing()
     def close(self) -> None:
         """Give up what was made readable."""
         if self._history is not None:
             for reference in self._readable:
                 self._history.forget(reference)
 
+    @STOP.finishing()
     def look(self, decision: Decision) -> bool:
         """Look for what the write of a decision replaced; return whether there was more."""
         if self._history is None:
@@ -259,4 +264,4 @@ def _may_be_stored(error: RegistryError | DigestMismatch) -> bool:
 
 def _wait(attempt: int) -> None:
     longest = min(_LONGEST_WAIT, _FIRST_WAIT * float(2**attempt))
-    time.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - keeps writers apart
+    STOP.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - keeps writers apart

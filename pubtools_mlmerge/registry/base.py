@@ -5,14 +5,20 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
-from pubtools_mlmerge.core.manifests import Image, Index, Manifest
+from attrs import evolve
+
+from pubtools_mlmerge.core.manifests import Descriptor, Image, Index, Manifest
+from pubtools_mlmerge.core.platforms import Platform
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import NotAnIndex, NotFound, RegistryError, Unauthorized
+from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex, NotFound, RegistryError, Unauthorized
 
 LOG = logging.getLogger("pubtools.mlmerge")
+
+_LEVELS = 4  # of indexes within an index
+_NESTED = 64  # nested indexes that are read for one index
 
 
 class ManifestClient(Protocol):
@@ -49,10 +55,7 @@ class Registry(ABC):
 
     @abstractmethod
     def pull(self, reference: Reference) -> Manifest:
-        """Read the manifest of a tag or a digest.
-
-        Returns:
-            Manifest: An index or a single image, checked against its digest and content type.
+        """Read the index or image of a tag or a digest, checked against digest and content type.
 
         Raises:
             NotFound: When there is none.
@@ -63,11 +66,7 @@ class Registry(ABC):
         """
 
     def pull_index(self, reference: Reference) -> Index:
-        """Read an index, see `pull`.
-
-        Raises:
-            NotAnIndex: When the reference holds something else.
-        """
+        """Read an index; anything else raises NotAnIndex. See `pull`."""
         found = self.pull(reference)
         if isinstance(found, Index):
             return found
@@ -79,33 +78,48 @@ class Registry(ABC):
             return self.pull(reference)
         return None
 
+    def read_nested(self, reference: Reference, index: Index) -> Index:
+        """Note at each nested index which platforms it lists."""
+        if all(entry.listed is not None for entry in index.manifests if entry.is_index):
+            return index
+        known: dict[str, frozenset[Platform]] = {}
+
+        def platforms(digest: str, level: int) -> frozenset[Platform]:
+            if digest not in known:
+                if level > _LEVELS or len(known) == _NESTED:
+                    problem = f"at most {_LEVELS} levels and {_NESTED} nested indexes are read"
+                    raise InvalidIndex("manifests", problem, str(reference))
+                known[digest] = frozenset()
+                listed = self._list_nested(reference.at(digest))
+                within = (platforms(e.digest, level + 1) for e in listed if e.is_index)
+                known[digest] = frozenset().union(*(e.slots for e in listed), *within)
+            return known[digest]
+
+        return evolve(
+            index,
+            manifests=[
+                evolve(entry, listed=platforms(entry.digest, 1)) if entry.is_index else entry
+                for entry in index.manifests
+            ],
+        )
+
+    def _list_nested(self, reference: Reference) -> tuple[Descriptor, ...]:
+        with suppress(NotAnIndex, NotFound):
+            return self.pull_index(reference).manifests
+        LOG.warning("%s: no index is there, so its platforms are unknown", reference)
+        return ()
+
     def digest(self, reference: Reference) -> str | None:
-        """Return the digest of a tag or a digest, as cheaply as the registry allows.
-
-        Returns:
-            str | None: The digest; none if there is nothing.
-
-        Raises:
-            RegistryError: When the registry refuses or cannot be asked.
-        """
+        """Ask for the digest that a reference has; none if there is nothing."""
         found = self.pull_if_present(reference)
         return None if found is None else found.digest
 
     @abstractmethod
     def push(self, reference: Reference, manifest: Manifest, *, repeat: bool = True) -> str:
-        """Write a manifest under a tag or its digest, byte for byte.
+        """Write a manifest under a tag or its digest, byte for byte; return its digest there.
 
-        Args:
-            reference (Reference):
-                Where to.
-            manifest (Manifest):
-                The index or the image.
-            repeat (bool):
-                Whether to send it again after a transient failure. In the meantime somebody else
-                may have written the tag.
-
-        Returns:
-            str: The digest that the registry keeps it under.
+        With `repeat` it is sent again after a transient failure. In the meantime somebody else may
+        have written the tag.
 
         Raises:
             ImmutableTag: When the registry does not let the tag be moved.
@@ -114,11 +128,7 @@ class Registry(ABC):
         """
 
     def pull_config(self, reference: Reference, image: Image) -> Mapping[str, object]:
-        """Read the config blob of an image in the repository of a reference.
-
-        Raises:
-            RegistryError: When the registry refuses, or its client cannot read blobs.
-        """
+        """Read the config blob of an image in the repository of a reference."""
         raise RegistryError(str(reference), None, f"this client cannot read blob {image.config}")
 
 

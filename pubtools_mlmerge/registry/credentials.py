@@ -19,12 +19,7 @@ from pubtools_mlmerge.registry.auth import Credentials
 
 
 def find_credentials(host: str, repository: str = "") -> Credentials | None:
-    """Look for a login in the auth files of this user.
-
-    ``REGISTRY_AUTH_FILE`` comes first and, where it is set, alone; then the files of containers
-    tools, then Docker's. The most specific entry wins: a repository, then its namespaces, then
-    the host.
-    """
+    """Look for a login in the auth files of this user; the most specific entry wins."""
     for path in _files():
         try:
             text = path.read_text(encoding="utf-8")
@@ -72,7 +67,9 @@ def _find(place: str, text: str, host: str, repository: str) -> Credentials | No
     except (ValueError, RecursionError) as error:
         raise InvalidCredentials(place, "is not JSON") from error
     fields = document if isinstance(document, dict) else {}
-    helpers, entries = _mapping(fields.get("credHelpers")), _mapping(fields.get("auths"))
+    helpers, entries = fields.get("credHelpers") or {}, fields.get("auths") or {}
+    if not isinstance(helpers, dict) or not isinstance(entries, dict):
+        return None
     for key in _keys(host, repository):
         entry = entries.get(key)
         if isinstance(entry, dict) and (entry.get("auth") or entry.get("identitytoken")):
@@ -85,10 +82,6 @@ def _find(place: str, text: str, host: str, repository: str) -> Credentials | No
                 "give user and password, or an auth file that holds them",
             )
     return None
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, dict) else {}
 
 
 def _keys(host: str, repository: str) -> Iterator[str]:

@@ -205,7 +205,9 @@ def test_excluded_tags_and_those_of_source_containers_return_to_their_very_bytes
     world.put("src/app", "new", build("new", *TWO, docker=docker))
     world.put("src/app", "sources", make_image("linux/amd64", docker=True))
     sources = world.push_item("src/app:sources", {"a/sources": ["1"]})
-    sources.metadata["build"] = {"extra": {"image": {"sources_for_nvr": "app-1-1", "media_types": []}}}
+    sources.metadata["build"] = {
+        "extra": {"image": {"sources_for_nvr": "app-1-1", "media_types": []}}
+    }
     items = [world.push_item("src/app:new", {"a/app": ["1"]}), sources]
 
     push_and_fail(world, items, {**ON, "exclude_repos": ["a/app"]}, monkeypatch)

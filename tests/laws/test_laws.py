@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Callable
 
 import pytest
+from attrs import frozen
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -27,6 +28,28 @@ from tests.laws.strategies import MAKES_INDEXES, MATCHES, POLICIES, SIDES, SOME_
 pytestmark = pytest.mark.no_cover
 
 INDEXES = indexes()
+
+
+@frozen
+class Made:
+    """A merge, and what it was made from."""
+
+    source: Index
+    destination: Index
+    policy: Policy
+    plan: Plan[Index]
+
+    @property
+    def result(self) -> Index:
+        return self.plan.result
+
+
+def make(source: Index, destination: Index, policy: Policy) -> Made:
+    return Made(source, destination, policy, merge(source, destination, policy))
+
+
+MERGES = st.builds(make, INDEXES, INDEXES, POLICIES)
+PLAIN = st.builds(make, INDEXES, INDEXES, MATCHES)
 
 
 def slot(of: Descriptor, policy: Policy) -> Hashable:
@@ -75,242 +98,170 @@ def test_merging_an_index_with_itself_is_the_index(both: Index, policy: Policy) 
     assert not plan.changed
 
 
-@given(INDEXES, INDEXES, POLICIES)
-def test_merging_again_changes_nothing(source: Index, destination: Index, policy: Policy) -> None:
-    merged = merge(source, destination, policy).result
+@given(MERGES)
+def test_merging_again_changes_nothing(made: Made) -> None:
+    again = merge(made.source, made.result, made.policy)
 
-    again = merge(source, merged, policy)
-
-    assert again.result is merged
+    assert again.result is made.result
     assert not again.changed
 
 
-@given(INDEXES, INDEXES, MATCHES)
-def test_the_source_is_a_prefix_of_the_result(
-    source: Index, destination: Index, policy: Policy
-) -> None:
-    result = merge(source, destination, policy).result
-
-    assert written(result)[: len(source.manifests)] == written(source)
+@given(PLAIN)
+def test_the_source_is_a_prefix_of_the_result(made: Made) -> None:
+    assert written(made.result)[: len(made.source.manifests)] == written(made.source)
 
 
-@given(INDEXES, INDEXES, POLICIES)
-def test_what_is_taken_is_a_prefix_of_the_result(
-    source: Index, destination: Index, policy: Policy
-) -> None:
-    plan = merge(source, destination, policy)
-
-    taken = [encoded(e) for e in plan.taken]
-    assert written(plan.result)[: len(taken)] == taken
-    assert is_subsequence(digests(plan.result)[: len(taken)], digests(source))
+@given(MERGES)
+def test_what_is_taken_is_a_prefix_of_the_result(made: Made) -> None:
+    taken = [encoded(e) for e in made.plan.taken]
+    assert written(made.result)[: len(taken)] == taken
+    assert is_subsequence(digests(made.result)[: len(taken)], digests(made.source))
 
 
-@given(INDEXES, INDEXES, POLICIES)
-def test_the_plan_tells_the_fate_of_every_entry_of_the_result(
-    source: Index, destination: Index, policy: Policy
-) -> None:
-    plan = merge(source, destination, policy)
-
-    present = planned(plan, "added", "replaced", "same", "kept")
-    assert [e.digest for e in present] == digests(plan.result)
-    assert [e.descriptor for e in plan.entries][: len(present)] == present
-    sources = planned(plan, "added", "replaced", "same", "excluded")
-    assert sorted(e.digest for e in sources) == sorted(digests(source))
+@given(MERGES)
+def test_the_plan_tells_the_fate_of_every_entry_of_the_result(made: Made) -> None:
+    present = planned(made.plan, "added", "replaced", "same", "kept")
+    assert [e.digest for e in present] == digests(made.result)
+    assert [e.descriptor for e in made.plan.entries][: len(present)] == present
+    sources = planned(made.plan, "added", "replaced", "same", "excluded")
+    assert sorted(e.digest for e in sources) == sorted(digests(made.source))
 
 
-@given(INDEXES, INDEXES, POLICIES)
-def test_nothing_is_lost_without_being_told(
-    source: Index, destination: Index, policy: Policy
-) -> None:
-    plan = merge(source, destination, policy)
-
-    told = {e.digest for e in planned(plan, "dropped")}
-    told.update(e.previous_digest for e in plan.entries if e.previous_digest)
-    assert set(digests(destination)) <= {*digests(plan.result), *told}
+@given(MERGES)
+def test_nothing_is_lost_without_being_told(made: Made) -> None:
+    told = {e.digest for e in planned(made.plan, "dropped")}
+    told.update(e.previous_digest for e in made.plan.entries if e.previous_digest)
+    assert set(digests(made.destination)) <= {*digests(made.result), *told}
 
 
-@given(INDEXES, INDEXES, POLICIES)
-def test_every_slot_of_the_destination_is_covered_or_dropped(
-    source: Index, destination: Index, policy: Policy
-) -> None:
-    plan = merge(source, destination, policy)
-
-    dropped = {slot(e, policy) for e in planned(plan, "dropped")}
-    assert slots(destination, policy) <= slots(plan.result, policy) | dropped
+@given(MERGES)
+def test_every_slot_of_the_destination_is_covered_or_dropped(made: Made) -> None:
+    dropped = {slot(e, made.policy) for e in planned(made.plan, "dropped")}
+    assert slots(made.destination, made.policy) <= slots(made.result, made.policy) | dropped
 
 
-@given(INDEXES, INDEXES, MATCHES)
-def test_without_patterns_every_slot_of_the_destination_is_covered(
-    source: Index, destination: Index, policy: Policy
-) -> None:
-    result = merge(source, destination, policy).result
-
-    assert slots(result, policy) == slots(source, policy) | slots(destination, policy)
+@given(PLAIN)
+def test_without_patterns_every_slot_of_the_destination_is_covered(made: Made) -> None:
+    assert slots(made.result, made.policy) == slots(made.source, made.policy) | slots(
+        made.destination, made.policy
+    )
 
 
-@given(INDEXES, INDEXES, MATCHES)
-def test_every_dropped_entry_has_a_reason(
-    source: Index, destination: Index, policy: Policy
-) -> None:
-    plan = merge(source, destination, policy)
-
-    assert all(e.reason for e in plan.entries)
+@given(PLAIN)
+def test_every_dropped_entry_has_a_reason(made: Made) -> None:
+    assert all(e.reason for e in made.plan.entries)
 
 
-@given(INDEXES, INDEXES, POLICIES)
-def test_kept_entries_keep_their_order_and_all_they_have(
-    source: Index, destination: Index, policy: Policy
-) -> None:
-    plan = merge(source, destination, policy)
-
-    kept = planned(plan, "kept")
-    assert is_subsequence([e.digest for e in kept], digests(destination))
-    assert {encoded(e) for e in kept} <= set(written(destination))
-    assert written(plan.result)[len(plan.taken) :] == [encoded(e) for e in kept]
+@given(MERGES)
+def test_kept_entries_keep_their_order_and_all_they_have(made: Made) -> None:
+    kept = planned(made.plan, "kept")
+    assert is_subsequence([e.digest for e in kept], digests(made.destination))
+    assert {encoded(e) for e in kept} <= set(written(made.destination))
+    assert written(made.result)[len(made.plan.taken) :] == [encoded(e) for e in kept]
 
 
-@given(INDEXES, INDEXES, POLICIES)
-def test_kept_entries_are_in_no_slot_of_the_source(
-    source: Index, destination: Index, policy: Policy
-) -> None:
-    plan = merge(source, destination, policy)
-
-    taken = {slot(e, policy) for e in plan.taken if not e.is_attestation}
-    kept = {slot(e, policy) for e in planned(plan, "kept") if not e.is_attestation}
+@given(MERGES)
+def test_kept_entries_are_in_no_slot_of_the_source(made: Made) -> None:
+    taken = {slot(e, made.policy) for e in made.plan.taken if not e.is_attestation}
+    kept = {slot(e, made.policy) for e in planned(made.plan, "kept") if not e.is_attestation}
     assert not taken & kept
 
 
-@given(INDEXES, INDEXES, POLICIES)
-def test_no_entry_is_made_up(source: Index, destination: Index, policy: Policy) -> None:
-    result = merge(source, destination, policy).result
-
-    assert set(written(result)) <= {*written(source), *written(destination)}
+@given(MERGES)
+def test_no_entry_is_made_up(made: Made) -> None:
+    assert set(written(made.result)) <= {*written(made.source), *written(made.destination)}
 
 
-@given(INDEXES, INDEXES, POLICIES)
-def test_an_untouched_source_keeps_its_exact_bytes(
-    source: Index, destination: Index, policy: Policy
-) -> None:
-    plan = merge(source, destination, policy)
-    assume(not planned(plan, "kept", "excluded"))
+@given(MERGES)
+def test_an_untouched_source_keeps_its_exact_bytes(made: Made) -> None:
+    assume(not planned(made.plan, "kept", "excluded"))
 
-    assert plan.result is source
-    assert plan.changed == (source.digest != destination.digest)
+    assert made.result is made.source
+    assert made.plan.changed == (made.source.digest != made.destination.digest)
 
 
-@given(INDEXES, INDEXES, POLICIES)
-def test_an_unchanged_destination_keeps_its_exact_bytes(
-    source: Index, destination: Index, policy: Policy
-) -> None:
-    plan = merge(source, destination, policy)
-
-    if not plan.changed:
-        assert plan.result.content == destination.content
+@given(MERGES)
+def test_an_unchanged_destination_keeps_its_exact_bytes(made: Made) -> None:
+    if not made.plan.changed:
+        assert made.result.content == made.destination.content
     else:
-        assert plan.result is not destination
+        assert made.result is not made.destination
 
 
-@given(INDEXES, INDEXES, POLICIES)
-def test_a_new_index_has_the_top_level_of_the_source_but_the_subject(
-    source: Index, destination: Index, policy: Policy
-) -> None:
-    result = merge(source, destination, policy).result
-    assume(result is not source and result is not destination)
+@given(MERGES)
+def test_a_new_index_has_the_top_level_of_the_source_but_the_subject(made: Made) -> None:
+    assume(made.result is not made.source and made.result is not made.destination)
 
-    replaced = {"mediaType": result.media_type, "manifests": result.fields["manifests"]}
-    expected = {**source.fields, **replaced}
+    replaced = {"mediaType": made.result.media_type, "manifests": made.result.fields["manifests"]}
+    expected = {**made.source.fields, **replaced}
     expected.pop("subject", None)
-    assert result.content == encode(expected)
+    assert made.result.content == encode(expected)
 
 
-@given(INDEXES, INDEXES, POLICIES)
-def test_a_docker_list_lists_docker_manifests_with_a_platform_only(
-    source: Index, destination: Index, policy: Policy
-) -> None:
-    result = merge(source, destination, policy).result
-
-    if result.media_type == DOCKER_LIST:
-        assert all(e.media_type in DOCKER_MANIFESTS for e in result.manifests)
-        assert all(e.platform is not None for e in result.manifests)
+@given(MERGES)
+def test_a_docker_list_lists_docker_manifests_with_a_platform_only(made: Made) -> None:
+    if made.result.media_type == DOCKER_LIST:
+        assert all(e.media_type in DOCKER_MANIFESTS for e in made.result.manifests)
+        assert all(e.platform is not None for e in made.result.manifests)
 
 
-@given(INDEXES, INDEXES, POLICIES)
-def test_only_eligible_entries_come_from_the_source_with_their_attestations(
-    source: Index, destination: Index, policy: Policy
-) -> None:
-    eligible = policy.eligible
+@given(MERGES)
+def test_only_eligible_entries_come_from_the_source_with_their_attestations(made: Made) -> None:
+    eligible = made.policy.eligible
     assume(eligible is not None)
-
-    plan = merge(source, destination, policy)
 
     chosen = {
         e.digest
-        for e in source.manifests
+        for e in made.source.manifests
         if e.slot is not None and any(p.matches(e.slot) for p in eligible or ())
     }
-    named = {e.digest if not e.is_attestation else e.attested for e in plan.taken}
+    named = {e.digest if not e.is_attestation else e.attested for e in made.plan.taken}
     assert named == chosen
-    left_out = planned(plan, "excluded")
+    left_out = planned(made.plan, "excluded")
     assert not {e.attested for e in left_out} & chosen
 
 
-@given(INDEXES, INDEXES, POLICIES)
-def test_missing_names_are_those_that_match_nothing_in_the_source(
-    source: Index, destination: Index, policy: Policy
-) -> None:
-    plan = merge(source, destination, policy)
-
-    found = [e.slot for e in source.manifests if e.slot is not None]
-    expected = [p.text for p in policy.eligible or () if not any(map(p.matches, found))]
-    assert list(plan.missing) == expected
+@given(MERGES)
+def test_missing_names_are_those_that_match_nothing_in_the_source(made: Made) -> None:
+    found = [e.slot for e in made.source.manifests if e.slot is not None]
+    expected = [p.text for p in made.policy.eligible or () if not any(map(p.matches, found))]
+    assert list(made.plan.missing) == expected
 
 
-@given(INDEXES, INDEXES, POLICIES)
-def test_no_attestation_is_kept_without_its_image(
-    source: Index, destination: Index, policy: Policy
-) -> None:
-    plan = merge(source, destination, policy)
-
-    present = {e.digest for e in plan.result.manifests if not e.is_attestation}
-    kept = planned(plan, "kept")
+@given(MERGES)
+def test_no_attestation_is_kept_without_its_image(made: Made) -> None:
+    present = {e.digest for e in made.result.manifests if not e.is_attestation}
+    kept = planned(made.plan, "kept")
     assert {e.attested for e in kept if e.is_attestation} <= present
 
 
-@given(INDEXES, INDEXES, MATCHES)
-def test_an_attestation_stays_with_its_image_unless_the_source_brings_its_own(
-    source: Index, destination: Index, policy: Policy
-) -> None:
-    result = merge(source, destination, policy).result
-
-    present = {e.digest for e in result.manifests if not e.is_attestation}
-    brought = {e.attested for e in source.manifests if e.is_attestation}
+@given(PLAIN)
+def test_an_attestation_stays_with_its_image_unless_the_source_brings_its_own(made: Made) -> None:
+    present = {e.digest for e in made.result.manifests if not e.is_attestation}
+    brought = {e.attested for e in made.source.manifests if e.is_attestation}
     expected = [
         e.digest
-        for e in destination.manifests
+        for e in made.destination.manifests
         if e.attested in present and e.attested not in brought
     ]
-    tail = result.manifests[len(source.manifests) :]
+    tail = made.result.manifests[len(made.source.manifests) :]
     assert [e.digest for e in tail if e.is_attestation] == expected
 
 
-@given(INDEXES, INDEXES, POLICIES)
-def test_inputs_are_never_changed(source: Index, destination: Index, policy: Policy) -> None:
-    before = copy.deepcopy((source, destination))
+@given(MERGES)
+def test_inputs_are_never_changed(made: Made) -> None:
+    before = copy.deepcopy((made.source, made.destination))
 
-    merge(source, destination, policy)
+    merge(made.source, made.destination, made.policy)
 
-    assert (source, destination) == before
+    assert (made.source, made.destination) == before
 
 
-@given(INDEXES, INDEXES, POLICIES)
-def test_the_digest_is_that_of_the_content_and_the_content_that_of_the_index(
-    source: Index, destination: Index, policy: Policy
-) -> None:
-    result = merge(source, destination, policy).result
-
-    assert result.digest == f"sha256:{hashlib.sha256(result.content).hexdigest()}"
-    assert json.loads(result.content) == result.fields
-    assert Index.from_bytes(result.content, result.media_type) == result
+@given(MERGES)
+def test_the_digest_is_that_of_the_content_and_the_content_that_of_the_index(made: Made) -> None:
+    assert made.result.digest == f"sha256:{hashlib.sha256(made.result.content).hexdigest()}"
+    assert json.loads(made.result.content) == made.result.fields
+    assert Index.from_bytes(made.result.content, made.result.media_type) == made.result
 
 
 @given(INDEXES, INDEXES, INDEXES, MATCHES)
