@@ -7,7 +7,6 @@ before that.
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from functools import partial
@@ -240,23 +239,23 @@ def _host_has(name: str) -> bool:
     return hook is not None and hook.has_spec()
 
 
-@hookimpl(optionalhook=True)
-def quay_images_tagging(push_item: PushItem) -> list[str] | None:
-    """Merge and copy a push item; nothing is left to copy."""
-    step = _STEPS.get(id(push_item))
-    if step is None:
-        return None
-    step.push_item(push_item)
-    return []
+class _Hooks:
+    @hookimpl(optionalhook=True)
+    def quay_images_tagging(self, push_item: PushItem) -> list[str] | None:
+        """Merge and copy a push item; nothing is left to copy."""
+        step = _STEPS.get(id(push_item))
+        if step is None:
+            return None
+        step.push_item(push_item)
+        return []
+
+    @hookimpl(optionalhook=True)
+    def quay_images_signing(self, sign_entries: list[SignEntry]) -> list[SignEntry] | None:
+        """Sign what merged tags hold, and not what they never held."""
+        task = _CURRENT.get()
+        if task is None or task.push_step is None:
+            return None
+        return [*task.push_step.true_claims(sign_entries), *task.claims()]
 
 
-@hookimpl(optionalhook=True)
-def quay_images_signing(sign_entries: list[SignEntry]) -> list[SignEntry] | None:
-    """Sign what merged tags hold, and not what they never held."""
-    task = _CURRENT.get()
-    if task is None or task.push_step is None:
-        return None
-    return [*task.push_step.true_claims(sign_entries), *task.claims()]
-
-
-pm.register(sys.modules[__name__])
+pm.register(_Hooks())
