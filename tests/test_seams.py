@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+from pubtools_mlmerge import plugin  # noqa: F401 - watches for imports
 from pubtools_mlmerge.errors import HostMismatch
 from pubtools_mlmerge.host import seams
 from pubtools_mlmerge.host.seams import StepName, install, is_in_place, problems
