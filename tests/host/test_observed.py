@@ -14,11 +14,10 @@ from pubtools_mlmerge.errors import MixedTypes
 from pubtools_mlmerge.reports.report import report_schema
 from tests.host.running import push, tag
 from tests.host.test_safety import Interferer, registered
-from tests.host.world import ON, THREE, TWO, World, build
+from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
 
 Log = pytest.LogCaptureFixture
 
-REPOSITORY = "ns/a----app"
 REPORT = "mlmerge-report.json"
 
 

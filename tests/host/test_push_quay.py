@@ -17,7 +17,7 @@ from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.testing import RegistryServer
 from tests.host.running import copy
-from tests.host.world import ON, THREE, TWO, World, build
+from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
 from tests.programs import put
 from tests.quay import QuayDialect
 from tests.scripted import authority, ca_bundle
@@ -80,11 +80,11 @@ def push(
 
 def test_a_tag_is_merged(world: World, quay: RegistryServer, copies: list[object]) -> None:
     old = build("old", *THREE)
-    put(quay, "1", old, "ns/a----app")
+    put(quay, "1", old, REPOSITORY)
 
     push(world, quay)
 
-    merged = quay.manifest("ns/a----app", "1").content.decode()
+    merged = quay.manifest(REPOSITORY, "1").content.decode()
     assert old.children[2].digest in merged
     assert old.children[0].digest not in merged
     assert copies == []
@@ -111,11 +111,11 @@ def test_a_refused_login_is_no_absent_repository(
 def test_an_anchor_tag_expires_by_quay_s_own_api(
     world: World, quay: RegistryServer, copies: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(quay, "1", build("old", *THREE), "ns/a----app")
+    put(quay, "1", build("old", *THREE), REPOSITORY)
 
     push(world, quay, mlmerge={**ON, "anchor_tag": "{tag}-kept", "anchor_days": 30})
 
-    merged = quay.manifest("ns/a----app", "1").digest
+    merged = quay.manifest(REPOSITORY, "1").digest
     client = RegistryClient("dest", "dest-password", quay.host, ConnectOptions(insecure=True))
     anchor = Reference.parse(f"{quay.host}/ns/a----app:1-kept")
     for days, held in ((29, merged), (31, None)):

@@ -7,7 +7,7 @@ import os
 import threading
 
 from tests.host.running import push
-from tests.host.world import ON, THREE, World, build
+from tests.host.world import ON, REPOSITORY, THREE, World, build
 
 TAGS = [str(number) for number in range(5)]
 MOST = 89
@@ -15,10 +15,10 @@ MOST = 89
 
 def test_a_push_of_five_tags_makes_no_more_requests_than_it_did(world: World) -> None:
     for name in TAGS:
-        world.put("ns/a----app", name, build(f"old {name}", *THREE))
+        world.put(REPOSITORY, name, build(f"old {name}", *THREE))
     new = build("new", *THREE[:2])
     world.put("src/app", "new", new)
-    world.put("ns/a----app", "candidate", new)  # its images are in the repository
+    world.put(REPOSITORY, "candidate", new)  # its images are in the repository
     item = world.push_item("src/app:new", {"a/app": TAGS})
     world.log.forget()
 
@@ -42,7 +42,7 @@ def test_threads_and_connections_end_with_each_push(world: World) -> None:
 
     def run(number: int) -> None:
         for name in TAGS[:2]:
-            world.put("ns/a----app", name, build(f"{number} {name}", *THREE))
+            world.put(REPOSITORY, name, build(f"{number} {name}", *THREE))
         push([item], world.settings({**ON, "anchor_tag": None}))
 
     run(0)

@@ -13,7 +13,7 @@ from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.testing import make_image, make_index
 from tests.host.running import push
 from tests.host.stand_ins import Deletions, NoBundles
-from tests.host.world import ON, THREE, TWO, Item, World, build, bundle_item, spoken
+from tests.host.world import ON, REPOSITORY, THREE, TWO, Item, World, build, bundle_item, spoken
 
 
 class Refusing:
@@ -38,28 +38,28 @@ def test_a_push_that_fails_half_way_leaves_every_tag_old_or_complete_and_names_w
     plugged(Refusing("3"))
     new = build("new", *TWO)
     names = ("1", "2", "3")
-    old = {name: world.put("ns/a----app", name, build(f"old {name}", *THREE)) for name in names}
-    before = {name: world.platforms("ns/a----app", name) for name in names}
+    old = {name: world.put(REPOSITORY, name, build(f"old {name}", *THREE)) for name in names}
+    before = {name: world.platforms(REPOSITORY, name) for name in names}
     world.put("src/app", "new", new)
     world.put("src/app", "other", build("other", *TWO))
     taken = {"linux/amd64": new.children[0].digest, "linux/arm64": new.children[1].digest}
     items = [
-        world.push_item("src/app:new", {"a/app": ["1", "2"]}),
+        world.new_item("1", "2"),
         world.push_item("src/app:other", {"a/app": ["3"]}),
     ]
 
     with pytest.raises((RegistryError, PushFailed)) as caught:
         push(items, world.settings(ON, num_thread_container_push=threads))
 
-    assert world.platforms("ns/a----app", "3") == before["3"]
-    now = {name: world.platforms("ns/a----app", name) for name in ("1", "2")}
+    assert world.platforms(REPOSITORY, "3") == before["3"]
+    now = {name: world.platforms(REPOSITORY, name) for name in ("1", "2")}
     merged = [name for name in now if now[name] != before[name]]
     assert all(now[name] == {**before[name], **taken} for name in merged)
     assert len(merged) == 2 or threads > 1
     named = caught.value.merged if isinstance(caught.value, PushFailed) else ()
     assert len(named) == len(merged)
     for name, line in zip(merged, sorted(named)):
-        tag = str(world.reference("ns/a----app", name))
+        tag = str(world.reference(REPOSITORY, name))
         copy = f"skopeo copy --all docker://{tag.rpartition(':')[0]}@{old[name]} docker://{tag}"
         assert line == f"{tag}, which held {old[name]}: {copy}"
 
@@ -68,13 +68,13 @@ def test_a_failure_just_before_the_write_leaves_the_tag_as_it_was(
     world: World, plugged: Callable[[object], None]
 ) -> None:
     plugged(Refusing("1"))
-    old = world.put("ns/a----app", "1", build("old", *THREE))
+    old = world.put(REPOSITORY, "1", build("old", *THREE))
     world.put("src/app", "new", build("new", *TWO))
 
     with pytest.raises(RegistryError):
-        push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+        push([world.new_item()], world.settings(ON))
 
-    assert world.digest("ns/a----app", "1") == old
+    assert world.digest(REPOSITORY, "1") == old
 
 
 def push_and_fail(
@@ -100,28 +100,28 @@ OLD = {
 def test_merged_tags_return_to_their_very_bytes(
     world: World, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.put("ns/a----app", "1", OLD[kind])
+    world.put(REPOSITORY, "1", OLD[kind])
     world.put("src/app", "new", build("new", *TWO, docker=kind == "docker"))
     world.log.forget()
 
-    item = world.push_item("src/app:new", {"a/app": ["1"]})
+    item = world.new_item()
     push_and_fail(world, [item], ON, monkeypatch)
 
-    assert world.content("ns/a----app", "1") == OLD[kind].content
-    assert world.log.puts("ns/a----app").count("1") == 2
+    assert world.content(REPOSITORY, "1") == OLD[kind].content
+    assert world.log.puts(REPOSITORY).count("1") == 2
 
 
 def test_the_host_deletes_what_is_new_and_the_anchors_go_with_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.put("ns/a----app", "1", OLD["docker"])
+    world.put(REPOSITORY, "1", OLD["docker"])
     world.put("src/app", "new", build("new", *TWO))
 
-    item = world.push_item("src/app:new", {"a/app": ["1", "2"]})
+    item = world.new_item("1", "2")
     push_and_fail(world, [item], ON, monkeypatch)
 
-    (anchor,) = [name for name in world.tags("ns/a----app") if name.startswith("1-")]
-    assert Deletions.made == [("ns/a----app", "2"), ("ns/a----app", anchor)]
+    (anchor,) = [name for name in world.tags(REPOSITORY) if name.startswith("1-")]
+    assert Deletions.made == [(REPOSITORY, "2"), (REPOSITORY, anchor)]
 
 
 @pytest.mark.parametrize("kind", ["docker", "oci"])
@@ -129,15 +129,15 @@ def test_tags_that_were_copied_plainly_return_to_their_very_bytes_too(
     world: World, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = build("old", "linux/amd64", docker=kind == "docker")
-    world.put("ns/a----app", "1", old)
-    world.put("ns/a----app", "2", OLD[kind])
+    world.put(REPOSITORY, "1", old)
+    world.put(REPOSITORY, "2", OLD[kind])
     world.put("src/app", "new", build("new", *TWO, docker=kind == "docker"))
 
-    item = world.push_item("src/app:new", {"a/app": ["1", "2"]})
+    item = world.new_item("1", "2")
     push_and_fail(world, [item], {**ON, "anchor_tag": None}, monkeypatch)
 
-    assert world.content("ns/a----app", "1") == old.content
-    assert world.content("ns/a----app", "2") == OLD[kind].content
+    assert world.content(REPOSITORY, "1") == old.content
+    assert world.content(REPOSITORY, "2") == OLD[kind].content
     assert Deletions.made == []
 
 
@@ -146,14 +146,14 @@ def test_a_tag_of_two_items_returns_to_what_it_held_before_both(
     world: World, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     docker = kind == "docker"
-    world.put("ns/a----app", "1", OLD[kind])
+    world.put(REPOSITORY, "1", OLD[kind])
     world.put("src/app", "all", build("all", *THREE, docker=docker))
     world.put("src/app", "one", build("one", "linux/amd64", docker=docker))
 
     items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in ("all", "one")]
     push_and_fail(world, items, ON, monkeypatch)
 
-    assert world.content("ns/a----app", "1") == OLD[kind].content
+    assert world.content(REPOSITORY, "1") == OLD[kind].content
 
 
 def test_a_tag_of_two_items_that_was_new_is_deleted(
@@ -165,7 +165,7 @@ def test_a_tag_of_two_items_that_was_new_is_deleted(
     items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in ("two", "one")]
     push_and_fail(world, items, {**ON, "anchor_tag": None}, monkeypatch)
 
-    assert Deletions.made == [("ns/a----app", "1")]
+    assert Deletions.made == [(REPOSITORY, "1")]
 
 
 def test_a_tag_that_held_the_merged_index_before_keeps_its_bytes(
@@ -173,26 +173,26 @@ def test_a_tag_that_held_the_merged_index_before_keeps_its_bytes(
 ) -> None:
     old, new = build("old", *THREE), build("new", *TWO)
     merged = make_index([*new.children, old.children[2]], docker=True)
-    world.put("ns/a----app", "1", merged)
+    world.put(REPOSITORY, "1", merged)
     world.put("src/app", "new", new)
 
-    item = world.push_item("src/app:new", {"a/app": ["1"]})
+    item = world.new_item()
     push_and_fail(world, [item], ON, monkeypatch)
 
-    assert world.content("ns/a----app", "1") == merged.content
+    assert world.content(REPOSITORY, "1") == merged.content
 
 
 def test_without_the_step_the_host_rolls_back_as_ever(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.put("ns/a----app", "1", OLD["docker"])
+    world.put(REPOSITORY, "1", OLD["docker"])
     world.put("src/app", "new", build("new", *TWO))
 
-    item = world.push_item("src/app:new", {"a/app": ["1", "2"]})
+    item = world.new_item("1", "2")
     push_and_fail(world, [item], None, monkeypatch)
 
-    assert set(world.platforms("ns/a----app", "1")) == set(THREE)
-    assert Deletions.made == [("ns/a----app", "2")]
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
+    assert Deletions.made == [(REPOSITORY, "2")]
 
 
 @pytest.mark.parametrize("docker", [True, False], ids=["docker", "oci"])
@@ -200,7 +200,7 @@ def test_excluded_tags_and_those_of_source_containers_return_to_their_very_bytes
     world: World, docker: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = OLD["docker" if docker else "oci not in ascii"]
-    for name in ("ns/a----app", "ns/a----sources"):
+    for name in (REPOSITORY, "ns/a----sources"):
         world.put(name, "1", old)
     world.put("src/app", "new", build("new", *TWO, docker=docker))
     world.put("src/app", "sources", make_image("linux/amd64", docker=True))
@@ -208,10 +208,10 @@ def test_excluded_tags_and_those_of_source_containers_return_to_their_very_bytes
     sources.metadata["build"] = {
         "extra": {"image": {"sources_for_nvr": "app-1-1", "media_types": []}}
     }
-    items = [world.push_item("src/app:new", {"a/app": ["1"]}), sources]
+    items = [world.new_item(), sources]
 
     push_and_fail(world, items, {**ON, "exclude_repos": ["a/app"]}, monkeypatch)
 
-    assert world.content("ns/a----app", "1") == old.content
+    assert world.content(REPOSITORY, "1") == old.content
     assert world.content("ns/a----sources", "1") == old.content
     assert Deletions.made == []

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from attrs import asdict
 
-from tests.host.world import ON, THREE, TWO, World, build
+from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
 
-REPOSITORY = "ns/a----app"
 TARGET = """
 import json, sys
 import {first}
@@ -54,7 +53,7 @@ def test_the_host_s_entry_points_merge_whatever_is_loaded_first(
     world: World, name: str, first: str
 ) -> None:
     arrange(world)
-    item = world.push_item("src/app:new", {"a/app": ["1"]})
+    item = world.new_item()
     if name == "tag-docker":
         item = world.tag_item("a/app", source="build", add=["1"], archs=[*TWO])
     given = {"items": [asdict(item)], "settings": world.settings(ON, signing=[])}

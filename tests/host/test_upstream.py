@@ -12,7 +12,7 @@ from pubtools._quay import push_docker
 from pubtools_mlmerge.host import seams
 from tests.host.running import push
 from tests.host.stand_ins import RecordingSigner, add_proposed_hooks, proposed_hooks, source_of
-from tests.host.world import ON, THREE, TWO, World, build
+from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
 from tests.pages import DOCS
 
 PAGE = DOCS / "upstream.rst"
@@ -93,11 +93,11 @@ def push_it(world: World, mlmerge: object) -> tuple[object, ...]:
     world.empty()
     RecordingSigner.signed.clear()
     for name, platforms in (("1", THREE), ("2", TWO)):
-        world.put("ns/a----app", name, build("old", *platforms))
+        world.put(REPOSITORY, name, build("old", *platforms))
     world.put("src/app", "new", build("new", *TWO))
-    push([world.push_item("src/app:new", {"a/app": ["1", "2", "new"]})], world.settings(mlmerge))
+    push([world.new_item("1", "2", "new")], world.settings(mlmerge))
     claims = sorted((e.pub_reference, e.digest, e.arch) for e in RecordingSigner.signed)
-    return world.platforms("ns/a----app", "1"), claims, world.tags("ns/a----app")
+    return world.platforms(REPOSITORY, "1"), claims, world.tags(REPOSITORY)
 
 
 @pytest.mark.parametrize("mlmerge", [{**ON, "anchor_tag": None}, None], ids=["on", "off"])
@@ -109,4 +109,4 @@ def test_where_the_host_has_the_hooks_they_do_what_the_seams_did(
     request.getfixturevalue("changed_host")
 
     assert push_it(world, mlmerge) == expected
-    assert (len(world.platforms("ns/a----app", "1")) == len(THREE)) == bool(mlmerge)
+    assert (len(world.platforms(REPOSITORY, "1")) == len(THREE)) == bool(mlmerge)
