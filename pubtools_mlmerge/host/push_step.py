@@ -238,16 +238,11 @@ class PushStep:
             return
         times = Counter(tag.reference for item in items for tag in self._tags(item))
         self._shared = frozenset(reference for reference, number in times.items() if number > 1)
-        images = [item for item in items if not is_source_container(item)]
-        self._expected = [tag for item in images for tag in self._tags(item)]
         self._jobs = {id(item): self._begin(item) for item in items}
+        images = [self._jobs[id(item)] for item in items if not is_source_container(item)]
+        self._expected = [tag for job in images for tag in job.tags]
         merging = [job for job in self._jobs.values() if not job.settings.report_only]
-        judged = [
-            (job, tag)
-            for job in map(self._jobs.__getitem__, map(id, images))
-            if job in merging
-            for tag in job.covered
-        ]
+        judged = [(job, tag) for job in merging for tag in job.covered]
         refused = []
         looks = self._in_order([partial(self._judge, *each) for each in judged])
         for (job, tag), look in zip(judged, looks):
@@ -330,8 +325,9 @@ class PushStep:
     def _begin(self, item: PushItem) -> _Job:
         settings = self._settings.of(item)
         tags = sorted(self._tags(item), key=lambda tag: str(tag.reference))
-        covered = [tag for tag in tags if settings.covers(tag.repository)]
-        excluded = [tag for tag in tags if not settings.covers(tag.repository)]
+        covers = {t: settings.covers(t.repository) and not is_source_container(item) for t in tags}
+        covered = [tag for tag in tags if covers[tag]]
+        excluded = [tag for tag in tags if not covers[tag]]
         source = Reference.parse(item.metadata["pull_url"])
         return _Job(source, settings, self._steps[settings], covered, excluded)
 
