@@ -6,7 +6,7 @@ import pytest
 from pubtools._quay.item_processor import SignEntry
 
 from pubtools_mlmerge.errors import PushFailed
-from tests.host.running import copy, push, signed
+from tests.host.running import push, signed
 from tests.host.stand_ins import (
     CLAIMS_SIGNER,
     EARLY_SIGNER,
@@ -21,10 +21,8 @@ PUBLIC = ["one.example.com", "two.example.com"]
 
 
 def arrange(world: World, *, docker: bool = True) -> None:
-    """Put an old index of three platforms and a new one of two."""
-    world.put(REPOSITORY, "1", build("old", *THREE, docker=docker))
-    world.put(REPOSITORY, "2", build("other", *THREE, docker=docker))
-    world.put("src/app", "new", build("new", *TWO, docker=docker))
+    """Put two old indexes of three platforms and a new one of two."""
+    world.fill("1", "2", docker=docker)
 
 
 def expected(world: World, tag: str, registry: str) -> SignEntry:
@@ -69,22 +67,17 @@ def test_only_signers_that_come_after_the_push_sign_it(world: World) -> None:
     assert RecordingSigner.signed == []
 
 
-def test_nothing_of_ours_is_signed_where_that_is_off(world: World) -> None:
-    arrange(world)
-
-    push([world.new_item()], world.settings({**ON, "sign": False}))
-
-    assert RecordingSigner.signed
-    assert signed(world, REPOSITORY, "1") == []
-
-
-def test_nothing_is_signed_without_a_key(world: World) -> None:
+@pytest.mark.parametrize(("sign", "key"), [(False, KEY), (True, None)])
+def test_nothing_of_ours_is_signed_where_that_is_off_or_without_a_key(
+    world: World, sign: bool, key: str | None
+) -> None:
     arrange(world)
     item = world.new_item()
-    item.claims_signing_key = None
+    item.claims_signing_key = key
 
-    push([item], world.settings(ON))
+    push([item], world.settings({**ON, "sign": sign}))
 
+    assert bool(RecordingSigner.signed) == (key is not None)
     assert signed(world, REPOSITORY, "1") == []
 
 
@@ -97,17 +90,6 @@ def test_a_tag_of_two_items_is_signed_as_it_is_in_the_end(world: World) -> None:
 
     of_indexes = {e.digest for e in RecordingSigner.signed if not e.arch}
     assert of_indexes == {world.digest(REPOSITORY, "1")}
-
-
-def test_what_a_push_before_left_unsigned_is_signed_now(world: World) -> None:
-    arrange(world)
-    item = world.new_item()
-    copy([item], world.settings(ON))
-    assert signed(world, REPOSITORY, "1") == []
-
-    push([item], world.settings(ON))
-
-    assert len(signed(world, REPOSITORY, "1")) == 1
 
 
 def test_what_a_signer_knows_to_be_signed_is_not_signed_again(world: World) -> None:

@@ -97,18 +97,31 @@ OLD = {
 
 
 @pytest.mark.parametrize("kind", OLD)
-def test_merged_tags_return_to_their_very_bytes(
+def test_every_tag_that_was_there_returns_to_its_very_bytes(
     world: World, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.put(REPOSITORY, "1", OLD[kind])
-    world.put("src/app", "new", build("new", *TWO, docker=kind == "docker"))
+    """One that was merged, one copied plainly, an excluded one, one of a source container."""
+    docker = kind == "docker"
+    before = {(name, "1"): OLD[kind] for name in (REPOSITORY, "ns/b----app", "ns/c----sources")}
+    before[REPOSITORY, "2"] = build("old", "linux/amd64", docker=docker)
+    for (repository, name), index in before.items():
+        world.put(repository, name, index)
+    world.put("src/app", "new", build("new", *TWO, docker=docker))
+    world.put("src/app", "sources", make_image("linux/amd64", docker=True))
+    sources = world.push_item("src/app:sources", {"c/sources": ["1"]})
+    image = {"sources_for_nvr": "app-1-1", "media_types": []}
+    sources.metadata["build"] = {"extra": {"image": image}}
+    item = world.push_item("src/app:new", {"a/app": ["1", "2"], "b/app": ["1"]})
     world.log.forget()
 
-    item = world.new_item()
-    push_and_fail(world, [item], ON, monkeypatch)
+    mlmerge = {**ON, "exclude_repos": ["b/*"], "anchor_tag": None}
+    push_and_fail(world, [item, sources], mlmerge, monkeypatch)
 
-    assert world.content(REPOSITORY, "1") == OLD[kind].content
+    assert {place: world.content(*place) for place in before} == {
+        place: index.content for place, index in before.items()
+    }
     assert world.log.puts(REPOSITORY).count("1") == 2
+    assert Deletions.made == []
 
 
 def test_the_host_deletes_what_is_new_and_the_anchors_go_with_it(
@@ -117,28 +130,10 @@ def test_the_host_deletes_what_is_new_and_the_anchors_go_with_it(
     world.put(REPOSITORY, "1", OLD["docker"])
     world.put("src/app", "new", build("new", *TWO))
 
-    item = world.new_item("1", "2")
-    push_and_fail(world, [item], ON, monkeypatch)
+    push_and_fail(world, [world.new_item("1", "2")], ON, monkeypatch)
 
     (anchor,) = [name for name in world.tags(REPOSITORY) if name.startswith("1-")]
     assert Deletions.made == [(REPOSITORY, "2"), (REPOSITORY, anchor)]
-
-
-@pytest.mark.parametrize("kind", ["docker", "oci"])
-def test_tags_that_were_copied_plainly_return_to_their_very_bytes_too(
-    world: World, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old = build("old", "linux/amd64", docker=kind == "docker")
-    world.put(REPOSITORY, "1", old)
-    world.put(REPOSITORY, "2", OLD[kind])
-    world.put("src/app", "new", build("new", *TWO, docker=kind == "docker"))
-
-    item = world.new_item("1", "2")
-    push_and_fail(world, [item], {**ON, "anchor_tag": None}, monkeypatch)
-
-    assert world.content(REPOSITORY, "1") == old.content
-    assert world.content(REPOSITORY, "2") == OLD[kind].content
-    assert Deletions.made == []
 
 
 @pytest.mark.parametrize("kind", ["docker", "oci"])
@@ -176,8 +171,7 @@ def test_a_tag_that_held_the_merged_index_before_keeps_its_bytes(
     world.put(REPOSITORY, "1", merged)
     world.put("src/app", "new", new)
 
-    item = world.new_item()
-    push_and_fail(world, [item], ON, monkeypatch)
+    push_and_fail(world, [world.new_item()], ON, monkeypatch)
 
     assert world.content(REPOSITORY, "1") == merged.content
 
@@ -188,30 +182,7 @@ def test_without_the_step_the_host_rolls_back_as_ever(
     world.put(REPOSITORY, "1", OLD["docker"])
     world.put("src/app", "new", build("new", *TWO))
 
-    item = world.new_item("1", "2")
-    push_and_fail(world, [item], None, monkeypatch)
+    push_and_fail(world, [world.new_item("1", "2")], None, monkeypatch)
 
     assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
     assert Deletions.made == [(REPOSITORY, "2")]
-
-
-@pytest.mark.parametrize("docker", [True, False], ids=["docker", "oci"])
-def test_excluded_tags_and_those_of_source_containers_return_to_their_very_bytes_too(
-    world: World, docker: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old = OLD["docker" if docker else "oci not in ascii"]
-    for name in (REPOSITORY, "ns/a----sources"):
-        world.put(name, "1", old)
-    world.put("src/app", "new", build("new", *TWO, docker=docker))
-    world.put("src/app", "sources", make_image("linux/amd64", docker=True))
-    sources = world.push_item("src/app:sources", {"a/sources": ["1"]})
-    sources.metadata["build"] = {
-        "extra": {"image": {"sources_for_nvr": "app-1-1", "media_types": []}}
-    }
-    items = [world.new_item(), sources]
-
-    push_and_fail(world, items, {**ON, "exclude_repos": ["a/app"]}, monkeypatch)
-
-    assert world.content(REPOSITORY, "1") == old.content
-    assert world.content("ns/a----sources", "1") == old.content
-    assert Deletions.made == []
