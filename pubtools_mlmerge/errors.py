@@ -351,6 +351,26 @@ class ShrinkError(MergeError):
 
 
 @frozen
+class PatternFitsNothing(MergeError):
+    """A pattern of what to keep, drop or remove fits nothing in the tag, and may be a slip."""
+
+    reference: str
+    option: str
+    patterns: tuple[str, ...]
+    platforms: tuple[str, ...]
+    """Those of the tag."""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, without the reference."""
+        named = f"{self.option} {', '.join(self.patterns)}"
+        return f"{named} fits none of its platforms ({', '.join(self.platforms)})"
+
+    def __str__(self) -> str:
+        return f"{self.reference}: {self.problem}; correct the name, or leave it out"
+
+
+@frozen
 class StaleImages(MergeError):
     """Images that the tag would keep are older than allowed."""
 

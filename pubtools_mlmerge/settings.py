@@ -151,7 +151,7 @@ class Values:
 
 MOST_TRIES = 100
 _ANCHOR_TAG = AnchorTag("{tag}-{timestamp}")
-_POLICY = Policy(mixed_types="fail", single_image="wrap")
+_POLICY = Policy(mixed_types="fail", single_image="wrap", serves_many=True)
 
 
 @frozen(kw_only=True)
@@ -245,7 +245,10 @@ class Settings:
     def for_item(self, given: object, place: str) -> tuple[Settings, tuple[str, ...]]:
         """Read what a push item sets differently; also return what is wrong with it."""
         reader = Values({}, given, place)
-        return _read_for_item(reader, self), reader.finish()
+        changed = _read_for_item(reader, self)
+        if isinstance(given, Mapping) and given.get("keep"):
+            changed = evolve(changed, policy=evolve(changed.policy, serves_many=False))
+        return changed, reader.finish()
 
     @property
     def ages(self) -> AgeRule:
@@ -268,7 +271,7 @@ class Settings:
 
 def _read_for_item(reader: Values, defaults: Settings) -> Settings:
     """Read what push items may set as well."""
-    policy, parse = defaults.policy, PlatformPattern.parse
+    policy, parse = defaults.policy, PlatformPattern.named
     return evolve(
         defaults,
         policy=evolve(

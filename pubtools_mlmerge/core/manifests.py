@@ -116,6 +116,11 @@ class Descriptor:
         """The normalised platforms that the entry covers: its own, or all that it lists."""
         return self.listed or frozenset(() if self.slot is None else (self.slot,))
 
+    @property
+    def lacks_platform(self) -> bool:
+        """Whether the entry is for no platform, and says nothing about an image."""
+        return self.slot is None and not self.is_attestation and not self.is_index
+
 
 def _platform(value: object, path: str) -> Platform | None:
     if value is None:
@@ -123,6 +128,8 @@ def _platform(value: object, path: str) -> Platform | None:
     if not isinstance(value, dict):
         raise InvalidIndex(path, "expected an object")
     check_names(value, _PLATFORM, path)
+    if all(value.get(name) in (None, "") for name in ("os", "architecture")):
+        return None  # as buildah writes it for an artifact
     try:
         return Platform.from_json(value)
     except InvalidPlatform as error:
@@ -369,6 +376,7 @@ def _read_image(fields: Mapping[str, object], content_type: str | None, content:
     if "manifests" in fields:
         raise InvalidIndex("manifests", "an image must not be an index as well")
     config, layers = _digest(fields["config"], "config"), fields.get("layers")
+    layers = [] if layers is None else layers
     if not isinstance(layers, list):
         raise InvalidIndex("layers", "expected an array")
     # Layers with urls are stored elsewhere, not in the registry (image-spec, "urls").
@@ -447,5 +455,10 @@ def _check(reference: Reference, content: bytes, expected: str) -> None:
 
 
 def platform_name(descriptor: Descriptor) -> str | None:
-    """Write the normalised platform of an entry; none if it has none."""
-    return None if descriptor.slot is None else str(descriptor.slot)
+    """Write the normalised platform of an entry with its version; none if it has none."""
+    return None if descriptor.slot is None else descriptor.slot.name
+
+
+def platforms_of(index: Index) -> tuple[str, ...]:
+    """List the platforms of an index by name."""
+    return tuple(sorted({slot.name for entry in index.manifests for slot in entry.slots}))

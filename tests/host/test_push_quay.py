@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from attrs import define
 from pubtools._quay import container_image_pusher
 
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import Unauthorized
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.testing import RegistryServer
 from tests.host.running import copy
 from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
@@ -23,19 +23,7 @@ from tests.quay import QuayDialect
 from tests.scripted import authority, ca_bundle
 
 TOKEN = "api-token"  # as the settings of targets have it
-
-
-@define
-class Clock:
-    """Tells a time that tests set."""
-
-    ahead: float = 0
-
-    def now(self) -> float:
-        return time.time() + self.ahead
-
-
-CLOCK = Clock()
+DAY = 24 * 3600
 
 
 @pytest.fixture
@@ -47,7 +35,6 @@ def quay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RegistrySe
     authority().issue_cert("127.0.0.1").configure_cert(context)
     with RegistryServer(
         dialect=QuayDialect(TOKEN),
-        clock=CLOCK.now,
         auth="token",
         users={"dest": "dest-password", "source": "source-password"},
         grants={"dest": ["src/*", "ns/a*"], "source": ["src/*"]},
@@ -109,16 +96,16 @@ def test_a_refused_login_is_no_absent_repository(
 
 
 def test_an_anchor_tag_expires_by_quay_s_own_api(
-    world: World, quay: RegistryServer, copies: list[object], monkeypatch: pytest.MonkeyPatch
+    world: World, quay: RegistryServer, copies: list[object]
 ) -> None:
     put(quay, "1", build("old", *THREE), REPOSITORY)
 
     push(world, quay, mlmerge={**ON, "anchor_tag": "{tag}-kept", "anchor_days": 30})
 
-    merged = quay.manifest(REPOSITORY, "1").digest
     client = RegistryClient("dest", "dest-password", quay.host, ConnectOptions(insecure=True))
-    anchor = Reference.parse(f"{quay.host}/ns/a----app:1-kept")
-    for days, held in ((29, merged), (31, None)):
-        monkeypatch.setattr(CLOCK, "ahead", days * 24 * 3600)
-        assert client.digest(anchor) == held
-    assert client.digest(anchor.tagged("1")) == merged
+    history, tag = TagHistory(client, TOKEN), Reference.parse(f"{quay.host}/{REPOSITORY}:1")
+    end = history.expiration(tag.tagged("1-kept"))
+    assert end is not None
+    assert end // DAY - int(time.time()) // DAY == 30
+    assert history.expiration(tag) is None
+    assert client.digest(tag.tagged("1-kept")) == client.digest(tag)
