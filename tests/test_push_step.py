@@ -18,6 +18,7 @@ from pubtools_mlmerge import plugin
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
+    ImmutableTag,
     InvalidSettings,
     MergeError,
     MixedTypes,
@@ -712,6 +713,22 @@ def test_a_merged_tag_that_no_signer_got_fails_the_task(
         push.step.check_done(["cosign"])
     push.step.note_signed("cosign", [held.tag for held in push.step.held.values()])
     push.step.check_done(["cosign"])
+
+
+def test_an_anchor_tag_that_cannot_be_set_fails_the_task_once_all_is_merged_and_signed() -> None:
+    with RegistryServer(immutable_tags=["kept"]) as server:
+        put(server, "kept", OLD, "ns/app")
+        settings = Settings.from_task({"mlmerge": {"anchor_tag": "kept"}}, {})
+        push = Push(server, settings)
+
+        push.run("app:1", "app:2")
+
+        assert push.digests("app:1") == push.digests("app:2") == MERGED
+        with pytest.raises(StepNotDone, match="signer cosign"):
+            push.step.check_done(["cosign"])
+        push.step.note_signed("cosign", [held.tag for held in push.step.held.values()])
+        with pytest.raises(ImmutableTag, match="ns/app:kept: the tag is immutable"):
+            push.step.check_done(["cosign"])
 
 
 class History(TagHistory):
