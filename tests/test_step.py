@@ -36,6 +36,7 @@ from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.adapter import ClientRegistry
 from pubtools_mlmerge.registry.base import Registry
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.reports.report import to_json, to_text
 from pubtools_mlmerge.testing import (
     ImageIndex,
@@ -60,7 +61,7 @@ INDEX, REPLACE = Policy(single_image="index"), Policy(single_image="replace")
 
 
 @define
-class Brought:
+class Brought(Children):
     """Notes which children are wanted; may fail."""
 
     server: RegistryServer
