@@ -103,7 +103,8 @@ def defaults() -> dict[str, object]:
     """Tell the real defaults, as JSON has them."""
     settings = attrs.asdict(Settings(), recurse=False)
     policy = attrs.asdict(settings.pop("policy"), recurse=False)
-    del policy["eligible"]  # the tasks say what is eligible
+    for name in ("eligible", "strict", "serves_many"):  # the tasks and commands say these
+        del policy[name]
     values = {**settings, **policy, "anchor_tag": settings["anchor_tag"].template}
     return {
         name: list(value) if isinstance(value, (tuple, frozenset)) else value

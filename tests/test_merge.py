@@ -682,9 +682,36 @@ def test_the_rest_of_the_index_stays_but_its_subject(docker: bool, expected: str
     assert found == before
 
 
-def test_a_bad_pattern_is_refused() -> None:
+@pytest.mark.parametrize("pattern", ["a/b/c/d", "s390"])
+def test_a_bad_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(InvalidPlatform):
-        remove(index("linux/arm64"), ["a/b/c/d"])
+        remove(index("linux/arm64"), [pattern])
+
+
+def test_what_has_no_platform_is_removed_by_name() -> None:
+    found = index("linux/arm64", entry(None), entry("unknown/unknown", seed="a"), OF_ARM64)
+
+    assert fates(remove(found, ["none"])) == "kept kept dropped dropped"
+    assert fates(remove(found, [digest("a"), "sha256:" + "0" * 64])) == "kept kept kept dropped"
+    assert remove(found, ["none"]).missing == ()
+    assert remove(index("linux/arm64"), ["none"]).missing == ("none",)
+
+
+def test_pruning_removes_what_serves_nobody() -> None:
+    orphan, unknown = attestation(ABSENT), entry("unknown/unknown", seed="a")
+    found = index("linux/arm64", OF_ARM64, "linux/arm64", orphan, unknown, entry(None), NESTED)
+
+    plan = remove(found, [], prune=True)
+
+    assert [e.descriptor.digest for e in plan.entries if e.fate == "dropped"] == [
+        *(ARM64, orphan["digest"], unknown["digest"])
+    ]
+    assert reasons(plan) == [
+        "it is listed twice",
+        "its image is not listed",
+        "it is for an unknown platform and names no image",
+    ]
+    assert remove(plan.result, [], prune=True).result is plan.result
 
 
 # Law 11: single images.

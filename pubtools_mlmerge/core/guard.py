@@ -97,7 +97,8 @@ def _kind(entry: Descriptor) -> tuple[str, str, bool]:
 
 def _count(entries: Sequence[Entry]) -> str:
     days = sorted(e.age_days for e in entries if e.age_days is not None)
-    ages = f" ({days[0]} to {days[-1]} days old)" if days else ""
+    span = dict.fromkeys((str(days[0]), str(days[-1]))) if days else {}
+    ages = f" ({' to '.join(span)} days old)" if days else ""
     return f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}{ages}"
 
 
