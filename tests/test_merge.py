@@ -975,12 +975,28 @@ def test_one_named_platform_does_not_cover_for_another() -> None:
     assert caught.value.lost == ("linux/s390x",)
 
 
-@pytest.mark.parametrize("old", [["linux/arm/v6", "linux/arm/v7"], ["linux/arm/v6"]])
-def test_the_coarse_rule_takes_no_variant_away(old: list[str]) -> None:
-    with pytest.raises(ShrinkError) as caught:
-        guarded(listing("linux/arm/v7@new"), listing(*old), Policy(match="architecture"))
+@pytest.mark.parametrize(
+    ("old", "lost"),
+    [
+        (["linux/arm/v6", "linux/arm/v7"], "linux/arm/v6"),
+        (["linux/arm/v6"], "linux/arm/v6"),
+        (["windows/amd64", "linux/amd64"], "windows/amd64"),
+    ],
+)
+def test_the_coarse_rule_takes_nothing_away_whatever_else_comes(old: list[str], lost: str) -> None:
+    source = listing("linux/arm/v7@new", "linux/amd64@new", "linux/s390x@new")
 
-    assert caught.value.lost == ("linux/arm/v6",)
+    with pytest.raises(ShrinkError) as caught:
+        guarded(source, listing(*old), Policy(match="architecture"))
+
+    assert caught.value.lost == (lost,)
+
+
+def test_what_is_to_be_kept_is_not_replaced_either() -> None:
+    with pytest.raises(ShrinkError) as caught:
+        guarded(single("linux/riscv64"), WHOLE, evolve(REPLACE, keep=["amd64"]))
+
+    assert caught.value.lost == ("linux/amd64",)
 
 
 # What a tag held at different times, merged and compared.
