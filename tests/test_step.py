@@ -35,6 +35,7 @@ from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.adapter import ClientRegistry
 from pubtools_mlmerge.registry.base import Registry
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.reports.report import to_json, to_text
 from pubtools_mlmerge.testing import (
     ImageIndex,
     RegistryServer,
@@ -170,8 +171,9 @@ def test_nothing_to_do_and_a_dry_run_stop_before_the_children(
 def test_an_absent_tag_becomes_the_source(server: RegistryServer) -> None:
     report = merge(server, "new", "fresh")
 
-    assert report.previous_digest is None
+    assert (report.previous_digest, report.destination_state) == (None, "absent")
     assert server.manifest("app", "fresh").content == NEW.content
+    assert merge(server, "old", "fresh").destination_state == "present"
 
 
 def test_an_absent_source_is_an_error(server: RegistryServer) -> None:
@@ -200,7 +202,9 @@ def test_any_client_of_the_host_s_shape_will_do(server: RegistryServer) -> None:
 
 
 @pytest.mark.parametrize("logged_in", [True, False])
-def test_a_hidden_repository_is_absent_to_those_who_are_logged_in(logged_in: bool) -> None:
+def test_a_hidden_repository_is_absent_to_those_who_are_logged_in(
+    caplog: pytest.LogCaptureFixture, logged_in: bool
+) -> None:
     login = ("alice", "wonderland") if logged_in else (None, None)
     users = {"alice": "wonderland"}
     with RegistryServer(
@@ -212,7 +216,12 @@ def test_a_hidden_repository_is_absent_to_those_who_are_logged_in(logged_in: boo
         hidden = Reference(server.host, "hidden", tag="1")
 
         if logged_in:
-            assert dry.merge(tag(server, "new"), hidden).previous_digest is None
+            report = dry.merge(tag(server, "new"), hidden)
+            assert (report.previous_digest, report.destination_state) == (None, "hidden")
+            assert json.loads(to_json(report))["destination_state"] == "hidden"
+            assert "(was hidden)" in to_text(report)
+            unknown = "it does not exist, or this login may not read it: what it holds is unknown"
+            assert f"{hidden}: {unknown}" in caplog.messages
         else:
             with pytest.raises(Unauthorized):
                 dry.merge(tag(server, "new"), hidden)

@@ -184,6 +184,8 @@ def _changes(
     def show(report: Report) -> None:
         options.page.note(report)
         _print(render(report))
+        if report.error is not None:
+            raise report.error
 
     return partial(run_jobs, jobs, show, options)
 

@@ -11,6 +11,7 @@ from attrs import field, frozen
 from pubtools_mlmerge.core.manifests import Descriptor, Index, Manifest
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import MergeError
 
 Fate = Literal["added", "replaced", "same", "kept", "dropped", "excluded"]
 FATES: tuple[Fate, ...] = get_args(Fate)
@@ -178,6 +179,9 @@ class Report:
         anchor_tag (str | None): A second tag on the result, if any.
         attempts (int): How often the merge was planned.
         seconds (float): How long it took.
+        is_hidden (bool): Whether the registry refused to show the destination, which was taken as
+            absent.
+        error (MergeError | None): Why the anchor tag could not be set; none if nothing failed.
     """
 
     source: Reference | None
@@ -193,6 +197,8 @@ class Report:
     anchor_tag: str | None = None
     attempts: int = 1
     seconds: float = 0.0
+    is_hidden: bool = False
+    error: MergeError | None = None
 
     @classmethod
     def of(
@@ -218,6 +224,13 @@ class Report:
             missing=plan.missing,
             seconds=seconds,
         )
+
+    @property
+    def destination_state(self) -> Literal["absent", "hidden", "present"]:
+        """What was seen of the destination before."""
+        if self.previous_digest is not None:
+            return "present"
+        return "hidden" if self.is_hidden else "absent"
 
     @property
     def counts(self) -> dict[Fate, int]:

@@ -28,7 +28,7 @@ from pubtools_mlmerge.merging.decision import Decision, StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import remove_platforms
-from pubtools_mlmerge.merging.writer import History, Writer, push
+from pubtools_mlmerge.merging.writer import History, Writer, expiration_kept, push
 from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.reports.report import to_text
@@ -320,7 +320,9 @@ class Selection:
     def _make_report(self, *, dry_run: bool) -> Report | None:
         if self.plan is None:
             return None
-        return Report.of(self.plan, self._source, self._destination, dry_run=dry_run)
+        report = Report.of(self.plan, self._source, self._destination, dry_run=dry_run)
+        is_absent = dry_run and report.previous_digest is None
+        return evolve(report, is_hidden=is_absent and self.client.look(self._destination)[1])
 
 
 class GuardedClient:
@@ -393,7 +395,8 @@ class HostTagWriter:
             return push(self._registry, tag, Index.from_bytes(content))
         plan = evolve(plan, result=Index.from_bytes(content, plan.result.media_type), changed=True)
         decision = _decision(plan, source, tag, plan.previous_digest)
-        written = self._writer(tries=1).carry_out(decision, self._check).digest
+        with expiration_kept(self._history, tag):
+            written = self._writer(tries=1).carry_out(decision, self._check).digest
         self._put_back(tag, written, plan.previous_digest)
         return written
 

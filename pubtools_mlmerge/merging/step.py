@@ -168,7 +168,10 @@ class Step:
         """Read both sides and decide; nothing is written."""
         policy = policy or self._options.policy
         began = time.monotonic()
-        new, old = self._pull(source, destination)
+        new, (old, is_hidden) = self._pull(source, destination)
+        if is_hidden and self._options.dry_run:
+            words = "%s: it does not exist, or this login may not read it: what it holds is unknown"
+            LOG.warning(words, destination)
         bring = partial(self._bring, source)
 
         new_side = self._side(self._source, source, new, policy)
@@ -179,17 +182,25 @@ class Step:
                 LOG.warning("%s: the source has no %s", source, name)
             return Decision(source, destination, new, held, plan, decide, bring, began=began)
 
-        return decide(old)
+        return evolve(decide(old), is_hidden=is_hidden)
 
-    def _pull(self, source: Reference, destination: Reference) -> tuple[Manifest, Manifest | None]:
+    def _pull(
+        self, source: Reference, destination: Reference
+    ) -> tuple[Manifest, tuple[Manifest | None, bool]]:
         writes = not self._options.dry_run
         intend(self._source, source, self._destination, destination, writes=writes)
         pull_source = partial(self._sources.get, source, partial(self._read_source, source))
-        pull_old = partial(recorded, self._destination.pull_if_present, destination)
+        pull_old = partial(self._look, destination)
         if source in self._sources:  # perhaps another thread is about to read it
             old = pull_old()
             return pull_source(), old
         return pull_both(self._source, pull_source, self._destination, pull_old)
+
+    def _look(self, destination: Reference) -> tuple[Manifest | None, bool]:
+        with span("pull", reference=str(destination)) as current:
+            found, is_hidden = self._destination.look(destination)
+            current.note(digest=None if found is None else found.digest)
+        return found, is_hidden
 
     def _read_source(self, source: Reference) -> Manifest:
         found = recorded(self._source.pull, source)

@@ -74,9 +74,20 @@ class Registry(ABC):
 
     def pull_if_present(self, reference: Reference) -> Manifest | None:
         """Read a manifest, see `pull`; none where there is nothing."""
-        with suppress_absence(reference):
-            return self.pull(reference)
-        return None
+        return self.look(reference)[0]
+
+    def look(self, reference: Reference) -> tuple[Manifest | None, bool]:
+        """Read a manifest if there is one, and say whether the registry hides that."""
+        try:
+            return self.pull(reference), False
+        except NotFound:
+            return None, False
+        except Unauthorized as error:
+            # Quay hides repositories that do not exist behind the status of a refused login.
+            if not error.logged_in:
+                raise
+            LOG.debug("%s: taken as absent: %s", reference, error)
+            return None, True
 
     def read_nested(self, reference: Reference, index: Index) -> Index:
         """Note at each nested index which platforms it lists."""
