@@ -177,6 +177,17 @@ def test_options_are_those_of_the_program(program: str, capsys: pytest.CaptureFi
     assert documented_options(program) == real_options(program, capsys)
 
 
+# Laws
+
+
+def test_the_tests_that_stand_for_the_laws_are_there() -> None:
+    code = "".join(path.read_text() for path in (DOCS.parent / "tests").glob("**/test_*.py"))
+    named = re.findall(r"``(test_\w+)``", page("merge-rules"))
+
+    assert len(named) >= 11
+    assert [name for name in named if f"def {name}(" not in code] == []
+
+
 # Examples
 
 

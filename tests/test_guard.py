@@ -239,3 +239,25 @@ def test_what_serves_somebody_is_not_warned_of() -> None:
     ]
 
     assert reviewed(Policy(), None, index(*two, attestation(amd64), entry(None))) == []
+
+
+# Types
+
+
+def test_a_change_of_type_is_warned_of_once() -> None:
+    docker = index("linux/amd64@old", docker=True)
+
+    assert reviewed(Policy(), docker, SOURCE) == [
+        f"changes from {docker.media_type} to {SOURCE.media_type}, the type of the source"
+    ]
+    assert reviewed(Policy(), index("linux/amd64@old"), SOURCE) == []
+
+
+def test_a_mix_of_both_kinds_is_warned_of() -> None:
+    docker = index("linux/arm64", "linux/s390x", docker=True)
+
+    both = "Docker manifests (linux/arm64, linux/s390x) beside OCI manifests (linux/amd64)"
+    assert reviewed(Policy(), docker, SOURCE) == [f"lists {both}, which some registries refuse"]
+    assert reviewed(Policy(), docker, index("linux/amd64", docker=True)) == []
+    merged = merge(SOURCE, docker).result
+    assert reviewed(Policy(), merged, SOURCE) == []
