@@ -6,7 +6,6 @@ are in ``docs/merge-rules.rst``.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
 from attrs import evolve, frozen
@@ -63,27 +62,18 @@ def merge(
     if kept or excluded:
         manifests = [entry.descriptor for entry in (*taken, *kept)]
         result = assemble(source, destination, manifests, policy)
-    present = [*taken, *kept]
     changed = destination is None or result is not source or result.digest != destination.digest
     if destination is not None and result is not source and serve_the_same(result, destination):
         result, changed = destination, False
-        present = _in_order_of(destination, present)
     return Plan(
         result,
-        (*present, *dropped, *excluded),
+        (*taken, *kept, *dropped, *excluded),
         changed=changed,
         missing=_missing(eligible, policy.eligible or ()),
         source=source,
         destination=destination,
         warnings=tuple(_listed_twice(taken, kept, policy.match)),
     )
-
-
-def _in_order_of(index: Index, entries: Iterable[Entry]) -> list[Entry]:
-    by_slot: dict[Hashable, deque[Entry]] = {}
-    for entry in entries:
-        by_slot.setdefault(_key(entry.descriptor), deque()).append(entry)
-    return [by_slot[_key(listed)].popleft() for listed in index.manifests]
 
 
 def _split_eligible(
