@@ -438,20 +438,6 @@ def test_a_result_that_cannot_be_printed_is_on_the_page(
     assert "No space left on device" in text
 
 
-def test_a_page_is_written_after_an_interruption(
-    server: RegistryServer, page: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("builtins.print", interrupt)
-
-    with pytest.raises(KeyboardInterrupt):
-        merge(server, "--html", str(page))
-
-    assert server.manifest("app", "old").digest in page.read_text(encoding="ascii")
-
-
 def test_a_page_that_cannot_be_written_in_the_end_is_a_failure(
     server: RegistryServer, page: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
