@@ -169,6 +169,22 @@ def test_a_failure_is_logged_and_the_code_is_1(
     assert caplog.messages[-1].startswith("registry.invalid/app:new: not found (HTTP 404)")
 
 
+def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report(
+    capsys: Capture, caplog: Log
+) -> None:
+    with RegistryServer(immutable_tags=["kept"]) as server:
+        for name in ("new", "old", "kept"):
+            put(server, name, make_index([make_image("linux/amd64", seed=name)]))
+
+        assert merge(server, "--anchor-tag", "kept", "--output", "json") == 1
+
+        report = json.loads(capsys.readouterr().out)
+        assert server.manifest("app", "old").digest == report["digest"]
+    assert (report["changed"], report["anchor_tag"]) == (True, None)
+    assert "app:kept: the tag is immutable (HTTP 412)" in report["error"]
+    assert report["error"] in caplog.messages
+
+
 def test_debug_adds_the_traceback(server: RegistryServer, capsys: Capture) -> None:
     server.delete_tag("app", "new")
 
@@ -285,6 +301,7 @@ WRONG: list[tuple[Callable[..., None], str, str]] = [
     (merge_main, f"{PAIR} --ca-bundle /nonexistent", "there is no file /nonexistent"),
     (merge_main, f"{PAIR} --max-rate 0", "--max-rate: expected a number above 0"),
     (merge_main, f"{PAIR} --max-rate nan", "--max-rate: expected a number above 0"),
+    (merge_main, f"{PAIR} --timeout -1", "--timeout: expected a number above 0"),
     (merge_main, f"{PAIR} --match os", "invalid choice: 'os'"),
     (merge_main, f"{PAIR} --copy docker", "invalid choice: 'docker'"),
     (merge_main, f"{PAIR} --arch ''", "--arch names nothing"),

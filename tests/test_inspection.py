@@ -365,3 +365,21 @@ def test_a_hostile_platform_cannot_draw_on_the_terminal() -> None:
     odd = index(entry(None, platform=platform))
 
     assert "linux/a?[31m?b" in comparison_to_text(comparison(odd, A))
+
+
+def test_a_nested_index_is_shown_as_one_with_what_it_lists() -> None:
+    stated = entry("linux/amd64", seed="nested", media_type=OCI_INDEX)
+    whole = index(stated, "linux/arm64")
+    read = evolve(whole.manifests[0], listed=index("linux/amd64", "linux/arm64").manifests[0].slots)
+
+    unread, found = (
+        inspect("app:1", each)
+        for each in (whole, evolve(whole, manifests=[read, *whole.manifests[1:]]))
+    )
+
+    assert [platform_text(image.descriptor) for image in unread.images] == ["index", "linux/arm64"]
+    assert platform_text(found.images[0].descriptor) == "index of linux/amd64"
+    assert unread.problems == found.problems == ()
+    document = json.loads(inspection_to_json(found))
+    assert document["entries"][0]["platform"] is None
+    assert document["entries"][0]["platforms"] == ["linux/amd64"]

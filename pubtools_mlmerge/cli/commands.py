@@ -184,6 +184,8 @@ def _changes(
     def show(report: Report) -> None:
         options.page.note(report)
         _print(render(report))
+        if report.error is not None:
+            raise report.error
 
     return partial(run_jobs, jobs, show, options)
 
@@ -243,10 +245,13 @@ def connection_of(arguments: Namespace) -> ConnectOptions:
         raise ValueError(f"--ca-bundle: there is no file {bundle}")
     if arguments.insecure:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    rate = arguments.max_rate
-    if rate is not None and not 0 < rate < math.inf:
-        raise ValueError("--max-rate: expected a number above 0")
-    return ConnectOptions(ca_bundle=bundle, insecure=arguments.insecure, max_rate=rate)
+    rate, limit = arguments.max_rate, arguments.timeout
+    for option, number in (("--max-rate", rate), ("--timeout", limit)):
+        if number is not None and not 0 < number < math.inf:
+            raise ValueError(f"{option}: expected a number above 0")
+    return ConnectOptions(
+        ca_bundle=bundle, insecure=arguments.insecure, max_rate=rate, time_limit=limit
+    )
 
 
 def policy_of(arguments: Namespace, default: Policy) -> Policy:
@@ -258,6 +263,7 @@ def policy_of(arguments: Namespace, default: Policy) -> Policy:
         drop=split("--drop", arguments.drop) or default.drop,
         mixed_types=arguments.mixed_types or default.mixed_types,
         single_image=arguments.single_image or default.single_image,
+        strict=arguments.strict,
     )
 
 
@@ -469,14 +475,22 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
     options = RunOptions(debug=arguments.debug > 0, page=Page(arguments.html))
     client = login.client(connection_of(arguments))
     reference = login.tag(arguments.ref)
-    patterns = tuple(PlatformPattern.parse(text) for text in split("--arch", arguments.arch))
+    patterns = tuple(PlatformPattern.named(text) for text in split("--arch", arguments.arch))
+    if not patterns and not arguments.prune:
+        raise ValueError("--arch or --prune is needed")
     writer = writer_of(arguments, settings, client)
     url = lock_of(arguments, settings)
 
     def remove() -> Report:
         with locked(client, reference, url) as check:
             report = remove_platforms(
-                writer, reference, patterns, allow_empty=arguments.allow_empty, check=check
+                writer,
+                reference,
+                patterns,
+                allow_empty=arguments.allow_empty,
+                prune=arguments.prune,
+                strict=arguments.strict,
+                check=check,
             )
         for name in report.missing:
             LOG.warning("%s has no %s", reference, name)
@@ -520,21 +534,24 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
     login, options = Login.of(arguments, "source"), RunOptions(debug=arguments.debug > 0)
     client = login.client(connection_of(arguments))
     reference = login.reference(arguments.reference)
+
+    def pull(one: Reference) -> Index:
+        return client.read_nested(one, client.pull_index(one))
+
     if arguments.other is not None:
         if arguments.ages or arguments.check or arguments.output == "json":
             raise ValueError("--ages, --check and --output json are for one reference")
         other = login.reference(arguments.other)
 
         def compare_both() -> Comparison:
-            indexes = client.pull_index(reference), client.pull_index(other)
-            return compare((str(reference), str(other)), indexes)
+            return compare((str(reference), str(other)), (pull(reference), pull(other)))
 
         return partial(
             run_jobs, [(str(reference), compare_both)], _printer(comparison_text), options
         )
 
     def look() -> Inspection:
-        index = client.pull_index(reference)
+        index = pull(reference)
         ages = missing = None
         if arguments.ages:
             ages = Ages(client, AgeRule(shown=True)).read(reference, index.manifests)

@@ -28,6 +28,7 @@ from pubtools_mlmerge.reports.report import (
     count_text,
     is_old,
     label_of,
+    platform_names,
     printable,
     short,
     size_text,
@@ -119,6 +120,8 @@ def inspect(
 def platform_text(descriptor: Descriptor) -> str | None:
     """Name the platform of an entry with its OS version and features, if it has a platform."""
     slot = descriptor.slot
+    if descriptor.is_index:
+        return label_of(descriptor)
     if slot is None:
         return None
     more = ", ".join(part for part in (slot.os_version, *slot.os_features) if part)
@@ -138,11 +141,12 @@ def _odd_entries(
                 yield Problem("orphan", digest, f"{name} has no image in this index")
         else:
             name = brief(platform_text(entry) or "an image without platform", _LONGEST)
-            key = entry.slot or digest
-            if key in first:
+            keys = entry.slots or {digest}
+            for key in sorted(keys & first.keys(), key=str)[:1]:
                 yield Problem("duplicate", digest, f"{name} is listed before, as {first[key]}")
-            first.setdefault(key, digest)
-            if entry.slot is None:
+            for key in keys:
+                first.setdefault(key, digest)
+            if entry.slot is None and not entry.is_index:
                 yield Problem("no-platform", digest, "no platform is stated for this image")
         if digest in left:
             left.remove(digest)
@@ -258,7 +262,9 @@ def _entry(entry: Descriptor, age: Age | None) -> dict[str, object]:
     }
     if entry.is_attestation:
         written["attests"] = entry.attested or ""
-    elif age is not None:
+    if entry.is_index:
+        written["platforms"] = platform_names(entry)
+    if age is not None and not entry.is_attestation:
         written.update(age_document(age))
         if age.problem:
             written["age_problem"] = age.problem

@@ -118,7 +118,9 @@ def to_json(report: Report) -> str:
             "media_type": report.media_type,
             "changed": report.changed,
             "dry_run": report.dry_run,
+            "destination_state": report.destination_state,
             "anchor_tag": report.anchor_tag,
+            "error": None if report.error is None else str(report.error),
             "attempts": report.attempts,
             "seconds": round(report.seconds, 3),
             "entries": [entry_document(entry) for entry in report.entries],
@@ -137,9 +139,16 @@ def entry_document(entry: Entry) -> dict[str, object]:
     }
     if entry.descriptor.is_attestation:
         written["attests"] = entry.descriptor.attested or ""
+    if entry.descriptor.is_index:
+        written["platforms"] = platform_names(entry.descriptor)
     if entry.age is not None:
         written.update(age_document(entry.age), stale=entry.is_stale)
     return written
+
+
+def platform_names(nested: Descriptor) -> list[str]:
+    """Name the platforms that a nested index lists, as far as they are known."""
+    return sorted(map(str, nested.slots))
 
 
 def age_document(age: Age) -> dict[str, object]:
@@ -175,7 +184,7 @@ def summary_of(report: Report) -> str:
     if not report.changed:
         return f"{report.destination}: nothing to do, it stays {report.digest}"
     verb = "would become" if report.dry_run else "is now"
-    before = short(report.previous_digest) if report.previous_digest else "absent"
+    before = short(report.previous_digest) if report.previous_digest else report.destination_state
     counts = ", ".join(f"{number} {fate}" for fate, number in report.counts.items())
     anchor = f", anchor tag {report.anchor_tag}" if report.anchor_tag else ""
     return f"{report.destination} {verb} {report.digest} (was {before}): {counts}{anchor}"
@@ -204,6 +213,8 @@ def label_of(descriptor: Descriptor) -> str:
     """Name an entry for people."""
     if descriptor.is_attestation:
         return f"attestation of {short(descriptor.attested or '') or 'nothing'}"
+    if descriptor.is_index:
+        return f"index of {', '.join(platform_names(descriptor))}" if descriptor.slots else "index"
     return platform_name(descriptor) or _NOTHING
 
 
