@@ -823,7 +823,7 @@ def test_no_tag_is_written_if_one_file_is_no_record(
 
     problem = refused(restore_main, good, absent, "--quay-host", shelf.server.url)
 
-    assert problem.endswith(f"{absent}: not a record of a change: No such file or directory")
+    assert f"{absent}: not a record of a change: No such file or directory" in problem
     assert shelf.server.requests == ()
 
 
@@ -831,7 +831,7 @@ def test_a_record_without_a_host_needs_one(refused: Callable[..., str], shelf: S
     shelf.changed("stable")
     file = shelf.record("app:stable")
 
-    assert refused(restore_main, file).endswith("its tag names no host; give --quay-host")
+    assert "its tag names no host; give --quay-host" in refused(restore_main, file)
     assert shelf.restore(file) == 0
 
 

@@ -92,7 +92,8 @@ class Gate:
     holds: Callable[[Received], bool]
     held: threading.Event = field(factory=threading.Event)
     open: threading.Event = field(factory=threading.Event)
-    before: Callable[[Received], None] = field(default=lambda _: None)
+    before: Callable[[Received], object] = field(default=lambda _: None)
+    after: Callable[[Received], object] = field(default=lambda _: None)
 
     def __call__(self, request: Received) -> Reply:
         self.before(request)
@@ -102,6 +103,7 @@ class Gate:
         kept = {n: v for n, v in request.headers.items() if n not in ("host", "connection")}
         url = self.server.url + request.target
         got = requests.request(request.method, url, headers=kept, data=request.body, timeout=60)
+        self.after(request)
         headers = {n: v for n, v in got.headers.items() if n not in ("Connection", "Date")}
         return Reply(got.status_code, headers, got.content)
 
