@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 from attrs import evolve, frozen
 
-from pubtools_mlmerge.concurrency import STOP
+from pubtools_mlmerge.concurrency import STOP, Stopped
 from pubtools_mlmerge.core.manifests import Index, Manifest
 from pubtools_mlmerge.core.merge import serve_the_same, union
 from pubtools_mlmerge.core.plan import Plan, Report
@@ -143,6 +143,9 @@ class Writer:
                 raise
             LOG.info("%s", error)
             failure = error
+        except Stopped:
+            LOG.warning("%s: interrupted while it was written, it holds the old or the new", tag)
+            raise
         found = self._read_back(tag, expected, decision.seen) if verify else expected
         if found == expected:
             return None
@@ -219,7 +222,7 @@ class _Overwritten:
         self._readable: list[Reference] = []
         self._indexes: list[Index] = []
 
-    @STOP.finishing()
+    @STOP.finishing(cleans=True)
     def close(self) -> None:
         """Give up what was made readable."""
         if self._history is not None:
