@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from typing import final
@@ -70,9 +70,16 @@ def _own_logging() -> Iterator[None]:
         root.handlers = handlers
 
 
-def merge(bench: Bench, host: str, log: StringIO | None = None) -> Done:
-    """Run the program, and keep what it prints."""
+def call_here(
+    main: Callable[[Sequence[str]], None], *arguments: str, log: StringIO | None = None
+) -> Done:
+    """Run the function of a program in this process, and keep what it prints."""
     out, err = StringIO(), log or StringIO()
     with _own_logging(), redirect_stdout(out), redirect_stderr(err):
-        code = call(merge_main, *bench.arguments(host))
+        code = call(main, *arguments)
     return Done(code, out.getvalue(), err.getvalue())
+
+
+def merge(bench: Bench, host: str, log: StringIO | None = None) -> Done:
+    """Run a merge by way of a host."""
+    return call_here(merge_main, *bench.arguments(host), log=log)
