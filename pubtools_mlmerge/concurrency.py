@@ -1,19 +1,156 @@
-"""Threads: jobs side by side, their progress, and values that are computed once."""
+"""Threads: jobs side by side, their progress, values computed once, and how all of it ends."""
 
 from __future__ import annotations
 
+import math
+import os
+import signal
+import subprocess
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import copy_context
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar, copy_context
+from types import FrameType
 from typing import Generic, Optional, TypeVar
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 ValueT = TypeVar("ValueT")
 
 _AHEAD = 4  # jobs per thread that may begin before the result of an earlier one is taken
+
+# Seconds: between two looks at whether to end; that a write under way may still take; until the
+# process ends whatever it is doing.
+SLICE, _GRACE, _LONGEST = 0.1, 1.0, 1.7
+
+
+class Stopped(BaseException):
+    """The program was told to end. It is no `Exception`, so nothing takes it for a failure."""
+
+
+class Stop:
+    """Whether the program was told to end. Every wait looks at it; only our commands set it."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self.is_armed = False  # whether there is a handler
+        self._end = math.inf
+        self._cuts_reading = False
+        self._finishing: ContextVar[bool] = ContextVar("mlmerge_finishing", default=False)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether even a write that was under way has had its time."""
+        return self.signal is not None and time.monotonic() > self._end
+
+    def check(self, *, begins: bool = False) -> None:
+        """Raise Stopped if the program was told to end; `begins` is for what is not under way."""
+        if self.is_over or (self.signal is not None and (begins or not self._finishing.get())):
+            raise Stopped
+
+    @contextmanager
+    def finishing(self) -> Iterator[None]:
+        """Let what is done here go on for a moment: a write with its check, or cleaning up."""
+        token = self._finishing.set(True)
+        try:
+            yield
+        finally:
+            self._finishing.reset(token)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, in one piece where nobody can end it."""
+        self.check()
+        longest = SLICE if self.is_armed else math.inf
+        while seconds > 0:
+            time.sleep(min(seconds, longest))
+            seconds -= longest
+            self.check()
+
+    def acquire(self, lock: threading.Lock, seconds: float) -> bool:
+        """Wait for a lock; return whether it was had in time."""
+        end = time.monotonic() + seconds
+        while not lock.acquire(timeout=max(0.0, min(SLICE, end - time.monotonic()))):
+            self.check()
+            if time.monotonic() >= end:
+                return False
+        return True
+
+    def errors_of(self, program: subprocess.Popen[str]) -> str:
+        """Wait for the end of a program, and return what it wrote to standard error."""
+        while True:
+            try:
+                errors = program.communicate(timeout=SLICE)[1]
+            except subprocess.TimeoutExpired:
+                try:
+                    self.check()
+                except Stopped:
+                    program.terminate()
+                    with suppress(subprocess.TimeoutExpired):
+                        program.wait(5 * SLICE)
+                    program.kill()
+                    raise
+            else:
+                if program.returncode:
+                    self.sleep(SLICE)  # Ctrl-C reaches it too, perhaps before us
+                return errors
+
+    def lines(self, stream: Iterable[str]) -> Iterator[str]:
+        """Read lines, which may be long in coming, in the main thread."""
+        iterator = iter(stream)
+        while True:
+            self._cuts_reading = True
+            try:
+                self.check()
+                line = next(iterator)
+            except (StopIteration, Stopped):
+                return
+            finally:
+                self._cuts_reading = False
+            yield line
+
+    def tell(self, number: int, _frame: FrameType | None = None) -> None:
+        """Handle a signal: let all threads end, and end at once where that was said before."""
+        if self.signal is not None:
+            if os.isatty(2):
+                os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
+            os._exit(128 + self.signal)
+        self.signal, self._end = number, time.monotonic() + _GRACE
+        signal.signal(signal.SIGALRM, self.tell)
+        signal.setitimer(signal.ITIMER_REAL, _LONGEST)
+        if self._cuts_reading:
+            raise Stopped
+
+
+STOP = Stop()
+
+
+@contextmanager
+def ended_by_signals(say_so: Callable[[int], None]) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the program, with exit code 128 + N, by `STOP`.
+
+    For programs alone, as there is one handler for the whole process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    # Who starts a program in the background may let it ignore Ctrl-C.
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, STOP.tell) for number in heard}
+    STOP.is_armed = True
+    try:
+        yield
+    finally:
+        if STOP.signal is not None:
+            say_so(STOP.signal)
+            raise SystemExit(128 + STOP.signal)
+        STOP.is_armed = False
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
 
 Watch = Callable[[str, Optional[int]], AbstractContextManager[Callable[[], None]]]
 """Shows progress: called with a name and a total, it gives a function that counts one more."""
@@ -84,11 +221,11 @@ def map_in_order(jobs: Iterable[Callable[[], ValueT]], threads: int) -> Iterator
     Only a few jobs are taken ahead of the results, so that there may be any number of them. After
     a failure, or once the caller stops, no further job begins, and those under way are awaited.
     """
-    if threads == 1:
-        yield from (job() for job in jobs)
-        return
-    with ThreadPoolExecutor(threads, thread_name_prefix="mlmerge") as pool:
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="mlmerge")
+    try:
         yield from map_in_order_by(pool, jobs, threads * _AHEAD)
+    finally:
+        pool.shutdown(wait=not STOP.is_over)
 
 
 def map_in_order_by(
@@ -111,10 +248,22 @@ def map_in_order_by(
         for job in jobs:
             begun.append(pool.submit(copy_context().run, attempt, job))
             if len(begun) == ahead:
-                yield begun.popleft().result()
+                yield _result(begun.popleft())
         while begun:
-            yield begun.popleft().result()
+            yield _result(begun.popleft())
     finally:
         for future in begun:
             future.cancel()
-        wait(begun)
+        wait(begun, 0 if STOP.is_over else None)
+
+
+def _result(future: Future[ValueT]) -> ValueT:
+    """Wait for a result, though not for what hangs after the program was told to end."""
+    while True:
+        try:
+            return future.result(SLICE if STOP.is_armed else None)
+        except NotYet:
+            if future.done():  # it is the job's own
+                raise
+            if STOP.is_over:
+                raise Stopped from None

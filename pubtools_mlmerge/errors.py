@@ -98,6 +98,22 @@ class MixedTypes(MergeError):
 
 
 @frozen
+class NestedIndex(MergeError):
+    """A nested index fits only in part, and is never taken apart."""
+
+    digest: str
+    fits: tuple[str, ...]
+    rest: tuple[str, ...]
+    reference: str = ""
+
+    def __str__(self) -> str:
+        return (
+            f"{_prefix(self.reference)}the nested index {self.digest} is never taken apart: the "
+            f"names fit {', '.join(self.fits)} and not {', '.join(self.rest)}; name all, or none"
+        )
+
+
+@frozen
 class EmptyIndex(MergeError):
     """Nothing would be left in the index."""
 
@@ -295,6 +311,20 @@ class ConflictError(MergeError):
 
 
 @frozen
+class OutOfTime(MergeError):
+    """The run took longer than its time limit (``--timeout``)."""
+
+    reference: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.reference}: not done within {self.seconds:g} seconds; each tag holds what it "
+            "held or the whole result; run it again, or give more time by --timeout"
+        )
+
+
+@frozen
 class ShrinkError(MergeError):
     """The tag would lose platforms that nobody named."""
 
@@ -305,6 +335,26 @@ class ShrinkError(MergeError):
     def __str__(self) -> str:
         lost = ", ".join(self.lost)
         return f"{self.reference} would lose {lost}; if they may go, name them in drop"
+
+
+@frozen
+class PatternFitsNothing(MergeError):
+    """A pattern of what to keep, drop or remove fits nothing in the tag, and may be a slip."""
+
+    reference: str
+    option: str
+    patterns: tuple[str, ...]
+    platforms: tuple[str, ...]
+    """Those of the tag."""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, without the reference."""
+        named = f"{self.option} {', '.join(self.patterns)}"
+        return f"{named} fits none of its platforms ({', '.join(self.platforms)})"
+
+    def __str__(self) -> str:
+        return f"{self.reference}: {self.problem}; correct the name, or leave it out"
 
 
 @frozen

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 
 from attrs import field, frozen
 
+from pubtools_mlmerge.concurrency import STOP
 from pubtools_mlmerge.errors import LockFailed, LockLost
 
 if TYPE_CHECKING:
@@ -78,14 +79,13 @@ def tag_lock(name: str, url: str | None = None) -> Iterator[Held]:
     with process_lock(name, place.wait):
         lock = place.lock(name)
         try:
-            # At random moments, so that everybody who waits has the same chance.
             while not lock.take():
                 left = deadline - time.monotonic()
                 if left <= 0:
                     problem = f"somebody else holds it, given up after {place.wait:g} seconds"
                     raise LockFailed(name, problem)
-                pause = random.uniform(0.02, 0.2)  # noqa: S311 - spreads load, guards nothing
-                time.sleep(min(pause, left))
+                # At random moments, so that everybody who waits has the same chance.
+                STOP.sleep(min(left, random.uniform(0.02, 0.2)))  # noqa: S311 - guards nothing
             yield lock
         finally:
             lock.release()
@@ -109,11 +109,9 @@ _LOCKS: WeakValueDictionary[str, _ThreadLock] = WeakValueDictionary()
 def process_lock(name: str, wait: float | None = None) -> Iterator[Held]:
     """Keep other threads of this process away from a tag."""
     with _GUARD:
-        lock = _LOCKS.get(name)
-        if lock is None:
-            lock = _LOCKS[name] = _ThreadLock()
-    seconds = -1 if wait is None else wait
-    if not lock.lock.acquire(timeout=seconds):
+        lock = _LOCKS.setdefault(name, _ThreadLock())
+    seconds = math.inf if wait is None else wait
+    if not STOP.acquire(lock.lock, seconds):
         raise LockFailed(name, f"another thread holds it, given up after {seconds:g} seconds")
     try:
         yield lock
@@ -142,13 +140,10 @@ class _Place:
         if len(options) != len(pairs) or not options.keys() <= set(known):
             raise ValueError(f"expected no options but {', '.join(known)}, each once at most")
         is_file = url.scheme == "file"
-        return cls(
-            scheme=url.scheme,
-            address=unquote(url.path) if is_file else urlunsplit(url._replace(query="")),
-            wait=_seconds(options, "wait"),
-            expiry=_seconds(options, "expiry"),
-            tls={option: options[option] for option in _TLS if option in options},
-        )
+        address = unquote(url.path) if is_file else urlunsplit(url._replace(query=""))
+        wait, expiry = (_seconds(options, name) for name in ("wait", "expiry"))
+        tls = {option: options[option] for option in _TLS if option in options}
+        return cls(scheme=url.scheme, address=address, wait=wait, expiry=expiry, tls=tls)
 
     def lock(self, name: str) -> _FileLock | RedisLock:
         """Prepare the lock of a tag."""
@@ -165,9 +160,8 @@ class _Place:
 def _split(text: str) -> SplitResult | None:
     """Take a URL apart.
 
-    The library for Redis parses its URLs, but takes one without a host for localhost, and ignores
-    what it does not understand. Such URLs come from passwords with an unescaped ``/``, ``?`` or
-    ``#``, and must not lock elsewhere.
+    The library for Redis takes a URL without a host for localhost, and ignores the rest. Such URLs
+    come from passwords with an unescaped ``/``, ``?`` or ``#``, and must not lock elsewhere.
     """
     try:
         url = urlsplit(text)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Literal, Union
 
+from pubtools_mlmerge.concurrency import Stopped
 from pubtools_mlmerge.core.manifests import platform_name
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
@@ -74,7 +75,7 @@ def span(name: str, **attributes: Value) -> Iterator[Span]:
             raise
 
 
-def _message(error: Exception) -> str | None:
+def _message(error: BaseException) -> str | None:
     """Return what an error says if it is one of ours: others may quote signed URLs."""
     return str(error) if isinstance(error, MergeError) else None
 
@@ -133,7 +134,7 @@ def observed(
             yield seen
             if seen.report is not None:
                 current.note(**_digests(seen.report), **seen.report.counts)
-    except Exception as error:
+    except (Exception, Stopped) as error:
         name, message = type(error).__name__, _message(error)
         seen.log(
             logging.WARNING if dry_run else logging.ERROR,
@@ -157,17 +158,12 @@ def _summary(report: Report) -> str:
 
 
 def _digests(report: Report) -> dict[str, Value]:
-    return {
-        "source_digest": report.source_digest,
-        "previous_digest": report.previous_digest,
-        "digest": report.digest,
-        "changed": report.changed,
-        "anchor_tag": report.anchor_tag,
-        "attempts": report.attempts,
-    }
+    names = ("source_digest", "previous_digest", "digest", "changed", "anchor_tag", "attempts")
+    return {name: getattr(report, name) for name in names}
 
 
 def _result(report: Report) -> dict[str, object]:
+    stale = (e for e in report.entries if e.fate == "kept" and e.is_stale)
     return {
         **_digests(report),
         "media_type": report.media_type,
@@ -179,7 +175,6 @@ def _result(report: Report) -> dict[str, object]:
                 "digest": entry.descriptor.digest,
                 "age_days": entry.age_days,
             }
-            for entry in report.entries
-            if entry.fate == "kept" and entry.is_stale
+            for entry in stale
         ],
     }

@@ -160,7 +160,7 @@ class Values:
 
 MOST_TRIES = 100
 _ANCHOR_TAG = AnchorTag("{tag}-{timestamp}")
-_POLICY = Policy(mixed_types="fail", single_image="wrap")
+_POLICY = Policy(mixed_types="fail", single_image="wrap", serves_many=True)
 _MixedTypes = Literal["oci", "fail"]
 _MIXED_TYPES: tuple[_MixedTypes, ...] = ("fail", "oci")
 _SINGLE_IMAGE: tuple[SingleImage, ...] = ("wrap", "index", "replace", "fail")
@@ -276,8 +276,9 @@ class Settings:
             policy=evolve(
                 policy,
                 match=reader.choice("match", _first(policy.match, ("platform", "architecture"))),
-                keep=reader.parsed("keep", PlatformPattern.parse) or policy.keep,
-                drop=reader.parsed("drop", PlatformPattern.parse) or policy.drop,
+                keep=(keep := reader.parsed("keep", PlatformPattern.named)) or policy.keep,
+                serves_many=policy.serves_many and not keep,
+                drop=reader.parsed("drop", PlatformPattern.named) or policy.drop,
                 mixed_types=reader.choice("mixed_types", _first(policy.mixed_types, _MIXED_TYPES)),
                 single_image=reader.choice(
                     "single_image", _first(policy.single_image, _SINGLE_IMAGE)
@@ -317,10 +318,11 @@ def _read(reader: Values, defaults: Settings) -> Settings:
         exclude_repos=reader.texts("exclude_repos"),
         policy=Policy(
             match=reader.choice("match", ("platform", "architecture")),
-            keep=reader.parsed("keep", PlatformPattern.parse),
-            drop=reader.parsed("drop", PlatformPattern.parse),
+            keep=reader.parsed("keep", PlatformPattern.named),
+            drop=reader.parsed("drop", PlatformPattern.named),
             mixed_types=reader.choice("mixed_types", _first(policy.mixed_types, _MIXED_TYPES)),
             single_image=reader.choice("single_image", _first(policy.single_image, _SINGLE_IMAGE)),
+            serves_many=policy.serves_many,
         ),
         copy=reader.choice("copy", ("auto", "skopeo", "never")),
         anchor_tag=reader.optional("anchor_tag", defaults.anchor_tag, AnchorTag.parse),

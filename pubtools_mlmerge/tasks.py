@@ -21,17 +21,7 @@ def push_docker(
 ) -> object:
     """Push container images, as the host's ``push-docker`` does.
 
-    Args:
-        push_items (list):
-            Push items.
-        hub (object):
-            The task host's hub.
-        task_id (str):
-            Task identifier.
-        target_name (str):
-            Name of the target.
-        target_settings (dict):
-            Settings of the target; ours are below ``mlmerge``.
+    The arguments are the host's; ours are in ``target_settings["mlmerge"]``.
 
     Returns:
         object: What the host's task returns.
@@ -51,28 +41,7 @@ def tag_docker(
     target_name: str,
     target_settings: dict[str, object],
 ) -> object:
-    """Tag container images, as the host's ``tag-docker`` does.
-
-    Args:
-        push_items (list):
-            Push items.
-        hub (object):
-            The task host's hub.
-        task_id (str):
-            Task identifier.
-        target_name (str):
-            Name of the target.
-        target_settings (dict):
-            Settings of the target; ours are below ``mlmerge``.
-
-    Returns:
-        object: What the host's task returns.
-
-    Raises:
-        HostMismatch: When the step is enabled and the installed pubtools-quay does not fit, before
-            anything is written.
-        InvalidSettings: When ours are wrong, before anything is asked.
-    """
+    """Tag container images, as the host's ``tag-docker`` does; otherwise like `push_docker`."""
     return _run("tag-docker", push_items, hub, task_id, target_name, target_settings)
 
 

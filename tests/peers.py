@@ -135,15 +135,8 @@ class Peer:
         return self.send("DELETE", f"/v2/{repository}/manifests/{reference}")
 
     def upload(self, repository: str, item: Image | ImageIndex, tag: str | None = None) -> str:
-        return upload(
-            self.url,
-            repository,
-            item,
-            reference=tag,
-            credentials=self.credentials,
-            session=self.session,
-            verify=self.verify,
-        )
+        login, verify = self.credentials, self.verify
+        return upload(self.url, repository, item, reference=tag, credentials=login, verify=verify)
 
     def start_upload(self, repository: str, query: str = "") -> requests.Response:
         return self.send("POST", f"/v2/{repository}/blobs/uploads/{query}")

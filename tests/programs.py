@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib import import_module
+from io import StringIO
 from pathlib import Path
 
 from attrs import frozen
@@ -53,6 +55,13 @@ class Done:
         (only,) = self.reports
         return only
 
+    @property
+    def entries(self) -> list[dict[str, object]]:
+        """The entries of the one report there is."""
+        found = self.report["entries"]
+        assert isinstance(found, list)
+        return found
+
 
 def environment(**variables: str) -> dict[str, str]:
     """Make an environment in which nothing of the user's own tells where or as whom to connect."""
@@ -73,33 +82,69 @@ def command(program: str) -> list[str]:
     return [sys.executable, "-c", f"from {module} import {function}; {function}()"]
 
 
-def run(program: str, *arguments: str, env: Mapping[str, str] | None = None) -> Done:
-    """Run a program to its end."""
-    done = subprocess.run(
-        [*command(program), *arguments],
-        cwd=ROOT,
-        env=environment(**(env or {})),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
+def run(
+    program: str, *arguments: str, env: Mapping[str, str] | None = None, seconds: float = 60
+) -> Done:
+    """Run a program to its end, in a process of its own."""
+    return _run([*command(program), *arguments], env or {}, seconds)
 
 
 def python(code: str) -> Done:
     """Run a piece of code in a process of its own."""
+    return _run([sys.executable, "-c", code], {}, 60)
+
+
+def _run(arguments: Sequence[str], variables: Mapping[str, str], seconds: float) -> Done:
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        arguments,
         cwd=ROOT,
-        env=environment(),
+        env=environment(**variables),
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=seconds,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def run_here(
+    program: str,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    log: StringIO | None = None,
+) -> Done:
+    """Run a program in this process, which saves the third of a second that starting one takes."""
+    module, _, function = PROGRAMS[program].partition(":")
+    main: Callable[[Sequence[str]], None] = getattr(import_module(module), function)
+    out, err = StringIO(), log or StringIO()
+    with _own_logging(), own_environment(**(env or {})), redirect_stdout(out), redirect_stderr(err):
+        code = call(main, *arguments)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def own_environment(**variables: str) -> Iterator[None]:
+    """Leave only such variables as a program of the tests would have."""
+    before, wanted = dict(os.environ), environment(**variables)
+    try:
+        os.environ.clear()
+        os.environ.update(wanted)
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _own_logging() -> Iterator[None]:
+    """Let a program set up its logging as in a new process."""
+    root = logging.getLogger()
+    handlers, root.handlers = root.handlers, []
+    try:
+        yield
+    finally:
+        root.handlers = handlers
 
 
 def call(main: Callable[[Sequence[str]], None], *arguments: str) -> int:

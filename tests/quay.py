@@ -233,6 +233,8 @@ class TagHistory:
     def __init__(self, dialect: Dialect, api_token: str | None) -> None:
         self._dialect = dialect
         self._api_token = api_token
+        # By the place of a row in the history: what is written next does not expire.
+        self._expirations: dict[tuple[Repository, str, int], int] = {}
 
     def answer(self, storage: Storage, request: Request) -> Response | None:
         """Answer a request for the API, or nothing to any other request."""
@@ -257,13 +259,16 @@ class TagHistory:
             return self._restore(repository, tag, request.body)
         if request.method == "DELETE" and tag and not restores:
             return self._delete(repository, tag)
+        if request.method == "PUT" and tag in repository.tags:
+            self._expirations[_place(repository, tag)] = json.loads(request.body)["expiration"]
+            return json_response({}, 201)
         return None
 
     def _read(self, repository: Repository, request: Request) -> Response:
         """Answer with the newest periods of one tag or of all, newest first."""
         wanted = request.parameter("specificTag")
         rows = [
-            _row(tag, period)
+            self._row(repository, tag, period)
             for tag, periods in repository.periods.items()
             for period in periods
             if wanted in ("", tag)
@@ -274,6 +279,15 @@ class TagHistory:
         limit = min(max(request.number("limit", 50), 1), 100)
         page = {"tags": rows[:limit], "page": 1, "has_additional": limit < len(rows)}
         return json_response(page)
+
+    def _row(self, repository: Repository, tag: str, period: TagPeriod) -> _Row:
+        row: _Row = {"name": tag, "manifest_digest": period.digest, "start_ts": period.start}
+        end = period.end or self._expirations.get(_place(repository, tag))
+        if end is not None:
+            row["end_ts"] = end
+        if period.end is None and repository.is_immutable(tag):
+            row["immutable"] = True
+        return row
 
     def _restore(self, repository: Repository, tag: str, body: bytes) -> Response:
         """Let a tag, old or new, name a manifest that is still stored."""
@@ -295,18 +309,16 @@ class TagHistory:
         return Response(204)
 
 
+def _place(repository: Repository, tag: str) -> tuple[Repository, str, int]:
+    return repository, tag, len(repository.periods[tag])
+
+
 class _Row(TypedDict, total=False):
     name: str
     manifest_digest: str
     start_ts: int
     end_ts: int
-
-
-def _row(tag: str, period: TagPeriod) -> _Row:
-    row: _Row = {"name": tag, "manifest_digest": period.digest, "start_ts": period.start}
-    if period.end is not None:
-        row["end_ts"] = period.end
-    return row
+    immutable: bool
 
 
 def _problem(status: int, message: str) -> Response:

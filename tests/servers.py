@@ -213,13 +213,12 @@ def docker_registry(
     *,
     tls: bool = False,
     tokens: TokenServer | None = None,
-    storage: str = "filesystem",
     address: str | None = None,
 ) -> Iterator[RealRegistry]:
     """Run docker-registry on the loopback interface, with its files in a directory."""
     program = require("docker-registry")
     host = address or f"127.0.0.1:{free_port()}"
-    config = _config(directory, host, storage)
+    config = _config(directory, host)
     ca_file = _add_tls(config, directory, host) if tls else None
     if tokens:
         _add_tokens(config, directory, tokens)
@@ -251,11 +250,13 @@ def docker_registry(
             _end(process)
 
 
-def _config(directory: Path, host: str, storage: str) -> Config:
-    parameters = {"rootdirectory": str(directory / "storage")} if storage == "filesystem" else {}
+def _config(directory: Path, host: str) -> Config:
     return {
         "log": {"level": "info", "accesslog": {"disabled": False}},
-        "storage": {storage: parameters, "delete": {"enabled": True}},
+        "storage": {
+            "filesystem": {"rootdirectory": str(directory / "storage")},
+            "delete": {"enabled": True},
+        },
         "http": {"addr": host, "secret": "of no use to anyone"},
     }
 

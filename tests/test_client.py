@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -55,8 +53,6 @@ from tests.scripted import (
     Received,
     Reply,
     ScriptedServer,
-    bearer,
-    json_reply,
     manifest_reply,
     refusal,
 )
@@ -97,7 +93,7 @@ def put(
     item: images.Child,
     login: tuple[str, str] | None = None,
 ) -> None:
-    verify = server.verify if isinstance(server, RealRegistry) else None
+    verify = server.verify if isinstance(server, RealRegistry) else True
     upload(
         server.url,
         reference.repository,
@@ -138,18 +134,8 @@ def test_a_merge_takes_three_requests_on_an_open_registry(registry_server: Regis
     client.pull(source)
     client.push(destination, client.pull(destination))
 
-    assert len(registry_server.requests) == 3
-
-
-def test_a_pull_names_all_types_at_once(registry_server: RegistryServer) -> None:
-    reference = parsed(fresh())
-    put(registry_server, reference, DOCKER)
-    registry_server.forget_requests()
-
-    client_of(registry_server.host).pull(reference)
-
-    (request,) = registry_server.requests
-    assert request.headers["accept"].split(", ") == list(MANIFEST_TYPES)
+    accepted = registry_server.requests[0].headers["accept"].split(", ")
+    assert (len(registry_server.requests), accepted) == (3, list(MANIFEST_TYPES))
 
 
 def test_an_intended_merge_takes_one_token(guarded: RegistryServer) -> None:
@@ -182,27 +168,7 @@ def test_without_writing_only_the_right_to_pull_is_asked_for(quay_server: Regist
         quay_server.history("alice/new", "1")
 
 
-def test_writing_asks_for_the_right_to_push(guarded: RegistryServer) -> None:
-    reference = parsed("alice/app:1")
-    put(guarded, reference, OCI, ALICE)
-    guarded.forget_requests()
-
-    client_of(guarded.host, ALICE).push(reference, as_index(OCI))
-
-    (scope,) = token_scopes(guarded)
-    assert scope.endswith("alice%2Fapp%3Apull%2Cpush")
-
-
 # A real registry
-
-
-def test_a_real_registry_keeps_the_exact_bytes(docker_registry_plain: RealRegistry) -> None:
-    reference = parsed(fresh(), docker_registry_plain.host)
-    put(docker_registry_plain, reference, OCI)
-    client = client_of(None)
-
-    assert client.push(reference.tagged("2"), as_index(OCI)) == OCI.digest
-    assert client.pull(reference.tagged("2")).content == OCI.content
 
 
 def test_a_real_registry_speaks_tls(docker_registry_tls: RealRegistry) -> None:
@@ -211,13 +177,6 @@ def test_a_real_registry_speaks_tls(docker_registry_tls: RealRegistry) -> None:
     trusting = ConnectOptions(ca_bundle=str(docker_registry_tls.ca_file), retries=QUICK)
 
     assert client_of(None, options=trusting).pull(reference) == as_index(DOCKER)
-
-
-def test_tls_without_its_authority_is_an_error(docker_registry_tls: RealRegistry) -> None:
-    reference = parsed(fresh(), docker_registry_tls.host)
-
-    with pytest.raises(RegistryError, match=r"(?i)certificate"):
-        client_of(None).pull(reference)
 
 
 def test_a_real_registry_takes_tokens(docker_registry_token: RealRegistry) -> None:
@@ -235,16 +194,6 @@ def test_a_real_registry_takes_tokens(docker_registry_token: RealRegistry) -> No
     assert tokens.count == before + 1
 
 
-def test_a_real_registry_refuses_a_wrong_password(docker_registry_token: RealRegistry) -> None:
-    reference = parsed(fresh(), docker_registry_token.host)
-
-    with pytest.raises(Unauthorized, match=reference.repository) as caught:
-        client_of(None, (TOKEN_USER, "s3cr3t")).pull(reference)
-
-    assert not caught.value.logged_in
-    assert "s3cr3t" not in f"{caught.value} {caught.value!r} {caught.value.__cause__}"
-
-
 def test_a_real_registry_mounts_a_blob(docker_registry_plain: RealRegistry) -> None:
     source = parsed(fresh(), docker_registry_plain.host)
     destination = parsed(fresh(), docker_registry_plain.host)
@@ -260,11 +209,6 @@ def test_a_real_registry_mounts_a_blob(docker_registry_plain: RealRegistry) -> N
 # Logins
 
 
-def test_a_wrong_password_names_the_repository(guarded: RegistryServer) -> None:
-    with pytest.raises(Unauthorized, match=r"alice/app.*invalid username or password"):
-        client_of(guarded.host, ("alice", "wrong")).pull(parsed("alice/app:1"))
-
-
 def test_nobody_in_particular_may_pull_what_is_public(guarded: RegistryServer) -> None:
     put(guarded, parsed("public/app:1"), OCI, ALICE)
 
@@ -272,17 +216,6 @@ def test_nobody_in_particular_may_pull_what_is_public(guarded: RegistryServer) -
     with pytest.raises(Unauthorized) as caught:
         client_of(guarded.host).pull(parsed("alice/app:1"))
     assert not caught.value.logged_in
-
-
-def test_basic_goes_with_each_request_once_asked_for() -> None:
-    with RegistryServer(auth="basic", users=dict([ALICE])) as server:
-        put(server, parsed("alice/app:1"), OCI, ALICE)
-        server.forget_requests()
-        client = client_of(server.host, ALICE)
-        for _ in range(2):
-            client.pull(parsed("alice/app:1"))
-
-        assert [request.status for request in server.requests] == [401, 200, 200]
 
 
 def test_a_login_is_found_in_an_auth_file(
@@ -305,71 +238,24 @@ def test_half_a_login_is_none(guarded: RegistryServer, login: tuple[str, str]) -
     assert not any("authorization" in r.headers for r in guarded.requests if r.path == "/token")
 
 
-def test_threads_share_one_token(guarded: RegistryServer) -> None:
-    reference = parsed("alice/app:1")
-    put(guarded, reference, OCI, ALICE)
-    guarded.forget_requests()
-    client = client_of(guarded.host, ALICE)
-    client.intend(pull=[reference], push=[reference])
-
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: client.pull(reference), range(40)))
-
-    assert found == [as_index(OCI)] * 40
-    assert len(token_scopes(guarded)) == 1
-
-
-def test_a_token_that_expires_in_the_middle_is_renewed() -> None:
-    now = [1_700_000_000.0]
-    with RegistryServer(
-        auth="token", users=dict([ALICE]), token_seconds=60, clock=lambda: now[0]
-    ) as server:
-        put(server, parsed("alice/app:1"), OCI, ALICE)
-        client = client_of(server.host, ALICE)
-        client.pull(parsed("alice/app:1"))
-        now[0] += 3600
-        client.pull(parsed("alice/app:1"))
-
-        assert [r.status for r in server.requests][-3:] == [401, 200, 200]
-
-
-def test_nothing_secret_shows_anywhere(
-    guarded: RegistryServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    put(guarded, parsed("alice/app:1"), OCI, ALICE)
-    guarded.forget_requests()
-    client = client_of(guarded.host, ALICE)
-    client.pull(parsed("alice/app:1"))
-
-    sent = {r.headers.get("authorization", "none").partition(" ")[2] for r in guarded.requests}
-    shown = f"{caplog.text} {client!r} {client.session(parsed('alice/app:1'))!r}"
-    assert len(sent - {""}) == 2
-    assert not any(secret in shown for secret in [*sent - {""}, ALICE[1]])
-
-
 # Where to connect
 
 
-@pytest.mark.parametrize("form", ["host", "url"])
+@pytest.mark.parametrize("prefix", ["quay.io/", ""])
 def test_another_host_stands_in_for_the_one_of_references(
-    registry_server: RegistryServer, form: str
+    registry_server: RegistryServer, prefix: str
 ) -> None:
-    reference = parsed(fresh(), "quay.io")
-    put(registry_server, reference, OCI)
-    client = client_of(registry_server.host if form == "host" else registry_server.url)
-
-    assert client.pull(reference) == as_index(OCI)
-    assert client.session(reference).host == registry_server.host
-
-
-def test_a_reference_without_host_needs_another_one(registry_server: RegistryServer) -> None:
-    reference = Reference.parse(fresh())
+    reference = Reference.parse(f"{prefix}{fresh()}")
     put(registry_server, reference, OCI)
 
-    assert client_of(registry_server.host).pull(reference) == as_index(OCI)
+    for client in map(client_of, (registry_server.host, registry_server.url)):
+        assert client.pull(reference) == as_index(OCI)
+        assert client.session(reference).host == registry_server.host
+
+
+def test_a_reference_without_host_needs_another_one() -> None:
     with pytest.raises(InvalidReference, match="names no host"):
-        client_of(None).pull(reference)
+        client_of(None).pull(Reference.parse(fresh()))
 
 
 def test_each_reference_goes_to_its_own_host() -> None:
@@ -422,20 +308,25 @@ def test_the_digest_is_that_of_the_content(stocked: RegistryServer) -> None:
         client.get_manifest_digest("quay.io/app:1", media_type=OCI_INDEX)
 
 
-@pytest.mark.parametrize("manifest", [DOCKER.content, DOCKER.content.decode()])
-def test_raw_text_goes_up_as_it_is(stocked: RegistryServer, manifest: object) -> None:
-    client_of(stocked.host).upload_manifest(manifest, "quay.io/app:2", raw=True)
+DECODED = json.loads(DOCKER.content)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "content"),
+    [
+        (DOCKER.content, DOCKER.content),
+        (DOCKER.content.decode(), DOCKER.content),
+        (DECODED, encode(DECODED)),
+    ],
+)
+def test_raw_text_goes_up_as_it_is_and_a_dict_as_the_host_encodes_it(
+    stocked: RegistryServer, manifest: object, content: bytes
+) -> None:
+    raw = not isinstance(manifest, dict)
+    client_of(stocked.host).upload_manifest(manifest, "quay.io/app:2", raw=raw)
 
     stored = stocked.manifest("app", "2")
-    assert (stored.content, stored.media_type) == (DOCKER.content, DOCKER_LIST)
-
-
-def test_a_dict_goes_up_as_the_host_encodes_it(stocked: RegistryServer) -> None:
-    decoded = json.loads(DOCKER.content)
-
-    client_of(stocked.host).upload_manifest(decoded, "quay.io/app:2")
-
-    assert stocked.manifest("app", "2").content == encode(decoded)
+    assert (stored.content, stored.media_type) == (content, DOCKER_LIST)
 
 
 @pytest.mark.parametrize("manifest", ["text", {}, None, {"schemaVersion": 1}])
@@ -467,11 +358,6 @@ def test_a_manifest_is_there_or_not(stocked: RegistryServer) -> None:
     assert client.has_manifest(reference.at(DOCKER.digest))
     assert not client.has_manifest(reference.tagged("absent"))
     assert {request.method for request in stocked.requests[-3:]} == {"HEAD"}
-
-
-def test_a_refusal_does_not_tell_whether_a_manifest_is_there() -> None:
-    with ScriptedServer(refusal(403)) as server, pytest.raises(Forbidden):
-        client_of(server.url).has_manifest(parsed("app:1"))
 
 
 MOUNT = "POST /v2/app/blobs/uploads/?mount=sha256%3A{}&from=org%2Fbase"
@@ -507,26 +393,22 @@ def test_an_upload_that_cannot_be_cancelled_does_not_matter(headers: Mapping[str
         assert not client.mount_blob(parsed("app:1"), digest("x"), "org/base")
 
 
-def test_a_mount_asks_for_the_right_to_read_its_source(guarded: RegistryServer) -> None:
-    put(guarded, parsed("alice/base:1"), ARM, ALICE)
+@pytest.mark.parametrize(
+    ("source", "rights"),
+    [("alice/base", "pull%2Cpush&scope=repository%3Aalice%2Fbase%3Apull"), ("alice/app", "push")],
+)
+def test_a_mount_asks_for_the_right_to_read_another_repository(
+    guarded: RegistryServer, source: str, rights: str
+) -> None:
+    put(guarded, parsed(f"{source}:1"), ARM, ALICE)
     guarded.forget_requests()
     blob = next(iter(ARM.blobs))
 
-    assert client_of(guarded.host, ALICE).mount_blob(parsed("alice/app:1"), blob, "alice/base")
+    assert client_of(guarded.host, ALICE).mount_blob(parsed("alice/app:1"), blob, source)
 
     (scopes,) = token_scopes(guarded)
-    assert "alice%2Fapp%3Apull%2Cpush&" in scopes
-    assert scopes.endswith("alice%2Fbase%3Apull")
-
-
-def test_a_mount_within_a_repository_needs_no_other_right(guarded: RegistryServer) -> None:
-    put(guarded, parsed("alice/app:1"), ARM, ALICE)
-    guarded.forget_requests()
-    blob = next(iter(ARM.blobs))
-
-    assert client_of(guarded.host, ALICE).mount_blob(parsed("alice/app:1"), blob, "alice/app")
-
-    assert token_scopes(guarded)[0].count("scope=") == 1
+    assert scopes.endswith(rights)
+    assert scopes.count("scope=") == len({source, "alice/app"})
 
 
 def blob_image(content: bytes) -> Image:
@@ -539,11 +421,6 @@ def test_a_config_is_read_by_digest(stocked: RegistryServer) -> None:
     assert isinstance(image, Image)
 
     assert client.pull_config(parsed("app:1"), image)["architecture"] == "amd64"
-
-
-def test_a_config_with_another_digest_is_refused() -> None:
-    with ScriptedServer(json_reply({})) as server, pytest.raises(DigestMismatch):
-        client_of(server.url).pull_config(parsed("app:1"), blob_image(b"other"))
 
 
 def test_a_malformed_config_names_its_blob() -> None:
@@ -590,16 +467,6 @@ def test_a_tag_that_cannot_be_moved_says_so(dialect: str) -> None:
     assert caught.value.status == (409 if quay else 412)
 
 
-@pytest.mark.parametrize("dialect", ["distribution", "quay"])
-def test_a_missing_child_is_named(dialect: str) -> None:
-    with RegistryServer(dialect=QuayDialect() if dialect == "quay" else None) as server:
-        put(server, parsed("app:1"), OCI)
-        with pytest.raises(MissingChild) as caught:
-            client_of(server.host).push(parsed("app:1"), index("linux/s390x", docker=True))
-
-    assert caught.value.digests == (digest("linux/s390x"),)
-
-
 # What must not be taken for an index
 
 
@@ -629,14 +496,20 @@ def test_a_document_that_contradicts_itself_is_refused(
         pull_from(manifest_reply(content, content_type))
 
 
-def test_another_digest_than_announced_is_refused() -> None:
-    with pytest.raises(DigestMismatch, match=r"^registry\.test/app:1"):
-        pull_from(manifest_reply(PULLED, DOCKER_LIST, Docker_Content_Digest=digest("other")))
+@pytest.mark.parametrize(
+    ("content", "content_type", "found"),
+    [
+        (b"<html>Sign in\x1b[31m</html>", "text/html", "text/html '<html>Sign in [31m</html>'"),
+        (b"[1, 2]", "application/json", "application/json '[1, 2]'"),
+        (b"", "", "an answer without content type ''"),
+    ],
+)
+def test_what_is_no_manifest_is_shown(content: bytes, content_type: str, found: str) -> None:
+    """As when a login page or the filter of a proxy answers 200."""
+    with pytest.raises(InvalidIndex) as caught:
+        pull_from(manifest_reply(content, content_type))
 
-
-def test_another_digest_than_asked_for_is_refused() -> None:
-    with pytest.raises(DigestMismatch):
-        pull_from(manifest_reply(PULLED, DOCKER_LIST), f"app@{digest('other')}")
+    assert f"; expected a manifest, found {found}: check the host" in str(caught.value)
 
 
 @pytest.mark.parametrize("header", ["rubbish", "sha256:abc", "sha512:" + "0" * 128])
@@ -644,38 +517,6 @@ def test_a_digest_that_tells_nothing_is_ignored(header: str) -> None:
     found = pull_from(manifest_reply(PULLED, DOCKER_LIST, Docker_Content_Digest=header))
 
     assert isinstance(found, Index)
-
-
-def test_another_digest_after_a_push_is_an_error() -> None:
-    stored = Reply(201, {"Docker-Content-Digest": digest("other")})
-    with ScriptedServer(stored) as server, pytest.raises(DigestMismatch):
-        client_of(server.url).push(parsed("app:1"), index("linux/amd64"))
-
-
-def test_a_manifest_over_4_mib_is_refused() -> None:
-    huge = b" " * (4 * 1024 * 1024) + PULLED
-
-    with pytest.raises(RegistryError, match="more than 4194304 bytes"):
-        pull_from(manifest_reply(huge, DOCKER_LIST))
-
-
-@pytest.mark.parametrize("item", [DOCKER, OCI])
-def test_quay_gives_the_list_and_not_its_amd64_child(
-    quay_server: RegistryServer, item: ImageIndex
-) -> None:
-    put(quay_server, parsed("alice/app:1"), item, ALICE)
-
-    found = client_of(quay_server.host, ALICE).pull_index(parsed("alice/app:1"))
-
-    assert found == as_index(item)
-
-
-def test_the_amd64_child_instead_of_a_list_is_no_index() -> None:
-    child = manifest_reply(DOCKER.children[0].content, DOCKER_MANIFEST)
-    with ScriptedServer(child) as server, pytest.raises(NotAnIndex) as caught:
-        client_of(server.url).pull_index(parsed("app:1"))
-
-    assert caught.value.media_type == DOCKER_MANIFEST
 
 
 @pytest.mark.parametrize("header", ["", "rubbish", "sha256:abc", f"sha512:{'0' * 128}"])
@@ -764,32 +605,3 @@ def test_a_push_that_must_not_be_repeated_is_not(trouble: Reply) -> None:
         client_of(server.url).push(parsed("app:1"), index("linux/amd64"), repeat=False)
 
     assert len(server.received) == 1
-
-
-@pytest.mark.parametrize("trouble", [Reply(429), Reply(503), HANG_UP])
-def test_a_push_is_repeated_with_the_same_bytes(trouble: Reply) -> None:
-    pushed = index("linux/amd64", annotations={"by": "Åsa"})
-    with ScriptedServer(trouble, Reply(201)) as server:
-        assert client_of(server.url).push(parsed("app:1"), pushed) == pushed.digest
-
-    assert [request.body for request in server.received] == [pushed.content] * 2
-    assert {r.headers["content-type"] for r in server.received} == {OCI_INDEX}
-
-
-def test_a_push_is_not_repeated_after_a_refusal() -> None:
-    with ScriptedServer(refusal(500)) as server, pytest.raises(RegistryError):
-        client_of(server.url).push(parsed("app:1"), index("linux/amd64"))
-
-    assert len(server.received) == 1
-
-
-def test_a_token_server_in_trouble_is_asked_again() -> None:
-    with ScriptedServer(Reply()) as server:
-        token = json_reply({"token": "t"})
-        found = manifest_reply(PULLED)
-        server.then(bearer(f"{server.url}/token"), Reply(503), HANG_UP, token, found)
-        client = client_of(server.url)
-
-        assert client.pull(parsed("app:1")).content == PULLED
-
-    assert len(server.received) == 5

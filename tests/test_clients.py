@@ -13,7 +13,6 @@ import pytest
 from attrs import define, field
 from pubtools.pluggy import hookimpl, pm
 
-from pubtools_mlmerge.core.manifests import Image as ImageManifest
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import Unauthorized
 from pubtools_mlmerge.host.clients import (
@@ -28,8 +27,7 @@ from pubtools_mlmerge.host.types import HostClient, Metadata, _Session
 from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
-from tests.programs import put
+from pubtools_mlmerge.testing import RegistryServer
 from tests.scripted import HURRIED, Reply, ScriptedServer
 
 
@@ -134,23 +132,6 @@ def test_tags_are_merged_in_as_many_threads_as_items_are_pushed_in(
     assert make_sides(pusher, Settings()).threads == threads
 
 
-def test_indexes_are_read(pusher: Pusher, registry_server: RegistryServer) -> None:
-    index = make_index([make_image()])
-    reference = Reference.parse(put(registry_server, "1", index))
-
-    assert make_sides(pusher, Settings()).source.pull_index(reference).digest == index.digest
-
-
-def test_configs_are_read(pusher: Pusher, registry_server: RegistryServer) -> None:
-    image = make_image("linux/s390x")
-    reference = Reference.parse(put(registry_server, "1", image))
-    sides = make_sides(pusher, Settings())
-    manifest = sides.destination.pull(reference)
-    assert isinstance(manifest, ImageManifest)
-
-    assert sides.destination.pull_config(reference, manifest)["architecture"] == "s390x"
-
-
 @pytest.mark.parametrize(
     ("verify", "expected"), [(False, False), (True, True), ("/etc/ca.pem", "/etc/ca.pem")]
 )
@@ -161,6 +142,37 @@ def test_our_client_connects_as_the_host_s_does(verify: bool | str, expected: bo
     assert session.host == "quay.example.com"
     assert client.credentials == Credentials("alice", "wonderland")
     assert client.options.verify == expected
+
+
+def test_both_sides_send_a_refused_login_once() -> None:
+    """Registries lock accounts."""
+    challenge = Reply(401, {"WWW-Authenticate": 'Basic realm="registry"'})
+    with ScriptedServer(challenge) as server:
+        sides = make_sides(
+            Pusher(server.host, Client(server.host), Client(server.host)), Settings()
+        )
+        for side in (sides.source, sides.destination):
+            with pytest.raises(Unauthorized, match="the login of alice was refused"):
+                side.pull(TAG)
+
+    assert len([each for each in server.authorizations if each]) == 1
+
+
+def test_both_sides_keep_one_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr(time, "sleep", naps.append)
+    held = Reply(200, {"Docker-Content-Digest": DIGEST})
+    with ScriptedServer(Reply(429, {"Retry-After": "9"}), held) as server:
+        sides = make_sides(
+            Pusher(server.host, Client(server.host), Client(server.host)), Settings()
+        )
+        sides.source.digest(TAG)
+        before = len(naps)
+        sides.destination.digest(TAG)
+
+    assert before >= 1
+    assert naps[before:]
+    assert all(nap > 8 for nap in naps)  # the pause that the other side was asked for
 
 
 def test_certificates_are_verified_as_the_host_does_unless_the_settings_say(

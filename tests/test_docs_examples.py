@@ -25,7 +25,6 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotFound
 from pubtools_mlmerge.host.clients import Sides
 from pubtools_mlmerge.host.push_step import PushStep, Tag
-from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, upload_index
@@ -207,19 +206,6 @@ def test_every_task_loads_it_once_it_is_installed(tmp_path: Path) -> None:
 
 
 @define(eq=False)
-class Answering:
-    """Implements the step with an answer of its own."""
-
-    answer: Report | None = None
-    asked: list[MergeRequest] = field(factory=list)
-
-    @hookimpl
-    def mlmerge_merge(self, request: MergeRequest) -> Report | None:
-        self.asked.append(request)
-        return self.answer
-
-
-@define(eq=False)
 class Watching:
     """Looks at something whenever a merge was uploaded."""
 
@@ -238,18 +224,6 @@ def registered(implementation: object) -> Iterator[None]:
         yield
     finally:
         pm.unregister(implementation)
-
-
-def test_an_implementation_that_returns_nothing_passes_the_tag_on(push: Push) -> None:
-    passing = Answering()
-
-    with registered(passing):
-        push.run("stable")
-
-    (request,) = passing.asked
-    assert (request.repository, request.destination) == ("demo/app", push.tag("stable"))
-    assert len(push.read("stable").manifests) == 3
-    assert push.copied == []
 
 
 class LeaseEndedError(Exception):
@@ -276,24 +250,3 @@ def test_a_lock_that_was_lost_keeps_the_tag_as_it_was(push: Push, name: str) -> 
 
     assert push.read(name).digest == before
     assert push.copied == []
-
-
-def test_an_implementation_that_returns_a_report_replaces_the_step(push: Push) -> None:
-    report = Report(
-        source=push.tag("1.1"),
-        destination=push.tag("stable"),
-        source_digest=None,
-        previous_digest=None,
-        digest="",
-        media_type="",
-        changed=True,
-        dry_run=False,
-        entries=(),
-    )
-
-    with registered(Answering(report)):
-        push.run("stable")
-
-    assert len(push.read("stable").manifests) == 2
-    assert push.copied == []
-    assert push.tagged == [[str(push.tag("stable"))]]

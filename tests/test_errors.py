@@ -39,6 +39,13 @@ MESSAGES: list[tuple[MergeError, str]] = [
         ),
     ),
     (
+        errors.NestedIndex("sha256:d", ("linux/arm64",), ("linux/s390x",), REFERENCE),
+        (
+            f"{REFERENCE}: the nested index sha256:d is never taken apart: the names fit "
+            "linux/arm64 and not linux/s390x; name all, or none"
+        ),
+    ),
+    (
         errors.EmptyIndex(("arm64", "amd64"), REFERENCE),
         f"{REFERENCE}: removing arm64, amd64 would leave an empty index; allow that by allow-empty",
     ),
@@ -104,6 +111,13 @@ MESSAGES: list[tuple[MergeError, str]] = [
     (
         errors.StaleImages(REFERENCE, ("linux/s390x is old", "linux/arm64 is older")),
         f"{REFERENCE} would keep images that are too old: linux/s390x is old; linux/arm64 is older",
+    ),
+    (
+        errors.OutOfTime(REFERENCE, 60.0),
+        (
+            f"{REFERENCE}: not done within 60 seconds; each tag holds what it held or the whole "
+            "result; run it again, or give more time by --timeout"
+        ),
     ),
     (errors.LockFailed(REFERENCE, "no Redis"), f"{REFERENCE}: cannot lock this tag: no Redis"),
     (

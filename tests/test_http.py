@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
 from pubtools_mlmerge.core.strict_json import LARGEST
-from pubtools_mlmerge.errors import InvalidReference, RegistryError
+from pubtools_mlmerge.errors import InvalidReference, OutOfTime, RegistryError
+from pubtools_mlmerge.registry import http
 from pubtools_mlmerge.registry.http import (
     Address,
     Answer,
@@ -99,10 +100,11 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_a_passing_refusal_is_asked_again(status: int) -> None:
     with ScriptedServer(Reply(status), OK) as server:
-        answer = send(get(server))
-
-    assert (answer.status, answer.content) == (200, b"fine")
-    assert len(server.received) == 2
+        assert send(get(server)).content == b"fine"
+        assert len(server.received) == 2
+        server.then(Reply(status))
+        assert send(get(server)).status == status  # in the end
+        assert len(server.received) >= 2 + TRIES
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 412, 413, 501])
@@ -123,14 +125,6 @@ def test_a_failure_of_the_server_is_asked_again_only_by_who_reads() -> None:
     assert len(server.received) == 1
 
 
-def test_asking_again_comes_to_an_end() -> None:
-    with ScriptedServer(Reply(503)) as server:
-        answer = send(get(server))
-
-    assert answer.status == 503
-    assert len(server.received) == TRIES
-
-
 BREAKS = {
     "before an answer": HANG_UP,
     "in the middle": Reply(200, {}, b"x" * 100_000, cut=50_000),
@@ -142,16 +136,9 @@ BREAKS = {
 
 
 @pytest.mark.parametrize("broken", BREAKS.values(), ids=list(BREAKS))
-def test_a_broken_connection_is_asked_again(broken: Reply) -> None:
+def test_a_broken_connection_is_asked_again_and_an_error_in_the_end(broken: Reply) -> None:
     with ScriptedServer(broken, OK) as server:
-        answer = send(get(server))
-
-    assert answer.content == b"fine"
-    assert len(server.received) == 2
-
-
-@pytest.mark.parametrize("broken", BREAKS.values(), ids=list(BREAKS))
-def test_a_connection_that_stays_broken_is_an_error(broken: Reply) -> None:
+        assert send(get(server)).content == b"fine"
     with ScriptedServer(broken) as server:
         error = failure_of(get(server))
 
@@ -179,15 +166,6 @@ def test_a_put_is_repeated_with_the_same_bytes() -> None:
     assert [request.body for request in server.received] == [content] * 3
 
 
-def test_retry_after_in_seconds_is_obeyed(naps: list[float]) -> None:
-    patient = ConnectOptions(retries=Retries(most=1, first_wait=0.01, longest_wait=60))
-    with ScriptedServer(Reply(429, {"Retry-After": "7"}), OK) as server:
-        send(get(server), patient)
-
-    (nap,) = naps
-    assert 6.9 <= nap <= 7.7
-
-
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
 def test_a_rate_limit_is_no_try(method: str) -> None:
     """Nothing was done, so that also what must not be repeated goes up in the end."""
@@ -205,6 +183,39 @@ def test_a_rate_limit_that_does_not_end_is_an_answer_in_the_end(naps: list[float
         assert send(get(server), patient).status == 429
 
     assert 30 <= sum(naps) <= 110
+
+
+def test_nothing_fails_for_rate_limits_while_time_is_left() -> None:
+    options = evolve(HURRIED, time_limit=60.0)  # `HURRIED` alone gives up sooner
+    with ScriptedServer(*[Reply(429)] * 40, OK) as server:
+        assert send(get(server), options).status == 200
+
+
+def silent(_: Received) -> Reply:
+    time.sleep(1.0)
+    return OK
+
+
+@pytest.mark.parametrize(
+    "answer", [Reply(429), Reply(429, {"Retry-After": "60"}), Reply(503), HANG_UP, silent]
+)
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_a_run_that_is_out_of_time_ends(answer: Reply, method: str) -> None:
+    """Whatever it waits for; what cleans up after it still goes."""
+    options = ConnectOptions(
+        time_limit=0.3, retries=Retries(most=100, first_wait=0.05, longest_wait=1.0)
+    )
+    with ScriptedServer(answer) as server:
+        transport = Transport(options)
+        with pytest.raises(OutOfTime, match="not done within 0"):
+            transport.send(put(server, b"x", method))
+        server.then(OK)
+        with pytest.raises(OutOfTime):
+            transport.send(get(server))
+        before = len(server.received)
+        assert transport.send(put(server, b"", "DELETE")).status == 200
+
+    assert server.lines[before:] == ["DELETE /"]
 
 
 def test_a_rate_limit_holds_for_all_requests_to_that_host(naps: list[float]) -> None:
@@ -261,24 +272,6 @@ def test_the_rate_is_bounded_where_that_was_asked_for(naps: list[float]) -> None
     assert [round(nap, 1) for nap in naps] == [0.5, 1.0, 1.5]
 
 
-def test_retry_after_as_a_date_is_obeyed(naps: list[float]) -> None:
-    patient = ConnectOptions(retries=Retries(most=1, first_wait=0.01, longest_wait=60))
-    date = format_datetime(datetime.now(timezone.utc).replace(year=2100), usegmt=True)
-    with ScriptedServer(Reply(503, {"Retry-After": date}), OK) as server:
-        send(get(server), patient)
-
-    assert naps == [60.0]
-
-
-def test_without_retry_after_the_waits_grow(naps: list[float]) -> None:
-    patient = ConnectOptions(retries=Retries(most=3, first_wait=1.0, longest_wait=60))
-    with ScriptedServer(Reply(502)) as server:
-        send(get(server), patient)
-
-    assert len(naps) == 3
-    assert 0.5 <= naps[0] <= 1.0 <= naps[1] <= 2.0 <= naps[2] <= 4.0
-
-
 def test_a_failure_of_the_server_may_be_over_at_once(naps: list[float]) -> None:
     patient = ConnectOptions(retries=Retries(most=2, first_wait=1.0, longest_wait=60))
     with ScriptedServer(Reply(500)) as server:
@@ -318,17 +311,6 @@ def test_an_unknown_host_says_so_and_is_not_asked_again(naps: list[float]) -> No
 
     assert failure_of(request).message == "unknown host"
     assert naps == []
-
-
-def test_an_answer_that_does_not_come_says_so() -> None:
-    def slow(_: Received) -> Reply:
-        time.sleep(0.2)
-        return OK
-
-    with ScriptedServer(slow) as server:
-        error = failure_of(get(server), ConnectOptions(retries=Retries(most=0), timeout=(5, 0.05)))
-
-    assert error.message == "no answer in time"
 
 
 @pytest.mark.parametrize("url", [f"http://{'a' * 64}.test/", "http://a..b/", "http:///x"])
@@ -378,11 +360,14 @@ def test_a_proxy_that_lets_nothing_through_is_named(
     assert (naps, len(proxy.received)) == ([], 1)
 
 
+FORBIDS = "seems to forbid this; allow registry.invalid there, or name it in no_proxy"
+
+
 @pytest.mark.parametrize(
     ("reply", "problem"),
     [
         (Reply(407), "the proxy http://{} (from http_proxy) wants a login"),
-        (Reply(403, {}, b"<html>"), "the proxy http://{} (from http_proxy) seems to forbid this"),
+        (Reply(403, {}, b"<html>"), "the proxy http://{} (from http_proxy) " + FORBIDS),
     ],
 )
 def test_a_refusal_of_a_proxy_for_plain_http_is_told_apart(
@@ -461,11 +446,6 @@ def test_a_directory_without_hashed_names_is_named(tmp_path: Path) -> None:
     assert error.message.endswith("run openssl rehash")
 
 
-def test_a_trusted_certificate_is_accepted(tmp_path: Path) -> None:
-    with ScriptedServer(OK, tls=True) as server:
-        assert send(get(server), ConnectOptions(ca_bundle=ca_bundle(tmp_path))).content == b"fine"
-
-
 def test_an_unknown_authority_is_an_error_at_once(naps: list[float]) -> None:
     with ScriptedServer(OK, tls=True) as server:
         error = failure_of(get(server))
@@ -473,12 +453,6 @@ def test_an_unknown_authority_is_an_error_at_once(naps: list[float]) -> None:
     assert error.message.startswith("TLS failed: ")
     assert "certificate" in error.message.lower()
     assert (naps, server.received) == ([], [])
-
-
-def test_a_certificate_for_another_host_is_an_error(tmp_path: Path) -> None:
-    trusting = ConnectOptions(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
-    with ScriptedServer(OK, tls=True, name="registry.test") as server:
-        assert "certificate" in failure_of(get(server), trusting).message.lower()
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
@@ -496,16 +470,6 @@ def test_a_redirect_within_the_origin_keeps_the_credentials() -> None:
 
     assert answer.url == f"{server.url}/there?x=1"
     assert server.authorizations == [SECRET, SECRET]
-
-
-def test_a_backslash_does_not_disguise_another_host() -> None:
-    """The http library ends the host there, other readers take it for a part of it."""
-    with ScriptedServer(OK) as other, ScriptedServer(OK) as server:
-        server.then(redirect(f"http://{other.host}\\@{server.host}/"))
-        error = failure_of(get(server))
-
-    assert error.message == "the registry redirects nowhere"
-    assert other.received == []
 
 
 def test_a_redirect_from_http_to_https_is_followed(tmp_path: Path) -> None:
@@ -557,35 +521,16 @@ def test_a_redirect_without_location_is_an_answer() -> None:
         assert send(get(server)).status == 302
 
 
-def test_the_body_of_a_redirect_is_read_up_to_the_limit_only() -> None:
-    """The http library would read it whole, before it asks whether to follow."""
-    headers = {"Location": "/there", "Content-Length": "1000000000"}
-    with ScriptedServer(Reply(302, headers, b"x" * 200_000, cut=200_000), OK) as server:
-        error = failure_of(get(server, limit=999))
-
-    assert error.message == "the answer has more than 999 bytes"
-    assert len(server.received) == 1
-
-
 # Bodies
 
 
-def test_a_body_up_to_the_limit_is_read() -> None:
+def test_a_body_is_read_up_to_the_limit() -> None:
     with ScriptedServer(Reply(200, {}, b"x" * 1000)) as server:
         assert len(send(get(server, limit=1000)).content) == 1000
+        error = failure_of(get(server, limit=999))
 
-
-def test_a_body_over_the_limit_is_an_error_at_once() -> None:
-    with ScriptedServer(Reply(200, {}, b"x" * 1001)) as server:
-        error = failure_of(get(server, limit=1000))
-
-    assert (error.status, error.message) == (200, "the answer has more than 1000 bytes")
-    assert len(server.received) == 1
-
-
-def test_of_a_refusal_a_part_is_enough() -> None:
-    with ScriptedServer(Reply(400, {}, b"x" * 1_000_000)) as server:
-        assert len(send(get(server)).content) == 64 * 1024
+    assert (error.status, error.message) == (200, "the answer has more than 999 bytes")
+    assert len(server.received) == 2
 
 
 def test_compression_is_not_asked_for() -> None:
@@ -595,13 +540,11 @@ def test_compression_is_not_asked_for() -> None:
     assert server.received[0].headers["accept-encoding"] == "identity"
 
 
-def test_compression_that_made_a_body_longer_is_undone() -> None:
-    with ScriptedServer(Reply(200, {"Content-Encoding": "gzip"}, gzip.compress(b"x"))) as server:
+def test_compression_is_undone_or_an_error() -> None:
+    """It may make a body longer."""
+    zipped = Reply(200, {"Content-Encoding": "gzip"}, gzip.compress(b"x"))
+    with ScriptedServer(zipped, evolve(zipped, body=b"rubbish")) as server:
         assert send(get(server)).content == b"x"
-
-
-def test_compression_that_is_none_is_an_error() -> None:
-    with ScriptedServer(Reply(200, {"Content-Encoding": "gzip"}, b"rubbish")) as server:
         failure_of(get(server))
 
 
@@ -613,15 +556,13 @@ def test_an_answer_to_head_has_a_length_and_no_body() -> None:
     assert answer.headers["content-length"] == "4"
 
 
-@pytest.mark.parametrize("length", ["\xb2", "four", "-1", ""])
+@pytest.mark.parametrize("length", ["\xb2", "four", "-1", "", "9" * 5000])
 def test_a_length_that_is_no_number_says_nothing(length: str) -> None:
     with ScriptedServer(Reply(200, {"Content-Length": length}, b"fine")) as server:
-        assert send(get(server)).content == b"fine"
-
-
-def test_a_length_beyond_all_numbers_is_an_error() -> None:
-    with ScriptedServer(Reply(200, {"Content-Length": "9" * 5000}, b"fine")) as server:
-        failure_of(get(server))
+        if length.startswith("9"):  # it announces more than comes
+            failure_of(get(server))
+        else:
+            assert send(get(server)).content == b"fine"
 
 
 # Time: an answer that trickles in ends, though each part of it comes in time
@@ -657,6 +598,13 @@ def test_tls_makes_no_difference_to_that(parts: list[bytes], tmp_path: Path) -> 
     assert error.message == TOO_SLOW
 
 
+def test_a_trickle_ends_with_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_GRACE", 0.0)
+    options = ConnectOptions(time_limit=0.3)
+    with raw_server(*TRICKLES["body"], pause=0.02) as url, pytest.raises(OutOfTime):
+        send(Request(method="GET", url=url, subject="org/app:1"), options)
+
+
 def test_a_proxy_makes_no_difference_to_that(monkeypatch: pytest.MonkeyPatch) -> None:
     with raw_server(*TRICKLES["headers"], pause=0.02) as url:
         monkeypatch.setenv("http_proxy", url)
@@ -681,21 +629,17 @@ def test_each_answer_over_one_connection_has_time_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "host", "schemes"),
+    ("text", "schemes"),
     [
-        ("quay.io", "quay.io", ("https",)),
-        ("quay.io:8443", "quay.io:8443", ("https",)),
-        ("http://registry.test", "registry.test", ("http",)),
-        ("https://registry.test:5000/", "registry.test:5000", ("https",)),
-        ("https://127.0.0.1:5000", "127.0.0.1:5000", ("https",)),
-        ("http://localhost", "localhost", ("http",)),
-        ("127.0.0.1:5000", "127.0.0.1:5000", ("http", "https")),
-        ("localhost", "localhost", ("http", "https")),
-        ("[::1]:5000", "[::1]:5000", ("http", "https")),
-        ("192.168.0.1:5000", "192.168.0.1:5000", ("https",)),
+        *((name, ("https",)) for name in ("quay.io", "quay.io:8443", "192.168.0.1:5000")),
+        *((name, ("http",)) for name in ("http://registry.test", "http://localhost")),
+        *((name, ("https",)) for name in ("https://registry.test:5000/", "https://127.0.0.1:5000")),
+        *((name, ("http", "https")) for name in ("127.0.0.1:5000", "localhost", "[::1]:5000")),
     ],
 )
-def test_an_address_has_a_host_and_schemes(text: str, host: str, schemes: tuple[str, ...]) -> None:
+def test_an_address_has_a_host_and_schemes(text: str, schemes: tuple[str, ...]) -> None:
+    host = text.rpartition("://")[2].rstrip("/")
+
     assert Address.parse(text) == Address(host, schemes)
 
 
@@ -704,49 +648,26 @@ def test_https_comes_first_where_an_option_is_about_certificates() -> None:
     assert Address.parse("http://localhost:1", prefers_tls=True).schemes == ("http",)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "ftp://quay.io",
-        "https://",
-        "https://quay.io/v2",
-        "quay.io/v2",
-        "quay.io?x",
-        "quay.io:99999",
-        "https://https://quay.io",
-        "quay .io",
-    ],
-)
-def test_a_malformed_address_is_refused(text: str) -> None:
-    with pytest.raises(InvalidReference):
-        Address.parse(text)
+MALFORMED = [
+    *("", "ftp://quay.io", "https://", "https://quay.io/v2", "quay.io/v2", "quay.io?x"),
+    *("quay.io:99999", "https://https://quay.io", "quay .io"),
+    *("https://u:s3cr3t@quay.io", "u:s3cr3t@quay.io", "ftp://s3cr3t@h"),
+]
 
 
-@pytest.mark.parametrize("text", ["https://u:s3cr3t@quay.io", "u:s3cr3t@quay.io", "ftp://s3cr3t@h"])
-def test_a_login_in_a_url_is_refused_and_not_shown(text: str) -> None:
+@pytest.mark.parametrize("text", MALFORMED)
+def test_a_malformed_address_is_refused_and_a_login_in_it_not_shown(text: str) -> None:
     with pytest.raises(InvalidReference) as caught:
         Address.parse(text)
 
     assert "s3cr3t" not in f"{caught.value} {caught.value!r}"
 
 
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        ("localhost", True),
-        ("LOCALHOST:5000", True),
-        ("127.9.9.9:5000", True),
-        ("[::1]", True),
-        ("localhost.example.com", False),
-        ("127.0.0.1.example.com", False),
-        ("10.0.0.1", False),
-        ("[::2]:5000", False),
-        ("", False),
-    ],
-)
-def test_loopback_is_this_machine_alone(host: str, expected: bool) -> None:
-    assert is_loopback(host) is expected
+def test_loopback_is_this_machine_alone() -> None:
+    here = ["localhost", "LOCALHOST:5000", "127.9.9.9:5000", "[::1]"]
+    there = ["localhost.example.com", "127.0.0.1.example.com", "10.0.0.1", "[::2]:5000", ""]
+
+    assert [each for each in here + there if is_loopback(each)] == here
 
 
 @pytest.mark.parametrize(
@@ -802,17 +723,11 @@ def test_a_refusal_becomes_the_error_of_the_http_library() -> None:
     assert str(error).startswith("404 Client Error: Not Found for url: https://quay.io/v2/")
 
 
-def test_a_redirect_that_is_not_followed_becomes_an_error_too() -> None:
-    error = answer(307).as_http_error()
-
-    assert error.response.status_code == 307
-    assert str(error) == "307 unexpected answer for url: https://quay.io/v2/"
-
-
 @pytest.mark.parametrize("status", [307, 403])
 def test_the_signature_in_a_url_stays_out_of_errors(status: int) -> None:
     error = answer(status).as_http_error()
 
+    assert error.response.status_code == status
     assert "s3cr3t" not in f"{error} {error.response.url} {answer()!r}"
 
 
@@ -873,21 +788,15 @@ def test_the_wait_doubles_each_time(attempt: int, backoff: float) -> None:
     assert len(set(waits)) > 1
 
 
-def test_the_wait_is_bounded() -> None:
-    assert PATIENT.wait(20, {}) == 60.0
-
-
 @pytest.mark.parametrize(("header", "wait"), [("7", 7.0), (" 7 ", 7.0), ("86400", 60.0)])
 def test_seconds_are_obeyed_within_bounds(header: str, wait: float) -> None:
     assert PATIENT.wait(0, {"Retry-After": header}) == wait
+    assert PATIENT.wait(20, {}) == 60.0
 
 
-def test_a_date_is_obeyed() -> None:
-    assert 15 < PATIENT.wait(0, {"Retry-After": in_seconds(20)}) <= 20
-
-
-def test_a_date_without_zone_is_utc() -> None:
-    header = in_seconds(20).replace("GMT", "-0000")
+@pytest.mark.parametrize("zone", ["GMT", "-0000"])
+def test_a_date_is_obeyed(zone: str) -> None:
+    header = in_seconds(20).replace("GMT", zone)
 
     assert 15 < PATIENT.wait(0, {"Retry-After": header}) <= 20
 
@@ -900,34 +809,12 @@ def test_anything_else_asks_for_nothing(header: str) -> None:
     assert PATIENT.wait(0, {"Retry-After": header}) <= 0.5
 
 
-def test_a_number_of_any_length_is_within_bounds() -> None:
-    assert PATIENT.wait(0, {"Retry-After": "9" * 100_000}) == 60.0
-
-
-DATES = st.from_regex(r"[A-Z][a-z]{2}, \d{1,3} [A-Z][a-z]{2} \d{1,6} \d\d:\d\d:\d\d [+-]?\w{3,5}")
-
-
-@given(st.text() | DATES, st.integers(0, 50))
-def test_no_header_leads_beyond_the_bounds(header: str, attempt: int) -> None:
-    assert 0 <= PATIENT.wait(attempt, {"Retry-After": header}) <= 60.0
-
-
 # The pace of requests
 
 
 def pause(throttle: Throttle, epoch: int, **headers: str) -> float:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return throttle.slow_down("quay.io", epoch, PATIENT, named)
-
-
-def test_a_pause_is_for_one_host(naps: list[float]) -> None:
-    throttle = Throttle()
-    pause(throttle, throttle.wait("quay.io"), Retry_After="30")
-
-    throttle.wait("other.example")
-    assert naps == []
-    throttle.wait("quay.io")
-    assert 29.0 < naps[0] <= 33.0
 
 
 def test_without_retry_after_the_pause_grows_for_all() -> None:

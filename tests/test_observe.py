@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -391,36 +391,40 @@ def merging(code: str) -> str:
     return MERGE.format(password=PASSWORD) + code
 
 
-@pytest.fixture
-def filled(registry_server: RegistryServer) -> RegistryServer:
-    put(registry_server, "new", NEW, "from/app")
-    put(registry_server, "stable", OLD, "to/app")
-    put(registry_server, "edge", OLD, "to/app")
-    return registry_server
+@pytest.fixture(scope="module")
+def filled() -> Iterator[RegistryServer]:
+    with RegistryServer() as server:
+        for tag, item, repository in (("new", NEW, "from/app"), ("stable", OLD, "to/app")):
+            put(server, tag, item, repository)
+        put(server, "edge", OLD, "to/app")
+        yield server
 
 
-def traced_merge(server: RegistryServer, source: str = "new", **environment: str) -> Trace:
+def traced_merge(server: RegistryServer, source: str, tag: str, **environment: str) -> Trace:
     """Merge between two repositories."""
-    code = f"merge('{server.host}/from/app:{source}', '{server.host}/to/app:stable')"
+    code = f"merge('{server.host}/from/app:{source}', '{server.host}/to/app:{tag}')"
     return trace(merging(code), **environment)
 
 
-def test_a_merge_is_a_span_with_its_parts_below(filled: RegistryServer) -> None:
-    found = traced_merge(filled)
-
-    whole = found.one("merge")
-    assert found.below(whole) == ["children", "pull", "pull", "push", "verify", "verify"]
-    assert found.below(found.one("children")) == ["child", "child"]
-    assert whole.parent is None
-    assert {each.status["status_code"] for each in found.spans} == {"UNSET"}
+@pytest.fixture(scope="module")
+def merged(filled: RegistryServer) -> Trace:
+    return traced_merge(filled, "new", "stable", traceparent=TRACEPARENT)
 
 
-def test_the_attributes_say_what_was_done(filled: RegistryServer) -> None:
-    found = traced_merge(filled)
+def test_a_merge_is_a_span_with_its_parts_below(merged: Trace) -> None:
+    whole = merged.one("merge")
 
+    assert merged.below(whole) == ["children", "pull", "pull", "push", "verify", "verify"]
+    assert merged.below(merged.one("children")) == ["child", "child"]
+    assert whole.parent == "0xb7ad6b7169203331"  # named in the environment
+    assert {each.status["status_code"] for each in merged.spans} == {"UNSET"}
+    assert PASSWORD not in merged.done.out + merged.done.err
+
+
+def test_the_attributes_say_what_was_done(filled: RegistryServer, merged: Trace) -> None:
     source, stable = f"{filled.host}/from/app:new", f"{filled.host}/to/app:stable"
     held = filled.manifest("to/app", "stable").digest
-    assert found.one("merge").attributes == {
+    assert merged.one("merge").attributes == {
         "mlmerge.source": source,
         "mlmerge.destination": stable,
         "mlmerge.dry_run": False,
@@ -433,35 +437,36 @@ def test_the_attributes_say_what_was_done(filled: RegistryServer) -> None:
         "mlmerge.replaced": 1,
         "mlmerge.kept": 1,
     }
-    pulls = {tuple(each.attributes.values()) for each in found.named("pull")}
+    pulls = {tuple(each.attributes.values()) for each in merged.named("pull")}
     assert pulls == {(source, NEW.digest), (stable, OLD.digest)}
     push = {"mlmerge.destination": stable, "mlmerge.digest": held}
-    assert found.one("push").attributes == push
-    assert [each.attributes["mlmerge.found"] for each in found.named("verify")] == [
-        OLD.digest,
-        held,
-    ]
+    assert merged.one("push").attributes == push
+    found = [each.attributes["mlmerge.found"] for each in merged.named("verify")]
+    assert found == [OLD.digest, held]
+    assert merged.one("children").attributes["mlmerge.manifests"] == 2
+    children = {tuple(each.attributes.values()) for each in merged.named("child")}
+    assert children == {
+        (
+            f"{filled.host}/from/app@{child.digest}",
+            f"{filled.host}/to/app@{child.digest}",
+            "mount",
+        )
+        for child in NEW.children
+    }
 
 
-def test_children_say_how_they_came(filled: RegistryServer) -> None:
-    found = traced_merge(filled)
+def test_the_page_has_every_span(merged: Trace) -> None:
+    page = PAGE.partition("Traces\n---")[2]
 
-    assert found.one("children").attributes["mlmerge.manifests"] == 2
-    children = [dict(each.attributes) for each in found.named("child")]
-    assert {each["mlmerge.by"] for each in children} == {"mount"}
-    images = {f"{filled.host}/to/app@{child.digest}" for child in NEW.children}
-    assert {each["mlmerge.destination"] for each in children} == images
-
-
-def test_no_span_has_a_secret(filled: RegistryServer) -> None:
-    found = traced_merge(filled)
-
-    assert found.spans
-    assert PASSWORD not in found.done.out + found.done.err
+    named = set(re.findall(r"``(mlmerge-[a-z]+)``", page))
+    assert named - {"mlmerge-remove", "mlmerge-restore"} == {each.name for each in merged.spans}
+    keys = {key for each in merged.spans for key in each.attributes}
+    fates = {f"mlmerge.{fate}" for fate in get_args(Fate)}
+    assert [key for key in keys - fates if f"``{key.partition('.')[2]}``" not in page] == []
 
 
 def test_a_failure_marks_the_spans_around_it(filled: RegistryServer) -> None:
-    found = traced_merge(filled, "absent")
+    found = traced_merge(filled, "absent", "edge")
 
     absent = next(each for each in found.named("pull") if each.status["status_code"] == "ERROR")
     for failed in (absent, found.one("merge")):
@@ -493,7 +498,7 @@ def test_each_merge_of_a_batch_has_its_own_parts(filled: RegistryServer) -> None
             "from pubtools.tracing import get_trace_wrapper\n"
             "tracer = get_trace_wrapper().provider.get_tracer('host')\n"
             "with tracer.start_as_current_span('mlmerge-task'):\n"
-            f"    jobs = [lambda t=t: merge('{new}', f'{to}:{{t}}') for t in ('stable', 'edge')]\n"
+            f"    jobs = [lambda t=t: merge('{new}', f'{to}:{{t}}') for t in ('one', 'edge')]\n"
             "    list(map_in_order(jobs, 2))"
         )
     )
@@ -504,12 +509,6 @@ def test_each_merge_of_a_batch_has_its_own_parts(filled: RegistryServer) -> None
         assert below.count("push") == 1
         assert below.count("verify") == 2
     assert len(found.named("pull")) == 3  # the source is pulled once
-
-
-def test_the_environment_may_name_the_parent(filled: RegistryServer) -> None:
-    found = traced_merge(filled, traceparent=TRACEPARENT)
-
-    assert found.one("merge").parent == "0xb7ad6b7169203331"
 
 
 def test_merges_one_after_the_other_are_no_parts_of_each_other() -> None:
@@ -531,17 +530,6 @@ def test_where_tracing_is_off_nothing_of_it_is_loaded(filled: RegistryServer, sw
     done = python(setting + merging(code))
 
     assert (done.code, done.out) == (0, "[]\n"), done.err
-
-
-def test_the_page_has_every_span(filled: RegistryServer) -> None:
-    found = traced_merge(filled)
-
-    page = (DOCS / "observing.rst").read_text(encoding="utf-8").partition("Traces\n---")[2]
-    named = set(re.findall(r"``(mlmerge-[a-z]+)``", page))
-    assert named - {"mlmerge-remove", "mlmerge-restore"} == {each.name for each in found.spans}
-    keys = {key for each in found.spans for key in each.attributes}
-    fates = {f"mlmerge.{fate}" for fate in get_args(Fate)}
-    assert [key for key in keys - fates if f"``{key.partition('.')[2]}``" not in page] == []
 
 
 WITHOUT = """

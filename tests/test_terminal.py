@@ -6,7 +6,9 @@ import io
 import json
 import re
 import sys
+from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,9 +30,6 @@ from pubtools_mlmerge.reports.inspection import (
 from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.reports.terminal import (
     Display,
-    colored,
-    colored_comparison,
-    colored_inspection,
     comparison_text,
     find_terminal,
     inspection_text,
@@ -76,32 +75,59 @@ def console(width: int, *, no_color: bool = False) -> Console:
 
 
 def shown(width: int, plan: Plan[Index]) -> Shown:
-    return Shown(0, colored(report(plan), console(width)))
+    return Shown(0, report_text(report(plan), console(width)))
 
 
 PLAN = merge(NEW, OLD, Policy(drop=["ppc64le"]))
+SAME = merge(OLD, OLD)
 AGED = with_ages(PLAN, {S390X: Age(days=1127)}, {S390X: "1127 days old, more than 365"})
 
 
-@pytest.mark.parametrize("plan", [PLAN, AGED, merge(OLD, OLD)])
-def test_a_wide_terminal_shows_what_the_text_says(plan: Plan[Index]) -> None:
-    found = shown(200, plan)
+AMD64 = digest("linux/amd64")
+LISTED = index(
+    "linux/amd64", "linux/s390x", attestation(AMD64, seed="proof"), attestation("", seed="orphan")
+)
+AGES = {
+    AMD64: Age(datetime(2024, 2, 29, tzinfo=timezone.utc), 3),
+    S390X: Age(datetime(2021, 2, 28, tzinfo=timezone.utc), 1096),
+}
+INSPECTION = inspect("quay.io/org/app:1", LISTED, AGES, missing=[S390X])
+COMPARISON = compare(
+    ("quay.io/org/app:1", "quay.io/org/app:2"),
+    (LISTED, index("linux/amd64@new", "linux/s390x", "linux/arm64")),
+)
+SHOWN: list[tuple[Callable[[Console | None], str], str]] = [
+    *((partial(report_text, report(plan)), to_text(report(plan))) for plan in (PLAN, AGED, SAME)),
+    (partial(inspection_text, INSPECTION), inspection_to_text(INSPECTION)),
+    (partial(comparison_text, COMPARISON), comparison_to_text(COMPARISON)),
+]
 
-    assert found.lines == [line.rstrip() for line in to_text(report(plan)).splitlines()]
+
+@pytest.mark.parametrize(("write", "text"), SHOWN)
+def test_a_wide_terminal_shows_what_the_text_says(
+    write: Callable[[Console | None], str], text: str
+) -> None:
+    found = Shown(0, write(console(200)))
+
+    assert found.lines == [line.rstrip() for line in text.splitlines()]
     assert found.styles
     assert found.others == set()
+    assert find_terminal() is None
+    assert write(None) == text
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("plan", [PLAN, AGED])
-def test_nothing_is_lost_where_it_is_narrow(width: int, plan: Plan[Index]) -> None:
-    found = shown(width, plan)
+@pytest.mark.parametrize(("write", "text"), SHOWN)
+def test_nothing_is_lost_where_it_is_narrow(
+    write: Callable[[Console | None], str], text: str, width: int
+) -> None:
+    found = Shown(0, write(console(width)))
 
     assert max(map(len, found.text.splitlines())) <= width
-    text = to_text(report(plan))
-    for word in set(text.split()) - {"PLATFORM"}:
-        assert word in found.joined, word
+    lost = {word for word in text.split() if word not in found.joined}
+    assert lost <= {"PLATFORM"}  # a list has no need of that name
     assert text.splitlines()[-1].replace(" ", "") in found.joined
+    assert found.others == set()
 
 
 def test_eighty_columns_have_room_for_a_table() -> None:
@@ -164,7 +190,7 @@ def test_a_text_with_wide_characters_stays_in_its_lines() -> None:
 
 
 def test_without_colours_boldness_is_left() -> None:
-    raw = colored(report(AGED), console(80, no_color=True))
+    raw = report_text(report(AGED), console(80, no_color=True))
 
     assert "\x1b[1m" in raw
     assert not {"\x1b[31m", BOLD_RED, "\x1b[32m", "\x1b[33m"} & Shown(0, raw).styles
@@ -269,37 +295,9 @@ def test_tables_and_logs_appear_whole_above_the_bars(merging: list[str]) -> None
 
 # Inspections and comparisons
 
-AMD64 = digest("linux/amd64")
-LISTED = index(
-    "linux/amd64", "linux/s390x", attestation(AMD64, seed="proof"), attestation("", seed="orphan")
-)
-AGES = {
-    AMD64: Age(datetime(2024, 2, 29, tzinfo=timezone.utc), 3),
-    S390X: Age(datetime(2021, 2, 28, tzinfo=timezone.utc), 1096),
-}
-INSPECTION = inspect("quay.io/org/app:1", LISTED, AGES, missing=[S390X])
-COMPARISON = compare(
-    ("quay.io/org/app:1", "quay.io/org/app:2"),
-    (LISTED, index("linux/amd64@new", "linux/s390x", "linux/arm64")),
-)
-
 
 def shown_inspection(width: int, found: Inspection = INSPECTION) -> Shown:
-    return Shown(0, colored_inspection(found, console(width)))
-
-
-def test_a_wide_terminal_shows_the_tree_of_the_text() -> None:
-    assert shown_inspection(200).lines == inspection_to_text(INSPECTION).splitlines()
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_no_word_of_an_inspection_is_lost(width: int) -> None:
-    found = shown_inspection(width)
-
-    assert max(map(len, found.text.splitlines())) <= width
-    words = inspection_to_text(INSPECTION).split()
-    assert [word for word in words if word not in found.joined] == []
-    assert found.others == set()
+    return Shown(0, inspection_text(found, console(width)))
 
 
 @pytest.mark.parametrize("width", [40, 200])
@@ -328,29 +326,6 @@ def test_an_empty_index_is_shown() -> None:
     lines = shown_inspection(80, inspect("app:1", index())).lines
 
     assert lines[-1].startswith("0 images")
-
-
-def test_a_wide_terminal_shows_the_table_of_a_comparison() -> None:
-    found = Shown(0, colored_comparison(COMPARISON, console(200)))
-
-    assert found.lines == comparison_to_text(COMPARISON).splitlines()
-    assert f"{CYAN}different" in found.raw
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_no_word_of_a_comparison_is_lost(width: int) -> None:
-    found = Shown(0, colored_comparison(COMPARISON, console(width)))
-
-    assert max(map(len, found.text.splitlines())) <= width
-    lost = {word for word in comparison_to_text(COMPARISON).split() if word not in found.joined}
-    assert lost <= {"PLATFORM"}  # a list has no need of that name
-
-
-def test_without_a_terminal_text_is_plain() -> None:
-    assert find_terminal() is None
-    assert report_text(report(AGED)) == to_text(report(AGED))
-    assert inspection_text(INSPECTION) == inspection_to_text(INSPECTION)
-    assert comparison_text(COMPARISON) == comparison_to_text(COMPARISON)
 
 
 # Progress bars

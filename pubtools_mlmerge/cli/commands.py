@@ -10,15 +10,16 @@ import threading
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Generic, NoReturn, TextIO, TypeVar
+from typing import NoReturn, TextIO, TypeVar
 
 import urllib3
 from attrs import evolve, field, frozen
 
-from pubtools_mlmerge.concurrency import Watch, map_in_order, unwatched
+from pubtools_mlmerge.concurrency import STOP, Stopped, Watch, map_in_order, unwatched
 from pubtools_mlmerge.core.ages import MOST_DAYS, AgeRule
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Policy, Report
@@ -58,65 +59,32 @@ _CHECK_THREADS = 8
 Item = TypeVar("Item")
 
 
-class Output(Generic[Item]):
-    """Prints results."""
+class Page:
+    """Collects what goes into the HTML page of a run, if there is to be one."""
 
-    def __init__(self, render: Callable[[Item], str]) -> None:
-        self._render = render
-
-    def show(self, item: Item) -> None:
-        """Print a result."""
-        _print(self._render(item))
-
-    def fail(self, name: str, error: Exception) -> None:
-        """Note a failure, which is logged as well."""
-
-    def close(self, *, complete: bool) -> bool:  # noqa: ARG002 - pages say so
-        """Finish, and return whether that succeeded; complete unless the run was interrupted."""
-        return True
-
-
-class ReportOutput(Output[Report]):
-    """Prints reports, and in the end writes an HTML page of all of them, if there is a path."""
-
-    def __init__(self, render: Callable[[Report], str], page: Path | None) -> None:
-        super().__init__(render)
-        self._page = page
+    def __init__(self, path: str | None = None) -> None:
+        self._path = None if path is None else Path(path)
         self._results: list[Report | Failure] = []
+        if self._path is not None:
+            check_html(self._path)
 
-    def show(self, item: Report) -> None:
-        """Print a report and note it for the page."""
-        self._note(item)
-        super().show(item)
-
-    def fail(self, name: str, error: Exception) -> None:
-        """Note a failure for the page."""
-        self._note(Failure(name, _message(error)))
-
-    def _note(self, result: Report | Failure) -> None:
-        if self._page is not None:
+    def note(self, result: Report | Failure) -> None:
+        """Keep a result for the page."""
+        if self._path is not None:
             self._results.append(result)
 
-    def close(self, *, complete: bool) -> bool:
-        """Write the page."""
-        if self._page is None:
+    def write(self, *, complete: bool) -> bool:
+        """Write the page, and return whether that succeeded."""
+        if self._path is None:
             return True
         try:
             info = PageInfo(datetime.now(timezone.utc), complete=complete)
-            write_page(self._page, self._results, info)
+            write_page(self._path, self._results, info)
         except Exception as error:  # noqa: BLE001 - it must not hide what became of the tags
             problem = error.strerror if isinstance(error, OSError) else None
             LOG.error("The page cannot be written: %s", problem or _message(error))  # noqa: TRY400 - no defect
             return False
         return True
-
-
-def report_output(arguments: Namespace) -> ReportOutput:
-    """Choose how reports are printed, and whether there is a page."""
-    page = None if arguments.html is None else Path(arguments.html)
-    if page is not None:
-        check_html(page)
-    return ReportOutput(to_json if arguments.output == "json" else report_text, page)
 
 
 def _message(error: Exception) -> str:
@@ -133,9 +101,10 @@ def _print(text: str) -> None:
 
 @frozen(kw_only=True)
 class RunOptions:
-    """How jobs are run; the total is none where it is unknown."""
+    """How jobs are run and shown; the total is none where it is unknown."""
 
     debug: bool
+    page: Page = field(factory=Page)
     threads: int = 1
     fail_fast: bool = False
     total: int | None = 1
@@ -143,47 +112,82 @@ class RunOptions:
 
 
 def run_jobs(
-    jobs: Iterable[tuple[str, Callable[[], Item]]], output: Output[Item], options: RunOptions
+    jobs: Iterable[tuple[str, Callable[[], Item]]],
+    show: Callable[[Item], None],
+    options: RunOptions,
 ) -> bool:
     """Run jobs, each with a name, and show their results in order; return whether all succeeded."""
-    failed = threading.Event()
+    failed, complete = threading.Event(), False
+    outcomes: dict[int, tuple[str, Item | Exception]] = {}
 
-    def attempt(name: str, job: Callable[[], Item]) -> tuple[str, Item | Exception] | None:
-        if options.fail_fast and failed.is_set():
-            return None
-        try:
-            return name, job()
-        except Exception as error:  # noqa: BLE001 - the last line of defence of a program
+    def attempt(number: int, name: str, job: Callable[[], Item]) -> int:
+        if STOP.signal is None and not (options.fail_fast and failed.is_set()):
+            outcomes[number] = name, _outcome(name, job, failed)
+        return number
+
+    def show_of(number: int) -> None:
+        if number in outcomes and not _show(show, *outcomes.pop(number), options):
             failed.set()
-            return name, error
 
-    outcomes = map_in_order((partial(attempt, *job) for job in jobs), options.threads)
-    complete = False
+    numbered = (partial(attempt, number, *job) for number, job in enumerate(jobs))
     try:
         with options.watch("", options.total) as advance:
-            for outcome in outcomes:
+            for number in map_in_order(numbered, options.threads):
                 advance()
-                if outcome is not None and not _show(output, *outcome, debug=options.debug):
-                    failed.set()
-        complete = True
-    finally:  # also after Ctrl-C
-        if not output.close(complete=complete):
+                show_of(number)
+        complete = STOP.signal is None
+    except Stopped:  # a job hangs, and others after it may be done
+        for number in sorted(outcomes):
+            show_of(number)
+    finally:
+        if not options.page.write(complete=complete):
             failed.set()
     return not failed.is_set()
 
 
-def _show(output: Output[Item], name: str, outcome: Item | Exception, *, debug: bool) -> bool:
+def _outcome(name: str, job: Callable[[], Item], failed: threading.Event) -> Item | Exception:
+    try:
+        return job()
+    except Exception as error:  # noqa: BLE001 - the last line of defence of a program
+        failed.set()
+        return error
+    except Stopped:
+        return InterruptedError(f"{name}: interrupted before it was done")
+
+
+def _show(
+    show: Callable[[Item], None], name: str, outcome: Item | Exception, options: RunOptions
+) -> bool:
     try:
         if isinstance(outcome, Exception):
             raise outcome  # noqa: TRY301 - a result that cannot be printed is a failure as well
-        output.show(outcome)
+        show(outcome)
     except Exception as error:  # noqa: BLE001 - as above
-        if debug:
+        if options.debug:
             traceback.print_exception(type(error), error, error.__traceback__)
         LOG.error("%s", _message(error))  # noqa: TRY400 - as asked for
-        output.fail(name, error)
+        options.page.note(Failure(name, _message(error)))
         return False
     return True
+
+
+def _printer(render: Callable[[Item], str]) -> Callable[[Item], None]:
+    return lambda item: _print(render(item))
+
+
+def _changes(
+    arguments: Namespace, jobs: Iterable[tuple[str, Callable[[], Report]]], options: RunOptions
+) -> Callable[[], bool]:
+    """Prepare to run jobs that change tags, with their reports printed and on the page."""
+    render = to_json if arguments.output == "json" else report_text
+
+    def show(report: Report) -> None:
+        options.page.note(report)
+        _print(render(report))
+        if report.error is not None:
+            raise report.error
+
+    return partial(run_jobs, jobs, show, options)
 
 
 @frozen
@@ -195,29 +199,43 @@ class Login:
     password: str | None = field(repr=False)
     place: str = field(default="", eq=False)
 
+    @classmethod
+    def of(cls, arguments: Namespace, side: str) -> Login:
+        """Read the options of the source or the destination."""
+        host = (arguments.source_quay_host if side == "source" else None) or arguments.quay_host
+        username = getattr(arguments, f"{side}_quay_user")
+        password = getattr(arguments, f"{side}_quay_password")
+        variable = f"{side.upper()}_QUAY_PASSWORD"
+        if username and not password:
+            raise ValueError(f"--{side}-quay-user needs a password: set {variable}")
+        if host:
+            Address.parse(host)  # so that a malformed one is wrong usage
+        is_exported = password == os.environ.get(variable)
+        place = variable if is_exported else f"--{side}-quay-password"
+        # A password in the environment without a user is for another program.
+        return cls(
+            host, username, password if username else None, f"--{side}-quay-user and {place}"
+        )
+
     def client(self, options: ConnectOptions) -> RegistryClient:
         """Make a client."""
         return RegistryClient(
             self.username, self.password, self.host, options, login_from=self.place
         )
 
+    def reference(self, text: str) -> Reference:
+        """Parse a reference, whose host may be left out with --quay-host."""
+        reference = Reference.parse(text)
+        if not reference.host and not self.host:
+            raise InvalidReference(text, "it names no host; add it, or give --quay-host")
+        return reference
 
-def login_of(arguments: Namespace, side: str) -> Login:
-    """Read where to connect for the source or the destination, and as whom."""
-    host = arguments.quay_host
-    if side == "source":
-        host = arguments.source_quay_host or host
-    username = getattr(arguments, f"{side}_quay_user")
-    password = getattr(arguments, f"{side}_quay_password")
-    variable = f"{side.upper()}_QUAY_PASSWORD"
-    if username and not password:
-        raise ValueError(f"--{side}-quay-user needs a password: set {variable}")
-    if host:
-        Address.parse(host)  # so that a malformed one is wrong usage
-    is_exported = password == os.environ.get(variable)
-    origin = f"the environment variable {variable}" if is_exported else f"--{side}-quay-password"
-    # A password in the environment without a user is for another program.
-    return Login(host, username, password if username else None, f"--{side}-quay-user and {origin}")
+    def tag(self, text: str) -> Reference:
+        """Parse the reference of a destination."""
+        reference = self.reference(text)
+        if reference.digest:
+            raise InvalidReference(text, "a destination must be a tag, not a digest")
+        return reference
 
 
 def connection_of(arguments: Namespace) -> ConnectOptions:
@@ -227,15 +245,13 @@ def connection_of(arguments: Namespace) -> ConnectOptions:
         raise ValueError(f"--ca-bundle: there is no file {bundle}")
     if arguments.insecure:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    rate = arguments.max_rate
-    if rate is not None and not 0 < rate < math.inf:
-        raise ValueError("--max-rate: expected a number above 0")
-    return ConnectOptions(ca_bundle=bundle, insecure=arguments.insecure, max_rate=rate)
-
-
-def settings_of_environment() -> Settings:
-    """Read the settings, which are the defaults of options."""
-    return Settings.for_commands(os.environ)
+    rate, limit = arguments.max_rate, arguments.timeout
+    for option, number in (("--max-rate", rate), ("--timeout", limit)):
+        if number is not None and not 0 < number < math.inf:
+            raise ValueError(f"{option}: expected a number above 0")
+    return ConnectOptions(
+        ca_bundle=bundle, insecure=arguments.insecure, max_rate=rate, time_limit=limit
+    )
 
 
 def policy_of(arguments: Namespace, default: Policy) -> Policy:
@@ -247,23 +263,7 @@ def policy_of(arguments: Namespace, default: Policy) -> Policy:
         drop=split("--drop", arguments.drop) or default.drop,
         mixed_types=arguments.mixed_types or default.mixed_types,
         single_image=arguments.single_image or default.single_image,
-    )
-
-
-def step_options_of(
-    arguments: Namespace,
-    settings: Settings,
-    policy: Policy | None = None,
-    anchor_tag: AnchorTag | None = None,
-) -> StepOptions:
-    """Read how to write."""
-    return StepOptions(
-        policy=policy or Policy(),
-        dry_run=arguments.dry_run,
-        anchor_tag=anchor_tag,
-        verify=settings.verify if arguments.verify is None else arguments.verify,
-        tries=_number("--tries", arguments.tries, MOST_TRIES) or settings.tries,
-        ages=ages_of(arguments, settings),
+        strict=arguments.strict,
     )
 
 
@@ -308,22 +308,32 @@ def lock_of(arguments: Namespace, settings: Settings) -> str | None:
     return str(arguments.lock) or None
 
 
-def lock_name(client: RegistryClient, tag: Reference) -> str:
-    """Name the lock of a tag by where the client connects, not by the host in the reference."""
-    return str(evolve(tag, host=client.session(tag).host))
+def locked(
+    client: RegistryClient, tag: Reference, url: str | None
+) -> AbstractContextManager[Callable[[], None]]:
+    """Lock a tag, named by where the client connects, not by the host in the reference."""
+    return lock_tag(str(evolve(tag, host=client.session(tag).host)), url)
 
 
 def writer_of(
-    arguments: Namespace, settings: Settings, client: RegistryClient, options: StepOptions
+    arguments: Namespace,
+    settings: Settings,
+    client: RegistryClient,
+    policy: Policy | None = None,
+    anchor_tag: AnchorTag | None = None,
 ) -> Writer:
     """Make what writes tags, with records and the history where these are wanted."""
-    audit = arguments.audit or settings.audit
-    return Writer(
-        client,
-        options,
-        AuditDirectory(audit) if audit else None,
-        TagHistory(client, arguments.quay_api_token) if arguments.quay_api_token else None,
+    options = StepOptions(
+        policy=policy or Policy(),
+        dry_run=arguments.dry_run,
+        anchor_tag=anchor_tag,
+        verify=settings.verify if arguments.verify is None else arguments.verify,
+        tries=_number("--tries", arguments.tries, MOST_TRIES) or settings.tries,
+        ages=ages_of(arguments, settings),
     )
+    audit, token = arguments.audit or settings.audit, arguments.quay_api_token
+    recorder = AuditDirectory(audit) if audit else None
+    return Writer(client, options, recorder, TagHistory(client, token) if token else None)
 
 
 def split(option: str, values: Sequence[str]) -> list[str]:
@@ -332,22 +342,6 @@ def split(option: str, values: Sequence[str]) -> list[str]:
     if values and not parts:  # perhaps a variable of a script that is empty by mistake
         raise ValueError(f"{option} names nothing")
     return parts
-
-
-def reference_of(text: str, login: Login) -> Reference:
-    """Parse a reference, whose host may be left out with --quay-host."""
-    reference = Reference.parse(text)
-    if not reference.host and not login.host:
-        raise InvalidReference(text, "it names no host; add it, or give --quay-host")
-    return reference
-
-
-def tag_of(text: str, login: Login) -> Reference:
-    """Parse the reference of a destination."""
-    reference = reference_of(text, login)
-    if reference.digest:
-        raise InvalidReference(text, "a destination must be a tag, not a digest")
-    return reference
 
 
 _LINE_KEYS = ("source_ref", "dest_ref", "archs")
@@ -381,33 +375,30 @@ class BatchLine:
 
 def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
     """Prepare the merge of one source into its destinations, or of a batch."""
-    logins = login_of(arguments, "source"), login_of(arguments, "dest")
-    settings = settings_of_environment()
+    logins = Login.of(arguments, "source"), Login.of(arguments, "dest")
+    settings = Settings.for_commands(os.environ)
     policy = policy_of(arguments, settings.policy)
     threads = _number("--threads", arguments.threads, _MOST_THREADS) or 1
-    output = report_output(arguments)
+    page = Page(arguments.html)
+    options = RunOptions(
+        debug=arguments.debug > 0, page=page, threads=threads, fail_fast=arguments.fail_fast
+    )
     if arguments.batch is not None:
         if arguments.source_ref or arguments.dest_ref or arguments.arch:
             raise ValueError("--batch: its lines name sources, destinations and architectures")
-        merges = _Merges.of(arguments, settings, policy, logins)
-        jobs, total = merges.jobs_of(_open_batch(arguments.batch)), None
+        merges = _Merges(arguments, settings, policy, logins)
+        jobs = merges.jobs_of(_open_batch(arguments.batch))
+        options = evolve(options, total=None, watch=merges.display.counted)
     else:
         if not arguments.source_ref or not arguments.dest_ref:
             raise ValueError("--source-ref and --dest-ref are needed, or --batch")
-        source = reference_of(arguments.source_ref, logins[0])
-        tags = [tag_of(text, logins[1]) for text in split("--dest-ref", arguments.dest_ref)]
-        merges = _Merges.of(arguments, settings, policy, logins, tags)
+        source = logins[0].reference(arguments.source_ref)
+        tags = [logins[1].tag(text) for text in split("--dest-ref", arguments.dest_ref)]
+        merges = _Merges(arguments, settings, policy, logins, tags)
         jobs = ((str(tag), partial(merges.merge, source, tag, policy)) for tag in tags)
-        total = len(tags)
-        threads = min(threads, total)
-    options = RunOptions(
-        debug=arguments.debug > 0,
-        threads=threads,
-        fail_fast=arguments.fail_fast,
-        total=total,
-        watch=unwatched if total == 1 else merges.display.counted,
-    )
-    return partial(run_jobs, jobs, output, options)
+        watch = unwatched if len(tags) == 1 else merges.display.counted
+        options = evolve(options, threads=min(threads, len(tags)), total=len(tags), watch=watch)
+    return _changes(arguments, jobs, options)
 
 
 def _open_batch(name: str) -> TextIO:
@@ -419,47 +410,33 @@ def _open_batch(name: str) -> TextIO:
         raise ValueError(f"--batch: {name}: {error.strerror}") from error
 
 
-@frozen(kw_only=True)
 class _Merges:
     """The merges of one call of the program."""
 
-    step: Step
-    writer: RegistryClient
-    policy: Policy
-    logins: tuple[Login, Login]
-    lock: str | None
-    display: Display
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         arguments: Namespace,
         settings: Settings,
         policy: Policy,
         logins: tuple[Login, Login],
         tags: Iterable[Reference] = (),
-    ) -> _Merges:
-        """Connect; one client for both sides needs one token and one pool of connections."""
-        anchor = anchor_tag_of(arguments, settings, tags)
-        step_options = step_options_of(arguments, settings, policy, anchor)
-        options = connection_of(arguments)
+    ) -> None:
+        self.display = Display()
+        self._logins, self._policy = logins, policy
+        self._lock = lock_of(arguments, settings)
+        anchor, options = anchor_tag_of(arguments, settings, tags), connection_of(arguments)
         reader = logins[0].client(options)
-        writer = reader if logins[0] == logins[1] else logins[1].client(options)
-        display = Display()
-        children = Children(reader, writer, arguments.copy or settings.copy, watch=display.counted)
-        tag_writer = writer_of(arguments, settings, writer, step_options)
-        return cls(
-            step=Step(reader, writer, step_options, children, tag_writer),
-            writer=writer,
-            policy=policy,
-            logins=logins,
-            lock=lock_of(arguments, settings),
-            display=display,
-        )
+        # One client for both sides needs one token and one pool of connections.
+        self._client = reader if logins[0] == logins[1] else logins[1].client(options)
+        writer = writer_of(arguments, settings, self._client, policy, anchor)
+        copy = arguments.copy or settings.copy
+        children = Children(reader, self._client, copy, watch=self.display.counted)
+        self._step = Step(reader, self._client, writer.options, children, writer)
 
     def merge(self, source: Reference, destination: Reference, policy: Policy) -> Report:
-        with lock_tag(lock_name(self.writer, destination), self.lock) as check:
-            report = self.step.merge(source, destination, check, policy)
+        """Merge a source into a tag."""
+        with locked(self._client, destination, self._lock) as check:
+            report = self._step.merge(source, destination, check, policy)
         if report.changed and not report.dry_run:
             announce(report)
         return report
@@ -467,7 +444,7 @@ class _Merges:
     def jobs_of(self, batch: TextIO) -> Iterator[tuple[str, Callable[[], Report]]]:
         """Make a job of each line that is not empty; for an invalid line, one that fails."""
         with batch:
-            for number, text in enumerate(batch, start=1):
+            for number, text in enumerate(STOP.lines(batch), start=1):
                 if text.strip():
                     yield self._job_of(f"line {number}", text)
 
@@ -480,9 +457,9 @@ class _Merges:
 
     def _merge_line(self, name: str, line: BatchLine) -> Report:
         try:
-            source = reference_of(line.source, self.logins[0])
-            destination = tag_of(line.destination, self.logins[1])
-            policy = evolve(self.policy, eligible=line.archs)
+            source = self._logins[0].reference(line.source)
+            destination = self._logins[1].tag(line.destination)
+            policy = evolve(self._policy, eligible=line.archs)
         except ValueError as error:
             _refuse(name, error)
         return self.merge(source, destination, policy)
@@ -494,40 +471,44 @@ def _refuse(name: str, error: ValueError) -> NoReturn:
 
 def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
     """Prepare the removal of architectures from a tag."""
-    connection = connection_of(arguments)
-    login = login_of(arguments, "dest")
-    reference = tag_of(arguments.ref, login)
-    patterns = tuple(PlatformPattern.parse(text) for text in split("--arch", arguments.arch))
-    settings = settings_of_environment()
-    step_options = step_options_of(arguments, settings)
-    client = login.client(connection)
-    writer = writer_of(arguments, settings, client, step_options)
+    login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
+    options = RunOptions(debug=arguments.debug > 0, page=Page(arguments.html))
+    client = login.client(connection_of(arguments))
+    reference = login.tag(arguments.ref)
+    patterns = tuple(PlatformPattern.named(text) for text in split("--arch", arguments.arch))
+    if not patterns and not arguments.prune:
+        raise ValueError("--arch or --prune is needed")
+    writer = writer_of(arguments, settings, client)
     url = lock_of(arguments, settings)
 
     def remove() -> Report:
-        with lock_tag(lock_name(client, reference), url) as check:
+        with locked(client, reference, url) as check:
             report = remove_platforms(
-                writer, reference, patterns, allow_empty=arguments.allow_empty, check=check
+                writer,
+                reference,
+                patterns,
+                allow_empty=arguments.allow_empty,
+                prune=arguments.prune,
+                strict=arguments.strict,
+                check=check,
             )
         for name in report.missing:
             LOG.warning("%s has no %s", reference, name)
         return report
 
-    options = RunOptions(debug=arguments.debug > 0)
-    return partial(run_jobs, [(str(reference), remove)], report_output(arguments), options)
+    return _changes(arguments, [(str(reference), remove)], options)
 
 
 def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     """Prepare to restore tags; every record is read before the first tag is written."""
-    connection = connection_of(arguments)
-    login = login_of(arguments, "dest")
+    login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
+    options = RunOptions(debug=arguments.debug > 0, page=Page(arguments.html))
+    client = login.client(connection_of(arguments))
     changes = [_read_change(file, login) for file in arguments.records]
-    settings = settings_of_environment()
-    client = login.client(connection)
     recorder = AuditDirectory(settings.audit) if settings.audit else None
 
     def restore_tag(change: Change) -> Report:
-        with lock_tag(lock_name(client, change.destination), settings.lock) as check:
+        with locked(client, change.destination, settings.lock) as check:
             return restore(
                 client,
                 change,
@@ -538,8 +519,7 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
             )
 
     jobs = [(str(change.destination), partial(restore_tag, change)) for change in changes]
-    options = RunOptions(debug=arguments.debug > 0)
-    return partial(run_jobs, jobs, report_output(arguments), options)
+    return _changes(arguments, jobs, options)
 
 
 def _read_change(file: str, login: Login) -> Change:
@@ -551,22 +531,28 @@ def _read_change(file: str, login: Login) -> Change:
 
 def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
     """Prepare to show an index, or how two of them compare."""
-    connection = connection_of(arguments)
-    login = login_of(arguments, "source")
-    reference = reference_of(arguments.reference, login)
-    client = login.client(connection)
-    options = RunOptions(debug=arguments.debug > 0)
+    login, options = Login.of(arguments, "source"), RunOptions(debug=arguments.debug > 0)
+    client = login.client(connection_of(arguments))
+    reference = login.reference(arguments.reference)
+
+    def pull(one: Reference) -> Index:
+        return client.read_nested(one, client.pull_index(one))
+
     if arguments.other is not None:
         if arguments.ages or arguments.check or arguments.output == "json":
             raise ValueError("--ages, --check and --output json are for one reference")
-        references = reference, reference_of(arguments.other, login)
-        job = partial(_compare, client, *references)
-        return partial(run_jobs, [(str(reference), job)], Output(comparison_text), options)
-    incomplete: list[Inspection] = []
+        other = login.reference(arguments.other)
+
+        def compare_both() -> Comparison:
+            return compare((str(reference), str(other)), (pull(reference), pull(other)))
+
+        return partial(
+            run_jobs, [(str(reference), compare_both)], _printer(comparison_text), options
+        )
 
     def look() -> Inspection:
-        index = client.pull_index(reference)
-        ages, missing = None, None
+        index = pull(reference)
+        ages = missing = None
         if arguments.ages:
             ages = Ages(client, AgeRule(shown=True)).read(reference, index.manifests)
         if arguments.check:
@@ -577,12 +563,9 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
             incomplete.append(found)
         return found
 
-    output = Output(inspection_to_json if arguments.output == "json" else inspection_text)
-    return lambda: run_jobs([(str(reference), look)], output, options) and not incomplete
-
-
-def _compare(client: RegistryClient, a: Reference, b: Reference) -> Comparison:
-    return compare((str(a), str(b)), (client.pull_index(a), client.pull_index(b)))
+    incomplete: list[Inspection] = []
+    show = _printer(inspection_to_json if arguments.output == "json" else inspection_text)
+    return lambda: run_jobs([(str(reference), look)], show, options) and not incomplete
 
 
 def _missing(client: RegistryClient, reference: Reference, index: Index) -> frozenset[str]:

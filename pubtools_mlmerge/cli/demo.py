@@ -42,19 +42,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         epilog="example:\n  pubtools-mlmerge-demo",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--serve",
-        metavar="PORT",
-        type=_port,
-        help="start the registry on this port of the loopback interface (0 for any free port) "
-        "and keep it until interrupted, to try commands on it",
+    explained = (
+        "start the registry on this port of the loopback interface (0 for any free port) "
+        "and keep it until interrupted, to try commands on it"
     )
+    parser.add_argument("--serve", metavar="PORT", type=_port, help=explained)
     port = parser.parse_args(arguments).serve
     with _registry(port or 0) as registry:
         if port is None:
             _show(registry)
-        else:
-            _serve(registry.host)
+            return
+        try:
+            _say(_SERVED.format(host=registry.host))
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            _say("The registry is gone.")
 
 
 def _port(text: str) -> int:
@@ -90,14 +92,6 @@ def _registry(port: int) -> Iterator[RegistryServer]:
         yield registry
     finally:
         registry.stop()
-
-
-def _serve(host: str) -> None:
-    try:
-        _say(_SERVED.format(host=host))
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        _say("The registry is gone.")
 
 
 def _show(registry: RegistryServer) -> None:

@@ -9,19 +9,21 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 
 def new_parser(
-    name: str, usages: Sequence[str], description: str, example: str
+    command: str, usages: Sequence[str], description: str, example: str
 ) -> argparse.ArgumentParser:
     """Make a parser with the options that all commands have."""
+    name = f"pubtools-mlmerge-{command}"
     parser = argparse.ArgumentParser(
         prog=name,
         usage="\n       ".join(f"{name} {usage} [options]" for usage in usages),
         description=description,
-        epilog=f"example:\n  {example}",
+        epilog=f"example:\n  {name} {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -40,8 +42,9 @@ def new_parser(
     return parser
 
 
-def add_page(parser: argparse.ArgumentParser) -> None:
-    """Add the HTML page."""
+def add_changes(parser: argparse.ArgumentParser) -> None:
+    """Add what all commands have that change tags."""
+    parser.add_argument("--dry-run", action="store_true", help="show the result, write nothing")
     parser.add_argument(
         "--html", metavar="FILE", help="also write an HTML page of all results to this file"
     )
@@ -69,7 +72,6 @@ def add_references(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fail-fast", action="store_true", help="start no further merge after a failure"
     )
-    parser.add_argument("--dry-run", action="store_true", help="show the result, write nothing")
     parser.add_argument(
         "--copy",
         choices=("auto", "skopeo", "never"),
@@ -97,13 +99,8 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
         help="which entries replace each other: those of the same platform, or architecture",
     )
     for name, kept in (("keep", "only these platforms"), ("drop", "all but these platforms")):
-        parser.add_argument(
-            f"--{name}",
-            action="append",
-            default=[],
-            metavar="PLATFORM",
-            help=f"keep {kept} of the destination; patterns such as windows/*; repeatable",
-        )
+        text = f"keep {kept} of the destination; patterns such as windows/*; repeatable"
+        parser.add_argument(f"--{name}", action="append", default=[], metavar="PLATFORM", help=text)
     parser.add_argument(
         "--single-image",
         choices=("wrap", "index", "replace", "fail"),
@@ -119,7 +116,7 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
         "--max-age-days",
         type=int,
         metavar="N",
-        help="check whether kept images are older than N days",
+        help="check if kept images are older than N days",
     )
     parser.add_argument(
         "--stale",
@@ -127,6 +124,14 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
         help="what to do with kept images that are too old: warn, drop them, or fail",
     )
     parser.add_argument("--ages", action="store_true", help="show how old kept images are")
+    add_strict(parser)
+
+
+def add_strict(parser: argparse.ArgumentParser) -> None:
+    """Add what becomes of names that fit nothing."""
+    parser.add_argument(
+        "--strict", action="store_true", help="fail if a named platform is not in the tag"
+    )
 
 
 def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> None:
@@ -151,6 +156,9 @@ def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> Non
     parser.add_argument("--ca-bundle", metavar="FILE", help="certificate authorities to trust")
     parser.add_argument(
         "--max-rate", type=float, metavar="N", help="most requests per second to one registry"
+    )
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="end the run after that time"
     )
     parser.add_argument("--insecure", action="store_true", help="do not verify certificates")
 
@@ -190,14 +198,14 @@ def add_safety(parser: argparse.ArgumentParser) -> None:
 def merge_main(arguments: Sequence[str] | None = None) -> None:
     """Merge an image into one or more tags."""
     parser = new_parser(
-        "pubtools-mlmerge-merge",
+        "merge",
         ["--source-ref REF --dest-ref REF[,REF]", "--batch FILE"],
         "Merge a multi-arch image into tags: all images of the source, plus the images\n"
         "of each destination for platforms that the source lacks.",
-        "pubtools-mlmerge-merge --source-ref registry.example.com/app:1.1 \\\n"
+        "--source-ref registry.example.com/app:1.1 \\\n"
         "      --dest-ref registry.example.com/app:stable --dry-run",
     )
-    add_page(parser)
+    add_changes(parser)
     add_references(parser)
     add_policy(parser)
     add_safety(parser)
@@ -208,25 +216,31 @@ def merge_main(arguments: Sequence[str] | None = None) -> None:
 def remove_archs_main(arguments: Sequence[str] | None = None) -> None:
     """Remove architectures from a tag."""
     parser = new_parser(
-        "pubtools-mlmerge-remove-archs",
-        ["--ref REF --arch A,B"],
+        "remove-archs",
+        ["--ref REF --arch A,B", "--ref REF --prune"],
         "Remove architectures and their attestations from a tag.",
-        "pubtools-mlmerge-remove-archs --ref registry.example.com/app:stable \\\n"
-        "      --arch s390x,linux/arm/v7 --dry-run",
+        "--ref registry.example.com/app:stable \\\n      --arch s390x,linux/arm/v7 --dry-run",
     )
-    add_page(parser)
+    add_changes(parser)
     parser.add_argument("--ref", required=True, help="image reference, by tag")
     parser.add_argument(
         "--arch",
         action="append",
-        required=True,
+        default=[],
         metavar="A,B",
-        help="architectures (arm64) or platforms (linux/arm/v7) to remove; repeatable",
+        help="architectures (arm64) or platforms (linux/arm/v7) to remove, none for entries "
+        "without a platform, or digests of entries; repeatable",
     )
+    parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="remove attestations of images that are not listed, entries for unknown/unknown that "
+        "name no image, and what is listed twice",
+    )
+    add_strict(parser)
     parser.add_argument(
         "--allow-empty", action="store_true", help="remove them even if nothing is left"
     )
-    parser.add_argument("--dry-run", action="store_true", help="show the result, write nothing")
     add_safety(parser)
     add_connection(parser, sides=("dest",))
     _run("remove-archs", parser, arguments)
@@ -235,10 +249,10 @@ def remove_archs_main(arguments: Sequence[str] | None = None) -> None:
 def inspect_main(arguments: Sequence[str] | None = None) -> None:
     """Show what an image lists."""
     parser = new_parser(
-        "pubtools-mlmerge-inspect",
+        "inspect",
         ["REF [REF]"],
         "Show the platforms of a multi-arch image, or how two of them compare.",
-        "pubtools-mlmerge-inspect registry.example.com/app:stable --ages",
+        "registry.example.com/app:stable --ages",
     )
     parser.add_argument("reference", metavar="REF", help="image reference, by tag or digest")
     parser.add_argument(
@@ -257,19 +271,18 @@ def inspect_main(arguments: Sequence[str] | None = None) -> None:
 def restore_main(arguments: Sequence[str] | None = None) -> None:
     """Restore tags to what they held before a recorded change."""
     parser = new_parser(
-        "pubtools-mlmerge-restore",
+        "restore",
         ["RECORD..."],
         "Restore tags to what they held before a change that --audit recorded.",
-        "pubtools-mlmerge-restore records/*-app-stable-*.json --dry-run",
+        "records/*-app-stable-*.json --dry-run",
     )
-    add_page(parser)
+    add_changes(parser)
     parser.add_argument("records", nargs="+", metavar="RECORD", help="file with a recorded change")
     parser.add_argument(
         "--force",
         action="store_true",
         help="even if the tag was changed since, or images seem to be missing",
     )
-    parser.add_argument("--dry-run", action="store_true", help="show the result, write nothing")
     add_connection(parser, sides=("dest",))
     _run("restore", parser, arguments)
 
@@ -281,15 +294,24 @@ def _run(command: str, parser: argparse.ArgumentParser, given: Sequence[str] | N
     # These load all the rest, see the module.
     from pubtools.pluggy import task_context  # noqa: PLC0415
 
-    from pubtools_mlmerge.cli.commands import COMMANDS  # noqa: PLC0415
+    from pubtools_mlmerge.concurrency import ended_by_signals  # noqa: PLC0415
 
-    try:
-        run = COMMANDS[command](arguments)
-    except ValueError as error:
-        parser.error(str(error))
-    with task_context():
-        if not run():
-            raise SystemExit(1)
+    with ended_by_signals(_say_so):
+        from pubtools_mlmerge.cli.commands import COMMANDS  # noqa: PLC0415
+
+        try:
+            run = COMMANDS[command](arguments)
+        except ValueError as error:
+            parser.error(str(error))
+        with task_context():
+            if not run():
+                raise SystemExit(1)
+
+
+def _say_so(number: int) -> None:
+    logging.getLogger("pubtools.mlmerge").error(
+        "Interrupted by %s; what is not printed was not done", signal.Signals(number).name
+    )
 
 
 class _StandardError(logging.Handler):

@@ -67,8 +67,10 @@ class Descriptor:
         attested (str | None): Digest of the image that an attestation belongs to; none if it names
             none.
         slot (Platform | None): The normalised platform, by which entries replace each other; none
-            for an attestation, an unknown platform or none at all.
+            for an attestation, a nested index, an unknown platform or none at all.
         fields (Mapping[str, object]): The whole entry as received, unknown fields included.
+        listed (frozenset[Platform] | None): The normalised platforms that a nested index lists;
+            none until it is read.
     """
 
     media_type: str
@@ -79,6 +81,7 @@ class Descriptor:
     attested: str | None
     slot: Platform | None = field(repr=False)
     fields: Mapping[str, object] = field(repr=False)
+    listed: frozenset[Platform] | None = field(default=None, repr=False)
 
     @classmethod
     def from_json(cls, value: object, path: str) -> Descriptor:
@@ -99,13 +102,24 @@ class Descriptor:
             raise InvalidIndex(f"{path}.size", "expected a number of bytes, zero or more")
         platform = _platform(value.get("platform"), f"{path}.platform")
         is_attestation, attested = _attestation(value.get("annotations"), f"{path}.annotations")
-        slot = None if platform is None or is_attestation else _slot(platform)
+        is_image = not is_attestation and media_type not in INDEX_TYPES
+        slot = _slot(platform) if platform is not None and is_image else None
         return cls(media_type, digest, size, platform, is_attestation, attested, slot, value)
 
     @property
     def is_index(self) -> bool:
-        """Whether the entry is an index within the index."""
-        return self.media_type in INDEX_TYPES
+        """Whether the entry is a nested index, which is known by what it lists."""
+        return self.media_type in INDEX_TYPES and not self.is_attestation
+
+    @property
+    def slots(self) -> frozenset[Platform]:
+        """The normalised platforms that the entry covers: its own, or all that it lists."""
+        return self.listed or frozenset(() if self.slot is None else (self.slot,))
+
+    @property
+    def lacks_platform(self) -> bool:
+        """Whether the entry is for no platform, and says nothing about an image."""
+        return self.slot is None and not self.is_attestation and not self.is_index
 
 
 def _platform(value: object, path: str) -> Platform | None:
@@ -114,6 +128,8 @@ def _platform(value: object, path: str) -> Platform | None:
     if not isinstance(value, dict):
         raise InvalidIndex(path, "expected an object")
     check_names(value, _PLATFORM, path)
+    if all(value.get(name) in (None, "") for name in ("os", "architecture")):
+        return None  # as buildah writes it for an artifact
     try:
         return Platform.from_json(value)
     except InvalidPlatform as error:
@@ -360,6 +376,7 @@ def _read_image(fields: Mapping[str, object], content_type: str | None, content:
     if "manifests" in fields:
         raise InvalidIndex("manifests", "an image must not be an index as well")
     config, layers = _digest(fields["config"], "config"), fields.get("layers")
+    layers = [] if layers is None else layers
     if not isinstance(layers, list):
         raise InvalidIndex("layers", "expected an array")
     # Layers with urls are stored elsewhere, not in the registry (image-spec, "urls").
@@ -438,5 +455,10 @@ def _check(reference: Reference, content: bytes, expected: str) -> None:
 
 
 def platform_name(descriptor: Descriptor) -> str | None:
-    """Write the normalised platform of an entry; none if it has none."""
-    return None if descriptor.slot is None else str(descriptor.slot)
+    """Write the normalised platform of an entry with its version; none if it has none."""
+    return None if descriptor.slot is None else descriptor.slot.name
+
+
+def platforms_of(index: Index) -> tuple[str, ...]:
+    """List the platforms of an index by name."""
+    return tuple(sorted({slot.name for entry in index.manifests for slot in entry.slots}))

@@ -235,6 +235,9 @@ class PushStep:
         if missed:
             problem = "pubtools-quay copied these tags without the step, so they may lack images"
             raise StepNotDone(problem, tuple(sorted(missed)))
+        for report in self.merged:
+            if report.error is not None:
+                raise report.error
         for label in labels:
             unsigned = {
                 str(held.tag.reference)

@@ -76,7 +76,7 @@ def _reason(decision: Decision | None) -> str:
     if decision.old is None:
         return "it does not exist yet"
     entries = decision.plan.entries
-    reasons = {e.reason for e in entries if e.fate == "dropped" and e.descriptor.slot is not None}
+    reasons = {e.reason for e in entries if e.fate == "dropped" and e.descriptor.slots}
     return "; ".join(sorted(reasons)) or "the source covers all of it"
 
 

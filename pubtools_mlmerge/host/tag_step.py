@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from itertools import count
 from typing import Protocol, TypeVar
 
@@ -14,11 +13,11 @@ from pubtools.pluggy import pm
 
 from pubtools_mlmerge.core.manifests import Index, Manifest
 from pubtools_mlmerge.core.merge import union
-from pubtools_mlmerge.core.plan import Plan, Report
+from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
-from pubtools_mlmerge.errors import ConflictError, InvalidPlatform
+from pubtools_mlmerge.errors import ConflictError, InvalidPlatform, NestedIndex
 from pubtools_mlmerge.hooks import announce, lock_tag
 from pubtools_mlmerge.host.clients import connect_like, history_of, warn_of_certificates
 from pubtools_mlmerge.host.requests import SelectedRequest
@@ -26,10 +25,10 @@ from pubtools_mlmerge.host.task import TaskReports
 from pubtools_mlmerge.host.types import HostClient, HostTask, PushItem
 from pubtools_mlmerge.merging.audit import task_records
 from pubtools_mlmerge.merging.decision import Decision, StepOptions
-from pubtools_mlmerge.merging.image_ages import Ages, MergeFunction
+from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import remove_platforms
-from pubtools_mlmerge.merging.writer import History, Writer, push
+from pubtools_mlmerge.merging.writer import History, Writer, expiration_kept, push
 from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.reports.report import to_text
@@ -67,16 +66,15 @@ class Names:
                 LOG.warning("%s is ignored: %s", name, error)
         return cls(tuple(patterns), bool(item.metadata["exclude_archs"]))
 
-    def choose(self, platform: Platform | None) -> bool:
+    def choose(self, platform: Platform) -> bool:
         """Whether images of a platform are meant: it is named, or else not excluded."""
-        if platform is None:
-            return False
         return self.exclude != any(pattern.matches(platform) for pattern in self.patterns)
 
 
 def to_add(source: Index, names: Names) -> list[str]:
     """Name the platforms of a source that are to be added."""
-    return list(dict.fromkeys(str(e.slot) for e in source.manifests if names.choose(e.slot)))
+    slots = (slot for entry in source.manifests for slot in sorted(entry.slots, key=str))
+    return list(dict.fromkeys(str(slot) for slot in slots if names.choose(slot)))
 
 
 def to_remove(index: Index, source: Index | None, names: Names) -> tuple[list[str], list[str]]:
@@ -85,19 +83,18 @@ def to_remove(index: Index, source: Index | None, names: Names) -> tuple[list[st
     Where there is a source, only what it lists as well is removed. An entry without a platform
     stays, named by an empty text; an attestation goes by its image.
     """
-    images = {entry.digest for entry in index.manifests if entry.slot is not None}
+    images = {entry.digest for entry in index.manifests if entry.slots}
     known = None
     if source is not None:
-        known = {(entry.digest, entry.slot) for entry in source.manifests}
+        known = {(entry.digest, slot) for entry in source.manifests for slot in entry.slots}
     gone: list[str] = []
     kept: list[str] = []
     for entry in index.manifests:
-        if entry.slot is None and entry.attested in images:
-            continue
-        is_gone = names.choose(entry.slot) and (
-            known is None or (entry.digest, entry.slot) in known
-        )
-        (gone if is_gone else kept).append("" if entry.slot is None else str(entry.slot))
+        if not entry.slots and entry.attested not in images:
+            kept.append("")
+        for slot in sorted(entry.slots, key=str):
+            is_gone = names.choose(slot) and (known is None or (entry.digest, slot) in known)
+            (gone if is_gone else kept).append(str(slot))
     return gone, kept
 
 
@@ -133,7 +130,7 @@ class TagDockerStep:
         if settings is None:
             return host()
         client = self._connect(task)
-        source = client.pull_if_present(_reference(task, item, item.metadata["tag_source"]))
+        source = _read(client, _reference(task, item, item.metadata["tag_source"]))
         # The host has refusals of its own for a source that is absent or no index.
         return to_add(source, Names.of(item)) if isinstance(source, Index) else host()
 
@@ -145,10 +142,10 @@ class TagDockerStep:
         if settings is None:
             return host()
         client = self._connect(task)
-        held = client.pull_if_present(_reference(task, item, tag))
+        held = _read(client, _reference(task, item, tag))
         source: Index | None = None
         if item.metadata["tag_source"]:
-            found = client.pull_if_present(_reference(task, item, item.metadata["tag_source"]))
+            found = _read(client, _reference(task, item, item.metadata["tag_source"]))
             if not isinstance(found, Index):
                 return host()
             source = found
@@ -231,6 +228,11 @@ class TagDockerStep:
         return self._client
 
 
+def _read(client: RegistryClient, reference: Reference) -> Manifest | None:
+    found = client.pull_if_present(reference)
+    return client.read_nested(reference, found) if isinstance(found, Index) else found
+
+
 def _reference(task: TagTask, item: PushItem, tag: str) -> Reference:
     name = next(iter(item.repos)).replace("/", "----")
     namespace = task.target_settings["quay_namespace"]
@@ -281,15 +283,19 @@ class Selection:
             self._settings,
             merger,
             self._note,
-            self._merge_function(),
+            self._merge,
         )
         return pm.hook.mlmerge_merge_selected(request=request)
 
-    def _merge_function(self) -> MergeFunction | None:
-        rule = self._settings.ages
-        return (
-            partial(Ages(self.client, rule).merge, self._destination) if rule.needs_ages else None
-        )
+    def _merge(self, source: Index, destination: Index | None, policy: Policy) -> Plan[Index]:
+        source = self.client.read_nested(self._source, source)
+        if destination is not None:
+            destination = self.client.read_nested(self._destination, destination)
+        ages = Ages(self.client, self._settings.ages)
+        try:
+            return ages.merge(self._destination, source, destination, policy)
+        except NestedIndex as error:
+            raise evolve(error, reference=str(self._destination)) from error
 
     def _note(self, plan: Plan[Index]) -> None:
         self.plan = plan
@@ -314,7 +320,9 @@ class Selection:
     def _make_report(self, *, dry_run: bool) -> Report | None:
         if self.plan is None:
             return None
-        return Report.of(self.plan, self._source, self._destination, dry_run=dry_run)
+        report = Report.of(self.plan, self._source, self._destination, dry_run=dry_run)
+        is_absent = dry_run and report.previous_digest is None
+        return evolve(report, is_hidden=is_absent and self.client.look(self._destination)[1])
 
 
 class GuardedClient:
@@ -387,7 +395,8 @@ class HostTagWriter:
             return push(self._registry, tag, Index.from_bytes(content))
         plan = evolve(plan, result=Index.from_bytes(content, plan.result.media_type), changed=True)
         decision = _decision(plan, source, tag, plan.previous_digest)
-        written = self._writer(tries=1).carry_out(decision, self._check).digest
+        with expiration_kept(self._history, tag):
+            written = self._writer(tries=1).carry_out(decision, self._check).digest
         self._put_back(tag, written, plan.previous_digest)
         return written
 

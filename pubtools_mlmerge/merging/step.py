@@ -13,8 +13,9 @@ from typing import Optional, Protocol, TypeVar
 from attrs import evolve
 
 from pubtools_mlmerge.concurrency import Memo
-from pubtools_mlmerge.core.manifests import Image, Index, Manifest
-from pubtools_mlmerge.core.merge import Side, check_shrink, merge_manifests, remove
+from pubtools_mlmerge.core.guard import review
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest, platforms_of
+from pubtools_mlmerge.core.merge import Side, merge_manifests, remove
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
@@ -22,9 +23,11 @@ from pubtools_mlmerge.errors import (
     EmptyIndex,
     InvalidIndex,
     MixedTypes,
+    NestedIndex,
     NotAnIndex,
     NotFound,
     NothingEligible,
+    PatternFitsNothing,
 )
 from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.merging.image_ages import Ages
@@ -76,12 +79,20 @@ def pull_both(
         return pull_source(), other.result()
 
 
-def remove_platforms(
+def judge(tag: Reference, plan: Plan[Manifest], policy: Policy) -> None:
+    """Refuse a plan that takes away what nobody named, and warn of what is odd."""
+    for warning in review(tag, plan, policy):
+        LOG.warning("%s", warning)
+
+
+def remove_platforms(  # noqa: PLR0913 - independent options, each with a default
     writer: Writer,
     reference: Reference,
     patterns: tuple[PlatformPattern, ...],
     *,
     allow_empty: bool = False,
+    prune: bool = False,
+    strict: bool = False,
     check: Callable[[], None] = no_lock,
 ) -> Report:
     """Take platforms out of what a tag holds, their attestations with them."""
@@ -95,9 +106,12 @@ def remove_platforms(
         if not isinstance(old, Index):
             raise NotAnIndex(str(reference), old.media_type)
         try:
-            plan = remove(old, patterns, allow_empty=allow_empty)
-        except EmptyIndex as error:
+            known = registry.read_nested(reference, old)
+            plan = remove(known, patterns, allow_empty=allow_empty, prune=prune)
+        except (EmptyIndex, NestedIndex) as error:
             raise evolve(error, reference=str(reference)) from error
+        if strict and plan.missing:
+            raise PatternFitsNothing(str(reference), "removal", plan.missing, platforms_of(known))
         return Decision(None, reference, None, old, plan, decide, began=began)
 
     with observed("remove", None, reference, dry_run=dry_run) as seen:
@@ -154,7 +168,10 @@ class Step:
         """Read both sides and decide; nothing is written."""
         policy = policy or self._options.policy
         began = time.monotonic()
-        new, old = self._pull(source, destination)
+        new, (old, is_hidden) = self._pull(source, destination)
+        if is_hidden and self._options.dry_run:
+            words = "%s: it does not exist, or this login may not read it: what it holds is unknown"
+            LOG.warning(words, destination)
         bring = partial(self._bring, source)
 
         new_side = self._side(self._source, source, new, policy)
@@ -165,19 +182,29 @@ class Step:
                 LOG.warning("%s: the source has no %s", source, name)
             return Decision(source, destination, new, held, plan, decide, bring, began=began)
 
-        return decide(old)
+        return evolve(decide(old), is_hidden=is_hidden)
 
-    def _pull(self, source: Reference, destination: Reference) -> tuple[Manifest, Manifest | None]:
+    def _pull(
+        self, source: Reference, destination: Reference
+    ) -> tuple[Manifest, tuple[Manifest | None, bool]]:
         writes = not self._options.dry_run
         intend(self._source, source, self._destination, destination, writes=writes)
-        pull_source = partial(
-            self._sources.get, source, partial(recorded, self._source.pull, source)
-        )
-        pull_old = partial(recorded, self._destination.pull_if_present, destination)
+        pull_source = partial(self._sources.get, source, partial(self._read_source, source))
+        pull_old = partial(self._look, destination)
         if source in self._sources:  # perhaps another thread is about to read it
             old = pull_old()
             return pull_source(), old
         return pull_both(self._source, pull_source, self._destination, pull_old)
+
+    def _look(self, destination: Reference) -> tuple[Manifest | None, bool]:
+        with span("pull", reference=str(destination)) as current:
+            found, is_hidden = self._destination.look(destination)
+            current.note(digest=None if found is None else found.digest)
+        return found, is_hidden
+
+    def _read_source(self, source: Reference) -> Manifest:
+        found = recorded(self._source.pull, source)
+        return self._source.read_nested(source, found) if isinstance(found, Index) else found
 
     def carry_out(self, decision: Decision, check: Callable[[], None] = no_lock) -> Report:
         """Do what was decided: children first, then the tag, then its anchor."""
@@ -195,11 +222,11 @@ class Step:
         held = None if old is None else self._side(self._destination, destination, old, policy)
         try:
             plan = merge_manifests(source, held, policy, partial(self._ages.merge, destination))
-        except MixedTypes as error:
+        except (MixedTypes, NestedIndex) as error:
             raise evolve(error, reference=str(destination)) from error
         if isinstance(plan.result, Index) and not plan.result.manifests and plan.entries:
             raise NothingEligible(str(source.reference), plan.missing)
-        check_shrink(destination, None if held is None else held.index, plan, policy)
+        judge(destination, plan, policy)
         is_single = isinstance(source.manifest, Image) or isinstance(old, Image)
         if policy.single_image == "replace" and is_single and plan.changed and old is not None:
             LOG.warning(
@@ -212,7 +239,8 @@ class Step:
     ) -> Side:
         """Read the platform of a single image, so that it can be an entry of an index."""
         if isinstance(manifest, Index):
-            return Side(reference, manifest, manifest)
+            index = registry.read_nested(reference, manifest)
+            return Side(reference, index, index)
         if policy.single_image == "fail":  # no platform is needed to refuse it
             return Side(reference, manifest, manifest.wrap(None))
         try:

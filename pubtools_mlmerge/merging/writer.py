@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 import random
-import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from typing import Protocol
 
 from attrs import evolve, frozen
 
+from pubtools_mlmerge.concurrency import STOP
 from pubtools_mlmerge.core.manifests import Index, Manifest
 from pubtools_mlmerge.core.merge import serve_the_same, union
 from pubtools_mlmerge.core.plan import Plan, Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import ConflictError, DigestMismatch, RegistryError
+from pubtools_mlmerge.errors import ConflictError, DigestMismatch, MergeError, RegistryError
 from pubtools_mlmerge.merging.audit import Change, Recorder
 from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.observe import span
@@ -49,8 +49,26 @@ class History(Protocol):
     def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
         """Make readable again what was replaced by `written` and was not `seen` before."""
 
+    def warn(self, tag: Reference) -> None:
+        """Warn of a tag that cannot be moved, and of one that expires."""
+
+    def expiration(self, tag: Reference) -> int | None:
+        """Read when a tag expires, in seconds since 1970."""
+
+    def expire_at(self, reference: Reference, moment: int) -> None:
+        """Let a tag expire."""
+
     def forget(self, reference: Reference) -> None:
         """Give up what was made readable."""
+
+
+@contextmanager
+def expiration_kept(history: History | None, tag: Reference) -> Iterator[None]:
+    """Let a tag expire when it would have: Quay forgets that when the tag is written."""
+    moment = None if history is None else history.expiration(tag)
+    yield
+    if history is not None and moment is not None:
+        history.expire_at(tag, moment)
 
 
 class Writer:
@@ -70,10 +88,15 @@ class Writer:
 
     def carry_out(self, decision: Decision, check: Callable[[], None] = no_lock) -> Report:
         """Write the result; where somebody else writes the tag, decide again and write that."""
-        if self.options.dry_run or not decision.is_due:
-            return decision.report(dry_run=self.options.dry_run)
+        tag, is_due, dry_run = decision.destination, decision.is_due, self.options.dry_run
+        if dry_run and is_due and self._history is not None:
+            self._history.warn(tag)
+        if dry_run or not is_due:
+            return decision.report(dry_run=dry_run)
         self._anchor_of(decision)  # fails before the first write if the template does not fit
-        with closing(_Overwritten(self.registry, self._history)) as overwritten:
+        overwritten = _Overwritten(self.registry, self._history)
+        history = self._history if decision.seen is not None else None
+        with closing(overwritten), expiration_kept(history, tag):
             return self._write_until_held(decision, check, overwritten)
 
     def _write_until_held(
@@ -109,9 +132,16 @@ class Writer:
             str(first.destination), conflict.expected, conflict.found, self.options.tries
         )
 
+    @STOP.finishing()
     def _finish(self, first: Decision, final: Decision, attempts: int) -> Report:
-        return first.report(final, attempts=attempts, anchor=self._set_anchor(final))
+        anchor, failure = None, None
+        try:
+            anchor = self._set_anchor(final)
+        except MergeError as error:  # the tag is written, which its report must tell
+            failure = error
+        return first.report(final, attempts=attempts, anchor=anchor, error=failure)
 
+    @STOP.finishing()
     def _write(self, decision: Decision, check: Callable[[], None]) -> _Conflict | None:
         """Write the tag once, unless it moved; None if it then holds the result."""
         tag, result, verify = decision.destination, decision.plan.result, self.options.verify
@@ -122,6 +152,7 @@ class Writer:
             if found != decision.seen:
                 return _Conflict(decision.seen, found)
         check()
+        STOP.check(begins=True)
         self._record(decision, tag)
         expected, failure = result.digest, None
         try:
@@ -207,12 +238,14 @@ class _Overwritten:
         self._readable: list[Reference] = []
         self._indexes: list[Index] = []
 
+    @STOP.finishing()
     def close(self) -> None:
         """Give up what was made readable."""
         if self._history is not None:
             for reference in self._readable:
                 self._history.forget(reference)
 
+    @STOP.finishing()
     def look(self, decision: Decision) -> bool:
         """Look for what the write of a decision replaced; return whether there was more."""
         if self._history is None:
@@ -259,4 +292,4 @@ def _may_be_stored(error: RegistryError | DigestMismatch) -> bool:
 
 def _wait(attempt: int) -> None:
     longest = min(_LONGEST_WAIT, _FIRST_WAIT * float(2**attempt))
-    time.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - keeps writers apart
+    STOP.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - keeps writers apart

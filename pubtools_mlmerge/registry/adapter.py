@@ -35,20 +35,18 @@ def encode_body(body: object) -> bytes:
     """Return the bytes of a manifest, in whichever shape a client returned it."""
     if isinstance(body, Mapping):
         return encode(body)
-    if isinstance(body, (bytes, str)):
-        return body.encode("utf-8") if isinstance(body, str) else body
+    if isinstance(body, str):
+        return body.encode("utf-8")
+    if isinstance(body, bytes):
+        return body
     raise TypeError(f"the client gave a manifest as {type(body).__name__}")
 
 
 class ClientRegistry(Registry):
-    """A registry behind a client of the host's shape.
+    """A registry behind a client of the host's shape, of which two public calls are used.
 
-    Such a client asks for one media type at a time. The two index types are asked for first, the
-    commoner one before the other, so a Docker list takes one request and an OCI index two.
-
-    Args:
-        client (ManifestClient):
-            The client; only its two public calls are used.
+    Such a client asks for one media type at a time: a Docker list takes one request, an OCI index
+    two.
     """
 
     logs_in_per_thread = True
@@ -96,11 +94,8 @@ class ClientRegistry(Registry):
         return read_manifest(reference, content, reliable)
 
     def push(self, reference: Reference, manifest: Manifest, *, repeat: bool = True) -> str:  # noqa: ARG002 - the client decides
-        """Write a manifest, see `Registry.push`; whether it is repeated is up to the client.
-
-        The host's client takes a document without media type for schema 1, so an OCI index without
-        one gets it written in, which changes its digest.
-        """
+        """Write a manifest, see `Registry.push`; whether it is repeated is up to the client."""
+        # The host's client takes a document without media type for schema 1.
         if isinstance(manifest, Index) and not manifest.states_media_type:
             manifest = manifest.with_media_type()
         content = manifest.content
@@ -123,16 +118,11 @@ def _mapped_errors(reference: Reference, media_type: str) -> Iterator[None]:
         body = body if isinstance(body, bytes) else b""  # callers' fakes have none
         raise failure(str(reference), error.response.status_code, body) from error
     except Exception as error:
-        if not _is_type_refusal(error):
+        # The host's error for another type, without importing the host.
+        host = sys.modules.get("pubtools._quay.exceptions")
+        if not isinstance(error, getattr(host, "ManifestTypeError", ())):
             raise
         raise NotAnIndex(str(reference), f"something else than {media_type}") from error
-
-
-def _is_type_refusal(error: Exception) -> bool:
-    """Recognise the host's error for another type, without importing the host."""
-    host = sys.modules.get("pubtools._quay.exceptions")
-    refusal = getattr(host, "ManifestTypeError", None)
-    return refusal is not None and isinstance(error, refusal)
 
 
 @contextmanager

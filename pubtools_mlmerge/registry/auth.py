@@ -8,6 +8,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from urllib.parse import urlencode
 
@@ -16,7 +17,7 @@ from attrs import evolve, field, frozen
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference, RegistryError, Unauthorized
 from pubtools_mlmerge.registry.http import TRANSIENT, Address, Answer, Request, Transport, origin
-from pubtools_mlmerge.registry.refusals import failure
+from pubtools_mlmerge.registry.refusals import failure, redact
 
 # Challenges
 
@@ -28,7 +29,7 @@ _LONGEST = 8192  # characters of a header that are looked at
 
 @frozen
 class Challenge:
-    """One way to log in: ``bearer``, ``basic`` or another, and such as realm, service, scope."""
+    """One way to log in: ``bearer``, ``basic`` or another, with realm, service and scope."""
 
     scheme: str  # lower case, and so are the names of parameters
     parameters: Mapping[str, str] = field(factory=dict)
@@ -69,6 +70,11 @@ class Credentials:
         return f"Basic {b64encode(f'{self.username}:{self.password}'.encode()).decode()}"
 
     @property
+    def name(self) -> str:
+        """Whose login it is, and from where."""
+        return f"login of {self.username}{f' from {self.place}' if self.place else ''}"
+
+    @property
     def encoded(self) -> tuple[str, ...]:
         """User name and password as in a header, with and without padding."""
         text = self.basic.partition(" ")[2]
@@ -79,12 +85,18 @@ class Credentials:
         """The texts that must not show up anywhere."""
         return *self.encoded, self.password
 
-    def refused(self, subject: str, answer: Answer) -> Unauthorized:
+    def send(self, transport: Transport, request: Request, place: str) -> Answer:
+        """Send a request with this login, unless it was refused at that place before."""
+        request = evolve(request, headers={**request.headers, "Authorization": self.basic})
+        login = transport.options.logins.get(place, self.basic)
+        refuse = partial(self._refused, request.subject)
+        return login.attempt(request.subject, lambda: transport.send(request), refuse)
+
+    def _refused(self, subject: str, answer: Answer) -> Unauthorized:
         """Make the error of a login that was refused; it says whose it is, and from where."""
         answer = answer.redacted(self.secrets)
-        place = f" from {self.place}" if self.place else ""
         words = failure(subject, answer.status, answer.content).message
-        message = f"the login of {self.username}{place} was refused"
+        message = f"the {self.name} was refused"
         error = Unauthorized(subject, answer.status, f"{message}: {words}" if words else message)
         error.__cause__ = answer.as_http_error()
         return error
@@ -107,10 +119,7 @@ class Scope:
 
 
 def rename(scopes: frozenset[Scope], challenge: Challenge) -> frozenset[Scope]:
-    """Take the repositories that a challenge names, with no other rights than in `scopes`.
-
-    None are taken where it names more of them, as a token to push may create a repository.
-    """
+    """Take the repositories that a challenge names, with no other rights than in `scopes`."""
     pushes, found = any(scope.push for scope in scopes), set()
     for wanted in challenge.parameters.get("scope", "").split():
         kind, _, rest = wanted.partition(":")
@@ -118,14 +127,14 @@ def rename(scopes: frozenset[Scope], challenge: Challenge) -> frozenset[Scope]:
         if kind == "repository" and _is_repository(name):
             is_pushed = len(scopes) == 1 or "push" in actions.split(",")
             found.add(Scope(name, push=pushes and is_pushed))
+    # Not more of them: to ask for the right to push may create a repository.
     return frozenset(found) if len(found) <= len(scopes) else frozenset()
 
 
 def _is_repository(name: str) -> bool:
-    try:
+    with suppress(InvalidReference):
         return Reference.parse(f"registry.invalid/{name}:tag").repository == name
-    except InvalidReference:
-        return False
+    return False
 
 
 _SHORTEST_LIFE = 60  # seconds; also the life of a token whose server states none
@@ -148,7 +157,6 @@ class Tokens:
     def __init__(self, transport: Transport, registry: str) -> None:
         self._transport = transport
         self._registry = registry
-        self._lock = threading.Lock()
         self._fetching: dict[frozenset[Scope], threading.Lock] = {}
         self._tokens: dict[frozenset[Scope], _Token] = {}
 
@@ -160,9 +168,8 @@ class Tokens:
         rejected: str | None = None,
     ) -> str:
         """Return an Authorization header for these scopes, another one than was rejected."""
-        with self._lock:
-            fetching = self._fetching.setdefault(scopes, threading.Lock())
-        with fetching:  # threads that want the same token wait for one request
+        # Threads that want the same token wait for one request.
+        with self._fetching.setdefault(scopes, threading.Lock()):
             token = self._tokens.get(scopes)
             if token is None or token.header == rejected or token.expires <= time.monotonic():
                 token = self._fetch(challenge, scopes, credentials)
@@ -184,32 +191,26 @@ class Tokens:
         if "service" in challenge.parameters:
             query.insert(0, ("service", challenge.parameters["service"]))
         url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
-        headers = {"Authorization": credentials.basic} if credentials else {}
+        request = Request(method="GET", url=url, subject=subject, limit=_LARGEST_REPLY)
         asked = time.monotonic()
-        request = Request(
-            method="GET", url=url, subject=subject, headers=headers, limit=_LARGEST_REPLY
-        )
-        logins, registry = self._transport.options.logins, self._registry
         if credentials is None:
             answer = self._transport.send(request)
         else:
-            send: Callable[[], Answer] = partial(self._transport.send, request)
-            login = logins.get(realm, credentials.basic)
-            answer = login.attempt(subject, send, partial(credentials.refused, subject))
+            answer = credentials.send(self._transport, request, realm)
         if not answer.is_success:
             answer = answer.redacted(credentials.secrets if credentials else ())
             raise failure(subject, answer.status, answer.content) from answer.as_http_error()
         if credentials is not None:  # the registry may ask for it by Basic, too
-            logins.get(registry, credentials.basic).accept()
+            self._transport.options.logins.get(self._registry, credentials.basic).accept()
         return _read_token(answer, subject, asked)
 
     def _check_realm(self, realm: str, subject: str) -> None:
         """Refuse to send a login in the clear, unless the registry itself speaks plain http."""
-        try:
+        scheme = ""
+        with suppress(ValueError):
             scheme, host, _ = origin(realm)
-        except ValueError:
-            scheme, host = "", ""
-        if not host or scheme not in ("http", "https"):
+            scheme = scheme if host else ""
+        if scheme not in ("http", "https"):
             raise Unauthorized(subject, _UNAUTHORIZED, "the registry names no place to log in")
         if scheme == "http" and origin(self._registry)[0] != "http":
             problem = "the registry wants the login over plain http"
@@ -248,12 +249,11 @@ class RegistrySession:
         address: Address,
         transport: Transport,
         find_credentials: Callable[[], Credentials | None],
-        no_login: str = "",
+        say_none_found: Callable[[], str] = str,
     ) -> None:
-        self._address = address
-        self._no_login = no_login  # says where one was looked for
-        self._transport = transport
+        self._address, self._transport, self.host = address, transport, address.host
         self._find_credentials = find_credentials
+        self._say_none_found = say_none_found
         self._lock = threading.Lock()
         self._base: str | None = None  # scheme and host, once they are known to work
         self._credentials: Credentials | None = None
@@ -264,18 +264,13 @@ class RegistrySession:
         self.answers_head: bool | None = None  # none until a HEAD or a GET showed it
 
     @property
-    def host(self) -> str:
-        """Host with its port."""
-        return self._address.host
-
-    @property
     def is_plain(self) -> bool:
         """Whether it is spoken to over plain http."""
         return self.url("/").startswith("http://")
 
     def url(self, path: str) -> str:
         """Complete a path of this registry, or a Location that it gave."""
-        base = self._base or f"{self._address.schemes[0]}://{self._address.host}"
+        base = self._base or f"{self._address.schemes[0]}://{self.host}"
         return base + path if path.startswith("/") else path
 
     def intend(self, scopes: Iterable[Scope]) -> None:
@@ -293,20 +288,24 @@ class RegistrySession:
         error = failure(request.subject, answer.status, answer.content)
         if isinstance(error, Unauthorized):
             bearer = self._challenge is not None and self._challenge.scheme == "bearer"
-            words = [error.message] if self._credentials else [self._no_login, error.message]
-            error = evolve(
-                error,
-                logged_in=bearer and self._credentials is not None,
-                message=": ".join(filter(None, words)),
-            )
+            words = filter(None, (self._say_login(), error.message))
+            logged_in = bearer and self._credentials is not None
+            error = evolve(error, logged_in=logged_in, message=": ".join(words))
         raise error from answer.as_http_error()
 
-    def _log_in_and_send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
-        """Send a request with the rights that were announced, with these, or as challenged.
+    def _say_login(self) -> str:
+        if self._credentials is not None:
+            return f"the {self._credentials.name} has no right to this"
+        return self._say_none_found() if self._tokens is not None else ""
 
-        Some servers refuse all rights for one that is lacking, when the token is fetched or when
-        it is used. Gateways that rewrite paths know the repository by another name.
-        """
+    def withhold(self, text: str) -> str:
+        """Withhold a text of the registry that repeats a secret."""
+        return redact(text, self._secrets())
+
+    def _log_in_and_send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
+        """Send a request with the rights that were announced, with these, or as challenged."""
+        # Some servers refuse all rights for one that is lacking, when the token is fetched or when
+        # it is used. Gateways that rewrite paths know the repository by another name.
         first = self._renamed.get(scopes) or self._widest(scopes)
         header: str | None = None
         refusal: RegistryError | None = None
@@ -332,8 +331,9 @@ class RegistrySession:
             header = fresh
             answer = self._deliver(request, header)
             if wanted != first and answer.status != _UNAUTHORIZED:
-                self._forget_intended(scopes)  # it would be refused each time
                 self._renamed[scopes] = wanted
+                for scope in scopes:  # all that was announced would be refused each time
+                    self._intended.pop(scope.repository, None)
         if answer.status == _UNAUTHORIZED and refusal is not None:
             raise refusal
         return answer
@@ -342,37 +342,37 @@ class RegistrySession:
         self, challenge: Challenge, scopes: frozenset[Scope], rejected: str | None = None
     ) -> tuple[str | None, RegistryError | None]:
         """Return the header for these rights, or how the server refused to give just them."""
+        with self._lock:
+            if self._tokens is None:
+                self._credentials = self._find_credentials()
+                self._tokens = Tokens(self._transport, self.url("/"))
+        if challenge.scheme == "basic":
+            return self._credentials.basic if self._credentials else None, None
         try:
-            return self._authorization(challenge, scopes, rejected), None
+            return self._tokens.header(challenge, scopes, self._credentials, rejected), None
         except RegistryError as error:
             if error.status not in _LACKING:
                 raise
             return None, error
 
     def _deliver(self, request: Request, header: str | None) -> Answer:
-        if self._base is None:
-            answer = self._find_scheme(request)
-            if answer is not None:
-                return answer
+        if self._base is None and (answer := self._find_scheme(request)) is not None:
+            return answer
         url = self.url(request.url)
         if request.method not in ("GET", "HEAD") and not self._is_ours(url):
             raise RegistryError(request.subject, None, "the registry names a place elsewhere")
-        headers = dict(request.headers)
-        if header is not None and self._is_ours(url):
-            headers["Authorization"] = header
-        request = evolve(request, url=url, headers=headers)
-        known = self._credentials
-        if known is None or headers.get("Authorization") != known.basic:
+        request, known = evolve(request, url=url), self._credentials
+        if header is None or not self._is_ours(url):
             return self._transport.send(request)
-        login = self._transport.options.logins.get(self.url("/"), known.basic)
-        send: Callable[[], Answer] = partial(self._transport.send, request)
-        refuse: Callable[[Answer], Unauthorized] = partial(known.refused, request.subject)
-        return login.attempt(request.subject, send, refuse)
+        if known is not None and header == known.basic:
+            return known.send(self._transport, request, self.url("/"))
+        headers = {**request.headers, "Authorization": header}
+        return self._transport.send(evolve(request, headers=headers))
 
     def _find_scheme(self, request: Request) -> Answer | None:
         """Find out which scheme the registry speaks, with the first request, without a login."""
         for scheme in self._address.schemes if len(self._address.schemes) > 1 else ():
-            base = f"{scheme}://{self._address.host}"
+            base = f"{scheme}://{self.host}"
             attempt = evolve(request, url=base + request.url, repeatable=False)
             try:
                 answer = self._transport.send(attempt)
@@ -383,14 +383,13 @@ class RegistrySession:
             if not any(words in answer.content for words in _SPEAKS_TLS):
                 self._base = base
                 return None if answer.status in TRANSIENT else answer
-        self._base = f"{self._address.schemes[0]}://{self._address.host}"
+        self._base = f"{self._address.schemes[0]}://{self.host}"
         return None
 
     def _is_ours(self, url: str) -> bool:
-        try:
+        with suppress(ValueError):
             return origin(url) == origin(self.url("/"))
-        except ValueError:
-            return False
+        return False
 
     def _widest(self, scopes: frozenset[Scope]) -> frozenset[Scope]:
         """All that was announced together with these scopes, if it includes them."""
@@ -400,40 +399,21 @@ class RegistrySession:
                 return intended
         return scopes
 
-    def _forget_intended(self, scopes: frozenset[Scope]) -> None:
-        for scope in scopes:
-            self._intended.pop(scope.repository, None)
-
     def _choose_challenge(self, answer: Answer, subject: str, *, is_first: bool) -> Challenge:
         offered = parse_challenges(answer.headers.get("WWW-Authenticate", ""))
-        for scheme in ("bearer", "basic"):
-            for challenge in offered:
-                if challenge.scheme == scheme:
-                    return challenge
+        known = [each for each in offered if each.scheme in ("bearer", "basic")]
+        if known:
+            return max(known, key=lambda each: each.scheme)  # of both, bearer
         if not is_first and self._challenge is not None:  # nothing new where a token lacks rights
-            known = self._challenge.parameters
-            return evolve(
-                self._challenge, parameters={n: v for n, v in known.items() if n != "scope"}
-            )
+            parameters = {n: v for n, v in self._challenge.parameters.items() if n != "scope"}
+            return Challenge(self._challenge.scheme, parameters)
         problem = "the registry offers no known way to log in"
         cause = answer.redacted(self._secrets()).as_http_error()
         raise Unauthorized(subject, _UNAUTHORIZED, problem) from cause
 
-    def _authorization(
-        self, challenge: Challenge, scopes: frozenset[Scope], rejected: str | None = None
-    ) -> str | None:
-        with self._lock:
-            if self._tokens is None:
-                self._credentials = self._find_credentials()
-                self._tokens = Tokens(self._transport, self.url("/"))
-        if challenge.scheme == "basic":
-            return self._credentials.basic if self._credentials else None
-        return self._tokens.header(challenge, scopes, self._credentials, rejected)
-
     def _secrets(self) -> list[str]:
         """The secrets that a hostile registry might repeat in a refusal."""
-        password = [self._credentials.password] if self._credentials else []
-        return [*self._long_secrets(), *password]
+        return [*self._long_secrets(), *(self._credentials.secrets if self._credentials else ())]
 
     def _long_secrets(self) -> list[str]:
         """Those that no header has by chance; a password may be a word of a media type."""

@@ -5,14 +5,20 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
-from pubtools_mlmerge.core.manifests import Image, Index, Manifest
+from attrs import evolve
+
+from pubtools_mlmerge.core.manifests import Descriptor, Image, Index, Manifest
+from pubtools_mlmerge.core.platforms import Platform
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import NotAnIndex, NotFound, RegistryError, Unauthorized
+from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex, NotFound, RegistryError, Unauthorized
 
 LOG = logging.getLogger("pubtools.mlmerge")
+
+_LEVELS = 4  # of indexes within an index
+_NESTED = 64  # nested indexes that are read for one index
 
 
 class ManifestClient(Protocol):
@@ -68,9 +74,51 @@ class Registry(ABC):
 
     def pull_if_present(self, reference: Reference) -> Manifest | None:
         """Read a manifest, see `pull`; none where there is nothing."""
-        with suppress_absence(reference):
-            return self.pull(reference)
-        return None
+        return self.look(reference)[0]
+
+    def look(self, reference: Reference) -> tuple[Manifest | None, bool]:
+        """Read a manifest if there is one, and say whether the registry hides that."""
+        try:
+            return self.pull(reference), False
+        except NotFound:
+            return None, False
+        except Unauthorized as error:
+            # Quay hides repositories that do not exist behind the status of a refused login.
+            if not error.logged_in:
+                raise
+            LOG.debug("%s: taken as absent: %s", reference, error)
+            return None, True
+
+    def read_nested(self, reference: Reference, index: Index) -> Index:
+        """Note at each nested index which platforms it lists."""
+        if all(entry.listed is not None for entry in index.manifests if entry.is_index):
+            return index
+        known: dict[str, frozenset[Platform]] = {}
+
+        def platforms(digest: str, level: int) -> frozenset[Platform]:
+            if digest not in known:
+                if level > _LEVELS or len(known) == _NESTED:
+                    problem = f"at most {_LEVELS} levels and {_NESTED} nested indexes are read"
+                    raise InvalidIndex("manifests", problem, str(reference))
+                known[digest] = frozenset()
+                listed = self._list_nested(reference.at(digest))
+                within = (platforms(e.digest, level + 1) for e in listed if e.is_index)
+                known[digest] = frozenset().union(*(e.slots for e in listed), *within)
+            return known[digest]
+
+        return evolve(
+            index,
+            manifests=[
+                evolve(entry, listed=platforms(entry.digest, 1)) if entry.is_index else entry
+                for entry in index.manifests
+            ],
+        )
+
+    def _list_nested(self, reference: Reference) -> tuple[Descriptor, ...]:
+        with suppress(NotAnIndex, NotFound):
+            return self.pull_index(reference).manifests
+        LOG.warning("%s: no index is there, so its platforms are unknown", reference)
+        return ()
 
     def digest(self, reference: Reference) -> str | None:
         """Ask for the digest that a reference has; none if there is nothing."""

@@ -28,6 +28,7 @@ from pubtools_mlmerge.errors import (
     NotAnIndex,
     RegistryError,
     Unauthorized,
+    brief,
 )
 from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
 from pubtools_mlmerge.registry.base import Registry, suppress_absence
@@ -35,8 +36,8 @@ from pubtools_mlmerge.registry.credentials import find_credentials, say_none_fou
 from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
-_CREATED = 201
-_NOT_FOUND = 404
+_CREATED, _NOT_FOUND = 201, 404
+_SHOWN = 80  # bytes of an answer that is no manifest
 _REFUSED_HEAD = frozenset({400, 403, _NOT_FOUND, 405, 501})
 
 
@@ -56,8 +57,8 @@ def _explain_lacking_right(reference: Reference) -> Iterator[None]:
 class RegistryClient(Registry):
     """A client of any registry, in the shape of the host's Quay client.
 
-    It is safe from several threads, which share its connections and tokens. Credentials that are
-    not given are looked up in the auth files of container tools, when a registry asks for them.
+    Threads may share it. A login that is not given is looked up in the auth files of container
+    tools, when a registry asks for one.
 
     Args:
         username (str | None):
@@ -65,11 +66,9 @@ class RegistryClient(Registry):
         password (str | None):
             Password.
         host (str | None):
-            Where to connect (host, host:port or URL), whatever host references name; none to
-            connect to the host of each reference.
+            Where to connect (host, host:port or URL); none for the host of each reference.
         options (ConnectOptions | None):
-            How to connect. Clients with the same options share what they learn: a login that was
-            refused to one is not tried by the others.
+            How to connect. Clients with the same options share pace and refused logins.
         login_from (str):
             Where user and password come from, for errors.
     """
@@ -103,23 +102,10 @@ class RegistryClient(Registry):
         media_type: str | None = None,
         return_headers: bool = False,  # noqa: FBT001, FBT002 - the host's signature
     ) -> object:
-        """Read a manifest in the shapes that callers of the host's client know.
-
-        Args:
-            image (str):
-                Reference.
-            raw (bool):
-                Whether to return text instead of a dict.
-            media_type (str | None):
-                The type that is expected; none for any.
-            return_headers (bool):
-                Whether to return raw text together with the headers of the answer.
-
-        Returns:
-            dict | str | tuple[str, Mapping[str, str]]: The manifest.
+        """Read a manifest as the host's client does: as a dict, as text, or as text and headers.
 
         Raises:
-            NotAnIndex: When the image holds another type than the one expected.
+            NotAnIndex: When the image holds another type than `media_type`.
             MergeError: As `pull` does.
         """
         reference = Reference.parse(image)
@@ -132,20 +118,7 @@ class RegistryClient(Registry):
         return (text, headers) if return_headers else text
 
     def get_manifest_digest(self, image: str, media_type: str | None = None) -> str:
-        """Return the digest of the manifest that a reference holds.
-
-        Args:
-            image (str):
-                Reference.
-            media_type (str | None):
-                The type that is expected; none for any.
-
-        Returns:
-            str: The digest, computed from the content.
-
-        Raises:
-            MergeError: As `get_manifest` does.
-        """
+        """Read a manifest, as `get_manifest` does, and return the digest of its content."""
         return digest_of(str(self.get_manifest(image, True, media_type)).encode("utf-8"))  # noqa: FBT003
 
     def upload_manifest(
@@ -154,15 +127,7 @@ class RegistryClient(Registry):
         image: str,
         raw: bool = False,  # noqa: FBT001, FBT002 - the host's signature
     ) -> None:
-        """Write a manifest given in a shape that callers of the host's client know.
-
-        Args:
-            manifest (dict | str | bytes):
-                The manifest; a dict is encoded as the host encodes.
-            image (str):
-                Reference.
-            raw (bool):
-                Whether it is text that goes up as it is.
+        """Write a manifest: a dict as the host encodes it, or with `raw` text or bytes as they are.
 
         Raises:
             InvalidIndex: When it is neither an index nor an image.
@@ -179,10 +144,25 @@ class RegistryClient(Registry):
         return self._pull(reference)[0]
 
     def _pull(self, reference: Reference) -> tuple[Manifest, Mapping[str, str]]:
+        answer, withhold = self._get_manifest(reference), self.session(reference).withhold
+        content_type = answer.headers.get("Content-Type")
+        try:
+            return read_manifest(reference, answer.content, content_type), answer.headers
+        except NotAnIndex as error:
+            raise evolve(error, media_type=withhold(error.media_type)) from None
+        except InvalidIndex as error:
+            problem = error.problem
+            if not answer.content.lstrip().startswith(b"{"):
+                words = brief(answer.content[:_SHOWN].decode("utf-8", "replace"))
+                found = f"{content_type or 'an answer without content type'} {words!r}"
+                problem += f"; expected a manifest, found {found}: check the host, and any proxy"
+            path, problem = withhold(error.path), withhold(problem)
+            raise evolve(error, path=path, problem=problem) from None
+
+    def _get_manifest(self, reference: Reference) -> Answer:
         answer = self._send("GET", reference, f"manifests/{reference.target}", headers=_ACCEPT)
         check_digest(reference, answer.content, answer.headers.get("Docker-Content-Digest"))
-        content_type = answer.headers.get("Content-Type")
-        return read_manifest(reference, answer.content, content_type), answer.headers
+        return answer
 
     def digest(self, reference: Reference) -> str | None:
         """Look up the digest by a HEAD request, by GET where that is refused."""
@@ -195,27 +175,22 @@ class RegistryClient(Registry):
 
         Proxies and gateways refuse HEAD, or say 404; crane, docker and containerd use GET then.
         """
-        session, path = self.session(reference), f"manifests/{reference.target}"
-        if session.answers_head is False:
-            return self._digest_by_get(reference)
-        try:
-            answer = self._send("HEAD", reference, path, headers=_ACCEPT)
-        except RegistryError as refusal:
-            is_absent = refusal.status == _NOT_FOUND
-            if refusal.status not in _REFUSED_HEAD or (is_absent and session.answers_head):
-                raise
-            found = self._digest_by_get(reference)
-            session.answers_head = False
-            return found
-        session.answers_head = True
-        stated = answer.headers.get("Docker-Content-Digest", "")
-        comparable = stated.startswith("sha256:") and is_registered_digest(stated)
-        return stated if comparable else self._digest_by_get(reference)
-
-    def _digest_by_get(self, reference: Reference) -> str:
-        answer = self._send("GET", reference, f"manifests/{reference.target}", headers=_ACCEPT)
-        check_digest(reference, answer.content, answer.headers.get("Docker-Content-Digest"))
-        return digest_of(answer.content)
+        session, path, stated = self.session(reference), f"manifests/{reference.target}", ""
+        if session.answers_head is not False:
+            try:
+                head = self._send("HEAD", reference, path, headers=_ACCEPT)
+            except RegistryError as refusal:
+                is_absent = refusal.status == _NOT_FOUND
+                if refusal.status not in _REFUSED_HEAD or (is_absent and session.answers_head):
+                    raise
+                found = digest_of(self._get_manifest(reference).content)
+                session.answers_head = False
+                return found
+            session.answers_head = True
+            stated = head.headers.get("Docker-Content-Digest", "")
+        if stated.startswith("sha256:") and is_registered_digest(stated):
+            return stated
+        return digest_of(self._get_manifest(reference).content)
 
     def push(self, reference: Reference, manifest: Manifest, *, repeat: bool = True) -> str:
         """Write a manifest, see `Registry.push`."""
@@ -244,30 +219,11 @@ class RegistryClient(Registry):
             raise evolve(error, reference=str(blob)) from error
 
     def has_manifest(self, reference: Reference) -> bool:
-        """Return whether a manifest exists, as cheaply as the registry allows.
-
-        Args:
-            reference (Reference):
-                Tag or digest.
-
-        Returns:
-            bool: False if the registry says that it does not.
-
-        Raises:
-            RegistryError: When the registry refuses otherwise or cannot be asked.
-        """
+        """Whether a manifest exists, see `Registry.digest`."""
         return self.digest(reference) is not None
 
     def mount_blob(self, reference: Reference, digest: str, source: str) -> bool:
-        """Make a blob of one repository available in another one of the same registry.
-
-        Args:
-            reference (Reference):
-                Any reference in the destination repository.
-            digest (str):
-                Digest of the blob.
-            source (str):
-                Repository that has it.
+        """Make a blob of another repository available in that of a reference.
 
         Returns:
             bool: False if the registry wants an upload (distribution-spec, "Mounting a blob").
@@ -276,9 +232,9 @@ class RegistryClient(Registry):
             RegistryError: When the registry refuses or cannot be asked.
         """
         path = f"blobs/uploads/?mount={quote(digest)}&from={quote(source, safe='')}"
-        scopes = [Scope(reference.repository, push=True)]
-        both = [*scopes, *([Scope(source)] if source != reference.repository else [])]
-        answer = self._send("POST", reference, path, content=b"", scopes=both)
+        scopes = {Scope(source), Scope(reference.repository, push=True)}
+        scopes.discard(Scope(reference.repository))
+        answer = self._send("POST", reference, path, content=b"", scopes=scopes)
         if answer.status == _CREATED:
             return True
         self._cancel_upload(reference, answer)  # it was opened instead, and nobody will use it
@@ -288,8 +244,7 @@ class RegistryClient(Registry):
         """Make sure that the login may write to a repository, by an upload without content.
 
         Raises:
-            Unauthorized, Forbidden: When it may not.
-            RegistryError: When the registry refuses otherwise or cannot be asked.
+            RegistryError: When it may not, or the registry cannot be asked.
         """
         scopes = [Scope(reference.repository, push=True)]
         with _explain_lacking_right(reference):
@@ -306,12 +261,10 @@ class RegistryClient(Registry):
     def intend(self, *, pull: Iterable[Reference] = (), push: Iterable[Reference] = ()) -> None:
         """Announce what will be read and written, see `Registry.intend`."""
         wanted: dict[RegistrySession, dict[str, Scope]] = {}
-        for reference in pull:
-            scopes = wanted.setdefault(self.session(reference), {})
-            scopes.setdefault(reference.repository, Scope(reference.repository))
-        for reference in push:
-            scopes = wanted.setdefault(self.session(reference), {})
-            scopes[reference.repository] = Scope(reference.repository, push=True)
+        for references, pushes in ((pull, False), (push, True)):
+            for reference in references:
+                scopes = wanted.setdefault(self.session(reference), {})
+                scopes[reference.repository] = Scope(reference.repository, push=pushes)
         for session, scopes in wanted.items():
             session.intend(scopes.values())
 
@@ -324,12 +277,15 @@ class RegistryClient(Registry):
             if name not in self._sessions:
                 address = Address.parse(name, prefers_tls=self.options.prefers_tls)
                 find = partial(self._find_credentials, address.host, reference)
-                no_login = "" if self.credentials else say_none_found(address.host)
-                self._sessions[name] = RegistrySession(address, self.transport, find, no_login)
+                say = partial(self._say_none_found, address.host)
+                self._sessions[name] = RegistrySession(address, self.transport, find, say)
             return self._sessions[name]
 
     def _find_credentials(self, host: str, reference: Reference) -> Credentials | None:
         return self.credentials or find_credentials(host, reference.repository)
+
+    def _say_none_found(self, host: str) -> str:
+        return say_none_found(host)
 
     def _send(  # noqa: PLR0913 - the parts of a request
         self,

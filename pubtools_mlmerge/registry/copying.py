@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pubtools_mlmerge.concurrency import Memo, Watch, run_all, unwatched
+from pubtools_mlmerge.concurrency import STOP, Memo, Watch, run_all, unwatched
 from pubtools_mlmerge.core.manifests import Image
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
@@ -195,17 +195,22 @@ def copy(
             _address(destination_client, destination),
         ]
         try:
-            done = subprocess.run(  # noqa: S603 - every argument fits a grammar that we check
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-            )
+            with subprocess.Popen(  # noqa: S603 - every argument fits a grammar that we check
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            ) as program:
+                said = STOP.errors_of(program)
         except OSError as error:
             problem = "skopeo is not installed, and the registry does not mount"
             raise CopyFailed(str(source), str(destination), problem) from error
-    if done.returncode:
+    if program.returncode:
         # It repeats what registries say, and they may repeat what it sent.
         logins = filter(None, (source_client.credentials, destination_client.credentials))
         known = [secret for login in logins for secret in login.secrets]
-        problem = redact(done.stderr.strip(), known) or "skopeo failed"
+        problem = redact(said.strip(), known) or "skopeo failed"
         raise CopyFailed(str(source), str(destination), problem)
 
 

@@ -6,14 +6,16 @@ import http.client
 import io
 import ipaddress
 import logging
+import math
 import random
 import socket
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urljoin, urlsplit
 
@@ -31,9 +33,10 @@ from requests.structures import CaseInsensitiveDict
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
+from pubtools_mlmerge.concurrency import SLICE, STOP
 from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.core.strict_json import LARGEST
-from pubtools_mlmerge.errors import InvalidReference, RegistryError, brief
+from pubtools_mlmerge.errors import InvalidReference, OutOfTime, RegistryError, brief
 from pubtools_mlmerge.registry.refusals import (
     Logins,
     explain_answer,
@@ -50,17 +53,14 @@ LOG = logging.getLogger("pubtools.mlmerge")
 
 @frozen
 class Address:
-    """A host with its port, and ``https``, ``http`` or both in the order to try them."""
+    """A host with its port, and the schemes to try, in this order."""
 
     host: str
     schemes: tuple[str, ...] = field(converter=tuple[str, ...])
 
     @classmethod
     def parse(cls, text: str, *, prefers_tls: bool = False) -> Address:
-        """Read a host, a host with a port, or a URL.
-
-        Plain http is used for an explicit ``http://`` only, and tried on the loopback interface.
-        """
+        """Read a host, a host with a port, or a URL; plain http is for loopback or `http://`."""
         scheme, separator, rest = text.partition("://") if "://" in text else ("", "", text)
         host = rest.rstrip("/")
         shown = scheme + separator + rest.rpartition("@")[2]  # a login stays out of errors
@@ -123,19 +123,16 @@ class Answer:
 
     @property
     def is_success(self) -> bool:
-        """Whether the status says that the request was carried out."""
-        return 200 <= self.status < 300  # noqa: PLR2004 - status codes are their own names
+        """Whether the request was carried out."""
+        return self.status // 100 == 2  # noqa: PLR2004 - status codes are their own names
 
     def redacted(self, secrets: Iterable[str]) -> Answer:
         """Withhold each part that repeats a secret, before it ends up in an error."""
-        known = list(secrets)
-        text = self.content.decode("utf-8", "surrogateescape")
-        return evolve(
-            self.with_redacted_headers(known),
-            content=redact(text, known).encode("utf-8", "surrogateescape"),
-            reason=redact(self.reason, known),
-            url=redact(self.url, known),
-        )
+        known, text = list(secrets), self.content.decode("utf-8", "surrogateescape")
+        content = redact(text, known).encode("utf-8", "surrogateescape")
+        reason, url = redact(self.reason, known), redact(self.url, known)
+        headers = self.with_redacted_headers(known).headers
+        return Answer(self.status, headers, content, url, reason)
 
     def with_redacted_headers(self, secrets: Iterable[str]) -> Answer:
         """Withhold each header that repeats a secret, as an error may quote it."""
@@ -148,18 +145,12 @@ class Answer:
     def as_http_error(self) -> requests.exceptions.HTTPError:
         """Make the error that the http library would raise for this answer."""
         response = requests.Response()
-        response.status_code = self.status
+        response.status_code, response.raw = self.status, io.BytesIO(self.content)
         response.headers.update(self.headers)
-        # A traceback shows the reason: nothing in it may steer a terminal.
-        response.reason = brief(self.reason)
-        # The query of a storage URL is its signature.
-        response.url = brief(self.url.partition("?")[0])
-        response.raw = io.BytesIO(self.content)
-        try:
-            response.raise_for_status()
-        except requests.exceptions.HTTPError as error:
-            return error
-        message = f"{self.status} unexpected answer for url: {response.url}"
+        # A traceback shows both: nothing may steer a terminal, and a query may be a signature.
+        response.reason, response.url = brief(self.reason), brief(self.url.partition("?")[0])
+        kind = {4: "Client Error", 5: "Server Error"}.get(self.status // 100, "Unexpected Answer")
+        message = f"{self.status} {kind}: {response.reason} for url: {response.url}"
         return requests.exceptions.HTTPError(message, response=response)
 
 
@@ -167,8 +158,7 @@ class Answer:
 
 
 _FIRST_INTERVAL = 0.1  # part of the first wait; between requests after a first refusal
-_SLOWER, _FASTER = 2.0, 0.8
-_GOOD = 20  # answers after which requests become faster again
+_SLOWER, _FASTER, _GOOD = 2.0, 0.8, 20  # faster again after that many good answers
 _MOST_DOUBLINGS = 30
 
 
@@ -183,26 +173,31 @@ class _Pace:
 
 
 class Throttle:
-    """Lets requests to a host go one after the other once it said that there are too many.
+    """Paces the requests to each host that said that there are too many (429).
 
-    A pause after an answer 429 is for all. Answers to what was sent before it do not prolong it.
-    After it, requests keep an interval, which doubles with each pause and slowly shrinks again.
+    A pause is for all threads; answers to what was sent before it do not prolong it. After it,
+    requests keep an interval, which doubles with each pause and slowly shrinks again.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._paces: dict[str, _Pace] = {}
 
-    def wait(self, host: str, max_rate: float | None = None) -> int:
+    def wait(
+        self,
+        host: str,
+        max_rate: float | None = None,
+        sleep: Callable[[float], None] | None = None,
+    ) -> int:
         """Wait until a request may go to a host; return the number of pauses before it."""
-        pace, least = self._pace(host), 1 / max_rate if max_rate else 0.0
+        pace = self._paces.setdefault(host, _Pace())
+        least = 1 / max_rate if max_rate else 0.0
         while True:
             with pace.lock:
                 now, epoch = time.monotonic(), pace.epoch
                 at = max(now, pace.next)
                 pace.next = at + max(pace.interval, least)
             if at > now:
-                time.sleep(at - now)
+                (sleep or STOP.sleep)(at - now)
             if pace.epoch == epoch:  # otherwise another thread was refused in the meantime
                 return epoch
 
@@ -210,7 +205,7 @@ class Throttle:
         self, host: str, epoch: int, retries: Retries, headers: Mapping[str, str]
     ) -> float:
         """Pause after a refusal of what `wait` let go; return the seconds until its end."""
-        pace = self._pace(host)
+        pace = self._paces.setdefault(host, _Pace())
         with pace.lock:
             now = time.monotonic()
             if epoch == pace.epoch:
@@ -224,15 +219,11 @@ class Throttle:
 
     def speed_up(self, host: str) -> None:
         """Take note of an answer that is no refusal."""
-        pace = self._pace(host)
+        pace = self._paces[host]
         with pace.lock:
             pace.refusals, pace.good = 0, pace.good + 1
             if pace.good >= _GOOD:
                 pace.interval, pace.good = pace.interval * _FASTER, 0
-
-    def _pace(self, host: str) -> _Pace:
-        with self._lock:
-            return self._paces.setdefault(host, _Pace())
 
 
 @frozen(kw_only=True)
@@ -241,14 +232,13 @@ class Retries:
 
     Attributes:
         most (int):
-            Most repetitions of one request.
+            Most repetitions of one request; refusals for the rate (429) do not count.
         first_wait (float):
-            Wait before the first repetition, in seconds; it doubles each time.
+            Seconds before the first repetition; they double each time.
         longest_wait (float):
-            Longest wait, in seconds, even if the registry asks for a longer one.
+            Most seconds, even if the registry asks for more.
         patience (float):
-            Seconds that one request waits, in all, because of rate limits. Only that ends it then:
-            a refusal for the rate is no failure, and is not counted.
+            Seconds that one request waits, in all, because of rate limits.
     """
 
     most: int = 4
@@ -257,17 +247,7 @@ class Retries:
     patience: float = 600.0
 
     def wait(self, attempt: int, headers: Mapping[str, str]) -> float:
-        """Compute the wait before the next repetition.
-
-        Args:
-            attempt (int):
-                Number of repetitions so far.
-            headers (Mapping[str, str]):
-                Headers of the refusal; Retry-After is obeyed within bounds.
-
-        Returns:
-            float: Seconds, spread at random so that many clients do not come back at once.
-        """
+        """Compute the seconds before the next repetition, at random, or as Retry-After asks."""
         backoff = self.first_wait * float(2**attempt)
         spread = backoff * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
         return min(max(spread, _retry_after(headers.get("Retry-After", ""))), self.longest_wait)
@@ -278,13 +258,11 @@ def _retry_after(header: str) -> float:
     header = header.strip()
     if header.isascii() and header.isdigit():
         return float(header[:9])
-    try:
+    with suppress(TypeError, ValueError, IndexError, OverflowError):
         until = parsedate_to_datetime(header)
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return 0.0
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=timezone.utc)
-    return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
+        until = until if until.tzinfo else until.replace(tzinfo=timezone.utc)
+        return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
+    return 0.0
 
 
 @frozen(kw_only=True)
@@ -293,9 +271,9 @@ class ConnectOptions:
 
     Attributes:
         ca_bundle (str | None):
-            File with the authorities to trust; none for those of the environment.
+            Authorities to trust; none for those of the environment.
         insecure (bool):
-            Whether certificates are not verified at all.
+            Whether certificates are not verified.
         timeout (tuple[float, float]):
             Seconds to connect, and between two parts of an answer.
         longest (float):
@@ -303,11 +281,13 @@ class ConnectOptions:
         retries (Retries):
             How refusals and broken connections are repeated.
         max_rate (float | None):
-            Most requests per second to one registry; none for as many as it takes.
+            Most requests per second to one registry.
+        time_limit (float | None):
+            Seconds, from now on, for all requests together; then they fail with `OutOfTime`.
         throttle (Throttle):
-            The pace of requests; clients with the same options share it.
+            The pace of requests, shared by clients with the same options.
         logins (Logins):
-            Which logins were refused; clients with the same options share it.
+            Which logins were refused, shared as well.
     """
 
     ca_bundle: str | None = None
@@ -316,8 +296,14 @@ class ConnectOptions:
     longest: float = 600.0
     retries: Retries = field(factory=Retries)
     max_rate: float | None = None
+    time_limit: float | None = None
     throttle: Throttle = field(factory=Throttle, eq=False, repr=False)
     logins: Logins = field(factory=Logins, eq=False, repr=False)
+    ends: float = field(init=False, eq=False, repr=False)
+
+    @ends.default
+    def _ends(self) -> float:
+        return time.monotonic() + (self.time_limit or math.inf)
 
     @property
     def verify(self) -> bool | str:
@@ -333,6 +319,7 @@ class ConnectOptions:
 # Limits
 
 _CHUNK = 64 * 1024
+_GRACE = 10.0  # seconds after the end of a run, to clean up
 _REFUSED = 400
 # Two layers of compression make gigabytes out of a kilobyte before anybody can count them, and
 # other codings that a library may know depend on what is installed beside it.
@@ -371,35 +358,35 @@ class _TooSlow(Exception):
 
 
 class _TimedReader(io.RawIOBase):
-    """Reads from a connection until a point in time, though each part of the answer is in time."""
+    """Reads from a connection until a point in time."""
 
-    def __init__(self, raw: io.RawIOBase, connection: socket.socket, seconds: float) -> None:
+    def __init__(self, raw: io.RawIOBase, connection: socket.socket, end: float) -> None:
         self._raw = raw
         self._socket = connection
         self._timeout = connection.gettimeout()
-        self._end = time.monotonic() + seconds
+        self._end = end
 
     def readable(self) -> bool:
-        """Say so."""
         return True
 
-    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]  # as it is called
-        """Read some bytes, waiting for no longer than the time that is left."""
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise _TooSlow
-        if self._timeout is not None and self._timeout <= left:
-            return self._raw.readinto(buffer)
-        self._socket.settimeout(left)
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # as it is called
+        silent = math.inf if self._timeout is None else time.monotonic() + self._timeout
         try:
-            return self._raw.readinto(buffer)
-        except socket.timeout as error:
-            raise _TooSlow from error
+            while True:
+                STOP.check()
+                now = time.monotonic()
+                if now >= self._end:
+                    raise _TooSlow
+                if now >= silent:
+                    raise socket.timeout("timed out")
+                self._socket.settimeout(min(SLICE, self._end - now, silent - now))
+                with suppress(socket.timeout):
+                    return self._socket.recv_into(buffer)
         finally:
-            self._socket.settimeout(self._timeout)
+            with suppress(OSError):  # closed meanwhile
+                self._socket.settimeout(self._timeout)
 
     def close(self) -> None:
-        """Let go of the connection, which may serve another answer."""
         self._raw.close()
         super().close()
 
@@ -407,35 +394,28 @@ class _TimedReader(io.RawIOBase):
 class _TimedResponse(http.client.HTTPResponse):
     """An answer whose headers and body have to come within some seconds."""
 
-    seconds: float
+    options: ConnectOptions
 
-    def __init__(
-        self,
-        sock: socket.socket,
-        debuglevel: int = 0,
-        method: str | None = None,
-        url: str | None = None,
-    ) -> None:
-        super().__init__(sock, debuglevel, method, url)
-        self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock, self.seconds))
+    def __init__(self, sock: socket.socket, *others: object, **named: object) -> None:
+        super().__init__(sock, *others, **named)  # type: ignore[arg-type]  # passed on as they came
+        end = min(time.monotonic() + self.options.longest, self.options.ends + _GRACE)
+        self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock, end))
 
 
 class _Adapter(HTTPAdapter):
     """Bounds the time of each answer, whether from a registry or through a proxy."""
 
-    def __init__(self, seconds: float) -> None:
-        self._response_class = type("Response", (_TimedResponse,), {"seconds": seconds})
+    def __init__(self, options: ConnectOptions) -> None:
+        self._response_class = type("Response", (_TimedResponse,), {"options": options})
         super().__init__(pool_connections=16, pool_maxsize=32)
         self._bound(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **keywords: object) -> PoolManager:
         is_known = proxy in self.proxy_manager
         manager: PoolManager = super().proxy_manager_for(proxy, **keywords)
-        if not is_known:
-            self._bound(manager)
-        return manager
+        return manager if is_known else self._bound(manager)
 
-    def _bound(self, manager: PoolManager) -> None:
+    def _bound(self, manager: PoolManager) -> PoolManager:
         """Let connections read by our class, which the http library offers no option for."""
         classes = {}
         for scheme, pool in manager.pool_classes_by_scheme.items():
@@ -443,6 +423,7 @@ class _Adapter(HTTPAdapter):
             timed = type(plain.__name__, (plain,), {"response_class": self._response_class})
             classes[scheme] = type(pool.__name__, (pool,), {"ConnectionCls": timed})
         manager.pool_classes_by_scheme = classes
+        return manager
 
 
 # Sending
@@ -474,18 +455,16 @@ def explain(error: Exception) -> str:
         return "no answer in time"
     if "Connection refused" in text:
         return "connection refused"
-    if _UNKNOWN_HOST in text or "name resolution" in text:
-        return "unknown host"
-    return f"connection broken ({type(error).__name__})"
+    is_unknown = _UNKNOWN_HOST in text or "name resolution" in text
+    return "unknown host" if is_unknown else f"connection broken ({type(error).__name__})"
 
 
 @cache
 def user_agent() -> str:
     """Name this program and its version, as registries see it."""
-    try:
+    with suppress(PackageNotFoundError):  # it runs from a directory of its source
         return f"pubtools-mlmerge/{version('pubtools-mlmerge')}"
-    except PackageNotFoundError:  # it runs from a directory of its source
-        return "pubtools-mlmerge"
+    return "pubtools-mlmerge"
 
 
 class Transport:
@@ -495,11 +474,8 @@ class Transport:
         self.options = options
         self._session = requests.Session()
         # Undecoded bodies: a small compressed one cannot become a huge one.
-        self._headers = {
-            **self._session.headers,
-            "Accept-Encoding": "identity",
-            "User-Agent": user_agent(),
-        }
+        own = {"Accept-Encoding": "identity", "User-Agent": user_agent()}
+        self._headers = {**self._session.headers, **own}
         # Looking for proxies and authorities in the environment takes a third of each request.
         self._settings_for = lru_cache(
             lambda place: self._session.merge_environment_settings(
@@ -507,46 +483,44 @@ class Transport:
             )
         )
         for prefix in ("https://", "http://"):
-            self._session.mount(prefix, _Adapter(options.longest))
+            self._session.mount(prefix, _Adapter(options))
 
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
 
     def send(self, request: Request) -> Answer:
-        """Send a request, again where that may help, and follow redirects.
-
-        A write is followed within its origin only, and only where it stays the same write.
-        """
+        """Send a request, again where that may help; a write is redirected within its origin."""
         for _ in range(_MOST_REDIRECTS + 1):
             answer = self._send_with_retries(request)
             target = answer.headers.get("Location")
             if answer.status not in _REDIRECTS or not target:
                 return answer
-            if request.method in ("GET", "HEAD"):
-                request = _redirected(request, target)
-            elif request.method in ("PUT", "POST") and answer.status in _SAME_METHOD:
-                moved = _redirected(request, target)
-                if origin(moved.url) != origin(request.url):
-                    problem = "the registry redirects what is written to another host"
-                    raise RegistryError(request.subject, answer.status, problem)
-                request = moved
-            else:
+            reads = request.method in ("GET", "HEAD")
+            is_same_write = request.method in ("PUT", "POST") and answer.status in _SAME_METHOD
+            if not reads and not is_same_write:
                 return answer
+            moved = _redirected(request, target)
+            if not reads and origin(moved.url) != origin(request.url):
+                problem = "the registry redirects what is written to another host"
+                raise RegistryError(request.subject, answer.status, problem)
+            request = moved
         raise RegistryError(request.subject, None, "the registry redirects in circles")
 
     def _send_with_retries(self, request: Request) -> Answer:
-        retries = self.options.retries
+        retries, sleep = self.options.retries, partial(self._sleep, request)
         most = retries.most if request.repeatable else 0
+        patience = math.inf if self.options.time_limit else retries.patience
         host = request.url.partition("://")[2].partition("/")[0]
         throttle, attempt, paused = self.options.throttle, 0, 0.0
         while True:
-            epoch = throttle.wait(host, self.options.max_rate)
+            epoch = throttle.wait(host, self.options.max_rate, sleep)
             try:
                 answer = self._send_once(request)
             # Not all are the library's own: a missing file of authorities, a malformed host name,
             # and errors of the library below, which old versions let out.
             except (OSError, ValueError, HTTPError) as error:
+                self._time_left(request)
                 problem, wait = self._explain(error, request.url), retries.wait(attempt, {})
                 if attempt == most or not _is_transient(error):
                     raise RegistryError(request.subject, None, problem) from without_url(error)
@@ -554,7 +528,7 @@ class Transport:
                 if answer.status == _RATE_LIMIT:  # nothing was done, so this was no try
                     wait = throttle.slow_down(host, epoch, retries, answer.headers)
                     paused += wait
-                    if paused > retries.patience:
+                    if paused > patience:
                         return answer
                     LOG.info("%s: HTTP 429, asking again in %.1f s", request.subject, wait)
                     continue
@@ -563,23 +537,36 @@ class Transport:
                 if answer.status not in (*TRANSIENT, _SERVER_FAILED if reads else None):
                     return answer
                 problem, wait = f"HTTP {answer.status}", retries.wait(attempt, answer.headers)
-                if _is_soon_over(answer, attempt):
-                    wait /= _SOON
+                if answer.status == _SERVER_FAILED and not attempt:
+                    # docker-registry says so for milliseconds, while somebody writes the tag.
+                    wait /= 1 if "Retry-After" in answer.headers else _SOON
                 if attempt == most:
                     return answer
             LOG.info("%s: %s, asking again in %.1f s", request.subject, problem, wait)
-            time.sleep(wait)
+            sleep(wait)
             attempt += 1
 
+    def _time_left(self, request: Request) -> float:
+        """Return how long a request may take; one to delete something cleans up after a run."""
+        grace = _GRACE if request.method == "DELETE" else 0.0
+        left = self.options.ends + grace - time.monotonic()
+        if left <= 0:
+            raise OutOfTime(request.subject, self.options.time_limit or 0.0)
+        return left
+
+    def _sleep(self, request: Request, seconds: float) -> None:
+        STOP.sleep(min(seconds, self._time_left(request)))
+        self._time_left(request)
+
     def _explain(self, error: Exception, url: str) -> str:
-        try:
+        known = None
+        with suppress(ValueError):  # the URL itself is malformed
             settings = self._settings_for(_place(url))
-        except ValueError:  # the URL itself is malformed
-            return explain(error)
-        known = explain_connection(error, url, settings["proxies"], settings["verify"])
+            known = explain_connection(error, url, settings["proxies"], settings["verify"])
         return known or explain(error)
 
     def _send_once(self, request: Request) -> Answer:
+        STOP.check()
         # The rest of what the session does is not wanted: cookies, a login from a URL or a netrc
         # file, and redirects, whose bodies of any size it reads.
         prepared = requests.PreparedRequest()
@@ -589,12 +576,11 @@ class Transport:
         prepared.prepare_body(request.content, None)
         settings = self._settings_for(_place(request.url))
         adapter = self._session.get_adapter(request.url)
+        left = self._time_left(request)
+        timeout = tuple(min(seconds, left) for seconds in self.options.timeout)
         try:
-            with adapter.send(
-                prepared,
-                timeout=self.options.timeout,
-                **settings,  # type: ignore[arg-type]  # `verify` is given, so it is not None
-            ) as response:
+            # `verify` is given, so it is not None.
+            with adapter.send(prepared, timeout=timeout, **settings) as response:  # type: ignore[arg-type]
                 content = _read_body(request, response)
                 status, headers = response.status_code, response.headers
                 problem = explain_answer(status, headers, request.url, settings["proxies"])
@@ -602,6 +588,7 @@ class Transport:
                     raise RegistryError(request.subject, status, problem)
                 return Answer(status, headers, content, request.url, response.reason)
         except _TooSlow as error:
+            self._time_left(request)
             problem = f"the answer takes more than {self.options.longest:g} seconds"
             raise RegistryError(request.subject, None, problem) from error
 
@@ -620,16 +607,8 @@ def _redirected(request: Request, target: str) -> Request:
         raise RegistryError(request.subject, None, "the registry redirects nowhere") from error
     if there[0] not in ("https", here[0]):
         raise RegistryError(request.subject, None, "the registry redirects to plain http")
-    headers: Mapping[str, str] = request.headers
-    if here != there:
-        headers = {name: value for name, value in headers.items() if name != "Authorization"}
-    return evolve(request, url=url, headers=headers)
-
-
-def _is_soon_over(answer: Answer, attempt: int) -> bool:
-    """Whether it looks like docker-registry while a tag is written, which takes milliseconds."""
-    is_asked_to_wait = "Retry-After" in answer.headers
-    return answer.status == _SERVER_FAILED and attempt == 0 and not is_asked_to_wait
+    kept = {n: v for n, v in request.headers.items() if here == there or n != "Authorization"}
+    return evolve(request, url=url, headers=kept)
 
 
 def _is_transient(error: Exception) -> bool:

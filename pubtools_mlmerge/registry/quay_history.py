@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timezone
 from operator import attrgetter
 from secrets import token_hex
 from urllib.parse import quote, urlencode
@@ -41,6 +43,7 @@ class TagRow:
     digest: str
     start: int
     end: int | None  # perhaps in the future; none while no end is set
+    is_immutable: bool = False
 
 
 def replaced(rows: Sequence[TagRow], written: str, seen: str | None) -> tuple[str, ...]:
@@ -76,8 +79,7 @@ def _suspects(rows: Sequence[TagRow], own: TagRow) -> list[TagRow]:
 class TagHistory:
     """Finds what a write replaced unseen, by the history that Quay keeps.
 
-    It is read with a token of Quay's own API, over the connections of a registry client, and is
-    safe from several threads.
+    It is read with a token of Quay's own API, over the connections of a registry client.
     """
 
     def __init__(self, client: RegistryClient, token: str) -> None:
@@ -88,11 +90,7 @@ class TagHistory:
             raise InvalidSettings(("the token of Quay's API has to be printable ASCII",))
 
     def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
-        """Recover the manifests that the write replaced and that were not seen before it.
-
-        A tag that was written well is not called a failure because its history is missing: where
-        that cannot be read, a warning says so.
-        """
+        """Recover what the write replaced unseen; a history that is not there is a warning."""
         try:
             rows = self.rows(tag)
         except NotFound as error:
@@ -113,10 +111,7 @@ class TagHistory:
         return tuple(found)
 
     def rows(self, reference: Reference) -> tuple[TagRow, ...]:
-        """Read which digests a tag named lately, newest first.
-
-        Only the first page is read, of 100 rows: a PUT that was just made is among the newest.
-        """
+        """Read which digests a tag named lately, newest first, on one page of 100 rows."""
         tag = reference.tagged(reference.tag).tag
         query = {"specificTag": tag, "onlyActiveTags": "false", "limit": _MOST_ROWS}
         answer = self._send("GET", reference, f"?{urlencode(query)}")
@@ -127,10 +122,7 @@ class TagHistory:
             raise RegistryError(subject, answer.status, str(error)) from error
 
     def recover(self, reference: Reference, digest: str) -> Reference:
-        """Put a manifest that was replaced under a new tag, so that it can be pulled.
-
-        Quay keeps a manifest without a tag for some days, but does not give it out.
-        """
+        """Put a manifest under a new tag, as Quay keeps one without a tag but hides it."""
         # Others may recover the same manifest now, and forget it before it was pulled here.
         tag = f"{_RECOVERED}{digest.partition(':')[2][:_DIGEST_LENGTH]}-{token_hex(4)}"
         recovered = reference.at(digest).tagged(tag)
@@ -142,11 +134,41 @@ class TagHistory:
 
     def expire(self, reference: Reference, days: int) -> None:
         """Let Quay delete a tag after some days; where that fails, a warning says that it stays."""
-        content = encode({"expiration": int(time.time()) + days * _DAY})
+        self.expire_at(reference, int(time.time()) + days * _DAY)
+
+    def expire_at(self, reference: Reference, moment: int) -> None:
+        """Let Quay delete a tag at a time; where that fails, a warning says that it stays."""
+        content = encode({"expiration": moment})
         try:
             self._send("PUT", reference, quote(reference.tag, safe=""), content)
         except RegistryError as error:
             LOG.warning("%s does not expire: %s", reference, error)
+
+    def expiration(self, tag: Reference) -> int | None:
+        """Read when Quay deletes a tag; none if it does not, or that cannot be read."""
+        row = self._current(tag)
+        return None if row is None else row.end
+
+    def warn(self, tag: Reference) -> None:
+        """Warn of a tag that cannot be moved, and of one that expires."""
+        row = self._current(tag)
+        if row is not None and row.is_immutable:
+            LOG.warning("%s is immutable: Quay would refuse to write it", tag)
+        if row is not None and row.end is not None:
+            moment = datetime.fromtimestamp(row.end, timezone.utc).isoformat()
+            LOG.warning("%s expires at %s; a merge sets that again", tag, moment)
+
+    def _current(self, tag: Reference) -> TagRow | None:
+        try:
+            rows = self.rows(tag)
+        except NotFound as error:
+            LOG.debug("%s: no Quay, or no history: %s", tag, error)
+            return None
+        except RegistryError as error:
+            LOG.warning("%s: cannot tell whether it expires: %s", tag, error)
+            return None
+        now = time.time()
+        return next((row for row in rows if row.end is None or row.end > now), None)
 
     def forget(self, reference: Reference) -> None:
         """Delete a tag that `recover` made; where that fails, a warning says that it stays."""
@@ -154,24 +176,22 @@ class TagHistory:
             raise InvalidReference(str(reference), f"only tags {_RECOVERED}... are deleted")
         event = {"type": "mlmerge-forget", "destination": str(reference)}
         try:
-            self._send("DELETE", reference, quote(reference.tag, safe=""))
-            LOG.info("Deleted %s", reference, extra={"event": event})
-        except NotFound:
-            LOG.debug("%s is gone already", reference)
+            with suppress(NotFound):
+                self._send("DELETE", reference, quote(reference.tag, safe=""))
+                LOG.info("Deleted %s", reference, extra={"event": event})
         except RegistryError as error:
             LOG.warning("A tag that is of no more use stays: %s", error)
 
     def _send(
         self, method: str, reference: Reference, path: str, content: bytes | None = None
     ) -> Answer:
-        headers = {"Authorization": f"Bearer {self._token}", "Accept": _JSON}
-        headers.update({"Content-Type": _JSON} if content else {})
         path = f"/api/v1/repository/{quote(reference.repository)}/tag/{path}"
+        login = {"Authorization": f"Bearer {self._token}"}
         request = Request(
             method=method,
             url=self._client.session(reference).url(path),
             subject=f"tag history of {reference}",
-            headers=headers,
+            headers={**login, **({"Content-Type": _JSON} if content else {"Accept": _JSON})},
             content=content,
         )
         answer = self._client.transport.send(request).redacted([self._token])
@@ -182,12 +202,11 @@ class TagHistory:
 
 def _explanation(content: bytes) -> bytes:
     """Take the message out of a refusal of Quay's API, if it is one (RFC 7807)."""
-    try:
+    with suppress(InvalidIndex):
         fields = decode(content)
-    except InvalidIndex:
-        return content
-    message = fields.get("detail") or fields.get("message")
-    return message.encode("utf-8") if isinstance(message, str) else content
+        message = fields.get("detail") or fields.get("message")
+        return message.encode("utf-8") if isinstance(message, str) else content
+    return content
 
 
 def _read(content: bytes, tag: str) -> tuple[TagRow, ...]:
@@ -204,14 +223,9 @@ def _read_row(path: str, row: object, tag: str) -> TagRow | None:
         raise InvalidIndex(path, "expected an object with a name")
     if row["name"] != tag:
         return None
-    digest, end = row.get("manifest_digest"), row.get("end_ts")
+    digest, start, end = (row.get(name) for name in ("manifest_digest", "start_ts", "end_ts"))
     if not isinstance(digest, str) or not is_registered_digest(digest):
         raise InvalidIndex(f"{path}.manifest_digest", "expected a digest")
-    start = _read_seconds(f"{path}.start_ts", row.get("start_ts"))
-    return TagRow(digest, start, None if end is None else _read_seconds(f"{path}.end_ts", end))
-
-
-def _read_seconds(path: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidIndex(path, "expected whole seconds")
-    return value
+    if type(start) is not int or not (end is None or type(end) is int):
+        raise InvalidIndex(f"{path}.start_ts, end_ts", "expected whole seconds")
+    return TagRow(digest, start, end, is_immutable=row.get("immutable") is True)

@@ -11,7 +11,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from html import unescape
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 from attrs import evolve
@@ -27,6 +27,9 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
 )
 
+if TYPE_CHECKING:
+    from pubtools_mlmerge.registry.http import Answer
+
 _DIGEST = r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}"
 _ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "TAG_EXPIRED", "BLOB_UNKNOWN"})
 _IMMUTABLE = frozenset({"TAG_IMMUTABLE", "TAG_ALREADY_EXISTS", "PRECONDITION"})
@@ -34,9 +37,7 @@ _IMMUTABLE = frozenset({"TAG_IMMUTABLE", "TAG_ALREADY_EXISTS", "PRECONDITION"})
 _SAYS_IMMUTABLE = re.compile(
     r"(?i)has enabled tag immutability|already exists\b.{0,80}\bcannot be overwritten"
 )
-_UNAUTHORIZED, _NOT_FOUND = 401, 404
-_LOGIN_WANTED = 407
-_FORBIDDEN = 403
+_BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _LOGIN_WANTED = 400, 401, 403, 404, 407
 _SERVER_FAILED = 500
 _TUNNEL = r"Tunnel connection failed: (\d{3})"
 # The words of several releases of OpenSSL about an answer that is no TLS.
@@ -53,34 +54,27 @@ def failure(reference: str, status: int, body: bytes = b"") -> RegistryError:
     text = body[:_MOST_TEXT].decode("utf-8", "replace")
     codes, messages = _read(text)
     message = redact("; ".join(dict.fromkeys(messages)) or ("" if "<" in text else text))
-    if _is_missing_child(status, codes, text):
+    # The code of distribution, and the words of Quay.
+    in_quays_words = status == _BAD_REQUEST and "child manifest" in text
+    if "MANIFEST_BLOB_UNKNOWN" in codes or (in_quays_words and "MANIFEST_INVALID" in codes):
         digests = tuple(dict.fromkeys(re.findall(_DIGEST, text)))
         return MissingChild(reference, status, message, digests)
     return _kind(status, codes, message)(reference, status, message)
 
 
 def _kind(status: int, codes: set[str], message: str) -> type[RegistryError]:
-    if status == 401:  # noqa: PLR2004 - status codes are their own names
+    if status == _UNAUTHORIZED:
         return Unauthorized
     # Repositories and annotations may have the word in them: it counts where a PUT is refused,
     # and not where the answer quotes the document or says that there is nothing.
     said = "immutable" in message.lower() and not codes & {"MANIFEST_INVALID", *_ABSENT}
     said = said or _SAYS_IMMUTABLE.search(message) is not None
     said = said or (status == 405 and "DENIED" in codes)  # noqa: PLR2004 - a lock of Azure's
-    if status in (409, 412) or codes & _IMMUTABLE or (said and status != 404):  # noqa: PLR2004
+    if status in (409, 412) or codes & _IMMUTABLE or (said and status != _NOT_FOUND):
         return ImmutableTag
-    if status == 403 or "DENIED" in codes:  # noqa: PLR2004 - as above
+    if status == _FORBIDDEN or "DENIED" in codes:
         return Forbidden
-    if status == 404 or codes & _ABSENT:  # noqa: PLR2004 - as above
-        return NotFound
-    return RegistryError
-
-
-def _is_missing_child(status: int, codes: set[str], text: str) -> bool:
-    """Recognise distribution's code, and Quay's words about the child manifest."""
-    if "MANIFEST_BLOB_UNKNOWN" in codes:
-        return True
-    return status == 400 and "child manifest" in text and "MANIFEST_INVALID" in codes  # noqa: PLR2004
+    return NotFound if status == _NOT_FOUND or codes & _ABSENT else RegistryError
 
 
 def _read(text: str) -> tuple[set[str], list[str]]:
@@ -90,16 +84,15 @@ def _read(text: str) -> tuple[set[str], list[str]]:
     except (ValueError, RecursionError):
         return set(), []
     listed = document.get("errors") if isinstance(document, dict) else None
-    errors = [e for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []
-    codes = {str(error.get("code", "")) for error in errors}
-    return codes, [message for error in errors for message in _messages(error)]
-
-
-def _messages(error: dict[str, object]) -> list[str]:
-    detail = error.get("detail")
-    inner = detail.get("message") if isinstance(detail, dict) else None
-    found = [text for text in (error.get("message"), inner) if isinstance(text, str) and text]
-    return found or [str(error.get("code", ""))]
+    codes, messages = set(), []
+    for error in listed if isinstance(listed, list) else ():
+        if isinstance(error, dict):
+            detail, code = error.get("detail"), str(error.get("code", ""))
+            inner = detail.get("message") if isinstance(detail, dict) else None
+            found = [text for text in (error.get("message"), inner) if isinstance(text, str)]
+            codes.add(code)
+            messages += [*filter(None, found)] or [code]
+    return codes, messages
 
 
 WITHHELD = "(text withheld, as it repeats a password or a token)"
@@ -144,17 +137,6 @@ _READERS = (_read_json, unescape, unquote, unquote_plus)
 # Logins: none is sent twice once it was refused, as registries lock accounts for that
 
 
-class _Answer(Protocol):
-    @property
-    def status(self) -> int: ...
-
-    @property
-    def is_success(self) -> bool: ...
-
-
-AnswerT = TypeVar("AnswerT", bound=_Answer)
-
-
 class Login:
     """One login at one place, for all threads and clients that use it."""
 
@@ -168,11 +150,8 @@ class Login:
         self._is_accepted = True
 
     def attempt(
-        self,
-        subject: str,
-        send: Callable[[], AnswerT],
-        refuse: Callable[[AnswerT], Unauthorized],
-    ) -> AnswerT:
+        self, subject: str, send: Callable[[], Answer], refuse: Callable[[Answer], Unauthorized]
+    ) -> Answer:
         """Send the login, from one thread at a time until it is known whether it is right.
 
         Once it was refused it is not sent again: the error of then is raised, for `subject`.
@@ -196,13 +175,11 @@ class Logins:
     """The logins of one run, by the place that they are sent to; safe from several threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._logins: dict[tuple[str, str], Login] = {}
 
     def get(self, place: str, secret: str) -> Login:
         """Return what is known of a login at a place."""
-        with self._lock:
-            return self._logins.setdefault((place, secret), Login())
+        return self._logins.setdefault((place, secret), Login())
 
 
 # Connections that fail where it is not the registry's fault: proxies and certificate bundles
@@ -220,11 +197,8 @@ def explain_connection(
     if isinstance(error, SSLError):
         problem = _bundle_problem(verify) if isinstance(verify, str) else None
         if problem is None and _PLAIN.search(str(error)):
-            host = urlsplit(url).netloc.rpartition("@")[2]
-            return (
-                "TLS failed: the registry seems to speak plain http; "
-                f"if that is meant, give --quay-host http://{host}"
-            )
+            advice = f"give --quay-host http://{urlsplit(url).netloc.rpartition('@')[2]}"
+            return f"TLS failed: the registry seems to speak plain http; if so, {advice}"
         return problem
     return None
 
@@ -240,29 +214,27 @@ def explain_answer(
     is_registry = "json" in headers.get("Content-Type", "").lower() or any(
         name in headers for name in ("Docker-Distribution-Api-Version", "WWW-Authenticate")
     )
-    if status == _FORBIDDEN and not is_registry:
-        return f"{_name_proxy(url, proxies)} seems to forbid this"
-    return None
+    is_refusal = status == _FORBIDDEN and not is_registry
+    advice = f"allow {urlsplit(url).hostname} there, or name it in no_proxy"
+    problem = f"{_name_proxy(url, proxies)} seems to forbid this; {advice}"
+    return problem if is_refusal else None
 
 
 def is_final(error: Exception) -> bool:
     """Whether a failure of the proxy is one that another attempt does not mend."""
-    if not isinstance(error, ProxyError):
-        return False
-    tunnel = re.search(_TUNNEL, str(error))
+    text = str(error) if isinstance(error, ProxyError) else ""
+    tunnel = re.search(_TUNNEL, text)
     if tunnel is not None:
         return int(tunnel[1]) < _SERVER_FAILED
-    return "NewConnectionError" in str(error) or "only use HTTP" in str(error)
+    return "NewConnectionError" in text or "only use HTTP" in text
 
 
 def _proxy_problem(text: str) -> str:
     tunnel = re.search(_TUNNEL, text)
     if tunnel is None:
-        refused = "Connection refused" in text
-        return "refuses connections" if refused else "cannot be connected to"
-    if int(tunnel[1]) == _LOGIN_WANTED:
-        return "wants a login (HTTP 407)"
-    return f"lets nothing through (HTTP {tunnel[1]})"
+        return f"{'refuses' if 'Connection refused' in text else 'accepts no'} connections"
+    problem = "wants a login" if int(tunnel[1]) == _LOGIN_WANTED else "lets nothing through"
+    return f"{problem} (HTTP {tunnel[1]})"
 
 
 def _name_proxy(url: str, proxies: Mapping[str, str]) -> str:
@@ -282,8 +254,7 @@ def _bundle_problem(path: str) -> str | None:
             return None
         return f"the directory {path} has no certificates under hashed names: run openssl rehash"
     try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(cafile=path)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
     except OSError:
         return f"the bundle {path} holds no readable certificates"
     return None

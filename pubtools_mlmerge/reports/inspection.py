@@ -28,6 +28,7 @@ from pubtools_mlmerge.reports.report import (
     count_text,
     is_old,
     label_of,
+    platform_names,
     printable,
     short,
     size_text,
@@ -56,13 +57,8 @@ class ListedImage:
     """An image in an index, with the attestations that refer to it."""
 
     descriptor: Descriptor
-    attestations: tuple[Descriptor, ...] = field(default=(), converter=tuple[Descriptor, ...])
+    attestations: tuple[Descriptor, ...] = ()
     age: Age | None = None
-
-    @property
-    def platform(self) -> str | None:
-        """The platform, see `platform_text`."""
-        return platform_text(self.descriptor)
 
 
 @frozen(kw_only=True)
@@ -71,28 +67,15 @@ class Inspection:
 
     reference: str
     index: Index = field(repr=False)
-    images: tuple[ListedImage, ...] = field(converter=tuple[ListedImage, ...])
-    # Attestations whose image is not listed.
-    orphans: tuple[Descriptor, ...] = field(default=(), converter=tuple[Descriptor, ...])
-    # In the order of the entries; those of the whole index come last.
-    problems: tuple[Problem, ...] = field(default=(), converter=tuple[Problem, ...])
-    # Whether the repository was searched for everything that is listed.
-    is_checked: bool = False
+    images: tuple[ListedImage, ...]
+    orphans: tuple[Descriptor, ...]  # attestations whose image is not listed
+    problems: tuple[Problem, ...]  # in the order of the entries; those of the whole index last
+    is_checked: bool  # whether the repository was searched for everything that is listed
 
     @property
     def size(self) -> int:
         """The total size of the listed manifests, each counted once."""
         return sum({entry.digest: entry.size for entry in self.index.manifests}.values())
-
-    @property
-    def attestation_count(self) -> int:
-        """The number of attestations."""
-        return sum(entry.is_attestation for entry in self.index.manifests)
-
-    @property
-    def has_ages(self) -> bool:
-        """Whether ages were read."""
-        return any(image.age is not None for image in self.images)
 
     @property
     def lacks_something(self) -> bool:
@@ -117,18 +100,18 @@ def inspect(
     for entry in index.manifests:
         if entry.is_attestation:
             listed.get(entry.attested or "", orphans).append(entry)
-    problems = [*_odd_entries(index, frozenset(listed), missing or ()), *_odd_types(index)]
-    images = [
+    problems = (*_odd_entries(index, frozenset(listed), missing or ()), *_odd_types(index))
+    images = tuple(
         # An image that is listed twice gets its attestations the first time.
-        ListedImage(entry, listed.pop(entry.digest, ()), (ages or {}).get(entry.digest))
+        ListedImage(entry, tuple(listed.pop(entry.digest, ())), (ages or {}).get(entry.digest))
         for entry in index.manifests
         if not entry.is_attestation
-    ]
+    )
     return Inspection(
         reference=reference,
         index=index,
         images=images,
-        orphans=orphans,
+        orphans=tuple(orphans),
         problems=problems,
         is_checked=missing is not None,
     )
@@ -137,6 +120,8 @@ def inspect(
 def platform_text(descriptor: Descriptor) -> str | None:
     """Name the platform of an entry with its OS version and features, if it has a platform."""
     slot = descriptor.slot
+    if descriptor.is_index:
+        return label_of(descriptor)
     if slot is None:
         return None
     more = ", ".join(part for part in (slot.os_version, *slot.os_features) if part)
@@ -156,11 +141,12 @@ def _odd_entries(
                 yield Problem("orphan", digest, f"{name} has no image in this index")
         else:
             name = brief(platform_text(entry) or "an image without platform", _LONGEST)
-            key = entry.slot or digest
-            if key in first:
+            keys = entry.slots or {digest}
+            for key in sorted(keys & first.keys(), key=str)[:1]:
                 yield Problem("duplicate", digest, f"{name} is listed before, as {first[key]}")
-            first.setdefault(key, digest)
-            if entry.slot is None:
+            for key in keys:
+                first.setdefault(key, digest)
+            if entry.slot is None and not entry.is_index:
                 yield Problem("no-platform", digest, "no platform is stated for this image")
         if digest in left:
             left.remove(digest)
@@ -192,10 +178,8 @@ class Row:
 
 def inspection_to_text(inspection: Inspection) -> str:
     """Write an inspection as a tree."""
-    rows = list(rows_of(inspection))
-    cells = [(row.branch + row.name, row.digest, *row.facts, row.flags) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    lines = ("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in cells)
+    rows = rows_of(inspection)
+    lines = table([(row.branch + row.name, row.digest, *row.facts, row.flags) for row in rows])
     return "\n".join([title_of(inspection), *lines, "", *closing_of(inspection)])
 
 
@@ -207,13 +191,14 @@ def title_of(inspection: Inspection) -> str:
 
 def rows_of(inspection: Inspection) -> Iterator[Row]:
     """Write the entries as lines of a tree."""
+    has_ages = any(image.age is not None for image in inspection.images)
     kinds: dict[str | None, list[str]] = {}
     for problem in inspection.problems:
         kinds.setdefault(problem.digest, []).append(problem.kind)
 
     def row(entry: Descriptor, branch: str, name: str, age: Age | None = None) -> Row:
         size, kind = size_text(entry.size), type_name(entry.media_type)
-        facts = (size, kind, age_text(age)) if inspection.has_ages else (size, kind)
+        facts = (size, kind, age_text(age)) if has_ages else (size, kind)
         old = age is not None and is_old(age.days)
         flags = ", ".join([*(["old"] if old else []), *kinds.get(entry.digest, [])])
         return Row(branch, name, printable(entry.digest), facts, flags and f"! {flags}", old)
@@ -221,7 +206,7 @@ def rows_of(inspection: Inspection) -> Iterator[Row]:
     left = len(inspection.images) + len(inspection.orphans)
     for image in inspection.images:
         left -= 1
-        name = printable(image.platform or "no platform")
+        name = printable(platform_text(image.descriptor) or "no platform")
         yield row(image.descriptor, _BRANCH if left else _LAST, name, image.age)
         guide = _GUIDE if left else " " * len(_GUIDE)
         for number, entry in enumerate(image.attestations, 1):
@@ -234,26 +219,25 @@ def rows_of(inspection: Inspection) -> Iterator[Row]:
 
 def closing_of(inspection: Inspection) -> list[str]:
     """Write the last lines: a summary, and the problems."""
+    attestations = sum(entry.is_attestation for entry in inspection.index.manifests)
     parts = [
         count_text(len(inspection.images), "image"),
-        count_text(inspection.attestation_count, "attestation"),
+        count_text(attestations, "attestation"),
         f"manifests of {size_text(inspection.size)}",
     ]
     if inspection.is_checked and not inspection.lacks_something:
         parts.append("all are in the repository")
-    return [", ".join(parts), *map(problem_text, inspection.problems)]
-
-
-def problem_text(problem: Problem) -> str:
-    """Write a problem as a line."""
-    about = "" if problem.digest is None else f" ({problem.digest})"
-    return printable(f"problem: {problem.kind}: {problem.message}{about}")
+    problems = (
+        f"problem: {p.kind}: {p.message}" + (f" ({p.digest})" if p.digest else "")
+        for p in inspection.problems
+    )
+    return [", ".join(parts), *map(printable, problems)]
 
 
 def inspection_to_json(inspection: Inspection) -> str:
     """Write an inspection as one JSON object on one line."""
     index = inspection.index
-    images = {image.descriptor.digest: image for image in inspection.images}
+    ages = {image.descriptor.digest: image.age for image in inspection.images}
     document = {
         "schema": VERSION,
         "reference": inspection.reference,
@@ -261,7 +245,7 @@ def inspection_to_json(inspection: Inspection) -> str:
         "media_type": index.media_type,
         "size": inspection.size,
         "checked": inspection.is_checked,
-        "entries": [_entry(entry, images.get(entry.digest)) for entry in index.manifests],
+        "entries": [_entry(entry, ages.get(entry.digest)) for entry in index.manifests],
         "problems": [
             {"kind": p.kind, "digest": p.digest, "message": p.message} for p in inspection.problems
         ],
@@ -269,7 +253,7 @@ def inspection_to_json(inspection: Inspection) -> str:
     return json.dumps(document)
 
 
-def _entry(entry: Descriptor, image: ListedImage | None) -> dict[str, object]:
+def _entry(entry: Descriptor, age: Age | None) -> dict[str, object]:
     written: dict[str, object] = {
         "platform": platform_name(entry),
         "digest": entry.digest,
@@ -278,8 +262,9 @@ def _entry(entry: Descriptor, image: ListedImage | None) -> dict[str, object]:
     }
     if entry.is_attestation:
         written["attests"] = entry.attested or ""
-    age = None if image is None or entry.is_attestation else image.age
-    if age is not None:
+    if entry.is_index:
+        written["platforms"] = platform_names(entry)
+    if age is not None and not entry.is_attestation:
         written.update(age_document(age))
         if age.problem:
             written["age_problem"] = age.problem
@@ -312,7 +297,7 @@ def compare(references: tuple[str, str], indexes: tuple[Index, Index]) -> Compar
 
 def comparison_to_text(comparison: Comparison) -> str:
     """Write a comparison as a table and a summary."""
-    lines = table(COMPARED, compared_rows(comparison))
+    lines = table([COMPARED, *compared_rows(comparison)])
     return "\n".join([*compared_titles(comparison), "", *lines, "", compared_summary(comparison)])
 
 

@@ -41,20 +41,12 @@ _YEAR = 365
 
 
 def report_schema() -> dict[str, object]:
-    """Read the JSON Schema of reports of merges, removals and restores.
-
-    Returns:
-        dict[str, object]: The schema, by draft 2020-12.
-    """
+    """Read the JSON Schema (draft 2020-12) of reports of merges, removals and restores."""
     return _read("report.schema.json")
 
 
 def inspection_schema() -> dict[str, object]:
-    """Read the JSON Schema of inspections of one reference.
-
-    Returns:
-        dict[str, object]: The schema, by draft 2020-12.
-    """
+    """Read the JSON Schema (draft 2020-12) of inspections of one reference."""
     return _read("inspection.schema.json")
 
 
@@ -126,7 +118,9 @@ def to_json(report: Report) -> str:
             "media_type": report.media_type,
             "changed": report.changed,
             "dry_run": report.dry_run,
+            "destination_state": report.destination_state,
             "anchor_tag": report.anchor_tag,
+            "error": None if report.error is None else str(report.error),
             "attempts": report.attempts,
             "seconds": round(report.seconds, 3),
             "entries": [entry_document(entry) for entry in report.entries],
@@ -145,9 +139,16 @@ def entry_document(entry: Entry) -> dict[str, object]:
     }
     if entry.descriptor.is_attestation:
         written["attests"] = entry.descriptor.attested or ""
+    if entry.descriptor.is_index:
+        written["platforms"] = platform_names(entry.descriptor)
     if entry.age is not None:
         written.update(age_document(entry.age), stale=entry.is_stale)
     return written
+
+
+def platform_names(nested: Descriptor) -> list[str]:
+    """Name the platforms that a nested index lists, as far as they are known."""
+    return sorted(map(str, nested.slots))
 
 
 def age_document(age: Age) -> dict[str, object]:
@@ -159,16 +160,15 @@ def age_document(age: Age) -> dict[str, object]:
 def to_text(report: Report) -> str:
     """Write a report as a table and a summary line."""
     columns = columns_of(report)
-    rows = [[write(entry) for write in columns.values()] for entry in report.entries]
-    lines = table(tuple(columns), rows)
-    return "\n".join([*lines, "", summary_of(report)])
+    rows = ([write(entry) for write in columns.values()] for entry in report.entries)
+    return "\n".join([*table([tuple(columns), *rows]), "", summary_of(report)])
 
 
 def columns_of(report: Report) -> dict[str, Callable[[Entry], str]]:
     """Return the columns of the table of a report, by their headings."""
     columns: dict[str, Callable[[Entry], str]] = {
         "PLATFORM": lambda entry: label_of(entry.descriptor),
-        "BEFORE": _before,
+        "BEFORE": lambda entry: short(entry.previous_digest or "") or _NOTHING,
         "AFTER": _after,
         "AGE": _age,
         "FATE": lambda entry: entry.fate,
@@ -184,7 +184,7 @@ def summary_of(report: Report) -> str:
     if not report.changed:
         return f"{report.destination}: nothing to do, it stays {report.digest}"
     verb = "would become" if report.dry_run else "is now"
-    before = short(report.previous_digest) if report.previous_digest else "absent"
+    before = short(report.previous_digest) if report.previous_digest else report.destination_state
     counts = ", ".join(f"{number} {fate}" for fate, number in report.counts.items())
     anchor = f", anchor tag {report.anchor_tag}" if report.anchor_tag else ""
     return f"{report.destination} {verb} {report.digest} (was {before}): {counts}{anchor}"
@@ -195,10 +195,10 @@ def short(digest: str) -> str:
     return digest.partition(":")[2][:_SHORT]
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def table(rows: Iterable[Sequence[str]]) -> list[str]:
     """Align cells in columns."""
-    lines = [[printable(cell) for cell in line] for line in (header, *rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    lines = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
     ]
@@ -213,21 +213,17 @@ def label_of(descriptor: Descriptor) -> str:
     """Name an entry for people."""
     if descriptor.is_attestation:
         return f"attestation of {short(descriptor.attested or '') or 'nothing'}"
+    if descriptor.is_index:
+        return f"index of {', '.join(platform_names(descriptor))}" if descriptor.slots else "index"
     return platform_name(descriptor) or _NOTHING
-
-
-def _before(entry: Entry) -> str:
-    return short(entry.previous_digest) if entry.previous_digest else _NOTHING
-
-
-def _age(entry: Entry) -> str:
-    if entry.age is None:
-        return _NOTHING
-    if entry.age.days is None:
-        return "unknown"
-    return count_text(entry.age.days, "day")
 
 
 def _after(entry: Entry) -> str:
     gone = entry.fate in ("dropped", "excluded")
     return _NOTHING if gone else short(entry.descriptor.digest)
+
+
+def _age(entry: Entry) -> str:
+    if entry.age_days is not None:
+        return count_text(entry.age_days, "day")
+    return "unknown" if entry.age else _NOTHING

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
 from pubtools_mlmerge.core.plan import Fate, Report
 from pubtools_mlmerge.reports.inspection import (
     COMPARED,
@@ -57,15 +55,6 @@ _GAP = 2
 _LEAST = 14  # columns for a text of several words; of 80, a report leaves no more
 
 
-@frozen
-class Line:
-    """A row of a table; the style is that of its accented cell."""
-
-    cells: tuple[str, ...]
-    style: str = ""
-    is_alarming: bool = False
-
-
 def find_terminal() -> Console | None:
     """Find a terminal that can show more than plain text."""
     # While bars are shown, rich has a stand-in here, which older versions call no terminal.
@@ -79,52 +68,35 @@ def find_terminal() -> Console | None:
     return Console(force_terminal=True, width=shutil.get_terminal_size().columns)
 
 
-def report_text(report: Report) -> str:
-    """Write a report for people, in colour on a terminal."""
-    console = find_terminal()
-    return to_text(report) if console is None else colored(report, console)
-
-
-def inspection_text(inspection: Inspection) -> str:
-    """Write an inspection for people, in colour on a terminal."""
-    console = find_terminal()
-    return colored_inspection(inspection, console) if console else inspection_to_text(inspection)
-
-
-def comparison_text(comparison: Comparison) -> str:
-    """Write a comparison for people, in colour on a terminal."""
-    console = find_terminal()
-    return colored_comparison(comparison, console) if console else comparison_to_text(comparison)
-
-
-def colored(report: Report, console: Console) -> str:
-    """Write a report as a coloured table and a summary."""
+def report_text(report: Report, console: Console | None = None) -> str:
+    """Write a report for people: on a terminal as a coloured table and a summary."""
+    if (console := console or find_terminal()) is None:
+        return to_text(report)
     columns = columns_of(report)
-    lines = [
-        Line(
-            tuple(write(entry) for write in columns.values()),
-            _FATES[entry.fate],
-            is_noteworthy(entry),
+    rows = []
+    for entry in report.entries:
+        alarm = ALARM if is_noteworthy(entry) else ""
+        style = "" if alarm else _FATES[entry.fate]
+        rows.append(
+            ([_styled(name, write(entry), style) for name, write in columns.items()], alarm)
         )
-        for entry in report.entries
-    ]
-    shown = grid(console, tuple(columns), lines, accent=tuple(columns).index("FATE"))
+    shown = grid(console, tuple(columns), rows)
     return _drawn(console, *shown, plain(""), plain(summary_of(report), "bold"))
 
 
-def colored_inspection(inspection: Inspection, console: Console) -> str:
-    """Write an inspection as a coloured tree, with digests on lines of their own if narrow."""
+def inspection_text(inspection: Inspection, console: Console | None = None) -> str:
+    """Write an inspection for people: on a terminal as a coloured tree.
+
+    If it is narrow, digests are on lines of their own.
+    """
+    if (console := console or find_terminal()) is None:
+        return inspection_to_text(inspection)
     rows = [_styled_row(row) for row in rows_of(inspection)]
-    widths = [max(cell.cell_len for cell in column) for column in zip(*rows)]
-    if _fits(console, widths):
-        table = _bare_table(has_header=False)
-        for row in rows:
-            table.add_row(*row)
-        tree: list[RenderableType] = [table] if rows else []
+    tree: list[RenderableType] = []
+    if rows and _fits(console, [max(c.cell_len for c in column) for column in zip(*rows)]):
+        tree = [_bare_table(rows)]
     else:
-        tree = [
-            plain(" ").join(filter(None, (name, *rest, digest))) for name, digest, *rest in rows
-        ]
+        tree += [plain(" ").join(filter(None, (n, *rest, digest))) for n, digest, *rest in rows]
     summary, *problems = closing_of(inspection)
     closing = [plain(summary), *(plain(problem, ALARM) for problem in problems)]
     return _drawn(console, plain(title_of(inspection), "bold"), *tree, plain(""), *closing)
@@ -137,12 +109,17 @@ def _styled_row(row: Row) -> list[Text]:
     return [name, plain(row.digest, "cyan"), *map(plain, facts), age, plain(row.flags, ALARM)]
 
 
-def colored_comparison(comparison: Comparison, console: Console) -> str:
-    """Write a comparison as a coloured table and a summary."""
-    lines = [Line(row, _STATES[row[-1]]) for row in compared_rows(comparison)]
+def comparison_text(comparison: Comparison, console: Console | None = None) -> str:
+    """Write a comparison for people: on a terminal as a coloured table and a summary."""
+    if (console := console or find_terminal()) is None:
+        return comparison_to_text(comparison)
+    rows = [
+        ([_styled(name, cell, _STATES[row[-1]]) for name, cell in zip(COMPARED, row)], "")
+        for row in compared_rows(comparison)
+    ]
     titles = [plain(title, "bold") for title in compared_titles(comparison)]
-    table = grid(console, COMPARED, lines, accent=COMPARED.index("STATE"))
     summary = plain(compared_summary(comparison), "bold")
+    table = grid(console, COMPARED, rows)
     return _drawn(console, *titles, plain(""), *table, plain(""), summary)
 
 
@@ -160,23 +137,26 @@ def plain(text: str, style: str = "") -> Text:
     return Text(printable(text), style=style, overflow="fold")
 
 
+def _styled(column: str, text: str, style: str) -> Text:
+    """Make a cell, in colour where it says what became of an entry."""
+    return plain(text, style if column in ("FATE", "STATE") else "")
+
+
 def grid(
-    console: Console, header: Sequence[str], lines: Sequence[Line], accent: int
+    console: Console, header: Sequence[str], rows: Sequence[tuple[list[Text], str]]
 ) -> list[RenderableType]:
-    """Make a table, or a list where the terminal is too narrow for a table."""
-    cells = [header, *(line.cells for line in lines)]
-    widths = [max(plain(cell).cell_len for cell in column) for column in zip(*cells)]
+    """Make a table of rows with a style, or a list where the terminal is too narrow for one."""
+    cells = [[plain(name, "bold") for name in header], *(row for row, _ in rows)]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*cells)]
     needed = [min(widths[0], _LEAST), *widths[1:-1], min(widths[-1], _LEAST)]
     if not _fits(console, needed):
-        return _stacked(header, lines, accent)
+        return [part for row, style in rows for part in _stacked(header, row, style)]
     table = _bare_table()
-    for name, least in zip(header, needed):
-        is_folded = name in (header[0], header[-1])
-        table.add_column(
-            plain(name, "bold"), no_wrap=not is_folded, overflow="fold", min_width=least
-        )
-    for line in lines:
-        table.add_row(*_styled(line, accent), style=ALARM if line.is_alarming else "")
+    for name, least in zip(cells[0], needed):
+        is_folded = name.plain in (header[0], header[-1])
+        table.add_column(name, no_wrap=not is_folded, overflow="fold", min_width=least)
+    for row, style in rows:
+        table.add_row(*row, style=style)
     return [table]
 
 
@@ -184,35 +164,30 @@ def _fits(console: Console, widths: Sequence[int]) -> bool:
     return sum(widths) + _GAP * (len(widths) - 1) <= console.width
 
 
-def _stacked(header: Sequence[str], lines: Sequence[Line], accent: int) -> list[RenderableType]:
+def _stacked(header: Sequence[str], row: Sequence[Text], style: str) -> list[RenderableType]:
+    """List the cells of a row below the first one."""
     from rich.padding import Padding  # noqa: PLC0415
 
-    shown: list[RenderableType] = []
-    for line in lines:
-        style = ALARM if line.is_alarming else ""
-        title, *cells = _styled(line, accent)
-        title.stylize(style or "bold")
-        table = _bare_table(has_header=False)
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, cell in zip(header[1:], cells):
-            if cell.plain:
-                table.add_row(plain(name, "dim"), cell, style=style)
-        shown += [title, Padding(table, (0, 0, 0, _GAP))]
-    return shown
+    title, *cells = row
+    title.stylize(style or "bold")
+    table = _bare_table()
+    table.show_header = False
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, cell in zip(header[1:], cells):
+        if cell.plain:
+            table.add_row(plain(name, "dim"), cell, style=style)
+    return [title, Padding(table, (0, 0, 0, _GAP))]
 
 
-def _styled(line: Line, accent: int) -> list[Text]:
-    style = "" if line.is_alarming else line.style
-    return [plain(cell, style if n == accent else "") for n, cell in enumerate(line.cells)]
-
-
-def _bare_table(*, has_header: bool = True) -> Table:
+def _bare_table(rows: Sequence[Sequence[Text]] = ()) -> Table:
     """Make a table without borders, which need characters that some terminals lack."""
     from rich.table import Table  # noqa: PLC0415
 
-    gap = (0, _GAP, 0, 0)
-    return Table(box=None, pad_edge=False, padding=gap, show_header=has_header)
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=not rows)
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 _BAR = 20  # columns

@@ -17,6 +17,8 @@ from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex
 from pubtools_mlmerge.testing.http import TEXT, Refused, RegistryError, Request, Response
 from pubtools_mlmerge.testing.storage import Repository, Storage, StoredManifest
 
+_LACKS = "MANIFEST_BLOB_UNKNOWN"
+
 
 class Right(NamedTuple):
     """The right to do one thing in one repository."""
@@ -59,29 +61,20 @@ class Dialect:
         if media_type not in MANIFEST_TYPES:
             raise Refused(400, _invalid(f"unsupported type {media_type!r}"))
         try:
-            parts, held = self._parts(repository, content, media_type)
+            found = (Index if media_type in INDEX_TYPES else Image).from_bytes(content, media_type)
         except (InvalidIndex, NotAnIndex) as error:
             raise Refused(400, _invalid(str(error))) from error
-        missing = [
-            RegistryError("MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", digest)
-            for digest in parts
-            if digest not in held
-        ]
+        if isinstance(found, Image):
+            missing = [digest for digest in found.blobs if digest not in repository.blobs]
+        elif media_type == DOCKER_LIST and not found.states_media_type:
+            raise Refused(400, _invalid("mediaType is missing"))
+        else:
+            listed = (entry.digest for entry in found.manifests)
+            missing = [digest for digest in listed if digest not in repository.manifests]
         if missing:
-            raise Refused(400, *missing)
+            message = "blob unknown to registry"
+            raise Refused(400, *(RegistryError(_LACKS, message, digest) for digest in missing))
         return media_type
-
-    @staticmethod
-    def _parts(
-        repository: Repository, content: bytes, media_type: str
-    ) -> tuple[Iterable[str], Mapping[str, object]]:
-        """Return the digests that a document refers to, and the content that may have them."""
-        if media_type in INDEX_TYPES:
-            index = Index.from_bytes(content, media_type)
-            if media_type == DOCKER_LIST and not index.states_media_type:
-                raise InvalidIndex("mediaType", "is missing")
-            return [entry.digest for entry in index.manifests], repository.manifests
-        return Image.from_bytes(content, media_type).blobs, repository.blobs
 
     def stored(self, repository: Repository, reference: str, digest: str) -> None:
         """Take note of a manifest that was just stored."""

@@ -8,9 +8,9 @@ import datetime as dt
 import re
 import secrets
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Optional
 from urllib.parse import quote
 
 from attrs import field, frozen
@@ -32,12 +32,12 @@ _NAME = rf"({_COMPONENT}(?:/{_COMPONENT})*)"
 _DIGEST = r"([a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]{32,})"
 _TAG = r"([A-Za-z0-9_][A-Za-z0-9._-]{0,127})"
 _REFERENCE = rf"({_DIGEST[1:-1]}|{_TAG[1:-1]})"
-_BASIC_CHALLENGE = {"WWW-Authenticate": 'Basic realm="registry"'}
 _SESSION = r"([A-Za-z0-9-]+)"
 
 AuthMode = Literal["none", "token", "basic"]
-Access = Literal["anyone", "login", "pull", "push", "delete"]
-Endpoint = tuple[Access, Callable[..., Response]]
+# The actions that whoever sends a request must have a right to; None where no login is wanted.
+Actions = Optional[tuple[str, ...]]
+Endpoint = tuple[Actions, Callable[..., Response]]
 
 
 class Token(NamedTuple):
@@ -47,13 +47,13 @@ class Token(NamedTuple):
     expires: float
 
 
-@frozen(kw_only=True)
+@frozen
 class Guard:
     """Knows users and tokens, and lets requests pass or answers which rights are missing."""
 
     users: Mapping[str, str] = field(repr=False)
-    public: tuple[str, ...]
-    grants: Mapping[str, tuple[str, ...]] | None
+    public: Collection[str]
+    grants: Mapping[str, Collection[str]] | None
     mode: AuthMode
     dialect: Dialect
     token_seconds: int
@@ -75,7 +75,10 @@ class Guard:
         """Refuse a request that lacks one of these rights, or any login where there are none."""
         needed = tuple(rights)
         if self.mode == "basic":
-            self._require_password(request, needed)
+            user = self._login(request)
+            if not (user or needed) or not all(self._allow(user, right) for right in needed):
+                denied = Refused(403, RegistryError("DENIED", "requested access is denied"))
+                raise denied if user else _unauthorized("authentication required")
         elif self.mode == "token":
             is_known = bool(needed) or self._token(request) is not None
             if not is_known or not all(self.has(request, right) for right in needed):
@@ -113,50 +116,29 @@ class Guard:
         try:
             user, _, password = base64.b64decode(encoded).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
-            raise Refused(401, _unauthorized("malformed credentials")) from None
+            raise _unauthorized("malformed credentials") from None
         expected = self.users.get(user)
         if expected is None or not secrets.compare_digest(expected.encode(), password.encode()):
-            raise Refused(401, _unauthorized("invalid username or password"))
+            raise _unauthorized("invalid username or password")
         return user
 
     def _token(self, request: Request) -> Token | None:
         token = self._tokens.get(request.credentials("bearer"))
         return token if token and token.expires > self.clock() else None
 
-    def _require_password(self, request: Request, needed: tuple[Right, ...]) -> None:
-        unauthorized = Refused(
-            401, _unauthorized("authentication required"), headers=_BASIC_CHALLENGE
-        )
-        try:
-            user = self._login(request)
-        except Refused as refused:
-            raise unauthorized from refused
-        if all(self._allow(user, right) for right in needed) and (user or needed):
-            return
-        if user:
-            raise Refused(403, RegistryError("DENIED", "requested access is denied"))
-        raise unauthorized
-
     def _challenge(self, request: Request, needed: tuple[Right, ...]) -> Refused:
         host = request.base_url.partition("://")[2]
         challenge = f'Bearer realm="{request.base_url}{self.dialect.token_path}",service="{host}"'
         names = dict.fromkeys(right.repository for right in needed)
-        scopes = [
-            f"repository:{name}:" + ",".join(r.action for r in needed if r.repository == name)
-            for name in names
-        ]
-        if scopes:
+        if names:
+            wanted = {n: ",".join(r.action for r in needed if r.repository == n) for n in names}
+            scopes = (f"repository:{name}:{actions}" for name, actions in wanted.items())
             challenge += f',scope="{" ".join(scopes)}"'
         if self._token(request):
             challenge += ',error="insufficient_scope"'
         elif request.credentials("bearer"):
             challenge += ',error="invalid_token"'
-        detail = [
-            {"Type": "repository", "Class": "", "Name": right.repository, "Action": right.action}
-            for right in needed
-        ]
-        error = _unauthorized("authentication required", detail)
-        return Refused(401, error, headers={"WWW-Authenticate": challenge})
+        return _unauthorized("authentication required", challenge)
 
 
 class Router:
@@ -175,55 +157,50 @@ class Router:
         except Refused as refused:
             return refused.response
 
-    def _endpoints(self) -> dict[str, dict[str, Endpoint]]:
-        """Return what serves each path; the groups of its pattern are the arguments."""
-        manifests = Manifests(self._storage, self._dialect)
-        blobs = Blobs(self._storage, self._guard)
-        read_manifest: Endpoint = ("pull", manifests.read)
-        read_blob: Endpoint = ("pull", blobs.read)
-        return {
-            "/v2/": {"GET": ("login", lambda _: json_response({}))},
-            re.escape(self._dialect.token_path): {"GET": ("anyone", self._issue_token)},
-            f"/v2/{_NAME}/manifests/{_REFERENCE}": {
-                "GET": read_manifest,
-                "HEAD": read_manifest,
-                "PUT": ("push", manifests.write),
-                "DELETE": ("delete", manifests.delete),
-            },
-            f"/v2/{_NAME}/tags/list": {"GET": ("pull", manifests.tags)},
-            f"/v2/{_NAME}/blobs/{_DIGEST}": {"GET": read_blob, "HEAD": read_blob},
-            f"/v2/{_NAME}/blobs/uploads/": {"POST": ("push", blobs.start)},
-            f"/v2/{_NAME}/blobs/uploads/{_SESSION}": {
-                "PATCH": ("push", blobs.append),
-                "PUT": ("push", blobs.finish),
-                "DELETE": ("push", blobs.cancel),
-            },
-        }
-
     def _serve(self, request: Request) -> Response:
         for pattern, endpoints in self._routes.items():
-            match = re.fullmatch(pattern, request.path)
-            if match is None:
+            if (match := re.fullmatch(pattern, request.path)) is None:
                 continue
-            endpoint = endpoints.get(request.method)
-            if endpoint is None:
+            if request.method not in endpoints:
                 headers = {**TEXT, "Allow": ", ".join(sorted(endpoints))}
                 return Response(405, headers, b"Method not allowed\n")
-            access, serve = endpoint
-            self._admit(request, access, match.groups())
+            actions, serve = endpoints[request.method]
+            self._admit(request, actions, match.groups())
             return serve(request, *match.groups())
         return self._dialect.serve(self._storage, request)
 
-    def _admit(self, request: Request, access: Access, groups: tuple[str, ...]) -> None:
-        if access == "anyone":
+    def _endpoints(self) -> dict[str, dict[str, Endpoint]]:
+        """Return what serves each path; the groups of its pattern are the arguments."""
+        manifests = _Manifests(self._storage, self._dialect)
+        blobs = _Blobs(self._storage, self._guard)
+        pull, push, delete = ("pull",), self._dialect.push_actions, (self._dialect.delete_action,)
+        read_manifest: Endpoint = (pull, manifests.read)
+        read_blob: Endpoint = (pull, blobs.read)
+        return {
+            "/v2/": {"GET": ((), lambda _: json_response({}))},
+            re.escape(self._dialect.token_path): {"GET": (None, self._issue_token)},
+            f"/v2/{_NAME}/manifests/{_REFERENCE}": {
+                "GET": read_manifest,
+                "HEAD": read_manifest,
+                "PUT": (push, manifests.write),
+                "DELETE": (delete, manifests.delete),
+            },
+            f"/v2/{_NAME}/tags/list": {"GET": (pull, manifests.tags)},
+            f"/v2/{_NAME}/blobs/{_DIGEST}": {"GET": read_blob, "HEAD": read_blob},
+            f"/v2/{_NAME}/blobs/uploads/": {"POST": (push, blobs.start)},
+            f"/v2/{_NAME}/blobs/uploads/{_SESSION}": {
+                "PATCH": (push, blobs.append),
+                "PUT": (push, blobs.finish),
+                "DELETE": (push, blobs.cancel),
+            },
+        }
+
+    def _admit(self, request: Request, actions: Actions, groups: tuple[str, ...]) -> None:
+        if actions is None:
             return
-        rights: list[Right] = []
-        if access != "login":
-            dialect = self._dialect
-            by_access = {"push": dialect.push_actions, "delete": (dialect.delete_action,)}
-            rights += [Right(groups[0], action) for action in by_access.get(access, (access,))]
+        rights = [Right(groups[0], action) for action in actions]
         source = request.parameter("from")
-        if source and access == "push" and self._dialect.mount_needs_source:
+        if source and actions == self._dialect.push_actions and self._dialect.mount_needs_source:
             rights.append(Right(source, "pull"))
         self._guard.require(request, rights)
 
@@ -234,21 +211,19 @@ class Router:
 
 
 @frozen
-class Manifests:
+class _Manifests:
     """Serves manifests, takes them, and lists their tags."""
 
     _storage: Storage
     _dialect: Dialect
 
     def read(self, request: Request, name: str, reference: str) -> Response:
-        """Answer GET and HEAD of a manifest."""
         repository = self._storage.repositories.get(name)
         manifest = self._dialect.find(repository, name, reference, request.accepted)
         headers = {"Content-Type": manifest.media_type, "Docker-Content-Digest": manifest.digest}
         return Response(200, headers, manifest.content)
 
     def write(self, request: Request, name: str, reference: str) -> Response:
-        """Answer a PUT of a manifest."""
         content = request.body
         repository = self._storage.create(name)
         media_type = self._dialect.check(
@@ -273,20 +248,12 @@ class Manifests:
             repository.remove_tag(reference)
         return Response(202)
 
-    def tags(self, request: Request, name: str) -> Response:
-        """Answer with the tags, in pages if the client wants them."""
+    def tags(self, _request: Request, name: str) -> Response:
         repository = self._storage.repositories.get(name)
         if repository is None:
             message = "repository name not known to registry"
             raise Refused(404, RegistryError("NAME_UNKNOWN", message, {"name": name}))
-        after = request.parameter("last")
-        rest = [tag for tag in sorted(repository.tags) if tag > after]
-        count = request.number("n", len(rest))
-        headers = {}
-        if 0 < count < len(rest):
-            url = f"/v2/{quote(name)}/tags/list?n={count}&last={rest[count - 1]}"
-            headers["Link"] = f'<{url}>; rel="next"'
-        return json_response({"name": name, "tags": rest[:count]}, 200, headers)
+        return json_response({"name": name, "tags": sorted(repository.tags)})
 
     def _refuse_if_immutable(self, repository: Repository, reference: str) -> None:
         if repository.is_immutable(reference):
@@ -294,7 +261,7 @@ class Manifests:
 
 
 @frozen
-class Blobs:
+class _Blobs:
     """Serves blobs, and takes them in one piece or in many."""
 
     _storage: Storage
@@ -302,7 +269,6 @@ class Blobs:
     _sessions: dict[tuple[str, str], bytes] = field(factory=dict)
 
     def read(self, _request: Request, name: str, digest: str) -> Response:
-        """Answer GET and HEAD of a blob."""
         content = self._find(name, digest)
         if content is None:
             raise Refused(404, RegistryError("BLOB_UNKNOWN", "blob unknown to registry", digest))
@@ -321,7 +287,6 @@ class Blobs:
         return self._progress(request, name, session)
 
     def append(self, request: Request, name: str, session: str) -> Response:
-        """Answer a PATCH with the next piece."""
         received = self._received(name, session)
         self._sessions[name, session] = received + request.body
         return self._progress(request, name, session)
@@ -335,7 +300,6 @@ class Blobs:
         return _created(request, name, "blobs", self._storage.create(name).add_blob(content))
 
     def cancel(self, _request: Request, name: str, session: str) -> Response:
-        """Answer a DELETE of an upload."""
         self._received(name, session)
         del self._sessions[name, session]
         return Response(204)
@@ -370,5 +334,6 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _unauthorized(message: str, detail: object = None) -> RegistryError:
-    return RegistryError("UNAUTHORIZED", message, detail)
+def _unauthorized(message: str, challenge: str = 'Basic realm="registry"') -> Refused:
+    headers = {"WWW-Authenticate": challenge}
+    return Refused(401, RegistryError("UNAUTHORIZED", message), headers=headers)

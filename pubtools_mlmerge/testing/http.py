@@ -22,7 +22,7 @@ _BODYLESS = (204, 304)
 _POLL_SECONDS = 0.05
 
 
-@frozen(kw_only=True)
+@frozen
 class RecordedRequest:
     """A request that the registry answered, with the status of the answer.
 
@@ -37,7 +37,7 @@ class RecordedRequest:
     body_size: int
 
 
-@frozen(kw_only=True)
+@frozen
 class Request:
     """A request as it arrived, with its whole body and lower-case names of headers."""
 
@@ -196,26 +196,14 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.close_connection = True
 
-    def handle_expect_100(self) -> bool:
-        """Tell a client at once to send its body."""
-        is_expected = super().handle_expect_100()
-        self.wfile.flush()
-        return is_expected
-
     def log_message(self, *_arguments: object) -> None:
         """Keep quiet."""
 
     def _serve(self) -> None:
         headers = {name.lower(): ", ".join(self.headers.get_all(name, ())) for name in self.headers}
         path, _, query = self.path.partition("?")
-        request = Request(
-            method=self.command,
-            base_url=self.server.url,
-            raw_path=path,
-            query=query,
-            headers=headers,
-            body=self._body(headers),
-        )
+        body = self._body(headers)
+        request = Request(self.command, self.server.url, path, query, headers, body)
         response = self.server.answer(request)
         self.send_response(response.status)
         self.send_header("Docker-Distribution-Api-Version", "registry/2.0")

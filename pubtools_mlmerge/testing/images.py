@@ -8,14 +8,12 @@ import re
 import struct
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
-from functools import partial
+from collections.abc import Iterable, Mapping
 from typing import Union
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urljoin
 
 import requests
-from attrs import define, evolve, field, frozen
+from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
@@ -94,22 +92,13 @@ def make_image(
     created: str = "2024-01-01T00:00:00Z",
     seed: str = "",
 ) -> Image:
-    """Make an image that a container engine could load.
-
-    The same arguments give the same bytes, on every machine.
+    """Make an image that a container engine could load; the same arguments give the same bytes.
 
     Args:
-        platform (str):
-            ``os/architecture`` or ``os/architecture/variant``.
-        docker (bool):
-            Use Docker's media types instead of OCI's.
-        created (str):
-            The time of creation that the config states.
-        seed (str):
-            Text for the image's only file; another seed gives another digest.
-
-    Returns:
-        Image: The manifest with its config and its layer.
+        platform (str): ``os/architecture`` or ``os/architecture/variant``.
+        docker (bool): Use Docker's media types instead of OCI's.
+        created (str): The time of creation that the config states.
+        seed (str): Text for the image's only file; another seed gives another digest.
     """
     described = dict(zip(("os", "architecture", "variant"), platform.split("/")))
     archive = _tar(f"{platform} {seed}\n".encode())
@@ -135,14 +124,7 @@ def make_image(
 def make_attestation(image: Image, *, artifact: bool = False) -> Image:
     """Make the attestation manifest that BuildKit adds next to an image.
 
-    Args:
-        image (Image):
-            The image that is attested.
-        artifact (bool):
-            Use the newer form: an OCI artifact with the image as its subject.
-
-    Returns:
-        Image: An OCI manifest whose entry refers to the image's digest.
+    As an artifact it has the newer form: an OCI artifact whose subject is the image.
     """
     statement = _encode(
         {
@@ -180,20 +162,13 @@ def make_index(
     media_type_field: bool = True,
     annotations: Mapping[str, str] | None = None,
 ) -> ImageIndex:
-    """Make an index of the given children, in the given order.
+    """Make an index of images, attestations or other indexes, in the given order.
 
     Args:
-        children (Iterable[Child]):
-            Images, attestations, or other indexes.
-        docker (bool):
-            Make a Docker manifest list instead of an OCI index.
-        media_type_field (bool):
-            Whether the document names its own type at the top.
-        annotations (Mapping[str, str] | None):
-            Annotations of the index itself.
-
-    Returns:
-        ImageIndex: The document and its children.
+        children (Iterable[Child]): What it lists.
+        docker (bool): Make a Docker manifest list instead of an OCI index.
+        media_type_field (bool): Whether the document names its own type at the top.
+        annotations (Mapping[str, str] | None): Annotations of the index itself.
     """
     entries = tuple(children)
     media_type = DOCKER_LIST if docker else OCI_INDEX
@@ -220,11 +195,7 @@ def _describe(content: bytes, media_type: str) -> dict[str, object]:
 
 
 def _encode(document: object) -> bytes:
-    """Encode a document with the indentation that Docker uses.
-
-    Nothing else in this package writes this form: a test that compares bytes notices when
-    a document was decoded and encoded again.
-    """
+    """Encode as Docker does and nothing else here: tests notice a document encoded anew."""
     return json.dumps(document, indent=3).encode()
 
 
@@ -253,39 +224,28 @@ def upload(  # noqa: PLR0913 - what is uploaded where, and how to get in
     *,
     reference: str | None = None,
     credentials: tuple[str, str] | None = None,
-    session: requests.Session | None = None,
-    verify: str | bool | None = None,
+    verify: str | bool = True,
 ) -> str:
-    """Upload an image or an index, with everything below it.
+    """Upload an image or an index, with everything below it, and return its digest.
 
     Args:
-        url (str):
-            The registry's root, such as ``http://127.0.0.1:5000``.
-        repository (str):
-            The repository's name.
-        item (Child):
-            An image or an index.
-        reference (str | None):
-            The tag to set. By default the item is uploaded by its digest.
+        url (str): The registry's root, such as ``http://127.0.0.1:5000``.
+        repository (str): The repository's name.
+        item (Child): An image or an index.
+        reference (str | None): The tag to set. By default the item is uploaded by its digest.
         credentials (tuple[str, str] | None):
             User and password, for registries that want a password or a token.
-        session (requests.Session | None):
-            The session to use, with its headers.
-        verify (str | bool | None):
-            The file with the authority for TLS, as requests takes it.
-
-    Returns:
-        str: The item's digest.
+        verify (str | bool): The file with the authority for TLS, as requests takes it.
 
     Raises:
         requests.exceptions.HTTPError: The registry refused a part.
     """
-    with ExitStack() as stack:
-        if session is None:
-            session = stack.enter_context(requests.Session())
-            session.trust_env = False
-        request = partial(session.request, verify=verify, timeout=_TIMEOUT_SECONDS)
-        _Upload(request, url, repository, credentials).item(item, reference or item.digest)
+    with requests.Session() as session:
+        session.trust_env = False
+        session.verify = verify
+        if credentials:
+            _log_in(session, url, repository, credentials)
+        _put(session, f"{url}/v2/{repository}", item, reference or item.digest)
     return item.digest
 
 
@@ -297,98 +257,56 @@ def upload_index(  # noqa: PLR0913 - what is uploaded where, and how to get in
     *,
     docker: bool = False,
     credentials: tuple[str, str] | None = None,
-    session: requests.Session | None = None,
-    verify: str | bool | None = None,
+    verify: str | bool = True,
 ) -> ImageIndex:
-    """Make an index of the children and upload it with them.
+    """Make an index and upload it under a tag; children may be platforms to make images for.
 
-    Args:
-        url (str):
-            The registry's root.
-        repository (str):
-            The repository's name.
-        tag (str):
-            The tag to set.
-        children (Iterable[Child | str]):
-            Images, or platforms to make images for.
-        docker (bool):
-            Make a Docker manifest list, and Docker images for platforms.
-        credentials (tuple[str, str] | None):
-            User and password.
-        session (requests.Session | None):
-            The session to use.
-        verify (str | bool | None):
-            The file with the authority for TLS, as requests takes it.
-
-    Returns:
-        ImageIndex: What the tag holds now.
+    The other arguments are those of :func:`make_index` and :func:`upload`.
     """
     images = [
         make_image(child, docker=docker) if isinstance(child, str) else child for child in children
     ]
     index = make_index(images, docker=docker)
-    upload(
-        url,
-        repository,
-        index,
-        reference=tag,
-        credentials=credentials,
-        session=session,
-        verify=verify,
-    )
+    upload(url, repository, index, reference=tag, credentials=credentials, verify=verify)
     return index
 
 
-@define
-class _Upload:
-    """Uploads into one repository, and logs in when the registry wants it."""
-
-    request: Callable[..., requests.Response]
-    url: str
-    repository: str
-    credentials: tuple[str, str] | None = field(repr=False)
-    authorization: dict[str, str] = field(factory=dict, repr=False)
-
-    def item(self, item: Child, reference: str) -> None:
-        """Upload what an item refers to, then the item."""
-        if isinstance(item, Image):
-            for content in item.blobs.values():
-                self._blob(content)
-        else:
-            for child in item.children:
-                self.item(child, child.digest)
-        path = f"{self.url}/v2/{self.repository}/manifests/{reference}"
-        self._send("PUT", path, item.content, item.media_type)
-
-    def _blob(self, content: bytes) -> None:
-        path = f"{self.url}/v2/{self.repository}/blobs/uploads/"
-        location = urljoin(path, self._send("POST", path).headers["Location"])
-        query = f"{'&' if '?' in location else '?'}digest={digest_of(content)}"
-        self._send("PUT", location + query, content)
-
-    def _send(
-        self, method: str, url: str, content: bytes = b"", content_type: str = _OCTETS
-    ) -> requests.Response:
-        headers = {"Content-Type": content_type, **self.authorization}
-        response = self.request(method, url, data=content, headers=headers)
-        if response.status_code == requests.codes.unauthorized and self.credentials:
-            self.authorization = self._log_in(response, self.credentials)
-            headers.update(self.authorization)
-            response = self.request(method, url, data=content, headers=headers)
-        response.raise_for_status()
-        return response
-
-    def _log_in(self, response: requests.Response, credentials: tuple[str, str]) -> dict[str, str]:
-        """Return the header that the challenge of a response wants."""
-        challenge = response.headers.get("WWW-Authenticate", "")
-        basic = requests.Request(url=self.url, auth=credentials).prepare()
-        password = {"Authorization": basic.headers["Authorization"]}
-        if not challenge.startswith("Bearer "):
-            return password
+def _log_in(
+    session: requests.Session, url: str, repository: str, credentials: tuple[str, str]
+) -> None:
+    """Log in where the registry asks for a password or for a token."""
+    answer = session.get(f"{url}/v2/", timeout=_TIMEOUT_SECONDS)
+    challenge = answer.headers.get("WWW-Authenticate", "")
+    if challenge.startswith("Basic "):
+        session.auth = credentials
+    elif challenge:
         parts = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-        scope = f"repository:{self.repository}:pull,push"
-        query = urlencode({"service": parts.get("service", ""), "scope": scope})
-        reply = self.request("GET", f"{parts['realm']}?{query}", headers=password)
+        realm, scope = parts["realm"], f"repository:{repository}:pull,push"
+        query = {"service": parts.get("service", ""), "scope": scope}
+        reply = session.get(realm, params=query, auth=credentials, timeout=_TIMEOUT_SECONDS)
         reply.raise_for_status()
-        fields = reply.json()
-        return {"Authorization": f"Bearer {fields.get('token') or fields['access_token']}"}
+        token = reply.json().get("token") or reply.json()["access_token"]
+        session.headers["Authorization"] = f"Bearer {token}"
+
+
+def _put(session: requests.Session, root: str, item: Child, reference: str) -> None:
+    """Upload what an item refers to, then the item."""
+    if isinstance(item, Image):
+        for content in item.blobs.values():
+            path = f"{root}/blobs/uploads/"
+            location = urljoin(path, _send(session, "POST", path).headers["Location"])
+            joint = "&" if "?" in location else "?"
+            _send(session, "PUT", f"{location}{joint}digest={digest_of(content)}", content)
+    else:
+        for child in item.children:
+            _put(session, root, child, child.digest)
+    _send(session, "PUT", f"{root}/manifests/{reference}", item.content, item.media_type)
+
+
+def _send(
+    session: requests.Session, method: str, url: str, content: bytes = b"", kind: str = _OCTETS
+) -> requests.Response:
+    headers = {"Content-Type": kind}
+    answer = session.request(method, url, data=content, headers=headers, timeout=_TIMEOUT_SECONDS)
+    answer.raise_for_status()
+    return answer

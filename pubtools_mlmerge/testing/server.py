@@ -5,7 +5,8 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import final
 
 from pubtools_mlmerge.testing.dialects import Dialect
@@ -23,28 +24,19 @@ class RegistryServer:
     arrange and inspect the contents past all checks.
 
     Args:
-        users (Mapping[str, str] | None):
-            Passwords by user name.
-        auth (AuthMode):
-            ``none`` lets everyone do everything, ``token`` wants tokens from the
+        users (Mapping[str, str] | None): Passwords by user name.
+        auth (AuthMode): ``none`` lets everyone do everything, ``token`` wants tokens from the
             registry's own token endpoint, ``basic`` wants a password each time.
-        token_seconds (int):
-            How long a token lasts.
-        immutable_tags (Iterable[str]):
-            Patterns of tags that cannot be moved once they are set.
-        ssl_context (ssl.SSLContext | None):
-            Given, the registry speaks TLS.
-        public (Iterable[str]):
-            Patterns of repositories that everyone may pull from.
-        grants (Mapping[str, Iterable[str]] | None):
+        token_seconds (int): How long a token lasts.
+        immutable_tags (Collection[str]): Patterns of tags that cannot be moved once they are set.
+        ssl_context (ssl.SSLContext | None): Given, the registry speaks TLS.
+        public (Collection[str]): Patterns of repositories that everyone may pull from.
+        grants (Mapping[str, Collection[str]] | None):
             Patterns of the repositories that each user owns, such as
             ``{"alice": ["alice/*"]}``. By default every user owns all of them.
-        clock (Callable[[], float]):
-            Tells the time, as seconds since 1970.
-        port (int):
-            Where to listen; 0 is for any port that is free.
-        dialect (Dialect | None):
-            The rules of another registry, for the tests of this package.
+        clock (Callable[[], float]): Tells the time, as seconds since 1970.
+        port (int): Where to listen; 0 is for any port that is free.
+        dialect (Dialect | None): The rules of another registry, for the tests of this package.
     """
 
     def __init__(  # noqa: PLR0913 - independent options, each with a default
@@ -53,33 +45,21 @@ class RegistryServer:
         users: Mapping[str, str] | None = None,
         auth: AuthMode = "none",
         token_seconds: int = 300,
-        immutable_tags: Iterable[str] = (),
+        immutable_tags: Collection[str] = (),
         ssl_context: ssl.SSLContext | None = None,
-        public: Iterable[str] = (),
-        grants: Mapping[str, Iterable[str]] | None = None,
+        public: Collection[str] = (),
+        grants: Mapping[str, Collection[str]] | None = None,
         clock: Callable[[], float] = time.time,
         port: int = 0,
         dialect: Dialect | None = None,
     ) -> None:
-        owned = None
-        if grants is not None:
-            owned = {user: tuple(patterns) for user, patterns in grants.items()}
         self._dialect = dialect or Dialect()
         self._storage = Storage(clock, tuple(immutable_tags))
-        guard = Guard(
-            users=users or {},
-            public=tuple(public),
-            grants=owned,
-            mode=auth,
-            dialect=self._dialect,
-            token_seconds=token_seconds,
-            clock=clock,
-        )
+        guard = Guard(users or {}, public, grants, auth, self._dialect, token_seconds, clock)
         self._router = Router(self._storage, self._dialect, guard)
         self._lock = threading.Lock()
         self._requests: list[RecordedRequest] = []
-        self._ssl_context = ssl_context
-        self._port = port
+        self._listen = partial(Server, self._answer, ssl_context, port)
         self._server: Server | None = None
 
     def __enter__(self) -> RegistryServer:
@@ -93,7 +73,7 @@ class RegistryServer:
         """Begin to listen."""
         if self._server:
             raise RuntimeError("the registry is running already")
-        self._server = Server(self._answer, self._ssl_context, self._port)
+        self._server = self._listen()
 
     def stop(self) -> None:
         """Close the port and every connection; the contents stay readable."""
@@ -123,35 +103,14 @@ class RegistryServer:
         self._requests.clear()
 
     def put_blob(self, repository: str, content: bytes) -> str:
-        """Store a blob.
-
-        Args:
-            repository (str):
-                Where; it is made if it does not exist.
-            content (bytes):
-                The blob.
-
-        Returns:
-            str: Its digest.
-        """
+        """Store a blob in a repository, which need not exist, and return its digest."""
         with self._lock:
             return self._storage.create(repository).add_blob(content)
 
     def put_manifest(self, repository: str, reference: str, content: bytes, media_type: str) -> str:
-        """Store any content as a manifest, without a check.
+        """Store any content as a manifest without a check, and return its digest.
 
-        Args:
-            repository (str):
-                Where; it is made if it does not exist.
-            reference (str):
-                The tag to set. A digest sets none.
-            content (bytes):
-                The manifest.
-            media_type (str):
-                The type to answer with.
-
-        Returns:
-            str: Its digest.
+        A reference that is a tag is set; the media type is the one to answer with.
         """
         with self._lock:
             stored = self._storage.create(repository)
@@ -160,20 +119,7 @@ class RegistryServer:
             return digest
 
     def manifest(self, repository: str, reference: str) -> StoredManifest:
-        """Return what the registry holds, reachable by HTTP or not.
-
-        Args:
-            repository (str):
-                Where.
-            reference (str):
-                A tag or a digest.
-
-        Returns:
-            StoredManifest: The exact bytes, their type and digest.
-
-        Raises:
-            KeyError: There is no such manifest.
-        """
+        """Return what a tag or digest names, reachable by HTTP or not; else raise KeyError."""
         with self._lock:
             found = self._storage.repositories[repository].find(reference)
         if found is None:
@@ -202,14 +148,8 @@ class RegistryServer:
     def _answer(self, request: Request) -> Response:
         with self._lock:
             response = self._router.answer(request)
+            sent = (request.method, request.raw_path, request.query, request.headers)
             self._requests.append(
-                RecordedRequest(
-                    method=request.method,
-                    path=request.raw_path,
-                    query=request.query,
-                    headers=request.headers,
-                    status=response.status,
-                    body_size=len(request.body),
-                )
+                RecordedRequest(*sent, status=response.status, body_size=len(request.body))
             )
         return response

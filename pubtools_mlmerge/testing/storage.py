@@ -11,7 +11,7 @@ from attrs import field, frozen
 from pubtools_mlmerge.core.manifests import digest_of
 
 
-@frozen(kw_only=True)
+@frozen
 class StoredManifest:
     """A manifest as the registry holds it, byte for byte, with the type it was uploaded under."""
 
@@ -61,9 +61,7 @@ class Repository:
     def add_manifest(self, reference: str, content: bytes, media_type: str) -> str:
         """Keep a manifest, let the tag name it where the reference is one, return its digest."""
         digest = digest_of(content)
-        self.manifests[digest] = StoredManifest(
-            content=content, media_type=media_type, digest=digest
-        )
+        self.manifests[digest] = StoredManifest(content, media_type, digest)
         if ":" not in reference:
             self.set_tag(reference, digest)
         return digest

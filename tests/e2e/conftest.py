@@ -7,16 +7,20 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Optional, Union
 
 import pytest
 from attrs import frozen
 
 from pubtools_mlmerge.testing import Image, ImageIndex, make_image, make_index
 from tests.peers import EVERY_TYPE, OCI_INDEX, Peer
+from tests.programs import Done, run_here
 from tests.servers import RealRegistry, require
 
+Item = Union[Image, ImageIndex, Sequence[Image]]
+Env = Optional[Mapping[str, str]]
 _NUMBERS = itertools.count(1)
 _LOGGED = re.compile(r'"((?:GET|HEAD|PUT|POST|PATCH|DELETE) \S+) HTTP/1\.[01]" (\d+)')
 
@@ -54,10 +58,20 @@ class Shelf:
         """Name a tag as people do."""
         return f"{self.registry.host}/{repository or self.repository}:{tag}"
 
-    def put(self, tag: str, item: Image | ImageIndex, repository: str = "") -> str:
-        """Let a tag hold something, and return its reference."""
-        self.peer.upload(repository or self.repository, item, tag)
+    def put(self, tag: str, item: Item, repository: str = "") -> str:
+        """Let a tag hold something, a sequence as an index, and return its reference."""
+        whole = item if isinstance(item, (Image, ImageIndex)) else make_index(item)
+        self.peer.upload(repository or self.repository, whole, tag)
         return self.ref(tag, repository)
+
+    def hold(self, **tags: Item) -> None:
+        """Let tags hold something."""
+        for tag, item in tags.items():
+            self.put(tag, item)
+
+    def merge(self, *options: str, to: str = "stable", code: int = 0, env: Env = None) -> Done:
+        """Merge the tag `new` into another, and require that it ends with a code."""
+        return merge(self.ref("new"), self.ref(to), *options, code=code, env=env)
 
     def find(self, tag: str, repository: str = "") -> Held | None:
         """Read a tag, if it is there."""
@@ -132,6 +146,14 @@ def tls_shelf(docker_registry_tls: RealRegistry) -> Shelf:
 @pytest.fixture
 def token_shelf(docker_registry_token: RealRegistry) -> Shelf:
     return _shelf(docker_registry_token)
+
+
+def merge(source: str, destination: str, *options: str, code: int = 0, env: Env = None) -> Done:
+    """Merge, and require that it ends with a code."""
+    tags = ("--source-ref", source, "--dest-ref", destination)
+    done = run_here("merge", *tags, "--output", "json", *options, env=env)
+    assert done.code == code, done.err
+    return done
 
 
 def images(*platforms: str, seed: str = "", docker: bool = False) -> list[Image]:

@@ -6,12 +6,11 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from attrs import evolve
 
 from pubtools_mlmerge.testing import Image, make_attestation, make_image, make_index
 from tests.e2e.conftest import Shelf, images, merged
 from tests.paper import text_of
-from tests.programs import Done, run
+from tests.programs import Done
 
 NEW = images("linux/amd64", seed="new")
 ANNOTATION = "org.opencontainers.image.created"
@@ -24,12 +23,10 @@ def ago(days: int) -> str:
     return f"{date:%Y-%m-%dT%H:%M:%S}.123456789+02:00"
 
 
-def fill(shelf: Shelf, *kept: Image) -> list[str]:
-    """Put a new amd64 beside a tag that has more, and tell what to merge."""
+def fill(shelf: Shelf, *kept: Image) -> None:
+    """Put a new amd64 beside a tag that has more."""
     attestations = [make_attestation(image) for image in kept]
-    shelf.put("stable", make_index([*images("linux/amd64", seed="old"), *kept, *attestations]))
-    shelf.put("new", make_index(NEW))
-    return ["merge", "--source-ref", shelf.ref("new"), "--dest-ref", shelf.ref("stable")]
+    shelf.hold(stable=[*images("linux/amd64", seed="old"), *kept, *attestations], new=NEW)
 
 
 def old_s390x() -> Image:
@@ -38,86 +35,79 @@ def old_s390x() -> Image:
 
 def entries(done: Done) -> dict[object, dict[str, object]]:
     """Give the images of a report by their platforms."""
-    listed = done.report["entries"]
-    assert isinstance(listed, list)
-    return {entry["platform"]: entry for entry in listed if "attests" not in entry}
+    return {entry["platform"]: entry for entry in done.entries if "attests" not in entry}
 
 
-def test_an_old_image_stays_with_a_warning(shelf: Shelf) -> None:
-    s390x = old_s390x()
+def test_an_old_image_stays_with_a_warning_in_every_output(shelf: Shelf, tmp_path: Path) -> None:
+    s390x, page = old_s390x(), tmp_path / "page"
+    fill(shelf, s390x)
+    rule = ("--max-age-days", "365", "--dry-run")
 
-    done = run(*fill(shelf, s390x), "--max-age-days", "365", "--output", "json")
+    done = shelf.merge(*rule, "--html", str(page))
+    text = shelf.merge(*rule, "--output", "text")
 
-    assert done.code == 0, done.err
     entry = entries(done)["linux/s390x"]
-    assert (entry["fate"], entry["age_days"]) == ("kept", THREE_YEARS)
+    assert (entry["fate"], entry["age_days"], entry["stale"]) == ("kept", THREE_YEARS, True)
     reason = "1095 days old, more than 365"
     assert entry["reason"] == f"only the destination has it; {reason}"
     image = f"{shelf.ref('stable')}@{s390x.digest}"
     assert f"WARNING: {image} (linux/s390x) is kept: {reason}\n" in done.err
-    assert s390x.digest in shelf.get("stable").digests
-
-
-def test_an_old_image_is_seen_in_every_output(shelf: Shelf, tmp_path: Path) -> None:
-    merge, page = [*fill(shelf, old_s390x()), "--max-age-days", "365", "--dry-run"], tmp_path / "p"
-
-    done = run(*merge, "--html", str(page))
-    entry = entries(run(*merge, "--output", "json"))["linux/s390x"]
-
-    assert "1095 days  kept" in done.out
-    assert "(linux/s390x) is kept: 1095 days old, more than 365\n" in done.err
+    assert "1095 days  kept" in text.out
     assert "linux/s390x is 3 years old" in text_of(page.read_text(encoding="utf-8"))
-    assert (entry["age_days"], entry["stale"]) == (THREE_YEARS, True)
+    shelf.merge(*rule[:2])
+    assert s390x.digest in shelf.get("stable").digests
 
 
 @pytest.mark.parametrize("how", ["option", "environment"])
 def test_an_old_image_is_dropped_with_its_attestation(shelf: Shelf, how: str) -> None:
     arm64, s390x = make_image("linux/arm64", created=ago(9)), old_s390x()
-    merge = fill(shelf, arm64, s390x)
+    fill(shelf, arm64, s390x)
     options = ["--max-age-days", "365", "--stale", "drop"] if how == "option" else []
     variables = {} if options else {"MLMERGE_MAX_AGE_DAYS": "365", "MLMERGE_STALE": "drop"}
 
-    done = run(*merge, *options, env=variables)
+    done = shelf.merge(*options, "--output", "text", env=variables)
 
-    assert done.code == 0, done.err
     assert shelf.get("stable").content == merged(*NEW, arm64, make_attestation(arm64))
     assert "1095 days  dropped   1095 days old, more than 365\n" in done.out
     assert f"attestation of {s390x.digest[7:19]}" in done.out
 
 
-def test_where_all_is_too_old_the_tag_gets_the_bytes_of_the_source(shelf: Shelf) -> None:
-    merge = fill(shelf, old_s390x())
+@pytest.mark.parametrize("options", [(), ("--arch", "amd64")])
+def test_where_all_is_too_old_the_tag_lists_what_the_source_does(
+    shelf: Shelf, options: tuple[str, ...]
+) -> None:
+    fill(shelf, old_s390x())
 
-    done = run(*merge, "--max-age-days", "365", "--stale", "drop", "--output", "json")
+    done = shelf.merge("--max-age-days", "365", "--stale", "drop", *options)
 
-    assert done.code == 0, done.err
     assert shelf.get("stable").content == make_index(NEW).content
+    assert entries(done)["linux/s390x"]["fate"] == "dropped"
 
 
 def test_an_old_image_may_be_an_error(shelf: Shelf) -> None:
     s390x = old_s390x()
-    merge = fill(shelf, s390x)
+    fill(shelf, s390x)
     record = shelf.mark()
 
-    done = run(*merge, "--max-age-days", "365", "--stale", "fail")
+    done = shelf.merge("--max-age-days", "365", "--stale", "fail", code=1)
 
-    assert (done.code, done.out) == (1, "")
     named = f"linux/s390x ({s390x.digest}) is 1095 days old, more than 365"
+    assert done.out == ""
     assert done.err == f"ERROR: {shelf.ref('stable')} would keep images that are too old: {named}\n"
     assert record.writes == []
 
 
 @pytest.mark.parametrize("stale", ["warn", "drop"])
 def test_a_dry_run_shows_the_same(shelf: Shelf, stale: str) -> None:
-    merge = [*fill(shelf, old_s390x()), "--max-age-days", "365", "--stale", stale]
-    merge += ["--output", "json"]
+    fill(shelf, old_s390x())
+    rule = ("--max-age-days", "365", "--stale", stale)
     before = shelf.get("stable")
 
-    tried = run(*merge, "--dry-run")
+    tried = shelf.merge(*rule, "--dry-run")
     assert shelf.get("stable") == before
-    done = run(*merge)
+    done = shelf.merge(*rule)
 
-    assert tried.report["entries"] == done.report["entries"]
+    assert tried.entries == done.entries
     assert tried.report["digest"] == done.report["digest"] == shelf.get("stable").digest
 
 
@@ -127,10 +117,9 @@ def test_dates_that_cannot_be_true_are_unknown(shelf: Shelf, stale: str) -> None
     future = make_image("linux/arm64", created=ago(-30))
     none = make_image("linux/ppc64le", created="")
 
-    merge = fill(shelf, epoch, future, none)
-    done = run(*merge, "--max-age-days", "1", "--stale", stale, "--output", "json")
+    fill(shelf, epoch, future, none)
+    done = shelf.merge("--max-age-days", "1", "--stale", stale)
 
-    assert done.code == 0, done.err
     for image in (epoch, future, none):
         entry = entries(done)["/".join(image.platform.values())]
         assert (entry["fate"], entry["created"], entry["age_days"]) == ("kept", None, None)
@@ -140,52 +129,23 @@ def test_dates_that_cannot_be_true_are_unknown(shelf: Shelf, stale: str) -> None
 
 def test_an_image_that_is_gone_is_of_unknown_age(shelf: Shelf) -> None:
     s390x = old_s390x()
-    merge = fill(shelf, s390x)
+    fill(shelf, s390x)
     assert shelf.peer.delete(shelf.repository, s390x.digest).status_code == 202
 
-    done = run(*merge, "--ages", "--dry-run")
+    done = shelf.merge("--ages", "--dry-run", "--output", "text")
 
-    assert done.code == 0, done.err
     assert "  unknown  kept " in done.out
     assert f"{s390x.digest} (linux/s390x) is kept: age unknown: " in done.err
 
 
-def test_an_annotation_at_the_entry_saves_the_requests(shelf: Shelf) -> None:
-    noted = evolve(old_s390x(), annotations={ANNOTATION: ago(9)})
-    merge = fill(shelf, noted)
-    record = shelf.mark()
-
-    done = run(*merge, "--ages", "--dry-run", "--output", "json")
-
-    assert entries(done)["linux/s390x"]["age_days"] == 9
-    assert len(list(record)) == 2
-
-
 def test_an_age_takes_the_manifest_and_the_config(shelf: Shelf) -> None:
     s390x = old_s390x()
-    merge = fill(shelf, s390x)
+    fill(shelf, s390x)
     record = shelf.mark()
 
-    done = run(*merge, "--ages", "--dry-run", "--output", "json")
+    shelf.merge("--ages", "--dry-run")
 
     asked = [line.partition(f"/v2/{shelf.repository}/")[2] for line in record]
     config = next(digest for digest in s390x.blobs)
     assert sorted(asked[2:]) == [f"blobs/{config} 200", f"manifests/{s390x.digest} 200"]
-    assert (done.code, len(asked)) == (0, 4)
-
-
-def test_selected_architectures_go_by_ages_as_well(shelf: Shelf) -> None:
-    merge = fill(shelf, old_s390x())
-
-    rule = ["--max-age-days", "365", "--stale", "drop"]
-    done = run(*merge, "--arch", "amd64", *rule, "--output", "json")
-
-    assert entries(done)["linux/s390x"]["fate"] == "dropped"
-    assert shelf.get("stable").digests == [NEW[0].digest]
-
-
-def test_a_rule_needs_a_number_of_days(shelf: Shelf) -> None:
-    done = run(*fill(shelf), "--stale", "drop")
-
-    assert done.code == 2
-    assert "--stale needs --max-age-days" in done.err
+    assert len(asked) == 4

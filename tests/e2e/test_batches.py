@@ -12,7 +12,7 @@ import pytest
 from pubtools_mlmerge.testing import make_image, make_index
 from tests.e2e.conftest import Shelf, merged
 from tests.peers import OCI_INDEX
-from tests.programs import Done, command, run
+from tests.programs import Done, command, run_here
 
 OLD = [make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")]
 NEW = [make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")]
@@ -26,7 +26,7 @@ def line(shelf: Shelf, tag: str, **more: object) -> dict[str, object]:
 @pytest.fixture
 def tags(shelf: Shelf) -> list[str]:
     names, old = [f"v{number}" for number in range(20)], make_index(OLD)
-    shelf.put("new", make_index(NEW))
+    shelf.put("new", NEW)
     shelf.put(names[0], old)
     for name in names[1:]:
         shelf.peer.put(shelf.repository, name, old.content, OCI_INDEX).raise_for_status()
@@ -35,7 +35,7 @@ def tags(shelf: Shelf) -> list[str]:
 
 def batch(path: Path, lines: Sequence[object], *options: str) -> Done:
     path.write_text("".join(f"{json.dumps(each)}\n" for each in lines), encoding="utf-8")
-    return run("merge", "--batch", str(path), "--output", "json", *options)
+    return run_here("merge", "--batch", str(path), "--output", "json", *options)
 
 
 def test_results_come_in_the_order_of_the_lines(
@@ -108,18 +108,3 @@ def test_lines_may_come_from_standard_input(shelf: Shelf, tags: list[str]) -> No
     )
 
     assert {shelf.get(tag).content for tag in tags[:3]} == {WHOLE}
-
-
-@pytest.mark.parametrize(
-    ("options", "problem"),
-    [
-        (("--batch", "absent.jsonl"), "--batch: absent.jsonl: No such file or directory"),
-        (("--batch", "-", "--arch", "arm64"), "its lines name sources"),
-        (("--batch", "-", "--source-ref", "h.invalid/a:1"), "its lines name sources"),
-        (("--batch", "-", "--threads", "0"), "--threads: expected a number from 1 to 100"),
-    ],
-)
-def test_a_batch_that_makes_no_sense_is_wrong_usage(options: tuple[str, ...], problem: str) -> None:
-    done = run("merge", *options)
-
-    assert (done.code, problem in done.err) == (2, True), done.err

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from pubtools_mlmerge.testing import Image, make_attestation, make_index
 from tests.e2e.conftest import Shelf, images
-from tests.programs import run
+from tests.programs import run_here
 from tests.servers import require
 
 PAGE = Path(__file__).parents[2] / "docs" / "comparison.rst"
@@ -109,7 +109,7 @@ def perform(program: str, case: Case, shell: dict[str, str]) -> None:
 def test_this_project_takes_what_is_new_and_keeps_the_rest(case: Case) -> None:
     tags = "--source-ref", f"{case.image}:new", "--dest-ref", f"{case.image}:stable"
 
-    assert run("merge", *tags).code == 0
+    assert run_here("merge", *tags).code == 0
 
     assert sorted(case.images()) == sorted(names(NEW, OLD[2:]))
     assert sorted(case.attested()) == sorted(names(NEW, OLD[2:]))

@@ -7,24 +7,13 @@ from pathlib import Path
 import pytest
 
 from pubtools_mlmerge.testing import Image, ImageIndex, make_attestation, make_image, make_index
-from tests.e2e.conftest import Shelf, images, merged, pull_whole
+from tests.e2e.conftest import Shelf, images, merge, merged, pull_whole
 from tests.peers import EVERY_TYPE
-from tests.programs import Done, run
 from tests.servers import TOKEN_PASSWORD, TOKEN_USER
 
 ARM = images("linux/arm/v6", "linux/arm/v7", "linux/amd64", seed="new")
 OLD = images("linux/amd64", "linux/s390x", seed="old")
 TO_TOKEN = ("--dest-quay-user", TOKEN_USER, "--dest-quay-password", TOKEN_PASSWORD)
-
-
-def merge(source: str, destination: str, *options: str) -> Done:
-    """Merge, and require that it went well."""
-    done = run(
-        *("merge", "--source-ref", source, "--dest-ref", destination, "--output", "json"),
-        *options,
-    )
-    assert done.code == 0, done.err
-    return done
 
 
 def elsewhere(shelf: Shelf) -> str:
@@ -39,9 +28,9 @@ def assert_whole(reference: str, children: list[Image], to: Path) -> None:
 
 
 def test_children_and_blobs_are_mounted_within_a_registry(shelf: Shelf, tmp_path: Path) -> None:
-    source = shelf.put("new", make_index(ARM))
+    source = shelf.put("new", ARM)
     other = elsewhere(shelf)
-    destination = shelf.put("stable", make_index(OLD), other)
+    destination = shelf.put("stable", OLD, other)
     record = shelf.mark()
 
     merge(source, destination)
@@ -54,7 +43,7 @@ def test_children_and_blobs_are_mounted_within_a_registry(shelf: Shelf, tmp_path
 
 
 def test_children_go_first_and_the_index_last(shelf: Shelf) -> None:
-    source, other = shelf.put("new", make_index(ARM)), elsewhere(shelf)
+    source, other = shelf.put("new", ARM), elsewhere(shelf)
     record = shelf.mark()
 
     merge(source, shelf.ref("stable", other))
@@ -67,8 +56,8 @@ def test_children_go_first_and_the_index_last(shelf: Shelf) -> None:
 
 
 def test_children_that_are_there_are_not_brought_again(shelf: Shelf) -> None:
-    source, other = shelf.put("new", make_index(ARM)), elsewhere(shelf)
-    shelf.put("some", make_index(ARM[:2]), other)
+    source, other = shelf.put("new", ARM), elsewhere(shelf)
+    shelf.put("some", ARM[:2], other)
     record = shelf.mark()
 
     merge(source, shelf.ref("stable", other))
@@ -78,7 +67,7 @@ def test_children_that_are_there_are_not_brought_again(shelf: Shelf) -> None:
 
 
 def test_only_what_is_taken_is_brought(shelf: Shelf) -> None:
-    source, other = shelf.put("new", make_index(ARM)), elsewhere(shelf)
+    source, other = shelf.put("new", ARM), elsewhere(shelf)
 
     merge(source, shelf.ref("stable", other), "--arch", "amd64")
 
@@ -97,7 +86,7 @@ def test_a_single_image_is_brought_whole(shelf: Shelf, tmp_path: Path) -> None:
 
 def test_a_wrapped_image_is_brought_whole(shelf: Shelf, tmp_path: Path) -> None:
     image, other = make_image("linux/arm64", seed="single"), elsewhere(shelf)
-    source, destination = shelf.put("new", image), shelf.put("stable", make_index(OLD), other)
+    source, destination = shelf.put("new", image), shelf.put("stable", OLD, other)
 
     merge(source, destination, "--single-image", "wrap")
 
@@ -124,13 +113,12 @@ def test_nested_indexes_and_attestations_are_brought_along(
 
 
 def test_nothing_is_brought_where_copying_is_ruled_out(shelf: Shelf) -> None:
-    source, other = shelf.put("new", make_index(ARM)), elsewhere(shelf)
-    destination = shelf.put("stable", make_index(OLD), other)
+    source, other = shelf.put("new", ARM), elsewhere(shelf)
+    destination = shelf.put("stable", OLD, other)
     record, before = shelf.mark(), shelf.get("stable", other)
 
-    done = run("merge", "--source-ref", source, "--dest-ref", destination, "--copy", "never")
+    done = merge(source, destination, "--copy", "never", code=1)
 
-    assert done.code == 1
     assert "the repository lacks" in done.err
     assert all(child.digest in done.err for child in ARM)
     assert record.writes == []
@@ -138,8 +126,8 @@ def test_nothing_is_brought_where_copying_is_ruled_out(shelf: Shelf) -> None:
 
 
 def test_nothing_needs_copying_where_all_is_there(shelf: Shelf) -> None:
-    source, other = shelf.put("new", make_index(ARM)), elsewhere(shelf)
-    shelf.put("all", make_index(ARM), other)
+    source, other = shelf.put("new", ARM), elsewhere(shelf)
+    shelf.put("all", ARM, other)
 
     merge(source, shelf.ref("stable", other), "--copy", "never")
 
@@ -149,8 +137,8 @@ def test_nothing_needs_copying_where_all_is_there(shelf: Shelf) -> None:
 def test_children_are_copied_to_another_registry(
     shelf: Shelf, token_shelf: Shelf, tmp_path: Path
 ) -> None:
-    source = shelf.put("new", make_index(ARM))
-    destination = token_shelf.put("stable", make_index(OLD))
+    source = shelf.put("new", ARM)
+    destination = token_shelf.put("stable", OLD)
 
     done = merge(source, destination, *TO_TOKEN)
 
@@ -167,7 +155,7 @@ def test_children_are_copied_to_another_registry(
 def test_children_are_copied_from_tls_to_plain_http(
     shelf: Shelf, tls_shelf: Shelf, tmp_path: Path
 ) -> None:
-    source = tls_shelf.put("new", make_index(ARM))
+    source = tls_shelf.put("new", ARM)
 
     merge(source, shelf.ref("stable"), "--ca-bundle", str(tls_shelf.registry.ca_file))
 
@@ -176,7 +164,7 @@ def test_children_are_copied_from_tls_to_plain_http(
 
 
 def test_children_are_copied_to_tls_without_verification(shelf: Shelf, tls_shelf: Shelf) -> None:
-    source = shelf.put("new", make_index(ARM))
+    source = shelf.put("new", ARM)
 
     merge(source, tls_shelf.ref("stable"), "--insecure")
 
@@ -184,7 +172,7 @@ def test_children_are_copied_to_tls_without_verification(shelf: Shelf, tls_shelf
 
 
 def test_a_mount_needs_one_login_for_both_repositories(token_shelf: Shelf) -> None:
-    source, other = token_shelf.put("new", make_index(ARM)), elsewhere(token_shelf)
+    source, other = token_shelf.put("new", ARM), elsewhere(token_shelf)
     tokens, record = token_shelf.registry.tokens, token_shelf.mark()
     assert tokens is not None
     before = tokens.count
@@ -202,14 +190,11 @@ def test_a_mount_needs_one_login_for_both_repositories(token_shelf: Shelf) -> No
 
 
 def test_a_missing_skopeo_is_named(shelf: Shelf, token_shelf: Shelf, tmp_path: Path) -> None:
-    source = shelf.put("new", make_index(ARM))
+    source = shelf.put("new", ARM)
 
-    done = run(
-        *("merge", "--source-ref", source, "--dest-ref", token_shelf.ref("stable"), *TO_TOKEN),
-        env={"PATH": str(tmp_path)},
-    )
+    env = {"PATH": str(tmp_path)}
+    done = merge(source, token_shelf.ref("stable"), *TO_TOKEN, code=1, env=env)
 
-    assert done.code == 1
     assert "skopeo is not installed" in done.err
     assert "Traceback" not in done.err
     assert token_shelf.find("stable") is None
@@ -221,11 +206,10 @@ def test_a_failing_skopeo_leaves_the_tag_alone(shelf: Shelf, token_shelf: Shelf)
         shelf.put(child.digest, child)
     shelf.put("whole", lost)
     shelf.peer.delete(shelf.repository, lost.children[-1].digest)
-    destination = token_shelf.put("stable", make_index(OLD))
+    destination = token_shelf.put("stable", OLD)
     before = token_shelf.get("stable")
 
-    done = run("merge", "--source-ref", shelf.ref("whole"), "--dest-ref", destination, *TO_TOKEN)
+    done = merge(shelf.ref("whole"), destination, *TO_TOKEN, code=1)
 
-    assert done.code == 1
     assert "ERROR: cannot copy" in done.err
     assert token_shelf.get("stable") == before

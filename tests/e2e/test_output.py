@@ -7,9 +7,8 @@ import json
 import pytest
 
 from pubtools_mlmerge.testing import make_attestation, make_index
-from tests.e2e.conftest import Shelf, images
+from tests.e2e.conftest import Shelf, images, merge
 from tests.peers import OCI_INDEX
-from tests.programs import Done, run
 
 OLD = images("linux/amd64", "linux/arm64", "linux/s390x", seed="old")
 NEW = images("linux/amd64", seed="new")
@@ -20,25 +19,19 @@ KEYS = [
 ]
 
 
-def merge(shelf: Shelf, *options: str) -> Done:
-    """Merge the new one into the stable one."""
-    tags = ("--source-ref", shelf.ref("new"), "--dest-ref", shelf.ref("stable"))
-    return run("merge", *tags, *options)
-
-
 @pytest.fixture
 def filled(shelf: Shelf) -> Shelf:
-    shelf.put("stable", make_index(OLD))
-    shelf.put("new", make_index([*NEW, make_attestation(NEW[0])]))
+    shelf.hold(stable=OLD, new=[*NEW, make_attestation(NEW[0])])
     return shelf
 
 
-def test_json_is_one_object_on_one_line_and_nothing_else(filled: Shelf) -> None:
-    done = merge(filled, "--output", "json", "--anchor-tag", "{tag}-{digest}")
+def test_json_is_one_object_on_one_line_and_logs_go_to_standard_error(filled: Shelf) -> None:
+    done = filled.merge("--anchor-tag", "{tag}-{digest}")
 
+    assert done.err.startswith("INFO: Uploaded sha256:")
     line, end = done.out.split("\n")
     report = json.loads(line)
-    assert (done.code, end, list(report)) == (0, "", KEYS)
+    assert (end, list(report)) == ("", KEYS)
     held = filled.get("stable")
     entries, seconds = report.pop("entries"), report.pop("seconds")
     assert 0 < seconds < 60
@@ -67,14 +60,8 @@ def test_json_is_one_object_on_one_line_and_nothing_else(filled: Shelf) -> None:
     assert entries[1]["attests"] == NEW[0].digest
 
 
-def test_logs_go_to_standard_error(filled: Shelf) -> None:
-    done = merge(filled, "--output", "json")
-
-    assert done.err.startswith("INFO: Uploaded sha256:")
-
-
 def test_a_table_and_a_summary_tell_what_became_of_each_platform(filled: Shelf) -> None:
-    done = merge(filled)
+    done = filled.merge("--output", "text")
 
     *table, empty, summary = done.out.splitlines()
     rows = [line.split()[:4] for line in table]
@@ -88,20 +75,18 @@ def test_a_table_and_a_summary_tell_what_became_of_each_platform(filled: Shelf) 
 
 
 def test_a_failure_is_one_line_on_standard_error(shelf: Shelf) -> None:
-    shelf.put("stable", make_index(OLD))
+    shelf.hold(stable=OLD)
 
-    done = merge(shelf, "--output", "json")
+    done = shelf.merge(code=1)
 
-    assert (done.code, done.out) == (1, "")
     expected = f"ERROR: {shelf.ref('new')}: not found (HTTP 404): manifest unknown\n"
-    assert done.err == expected
+    assert (done.out, done.err) == ("", expected)
 
 
 @pytest.mark.parametrize("debug", ["-d", "--debug"])
 def test_a_traceback_needs_debug(shelf: Shelf, debug: str) -> None:
-    done = merge(shelf, debug)
+    done = shelf.merge(debug, code=1)
 
-    assert done.code == 1
     assert "Traceback (most recent call last)" in done.err
     assert done.err.splitlines()[-1].startswith(f"ERROR: {shelf.ref('new')}: not found")
 
@@ -111,12 +96,8 @@ def test_one_failure_does_not_keep_the_other_tags_from_being_merged(filled: Shel
     filled.put("single", image)
     wanted = f"{filled.ref('single')},{filled.ref('stable')}"
 
-    done = run(
-        *("merge", "--source-ref", filled.ref("new"), "--dest-ref", wanted),
-        *("--single-image", "fail", "--output", "json"),
-    )
+    done = merge(filled.ref("new"), wanted, "--single-image", "fail", code=1)
 
-    assert done.code == 1
     assert [report["destination"] for report in done.reports] == [filled.ref("stable")]
     assert filled.get("single").content == image.content
     assert filled.get("stable").digest == done.report["digest"]
@@ -126,8 +107,8 @@ def test_a_destination_by_digest_is_wrong_usage(filled: Shelf) -> None:
     destination = f"{filled.registry.host}/{filled.repository}@{make_index(OLD).digest}"
     record = filled.mark()
 
-    done = run("merge", "--source-ref", filled.ref("new"), "--dest-ref", destination)
+    done = merge(filled.ref("new"), destination, code=2)
 
-    assert (done.code, done.out, list(record)) == (2, "", [])
+    assert (done.out, list(record)) == ("", [])
     assert done.err.splitlines()[-1].endswith("a destination must be a tag, not a digest")
     assert "Traceback" not in done.err

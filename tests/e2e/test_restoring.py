@@ -7,27 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from pubtools_mlmerge.testing import ImageIndex, make_index
-from tests.e2e.conftest import Shelf, image_index, images, pull_whole
+from pubtools_mlmerge.testing import make_index
+from tests.e2e.conftest import Item, Shelf, image_index, images, pull_whole
 from tests.peers import OCI_INDEX
-from tests.programs import Done, run
+from tests.programs import Done, run_here
 from tests.servers import TOKEN_PASSWORD, TOKEN_USER
 
 OLD = images("linux/amd64", "linux/arm64", "linux/s390x", seed="old")
 NEW = images("linux/amd64", "linux/riscv64", seed="new")
 
 
-def merge(shelf: Shelf, audit: Path, source: ImageIndex, tag: str = "stable") -> Done:
-    """Merge something into a tag, and keep a record of it."""
-    options = ("--audit", str(audit), "--output", "json")
-    return run(
-        "merge", "--source-ref", shelf.put("new", source), "--dest-ref", shelf.ref(tag), *options
-    )
+def change(shelf: Shelf, audit: Path, old: Item | None = OLD, new: Item = NEW) -> str:
+    """Merge something into the tag `stable`, keep a record of it, and return the new digest."""
+    if old is not None:
+        shelf.hold(stable=old)
+    shelf.hold(new=new)
+    return str(shelf.merge("--audit", str(audit)).report["digest"])
 
 
 def restore(*arguments: object) -> Done:
     """Put tags back."""
-    return run("restore", *map(str, arguments), "--output", "json")
+    return run_here("restore", *map(str, arguments), "--output", "json")
 
 
 def records(directory: Path) -> list[Path]:
@@ -37,25 +37,18 @@ def records(directory: Path) -> list[Path]:
 @pytest.mark.parametrize("docker", [True, False])
 def test_a_merge_is_undone_byte_for_byte(shelf: Shelf, tmp_path: Path, docker: bool) -> None:
     old = image_index("linux/amd64", "linux/s390x", seed="old", docker=docker)
-    shelf.put("stable", old)
-    merged = merge(shelf, tmp_path, image_index("linux/amd64", seed="new", docker=docker)).report
+    merged = change(shelf, tmp_path, old, image_index("linux/amd64", seed="new", docker=docker))
 
     done = restore(*records(tmp_path))
 
     assert done.code == 0, done.err
     held = shelf.get("stable")
     assert (held.content, held.media_type) == (old.content, old.media_type)
-    assert (done.report["digest"], done.report["previous_digest"]) == (old.digest, merged["digest"])
-    assert [(e["platform"], e["fate"]) for e in entries(done)] == [
+    assert (done.report["digest"], done.report["previous_digest"]) == (old.digest, merged)
+    assert [(e["platform"], e["fate"]) for e in done.entries] == [
         ("linux/amd64", "replaced"),
         ("linux/s390x", "same"),
     ]
-
-
-def entries(done: Done) -> list[dict[str, object]]:
-    found = done.report["entries"]
-    assert isinstance(found, list)
-    return found
 
 
 def test_oddly_written_bytes_come_back_as_they_were(shelf: Shelf, tmp_path: Path) -> None:
@@ -67,7 +60,7 @@ def test_oddly_written_bytes_come_back_as_they_were(shelf: Shelf, tmp_path: Path
     }
     odd = b" \n\t" + json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\r\n"
     assert shelf.peer.put(shelf.repository, "stable", odd, OCI_INDEX).status_code == 201
-    merge(shelf, tmp_path, make_index(NEW))
+    change(shelf, tmp_path, None)
 
     assert restore(*records(tmp_path)).code == 0
 
@@ -75,43 +68,18 @@ def test_oddly_written_bytes_come_back_as_they_were(shelf: Shelf, tmp_path: Path
 
 
 def test_what_is_put_back_can_be_pulled(shelf: Shelf, tmp_path: Path) -> None:
-    reference = shelf.put("stable", make_index(OLD))
-    merge(shelf, tmp_path / "audit", make_index(NEW))
+    change(shelf, tmp_path / "audit")
 
     restore(*records(tmp_path / "audit"))
 
     for number, image in enumerate(OLD):
-        pull_whole(reference, image, tmp_path / str(number))
-
-
-def test_a_single_image_comes_back(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.put("stable", OLD[0])
-    merge(shelf, tmp_path, make_index(NEW))
-
-    done = restore(*records(tmp_path))
-
-    assert (done.code, shelf.get("stable").content) == (0, OLD[0].content)
-    assert [entry["fate"] for entry in entries(done)] == ["replaced", "dropped", "dropped"]
-
-
-def test_two_merges_are_undone_newest_first(shelf: Shelf, tmp_path: Path) -> None:
-    old = make_index(OLD)
-    shelf.put("stable", old)
-    for seed in ("one", "two"):
-        merge(shelf, tmp_path, image_index("linux/amd64", seed=seed))
-    older, newer = records(tmp_path)
-
-    done = restore(newer, older)
-
-    assert (done.code, len(done.reports)) == (0, 2)
-    assert shelf.get("stable").content == old.content
+        pull_whole(shelf.ref("stable"), image, tmp_path / str(number))
 
 
 def test_a_tag_that_was_changed_since_needs_force(shelf: Shelf, tmp_path: Path) -> None:
-    old, later = make_index(OLD), image_index("linux/ppc64le")
-    reference = shelf.put("stable", old)
-    merge(shelf, tmp_path, make_index(NEW))
-    shelf.put("stable", later)
+    later = image_index("linux/ppc64le")
+    change(shelf, tmp_path)
+    reference = shelf.put("stable", later)
 
     refused = restore(*records(tmp_path))
 
@@ -120,12 +88,11 @@ def test_a_tag_that_was_changed_since_needs_force(shelf: Shelf, tmp_path: Path) 
     assert words in refused.err
     assert shelf.get("stable").content == later.content
     assert restore(*records(tmp_path), "--force").code == 0
-    assert shelf.get("stable").content == old.content
+    assert shelf.get("stable").content == make_index(OLD).content
 
 
 def test_a_dry_run_writes_nothing(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.put("stable", make_index(OLD))
-    merge(shelf, tmp_path, make_index(NEW))
+    change(shelf, tmp_path)
     before, record = shelf.get("stable"), shelf.mark()
 
     dry = restore(*records(tmp_path), "--dry-run").report
@@ -140,8 +107,7 @@ def test_a_dry_run_writes_nothing(shelf: Shelf, tmp_path: Path) -> None:
 def test_an_image_that_was_deleted_is_named(
     shelf: Shelf, tmp_path: Path, force: tuple[str, ...]
 ) -> None:
-    shelf.put("stable", make_index(OLD))
-    merge(shelf, tmp_path, make_index(NEW))
+    change(shelf, tmp_path)
     before = shelf.get("stable")
     assert shelf.peer.delete(shelf.repository, OLD[0].digest).status_code == 202
 
@@ -152,29 +118,16 @@ def test_an_image_that_was_deleted_is_named(
     assert shelf.get("stable") == before
 
 
-def test_a_new_tag_is_not_deleted(shelf: Shelf, tmp_path: Path) -> None:
-    merge(shelf, tmp_path, make_index(NEW))
-
-    done = restore(*records(tmp_path))
-
-    assert (done.code, done.out) == (1, "")
-    assert "it did not exist before, so nothing can be put back" in done.err
-    assert shelf.get("stable").content == make_index(NEW).content
-
-
 def test_no_secret_gets_into_a_record(token_shelf: Shelf, tmp_path: Path) -> None:
-    old = make_index(OLD)
-    reference = token_shelf.put("stable", old)
-    source = token_shelf.put("new", make_index(NEW))
+    token_shelf.hold(stable=OLD, new=NEW)
     login = [f"--{side}-quay-user={TOKEN_USER}" for side in ("source", "dest")]
     env = {f"{side}_QUAY_PASSWORD": TOKEN_PASSWORD for side in ("SOURCE", "DEST")}
     env["MLMERGE_AUDIT"] = str(tmp_path)
-    merged = run("merge", "--source-ref", source, "--dest-ref", reference, *login, env=env)
-    assert merged.code == 0, merged.err
+    merged = token_shelf.merge(*login, env=env)
 
-    done = run("restore", str(records(tmp_path)[0]), login[1], "--debug", "--debug", env=env)
+    done = run_here("restore", str(records(tmp_path)[0]), login[1], "--debug", "--debug", env=env)
 
-    assert (done.code, token_shelf.get("stable").content) == (0, old.content)
+    assert (done.code, token_shelf.get("stable").content) == (0, make_index(OLD).content)
     written = [file.read_text() + file.name for file in records(tmp_path)]
     assert len(written) == 2
     for text in (*written, merged.err, done.out, done.err):

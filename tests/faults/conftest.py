@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 
 import pytest
 from attrs import define, field, frozen
@@ -13,12 +12,10 @@ from tests.faults.judging import judge
 from tests.faults.proxy import Proxy, Seen
 from tests.faults.running import hurried, merge
 from tests.faults.scenarios import Scenario, across, tokens, union
-from tests.programs import environment
-from tests.servers import TOKEN_PASSWORD, RealRegistry
+from tests.servers import RealRegistry
 
 STRESS = bool(os.environ.get("MLMERGE_STRESS"))
 """Whether everything is tried, however long that takes."""
-PASSWORDS = {"SOURCE_QUAY_PASSWORD": TOKEN_PASSWORD, "DEST_QUAY_PASSWORD": TOKEN_PASSWORD}
 
 
 @define
@@ -72,24 +69,6 @@ class Recording:
         return tuple(seen for seen in first if seen.is_write)
 
 
-@contextmanager
-def _own_environment() -> Iterator[None]:
-    """Leave only such variables as a program of the tests would have."""
-    with pytest.MonkeyPatch.context() as patch:
-        wanted = environment(**PASSWORDS)
-        for name in set(os.environ) - set(wanted):
-            patch.delenv(name)
-        for name, value in wanted.items():
-            patch.setenv(name, value)
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _environment() -> Iterator[None]:
-    with _own_environment():
-        yield
-
-
 @pytest.fixture(scope="session")
 def recordings(
     docker_registry_plain: RealRegistry, docker_registry_token: RealRegistry
@@ -100,8 +79,7 @@ def recordings(
         across(docker_registry_plain),
         tokens(docker_registry_token),
     )
-    with _own_environment():
-        return {scenario.name: _recorded(scenario) for scenario in scenarios}
+    return {scenario.name: _recorded(scenario) for scenario in scenarios}
 
 
 def _recorded(scenario: Scenario) -> Recording:

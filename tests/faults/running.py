@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import StringIO
 from typing import final
 
 import pytest
 from requests.adapters import HTTPAdapter
 
-from pubtools_mlmerge.cli.parsers import merge_main
 from tests.faults.scenarios import Bench
-from tests.programs import Done, call
+from tests.programs import Done, run_here
+from tests.servers import TOKEN_PASSWORD
 
+PASSWORDS = {"SOURCE_QUAY_PASSWORD": TOKEN_PASSWORD, "DEST_QUAY_PASSWORD": TOKEN_PASSWORD}
 _IMPATIENCE = 0.2  # seconds
 
 
@@ -58,28 +58,6 @@ def hurried(*, impatient: bool = False) -> Iterator[Clock]:
         yield clock
 
 
-@contextmanager
-def _own_logging() -> Iterator[None]:
-    """Let the program set up its logging as in a new process."""
-    root = logging.getLogger()
-    handlers = root.handlers
-    root.handlers = []
-    try:
-        yield
-    finally:
-        root.handlers = handlers
-
-
-def call_here(
-    main: Callable[[Sequence[str]], None], *arguments: str, log: StringIO | None = None
-) -> Done:
-    """Run the function of a program in this process, and keep what it prints."""
-    out, err = StringIO(), log or StringIO()
-    with _own_logging(), redirect_stdout(out), redirect_stderr(err):
-        code = call(main, *arguments)
-    return Done(code, out.getvalue(), err.getvalue())
-
-
 def merge(bench: Bench, host: str, log: StringIO | None = None) -> Done:
-    """Run a merge by way of a host."""
-    return call_here(merge_main, *bench.arguments(host), log=log)
+    """Run the program, and keep what it prints."""
+    return run_here("merge", *bench.arguments(host), env=PASSWORDS, log=log)

@@ -11,9 +11,10 @@ from functools import partial
 import pytest
 from attrs import field, frozen
 
-from tests.faults.conftest import PASSWORDS, Recording, Tally
+from tests.faults.conftest import Recording, Tally
 from tests.faults.judging import damage, judge_second_run
 from tests.faults.proxy import Exchange, Proxy
+from tests.faults.running import PASSWORDS
 from tests.faults.scenarios import Scenario
 from tests.programs import ROOT, command, environment
 

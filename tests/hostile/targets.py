@@ -167,24 +167,10 @@ def _auth_file(content: bytes) -> None:
             find_credentials("quay.io", "org/app")
 
 
+_READERS = (
+    *(_index, _manifest, _image, _config, _reference, _pattern, _challenges, _retry_after),
+    *(_token, _error, _echo, _location, _created, _history, _record, _auth_file),
+)
 TARGETS: dict[str, Target] = {
-    name: checked(read)
-    for name, read in {
-        "index": _index,
-        "manifest": _manifest,
-        "image": _image,
-        "config": _config,
-        "reference": _reference,
-        "pattern": _pattern,
-        "challenges": _challenges,
-        "retry-after": _retry_after,
-        "token": _token,
-        "error": _error,
-        "echo": _echo,
-        "location": _location,
-        "created": _created,
-        "history": _history,
-        "record": _record,
-        "auth file": _auth_file,
-    }.items()
+    read.__name__[1:].replace("_", " "): checked(read) for read in _READERS
 }

@@ -114,16 +114,6 @@ def test_an_answer_that_does_not_begin_is_given_up() -> None:
     assert "no answer in time" in str(error)
 
 
-def test_an_answer_that_trickles_in_is_given_up() -> None:
-    """Each part of it comes in time."""
-    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(GOOD)}\r\n\r\n".encode()
-    impatient = ConnectOptions(retries=Retries(most=2), timeout=(5.0, 5.0), longest=0.3)
-    with raw_server(head, *(GOOD[n : n + 1] for n in range(100)), pause=0.05) as url:
-        error = refused(redirect(url), options=impatient)
-
-    assert "takes more than 0.3 seconds" in str(error)
-
-
 def test_an_answer_that_was_compressed_twice_is_not_read() -> None:
     """These two kilobytes would be a gigabyte before they could be counted."""
     bomb = gzip.compress(gzip.compress(b" " * 2**20))
@@ -165,10 +155,3 @@ def test_no_registry_makes_anybody_wait_for_more_than_a_minute(
 
     assert len(waits) >= 2
     assert 0 < min(waits) <= max(waits) <= 60
-
-
-def test_a_registry_that_is_always_busy_is_given_up() -> None:
-    with ScriptedServer(Reply(429, {"Retry-After": "1"})) as server:
-        failure_of(server)
-
-    assert 2 <= len(server.received) <= 20

@@ -10,7 +10,6 @@ import pytest
 
 from pubtools_mlmerge.cli.parsers import inspect_main, merge_main
 from pubtools_mlmerge.core.manifests import (
-    DOCKER_LIST,
     DOCKER_MANIFEST,
     OCI_INDEX,
     OCI_MANIFEST,
@@ -120,23 +119,6 @@ def test_a_hostile_document_is_named_and_nothing_is_written(
 
     assert caplog.records[-1].getMessage().startswith("registry.test/app:1: ")
     assert words in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("content_type", "stated"),
-    [(DOCKER_LIST, True), (OCI_MANIFEST, True), ("text/html", True), ("text/html", False)],
-)
-def test_a_document_is_what_its_content_type_says(
-    content_type: str,
-    stated: bool,
-    destination: RegistryServer,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    content = content_of(document("linux/amd64", media_type_field=stated))
-
-    assert merge_from(manifest_reply(content, content_type), destination) == 1
-
-    assert "content type" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["Config", "LAYERS", "MediaType"])
@@ -286,19 +268,11 @@ DOWNGRADES = {
 
 @pytest.mark.parametrize("reply", DOWNGRADES.values(), ids=list(DOWNGRADES))
 def test_what_is_no_index_does_not_pass_for_one(
-    reply: tuple[bytes, str, str], caplog: pytest.LogCaptureFixture
+    reply: tuple[bytes, str, str], destination: RegistryServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     content, content_type, found = reply
     with ScriptedServer(manifest_reply(content, content_type)) as server:
         assert call(inspect_main, "registry.test/app:1", "--quay-host", server.url) == 1
 
     assert f"app:1 holds {found}, expected an image index" in caplog.text
-
-
-@pytest.mark.parametrize("reply", DOWNGRADES.values(), ids=list(DOWNGRADES))
-def test_what_is_no_index_does_not_take_the_place_of_one(
-    reply: tuple[bytes, str, str], destination: RegistryServer
-) -> None:
-    content, content_type, _ = reply
-
     assert merge_from(manifest_reply(content, content_type), destination) == 1

@@ -13,7 +13,6 @@ from attrs import define, evolve, field, frozen
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from pubtools_mlmerge.cli.parsers import merge_main, remove_archs_main, restore_main
 from pubtools_mlmerge.errors import MergeError
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.registry.client import RegistryClient
@@ -21,7 +20,7 @@ from pubtools_mlmerge.testing import RegistryServer
 from pubtools_mlmerge.testing.dialects import Dialect
 from pubtools_mlmerge.testing.http import Refused, RegistryError
 from pubtools_mlmerge.testing.storage import Repository, StoredManifest
-from tests.faults.running import call_here, hurried
+from tests.faults.running import hurried
 from tests.hunt.items import ANCIENT, RECIPES, Item, Recipe, make
 from tests.hunt.model import (
     PATTERNS,
@@ -34,7 +33,7 @@ from tests.hunt.model import (
     missing,
     offer_of,
 )
-from tests.programs import put
+from tests.programs import put, run_here
 
 REPOSITORY = "ns/app"
 TAGS = ("1", "2")
@@ -226,8 +225,8 @@ class Hunt(RuleBasedStateMachine):
                 assert not lacking, f"{tag} did not get {lacking}"
         self._learn()
 
-    def _call(self, main: Callable[[Sequence[str]], None], *arguments: str) -> bool:
-        return call_here(main, *arguments, *self.place.options).code == 0
+    def _call(self, program: str, *arguments: str) -> bool:
+        return run_here(program, *arguments, *self.place.options).code == 0
 
     # Rules
 
@@ -265,7 +264,7 @@ class Hunt(RuleBasedStateMachine):
         self._interferes_with(tags[-1])
         self._judge(
             {} if "--dry-run" in options and not trouble else acts,
-            lambda: self._call(merge_main, *arguments),
+            lambda: self._call("merge", *arguments),
             None if "--no-verify" in options else trouble,
         )
 
@@ -309,7 +308,7 @@ class Hunt(RuleBasedStateMachine):
         self._interferes_with(lines[-1][1])
         self._judge(
             acts,
-            lambda: self._call(merge_main, *arguments),
+            lambda: self._call("merge", *arguments),
             None if "--no-verify" in options else trouble,
         )
 
@@ -346,7 +345,7 @@ class Hunt(RuleBasedStateMachine):
         arguments += ["--audit", str(self.records)]
         self._interferes_with(tag)
         act = Act(named=Named(drop=names))
-        self._judge({tag: act}, lambda: self._call(remove_archs_main, *arguments), trouble)
+        self._judge({tag: act}, lambda: self._call("remove-archs", *arguments), trouble)
 
     @rule(number=st.integers(0, 3), force=st.booleans())
     def a_tag_is_restored(self, number: int, force: bool) -> None:
@@ -355,7 +354,7 @@ class Hunt(RuleBasedStateMachine):
             fields = json.loads(record.read_text(encoding="utf-8"))
             tag = fields["destination"].rpartition(":")[2]
             forced = ["--force"] if force else []
-            if self._call(restore_main, str(record), *forced):
+            if self._call("restore", str(record), *forced):
                 content = self.place.read(REPOSITORY, tag)
                 assert content == fields["previous"]["content"].encode()
                 self._learn(tag)
