@@ -258,7 +258,8 @@ class Hunt(RuleBasedStateMachine):
         reference = self._put_source(source, where=where)
         named = _named(options)
         brought = eligible(self._offer(reference), options.get("--arch"))
-        acts = {tag: Act(brought, named, "--dry-run" not in options) for tag in tags}
+        brings = "--dry-run" not in options and not (trouble and source in TAGS)
+        acts = {tag: Act(brought, named, brings) for tag in tags}
         arguments = ["--source-ref", reference, "--dest-ref", ",".join(map(self._ref, tags))]
         arguments += ["--audit", str(self.records), "--threads", "1", *_arguments(options)]
         self._interferes_with(tags[-1])

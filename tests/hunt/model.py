@@ -49,7 +49,7 @@ class Shelf(Protocol):
 
 
 def offer_of(shelf: Shelf, repository: str, reference: str, *, nested: bool = True) -> Offer:
-    """Read what a tag offers; without `nested`, an index within it is one thing of its own."""
+    """Read what a tag offers; without `nested`, as one who cannot read an index within it."""
     content = shelf.read(repository, reference)
     document = json.loads(content or b'{"manifests": []}')
     offer: Offer = {}
@@ -61,11 +61,10 @@ def offer_of(shelf: Shelf, repository: str, reference: str, *, nested: bool = Tr
         digest, notes = entry["digest"], entry.get("annotations", {})
         if _TYPE in notes:
             offer.setdefault(f"attestation of {notes[_OF]}", set()).add(digest)
-        elif nested and "index" in entry["mediaType"]:
-            for name, digests in offer_of(shelf, repository, digest).items():
-                offer.setdefault(name, set()).update(digests)
         elif "index" in entry["mediaType"]:
-            offer[digest] = {digest}
+            inner = offer_of(shelf, repository, digest) if nested else {}
+            for name, digests in inner.items():
+                offer.setdefault(name, set()).update(digests)
         else:
             offer.setdefault(_name(entry.get("platform") or {}, digest), set()).add(digest)
     return offer
@@ -125,8 +124,13 @@ def eligible(offer: Offer, patterns: Sequence[str] | None) -> Offer:
         return offer
     chosen = {name: digests for name, digests in offer.items() if fits(patterns, name)}
     digests = {digest for found in chosen.values() for digest in found}
-    tied = {name: offer[name] for name in offer if name.rpartition(" ")[2] in digests}
+    tied = {name: offer[name] for name in offer if attested_by(name) in digests}
     return {**chosen, **tied}
+
+
+def attested_by(name: str) -> str:
+    """Return the digest of the image that this says to be attested, if it does."""
+    return name.partition("attestation of ")[2]
 
 
 def covers(offer: Offer, name: str) -> bool:
@@ -141,7 +145,7 @@ def lost(before: Offer, now: Offer, brought: Offer, named: Named) -> Iterator[st
         stays = digests - named.stale
         if named.lets_go(name, before) or not stays:
             continue
-        if name.startswith("attestation of ") and name.rpartition(" ")[2] not in present:
+        if attested_by(name) not in {"", *present}:
             continue  # its image is gone
         is_left = covers(now, name) if covers(brought, name) else stays <= now.get(name, set())
         if not is_left:
