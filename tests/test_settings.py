@@ -72,7 +72,7 @@ def test_each_is_read_from_the_target_and_from_the_environment(name: str) -> Non
 def test_every_setting_is_among_them() -> None:
     fields = {each.name for kind in (Settings, Policy) for each in attrs.fields(kind)}
 
-    assert set(VALUES) == fields - {"policy", "eligible"}
+    assert set(VALUES) == fields - {"policy", "eligible", "strict", "serves_many"}
 
 
 def test_the_target_wins_over_the_environment() -> None:

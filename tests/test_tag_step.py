@@ -215,7 +215,7 @@ def test_the_plan_is_logged_where_only_that_is_wished(
 
     assert tags.select(Settings(report_only=True)).compute(["arm64"], lambda: "host") == "host"
 
-    _, end, line = caplog.messages
+    end, line = caplog.messages
     assert end.endswith("(dry run): finished: 1 added, 2 kept, 1 excluded")
     assert line.startswith("Would merge, were it not to report only:\n")
     assert "linux/s390x" in line

@@ -125,7 +125,9 @@ def _types(plan: Plan[Manifest]) -> Iterator[str]:
 
 def _slips(tag: Reference, old: Index, policy: Policy, gone: Sequence[Descriptor]) -> Iterator[str]:
     """Refuse patterns that must be slips, and name others that fit nothing."""
-    keep, drop = (_fit_nothing(old, patterns) for patterns in (policy.keep, policy.drop))
+    keep = _fit_nothing(old, policy.keep)
+    # An index without such entries is what --drop none is for.
+    drop = _fit_nothing(old, (p for p in policy.drop if p.os != NO_PLATFORM))
     platforms = platforms_of(old)
     nearly = [p for p in keep if any(p.is_nearly(slot) for e in gone for slot in e.slots)]
     none_fits = len(keep) == len(policy.keep) and not policy.serves_many
@@ -141,8 +143,4 @@ def _slips(tag: Reference, old: Index, policy: Policy, gone: Sequence[Descriptor
 
 
 def _fit_nothing(index: Index, patterns: Iterable[PlatformPattern]) -> list[PlatformPattern]:
-    return [
-        pattern
-        for pattern in patterns
-        if pattern.os != NO_PLATFORM and not any(fits(pattern, e) for e in index.manifests)
-    ]
+    return [p for p in patterns if not any(fits(p, entry) for entry in index.manifests)]

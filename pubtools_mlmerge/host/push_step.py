@@ -205,6 +205,7 @@ class PushStep:
             verify=settings.verify,
             tries=settings.tries,
             ages=settings.ages,
+            upload_level=logging.DEBUG,
         )
         sides = self._sides
         writer = Writer(sides.destination, options, task_records(settings.audit), sides.history)

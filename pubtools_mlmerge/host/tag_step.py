@@ -242,7 +242,8 @@ def make_writer(
     client: RegistryClient, settings: Settings, history: TagHistory | None = None, tries: int = 0
 ) -> Writer:
     """Make a writer of tags."""
-    options = StepOptions(verify=settings.verify, tries=tries or settings.tries)
+    tries = tries or settings.tries
+    options = StepOptions(verify=settings.verify, tries=tries, upload_level=logging.DEBUG)
     return Writer(client, options, task_records(settings.audit), history)
 
 

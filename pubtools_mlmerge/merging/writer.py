@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 from attrs import evolve, frozen
 
-from pubtools_mlmerge.concurrency import STOP
+from pubtools_mlmerge.concurrency import STOP, Stopped
 from pubtools_mlmerge.core.manifests import Index, Manifest
 from pubtools_mlmerge.core.merge import serve_the_same, union
 from pubtools_mlmerge.core.plan import Plan, Report
@@ -33,13 +33,18 @@ _SERVER_FAILED = 500
 
 
 def push(
-    registry: Registry, destination: Reference, manifest: Manifest, *, repeat: bool = True
+    registry: Registry,
+    destination: Reference,
+    manifest: Manifest,
+    *,
+    repeat: bool = True,
+    level: int = logging.INFO,
 ) -> str:
     """Write a manifest under a tag, traced and logged."""
     with span("push", destination=str(destination), digest=manifest.digest):
         digest = registry.push(destination, manifest, repeat=repeat)
     event = {"type": "mlmerge-upload", "destination": str(destination), "digest": digest}
-    LOG.info("Uploaded %s to %s", digest, destination, extra={"event": event})
+    LOG.log(level, "Uploaded %s to %s", digest, destination, extra={"event": event})
     return digest
 
 
@@ -137,12 +142,17 @@ class Writer:
         self._record(decision, tag)
         expected, failure = result.digest, None
         try:
-            expected = push(self.registry, tag, result, repeat=not verify)
+            expected = push(
+                self.registry, tag, result, repeat=not verify, level=self.options.upload_level
+            )
         except (RegistryError, DigestMismatch) as error:
             if not verify or not _may_be_stored(error):
                 raise
             LOG.info("%s", error)
             failure = error
+        except Stopped:
+            LOG.warning("%s: interrupted while it was written, it holds the old or the new", tag)
+            raise
         found = self._read_back(tag, expected, decision.seen) if verify else expected
         if found == expected:
             return None
@@ -189,7 +199,9 @@ class Writer:
         anchor = self._anchor_of(decision)
         if anchor is not None:
             self._record(decision, anchor)  # a template may name a tag that exists already
-            expected = push(self.registry, anchor, decision.plan.result)
+            expected = push(
+                self.registry, anchor, decision.plan.result, level=self.options.upload_level
+            )
             found = self._read_back(anchor, expected, None) if self.options.verify else expected
             if found != expected:
                 raise ConflictError(str(anchor), expected, found, 1)
@@ -219,7 +231,7 @@ class _Overwritten:
         self._readable: list[Reference] = []
         self._indexes: list[Index] = []
 
-    @STOP.finishing()
+    @STOP.finishing(cleans=True)
     def close(self) -> None:
         """Give up what was made readable."""
         if self._history is not None:

@@ -24,6 +24,7 @@ from pubtools_mlmerge.errors import (
     InvalidIndex,
     MissingChild,
     NotAnIndex,
+    OutOfTime,
     RegistryError,
     Unauthorized,
 )
@@ -208,6 +209,7 @@ def copy(
     destination: Reference,
 ) -> None:
     """Copy one manifest, all that it lists and all its blobs, under the same digest, by skopeo."""
+    limits = destination_client.options
     with tempfile.TemporaryDirectory(prefix="mlmerge-") as directory:
         command = [
             *("skopeo", "copy", "--quiet", "--all", "--preserve-digests"),
@@ -224,7 +226,9 @@ def copy(
                 stderr=subprocess.PIPE,
                 text=True,
             ) as program:
-                said = STOP.errors_of(program)
+                said = STOP.errors_of(program, limits.ends)
+        except subprocess.TimeoutExpired:
+            raise OutOfTime(str(destination), limits.time_limit or 0.0) from None
         except OSError as error:
             problem = "skopeo is not installed, and the registry does not mount"
             raise CopyFailed(str(source), str(destination), problem) from error

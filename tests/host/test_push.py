@@ -70,8 +70,9 @@ def test_attestations_stay_with_kept_images(world: World) -> None:
 def test_docker_over_oci_is_refused_before_the_first_write_of_any_item(world: World) -> None:
     world.put(REPOSITORY, "1", build("old", *TWO))
     world.put("ns/b----app", "1", build("old", *THREE, docker=False))
-    world.put("src/app", "new", build("new", "linux/amd64"))
-    items = [world.push_item("src/app:new", {f"{name}/app": ["1", "2"]}) for name in ("a", "b")]
+    for name in ("a", "b"):  # the host takes one item of each source
+        world.put("src/app", name, build("new", "linux/amd64"))
+    items = [world.push_item(f"src/app:{n}", {f"{n}/app": ["1", "2"]}) for n in ("a", "b")]
     world.log.forget()
 
     with pytest.raises(MixedTypes, match="ns/b----app:1") as caught:
