@@ -201,7 +201,9 @@ class Hunt(RuleBasedStateMachine):
             self.model[tag] = offer_of(self.place, REPOSITORY, tag)
             self.contents[tag] = self.place.read(REPOSITORY, tag)
 
-    def _judge(self, acts: Mapping[str, Act], run: Callable[[], object], trouble: Trouble | None = None) -> None:
+    def _judge(
+        self, acts: Mapping[str, Act], run: Callable[[], object], trouble: Trouble | None = None
+    ) -> None:
         """Do something, and hold all tags to the model."""
         if isinstance(self.place, Memory):
             self.place.dialect.trouble = trouble
