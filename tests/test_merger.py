@@ -697,7 +697,7 @@ def test_registry_errors_are_those_of_requests(status: int) -> None:
 def test_an_upload_is_an_event(
     registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "pubtools.mlmerge")
+    caplog.set_level("DEBUG", "pubtools.mlmerge")
     put(registry_server, "old", OCI_OLD)
     put(registry_server, "new", OCI_NEW)
 

@@ -47,7 +47,7 @@ OLD = make_index([make_image(p, seed="old") for p in ("linux/amd64", "linux/s390
 
 @pytest.fixture
 def log(caplog: Log) -> Log:
-    caplog.set_level("INFO", "pubtools.mlmerge")
+    caplog.set_level("DEBUG", "pubtools.mlmerge")
     return caplog
 
 
@@ -241,6 +241,17 @@ def test_each_is_logged_once_with_its_upload(
     held = server.manifest("app", "stable").digest
     assert upload["digest"] == end["digest"] == held
     assert start["destination"] == upload["destination"] == end["destination"]
+
+
+def test_a_tag_that_is_merged_has_one_line_and_one_that_stays_has_none(
+    server: RegistryServer, log: Log
+) -> None:
+    merge_by_step(server)
+    merge_by_step(server)
+
+    (line,) = (r for r in log.records if r.levelno >= logging.INFO)
+    assert vars(line)["event"]["type"] == "mlmerge-upload"
+    assert str(tag(server, "stable")) in line.getMessage()
 
 
 @pytest.mark.parametrize("work", [merge_by_step, merge_by_class])

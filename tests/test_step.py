@@ -264,7 +264,7 @@ def test_an_empty_source_is_copied(server: RegistryServer) -> None:
 
 
 def test_each_upload_is_an_event(server: RegistryServer, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "pubtools.mlmerge")
+    caplog.set_level("DEBUG", "pubtools.mlmerge")
 
     report = merge(server, "new", "old", anchor="{tag}-kept")
 

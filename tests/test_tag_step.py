@@ -212,7 +212,7 @@ def test_a_list_of_somebody_else_s_is_written_and_not_reported(tags: Tags, site:
 def test_the_plan_is_logged_where_only_that_is_wished(
     tags: Tags, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "pubtools.mlmerge")
+    caplog.set_level("DEBUG", "pubtools.mlmerge")
 
     assert tags.select(Settings(report_only=True)).compute(["arm64"], lambda: "host") == "host"
 

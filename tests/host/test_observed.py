@@ -25,7 +25,7 @@ REPORT = "mlmerge-report.json"
 
 @pytest.fixture
 def log(caplog: Log) -> Log:
-    caplog.set_level("INFO", "pubtools.mlmerge")
+    caplog.set_level("DEBUG", "pubtools.mlmerge")
     return caplog
 
 
