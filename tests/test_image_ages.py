@@ -22,6 +22,7 @@ from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import (
     Image,
@@ -313,8 +314,10 @@ def ancient() -> Image:
     return make_image("linux/s390x", created=LONG_AGO, seed="old")
 
 
-class Nothing:
+class Nothing(Children):
     """Brings no children; they are there."""
+
+    def __init__(self) -> None: ...
 
     def ensure(self, source: Reference, destination: Reference, digests: object) -> None:
         """Do nothing."""

@@ -18,6 +18,7 @@ from pubtools_mlmerge import plugin
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
+    ImmutableTag,
     InvalidSettings,
     MergeError,
     MixedTypes,
@@ -27,12 +28,13 @@ from pubtools_mlmerge.errors import (
     ShrinkError,
     StepNotDone,
 )
-from pubtools_mlmerge.host.clients import QuayHistory, Sides
+from pubtools_mlmerge.host.clients import Sides
 from pubtools_mlmerge.host.push_step import PushStep
 from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.host.types import PushItem
 from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import Image, ImageIndex, RegistryServer, make_image, make_index
 from tests.pages import DOCS
@@ -59,7 +61,7 @@ class Push:
     server: RegistryServer
     settings: Settings = PLAIN
     threads: int = 1
-    history: QuayHistory | None = None
+    history: TagHistory | None = None
     copies: list[object] = field(factory=list)
     step: PushStep = field(init=False)
 
@@ -649,7 +651,11 @@ def test_each_case_of_the_page_ends_as_it_says(
         held = KINDS[kind]
         repository, _, tag_name = name.partition(":")
         if kind == "schema 1":
-            registry_server.put_manifest(f"ns/{repository}", tag_name, OLD_SCHEMA, SCHEMA_1)
+            place = f"ns/{repository}"
+            digest = registry_server.put_manifest(place, tag_name, OLD_SCHEMA, SCHEMA_1)
+            # It is signed anew for each answer, and its digest is that of what is signed.
+            signed = evolve(registry_server.manifest(place, tag_name), content=OLD_SCHEMA + b" ")
+            registry_server._storage.repositories[place].manifests[digest] = signed
         elif held is not None:
             push.put(name, held)
     registry_server.forget_requests()
@@ -709,7 +715,23 @@ def test_a_merged_tag_that_no_signer_got_fails_the_task(
     push.step.check_done(["cosign"])
 
 
-class History:
+def test_an_anchor_tag_that_cannot_be_set_fails_the_task_once_all_is_merged_and_signed() -> None:
+    with RegistryServer(immutable_tags=["kept"]) as server:
+        put(server, "kept", OLD, "ns/app")
+        settings = Settings.from_task({"mlmerge": {"anchor_tag": "kept"}}, {})
+        push = Push(server, settings)
+
+        push.run("app:1", "app:2")
+
+        assert push.digests("app:1") == push.digests("app:2") == MERGED
+        with pytest.raises(StepNotDone, match="signer cosign"):
+            push.step.check_done(["cosign"])
+        push.step.note_signed("cosign", [held.tag for held in push.step.held.values()])
+        with pytest.raises(ImmutableTag, match="ns/app:kept: the tag is immutable"):
+            push.step.check_done(["cosign"])
+
+
+class History(TagHistory):
     """Stands for Quay's API."""
 
     def __init__(self) -> None:
@@ -720,11 +742,7 @@ class History:
 
     def forget(self, reference: Reference) -> None: ...
 
-    def warn(self, tag: Reference) -> None: ...
-
     def expiration(self, tag: Reference) -> None: ...
-
-    def expire_at(self, reference: Reference, moment: int) -> None: ...
 
     def expire(self, reference: Reference, days: int) -> None:
         self.expiring.append((reference.tag, days))

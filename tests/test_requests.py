@@ -14,6 +14,7 @@ from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import Image, ImageIndex, RegistryServer, make_image, make_index
 from tests.memory import MemoryRegistry
@@ -27,7 +28,7 @@ NEW = make_index([AMD64])
 
 
 @define
-class Present:
+class Present(Children):
     """Stands for children that are all there."""
 
     asked: list[str] = field(factory=list)

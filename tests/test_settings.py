@@ -270,3 +270,26 @@ def test_the_password_of_a_lock_is_shown_by_nothing() -> None:
 
     assert "hunter2" not in repr(read({"lock": url}))
     assert "hunter2" not in str(problems({"lock": url + ":port", "tries": 0}))
+
+
+@pytest.mark.parametrize("name", ["keep", "drop"])
+@pytest.mark.parametrize("value", ["s390", "windows/amd64,osver=10.0", "arm/v[67]"])
+def test_a_slip_in_a_platform_is_found_when_it_is_read(name: str, value: str) -> None:
+    variable = {f"MLMERGE_{name.upper()}": value}
+    (of_target,) = problems({name: [value]})
+    (of_item,) = Settings().for_item({name: [value]}, "items[0]")[1]
+
+    assert of_target.startswith(f"mlmerge.{name}: invalid platform ")
+    assert of_item.startswith(f"items[0].{name}: invalid platform ")
+    for environment in (read, lambda _, e: Settings.for_commands(e)):
+        with pytest.raises(InvalidSettings, match=f"MLMERGE_{name.upper()}: invalid platform "):
+            environment(None, variable)
+
+
+def test_keep_of_a_target_serves_many_tags_and_that_of_an_item_or_a_command_one() -> None:
+    task = read({"keep": ["arm64"]})
+
+    assert task.policy.serves_many
+    assert task.for_item({"drop": ["amd64"]}, "")[0].policy.serves_many
+    assert not task.for_item({"keep": ["s390x"]}, "")[0].policy.serves_many
+    assert not Settings.for_commands({"MLMERGE_KEEP": "arm64"}).policy.serves_many

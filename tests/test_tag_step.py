@@ -17,7 +17,7 @@ from pubtools_mlmerge import plugin  # noqa: F401 - has the step itself
 from pubtools_mlmerge.core.manifests import digest_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
-from pubtools_mlmerge.errors import ConflictError, LockLost
+from pubtools_mlmerge.errors import ConflictError, LockLost, NestedIndex
 from pubtools_mlmerge.host.clients import history_of
 from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.tag_step import (
@@ -356,3 +356,34 @@ def test_a_new_tag_is_made(tags: Tags) -> None:
     tags.write(tags.compute())
 
     assert tags.held() == {"linux/arm64"}
+
+
+# Nested indexes
+
+NESTED = make_index([make_image(p, seed="in") for p in ("linux/amd64", "linux/s390x")])
+
+
+def test_a_nested_index_is_named_by_what_it_lists(registry_server: RegistryServer) -> None:
+    put(registry_server, "1", make_index([NESTED, *NEW]))
+    client, tag = RegistryClient(), Reference(registry_server.host, "app", tag="1")
+
+    held = client.read_nested(tag, client.pull_index(tag))
+
+    assert to_add(held, names("s390x")) == ["linux/s390x"]
+    gone, kept = to_remove(held, None, names("amd64"))
+    assert (gone, kept) == (["linux/amd64"] * 2, ["linux/s390x", "linux/arm64"])
+
+
+def test_a_nested_index_is_selected_whole_or_not_at_all(registry_server: RegistryServer) -> None:
+    put(registry_server, "nested", make_index([NESTED]))
+    put(registry_server, "1", make_index(OLD))
+    client = RegistryClient(options=HURRIED)
+    source, into = (Reference(registry_server.host, "app", tag=tag) for tag in ("nested", "1"))
+
+    selection = Selection(Settings(), client, source, into)
+    with pytest.raises(NestedIndex, match=f"^{into}: the nested index {NESTED.digest} is never"):
+        selection._compute(["linux/amd64"])
+    selection._compute(["linux/amd64", "linux/s390x"])
+
+    assert selection.plan is not None
+    assert [entry.digest for entry in selection.plan.result.manifests] == [NESTED.digest]

@@ -273,9 +273,6 @@ class PushStep:
         if missed:
             problem = "pubtools-quay copied these tags without the step, so they may lack images"
             raise StepNotDone(problem, tuple(sorted(missed)))
-        for report in self.merged:
-            if report.error is not None:
-                raise report.error
         for label in labels:
             unsigned = {
                 str(held.tag.reference)
@@ -285,6 +282,9 @@ class PushStep:
             if unsigned and self.settings.sign:
                 problem = f"not handed to the signer {label}, which a retry of the push does"
                 raise StepNotDone(problem, tuple(sorted(unsigned)))
+        for error in (report.error for report in self.merged):
+            if error is not None:  # of an anchor tag, after its tag was merged
+                raise error
 
     # One push item
 

@@ -27,9 +27,10 @@ from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import remove_platforms
-from pubtools_mlmerge.merging.writer import History, Writer, expiration_kept, push
+from pubtools_mlmerge.merging.writer import Writer, expiration_kept, push
 from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.settings import ItemSettings, Settings
 
@@ -238,7 +239,7 @@ def _reference(task: TagTask, item: PushItem, tag: str) -> Reference:
 
 
 def make_writer(
-    client: RegistryClient, settings: Settings, history: History | None = None, tries: int = 0
+    client: RegistryClient, settings: Settings, history: TagHistory | None = None, tries: int = 0
 ) -> Writer:
     """Make a writer of tags."""
     tries = tries or settings.tries
@@ -259,7 +260,7 @@ class Selection:
         client: RegistryClient,
         source: Reference,
         destination: Reference,
-        history: History | None = None,
+        history: TagHistory | None = None,
         check: Callable[[], None] = no_lock,
     ) -> None:
         self._settings = settings

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 
 import pytest
 from pubtools._quay import push_docker
@@ -23,8 +24,13 @@ Start = Callable[[str, list[Item], dict[str, object]], None]
 
 def by_the_target(group_name: str, items: list[Item], settings: dict[str, object]) -> None:
     """Start as a task host does, by the name of an entry point."""
-    (found,) = entry_points(group="target", name=group_name)
-    found.load()(items, None, "1", "target", settings)
+    _target(group_name).load()(items, None, "1", "target", settings)
+
+
+@cache  # looking through all that is installed takes longer than a push
+def _target(name: str) -> EntryPoint:
+    (found,) = entry_points(group="target", name=name)
+    return found
 
 
 def by_our_target(name: str, items: list[Item], settings: dict[str, object]) -> None:

@@ -17,7 +17,7 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.testing import Image, ImageIndex, make_image, make_index
-from tests.host.requests_made import AccessLog
+from tests.host.requests_made import SESSION, AccessLog
 from tests.host.shelves import root_of, store
 from tests.host.stand_ins import SIGNER
 from tests.servers import RealRegistry
@@ -98,7 +98,7 @@ class World:
         return sorted(listed)
 
     def _ask(self, method: str, path: str) -> requests.Response:
-        return requests.request(
+        return SESSION.request(
             method,
             f"{self.registry.url}/v2/{path}",
             headers={"Accept": ", ".join(MANIFEST_TYPES), "User-Agent": "world"},
