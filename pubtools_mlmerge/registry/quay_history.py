@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime, timezone
 from operator import attrgetter
 from secrets import token_hex
@@ -35,6 +36,7 @@ _MOST_ROWS = 100  # what Quay gives at once
 _DAY = 86_400  # seconds
 _FORBIDDEN = 403
 _JSON = "application/json"
+_NOT_FOUND = 404
 _start = attrgetter("start")
 
 
@@ -90,6 +92,8 @@ class TagHistory:
         # The http library would quote a header that it refuses.
         if not self._token.isascii() or not self._token.isprintable() or not self._token:
             raise InvalidSettings(("the token of Quay's API has to be printable ASCII",))
+        self._first = threading.Lock()
+        self._is_there: bool | None = None  # whether the registry has this API; known by one answer
 
     def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
         """Recover what the write replaced unseen; a history that is not there is a warning."""
@@ -111,7 +115,10 @@ class TagHistory:
         """Read which digests a tag named lately, newest first, on one page of 100 rows."""
         tag = reference.tagged(reference.tag).tag
         query = {"specificTag": tag, "onlyActiveTags": "false", "limit": _MOST_ROWS}
-        answer = self._send("GET", reference, f"?{urlencode(query)}")
+        with nullcontext() if self._is_there else self._first:
+            if self._is_there is False:
+                raise NotFound(f"tag history of {reference}", _NOT_FOUND, "no API of Quay's")
+            answer = self._send("GET", reference, f"?{urlencode(query)}")
         try:
             return _read(answer.content, tag)
         except InvalidIndex as error:
@@ -194,6 +201,9 @@ class TagHistory:
             content=content,
         )
         answer = self._client.transport.send(request).redacted([self._token])
+        if self._is_there is None:  # Quay's API explains a 404 in JSON
+            is_json = answer.content.lstrip().startswith(b"{")
+            self._is_there = answer.status != _NOT_FOUND or is_json
         if answer.status == _FORBIDDEN and b"CSRF" in answer.content:
             problem = "Quay's API does not accept the token: check --quay-api-token"
             raise Forbidden(request.subject, answer.status, problem)
