@@ -42,6 +42,7 @@ help:
 	@echo 'make hosts     the tests inside pubtools-quay $(HOSTS)'
 	@echo 'make coverage  branch coverage of the test runs so far'
 	@echo 'make stress    two writers and faults at full length; `make test` has the short form'
+	@echo 'make quay      the contract and the laws on a Quay that runs: QUAY_URL=https://...'
 	@echo 'make bench     how long merges take, beside the host and other programs, into docs'
 	@echo 'make dist      wheel and source archive, checked, into dist'
 	@echo 'make docs      the documentation, into docs/_build/html'
@@ -117,6 +118,12 @@ host-%: $(VENV)-host-%/.installed
 stress: $(VENV)/.dev $(VENV)-host-0.38/.installed
 	MLMERGE_STRESS=1 $(BIN)/python $(PYTEST) tests/faults tests/stress
 	MLMERGE_STRESS=1 $(VENV)-host-0.38/bin/python $(PYTEST) tests/host/test_stress.py
+
+.PHONY: quay
+quay: $(VENV)/.dev
+	@[[ -n '$(QUAY_URL)' ]] || { echo 'Say where: make quay QUAY_URL=https://HOST'; exit 1; }
+	QUAY_URL='$(QUAY_URL)' $(BIN)/python $(PYTEST) -k quay tests/test_registry_contract.py \
+	    tests/e2e/test_running_quay.py
 
 .PHONY: bench
 bench: $(VENV)/.dev $(VENV)-host-0.38/.installed

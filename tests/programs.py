@@ -82,17 +82,19 @@ def command(program: str) -> list[str]:
     return [sys.executable, "-c", f"from {module} import {function}; {function}()"]
 
 
-def run(program: str, *arguments: str, env: Mapping[str, str] | None = None) -> Done:
+def run(
+    program: str, *arguments: str, env: Mapping[str, str] | None = None, seconds: float = 60
+) -> Done:
     """Run a program to its end, in a process of its own."""
-    return _run([*command(program), *arguments], env or {})
+    return _run([*command(program), *arguments], env or {}, seconds)
 
 
 def python(code: str) -> Done:
     """Run a piece of code in a process of its own."""
-    return _run([sys.executable, "-c", code], {})
+    return _run([sys.executable, "-c", code], {}, 60)
 
 
-def _run(arguments: Sequence[str], variables: Mapping[str, str]) -> Done:
+def _run(arguments: Sequence[str], variables: Mapping[str, str], seconds: float) -> Done:
     done = subprocess.run(
         arguments,
         cwd=ROOT,
@@ -100,7 +102,7 @@ def _run(arguments: Sequence[str], variables: Mapping[str, str]) -> Done:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=seconds,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)

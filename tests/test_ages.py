@@ -20,8 +20,9 @@ from pubtools_mlmerge.core.ages import (
     parse_time,
     with_ages,
 )
+from pubtools_mlmerge.core.guard import check_shrink
 from pubtools_mlmerge.core.manifests import Index
-from pubtools_mlmerge.core.merge import check_shrink, merge
+from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Age, Entry, Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ShrinkError
@@ -269,7 +270,7 @@ def test_too_old_images_are_named_on_one_line_with_platform_digest_and_age() -> 
 
 
 def test_a_tag_may_lose_what_is_too_old() -> None:
-    check_shrink(TAG, DESTINATION, dropping(), Policy())
+    check_shrink(TAG, dropping(), Policy())
 
 
 def test_a_platform_that_is_too_old_does_not_cover_for_another() -> None:
@@ -277,7 +278,7 @@ def test_a_platform_that_is_too_old_does_not_cover_for_another() -> None:
     lost = evolve(plan, result=SOURCE)
 
     with pytest.raises(ShrinkError) as caught:
-        check_shrink(TAG, DESTINATION, lost, Policy())
+        check_shrink(TAG, lost, Policy())
 
     assert caught.value.lost == ("linux/arm64",)
 

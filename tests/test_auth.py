@@ -446,12 +446,22 @@ def test_a_refused_login_says_where_it_was_found() -> None:
 
 
 def test_without_a_login_the_error_says_where_one_was_looked_for() -> None:
-    nowhere = "no login for registry.test is in ~/.docker/config.json"
+    nowhere = "no login for registry.test was given"
     with ScriptedServer(BASIC) as server:
         address = Address.parse(server.url)
-        registry = RegistrySession(address, Transport(HURRIED), lambda: None, nowhere)
+        registry = RegistrySession(address, Transport(HURRIED), lambda: None, lambda: nowhere)
 
         assert failure_of(registry).message == f"{nowhere}: who are you?"
+
+
+def test_a_login_that_has_no_right_is_named() -> None:
+    found = evolve(ALICE, place="~/.docker/config.json (registry.test)")
+    with ScriptedServer(OK) as server:
+        guarded(server, refusal(401, "UNAUTHORIZED", "not yours"))
+        error = failure_of(session(server, found))
+
+    words = "the login of alice from ~/.docker/config.json (registry.test) has no right to this"
+    assert error.message == f"{words}: not yours"
 
 
 def test_a_right_that_is_refused_alone_is_an_error() -> None:

@@ -496,6 +496,22 @@ def test_a_document_that_contradicts_itself_is_refused(
         pull_from(manifest_reply(content, content_type))
 
 
+@pytest.mark.parametrize(
+    ("content", "content_type", "found"),
+    [
+        (b"<html>Sign in\x1b[31m</html>", "text/html", "text/html '<html>Sign in [31m</html>'"),
+        (b"[1, 2]", "application/json", "application/json '[1, 2]'"),
+        (b"", "", "an answer without content type ''"),
+    ],
+)
+def test_what_is_no_manifest_is_shown(content: bytes, content_type: str, found: str) -> None:
+    """As when a login page or the filter of a proxy answers 200."""
+    with pytest.raises(InvalidIndex) as caught:
+        pull_from(manifest_reply(content, content_type))
+
+    assert f"; expected a manifest, found {found}: check the host" in str(caught.value)
+
+
 @pytest.mark.parametrize("header", ["rubbish", "sha256:abc", "sha512:" + "0" * 128])
 def test_a_digest_that_tells_nothing_is_ignored(header: str) -> None:
     found = pull_from(manifest_reply(PULLED, DOCKER_LIST, Docker_Content_Digest=header))

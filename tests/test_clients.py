@@ -144,6 +144,37 @@ def test_our_client_connects_as_the_host_s_does(verify: bool | str, expected: bo
     assert client.options.verify == expected
 
 
+def test_both_sides_send_a_refused_login_once() -> None:
+    """Registries lock accounts."""
+    challenge = Reply(401, {"WWW-Authenticate": 'Basic realm="registry"'})
+    with ScriptedServer(challenge) as server:
+        sides = make_sides(
+            Pusher(server.host, Client(server.host), Client(server.host)), Settings()
+        )
+        for side in (sides.source, sides.destination):
+            with pytest.raises(Unauthorized, match="the login of alice was refused"):
+                side.pull(TAG)
+
+    assert len([each for each in server.authorizations if each]) == 1
+
+
+def test_both_sides_keep_one_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr(time, "sleep", naps.append)
+    held = Reply(200, {"Docker-Content-Digest": DIGEST})
+    with ScriptedServer(Reply(429, {"Retry-After": "9"}), held) as server:
+        sides = make_sides(
+            Pusher(server.host, Client(server.host), Client(server.host)), Settings()
+        )
+        sides.source.digest(TAG)
+        before = len(naps)
+        sides.destination.digest(TAG)
+
+    assert before >= 1
+    assert naps[before:]
+    assert all(nap > 8 for nap in naps)  # the pause that the other side was asked for
+
+
 def test_certificates_are_verified_as_the_host_does_unless_the_settings_say(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -191,7 +191,7 @@ def test_a_login_in_the_file_wins_over_a_helper(home: Path) -> None:
     found = find_credentials(HOST)
 
     assert found is not None
-    assert (found.username, found.place) == ("alice", "~/.docker/config.json")
+    assert (found.username, found.place) == ("alice", f"~/.docker/config.json ({HOST})")
 
 
 @pytest.mark.parametrize("beside", [{}, {"auth": encoded("00000000-0000:")}])
@@ -232,7 +232,10 @@ def test_a_malformed_file_is_an_error_without_secrets(
 
 @pytest.mark.parametrize(
     "document",
-    [[], "5", {}, {"auths": []}, {"auths": {HOST: "x"}}, {"auths": {HOST: {"auth": None}}}],
+    [
+        *([], "5", {}, {"auths": []}, {"auths": {HOST: "x"}}, {"auths": {HOST: {"auth": None}}}),
+        *("", "\0", " \n"),  # tools leave these behind
+    ],
 )
 def test_a_file_that_says_nothing_is_passed_over(home: Path, document: object) -> None:
     write(home / ".docker/config.json", document)
@@ -257,8 +260,22 @@ def test_a_file_in_the_way_of_a_directory_is_no_error(home: Path) -> None:
     assert find_credentials(HOST) is None
 
 
-def test_the_files_that_were_searched_are_named(home: Path) -> None:
-    assert home.exists()
-    searched = "~/.config/containers/auth.json, ~/.docker/config.json"
+@pytest.mark.parametrize(
+    ("document", "state"),
+    [
+        (None, "does not exist"),
+        ("", "has none"),
+        (auths(docker_io=login("alice")), "has docker.io"),
+        (auths(**dict.fromkeys("abcdefgh", login("alice"))), "has a, b, c, d, e and 3 more"),
+    ],
+)
+def test_the_files_that_were_searched_are_named_with_what_they_have(
+    home: Path, document: object, state: str
+) -> None:
+    if document is not None:
+        write(home / ".docker/config.json", document)
 
-    assert say_none_found(HOST) == f"no login for {HOST} is in {searched}"
+    files = f"~/.config/containers/auth.json does not exist, ~/.docker/config.json {state}"
+    words = f"no login for {HOST} was given, and none was found: {files}"
+    assert say_none_found(HOST) == words
+    assert SECRET not in words

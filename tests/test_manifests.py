@@ -139,9 +139,18 @@ def test_an_annotation_that_ties_must_be_text(name: str, value: object) -> None:
     assert error.problem == "expected a string"
 
 
-@pytest.mark.parametrize("name", ["platform", "annotations"])
-def test_null_counts_as_absent(name: str) -> None:
-    read = Descriptor.from_json({**entry(None), name: None}, PATH)
+NOTHING: Json = {"architecture": "", "os": ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("annotations", None),
+        *each("platform", None, {}, NOTHING, {"os": None, "variant": "v8"}),
+    ],
+)
+def test_null_and_empty_count_as_absent(name: str, value: object) -> None:
+    read = Descriptor.from_json({**entry(None), name: value}, PATH)
 
     assert (read.platform, read.is_attestation, read.slot) == (None, False, None)
 
@@ -525,7 +534,13 @@ def test_layers_with_urls_are_not_held_by_the_registry() -> None:
     empty = {"digest": digest("own"), "urls": []}
 
     assert Image.from_bytes(content_of(manifest(foreign, empty))).blobs[1:] == (digest("own"),)
-    assert Image.from_bytes(content_of(manifest(layers=[]))).blobs == (digest("config"),)
+
+
+@pytest.mark.parametrize("layers", [{"layers": []}, {"layers": None}, {}])
+def test_an_image_may_have_no_layers(layers: Json) -> None:
+    bare = {"schemaVersion": 2, "config": {"digest": digest("config")}, **layers}
+
+    assert Image.from_bytes(content_of(bare)).blobs == (digest("config"),)
 
 
 def test_document_or_header_tells_the_type_of_an_image() -> None:
@@ -571,7 +586,6 @@ def test_an_image_announced_as_an_index_is_a_contradiction(found: str) -> None:
         ({"config": None}, "config.digest"),
         ({"config": {"digest": 5}}, "config.digest"),
         ({"config": {"digest": "../../etc/passwd"}}, "config.digest"),
-        ({"layers": None}, "layers"),
         ({"layers": {}}, "layers"),
         ({"layers": [{"digest": digest("layer")}, "layer"]}, "layers[1].digest"),
         ({"layers": [{"size": 1}]}, "layers[0].digest"),

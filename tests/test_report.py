@@ -73,7 +73,9 @@ def test_json_has_every_key_in_one_line() -> None:
         "media_type": OCI_INDEX,
         "changed": True,
         "dry_run": False,
+        "destination_state": "present",
         "anchor_tag": "kept",
+        "error": None,
         "attempts": 1,
         "seconds": 0.123,
     }

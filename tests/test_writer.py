@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 import pytest
@@ -26,7 +26,7 @@ from pubtools_mlmerge.errors import (
 from pubtools_mlmerge.merging.audit import Change, Recorder
 from pubtools_mlmerge.merging.decision import AnchorTag, Decision, StepOptions
 from pubtools_mlmerge.merging.step import Step
-from pubtools_mlmerge.merging.writer import History, Writer, push
+from pubtools_mlmerge.merging.writer import Writer, push
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.quay_history import TagHistory
@@ -94,16 +94,16 @@ class Records:
         self.changes: list[Change] = []
         self.seen: list[str | None] = []
         self._registry = registry
-        self._failure = failure
+        self.failure = failure
 
     def record(self, change: Change) -> None:
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         self.seen.append(self._registry.digest_at(change.destination))
         self.changes.append(change)
 
 
-class Lost:
+class Lost(TagHistory):
     """A history that names once what a write replaced."""
 
     def __init__(self, *lost: Reference) -> None:
@@ -115,6 +115,8 @@ class Lost:
         self.asked.append((written, seen))
         lost, self._lost = self._lost, ()
         return lost
+
+    def expiration(self, tag: Reference) -> None: ...
 
     def forget(self, reference: Reference) -> None:
         self.forgotten.append(reference)
@@ -147,7 +149,7 @@ def write(
     registry: Busy,
     options: StepOptions | None = None,
     recorder: Recorder | None = None,
-    history: History | None = None,
+    history: TagHistory | None = None,
 ) -> Report:
     writer = Writer(registry, options or StepOptions(), recorder, history)
     return writer.carry_out(decided(registry))
@@ -328,6 +330,28 @@ def test_an_anchor_tag_that_was_there_is_recorded_too(registry: Busy) -> None:
     assert report.anchor_tag == "1-kept"
 
 
+@pytest.mark.parametrize(
+    "failure",
+    [ImmutableTag(str(TAG.tagged("kept")), 409, "no"), RecordFailed("/full", "no space left")],
+)
+def test_an_anchor_tag_that_cannot_be_set_is_in_the_report(
+    registry: Busy, failure: MergeError
+) -> None:
+    def break_the_next() -> None:
+        if isinstance(failure, RecordFailed):
+            records.failure = failure
+        else:
+            registry.failures = [failure]
+
+    records = Records(registry)
+    registry.after_write = break_the_next
+
+    report = write(registry, StepOptions(anchor_tag=AnchorTag.parse("kept")), records)
+
+    assert (report.error, report.anchor_tag, report.changed) == (failure, None, True)
+    assert registry.digest_at(TAG) == report.digest == MERGED.digest
+
+
 def test_nothing_is_written_in_a_dry_run(registry: Busy) -> None:
     report = write(registry, StepOptions(dry_run=True))
 
@@ -442,20 +466,26 @@ EARLIER, LATER = listing("amd64", "loong64"), listing("arm64", "loong64")
 class Quay:
     """A Quay on which others write at the worst of times."""
 
-    def __init__(self) -> None:
+    def __init__(self, immutable: Collection[str] = ()) -> None:
         self.now = 1_700_000_000.0
-        self.server = RegistryServer(dialect=QuayDialect(TOKEN), clock=lambda: self.now)
+        self.server = RegistryServer(
+            dialect=QuayDialect(TOKEN), clock=lambda: self.now, immutable_tags=immutable
+        )
 
     def write(self, item: ImageIndex, seconds: float = 60) -> None:
         self.now += seconds
         put(self.server, "1", item)
 
     def merge(
-        self, before: Callable[[], None] | None = None, after: Callable[[], None] | None = None
+        self,
+        before: Callable[[], None] | None = None,
+        after: Callable[[], None] | None = None,
+        *,
+        dry_run: bool = False,
     ) -> Report:
         """Merge our source, with something done before or after the first write."""
         client = Interrupted(self.server.url, before, after)
-        options = StepOptions()
+        options = StepOptions(dry_run=dry_run)
         writer = Writer(client, options, history=TagHistory(client, TOKEN))
         step = Step(client, client, options, Children(client, client), writer)
         name = Reference(self.server.host, "app", tag="1")
@@ -531,3 +561,46 @@ def test_another_order_is_no_reason_to_write_again(quay: Quay) -> None:
 
     assert (report.digest, report.attempts) == (everything.digest, 2)
     assert quay.server.manifest("app", "1").digest == everything.digest
+
+
+def history(quay: Quay) -> tuple[TagHistory, Reference]:
+    client = RegistryClient(host=quay.server.url)
+    return TagHistory(client, TOKEN), Reference(quay.server.host, "app", tag="1")
+
+
+def test_a_tag_that_expires_does_so_after_a_merge(
+    quay: Quay, caplog: pytest.LogCaptureFixture
+) -> None:
+    known, tag = history(quay)
+    known.expire_at(tag, 2_000_000_000)
+
+    quay.merge(dry_run=True)
+    quay.merge(before=lambda: quay.write(EARLIER, 10))
+
+    assert known.expiration(tag) == 2_000_000_000
+    assert quay.held == all_of("s390x", "amd64", "loong64")
+    said = [message for message in caplog.messages if "expires" in message]
+    assert said == [f"{tag} expires at 2033-05-18T03:33:20+00:00; a merge sets that again"]
+
+
+def test_a_tag_that_does_not_expire_does_not_after_a_merge(quay: Quay) -> None:
+    known, tag = history(quay)
+
+    quay.merge()
+
+    assert known.expiration(tag) is None
+
+
+def test_a_dry_run_warns_of_an_immutable_tag(caplog: pytest.LogCaptureFixture) -> None:
+    quay = Quay(immutable=["1"])
+    with quay.server:
+        put(quay.server, "ours", OURS)
+        quay.write(BASE)
+
+        quay.merge(dry_run=True)
+
+        assert caplog.messages == [
+            f"{history(quay)[1]} is immutable: Quay would refuse to write it"
+        ]
+        with pytest.raises(ImmutableTag):
+            quay.merge()

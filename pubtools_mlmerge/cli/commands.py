@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import threading
+import time
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -184,6 +185,8 @@ def _changes(
     def show(report: Report) -> None:
         options.page.note(report)
         _print(render(report))
+        if report.error is not None:
+            raise report.error
 
     return partial(run_jobs, jobs, show, options)
 
@@ -261,6 +264,7 @@ def policy_of(arguments: Namespace, default: Policy) -> Policy:
         drop=split("--drop", arguments.drop) or default.drop,
         mixed_types=arguments.mixed_types or default.mixed_types,
         single_image=arguments.single_image or default.single_image,
+        strict=arguments.strict,
     )
 
 
@@ -309,7 +313,8 @@ def locked(
     client: RegistryClient, tag: Reference, url: str | None
 ) -> AbstractContextManager[Callable[[], None]]:
     """Lock a tag, named by where the client connects, not by the host in the reference."""
-    return lock_tag(str(evolve(tag, host=client.session(tag).host)), url)
+    name, left = evolve(tag, host=client.session(tag).host), client.options.ends - time.monotonic()
+    return lock_tag(str(name), url, max(0.0, left))
 
 
 def writer_of(
@@ -472,14 +477,22 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
     options = RunOptions(debug=arguments.debug > 0, page=Page(arguments.html))
     client = login.client(connection_of(arguments))
     reference = login.tag(arguments.ref)
-    patterns = tuple(PlatformPattern.parse(text) for text in split("--arch", arguments.arch))
+    patterns = tuple(PlatformPattern.named(text) for text in split("--arch", arguments.arch))
+    if not patterns and not arguments.prune:
+        raise ValueError("--arch or --prune is needed")
     writer = writer_of(arguments, settings, client)
     url = lock_of(arguments, settings)
 
     def remove() -> Report:
         with locked(client, reference, url) as check:
             report = remove_platforms(
-                writer, reference, patterns, allow_empty=arguments.allow_empty, check=check
+                writer,
+                reference,
+                patterns,
+                allow_empty=arguments.allow_empty,
+                prune=arguments.prune,
+                strict=arguments.strict,
+                check=check,
             )
         for name in report.missing:
             LOG.warning("%s has no %s", reference, name)

@@ -124,6 +124,14 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
         help="what to do with kept images that are too old: warn, drop them, or fail",
     )
     parser.add_argument("--ages", action="store_true", help="show how old kept images are")
+    add_strict(parser)
+
+
+def add_strict(parser: argparse.ArgumentParser) -> None:
+    """Add what becomes of names that fit nothing."""
+    parser.add_argument(
+        "--strict", action="store_true", help="fail if a named platform is not in the tag"
+    )
 
 
 def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> None:
@@ -209,7 +217,7 @@ def remove_archs_main(arguments: Sequence[str] | None = None) -> None:
     """Remove architectures from a tag."""
     parser = new_parser(
         "remove-archs",
-        ["--ref REF --arch A,B"],
+        ["--ref REF --arch A,B", "--ref REF --prune"],
         "Remove architectures and their attestations from a tag.",
         "--ref registry.example.com/app:stable \\\n      --arch s390x,linux/arm/v7 --dry-run",
     )
@@ -218,10 +226,18 @@ def remove_archs_main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--arch",
         action="append",
-        required=True,
+        default=[],
         metavar="A,B",
-        help="architectures (arm64) or platforms (linux/arm/v7) to remove; repeatable",
+        help="architectures (arm64) or platforms (linux/arm/v7) to remove, none for entries "
+        "without a platform, or digests of entries; repeatable",
     )
+    parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="remove attestations of images that are not listed, entries for unknown/unknown that "
+        "name no image, and what is listed twice",
+    )
+    add_strict(parser)
     parser.add_argument(
         "--allow-empty", action="store_true", help="remove them even if nothing is left"
     )

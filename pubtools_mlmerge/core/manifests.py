@@ -26,14 +26,19 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPES = (DOCKER_LIST, OCI_INDEX)
 MANIFEST_TYPES = (DOCKER_LIST, OCI_INDEX, DOCKER_MANIFEST, OCI_MANIFEST)
-DOCKER_MANIFESTS = frozenset(
+_SCHEMA_1_TYPES = frozenset(
+    f"application/vnd.docker.distribution.manifest.v1+{form}" for form in ("json", "prettyjws")
+)
+DOCKER_MANIFESTS = frozenset({DOCKER_MANIFEST, *_SCHEMA_1_TYPES})
+"""What a Docker manifest list may list."""
+
+_IMAGE_CONFIGS = frozenset(
     {
-        DOCKER_MANIFEST,
-        "application/vnd.docker.distribution.manifest.v1+json",
-        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+        "application/vnd.docker.container.image.v1+json",
+        "application/vnd.oci.image.config.v1+json",
     }
 )
-"""What a Docker manifest list may list."""
+_HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json"
 
 # BuildKit, "Image attestation storage": the two annotations that tie an entry to its image.
 _REFERENCE_TYPE = "vnd.docker.reference.type"
@@ -116,6 +121,11 @@ class Descriptor:
         """The normalised platforms that the entry covers: its own, or all that it lists."""
         return self.listed or frozenset(() if self.slot is None else (self.slot,))
 
+    @property
+    def lacks_platform(self) -> bool:
+        """Whether the entry is for no platform, and says nothing about an image."""
+        return self.slot is None and not self.is_attestation and not self.is_index
+
 
 def _platform(value: object, path: str) -> Platform | None:
     if value is None:
@@ -123,6 +133,8 @@ def _platform(value: object, path: str) -> Platform | None:
     if not isinstance(value, dict):
         raise InvalidIndex(path, "expected an object")
     check_names(value, _PLATFORM, path)
+    if all(value.get(name) in (None, "") for name in ("os", "architecture")):
+        return None  # as buildah writes it for an artifact
     try:
         return Platform.from_json(value)
     except InvalidPlatform as error:
@@ -326,6 +338,18 @@ class Image:
         """
         return _read_image(decode(content), media_type, content)
 
+    @property
+    def kind(self) -> str:
+        """What it is, for people: an artifact by its type, anything else by the media type."""
+        fields = decode(self.content)
+        config = fields["config"]
+        config_type = config.get("mediaType") if isinstance(config, dict) else None
+        if config_type in _IMAGE_CONFIGS or not isinstance(config_type, str):
+            return self.media_type
+        if config_type == _HELM_CONFIG:
+            return f"a Helm chart ({config_type})"
+        return f"an artifact of type {fields.get('artifactType') or config_type}"
+
     def wrap(self, config: Mapping[str, object] | None) -> Index:
         """Make an index that lists this image alone.
 
@@ -369,6 +393,7 @@ def _read_image(fields: Mapping[str, object], content_type: str | None, content:
     if "manifests" in fields:
         raise InvalidIndex("manifests", "an image must not be an index as well")
     config, layers = _digest(fields["config"], "config"), fields.get("layers")
+    layers = [] if layers is None else layers
     if not isinstance(layers, list):
         raise InvalidIndex("layers", "expected an array")
     # Layers with urls are stored elsewhere, not in the registry (image-spec, "urls").
@@ -393,6 +418,15 @@ def _digest(value: object, path: str) -> str:
 
 Manifest = Union[Index, Image]
 """What a reference can hold."""
+
+
+def subject_of(manifest: Manifest) -> str | None:
+    """Read which manifest this one refers to, if any (image-spec, "subject")."""
+    subject = decode(manifest.content).get("subject")
+    digest = subject.get("digest") if isinstance(subject, dict) else None
+    return digest if isinstance(digest, str) else None
+
+
 _HASHES = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
 
 
@@ -428,8 +462,13 @@ def _complete(entry: object, media_type: str) -> object:
     return {"mediaType": media_type, "size": 0, **entry, "digest": digest}
 
 
-def check_digest(reference: Reference, content: bytes, announced: str | None) -> None:
+def check_digest(
+    reference: Reference, content: bytes, announced: str | None, content_type: str | None = None
+) -> None:
     """Check content against the digest in the reference and the one the registry announced."""
+    if content_type_name(content_type) in _SCHEMA_1_TYPES:
+        # It is signed anew for each answer, and its digest is that of what is signed.
+        raise NotAnIndex(str(reference), "a schema 1 manifest")
     if reference.digest:
         _check(reference, content, reference.digest)
     if announced and announced.startswith("sha256:") and is_registered_digest(announced):
@@ -447,5 +486,10 @@ def _check(reference: Reference, content: bytes, expected: str) -> None:
 
 
 def platform_name(descriptor: Descriptor) -> str | None:
-    """Write the normalised platform of an entry; none if it has none."""
-    return None if descriptor.slot is None else str(descriptor.slot)
+    """Write the normalised platform of an entry with its version; none if it has none."""
+    return None if descriptor.slot is None else descriptor.slot.name
+
+
+def platforms_of(index: Index) -> tuple[str, ...]:
+    """List the platforms of an index by name."""
+    return tuple(sorted({slot.name for entry in index.manifests for slot in entry.slots}))

@@ -19,12 +19,14 @@ from pubtools_mlmerge.core.manifests import (
     Index,
     Manifest,
 )
-from pubtools_mlmerge.core.plan import Entry, Match, Plan, Policy, patterns_of
-from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
+from pubtools_mlmerge.core.plan import Entry, Match, Plan, Policy, named_patterns
+from pubtools_mlmerge.core.platforms import NO_PLATFORM, Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
-from pubtools_mlmerge.errors import EmptyIndex, MixedTypes, NestedIndex, NotAnIndex, ShrinkError
+from pubtools_mlmerge.errors import EmptyIndex, MixedTypes, NestedIndex, NotAnIndex
 
+NOT_KEPT = "not among the platforms to keep"
+ALL_VERSIONS = "the source has one for all versions"
 _DEFAULT = Policy()
 # What an OCI index may have at its top level, and a Docker list may not.
 _OCI_ONLY = frozenset({"annotations", "artifactType"})
@@ -60,13 +62,13 @@ def merge(
     if kept or excluded:
         manifests = [entry.descriptor for entry in (*taken, *kept)]
         result = assemble(source, destination, manifests, policy)
-    unchanged = _is_unchanged(result, source, destination)
-    if unchanged and destination is not None and result is not source:
-        result = destination
+    changed = destination is None or result is not source or result.digest != destination.digest
+    if destination is not None and result is not source and serve_the_same(result, destination):
+        result, changed = destination, False
     return Plan(
         result,
         (*taken, *kept, *dropped, *excluded),
-        changed=not unchanged,
+        changed=changed,
         missing=_missing(eligible, policy.eligible or ()),
         source=source,
         destination=destination,
@@ -80,11 +82,11 @@ def _split_eligible(
     """Split the source into entries that may be taken, with their attestations, and the rest."""
     if patterns is None:
         return entries, []
-    images = {entry.digest for entry in entries if _matches(entry, patterns)}
+    images = {entry.digest for entry in entries if matches(entry, patterns)}
     eligible: list[Descriptor] = []
     excluded: list[Entry] = []
     for entry in entries:
-        if entry.attested in images or _matches(entry, patterns):
+        if entry.attested in images or matches(entry, patterns):
             eligible.append(entry)
         else:
             reason = "its image is not eligible" if entry.is_attestation else "not eligible"
@@ -121,10 +123,7 @@ def _split_kept(
     accounted = {(_key(e.descriptor, policy.match), e.previous_digest) for e in taken}
     covered = frozenset[Hashable]().union(*(key for key, _ in accounted))
     keys = [_key(entry, policy.match) for entry in old]
-    reasons = [
-        _reason_to_drop(entry, policy, stale, is_covered=key <= covered)
-        for key, entry in zip(keys, old)
-    ]
+    reasons = [_reason_to_drop(entry, key, covered, policy, stale) for key, entry in zip(keys, old)]
     images = {e.descriptor.digest for e in taken if not e.descriptor.is_attestation}
     images.update(
         entry.digest
@@ -147,18 +146,30 @@ def _split_kept(
 
 
 def _reason_to_drop(
-    entry: Descriptor, policy: Policy, stale: Mapping[str, str], *, is_covered: bool
+    entry: Descriptor,
+    key: frozenset[Hashable],
+    covered: frozenset[Hashable],
+    policy: Policy,
+    stale: Mapping[str, str],
 ) -> str | None:
     """Say why an entry of the destination must go; none if it may stay."""
-    if is_covered and entry.is_attestation:
-        return "the source has newer attestations"
-    if is_covered:
+    if key <= covered:
+        if entry.is_attestation:
+            return "the source has newer attestations"
         return "the source has another one for this platform"
-    if policy.keep and entry.slots and not _matches(entry, policy.keep):
-        return "not among the platforms to keep"
-    if _matches(entry, policy.drop):
+    if entry.slots and all(s in covered or any_version(s) in covered for s in entry.slots):
+        return ALL_VERSIONS
+    if policy.keep and entry.slots and not matches(entry, policy.keep):
+        return NOT_KEPT
+    if matches(entry, policy.drop):
         return "dropped by name"
     return stale.get(entry.digest)
+
+
+def any_version(slot: Platform) -> Platform | None:
+    """Return the platform that covers a version of windows as well (law 2)."""
+    is_version = slot.os == "windows" and slot.os_version
+    return evolve(slot, os_version="") if is_version else None
 
 
 def _listed_twice(taken: Sequence[Entry], kept: Sequence[Entry], match: Match) -> Iterator[str]:
@@ -172,7 +183,7 @@ def _listed_twice(taken: Sequence[Entry], kept: Sequence[Entry], match: Match) -
             yield f"the nested index {entry.digest} is kept whole, so {names} is listed twice"
 
 
-def _key(entry: Descriptor, match: Match) -> frozenset[Hashable]:
+def _key(entry: Descriptor, match: Match = "platform") -> frozenset[Hashable]:
     """Say what an entry covers: it replaces what covers the same, or a part of that."""
     if entry.is_attestation:
         return frozenset({("attestation", entry.attested)})
@@ -181,50 +192,68 @@ def _key(entry: Descriptor, match: Match) -> frozenset[Hashable]:
     return frozenset(s.architecture if match == "architecture" else s for s in entry.slots)
 
 
-def _matches(entry: Descriptor, patterns: Sequence[PlatformPattern]) -> bool:
+def fits(pattern: PlatformPattern, entry: Descriptor) -> bool:
+    """Whether a pattern fits an entry, or a part of a nested index."""
+    return (
+        pattern.digest == entry.digest
+        or (pattern.os == NO_PLATFORM and entry.lacks_platform)
+        or any(map(pattern.matches, entry.slots))
+    )
+
+
+def matches(entry: Descriptor, patterns: Iterable[PlatformPattern]) -> bool:
     """Whether patterns fit an entry; a nested index may not fit in part."""
-    fits = {slot for slot in entry.slots if any(pattern.matches(slot) for pattern in patterns)}
-    if fits and fits != entry.slots:
-        names, rest = (tuple(sorted(map(str, s))) for s in (fits, entry.slots - fits))
+    fitting = [pattern for pattern in patterns if fits(pattern, entry)]
+    parts = {slot for slot in entry.slots if any(pattern.matches(slot) for pattern in fitting)}
+    if parts and parts != entry.slots and not any(pattern.digest for pattern in fitting):
+        names, rest = (tuple(sorted(map(str, s))) for s in (parts, entry.slots - parts))
         raise NestedIndex(entry.digest, names, rest)
-    return bool(fits)
+    return bool(fitting)
 
 
 def _missing(entries: Sequence[Descriptor], patterns: Iterable[PlatformPattern]) -> tuple[str, ...]:
-    slots = frozenset[Platform]().union(*(entry.slots for entry in entries))
-    return tuple(p.text for p in patterns if not any(map(p.matches, slots)))
+    return tuple(p.text for p in patterns if not any(fits(p, entry) for entry in entries))
 
 
 def remove(
-    index: Index, patterns: Iterable[str | PlatformPattern], *, allow_empty: bool = False
+    index: Index,
+    patterns: Iterable[str | PlatformPattern],
+    *,
+    allow_empty: bool = False,
+    prune: bool = False,
 ) -> Plan[Index]:
     """Remove platforms from an index, and their attestations.
 
     Args:
         index (Index): The index at the destination.
         patterns (Iterable[str | PlatformPattern]): The platforms to remove. Entries without a
-            platform stay.
+            platform stay, unless ``none`` or a digest names them.
         allow_empty (bool): Whether the result may be empty.
+        prune (bool): Whether to remove attestations of images that are not listed, entries for
+            ``unknown/unknown`` that name no image, and what is listed twice.
 
     Returns:
         Plan[Index]: Its result is the index itself where nothing is removed.
 
     Raises:
         EmptyIndex: When nothing would be left and that is not allowed.
-        InvalidPlatform: When a pattern is malformed.
+        InvalidPlatform: When a pattern is malformed, or a name is unknown.
     """
-    chosen = patterns_of(patterns)
+    chosen = named_patterns(patterns)
     images = [entry for entry in index.manifests if not entry.is_attestation]
     # An image may be listed for two platforms; its attestations go with the last of them.
-    gone = {entry.digest for entry in images if _matches(entry, chosen)}
-    gone -= {entry.digest for entry in images if not _matches(entry, chosen)}
+    gone = {entry.digest for entry in images if matches(entry, chosen)}
+    gone -= {entry.digest for entry in images if not matches(entry, chosen)}
+    waste = find_waste(index) if prune else {}
     kept: list[Entry] = []
     dropped: list[Entry] = []
-    for entry in index.manifests:
-        if _matches(entry, chosen):
+    for number, entry in enumerate(index.manifests):
+        if matches(entry, chosen):
             dropped.append(Entry(entry, "dropped", "removed by name", entry.digest))
         elif entry.attested in gone:
             dropped.append(Entry(entry, "dropped", "its image is removed", entry.digest))
+        elif number in waste:
+            dropped.append(Entry(entry, "dropped", waste[number], entry.digest))
         else:
             kept.append(Entry(entry, "kept", "not among those removed", entry.digest))
     if not kept and not allow_empty:
@@ -232,7 +261,24 @@ def remove(
     result = index
     if dropped:
         result = index.with_manifests((e.descriptor for e in kept), index.media_type)
-    return Plan(result, (*kept, *dropped), bool(dropped), _missing(index.manifests, chosen))
+    missing = _missing(index.manifests, chosen)
+    return Plan(result, (*kept, *dropped), bool(dropped), missing, destination=index)
+
+
+def find_waste(index: Index) -> dict[int, str]:
+    """Find entries that serve nobody (law 3): their numbers, each with the reason."""
+    images = {entry.digest for entry in index.manifests if not entry.is_attestation}
+    waste: dict[int, str] = {}
+    seen: set[Hashable] = set()
+    for number, entry in enumerate(index.manifests):
+        if (_key(entry), entry.digest) in seen:
+            waste[number] = "it is listed twice"
+        elif entry.is_attestation and entry.attested not in images:
+            waste[number] = "its image is not listed"
+        elif entry.lacks_platform and entry.platform is not None:
+            waste[number] = "it is for an unknown platform and names no image"
+        seen.add((_key(entry), entry.digest))
+    return waste
 
 
 def assemble(
@@ -262,20 +308,6 @@ def _states_os(entry: Descriptor) -> bool:
     return isinstance(platform, dict) and bool(platform.get("os"))
 
 
-def _is_unchanged(result: Index, source: Index, destination: Index | None) -> bool:
-    """Compare the result with the destination, by digest or by what they say.
-
-    A source that goes up untouched is compared by digest, as its signatures are made for that.
-    """
-    if destination is None:
-        return False
-    if result is source:
-        return result.digest == destination.digest
-    fields = {**destination.fields, "mediaType": destination.media_type}
-    # 1, 1.0 and True are equal in Python and not in JSON, so the encoded bytes decide.
-    return result.fields == fields and result.content == encode(fields)
-
-
 @frozen
 class Side:
     """One side of a merge that may be a single image (law 11)."""
@@ -302,21 +334,21 @@ def merge_manifests(
     the result is the image itself.
     """
     sides = [source] if destination is None else [source, destination]
-    singles = [side for side in sides if isinstance(side.manifest, Image)]
+    singles = [(side, side.manifest) for side in sides if isinstance(side.manifest, Image)]
     held = None if destination is None else destination.index
     if not singles:
         return merging(source.index, held, policy)
     if policy.single_image == "fail":
-        raise NotAnIndex(str(singles[0].reference), singles[0].manifest.media_type)
+        raise NotAnIndex(str(singles[0][0].reference), singles[0][1].kind)
     if policy.single_image == "replace":
         plan, result = _replace(source, destination, policy)
     else:
         merged = merging(source.index, held, policy)
         plan, result = merged, _without_wrapping(merged.result, sides, policy)
     listed = {entry.digest for entry in result.manifests} if isinstance(result, Index) else set()
-    for side in singles:
-        if side.is_artifact and side.manifest.digest in listed:
-            what = f"{side.manifest.media_type} without a platform"
+    for side, image in singles:
+        if side.is_artifact and image.digest in listed:
+            what = f"{image.kind}, which states no platform"
             raise NotAnIndex(str(side.reference), what)
     changed = destination is None or result.digest != destination.manifest.digest
     return evolve(plan, result=result, changed=changed)
@@ -352,47 +384,20 @@ def _replace(
     return evolve(compared, entries=entries), result
 
 
-def check_shrink(
-    reference: Reference, old: Index | None, plan: Plan[Manifest], policy: Policy
-) -> None:
-    """Refuse a result that lacks a platform of the tag, except those named to go (law 4)."""
-    if old is None:
-        return
-    if isinstance(plan.result, Index):
-        listed = plan.result.manifests
-    else:  # its platform is known from its entry
-        listed = tuple(e.descriptor for e in plan.entries if e.fate not in ("dropped", "excluded"))
-    has = frozenset[Platform]().union(*(entry.slots for entry in listed))
-    lost = {
-        str(slot)
-        for entry in old.manifests
-        if entry.digest not in plan.too_old
-        for slot in entry.slots - has
-        if not _may_go(slot, policy)
-    }
-    if lost:
-        raise ShrinkError(str(reference), tuple(sorted(lost)))
-
-
-def _may_go(slot: Platform, policy: Policy) -> bool:
-    is_kept = not policy.keep or any(pattern.matches(slot) for pattern in policy.keep)
-    return not is_kept or any(pattern.matches(slot) for pattern in policy.drop)
-
-
 def serve_the_same(one: Index, other: Index) -> bool:
-    """Whether two indexes differ at most in the order of entries of different architectures.
+    """Whether two indexes differ at most in the order of entries in different slots (law 6).
 
-    Among entries of one architecture the order counts: clients take the first that fits.
+    Among entries in one slot the order counts: clients take the first that fits.
     """
-    return one.media_type == other.media_type and _by_architecture(one) == _by_architecture(other)
+    same_kind = (one.media_type, len(one.manifests)) == (other.media_type, len(other.manifests))
+    return same_kind and _in_fixed_order(one) == _in_fixed_order(other)
 
 
-def _by_architecture(index: Index) -> bytes:
-    def architecture(entry: Descriptor) -> tuple[str, str]:
-        return (entry.slot.os, entry.slot.architecture) if entry.slot is not None else ("", "")
-
-    entries = [entry.fields for entry in sorted(index.manifests, key=architecture)]
-    return encode({**index.fields, "mediaType": index.media_type, "manifests": entries})
+def _in_fixed_order(index: Index) -> bytes:
+    # 1, 1.0 and True are equal in Python and not in JSON, so the encoded bytes decide.
+    ordered = sorted(index.manifests, key=lambda entry: sorted(map(repr, _key(entry))))
+    listed = [entry.fields for entry in ordered]
+    return encode({**index.fields, "mediaType": index.media_type, "manifests": listed})
 
 
 def union(manifests: Iterable[Manifest]) -> Index | None:

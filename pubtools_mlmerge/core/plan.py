@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Generic, Literal, TypeVar, get_args
 
 from attrs import field, frozen
-from attrs.converters import optional
 
 from pubtools_mlmerge.core.manifests import Descriptor, Index, Manifest
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import MergeError
 
 Fate = Literal["added", "replaced", "same", "kept", "dropped", "excluded"]
 FATES: tuple[Fate, ...] = get_args(Fate)
@@ -19,14 +19,25 @@ Match = Literal["platform", "architecture"]
 SingleImage = Literal["wrap", "index", "replace", "fail"]
 
 
-def patterns_of(values: Iterable[str | PlatformPattern]) -> tuple[PlatformPattern, ...]:
+def patterns_of(
+    values: Iterable[str | PlatformPattern],
+    parse: Callable[[str], PlatformPattern] = PlatformPattern.parse,
+) -> tuple[PlatformPattern, ...]:
     """Parse patterns that are still text."""
     if isinstance(values, str):  # one pattern, not one for each letter
         values = [values]
-    return tuple(
-        value if isinstance(value, PlatformPattern) else PlatformPattern.parse(value)
-        for value in values
-    )
+    return tuple(value if isinstance(value, PlatformPattern) else parse(value) for value in values)
+
+
+def named_patterns(values: Iterable[str | PlatformPattern]) -> tuple[PlatformPattern, ...]:
+    """Parse patterns of what to keep, drop or remove."""
+    return patterns_of(values, PlatformPattern.named)
+
+
+def _eligible(
+    values: Iterable[str | PlatformPattern] | None,
+) -> tuple[PlatformPattern, ...] | None:
+    return None if values is None else patterns_of(values)
 
 
 @frozen(kw_only=True)
@@ -40,22 +51,26 @@ class Policy:
             all.
         keep (tuple[PlatformPattern, ...]): Platforms of the destination to keep, and no others;
             empty for all.
-        drop (tuple[PlatformPattern, ...]): Platforms of the destination not to keep.
+        drop (tuple[PlatformPattern, ...]): Platforms of the destination not to keep; ``none`` for
+            entries without a platform.
         mixed_types (str): ``oci`` to list Docker and OCI manifests together in an OCI index,
             ``fail`` to refuse.
         single_image (str): What to do where either side is a single image: ``wrap`` merges it as an
             index of one entry, ``index`` as well and never results in the image alone, ``replace``
             replaces the destination by the source, ``fail`` refuses.
+        strict (bool): Whether a pattern of `keep` or `drop` that fits nothing is an error.
+        serves_many (bool): Whether `keep` is meant for many tags, so that it may fit nothing in
+            one of them.
     """
 
     match: Match = "platform"
-    eligible: tuple[PlatformPattern, ...] | None = field(
-        default=None, converter=optional(patterns_of)
-    )
-    keep: tuple[PlatformPattern, ...] = field(default=(), converter=patterns_of)
-    drop: tuple[PlatformPattern, ...] = field(default=(), converter=patterns_of)
+    eligible: tuple[PlatformPattern, ...] | None = field(default=None, converter=_eligible)
+    keep: tuple[PlatformPattern, ...] = field(default=(), converter=named_patterns)
+    drop: tuple[PlatformPattern, ...] = field(default=(), converter=named_patterns)
     mixed_types: Literal["oci", "fail"] = "oci"
     single_image: SingleImage = "wrap"
+    strict: bool = False
+    serves_many: bool = False
 
 
 @frozen
@@ -109,7 +124,7 @@ class Plan(Generic[ResultT_co]):
 
     Attributes:
         result (Index | Image): The new content of the destination.
-        entries (tuple[Entry, ...]): The entries of the result in their order, then those left out.
+        entries (tuple[Entry, ...]): The entries of the result, source first, then those left out.
         changed (bool): Whether the result differs from what the destination holds.
         missing (tuple[str, ...]): Names of eligible platforms that the source lacks, or of
             platforms to remove that the index lacks.
@@ -159,11 +174,14 @@ class Report:
         media_type (str): Media type of that.
         changed (bool): Whether the digest differs from before.
         dry_run (bool): Whether writing was disabled.
-        entries (tuple[Entry, ...]): The entries of the result in their order, then those left out.
+        entries (tuple[Entry, ...]): The entries of the result, source first, then those left out.
         missing (tuple[str, ...]): Requested names that matched nothing.
         anchor_tag (str | None): A second tag on the result, if any.
         attempts (int): How often the merge was planned.
         seconds (float): How long it took.
+        is_hidden (bool): Whether the registry refused to show the destination, which was taken as
+            absent.
+        error (MergeError | None): Why the anchor tag could not be set; none if nothing failed.
     """
 
     source: Reference | None
@@ -179,6 +197,8 @@ class Report:
     anchor_tag: str | None = None
     attempts: int = 1
     seconds: float = 0.0
+    is_hidden: bool = False
+    error: MergeError | None = None
 
     @classmethod
     def of(
@@ -204,6 +224,13 @@ class Report:
             missing=plan.missing,
             seconds=seconds,
         )
+
+    @property
+    def destination_state(self) -> Literal["absent", "hidden", "present"]:
+        """What was seen of the destination before."""
+        if self.previous_digest is not None:
+            return "present"
+        return "hidden" if self.is_hidden else "absent"
 
     @property
     def counts(self) -> dict[Fate, int]:

@@ -8,23 +8,27 @@ from fnmatch import fnmatchcase
 
 from attrs import evolve, field, frozen
 
+from pubtools_mlmerge.core.references import is_registered_digest
 from pubtools_mlmerge.errors import InvalidPlatform
 
-# GOOS values (image-spec, "Image Index", property os).
+# What `go tool dist list` prints: operating systems and architectures.
 _KNOWN_OS = re.compile(
-    "aix|android|darwin|dragonfly|freebsd|hurd|illumos|ios|js|linux|nacl|netbsd|openbsd|plan9"
-    "|solaris|windows|zos"
+    "aix|android|darwin|dragonfly|freebsd|illumos|ios|js|linux|netbsd|openbsd|plan9|solaris|wasip1"
+    "|windows|hurd|nacl|zos"  # and those that it printed once, or knows
 )
-_ARCHITECTURES = {
-    "i386": "386",
-    "x86_64": "amd64",
-    "x86-64": "amd64",
-    "aarch64": "arm64",
-    "armhf": "arm",
-    "armel": "arm",
+_KNOWN_ARCHITECTURES = re.compile(
+    "386|amd64|arm|arm64|loong64|mips|mips64|mips64le|mipsle|ppc64|ppc64le|riscv64|s390x|wasm"
+)
+# Other names, of containerd's platform database, Debian and Docker Hub.
+_ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "ppc64el": "ppc64le"}
+# Those that imply a variant, whatever variant is stated.
+_FIXED_VARIANTS = {
+    **dict.fromkeys(("i386", "i686"), ("386", "")),
+    **dict.fromkeys(("armhf", "armv7", "arm32v7"), ("arm", "v7")),
+    **dict.fromkeys(("armel", "armv6", "arm32v6"), ("arm", "v6")),
+    "arm32v5": ("arm", "v5"),
+    "arm64v8": ("arm64", ""),
 }
-# Names that imply a variant, whatever variant is stated.
-_FIXED_VARIANTS = {"i386": "", "armhf": "v7", "armel": "v6"}
 _VARIANTS = {
     "amd64": {"v1": ""},
     "arm64": {"8": "", "v8": "", "v8.0": "", "9": "v9", "9.0": "v9", "v9.0": "v9"},
@@ -32,17 +36,17 @@ _VARIANTS = {
 }
 _WINDOWS_BUILD_PARTS = 3  # major.minor.build, without the revision
 _GLOB = frozenset("*?[")
+NO_PLATFORM = "none"
+"""In `keep` and `drop`: entries without a platform."""
 _MOST_PARTS = 3  # os/architecture/variant
 
 
 def normalize_names(architecture: str, variant: str = "") -> tuple[str, str]:
-    """Normalise an architecture and its variant as container runtimes do, to lower case.
-
-    The table is that of containerd's platform database.
-    """
+    """Normalise an architecture and its variant as container runtimes do, to lower case."""
     given, variant = architecture.lower(), variant.lower()
+    if given in _FIXED_VARIANTS:
+        return _FIXED_VARIANTS[given]
     name = _ARCHITECTURES.get(given, given)
-    variant = _FIXED_VARIANTS.get(given, variant)
     return name, _VARIANTS.get(name, {}).get(variant, variant)
 
 
@@ -99,12 +103,22 @@ class Platform:
         architecture, variant = normalize_names(self.architecture, self.variant)
         version, features = self.os_version, set(self.os_features)
         if os == "windows":
-            version = ".".join(version.split(".")[:_WINDOWS_BUILD_PARTS])
+            version = _windows_build(version)
             features.discard("win32k")
         return Platform(os, architecture, variant, version, sorted(features))
 
+    @property
+    def name(self) -> str:
+        """os/architecture[/variant][:version], which names it in a pattern."""
+        return f"{self}:{self.os_version}" if self.os_version else str(self)
+
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+def _windows_build(version: str) -> str:
+    """Leave out the revision."""
+    return ".".join(version.split(".")[:_WINDOWS_BUILD_PARTS])
 
 
 def _string(value: Mapping[str, object], name: str) -> str:
@@ -121,7 +135,8 @@ def _string(value: Mapping[str, object], name: str) -> str:
 class PlatformPattern:
     """A pattern of platforms: ``arm64``, ``linux/arm/v7``, ``windows``, ``linux/*``.
 
-    A part that is left out matches anything. Glob characters match within one part.
+    A part that is left out matches anything. Glob characters match within one part. A version of
+    the operating system follows a colon: ``windows/amd64:10.0.17763``.
 
     Attributes:
         text (str): The pattern as it was given.
@@ -129,12 +144,16 @@ class PlatformPattern:
         architecture (str): Pattern of the architecture.
         variant (str | None): Pattern of the variant, or none for any; empty for platforms without
             one.
+        os_version (str | None): Version of the operating system; none for any.
+        digest (str | None): Digest of the one entry that fits; then the rest does not count.
     """
 
     text: str
     os: str = "*"
     architecture: str = "*"
     variant: str | None = None
+    os_version: str | None = None
+    digest: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> PlatformPattern:
@@ -146,18 +165,46 @@ class PlatformPattern:
         Raises:
             InvalidPlatform: When there are more parts, or one is empty.
         """
-        parts = text.strip().lower().split("/")
+        name, colon, version = text.strip().lower().partition(":")
+        parts = name.split("/")
         if len(parts) > _MOST_PARTS:
             raise InvalidPlatform(text, "expected at most os/architecture/variant")
-        if not all(part and part.isprintable() and " " not in part for part in parts):
+        named = [*parts, version] if colon else parts
+        if not all(part and part.isprintable() and " " not in part for part in named):
             raise InvalidPlatform(text, "a part is empty or has a space")
         os = "*"
         if _names_os(parts):
             os = "darwin" if parts[0] == "macos" else parts[0]
             parts = parts[1:]
-        if not parts:
-            return cls(text, os)
-        return evolve(cls._of_architecture(text, *parts), os=os)
+        pattern = evolve(cls._of_architecture(text, *parts), os=os) if parts else cls(text, os)
+        return evolve(pattern, os_version=_windows_build(version)) if colon else pattern
+
+    @classmethod
+    def named(cls, text: str) -> PlatformPattern:
+        """Read what is to be kept, dropped or removed, where a slip would cost platforms.
+
+        Names have to be known to ``go tool dist list``, save an architecture after its operating
+        system. ``none`` is for entries without platform, and a digest for one entry.
+
+        Raises:
+            InvalidPlatform: When it is malformed, or a name is unknown.
+        """
+        if is_registered_digest(text.strip()):
+            return cls(text, digest=text.strip())
+        if text.strip().lower() == NO_PLATFORM:
+            return cls(text, os=NO_PLATFORM)
+        if set(",=[]").intersection(text):
+            problem = "expected os/architecture/variant; a version is windows/amd64:10.0.17763"
+            raise InvalidPlatform(text, problem)
+        pattern = cls.parse(text)
+        os, architecture = pattern.os, pattern.architecture
+        if not _GLOB.intersection(os) and not _KNOWN_OS.fullmatch(os):
+            raise InvalidPlatform(text, f"unknown operating system {os!r}")
+        is_known = _GLOB.intersection(architecture) or _KNOWN_ARCHITECTURES.fullmatch(architecture)
+        if os == "*" and not is_known:
+            problem = f"unknown architecture; if there is one, write linux/{architecture}"
+            raise InvalidPlatform(text, problem)
+        return pattern
 
     @classmethod
     def exact(cls, name: str) -> PlatformPattern:
@@ -188,10 +235,19 @@ class PlatformPattern:
         """Whether every part of the pattern matches a platform, in any spelling."""
         normal = platform.normalized()
         return (
-            fnmatchcase(normal.os, self.os)
+            self.digest is None
+            and fnmatchcase(normal.os, self.os)
             and fnmatchcase(normal.architecture, self.architecture)
             and (self.variant is None or fnmatchcase(normal.variant, self.variant))
+            and self.os_version in (None, normal.os_version)
         )
+
+    def is_nearly(self, platform: Platform) -> bool:
+        """Whether it may be a slip for a platform: s390 for s390x, arm for arm64."""
+        short, long = sorted((self.architecture, platform.architecture), key=len)
+        if short == long or _GLOB.intersection(self.architecture):
+            return False
+        return long.startswith(short) and fnmatchcase(platform.os, self.os)
 
     def __str__(self) -> str:
         return self.text

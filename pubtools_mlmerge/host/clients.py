@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator
 from contextvars import ContextVar
-from typing import Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.host.types import HostClient, Pusher
-from pubtools_mlmerge.merging.writer import History
 from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
@@ -24,13 +22,6 @@ LOG = logging.getLogger("pubtools.mlmerge")
 _THREADS = 5  # the host's default
 
 
-class QuayHistory(History, Protocol):
-    """What a token of Quay's own API gives."""
-
-    def expire(self, reference: Reference, days: int) -> None:
-        """Let Quay delete a tag after some days."""
-
-
 @frozen(eq=False)
 class Sides:
     """What a push reads from and writes to."""
@@ -38,7 +29,7 @@ class Sides:
     source: RegistryClient
     destination: RegistryClient
     copy: Callable[[str, list[str]], None]  # the host's copy of a reference to others
-    history: QuayHistory | None = None  # where the target has a token of Quay's API
+    history: TagHistory | None = None  # where the target has a token of Quay's API
     threads: int = 1  # how many tags may be merged at a time, of all items together
 
     def close(self) -> None:
@@ -63,7 +54,7 @@ def make_sides(pusher: Pusher, settings: Settings) -> Sides:
 
     warn_of_certificates(pusher.dest_quay_client, settings)
     source = connect_like(pusher.src_quay_client, settings)
-    destination = connect_like(pusher.dest_quay_client, settings)
+    destination = connect_like(pusher.dest_quay_client, settings, source)
     threads = target.get("num_thread_container_push")
     return Sides(
         source,
@@ -80,14 +71,25 @@ class _HostLoginClient(RegistryClient):
     def _find_credentials(self, host: str, reference: Reference) -> Credentials | None:  # noqa: ARG002 - there is one login, whatever is read
         return self.credentials
 
+    def _say_none_found(self, host: str) -> str:
+        return f"the target's settings have no login for {host}"
 
-def connect_like(client: HostClient, settings: Settings) -> RegistryClient:
-    """Make a client of ours with the login and the host of a client of the host."""
+
+def connect_like(
+    client: HostClient, settings: Settings, other: RegistryClient | None = None
+) -> RegistryClient:
+    """Make a client of ours with the login and the host of a client of the host.
+
+    It keeps the pace of another one, and sends no login that was refused to that.
+    """
     verify = client.session.session.verify
     options = ConnectOptions(
         insecure=not verifies(client, settings),
         ca_bundle=verify if isinstance(verify, str) else None,
     )
+    if other is not None:
+        known = other.options
+        options = evolve(options, throttle=known.throttle, logins=known.logins)
     return _HostLoginClient(client.username, client.password, client.session.hostname, options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from pubtools_mlmerge.core.ages import AgeRule
 from pubtools_mlmerge.core.manifests import Image, Manifest
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import InvalidReference
+from pubtools_mlmerge.errors import InvalidReference, MergeError
 
 _FIELD = r"\{([^{}]*)\}"
 _DIGEST_LENGTH = 12  # hexadecimal digits of the digest that go into a tag
@@ -76,6 +77,7 @@ class StepOptions:
     verify: bool = True  # read the tag again before and after it is written
     tries: int = 5  # how often to decide at most, where somebody else writes the tag
     ages: AgeRule = field(factory=AgeRule)
+    upload_level: int = logging.INFO  # of the line of an upload; lower where its end has one
 
 
 def _bring_nothing(_decision: Decision) -> None:
@@ -99,6 +101,8 @@ class Decision:
     seen: str | None = field(kw_only=True)
     """The digest of what the tag holds."""
     began: float = field(factory=time.monotonic, kw_only=True)
+    is_hidden: bool = field(default=False, kw_only=True)
+    """Whether the registry refused to show the tag, which is taken as absent."""
 
     @seen.default
     def _digest_of_old(self) -> str | None:
@@ -123,6 +127,7 @@ class Decision:
         dry_run: bool = False,
         attempts: int = 1,
         anchor: Reference | None = None,
+        error: MergeError | None = None,
     ) -> Report:
         """Report what became of the tag; `final` is the last decision, if there were several."""
         plan = (final or self).plan
@@ -134,6 +139,8 @@ class Decision:
             anchor_tag=None if anchor is None else anchor.tag,
             attempts=attempts,
             seconds=time.monotonic() - self.began,
+            is_hidden=self.is_hidden,
+            error=error,
         )
 
 

@@ -10,13 +10,13 @@ from functools import partial
 from typing import TypedDict
 
 from pubtools_mlmerge.core.manifests import DOCKER_LIST, Image, Index, read_partial
-from pubtools_mlmerge.core.merge import assemble, check_shrink, merge
+from pubtools_mlmerge.core.merge import assemble, merge
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidIndex, InvalidPlatform, NotFound, Unauthorized
 from pubtools_mlmerge.merging.image_ages import MergeFunction
-from pubtools_mlmerge.merging.step import intend, pull_both, recorded
+from pubtools_mlmerge.merging.step import intend, judge, pull_both, recorded
 from pubtools_mlmerge.merging.writer import push
 from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.adapter import ClientRegistry, http_errors
@@ -120,6 +120,7 @@ class ManifestListMerger:
                 *(destination, partial(recorded, destination.pull_index, into)),
             )
             plan = merge(new, old)
+            judge(into, plan, Policy())
             if plan.changed:
                 push(destination, into, plan.result)
             seen.report = Report.of(plan, image, into, seconds=seen.seconds)
@@ -181,11 +182,9 @@ class ManifestListMerger:
             new = recorded(source.pull_index, Reference.parse(self.src_image))
             old = recorded(partial(_pull_if_present, destination), into)
         plan = (merging or merge)(new, old, policy)
-        check_shrink(into, plan.destination, plan, policy)
+        judge(into, plan, policy)
         for name in plan.missing:
             LOG.warning("%s: the source has no %s", self.src_image, name)
-        for warning in plan.warnings:
-            LOG.warning("%s: %s", self.dest_image, warning)
         return plan
 
     def _registries(self, kind: type[ClientRegistry] = ClientRegistry) -> tuple[Registry, Registry]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Optional, Protocol, TypeVar
+from typing import Optional, TypeVar
 
 from attrs import evolve
 
 from pubtools_mlmerge.concurrency import Memo
-from pubtools_mlmerge.core.manifests import Image, Index, Manifest
-from pubtools_mlmerge.core.merge import Side, check_shrink, merge_manifests, remove
+from pubtools_mlmerge.core.guard import review
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest, platforms_of
+from pubtools_mlmerge.core.merge import Side, merge_manifests, remove
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
@@ -26,12 +27,14 @@ from pubtools_mlmerge.errors import (
     NotAnIndex,
     NotFound,
     NothingEligible,
+    PatternFitsNothing,
 )
 from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.observe import observed, span
 from pubtools_mlmerge.registry.base import Registry
+from pubtools_mlmerge.registry.copying import Children
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -77,12 +80,20 @@ def pull_both(
         return pull_source(), other.result()
 
 
-def remove_platforms(
+def judge(tag: Reference, plan: Plan[Manifest], policy: Policy) -> None:
+    """Refuse a plan that takes away what nobody named, and warn of what is odd."""
+    for warning in review(tag, plan, policy):
+        LOG.warning("%s", warning)
+
+
+def remove_platforms(  # noqa: PLR0913 - independent options, each with a default
     writer: Writer,
     reference: Reference,
     patterns: tuple[PlatformPattern, ...],
     *,
     allow_empty: bool = False,
+    prune: bool = False,
+    strict: bool = False,
     check: Callable[[], None] = no_lock,
 ) -> Report:
     """Take platforms out of what a tag holds, their attestations with them."""
@@ -94,11 +105,14 @@ def remove_platforms(
         if old is None:
             raise NotFound(str(reference))
         if not isinstance(old, Index):
-            raise NotAnIndex(str(reference), old.media_type)
+            raise NotAnIndex(str(reference), old.kind)
         try:
-            plan = remove(registry.read_nested(reference, old), patterns, allow_empty=allow_empty)
+            known = registry.read_nested(reference, old)
+            plan = remove(known, patterns, allow_empty=allow_empty, prune=prune)
         except (EmptyIndex, NestedIndex) as error:
             raise evolve(error, reference=str(reference)) from error
+        if strict and plan.missing:
+            raise PatternFitsNothing(str(reference), "removal", plan.missing, platforms_of(known))
         return Decision(None, reference, None, old, plan, decide, began=began)
 
     with observed("remove", None, reference, dry_run=dry_run) as seen:
@@ -106,13 +120,6 @@ def remove_platforms(
         decision = decide(recorded(registry.pull_index, reference))
         seen.report = report = writer.carry_out(decision, check)
     return report
-
-
-class BringsChildren(Protocol):
-    """Brings manifests into a repository, such as `Children`."""
-
-    def ensure(self, source: Reference, destination: Reference, digests: Iterable[str]) -> None:
-        """Make sure that manifests are in the destination repository."""
 
 
 class Step:
@@ -123,7 +130,7 @@ class Step:
         source: Registry,
         destination: Registry,
         options: StepOptions,
-        children: BringsChildren,
+        children: Children,
         writer: Writer | None = None,
         *,
         ages: Ages | None = None,
@@ -155,7 +162,10 @@ class Step:
         """Read both sides and decide; nothing is written."""
         policy = policy or self._options.policy
         began = time.monotonic()
-        new, old = self._pull(source, destination)
+        new, (old, is_hidden) = self._pull(source, destination)
+        if is_hidden and self._options.dry_run:
+            words = "%s: it does not exist, or this login may not read it: what it holds is unknown"
+            LOG.warning(words, destination)
         bring = partial(self._bring, source)
 
         new_side = self._side(self._source, source, new, policy)
@@ -164,21 +174,27 @@ class Step:
             plan = self._merge(new_side, destination, held, policy)
             for name in plan.missing:
                 LOG.warning("%s: the source has no %s", source, name)
-            for warning in plan.warnings:
-                LOG.warning("%s: %s", destination, warning)
             return Decision(source, destination, new, held, plan, decide, bring, began=began)
 
-        return decide(old)
+        return evolve(decide(old), is_hidden=is_hidden)
 
-    def _pull(self, source: Reference, destination: Reference) -> tuple[Manifest, Manifest | None]:
+    def _pull(
+        self, source: Reference, destination: Reference
+    ) -> tuple[Manifest, tuple[Manifest | None, bool]]:
         writes = not self._options.dry_run
         intend(self._source, source, self._destination, destination, writes=writes)
         pull_source = partial(self._sources.get, source, partial(self._read_source, source))
-        pull_old = partial(recorded, self._destination.pull_if_present, destination)
+        pull_old = partial(self._look, destination)
         if source in self._sources:  # perhaps another thread is about to read it
             old = pull_old()
             return pull_source(), old
         return pull_both(self._source, pull_source, self._destination, pull_old)
+
+    def _look(self, destination: Reference) -> tuple[Manifest | None, bool]:
+        with span("pull", reference=str(destination)) as current:
+            found, is_hidden = self._destination.look(destination)
+            current.note(digest=None if found is None else found.digest)
+        return found, is_hidden
 
     def _read_source(self, source: Reference) -> Manifest:
         found = recorded(self._source.pull, source)
@@ -204,7 +220,7 @@ class Step:
             raise evolve(error, reference=str(destination)) from error
         if isinstance(plan.result, Index) and not plan.result.manifests and plan.entries:
             raise NothingEligible(str(source.reference), plan.missing)
-        check_shrink(destination, None if held is None else held.index, plan, policy)
+        judge(destination, plan, policy)
         is_single = isinstance(source.manifest, Image) or isinstance(old, Image)
         if policy.single_image == "replace" and is_single and plan.changed and old is not None:
             LOG.warning(

@@ -17,7 +17,7 @@ from attrs import evolve, field, frozen
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference, RegistryError, Unauthorized
 from pubtools_mlmerge.registry.http import TRANSIENT, Address, Answer, Request, Transport, origin
-from pubtools_mlmerge.registry.refusals import failure
+from pubtools_mlmerge.registry.refusals import failure, redact
 
 # Challenges
 
@@ -70,6 +70,11 @@ class Credentials:
         return f"Basic {b64encode(f'{self.username}:{self.password}'.encode()).decode()}"
 
     @property
+    def name(self) -> str:
+        """Whose login it is, and from where."""
+        return f"login of {self.username}{f' from {self.place}' if self.place else ''}"
+
+    @property
     def encoded(self) -> tuple[str, ...]:
         """User name and password as in a header, with and without padding."""
         text = self.basic.partition(" ")[2]
@@ -90,9 +95,8 @@ class Credentials:
     def _refused(self, subject: str, answer: Answer) -> Unauthorized:
         """Make the error of a login that was refused; it says whose it is, and from where."""
         answer = answer.redacted(self.secrets)
-        place = f" from {self.place}" if self.place else ""
         words = failure(subject, answer.status, answer.content).message
-        message = f"the login of {self.username}{place} was refused"
+        message = f"the {self.name} was refused"
         error = Unauthorized(subject, answer.status, f"{message}: {words}" if words else message)
         error.__cause__ = answer.as_http_error()
         return error
@@ -245,11 +249,11 @@ class RegistrySession:
         address: Address,
         transport: Transport,
         find_credentials: Callable[[], Credentials | None],
-        no_login: str = "",
+        say_none_found: Callable[[], str] = str,
     ) -> None:
         self._address, self._transport, self.host = address, transport, address.host
         self._find_credentials = find_credentials
-        self._no_login = no_login  # says where one was looked for
+        self._say_none_found = say_none_found
         self._lock = threading.Lock()
         self._base: str | None = None  # scheme and host, once they are known to work
         self._credentials: Credentials | None = None
@@ -284,13 +288,19 @@ class RegistrySession:
         error = failure(request.subject, answer.status, answer.content)
         if isinstance(error, Unauthorized):
             bearer = self._challenge is not None and self._challenge.scheme == "bearer"
-            words = [error.message] if self._credentials else [self._no_login, error.message]
-            error = evolve(
-                error,
-                logged_in=bearer and self._credentials is not None,
-                message=": ".join(filter(None, words)),
-            )
+            words = filter(None, (self._say_login(), error.message))
+            logged_in = bearer and self._credentials is not None
+            error = evolve(error, logged_in=logged_in, message=": ".join(words))
         raise error from answer.as_http_error()
+
+    def _say_login(self) -> str:
+        if self._credentials is not None:
+            return f"the {self._credentials.name} has no right to this"
+        return self._say_none_found() if self._tokens is not None else ""
+
+    def withhold(self, text: str) -> str:
+        """Withhold a text of the registry that repeats a secret."""
+        return redact(text, self._secrets())
 
     def _log_in_and_send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
         """Send a request with the rights that were announced, with these, or as challenged."""

@@ -70,13 +70,17 @@ class Registry(ABC):
         found = self.pull(reference)
         if isinstance(found, Index):
             return found
-        raise NotAnIndex(str(reference), found.media_type)
+        raise NotAnIndex(str(reference), found.kind)
 
     def pull_if_present(self, reference: Reference) -> Manifest | None:
         """Read a manifest, see `pull`; none where there is nothing."""
-        with suppress_absence(reference):
-            return self.pull(reference)
-        return None
+        return self.look(reference)[0]
+
+    def look(self, reference: Reference) -> tuple[Manifest | None, bool]:
+        """Read a manifest if there is one, and say whether the registry hides that."""
+        with suppress_absence(reference) as hidden:
+            return self.pull(reference), False
+        return None, bool(hidden)
 
     def read_nested(self, reference: Reference, index: Index) -> Index:
         """Note at each nested index which platforms it lists."""
@@ -133,10 +137,11 @@ class Registry(ABC):
 
 
 @contextmanager
-def suppress_absence(reference: Reference) -> Iterator[None]:
-    """Suppress the errors that mean that a tag, or its repository, does not exist."""
+def suppress_absence(reference: Reference) -> Iterator[list[Unauthorized]]:
+    """Suppress the errors that mean that a tag does not exist; note one that may hide it."""
+    hidden: list[Unauthorized] = []
     try:
-        yield
+        yield hidden
     except NotFound:
         return
     except Unauthorized as error:
@@ -144,3 +149,4 @@ def suppress_absence(reference: Reference) -> Iterator[None]:
         if not error.logged_in:
             raise
         LOG.debug("%s: taken as absent: %s", reference, error)
+        hidden.append(error)

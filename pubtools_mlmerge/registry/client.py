@@ -28,6 +28,7 @@ from pubtools_mlmerge.errors import (
     NotAnIndex,
     RegistryError,
     Unauthorized,
+    brief,
 )
 from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
 from pubtools_mlmerge.registry.base import Registry, suppress_absence
@@ -36,6 +37,7 @@ from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Requ
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _CREATED, _NOT_FOUND = 201, 404
+_SHOWN = 80  # bytes of an answer that is no manifest
 _REFUSED_HEAD = frozenset({400, 403, _NOT_FOUND, 405, 501})
 
 
@@ -142,13 +144,25 @@ class RegistryClient(Registry):
         return self._pull(reference)[0]
 
     def _pull(self, reference: Reference) -> tuple[Manifest, Mapping[str, str]]:
-        answer = self._get_manifest(reference)
+        answer, withhold = self._get_manifest(reference), self.session(reference).withhold
         content_type = answer.headers.get("Content-Type")
-        return read_manifest(reference, answer.content, content_type), answer.headers
+        try:
+            return read_manifest(reference, answer.content, content_type), answer.headers
+        except NotAnIndex as error:
+            raise evolve(error, media_type=withhold(error.media_type)) from None
+        except InvalidIndex as error:
+            problem = error.problem
+            if not answer.content.lstrip().startswith(b"{"):
+                words = brief(answer.content[:_SHOWN].decode("utf-8", "replace"))
+                found = f"{content_type or 'an answer without content type'} {words!r}"
+                problem += f"; expected a manifest, found {found}: check the host, and any proxy"
+            path, problem = withhold(error.path), withhold(problem)
+            raise evolve(error, path=path, problem=problem) from None
 
     def _get_manifest(self, reference: Reference) -> Answer:
         answer = self._send("GET", reference, f"manifests/{reference.target}", headers=_ACCEPT)
-        check_digest(reference, answer.content, answer.headers.get("Docker-Content-Digest"))
+        announced = answer.headers.get("Docker-Content-Digest")
+        check_digest(reference, answer.content, announced, answer.headers.get("Content-Type"))
         return answer
 
     def digest(self, reference: Reference) -> str | None:
@@ -264,12 +278,15 @@ class RegistryClient(Registry):
             if name not in self._sessions:
                 address = Address.parse(name, prefers_tls=self.options.prefers_tls)
                 find = partial(self._find_credentials, address.host, reference)
-                no_login = "" if self.credentials else say_none_found(address.host)
-                self._sessions[name] = RegistrySession(address, self.transport, find, no_login)
+                say = partial(self._say_none_found, address.host)
+                self._sessions[name] = RegistrySession(address, self.transport, find, say)
             return self._sessions[name]
 
     def _find_credentials(self, host: str, reference: Reference) -> Credentials | None:
         return self.credentials or find_credentials(host, reference.repository)
+
+    def _say_none_found(self, host: str) -> str:
+        return say_none_found(host)
 
     def _send(  # noqa: PLR0913 - the parts of a request
         self,

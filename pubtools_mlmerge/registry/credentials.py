@@ -14,28 +14,47 @@ from pathlib import Path
 
 from attrs import evolve
 
-from pubtools_mlmerge.errors import InvalidCredentials
+from pubtools_mlmerge.errors import InvalidCredentials, brief
 from pubtools_mlmerge.registry.auth import Credentials
+
+_BLANK = "\0 \t\r\n"
+_SHOWN = 5  # registries of a file that has no login
 
 
 def find_credentials(host: str, repository: str = "") -> Credentials | None:
     """Look for a login in the auth files of this user; the most specific entry wins."""
     for path in _files():
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidCredentials(path.name, "cannot be read") from error
-        found = _find(path.name, text, host, repository)
+        found = _find(path.name, _read(path) or {}, host, repository)
         if found is not None:
-            return evolve(found, place=_shown(path))
+            return evolve(found, place=f"{_shown(path)} ({found.place})")
     return None
 
 
 def say_none_found(host: str) -> str:
-    """Say in which files no login for a host was found."""
-    return f"no login for {host} is in {', '.join(map(_shown, _files()))}"
+    """Say which files were searched for a login, and for which registries they have one."""
+    found = []
+    for path in _files():
+        fields = _read(path)
+        entries = (fields or {}).get("auths")
+        keys = [brief(key, 80) for key in entries] if isinstance(entries, dict) else []
+        more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+        state = f"has {', '.join(keys[:_SHOWN])}{more}" if keys else "has none"
+        found.append(f"{_shown(path)} {'does not exist' if fields is None else state}")
+    return f"no login for {host} was given, and none was found: {', '.join(found)}"
+
+
+def _read(path: Path) -> Mapping[str, object] | None:
+    """Read an auth file, if there is one; tools leave empty ones behind."""
+    try:
+        text = path.read_text(encoding="utf-8").strip(_BLANK)
+        document: object = json.loads(text) if text else {}
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidCredentials(path.name, "cannot be read") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidCredentials(path.name, "is not JSON") from error
+    return document if isinstance(document, dict) else {}
 
 
 def _shown(path: Path) -> str:
@@ -61,12 +80,9 @@ def _files() -> Iterator[Path]:
     yield Path(environment.get("DOCKER_CONFIG", home / ".docker")) / "config.json"
 
 
-def _find(place: str, text: str, host: str, repository: str) -> Credentials | None:
-    try:
-        document: object = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidCredentials(place, "is not JSON") from error
-    fields = document if isinstance(document, dict) else {}
+def _find(
+    place: str, fields: Mapping[str, object], host: str, repository: str
+) -> Credentials | None:
     helpers, entries = fields.get("credHelpers") or {}, fields.get("auths") or {}
     if not isinstance(helpers, dict) or not isinstance(entries, dict):
         return None
@@ -101,4 +117,4 @@ def _decode(place: str, key: str, entry: Mapping[str, object]) -> Credentials:
         raise InvalidCredentials(place, f"the entry of {key} is not base64") from error
     if not colon:
         raise InvalidCredentials(place, f"the entry of {key} has no user and password")
-    return Credentials(username, password.rstrip("\0"))
+    return Credentials(username, password.rstrip("\0"), key)

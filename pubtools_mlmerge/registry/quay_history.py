@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime, timezone
 from operator import attrgetter
 from secrets import token_hex
 from urllib.parse import quote, urlencode
@@ -15,6 +16,7 @@ from attrs import frozen
 from pubtools_mlmerge.core.references import Reference, is_registered_digest
 from pubtools_mlmerge.core.strict_json import decode, encode
 from pubtools_mlmerge.errors import (
+    Forbidden,
     InvalidIndex,
     InvalidReference,
     InvalidSettings,
@@ -31,6 +33,7 @@ _RECOVERED = "mlmerge-recovered-"  # how the tags begin under which manifests ar
 _DIGEST_LENGTH = 12  # hexadecimal digits of the digest that go into such a tag
 _MOST_ROWS = 100  # what Quay gives at once
 _DAY = 86_400  # seconds
+_FORBIDDEN = 403
 _JSON = "application/json"
 _start = attrgetter("start")
 
@@ -42,6 +45,7 @@ class TagRow:
     digest: str
     start: int
     end: int | None  # perhaps in the future; none while no end is set
+    is_immutable: bool = False
 
 
 def replaced(rows: Sequence[TagRow], written: str, seen: str | None) -> tuple[str, ...]:
@@ -132,11 +136,41 @@ class TagHistory:
 
     def expire(self, reference: Reference, days: int) -> None:
         """Let Quay delete a tag after some days; where that fails, a warning says that it stays."""
-        content = encode({"expiration": int(time.time()) + days * _DAY})
+        self.expire_at(reference, int(time.time()) + days * _DAY)
+
+    def expire_at(self, reference: Reference, moment: int) -> None:
+        """Let Quay delete a tag at a time; where that fails, a warning says that it stays."""
+        content = encode({"expiration": moment})
         try:
             self._send("PUT", reference, quote(reference.tag, safe=""), content)
         except RegistryError as error:
             LOG.warning("%s does not expire: %s", reference, error)
+
+    def expiration(self, tag: Reference) -> int | None:
+        """Read when Quay deletes a tag; none if it does not, or that cannot be read."""
+        row = self._current(tag)
+        return None if row is None else row.end
+
+    def warn(self, tag: Reference) -> None:
+        """Warn of a tag that cannot be moved, and of one that expires."""
+        row = self._current(tag)
+        if row is not None and row.is_immutable:
+            LOG.warning("%s is immutable: Quay would refuse to write it", tag)
+        if row is not None and row.end is not None:
+            moment = datetime.fromtimestamp(row.end, timezone.utc).isoformat()
+            LOG.warning("%s expires at %s; a merge sets that again", tag, moment)
+
+    def _current(self, tag: Reference) -> TagRow | None:
+        try:
+            rows = self.rows(tag)
+        except NotFound as error:
+            LOG.debug("%s: no Quay, or no history: %s", tag, error)
+            return None
+        except RegistryError as error:
+            LOG.warning("%s: cannot tell whether it expires: %s", tag, error)
+            return None
+        now = time.time()
+        return next((row for row in rows if row.end is None or row.end > now), None)
 
     def forget(self, reference: Reference) -> None:
         """Delete a tag that `recover` made; where that fails, a warning says that it stays."""
@@ -163,6 +197,9 @@ class TagHistory:
             content=content,
         )
         answer = self._client.transport.send(request).redacted([self._token])
+        if answer.status == _FORBIDDEN and b"CSRF" in answer.content:
+            problem = "Quay's API does not accept the token: check --quay-api-token"
+            raise Forbidden(request.subject, answer.status, problem)
         if not answer.is_success or answer.content == WITHHELD.encode():
             raise failure(request.subject, answer.status, _explanation(answer.content))
         return answer
@@ -196,4 +233,4 @@ def _read_row(path: str, row: object, tag: str) -> TagRow | None:
         raise InvalidIndex(f"{path}.manifest_digest", "expected a digest")
     if type(start) is not int or not (end is None or type(end) is int):
         raise InvalidIndex(f"{path}.start_ts, end_ts", "expected whole seconds")
-    return TagRow(digest, start, end)
+    return TagRow(digest, start, end, is_immutable=row.get("immutable") is True)

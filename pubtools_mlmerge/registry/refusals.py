@@ -215,7 +215,9 @@ def explain_answer(
         name in headers for name in ("Docker-Distribution-Api-Version", "WWW-Authenticate")
     )
     is_refusal = status == _FORBIDDEN and not is_registry
-    return f"{_name_proxy(url, proxies)} seems to forbid this" if is_refusal else None
+    advice = f"allow {urlsplit(url).hostname} there, or name it in no_proxy"
+    problem = f"{_name_proxy(url, proxies)} seems to forbid this; {advice}"
+    return problem if is_refusal else None
 
 
 def is_final(error: Exception) -> bool:

@@ -118,7 +118,9 @@ def to_json(report: Report) -> str:
             "media_type": report.media_type,
             "changed": report.changed,
             "dry_run": report.dry_run,
+            "destination_state": report.destination_state,
             "anchor_tag": report.anchor_tag,
+            "error": None if report.error is None else str(report.error),
             "attempts": report.attempts,
             "seconds": round(report.seconds, 3),
             "entries": [entry_document(entry) for entry in report.entries],
@@ -182,7 +184,7 @@ def summary_of(report: Report) -> str:
     if not report.changed:
         return f"{report.destination}: nothing to do, it stays {report.digest}"
     verb = "would become" if report.dry_run else "is now"
-    before = short(report.previous_digest) if report.previous_digest else "absent"
+    before = short(report.previous_digest) if report.previous_digest else report.destination_state
     counts = ", ".join(f"{number} {fate}" for fate, number in report.counts.items())
     anchor = f", anchor tag {report.anchor_tag}" if report.anchor_tag else ""
     return f"{report.destination} {verb} {report.digest} (was {before}): {counts}{anchor}"

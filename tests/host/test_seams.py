@@ -15,16 +15,8 @@ from pubtools_mlmerge.host import (
     clients,  # noqa: F401 - registers its implementation once
     seams,
 )
-from tests.host.test_starts import (
-    REPOSITORY,
-    THREE,
-    TWO,
-    Start,
-    by_our_target,
-    by_the_host_alone,
-    in_a_task,
-)
-from tests.host.world import ON, World, build
+from tests.host.test_starts import Start, by_our_target, by_the_host_alone, in_a_task
+from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
 
 NAMES = [(seam.module, name) for seam in seams.SEAMS.values() for name in seam.replaced]
 # A third of them in older hosts, as each task runs half a dozen programs.
@@ -94,7 +86,7 @@ def test_a_site_that_took_the_push_earlier_is_refused_where_it_asks_to_merge(
     theirs = seams._REPLACED["push_docker", "PushDocker"]
     world.put(REPOSITORY, "1", build("old", *THREE))
     digest = world.put("src/app", "new", build("new", *TWO))
-    item = world.push_item("src/app:new", {"a/app": ["1"]})
+    item = world.new_item()
     world.log.forget()
 
     class Site(theirs):  # type: ignore[misc, valid-type]  # the host is untyped

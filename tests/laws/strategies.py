@@ -30,6 +30,7 @@ PLATFORMS: tuple[Json, ...] = (
     *map(platform, ("linux/arm64", "linux/arm64/v8", "linux/arm", "linux/arm/v6")),
     *map(platform, ("linux/arm/v7", "linux/arm/v8")),
     *({**platform("windows/amd64"), "os.version": version} for version in WINDOWS),
+    platform("windows/amd64"),
 )
 # Seven extras and four digests: no digest always comes with the same extra.
 EXTRAS: tuple[Json, ...] = (

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import sys
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from functools import partial
 from types import FrameType
 from typing import Callable
@@ -16,9 +16,11 @@ from attrs import frozen
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from pubtools_mlmerge.core.guard import check_shrink
 from pubtools_mlmerge.core.manifests import DOCKER_LIST, DOCKER_MANIFESTS, Descriptor, Index
-from pubtools_mlmerge.core.merge import Side, check_shrink, merge, merge_manifests, remove
+from pubtools_mlmerge.core.merge import Side, any_version, merge, merge_manifests, remove
 from pubtools_mlmerge.core.plan import Plan, Policy
+from pubtools_mlmerge.core.platforms import Platform
 from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import EmptyIndex
 from tests.factories import attestation, digests, entry, index
@@ -64,6 +66,20 @@ def slots(of: Index, policy: Policy) -> set[Hashable]:
     return {slot(e, policy) for e in of.manifests if not e.is_attestation}
 
 
+def lost(before: set[Hashable], after: set[Hashable]) -> set[Hashable]:
+    """List what of a set another one lacks; windows of any version serves for each."""
+    return {
+        one
+        for one in before - after
+        if not (isinstance(one, Platform) and any_version(one) in after)
+    }
+
+
+def by_slot(entries: Iterable[Descriptor]) -> list[bytes]:
+    """List entries as encoded; the order counts within a slot only."""
+    return [encoded(e) for e in sorted(entries, key=lambda e: repr(e.slot or e.digest))]
+
+
 def is_subsequence(part: list[str], whole: list[str]) -> bool:
     """Tell whether all of a list stands in another in the same order."""
     rest = iter(whole)
@@ -80,9 +96,9 @@ def written(of: Index) -> list[bytes]:
     return [encoded(e) for e in of.manifests]
 
 
-def images_of(of: Index) -> list[bytes]:
-    """List the entries that are no attestations as encoded."""
-    return [encoded(e) for e in of.manifests if not e.is_attestation]
+def images_of(of: Index) -> list[Descriptor]:
+    """List the entries that are no attestations."""
+    return [e for e in of.manifests if not e.is_attestation]
 
 
 def planned(plan: Plan[Index], *fates: str) -> list[Descriptor]:
@@ -108,20 +124,25 @@ def test_merging_again_changes_nothing(made: Made) -> None:
 
 @given(PLAIN)
 def test_the_source_is_a_prefix_of_the_result(made: Made) -> None:
-    assert written(made.result)[: len(made.source.manifests)] == written(made.source)
+    assert not made.plan.changed or written(made.result)[: len(made.source.manifests)] == written(
+        made.source
+    )
 
 
 @given(MERGES)
 def test_what_is_taken_is_a_prefix_of_the_result(made: Made) -> None:
     taken = [encoded(e) for e in made.plan.taken]
-    assert written(made.result)[: len(taken)] == taken
-    assert is_subsequence(digests(made.result)[: len(taken)], digests(made.source))
+    if made.plan.changed:
+        assert written(made.result)[: len(taken)] == taken
+        assert is_subsequence(digests(made.result)[: len(taken)], digests(made.source))
 
 
 @given(MERGES)
 def test_the_plan_tells_the_fate_of_every_entry_of_the_result(made: Made) -> None:
     present = planned(made.plan, "added", "replaced", "same", "kept")
-    assert [e.digest for e in present] == digests(made.result)
+    if made.plan.changed:
+        assert [e.digest for e in present] == digests(made.result)
+    assert sorted(e.digest for e in present) == sorted(digests(made.result))
     assert [e.descriptor for e in made.plan.entries][: len(present)] == present
     sources = planned(made.plan, "added", "replaced", "same", "excluded")
     assert sorted(e.digest for e in sources) == sorted(digests(made.source))
@@ -137,14 +158,17 @@ def test_nothing_is_lost_without_being_told(made: Made) -> None:
 @given(MERGES)
 def test_every_slot_of_the_destination_is_covered_or_dropped(made: Made) -> None:
     dropped = {slot(e, made.policy) for e in planned(made.plan, "dropped")}
-    assert slots(made.destination, made.policy) <= slots(made.result, made.policy) | dropped
+    listed = slots(made.result, made.policy)
+    assert slots(made.destination, made.policy) <= listed | dropped
 
 
 @given(PLAIN)
 def test_without_patterns_every_slot_of_the_destination_is_covered(made: Made) -> None:
-    assert slots(made.result, made.policy) == slots(made.source, made.policy) | slots(
-        made.destination, made.policy
+    new, old, listed = (
+        slots(side, made.policy) for side in (made.source, made.destination, made.result)
     )
+    assert new <= listed <= new | old
+    assert not lost(old, listed)
 
 
 @given(PLAIN)
@@ -157,7 +181,8 @@ def test_kept_entries_keep_their_order_and_all_they_have(made: Made) -> None:
     kept = planned(made.plan, "kept")
     assert is_subsequence([e.digest for e in kept], digests(made.destination))
     assert {encoded(e) for e in kept} <= set(written(made.destination))
-    assert written(made.result)[len(made.plan.taken) :] == [encoded(e) for e in kept]
+    if made.plan.changed:
+        assert written(made.result)[len(made.plan.taken) :] == [encoded(e) for e in kept]
 
 
 @given(MERGES)
@@ -271,7 +296,7 @@ def test_images_do_not_depend_on_how_three_indexes_are_grouped(
     right = merge(first, merge(second, third, policy).result, policy).result
     left = merge(merge(first, second, policy).result, third, policy).result
 
-    assert images_of(left) == images_of(right)
+    assert by_slot(images_of(left)) == by_slot(images_of(right))
 
 
 @given(indexes("first"), indexes("second"), indexes("third"), MATCHES)
@@ -282,7 +307,7 @@ def test_indexes_that_share_no_image_may_be_grouped_in_any_way(
     right = merge(first, merge(second, third, policy).result, policy).result
     left = merge(merge(first, second, policy).result, third, policy).result
 
-    assert written(left) == written(right)
+    assert by_slot(left.manifests) == by_slot(right.manifests)
 
 
 @given(INDEXES, POLICIES)
@@ -335,9 +360,8 @@ def test_no_platform_of_an_image_or_index_is_lost(
 
     sides = [source] if destination is None else [source, destination]
     present = {e.descriptor.slot for e in plan.entries if e.fate not in ("dropped", "excluded")}
-    assert {e.slot for side in sides for e in side.index.manifests if e.slot} <= present
-    held = None if destination is None else destination.index
-    check_shrink(source.reference, held, plan, policy)
+    assert not lost({e.slot for s in sides for e in s.index.manifests if e.slot}, {*present})
+    check_shrink(source.reference, plan, policy)
 
 
 @given(SIDES, st.none() | SIDES, MAKES_INDEXES)
@@ -354,7 +378,7 @@ def test_merging_images_again_changes_nothing(
     assert not again.changed
 
 
-EVEN = ["*/*/x*[02468]"]
+EVEN = [f"*/*/x*{digit}" for digit in "02468"]
 
 
 def calls_of(work: Callable[[], object]) -> int:
@@ -384,7 +408,7 @@ def large(count: int, seed: str) -> Index:
 @pytest.mark.parametrize("shared", [True, False])
 def test_work_is_linear_in_the_number_of_entries(*, shared: bool) -> None:
     sizes = [(large(n, "a"), large(n, "a" if shared else "b")) for n in (50, 200)]
-    policy = Policy(eligible=EVEN, keep=["linux"], drop=["*/*/x*[1]"])
+    policy = Policy(eligible=EVEN, keep=["linux"], drop=["*/*/x*1"])
     for source, destination in sizes:  # compile the patterns once
         merge(source, destination, policy)
 
