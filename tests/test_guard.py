@@ -105,7 +105,7 @@ def test_a_tag_without_platforms_has_nothing_to_fit(held: Index | None) -> None:
 def test_what_keep_leaves_out_by_a_slip_is_refused_for_a_nested_index_too() -> None:
     nested = entry(None, seed="nested", media_type=HELD.media_type)
     held = index("linux/s390x", nested)
-    listed = frozenset(e.slot for e in HELD.manifests[1:2] if e.slot is not None)
+    listed = frozenset((e.digest, e.slot) for e in HELD.manifests[1:2])
     known = evolve(held, manifests=(held.manifests[0], evolve(held.manifests[1], listed=listed)))
 
     with pytest.raises(PatternFitsNothing, match="keep arm fits none"):

@@ -579,6 +579,21 @@ def test_a_nested_index_of_the_tag_is_kept_whole_until_all_of_it_is_covered(
     assert fates(merge(server, "all", "1")) == ["same", "added", "added", "dropped"]
 
 
+def test_an_attestation_of_an_image_within_a_nested_index_is_kept_with_it(
+    server: RegistryServer,
+) -> None:
+    proof = make_attestation(TRIO.children[-1])  # type: ignore[arg-type]  # an image
+    put(server, "1", make_index([TRIO, proof]))
+    put(server, "amd64", make_index([AMD64]))
+
+    merge(server, "amd64", "1")
+
+    assert digests(server, "1") == [AMD64.digest, TRIO.digest, proof.digest]
+    assert (
+        fates(remove(server, "1", "s390x", "arm64", "amd64", allow_empty=True)) == ["dropped"] * 3
+    )
+
+
 @pytest.mark.parametrize("policy", [Policy(drop=["amd64"]), Policy(keep=["amd64"])])
 def test_a_nested_index_that_a_policy_fits_in_part_is_refused(
     server: RegistryServer, policy: Policy

@@ -74,8 +74,8 @@ class Descriptor:
         slot (Platform | None): The normalised platform, by which entries replace each other; none
             for an attestation, a nested index, an unknown platform or none at all.
         fields (Mapping[str, object]): The whole entry as received, unknown fields included.
-        listed (frozenset[Platform] | None): The normalised platforms that a nested index lists;
-            none until it is read.
+        listed (frozenset[tuple[str, Platform | None]] | None): Digests and normalised platforms of
+            what a nested index lists, at all levels; none until it is read.
     """
 
     media_type: str
@@ -86,7 +86,7 @@ class Descriptor:
     attested: str | None
     slot: Platform | None = field(repr=False)
     fields: Mapping[str, object] = field(repr=False)
-    listed: frozenset[Platform] | None = field(default=None, repr=False)
+    listed: frozenset[tuple[str, Platform | None]] | None = field(default=None, repr=False)
 
     @classmethod
     def from_json(cls, value: object, path: str) -> Descriptor:
@@ -119,7 +119,13 @@ class Descriptor:
     @property
     def slots(self) -> frozenset[Platform]:
         """The normalised platforms that the entry covers: its own, or all that it lists."""
-        return self.listed or frozenset(() if self.slot is None else (self.slot,))
+        listed = self.listed or ((self.digest, self.slot),)
+        return frozenset(slot for _, slot in listed if slot is not None)
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """The digest of the entry, and of all that a nested index lists."""
+        return frozenset((self.digest, *(digest for digest, _ in self.listed or ())))
 
     @property
     def lacks_platform(self) -> bool:

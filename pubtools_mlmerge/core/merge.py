@@ -7,6 +7,7 @@ are in ``docs/merge-rules.rst``.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from attrs import evolve, frozen
 
@@ -82,7 +83,7 @@ def _split_eligible(
     """Split the source into entries that may be taken, with their attestations, and the rest."""
     if patterns is None:
         return entries, []
-    images = {entry.digest for entry in entries if matches(entry, patterns)}
+    images = _digests(entry for entry in entries if matches(entry, patterns))
     eligible: list[Descriptor] = []
     excluded: list[Entry] = []
     for entry in entries:
@@ -124,12 +125,8 @@ def _split_kept(
     covered = frozenset[Hashable]().union(*(key for key, _ in accounted))
     keys = [_key(entry, policy.match) for entry in old]
     reasons = [_reason_to_drop(entry, key, covered, policy, stale) for key, entry in zip(keys, old)]
-    images = {e.descriptor.digest for e in taken if not e.descriptor.is_attestation}
-    images.update(
-        entry.digest
-        for entry, reason in zip(old, reasons)
-        if reason is None and not entry.is_attestation
-    )
+    images = _digests(e.descriptor for e in taken)
+    images |= _digests(entry for entry, reason in zip(old, reasons) if reason is None)
     kept: list[Entry] = []
     dropped: list[Entry] = []
     for key, entry, reason in zip(keys, old, reasons):
@@ -170,6 +167,12 @@ def any_version(slot: Platform) -> Platform | None:
     """Return the platform that covers a version of windows as well (law 2)."""
     is_version = slot.os == "windows" and slot.os_version
     return evolve(slot, os_version="") if is_version else None
+
+
+def _digests(entries: Iterable[Descriptor]) -> frozenset[str]:
+    """List the images that an attestation may belong to."""
+    images = (entry.digests for entry in entries if not entry.is_attestation)
+    return frozenset(chain.from_iterable(images))
 
 
 def _listed_twice(taken: Sequence[Entry], kept: Sequence[Entry], match: Match) -> Iterator[str]:
@@ -240,10 +243,9 @@ def remove(
         InvalidPlatform: When a pattern is malformed, or a name is unknown.
     """
     chosen = named_patterns(patterns)
-    images = [entry for entry in index.manifests if not entry.is_attestation]
     # An image may be listed for two platforms; its attestations go with the last of them.
-    gone = {entry.digest for entry in images if matches(entry, chosen)}
-    gone -= {entry.digest for entry in images if not matches(entry, chosen)}
+    gone = _digests(entry for entry in index.manifests if matches(entry, chosen))
+    gone -= _digests(entry for entry in index.manifests if not matches(entry, chosen))
     waste = find_waste(index) if prune else {}
     kept: list[Entry] = []
     dropped: list[Entry] = []
@@ -267,7 +269,7 @@ def remove(
 
 def find_waste(index: Index) -> dict[int, str]:
     """Find entries that serve nobody (law 3): their numbers, each with the reason."""
-    images = {entry.digest for entry in index.manifests if not entry.is_attestation}
+    images = _digests(index.manifests)
     waste: dict[int, str] = {}
     seen: set[Hashable] = set()
     for number, entry in enumerate(index.manifests):

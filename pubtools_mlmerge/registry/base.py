@@ -83,26 +83,26 @@ class Registry(ABC):
         return None, bool(hidden)
 
     def read_nested(self, reference: Reference, index: Index) -> Index:
-        """Note at each nested index which platforms it lists."""
+        """Note at each nested index what it lists."""
         if all(entry.listed is not None for entry in index.manifests if entry.is_index):
             return index
-        known: dict[str, frozenset[Platform]] = {}
+        known: dict[str, frozenset[tuple[str, Platform | None]]] = {}
 
-        def platforms(digest: str, level: int) -> frozenset[Platform]:
+        def list_all(digest: str, level: int) -> frozenset[tuple[str, Platform | None]]:
             if digest not in known:
                 if level > _LEVELS or len(known) == _NESTED:
                     problem = f"at most {_LEVELS} levels and {_NESTED} nested indexes are read"
                     raise InvalidIndex("manifests", problem, str(reference))
                 known[digest] = frozenset()
                 listed = self._list_nested(reference.at(digest))
-                within = (platforms(e.digest, level + 1) for e in listed if e.is_index)
-                known[digest] = frozenset().union(*(e.slots for e in listed), *within)
+                within = (list_all(e.digest, level + 1) for e in listed if e.is_index)
+                known[digest] = frozenset((e.digest, e.slot) for e in listed).union(*within)
             return known[digest]
 
         return evolve(
             index,
             manifests=[
-                evolve(entry, listed=platforms(entry.digest, 1)) if entry.is_index else entry
+                evolve(entry, listed=list_all(entry.digest, 1)) if entry.is_index else entry
                 for entry in index.manifests
             ],
         )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pubtools_mlmerge.core.guard import check_shrink
-from pubtools_mlmerge.core.manifests import Index
+from pubtools_mlmerge.core.manifests import Descriptor, Index
 from pubtools_mlmerge.core.merge import any_version, merge, remove
 from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
@@ -21,12 +21,16 @@ SLOTS = [Platform.from_json(platform).normalized() for platform in PLATFORMS]
 LISTS = [frozenset(), *map(frozenset, combinations(dict.fromkeys(SLOTS[:6]), 2)), frozenset(SLOTS)]
 
 
+def listed_by(nested: Descriptor) -> frozenset[Platform]:
+    return LISTS[int(nested.digest[-4:], 16) % len(LISTS)]
+
+
 def read(made: Index) -> Index:
     """Let each nested index list some platforms; which ones depends on its digest."""
     return evolve(
         made,
         manifests=[
-            evolve(each, listed=LISTS[int(each.digest[-4:], 16) % len(LISTS)])
+            evolve(each, listed=frozenset((each.digest, slot) for slot in listed_by(each)))
             if each.is_index
             else each
             for each in made.manifests
