@@ -326,6 +326,15 @@ def test_rows_come_newest_first_and_of_this_tag_only() -> None:
     assert found == (TagRow(digest("a"), 9, None), TagRow(digest("a"), 5, 9))
 
 
+def test_a_registry_without_this_api_is_asked_once() -> None:
+    with ScriptedServer(Reply(404, body=b"404 page not found")) as server:
+        history = history_of(server)
+
+        assert [history.expiration(TAG), history.expiration(TAG)] == [None, None]
+        assert history.lost(TAG, FIRST.digest, None) == ()
+        assert len(server.received) == 1
+
+
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pubtools_mlmerge.core.manifests import digest_of
@@ -16,24 +17,30 @@ def root_of(registry: RealRegistry) -> Path:
 
 def store(registry: RealRegistry, repository: str, item: Image | ImageIndex, tag: str) -> None:
     """Store an item with all that it needs, and let a tag name it."""
-    shelf = root_of(registry) / "docker" / "registry" / "v2"
+    blobs = item.blobs.values() if isinstance(item, Image) else ()
+    for child in item.children if isinstance(item, ImageIndex) else ():
+        store(registry, repository, child, child.digest)
+    shelf = _shelf(registry)
+    shelve(registry, repository, item.content, tag, [_keep(shelf, blob) for blob in blobs])
+
+
+def shelve(
+    registry: RealRegistry, repository: str, content: bytes, tag: str, blobs: Iterable[str]
+) -> None:
+    """Store a manifest under a tag or its digest; its blobs are kept already."""
+    shelf = _shelf(registry)
     home = shelf / "repositories" / repository
-    digest = _store(shelf, home, item)
-    _link(home / "_manifests" / "tags" / tag / "current", digest)
-    _link(home / "_manifests" / "tags" / tag / "index" / _path(digest), digest)
-
-
-def _store(shelf: Path, home: Path, item: Image | ImageIndex) -> str:
-    if isinstance(item, Image):
-        for content in item.blobs.values():
-            digest = _keep(shelf, content)
-            _link(home / "_layers" / _path(digest), digest)
-    else:
-        for child in item.children:
-            _store(shelf, home, child)
-    digest = _keep(shelf, item.content)
+    for blob in blobs:
+        _link(home / "_layers" / _path(blob), blob)
+    digest = _keep(shelf, content)
     _link(home / "_manifests" / "revisions" / _path(digest), digest)
-    return digest
+    if ":" not in tag:
+        _link(home / "_manifests" / "tags" / tag / "current", digest)
+        _link(home / "_manifests" / "tags" / tag / "index" / _path(digest), digest)
+
+
+def _shelf(registry: RealRegistry) -> Path:
+    return root_of(registry) / "docker" / "registry" / "v2"
 
 
 def _keep(shelf: Path, content: bytes) -> str:

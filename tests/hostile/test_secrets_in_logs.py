@@ -37,7 +37,7 @@ from tests.hostile.helpers import (
     refused,
     wants_token,
 )
-from tests.programs import Done, run
+from tests.programs import Done, run_here
 from tests.scripted import (
     Received,
     Reply,
@@ -121,7 +121,7 @@ def merged(level: str) -> Done:
     with ScriptedServer(Reply()) as server:
         wants_token(server, answer, token=token)
         tags = ",".join(f"{server.host}/{name}:1" for name in SAID)
-        return run(
+        return run_here(
             *("merge", "--source-ref", f"{server.host}/source:1", "--dest-ref", tags),
             *("--source-quay-user", USER, "--dest-quay-user", USER, "--output", "json"),
             *([level] if level else []),
@@ -174,7 +174,7 @@ def test_what_an_index_says_does_not_steer_a_terminal(program: str, output: str)
         names = [f"{host}/app:1"]
         if program == "merge":
             names = ["--source-ref", *names, "--dest-ref", f"{host}/app:2", "--dry-run"]
-        done = run(program, *names, "--output", output)
+        done = run_here(program, *names, "--output", output)
 
     assert done.code == 0, done.err
     assert "amd64" in done.out
@@ -194,7 +194,7 @@ def test_a_record_of_a_change_has_no_login_in_it(tmp_path: Path) -> None:
 
     with ScriptedServer(Reply()) as server:
         wants_token(server, store)
-        done = run(
+        done = run_here(
             *("merge", "--source-ref", f"{server.host}/source:1", "--copy", "never"),
             *("--dest-ref", f"{server.host}/app:1", "--audit", str(tmp_path)),
             *("--source-quay-user", USER, "--dest-quay-user", USER, "-ddd", "--output", "json"),
@@ -226,7 +226,7 @@ def test_what_skopeo_repeats_shows_up_nowhere(place: str, level: str) -> None:
 
     with ScriptedServer(Reply()) as server, RegistryServer() as destination:
         server.then(respond)
-        done = run(
+        done = run_here(
             *("merge", "--source-ref", f"{server.host}/source:1", "--copy", "skopeo"),
             *("--dest-ref", f"{destination.host}/app:1", "--source-quay-user", USER),
             *([level] if level else []),

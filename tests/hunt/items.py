@@ -81,7 +81,9 @@ def make(recipe: Recipe) -> Item:
         if word != "in":
             return made
         parts = {"content": made.content, "children": made.children}
-        return _Nested(**parts, media_type=made.media_type, stated=_platform(stated) if stated else {})
+        return _Nested(
+            **parts, media_type=made.media_type, stated=_platform(stated) if stated else {}
+        )
     text, *extras = recipe.split("+")
     named, _, seed = text.partition("@")
     created = f"{_CREATED[seed]}-01-01T00:00:00Z"
@@ -99,13 +101,10 @@ def make(recipe: Recipe) -> Item:
 
 
 ANCIENT = frozenset(
-    make(f"{text}@ancient{docker}").digest
-    for text, docker in product(_SPELLINGS, ("", "+docker"))
+    make(f"{text}@ancient{docker}").digest for text, docker in product(_SPELLINGS, ("", "+docker"))
 )
 
-_SEEDED = st.builds(
-    "{}@{}".format, st.sampled_from([*_SPELLINGS]), st.sampled_from([*_CREATED])
-)
+_SEEDED = st.builds("{}@{}".format, st.sampled_from([*_SPELLINGS]), st.sampled_from([*_CREATED]))
 _IMAGES = st.builds("{}{}".format, _SEEDED, st.sampled_from(["", "", "", "+docker"]))
 _COMPANIONS = st.lists(
     st.sampled_from(["attested", "artifact", "bare", "empty", "none"]), max_size=2
