@@ -326,8 +326,7 @@ class PushFailed(MergeError):
     merged: tuple[str, ...]
     """Each merged tag, what it held before, and a command that puts it back."""
 
-    def __str__(self) -> str:
-        """Name the problem and what was merged."""
+    def _says(self) -> str:
         return f"{self.problem}; merged before that: {'; '.join(self.merged)}"
 
 

@@ -88,6 +88,10 @@ MESSAGES: list[tuple[MergeError, str]] = [
         errors.CannotMergeHere("no merging", "mlmerge-push-docker"),
         "no merging; start the task by mlmerge-push-docker",
     ),
+    (
+        errors.PushFailed("no space left", ("a:1 was b", "c:2 was d")),
+        "no space left; merged before that: a:1 was b; c:2 was d",
+    ),
     (errors.StepNotDone("not signed", ("a:1", "b:2")), "not signed: a:1, b:2"),
     (
         errors.HostMismatch(("first", "second")),

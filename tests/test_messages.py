@@ -28,6 +28,7 @@ SETTINGS = {"mlmerge": {"steps": ["push"]}}
 # Only a task of the host raises these; a test with the real host shows each.
 IN_THE_HOST: dict[type[MergeError], str] = {
     errors.CannotMergeHere: "host/test_seams.py",
+    errors.PushFailed: "host/test_rollback.py",
     errors.StepNotDone: "host/test_postcondition.py",
 }
 
