@@ -25,6 +25,8 @@ def tags(registry_server: RegistryServer) -> tuple[str, ...]:
 
 def test_a_merge_enters_at_most_30_modules(tags: tuple[str, ...]) -> None:
     entered = modules_entered(lambda: call(merge_main, *tags))
+    # Only tasks load it; where another test did, its implementation of a hook is entered.
+    entered = [module for module in entered if module != "host/clients.py"]
 
     assert "merging/step.py" in entered
     assert len(entered) <= 30, entered

@@ -296,7 +296,8 @@ def test_a_tag_that_was_changed_or_deleted_since_is_left_alone(
     assert place.writes == []
     assert caught.value.reference == str(place.tag)
     holds = now.digest if now else "nothing"
-    assert caught.value.problem == f"it was changed since: it holds {holds}, not {NEW.digest}"
+    words = f"it was changed since: it holds {holds}, not {NEW.digest}; to overwrite that, use"
+    assert caught.value.problem == f"{words} --force"
 
 
 @pytest.mark.parametrize(("force", "kind"), [(False, CannotRestore), (True, MissingChild)])
