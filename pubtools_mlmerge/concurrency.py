@@ -81,15 +81,17 @@ class Stop:
                 return False
         return True
 
-    def errors_of(self, program: subprocess.Popen[str]) -> str:
-        """Wait for the end of a program, and return what it wrote to standard error."""
+    def errors_of(self, program: subprocess.Popen[str], end: float = math.inf) -> str:
+        """Wait for the end of a program, until a time; return what it wrote to standard error."""
         while True:
             try:
                 errors = program.communicate(timeout=SLICE)[1]
             except subprocess.TimeoutExpired:
                 try:
                     self.check()
-                except Stopped:
+                    if time.monotonic() > end:
+                        raise
+                except (Stopped, subprocess.TimeoutExpired):
                     program.terminate()
                     with suppress(subprocess.TimeoutExpired):
                         program.wait(5 * SLICE)

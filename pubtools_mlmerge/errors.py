@@ -319,6 +319,19 @@ class StepNotDone(MergeError):
 
 
 @frozen
+class PushFailed(MergeError):
+    """A push failed after it had merged some tags; the error that failed it is the cause."""
+
+    problem: str
+    merged: tuple[str, ...]
+    """Each merged tag, what it held before, and a command that puts it back."""
+
+    def __str__(self) -> str:
+        """Name the problem and what was merged."""
+        return f"{self.problem}; merged before that: {'; '.join(self.merged)}"
+
+
+@frozen
 class ConflictError(MergeError):
     """The tag did not hold the expected digest, before or after the write, in any of the tries.
 

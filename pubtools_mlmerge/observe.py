@@ -148,7 +148,8 @@ def observed(
     if seen.report is None:
         seen.log(logging.DEBUG, "end", "left to others", is_left=True)
     else:
-        seen.log(logging.DEBUG, "end", _summary(seen.report), **_result(seen.report))
+        level = logging.INFO if seen.report.changed else logging.DEBUG
+        seen.log(level, "end", _summary(seen.report), **_result(seen.report))
 
 
 def _summary(report: Report) -> str:

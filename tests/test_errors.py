@@ -115,6 +115,13 @@ MESSAGES: list[tuple[MergeError, str]] = [
         ),
     ),
     (
+        errors.PatternFitsNothing(REFERENCE, "keep", ("arm", "s390x"), ("linux/amd64",)),
+        (
+            f"{REFERENCE}: keep arm, s390x fits none of its platforms (linux/amd64); "
+            "correct the name, or leave it out"
+        ),
+    ),
+    (
         errors.StaleImages(REFERENCE, ("linux/s390x is old", "linux/arm64 is older")),
         f"{REFERENCE} would keep images that are too old: linux/s390x is old; linux/arm64 is older",
     ),

@@ -243,17 +243,6 @@ def test_each_is_logged_once_with_its_upload(
     assert start["destination"] == upload["destination"] == end["destination"]
 
 
-def test_a_tag_that_is_merged_has_one_line_and_one_that_stays_has_none(
-    server: RegistryServer, log: Log
-) -> None:
-    merge_by_step(server)
-    merge_by_step(server)
-
-    (line,) = (r for r in log.records if r.levelno >= logging.INFO)
-    assert vars(line)["event"]["type"] == "mlmerge-upload"
-    assert str(tag(server, "stable")) in line.getMessage()
-
-
 @pytest.mark.parametrize("work", [merge_by_step, merge_by_class])
 def test_a_failure_is_logged_once(
     work: Callable[[RegistryServer], None], server: RegistryServer, log: Log

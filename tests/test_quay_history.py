@@ -402,6 +402,14 @@ def test_two_may_recover_the_same_index_at_once(quay: RegistryServer) -> None:
     assert client.pull(mine).content == SECOND.content
 
 
+def test_a_token_that_quay_takes_for_a_forgery_is_named(quay: RegistryServer) -> None:
+    """Where it reads, it says 401; where it writes, a page says that CSRF was prevented."""
+    put(quay, FIRST)
+
+    with pytest.raises(Forbidden, match="does not accept the token: check --quay-api-token"):
+        history_of(quay, "an0ther").recover(TAG, FIRST.digest)
+
+
 def test_what_was_never_there_is_not_recovered(quay: RegistryServer) -> None:
     put(quay, FIRST)
 

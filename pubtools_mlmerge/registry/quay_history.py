@@ -16,6 +16,7 @@ from attrs import frozen
 from pubtools_mlmerge.core.references import Reference, is_registered_digest
 from pubtools_mlmerge.core.strict_json import decode, encode
 from pubtools_mlmerge.errors import (
+    Forbidden,
     InvalidIndex,
     InvalidReference,
     InvalidSettings,
@@ -32,6 +33,7 @@ _RECOVERED = "mlmerge-recovered-"  # how the tags begin under which manifests ar
 _DIGEST_LENGTH = 12  # hexadecimal digits of the digest that go into such a tag
 _MOST_ROWS = 100  # what Quay gives at once
 _DAY = 86_400  # seconds
+_FORBIDDEN = 403
 _JSON = "application/json"
 _start = attrgetter("start")
 
@@ -195,6 +197,9 @@ class TagHistory:
             content=content,
         )
         answer = self._client.transport.send(request).redacted([self._token])
+        if answer.status == _FORBIDDEN and b"CSRF" in answer.content:
+            problem = "Quay's API does not accept the token: check --quay-api-token"
+            raise Forbidden(request.subject, answer.status, problem)
         if not answer.is_success or answer.content == WITHHELD.encode():
             raise failure(request.subject, answer.status, _explanation(answer.content))
         return answer

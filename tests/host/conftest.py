@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,14 @@ def addresses() -> tuple[str, str]:
     """
     high, low = divmod(os.getpid() % 2**15, 2**7)
     return f"127.43.{high}.{2 * low}:443", f"127.43.{high}.{2 * low + 1}:443"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _found_once() -> Iterator[None]:
+    """Look through what is installed once; each task does so, for longer than many pushes take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pubtools._impl.pluggy.entry_points", cache(entry_points))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,10 @@ from pubtools_mlmerge.errors import MixedTypes
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
 from tests.host.running import signed, tag
 from tests.host.stand_ins import EARLY_SIGNER, SIGNER, EarlySigner, Hub, RecordingSigner
-from tests.host.world import KEY, ON, World, build, spoken
+from tests.host.world import KEY, ON, REPOSITORY, World, build, spoken
 
 ARM = "linux/arm/v7"
 ALL = ("linux/amd64", "linux/arm64", ARM, "linux/s390x")
-REPOSITORY = "ns/a----app"
 
 
 def arrange(world: World, *, docker: bool = True, untyped: bool = False) -> None:
