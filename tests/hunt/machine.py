@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from pubtools_mlmerge.errors import MergeError
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.testing import RegistryServer
+from pubtools_mlmerge.testing import Image, ImageIndex, RegistryServer
 from pubtools_mlmerge.testing.dialects import Dialect
 from pubtools_mlmerge.testing.http import Refused, RegistryError
 from pubtools_mlmerge.testing.storage import Repository, StoredManifest
@@ -33,14 +33,14 @@ from tests.hunt.model import (
     missing,
     offer_of,
 )
-from tests.programs import put, run_here
+from tests.programs import run_here
 
-REPOSITORY = "ns/app"
 TAGS = ("1", "2")
-_TAG = st.sampled_from(TAGS)
-_SOURCES = RECIPES | RECIPES | _TAG
-_PATTERN = st.sampled_from([*PATTERNS, *SLIPS])
-_NAMES = st.lists(_PATTERN, min_size=1, max_size=3)
+TAG = st.sampled_from(TAGS)
+SOME_TAGS = st.lists(TAG, min_size=1, unique=True)
+SOURCES = RECIPES | RECIPES | TAG
+PATTERN = st.sampled_from([*PATTERNS, *SLIPS])
+SOME_NAMES = st.lists(PATTERN, min_size=1, max_size=3)
 
 
 @frozen
@@ -59,9 +59,9 @@ _TROUBLE = st.builds(Trouble, _MOMENT, st.integers(0, 5), _STATUS) | st.builds(
 )
 _TROUBLES = st.none() | st.none() | _TROUBLE
 _OPTION = st.one_of(
-    st.tuples(st.just("--keep"), _NAMES),
-    st.tuples(st.just("--drop"), _NAMES),
-    st.tuples(st.just("--arch"), _NAMES),
+    st.tuples(st.just("--keep"), SOME_NAMES),
+    st.tuples(st.just("--drop"), SOME_NAMES),
+    st.tuples(st.just("--arch"), SOME_NAMES),
     st.tuples(st.just("--match"), st.just(["architecture"])),
     st.tuples(st.just("--single-image"), st.sampled_from([["replace"], ["index"], ["fail"]])),
     st.sampled_from(
@@ -83,24 +83,40 @@ def _arguments(options: Options) -> list[str]:
     return [text for name, values in pairs for text in (name, *values)]
 
 
+class Place(Shelf, Protocol):
+    """A registry: what it holds, and how programs find it."""
+
+    host: str
+    options: Sequence[str]
+
+    def fresh(self) -> str:
+        """Return the name of a repository that is new."""
+
+    def put(self, repository: str, tag: str, item: Item) -> None:
+        """Store an item under a tag, past all checks."""
+
+    def client(self) -> RegistryClient:
+        """Connect."""
+
+    def expect(self, trouble: Trouble | None, write: Callable[[Recipe], None]) -> None:
+        """Have trouble soon, or no more; if it is a foreign write, this does it."""
+
+
 class Troubled(Dialect):
     """A registry that has trouble once."""
 
-    def __init__(self) -> None:
-        self.trouble: Trouble | None = None
-        self.foreign_write: Callable[[Item], None]
+    trouble: Trouble | None = None
+    write: Callable[[Recipe], None]
 
     def _pass(self, when: str) -> None:
         trouble = self.trouble
         if trouble is None or trouble.when != when:
             return
-        self.trouble = evolve(trouble, number=trouble.number - 1)
-        if trouble.number > 0:
-            return
-        self.trouble = None
-        if isinstance(trouble.what, int):
+        self.trouble = evolve(trouble, number=trouble.number - 1) if trouble.number else None
+        if not trouble.number and isinstance(trouble.what, int):
             raise Refused(trouble.what, RegistryError("UNKNOWN", "in trouble"))
-        self.foreign_write(make(trouble.what))
+        if not trouble.number and not isinstance(trouble.what, int):
+            self.write(trouble.what)
 
     def find(
         self, repository: Repository | None, name: str, reference: str, accepted: frozenset[str]
@@ -118,22 +134,35 @@ class Troubled(Dialect):
 
 @define
 class Memory:
-    """The embedded registry, as the machine works on it."""
+    """The embedded registry."""
 
     server: RegistryServer
     dialect: Troubled
-    options: tuple[str, ...] = ()
+    options: Sequence[str] = ()
 
     @property
     def host(self) -> str:
         return self.server.host
 
-    def empty(self) -> None:
+    def fresh(self) -> str:
         self.server._storage.repositories.clear()
         self.server.forget_requests()
+        return "ns/app"
 
     def put(self, repository: str, tag: str, item: Item) -> None:
-        put(self.server, tag, item, repository)
+        # Also while the server answers a request, and so has its own methods locked.
+        stored = self.server._storage.create(repository)
+        for child in item.children if isinstance(item, ImageIndex) else ():
+            self.put(repository, child.digest, child)
+        for blob in item.blobs.values() if isinstance(item, Image) else ():
+            stored.add_blob(blob)
+        stored.add_manifest(tag, item.content, item.media_type)
+
+    def client(self) -> RegistryClient:
+        return RegistryClient()
+
+    def expect(self, trouble: Trouble | None, write: Callable[[Recipe], None]) -> None:
+        self.dialect.trouble, self.dialect.write = trouble, write
 
     def read(self, repository: str, reference: str) -> bytes | None:
         stored = self.server._storage.repositories.get(repository)
@@ -144,88 +173,79 @@ class Memory:
         return self.server._storage.repositories[repository].blobs.get(digest)
 
 
-class Place(Shelf, Protocol):
-    """A registry: its contents, and how commands find it."""
-
-    host: str
-    options: tuple[str, ...]
-
-    def empty(self) -> None: ...
-
-    def put(self, repository: str, tag: str, item: Item) -> None: ...
-
-
-@define
+@frozen
 class Act:
-    """What one step does to a tag: what it brings, what it names, whether it is said to be done."""
+    """What one step does to a tag: what it brings if it succeeds, and what it names to go."""
 
     brought: Offer = field(factory=dict)
     named: Named = field(factory=Named)
-    brings: bool = True
+    is_dry: bool = False
+    is_sure: bool = True  # what it brings: the source did not move meanwhile
 
 
 class Hunt(RuleBasedStateMachine):
     """Drives one registry through every way in that needs no host."""
 
-    place: Place
-
     def __init__(self, place: Place, directory: Path) -> None:
         super().__init__()
         self.place = place
-        self.place.empty()
+        self.repository = place.fresh()
         self.records = directory
         for record in directory.iterdir():
             record.unlink()
-        self.model: dict[str, Offer] = {tag: {} for tag in TAGS}
-        self.contents: dict[str, bytes | None] = dict.fromkeys(TAGS)
+        self.model: dict[str, Offer] = {}
+        self.contents: dict[str, bytes | None] = {}
+        self.learn(*TAGS)
 
     # What the rules share
 
-    def _ref(self, tag: str, repository: str = REPOSITORY) -> str:
-        return f"{self.place.host}/{repository}:{tag}"
+    def ref(self, tag: str, repository: str = "") -> str:
+        return f"{self.place.host}/{repository or self.repository}:{tag}"
 
-    def _put_source(self, source: Recipe, name: str = "new", where: str = REPOSITORY) -> str:
+    def put_source(self, source: Recipe, name: str = "new", where: str = "") -> str:
         """Store a source, or take a tag as one; return its reference."""
         if source in TAGS:
-            return self._ref(str(source))
-        self.place.put(where, name, make(source))
-        return self._ref(name, where)
+            return self.ref(str(source))
+        self.place.put(where or self.repository, name, make(source))
+        return self.ref(name, where)
 
-    def _offer(self, reference: str, *, nested: bool = True) -> Offer:
+    def offer(self, reference: str, *, nested: bool = True) -> Offer:
         repository, _, tag = reference.partition("/")[2].rpartition(":")
         return offer_of(self.place, repository, tag, nested=nested)
 
-    def _learn(self, *tags: str) -> None:
+    def learn(self, *tags: str) -> None:
         """Set the model anew, from what tags hold now."""
-        for tag in tags or TAGS:
-            self.model[tag] = offer_of(self.place, REPOSITORY, tag)
-            self.contents[tag] = self.place.read(REPOSITORY, tag)
+        for tag in tags:
+            self.model[tag] = offer_of(self.place, self.repository, tag)
+            self.contents[tag] = self.place.read(self.repository, tag)
 
-    def _judge(
-        self, acts: Mapping[str, Act], run: Callable[[], object], trouble: Trouble | None = None
+    def judge(
+        self,
+        acts: Mapping[str, Act],
+        run: Callable[[], bool],
+        trouble: Trouble | None = None,
     ) -> None:
-        """Do something, and hold all tags to the model."""
-        if isinstance(self.place, Memory):
-            self.place.dialect.trouble = trouble
+        """Do something, and hold all tags to the model; a foreign write is one of the last tag."""
+
+        def write(recipe: Recipe) -> None:
+            self.another_program_puts([*acts][-1], recipe)
+
+        self.place.expect(trouble, write)
         with hurried():
-            done = run()
-        if isinstance(self.place, Memory):
-            self.place.dialect.trouble = None
+            is_done = run()
+        self.place.expect(None, write)
         for tag in TAGS:
-            content, now = self.place.read(REPOSITORY, tag), offer_of(self.place, REPOSITORY, tag)
-            if tag not in acts:
-                assert content == self.contents[tag], f"{tag} was written by {run}"
+            if tag not in acts or acts[tag].is_dry:
+                assert self.place.read(self.repository, tag) == self.contents[tag], f"{tag} moved"
                 continue
-            act = acts[tag]
+            act, now = acts[tag], offer_of(self.place, self.repository, tag)
             gone = [*lost(self.model[tag], now, act.brought, act.named)]
             assert not gone, f"{tag} lost {gone}"
-            if content is not None:
-                absent = [*missing(self.place, REPOSITORY, tag)]
-                assert not absent, f"{tag} lists what cannot be pulled: {absent}"
-            if done and act.brings:
-                lacking = [n for n in act.brought if not act.brought[n] <= now.get(n, set())]
-                assert not lacking, f"{tag} did not get {lacking}"
-        self._learn()
+            absent = [*missing(self.place, self.repository, tag)] if now else []
+            assert not absent, f"{tag} lists what cannot be pulled: {absent}"
+            lacking = [n for n in act.brought if not act.brought[n] <= now.get(n, set())]
+            assert not (is_done and act.is_sure and lacking), f"{tag} did not get {lacking}"
+        self.learn(*TAGS)
 
     def _call(self, program: str, *arguments: str) -> bool:
         return run_here(program, *arguments, *self.place.options).code == 0
@@ -237,15 +257,15 @@ class Hunt(RuleBasedStateMachine):
         for tag, recipe in zip(TAGS, recipes):
             self.another_program_puts(tag, recipe)
 
-    @rule(tag=_TAG, recipe=RECIPES)
+    @rule(tag=TAG, recipe=RECIPES)
     def another_program_puts(self, tag: str, recipe: Recipe) -> None:
-        self.place.put(REPOSITORY, tag, make(recipe))
-        self._learn(tag)
+        self.place.put(self.repository, tag, make(recipe))
+        self.learn(tag)
 
     @rule(
-        source=_SOURCES,
-        where=st.sampled_from([REPOSITORY, "src"]),
-        tags=st.lists(_TAG, min_size=1, unique=True),
+        source=SOURCES,
+        where=st.sampled_from(["", "src"]),
+        tags=SOME_TAGS,
         options=_OPTIONS,
         trouble=_TROUBLES,
     )
@@ -257,33 +277,22 @@ class Hunt(RuleBasedStateMachine):
         options: Options,
         trouble: Trouble | None,
     ) -> None:
-        reference = self._put_source(source, where=where)
-        named = _named(options)
-        brought = eligible(self._offer(reference), options.get("--arch"))
-        brings = "--dry-run" not in options and not (trouble and source in TAGS)
-        acts = {tag: Act(brought, named, brings) for tag in tags}
-        arguments = ["--source-ref", reference, "--dest-ref", ",".join(map(self._ref, tags))]
+        reference = self.put_source(source, where=where)
+        named = named_by(options)
+        brought = eligible(self.offer(reference), options.get("--arch"))
+        is_sure = not (trouble and source in TAGS)
+        act = Act(brought, named, "--dry-run" in options, is_sure)
+        arguments = ["--source-ref", reference, "--dest-ref", ",".join(map(self.ref, tags))]
         arguments += ["--audit", str(self.records), "--threads", "1", *_arguments(options)]
-        self._interferes_with(tags[-1])
-        self._judge(
-            {} if "--dry-run" in options and not trouble else acts,
+        self.judge(
+            dict.fromkeys(tags, act),
             lambda: self._call("merge", *arguments),
             None if "--no-verify" in options else trouble,
         )
 
-    def _interferes_with(self, tag: str) -> None:
-        def write(item: Item) -> None:
-            place = self.place
-            assert isinstance(place, Memory)
-            _put_within(place.server, tag, item)
-            self._learn(tag)
-
-        if isinstance(self.place, Memory):
-            self.place.dialect.foreign_write = write
-
     @rule(
         lines=st.lists(
-            st.tuples(RECIPES, _TAG, st.none() | _NAMES),
+            st.tuples(RECIPES, TAG, st.none() | SOME_NAMES),
             min_size=1,
             max_size=2,
             unique_by=lambda line: line[1],
@@ -300,27 +309,26 @@ class Hunt(RuleBasedStateMachine):
         options.pop("--arch", None)
         acts, text = {}, ""
         for source, tag, archs in lines:
-            reference = self._put_source(source, f"new-{tag}")
-            line = {"source_ref": reference, "dest_ref": self._ref(tag), "archs": archs}
+            reference = self.put_source(source, f"new-{tag}")
+            line = {"source_ref": reference, "dest_ref": self.ref(tag), "archs": archs}
             text += json.dumps(line) + "\n"
-            brought = eligible(self._offer(reference), archs)
-            acts[tag] = Act(brought, _named(options), "--dry-run" not in options)
+            brought = eligible(self.offer(reference), archs)
+            acts[tag] = Act(brought, named_by(options), "--dry-run" in options)
         batch = self.records.with_name("batch")
         batch.write_text(text, encoding="utf-8")
         arguments = ["--batch", str(batch), "--threads", "1", *_arguments(options)]
-        self._interferes_with(lines[-1][1])
-        self._judge(
+        self.judge(
             acts,
             lambda: self._call("merge", *arguments),
             None if "--no-verify" in options else trouble,
         )
 
-    @rule(source=_SOURCES, tag=_TAG, names=st.none() | _NAMES)
+    @rule(source=SOURCES, tag=TAG, names=st.none() | SOME_NAMES)
     def the_class_merges(self, source: Recipe, tag: str, names: list[str] | None) -> None:
-        merger = ManifestListMerger(self._put_source(source), self._ref(tag))
-        client = RegistryClient()
+        merger = ManifestListMerger(self.put_source(source), self.ref(tag))
+        client = self.place.client()
         merger.set_quay_clients(client, client)
-        brought = eligible(self._offer(merger.src_image, nested=False), names)
+        brought = eligible(self.offer(merger.src_image, nested=False), names)
 
         def merge() -> bool:
             with suppress(MergeError, requests.HTTPError):
@@ -332,23 +340,22 @@ class Hunt(RuleBasedStateMachine):
                 return True
             return False
 
-        self._judge({tag: Act(brought)}, merge)
+        self.judge({tag: Act(brought)}, merge)
         client.close()
 
     @rule(
-        tag=_TAG,
-        names=_NAMES,
+        tag=TAG,
+        names=SOME_NAMES,
         options=st.lists(st.sampled_from(["--allow-empty", "--dry-run"]), unique=True),
         trouble=_TROUBLES,
     )
     def architectures_are_removed(
         self, tag: str, names: list[str], options: list[str], trouble: Trouble | None
     ) -> None:
-        arguments = ["--ref", self._ref(tag), "--arch", ",".join(names), *options]
+        arguments = ["--ref", self.ref(tag), "--arch", ",".join(names), *options]
         arguments += ["--audit", str(self.records)]
-        self._interferes_with(tag)
-        act = Act(named=Named(drop=names))
-        self._judge({tag: act}, lambda: self._call("remove-archs", *arguments), trouble)
+        act = Act(named=Named(drop=names), is_dry="--dry-run" in options)
+        self.judge({tag: act}, lambda: self._call("remove-archs", *arguments), trouble)
 
     @rule(number=st.integers(0, 3), force=st.booleans())
     def a_tag_is_restored(self, number: int, force: bool) -> None:
@@ -358,26 +365,16 @@ class Hunt(RuleBasedStateMachine):
             tag = fields["destination"].rpartition(":")[2]
             forced = ["--force"] if force else []
             if self._call("restore", str(record), *forced):
-                content = self.place.read(REPOSITORY, tag)
+                content = self.place.read(self.repository, tag)
                 assert content == fields["previous"]["content"].encode()
-                self._learn(tag)
-            self._judge({}, lambda: True)
+                self.learn(tag)
+            self.judge({}, lambda: True)
 
 
-def _named(options: Options) -> Named:
+def named_by(options: Options) -> Named:
     return Named(
         keep=options.get("--keep", ()),
         drop=options.get("--drop", ()),
         stale=ANCIENT if "--max-age-days" in options else frozenset(),
         replaces="replace" in options.get("--single-image", ()),
     )
-
-
-def _put_within(server: RegistryServer, tag: str, item: Item) -> None:
-    """Store something while a request is being answered."""
-    storage = server._storage.create(REPOSITORY)
-    for child in getattr(item, "children", ()):
-        _put_within(server, child.digest, child)
-    for blob in getattr(item, "blobs", {}).values():
-        storage.add_blob(blob)
-    storage.add_manifest(tag, item.content, item.media_type)

@@ -32,6 +32,7 @@ PATTERNS = {
     "ppc64el": r"linux/ppc64le",
     "*/ppc64le": r"linux/ppc64le",
     "linux": r"linux/.*",
+    "*": r"\w+/.*",
     "windows/*": r"windows/.*",
     "none": r"sha256:.*",
 }
@@ -97,6 +98,7 @@ class Named:
     drop: Sequence[str] = ()
     stale: frozenset[str] = frozenset()
     replaces: bool = False  # by --single-image: all that is no platform may go
+    fits: bool = False  # what is to be kept need not be there
 
     def lets_go(self, name: str, before: Offer) -> bool:
         """Whether a platform may leave a tag with this offer."""
@@ -110,7 +112,8 @@ class Named:
         slips = {*SLIPS}
         if "linux/arm64" in before and not any(fits(["arm"], name) for name in before):
             slips.add("arm")
-        return slips.isdisjoint(self.keep) and any(fits(self.keep, name) for name in before)
+        is_there = any(fits(self.keep, name) for name in before)
+        return slips.isdisjoint(self.keep) and (is_there or self.fits)
 
 
 def fits(patterns: Iterable[str], name: str) -> bool:
