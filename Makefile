@@ -17,16 +17,19 @@ HOSTS ?= $(if $(wildcard tests/host),0.38 0.37 0.36)
 HOST_0.38 := pubtools-quay==0.38.0
 HOST_0.37 := pubtools-quay==0.37.0
 HOST_0.36 := pubtools-quay==0.36.0 'pubtools-sign<1'
+# What is measured, and would be measured again in the others.
+NEWEST_HOST_ONLY := test_benchmarks.py test_stress.py
 # What comes without a wheel below them: built once, for all of them.
 HOST_LIBRARIES := gssapi kerberos krb5 python-qpid-proton
 WHEELS := .wheels
 
 # Nothing may be skipped where CI is set.
 PYTEST := -m pytest $(if $(CI),-p tests.no_skips)
-# Each run leaves its figures for `make coverage`, which judges them together.
+# Two runs leave figures for `make coverage`: that of the unit tests and that in the newest host.
 COV := --cov --cov-report= --cov-fail-under=0
 FIGURES := .coverage-data
-SPHINX := -m sphinx -n -W --keep-going -q --no-color
+# Both builders read the pages once.
+SPHINX := -m sphinx -n -W --keep-going -q --no-color -d docs/_build/doctrees
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help
@@ -39,6 +42,7 @@ help:
 	@echo 'make hosts     the tests inside pubtools-quay $(HOSTS)'
 	@echo 'make coverage  branch coverage of the test runs so far'
 	@echo 'make stress    two writers and faults at full length; `make test` has the short form'
+	@echo 'make quay      the contract and the laws on a Quay that runs: QUAY_URL=https://...'
 	@echo 'make bench     how long merges take, beside the host and other programs, into docs'
 	@echo 'make dist      wheel and source archive, checked, into dist'
 	@echo 'make docs      the documentation, into docs/_build/html'
@@ -107,12 +111,19 @@ hosts: $(HOSTS:%=host-%)
 
 host-%: $(VENV)-host-%/.installed
 	mkdir -p $(FIGURES) && rm -f $(FIGURES)/host-$**
-	COVERAGE_FILE=$(FIGURES)/host-$* $(VENV)-host-$*/bin/python $(PYTEST) tests/host $(COV)
+	COVERAGE_FILE=$(FIGURES)/host-$* $(VENV)-host-$*/bin/python $(PYTEST) tests/host \
+	    $(if $(filter 0.38,$*),$(COV),$(addprefix --ignore=tests/host/,$(NEWEST_HOST_ONLY)))
 
 .PHONY: stress
 stress: $(VENV)/.dev $(VENV)-host-0.38/.installed
 	MLMERGE_STRESS=1 $(BIN)/python $(PYTEST) tests/faults tests/stress
 	MLMERGE_STRESS=1 $(VENV)-host-0.38/bin/python $(PYTEST) tests/host/test_stress.py
+
+.PHONY: quay
+quay: $(VENV)/.dev
+	@[[ -n '$(QUAY_URL)' ]] || { echo 'Say where: make quay QUAY_URL=https://HOST'; exit 1; }
+	QUAY_URL='$(QUAY_URL)' $(BIN)/python $(PYTEST) -k quay tests/test_registry_contract.py \
+	    tests/e2e/test_running_quay.py
 
 .PHONY: bench
 bench: $(VENV)/.dev $(VENV)-host-0.38/.installed

@@ -22,9 +22,9 @@ ValueT = TypeVar("ValueT")
 
 _AHEAD = 4  # jobs per thread that may begin before the result of an earlier one is taken
 
-# Seconds: between two looks at whether to end; that a write under way may still take; until the
-# process ends whatever it is doing.
-SLICE, _GRACE, _LONGEST = 0.1, 1.0, 1.7
+SLICE = 0.1  # seconds between two looks at whether to end
+# Seconds after a signal until a write under way is given up, then cleaning up, then all.
+_WRITING, _CLEANING, _WAITING, _LONGEST = 0.8, 1.3, 1.5, 1.7
 
 
 class Stopped(BaseException):
@@ -37,28 +37,31 @@ class Stop:
     def __init__(self) -> None:
         self.signal: int | None = None
         self.is_armed = False  # whether there is a handler
-        self._end = math.inf
+        self._told = math.inf
+        self._changed = threading.Event()
         self._cuts_reading = False
-        self._finishing: ContextVar[bool] = ContextVar("mlmerge_finishing", default=False)
+        self._grace: ContextVar[float] = ContextVar("mlmerge_grace", default=0.0)
 
     @property
     def is_over(self) -> bool:
-        """Whether even a write that was under way has had its time."""
-        return self.signal is not None and time.monotonic() > self._end
+        """Whether what still runs hangs, and is not to be waited for."""
+        return time.monotonic() > self._told + _WAITING
 
     def check(self, *, begins: bool = False) -> None:
         """Raise Stopped if the program was told to end; `begins` is for what is not under way."""
-        if self.is_over or (self.signal is not None and (begins or not self._finishing.get())):
-            raise Stopped
+        if self.signal is not None:
+            grace = 0.0 if begins else self._grace.get()
+            if time.monotonic() >= self._told + grace:
+                raise Stopped
 
     @contextmanager
-    def finishing(self) -> Iterator[None]:
+    def finishing(self, *, cleans: bool = False) -> Iterator[None]:
         """Let what is done here go on for a moment: a write with its check, or cleaning up."""
-        token = self._finishing.set(True)
+        token = self._grace.set(_CLEANING if cleans else _WRITING)
         try:
             yield
         finally:
-            self._finishing.reset(token)
+            self._grace.reset(token)
 
     def sleep(self, seconds: float) -> None:
         """Wait, in one piece where nobody can end it."""
@@ -78,15 +81,17 @@ class Stop:
                 return False
         return True
 
-    def errors_of(self, program: subprocess.Popen[str]) -> str:
-        """Wait for the end of a program, and return what it wrote to standard error."""
+    def errors_of(self, program: subprocess.Popen[str], end: float = math.inf) -> str:
+        """Wait for the end of a program, until a time; return what it wrote to standard error."""
         while True:
             try:
                 errors = program.communicate(timeout=SLICE)[1]
             except subprocess.TimeoutExpired:
                 try:
                     self.check()
-                except Stopped:
+                    if time.monotonic() > end:
+                        raise
+                except (Stopped, subprocess.TimeoutExpired):
                     program.terminate()
                     with suppress(subprocess.TimeoutExpired):
                         program.wait(5 * SLICE)
@@ -117,11 +122,32 @@ class Stop:
             if os.isatty(2):
                 os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
             os._exit(128 + self.signal)
-        self.signal, self._end = number, time.monotonic() + _GRACE
-        signal.signal(signal.SIGALRM, self.tell)
-        signal.setitimer(signal.ITIMER_REAL, _LONGEST)
+        self.signal, self._told = number, time.monotonic()
+        self._changed.set()
         if self._cuts_reading:
             raise Stopped
+
+    def watch(self) -> None:
+        """Wait until the program was told to end, and see to it that it does."""
+        self._changed.wait()
+        if self.signal is not None:
+            time.sleep(_LONGEST)
+            os._exit(128 + self.signal)
+
+    @contextmanager
+    def armed(self) -> Iterator[None]:
+        """Let another thread see to it that the program ends."""
+        watcher = threading.Thread(target=self.watch, name="mlmerge-end", daemon=True)
+        watcher.start()
+        self.is_armed = True
+        try:
+            yield
+        finally:
+            if self.signal is None:
+                self._changed.set()
+                watcher.join()
+                self._changed.clear()
+                self.is_armed = False
 
 
 STOP = Stop()
@@ -140,14 +166,13 @@ def ended_by_signals(say_so: Callable[[int], None]) -> Iterator[None]:
     # Who starts a program in the background may let it ignore Ctrl-C.
     heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, STOP.tell) for number in heard}
-    STOP.is_armed = True
     try:
-        yield
+        with STOP.armed():
+            yield
     finally:
         if STOP.signal is not None:
             say_so(STOP.signal)
             raise SystemExit(128 + STOP.signal)
-        STOP.is_armed = False
         for number, handler in before.items():
             signal.signal(number, handler)
 

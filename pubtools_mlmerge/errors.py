@@ -7,6 +7,7 @@ error holds a secret.
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 from attrs import field, frozen
 
@@ -27,6 +28,14 @@ def _prefix(reference: str) -> str:
 class MergeError(Exception):
     """Base of all errors of this package."""
 
+    _advice: ClassVar[str] = ""  # what to do next, where the facts do not say it
+
+    def __str__(self) -> str:
+        return f"{self._says()}; {self._advice}" if self._advice else self._says()
+
+    def _says(self) -> str:
+        return super().__str__()
+
     def __reduce__(self) -> tuple[type[MergeError], tuple[object, ...]]:
         return type(self), self.args
 
@@ -38,7 +47,7 @@ class InvalidReference(MergeError, ValueError):
     text: str
     problem: str
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         text = re.sub(_LOGIN, "***@", self.text)
         return f"invalid reference {brief(text, 200)!r}: {self.problem}"
 
@@ -50,7 +59,7 @@ class InvalidPlatform(MergeError, ValueError):
     text: str
     problem: str
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         return f"invalid platform {brief(self.text, 200)!r}: {self.problem}"
 
 
@@ -58,11 +67,13 @@ class InvalidPlatform(MergeError, ValueError):
 class InvalidIndex(MergeError, ValueError):
     """A document breaks a rule of the image index or manifest list (image-spec, "Image Index")."""
 
+    _advice = "push a valid document there"
+
     path: str
     problem: str
     reference: str = ""
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         place = brief(self.path, 200) or "document"
         return f"{_prefix(self.reference)}{place}: {brief(self.problem)}"
 
@@ -71,10 +82,12 @@ class InvalidIndex(MergeError, ValueError):
 class NotAnIndex(MergeError):
     """The reference holds something other than a manifest list or an OCI index."""
 
+    _advice = "name a multi-arch image"
+
     reference: str
     media_type: str
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         return (
             f"{self.reference} holds {brief(self.media_type, 120) or 'an unknown type'}, "
             "expected an image index or manifest list"
@@ -89,11 +102,11 @@ class MixedTypes(MergeError):
     oci: tuple[str, ...]
     reference: str = ""
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         kinds = (
             f"Docker manifests ({', '.join(self.docker)}) and OCI manifests ({', '.join(self.oci)})"
         )
-        advice = "build both in one format, or allow it with mixed_types=oci"
+        advice = "build both in one format, or allow it by mixed_types (--mixed-types oci)"
         return f"{_prefix(self.reference)}the merged index would mix {kinds}; {advice}"
 
 
@@ -106,7 +119,7 @@ class NestedIndex(MergeError):
     rest: tuple[str, ...]
     reference: str = ""
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         return (
             f"{_prefix(self.reference)}the nested index {self.digest} is never taken apart: the "
             f"names fit {', '.join(self.fits)} and not {', '.join(self.rest)}; name all, or none"
@@ -120,11 +133,11 @@ class EmptyIndex(MergeError):
     removed: tuple[str, ...]
     reference: str = ""
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         removed = ", ".join(self.removed) or "these entries"
         return (
             f"{_prefix(self.reference)}removing {removed} would leave an empty index; "
-            "allow that by allow-empty"
+            "allow that by --allow-empty"
         )
 
 
@@ -132,10 +145,12 @@ class EmptyIndex(MergeError):
 class NothingEligible(MergeError):
     """The source has nothing that may be taken, and the destination nothing to keep."""
 
+    _advice = "name architectures that the source has"
+
     reference: str
     missing: tuple[str, ...]
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         missing = ", ".join(self.missing)
         return f"{self.reference} has none of {missing}, and the destination has nothing to keep"
 
@@ -144,11 +159,13 @@ class NothingEligible(MergeError):
 class DigestMismatch(MergeError):
     """Content has another digest than the one that was requested or announced."""
 
+    _advice = "run it again, and see whether a proxy alters content"
+
     reference: str
     expected: str
     actual: str
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         return (
             f"{self.reference}: content has digest {self.actual}, "
             f"expected {brief(self.expected, 160)}"
@@ -159,6 +176,8 @@ class DigestMismatch(MergeError):
 class RegistryError(MergeError):
     """A registry refused a request or could not be reached."""
 
+    _advice = "correct that, or run it again later"
+
     reference: str
     status: int | None = None
     """HTTP status code, or none where no answer came."""
@@ -168,7 +187,7 @@ class RegistryError(MergeError):
     def _what(self) -> str:
         return "the request failed"
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         status = "" if self.status is None else f" (HTTP {self.status})"
         words = f": {self.message}" if self.message else ""
         return f"{self.reference}: {self._what()}{status}{words}"
@@ -177,6 +196,8 @@ class RegistryError(MergeError):
 class NotFound(RegistryError):
     """The tag, manifest or repository does not exist."""
 
+    _advice = "check the name, and what the login may see"
+
     def _what(self) -> str:
         return "not found"
 
@@ -184,6 +205,8 @@ class NotFound(RegistryError):
 @frozen
 class Unauthorized(RegistryError):
     """There is no valid login, or the registry hides that the repository is private or absent."""
+
+    _advice = "use a login that may do this, and check the name"
 
     logged_in: bool = False
     """Whether the login was accepted: then the repository is hidden or absent."""
@@ -195,12 +218,16 @@ class Unauthorized(RegistryError):
 class Forbidden(RegistryError):
     """The login is valid but has no permission (403, or DENIED)."""
 
+    _advice = "use a login that may do this"
+
     def _what(self) -> str:
         return "forbidden"
 
 
 class ImmutableTag(RegistryError):
     """The registry does not allow this tag to move."""
+
+    _advice = "use another tag, or change the rule in the registry"
 
     def _what(self) -> str:
         return "the tag is immutable"
@@ -209,6 +236,8 @@ class ImmutableTag(RegistryError):
 @frozen
 class MissingChild(RegistryError):
     """The repository lacks a manifest or blob that the manifest lists."""
+
+    _advice = "push the images, or let them be copied (copy=auto)"
 
     digests: tuple[str, ...] = ()
     """What is missing, as far as the registry says."""
@@ -222,11 +251,13 @@ class MissingChild(RegistryError):
 class CopyFailed(MergeError):
     """A manifest could not be copied into the destination repository."""
 
+    _advice = "correct that, and run it again"
+
     source: str
     destination: str
     problem: str = field(converter=brief)
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         return f"cannot copy {self.source} to {self.destination}: {self.problem}"
 
 
@@ -234,10 +265,12 @@ class CopyFailed(MergeError):
 class InvalidCredentials(MergeError):
     """Stored credentials cannot be read."""
 
+    _advice = "correct it, or give user and password"
+
     place: str
     problem: str
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         return f"credentials in {self.place}: {self.problem}"
 
 
@@ -247,7 +280,7 @@ class InvalidSettings(MergeError, ValueError):
 
     problems: tuple[str, ...]
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         return f"invalid settings: {'; '.join(self.problems)}"
 
 
@@ -255,9 +288,11 @@ class InvalidSettings(MergeError, ValueError):
 class HostMismatch(MergeError):
     """The installed pubtools-quay differs from those that tasks can merge in."""
 
+    _advice = "install a tested version, or disable the step"
+
     problems: tuple[str, ...]
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         return f"cannot merge inside this pubtools-quay: {'; '.join(self.problems)}"
 
 
@@ -268,7 +303,7 @@ class CannotMergeHere(MergeError):
     problem: str
     start_instead: str
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         return f"{self.problem}; start the task by {self.start_instead}"
 
 
@@ -279,8 +314,21 @@ class StepNotDone(MergeError):
     problem: str
     tags: tuple[str, ...]
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         return f"{self.problem}: {', '.join(self.tags)}"
+
+
+@frozen
+class PushFailed(MergeError):
+    """A push failed after it had merged some tags; the error that failed it is the cause."""
+
+    problem: str
+    merged: tuple[str, ...]
+    """Each merged tag, what it held before, and a command that puts it back."""
+
+    def __str__(self) -> str:
+        """Name the problem and what was merged."""
+        return f"{self.problem}; merged before that: {'; '.join(self.merged)}"
 
 
 @frozen
@@ -289,6 +337,8 @@ class ConflictError(MergeError):
 
     Either another program writes it, or the registry does not serve what was written.
     """
+
+    _advice = "run it again, with a lock that all writers use"
 
     reference: str
     expected: str | None
@@ -299,7 +349,7 @@ class ConflictError(MergeError):
     ignored: bool = False
     """Whether the registry accepts the writes and keeps what the tag held before."""
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         tries = "1 try" if self.tries == 1 else f"{self.tries} tries"
         cause = "another program writes this tag" if self.found else "the tag cannot be read back"
         if self.ignored:
@@ -317,7 +367,7 @@ class OutOfTime(MergeError):
     reference: str
     seconds: float
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         return (
             f"{self.reference}: not done within {self.seconds:g} seconds; each tag holds what it "
             "held or the whole result; run it again, or give more time by --timeout"
@@ -332,9 +382,9 @@ class ShrinkError(MergeError):
     lost: tuple[str, ...]
     """The platforms that would go."""
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         lost = ", ".join(self.lost)
-        return f"{self.reference} would lose {lost}; if they may go, name them in drop"
+        return f"{self.reference} would lose {lost}; if they may go, name them in drop (--drop)"
 
 
 @frozen
@@ -353,7 +403,7 @@ class PatternFitsNothing(MergeError):
         named = f"{self.option} {', '.join(self.patterns)}"
         return f"{named} fits none of its platforms ({', '.join(self.platforms)})"
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         return f"{self.reference}: {self.problem}; correct the name, or leave it out"
 
 
@@ -361,11 +411,13 @@ class PatternFitsNothing(MergeError):
 class StaleImages(MergeError):
     """Images that the tag would keep are older than allowed."""
 
+    _advice = "rebuild them, or choose stale=warn or stale=drop"
+
     reference: str
     images: tuple[str, ...]
     """Platform, digest and age of each."""
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         return f"{self.reference} would keep images that are too old: {'; '.join(self.images)}"
 
 
@@ -373,10 +425,12 @@ class StaleImages(MergeError):
 class LockFailed(MergeError):
     """The lock of a tag cannot be acquired."""
 
+    _advice = "correct that, and run it again"
+
     reference: str
     problem: str = field(converter=brief)
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         return f"{self.reference}: cannot lock this tag: {self.problem}"
 
 
@@ -384,10 +438,12 @@ class LockFailed(MergeError):
 class LockLost(MergeError):
     """The lock of a tag was lost while it was held, so the tag was not written."""
 
+    _advice = "run it again"
+
     reference: str
     problem: str = field(converter=brief)
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         effect = "the lock of this tag was lost, so it was not written"
         return f"{self.reference}: {effect}: {self.problem}"
 
@@ -396,10 +452,12 @@ class LockLost(MergeError):
 class InvalidRecord(MergeError, ValueError):
     """A file is not a record of a change."""
 
+    _advice = "name a record that --audit wrote"
+
     file: str
     problem: str = field(converter=brief)
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         return f"{self.file}: not a record of a change: {self.problem}"
 
 
@@ -407,10 +465,12 @@ class InvalidRecord(MergeError, ValueError):
 class RecordFailed(MergeError):
     """A change could not be recorded, so it was not made."""
 
+    _advice = "correct that, and run it again"
+
     place: str
     problem: str = field(converter=brief)
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         return f"cannot record the change in {self.place}, so it was not made: {self.problem}"
 
 
@@ -421,5 +481,5 @@ class CannotRestore(MergeError):
     reference: str
     problem: str = field(converter=brief)
 
-    def __str__(self) -> str:
+    def _says(self) -> str:
         return f"{self.reference}: not restored: {self.problem}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -14,10 +15,12 @@ from pubtools_mlmerge.merging.decision import no_lock
 
 
 @contextmanager
-def lock_tag(reference: str, url: str | None = None) -> Iterator[Callable[[], None]]:
+def lock_tag(
+    reference: str, url: str | None = None, wait: float = math.inf
+) -> Iterator[Callable[[], None]]:
     """Keep other writers away from a tag; yields the check to make before it is written."""
     site: AbstractContextManager[object] | None = pm.hook.mlmerge_lock(reference=reference)
-    with tag_lock(reference, url) if site is None else site as held:
+    with tag_lock(reference, url, wait) if site is None else site as held:
         check: Callable[[], None] = getattr(held, "check", no_lock)
         yield check
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def mlmerge_merge(request: MergeRequest) -> Report | Literal[False] | None:
     """Called for each destination tag of a push item that is no source container, to merge it.
 
-    It is called with the tag locked, once all tags of the item were looked at and before anything
+    It is called with the tag locked, once all tags of the push were looked at and before anything
     is written to this one, for several tags at a time. The project's own implementation comes last.
 
     :param request: Source, destination and settings; ``request.carry_out()`` does the usual thing.

@@ -53,7 +53,7 @@ def check_url(url: str) -> None:
 
 
 @contextmanager
-def tag_lock(name: str, url: str | None = None) -> Iterator[Held]:
+def tag_lock(name: str, url: str | None = None, wait: float = math.inf) -> Iterator[Held]:
     """Keep other writers away from a tag.
 
     Args:
@@ -61,6 +61,8 @@ def tag_lock(name: str, url: str | None = None) -> Iterator[Held]:
             The tag's reference.
         url (str | None):
             Where locks are kept; none or an empty text for this process alone.
+        wait (float):
+            Seconds to wait for it at most; the URL may say fewer.
 
     Yields:
         Held: While it is held.
@@ -70,19 +72,20 @@ def tag_lock(name: str, url: str | None = None) -> Iterator[Held]:
         ValueError: When the URL is wrong.
     """
     if not url:
-        with process_lock(name) as lock:
+        with process_lock(name, wait) as lock:
             yield lock
         return
     place = _Place.parse(url)
-    deadline = time.monotonic() + place.wait
+    wait = min(wait, place.wait)
+    deadline = time.monotonic() + wait
     # Threads first, so that only one thread of each process waits for other processes.
-    with process_lock(name, place.wait):
+    with process_lock(name, wait):
         lock = place.lock(name)
         try:
             while not lock.take():
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    problem = f"somebody else holds it, given up after {place.wait:g} seconds"
+                    problem = f"somebody else holds it, given up after {wait:g} seconds"
                     raise LockFailed(name, problem)
                 # At random moments, so that everybody who waits has the same chance.
                 STOP.sleep(min(left, random.uniform(0.02, 0.2)))  # noqa: S311 - guards nothing

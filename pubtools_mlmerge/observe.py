@@ -128,7 +128,7 @@ def observed(
 ) -> Iterator[Observation]:
     """Log the start and the end of what is done to a tag, and trace it."""
     seen = Observation(kind, source, destination, dry_run=dry_run)
-    seen.log(logging.INFO, "start", "started")
+    seen.log(logging.DEBUG, "start", "started")
     try:
         with span(kind, **seen.names) as current:
             yield seen
@@ -146,9 +146,10 @@ def observed(
         )
         raise
     if seen.report is None:
-        seen.log(logging.INFO, "end", "left to others", is_left=True)
+        seen.log(logging.DEBUG, "end", "left to others", is_left=True)
     else:
-        seen.log(logging.INFO, "end", _summary(seen.report), **_result(seen.report))
+        level = logging.INFO if seen.report.changed else logging.DEBUG
+        seen.log(level, "end", _summary(seen.report), **_result(seen.report))
 
 
 def _summary(report: Report) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge import hookspecs  # noqa: F401 - the hooks are there once it is imported
-from pubtools_mlmerge.host import seams
+from pubtools_mlmerge.host import seams, task
 
 if TYPE_CHECKING:
     from pubtools_mlmerge.core.plan import Report
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def task_start() -> None:
     """Replace the host's names, where that has not been done yet."""
     seams.install()
+    task.refuse_script(sys.argv[0])
 
 
 @hookimpl(trylast=True)

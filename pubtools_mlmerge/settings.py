@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, get_args
 
 from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.core.ages import MOST_DAYS, AgeRule, Stale
-from pubtools_mlmerge.core.plan import Policy, SingleImage
+from pubtools_mlmerge.core.plan import Match, Policy, SingleImage
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.errors import InvalidSettings
 from pubtools_mlmerge.locks import check_url
@@ -24,7 +24,7 @@ _DIGITS = "[0-9]{1,9}"
 _TRUE = ("1", "true", "t", "yes", "y")
 _FALSE = ("0", "false", "f", "no", "n", "")
 
-
+_STEPS = ("push", "tag-docker")
 KEY = "mlmerge"
 """The key of the target settings that holds ours."""
 PREFIX = "MLMERGE_"
@@ -67,16 +67,15 @@ class Values:
     def _refuse(self, name: str, expected: str) -> None:
         self._problems.append(f"{self._places[name]}: {expected}")
 
-    def choice(self, name: str, allowed: tuple[_Value, ...]) -> _Value:
-        """Read one of some values; the first is the default."""
+    def choice(self, name: str, default: _Value, allowed: Iterable[_Value]) -> _Value:
+        """Read one of some values; the default comes first in what is said of them."""
         value = self._take(name)
-        if value is None:
-            return allowed[0]
-        for candidate in allowed:
-            if candidate == value:
+        choices = dict.fromkeys((default, *allowed))
+        for candidate in choices:
+            if candidate == value or value is None:
                 return candidate
-        self._refuse(name, f"expected {' or '.join(str(each) for each in allowed)}")
-        return allowed[0]
+        self._refuse(name, f"expected {' or '.join(map(str, choices))}")
+        return default
 
     def texts(self, name: str) -> list[str]:
         """Read a list of texts; the environment separates them by commas."""
@@ -89,14 +88,6 @@ class Values:
             return list(value)
         self._refuse(name, "expected a list of texts")
         return []
-
-    def choices(self, name: str, allowed: tuple[str, ...]) -> list[str]:
-        """Read some of some values."""
-        values = self.texts(name)
-        for value in values:
-            if value not in allowed:
-                self._refuse(name, f"{value!r} is none of {', '.join(allowed)}")
-        return values
 
     def parsed(self, name: str, parse: Callable[[str], _Value]) -> list[_Value]:
         """Read a list of texts that follow a grammar."""
@@ -123,16 +114,16 @@ class Values:
         """Read yes, no or null."""
         return None if self._take(name) is None else self.flag(name, default=False)
 
-    def number(self, name: str, default: int, least: int, most: int) -> int:
-        """Read a whole number within bounds; the environment writes it in digits."""
+    def number(self, name: str, default: int, most: int) -> int:
+        """Read a whole number from 1 on; the environment writes it in digits."""
         value = self._take(name)
         if value is None:
             return default
         if isinstance(value, str) and self._is_text_only(name) and re.fullmatch(_DIGITS, value):
             value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most:
             return value
-        self._refuse(name, f"expected a number from {least} to {most}")
+        self._refuse(name, f"expected a number from 1 to {most}")
         return default
 
     def optional(
@@ -161,9 +152,6 @@ class Values:
 MOST_TRIES = 100
 _ANCHOR_TAG = AnchorTag("{tag}-{timestamp}")
 _POLICY = Policy(mixed_types="fail", single_image="wrap", serves_many=True)
-_MixedTypes = Literal["oci", "fail"]
-_MIXED_TYPES: tuple[_MixedTypes, ...] = ("fail", "oci")
-_SINGLE_IMAGE: tuple[SingleImage, ...] = ("wrap", "index", "replace", "fail")
 
 
 @frozen(kw_only=True)
@@ -226,7 +214,7 @@ class Settings:
     def from_task(
         cls, target_settings: Mapping[str, object], environment: Mapping[str, str]
     ) -> Settings:
-        """Read the settings of a task.
+        """Read settings from both places.
 
         Args:
             target_settings (Mapping[str, object]):
@@ -242,12 +230,9 @@ class Settings:
         """
         reader = Values(_from_environment(environment), target_settings.get(KEY))
         settings = _read(reader, cls())
-        settings = evolve(
-            settings,
-            exclude_repos=(*settings.exclude_repos, *_index_images(target_settings)),
-        )
         _raise(reader.finish())
-        return settings
+        excluded = (*settings.exclude_repos, *_index_images(target_settings))
+        return evolve(settings, exclude_repos=excluded)
 
     @classmethod
     def for_commands(cls, environment: Mapping[str, str]) -> Settings:
@@ -258,37 +243,11 @@ class Settings:
         return settings
 
     def for_item(self, given: object, place: str) -> tuple[Settings, tuple[str, ...]]:
-        """Read what a push item sets differently; also return what is wrong with it.
-
-        Args:
-            given (object):
-                What the item has below ``mlmerge`` in its metadata.
-            place (str):
-                How problems name the item.
-
-        Returns:
-            tuple[Settings, tuple[str, ...]]: The settings of the item, and all problems.
-        """
+        """Read what a push item sets differently; also return what is wrong with it."""
         reader = Values({}, given, place)
-        policy = self.policy
-        changed = evolve(
-            self,
-            policy=evolve(
-                policy,
-                match=reader.choice("match", _first(policy.match, ("platform", "architecture"))),
-                keep=(keep := reader.parsed("keep", PlatformPattern.named)) or policy.keep,
-                serves_many=policy.serves_many and not keep,
-                drop=reader.parsed("drop", PlatformPattern.named) or policy.drop,
-                mixed_types=reader.choice("mixed_types", _first(policy.mixed_types, _MIXED_TYPES)),
-                single_image=reader.choice(
-                    "single_image", _first(policy.single_image, _SINGLE_IMAGE)
-                ),
-            ),
-            max_age_days=reader.number("max_age_days", 0, least=1, most=MOST_DAYS)
-            or self.max_age_days,
-            stale=reader.choice("stale", _first(self.stale, ("warn", "drop", "fail"))),
-            report_only=reader.flag("report_only", default=self.report_only),
-        )
+        changed = _read_for_item(reader, self)
+        if isinstance(given, Mapping) and given.get("keep"):
+            changed = evolve(changed, policy=evolve(changed.policy, serves_many=False))
         return changed, reader.finish()
 
     @property
@@ -310,38 +269,47 @@ class Settings:
         return chosen and not any(fnmatchcase(repository, glob) for glob in self.exclude_repos)
 
 
-def _read(reader: Values, defaults: Settings) -> Settings:
-    policy = defaults.policy
-    return Settings(
-        steps=frozenset(reader.choices("steps", ("push", "tag-docker"))),
-        repos=reader.texts("repos"),
-        exclude_repos=reader.texts("exclude_repos"),
-        policy=Policy(
-            match=reader.choice("match", ("platform", "architecture")),
-            keep=reader.parsed("keep", PlatformPattern.named),
-            drop=reader.parsed("drop", PlatformPattern.named),
-            mixed_types=reader.choice("mixed_types", _first(policy.mixed_types, _MIXED_TYPES)),
-            single_image=reader.choice("single_image", _first(policy.single_image, _SINGLE_IMAGE)),
-            serves_many=policy.serves_many,
+def _read_for_item(reader: Values, defaults: Settings) -> Settings:
+    """Read what push items may set as well."""
+    policy, parse = defaults.policy, PlatformPattern.named
+    return evolve(
+        defaults,
+        policy=evolve(
+            policy,
+            match=reader.choice("match", policy.match, get_args(Match)),
+            keep=reader.parsed("keep", parse) or policy.keep,
+            drop=reader.parsed("drop", parse) or policy.drop,
+            mixed_types=reader.choice("mixed_types", policy.mixed_types, ("oci", "fail")),
+            single_image=reader.choice("single_image", policy.single_image, get_args(SingleImage)),
         ),
-        copy=reader.choice("copy", ("auto", "skopeo", "never")),
-        anchor_tag=reader.optional("anchor_tag", defaults.anchor_tag, AnchorTag.parse),
-        anchor_days=reader.number("anchor_days", 0, least=1, most=MOST_DAYS) or None,
-        sign=reader.flag("sign", default=defaults.sign),
-        verify=reader.flag("verify", default=defaults.verify),
-        tries=reader.number("tries", defaults.tries, least=1, most=MOST_TRIES),
-        lock=reader.optional("lock", None, _lock_url),
-        audit=reader.optional("audit", None, str),
-        max_age_days=reader.number("max_age_days", 0, least=1, most=MOST_DAYS) or None,
-        stale=reader.choice("stale", ("warn", "drop", "fail")),
-        tls_verify=reader.optional_flag("tls_verify"),
+        max_age_days=reader.number("max_age_days", 0, MOST_DAYS) or defaults.max_age_days,
+        stale=reader.choice("stale", defaults.stale, get_args(Stale)),
         report_only=reader.flag("report_only", default=defaults.report_only),
     )
 
 
-def _first(default: _Value, others: Collection[_Value]) -> tuple[_Value, ...]:
-    """Put a default before the other choices."""
-    return (default, *(other for other in others if other != default))
+def _read(reader: Values, defaults: Settings) -> Settings:
+    return evolve(
+        _read_for_item(reader, defaults),
+        steps=frozenset(reader.parsed("steps", _step)),
+        repos=reader.texts("repos"),
+        exclude_repos=reader.texts("exclude_repos"),
+        copy=reader.choice("copy", defaults.copy, ("auto", "skopeo", "never")),
+        anchor_tag=reader.optional("anchor_tag", defaults.anchor_tag, AnchorTag.parse),
+        anchor_days=reader.number("anchor_days", 0, MOST_DAYS) or None,
+        sign=reader.flag("sign", default=defaults.sign),
+        verify=reader.flag("verify", default=defaults.verify),
+        tries=reader.number("tries", defaults.tries, MOST_TRIES),
+        lock=reader.optional("lock", None, _lock_url),
+        audit=reader.optional("audit", None, str),
+        tls_verify=reader.optional_flag("tls_verify"),
+    )
+
+
+def _step(text: str) -> str:
+    if text not in _STEPS:
+        raise ValueError(f"{text!r} is none of {', '.join(_STEPS)}")
+    return text
 
 
 def _raise(problems: tuple[str, ...]) -> None:
@@ -364,17 +332,20 @@ class ItemSettings:
         InvalidSettings: Naming the problems of all items at once.
     """
 
-    def __init__(self, settings: Settings, items: Iterable[HasMetadata]) -> None:
-        self.task = settings
+    def __init__(self, task: Settings, items: Iterable[HasMetadata]) -> None:
+        self.task = task
         self._of_items: dict[int, Settings] = {}
         problems: list[str] = []
         for number, item in enumerate(items):
-            given = item.metadata.get(KEY)
-            found, wrong = settings.for_item(given, f"push_items[{number}].{KEY}")
+            found, wrong = task.for_item(item.metadata.get(KEY), f"push_items[{number}].{KEY}")
             self._of_items[id(item)] = found
             problems += wrong
-        if problems:
-            raise InvalidSettings(tuple(problems))
+        _raise(tuple(problems))
+
+    @property
+    def all(self) -> frozenset[Settings]:
+        """All settings that items of the task have."""
+        return frozenset({self.task, *self._of_items.values()})
 
     def of(self, item: HasMetadata) -> Settings:
         """Return the settings of an item."""

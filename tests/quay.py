@@ -6,11 +6,18 @@ What it answers is what a running Quay answered, wherever this project relies on
 from __future__ import annotations
 
 import json
+import math
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+import time
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TypedDict
+
+from attrs import evolve
 
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
@@ -40,6 +47,8 @@ PUSHED_BY_DIGEST_SECONDS = 3600
 LISTED_SECONDS = 300
 ACTIONS = frozenset({"pull", "push", "*"})
 UNSTATED_TYPES = ("", "application/json")
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+_WRITTEN = re.compile("PUT /v2/(.+)/manifests/[^/]+")
 
 
 class QuayDialect(Dialect):
@@ -48,24 +57,91 @@ class QuayDialect(Dialect):
     Args:
         api_token (str | None):
             Opens the API for the history of tags; without a token nobody gets in.
+        rate (float | None):
+            How many requests for manifests a second the nginx in front of it lets pass.
+        caches (str):
+            Pattern of repositories that cache another registry: they take writes, and ignore them.
+        read_only (str):
+            Pattern of repositories to which nobody gets the right to push.
     """
 
     token_path = "/v2/auth"
     delete_action = "push"
-    push_actions = ("push",)
     reads_without_token = True
     mount_needs_source = False
 
-    def __init__(self, api_token: str | None = None) -> None:
+    def __init__(
+        self,
+        api_token: str | None = None,
+        *,
+        rate: float | None = None,
+        caches: str = "",
+        read_only: str = "",
+    ) -> None:
+        self.expirations: dict[tuple[Repository, str], int] = {}
         self._api = TagHistory(self, api_token)
+        self._nginx = Nginx(rate) if rate else None
+        self._caches, self._read_only = caches, read_only
+        self._failures: Counter[str] = Counter()
+        self._locked_until: dict[str, float] = {}
         # Until when a manifest can be read by its digest, whatever tags name.
         self._pins: dict[tuple[Repository, str], float] = {}
+
+    def front(
+        self, storage: Storage, request: Request, serve: Callable[[Request], Response]
+    ) -> Response:
+        """Limit the rate, lock out who fails to log in, and write as Quay does."""
+        if self._nginx and "/manifests/" in request.path and not self._nginx.lets_pass():
+            return Response(429, HTML, b"<html><title>429 Too Many Requests</title></html>")
+        try:
+            if request.path == self.token_path:
+                return self._log_in(request, serve)
+            written = _WRITTEN.fullmatch(f"{request.method} {request.path}")
+            if written and fnmatchcase(written[1], self._caches):
+                return self._ignore(storage.create(written[1]), request, serve)
+            return serve(request)
+        except Refused as refused:
+            headers = dict(refused.response.headers)
+            if "WWW-Authenticate" in headers:  # it never says what is wrong with a token
+                headers["WWW-Authenticate"] = headers["WWW-Authenticate"].partition(",error=")[0]
+            return evolve(refused.response, headers=headers)
+
+    def _log_in(self, request: Request, serve: Callable[[Request], Response]) -> Response:
+        """Give out a token; each failure locks the account for longer, and robots never."""
+        encoded = request.credentials("basic")
+        user = b64decode(encoded).decode().partition(":")[0]
+        now = time.monotonic()
+        if now < self._locked_until.get(user, 0.0):
+            headers = {**HTML, "Retry-After": str(int(self._locked_until[user] - now))}
+            return Response(429, headers, b"<html>Too many login attempts</html>")
+        if not encoded and not request.parameters("scope"):
+            raise Refused(401, RegistryError("UNAUTHORIZED", "access is not authorized"))
+        try:
+            return serve(request)
+        except Refused:
+            if "+" not in user:
+                self._failures[user] += 1
+                self._locked_until[user] = now + 2 ** self._failures[user]
+            raise
+
+    @staticmethod
+    def _ignore(
+        repository: Repository, request: Request, serve: Callable[[Request], Response]
+    ) -> Response:
+        """Say that a write was done, and leave the tags as they were."""
+        before = {tag: list(periods) for tag, periods in repository.periods.items()}
+        response = serve(request)
+        repository.periods.clear()
+        repository.periods.update(before)
+        return response
 
     def find(
         self, repository: Repository | None, name: str, reference: str, accepted: frozenset[str]
     ) -> StoredManifest:
         if repository is None:
             raise Refused(404, RegistryError("NAME_UNKNOWN", "repository name not known"))
+        if self.expirations.get((repository, reference), math.inf) <= repository.clock():
+            repository.remove_tag(reference)
         found = repository.find(reference)
         if found is None or (":" in reference and not self._is_reachable(repository, reference)):
             raise _not_found(repository, reference)
@@ -91,11 +167,12 @@ class QuayDialect(Dialect):
                     raise _invalid("Unknown manifest blob: " + digest)
         else:
             for child in manifest.manifests:
-                _check_child(repository, child, content_type)
+                _check_child(repository, child)
         return content_type
 
     def stored(self, repository: Repository, reference: str, digest: str) -> None:
         """Keep a manifest pushed by digest, and what a list names, readable for a while."""
+        self.expirations.pop((repository, reference), None)  # as of any tag that is written
         if ":" in reference:
             self._pin(repository, digest, PUSHED_BY_DIGEST_SECONDS)
         for child in _children(repository.manifests[digest]):
@@ -109,7 +186,11 @@ class QuayDialect(Dialect):
         rights = super().rights_in(scope)
         if " " in scope or not {right.action for right in rights} <= ACTIONS:
             raise Refused(400, RegistryError("INVALID_REQUEST", f"cannot decode the scope {scope}"))
-        return rights
+        return [
+            right
+            for right in rights
+            if right.action == "pull" or not fnmatchcase(right.repository, self._read_only)
+        ]
 
     def token_reply(self, token: str, seconds: int, issued: str) -> Mapping[str, object]:
         return {"token": token}
@@ -121,7 +202,8 @@ class QuayDialect(Dialect):
                 storage.create(right.repository)
 
     def serve(self, storage: Storage, request: Request) -> Response:
-        return self._api.answer(storage, request) or super().serve(storage, request)
+        page = b"<!DOCTYPE html><html><title>404 Not Found</title></html>"
+        return self._api.answer(storage, request) or Response(404, HTML, page)
 
     def _pin(self, repository: Repository, digest: str, seconds: float) -> None:
         until = repository.clock() + seconds
@@ -158,7 +240,7 @@ def _parse(content: bytes, content_type: str) -> Manifest:
     return index
 
 
-def _check_child(repository: Repository, child: Descriptor, list_type: str) -> None:
+def _check_child(repository: Repository, child: Descriptor) -> None:
     """Refuse an entry that does not fit what the repository holds."""
     stored = repository.manifests.get(child.digest)
     if stored is None:
@@ -166,8 +248,8 @@ def _check_child(repository: Repository, child: Descriptor, list_type: str) -> N
     size = len(stored.content)
     if size != child.size:
         raise _invalid(f"Size of manifest does not match that retrieved: {size} vs {child.size}")
-    if list_type == DOCKER_LIST and stored.media_type != DOCKER_MANIFEST:
-        raise _invalid(f"{child.digest} is not a Docker manifest")
+    if stored.media_type != child.media_type:
+        raise _invalid(f"{child.digest} is {stored.media_type}, not {child.media_type}")
 
 
 def _index(stored: StoredManifest) -> Index | None:
@@ -230,11 +312,9 @@ class TagHistory:
 
     _PATH = re.compile(r"/api/v1/repository/(.+?)/tag/(?:([^/]+)(/restore)?)?")
 
-    def __init__(self, dialect: Dialect, api_token: str | None) -> None:
+    def __init__(self, dialect: QuayDialect, api_token: str | None) -> None:
         self._dialect = dialect
         self._api_token = api_token
-        # By the place of a row in the history: what is written next does not expire.
-        self._expirations: dict[tuple[Repository, str, int], int] = {}
 
     def answer(self, storage: Storage, request: Request) -> Response | None:
         """Answer a request for the API, or nothing to any other request."""
@@ -243,6 +323,8 @@ class TagHistory:
             return None
         given, expected = request.credentials("bearer"), self._api_token
         if not expected or not secrets.compare_digest(given.encode(), expected.encode()):
+            if given and request.method != "GET":
+                return Response(403, HTML, b"<html>CSRF token was invalid or missing.</html>")
             return _problem(401, "Requires authentication")
         name, tag, restores = match.groups()
         repository = storage.repositories.get(name)
@@ -260,8 +342,8 @@ class TagHistory:
         if request.method == "DELETE" and tag and not restores:
             return self._delete(repository, tag)
         if request.method == "PUT" and tag in repository.tags:
-            self._expirations[_place(repository, tag)] = json.loads(request.body)["expiration"]
-            return json_response({}, 201)
+            self._dialect.expirations[repository, tag] = json.loads(request.body)["expiration"]
+            return json_response("Updated", 201)
         return None
 
     def _read(self, repository: Repository, request: Request) -> Response:
@@ -282,7 +364,9 @@ class TagHistory:
 
     def _row(self, repository: Repository, tag: str, period: TagPeriod) -> _Row:
         row: _Row = {"name": tag, "manifest_digest": period.digest, "start_ts": period.start}
-        end = period.end or self._expirations.get(_place(repository, tag))
+        end = period.end
+        if end is None:  # perhaps it is in the future
+            end = self._dialect.expirations.get((repository, tag))
         if end is not None:
             row["end_ts"] = end
         if period.end is None and repository.is_immutable(tag):
@@ -295,7 +379,7 @@ class TagHistory:
         if digest not in repository.manifests:
             return _problem(404, "Not Found")
         if repository.is_immutable(tag):
-            raise self._dialect.refuse_tag_move(tag)
+            return _immutable(tag)
         repository.set_tag(tag, digest)
         return json_response({})
 
@@ -304,13 +388,9 @@ class TagHistory:
         if tag not in repository.tags:
             return _problem(404, "Not Found")
         if repository.is_immutable(tag):
-            raise self._dialect.refuse_tag_move(tag)
+            return _immutable(tag)
         repository.remove_tag(tag)
         return Response(204)
-
-
-def _place(repository: Repository, tag: str) -> tuple[Repository, str, int]:
-    return repository, tag, len(repository.periods[tag])
 
 
 class _Row(TypedDict, total=False):
@@ -321,6 +401,26 @@ class _Row(TypedDict, total=False):
     immutable: bool
 
 
-def _problem(status: int, message: str) -> Response:
-    body = {"status": status, "error_message": message, "title": "error", "detail": message}
-    return json_response(body, status)
+def _immutable(tag: str) -> Response:
+    return _problem(409, f"Cannot modify immutable tag '{tag}'", "tag_immutable")
+
+
+def _problem(status: int, message: str, kind: str = "error") -> Response:
+    body = {"status": status, "error_message": message, "title": kind, "detail": message}
+    return json_response({**body, "error_type": kind}, status)
+
+
+class Nginx:
+    """What `limit_req` lets pass: a rate, and ten requests more at a time."""
+
+    def __init__(self, rate: float, burst: int = 10) -> None:
+        self._rate, self._burst = rate, burst
+        self._excess, self._last = 0.0, time.monotonic()
+
+    def lets_pass(self) -> bool:
+        now = time.monotonic()
+        excess = max(0.0, self._excess - self._rate * (now - self._last)) + 1.0
+        if excess > self._burst + 1.0:
+            return False
+        self._excess, self._last = excess, now
+        return True

@@ -155,10 +155,6 @@ def test_jobs_are_done_side_by_side() -> None:
     assert sorted(map_in_order([meeting.wait] * 4, 4)) == [0, 1, 2, 3]
 
 
-def test_one_thread_is_that_of_the_caller() -> None:
-    assert set(map_in_order([threading.get_ident] * 3, 1)) == {threading.get_ident()}
-
-
 @pytest.mark.parametrize("threads", [1, 3])
 def test_only_a_few_jobs_are_taken_ahead(threads: int) -> None:
     taken: list[int] = []

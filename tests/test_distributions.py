@@ -38,12 +38,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build from a copy, install, and return where the programs are."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
     shutil.copytree(ROOT, source, ignore=NOT_RELEASED, dirs_exist_ok=True)
-    python("build", "--outdir", target, source)
+    python("build", "--no-isolation", "--outdir", target, source)
     (wheel,) = target.glob("pubtools_mlmerge-*-py3-none-any.whl")
     place = tmp_path_factory.mktemp("installed")
     python("venv", "--without-pip", place)
     options = ("--python", place / "bin" / "python", "install", "--quiet")
-    python("pip", *options, "--disable-pip-version-check", wheel)
+    python("pip", *options, "--disable-pip-version-check", "--no-compile", wheel)
     return place / "bin"
 
 

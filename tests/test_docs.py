@@ -103,7 +103,8 @@ def defaults() -> dict[str, object]:
     """Tell the real defaults, as JSON has them."""
     settings = attrs.asdict(Settings(), recurse=False)
     policy = attrs.asdict(settings.pop("policy"), recurse=False)
-    del policy["eligible"]  # the tasks say what is eligible
+    for name in ("eligible", "strict", "serves_many"):  # the tasks and commands say these
+        del policy[name]
     values = {**settings, **policy, "anchor_tag": settings["anchor_tag"].template}
     return {
         name: list(value) if isinstance(value, (tuple, frozenset)) else value
@@ -174,6 +175,17 @@ def real_options(program: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_options_are_those_of_the_program(program: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert documented_options(program) == real_options(program, capsys)
+
+
+# Laws
+
+
+def test_the_tests_that_stand_for_the_laws_are_there() -> None:
+    code = "".join(path.read_text() for path in (DOCS.parent / "tests").glob("**/test_*.py"))
+    named = re.findall(r"``(test_\w+)``", page("merge-rules"))
+
+    assert len(named) >= 11
+    assert [name for name in named if f"def {name}(" not in code] == []
 
 
 # Examples

@@ -32,10 +32,9 @@ BUILDAH = """
 import sys
 from pubtools_mlmerge.testing import make_image, upload
 
-if sys.argv[1] == "push":
-    name, tag = sys.argv[-1].partition("/")[2].split(":")
-    image = make_image("linux/" + tag.rpartition("-")[2], seed="new")
-    upload({url!r}, name, image, reference=tag)
+name, tag = sys.argv[-1].partition("/")[2].split(":")
+image = make_image("linux/" + tag.rpartition("-")[2], seed="new")
+upload({url!r}, name, image, reference=tag)
 """
 COSIGN = 'echo "$@" >>"$(dirname "$0")/cosign.log"\n'
 
@@ -228,7 +227,8 @@ def builder(programs: Path, registry: RegistryServer) -> Path:
     """Make a program that builds nothing, and pushes a tiny image in the place of what it built."""
     script = programs / "buildah.py"
     script.write_text(BUILDAH.format(url=registry.url), encoding="utf-8")
-    write_program(programs / "buildah", f'exec {shlex.join([sys.executable, str(script)])} "$@"\n')
+    push = shlex.join([sys.executable, str(script)])
+    write_program(programs / "buildah", f'[ "$1" != push ] || exec {push} "$@"\n')
     return programs
 
 

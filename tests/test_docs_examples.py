@@ -24,14 +24,15 @@ from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotFound
 from pubtools_mlmerge.host.clients import Sides
-from pubtools_mlmerge.host.push_step import PushStep, Tag
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, upload_index
 from tests.programs import python
+from tests.pushes import begin, item
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 NAME = "site_plugin"
+INTERNAL = "ns/demo----app"  # as the host calls the repository demo/app
 
 
 @define(eq=False)
@@ -43,7 +44,7 @@ class Push:
     tagged: list[list[str]] = field(factory=list)
 
     def tag(self, name: str) -> Reference:
-        return Reference.parse(f"{self.server.host}/demo/app:{name}")
+        return Reference.parse(f"{self.server.host}/{INTERNAL}:{name}")
 
     def read(self, name: str) -> Index:
         return RegistryClient(host=self.server.url).pull_index(self.tag(name))
@@ -51,10 +52,10 @@ class Push:
     def run(self, *names: str) -> None:
         """Push what the tag 1.1 holds to tags."""
         client = RegistryClient(host=self.server.url)
-        tags = [Tag("demo/app", self.tag(name), None) for name in names]
         sides = Sides(client, client, lambda _, to: self.copied.append(to))
-        step = PushStep(Settings(steps=frozenset({"push"})))
-        step.push(sides, str(self.tag("1.1")), tags, lambda: self.copied.append(list(names)))
+        step = begin(sides, self.server.host, Settings())
+        pushed = item(str(self.tag("1.1")), {"demo/app": names})
+        step.push_item(pushed, lambda: self.copied.append(list(names)))
 
     @hookimpl
     def quay_images_tagged(self, source_ref: str, dest_refs: list[str]) -> None:
@@ -70,7 +71,7 @@ def push(registry_server: RegistryServer) -> Iterator[Push]:
         ("small", ["linux/amd64"]),
         ("1.1", ["linux/amd64", "linux/arm64"]),
     ):
-        upload_index(registry_server.url, "demo/app", tag, platforms)
+        upload_index(registry_server.url, INTERNAL, tag, platforms)
     made = Push(registry_server)
     pm.register(made)
     yield made
@@ -112,7 +113,7 @@ def test_it_writes_down_what_the_host_copies(site: ModuleType, push: Push, tmp_p
 
 
 def test_it_writes_down_failures(site: ModuleType, push: Push, tmp_path: Path) -> None:
-    push.server.delete_tag("demo/app", "1.1")
+    push.server.delete_tag(INTERNAL, "1.1")
 
     with pytest.raises(NotFound):
         push.run("stable")

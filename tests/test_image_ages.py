@@ -17,13 +17,12 @@ from pubtools_mlmerge.core.manifests import Image as ImageManifest
 from pubtools_mlmerge.core.plan import Entry, Plan, Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MixedTypes, RegistryError, StaleImages
-from pubtools_mlmerge.host.clients import Sides
-from pubtools_mlmerge.host.push_step import PushStep, Tag
-from pubtools_mlmerge.host.tag_step import HostTagWriter, Selection
-from pubtools_mlmerge.merging.decision import StepOptions, no_lock
+from pubtools_mlmerge.host.tag_step import Selection
+from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import (
     Image,
@@ -315,8 +314,10 @@ def ancient() -> Image:
     return make_image("linux/s390x", created=LONG_AGO, seed="old")
 
 
-class Nothing:
+class Nothing(Children):
     """Brings no children; they are there."""
+
+    def __init__(self) -> None: ...
 
     def ensure(self, source: Reference, destination: Reference, digests: object) -> None:
         """Do nothing."""
@@ -386,11 +387,6 @@ def test_without_a_rule_the_step_asks_for_no_child(server: RegistryServer) -> No
     assert not [line for line in paths(server) if "sha256:" in line]
 
 
-def sides() -> Sides:
-    client = RegistryClient(options=HURRIED)
-    return Sides(client, client, lambda _source, _tags: None)
-
-
 @pytest.fixture
 def today(server: RegistryServer) -> RegistryServer:
     """Let the tag hold an image of ten days, and one of three years, by the real clock."""
@@ -405,40 +401,10 @@ def today(server: RegistryServer) -> RegistryServer:
 SETTINGS = {"anchor_tag": None, "max_age_days": 365, "stale": "drop"}
 
 
-def test_the_push_step_goes_by_ages(today: RegistryServer) -> None:
-    push = PushStep(Settings.from_task({"mlmerge": SETTINGS}, {}))
-
-    push.push(sides(), str(at(today, "new")), [Tag("app", at(today, "1"), None)], print)
-
-    (done,) = push.merged
-    assert [(e.fate, e.age_days) for e in done.entries[1:]] == [
-        ("kept", 10),
-        ("dropped", 1095),
-        ("dropped", None),
-    ]
-
-
-def test_a_push_over_nothing_but_what_is_too_old_is_a_plain_copy_that_says_why(
-    server: RegistryServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("DEBUG", "pubtools.mlmerge")
-    put(server, "1", make_index([make_image("linux/s390x", created=aged(400))]))
-    copies: list[str] = []
-    push = PushStep(Settings.from_task({"mlmerge": SETTINGS}, {}))
-
-    tags = [Tag("app", at(server, "1"), None)]
-    push.push(sides(), str(at(server, "new")), tags, lambda: copies.append("all"))
-
-    assert copies == ["all"]
-    said = f"{at(server, '1')} is copied plainly: 400 days old, more than 365"
-    assert said in caplog.messages
-
-
 def select(server: RegistryServer, settings: Settings) -> Selection:
     """Take amd64 from the new image."""
     client = RegistryClient(options=HURRIED)
-    writer = HostTagWriter(client, settings, None, no_lock)
-    selection = Selection(settings, client, at(server, "new"), at(server, "1"), writer)
+    selection = Selection(settings, client, at(server, "new"), at(server, "1"))
     selection.compute(["linux/amd64"], list)
     return selection
 

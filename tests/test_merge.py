@@ -410,7 +410,7 @@ def test_another_order_of_other_slots_is_left_alone() -> None:
         plan = merge(index(*ours), destination, policy)
 
         assert (plan.result, plan.changed) == (destination, False)
-        assert [e.descriptor.digest for e in plan.entries] == digests(destination)
+        assert sorted(e.descriptor.digest for e in plan.entries) == sorted(digests(destination))
 
 
 def test_another_order_in_one_slot_is_a_change() -> None:
@@ -682,9 +682,36 @@ def test_the_rest_of_the_index_stays_but_its_subject(docker: bool, expected: str
     assert found == before
 
 
-def test_a_bad_pattern_is_refused() -> None:
+@pytest.mark.parametrize("pattern", ["a/b/c/d", "s390"])
+def test_a_bad_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(InvalidPlatform):
-        remove(index("linux/arm64"), ["a/b/c/d"])
+        remove(index("linux/arm64"), [pattern])
+
+
+def test_what_has_no_platform_is_removed_by_name() -> None:
+    found = index("linux/arm64", entry(None), entry("unknown/unknown", seed="a"), OF_ARM64)
+
+    assert fates(remove(found, ["none"])) == "kept kept dropped dropped"
+    assert fates(remove(found, [digest("a"), "sha256:" + "0" * 64])) == "kept kept kept dropped"
+    assert remove(found, ["none"]).missing == ()
+    assert remove(index("linux/arm64"), ["none"]).missing == ("none",)
+
+
+def test_pruning_removes_what_serves_nobody() -> None:
+    orphan, unknown = attestation(ABSENT), entry("unknown/unknown", seed="a")
+    found = index("linux/arm64", OF_ARM64, "linux/arm64", orphan, unknown, entry(None), NESTED)
+
+    plan = remove(found, [], prune=True)
+
+    assert [e.descriptor.digest for e in plan.entries if e.fate == "dropped"] == [
+        *(ARM64, orphan["digest"], unknown["digest"])
+    ]
+    assert reasons(plan) == [
+        "it is listed twice",
+        "its image is not listed",
+        "it is for an unknown platform and names no image",
+    ]
+    assert remove(plan.result, [], prune=True).result is plan.result
 
 
 # Law 11: single images.
@@ -871,7 +898,7 @@ def test_an_artifact_goes_up_as_it_is_where_nothing_else_is_listed(
 def test_no_index_lists_an_artifact_that_was_a_tag(
     source: Side, destination: Side | None, policy: Policy
 ) -> None:
-    with pytest.raises(NotAnIndex, match="without a platform"):
+    with pytest.raises(NotAnIndex, match="states no platform"):
         merge_manifests(source, destination, policy)
 
 
@@ -948,12 +975,28 @@ def test_one_named_platform_does_not_cover_for_another() -> None:
     assert caught.value.lost == ("linux/s390x",)
 
 
-@pytest.mark.parametrize("old", [["linux/arm/v6", "linux/arm/v7"], ["linux/arm/v6"]])
-def test_the_coarse_rule_takes_no_variant_away(old: list[str]) -> None:
-    with pytest.raises(ShrinkError) as caught:
-        guarded(listing("linux/arm/v7@new"), listing(*old), Policy(match="architecture"))
+@pytest.mark.parametrize(
+    ("old", "lost"),
+    [
+        (["linux/arm/v6", "linux/arm/v7"], "linux/arm/v6"),
+        (["linux/arm/v6"], "linux/arm/v6"),
+        (["windows/amd64", "linux/amd64"], "windows/amd64"),
+    ],
+)
+def test_the_coarse_rule_takes_nothing_away_whatever_else_comes(old: list[str], lost: str) -> None:
+    source = listing("linux/arm/v7@new", "linux/amd64@new", "linux/s390x@new")
 
-    assert caught.value.lost == ("linux/arm/v6",)
+    with pytest.raises(ShrinkError) as caught:
+        guarded(source, listing(*old), Policy(match="architecture"))
+
+    assert caught.value.lost == (lost,)
+
+
+def test_what_is_to_be_kept_is_not_replaced_either() -> None:
+    with pytest.raises(ShrinkError) as caught:
+        guarded(single("linux/riscv64"), WHOLE, evolve(REPLACE, keep=["amd64"]))
+
+    assert caught.value.lost == ("linux/amd64",)
 
 
 # What a tag held at different times, merged and compared.

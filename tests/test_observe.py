@@ -47,7 +47,7 @@ OLD = make_index([make_image(p, seed="old") for p in ("linux/amd64", "linux/s390
 
 @pytest.fixture
 def log(caplog: Log) -> Log:
-    caplog.set_level("INFO", "pubtools.mlmerge")
+    caplog.set_level("DEBUG", "pubtools.mlmerge")
     return caplog
 
 

@@ -50,6 +50,14 @@ def test_a_bad_pattern_is_refused(policy_of: Callable[[list[str]], Policy]) -> N
         policy_of(["a/b/c/d"])
 
 
+def test_names_of_what_to_take_may_be_unknown_and_those_of_what_goes_may_not() -> None:
+    assert Policy(eligible=["s390"]).eligible == (PlatformPattern.parse("s390"),)
+    with pytest.raises(InvalidPlatform, match="unknown architecture"):
+        Policy(keep=["s390"])
+    with pytest.raises(InvalidPlatform, match="unknown architecture"):
+        Policy(drop=["s390"])
+
+
 def test_a_policy_does_not_change() -> None:
     policy = Policy()
 

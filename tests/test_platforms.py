@@ -268,6 +268,79 @@ def test_an_exact_name_of_a_platform_fits_no_other_variant(
     assert not pattern.matches(other)
 
 
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        *[(name, "linux/amd64") for name in ("amd64", "x86-64", "x86_64", "X86_64", "linux/*")],
+        *[(name, "linux/386") for name in ("386", "i386", "i686")],
+        *[(name, "linux/arm64") for name in ("arm64", "aarch64", "arm64v8", "arm64/v8")],
+        *[(name, "linux/arm/v7") for name in ("arm", "arm32v7", "armv7", "armhf", "arm/v7")],
+        *[(name, "linux/arm/v6") for name in ("armel", "arm/*", "a?m/v6")],
+        *[(name, "linux/ppc64le") for name in ("ppc64le", "ppc64el", "linux/ppc64el")],
+        *[(name, "linux/sparc64") for name in ("linux/sparc64", "linux", "sparc*")],
+        *[(name, "darwin/arm64") for name in ("macos", "darwin/arm64", "*")],
+        *[(name, "windows/amd64") for name in ("windows", "windows/amd64:10.0.17763.5")],
+    ],
+)
+def test_a_known_name_or_a_pattern_may_be_kept_or_dropped(text: str, normal: str) -> None:
+    os, architecture, *variant = normal.split("/")
+    version = "10.0.17763.1" if os == "windows" else ""
+    platform = Platform(os, architecture, "".join(variant), version)
+
+    assert PlatformPattern.named(text).matches(platform)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        *[(name, "unknown architecture") for name in ("s390", "amd46", "sparc64", "arm65/v8")],
+        *[(name, "unknown architecture") for name in ("linx/amd64", "all", "wndows")],
+        ("linx/amd64/v1", "unknown operating system"),
+        *[
+            (text, "a version is windows/amd64:10.0.17763")
+            for text in ("windows/amd64,osver=10.0", "arm64,amd64", "osver=10.0", "arm/v[67]", "[")
+        ],
+        ("", "a part is empty"),
+        ("windows/amd64:", "a part is empty"),
+        ("a/b/c/d", "at most os/architecture/variant"),
+    ],
+)
+def test_what_may_be_a_slip_is_not_read(text: str, problem: str) -> None:
+    with pytest.raises(InvalidPlatform, match=problem):
+        PlatformPattern.named(text)
+
+
+def test_a_version_is_matched_up_to_the_build_number() -> None:
+    pattern = PlatformPattern.parse("windows/amd64:10.0.17763")
+
+    assert pattern.matches(WINDOWS)
+    assert not pattern.matches(Platform("windows", "amd64", os_version="10.0.20348.1"))
+    assert not pattern.matches(Platform("windows", "amd64"))
+    assert PlatformPattern.parse(WINDOWS.name).matches(WINDOWS)
+
+
+@pytest.mark.parametrize("text", ["none", " None ", "sha256:" + "a" * 64])
+def test_what_has_no_platform_can_be_named(text: str) -> None:
+    pattern = PlatformPattern.named(text)
+
+    assert not any(map(pattern.matches, EVERYTHING))
+    assert pattern.digest == (text if "sha256" in text else None)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("linux/s390", True),
+        ("s390x", False),
+        ("s39*", False),
+        ("*", False),
+        ("windows/s390", False),
+    ],
+)
+def test_a_similar_name_may_be_a_slip(pattern: str, expected: bool) -> None:
+    assert PlatformPattern.parse(pattern).is_nearly(Platform("linux", "s390x")) is expected
+
+
 def test_a_pattern_is_written_as_it_was_given() -> None:
     assert str(PlatformPattern.parse("Linux/AArch64")) == "Linux/AArch64"
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from types import SimpleNamespace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -17,26 +18,40 @@ from pubtools_mlmerge import plugin
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
+    ImmutableTag,
     InvalidSettings,
     MergeError,
+    MixedTypes,
     NotAnIndex,
+    PushFailed,
     RegistryError,
     ShrinkError,
     StepNotDone,
 )
 from pubtools_mlmerge.host.clients import Sides
-from pubtools_mlmerge.host.push_step import PushStep, Tag
+from pubtools_mlmerge.host.push_step import PushStep
 from pubtools_mlmerge.host.requests import MergeRequest
+from pubtools_mlmerge.host.types import PushItem
+from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.testing import Image, RegistryServer, make_image, make_index
+from pubtools_mlmerge.testing import Image, ImageIndex, RegistryServer, make_image, make_index
+from tests.pages import DOCS
+from tests.peers import SCHEMA_1
 from tests.programs import put
+from tests.pushes import begin, item
 from tests.scripted import HURRIED
+
+Log = pytest.LogCaptureFixture
 
 AMD64, ARM64 = make_image("linux/amd64", seed="new"), make_image("linux/arm64", seed="new")
 S390X, OLD_AMD64 = make_image("linux/s390x", seed="old"), make_image("linux/amd64", seed="old")
 NEW, OLD = make_index([AMD64, ARM64]), make_index([OLD_AMD64, S390X])
+ALL = make_index([AMD64, ARM64, S390X])
 MERGED = {AMD64.digest, ARM64.digest, S390X.digest}
+PLAIN = Settings(anchor_tag=None)
+TOO_OLD = {"max_age_days": 365, "stale": "drop"}
 
 
 @define
@@ -44,41 +59,61 @@ class Push:
     """A push, with all that stands around the step."""
 
     server: RegistryServer
-    step: PushStep
-    sides: Sides
+    settings: Settings = PLAIN
+    threads: int = 1
+    history: TagHistory | None = None
     copies: list[object] = field(factory=list)
+    step: PushStep = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Put the sources and tags in place."""
+        self.put("src:new", NEW)
+        for name in ("app:1", "app:2"):
+            self.put(name, OLD)
+        self.begin()
+
+    def begin(self, *items: PushItem) -> None:
+        client = RegistryClient(options=HURRIED)
+        sides = Sides(client, client, self.copy, self.history, self.threads)
+        self.step = begin(sides, self.server.host, self.settings, items=items)
+
+    def copy(self, source: str, destinations: list[str]) -> None:
+        self.copies.append([each.partition("/ns/")[2] for each in destinations])
+
+    def put(self, name: str, held: Image | ImageIndex) -> None:
+        repository, _, tag = name.partition(":")
+        put(self.server, tag, held, f"ns/{repository}")
+
+    def item(self, *names: str, source: str = "src:new", **metadata: object) -> PushItem:
+        """Make an item that pushes a source to tags, such as app:1."""
+        tags: dict[str, list[str]] = {}
+        for name in names:
+            tags.setdefault(name.partition(":")[0], []).append(name.partition(":")[2])
+        return item(str(self.reference(source)), tags, **metadata)
+
+    def push(self, pushed: PushItem) -> None:
+        self.step.push_item(pushed, lambda: self.copies.append("all"))
 
     def run(self, *names: str, source: str = "src:new") -> None:
-        """Push the source to tags, such as app:1."""
-        tags = [Tag(name.partition(":")[0], self.reference(name), "key") for name in names]
-        self.step.push(
-            self.sides, str(self.reference(source)), tags, lambda: self.copies.append("all")
-        )
+        self.push(self.item(*names, source=source))
+
+    def run_all(self, *items: PushItem) -> None:
+        """Push items as the host does: look at all, and then push one after the other."""
+        with self.step.running():
+            self.step.look(items)
+            for each in items:
+                self.push(each)
 
     def reference(self, name: str) -> Reference:
-        return Reference.parse(f"{self.server.host}/{name}")
+        return Reference.parse(f"{self.server.host}/ns/{name}")
 
     def digests(self, name: str) -> set[str]:
         """List what a tag lists."""
         found = RegistryClient(options=HURRIED).pull_index(self.reference(name))
         return {entry.digest for entry in found.manifests}
 
-    def copy(self, source: str, destinations: list[str]) -> None:
-        self.copies.append([each.partition("/")[2] for each in destinations])
-
-
-def begin(server: RegistryServer, settings: Settings) -> Push:
-    """Begin a push, its sources and tags in place."""
-    for repository, name, index in (("src", "new", NEW), ("app", "1", OLD), ("app", "2", OLD)):
-        put(server, name, index, repository)
-    client = RegistryClient(options=HURRIED)
-    copies: list[object] = []
-    push = Push(server, PushStep(settings), Sides(client, client, print), copies)
-    push.sides = evolve(push.sides, copy=push.copy)
-    return push
-
-
-PLAIN = Settings(anchor_tag=None)
+    def writes(self) -> list[str]:
+        return [r.path for r in self.server.requests if r.method not in ("GET", "HEAD")]
 
 
 @contextmanager
@@ -90,121 +125,75 @@ def registered(site: object) -> Iterator[None]:
         pm.unregister(site)
 
 
-def test_every_tag_keeps_what_the_source_lacks(registry_server: RegistryServer) -> None:
-    push = begin(registry_server, PLAIN)
-
-    push.run("app:1", "app:2")
-
-    assert push.digests("app:1") == push.digests("app:2") == MERGED
-    assert push.copies == []
-
-
-def test_the_source_is_read_once_and_its_children_are_brought_once(
+def test_every_tag_keeps_what_the_source_lacks_and_what_it_brings_is_brought_once(
     registry_server: RegistryServer,
 ) -> None:
-    push = begin(registry_server, PLAIN)
+    push = Push(registry_server)
     registry_server.forget_requests()
 
     push.run("app:1", "app:2")
 
     lines = [f"{r.method} {r.path}" for r in registry_server.requests]
-    assert lines.count("GET /v2/src/manifests/new") == 1
-    assert lines.count(f"PUT /v2/app/manifests/{AMD64.digest}".replace(":", "%3A")) <= 1
-    assert len([line for line in lines if line.startswith("PUT /v2/app/manifests/sha256")]) == 2
+    assert lines.count("GET /v2/ns/src/manifests/new") == 1
+    assert len([line for line in lines if line.startswith("PUT /v2/ns/app/manifests/sha256")]) == 2
+    assert push.digests("app:1") == push.digests("app:2") == MERGED
+    assert push.copies == []
 
 
-def test_tags_that_are_new_are_copied_and_the_others_merged(
-    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("mlmerge", "names", "copies", "tag", "reason"),
+    [
+        ({}, "app:3 app:1 app:4", ["app:3", "app:4"], "app:3", "it does not exist yet"),
+        ({}, "app:3 app:4", "all", "app:4", "it does not exist yet"),
+        ({"exclude_repos": ["a*"]}, "app:1", "all", "app:1", "its repository is excluded"),
+        ({"drop": ["s390x"]}, "app:1", "all", "app:1", "dropped by name"),
+        (TOO_OLD, "app:old", "all", "app:old", "400 days old, more than 365"),
+    ],
+)
+def test_where_nothing_is_kept_the_host_copies(  # noqa: PLR0917
+    registry_server: RegistryServer,
+    caplog: Log,
+    mlmerge: dict[str, object],
+    names: str,
+    copies: object,
+    tag: str,
+    reason: str,
 ) -> None:
     caplog.set_level("DEBUG", "pubtools.mlmerge")
-    push = begin(registry_server, PLAIN)
+    settings = Settings.from_task({"mlmerge": {"anchor_tag": None, **mlmerge}}, {})
+    push = Push(registry_server, settings)
+    created = (datetime.now(timezone.utc) - timedelta(days=400, hours=1)).isoformat()
+    push.put("app:old", make_index([make_image("linux/s390x", created=created)]))
 
-    push.run("app:3", "app:1", "app:4")
+    push.run(*names.split())
 
-    assert push.digests("app:1") == MERGED
-    assert push.copies == [["app:3", "app:4"]]
-    assert f"{push.reference('app:3')} is copied plainly: it does not exist yet" in caplog.messages
-
-
-def test_the_host_copies_all_where_nothing_is_merged(registry_server: RegistryServer) -> None:
-    push = begin(registry_server, PLAIN)
-
-    push.run("app:3", "app:4")
-
-    assert push.copies == ["all"]
-    assert push.step.merged == ()
+    assert push.copies == [copies]
+    said = f"{push.reference(tag)} is copied plainly: {reason}"
+    assert [r.levelname for r in caplog.records if r.getMessage() == said] == ["DEBUG"]
 
 
-def test_excluded_repositories_are_copied(
-    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("DEBUG", "pubtools.mlmerge")
-    push = begin(registry_server, evolve(PLAIN, exclude_repos=["a*"]))
-
-    push.run("app:1")
-
-    assert push.copies == ["all"]
-    assert caplog.messages == [
-        f"{push.reference('app:1')} is copied plainly: its repository is excluded"
-    ]
-
-
-def test_what_is_dropped_by_name_is_no_reason_to_merge(
-    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("DEBUG", "pubtools.mlmerge")
-    policy = Settings.from_task({"mlmerge": {"drop": ["s390x"]}}, {}).policy
-    push = begin(registry_server, evolve(PLAIN, policy=policy))
-
-    push.run("app:1")
-
-    assert push.copies == ["all"]
-    assert f"{push.reference('app:1')} is copied plainly: dropped by name" in caplog.messages
-
-
-def test_report_only_copies_all_and_writes_nothing(
-    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
+def test_report_only_copies_all_and_tells_of_the_tags_in_their_order(
+    registry_server: RegistryServer, caplog: Log
 ) -> None:
     caplog.set_level("INFO", "pubtools.mlmerge")
-    push = begin(registry_server, evolve(PLAIN, report_only=True, exclude_repos=["other"]))
+    settings = evolve(PLAIN, report_only=True, exclude_repos=["other"])
+    push = Push(registry_server, settings, threads=3)
     registry_server.forget_requests()
 
-    push.run("app:1", "other:1")
-
-    assert push.copies == ["all"]
-    assert {r.method for r in registry_server.requests} <= {"GET", "HEAD"}
-    told = [line for line in caplog.messages if line.startswith("Would merge")]
-    assert len(told) == 1
-    assert "linux/s390x" in told[0]
-
-
-def test_report_only_gets_over_what_would_fail(
-    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    push = begin(registry_server, evolve(PLAIN, report_only=True))
-
     push.run("app:1", source="src:absent")
+    push.run_all(push.item(*(f"app:{number}" for number in range(6)), "other:1"))
 
-    assert push.copies == ["all"]
-    assert "Would fail, were it not to report only" in caplog.text
-
-
-def test_report_only_tells_of_many_tags_in_their_order(
-    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", "pubtools.mlmerge")
-    push = begin(registry_server, evolve(PLAIN, report_only=True))
-    push.sides = evolve(push.sides, threads=3)
-
-    push.run(*(f"app:{number}" for number in range(6)))
-
+    assert push.copies == ["all", "all"]
+    assert push.writes() == []
     told = [line for line in caplog.messages if line.startswith("Would merge")]
     assert all(f"{push.reference(f'app:{n}')} " in line for n, line in enumerate(told))
     assert len(told) == 6
+    assert "linux/s390x" in told[1]
+    assert "Would fail, were it not to report only" in caplog.text
 
 
 def test_a_failure_is_the_push_s_failure(registry_server: RegistryServer) -> None:
-    push = begin(registry_server, PLAIN)
+    push = Push(registry_server)
 
     with pytest.raises(RegistryError):
         push.run("app:1", source="src:absent")
@@ -214,49 +203,37 @@ def test_a_failure_is_the_push_s_failure(registry_server: RegistryServer) -> Non
 
 
 def test_what_was_merged_is_kept_for_signing_and_rollback(registry_server: RegistryServer) -> None:
-    push = begin(registry_server, PLAIN)
+    push = Push(registry_server)
+    push.put("src:one", make_index([make_image("linux/arm64", seed="one")]))
 
     push.run("app:1")
-
-    (report,), (held,) = push.step.merged, push.step.held
-    (previous,) = push.step.before.values()
-    assert previous is not None
-    assert previous.content == OLD.content
-    assert held.listed == MERGED
-    assert held.digest == report.digest == registry_server.manifest("app", "1").digest
-
-
-def test_a_tag_remembers_what_it_held_before_all_items(registry_server: RegistryServer) -> None:
-    put(registry_server, "all", make_index([AMD64, ARM64, S390X]), "src")
-    put(registry_server, "one", make_index([make_image("linux/arm64", seed="one")]), "src")
-    push = begin(registry_server, PLAIN)
-
-    push.run("app:1", source="src:all")
-    put(registry_server, "1", make_index([AMD64, ARM64, S390X]), "app")
     push.run("app:1", source="src:one")
 
-    (previous,) = push.step.before.values()
+    (held,), (previous,) = push.step.held.values(), push.step.before.values()
     assert previous is not None
-    assert previous.digest == OLD.digest
+    assert previous.content == OLD.content
+    assert held.digest == push.step.merged[1].digest
+    assert held.digest == registry_server.manifest("ns/app", "1").digest
+    assert held.listed == push.digests("app:1")
 
 
 def test_a_tag_that_is_copied_over_holds_the_copy(registry_server: RegistryServer) -> None:
-    put(registry_server, "all", make_index([AMD64, ARM64, S390X]), "src")
-    push = begin(registry_server, PLAIN)
+    push = Push(registry_server)
+    push.put("src:all", ALL)
 
     push.run("app:1")
     push.run("app:1", source="src:all")
 
-    (held,) = push.step.held
+    (held,) = push.step.held.values()
     assert len(push.step.merged) == 1
-    assert held.digest == registry_server.manifest("src", "all").digest
+    assert held.digest == ALL.digest
 
 
 def test_a_tag_that_needs_nothing_is_held_and_not_counted(registry_server: RegistryServer) -> None:
-    push = begin(registry_server, PLAIN)
-    put(registry_server, "1", make_index([AMD64, ARM64, S390X]), "app")
+    push = Push(registry_server)
+    push.put("app:1", ALL)
 
-    push.run("app:1")
+    push.run_all(push.item("app:1"))
 
     assert [report.changed for report in push.step.merged] == [False]
     assert len(push.step.held) == 1
@@ -268,35 +245,14 @@ class Site:
 
     def __init__(self, answer: object) -> None:
         self.answer = answer
-        self.requests: list[MergeRequest] = []
 
     @hookimpl
     def mlmerge_merge(self, request: MergeRequest) -> object:
-        self.requests.append(request)
         return self.answer
 
 
-def test_a_site_leaves_a_tag_to_the_host(registry_server: RegistryServer) -> None:
-    push, site = begin(registry_server, PLAIN), Site(answer=False)
-
-    with registered(site):
-        push.run("app:1")
-
-    assert push.copies == ["all"]
-    assert [request.repository for request in site.requests] == ["app"]
-
-
-def test_a_site_passes_a_tag_on_to_us(registry_server: RegistryServer) -> None:
-    push, site = begin(registry_server, PLAIN), Site(answer=None)
-
-    with registered(site):
-        push.run("app:1")
-
-    assert push.digests("app:1") == MERGED
-
-
 def test_a_site_that_merges_itself_is_taken_at_its_word(registry_server: RegistryServer) -> None:
-    push = begin(registry_server, PLAIN)
+    push = Push(registry_server)
     report = Report(
         source=None,
         destination=push.reference("app:1"),
@@ -312,8 +268,8 @@ def test_a_site_that_merges_itself_is_taken_at_its_word(registry_server: Registr
     with registered(Site(report)):
         push.run("app:1")
 
-    (held,) = push.step.held
-    assert push.step.merged == (report,)
+    (held,) = push.step.held.values()
+    assert push.step.merged == [report]
     assert held.to_sign == ((AMD64.digest, ""),)
     assert push.copies == []
 
@@ -347,8 +303,7 @@ class Meeting:
 def test_tags_of_an_item_are_merged_side_by_side(
     registry_server: RegistryServer, tags: int, most: int, at_a_time: int
 ) -> None:
-    push, meeting = begin(registry_server, PLAIN), Meeting(at_a_time)
-    push.sides = evolve(push.sides, threads=most)
+    push, meeting = Push(registry_server, threads=most), Meeting(at_a_time)
 
     with registered(meeting):
         push.run(*(f"app:{number}" for number in range(tags)))
@@ -358,21 +313,18 @@ def test_tags_of_an_item_are_merged_side_by_side(
 
 
 def test_items_share_their_threads(registry_server: RegistryServer) -> None:
-    push, meeting = begin(registry_server, PLAIN), Meeting(2)
-    push.sides = evolve(push.sides, threads=2)
+    push, meeting = Push(registry_server, threads=2), Meeting(2)
 
     with registered(meeting), ThreadPoolExecutor(3) as items:
         for n in range(3):
             items.submit(push.run, f"app:{n}", f"app:{n + 3}")
 
-    assert meeting.most == 2
-    assert len(meeting.threads) == 2
+    assert (meeting.most, len(meeting.threads)) == (2, 2)
     assert push.copies == ["all"] * 3
 
 
 def test_tags_that_are_copied_plainly_keep_their_order(registry_server: RegistryServer) -> None:
-    push = begin(registry_server, PLAIN)
-    push.sides = evolve(push.sides, threads=4)
+    push = Push(registry_server, threads=4)
 
     push.run(*(f"app:{number}" for number in range(8)))
 
@@ -399,10 +351,9 @@ def test_tags_that_were_begun_when_another_one_failed_are_merged_and_can_be_take
     registry_server: RegistryServer,
 ) -> None:
     tags = [f"app:{number}" for number in range(1, 9)]
-    push = begin(registry_server, PLAIN)
+    push = Push(registry_server, threads=2)
     for tag in tags:
-        put(registry_server, tag.partition(":")[2], OLD, "app")
-    push.sides = evolve(push.sides, threads=2)
+        push.put(tag, OLD)
 
     with registered(Failing("2")), pytest.raises(RegistryError, match=r"app:2.*no"):
         push.run(*tags)
@@ -424,13 +375,14 @@ class Order:
         self.locked.append(reference.rpartition(":")[2])
 
 
-def test_tags_are_locked_in_one_order(registry_server: RegistryServer) -> None:
-    push, order = begin(registry_server, PLAIN), Order()
+def test_tags_that_are_judged_are_locked_in_one_order(registry_server: RegistryServer) -> None:
+    push, order = Push(registry_server, evolve(PLAIN, exclude_repos=["other"])), Order()
 
     with registered(order):
-        push.run("app:2", "app:1", "app:3")
+        push.run("app:2", "other:9", "app:1", "app:3")
 
     assert order.locked == ["1", "2", "3"]
+    assert push.copies == [["app:3", "other:9"]]
 
 
 def names(platforms: Sequence[str], version: str) -> list[str]:
@@ -439,20 +391,21 @@ def names(platforms: Sequence[str], version: str) -> list[str]:
 
 
 def test_two_items_into_the_same_tags_lose_nothing(registry_server: RegistryServer) -> None:
+    push, barrier = Push(registry_server), threading.Barrier(2)
     for version, platform in (("one", "linux/arm64"), ("two", "linux/ppc64le")):
-        put(registry_server, version, make_index([make_image(platform, seed=version)]), "src")
-    push, barrier = begin(registry_server, PLAIN), threading.Barrier(2)
+        push.put(f"src:{version}", make_index([make_image(platform, seed=version)]))
+    items = [
+        push.item("app:1", "app:2", source="src:one"),
+        push.item("app:2", "app:1", source="src:two"),
+    ]
+    push.step.look(items)
 
-    def run(version: str, *tags: str) -> None:
+    def run(pushed: PushItem) -> None:
         barrier.wait(timeout=10)
-        push.run(*tags, source=f"src:{version}")
+        push.push(pushed)
 
     with ThreadPoolExecutor(2) as pool:
-        both = [
-            pool.submit(run, "one", "app:1", "app:2"),
-            pool.submit(run, "two", "app:2", "app:1"),
-        ]
-        for done in both:
+        for done in [pool.submit(run, each) for each in items]:
             done.result(timeout=30)
 
     expected = {OLD_AMD64.digest, S390X.digest}
@@ -461,85 +414,258 @@ def test_two_items_into_the_same_tags_lose_nothing(registry_server: RegistryServ
 
 
 def test_the_plugin_s_own_step_comes_last() -> None:
-    implementations = pm.hook.mlmerge_merge.get_hookimpls()
+    assert pm.hook.mlmerge_merge.get_hookimpls()[0].plugin is plugin
 
-    assert implementations[0].plugin is plugin
+
+class Late:
+    """Does something once the step has left a tag to the host."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.todo = [act]
+
+    @hookimpl(hookwrapper=True)
+    def mlmerge_merge(self, request: MergeRequest) -> Iterator[None]:
+        yield
+        while self.todo:
+            self.todo.pop()()
 
 
 def test_a_tag_that_moved_before_the_plain_copy_is_judged_again(
     registry_server: RegistryServer,
 ) -> None:
-    put(registry_server, "1", make_index([OLD_AMD64]), "app")
-    push = begin(registry_server, PLAIN)
-    put(registry_server, "3", make_index([OLD_AMD64]), "app")
+    push = Push(registry_server)
+    push.put("app:3", make_index([OLD_AMD64]))
 
-    class Late:
-        """Writes the tag once the step has left it to the host."""
-
-        written = False
-
-        @hookimpl(hookwrapper=True)
-        def mlmerge_merge(self, request: MergeRequest) -> Iterator[None]:
-            yield
-            if not self.written:
-                self.written = True
-                put(registry_server, "3", OLD, "app")
-
-    with registered(Late()):
+    with registered(Late(lambda: push.put("app:3", OLD))):
         push.run("app:3")
 
     assert push.digests("app:3") == MERGED
     assert push.copies == []
 
 
-def test_only_tags_that_are_judged_are_locked(registry_server: RegistryServer) -> None:
-    push, order = begin(registry_server, evolve(PLAIN, exclude_repos=["other"])), Order()
+# The look at the whole push
 
-    with registered(order):
-        push.run("other:1", "app:1")
 
-    assert order.locked == ["1"]
-    assert push.copies == [["other:1"]]
+OCI = make_index([make_image("linux/s390x", seed="oci")])
+DOCKER = make_index([make_image("linux/amd64", docker=True)], docker=True)
+
+
+def test_what_must_not_be_merged_refuses_all_items_before_the_first_write(
+    registry_server: RegistryServer, caplog: Log
+) -> None:
+    push = Push(registry_server)
+    for name in ("8", "9"):
+        push.put(f"app:{name}", OCI)
+    push.put("src:docker", DOCKER)
+    items = [push.item("app:1", "app:3"), push.item("app:8", "app:9", source="src:docker")]
+    registry_server.forget_requests()
+
+    with pytest.raises(MixedTypes, match="app:8"):
+        push.run_all(*items)
+
+    assert (push.writes(), push.copies) == ([], [])
+    assert any(str(push.reference("app:9")) in line for line in caplog.messages)
+
+
+def test_a_refusal_is_left_to_a_site_that_may_do_it(registry_server: RegistryServer) -> None:
+    push = Push(registry_server)
+    push.put("app:9", OCI)
+    push.put("src:docker", DOCKER)
+
+    with registered(Site(answer=False)):
+        push.run_all(push.item("app:9", source="src:docker"))
+
+    assert push.copies == ["all"]
+
+
+def test_a_tag_of_several_items_is_judged_when_it_is_its_turn(
+    registry_server: RegistryServer,
+) -> None:
+    """The second item would be refused over what the tag holds now."""
+    push = Push(registry_server)
+    push.put("app:9", DOCKER)
+    push.put("src:first", make_index([make_image("linux/amd64", seed="first")]))
+
+    with registered(Late(lambda: push.put("app:9", NEW))):
+        push.run_all(push.item("app:9", source="src:first"), push.item("app:9", source="src:first"))
+
+    assert push.digests("app:9") == {ARM64.digest, *names(["linux/amd64"], "first")}
+
+
+@pytest.mark.parametrize("held", [OLD, ALL], ids=["to be merged", "with nothing to do"])
+def test_a_tag_that_moved_since_the_look_is_judged_again(
+    registry_server: RegistryServer, held: ImageIndex
+) -> None:
+    push = Push(registry_server)
+    push.put("app:1", held)
+    pushed = push.item("app:1")
+    push.step.look([pushed])
+    theirs = make_image("linux/ppc64le", seed="theirs")
+    push.put("app:1", make_index([theirs]))
+
+    push.push(pushed)
+
+    assert push.digests("app:1") == {AMD64.digest, ARM64.digest, theirs.digest}
+
+
+def test_the_look_costs_no_request(registry_server: RegistryServer) -> None:
+    counts = []
+    for looks in (False, True):
+        push = Push(registry_server)
+        push.put("app:new", NEW)  # its images are in the repository
+        pushed = push.item("app:1", "app:2", "app:3")
+        registry_server.forget_requests()
+        if looks:
+            push.step.look([pushed])
+        push.push(pushed)
+        counts.append(len(registry_server.requests))
+
+    assert counts[0] == counts[1]
+
+
+def test_every_tag_of_the_push_goes_back_to_its_very_bytes(registry_server: RegistryServer) -> None:
+    push = Push(registry_server, evolve(PLAIN, exclude_repos=["other"]))
+    tags = ["app:1", "app:3", "other:1", "sources:1"]
+    for tag in tags:
+        push.put(tag, OLD if tag != "app:3" else make_index([OLD_AMD64]))
+    build = {"extra": {"image": {"sources_for_nvr": "app-1"}}}
+    items = [push.item(*tags[:3]), push.item("sources:1", "sources:new", build=build)]
+    before = {tag: RegistryClient().digest(push.reference(tag)) for tag in tags}
+    push.step.look(items)
+    for each in items:
+        push.push(each)
+    for tag in tags[1:]:  # as the host copies
+        push.put(tag, NEW)
+
+    push.step.restore()
+
+    assert {tag: RegistryClient().digest(push.reference(tag)) for tag in tags} == before
+    assert push.step.before[push.reference("sources:new")] is None
+
+
+@pytest.mark.parametrize("audit", [True, False])
+def test_a_push_that_fails_names_what_was_merged_and_how_to_put_it_back(
+    registry_server: RegistryServer, audit: bool, tmp_path: Path
+) -> None:
+    settings = evolve(PLAIN, audit=str(tmp_path) if audit else None)
+    push, failing = Push(registry_server, settings), Failing("2")
+    failing.failed.set()
+
+    with registered(failing), pytest.raises(PushFailed, match=r"app:2.*no") as caught:
+        push.run_all(push.item("app:1"), push.item("app:3"), push.item("app:2"))
+
+    (line,) = caught.value.merged
+    tag = push.reference("app:1")
+    assert isinstance(caught.value.__cause__, RegistryError)
+    assert line.startswith(f"{tag}, which held {OLD.digest}: ")
+    command = line.partition(f"{OLD.digest}: ")[2].split()
+    if audit:
+        assert command[0] == "pubtools-mlmerge-restore"
+        assert read_change(command[1]).destination == tag
+    else:
+        copy = ["skopeo", "copy", "--all"]
+        assert command == [*copy, f"docker://{tag.at(OLD.digest)}", f"docker://{tag}"]
 
 
 def test_threads_end_with_the_push(registry_server: RegistryServer) -> None:
     before = set(threading.enumerate())
-    push = begin(registry_server, PLAIN)
-    push.sides = evolve(push.sides, threads=4)
+    push = Push(registry_server, threads=4)
 
-    with push.step.running():
-        push.run("app:1", "app:2", "app:3", "app:4")
+    push.run_all(push.item("app:1", "app:2", "app:3", "app:4"))
 
     left = {thread.name for thread in set(threading.enumerate()) - before}
     assert [name for name in left if name.startswith("mlmerge_")] == []
 
 
-ITEMS = [
-    (make_image("linux/amd64", seed="new"), {AMD64.digest, S390X.digest}),
-    (make_image("linux/arm64", seed="new"), {ARM64.digest, OLD_AMD64.digest, S390X.digest}),
+# Each case of the table in docs/push.rst
+
+
+DOCKER_S390X = make_image("linux/s390x", docker=True, seed="old")
+DOCKER_AMD64 = make_image("linux/amd64", docker=True, seed="new")
+KINDS: dict[str, Image | ImageIndex | None] = {
+    "absent": None,
+    "schema 1": None,
+    "list": make_index([DOCKER_AMD64], docker=True),
+    "list to keep": make_index([DOCKER_S390X], docker=True),
+    "list covered": make_index([make_image("linux/amd64", docker=True, seed="old")], docker=True),
+    "index": make_index([AMD64]),
+    "index to keep": make_index([S390X]),
+    "index covered": make_index([OLD_AMD64]),
+    "image": DOCKER_AMD64,
+    "other image": DOCKER_S390X,
+    "same image": make_image("linux/amd64", docker=True, seed="old"),
+    "oci image": AMD64,
+    "other oci image": S390X,
+}
+CASES = [
+    ("list", "absent", "copied"),
+    ("list", "list to keep", "merged"),
+    ("list", "list covered", "copied"),
+    ("list", "index covered", "copied"),
+    ("list", "index to keep", "refused"),
+    ("list", "other image", "merged"),
+    ("list", "same image", "copied"),
+    ("list", "schema 1", "refused"),
+    ("index", "absent", "copied"),
+    ("index", "index to keep", "merged"),
+    ("index", "index covered", "copied"),
+    ("index", "list covered", "copied"),
+    ("index", "list to keep", "refused"),
+    ("index", "other oci image", "merged"),
+    ("index", "same image", "copied"),
+    ("index", "schema 1", "refused"),
+    ("image", "absent", "copied"),
+    ("image", "list to keep", "merged"),
+    ("image", "list covered", "copied"),
+    ("oci image", "index to keep", "merged"),
+    ("image", "same image", "copied"),
+    ("image", "other image", "merged"),
+    ("image", "schema 1", "refused"),
+    ("schema 1", "absent", "copied"),
+    ("schema 1", "list covered", "refused"),
+    ("schema 1", "index covered", "refused"),
+    ("schema 1", "same image", "refused"),
+    ("schema 1", "schema 1", "copied"),
 ]
+ROWS = {"list": "Docker list", "index": "OCI index", "image": "single image"}
+COLUMNS = ["absent", "list", "image", "schema 1"]
+OLD_SCHEMA = b'{"schemaVersion": 1, "name": "app", "tag": "1", "architecture": "amd64"}'
 
 
-@pytest.mark.parametrize(("image", "expected"), ITEMS)
-def test_a_single_image_keeps_what_else_the_tag_has(
-    registry_server: RegistryServer, image: Image, expected: set[str]
+def cell(source: str, tag: str) -> str:
+    """Read a cell of the table of cases in the docs."""
+    _, _, page = (DOCS / "push.rst").read_text(encoding="utf-8").partition("Tag is schema 1")
+    rows = [[cell.strip() for cell in row.split("     - ")] for row in page.split("   * - ")[1:]]
+    kind = source.removeprefix("oci ")
+    (row,) = [row for row in rows if row[0] == ROWS.get(kind, kind)]
+    name = next(c for c in COLUMNS if c in tag.replace("index", "list"))
+    return " ".join(row[1 + COLUMNS.index(name)].split("\n\n")[0].split())
+
+
+@pytest.mark.parametrize(("source", "tag", "outcome"), CASES)
+def test_each_case_of_the_page_ends_as_it_says(
+    registry_server: RegistryServer, source: str, tag: str, outcome: str
 ) -> None:
-    push = begin(registry_server, PLAIN)
-    put(registry_server, "image", image, "src")
+    push = Push(registry_server)
+    for kind, name in ((source, "src:case"), (tag, "app:case")):
+        held = KINDS[kind]
+        repository, _, tag_name = name.partition(":")
+        if kind == "schema 1":
+            place = f"ns/{repository}"
+            digest = registry_server.put_manifest(place, tag_name, OLD_SCHEMA, SCHEMA_1)
+            # It is signed anew for each answer, and its digest is that of what is signed.
+            signed = evolve(registry_server.manifest(place, tag_name), content=OLD_SCHEMA + b" ")
+            registry_server._storage.repositories[place].manifests[digest] = signed
+        elif held is not None:
+            push.put(name, held)
+    registry_server.forget_requests()
 
-    push.run("app:1", source="src:image")
+    with pytest.raises(MergeError) if outcome == "refused" else nullcontext():
+        push.run_all(push.item("app:case", source="src:case"))
 
-    assert push.digests("app:1") == expected
-
-
-def test_a_single_image_over_one_of_its_platform_is_copied(registry_server: RegistryServer) -> None:
-    push = begin(registry_server, PLAIN)
-    put(registry_server, "image", AMD64, "src")
-    put(registry_server, "1", OLD_AMD64, "app")
-
-    push.run("app:1", source="src:image")
-
-    assert push.copies == ["all"]
+    assert bool(push.copies) == (outcome == "copied")
+    assert bool(push.writes()) == (outcome == "merged")
+    assert outcome in cell(source, tag)
 
 
 @pytest.mark.parametrize(("choice", "error"), [("fail", NotAnIndex), ("replace", ShrinkError)])
@@ -547,8 +673,8 @@ def test_a_single_image_is_refused_where_that_is_wished_or_takes_away(
     registry_server: RegistryServer, choice: Literal["fail", "replace"], error: type[MergeError]
 ) -> None:
     policy = evolve(PLAIN.policy, single_image=choice)
-    push = begin(registry_server, evolve(PLAIN, policy=policy))
-    put(registry_server, "image", AMD64, "src")
+    push = Push(registry_server, evolve(PLAIN, policy=policy))
+    push.put("src:image", AMD64)
 
     with pytest.raises(error):
         push.run("app:1", source="src:image")
@@ -557,59 +683,22 @@ def test_a_single_image_is_refused_where_that_is_wished_or_takes_away(
     assert push.copies == []
 
 
-SCHEMA_1 = b'{"schemaVersion": 1, "name": "app", "tag": "1", "architecture": "amd64"}'
-SCHEMA_1_TYPE = "application/vnd.docker.distribution.manifest.v1+json"
-
-
-@pytest.mark.parametrize(
-    ("held", "is_copied"), [("absent", True), ("schema 1", True), ("index", False)]
-)
-def test_schema_1_is_copied_where_nothing_could_be_kept(
-    registry_server: RegistryServer, held: str, is_copied: bool
-) -> None:
-    push = begin(registry_server, PLAIN)
-    for repository, tag in (("src", "v1"), ("app", "schema")):
-        registry_server.put_manifest(repository, tag, SCHEMA_1, SCHEMA_1_TYPE)
-    tag = {"absent": "app:9", "schema 1": "app:schema", "index": "app:1"}[held]
-
-    with nullcontext() if is_copied else pytest.raises(NotAnIndex):
-        push.run(tag, source="src:v1")
-
-    assert push.copies == (["all"] if is_copied else [])
-
-
-def test_push_items_override_what_concerns_the_merge(registry_server: RegistryServer) -> None:
-    push = begin(registry_server, PLAIN)
-    settings, problems = PLAIN.for_item({"drop": ["s390x"]}, "push_items[0].mlmerge")
-    assert problems == ()
-
-    push.step.push(
-        push.sides,
-        str(push.reference("src:new")),
-        [Tag("app", push.reference("app:1"), None)],
-        lambda: push.copies.append("all"),
-        settings,
-    )
-
-    assert push.copies == ["all"]
-
-
 @pytest.mark.parametrize("given", [{"sign": False}, {"keep": "s390x"}, {"stale": "keep"}, "x"])
-def test_wrong_overrides_are_refused_before_anything_is_done(given: object) -> None:
-    item = SimpleNamespace(metadata={"mlmerge": given}, claims_signing_key=None, repos={})
+def test_wrong_overrides_are_refused_before_anything_is_done(
+    registry_server: RegistryServer, given: object
+) -> None:
+    push = Push(registry_server)
 
     with pytest.raises(InvalidSettings, match=r"push_items\[0\]\.mlmerge"):
-        PushStep(PLAIN, [item])
+        push.begin(push.item("app:1", mlmerge=given))
 
 
 def test_a_tag_that_was_not_judged_fails_the_task(registry_server: RegistryServer) -> None:
-    push = begin(registry_server, PLAIN)
-    metadata = {"pull_url": "q/src:1", "tags": {"a/app": ["1"]}}
-    item = SimpleNamespace(metadata=metadata, claims_signing_key="key", repos={})
+    push = Push(registry_server)
 
-    push.step.expect("quay.io", {"quay_namespace": "ns"}, [item])
+    push.step.look([push.item("app:1")])
 
-    with pytest.raises(StepNotDone, match=r"quay\.io/ns/a----app:1"):
+    with pytest.raises(StepNotDone, match=r"/ns/app:1"):
         push.step.check_done([])
 
 
@@ -617,16 +706,32 @@ def test_a_tag_that_was_not_judged_fails_the_task(registry_server: RegistryServe
 def test_a_merged_tag_that_no_signer_got_fails_the_task(
     registry_server: RegistryServer, sign: bool
 ) -> None:
-    push = begin(registry_server, evolve(PLAIN, sign=sign))
+    push = Push(registry_server, evolve(PLAIN, sign=sign))
     push.run("app:1")
 
     with pytest.raises(StepNotDone, match=r"signer cosign.*app:1") if sign else nullcontext():
         push.step.check_done(["cosign"])
-    push.step.note_signed("cosign", [held.tag for held in push.step.held])
+    push.step.note_signed("cosign", [held.tag for held in push.step.held.values()])
     push.step.check_done(["cosign"])
 
 
-class History:
+def test_an_anchor_tag_that_cannot_be_set_fails_the_task_once_all_is_merged_and_signed() -> None:
+    with RegistryServer(immutable_tags=["kept"]) as server:
+        put(server, "kept", OLD, "ns/app")
+        settings = Settings.from_task({"mlmerge": {"anchor_tag": "kept"}}, {})
+        push = Push(server, settings)
+
+        push.run("app:1", "app:2")
+
+        assert push.digests("app:1") == push.digests("app:2") == MERGED
+        with pytest.raises(StepNotDone, match="signer cosign"):
+            push.step.check_done(["cosign"])
+        push.step.note_signed("cosign", [held.tag for held in push.step.held.values()])
+        with pytest.raises(ImmutableTag, match="ns/app:kept: the tag is immutable"):
+            push.step.check_done(["cosign"])
+
+
+class History(TagHistory):
     """Stands for Quay's API."""
 
     def __init__(self) -> None:
@@ -637,11 +742,7 @@ class History:
 
     def forget(self, reference: Reference) -> None: ...
 
-    def warn(self, tag: Reference) -> None: ...
-
     def expiration(self, tag: Reference) -> None: ...
-
-    def expire_at(self, reference: Reference, moment: int) -> None: ...
 
     def expire(self, reference: Reference, days: int) -> None:
         self.expiring.append((reference.tag, days))
@@ -649,9 +750,8 @@ class History:
 
 def test_anchor_tags_expire_where_that_is_wished(registry_server: RegistryServer) -> None:
     settings = Settings.from_task({"mlmerge": {"anchor_tag": "{tag}-kept", "anchor_days": 30}}, {})
-    push, history = begin(registry_server, settings), History()
-    push.sides = evolve(push.sides, history=history)
+    history = History()
 
-    push.run("app:1")
+    Push(registry_server, settings, history=history).run("app:1")
 
     assert history.expiring == [("1-kept", 30)]

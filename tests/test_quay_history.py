@@ -326,6 +326,15 @@ def test_rows_come_newest_first_and_of_this_tag_only() -> None:
     assert found == (TagRow(digest("a"), 9, None), TagRow(digest("a"), 5, 9))
 
 
+def test_a_registry_without_this_api_is_asked_once() -> None:
+    with ScriptedServer(Reply(404, body=b"404 page not found")) as server:
+        history = history_of(server)
+
+        assert [history.expiration(TAG), history.expiration(TAG)] == [None, None]
+        assert history.lost(TAG, FIRST.digest, None) == ()
+        assert len(server.received) == 1
+
+
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
@@ -400,6 +409,14 @@ def test_two_may_recover_the_same_index_at_once(quay: RegistryServer) -> None:
     history.forget(other)
 
     assert client.pull(mine).content == SECOND.content
+
+
+def test_a_token_that_quay_takes_for_a_forgery_is_named(quay: RegistryServer) -> None:
+    """Where it reads, it says 401; where it writes, a page says that CSRF was prevented."""
+    put(quay, FIRST)
+
+    with pytest.raises(Forbidden, match="does not accept the token: check --quay-api-token"):
+        history_of(quay, "an0ther").recover(TAG, FIRST.digest)
 
 
 def test_what_was_never_there_is_not_recovered(quay: RegistryServer) -> None:

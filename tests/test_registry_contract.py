@@ -17,7 +17,7 @@ from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import RegistryServer, images, make_image, make_index, upload
 from tests.factories import digest, index
 from tests.memory import MemoryRegistry
-from tests.quay import QuayDialect
+from tests.running_quay import Quay, running_quay
 from tests.scripted import HURRIED
 from tests.servers import RealRegistry
 
@@ -37,13 +37,13 @@ class Subject:
 
     registry: Registry
     load: Callable[[Reference, images.Child], object]
-    host: str
+    place: str
     reads_configs: bool = True
     keeps_untyped: bool = True
 
     def fresh(self, tag: str = "1") -> Reference:
         """Name a tag in a repository that no other test uses."""
-        return Reference.parse(f"{self.host}/org/app{next(numbers)}:{tag}")
+        return Reference.parse(f"{self.place}{next(numbers)}:{tag}")
 
 
 def _loader(url: str) -> Callable[[Reference, images.Child], object]:
@@ -59,34 +59,35 @@ def embedded() -> Iterator[RegistryServer]:
 
 
 @pytest.fixture(scope="module")
-def embedded_quay() -> Iterator[RegistryServer]:
-    with RegistryServer(dialect=QuayDialect()) as server:
-        yield server
+def quay() -> Iterator[Quay]:
+    """The one that `make quay` names, or the dialect."""
+    with running_quay() as found:
+        yield found
 
 
 @pytest.fixture(params=["real", "distribution", "quay", "client", "memory"])
 def subject(
     request: pytest.FixtureRequest,
     embedded: RegistryServer,
-    embedded_quay: RegistryServer,
+    quay: Quay,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Subject]:
     if request.param == "memory":
         memory = MemoryRegistry()
-        yield Subject(memory, memory.load, "registry.test")
+        yield Subject(memory, memory.load, "registry.test/org/app")
+        return
+    if request.param == "quay":
+        yield Subject(quay.client(), quay.put, str(quay.reference("contract")).rpartition(":")[0])
         return
     server: RegistryServer | RealRegistry = embedded
     if request.param == "real":
         server = request.getfixturevalue("docker_registry_plain")
-    elif request.param == "quay":
-        server = embedded_quay
     client, load = RegistryClient(options=HURRIED), _loader(server.url)
+    place = f"{server.host}/org/app"
     if request.param == "client":
-        yield Subject(
-            ClientRegistry(client), load, server.host, reads_configs=False, keeps_untyped=False
-        )
+        yield Subject(ClientRegistry(client), load, place, reads_configs=False, keeps_untyped=False)
     else:
-        yield Subject(client, load, server.host)
+        yield Subject(client, load, place)
     client.close()
 
 

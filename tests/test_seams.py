@@ -8,12 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from inspect import Parameter, Signature
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
 
 import pytest
 
+from pubtools_mlmerge import plugin  # noqa: F401 - watches for imports
 from pubtools_mlmerge.errors import HostMismatch
 from pubtools_mlmerge.host import seams
 from pubtools_mlmerge.host.seams import StepName, install, is_in_place, problems
@@ -21,112 +22,29 @@ from pubtools_mlmerge.host.seams import StepName, install, is_in_place, problems
 PACKAGE = "pubtools._quay"
 
 
-class PushDocker:
-    """Shaped like the host's."""
-
-    class ImageData(NamedTuple):
-        """Shaped like the host's."""
-
-        repo: str
-        tag: str
-        v2list_digest: str
-        v2s2_digest: str
-        v2s1_digest: str
-
-    def __init__(
-        self,
-        push_items: list[object],
-        hub: object,
-        task_id: str,
-        target_name: str,
-        target_settings: dict[str, object],
-    ) -> None:
-        self.target_settings = target_settings
-
-    def run(self) -> None: ...
-
-    def get_docker_push_items(self) -> None: ...
-
-    @classmethod
-    def check_repos_validity(
-        cls, push_items: object, hub: object, target_settings: dict[str, object]
-    ) -> None: ...
-
-    def sign_new_manifests(self, docker_push_items: object) -> None: ...
-
-    def rollback(self, backup_tags: object, rollback_tags: object) -> None: ...
-
-    def get_outdated_manifests(self, backup_tags: object) -> None: ...
-
-
-class ContainerImagePusher:
-    """Shaped like the host's."""
-
-    def __init__(self, push_items: list[object], target_settings: dict[str, object]) -> None:
-        self.target_settings = target_settings
-
-    @classmethod
-    def run_tag_images(
-        cls, source_ref: str, dest_refs: object, all_arch: bool, target_settings: object
-    ) -> None: ...
-
-    def copy_multiarch_push_item(self, push_item: object, source_ml: object) -> None: ...
-
-    def copy_v1_push_item(self, push_item: object) -> None: ...
-
-
-class SecurityManifestPusher(ContainerImagePusher):
-    """Shaped like the host's."""
-
-    def push_manifest_list_security_manifests(self, item: object, dir_path: str) -> None: ...
-
-
-def item_processor_for_internal_data(
-    quay_client: object,
-    internal_registry: str,
-    external_registries: object,
-    retry_sleep_time: int,
-    internal_namespace: str,
-) -> None:
-    """Shaped like the host's."""
-
-
-class TagDocker(PushDocker):
-    """Shaped like the host's."""
-
-    quay_client: object = None
-
-    def is_arch_relevant(self, push_item: object, arch: str) -> None: ...
-
-    def tag_add_calculate_archs(self, push_item: object, tag: str, executor: object) -> None: ...
-
-    def tag_remove_calculate_archs(self, push_item: object, tag: str, executor: object) -> None: ...
-
-    def merge_manifest_lists_sign_images(
-        self, push_item: object, tag: str, add_archs: object
-    ) -> None: ...
-
-    def manifest_list_remove_archs(
-        self, push_item: object, tag: str, remove_archs: object
-    ) -> None: ...
-
-
-class ManifestListMerger:
-    """Shaped like the host's."""
-
-    def __init__(self, src_image: str, dest_image: str) -> None:
-        self.images = (src_image, dest_image)
-
-    def merge_manifest_lists_selected_architectures(self, eligible_archs: object) -> None: ...
-
-
 Modules = Mapping[str, ModuleType]
 
 
-CLASSES = {
-    "push_docker": (PushDocker, ContainerImagePusher, SecurityManifestPusher),
-    "tag_docker": (TagDocker, ManifestListMerger, PushDocker),
-}
+def function(*names: str) -> Callable[..., None]:
+    """Make a function whose arguments have names."""
+
+    def made(*_: object, **__: object) -> None: ...
+
+    parameters = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    vars(made)["__signature__"] = Signature(parameters)
+    return made
+
+
+def contents(step: StepName) -> dict[str, object]:
+    """Make what a module of the host has, shaped as the table of seams says."""
+    made: dict[str, object] = dict.fromkeys(seams.SEAMS[step].used, object())
+    for name, methods in seams.SEAMS[step].replaced.items():
+        if "" in methods:
+            made[name] = function(*methods[""])
+        else:
+            functions = {each: function("self", *names) for each, names in methods.items()}
+            made[name] = type(name, (), {**functions, "__module__": __name__})
+    return made
 
 
 @pytest.fixture
@@ -139,24 +57,19 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> Modules:
     package = ModuleType(PACKAGE)
     monkeypatch.setitem(sys.modules, PACKAGE, package)
     made: dict[str, ModuleType] = {}
-    for module_name, classes in CLASSES.items():
-        module = made[module_name] = ModuleType(f"{PACKAGE}.{module_name}")
-        values: dict[str, object] = {each.__name__: each for each in classes}
-        if module_name == "push_docker":
-            values["item_processor_for_internal_data"] = item_processor_for_internal_data
-        for step in seams.STEPS:
-            if seams.SEAMS[step].module == module_name:
-                values.update(dict.fromkeys(seams.SEAMS[step].used, object()))
-        vars(module).update(values)
-        setattr(package, module_name, module)
-        monkeypatch.setitem(sys.modules, f"{PACKAGE}.{module_name}", module)
-        monkeypatch.delitem(sys.modules, f"pubtools_mlmerge.host.{module_name}", raising=False)
+    for step, seam in seams.SEAMS.items():
+        module = made[seam.module] = ModuleType(seam.module_name)
+        vars(module).update(contents(step))
+        setattr(package, seam.module, module)
+        monkeypatch.setitem(sys.modules, seam.module_name, module)
+        monkeypatch.delitem(sys.modules, f"pubtools_mlmerge.host.{seam.module}", raising=False)
     return made
 
 
 def names_of(modules: Modules) -> list[type]:
     """List the classes that the replaced names name now."""
-    found = [getattr(modules[m], each.__name__, None) for m in CLASSES for each in CLASSES[m]]
+    seam_names = [(seam.module, name) for seam in seams.SEAMS.values() for name in seam.replaced]
+    found = [getattr(modules[module], name, None) for module, name in seam_names]
     return [each for each in found if isinstance(each, type)]
 
 
@@ -182,7 +95,7 @@ def without(name: str, method: str = "") -> Callable[[Modules, pytest.MonkeyPatc
 
 
 def renamed(modules: Modules, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(PushDocker, "rollback", lambda self, tags: None)
+    patch.setattr(modules["push_docker"].PushDocker, "rollback", function("self", "tags"))
 
 
 def no_class(modules: Modules, patch: pytest.MonkeyPatch) -> None:
@@ -252,7 +165,7 @@ def test_only_a_task_that_asks_gets_an_error_from_a_step_that_does_not_fit(  # n
     asks: bool,
     named: bool,
 ) -> None:
-    monkeypatch.delattr(TagDocker, "is_arch_relevant")
+    monkeypatch.delattr(modules["tag_docker"].TagDocker, "is_arch_relevant")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     install()
@@ -323,8 +236,7 @@ def test_names_are_replaced_when_the_host_s_module_is_imported_after_us(
     for name in modules:
         monkeypatch.delitem(sys.modules, f"{PACKAGE}.{name}")
     (tmp_path / "tag_docker.py").write_text(
-        "from tests.test_seams import ManifestListMerger, PushDocker, TagDocker\n"
-        "SIGNER_BY_LABEL = get_internal_container_repo_name = None\n"
+        "from tests.test_seams import contents\nglobals().update(contents('tag-docker'))\n"
     )
     monkeypatch.setattr(sys.modules[PACKAGE], "__path__", [str(tmp_path)], raising=False)
 

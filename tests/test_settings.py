@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
-from attrs import evolve
 
 from pubtools_mlmerge.core.ages import AgeRule
 from pubtools_mlmerge.core.plan import Policy
+from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.errors import InvalidSettings
 from pubtools_mlmerge.merging.decision import AnchorTag
 from pubtools_mlmerge.settings import Settings
@@ -25,67 +26,53 @@ def problems(mlmerge: object, environment: dict[str, str] | None = None) -> tupl
 
 
 def test_nothing_is_enabled_by_default() -> None:
-    assert read() == Settings()
-    assert read({}).steps == frozenset()
-    assert read().anchor_tag == AnchorTag("{tag}-{timestamp}")
+    assert read() == read({}) == Settings()
+    assert (read().steps, read().anchor_tag) == (frozenset(), AnchorTag("{tag}-{timestamp}"))
     assert (read().sign, read().report_only, read().copy) == (True, False, "auto")
 
 
-def test_all_of_them_are_read_from_the_target() -> None:
-    settings = read(
-        {
-            "steps": ["push", "tag-docker"],
-            "match": "architecture",
-            "repos": ["a/*"],
-            "exclude_repos": ("a/b",),
-            "keep": ["arm64"],
-            "drop": ["linux/s390x"],
-            "single_image": "wrap",
-            "mixed_types": "fail",
-            "copy": "skopeo",
-            "anchor_tag": "{tag}-{digest}",
-            "sign": False,
-            "report_only": True,
-            "verify": False,
-            "tries": 3,
-            "lock": "redis://locks.test:6379/0",
-            "audit": "records",
-        }
-    )
-
-    assert settings.steps == {"push", "tag-docker"}
-    assert (settings.repos, settings.exclude_repos) == (("a/*",), ("a/b",))
-    policy = settings.policy
-    assert (policy.match, policy.single_image, policy.mixed_types) == (
-        "architecture",
-        "wrap",
-        "fail",
-    )
-    assert [str(pattern) for pattern in (*policy.keep, *policy.drop)] == ["arm64", "linux/s390x"]
-    assert (settings.copy, settings.sign, settings.report_only) == ("skopeo", False, True)
-    assert settings.anchor_tag == AnchorTag("{tag}-{digest}")
-    assert (settings.verify, settings.tries, settings.audit) == (False, 3, "records")
-    assert settings.lock == "redis://locks.test:6379/0"
+# As the target has it, as the environment has it, and what it becomes.
+VALUES: dict[str, tuple[object, str, object]] = {
+    "steps": (["push", "tag-docker"], "push, tag-docker,", {"push", "tag-docker"}),
+    "match": ("architecture", "architecture", "architecture"),
+    "repos": (["a/*", "b"], "a/*,b", ("a/*", "b")),
+    "exclude_repos": (("a/b",), "a/b", ("a/b",)),
+    "keep": (["arm64"], "arm64", (PlatformPattern.parse("arm64"),)),
+    "drop": (["linux/s390x"], "linux/s390x", (PlatformPattern.parse("linux/s390x"),)),
+    "single_image": ("replace", "replace", "replace"),
+    "mixed_types": ("oci", "oci", "oci"),
+    "copy": ("skopeo", "skopeo", "skopeo"),
+    "anchor_tag": ("{tag}-{digest}", "{tag}-{digest}", AnchorTag("{tag}-{digest}")),
+    "anchor_days": (30, "30", 30),
+    "max_age_days": (365, "365", 365),
+    "stale": ("drop", "drop", "drop"),
+    "sign": (False, "No", False),
+    "report_only": (True, "1", True),
+    "verify": (False, "f", False),
+    "tls_verify": (False, "no", False),
+    "tries": (3, "3", 3),
+    "lock": ("redis://locks.test:6379/0", "redis://locks.test:6379/0", "redis://locks.test:6379/0"),
+    "audit": ("records", "records", "records"),
+}
 
 
-def test_the_environment_gives_the_same() -> None:
-    settings = read(
-        None,
-        {
-            "MLMERGE_STEPS": "push, tag-docker,",
-            "MLMERGE_KEEP": "arm64,linux/arm/v7",
-            "MLMERGE_COPY": "never",
-            "MLMERGE_ANCHOR_TAG": "{digest}",
-            "MLMERGE_SIGN": "No",
-            "MLMERGE_REPORT_ONLY": "1",
-            "PATH": "/bin",
-        },
-    )
+def found(settings: Settings, name: str) -> object:
+    return getattr(settings if hasattr(settings, name) else settings.policy, name)
 
-    assert settings.steps == {"push", "tag-docker"}
-    assert [str(pattern) for pattern in settings.policy.keep] == ["arm64", "linux/arm/v7"]
-    assert (settings.copy, settings.anchor_tag) == ("never", AnchorTag("{digest}"))
-    assert (settings.sign, settings.report_only) == (False, True)
+
+@pytest.mark.parametrize("name", VALUES)
+def test_each_is_read_from_the_target_and_from_the_environment(name: str) -> None:
+    given, text, expected = VALUES[name]
+
+    assert found(read({name: given}), name) == expected
+    assert found(read(None, {f"MLMERGE_{name.upper()}": text, "PATH": "/bin"}), name) == expected
+    assert found(Settings(), name) != expected
+
+
+def test_every_setting_is_among_them() -> None:
+    fields = {each.name for kind in (Settings, Policy) for each in attrs.fields(kind)}
+
+    assert set(VALUES) == fields - {"policy", "eligible", "strict", "serves_many"}
 
 
 def test_the_target_wins_over_the_environment() -> None:
@@ -125,18 +112,18 @@ def test_all_problems_are_told_at_once() -> None:
     )
 
     assert [problem.partition(":")[0] for problem in found] == [
-        "mlmerge.steps",
-        "mlmerge.repos",
         "mlmerge.match",
         "mlmerge.keep",
         "MLMERGE_DROP",
+        "MLMERGE_REPORT_ONLY",
+        "mlmerge.steps",
+        "mlmerge.repos",
         "mlmerge.anchor_tag",
         "mlmerge.sign",
-        "MLMERGE_REPORT_ONLY",
         "mlmerge.tags",
     ]
-    assert "'pull' is none of push, tag-docker" in found[0]
-    assert "expected platform or architecture" in found[2]
+    assert "expected platform or architecture" in found[0]
+    assert "'pull' is none of push, tag-docker" in found[4]
 
 
 @pytest.mark.parametrize(
@@ -147,6 +134,7 @@ def test_all_problems_are_told_at_once() -> None:
         ({"steps": [1]}, "mlmerge.steps: expected a list of texts"),
         ({"steps": [["push"]]}, "mlmerge.steps: expected a list of texts"),
         ({"copy": ["auto"]}, "mlmerge.copy: expected auto or skopeo or never"),
+        ({"stale": "keep"}, "mlmerge.stale: expected warn or drop or fail"),
         ({"sign": 1}, "mlmerge.sign: expected true or false"),
         ({"anchor_tag": 7}, "mlmerge.anchor_tag: expected a text or null"),
         ({1: 2}, "mlmerge.1: unknown, there are "),
@@ -248,14 +236,13 @@ def test_other_values_of_the_target_exclude_nothing(value: object) -> None:
     assert Settings.from_task({"iib_index_image": value}, {}).exclude_repos == ()
 
 
-@pytest.mark.parametrize("tries", [0, -1, 101, 2.0, "3", True])
-def test_tries_are_a_number_within_bounds(tries: object) -> None:
-    assert problems({"tries": tries}) == ("mlmerge.tries: expected a number from 1 to 100",)
+@pytest.mark.parametrize("number", [0, -1, None, 2.0, "3", True])
+@pytest.mark.parametrize(("name", "most"), [("tries", 100), ("max_age_days", 36500)])
+def test_numbers_are_within_bounds(name: str, most: int, number: object) -> None:
+    given = most + 1 if number is None else number
 
-
-@pytest.mark.parametrize("text", ["1", "7", "100"])
-def test_the_environment_writes_numbers_in_digits(text: str) -> None:
-    assert read(environment={"MLMERGE_TRIES": text}).tries == int(text)
+    assert problems({name: given}) == (f"mlmerge.{name}: expected a number from 1 to {most}",)
+    assert found(read({name: most}), name) == most
 
 
 @pytest.mark.parametrize("text", ["0", "101", "seven", "٣" * 2, "-1", "9" * 5000])
@@ -273,29 +260,9 @@ def test_none_wins_over_the_environment(name: str) -> None:
     assert getattr(read({name: None}, environment), name) is None
 
 
-def test_ages_are_ruled_from_both_places() -> None:
-    rule = AgeRule(max_age_days=365, stale="drop")
-    environment = {"MLMERGE_MAX_AGE_DAYS": "365", "MLMERGE_STALE": "drop"}
-
-    assert read({"max_age_days": 365, "stale": "drop"}).ages == rule
-    assert read(None, environment).ages == rule
-    assert read({"stale": "warn"}, environment).ages == evolve(rule, stale="warn")
-
-
 def test_no_age_is_ruled_by_default_and_null_says_so() -> None:
     assert not read().ages.needs_ages
     assert not read({"max_age_days": None}, {"MLMERGE_MAX_AGE_DAYS": "365"}).ages.needs_ages
-
-
-@pytest.mark.parametrize("days", [0, -1, 36501, 1.5, "365", True])
-def test_an_age_is_a_number_of_days_within_bounds(days: object) -> None:
-    expected = "expected a number from 1 to 36500"
-
-    assert problems({"max_age_days": days}) == (f"mlmerge.max_age_days: {expected}",)
-
-
-def test_what_becomes_of_stale_parts_is_one_of_three() -> None:
-    assert problems({"stale": "keep"}) == ("mlmerge.stale: expected warn or drop or fail",)
 
 
 def test_the_password_of_a_lock_is_shown_by_nothing() -> None:
@@ -303,3 +270,26 @@ def test_the_password_of_a_lock_is_shown_by_nothing() -> None:
 
     assert "hunter2" not in repr(read({"lock": url}))
     assert "hunter2" not in str(problems({"lock": url + ":port", "tries": 0}))
+
+
+@pytest.mark.parametrize("name", ["keep", "drop"])
+@pytest.mark.parametrize("value", ["s390", "windows/amd64,osver=10.0", "arm/v[67]"])
+def test_a_slip_in_a_platform_is_found_when_it_is_read(name: str, value: str) -> None:
+    variable = {f"MLMERGE_{name.upper()}": value}
+    (of_target,) = problems({name: [value]})
+    (of_item,) = Settings().for_item({name: [value]}, "items[0]")[1]
+
+    assert of_target.startswith(f"mlmerge.{name}: invalid platform ")
+    assert of_item.startswith(f"items[0].{name}: invalid platform ")
+    for environment in (read, lambda _, e: Settings.for_commands(e)):
+        with pytest.raises(InvalidSettings, match=f"MLMERGE_{name.upper()}: invalid platform "):
+            environment(None, variable)
+
+
+def test_keep_of_a_target_serves_many_tags_and_that_of_an_item_or_a_command_one() -> None:
+    task = read({"keep": ["arm64"]})
+
+    assert task.policy.serves_many
+    assert task.for_item({"drop": ["amd64"]}, "")[0].policy.serves_many
+    assert not task.for_item({"keep": ["s390x"]}, "")[0].policy.serves_many
+    assert not Settings.for_commands({"MLMERGE_KEEP": "arm64"}).policy.serves_many

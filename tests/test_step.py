@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import pytest
 from attrs import define, evolve, field
 
-from pubtools_mlmerge.core.manifests import Index
+from pubtools_mlmerge.core.manifests import OCI_MANIFEST, Index, digest_of
 from pubtools_mlmerge.core.plan import Policy, Report, patterns_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
@@ -35,6 +36,7 @@ from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.adapter import ClientRegistry
 from pubtools_mlmerge.registry.base import Registry
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.reports.report import to_json, to_text
 from pubtools_mlmerge.testing import (
     ImageIndex,
@@ -44,6 +46,7 @@ from pubtools_mlmerge.testing import (
     make_index,
 )
 from tests.memory import MemoryRegistry
+from tests.peers import SCHEMA_1
 from tests.programs import put
 from tests.quay import QuayDialect
 from tests.scripted import HURRIED, ScriptedServer, manifest_reply, refusal
@@ -58,7 +61,7 @@ INDEX, REPLACE = Policy(single_image="index"), Policy(single_image="replace")
 
 
 @define
-class Brought:
+class Brought(Children):
     """Notes which children are wanted; may fail."""
 
     server: RegistryServer
@@ -264,11 +267,12 @@ def test_an_empty_source_is_copied(server: RegistryServer) -> None:
 
 
 def test_each_upload_is_an_event(server: RegistryServer, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "pubtools.mlmerge")
+    caplog.set_level("DEBUG", "pubtools.mlmerge")
 
     report = merge(server, "new", "old", anchor="{tag}-kept")
 
-    start, *events, end = (vars(record)["event"] for record in caplog.records)
+    found = [vars(record).get("event") for record in caplog.records]
+    start, *events, end = (event for event in found if event is not None)
     assert (start["type"], end["type"]) == ("mlmerge-merge-start", "mlmerge-merge-end")
     assert events == [
         {"type": "mlmerge-upload", "destination": str(tag(server, name)), "digest": report.digest}
@@ -342,12 +346,47 @@ def test_a_single_image_that_stays_alone_goes_up_as_it_is(server: RegistryServer
         assert report.changed is (destination == "fresh")
 
 
-def test_an_artifact_is_not_listed_in_an_index(server: RegistryServer) -> None:
-    put(server, "artifact", make_attestation(SINGLE))
+HELM = "application/vnd.cncf.helm.config.v1+json"
+
+
+@pytest.mark.parametrize(
+    ("config", "artifact", "kind"),
+    [
+        (HELM, None, f"a Helm chart ({HELM})"),
+        ("application/vnd.oci.empty.v1+json", "x/sbom", "an artifact of type x/sbom"),
+        ("application/vnd.example", None, "an artifact of type application/vnd.example"),
+        ("application/vnd.oci.image.config.v1+json", None, OCI_MANIFEST),
+    ],
+)
+def test_an_artifact_is_named_and_never_listed_beside_images(
+    server: RegistryServer, config: str, artifact: str | None, kind: str
+) -> None:
+    fields = json.loads(make_attestation(SINGLE).content)
+    fields["config"]["mediaType"] = config
+    fields.update({"artifactType": artifact} if artifact else {})
+    put(server, "proof", make_attestation(SINGLE))  # has the blobs
+    server.put_manifest("app", "artifact", json.dumps(fields).encode(), OCI_MANIFEST)
+    words = f"{tag(server, 'artifact')} holds {kind}"
 
     assert merge(server, "artifact", "fresh").changed
-    with pytest.raises(NotAnIndex, match="without a platform"):
+    with pytest.raises(NotAnIndex, match=re.escape(f"{words}, which states no platform")):
         merge(server, "artifact", "old")
+    with pytest.raises(NotAnIndex, match=re.escape(words)):
+        remove(server, "artifact", "amd64")
+
+
+@pytest.mark.parametrize("wrap", [lambda client: client, ClientRegistry], ids=["ours", "host's"])
+def test_a_schema_1_manifest_is_named(wrap: Callable[[RegistryClient], Registry]) -> None:
+    payload = b'{"schemaVersion": 1, "fsLayers": [], "history": []}'
+    signed = payload[:-1] + b', "signatures": ["new"]}'
+    reply = manifest_reply(signed, SCHEMA_1, Docker_Content_Digest=digest_of(payload))
+    with ScriptedServer(reply) as old:
+        reader = wrap(RegistryClient(host=old.url, options=HURRIED))
+        merging = Step(reader, reader, StepOptions(), Brought(RegistryServer()))
+        first, second = (Reference("", "app", tag=name) for name in ("1", "2"))
+
+        with pytest.raises(NotAnIndex, match="app:1 holds a schema 1 manifest"):
+            merging.plan(first, second)
 
 
 def test_an_error_of_the_merge_names_the_tag(server: RegistryServer) -> None:

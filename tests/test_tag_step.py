@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,20 +14,16 @@ from pubtools.pluggy import hookimpl, pm
 from requests.exceptions import HTTPError
 
 from pubtools_mlmerge import plugin  # noqa: F401 - has the step itself
-from pubtools_mlmerge.core.manifests import Index
-from pubtools_mlmerge.core.merge import merge
-from pubtools_mlmerge.core.plan import Plan, Policy
+from pubtools_mlmerge.core.manifests import digest_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
-from pubtools_mlmerge.errors import ConflictError, LockLost
+from pubtools_mlmerge.errors import ConflictError, LockLost, NestedIndex
 from pubtools_mlmerge.host.clients import history_of
 from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.tag_step import (
     GuardedClient,
-    HostTagWriter,
     Names,
     Selection,
-    persist,
     to_add,
     to_remove,
 )
@@ -35,7 +32,7 @@ from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.merging.decision import no_lock
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
+from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import attestation, digest, entry, index
 from tests.programs import put
 from tests.quay import QuayDialect
@@ -120,24 +117,21 @@ def site() -> Iterator[Site]:
 class Tags:
     """A new build and an old tag, and what selects between them."""
 
-    def __init__(self, server: RegistryServer) -> None:
-        self.images = tuple(
-            map(
-                Reference.parse,
-                (put(server, "build", make_index(NEW)), put(server, "1", make_index(OLD))),
-            )
+    def __init__(self, server: RegistryServer, token: str = "") -> None:
+        self.server = server
+        self.images = (
+            Reference.parse(put(server, "build", make_index(NEW))),
+            Reference.parse(put(server, "1", make_index(OLD))),
         )
         self.client = RegistryClient(options=HURRIED)
+        self.history = history_of(self.client, {"dest_quay_api_token": token})
         self.selection = self.select(Settings())
 
-    def select(self, settings: Settings) -> Selection:
-        writer = HostTagWriter(self.client, settings, None, no_lock)
-        source, tag = self.images
-        return Selection(
-            settings, self.client, source, tag, None if settings.report_only else writer
-        )
+    def select(self, settings: Settings, check: Callable[[], None] = no_lock) -> Selection:
+        self.selection = Selection(settings, self.client, *self.images, self.history, check)
+        return self.selection
 
-    def compute(self, eligible: Sequence[str]) -> dict[str, object]:
+    def compute(self, eligible: Sequence[str] = ("arm64",)) -> dict[str, object]:
         computed = self.selection.compute(eligible, dict)
         assert isinstance(computed, dict)
         return computed
@@ -145,6 +139,9 @@ class Tags:
     def write(self, document: dict[str, object]) -> None:
         """Write as the host does."""
         self.selection.write(str(self.images[1]), encode(document))
+
+    def held(self) -> set[str]:
+        return {str(entry.slot) for entry in self.client.pull_index(self.images[1]).manifests}
 
 
 @pytest.fixture
@@ -185,7 +182,7 @@ def test_the_host_may_look_at_the_platform_of_an_entry_without_one(
 
 
 def test_what_was_written_is_reported_with_its_digest(tags: Tags) -> None:
-    tags.write(tags.compute(["arm64"]))
+    tags.write(tags.compute())
 
     report = tags.selection.report(2)
     assert report is not None
@@ -195,7 +192,7 @@ def test_what_was_written_is_reported_with_its_digest(tags: Tags) -> None:
 
 
 def test_nothing_is_reported_where_nothing_was_written(tags: Tags) -> None:
-    tags.compute(["arm64"])
+    tags.compute()
 
     assert tags.selection.report(1) is None
 
@@ -203,8 +200,10 @@ def test_nothing_is_reported_where_nothing_was_written(tags: Tags) -> None:
 def test_a_list_of_somebody_else_s_is_written_and_not_reported(tags: Tags, site: Site) -> None:
     site.document = {**json.loads(make_index(NEW).content)}
 
-    assert tags.compute(["arm64"]) == site.document
+    assert tags.compute() == site.document
     tags.write(site.document)
+
+    assert tags.client.digest(tags.images[1]) == digest_of(encode(site.document))
 
     assert tags.selection.report(1) is None
 
@@ -216,7 +215,7 @@ def test_the_plan_is_logged_where_only_that_is_wished(
 
     assert tags.select(Settings(report_only=True)).compute(["arm64"], lambda: "host") == "host"
 
-    _, end, line = caplog.messages
+    end, line = caplog.messages
     assert end.endswith("(dry run): finished: 1 added, 2 kept, 1 excluded")
     assert line.startswith("Would merge, were it not to report only:\n")
     assert "linux/s390x" in line
@@ -262,17 +261,15 @@ def test_the_host_s_client_keeps_all_but_its_upload_and_what_it_cannot_read(tags
     assert tags.client.digest(tags.images[1]) == make_index(NEW).digest
 
 
-# The writer of tags: what the host uploads is checked, recorded and locked
+# The writing: what the host uploads is checked, recorded and locked
 
 
 TOKEN = "0auth+t0ken"
-NEW_INDEX, OLD_INDEX, THEIRS = (
-    make_index([make_image(p, seed=seed) for p in platforms], docker=True)
-    for seed, platforms in (
-        ("new", ("linux/amd64", "linux/arm64")),
-        ("old", ("linux/amd64", "linux/s390x")),
-        ("theirs", ("linux/amd64", "linux/s390x", "linux/ppc64le")),
-    )
+THEIRS = make_index(
+    [
+        make_image(platform, seed="theirs")
+        for platform in ("linux/amd64", "linux/s390x", "linux/ppc64le")
+    ]
 )
 
 
@@ -281,171 +278,112 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
 
 
-@pytest.fixture
-def tag(registry_server: RegistryServer) -> Reference:
-    put(registry_server, "new", NEW_INDEX, "ns/app")
-    put(registry_server, "1", OLD_INDEX, "ns/app")
-    return Reference(registry_server.host, "ns/app", tag="1")
-
-
-def writer_of(tag: Reference, settings: Settings | None = None, token: str = "") -> HostTagWriter:
-    client = RegistryClient(options=HURRIED)
-    history = history_of(client, {"dest_quay_api_token": token})
-    return HostTagWriter(client, settings or Settings(), history, no_lock)
-
-
-def plan_of(old: ImageIndex | None) -> Plan[Index]:
-    """Plan to take arm64 from the new index."""
-    source, destination = (
-        None if made is None else Index.from_bytes(made.content, made.media_type)
-        for made in (NEW_INDEX, old)
-    )
-    assert source is not None
-    return merge(source, destination, Policy(eligible=["arm64"]))
-
-
-def held(tag: Reference) -> set[str]:
-    index = RegistryClient().pull_index(tag)
-    return {str(entry.slot) for entry in index.manifests}
-
-
-def write_by(writer: HostTagWriter, tag: Reference, plan: Plan[Index] | None = None) -> str:
-    chosen = plan or plan_of(OLD_INDEX)
-    return writer.write(tag.tagged("new"), tag, chosen, chosen.result.content)
-
-
-def test_what_the_host_computed_is_written(tag: Reference) -> None:
-    digest = write_by(writer_of(tag), tag)
-
-    assert RegistryClient().digest(tag) == digest == plan_of(OLD_INDEX).result.digest
-
-
-def test_a_tag_that_moved_is_left_alone(registry_server: RegistryServer, tag: Reference) -> None:
-    put(registry_server, "1", THEIRS, "ns/app")
+def test_a_tag_that_moved_is_left_alone(tags: Tags) -> None:
+    document = tags.compute()
+    put(tags.server, "1", THEIRS)
 
     with pytest.raises(ConflictError) as caught:
-        write_by(writer_of(tag), tag)
+        tags.write(document)
 
-    assert (caught.value.expected, caught.value.found) == (OLD_INDEX.digest, THEIRS.digest)
-    assert RegistryClient().digest(tag) == THEIRS.digest
-
-
-def test_without_verifying_nobody_looks(registry_server: RegistryServer, tag: Reference) -> None:
-    put(registry_server, "1", THEIRS, "ns/app")
-    registry_server.forget_requests()
-
-    write_by(writer_of(tag, Settings(verify=False)), tag)
-
-    assert [request.method for request in registry_server.requests] == ["PUT"]
+    assert (caught.value.expected, caught.value.found) == (make_index(OLD).digest, THEIRS.digest)
+    assert tags.client.digest(tags.images[1]) == THEIRS.digest
 
 
-def test_a_lost_lock_prevents_the_write(tag: Reference) -> None:
+def test_without_verifying_nobody_looks(tags: Tags) -> None:
+    tags.select(Settings(verify=False))
+    document = tags.compute()
+    put(tags.server, "1", THEIRS)
+    tags.server.forget_requests()
+
+    tags.write(document)
+
+    assert [request.method for request in tags.server.requests] == ["PUT"]
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_lost_lock_prevents_the_write(tags: Tags, site: Site, ours: bool) -> None:
     def check() -> None:
-        raise LockLost(str(tag), "expired")
+        raise LockLost(str(tags.images[1]), "expired")
 
-    writer = HostTagWriter(RegistryClient(options=HURRIED), Settings(), None, check)
+    site.document = None if ours else {**json.loads(make_index(NEW).content)}
+    tags.select(Settings(), check)
 
-    for plan in (plan_of(OLD_INDEX), None):
-        with pytest.raises(LockLost):
-            writer.write(tag.tagged("new"), tag, plan, plan_of(OLD_INDEX).result.content)
     with pytest.raises(LockLost):
-        writer.remove(tag, ["linux/s390x"])
-    assert RegistryClient().digest(tag) == OLD_INDEX.digest
+        tags.write(tags.compute())
+    assert tags.client.digest(tags.images[1]) == make_index(OLD).digest
 
 
-def test_a_list_that_others_computed_is_written_as_it_is(tag: Reference) -> None:
-    digest = writer_of(tag).write(tag.tagged("new"), tag, None, NEW_INDEX.content)
+def test_changes_are_recorded(tags: Tags, tmp_path: Path) -> None:
+    tags.select(Settings(audit=str(tmp_path)))
 
-    assert RegistryClient().digest(tag) == digest == NEW_INDEX.digest
+    tags.write(tags.compute())
 
-
-def test_changes_are_recorded(tag: Reference, tmp_path: Path) -> None:
-    writer = writer_of(tag, Settings(audit=str(tmp_path)))
-
-    written = write_by(writer, tag)
-    removed = writer.remove(tag, ["linux/s390x", ""])
-
-    first, second = (read_change(str(file)) for file in sorted(tmp_path.iterdir()))
-    assert first.previous is not None
-    assert (first.previous.content, first.new.digest) == (OLD_INDEX.content, written)
-    assert (str(first.source), second.new.digest) == (str(tag.tagged("new")), removed.digest)
-    assert held(tag) == {"linux/amd64", "linux/arm64"}
+    (change,) = (read_change(str(file)) for file in tmp_path.iterdir())
+    assert change.previous is not None
+    assert change.previous.content == make_index(OLD).content
+    assert change.new.digest == tags.client.digest(tags.images[1])
+    assert change.source == tags.images[0]
 
 
-def test_a_tag_that_moved_is_read_again_to_remove_from_it(
-    registry_server: RegistryServer, tag: Reference
-) -> None:
-    put(registry_server, "1", THEIRS, "ns/app")
-
-    writer_of(tag).remove(tag, ["linux/amd64"])
-
-    assert held(tag) == {"linux/s390x", "linux/ppc64le"}
-
-
-def test_what_was_replaced_unseen_is_given_back_and_the_host_begins_again() -> None:
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_what_was_replaced_unseen_is_given_back_and_the_host_begins_again(is_lost: bool) -> None:
     now = 1_700_000_000.0
     with RegistryServer(dialect=QuayDialect(TOKEN), clock=lambda: now) as quay:
-        tag = Reference(quay.host, "ns/app", tag="1")
-        put(quay, "new", NEW_INDEX, "ns/app")
-        for each in (OLD_INDEX, THEIRS):  # nobody read theirs
-            now += 60
-            put(quay, "1", each, "ns/app")
+        tags = Tags(quay, TOKEN)
+        tags.select(Settings(verify=not is_lost))
+        document = tags.compute()
+        now += 60
+        if is_lost:  # nobody reads theirs
+            put(quay, "1", THEIRS)
         now += 60
 
-        with pytest.raises(ConflictError) as caught:
-            write_by(writer_of(tag, Settings(verify=False), TOKEN), tag)
+        with pytest.raises(ConflictError) if is_lost else nullcontext() as caught:
+            tags.write(document)
 
-        assert (caught.value.expected, caught.value.found) == (OLD_INDEX.digest, THEIRS.digest)
-        assert held(tag) == {"linux/amd64", "linux/arm64", "linux/s390x", "linux/ppc64le"}
-        assert quay.tags("ns/app") == ("1", "new")
-
-
-def test_a_history_without_losses_is_no_conflict() -> None:
-    now = 1_700_000_000.0
-    with RegistryServer(dialect=QuayDialect(TOKEN), clock=lambda: now) as quay:
-        tag = Reference(quay.host, "ns/app", tag="1")
-        put(quay, "new", NEW_INDEX, "ns/app")
-        put(quay, "1", OLD_INDEX, "ns/app")
-        now += 60
-
-        digest = write_by(writer_of(tag, token=TOKEN), tag)
-
-        assert RegistryClient().digest(tag) == digest
+        expected = {"linux/amd64", "linux/arm64", "linux/s390x"}
+        if caught is not None:
+            found = (caught.value.expected, caught.value.found)
+            assert found == (make_index(OLD).digest, THEIRS.digest)
+            expected |= {"linux/ppc64le"}
+        assert tags.held() == expected
+        assert quay.tags("app") == ("1", "build")
 
 
-def test_a_new_tag_is_made(tag: Reference) -> None:
-    fresh, plan = tag.tagged("fresh"), plan_of(None)
+def test_a_new_tag_is_made(tags: Tags) -> None:
+    tags.images = (tags.images[0], tags.images[1].tagged("fresh"))
+    tags.select(Settings())
 
-    write_by(writer_of(tag), fresh, plan)
+    tags.write(tags.compute())
 
-    assert held(fresh) == {"linux/arm64"}
-
-
-class Flaky:
-    """Meets another writer a number of times."""
-
-    def __init__(self, conflicts: int) -> None:
-        self.conflicts = conflicts
-        self.calls = 0
-
-    def __call__(self) -> None:
-        self.calls += 1
-        if self.calls <= self.conflicts:
-            raise ConflictError("quay.io/ns/app:1", None, None, 1)
+    assert tags.held() == {"linux/arm64"}
 
 
-def test_the_host_begins_again_as_long_as_there_are_tries() -> None:
-    action = Flaky(2)
+# Nested indexes
 
-    persist(action, 3)
-
-    assert action.calls == 3
+NESTED = make_index([make_image(p, seed="in") for p in ("linux/amd64", "linux/s390x")])
 
 
-def test_the_last_conflict_is_told() -> None:
-    action = Flaky(3)
+def test_a_nested_index_is_named_by_what_it_lists(registry_server: RegistryServer) -> None:
+    put(registry_server, "1", make_index([NESTED, *NEW]))
+    client, tag = RegistryClient(), Reference(registry_server.host, "app", tag="1")
 
-    with pytest.raises(ConflictError):
-        persist(action, 3)
+    held = client.read_nested(tag, client.pull_index(tag))
 
-    assert action.calls == 3
+    assert to_add(held, names("s390x")) == ["linux/s390x"]
+    gone, kept = to_remove(held, None, names("amd64"))
+    assert (gone, kept) == (["linux/amd64"] * 2, ["linux/s390x", "linux/arm64"])
+
+
+def test_a_nested_index_is_selected_whole_or_not_at_all(registry_server: RegistryServer) -> None:
+    put(registry_server, "nested", make_index([NESTED]))
+    put(registry_server, "1", make_index(OLD))
+    client = RegistryClient(options=HURRIED)
+    source, into = (Reference(registry_server.host, "app", tag=tag) for tag in ("nested", "1"))
+
+    selection = Selection(Settings(), client, source, into)
+    with pytest.raises(NestedIndex, match=f"^{into}: the nested index {NESTED.digest} is never"):
+        selection._compute(["linux/amd64"])
+    selection._compute(["linux/amd64", "linux/s390x"])
+
+    assert selection.plan is not None
+    assert [entry.digest for entry in selection.plan.result.manifests] == [NESTED.digest]

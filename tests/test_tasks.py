@@ -10,7 +10,7 @@ from pubtools.pluggy import hookimpl, pm, task_context
 
 from pubtools_mlmerge import tasks
 from pubtools_mlmerge.errors import HostMismatch
-from tests.test_seams import PACKAGE, Modules, PushDocker, modules
+from tests.test_seams import PACKAGE, Modules, modules
 
 __all__ = ["modules"]
 
@@ -64,7 +64,7 @@ def test_the_host_s_task_runs_in_a_task_context(name: str, modules: Modules) -> 
 def test_a_host_that_changed_is_an_error_to_tasks_that_ask_for_the_step_that_does_not_fit(
     name: str, modules: Modules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(PushDocker, "rollback")
+    monkeypatch.delattr(modules["push_docker"].PushDocker, "rollback")
     for module in modules.values():
         monkeypatch.setattr(module, "mod_entry_point", lambda *_: "done", raising=False)
 

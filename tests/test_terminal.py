@@ -289,7 +289,7 @@ def test_tables_and_logs_appear_whole_above_the_bars(merging: list[str]) -> None
 
     assert (found.code, "0/2" in found.text) == (0, True), found.raw
     assert "\x1b[33mkept" in found.raw
-    assert f"INFO: Merge of {merging[2]} into {fresh} (dry run): started\r\n" in found.raw
+    assert f"DEBUG: Merge of {merging[2]} into {fresh} (dry run): started\r\n" in found.raw
     assert f"{fresh} would become sha256:" in found.text
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
@@ -19,6 +23,7 @@ from tests.peers import (
     OCI_MANIFEST,
     SCHEMA_1,
     Peer,
+    challenge,
     error_codes,
     wanted_rights,
 )
@@ -29,6 +34,7 @@ NAME = "alice/images"
 CREDENTIALS = ("alice", "wonderland")
 API = {"Authorization": "Bearer api-token"}
 ABSENT = "sha256:" + "a" * 64
+ROOT, BIN = Path(__file__).parents[1], Path(sys.executable).parent
 
 OCI = make_index([make_image(), make_image("linux/arm64")])
 DOCKER = make_index([make_image(docker=True), make_image("linux/arm64", docker=True)], docker=True)
@@ -299,6 +305,19 @@ def test_a_docker_list_is_refused_with(stocked: Peer, content: bytes) -> None:
 @pytest.mark.parametrize(
     "content",
     [
+        document(OCI, entry(OCI_AMD64, mediaType=DOCKER_MANIFEST)),
+        content_of({**json.loads(OCI.content), "manifests": None}),
+    ],
+)
+def test_an_oci_index_is_refused_with_an_entry_of_another_type_and_without_entries(
+    stocked: Peer, content: bytes
+) -> None:
+    assert stocked.put(NAME, "latest", content, OCI_INDEX).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
         pytest.param(document(OCI, entry(OCI_AMD64, platform=None)), id="no platform"),
         pytest.param(document(OCI, entry(AMD64), entry(OCI_AMD64)), id="mixed children"),
         pytest.param(document(OCI, entry(OCI)), id="nested"),
@@ -344,8 +363,100 @@ def test_an_immutable_tag_is_set_once(peer: Peer) -> None:
     by_api = delete_by_api(peer, "v1")
     restored = restore(peer, "v1", OCI.digest)
 
-    for response in (again, deleted, by_api, restored):
+    for response in (again, deleted):
         assert (response.status_code, error_codes(response)) == (409, ["TAG_IMMUTABLE"])
+    for response in (by_api, restored):
+        assert (response.status_code, response.json()["error_type"]) == (409, "tag_immutable")
+    (row,) = history(peer, "?specificTag=v1").json()["tags"]
+    assert row["immutable"] is True
+
+
+# What else a running Quay does
+
+
+def test_a_tag_expires_until_it_is_written_again(stocked: Peer, clock: Clock) -> None:
+    body = {"expiration": int(clock.now) + 60}
+    for tag in ("oci", "docker"):
+        path = f"/api/v1/repository/{NAME}/tag/{tag}"
+        assert stocked.once("PUT", path, API, content_of(body)).status_code == 201
+    (row,) = history(stocked, "?specificTag=oci").json()["tags"]
+    assert row["end_ts"] == body["expiration"]
+
+    stocked.put(NAME, "docker", DOCKER.content, DOCKER_LIST)
+    clock.now += 61
+
+    assert error_codes(stocked.get(NAME, "oci", EVERY_TYPE)) == ["TAG_EXPIRED"]
+    assert stocked.get(NAME, "docker", EVERY_TYPE).status_code == 200
+
+
+def test_failed_logins_lock_an_account_but_no_robot() -> None:
+    users = {"alice": "wonderland", "alice+robot": "token"}
+    with RegistryServer(dialect=QuayDialect(), auth="token", users=users) as server:
+        peer, scope = Peer(url=server.url), f"repository:{NAME}:pull"
+        answers = [
+            peer.ask_token([scope], (user, password))
+            for user, right in users.items()
+            for password in ("wrong", right)
+        ]
+
+    assert [each.status_code for each in answers] == [401, 429, 401, 200]
+    assert answers[1].headers["Content-Type"].startswith("text/html")
+    assert answers[1].headers["Retry-After"].isdigit()
+
+
+def test_a_challenge_names_both_rights_and_no_error(peer: Peer) -> None:
+    token = peer.token([f"repository:{NAME}:pull"])
+
+    response = peer.once("PUT", f"/v2/{NAME}/manifests/latest", token)
+
+    assert wanted_rights(response) == {(NAME, "pull"), (NAME, "push")}
+    assert "error" not in challenge(response)
+    assert peer.ask_token([]).status_code == 401
+
+
+@pytest.mark.parametrize("kind", ["caches", "read_only"])
+def test_some_repositories_are_not_written(kind: str) -> None:
+    dialect = QuayDialect(caches=NAME) if kind == "caches" else QuayDialect(read_only=NAME)
+    with RegistryServer(dialect=dialect, auth="token", users=dict([CREDENTIALS])) as server:
+        server.put_manifest(NAME, "latest", OCI.content, OCI_INDEX)
+        for child in OCI.children:
+            server.put_manifest(NAME, child.digest, child.content, child.media_type)
+        peer = Peer(url=server.url, credentials=CREDENTIALS)
+        other = document(OCI, entry(OCI_AMD64))
+
+        response = peer.put(NAME, "latest", other, OCI_INDEX)
+
+        assert response.status_code == (201 if kind == "caches" else 401)
+        assert server.manifest(NAME, "latest").content == OCI.content
+
+
+def test_nginx_lets_no_more_pass_than_its_rate() -> None:
+    with RegistryServer(dialect=QuayDialect(rate=0.01)) as server:
+        answers = [Peer(url=server.url).get(NAME, "latest") for _ in range(13)]
+
+    assert [each.status_code for each in answers] == [404] * 11 + [429] * 2
+    assert "Retry-After" not in answers[-1].headers
+    assert answers[-1].content.startswith(b"<html>")
+
+
+def test_make_runs_the_contract_and_the_laws_on_a_quay() -> None:
+    """The dialect stands for one that runs elsewhere."""
+    users, grants = {"robin": "hood"}, {"robin": ["forest/*"]}
+    with RegistryServer(
+        dialect=QuayDialect("api-token"), auth="token", users=users, grants=grants
+    ) as server:
+        login = {"QUAY_USER": "robin", "QUAY_PASSWORD": "hood", "QUAY_ORGANISATION": "forest"}
+        done = subprocess.run(
+            ["make", "quay", f"QUAY_URL={server.url}", f"BIN={BIN}", "-o", ".venv/.dev"],
+            env={**os.environ, **login, "QUAY_API_TOKEN": "api-token", "CI": ""},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        assert len([r for r in server.requests if "/v2/forest/mlmerge-" in r.path]) > 100
 
 
 # Blobs
@@ -460,9 +571,10 @@ def test_the_history_is_for_holders_of_the_api_token(stocked: Peer) -> None:
     basic = {"Authorization": "Basic YWxpY2U6d29uZGVybGFuZA=="}
 
     for headers in ({}, basic, stocked.token([f"repository:{NAME}:pull"])):
+        refused = 403 if "Bearer" in str(headers) else 401  # for what it takes for a forgery
         assert stocked.once("GET", path, headers).status_code == 401
-        assert stocked.once("POST", f"{path}oci/restore", headers).status_code == 401
-        assert stocked.once("DELETE", f"{path}oci", headers).status_code == 401
+        assert stocked.once("POST", f"{path}oci/restore", headers).status_code == refused
+        assert stocked.once("DELETE", f"{path}oci", headers).status_code == refused
     assert stocked.head(NAME, "oci", OCI_INDEX).status_code == 200
 
 

@@ -26,7 +26,7 @@ from pubtools_mlmerge.errors import (
 from pubtools_mlmerge.merging.audit import Change, Recorder
 from pubtools_mlmerge.merging.decision import AnchorTag, Decision, StepOptions
 from pubtools_mlmerge.merging.step import Step
-from pubtools_mlmerge.merging.writer import History, Writer, push
+from pubtools_mlmerge.merging.writer import Writer, push
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.quay_history import TagHistory
@@ -103,7 +103,7 @@ class Records:
         self.changes.append(change)
 
 
-class Lost:
+class Lost(TagHistory):
     """A history that names once what a write replaced."""
 
     def __init__(self, *lost: Reference) -> None:
@@ -116,11 +116,7 @@ class Lost:
         lost, self._lost = self._lost, ()
         return lost
 
-    def warn(self, tag: Reference) -> None: ...
-
     def expiration(self, tag: Reference) -> None: ...
-
-    def expire_at(self, reference: Reference, moment: int) -> None: ...
 
     def forget(self, reference: Reference) -> None:
         self.forgotten.append(reference)
@@ -153,7 +149,7 @@ def write(
     registry: Busy,
     options: StepOptions | None = None,
     recorder: Recorder | None = None,
-    history: History | None = None,
+    history: TagHistory | None = None,
 ) -> Report:
     writer = Writer(registry, options or StepOptions(), recorder, history)
     return writer.carry_out(decided(registry))

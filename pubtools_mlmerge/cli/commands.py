@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import threading
+import time
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -312,7 +313,8 @@ def locked(
     client: RegistryClient, tag: Reference, url: str | None
 ) -> AbstractContextManager[Callable[[], None]]:
     """Lock a tag, named by where the client connects, not by the host in the reference."""
-    return lock_tag(str(evolve(tag, host=client.session(tag).host)), url)
+    name, left = evolve(tag, host=client.session(tag).host), client.options.ends - time.monotonic()
+    return lock_tag(str(name), url, max(0.0, left))
 
 
 def writer_of(

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from pubtools_mlmerge.core.manifests import Descriptor, Index, Manifest, platforms_of
+from pubtools_mlmerge.core.manifests import (
+    DOCKER_MANIFESTS,
+    Descriptor,
+    Index,
+    Manifest,
+    platforms_of,
+)
 from pubtools_mlmerge.core.merge import ALL_VERSIONS, NOT_KEPT, any_version, find_waste, fits
 from pubtools_mlmerge.core.plan import Entry, Plan, Policy
 from pubtools_mlmerge.core.platforms import NO_PLATFORM, Platform, PlatformPattern
@@ -23,7 +29,7 @@ def review(tag: Reference, plan: Plan[Manifest], policy: Policy) -> tuple[str, .
         PatternFitsNothing: When a pattern of `keep` or `drop` must be a slip.
     """
     check_shrink(tag, plan, policy)
-    warnings = [*plan.warnings, *_gone(plan), *_waste(plan)]
+    warnings = [*plan.warnings, *_gone(plan), *_waste(plan), *_types(plan)]
     if plan.destination is not None:
         gone = [e.descriptor for e in plan.entries if e.reason == NOT_KEPT]
         warnings += _slips(tag, plan.destination, policy, gone)
@@ -97,8 +103,24 @@ def _kind(entry: Descriptor) -> tuple[str, str, bool]:
 
 def _count(entries: Sequence[Entry]) -> str:
     days = sorted(e.age_days for e in entries if e.age_days is not None)
-    ages = f" ({days[0]} to {days[-1]} days old)" if days else ""
+    span = dict.fromkeys((str(days[0]), str(days[-1]))) if days else {}
+    ages = f" ({' to '.join(span)} days old)" if days else ""
     return f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}{ages}"
+
+
+def _types(plan: Plan[Manifest]) -> Iterator[str]:
+    """Name a change of the tag's type, and a mix of both kinds of manifests (law 9)."""
+    old, new = plan.destination, plan.result
+    if old is None or not isinstance(new, Index) or not plan.changed:
+        return
+    if new is plan.source and new.media_type != old.media_type:
+        yield f"changes from {old.media_type} to {new.media_type}, the type of the source"
+    docker = [e for e in new.manifests if e.media_type in DOCKER_MANIFESTS]
+    oci = [e for e in new.manifests if e.media_type not in DOCKER_MANIFESTS]
+    if docker and oci and any(e.fate == "kept" for e in plan.entries) and plan.taken:
+        others = _names(oci) or "without platform"
+        both = f"Docker manifests ({_names(docker)}) beside OCI manifests ({others})"
+        yield f"lists {both}, which some registries refuse"
 
 
 def _slips(tag: Reference, old: Index, policy: Policy, gone: Sequence[Descriptor]) -> Iterator[str]:

@@ -26,14 +26,19 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPES = (DOCKER_LIST, OCI_INDEX)
 MANIFEST_TYPES = (DOCKER_LIST, OCI_INDEX, DOCKER_MANIFEST, OCI_MANIFEST)
-DOCKER_MANIFESTS = frozenset(
+_SCHEMA_1_TYPES = frozenset(
+    f"application/vnd.docker.distribution.manifest.v1+{form}" for form in ("json", "prettyjws")
+)
+DOCKER_MANIFESTS = frozenset({DOCKER_MANIFEST, *_SCHEMA_1_TYPES})
+"""What a Docker manifest list may list."""
+
+_IMAGE_CONFIGS = frozenset(
     {
-        DOCKER_MANIFEST,
-        "application/vnd.docker.distribution.manifest.v1+json",
-        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+        "application/vnd.docker.container.image.v1+json",
+        "application/vnd.oci.image.config.v1+json",
     }
 )
-"""What a Docker manifest list may list."""
+_HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json"
 
 # BuildKit, "Image attestation storage": the two annotations that tie an entry to its image.
 _REFERENCE_TYPE = "vnd.docker.reference.type"
@@ -333,6 +338,18 @@ class Image:
         """
         return _read_image(decode(content), media_type, content)
 
+    @property
+    def kind(self) -> str:
+        """What it is, for people: an artifact by its type, anything else by the media type."""
+        fields = decode(self.content)
+        config = fields["config"]
+        config_type = config.get("mediaType") if isinstance(config, dict) else None
+        if config_type in _IMAGE_CONFIGS or not isinstance(config_type, str):
+            return self.media_type
+        if config_type == _HELM_CONFIG:
+            return f"a Helm chart ({config_type})"
+        return f"an artifact of type {fields.get('artifactType') or config_type}"
+
     def wrap(self, config: Mapping[str, object] | None) -> Index:
         """Make an index that lists this image alone.
 
@@ -401,6 +418,15 @@ def _digest(value: object, path: str) -> str:
 
 Manifest = Union[Index, Image]
 """What a reference can hold."""
+
+
+def subject_of(manifest: Manifest) -> str | None:
+    """Read which manifest this one refers to, if any (image-spec, "subject")."""
+    subject = decode(manifest.content).get("subject")
+    digest = subject.get("digest") if isinstance(subject, dict) else None
+    return digest if isinstance(digest, str) else None
+
+
 _HASHES = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
 
 
@@ -436,8 +462,13 @@ def _complete(entry: object, media_type: str) -> object:
     return {"mediaType": media_type, "size": 0, **entry, "digest": digest}
 
 
-def check_digest(reference: Reference, content: bytes, announced: str | None) -> None:
+def check_digest(
+    reference: Reference, content: bytes, announced: str | None, content_type: str | None = None
+) -> None:
     """Check content against the digest in the reference and the one the registry announced."""
+    if content_type_name(content_type) in _SCHEMA_1_TYPES:
+        # It is signed anew for each answer, and its digest is that of what is signed.
+        raise NotAnIndex(str(reference), "a schema 1 manifest")
     if reference.digest:
         _check(reference, content, reference.digest)
     if announced and announced.startswith("sha256:") and is_registered_digest(announced):

@@ -6,7 +6,6 @@ are in ``docs/merge-rules.rst``.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
 from attrs import evolve, frozen
@@ -63,27 +62,18 @@ def merge(
     if kept or excluded:
         manifests = [entry.descriptor for entry in (*taken, *kept)]
         result = assemble(source, destination, manifests, policy)
-    present = [*taken, *kept]
     changed = destination is None or result is not source or result.digest != destination.digest
     if destination is not None and result is not source and serve_the_same(result, destination):
         result, changed = destination, False
-        present = _in_order_of(destination, present)
     return Plan(
         result,
-        (*present, *dropped, *excluded),
+        (*taken, *kept, *dropped, *excluded),
         changed=changed,
         missing=_missing(eligible, policy.eligible or ()),
         source=source,
         destination=destination,
         warnings=tuple(_listed_twice(taken, kept, policy.match)),
     )
-
-
-def _in_order_of(index: Index, entries: Iterable[Entry]) -> list[Entry]:
-    by_slot: dict[Hashable, deque[Entry]] = {}
-    for entry in entries:
-        by_slot.setdefault(_key(entry.descriptor), deque()).append(entry)
-    return [by_slot[_key(listed)].popleft() for listed in index.manifests]
 
 
 def _split_eligible(
@@ -344,21 +334,21 @@ def merge_manifests(
     the result is the image itself.
     """
     sides = [source] if destination is None else [source, destination]
-    singles = [side for side in sides if isinstance(side.manifest, Image)]
+    singles = [(side, side.manifest) for side in sides if isinstance(side.manifest, Image)]
     held = None if destination is None else destination.index
     if not singles:
         return merging(source.index, held, policy)
     if policy.single_image == "fail":
-        raise NotAnIndex(str(singles[0].reference), singles[0].manifest.media_type)
+        raise NotAnIndex(str(singles[0][0].reference), singles[0][1].kind)
     if policy.single_image == "replace":
         plan, result = _replace(source, destination, policy)
     else:
         merged = merging(source.index, held, policy)
         plan, result = merged, _without_wrapping(merged.result, sides, policy)
     listed = {entry.digest for entry in result.manifests} if isinstance(result, Index) else set()
-    for side in singles:
-        if side.is_artifact and side.manifest.digest in listed:
-            what = f"{side.manifest.media_type} without a platform"
+    for side, image in singles:
+        if side.is_artifact and image.digest in listed:
+            what = f"{image.kind}, which states no platform"
             raise NotAnIndex(str(side.reference), what)
     changed = destination is None or result.digest != destination.manifest.digest
     return evolve(plan, result=result, changed=changed)

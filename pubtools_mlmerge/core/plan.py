@@ -124,7 +124,7 @@ class Plan(Generic[ResultT_co]):
 
     Attributes:
         result (Index | Image): The new content of the destination.
-        entries (tuple[Entry, ...]): The entries of the result in their order, then those left out.
+        entries (tuple[Entry, ...]): The entries of the result, source first, then those left out.
         changed (bool): Whether the result differs from what the destination holds.
         missing (tuple[str, ...]): Names of eligible platforms that the source lacks, or of
             platforms to remove that the index lacks.
@@ -174,7 +174,7 @@ class Report:
         media_type (str): Media type of that.
         changed (bool): Whether the digest differs from before.
         dry_run (bool): Whether writing was disabled.
-        entries (tuple[Entry, ...]): The entries of the result in their order, then those left out.
+        entries (tuple[Entry, ...]): The entries of the result, source first, then those left out.
         missing (tuple[str, ...]): Requested names that matched nothing.
         anchor_tag (str | None): A second tag on the result, if any.
         attempts (int): How often the merge was planned.

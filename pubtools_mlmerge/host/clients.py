@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator
 from contextvars import ContextVar
-from typing import Protocol
 
 from attrs import evolve, frozen
 from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.host.types import HostClient, Pusher
-from pubtools_mlmerge.merging.writer import History
 from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
@@ -24,13 +22,6 @@ LOG = logging.getLogger("pubtools.mlmerge")
 _THREADS = 5  # the host's default
 
 
-class QuayHistory(History, Protocol):
-    """What a token of Quay's own API gives."""
-
-    def expire(self, reference: Reference, days: int) -> None:
-        """Let Quay delete a tag after some days."""
-
-
 @frozen(eq=False)
 class Sides:
     """What a push reads from and writes to."""
@@ -38,7 +29,7 @@ class Sides:
     source: RegistryClient
     destination: RegistryClient
     copy: Callable[[str, list[str]], None]  # the host's copy of a reference to others
-    history: QuayHistory | None = None  # where the target has a token of Quay's API
+    history: TagHistory | None = None  # where the target has a token of Quay's API
     threads: int = 1  # how many tags may be merged at a time, of all items together
 
     def close(self) -> None:

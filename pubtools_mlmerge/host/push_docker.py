@@ -7,26 +7,35 @@ before that.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Callable
 
 from pubtools._quay import push_docker
+from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.host.task import refuse, settings_for
 
 if TYPE_CHECKING:
-    from pubtools_mlmerge.host.push_step import Held, PushStep, SignEntry
+    from pubtools_mlmerge.host.push_step import PushStep, SignEntry
     from pubtools_mlmerge.host.types import PushItem
 
-_CURRENT: ContextVar[PushStep | None] = ContextVar("pubtools_mlmerge_push", default=None)
+_CURRENT: ContextVar[PushDocker | None] = ContextVar("pubtools_mlmerge_push", default=None)
+_STEPS: dict[int, PushStep] = {}  # by id of the push item, for hooks in threads of the host
 
 _make_item_processor = push_docker.item_processor_for_internal_data
 
 
+def _current_step() -> PushStep | None:
+    task = _CURRENT.get()
+    return None if task is None else task.push_step
+
+
 class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is untyped
     """The host's push; signs and takes back what the step merged."""
+
+    run_tag_images = push_docker.ContainerImagePusher.run_tag_images
 
     def __init__(
         self,
@@ -36,49 +45,64 @@ class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is u
         target_name: str,
         target_settings: dict[str, object],
     ) -> None:
-        self._push_step: PushStep | None = None
+        self.push_step: PushStep | None = None
         settings = settings_for("push", target_settings)
+        super().__init__(push_items, hub, task_id, target_name, target_settings)
         if settings is not None:
             from pubtools_mlmerge.host.push_step import PushStep  # noqa: PLC0415 - the engine
 
-            self._push_step = PushStep(settings, push_items)
-        super().__init__(push_items, hub, task_id, target_name, target_settings)
+            self.push_step = PushStep(self, settings, push_items)
 
     def run(self) -> None:
         """Run the push; the pusher that it makes finds the step by the context."""
-        token = _CURRENT.set(self._push_step)
+        if self.push_step is None:
+            super().run()
+            return
+        token = _CURRENT.set(self)
+        _STEPS.update((id(item), self.push_step) for item in self.push_items)
         try:
-            if self._push_step is None:
-                super().run()
-                return
-            with self._push_step.running():
+            with self.push_step.running():
                 super().run()
                 # Method names may fit and the host's behaviour may not.
-                self._push_step.check_done([s["label"] for s in self._late_signers()])
+                self.push_step.check_done([s["label"] for s in self._late_signers()])
         finally:
+            for item in self.push_items:
+                _STEPS.pop(id(item), None)
             _CURRENT.reset(token)
 
     def get_docker_push_items(self) -> list[PushItem]:
-        """Note which tags have to be judged until the end of the push."""
+        """Look at the tags of the push, and refuse it, before anything is written."""
         items: list[PushItem] = super().get_docker_push_items()
-        if self._push_step is not None:
-            self._push_step.expect(self.quay_host, self.target_settings, items)
+        if self.push_step is not None:
+            self.push_step.look(items)
         return items
 
     def sign_new_manifests(self, docker_push_items: list[PushItem]) -> object:
         """Sign what the host signs, then merged indexes and OCI indexes, with what they list."""
         signed = super().sign_new_manifests(docker_push_items)
-        if self._push_step is not None and self._push_step.settings.sign:
-            held = [each for each in self._push_step.held if each.tag.signing_key]
-            if held:
-                self._sign(self._push_step, held)
+        claims = [] if _host_has("quay_images_signing") else self.claims()
+        if claims:
+            push_docker.set_aws_kms_environment_variables(self.target_settings, "cosign_signer")
+            for signer in self._late_signers():
+                signer_class = push_docker.SIGNER_BY_LABEL[signer["label"]]
+                made = signer_class(
+                    config_file=signer["config_file"], settings=self.target_settings
+                )
+                made.sign_containers(claims, self.task_id)
         return signed
 
-    def _sign(self, step: PushStep, held: Sequence[Held]) -> None:
-        entries = [
+    def claims(self) -> list[SignEntry]:
+        """List what is to be signed of the tags that hold a merged index or an OCI index."""
+        step = self.push_step
+        if step is None or not step.settings.sign:
+            return []
+        held = [each for each in step.held.values() if each.tag.signing_key]
+        for signer in self._late_signers():
+            step.note_signed(signer["label"], [each.tag for each in held])
+        return [
             push_docker.SignEntry(
                 repo=each.tag.repository,
-                pub_reference=f"{registry}/{each.tag.repository}:{each.tag.reference.tag}",
+                pub_reference=f"{registry}/{each.tag.name}",
                 # The host's own references to what is on Quay name it by this host.
                 reference=f"quay.io/{each.tag.reference.repository}:{each.tag.reference.tag}",
                 digest=digest,
@@ -89,12 +113,6 @@ class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is u
             for digest, architecture in each.to_sign
             for registry in self.dest_registries
         ]
-        push_docker.set_aws_kms_environment_variables(self.target_settings, "cosign_signer")
-        for signer in self._late_signers():
-            signer_class = push_docker.SIGNER_BY_LABEL[signer["label"]]
-            made = signer_class(config_file=signer["config_file"], settings=self.target_settings)
-            made.sign_containers(entries, self.task_id)
-            step.note_signed(signer["label"], [each.tag for each in held])
 
     def _late_signers(self) -> list[dict[str, str]]:
         """List the enabled signers that sign after the push."""
@@ -109,11 +127,11 @@ class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is u
         backup_tags: Mapping[tuple[str, ...], object],
         rollback_tags: list[tuple[str, ...]],
     ) -> None:
-        """Put the tags that were judged back to their very bytes, and leave the rest to the host.
+        """Put the tags that were there back to their very bytes; the host deletes the new ones.
 
         The host encodes documents anew, and takes an OCI index that was there for a new tag.
         """
-        step = self._push_step
+        step = self.push_step
         if step is None:
             super().rollback(backup_tags, rollback_tags)
             return
@@ -139,7 +157,7 @@ class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is u
     ) -> list[tuple[str, str, str]]:
         """List what is outdated, but nothing that a tag still lists."""
         outdated: list[tuple[str, str, str]] = super().get_outdated_manifests(backup_tags)
-        held = self._push_step.held if self._push_step is not None else ()
+        held = self.push_step.held.values() if self.push_step is not None else ()
         listed = {
             (digest, each.tag.reference.tag, each.tag.repository)
             for each in held
@@ -155,8 +173,8 @@ class ContainerImagePusher(
 
     def __init__(self, push_items: list[PushItem], target_settings: dict[str, object]) -> None:
         super().__init__(push_items, target_settings)
-        self._push_step = _CURRENT.get()
-        settings = None if self._push_step else settings_for("push", target_settings)
+        self.push_step = _current_step()
+        settings = None if self.push_step else settings_for("push", target_settings)
         if settings is not None:
             refuse("push", settings)
 
@@ -169,10 +187,10 @@ class ContainerImagePusher(
         self._push(push_item, partial(super().copy_v1_push_item, push_item))
 
     def _push(self, push_item: PushItem, copy_all: Callable[[], None]) -> None:
-        if self._push_step is None:
+        if self.push_step is None or _host_has("quay_images_tagging"):
             copy_all()
         else:
-            self._push_step.push_item(self, push_item, copy_all)
+            self.push_step.push_item(push_item, copy_all)
 
 
 class SecurityManifestPusher(
@@ -180,16 +198,12 @@ class SecurityManifestPusher(
 ):
     """The host's pusher of security manifests; leaves out tags that hold an OCI index now."""
 
-    def __init__(self, push_items: list[PushItem], target_settings: dict[str, object]) -> None:
-        super().__init__(push_items, target_settings)
-        self._push_step = _CURRENT.get()
-
     def push_manifest_list_security_manifests(self, item: PushItem, dir_path: str) -> None:
         """Attest the tags of an item that hold a Docker list, the only kind that the host knows."""
-        if self._push_step is not None:
-            tags = self._push_step.docker_tags(self.quay_host, self.target_settings, item)
+        step = _STEPS.get(id(item))
+        if step is not None:
             item = copy.copy(item)
-            item.metadata = {**item.metadata, "tags": tags}
+            item.metadata = {**item.metadata, "tags": step.docker_tags(item)}
         super().push_manifest_list_security_manifests(item, dir_path)
 
 
@@ -204,7 +218,7 @@ def item_processor_for_internal_data(
     processor = _make_item_processor(
         quay_client, internal_registry, external_registries, retry_sleep_time, internal_namespace
     )
-    step = _CURRENT.get()
+    step = _current_step()
     if step is not None:
         make = processor.generate_to_sign
 
@@ -214,3 +228,34 @@ def item_processor_for_internal_data(
 
         processor.generate_to_sign = generate_to_sign
     return processor
+
+
+# Hooks that a later host may have, as docs/upstream.rst proposes. Where it calls them, it needs
+# no class of ours for what they do.
+
+
+def _host_has(name: str) -> bool:
+    hook = getattr(pm.hook, name, None)
+    return hook is not None and hook.has_spec()
+
+
+class _Hooks:
+    @hookimpl(optionalhook=True)
+    def quay_images_tagging(self, push_item: PushItem) -> list[str] | None:
+        """Merge and copy a push item; nothing is left to copy."""
+        step = _STEPS.get(id(push_item))
+        if step is None:
+            return None
+        step.push_item(push_item)
+        return []
+
+    @hookimpl(optionalhook=True)
+    def quay_images_signing(self, sign_entries: list[SignEntry]) -> list[SignEntry] | None:
+        """Sign what merged tags hold, and not what they never held."""
+        task = _CURRENT.get()
+        if task is None or task.push_step is None:
+            return None
+        return [*task.push_step.true_claims(sign_entries), *task.claims()]
+
+
+pm.register(_Hooks())

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import Literal, Protocol, TypeVar
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 from pubtools.pluggy import pm
 
 from pubtools_mlmerge.concurrency import map_in_order_by
@@ -24,20 +24,14 @@ from pubtools_mlmerge.core.manifests import (
 )
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import (
-    ConflictError,
-    MergeError,
-    NotAnIndex,
-    StepNotDone,
-)
+from pubtools_mlmerge.errors import ConflictError, MergeError, NotAnIndex, PushFailed, StepNotDone
 from pubtools_mlmerge.hooks import announce, lock_tag
 from pubtools_mlmerge.host.clients import Sides, make_sides
 from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.host.task import TaskReports
 from pubtools_mlmerge.host.types import Pusher, PushItem
-from pubtools_mlmerge.merging.audit import task_records
-from pubtools_mlmerge.merging.decision import Decision, StepOptions
-from pubtools_mlmerge.merging.image_ages import Ages
+from pubtools_mlmerge.merging.audit import find_record, task_records
+from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.merging.writer import Writer, push
 from pubtools_mlmerge.registry.copying import Children
@@ -102,132 +96,176 @@ class Held:
     listed: frozenset[str]
     is_oci: bool
 
+    @classmethod
+    def of(
+        cls,
+        tag: Tag,
+        digest: str,
+        listed: Iterable[Descriptor],
+        left: Iterable[Descriptor],
+        *,
+        is_oci: bool,
+    ) -> Held:
+        """Note what a tag holds; `left` are the entries that the host does not sign."""
+        images = {e.digest: e.platform.architecture if e.platform else "" for e in left}
+        to_sign = ((digest, ""), *images.items())
+        return cls(tag, digest, to_sign, frozenset(e.digest for e in listed), is_oci)
 
-def hold(tag: Tag, report: Report, new: Manifest | None) -> Held:
-    """Note what a merged tag holds now."""
-    entries = [entry for entry in report.entries if entry.fate not in ("dropped", "excluded")]
-    # The host signs the images of a Docker list that it pushes, whatever became of the list.
-    is_docker_list = isinstance(new, Index) and new.media_type == DOCKER_LIST
-    left = [
-        entry.descriptor
-        for entry in entries
-        if entry.fate == "kept"
-        or not is_docker_list
-        or entry.descriptor.media_type not in DOCKER_MANIFESTS
-    ]
-    is_oci = report.media_type == OCI_INDEX
-    listed = frozenset(entry.descriptor.digest for entry in entries)
-    return Held(tag, report.digest, _to_sign(report.digest, left), listed, is_oci)
-
-
-def hold_copy(tag: Tag, index: Index) -> Held:
-    """Note an OCI index that was copied: the host knows none, and signs none of its images."""
-    listed = frozenset(entry.digest for entry in index.manifests)
-    return Held(tag, index.digest, _to_sign(index.digest, index.manifests), listed, is_oci=True)
-
-
-def _to_sign(digest: str, entries: Iterable[Descriptor]) -> tuple[tuple[str, str], ...]:
-    images = {e.digest: e.platform.architecture if e.platform else "" for e in entries}
-    return ((digest, ""), *images.items())
+    @classmethod
+    def of_merged(cls, tag: Tag, report: Report, new: Manifest | None) -> Held:
+        """Note what a merged tag holds now."""
+        entries = [entry for entry in report.entries if entry.fate not in ("dropped", "excluded")]
+        # The host signs the images of a Docker list that it pushes, whatever became of the list.
+        is_docker_list = isinstance(new, Index) and new.media_type == DOCKER_LIST
+        left = [
+            entry.descriptor
+            for entry in entries
+            if entry.fate == "kept"
+            or not is_docker_list
+            or entry.descriptor.media_type not in DOCKER_MANIFESTS
+        ]
+        listed = [entry.descriptor for entry in entries]
+        return cls.of(tag, report.digest, listed, left, is_oci=report.media_type == OCI_INDEX)
 
 
 @frozen(eq=False)
-class _Judged:
-    """A tag that was looked at, and is locked until it is written."""
+class _Look:
+    """A tag as it was looked at; nothing is written yet."""
 
     tag: Tag
-    check: Callable[[], None]
     found: Decision | MergeError | None  # None where the source cannot be read, and need not be
+    check: Callable[[], None] = no_lock
 
     @property
     def decision(self) -> Decision | None:
         """What was decided, if the tag can be merged."""
         return self.found if isinstance(self.found, Decision) else None
 
+    @property
+    def new(self) -> Manifest | None:
+        """What the source holds, if that could be read."""
+        return None if self.decision is None else self.decision.new
+
+
+@frozen(eq=False)
+class _Job:
+    """One push item: where its tags are, and what merges into them."""
+
+    source: Reference
+    settings: Settings
+    step: Step
+    covered: Sequence[Tag]
+    excluded: Sequence[Tag]
+    looks: dict[Reference, _Look] = field(factory=dict)  # from before the first write of the push
+
+    @property
+    def tags(self) -> tuple[Tag, ...]:
+        """All destinations of the item."""
+        return (*self.covered, *self.excluded)
+
 
 class PushStep:
     """Merges the tags of one push; safe from several threads."""
 
-    def __init__(self, settings: Settings, push_items: Iterable[PushItem] = ()) -> None:
+    def __init__(
+        self,
+        task: Pusher,
+        settings: Settings,
+        push_items: Iterable[PushItem] = (),
+        connect: Callable[[Pusher, Settings], Sides] = make_sides,
+    ) -> None:
         self.settings = settings
         self._settings = ItemSettings(settings, push_items)
+        self._task = task
+        self._sides = sides = connect(task, settings)
+        self._pool = ThreadPoolExecutor(sides.threads, thread_name_prefix="mlmerge")
+        self._children = Children(
+            sides.source,
+            sides.destination,
+            settings.copy,
+            lambda source, destination: sides.copy(str(source), [str(destination)]),
+        )
+        self._steps = {each: self._make_step(each) for each in self._settings.all}
         self._reports = TaskReports()
-        self._lock = threading.Lock()
-        self._sides: Sides | None = None
-        self._children: Children | None = None
-        self._pool: ThreadPoolExecutor | None = None
-        self._steps: dict[Settings, Step] = {}
+        self._jobs: dict[int, _Job] = {}  # by id of the push item, until it is pushed
+        self._shared: frozenset[Reference] = frozenset()  # tags of several items
         self._expected: list[Tag] = []
         self._judged: set[Reference] = set()
-        self._before: dict[Reference, Manifest | None] = {}
-        self._merged: list[Report] = []
-        self._held: dict[Reference, Held] = {}
         self._never_held: set[tuple[str, str]] = set()  # repository:tag, and digest of a source
         self._signed: set[tuple[str, Reference]] = set()  # by the label of the signer
+        self.before: dict[Reference, Manifest | None] = {}  # what tags held at the first look
+        self.merged: list[Report] = []  # a tag may have several
+        self.held: dict[Reference, Held] = {}
 
-    @property
-    def held(self) -> tuple[Held, ...]:
-        """The tags that hold a merged index, or an OCI index that was copied."""
-        with self._lock:
-            return tuple(self._held.values())
-
-    @property
-    def merged(self) -> tuple[Report, ...]:
-        """The merges so far, in that order; a tag may have several."""
-        with self._lock:
-            return tuple(self._merged)
-
-    @property
-    def before(self) -> Mapping[Reference, Manifest | None]:
-        """What the judged tags held when they were first looked at."""
-        with self._lock:
-            return dict(self._before)
+    def _make_step(self, settings: Settings) -> Step:
+        options = StepOptions(
+            policy=settings.policy,
+            anchor_tag=settings.anchor_tag,
+            dry_run=settings.report_only,
+            verify=settings.verify,
+            tries=settings.tries,
+            ages=settings.ages,
+            upload_level=logging.DEBUG,
+        )
+        sides = self._sides
+        writer = Writer(sides.destination, options, task_records(settings.audit), sides.history)
+        return Step(sides.source, sides.destination, options, self._children, writer)
 
     # One push, from start to end
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Bracket a push; if it fails, name what was merged before."""
-        with self._reports.summed_up(), closing(self):
+        """Bracket a push; if it fails, the error names what was merged before."""
+        with self._reports.summed_up(), closing(self._sides), closing(self._children), self._pool:
             try:
                 yield
-            except Exception:
-                self._name_merged()
+            except StepNotDone:
                 raise
+            except Exception as error:
+                merged = [_undo(each, self.settings.audit) for each in self.merged if each.changed]
+                if not merged:
+                    raise
+                # Errors of others may quote signed URLs.
+                problem = str(error) if isinstance(error, MergeError) else type(error).__name__
+                raise PushFailed(problem, tuple(merged)) from error
 
-    def close(self) -> None:
-        """End the threads and connections."""
-        with self._lock:
-            pool, children, sides = self._pool, self._children, self._sides
-            self._pool = self._children = self._sides = None
-            self._steps.clear()
-        if pool is not None:
-            pool.shutdown()
-        if children is not None:
-            children.close()
-        if sides is not None:
-            sides.close()
+    def look(self, items: Sequence[PushItem]) -> None:
+        """Look at all tags of the push, and refuse it before the first of them is written.
 
-    def _name_merged(self) -> None:
-        for report in self.merged:
-            if report.changed:
-                LOG.error(
-                    "%s was merged before the push failed, it held %s; to put that back: %s",
-                    report.destination,
-                    report.previous_digest or "nothing",
-                    _restore_command(report, self.settings.audit),
-                )
+        A tag that several items write is judged when it is their turn. So is all where a site has
+        a step of its own, which may merge what ours refuses.
+        """
+        if not items:
+            return
+        times = Counter(tag.reference for item in items for tag in self._tags(item))
+        self._shared = frozenset(reference for reference, number in times.items() if number > 1)
+        self._jobs = {id(item): self._begin(item) for item in items}
+        images = [self._jobs[id(item)] for item in items if not is_source_container(item)]
+        self._expected = [tag for job in images for tag in job.tags]
+        merging = [job for job in self._jobs.values() if not job.settings.report_only]
+        judged = [(job, tag) for job in merging for tag in job.covered]
+        refused = []
+        looks = self._in_order([partial(self._judge, *each) for each in judged])
+        for (job, tag), look in zip(judged, looks):
+            job.looks[tag.reference] = look
+            if isinstance(look.found, MergeError) and tag.reference not in self._shared:
+                refused.append((job, look))
+        if refused and not _site_merges():
+            for _, look in refused[1:]:
+                LOG.error("%s", look.found)
+            self._request(*refused[0]).carry_out()
+        rest = [tag for job in merging for tag in job.tags if tag.reference not in self.before]
+        list(self._in_order([partial(self._note_before, tag) for tag in rest]))
 
-    def expect(self, quay_host: str, target: dict[str, object], items: Iterable[PushItem]) -> None:
-        """Note the tags that have to be judged until the end."""
-        for item in items:
-            if not is_source_container(item):
-                self._expected += tags_of(quay_host, target, item)
+    def _note_before(self, tag: Tag) -> None:
+        try:
+            self.before[tag.reference] = self._sides.destination.pull_if_present(tag.reference)
+        except MergeError as error:
+            LOG.warning("A rollback would be left to pubtools-quay: %s", error)
 
     def note_signed(self, label: str, tags: Iterable[Tag]) -> None:
         """Note that claims about tags were handed to a signer."""
-        with self._lock:
-            self._signed.update((label, tag.reference) for tag in tags)
+        self._signed.update((label, tag.reference) for tag in tags)
 
     def check_done(self, labels: Iterable[str]) -> None:
         """Raise for tags that were not judged, or not handed to a signer of these labels."""
@@ -235,228 +273,230 @@ class PushStep:
         if missed:
             problem = "pubtools-quay copied these tags without the step, so they may lack images"
             raise StepNotDone(problem, tuple(sorted(missed)))
-        for report in self.merged:
-            if report.error is not None:
-                raise report.error
         for label in labels:
             unsigned = {
                 str(held.tag.reference)
-                for held in self.held
+                for held in self.held.values()
                 if held.tag.signing_key and (label, held.tag.reference) not in self._signed
             }
             if unsigned and self.settings.sign:
                 problem = f"not handed to the signer {label}, which a retry of the push does"
                 raise StepNotDone(problem, tuple(sorted(unsigned)))
+        for error in (report.error for report in self.merged):
+            if error is not None:  # of an anchor tag, after its tag was merged
+                raise error
 
     # One push item
 
-    def push_item(self, pusher: Pusher, item: PushItem, copy_all: Callable[[], None]) -> None:
-        """Push an item; `copy_all` is the host's plain copy of it."""
-        settings = self._settings.of(item)
-        tags = tags_of(pusher.quay_host, pusher.target_settings, item)
-        with self._lock:
-            if self._sides is None:
-                self._sides = make_sides(pusher, self.settings)
-            sides = self._sides
-        self.push(sides, item.metadata["pull_url"], tags, copy_all, settings)
+    def push_item(self, item: PushItem, copy_all: Callable[[], None] | None = None) -> None:
+        """Push an item: merged where something is kept, and copied where not.
 
-    def push(
-        self,
-        sides: Sides,
-        source: str,
-        tags: Sequence[Tag],
-        copy_all: Callable[[], None],
-        settings: Settings | None = None,
-    ) -> None:
-        """Push a source to tags: merged where something is kept, and copied where not."""
-        settings = settings or self.settings
-        covered = [tag for tag in tags if settings.covers(tag.repository)]
-        excluded = [tag for tag in tags if not settings.covers(tag.repository)]
-        for tag in excluded:
+        `copy_all` is the host's plain copy of it; without one, the item is copied here.
+        """
+        job = self._jobs.pop(id(item), None) or self._begin(item)
+        everything = [str(tag.reference) for tag in job.tags]
+        copy_all = copy_all or partial(self._sides.copy, str(job.source), everything)
+        self._judged.update(tag.reference for tag in job.tags)
+        for tag in job.excluded:
             LOG.debug("%s is copied plainly: its repository is excluded", tag.reference)
-        with self._lock:
-            self._judged.update(tag.reference for tag in tags)
-        if not covered:
-            copy_all()
-            return
-        reference, step = Reference.parse(source), self._step(sides, settings)
-        if settings.report_only:
-            self._report(sides, step, reference, covered)
+        if job.settings.report_only:
+            self._report(job)
+        if job.settings.report_only or not job.covered:
             copy_all()
             return
         with ExitStack() as locks:
             # In one order everywhere, so that two items with the same tags do not await each other.
-            covered.sort(key=lambda tag: str(tag.reference))
-            held = [
-                (tag, locks.enter_context(lock_tag(str(tag.reference), settings.lock)))
-                for tag in covered
+            checks = [
+                locks.enter_context(lock_tag(str(tag.reference), job.settings.lock))
+                for tag in job.covered
             ]
             # All tags of the item are judged before the first of them is written.
-            judge = partial(self._judge, sides, step, reference, settings)
-            jobs = [partial(judge, tag, check) for tag, check in held]
-            judged = list(self._in_order(sides, jobs))
-            plain = self._merge_all(sides, step, reference, judged, settings)
-            for each in plain:
-                each.check()
-            if len(plain) + len(excluded) == len(tags):
+            again = [partial(self._look_again, job, *each) for each in zip(job.covered, checks)]
+            plain = self._merge_all(job, list(self._in_order(again)))
+            for look in plain:
+                look.check()
+            left = [tag.reference for tag in (*(look.tag for look in plain), *job.excluded)]
+            if len(left) == len(everything):
                 copy_all()
-            elif plain or excluded:
-                references = [each.tag.reference for each in plain]
-                references += [tag.reference for tag in excluded]
-                sides.copy(source, [str(reference) for reference in references])
-            for each in plain:
-                self._note_copied(each)
+            elif left:
+                self._sides.copy(str(job.source), [str(reference) for reference in left])
+            for look in plain:
+                self._note_copied(look)
 
-    def _step(self, sides: Sides, settings: Settings) -> Step:
-        """Make a step for settings; all of them share what was brought."""
-        with self._lock:
-            if self._children is None:
-                self._children = Children(
-                    sides.source,
-                    sides.destination,
-                    self.settings.copy,
-                    lambda source, destination: sides.copy(str(source), [str(destination)]),
-                )
-            if settings not in self._steps:
-                options = StepOptions(
-                    policy=settings.policy,
-                    anchor_tag=settings.anchor_tag,
-                    dry_run=settings.report_only,
-                    verify=settings.verify,
-                    tries=settings.tries,
-                    ages=settings.ages,
-                )
-                records = task_records(settings.audit)
-                writer = Writer(sides.destination, options, records, sides.history)
-                ages = Ages(sides.destination, options.ages)
-                self._steps[settings] = Step(
-                    sides.source, sides.destination, options, self._children, writer, ages=ages
-                )
-            return self._steps[settings]
+    def _tags(self, item: PushItem) -> list[Tag]:
+        return tags_of(self._task.quay_host, self._task.target_settings, item)
 
-    def _judge(  # noqa: PLR0913, PLR0917 - what all tags of an item share, and a tag
-        self,
-        sides: Sides,
-        step: Step,
-        source: Reference,
-        settings: Settings,
-        tag: Tag,
-        check: Callable[[], None],
-    ) -> _Judged:
+    def _begin(self, item: PushItem) -> _Job:
+        settings = self._settings.of(item)
+        tags = sorted(self._tags(item), key=lambda tag: str(tag.reference))
+        covers = {t: settings.covers(t.repository) and not is_source_container(item) for t in tags}
+        covered = [tag for tag in tags if covers[tag]]
+        excluded = [tag for tag in tags if not covers[tag]]
+        source = Reference.parse(item.metadata["pull_url"])
+        return _Job(source, settings, self._steps[settings], covered, excluded)
+
+    def _judge(self, job: _Job, tag: Tag, check: Callable[[], None] = no_lock) -> _Look:
         """Look at a tag and decide; nothing is written."""
         try:
-            decision = step.plan(source, tag.reference)
+            decision = job.step.plan(job.source, tag.reference)
         except NotAnIndex as error:
-            may_copy = settings.policy.single_image != "fail"
-            if may_copy and _has_nothing(sides, error, source, tag.reference):
-                return _Judged(tag, check, None)
-            return _Judged(tag, check, error)
+            may_copy = job.settings.policy.single_image != "fail"
+            is_nothing = may_copy and self._has_nothing(error, job.source, tag.reference)
+            return _Look(tag, None if is_nothing else error, check)
         except MergeError as error:
-            return _Judged(tag, check, error)
-        _warn_of_type(decision)
-        with self._lock:
-            self._before.setdefault(tag.reference, decision.old)
-        return _Judged(tag, check, decision)
+            return _Look(tag, error, check)
+        self.before.setdefault(tag.reference, decision.old)
+        return _Look(tag, decision, check)
 
-    def _merge_all(
-        self,
-        sides: Sides,
-        step: Step,
-        source: Reference,
-        judged: Sequence[_Judged],
-        settings: Settings,
-    ) -> list[_Judged]:
+    def _has_nothing(self, error: NotAnIndex, source: Reference, tag: Reference) -> bool:
+        """Whether a tag has nothing that could be kept beside a source that cannot be read.
+
+        A tag that is of a kind that cannot be read either is one of those: schema 1 over schema 1.
+        """
+        if error.reference != str(source):
+            return False
+        try:
+            return self._sides.destination.pull_if_present(tag) is None
+        except NotAnIndex:
+            return True
+
+    def _look_again(self, job: _Job, tag: Tag, check: Callable[[], None]) -> _Look:
+        """Judge a tag that is locked now; a look from before serves if another one follows."""
+        look = job.looks.get(tag.reference)
+        if (
+            look is None
+            or look.decision is None
+            or not look.decision.is_due
+            or not job.settings.verify
+            or tag.reference in self._shared
+        ):
+            return self._judge(job, tag, check)
+        return evolve(look, check=check)
+
+    def _merge_all(self, job: _Job, looks: Sequence[_Look]) -> list[_Look]:
         """Merge what is to be merged, and return the rest, none of which moved until now."""
         # What must not be merged comes first and fails, unless a site's own step can do it.
-        refused = [each for each in judged if isinstance(each.found, MergeError)]
-        pending = [each for each in judged if not isinstance(each.found, MergeError)]
-        plain = [e for e in refused if not self._merge(sides, step, source, e, settings)]
-        _bring_to_all(sides, settings, pending)
-        for _ in range(settings.tries):
-            jobs = [partial(self._merge, sides, step, source, each, settings) for each in pending]
-            merged = list(self._in_order(sides, jobs))
-            plain += [each for each, is_merged in zip(pending, merged) if not is_merged]
-            if not settings.verify:
+        refused = [look for look in looks if isinstance(look.found, MergeError)]
+        pending = [look for look in looks if not isinstance(look.found, MergeError)]
+        plain = [look for look in refused if not self._merge(job, look)]
+        for look in pending:
+            _warn_of_type(look.decision)
+        self._bring_to_all(job, pending)
+        for _ in range(job.settings.tries):
+            merged = list(self._in_order([partial(self._merge, job, look) for look in pending]))
+            plain += [look for look, is_merged in zip(pending, merged) if not is_merged]
+            if not job.settings.verify:
                 return plain
-            looks = [partial(_has_moved, sides, each) for each in plain]
-            moved = list(self._in_order(sides, looks))
-            again = [each for each, has_moved in zip(plain, moved) if has_moved]
+            moved = list(self._in_order([partial(self._has_moved, look) for look in plain]))
+            again = [look for look, has_moved in zip(plain, moved) if has_moved]
             if not again:
                 return plain
-            plain = [each for each, has_moved in zip(plain, moved) if not has_moved]
-            LOG.info("Judging again what moved: %s", ", ".join(str(a.tag.reference) for a in again))
-            judge = partial(self._judge, sides, step, source, settings)
-            pending = [judge(each.tag, each.check) for each in again]
-        raise ConflictError(str(pending[0].tag.reference), _seen(pending[0]), None, settings.tries)
+            plain = [look for look, has_moved in zip(plain, moved) if not has_moved]
+            names = ", ".join(str(look.tag.reference) for look in again)
+            LOG.info("Judging again what moved: %s", names)
+            pending = [self._judge(job, look.tag, look.check) for look in again]
+        first = pending[0]
+        seen = None if first.decision is None else first.decision.seen
+        raise ConflictError(str(first.tag.reference), seen, None, job.settings.tries)
 
-    def _merge(
-        self, sides: Sides, step: Step, source: Reference, judged: _Judged, settings: Settings
-    ) -> bool:
-        """Merge one tag; false where the host is to copy it."""
-        tag = judged.tag
-        request = MergeRequest(
-            source, tag.reference, tag.repository, settings, step, judged.found, judged.check
+    def _has_moved(self, look: _Look) -> bool:
+        decision, tag = look.decision, look.tag.reference
+        return decision is not None and self._sides.destination.digest(tag) != decision.seen
+
+    def _request(self, job: _Job, look: _Look) -> MergeRequest:
+        tag = look.tag
+        return MergeRequest(
+            job.source,
+            tag.reference,
+            tag.repository,
+            job.settings,
+            job.step,
+            look.found,
+            look.check,
         )
+
+    def _merge(self, job: _Job, look: _Look) -> bool:
+        """Merge one tag; false where the host is to copy it."""
+        tag = look.tag
+        request = self._request(job, look)
         answer: Report | Literal[False] | None = pm.hook.mlmerge_merge(request=request)
         report = answer or None
-        with self._lock:
-            self._held.pop(tag.reference, None)
-            if report is None:
-                return False
-            new = None if judged.decision is None else judged.decision.new
-            self._held[tag.reference] = hold(tag, report, new)
-            self._merged.append(report)
-            if report.source_digest is not None and report.source_digest != report.digest:
-                self._never_held.add((tag.name, report.source_digest))
+        self.held.pop(tag.reference, None)
+        if report is None:
+            return False
+        self.held[tag.reference] = Held.of_merged(tag, report, look.new)
+        self.merged.append(report)
+        if report.source_digest is not None and report.source_digest != report.digest:
+            self._never_held.add((tag.name, report.source_digest))
         if report.changed:
             self._reports.add(report)
-            _expire_anchor(sides, report, settings)
+            history, days = self._sides.history, job.settings.anchor_days
+            if days and report.anchor_tag and history is not None:
+                history.expire(tag.reference.tagged(report.anchor_tag), days)
             announce(report)
         return True
 
-    def _note_copied(self, judged: _Judged) -> None:
-        new = None if judged.decision is None else judged.decision.new
-        with self._lock:
-            self._held.pop(judged.tag.reference, None)
-            if new is not None:
-                self._never_held.discard((judged.tag.name, new.digest))
-            if isinstance(new, Index) and new.media_type != DOCKER_LIST:
-                self._held[judged.tag.reference] = hold_copy(judged.tag, new)
+    def _note_copied(self, look: _Look) -> None:
+        tag, new = look.tag, look.new
+        self.held.pop(tag.reference, None)
+        if new is not None:
+            self._never_held.discard((tag.name, new.digest))
+        # The host knows no OCI index, and signs none of its images.
+        if isinstance(new, Index) and new.media_type != DOCKER_LIST:
+            listed = new.manifests
+            self.held[tag.reference] = Held.of(tag, new.digest, listed, listed, is_oci=True)
 
-    def _report(self, sides: Sides, step: Step, source: Reference, tags: Sequence[Tag]) -> None:
-        jobs = [partial(_attempt, step, source, tag.reference) for tag in tags]
-        for outcome in self._in_order(sides, jobs):
+    def _bring_to_all(self, job: _Job, looks: Sequence[_Look]) -> None:
+        """Bring the source to another registry, into all repositories by one run of the copy."""
+        sides = self._sides
+        merging = [
+            look
+            for look in looks
+            if look.decision and look.decision.is_due and look.decision.plan.result != look.new
+        ]
+        if not merging or job.settings.copy == "never":
+            return
+        new, tags = merging[0].new, [look.tag.reference for look in merging]
+        hosts = (sides.source.session(job.source).host, sides.destination.session(tags[0]).host)
+        if not isinstance(new, Index) or hosts[0] == hosts[1]:
+            return
+        wanted = dict.fromkeys(tag.at(new.digest) for tag in tags)
+        lacking = [str(each) for each in wanted if not sides.destination.has_manifest(each)]
+        if lacking:
+            sides.copy(str(job.source), lacking)
+
+    def _report(self, job: _Job) -> None:
+        def attempt(tag: Tag) -> Report | MergeError:
+            try:
+                return job.step.merge(job.source, tag.reference)
+            except MergeError as error:  # does not concern what the host does
+                return error
+
+        for outcome in self._in_order([partial(attempt, tag) for tag in job.covered]):
             if isinstance(outcome, MergeError):
                 LOG.warning("Would fail, were it not to report only: %s", outcome)
             else:
                 LOG.info("Would merge, were it not to report only:\n%s", to_text(outcome))
 
-    def _in_order(self, sides: Sides, jobs: Sequence[Callable[[], _Outcome]]) -> Iterator[_Outcome]:
+    def _in_order(self, jobs: Sequence[Callable[[], _Outcome]]) -> Iterator[_Outcome]:
         """Run jobs in threads that all items share."""
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(sides.threads, thread_name_prefix="mlmerge")
         return map_in_order_by(self._pool, jobs, max(1, len(jobs)))
 
     # After the push
 
     def true_claims(self, claims: Iterable[SignEntry]) -> list[SignEntry]:
         """Leave out claims about the list of a source that a merged tag never held."""
-        with self._lock:
-            wrong = self._never_held.copy()
         return [
             claim
             for claim in claims
-            if (claim.pub_reference.partition("/")[2], claim.digest) not in wrong
+            if (claim.pub_reference.partition("/")[2], claim.digest) not in self._never_held
         ]
 
-    def docker_tags(
-        self, quay_host: str, target: dict[str, object], item: PushItem
-    ) -> dict[str, list[str]]:
+    def docker_tags(self, item: PushItem) -> dict[str, list[str]]:
         """List the tags of an item that do not hold an OCI index; warn of those that do."""
-        oci = {held.tag.reference for held in self.held if held.is_oci}
+        oci = {reference for reference, held in self.held.items() if held.is_oci}
         tags: dict[str, list[str]] = {}
-        for tag in tags_of(quay_host, target, item):
+        for tag in self._tags(item):
             if tag.reference in oci:
                 LOG.warning("%s is an OCI index and gets no security manifests", tag.reference)
             else:
@@ -464,80 +504,35 @@ class PushStep:
         return tags
 
     def restore(self) -> None:
-        """Put the judged tags back to the very bytes that they held before the push."""
-        if self._sides is None:
-            return
+        """Put the tags of the push back to the very bytes that they held before it."""
         registry = self._sides.destination
         for reference, previous in self.before.items():
             if previous is not None and registry.digest(reference) != previous.digest:
                 push(registry, reference, previous)
 
 
-def _has_nothing(sides: Sides, error: NotAnIndex, source: Reference, tag: Reference) -> bool:
-    """Whether a tag has nothing that could be kept beside a source that cannot be read.
-
-    A tag that is of a kind that cannot be read either is one of those: schema 1 over schema 1.
-    """
-    if error.reference != str(source):
-        return False
-    try:
-        return sides.destination.pull_if_present(tag) is None
-    except NotAnIndex:
-        return True
+def _site_merges() -> bool:
+    """Whether a site has a step of its own, which may merge what ours refuses."""
+    steps = [each for each in pm.hook.mlmerge_merge.get_hookimpls() if not each.hookwrapper]
+    return len(steps) > 1
 
 
-def _expire_anchor(sides: Sides, report: Report, settings: Settings) -> None:
-    if settings.anchor_days and report.anchor_tag and sides.history is not None:
-        anchor = report.destination.tagged(report.anchor_tag)
-        sides.history.expire(anchor, settings.anchor_days)
-
-
-def _has_moved(sides: Sides, judged: _Judged) -> bool:
-    decision = judged.decision
-    return decision is not None and sides.destination.digest(judged.tag.reference) != decision.seen
-
-
-def _seen(judged: _Judged) -> str | None:
-    return None if judged.decision is None else judged.decision.seen
-
-
-def _warn_of_type(decision: Decision) -> None:
+def _warn_of_type(decision: Decision | None) -> None:
     """Warn where a copy changes the type of a tag; that is how products move to OCI."""
-    new, old = decision.new, decision.old
-    if not isinstance(new, Index) or not isinstance(old, Index):
+    if decision is None or not isinstance(decision.old, Index):
         return
-    if decision.plan.result == new and old.media_type != new.media_type:
+    new, old = decision.new, decision.old
+    if isinstance(new, Index) and decision.plan.result == new and old.media_type != new.media_type:
         LOG.warning("%s: %s replaces %s", decision.destination, new.media_type, old.media_type)
 
 
-def _bring_to_all(sides: Sides, settings: Settings, judged: Sequence[_Judged]) -> None:
-    """Bring the source into all repositories by one run of the host's copy, between registries."""
-    decisions = [each.decision for each in judged if each.decision is not None]
-    merging = [d for d in decisions if d.plan.result != d.new and d.is_due and d.source]
-    if not merging or settings.copy == "never":
-        return
-    source, new = merging[0].source, merging[0].new
-    assert source is not None  # noqa: S101 - the tags of an item have one source
-    places = (sides.source.session(source), sides.destination.session(merging[0].destination))
-    if not isinstance(new, Index) or places[0].host == places[1].host:
-        return
-    wanted = {d.destination.at(new.digest): None for d in merging}
-    lacking = [str(each) for each in wanted if not sides.destination.has_manifest(each)]
-    if lacking:
-        sides.copy(str(source), lacking)
-
-
-def _attempt(step: Step, source: Reference, tag: Reference) -> Report | MergeError:
-    try:
-        return step.merge(source, tag)
-    except MergeError as error:  # does not concern what the host does
-        return error
-
-
-def _restore_command(report: Report, audit: str | None) -> str:
-    if audit is not None:
-        return f"pubtools-mlmerge-restore {audit}/RECORD"
-    if report.previous_digest is None:
-        return "delete the tag"
-    previous = report.destination.at(report.previous_digest)
-    return f"skopeo copy --all docker://{previous} docker://{report.destination}"
+def _undo(report: Report, audit: str | None) -> str:
+    """Say what a merged tag held, and by which command it gets that back."""
+    tag, previous = report.destination, report.previous_digest
+    if previous is None:
+        return f"{tag}, which did not exist: delete it"
+    record = None if audit is None else find_record(audit, tag, report.digest)
+    command = f"skopeo copy --all docker://{tag.at(previous)} docker://{tag}"
+    if record is not None:
+        command = f"pubtools-mlmerge-restore {record}"
+    return f"{tag}, which held {previous}: {command}"

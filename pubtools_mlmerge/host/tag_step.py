@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import count
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from attrs import evolve, frozen
 from pubtools.pluggy import pm
@@ -24,19 +23,18 @@ from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.task import TaskReports
 from pubtools_mlmerge.host.types import HostClient, HostTask, PushItem
 from pubtools_mlmerge.merging.audit import task_records
-from pubtools_mlmerge.merging.decision import Decision, StepOptions
+from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import remove_platforms
-from pubtools_mlmerge.merging.writer import History, Writer, expiration_kept, push
+from pubtools_mlmerge.merging.writer import Writer, expiration_kept, push
 from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.settings import ItemSettings, Settings
 
 LOG = logging.getLogger("pubtools.mlmerge")
-
-_Outcome = TypeVar("_Outcome")
 
 
 class TagTask(HostTask, Protocol):
@@ -166,18 +164,18 @@ class TagDockerStep:
             self._run_with(Selection(settings, client, source, destination), host)
             return
         history = history_of(client, task.target_settings)
-        numbers = count(1)
         lock = lock_tag(str(destination), settings.lock)
         with lock as check, observed("merge", source, destination) as seen:
-            writer = HostTagWriter(client, settings, history, check)
-
-            def attempt() -> Report | None:
-                number = next(numbers)
-                selection = Selection(settings, client, source, destination, writer)
-                self._run_with(selection, host)
-                return selection.report(number)
-
-            seen.report = report = persist(attempt, settings.tries)
+            for number in range(1, settings.tries + 1):
+                selection = Selection(settings, client, source, destination, history, check)
+                try:
+                    self._run_with(selection, host)
+                    break
+                except ConflictError as error:  # the host signed a list that is out of date
+                    if number == settings.tries:
+                        raise
+                    LOG.info("Beginning again: %s", error)
+            seen.report = report = selection.report(number)
         if report is not None:
             self._reports.add(report)
             announce(report)
@@ -197,9 +195,10 @@ class TagDockerStep:
             return
         reference = _reference(task, item, tag)
         client = self._connect(task)
-        history = history_of(client, task.target_settings)
+        writer = make_writer(client, settings, history_of(client, task.target_settings))
+        patterns = tuple(PlatformPattern.exact(name) for name in names if name)
         with lock_tag(str(reference), settings.lock) as check:
-            report = HostTagWriter(client, settings, history, check).remove(reference, names)
+            report = remove_platforms(writer, reference, patterns, allow_empty=True, check=check)
         repository = next(iter(item.repos))
         gone = [entry.descriptor.digest for entry in report.entries if entry.fate == "dropped"]
         task.remove_signatures([(digest, tag, repository) for digest in gone])
@@ -239,28 +238,43 @@ def _reference(task: TagTask, item: PushItem, tag: str) -> Reference:
     return Reference.parse(f"{task.quay_host}/{namespace}/{name}:{tag}")
 
 
-class Selection:
-    """One attempt to give a tag selected platforms of another one."""
+def make_writer(
+    client: RegistryClient, settings: Settings, history: TagHistory | None = None, tries: int = 0
+) -> Writer:
+    """Make a writer of tags."""
+    tries = tries or settings.tries
+    options = StepOptions(verify=settings.verify, tries=tries, upload_level=logging.DEBUG)
+    return Writer(client, options, task_records(settings.audit), history)
 
-    def __init__(
+
+class Selection:
+    """One attempt to give a tag selected platforms of another one.
+
+    The host signs what it computed, so that cannot be replaced by something computed anew: a tag
+    that somebody else wrote is a `ConflictError`, and the host is to begin again.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the two tags, and how the second is written
         self,
         settings: Settings,
         client: RegistryClient,
         source: Reference,
         destination: Reference,
-        writer: HostTagWriter | None = None,
+        history: TagHistory | None = None,
+        check: Callable[[], None] = no_lock,
     ) -> None:
         self._settings = settings
         self.client = client
         self._source = source
         self._destination = destination
-        self._writer = writer
+        self._history = history
+        self._check = check
         self.plan: Plan[Index] | None = None  # None where somebody else's hook computes the list
         self._written: str | None = None
 
     def compute(self, names: Sequence[str], host: Callable[[], object]) -> object:
         """Compute the list that the tag is to hold; the host signs and uploads it."""
-        if self._writer is not None:
+        if not self._settings.report_only:
             return self._compute(names)
         try:
             with observed("merge", self._source, self._destination, dry_run=True) as seen:
@@ -302,13 +316,38 @@ class Selection:
 
     def guard(self, client: HostClient) -> object:
         """Let the next upload of the host's client be written by ours."""
-        return client if self._writer is None else GuardedClient(client, self)
+        return client if self._settings.report_only else GuardedClient(client, self)
 
     def write(self, image: str, content: bytes) -> None:
         """Write what the host computed and signed."""
-        assert self._writer is not None  # noqa: S101 - nothing is guarded without one
-        tag = Reference.parse(image)
-        self._written = self._writer.write(self._source, tag, self.plan, content)
+        tag, plan = Reference.parse(image), self.plan
+        if plan is None:
+            self._check()
+            self._written = push(self.client, tag, Index.from_bytes(content))
+            return
+        seen = plan.previous_digest
+        plan = evolve(plan, result=Index.from_bytes(content, plan.result.media_type), changed=True)
+        decision = _decision(plan, self._source, tag, seen)
+        writer = make_writer(self.client, self._settings, tries=1)
+        with expiration_kept(self._history, tag):
+            self._written = writer.carry_out(decision, self._check).digest
+        self._put_back(tag, self._written, seen)
+
+    def _put_back(self, tag: Reference, written: str, seen: str | None) -> None:
+        """Give the tag what was replaced unseen; then what the host computed is out of date."""
+        if self._history is None:
+            return
+        with ExitStack() as recovered:
+            lost: list[Manifest] = []
+            for reference in self._history.lost(tag, written, seen):
+                recovered.callback(self._history.forget, reference)
+                lost.append(self.client.pull(reference))
+            old = union([*lost, self.client.pull(tag)]) if lost else None
+            if old is None:
+                return
+            decision = _decision(Plan(old, (), changed=True), None, tag, written)
+            make_writer(self.client, self._settings).carry_out(decision, self._check)
+        raise ConflictError(str(tag), seen, lost[0].digest, 1)
 
     def report(self, attempts: int) -> Report | None:
         """Report what was written; None where nothing was, or somebody else computed the list."""
@@ -367,66 +406,6 @@ def _encode(manifest: object) -> bytes:
     return manifest if isinstance(manifest, bytes) else str(manifest).encode("utf-8")
 
 
-class HostTagWriter:
-    """Writes tags for the host.
-
-    The host signs what it computed, so that cannot be replaced by something computed anew: a tag
-    that somebody else wrote is a `ConflictError`, and the host is to begin again.
-    """
-
-    def __init__(
-        self,
-        client: RegistryClient,
-        settings: Settings,
-        history: History | None,
-        check: Callable[[], None],
-    ) -> None:
-        self._registry = client
-        self._history = history
-        self._settings = settings
-        self._check = check
-
-    def write(
-        self, source: Reference, tag: Reference, plan: Plan[Index] | None, content: bytes
-    ) -> str:
-        """Write what the host computed from a plan."""
-        if plan is None:
-            self._check()
-            return push(self._registry, tag, Index.from_bytes(content))
-        plan = evolve(plan, result=Index.from_bytes(content, plan.result.media_type), changed=True)
-        decision = _decision(plan, source, tag, plan.previous_digest)
-        with expiration_kept(self._history, tag):
-            written = self._writer(tries=1).carry_out(decision, self._check).digest
-        self._put_back(tag, written, plan.previous_digest)
-        return written
-
-    def remove(self, tag: Reference, names: Sequence[str]) -> Report:
-        """Take platforms out of what a tag holds."""
-        patterns = tuple(PlatformPattern.exact(name) for name in names if name)
-        writer = self._writer(tries=self._settings.tries, history=self._history)
-        return remove_platforms(writer, tag, patterns, allow_empty=True, check=self._check)
-
-    def _writer(self, tries: int, history: History | None = None) -> Writer:
-        options = StepOptions(verify=self._settings.verify, tries=tries)
-        return Writer(self._registry, options, task_records(self._settings.audit), history)
-
-    def _put_back(self, tag: Reference, written: str, seen: str | None) -> None:
-        """Give the tag what was replaced unseen; then what the host computed is out of date."""
-        if self._history is None:
-            return
-        with ExitStack() as recovered:
-            lost: list[Manifest] = []
-            for reference in self._history.lost(tag, written, seen):
-                recovered.callback(self._history.forget, reference)
-                lost.append(self._registry.pull(reference))
-            old = union([*lost, self._registry.pull(tag)]) if lost else None
-            if old is None:
-                return
-            decision = _decision(Plan(old, (), changed=True), None, tag, written)
-            self._writer(tries=self._settings.tries).carry_out(decision, self._check)
-        raise ConflictError(str(tag), seen, lost[0].digest, 1)
-
-
 def _decision(
     plan: Plan[Index], source: Reference | None, tag: Reference, seen: str | None
 ) -> Decision:
@@ -435,13 +414,3 @@ def _decision(
         return Decision(source, tag, None, held, plan, decide, seen=found)
 
     return Decision(source, tag, None, None, plan, decide, seen=seen)
-
-
-def persist(action: Callable[[], _Outcome], tries: int) -> _Outcome:
-    """Do something again as long as somebody else writes the tag."""
-    for _ in range(tries - 1):
-        try:
-            return action()
-        except ConflictError as error:
-            LOG.info("Beginning again: %s", error)
-    return action()

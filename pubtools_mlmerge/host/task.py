@@ -11,9 +11,10 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pubtools_mlmerge.host.seams import StepName, is_asked_for, is_in_place
+from pubtools_mlmerge.host.seams import STEPS, StepName, is_asked_for, is_in_place
 
 if TYPE_CHECKING:
     from pubtools_mlmerge.core.plan import Report
@@ -56,6 +57,23 @@ def settings_for(step: StepName, target_settings: Mapping[str, object]) -> Setti
         ", reports only" if settings.report_only else "",
     )
     return settings
+
+
+def refuse_script(program: str) -> None:
+    """Refuse a script of the host that copies and cannot merge, where a step is enabled."""
+    if Path(program).name != "pubtools-quay-tag-image" or not any(
+        is_asked_for(step, {}) for step in STEPS
+    ):
+        return
+    from pubtools_mlmerge.errors import CannotMergeHere  # noqa: PLC0415 - seldom needed
+    from pubtools_mlmerge.settings import Settings  # noqa: PLC0415 - as above
+
+    if Settings.from_task({}, os.environ).report_only:
+        return
+    raise CannotMergeHere(
+        "MLMERGE_STEPS enables merging, but pubtools-quay-tag-image copies images as they are",
+        "pubtools-mlmerge-merge, or without that variable",
+    )
 
 
 def refuse(step: StepName, settings: Settings) -> None:

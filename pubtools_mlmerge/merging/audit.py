@@ -53,9 +53,8 @@ class Change:
     def file_name(self) -> str:
         """A name that sorts by time, that people understand, and that no other record has."""
         time = self.time.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
-        names = (self.destination.repository, self.destination.tag)
-        readable = (_UNSAFE.sub("-", name)[:_LONGEST_PART] for name in names)
-        return "-".join((time, *readable, short(self.new.digest), secrets.token_hex(4))) + ".json"
+        middle = _readable(self.destination, self.new.digest)
+        return f"{time}-{middle}-{secrets.token_hex(4)}.json"
 
     def to_document(self) -> dict[str, object]:
         """Return the change as a JSON document."""
@@ -74,6 +73,18 @@ class Change:
     def to_json(self) -> bytes:
         """Return the content of a record."""
         return json.dumps(self.to_document(), indent=2).encode("ascii") + b"\n"
+
+
+def _readable(destination: Reference, digest: str) -> str:
+    names = (destination.repository, destination.tag)
+    parts = (_UNSAFE.sub("-", name)[:_LONGEST_PART] for name in names)
+    return "-".join((*parts, short(digest)))
+
+
+def find_record(directory: str, destination: Reference, digest: str) -> Path | None:
+    """Find the newest record of a change that gave a tag a digest."""
+    found = Path(directory).glob(f"*-{_readable(destination, digest)}-*.json")
+    return max(found, default=None)
 
 
 def _manifest_document(manifest: Manifest) -> dict[str, object]:

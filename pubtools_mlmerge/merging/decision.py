@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -76,6 +77,7 @@ class StepOptions:
     verify: bool = True  # read the tag again before and after it is written
     tries: int = 5  # how often to decide at most, where somebody else writes the tag
     ages: AgeRule = field(factory=AgeRule)
+    upload_level: int = logging.INFO  # of the line of an upload; lower where its end has one
 
 
 def _bring_nothing(_decision: Decision) -> None:

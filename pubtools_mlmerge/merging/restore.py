@@ -80,7 +80,7 @@ def _held(
     if force:
         return registry.pull_if_present(tag)
     problem = f"it was changed since: it holds {digest or 'nothing'}, not {change.new.digest}"
-    raise CannotRestore(str(tag), problem)
+    raise CannotRestore(str(tag), f"{problem}; to overwrite that, use --force")
 
 
 def _require_children(registry: RegistryClient, tag: Reference, previous: Manifest) -> None:
@@ -110,7 +110,7 @@ def _missing(registry: RegistryClient, tag: Reference, digests: Iterable[str]) -
 
 
 def _lacks(tag: Reference, digests: Iterable[str]) -> CannotRestore:
-    return CannotRestore(str(tag), f"the repository lacks {', '.join(digests)}")
+    return CannotRestore(str(tag), f"the repository lacks {', '.join(digests)}; push them first")
 
 
 def _plan(previous: Manifest, held: Manifest | None) -> Plan[Manifest]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Optional, Protocol, TypeVar
+from typing import Optional, TypeVar
 
 from attrs import evolve
 
@@ -34,6 +34,7 @@ from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.observe import observed, span
 from pubtools_mlmerge.registry.base import Registry
+from pubtools_mlmerge.registry.copying import Children
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -104,7 +105,7 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
         if old is None:
             raise NotFound(str(reference))
         if not isinstance(old, Index):
-            raise NotAnIndex(str(reference), old.media_type)
+            raise NotAnIndex(str(reference), old.kind)
         try:
             known = registry.read_nested(reference, old)
             plan = remove(known, patterns, allow_empty=allow_empty, prune=prune)
@@ -121,13 +122,6 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
     return report
 
 
-class BringsChildren(Protocol):
-    """Brings manifests into a repository, such as `Children`."""
-
-    def ensure(self, source: Reference, destination: Reference, digests: Iterable[str]) -> None:
-        """Make sure that manifests are in the destination repository."""
-
-
 class Step:
     """Merges sources into tags; a source is pulled once, however many tags it goes to."""
 
@@ -136,7 +130,7 @@ class Step:
         source: Registry,
         destination: Registry,
         options: StepOptions,
-        children: BringsChildren,
+        children: Children,
         writer: Writer | None = None,
         *,
         ages: Ages | None = None,

@@ -7,11 +7,10 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timezone
-from typing import Protocol
 
 from attrs import evolve, frozen
 
-from pubtools_mlmerge.concurrency import STOP
+from pubtools_mlmerge.concurrency import STOP, Stopped
 from pubtools_mlmerge.core.manifests import Index, Manifest
 from pubtools_mlmerge.core.merge import serve_the_same, union
 from pubtools_mlmerge.core.plan import Plan, Report
@@ -21,6 +20,7 @@ from pubtools_mlmerge.merging.audit import Change, Recorder
 from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.observe import span
 from pubtools_mlmerge.registry.base import Registry
+from pubtools_mlmerge.registry.quay_history import TagHistory
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -33,37 +33,23 @@ _SERVER_FAILED = 500
 
 
 def push(
-    registry: Registry, destination: Reference, manifest: Manifest, *, repeat: bool = True
+    registry: Registry,
+    destination: Reference,
+    manifest: Manifest,
+    *,
+    repeat: bool = True,
+    level: int = logging.INFO,
 ) -> str:
     """Write a manifest under a tag, traced and logged."""
     with span("push", destination=str(destination), digest=manifest.digest):
         digest = registry.push(destination, manifest, repeat=repeat)
     event = {"type": "mlmerge-upload", "destination": str(destination), "digest": digest}
-    LOG.info("Uploaded %s to %s", digest, destination, extra={"event": event})
+    LOG.log(level, "Uploaded %s to %s", digest, destination, extra={"event": event})
     return digest
 
 
-class History(Protocol):
-    """Knows what a write replaced, such as `TagHistory`."""
-
-    def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
-        """Make readable again what was replaced by `written` and was not `seen` before."""
-
-    def warn(self, tag: Reference) -> None:
-        """Warn of a tag that cannot be moved, and of one that expires."""
-
-    def expiration(self, tag: Reference) -> int | None:
-        """Read when a tag expires, in seconds since 1970."""
-
-    def expire_at(self, reference: Reference, moment: int) -> None:
-        """Let a tag expire."""
-
-    def forget(self, reference: Reference) -> None:
-        """Give up what was made readable."""
-
-
 @contextmanager
-def expiration_kept(history: History | None, tag: Reference) -> Iterator[None]:
+def expiration_kept(history: TagHistory | None, tag: Reference) -> Iterator[None]:
     """Let a tag expire when it would have: Quay forgets that when the tag is written."""
     moment = None if history is None else history.expiration(tag)
     yield
@@ -79,7 +65,7 @@ class Writer:
         registry: Registry,
         options: StepOptions,
         recorder: Recorder | None = None,
-        history: History | None = None,
+        history: TagHistory | None = None,
     ) -> None:
         self.registry = registry
         self.options = options
@@ -156,12 +142,17 @@ class Writer:
         self._record(decision, tag)
         expected, failure = result.digest, None
         try:
-            expected = push(self.registry, tag, result, repeat=not verify)
+            expected = push(
+                self.registry, tag, result, repeat=not verify, level=self.options.upload_level
+            )
         except (RegistryError, DigestMismatch) as error:
             if not verify or not _may_be_stored(error):
                 raise
             LOG.info("%s", error)
             failure = error
+        except Stopped:
+            LOG.warning("%s: interrupted while it was written, it holds the old or the new", tag)
+            raise
         found = self._read_back(tag, expected, decision.seen) if verify else expected
         if found == expected:
             return None
@@ -208,7 +199,9 @@ class Writer:
         anchor = self._anchor_of(decision)
         if anchor is not None:
             self._record(decision, anchor)  # a template may name a tag that exists already
-            expected = push(self.registry, anchor, decision.plan.result)
+            expected = push(
+                self.registry, anchor, decision.plan.result, level=self.options.upload_level
+            )
             found = self._read_back(anchor, expected, None) if self.options.verify else expected
             if found != expected:
                 raise ConflictError(str(anchor), expected, found, 1)
@@ -232,13 +225,13 @@ class _Conflict:
 class _Overwritten:
     """What our writes replaced without having read it; readable until this is closed."""
 
-    def __init__(self, registry: Registry, history: History | None) -> None:
+    def __init__(self, registry: Registry, history: TagHistory | None) -> None:
         self._registry = registry
         self._history = history
         self._readable: list[Reference] = []
         self._indexes: list[Index] = []
 
-    @STOP.finishing()
+    @STOP.finishing(cleans=True)
     def close(self) -> None:
         """Give up what was made readable."""
         if self._history is not None:

@@ -63,7 +63,7 @@ class ClientRegistry(Registry):
         found = self._pull(reference, INDEX_TYPES)
         if isinstance(found, Index):
             return found
-        raise NotAnIndex(str(reference), found.media_type)
+        raise NotAnIndex(str(reference), found.kind)
 
     def _pull(self, reference: Reference, types: tuple[str, ...]) -> Manifest:
         refusal: NotFound | NotAnIndex | None = None
@@ -85,10 +85,9 @@ class ClientRegistry(Registry):
         return self._read(reference, *unpack(answer))
 
     def _read(self, reference: Reference, body: object, headers: Mapping[str, str]) -> Manifest:
-        content = encode_body(body)
+        content, stated = encode_body(body), headers.get("content-type")
         if not isinstance(body, Mapping):  # a dict is not the bytes of the digest
-            check_digest(reference, content, headers.get("docker-content-digest"))
-        stated = headers.get("content-type")
+            check_digest(reference, content, headers.get("docker-content-digest"), stated)
         # The host takes text/plain for any type; then only the document itself can tell.
         reliable = None if stated is None or stated.startswith("text/plain") else stated
         return read_manifest(reference, content, reliable)

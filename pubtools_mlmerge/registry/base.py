@@ -70,7 +70,7 @@ class Registry(ABC):
         found = self.pull(reference)
         if isinstance(found, Index):
             return found
-        raise NotAnIndex(str(reference), found.media_type)
+        raise NotAnIndex(str(reference), found.kind)
 
     def pull_if_present(self, reference: Reference) -> Manifest | None:
         """Read a manifest, see `pull`; none where there is nothing."""
@@ -78,16 +78,9 @@ class Registry(ABC):
 
     def look(self, reference: Reference) -> tuple[Manifest | None, bool]:
         """Read a manifest if there is one, and say whether the registry hides that."""
-        try:
+        with suppress_absence(reference) as hidden:
             return self.pull(reference), False
-        except NotFound:
-            return None, False
-        except Unauthorized as error:
-            # Quay hides repositories that do not exist behind the status of a refused login.
-            if not error.logged_in:
-                raise
-            LOG.debug("%s: taken as absent: %s", reference, error)
-            return None, True
+        return None, bool(hidden)
 
     def read_nested(self, reference: Reference, index: Index) -> Index:
         """Note at each nested index which platforms it lists."""
@@ -144,10 +137,11 @@ class Registry(ABC):
 
 
 @contextmanager
-def suppress_absence(reference: Reference) -> Iterator[None]:
-    """Suppress the errors that mean that a tag, or its repository, does not exist."""
+def suppress_absence(reference: Reference) -> Iterator[list[Unauthorized]]:
+    """Suppress the errors that mean that a tag does not exist; note one that may hide it."""
+    hidden: list[Unauthorized] = []
     try:
-        yield
+        yield hidden
     except NotFound:
         return
     except Unauthorized as error:
@@ -155,3 +149,4 @@ def suppress_absence(reference: Reference) -> Iterator[None]:
         if not error.logged_in:
             raise
         LOG.debug("%s: taken as absent: %s", reference, error)
+        hidden.append(error)

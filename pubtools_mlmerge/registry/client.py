@@ -161,7 +161,8 @@ class RegistryClient(Registry):
 
     def _get_manifest(self, reference: Reference) -> Answer:
         answer = self._send("GET", reference, f"manifests/{reference.target}", headers=_ACCEPT)
-        check_digest(reference, answer.content, answer.headers.get("Docker-Content-Digest"))
+        announced = answer.headers.get("Docker-Content-Digest")
+        check_digest(reference, answer.content, announced, answer.headers.get("Content-Type"))
         return answer
 
     def digest(self, reference: Reference) -> str | None:

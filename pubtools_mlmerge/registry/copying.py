@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from pubtools_mlmerge.concurrency import STOP, Memo, Watch, run_all, unwatched
-from pubtools_mlmerge.core.manifests import Image
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest, subject_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     CopyFailed,
@@ -24,6 +24,7 @@ from pubtools_mlmerge.errors import (
     InvalidIndex,
     MissingChild,
     NotAnIndex,
+    OutOfTime,
     RegistryError,
     Unauthorized,
 )
@@ -67,6 +68,7 @@ class Children:
         self._manifests: Memo[Reference, bool] = Memo(_REMEMBERED)
         self._blobs: Memo[Reference, bool] = Memo(_REMEMBERED)
         self._nested: set[Reference] = set()
+        self._writable: Memo[str, bool] = Memo(_REMEMBERED)
         self._copying = threading.BoundedSemaphore(_COPIES)
 
     def close(self) -> None:
@@ -83,35 +85,45 @@ class Children:
             return
         may_mount = is_one_registry and self._copy == "auto"
 
-        def provide(digest: str, advance: Callable[[], None]) -> bool:
+        def provide(digest: str) -> bool:
             place = destination.at(digest)
-            if self._destination.has_manifest(place):
-                advance()
-                return True
-            if self._copy == "never":
-                return False
-            self._bring(source.at(digest), place, may_mount=may_mount)
+            if not self._destination.has_manifest(place):
+                if self._copy == "never":
+                    return False
+                is_read = may_mount or len(digests) > 1
+                manifest = self._read(source.at(digest)) if is_read else None
+                # A registry may refuse what names a subject that it lacks.
+                subject = None if manifest is None else subject_of(manifest)
+                if subject in digests and subject != digest:
+                    ensure_one(subject)
+                self._bring(manifest if may_mount else None, source.at(digest), place)
             advance()
             return True
 
+        def ensure_one(digest: str) -> bool:
+            return self._manifests.get(destination.at(digest), partial(provide, digest))
+
         with self._watch(f"images for {destination}", len(digests)) as advance:
-            jobs = [
-                partial(
-                    self._manifests.get, destination.at(digest), partial(provide, digest, advance)
-                )
-                for digest in digests
-            ]
-            is_there = run_all(self._threads, jobs)
+            is_there = run_all(self._threads, [partial(ensure_one, digest) for digest in digests])
         if not all(is_there):
             lacking = tuple(digest for digest, there in zip(digests, is_there) if not there)
             raise MissingChild(str(destination), None, "copying is ruled out", lacking)
 
-    def _bring(self, source: Reference, destination: Reference, *, may_mount: bool) -> None:
+    def _read(self, source: Reference) -> Manifest | None:
+        try:
+            return self._source.pull(source)
+        except NotAnIndex:  # nor an image: its blobs are not known here
+            return None
+
+    def _bring(self, manifest: Manifest | None, source: Reference, destination: Reference) -> None:
+        """Mount a manifest, if there is one; else, or where that is refused, copy it."""
         with span("child", source=str(source), destination=str(destination)) as current:
-            if may_mount and self._mount(source, destination):
+            if manifest is not None and self._mount(manifest, source, destination):
                 current.note(by="mount")
                 return
             current.note(by="copy")
+            # Without the right to write a copy would fail as well, in the words of a program.
+            self._writable.get(destination.name, partial(self._require_push, destination))
             with self._copying:
                 self._copy_one(source, destination)
         _log_brought(source, destination, "copy")
@@ -119,20 +131,12 @@ class Children:
     def _use_skopeo(self, source: Reference, destination: Reference) -> None:
         copy(self._source, source, self._destination, destination)
 
-    def _mount(self, source: Reference, destination: Reference, depth: int = 0) -> bool:
-        """Mount blobs and write the manifest; false as soon as the registry refuses.
-
-        An index may list others, and these the same ones again and again: each is read once, and
-        not beyond some depth, or a few kilobytes would keep us busy for ever.
-        """
-        if destination in self._nested:
-            return True
+    def _mount(
+        self, manifest: Manifest, source: Reference, destination: Reference, depth: int = 0
+    ) -> bool:
+        """Mount blobs and write the manifest; false as soon as the registry refuses."""
         if depth > _DEEPEST:
             raise InvalidIndex("", f"has more than {_DEEPEST} indexes in each other", str(source))
-        try:
-            manifest = self._source.pull(source)
-        except NotAnIndex:  # nor an image: its blobs are not known here
-            return False
         if isinstance(manifest, Image):
             mount = partial(self._mount_blob, destination, source.repository)
             jobs = [
@@ -141,35 +145,54 @@ class Children:
             ]
             is_whole = all(run_all(self._blob_threads, jobs))
         else:
-            is_whole = all(
-                self._mount(source.at(child.digest), destination.at(child.digest), depth + 1)
-                for child in manifest.manifests
-            )
+            is_whole = self._mount_listed(manifest, source, destination, depth + 1)
         if is_whole:
             self._destination.push(destination, manifest)
             _log_brought(source, destination, "mount")
-            self._nested.add(destination)
         return is_whole
+
+    def _mount_listed(
+        self, index: Index, source: Reference, destination: Reference, depth: int
+    ) -> bool:
+        """Mount all that an index lists, in turn.
+
+        An index may list others, and these the same ones again and again: each is read once, and
+        not beyond some depth, or a few kilobytes would keep us busy for ever.
+        """
+        listed = dict.fromkeys(entry.digest for entry in index.manifests)
+
+        def mount(digest: str) -> bool:
+            place = destination.at(digest)
+            if place in self._nested:
+                return True
+            manifest = self._read(source.at(digest))
+            if manifest is None:
+                return False
+            subject = subject_of(manifest)
+            if subject in listed and subject != digest and not mount(subject):
+                return False
+            is_there = self._mount(manifest, source.at(digest), place, depth)
+            if is_there:
+                self._nested.add(place)
+            return is_there
+
+        return all(map(mount, listed))
 
     def _mount_blob(self, destination: Reference, repository: str, blob: str) -> bool:
         try:
             return self._destination.mount_blob(destination, blob, repository)
-        except (Unauthorized, Forbidden) as error:
-            LOG.debug("Cannot mount %s: %s", blob, error)
-            # Without the right to write a copy fails as well; what lacks may be that to read.
-            self._require_push(destination)
-            return False
         except RegistryError as error:
             LOG.debug("Cannot mount %s: %s", blob, error)
             return False
 
-    def _require_push(self, destination: Reference) -> None:
+    def _require_push(self, destination: Reference) -> bool:
         try:
             self._destination.require_push(destination)
         except (Unauthorized, Forbidden):
             raise
         except RegistryError as error:
             LOG.debug("Cannot tell whether %s may be written: %s", destination.name, error)
+        return True
 
 
 def _log_brought(source: Reference, destination: Reference, by: Literal["mount", "copy"]) -> None:
@@ -186,6 +209,7 @@ def copy(
     destination: Reference,
 ) -> None:
     """Copy one manifest, all that it lists and all its blobs, under the same digest, by skopeo."""
+    limits = destination_client.options
     with tempfile.TemporaryDirectory(prefix="mlmerge-") as directory:
         command = [
             *("skopeo", "copy", "--quiet", "--all", "--preserve-digests"),
@@ -202,7 +226,9 @@ def copy(
                 stderr=subprocess.PIPE,
                 text=True,
             ) as program:
-                said = STOP.errors_of(program)
+                said = STOP.errors_of(program, limits.ends)
+        except subprocess.TimeoutExpired:
+            raise OutOfTime(str(destination), limits.time_limit or 0.0) from None
         except OSError as error:
             problem = "skopeo is not installed, and the registry does not mount"
             raise CopyFailed(str(source), str(destination), problem) from error

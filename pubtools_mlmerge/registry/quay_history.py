@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime, timezone
 from operator import attrgetter
 from secrets import token_hex
@@ -16,6 +17,7 @@ from attrs import frozen
 from pubtools_mlmerge.core.references import Reference, is_registered_digest
 from pubtools_mlmerge.core.strict_json import decode, encode
 from pubtools_mlmerge.errors import (
+    Forbidden,
     InvalidIndex,
     InvalidReference,
     InvalidSettings,
@@ -32,7 +34,9 @@ _RECOVERED = "mlmerge-recovered-"  # how the tags begin under which manifests ar
 _DIGEST_LENGTH = 12  # hexadecimal digits of the digest that go into such a tag
 _MOST_ROWS = 100  # what Quay gives at once
 _DAY = 86_400  # seconds
+_FORBIDDEN = 403
 _JSON = "application/json"
+_NOT_FOUND = 404
 _start = attrgetter("start")
 
 
@@ -88,16 +92,13 @@ class TagHistory:
         # The http library would quote a header that it refuses.
         if not self._token.isascii() or not self._token.isprintable() or not self._token:
             raise InvalidSettings(("the token of Quay's API has to be printable ASCII",))
+        self._first = threading.Lock()
+        self._is_there: bool | None = None  # whether the registry has this API; known by one answer
 
     def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
         """Recover what the write replaced unseen; a history that is not there is a warning."""
-        try:
-            rows = self.rows(tag)
-        except NotFound as error:
-            LOG.debug("%s: no Quay, or no history: %s", tag, error)
-            return ()
-        except RegistryError as error:
-            LOG.warning("%s: cannot tell whether another writer was replaced: %s", tag, error)
+        rows = self._rows_if_any(tag, "another writer was replaced")
+        if rows is None:
             return ()
         if all(row.digest != written for row in rows):
             LOG.warning("%s: its history does not have %s yet", tag, written)
@@ -114,7 +115,10 @@ class TagHistory:
         """Read which digests a tag named lately, newest first, on one page of 100 rows."""
         tag = reference.tagged(reference.tag).tag
         query = {"specificTag": tag, "onlyActiveTags": "false", "limit": _MOST_ROWS}
-        answer = self._send("GET", reference, f"?{urlencode(query)}")
+        with nullcontext() if self._is_there else self._first:
+            if self._is_there is False:
+                raise NotFound(f"tag history of {reference}", _NOT_FOUND, "no API of Quay's")
+            answer = self._send("GET", reference, f"?{urlencode(query)}")
         try:
             return _read(answer.content, tag)
         except InvalidIndex as error:
@@ -159,16 +163,18 @@ class TagHistory:
             LOG.warning("%s expires at %s; a merge sets that again", tag, moment)
 
     def _current(self, tag: Reference) -> TagRow | None:
+        rows, now = self._rows_if_any(tag, "it expires") or (), time.time()
+        return next((row for row in rows if row.end is None or row.end > now), None)
+
+    def _rows_if_any(self, tag: Reference, fact: str) -> tuple[TagRow, ...] | None:
+        """Read the history; none, with a warning unless this is no Quay, where it is not there."""
         try:
-            rows = self.rows(tag)
+            return self.rows(tag)
         except NotFound as error:
             LOG.debug("%s: no Quay, or no history: %s", tag, error)
-            return None
         except RegistryError as error:
-            LOG.warning("%s: cannot tell whether it expires: %s", tag, error)
-            return None
-        now = time.time()
-        return next((row for row in rows if row.end is None or row.end > now), None)
+            LOG.warning("%s: cannot tell whether %s: %s", tag, fact, error)
+        return None
 
     def forget(self, reference: Reference) -> None:
         """Delete a tag that `recover` made; where that fails, a warning says that it stays."""
@@ -195,6 +201,12 @@ class TagHistory:
             content=content,
         )
         answer = self._client.transport.send(request).redacted([self._token])
+        if self._is_there is None:  # Quay's API explains a 404 in JSON
+            is_json = answer.content.lstrip().startswith(b"{")
+            self._is_there = answer.status != _NOT_FOUND or is_json
+        if answer.status == _FORBIDDEN and b"CSRF" in answer.content:
+            problem = "Quay's API does not accept the token: check --quay-api-token"
+            raise Forbidden(request.subject, answer.status, problem)
         if not answer.is_success or answer.content == WITHHELD.encode():
             raise failure(request.subject, answer.status, _explanation(answer.content))
         return answer

@@ -193,7 +193,7 @@ def explain_connection(
         proxy = _name_proxy(url, proxies)
         return f"{proxy} speaks SOCKS, which needs PySocks: install requests[socks]"
     if isinstance(error, ProxyError):
-        return f"{_name_proxy(url, proxies)} {_proxy_problem(str(error))}"
+        return f"{_name_proxy(url, proxies)} {_read_proxy(str(error))[0]}"
     if isinstance(error, SSLError):
         problem = _bundle_problem(verify) if isinstance(verify, str) else None
         if problem is None and _PLAIN.search(str(error)):
@@ -222,19 +222,17 @@ def explain_answer(
 
 def is_final(error: Exception) -> bool:
     """Whether a failure of the proxy is one that another attempt does not mend."""
-    text = str(error) if isinstance(error, ProxyError) else ""
-    tunnel = re.search(_TUNNEL, text)
-    if tunnel is not None:
-        return int(tunnel[1]) < _SERVER_FAILED
-    return "NewConnectionError" in text or "only use HTTP" in text
+    return isinstance(error, ProxyError) and _read_proxy(str(error))[1]
 
 
-def _proxy_problem(text: str) -> str:
+def _read_proxy(text: str) -> tuple[str, bool]:
+    """Say what a proxy does, and whether another attempt does not mend it."""
     tunnel = re.search(_TUNNEL, text)
     if tunnel is None:
-        return f"{'refuses' if 'Connection refused' in text else 'accepts no'} connections"
+        verb = "refuses" if "Connection refused" in text else "accepts no"
+        return f"{verb} connections", "NewConnectionError" in text or "only use HTTP" in text
     problem = "wants a login" if int(tunnel[1]) == _LOGIN_WANTED else "lets nothing through"
-    return f"{problem} (HTTP {tunnel[1]})"
+    return f"{problem} (HTTP {tunnel[1]})", int(tunnel[1]) < _SERVER_FAILED
 
 
 def _name_proxy(url: str, proxies: Mapping[str, str]) -> str:

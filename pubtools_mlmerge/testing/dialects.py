@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from pubtools_mlmerge.core.manifests import (
@@ -40,6 +40,12 @@ class Dialect:
     reads_without_token = False
     # Whether a mount without the right to read its source is refused, or begins an upload.
     mount_needs_source = True
+
+    def front(
+        self, _storage: Storage, request: Request, serve: Callable[[Request], Response]
+    ) -> Response:
+        """Answer a request, as what stands in front of a registry may do for it."""
+        return serve(request)
 
     def find(
         self, repository: Repository | None, name: str, reference: str, accepted: frozenset[str]

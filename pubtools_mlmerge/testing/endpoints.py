@@ -153,7 +153,7 @@ class Router:
     def answer(self, request: Request) -> Response:
         """Answer a request."""
         try:
-            return self._serve(request)
+            return self._dialect.front(self._storage, request, self._serve)
         except Refused as refused:
             return refused.response
 

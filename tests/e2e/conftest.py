@@ -15,6 +15,7 @@ import pytest
 from attrs import frozen
 
 from pubtools_mlmerge.testing import Image, ImageIndex, make_image, make_index
+from tests.host.shelves import store
 from tests.peers import EVERY_TYPE, OCI_INDEX, Peer
 from tests.programs import Done, run_here
 from tests.servers import RealRegistry, require
@@ -61,7 +62,7 @@ class Shelf:
     def put(self, tag: str, item: Item, repository: str = "") -> str:
         """Let a tag hold something, a sequence as an index, and return its reference."""
         whole = item if isinstance(item, (Image, ImageIndex)) else make_index(item)
-        self.peer.upload(repository or self.repository, whole, tag)
+        store(self.registry, repository or self.repository, whole, tag)
         return self.ref(tag, repository)
 
     def hold(self, **tags: Item) -> None:

@@ -9,11 +9,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
+from pubtools_mlmerge.locks import tag_lock
 from pubtools_mlmerge.testing import make_index
 from tests.e2e.conftest import Shelf, images, merged
 from tests.faults.proxy import Exchange, Proxy, Response
@@ -32,7 +33,7 @@ http {{
   fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi;
   scgi_temp_path {directory}/scgi;
   log_format short "$status"; access_log off;
-  limit_req_zone $server_name zone=manifests:1m rate={rate}r/s; limit_req_status 429;
+  limit_req_zone $server_port zone=manifests:1m rate={rate}r/s; limit_req_status 429;
   server {{
     listen {host};
     location / {{ proxy_pass http://{registry}; }}
@@ -136,3 +137,28 @@ def test_a_batch_that_is_out_of_time_ends_with_whole_tags(filled: Shelf, tmp_pat
     assert done.code == 1
     assert written + held.count(make_index(OLD).content) == len(TAGS)
     assert len(done.reports) + len(failed) == len(TAGS)
+
+
+@pytest.mark.parametrize("wait", ["lock", "skopeo"])
+def test_a_run_that_waits_for_others_is_out_of_time_too(
+    shelf: Shelf, tmp_path: Path, wait: str
+) -> None:
+    """For a lock that somebody holds, or a program that does not come to an end."""
+    skopeo = tmp_path / "skopeo"
+    skopeo.write_text("#!/bin/sh\nexec sleep 100\n")
+    skopeo.chmod(0o755)
+    source, tag = (
+        shelf.put("new", make_index(NEW), f"{shelf.repository}/other"),
+        shelf.ref("stable"),
+    )
+    url = f"file://{tmp_path}/locks"
+    options = ["--lock", url] if wait == "lock" else ["--copy", "skopeo"]
+    with tag_lock(tag, url) if wait == "lock" else nullcontext():
+        done = run(
+            *("merge", "--source-ref", source, "--dest-ref", tag, "--timeout", "2", *options),
+            env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        )
+
+    assert done.code == 1
+    assert ("not done within 2 seconds" if wait == "skopeo" else "somebody else holds") in done.err
+    assert shelf.find("stable") is None

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import ClassVar
 
+import pytest
 from attrs import define, field
 from pubtools._quay.item_processor import SignEntry
 from pubtools._quay.signer_wrapper import MsgSignerWrapper
+from pubtools.pluggy import pm
+
+from pubtools_mlmerge.host import seams
+from tests.pages import DOCS, blocks
 
 SIGNER = "recording-signer"
 EARLY_SIGNER = "early-signer"
@@ -107,6 +117,80 @@ class Deletions:
     def delete_tag(self, repository: str, tag: str) -> None:
         """Note it."""
         self.made.append((repository, tag))
+
+
+def source_of(name: str) -> str:
+    """Read a part of the host in its file, as our classes may be in the place of its own."""
+    module_name, _, path = name.partition(".")
+    source = inspect.getsource(importlib.import_module(f"pubtools._quay.{module_name}"))
+    for part in filter(None, path.split(".")):
+        (found,) = (
+            node
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == part
+        )
+        lines = source.splitlines()[found.lineno - 1 : found.end_lineno]
+        source = textwrap.dedent("\n".join(lines))
+    return source
+
+
+def proposed_hooks() -> ModuleType:
+    """Make the module of the hooks that docs/upstream.rst proposes."""
+    (code,) = (b.code for b in blocks(DOCS / "upstream.rst") if b.language == "python")
+    module = ModuleType("proposed")
+    exec(code, vars(module))  # noqa: S102 - our own page
+    return module
+
+
+_COPY = "self.run_tag_images(source_ref, {}, True, self.target_settings)"
+_TAGGING = """\
+left = pm.hook.quay_images_tagging(push_item=push_item, source_ref=source_ref,
+    dest_refs={0}, target_settings=self.target_settings)
+if left is None or left:
+    self.run_tag_images(source_ref, left or {0}, True, self.target_settings)
+"""
+_SIGNING = """\
+signed = pm.hook.quay_images_signing(push_items=docker_push_items,
+    sign_entries=to_sign_entries, target_settings=self.target_settings)
+to_sign_entries = to_sign_entries if signed is None else signed
+"""
+_LOOP = 'for signer in self.target_settings["signing"]:'
+_CHANGES = [
+    ("container_image_pusher.ContainerImagePusher.copy_v1_push_item", "dest_refs"),
+    (
+        "container_image_pusher.ContainerImagePusher.copy_multiarch_push_item",
+        "list(set(simple_dest_refs))",
+    ),
+    ("push_docker.PushDocker.run", ""),
+]
+
+
+def add_proposed_hooks(patch: pytest.MonkeyPatch) -> None:
+    """Let the host call the hooks that docs/upstream.rst proposes, where that page says so."""
+    module = proposed_hooks()
+    pm.add_hookspecs(module)
+    for name in ("quay_images_tagging", "quay_images_signing"):
+        caller = getattr(pm.hook, name)
+        spec, caller.spec = caller.spec, None
+        patch.setattr(caller, "spec", spec)
+    for name, references in _CHANGES:
+        module_name, class_name, method = name.split(".")
+        source = source_of(name)
+        if references:
+            call, added = _COPY.format(references), _TAGGING.format(references)
+            before, found, after = source.partition(call)
+        else:  # the last loop before the new manifests are signed
+            before, _, after = source.partition("self.sign_new_manifests(")
+            before, found, rest = before.rpartition(_LOOP)
+            added, after = _SIGNING + found, f"{rest}self.sign_new_manifests({after}"
+        indent = before.rpartition("\n")[2]
+        assert found, name
+        changed = before + added.replace("\n", f"\n{indent}").rstrip() + after
+        host = importlib.import_module(f"pubtools._quay.{module_name}")
+        namespace = {**vars(host), "pm": pm}
+        exec(changed, namespace)  # noqa: S102 - the host's own code
+        owner = seams._REPLACED["push_docker", class_name]
+        patch.setattr(owner, method, namespace[method])
 
 
 @define

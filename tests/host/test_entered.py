@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from tests.entered import modules_entered
 from tests.host.running import push, tag
-from tests.host.world import ON, World, build
-
-REPOSITORY = "ns/a----app"
+from tests.host.world import ON, REPOSITORY, World, build
 
 
 def arrange(world: World, source: str) -> None:
@@ -17,7 +15,7 @@ def arrange(world: World, source: str) -> None:
 
 def test_a_push_enters_at_most_34_modules(world: World) -> None:
     arrange(world, "src/app:new")
-    item = world.push_item("src/app:new", {"a/app": ["1"]})
+    item = world.new_item()
 
     entered = modules_entered(lambda: push([item], world.settings(ON)))
 

@@ -13,13 +13,11 @@ from pushcollector import Collector
 from pubtools_mlmerge.errors import MixedTypes
 from pubtools_mlmerge.reports.report import report_schema
 from tests.host.running import push, tag
-from tests.host.test_push import THREE, TWO
 from tests.host.test_safety import Interferer, registered
-from tests.host.world import ON, World, build
+from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
 
 Log = pytest.LogCaptureFixture
 
-REPOSITORY = "ns/a----app"
 REPORT = "mlmerge-report.json"
 
 
@@ -63,6 +61,17 @@ def test_each_merged_tag_of_a_push_is_logged_once(filled: World, log: Log) -> No
     assert end["digest"] == filled.digest(REPOSITORY, "1")
     assert end["counts"] == {"replaced": 2, "kept": 1}
     assert events(log, "-error") == []
+
+
+def test_a_merged_tag_has_one_line_and_one_that_is_not_merged_none(filled: World, log: Log) -> None:
+    filled.put(REPOSITORY, "covered", build("old", *TWO))
+
+    push_tags(filled, "1", "fresh", "covered")
+
+    said = {name: str(filled.reference(REPOSITORY, name)) for name in ("1", "fresh", "covered")}
+    lines = [r.getMessage() for r in log.records if r.name == "pubtools.mlmerge"]
+    counts = {name: sum(tag in line for line in lines) for name, tag in said.items()}
+    assert counts == {"1": 1, "fresh": 0, "covered": 0}, lines
 
 
 def test_each_manifest_that_a_push_writes_has_its_line(world: World, log: Log) -> None:

@@ -8,10 +8,7 @@ from pubtools._quay import push_docker
 from pubtools_mlmerge.errors import StepNotDone
 from pubtools_mlmerge.host import seams
 from tests.host.running import push
-from tests.host.world import ON, Item, World, build
-
-THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
-TWO = ("linux/amd64", "linux/arm64")
+from tests.host.world import ON, REPOSITORY, THREE, TWO, Item, World, build
 
 
 def theirs(name: str) -> type:
@@ -23,8 +20,7 @@ def theirs(name: str) -> type:
 
 def arrange(world: World) -> Item:
     """Arrange for a push that a merge would change."""
-    world.put("ns/a----app", "1", build("old", *THREE))
-    world.put("src/app", "new", build("new", *TWO))
+    world.fill()
     return world.push_item("src/app:new", {"a/app": ["1"], "b/app": ["2"]})
 
 
@@ -78,16 +74,16 @@ def test_a_merged_tag_that_no_signer_got_fails_the_task(
             push([item], world.settings(mlmerge))
     else:
         push([item], world.settings(mlmerge))
-    assert set(world.platforms("ns/a----app", "1")) == set(THREE)
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
 
 
 def test_security_manifests_leave_out_what_became_an_oci_index(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.put("ns/a----app", "1", build("old", *THREE, docker=False))
-    world.put("ns/a----app", "2", build("old", *THREE))
+    world.put(REPOSITORY, "1", build("old", *THREE, docker=False))
+    world.put(REPOSITORY, "2", build("old", *THREE))
     world.put("src/app", "new", build("new", *TWO))
-    item = world.push_item("src/app:new", {"a/app": ["1", "2"]})
+    item = world.new_item("1", "2")
     attested: list[object] = []
 
     def push_all(pusher: push_docker.SecurityManifestPusher) -> None:
@@ -113,6 +109,6 @@ def test_security_manifests_leave_out_what_became_an_oci_index(
     )
 
     assert attested == [{"a/app": ["2"]}]
-    tag = world.reference("ns/a----app", "1")
+    tag = world.reference(REPOSITORY, "1")
     assert f"{tag} is an OCI index and gets no security manifests" in caplog.messages
     assert item.metadata["tags"] == {"a/app": ["1", "2"]}

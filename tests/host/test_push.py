@@ -10,95 +10,73 @@ from pathlib import Path
 import pytest
 from pubtools.pluggy import hookimpl
 
+from pubtools_mlmerge.core.manifests import OCI_INDEX
 from pubtools_mlmerge.errors import MixedTypes
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
 from tests.host.running import copy, push
-from tests.host.world import ON, World, build, spoken
-
-THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
-TWO = ("linux/amd64", "linux/arm64")
+from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build, spoken
 
 
 @pytest.mark.parametrize("docker", [True, False], ids=["docker", "oci"])
 def test_a_partial_build_keeps_what_it_lacks(world: World, docker: bool, tmp_path: Path) -> None:
-    old, new = build("old", *THREE, docker=docker), build("new", *TWO, docker=docker)
-    world.put("ns/a----app", "1", old)
-    world.put("src/app", "new", new)
+    item = world.fill(docker=docker)
+    old, new = world.platforms(REPOSITORY, "1"), world.platforms("src/app", "new")
 
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+    push([item], world.settings(ON))
 
-    expected = [new.children[0].digest, new.children[1].digest, old.children[2].digest]
-    merged = world.read("ns/a----app", "1")
+    merged = world.read(REPOSITORY, "1")
+    expected = [*new.values(), old["linux/s390x"]]
     assert [entry.digest for entry in merged.manifests] == expected
-    assert merged.media_type == new.media_type
+    assert merged.media_type == world.read("src/app", "new").media_type
+    assert not any(made.is_by_skopeo for made in world.log.made())  # also where the host sees none
     for platform in THREE:
-        world.pull("ns/a----app", "1", platform, tmp_path / platform.replace("/", "-"))
+        world.pull(REPOSITORY, "1", platform, tmp_path / platform.replace("/", "-"))
     pulled = tmp_path / "linux-s390x" / "manifest.json"
     assert f"sha256:{hashlib.sha256(pulled.read_bytes()).hexdigest()}" == expected[2]
 
 
-def test_every_tag_is_merged_on_its_own(world: World) -> None:
+def test_every_tag_is_merged_on_its_own_and_children_come_once_into_each_repository(
+    world: World,
+) -> None:
     first, second = build("first", "linux/amd64", "linux/s390x"), build("second", "linux/ppc64le")
-    world.put("ns/a----app", "1", first)
-    world.put("ns/a----app", "2", second)
-    world.put("ns/b----app", "1", second)
+    for repository, name, held in (("a", "1", first), ("a", "2", second), ("b", "1", second)):
+        world.put(f"ns/{repository}----app", name, held)
     world.put("src/app", "new", build("new", "linux/amd64"))
-
-    push(
-        [world.push_item("src/app:new", {"a/app": ["1", "2"], "b/app": ["1"]})], world.settings(ON)
-    )
-
-    assert list(world.platforms("ns/a----app", "1")) == ["linux/amd64", "linux/s390x"]
-    assert list(world.platforms("ns/a----app", "2")) == ["linux/amd64", "linux/ppc64le"]
-    assert list(world.platforms("ns/b----app", "1")) == ["linux/amd64", "linux/ppc64le"]
-
-
-def test_children_come_once_into_each_repository(world: World) -> None:
-    new = build("new", *TWO)
-    for repository, name in (("a----app", "1"), ("a----app", "2"), ("b----app", "1")):
-        world.put(f"ns/{repository}", name, build("old", *THREE))
-    world.put("src/app", "new", new)
-    item = world.push_item("src/app:new", {"a/app": ["1", "2"], "b/app": ["1"]})
+    (child,) = world.platforms("src/app", "new").values()
     world.log.forget()
 
+    item = world.push_item("src/app:new", {"a/app": ["1", "2"], "b/app": ["1"]})
     push([item], world.settings({**ON, "anchor_tag": None}))
 
-    children = sorted(child.digest for child in new.children)
-    for repository, tags in (("ns/a----app", ["1", "2"]), ("ns/b----app", ["1"])):
-        assert sorted(world.log.puts(repository)) == [*tags, *children]
-    assert not any(made.is_by_skopeo for made in world.log.writes())
-
-
-def test_an_index_that_the_host_takes_for_a_single_image_is_not_copied_first(world: World) -> None:
-    world.put("ns/a----app", "1", build("old", *THREE, docker=False))
-    world.put("src/app", "new", build("new", *TWO, docker=False))
-    world.log.forget()
-
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
-
-    assert not any(made.is_by_skopeo for made in world.log.made())
+    assert list(world.platforms(REPOSITORY, "1")) == ["linux/amd64", "linux/s390x"]
+    assert list(world.platforms(REPOSITORY, "2")) == ["linux/amd64", "linux/ppc64le"]
+    assert list(world.platforms("ns/b----app", "1")) == ["linux/amd64", "linux/ppc64le"]
+    for repository, tags in ((REPOSITORY, ["1", "2"]), ("ns/b----app", ["1"])):
+        assert sorted(world.log.puts(repository)) == [*tags, child]
 
 
 def test_attestations_stay_with_kept_images(world: World) -> None:
     images = [make_image(platform, seed="old") for platform in TWO]
     attestations = [make_attestation(image) for image in images]
-    world.put("ns/a----app", "1", make_index([*images, *attestations]))
+    world.put(REPOSITORY, "1", make_index([*images, *attestations]))
     world.put("src/app", "new", build("new", "linux/amd64", docker=False))
 
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+    push([world.new_item()], world.settings(ON))
 
-    left = [entry.digest for entry in world.read("ns/a----app", "1").manifests]
+    left = [entry.digest for entry in world.read(REPOSITORY, "1").manifests]
     assert left[1:] == [images[1].digest, attestations[1].digest]
 
 
-def test_docker_over_oci_is_refused_before_the_first_write(world: World) -> None:
-    world.put("ns/a----app", "1", build("old", *TWO))
-    world.put("ns/a----app", "2", build("old", *THREE, docker=False))
-    world.put("src/app", "new", build("new", "linux/amd64"))
+def test_docker_over_oci_is_refused_before_the_first_write_of_any_item(world: World) -> None:
+    world.put(REPOSITORY, "1", build("old", *TWO))
+    world.put("ns/b----app", "1", build("old", *THREE, docker=False))
+    for name in ("a", "b"):  # the host takes one item of each source
+        world.put("src/app", name, build("new", "linux/amd64"))
+    items = [world.push_item(f"src/app:{n}", {f"{n}/app": ["1", "2"]}) for n in ("a", "b")]
     world.log.forget()
 
-    with pytest.raises(MixedTypes) as caught:
-        push([world.push_item("src/app:new", {"a/app": ["1", "2"]})], world.settings(ON))
+    with pytest.raises(MixedTypes, match="ns/b----app:1") as caught:
+        push(items, world.settings(ON, num_thread_container_push=1))
 
     assert world.log.writes() == []
     for words in ("Docker manifests", "OCI manifests", "mixed_types"):
@@ -108,39 +86,35 @@ def test_docker_over_oci_is_refused_before_the_first_write(world: World) -> None
 def test_docker_over_oci_gives_an_index_that_lists_both_where_that_is_allowed(
     world: World,
 ) -> None:
-    world.put("ns/a----app", "1", build("old", *THREE, docker=False))
-    world.put("src/app", "new", build("new", *TWO))
+    item = world.fill()
+    world.put(REPOSITORY, "1", build("old", *THREE, docker=False))
 
-    item = world.push_item("src/app:new", {"a/app": ["1"]})
     push([item], world.settings({**ON, "mixed_types": "oci"}))
 
-    merged = world.read("ns/a----app", "1")
-    assert merged.media_type == "application/vnd.oci.image.index.v1+json"
-    assert set(world.platforms("ns/a----app", "1")) == set(THREE)
+    assert world.read(REPOSITORY, "1").media_type == OCI_INDEX
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
 
 
 def test_a_product_that_moves_to_oci_goes_up_with_one_warning(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.put("ns/a----app", "1", build("old", *TWO))
+    world.put(REPOSITORY, "1", build("old", *TWO))
     digest = world.put("src/app", "new", build("new", *THREE, docker=False))
 
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+    push([world.new_item()], world.settings(ON))
 
-    assert world.digest("ns/a----app", "1") == digest
-    tag = world.reference("ns/a----app", "1")
+    assert world.digest(REPOSITORY, "1") == digest
+    tag = world.reference(REPOSITORY, "1")
     assert sum(line.startswith(f"{tag}: ") for line in caplog.messages) == 1
 
 
 def test_a_push_item_sets_what_concerns_its_merge(world: World) -> None:
-    world.put("ns/a----app", "1", build("old", *THREE))
-    digest = world.put("src/app", "new", build("new", *TWO))
-    item = world.push_item("src/app:new", {"a/app": ["1"]})
+    item = world.fill()
     item.metadata["mlmerge"] = {"drop": ["s390x"]}
 
     push([item], world.settings(ON))
 
-    assert world.digest("ns/a----app", "1") == digest
+    assert world.digest(REPOSITORY, "1") == world.digest("src/app", "new")
 
 
 class Meeting:
@@ -158,7 +132,7 @@ def test_two_items_into_one_tag_lose_nothing(
     world: World, plugged: Callable[[object], None]
 ) -> None:
     plugged(Meeting())
-    world.put("ns/a----app", "1", build("old", *THREE))
+    world.put(REPOSITORY, "1", build("old", *THREE))
     world.put("src/app", "one", build("one", "linux/amd64"))
     world.put("src/app", "two", build("two", "linux/arm64"))
     items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in ("one", "two")]
@@ -166,66 +140,50 @@ def test_two_items_into_one_tag_lose_nothing(
     copy(items, world.settings(ON))
 
     expected = {
-        **world.platforms("ns/a----app", "1"),
+        **world.platforms(REPOSITORY, "1"),
         "linux/amd64": world.platforms("src/app", "one")["linux/amd64"],
         "linux/arm64": world.platforms("src/app", "two")["linux/arm64"],
     }
-    assert world.platforms("ns/a----app", "1") == expected
+    assert world.platforms(REPOSITORY, "1") == expected
     assert set(expected) == set(THREE)
 
 
-def test_what_holds_all_of_it_already_is_left_alone(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
-    world.put("ns/a----app", "1", build("old", *THREE))
-    world.put("src/app", "new", build("new", *TWO))
-    item = world.push_item("src/app:new", {"a/app": ["1"]})
+def test_what_holds_all_of_it_already_is_left_alone(world: World) -> None:
+    item = world.fill()
     push([item], world.settings(ON))
     world.log.forget()
-    caplog.set_level("INFO", "pubtools.mlmerge")
 
     push([item], world.settings(ON))
 
     assert world.log.writes() == []
-    assert not any("Merge of" in line for line in caplog.messages)
 
 
-def test_an_anchor_tag_holds_each_merged_index(world: World) -> None:
-    world.put("ns/a----app", "1", build("old", *THREE))
-    world.put("ns/a----app", "2", build("other", *THREE))
-    world.put("src/app", "new", build("new", *TWO))
+@pytest.mark.parametrize("template", ["{tag}-{timestamp}", None])
+def test_an_anchor_tag_holds_each_merged_index_unless_none_is_wanted(
+    world: World, template: str | None
+) -> None:
+    push([world.fill("1", "2")], world.settings({**ON, "anchor_tag": template}))
 
-    push([world.push_item("src/app:new", {"a/app": ["1", "2"]})], world.settings(ON))
-
-    for name in ("1", "2"):
-        (anchor,) = [t for t in world.tags("ns/a----app") if t.startswith(f"{name}-20")]
-        assert world.digest("ns/a----app", anchor) == world.digest("ns/a----app", name)
-
-
-def test_no_anchor_tag_is_set_where_none_is_wanted(world: World) -> None:
-    world.put("ns/a----app", "1", build("old", *THREE))
-    world.put("src/app", "new", build("new", *TWO))
-    settings = world.settings({**ON, "anchor_tag": None})
-
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], settings)
-
-    assert world.tags("ns/a----app") == ["1"]
-    assert set(world.platforms("ns/a----app", "1")) == set(THREE)
+    anchors = {name.partition("-20")[0]: name for name in world.tags(REPOSITORY) if "-20" in name}
+    assert set(anchors) == (set() if template is None else {"1", "2"})
+    for name, anchor in anchors.items():
+        assert world.digest(REPOSITORY, anchor) == world.digest(REPOSITORY, name)
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
 
 
 def test_a_single_image_in_the_tag_becomes_an_entry(world: World) -> None:
-    world.put("ns/a----app", "1", make_image("linux/s390x", docker=True))
-    world.put("src/app", "new", build("new", *TWO))
+    item = world.fill()
+    world.put(REPOSITORY, "1", make_image("linux/s390x", docker=True))
 
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+    push([item], world.settings(ON))
 
-    assert set(world.platforms("ns/a----app", "1")) == set(THREE)
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
 
 
 def test_annotations_that_are_not_ascii_survive(world: World) -> None:
-    world.put("ns/a----app", "1", spoken(build("old", *THREE, docker=False)))
+    world.put(REPOSITORY, "1", spoken(build("old", *THREE, docker=False)))
     world.put("src/app", "new", spoken(build("new", *TWO, docker=False)))
 
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+    push([world.new_item()], world.settings(ON))
 
-    assert world.read("ns/a----app", "1").fields["annotations"] == {"title": "Müller — ☃"}
+    assert world.read(REPOSITORY, "1").fields["annotations"] == {"title": "Müller — ☃"}

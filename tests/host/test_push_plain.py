@@ -8,15 +8,13 @@ from pubtools_mlmerge.testing import Image, ImageIndex, make_image
 from tests.host.requests_made import Made
 from tests.host.running import copy, push
 from tests.host.stand_ins import RecordingSigner
-from tests.host.world import ON, Item, World, build
-
-TWO = ("linux/amd64", "linux/arm64")
+from tests.host.world import ON, REPOSITORY, TWO, Item, World, build
 
 
 def push_two(world: World, mlmerge: object, **others: object) -> str:
     """Push a new build of two platforms, and give its digest."""
     digest = world.put("src/app", "new", build("new", *TWO))
-    item = world.push_item("src/app:new", {"a/app": ["1"]})
+    item = world.new_item()
     push([item], world.settings(mlmerge, **others))
     return digest
 
@@ -34,12 +32,12 @@ def test_the_reason_is_logged(
 ) -> None:
     caplog.set_level("DEBUG", "pubtools.mlmerge")
     if held is not None:
-        world.put("ns/a----app", "1", held)
+        world.put(REPOSITORY, "1", held)
 
     digest = push_two(world, ON)
 
-    assert world.digest("ns/a----app", "1") == digest
-    assert world.tags("ns/a----app") == ["1"]
+    assert world.digest(REPOSITORY, "1") == digest
+    assert world.tags(REPOSITORY) == ["1"]
     assert f"{world.host}/ns/a----app:1 is copied plainly: {reason}" in caplog.messages
 
 
@@ -57,24 +55,24 @@ def test_excluded_repositories_are_left_to_the_host(
     world: World, mlmerge: object, others: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG", "pubtools.mlmerge")
-    world.put("ns/a----app", "1", build("old", "linux/s390x"))
+    world.put(REPOSITORY, "1", build("old", "linux/s390x"))
 
     digest = push_two(world, mlmerge, **others)
 
-    assert world.digest("ns/a----app", "1") == digest
+    assert world.digest(REPOSITORY, "1") == digest
     reason = f"{world.host}/ns/a----app:1 is copied plainly: its repository is excluded"
     assert reason in caplog.messages
 
 
 def test_some_tags_are_merged_and_the_others_copied(world: World) -> None:
     new = build("new", *TWO)
-    world.put("ns/a----app", "1", build("old", *TWO, "linux/s390x"))
+    world.put(REPOSITORY, "1", build("old", *TWO, "linux/s390x"))
     world.put("src/app", "new", new)
 
-    push([world.push_item("src/app:new", {"a/app": ["1", "2"]})], world.settings(ON))
+    push([world.new_item("1", "2")], world.settings(ON))
 
-    assert len(world.platforms("ns/a----app", "1")) == 3
-    assert world.digest("ns/a----app", "2") == new.digest
+    assert len(world.platforms(REPOSITORY, "1")) == 3
+    assert world.digest(REPOSITORY, "2") == new.digest
 
 
 def test_an_item_without_tags_is_copied_nowhere(world: World) -> None:
@@ -88,10 +86,10 @@ def test_an_item_without_tags_is_copied_nowhere(world: World) -> None:
 
 def trial(world: World, docker: bool) -> Item:
     """Arrange for a push that a merge would change."""
-    world.put("ns/a----app", "1", build("old", *TWO, "linux/s390x", docker=docker))
+    world.put(REPOSITORY, "1", build("old", *TWO, "linux/s390x", docker=docker))
     world.put("src/app", "new", build("new", *TWO, docker=docker))
     world.log.forget()
-    return world.push_item("src/app:new", {"a/app": ["1"]})
+    return world.new_item()
 
 
 def writes(world: World) -> list[Made]:
@@ -119,10 +117,10 @@ def test_report_only_logs_the_plan_and_writes_what_the_host_writes(
 
 def test_report_only_stops_no_push(world: World, caplog: pytest.LogCaptureFixture) -> None:
     digest = world.put("src/app", "new", build("new", *TWO))
-    world.put("ns/a----app", "1", make_image("linux/s390x"))
+    world.put(REPOSITORY, "1", make_image("linux/s390x"))
     settings = world.settings({**ON, "report_only": True, "single_image": "fail"})
 
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], settings)
+    push([world.new_item()], settings)
 
-    assert world.digest("ns/a----app", "1") == digest
+    assert world.digest(REPOSITORY, "1") == digest
     assert "Would fail, were it not to report only" in caplog.text

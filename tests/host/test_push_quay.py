@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pubtools._quay import container_image_pusher
 
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import Unauthorized
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.http import ConnectOptions
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.testing import RegistryServer
 from tests.host.running import copy
-from tests.host.world import ON, World, build
+from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
 from tests.programs import put
 from tests.quay import QuayDialect
 from tests.scripted import authority, ca_bundle
 
-THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
-TWO = ("linux/amd64", "linux/arm64")
+TOKEN = "api-token"  # as the settings of targets have it
+DAY = 24 * 3600
 
 
 @pytest.fixture
@@ -29,7 +34,7 @@ def quay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RegistrySe
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority().issue_cert("127.0.0.1").configure_cert(context)
     with RegistryServer(
-        dialect=QuayDialect(),
+        dialect=QuayDialect(TOKEN),
         auth="token",
         users={"dest": "dest-password", "source": "source-password"},
         grants={"dest": ["src/*", "ns/a*"], "source": ["src/*"]},
@@ -51,8 +56,10 @@ def copies(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return made
 
 
-def push(world: World, quay: RegistryServer, name: str = "a/app", **others: object) -> None:
-    settings = world.settings(ON, quay_host=quay.host, source_quay_host=quay.host, **others)
+def push(
+    world: World, quay: RegistryServer, name: str = "a/app", mlmerge: object = ON, **others: object
+) -> None:
+    settings = world.settings(mlmerge, quay_host=quay.host, source_quay_host=quay.host, **others)
     item = world.push_item("src/app:new", {name: ["1"]})
     item.metadata["pull_url"] = f"{quay.host}/src/app:new"
     copy([item], settings)
@@ -60,11 +67,11 @@ def push(world: World, quay: RegistryServer, name: str = "a/app", **others: obje
 
 def test_a_tag_is_merged(world: World, quay: RegistryServer, copies: list[object]) -> None:
     old = build("old", *THREE)
-    put(quay, "1", old, "ns/a----app")
+    put(quay, "1", old, REPOSITORY)
 
     push(world, quay)
 
-    merged = quay.manifest("ns/a----app", "1").content.decode()
+    merged = quay.manifest(REPOSITORY, "1").content.decode()
     assert old.children[2].digest in merged
     assert old.children[0].digest not in merged
     assert copies == []
@@ -86,3 +93,19 @@ def test_a_refused_login_is_no_absent_repository(
         push(world, quay, dest_quay_password="wrong")
 
     assert copies == []
+
+
+def test_an_anchor_tag_expires_by_quay_s_own_api(
+    world: World, quay: RegistryServer, copies: list[object]
+) -> None:
+    put(quay, "1", build("old", *THREE), REPOSITORY)
+
+    push(world, quay, mlmerge={**ON, "anchor_tag": "{tag}-kept", "anchor_days": 30})
+
+    client = RegistryClient("dest", "dest-password", quay.host, ConnectOptions(insecure=True))
+    history, tag = TagHistory(client, TOKEN), Reference.parse(f"{quay.host}/{REPOSITORY}:1")
+    end = history.expiration(tag.tagged("1-kept"))
+    assert end is not None
+    assert end // DAY - int(time.time()) // DAY == 30
+    assert history.expiration(tag) is None
+    assert client.digest(tag.tagged("1-kept")) == client.digest(tag)

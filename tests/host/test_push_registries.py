@@ -10,10 +10,7 @@ from pubtools._quay import container_image_pusher
 from pubtools.pluggy import hookimpl
 
 from tests.host.running import push, signed
-from tests.host.world import ON, World, build
-
-THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
-TWO = ("linux/amd64", "linux/arm64")
+from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
 
 
 class Copies:
@@ -55,7 +52,7 @@ def test_one_run_of_the_host_s_copy_brings_all_children_to_all_repositories(  # 
     new = build("new", *TWO, docker=docker)
     elsewhere.put("src/app", "new", new)
     for name in ("1", "2"):
-        world.put("ns/a----app", name, build(f"old {name}", *THREE, docker=docker))
+        world.put(REPOSITORY, name, build(f"old {name}", *THREE, docker=docker))
     world.put("ns/b----app", "1", build("old b", *THREE, docker=docker))
     item = elsewhere.push_item("src/app:new", {"a/app": ["1", "2"], "b/app": ["1"]})
 
@@ -63,27 +60,25 @@ def test_one_run_of_the_host_s_copy_brings_all_children_to_all_repositories(  # 
 
     children = [child.digest for child in new.children]
     (destinations,) = runs
-    names = ("ns/a----app", "ns/b----app")
+    names = (REPOSITORY, "ns/b----app")
     assert sorted(destinations) == [f"{world.host}/{name}@{new.digest}" for name in names]
     tags = sorted(tag for _, (tag,) in copies.made)
     assert tags == [
         f"{world.host}/{name}" for name in ("ns/a----app:1", "ns/a----app:2", "ns/b----app:1")
     ]
     for name in ("1", "2"):
-        assert list(world.platforms("ns/a----app", name).values())[:2] == children
-        assert len(signed(world, "ns/a----app", name)) == 1
+        assert list(world.platforms(REPOSITORY, name).values())[:2] == children
+        assert len(signed(world, REPOSITORY, name)) == 1
     for platform in THREE:
-        world.pull("ns/a----app", "1", platform, tmp_path / platform.rpartition("/")[2])
+        world.pull(REPOSITORY, "1", platform, tmp_path / platform.rpartition("/")[2])
 
 
 def test_nothing_is_mounted_where_skopeo_is_to_copy(world: World) -> None:
-    world.put("src/app", "new", build("new", *TWO))
-    world.put("ns/a----app", "1", build("old", *THREE))
-    item = world.push_item("src/app:new", {"a/app": ["1"]})
+    item = world.fill()
     world.log.forget()
 
     push([item], world.settings({**ON, "copy": "skopeo"}))
 
     by_skopeo = [made for made in world.log.writes() if made.is_by_skopeo]
     assert sum("/manifests/sha256:" in made.path for made in by_skopeo) == 2
-    assert set(world.platforms("ns/a----app", "1")) == set(THREE)
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)

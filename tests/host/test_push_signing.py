@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pubtools._quay.item_processor import SignEntry
 
-from tests.host.running import copy, push, signed
+from pubtools_mlmerge.errors import PushFailed
+from tests.host.running import push, signed
 from tests.host.stand_ins import (
     CLAIMS_SIGNER,
     EARLY_SIGNER,
@@ -14,18 +15,14 @@ from tests.host.stand_ins import (
     EarlySigner,
     RecordingSigner,
 )
-from tests.host.world import KEY, ON, World, build
+from tests.host.world import KEY, ON, REPOSITORY, THREE, TWO, World, build
 
-THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
-TWO = ("linux/amd64", "linux/arm64")
 PUBLIC = ["one.example.com", "two.example.com"]
 
 
 def arrange(world: World, *, docker: bool = True) -> None:
-    """Put an old index of three platforms and a new one of two."""
-    world.put("ns/a----app", "1", build("old", *THREE, docker=docker))
-    world.put("ns/a----app", "2", build("other", *THREE, docker=docker))
-    world.put("src/app", "new", build("new", *TWO, docker=docker))
+    """Put two old indexes of three platforms and a new one of two."""
+    world.fill("1", "2", docker=docker)
 
 
 def expected(world: World, tag: str, registry: str) -> SignEntry:
@@ -34,7 +31,7 @@ def expected(world: World, tag: str, registry: str) -> SignEntry:
         repo="a/app",
         reference=f"quay.io/ns/a----app:{tag}",
         pub_reference=f"{registry}/a/app:{tag}",
-        digest=world.digest("ns/a----app", tag),
+        digest=world.digest(REPOSITORY, tag),
         signing_key=KEY,
         arch="",
     )
@@ -48,11 +45,11 @@ def test_a_merged_index_is_signed_once_for_each_tag_and_registry(
     docker_settings = {"umb_urls": [], "docker_reference_registry": PUBLIC}
     settings = world.settings(ON, docker_settings=docker_settings)
 
-    push([world.push_item("src/app:new", {"a/app": ["1", "2"]})], settings)
+    push([world.new_item("1", "2")], settings)
 
     for tag in ("1", "2"):
         wanted = [expected(world, tag, registry) for registry in PUBLIC]
-        assert signed(world, "ns/a----app", tag) == wanted
+        assert signed(world, REPOSITORY, tag) == wanted
 
 
 def test_only_signers_that_come_after_the_push_sign_it(world: World) -> None:
@@ -62,31 +59,26 @@ def test_only_signers_that_come_after_the_push_sign_it(world: World) -> None:
         {"enabled": False, "label": SIGNER, "config_file": "signer.yaml"},
     ]
 
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON, signing=signing))
+    push([world.new_item()], world.settings(ON, signing=signing))
 
-    digest = world.digest("ns/a----app", "1")
+    digest = world.digest(REPOSITORY, "1")
     assert EarlySigner.signed
     assert digest not in {entry.digest for entry in EarlySigner.signed}
     assert RecordingSigner.signed == []
 
 
-def test_nothing_of_ours_is_signed_where_that_is_off(world: World) -> None:
+@pytest.mark.parametrize(("sign", "key"), [(False, KEY), (True, None)])
+def test_nothing_of_ours_is_signed_where_that_is_off_or_without_a_key(
+    world: World, sign: bool, key: str | None
+) -> None:
     arrange(world)
+    item = world.new_item()
+    item.claims_signing_key = key
 
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings({**ON, "sign": False}))
+    push([item], world.settings({**ON, "sign": sign}))
 
-    assert RecordingSigner.signed
-    assert signed(world, "ns/a----app", "1") == []
-
-
-def test_nothing_is_signed_without_a_key(world: World) -> None:
-    arrange(world)
-    item = world.push_item("src/app:new", {"a/app": ["1"]})
-    item.claims_signing_key = None
-
-    push([item], world.settings(ON))
-
-    assert signed(world, "ns/a----app", "1") == []
+    assert bool(RecordingSigner.signed) == (key is not None)
+    assert signed(world, REPOSITORY, "1") == []
 
 
 def test_a_tag_of_two_items_is_signed_as_it_is_in_the_end(world: World) -> None:
@@ -97,18 +89,7 @@ def test_a_tag_of_two_items_is_signed_as_it_is_in_the_end(world: World) -> None:
     push(items, world.settings(ON, num_thread_container_push=1))
 
     of_indexes = {e.digest for e in RecordingSigner.signed if not e.arch}
-    assert of_indexes == {world.digest("ns/a----app", "1")}
-
-
-def test_what_a_push_before_left_unsigned_is_signed_now(world: World) -> None:
-    arrange(world)
-    item = world.push_item("src/app:new", {"a/app": ["1"]})
-    copy([item], world.settings(ON))
-    assert signed(world, "ns/a----app", "1") == []
-
-    push([item], world.settings(ON))
-
-    assert len(signed(world, "ns/a----app", "1")) == 1
+    assert of_indexes == {world.digest(REPOSITORY, "1")}
 
 
 def test_what_a_signer_knows_to_be_signed_is_not_signed_again(world: World) -> None:
@@ -116,12 +97,12 @@ def test_what_a_signer_knows_to_be_signed_is_not_signed_again(world: World) -> N
     signing = [{"enabled": True, "label": CLAIMS_SIGNER, "config_file": "claims.yaml"}]
     settings = world.settings(ON, signing=signing)
 
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], settings)
+    push([world.new_item()], settings)
     first = [claim["manifest_digest"] for claim in ClaimsSigner.kept]
-    push([world.push_item("src/app:new", {"a/app": ["1", "2"]})], settings)
+    push([world.new_item("1", "2")], settings)
     second = [claim["manifest_digest"] for claim in ClaimsSigner.kept[len(first) :]]
 
-    one, two = (world.digest("ns/a----app", name) for name in ("1", "2"))
+    one, two = (world.digest(REPOSITORY, name) for name in ("1", "2"))
     assert (one in first, two in first) == (True, False)
     assert (one in second, two in second) == (False, True)
 
@@ -132,9 +113,9 @@ def removed() -> set[str]:
 
 def test_signatures_of_kept_children_stay_and_of_replaced_ones_go(world: World) -> None:
     arrange(world)
-    old = world.platforms("ns/a----app", "1")
+    old = world.platforms(REPOSITORY, "1")
 
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+    push([world.new_item()], world.settings(ON))
 
     assert old["linux/amd64"] in removed()
     assert old["linux/s390x"] not in removed()
@@ -145,30 +126,30 @@ def test_signatures_of_kept_children_stay_where_the_host_compares_wrong_pairs(
 ) -> None:
     # A tag that turns into an OCI index is lost to the host, and it pairs the others off by one.
     for name in ("1", "2", "3"):
-        world.put("ns/a----app", name, build(f"old {name}", *TWO))
+        world.put(REPOSITORY, name, build(f"old {name}", *TWO))
     world.put("src/app", "oci", build("oci", "linux/arm64", docker=False))
     world.put("src/app", "new", build("new", "linux/arm64"))
-    kept = [world.platforms("ns/a----app", name)["linux/amd64"] for name in ("1", "2", "3")]
+    kept = [world.platforms(REPOSITORY, name)["linux/amd64"] for name in ("1", "2", "3")]
     items = [
         world.push_item("src/app:oci", {"a/app": ["1"]}),
-        world.push_item("src/app:new", {"a/app": ["2", "3"]}),
+        world.new_item("2", "3"),
     ]
 
     push(items, world.settings({**ON, "mixed_types": "oci"}))
 
-    held = [world.platforms("ns/a----app", name)["linux/amd64"] for name in ("1", "2", "3")]
+    held = [world.platforms(REPOSITORY, name)["linux/amd64"] for name in ("1", "2", "3")]
     assert held == kept
     assert not removed() & set(kept)
 
 
 def test_without_the_step_the_host_signs_and_removes_as_ever(world: World) -> None:
     arrange(world)
-    old = world.platforms("ns/a----app", "1")
+    old = world.platforms(REPOSITORY, "1")
 
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings())
+    push([world.new_item()], world.settings())
 
     assert removed() == {old["linux/amd64"]}
-    assert len(signed(world, "ns/a----app", "1")) == 1
+    assert len(signed(world, REPOSITORY, "1")) == 1
 
 
 def about_images() -> list[tuple[str, str]]:
@@ -181,9 +162,9 @@ def test_all_that_a_merged_oci_index_lists_is_signed_as_the_host_leaves_it_out(
 ) -> None:
     arrange(world, docker=False)
 
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+    push([world.new_item()], world.settings(ON))
 
-    held = world.platforms("ns/a----app", "1")
+    held = world.platforms(REPOSITORY, "1")
     assert about_images() == [(held[p], p.removeprefix("linux/")) for p in THREE]
 
 
@@ -192,9 +173,9 @@ def test_kept_images_of_a_docker_list_are_signed_and_the_new_ones_left_to_the_ho
 ) -> None:
     arrange(world)
 
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+    push([world.new_item()], world.settings(ON))
 
-    held = world.platforms("ns/a----app", "1")
+    held = world.platforms(REPOSITORY, "1")
     assert set(about_images()) == {(held[p], p.removeprefix("linux/")) for p in THREE}
     for name in ("arm64", "s390x"):
         assert [architecture for _, architecture in about_images()].count(name) == 1
@@ -204,20 +185,20 @@ def test_a_retry_signs_what_a_push_whose_signer_failed_did_not(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arrange(world, docker=False)
-    item = world.push_item("src/app:new", {"a/app": ["1"]})
+    item = world.new_item()
 
     def fail(self: object, entries: object, task_id: str) -> None:
         raise RuntimeError("no signer")
 
     with monkeypatch.context() as patch:
         patch.setattr(RecordingSigner, "sign_containers", fail)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(PushFailed, match=r"RuntimeError; merged before that: .*ns/a----app:1"):
             push([item], world.settings(ON))
     push([item], world.settings(ON))
 
-    held = world.platforms("ns/a----app", "1")
+    held = world.platforms(REPOSITORY, "1")
     assert {digest for digest, _ in about_images()} == set(held.values())
-    assert len(signed(world, "ns/a----app", "1")) == 1
+    assert len(signed(world, REPOSITORY, "1")) == 1
 
 
 @pytest.mark.parametrize("held", [(), TWO], ids=["new tag", "nothing to keep"])
@@ -226,11 +207,11 @@ def test_an_oci_index_that_is_copied_is_signed_like_a_merged_one(
 ) -> None:
     world.put("src/app", "new", build("new", *TWO, docker=False))
     if held:
-        world.put("ns/a----app", "1", build("old", *held, docker=False))
+        world.put(REPOSITORY, "1", build("old", *held, docker=False))
 
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+    push([world.new_item()], world.settings(ON))
 
-    assert len(signed(world, "ns/a----app", "1")) == 1
+    assert len(signed(world, REPOSITORY, "1")) == 1
     assert len(about_images()) == len(TWO)
 
 
@@ -239,7 +220,7 @@ def test_the_source_list_is_claimed_for_the_tags_that_hold_it_and_for_no_other(
 ) -> None:
     arrange(world)
 
-    push([world.push_item("src/app:new", {"a/app": ["1", "fresh"]})], world.settings(ON))
+    push([world.new_item("1", "fresh")], world.settings(ON))
 
     source = world.digest("src/app", "new")
     claims = [e.pub_reference for e in RecordingSigner.signed if e.digest == source]

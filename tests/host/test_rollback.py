@@ -8,15 +8,12 @@ import pytest
 from pubtools._quay import push_docker
 from pubtools.pluggy import hookimpl
 
-from pubtools_mlmerge.errors import RegistryError
+from pubtools_mlmerge.errors import PushFailed, RegistryError
 from pubtools_mlmerge.host.requests import MergeRequest
-from pubtools_mlmerge.testing import make_index
+from pubtools_mlmerge.testing import make_image, make_index
 from tests.host.running import push
 from tests.host.stand_ins import Deletions, NoBundles
-from tests.host.world import ON, Item, World, build, bundle_item, spoken
-
-THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
-TWO = ("linux/amd64", "linux/arm64")
+from tests.host.world import ON, REPOSITORY, THREE, TWO, Item, World, build, bundle_item, spoken
 
 
 class Refusing:
@@ -37,45 +34,47 @@ def test_a_push_that_fails_half_way_leaves_every_tag_old_or_complete_and_names_w
     world: World,
     threads: int,
     plugged: Callable[[object], None],
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
     plugged(Refusing("3"))
     new = build("new", *TWO)
     names = ("1", "2", "3")
-    old = {name: world.put("ns/a----app", name, build(f"old {name}", *THREE)) for name in names}
-    before = {name: world.platforms("ns/a----app", name) for name in names}
+    old = {name: world.put(REPOSITORY, name, build(f"old {name}", *THREE)) for name in names}
+    before = {name: world.platforms(REPOSITORY, name) for name in names}
     world.put("src/app", "new", new)
     world.put("src/app", "other", build("other", *TWO))
     taken = {"linux/amd64": new.children[0].digest, "linux/arm64": new.children[1].digest}
     items = [
-        world.push_item("src/app:new", {"a/app": ["1", "2"]}),
+        world.new_item("1", "2"),
         world.push_item("src/app:other", {"a/app": ["3"]}),
     ]
 
-    with pytest.raises(RegistryError):
+    with pytest.raises((RegistryError, PushFailed)) as caught:
         push(items, world.settings(ON, num_thread_container_push=threads))
 
-    assert world.platforms("ns/a----app", "3") == before["3"]
-    for name in ("1", "2"):
-        now = world.platforms("ns/a----app", name)
-        assert now in (before[name], {**before[name], **taken})
-        tag = str(world.reference("ns/a----app", name))
-        named = [line for line in caplog.messages if line.startswith(f"{tag} was merged before")]
-        assert len(named) == (now != before[name])
-        assert all(f"@{old[name]} docker://{tag}" in line for line in named)
+    assert world.platforms(REPOSITORY, "3") == before["3"]
+    now = {name: world.platforms(REPOSITORY, name) for name in ("1", "2")}
+    merged = [name for name in now if now[name] != before[name]]
+    assert all(now[name] == {**before[name], **taken} for name in merged)
+    assert len(merged) == 2 or threads > 1
+    named = caught.value.merged if isinstance(caught.value, PushFailed) else ()
+    assert len(named) == len(merged)
+    for name, line in zip(merged, sorted(named)):
+        tag = str(world.reference(REPOSITORY, name))
+        copy = f"skopeo copy --all docker://{tag.rpartition(':')[0]}@{old[name]} docker://{tag}"
+        assert line == f"{tag}, which held {old[name]}: {copy}"
 
 
 def test_a_failure_just_before_the_write_leaves_the_tag_as_it_was(
     world: World, plugged: Callable[[object], None]
 ) -> None:
     plugged(Refusing("1"))
-    old = world.put("ns/a----app", "1", build("old", *THREE))
+    old = world.put(REPOSITORY, "1", build("old", *THREE))
     world.put("src/app", "new", build("new", *TWO))
 
     with pytest.raises(RegistryError):
-        push([world.push_item("src/app:new", {"a/app": ["1"]})], world.settings(ON))
+        push([world.new_item()], world.settings(ON))
 
-    assert world.digest("ns/a----app", "1") == old
+    assert world.digest(REPOSITORY, "1") == old
 
 
 def push_and_fail(
@@ -98,48 +97,43 @@ OLD = {
 
 
 @pytest.mark.parametrize("kind", OLD)
-def test_merged_tags_return_to_their_very_bytes(
+def test_every_tag_that_was_there_returns_to_its_very_bytes(
     world: World, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.put("ns/a----app", "1", OLD[kind])
-    world.put("src/app", "new", build("new", *TWO, docker=kind == "docker"))
+    """One that was merged, one copied plainly, an excluded one, one of a source container."""
+    docker = kind == "docker"
+    before = {(name, "1"): OLD[kind] for name in (REPOSITORY, "ns/b----app", "ns/c----sources")}
+    before[REPOSITORY, "2"] = build("old", "linux/amd64", docker=docker)
+    for (repository, name), index in before.items():
+        world.put(repository, name, index)
+    world.put("src/app", "new", build("new", *TWO, docker=docker))
+    world.put("src/app", "sources", make_image("linux/amd64", docker=True))
+    sources = world.push_item("src/app:sources", {"c/sources": ["1"]})
+    image = {"sources_for_nvr": "app-1-1", "media_types": []}
+    sources.metadata["build"] = {"extra": {"image": image}}
+    item = world.push_item("src/app:new", {"a/app": ["1", "2"], "b/app": ["1"]})
     world.log.forget()
 
-    item = world.push_item("src/app:new", {"a/app": ["1"]})
-    push_and_fail(world, [item], ON, monkeypatch)
+    mlmerge = {**ON, "exclude_repos": ["b/*"], "anchor_tag": None}
+    push_and_fail(world, [item, sources], mlmerge, monkeypatch)
 
-    assert world.content("ns/a----app", "1") == OLD[kind].content
-    assert world.log.puts("ns/a----app").count("1") == 2
+    assert {place: world.content(*place) for place in before} == {
+        place: index.content for place, index in before.items()
+    }
+    assert world.log.puts(REPOSITORY).count("1") == 2
+    assert Deletions.made == []
 
 
 def test_the_host_deletes_what_is_new_and_the_anchors_go_with_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.put("ns/a----app", "1", OLD["docker"])
+    world.put(REPOSITORY, "1", OLD["docker"])
     world.put("src/app", "new", build("new", *TWO))
 
-    item = world.push_item("src/app:new", {"a/app": ["1", "2"]})
-    push_and_fail(world, [item], ON, monkeypatch)
+    push_and_fail(world, [world.new_item("1", "2")], ON, monkeypatch)
 
-    (anchor,) = [name for name in world.tags("ns/a----app") if name.startswith("1-")]
-    assert Deletions.made == [("ns/a----app", "2"), ("ns/a----app", anchor)]
-
-
-@pytest.mark.parametrize("kind", ["docker", "oci"])
-def test_tags_that_were_copied_plainly_return_to_their_very_bytes_too(
-    world: World, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old = build("old", "linux/amd64", docker=kind == "docker")
-    world.put("ns/a----app", "1", old)
-    world.put("ns/a----app", "2", OLD[kind])
-    world.put("src/app", "new", build("new", *TWO, docker=kind == "docker"))
-
-    item = world.push_item("src/app:new", {"a/app": ["1", "2"]})
-    push_and_fail(world, [item], {**ON, "anchor_tag": None}, monkeypatch)
-
-    assert world.content("ns/a----app", "1") == old.content
-    assert world.content("ns/a----app", "2") == OLD[kind].content
-    assert Deletions.made == []
+    (anchor,) = [name for name in world.tags(REPOSITORY) if name.startswith("1-")]
+    assert Deletions.made == [(REPOSITORY, "2"), (REPOSITORY, anchor)]
 
 
 @pytest.mark.parametrize("kind", ["docker", "oci"])
@@ -147,14 +141,14 @@ def test_a_tag_of_two_items_returns_to_what_it_held_before_both(
     world: World, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     docker = kind == "docker"
-    world.put("ns/a----app", "1", OLD[kind])
+    world.put(REPOSITORY, "1", OLD[kind])
     world.put("src/app", "all", build("all", *THREE, docker=docker))
     world.put("src/app", "one", build("one", "linux/amd64", docker=docker))
 
     items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in ("all", "one")]
     push_and_fail(world, items, ON, monkeypatch)
 
-    assert world.content("ns/a----app", "1") == OLD[kind].content
+    assert world.content(REPOSITORY, "1") == OLD[kind].content
 
 
 def test_a_tag_of_two_items_that_was_new_is_deleted(
@@ -166,7 +160,7 @@ def test_a_tag_of_two_items_that_was_new_is_deleted(
     items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in ("two", "one")]
     push_and_fail(world, items, {**ON, "anchor_tag": None}, monkeypatch)
 
-    assert Deletions.made == [("ns/a----app", "1")]
+    assert Deletions.made == [(REPOSITORY, "1")]
 
 
 def test_a_tag_that_held_the_merged_index_before_keeps_its_bytes(
@@ -174,23 +168,21 @@ def test_a_tag_that_held_the_merged_index_before_keeps_its_bytes(
 ) -> None:
     old, new = build("old", *THREE), build("new", *TWO)
     merged = make_index([*new.children, old.children[2]], docker=True)
-    world.put("ns/a----app", "1", merged)
+    world.put(REPOSITORY, "1", merged)
     world.put("src/app", "new", new)
 
-    item = world.push_item("src/app:new", {"a/app": ["1"]})
-    push_and_fail(world, [item], ON, monkeypatch)
+    push_and_fail(world, [world.new_item()], ON, monkeypatch)
 
-    assert world.content("ns/a----app", "1") == merged.content
+    assert world.content(REPOSITORY, "1") == merged.content
 
 
 def test_without_the_step_the_host_rolls_back_as_ever(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.put("ns/a----app", "1", OLD["docker"])
+    world.put(REPOSITORY, "1", OLD["docker"])
     world.put("src/app", "new", build("new", *TWO))
 
-    item = world.push_item("src/app:new", {"a/app": ["1", "2"]})
-    push_and_fail(world, [item], None, monkeypatch)
+    push_and_fail(world, [world.new_item("1", "2")], None, monkeypatch)
 
-    assert set(world.platforms("ns/a----app", "1")) == set(THREE)
-    assert Deletions.made == [("ns/a----app", "2")]
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
+    assert Deletions.made == [(REPOSITORY, "2")]

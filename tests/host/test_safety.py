@@ -16,10 +16,8 @@ from pubtools_mlmerge.locks import tag_lock
 from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.merging.restore import restore
 from tests.host.running import push, signed, tag
-from tests.host.test_push import THREE, TWO
-from tests.host.world import ON, World, build
+from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
 
-REPOSITORY = "ns/a----app"
 THEIRS = ("linux/amd64", "linux/s390x", "linux/ppc64le")
 
 
@@ -88,13 +86,12 @@ def test_tag_docker_without_looks_writes_over_it(world: World) -> None:
 
 
 def test_records_of_a_push_bring_the_old_bytes_back(world: World, tmp_path: Path) -> None:
-    world.put("src/app", "new", build("new", *TWO))
-    world.put(REPOSITORY, "1", build("old", *THREE))
+    world.fill()
     before = world.content(REPOSITORY, "1")
     records = tmp_path / "records"
 
     push(
-        [world.push_item("src/app:new", {"a/app": ["1"]})],
+        [world.new_item()],
         world.settings({**ON, "audit": str(records), "anchor_tag": None}),
     )
 
@@ -109,7 +106,7 @@ def test_a_lock_that_another_job_holds_stops_a_push(world: World, tmp_path: Path
     arrange(world)
     world.put("src/app", "new", build("new", *TWO))
     url = f"{tmp_path.as_uri()}?wait=0.2"
-    items = [world.push_item("src/app:new", {"a/app": ["1"]})]
+    items = [world.new_item()]
     settings = world.settings({**ON, "lock": url})
 
     with tag_lock(str(world.reference(REPOSITORY, "1")), url), pytest.raises(LockFailed):

@@ -14,11 +14,7 @@ from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.host.requests import MergeRequest, SelectedRequest
 from tests.host.running import push, tag
 from tests.host.stand_ins import RecordingSigner
-from tests.host.world import ON, Item, World, build
-
-THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
-TWO = ("linux/amd64", "linux/arm64")
-REPOSITORY = "ns/a----app"
+from tests.host.world import ON, REPOSITORY, THREE, TWO, Item, World, build
 
 Plug = Callable[[object], None]
 
@@ -53,14 +49,6 @@ class Listening:
         self.heard.append(("tagged", source_ref, dest_refs))
 
 
-class Vetoing:
-    """Leaves tags to the host's plain copy."""
-
-    @hookimpl
-    def mlmerge_merge(self, request: MergeRequest) -> bool:
-        return False
-
-
 class Wrapping:
     """Lets the step do its work, and says something else about it."""
 
@@ -72,60 +60,43 @@ class Wrapping:
         outcome.force_result(evolve(outcome.get_result(), digest=self.digest))
 
 
-class Replacing:
-    """Does the step in its own way: by way of ours."""
+class Site:
+    """Has steps of its own."""
 
-    def __init__(self) -> None:
-        self.requests: list[MergeRequest] = []
+    def __init__(self, answer: Callable[[MergeRequest | SelectedRequest], object]) -> None:
+        self.answer = answer
+        self.requests: list[MergeRequest | SelectedRequest] = []
 
     @hookimpl
     def mlmerge_merge(self, request: MergeRequest) -> object:
         self.requests.append(request)
-        return request.carry_out()
-
-
-class Computing:
-    """Computes the list of tag-docker itself."""
-
-    def __init__(self, document: object = None) -> None:
-        self.document = document
-        self.requests: list[SelectedRequest] = []
+        return self.answer(request)
 
     @hookimpl
     def mlmerge_merge_selected(self, request: SelectedRequest) -> object:
         self.requests.append(request)
-        return self.document
-
-
-class Failing:
-    """Has a step of its own that fails."""
-
-    @hookimpl
-    def mlmerge_merge_selected(self, request: SelectedRequest) -> None:
-        raise RuntimeError("out of order")
-
-
-def to_push(world: World) -> list[Item]:
-    """Arrange for a push that a merge makes a difference to."""
-    world.put(REPOSITORY, "1", build("old", *THREE))
-    world.put("src/app", "new", build("new", *TWO))
-    return [world.push_item("src/app:new", {"a/app": ["1"]})]
+        return self.answer(request)
 
 
 def to_tag(world: World) -> list[Item]:
     """Arrange for an architecture to be taken."""
-    world.put(REPOSITORY, "1", build("old", *THREE))
+    world.fill()
     world.put(REPOSITORY, "build", build("new", *TWO))
     return [world.tag_item("a/app", source="build", add=["1"], archs=["arm64"])]
 
 
-def test_events_follow_the_upload_of_a_push(world: World, plugged: Plug) -> None:
+@pytest.mark.parametrize("task", ["push", "tag-docker"])
+def test_events_follow_the_upload(world: World, plugged: Plug, task: str) -> None:
     site = Listening()
     plugged(site)
 
-    push(to_push(world), world.settings(ON))
+    if task == "push":
+        push([world.fill()], world.settings(ON))
+    else:
+        tag(to_tag(world), world.settings(ON))
 
-    source, target = f"{world.host}/src/app:new", f"{world.host}/{REPOSITORY}:1"
+    source = f"{world.host}/{'src/app:new' if task == 'push' else REPOSITORY + ':build'}"
+    target = f"{world.host}/{REPOSITORY}:1"
     assert site.heard == [
         ("lock", target),
         ("merged", source, target, world.digest(REPOSITORY, "1")),
@@ -133,44 +104,26 @@ def test_events_follow_the_upload_of_a_push(world: World, plugged: Plug) -> None
     ]
 
 
-def test_events_follow_the_upload_of_tag_docker(world: World, plugged: Plug) -> None:
-    site = Listening()
+@pytest.mark.parametrize("merges", [True, False])
+def test_a_site_replaces_the_step_of_a_push_or_leaves_it_to_the_host(
+    world: World, plugged: Plug, merges: bool
+) -> None:
+    site = Site(lambda request: request.carry_out() if merges else False)
     plugged(site)
 
-    tag(to_tag(world), world.settings(ON))
-
-    source, target = f"{world.host}/{REPOSITORY}:build", f"{world.host}/{REPOSITORY}:1"
-    assert site.heard == [
-        ("lock", target),
-        ("merged", source, target, world.digest(REPOSITORY, "1")),
-        ("tagged", source, [target]),
-    ]
-
-
-def test_a_site_leaves_a_tag_to_the_host(world: World, plugged: Plug) -> None:
-    plugged(Vetoing())
-
-    push(to_push(world), world.settings(ON))
-
-    assert world.digest(REPOSITORY, "1") == world.digest("src/app", "new")
-
-
-def test_a_site_replaces_the_step_of_a_push(world: World, plugged: Plug) -> None:
-    site = Replacing()
-    plugged(site)
-
-    push(to_push(world), world.settings(ON))
+    push([world.fill()], world.settings(ON))
 
     (request,) = site.requests
+    assert isinstance(request, MergeRequest)
     assert str(request.destination) == f"{world.host}/{REPOSITORY}:1"
     assert request.repository == "a/app"
-    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE if merges else TWO)
 
 
 def test_what_a_site_says_it_merged_is_signed(world: World, plugged: Plug) -> None:
     plugged(Wrapping())
 
-    push(to_push(world), world.settings(ON))
+    push([world.fill()], world.settings(ON))
 
     assert [entry.digest for entry in RecordingSigner.signed].count(Wrapping.digest) == 1
 
@@ -178,17 +131,19 @@ def test_what_a_site_says_it_merged_is_signed(world: World, plugged: Plug) -> No
 def test_a_site_computes_the_list_of_tag_docker(world: World, plugged: Plug) -> None:
     items = to_tag(world)
     new = world.read(REPOSITORY, "build")
-    site = Computing({**new.fields, "manifests": [new.manifests[0].fields]})
+    site = Site(lambda _: {**new.fields, "manifests": [new.manifests[0].fields]})
     plugged(site)
 
     tag(items, world.settings(ON))
 
     assert list(world.platforms(REPOSITORY, "1").values()) == [new.manifests[0].digest]
-    assert [request.eligible for request in site.requests] == [("linux/arm64",)]
+    (request,) = site.requests
+    assert isinstance(request, SelectedRequest)
+    assert request.eligible == ("linux/arm64",)
 
 
 def test_a_site_leaves_the_list_to_us(world: World, plugged: Plug) -> None:
-    plugged(Computing(None))
+    plugged(Site(lambda _: None))
 
     tag(to_tag(world), world.settings(ON))
 
@@ -200,7 +155,10 @@ def test_a_site_leaves_the_list_to_us(world: World, plugged: Plug) -> None:
 def test_report_only_gets_over_a_site_that_fails(
     world: World, plugged: Plug, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plugged(Failing())
+    def fail(_: object) -> None:
+        raise RuntimeError("out of order")
+
+    plugged(Site(fail))
 
     tag(to_tag(world), world.settings({**ON, "report_only": True}))
 

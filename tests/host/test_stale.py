@@ -10,9 +10,8 @@ import pytest
 from pubtools_mlmerge.errors import StaleImages
 from pubtools_mlmerge.testing import Image, make_attestation, make_image, make_index
 from tests.host.running import push, signed, tag
-from tests.host.world import World, build
+from tests.host.world import REPOSITORY, World, build
 
-REPOSITORY = "ns/a----app"
 SAID = "1095 days old, more than 365"
 
 
@@ -45,7 +44,7 @@ def test_a_push_drops_what_is_too_old(
     caplog.set_level("INFO", "pubtools.mlmerge")
     young, old = arrange(world, docker=docker)
 
-    push([world.push_item("src/app:new", {"a/app": ["1"]})], settings(world, "drop", ["push"]))
+    push([world.new_item()], settings(world, "drop", ["push"]))
 
     listed = [entry.digest for entry in world.read(REPOSITORY, "1").manifests]
     assert listed == [world.platforms("src/app", "new")["linux/amd64"], young.digest]
@@ -58,7 +57,7 @@ def test_a_push_that_would_keep_what_is_too_old_may_fail(world: World) -> None:
     before = world.digest(REPOSITORY, "1")
 
     with pytest.raises(StaleImages) as caught:
-        push([world.push_item("src/app:new", {"a/app": ["1"]})], settings(world, "fail", ["push"]))
+        push([world.new_item()], settings(world, "fail", ["push"]))
 
     assert caught.value.images == (f"linux/s390x ({old.digest}) is {SAID}",)
     assert world.digest(REPOSITORY, "1") == before

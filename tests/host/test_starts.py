@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 
 import pytest
 from pubtools._quay import push_docker
@@ -15,20 +16,21 @@ from pubtools.pluggy import task_context
 from pubtools_mlmerge.errors import HostMismatch, InvalidSettings
 from pubtools_mlmerge.host import seams
 from tests.host.requests_made import Made
-from tests.host.world import ON, Item, World, build
+from tests.host.world import ON, REPOSITORY, THREE, TWO, Item, World, build
 from tests.scripted import ScriptedServer, json_reply
-
-THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
-TWO = ("linux/amd64", "linux/arm64")
-REPOSITORY = "ns/a----app"
 
 Start = Callable[[str, list[Item], dict[str, object]], None]
 
 
 def by_the_target(group_name: str, items: list[Item], settings: dict[str, object]) -> None:
     """Start as a task host does, by the name of an entry point."""
-    (found,) = entry_points(group="target", name=group_name)
-    found.load()(items, None, "1", "target", settings)
+    _target(group_name).load()(items, None, "1", "target", settings)
+
+
+@cache  # looking through all that is installed takes longer than a push
+def _target(name: str) -> EntryPoint:
+    (found,) = entry_points(group="target", name=name)
+    return found
 
 
 def by_our_target(name: str, items: list[Item], settings: dict[str, object]) -> None:
@@ -48,12 +50,11 @@ def in_a_task(name: str, items: list[Item], settings: dict[str, object]) -> None
 def arrange(world: World, name: str) -> list[Item]:
     """Arrange for a task that a merge makes a difference to."""
     world.empty()
-    world.put(REPOSITORY, "1", build("old", *THREE))
-    world.put("src/app", "new", build("new", *TWO))
+    world.fill()
     world.put(REPOSITORY, "build", build("new", *TWO))
     world.log.forget()
     if name == "push-docker":
-        return [world.push_item("src/app:new", {"a/app": ["1"]})]
+        return [world.new_item()]
     # With its name as the host knows it, the host itself takes this architecture.
     return [world.tag_item("a/app", source="build", add=["1"], archs=["arm64", "linux/amd64"])]
 

@@ -6,17 +6,18 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from pubtools._quay import tag_docker
 from pubtools._quay.exceptions import BadPushItem
+from pubtools._quay.quay_client import QuayClient
 
 from pubtools_mlmerge.errors import MixedTypes
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
 from tests.host.running import signed, tag
 from tests.host.stand_ins import EARLY_SIGNER, SIGNER, EarlySigner, Hub, RecordingSigner
-from tests.host.world import KEY, ON, World, build, spoken
+from tests.host.world import KEY, ON, REPOSITORY, World, build, spoken
 
 ARM = "linux/arm/v7"
 ALL = ("linux/amd64", "linux/arm64", ARM, "linux/s390x")
-REPOSITORY = "ns/a----app"
 
 
 def arrange(world: World, *, docker: bool = True, untyped: bool = False) -> None:
@@ -146,6 +147,27 @@ def test_an_architecture_means_all_its_variants(world: World, exclude: bool) -> 
     tag([item], world.settings(ON))
 
     assert set(world.platforms(REPOSITORY, "1")) == ({"linux/amd64"} if exclude else variants)
+
+
+def test_the_host_s_own_client_stays_in_its_place(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrange(world)
+    classes = tag_docker.TagDocker.__mro__
+    theirs = next(each for each in classes if each.__module__ == tag_docker.__name__)
+    merge, seen = theirs.merge_manifest_lists_sign_images, []
+
+    def spy(task: tag_docker.TagDocker, *arguments: object) -> None:
+        merge(task, *arguments)
+        seen.append(type(vars(task)["_quay_client"]))
+
+    monkeypatch.setattr(theirs, "merge_manifest_lists_sign_images", spy)
+    item = world.tag_item("a/app", source="build", add=["1"], archs=["arm64"])
+
+    tag([item], world.settings(ON))
+
+    assert seen == [QuayClient]
+    assert taken(world) == {"linux/arm64"}
 
 
 def test_entries_without_a_platform_stay(world: World) -> None:

@@ -9,11 +9,10 @@ from pubtools._quay.exceptions import BadPushItem
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
 from tests.host.running import tag
 from tests.host.stand_ins import Hub, RecordingSigner
-from tests.host.world import ON, World, build
+from tests.host.world import ON, REPOSITORY, World, build
 
 ARM = "linux/arm/v7"
 ALL = ("linux/amd64", "linux/arm64", ARM)
-REPOSITORY = "ns/a----app"
 
 
 @pytest.fixture

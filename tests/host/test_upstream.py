@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
-import inspect
 import re
-import textwrap
-from types import ModuleType
 
 import pluggy
 import pytest
+from pubtools._quay import push_docker
 
-from tests.pages import DOCS, blocks
+from pubtools_mlmerge.host import seams
+from tests.host.running import push
+from tests.host.stand_ins import RecordingSigner, add_proposed_hooks, proposed_hooks, source_of
+from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
+from tests.pages import DOCS
 
 PAGE = DOCS / "upstream.rst"
 HOOKIMPL = pluggy.HookimplMarker("pubtools")
@@ -20,11 +21,8 @@ HOOKIMPL = pluggy.HookimplMarker("pubtools")
 
 def proposed() -> pluggy.PluginManager:
     """Make a plugin manager that has the proposed hooks."""
-    (code,) = (block.code for block in blocks(PAGE) if block.language == "python")
-    module = ModuleType("proposed")
-    exec(code, vars(module))  # noqa: S102 - our own page
     manager = pluggy.PluginManager("pubtools")
-    manager.add_hookspecs(module)
+    manager.add_hookspecs(proposed_hooks())
     return manager
 
 
@@ -59,22 +57,6 @@ def test_the_hooks_have_no_names_that_are_taken() -> None:
     assert not {"quay_images_tagging", "quay_images_signing"} & vars(hooks).keys()
 
 
-def source_of(name: str) -> str:
-    """Read a part of the host in its file, as our classes may be in the place of its own."""
-    module_name, _, path = name.partition(".")
-    source = inspect.getsource(importlib.import_module(f"pubtools._quay.{module_name}"))
-    for part in filter(None, path.split(".")):
-        (found,) = (
-            node
-            for node in ast.walk(ast.parse(source))
-            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == part
-        )
-        source = textwrap.dedent(
-            "\n".join(source.splitlines()[found.lineno - 1 : found.end_lineno])
-        )
-    return source
-
-
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -84,7 +66,6 @@ def source_of(name: str) -> str:
             "self.run_tag_images(",
         ),
         ("container_image_pusher.ContainerImagePusher.copy_source_push_item", "run_tag_images("),
-        ("tag_docker.TagDocker.run", "self.tag_add_calculate_archs("),
         ("push_docker.PushDocker.run", "for signer in self.target_settings"),
         ("push_docker.mod_entry_point", "push.run()"),
         ("tag_docker.mod_entry_point", "tag_docker.run()"),
@@ -97,3 +78,35 @@ def test_the_places_of_the_calls_are_there(name: str, text: str) -> None:
 @pytest.mark.parametrize("module", ["push_docker", "tag_docker"])
 def test_the_entry_points_open_no_task_context(module: str) -> None:
     assert not re.search(r"\btask_context\b", source_of(module))
+
+
+@pytest.fixture
+def changed_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the host have the hooks, and none of the names that they make unnecessary."""
+    for name in ("ContainerImagePusher", "item_processor_for_internal_data"):
+        monkeypatch.setattr(push_docker, name, seams._REPLACED["push_docker", name])
+    add_proposed_hooks(monkeypatch)
+
+
+def push_it(world: World, mlmerge: object) -> tuple[object, ...]:
+    """Push over two tags and a new one; tell what they hold and what was signed."""
+    world.empty()
+    RecordingSigner.signed.clear()
+    for name, platforms in (("1", THREE), ("2", TWO)):
+        world.put(REPOSITORY, name, build("old", *platforms))
+    world.put("src/app", "new", build("new", *TWO))
+    push([world.new_item("1", "2", "new")], world.settings(mlmerge))
+    claims = sorted((e.pub_reference, e.digest, e.arch) for e in RecordingSigner.signed)
+    return world.platforms(REPOSITORY, "1"), claims, world.tags(REPOSITORY)
+
+
+@pytest.mark.parametrize("mlmerge", [{**ON, "anchor_tag": None}, None], ids=["on", "off"])
+def test_where_the_host_has_the_hooks_they_do_what_the_seams_did(
+    world: World, request: pytest.FixtureRequest, mlmerge: object
+) -> None:
+    expected = push_it(world, mlmerge)
+
+    request.getfixturevalue("changed_host")
+
+    assert push_it(world, mlmerge) == expected
+    assert (len(world.platforms(REPOSITORY, "1")) == len(THREE)) == bool(mlmerge)

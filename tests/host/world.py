@@ -17,7 +17,7 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.testing import Image, ImageIndex, make_image, make_index
-from tests.host.requests_made import AccessLog
+from tests.host.requests_made import SESSION, AccessLog
 from tests.host.shelves import root_of, store
 from tests.host.stand_ins import SIGNER
 from tests.servers import RealRegistry
@@ -26,7 +26,10 @@ NAMESPACE = "ns"
 PUBLIC = "registry.example.com"
 KEY = "some-key"
 ON: Mapping[str, object] = {"steps": ["push", "tag-docker"]}
+REPOSITORY = "ns/a----app"  # the internal name of a/app
 SECONDS = 10
+THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
+TWO = ("linux/amd64", "linux/arm64")
 
 Tags = Mapping[str, Sequence[str]]
 
@@ -95,7 +98,7 @@ class World:
         return sorted(listed)
 
     def _ask(self, method: str, path: str) -> requests.Response:
-        return requests.request(
+        return SESSION.request(
             method,
             f"{self.registry.url}/v2/{path}",
             headers={"Accept": ", ".join(MANIFEST_TYPES), "User-Agent": "world"},
@@ -158,6 +161,18 @@ class World:
             "arch": "amd64",
         }
         return Item(metadata, {name: list(wanted) for name, wanted in tags.items()})
+
+    def new_item(self, *tags: str) -> Item:
+        """Make an item that pushes the new build to tags of a/app."""
+        return self.push_item("src/app:new", {"a/app": tags or ("1",)})
+
+    def fill(self, *tags: str, docker: bool = True) -> Item:
+        """Put an old build of three platforms under tags of a/app; return a new one of two."""
+        for name in tags or ("1",):
+            self.put(REPOSITORY, name, build(f"old {name}", *THREE, docker=docker))
+        self.put("src/app", "new", build("new", *TWO, docker=docker))
+        self.log.forget()
+        return self.new_item(*tags)
 
     def tag_item(
         self,

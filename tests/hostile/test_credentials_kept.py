@@ -33,7 +33,7 @@ from tests.hostile.helpers import (
     wants_password,
     wants_token,
 )
-from tests.programs import call, put, run
+from tests.programs import call, put, run_here
 from tests.scripted import (
     HURRIED,
     Received,
@@ -271,7 +271,7 @@ def test_skopeo_gets_no_secret_on_its_command_line(
     put(registry_server, "1", make_index([make_image()]))
     host = registry_server.host
 
-    done = run(
+    done = run_here(
         *("merge", "--source-ref", f"{host}/app:1", "--dest-ref", f"{host}/other:1"),
         *("--copy", "skopeo", "--source-quay-user", USER, "--dest-quay-user", USER),
         env={**environment(), "PATH": str(tmp_path), "RECORD": str(tmp_path / "record")},

@@ -140,7 +140,9 @@ def test_what_is_taken_is_a_prefix_of_the_result(made: Made) -> None:
 @given(MERGES)
 def test_the_plan_tells_the_fate_of_every_entry_of_the_result(made: Made) -> None:
     present = planned(made.plan, "added", "replaced", "same", "kept")
-    assert [e.digest for e in present] == digests(made.result)
+    if made.plan.changed:
+        assert [e.digest for e in present] == digests(made.result)
+    assert sorted(e.digest for e in present) == sorted(digests(made.result))
     assert [e.descriptor for e in made.plan.entries][: len(present)] == present
     sources = planned(made.plan, "added", "replaced", "same", "excluded")
     assert sorted(e.digest for e in sources) == sorted(digests(made.source))

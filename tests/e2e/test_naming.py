@@ -1,0 +1,104 @@
+"""Names of what to keep, drop and remove, on a real registry, by the programs."""
+
+from __future__ import annotations
+
+import pytest
+
+from pubtools_mlmerge.testing import make_attestation, make_image, make_index
+from tests.e2e.conftest import Shelf, image_index, merged
+from tests.programs import Done, run
+
+OLD = image_index("linux/amd64", "linux/arm64", "linux/ppc64le", "linux/s390x", seed="old")
+
+
+def merge(shelf: Shelf, *options: str, env: dict[str, str] | None = None) -> Done:
+    """Merge a new image for amd64 into a tag of four platforms."""
+    source = shelf.put("new", make_image("linux/amd64", seed="new"))
+    destination = shelf.put("stable", OLD)
+    return run("merge", "--source-ref", source, "--dest-ref", destination, *options, env=env)
+
+
+@pytest.mark.parametrize("option", ["--keep", "--drop"])
+@pytest.mark.parametrize("name", ["s390", "ppc64el,s390", "windows/amd64,osver=10.0", "[a-z]*"])
+def test_an_unknown_name_is_wrong_usage_before_the_first_request(
+    shelf: Shelf, option: str, name: str
+) -> None:
+    reference = shelf.put("stable", OLD)
+    record = shelf.mark()
+
+    done = run("merge", "--source-ref", reference, "--dest-ref", reference, option, name)
+    variable = {f"MLMERGE_{option[2:].upper()}": name}
+    other = run("merge", "--source-ref", reference, "--dest-ref", reference, env=variable)
+
+    assert (done.code, other.code) == (2, 2)
+    assert "invalid platform" in done.err
+    assert "invalid platform" in other.err
+    assert list(record) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--keep", "linux/s390,ppc64le"], "keep linux/s390 fits none of its platforms"),
+        (["--keep", "riscv64"], "keep riscv64 fits none of its platforms"),
+        (["--keep", "s390x,riscv64", "--strict"], "keep riscv64 fits none of its platforms"),
+        (["--drop", "linux/s390", "--strict"], "drop linux/s390 fits none of its platforms"),
+    ],
+)
+def test_a_slip_leaves_the_tag_alone(shelf: Shelf, options: list[str], words: str) -> None:
+    done = merge(shelf, *options)
+
+    assert (done.code, done.out) == (1, "")
+    assert words in done.err
+    assert shelf.get("stable").content == OLD.content
+
+
+def test_what_keep_leaves_out_and_what_fits_nothing_is_warned_of(shelf: Shelf) -> None:
+    done = merge(shelf, "--keep", "ppc64el,riscv64", "--drop", "windows")
+
+    assert done.code == 0
+    assert "loses linux/arm64, linux/s390x, which keep does not name" in done.err
+    assert "keep riscv64 fits none of its platforms" in done.err
+    assert "drop windows fits none of its platforms" in done.err
+    assert len(shelf.get("stable").manifests) == 2
+
+
+def test_one_architecture_after_the_other_and_then_all_give_one_digest(shelf: Shelf) -> None:
+    new = image_index("linux/amd64", "linux/arm64", "linux/s390x", seed="new")
+    source, tag = shelf.put("new", new), shelf.put("stable", image_index("linux/ppc64le"))
+    pair = ("--source-ref", source, "--dest-ref", tag)
+    run("merge", *pair)
+    before, record = shelf.get("stable"), shelf.mark()
+
+    for options in (["--arch", "arm64"], ["--arch", "s390x"], []):
+        assert run("merge", *pair, *options).code == 0
+
+    assert shelf.get("stable") == before
+    assert record.writes == []
+
+
+def test_what_piles_up_is_warned_of_and_pruned(shelf: Shelf) -> None:
+    amd64, gone = make_image("linux/amd64"), make_image("linux/arm64")
+    proof, orphan = make_attestation(amd64), make_attestation(gone)
+    source = shelf.put("new", make_index([amd64, proof, orphan]))
+    tag = shelf.ref("stable")
+
+    done = run("merge", "--source-ref", source, "--dest-ref", tag)
+    pruned = run("remove-archs", "--ref", tag, "--prune")
+
+    assert "1 of its entries: its image is not listed" in done.err
+    assert "pubtools-mlmerge-remove-archs --prune" in done.err
+    assert pruned.code == 0
+    assert shelf.get("stable").content == merged(amd64, proof)
+
+
+def test_a_strict_removal_fails_for_a_name_that_is_not_there(shelf: Shelf) -> None:
+    tag = shelf.put("stable", OLD)
+
+    strict = run("remove-archs", "--ref", tag, "--arch", "s390x,riscv64", "--strict")
+    unknown = run("remove-archs", "--ref", tag, "--arch", "s390")
+    nothing = run("remove-archs", "--ref", tag)
+
+    assert (strict.code, unknown.code, nothing.code) == (1, 2, 2)
+    assert "removal riscv64 fits none of its platforms" in strict.err
+    assert shelf.get("stable").content == OLD.content

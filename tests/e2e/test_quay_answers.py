@@ -1,0 +1,74 @@
+"""Programs against a Quay that locks accounts, limits the rate, and does not write what it says."""
+
+from __future__ import annotations
+
+import pytest
+
+from pubtools_mlmerge.testing import RegistryServer, make_index
+from tests.e2e.conftest import images, merged
+from tests.programs import Done, put, run
+from tests.quay import QuayDialect
+
+ALICE, NAME, TAGS = ("alice", "wonderland"), "alice/app", [f"v{number}" for number in range(12)]
+OLD, NEW = images("linux/amd64", "linux/s390x", seed="old"), images("linux/amd64", seed="new")
+
+
+def serve(dialect: QuayDialect) -> RegistryServer:
+    return RegistryServer(dialect=dialect, auth="token", users=dict([ALICE]))
+
+
+def merge(server: RegistryServer, *tags: str, password: str = ALICE[1]) -> Done:
+    """Merge into some tags, which are there."""
+    for tag in tags:
+        put(server, tag, make_index(OLD), NAME)
+    put(server, "new", make_index(NEW), NAME)
+    place = f"{server.host}/{NAME}"
+    names = [f"{place}:{tag}" for tag in tags]
+    return run(
+        *("merge", "--source-ref", f"{place}:new", "--dest-ref", ",".join(names)),
+        *("--source-quay-user", ALICE[0], "--dest-quay-user", ALICE[0]),
+        env={"SOURCE_QUAY_PASSWORD": password, "DEST_QUAY_PASSWORD": password},
+    )
+
+
+def test_a_wrong_password_locks_no_account_whatever_the_number_of_tags() -> None:
+    """One failure is forgotten after two seconds, twelve after more than an hour."""
+    with serve(QuayDialect()) as server:
+        done = merge(server, *TAGS, password="wrong")
+        tried = [r.status for r in server.requests if r.path == "/v2/auth"]
+
+    assert done.code == 1
+    assert tried == [401]
+    assert done.err.count("the login of alice from --dest-quay-user") + done.err.count(
+        "the login of alice from --source-quay-user"
+    ) >= len(TAGS)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "problem"),
+    [
+        (QuayDialect(read_only=NAME), f"this login may not write to the repository {NAME}"),
+        (
+            QuayDialect(caches=NAME),
+            "the registry accepts writes and ignores them, as a proxy cache",
+        ),
+    ],
+    ids=["read-only", "cache"],
+)
+def test_a_repository_that_takes_no_writes_is_named(dialect: QuayDialect, problem: str) -> None:
+    with serve(dialect) as server:
+        done = merge(server, "stable")
+
+        assert server.manifest(NAME, "stable").content == make_index(OLD).content
+    assert done.code == 1
+    assert problem in done.err
+
+
+def test_all_tags_are_merged_behind_a_rate_limit() -> None:
+    with serve(QuayDialect(rate=10)) as server:
+        done = merge(server, *TAGS)
+
+        assert done.code == 0, done.err
+        assert {server.manifest(NAME, t).content for t in TAGS} == {merged(*NEW, OLD[1])}
+        asked = len([r for r in server.requests if "/manifests/" in r.path])
+    assert asked <= 1.25 * (1 + 4 * len(TAGS))

@@ -1,0 +1,91 @@
+"""The host's entry points and scripts, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from attrs import asdict
+
+from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
+
+TARGET = """
+import json, sys
+import {first}
+from importlib.metadata import entry_points
+(found,) = [e for e in entry_points(group="target") if e.name == "{name}"]
+task = found.load()
+import pubtools_mlmerge.plugin
+from tests.host.world import Item
+given = json.load(sys.stdin)
+task([Item(**item) for item in given["items"]], None, "1", "target", given["settings"])
+"""
+
+
+def run(
+    *command: str, given: object = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if "MLMERGE" not in name}
+    return subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        input=json.dumps(given),
+        env={**clean, "PYTHONWARNINGS": "ignore", **environment},
+    )
+
+
+def arrange(world: World) -> str:
+    world.put(REPOSITORY, "1", build("old", *THREE))
+    world.put(REPOSITORY, "build", build("new", *TWO))
+    return world.put("src/app", "new", build("new", *TWO))
+
+
+@pytest.mark.parametrize("first", ["pubtools_mlmerge.plugin", "pubtools._quay.push_docker"])
+@pytest.mark.parametrize("name", ["push-docker", "tag-docker"])
+def test_the_host_s_entry_points_merge_whatever_is_loaded_first(
+    world: World, name: str, first: str
+) -> None:
+    arrange(world)
+    item = world.new_item()
+    if name == "tag-docker":
+        item = world.tag_item("a/app", source="build", add=["1"], archs=[*TWO])
+    given = {"items": [asdict(item)], "settings": world.settings(ON, signing=[])}
+
+    done = run(sys.executable, "-c", TARGET.format(first=first, name=name), given=given)
+
+    assert done.returncode == 0, done.stderr
+    platforms, new = world.platforms(REPOSITORY, "1"), world.platforms("src/app", "new")
+    assert set(platforms) == set(THREE)
+    assert [p for p in TWO if platforms[p] == new[p]] == list(TWO)
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_refused"),
+    [
+        ({"MLMERGE_STEPS": "push"}, True),
+        ({"MLMERGE_STEPS": "push", "MLMERGE_REPORT_ONLY": "yes"}, False),
+        ({}, False),
+    ],
+)
+def test_the_script_that_copies_is_refused_where_a_step_is_enabled(
+    world: World, variables: dict[str, str], is_refused: bool
+) -> None:
+    new = arrange(world)
+    old = world.digest(REPOSITORY, "1")
+    script = str(Path(sys.executable).with_name("pubtools-quay-tag-image"))
+    names = (f"{world.host}/src/app:new", f"{world.host}/{REPOSITORY}:1")
+    references = ["--source-ref", names[0], "--dest-ref", names[1], "--all-arch"]
+    login = ["--quay-user", "user", "--quay-password", "password"]
+
+    done = run(script, *references, *login, **variables)
+
+    assert (done.returncode != 0) == is_refused, done.stderr
+    assert ("pubtools-mlmerge-merge" in done.stderr) == is_refused
+    assert world.digest(REPOSITORY, "1") == (old if is_refused else new)

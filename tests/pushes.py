@@ -1,0 +1,45 @@
+"""Pushes of the step alone, without the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import SimpleNamespace
+
+from attrs import define, field
+
+from pubtools_mlmerge.host.clients import Sides
+from pubtools_mlmerge.host.push_step import PushStep
+from pubtools_mlmerge.host.types import HostClient, PushItem
+from pubtools_mlmerge.settings import Settings
+
+
+@define
+class Task:
+    """Stands for the host's task; its clients are never used."""
+
+    quay_host: str
+    target_settings: dict[str, object]
+    src_quay_client: HostClient = field(init=False)
+    dest_quay_client: HostClient = field(init=False)
+
+    def run_tag_images(self, *_: object) -> None:
+        """Copy nothing."""
+
+
+def begin(
+    sides: Sides,
+    host: str,
+    settings: Settings,
+    *,
+    namespace: str = "ns",
+    items: Iterable[PushItem] = (),
+) -> PushStep:
+    """Begin a push between given sides."""
+    task = Task(host, {"quay_namespace": namespace})
+    return PushStep(task, settings, items, lambda *_: sides)
+
+
+def item(source: str, tags: Mapping[str, Sequence[str]], **metadata: object) -> PushItem:
+    """Make an item that pushes a source to tags of external repositories."""
+    fields = {"pull_url": source, "tags": tags, **metadata}
+    return SimpleNamespace(metadata=fields, claims_signing_key="key", repos={})

@@ -1,0 +1,380 @@
+"""Ctrl-C and SIGTERM: the programs end soon whatever they wait for, and leave nothing half done.
+
+Each wait here would last a minute or more by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from attrs import define, field
+
+from pubtools_mlmerge.cli.parsers import inspect_main
+from pubtools_mlmerge.locks import tag_lock
+from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
+from tests.programs import ROOT, Done, call, command, environment, put
+from tests.quay import QuayDialect
+from tests.redis_servers import redis_server
+from tests.scripted import Received, Reply, ScriptedServer
+
+OLD = make_index([make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")])
+NEW = make_index([make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")])
+OTHER = make_index([make_image("linux/riscv64"), *OLD.children])
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+pytestmark = pytest.mark.usefixtures("no_variables")
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    give_up = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
+@define
+class Program:
+    """A program that runs."""
+
+    process: subprocess.Popen[str]
+
+    @property
+    def works(self) -> bool:
+        """Whether there is a thread beside the main one and the one that sees to the end."""
+        return len(list(Path(f"/proc/{self.process.pid}/task").iterdir())) > 2
+
+    def end(self, *signals: int) -> Done:
+        """Send signals, and wait for the end."""
+        for number in signals:
+            self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=50)
+        assert "Traceback" not in err
+        return Done(self.process.returncode, out, err)
+
+
+@contextmanager
+def program(
+    *arguments: str, ignored: bool = False, variables: Mapping[str, str] | None = None
+) -> Iterator[Program]:
+    """Run a merge; who runs the tests in the background may have them ignore Ctrl-C."""
+    setting = "--ignore-signal=INT" if ignored else "--default-signal=INT"
+    with subprocess.Popen(
+        ["env", setting, *command("merge"), *arguments],
+        cwd=ROOT,
+        env=environment(**(variables or {})),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield Program(process)
+        finally:
+            process.kill()
+
+
+@define
+class Gate:
+    """Stands before a registry and holds back some requests."""
+
+    server: RegistryServer
+    holds: Callable[[Received], bool]
+    held: threading.Event = field(factory=threading.Event)
+    open: threading.Event = field(factory=threading.Event)
+    before: Callable[[Received], object] = field(default=lambda _: None)
+    after: Callable[[Received], object] = field(default=lambda _: None)
+
+    def __call__(self, request: Received) -> Reply:
+        self.before(request)
+        if self.holds(request):
+            self.held.set()
+            self.open.wait(60)
+        kept = {n: v for n, v in request.headers.items() if n not in ("host", "connection")}
+        url = self.server.url + request.target
+        got = requests.request(request.method, url, headers=kept, data=request.body, timeout=60)
+        self.after(request)
+        headers = {n: v for n, v in got.headers.items() if n not in ("Connection", "Date")}
+        return Reply(got.status_code, headers, got.content)
+
+
+def is_put(request: Received) -> bool:
+    return request.method == "PUT"
+
+
+@pytest.fixture
+def server(registry_server: RegistryServer) -> RegistryServer:
+    put(registry_server, "old", OLD)
+    put(registry_server, "new", NEW)
+    return registry_server
+
+
+def merge_on(host: str, tags: Sequence[str] = ("old",)) -> list[str]:
+    destinations = ",".join(f"{host}/app:{tag}" for tag in tags)
+    return ["--source-ref", f"{host}/app:new", "--dest-ref", destinations]
+
+
+# Each wait gives arguments and variables, and what is so once the program waits.
+Waiting = tuple[list[str], dict[str, str], Callable[[Program], object]]
+Wait = Callable[[ExitStack, RegistryServer, Path], Waiting]
+
+
+def retry(stack: ExitStack, _: RegistryServer, __: Path) -> Waiting:
+    busy = stack.enter_context(ScriptedServer(Reply(429, {"Retry-After": "60"})))
+    return merge_on(busy.host), {}, lambda _: busy.received
+
+
+def locked_file(stack: ExitStack, server: RegistryServer, path: Path) -> Waiting:
+    stack.enter_context(tag_lock(f"{server.host}/app:old", path.as_uri()))
+    return [*merge_on(server.host), "--lock", path.as_uri()], {}, lambda p: p.works
+
+
+def locked_redis(stack: ExitStack, server: RegistryServer, path: Path) -> Waiting:
+    redis = stack.enter_context(redis_server(path))
+    stack.enter_context(tag_lock(f"{server.host}/app:old", redis.url))
+    client = stack.enter_context(redis.client())
+    before = len(client.client_list())
+    arguments = [*merge_on(server.host), "--lock", redis.url]
+    return arguments, {}, lambda _: len(client.client_list()) > before
+
+
+def locked_thread(stack: ExitStack, server: RegistryServer, path: Path) -> Waiting:
+    arguments, variables, ready = silent(stack, server, path)
+    return [*arguments, *arguments[2:]], variables, ready
+
+
+def silent(stack: ExitStack, _: RegistryServer, __: Path) -> Waiting:
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+    def asked(_: Program) -> bool:
+        stack.enter_context(listener.accept()[0])
+        return True
+
+    return merge_on(f"127.0.0.1:{listener.getsockname()[1]}"), {}, asked
+
+
+def unreachable(stack: ExitStack, _: RegistryServer, __: Path) -> Waiting:
+    """Nobody accepts, and the kernel queues no more connections."""
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+    for _number in range(2):
+        other = stack.enter_context(socket.socket())
+        other.setblocking(False)
+        other.connect_ex(listener.getsockname())
+    return merge_on(f"127.0.0.1:{listener.getsockname()[1]}"), {}, lambda p: p.works
+
+
+def skopeo(stack: ExitStack, server: RegistryServer, path: Path) -> Waiting:
+    other = stack.enter_context(RegistryServer())
+    script = path / "skopeo"
+    script.write_text(
+        f"#!/bin/sh\necho $$ >{path}/part\nmv {path}/part {path}/started\nexec sleep 600\n"
+    )
+    script.chmod(0o755)
+    source = put(other, "new", OTHER)
+    arguments = ["--source-ref", source, *merge_on(server.host)[2:], "--copy", "skopeo"]
+    path_variable = f"{path}:{os.environ['PATH']}"
+    return arguments, {"PATH": path_variable}, lambda _: (path / "started").exists()
+
+
+@pytest.mark.parametrize(("number", "output"), [(signal.SIGINT, "text"), (signal.SIGTERM, "json")])
+@pytest.mark.parametrize(
+    "wait",
+    [
+        *(retry, locked_file, locked_redis, locked_thread),
+        *(silent, unreachable, skopeo),
+    ],
+)
+def test_no_wait_holds_up_the_end(
+    wait: Wait, number: signal.Signals, output: str, server: RegistryServer, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        arguments, variables, ready = wait(stack, server, tmp_path)
+        with program(*arguments, "--output", output, variables=variables) as running:
+            until(lambda: ready(running))
+
+            done = running.end(number)
+
+    assert (done.code, done.out) == (CODES[number], "")
+    assert f"ERROR: Interrupted by {number.name}" in done.err
+    assert server.manifest("app", "old").digest == OLD.digest
+
+
+def test_skopeo_does_not_go_on(server: RegistryServer, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        arguments, variables, ready = skopeo(stack, server, tmp_path)
+        with program(*arguments, variables=variables) as running:
+            until(lambda: ready(running))
+            running.end(signal.SIGTERM)
+
+    copier = int((tmp_path / "started").read_text(encoding="ascii"))
+    until(lambda: not Path(f"/proc/{copier}").exists())
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_what_was_done_is_printed(server: RegistryServer, tmp_path: Path, output: str) -> None:
+    """The first of four tags hangs, and the others are done."""
+    page = tmp_path / "page.html"
+    gate = Gate(server, lambda request: request.target.endswith("/old"))
+    tags = ("old", "one", "two", "three")
+    with ScriptedServer(gate) as front:
+        arguments = [*merge_on(front.host, tags), "--html", str(page), "--output", output]
+        with program(*arguments) as running:
+            until(lambda: len(server.tags("app")) == 5)
+            until(lambda: sum(r.method == "PUT" for r in front.received) == 3)
+
+            done = running.end(signal.SIGINT)
+        gate.open.set()
+
+    assert done.code == 130
+    for tag in tags[1:]:
+        assert f"{front.host}/app:{tag}" in done.out
+    assert done.out.count(server.manifest("app", "one").digest) >= 3
+    assert f"{front.host}/app:old: interrupted before it was done" in done.err
+    assert "Interrupted: the rest is missing here." in page.read_text(encoding="ascii")
+    if output == "json":
+        assert [report["changed"] for report in done.reports] == [True] * 3
+
+
+def test_a_batch_that_waits_for_lines_ends(server: RegistryServer) -> None:
+    line = f'{{"source_ref": "{server.host}/app:new", "dest_ref": "{server.host}/app:1"}}\n'
+    with program("--batch", "-", "--output", "json") as running:
+        assert running.process.stdin is not None
+        running.process.stdin.write(line)
+        running.process.stdin.flush()
+        until(lambda: "1" in server.tags("app"))
+
+        done = running.end(signal.SIGINT)
+
+    assert done.code == 130
+    assert [report["changed"] for report in done.reports] == [True]
+
+
+def test_no_further_line_of_a_batch_begins(server: RegistryServer, tmp_path: Path) -> None:
+    gate = Gate(server, lambda request: request.target.endswith("/tag9"))
+    with ScriptedServer(gate) as front:
+        line = '{{"source_ref": "{0}/app:new", "dest_ref": "{0}/app:tag{1}"}}\n'
+        batch = tmp_path / "batch"
+        batch.write_text("".join(line.format(front.host, n) for n in range(200)), encoding="ascii")
+        with program("--batch", str(batch), "--threads", "1", "--output", "json") as running:
+            until(gate.held.is_set)
+
+            done = running.end(signal.SIGTERM)
+        gate.open.set()
+
+    assert done.code == 143
+    assert [report["dest"] for report in done.reports if "dest" in report] == []
+    assert len(done.reports) == 9
+    assert len(server.tags("app")) == 11
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_write_under_way_is_finished_and_reported(
+    server: RegistryServer, number: signal.Signals
+) -> None:
+    gate = Gate(server, is_put)
+    with ScriptedServer(gate) as front, program(*merge_on(front.host)) as running:
+        until(gate.held.is_set)
+        running.process.send_signal(number)
+        gate.open.set()
+
+        done = running.end()
+
+    assert done.code == CODES[number]
+    held = server.manifest("app", "old").digest
+    assert held != OLD.digest
+    assert f"{front.host}/app:old is now {held}" in done.out
+
+
+def test_a_write_that_is_never_answered_is_given_up_and_the_lock_released(
+    server: RegistryServer, tmp_path: Path
+) -> None:
+    gate = Gate(server, is_put)
+    with ScriptedServer(gate) as front:
+        with program(*merge_on(front.host), "--lock", tmp_path.as_uri()) as running:
+            until(gate.held.is_set)
+
+            done = running.end(signal.SIGINT)
+        with tag_lock(f"{front.host}/app:old", f"{tmp_path.as_uri()}?wait=0"):
+            assert server.manifest("app", "old").digest == OLD.digest
+        gate.open.set()
+
+    assert (done.code, done.out) == (130, "")
+    assert "app:old: interrupted while it was written, it holds the old or the new" in done.err
+
+
+def test_a_tag_made_for_the_moment_is_deleted() -> None:
+    """Another program writes just before us; what it wrote is read again under a tag of ours."""
+
+    def write_first(request: Received) -> None:
+        if is_put(request) and not gate.held.is_set():
+            put(quay, "old", OTHER)
+
+    with RegistryServer(dialect=QuayDialect("api-token")) as quay:
+        for tag, item in (("old", OLD), ("new", NEW)):
+            put(quay, tag, item)
+        gate = Gate(quay, lambda request: "/manifests/mlmerge-recovered-" in request.target)
+        gate.before = write_first
+        with ScriptedServer(gate) as front:
+            with program(*merge_on(front.host), "--quay-api-token", "api-token") as running:
+                until(gate.held.is_set)
+                assert len(quay.tags("app")) == 3
+
+                done = running.end(signal.SIGTERM)
+            gate.open.set()
+
+        assert done.code == 143
+        assert quay.tags("app") == ("new", "old")
+
+
+def test_a_second_signal_ends_the_program_at_once(server: RegistryServer) -> None:
+    gate = Gate(server, is_put)
+    with ScriptedServer(gate) as front, program(*merge_on(front.host)) as running:
+        until(gate.held.is_set)
+
+        done = running.end(signal.SIGINT, signal.SIGTERM)
+        gate.open.set()
+
+    assert (done.code, done.out) == (130, "")
+    assert "Interrupted" not in done.err  # that comes after the write was given up
+
+
+def test_a_program_that_is_to_ignore_ctrl_c_does(server: RegistryServer) -> None:
+    gate = Gate(server, is_put)
+    with (
+        ScriptedServer(gate) as front,
+        program(*merge_on(front.host), ignored=True) as running,
+    ):
+        until(gate.held.is_set)
+        running.process.send_signal(signal.SIGINT)
+        gate.open.set()
+
+        done = running.end()
+
+    assert done.code == 0
+
+
+def test_handlers_are_set_by_programs_alone(server: RegistryServer) -> None:
+    """Whoever calls us as a library, as task hosts do, handles signals in their own way."""
+    numbers = (*CODES, signal.SIGALRM)
+    before = [signal.getsignal(number) for number in numbers]
+    seen: list[object] = []
+
+    thread = threading.Thread(
+        target=lambda: seen.append(call(inspect_main, f"{server.host}/app:old"))
+    )
+    thread.start()
+    thread.join()
+
+    assert call(inspect_main, f"{server.host}/app:old") == 0
+    assert seen == [0]
+    assert [signal.getsignal(number) for number in numbers] == before
