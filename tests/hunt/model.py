@@ -67,7 +67,8 @@ def offer_of(shelf: Shelf, repository: str, reference: str, *, nested: bool = Tr
         elif "index" in entry["mediaType"]:
             inner = offer_of(shelf, repository, digest) if nested else {}
             for name, digests in inner.items():
-                offer.setdefault(name, set()).update(digests)
+                # Marked, as an attestation is one of an image that stands beside it.
+                offer.setdefault(name, set()).update(f"within {d}" for d in digests)
         else:
             offer.setdefault(_name(entry.get("platform") or {}, digest), set()).add(digest)
     return offer
