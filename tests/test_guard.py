@@ -42,7 +42,6 @@ def reviewed(policy: Policy, held: Index | None = HELD, source: Index = SOURCE) 
         (Policy(keep=["riscv64", "windows"]), "keep", ("riscv64", "windows")),
         (Policy(keep=["none"]), "keep", ("none",)),
         (Policy(keep=["riscv64", "s390x"], strict=True), "keep", ("riscv64",)),
-        (Policy(keep=["none"]), "keep", ("none",)),
         (Policy(drop=["arm"], strict=True), "drop", ("arm",)),
     ],
 )
