@@ -17,11 +17,14 @@ HOSTS ?= $(if $(wildcard tests/host),0.38 0.37 0.36)
 HOST_0.38 := pubtools-quay==0.38.0
 HOST_0.37 := pubtools-quay==0.37.0
 HOST_0.36 := pubtools-quay==0.36.0 'pubtools-sign<1'
-# What is measured, and would be measured again in the others.
-NEWEST_HOST_ONLY := test_benchmarks.py test_stress.py
+# What takes long, and would find the same in the others.
+NEWEST_HOST_ONLY := test_benchmarks.py test_hunt.py test_stress.py
 # What comes without a wheel below them: built once, for all of them.
 HOST_LIBRARIES := gssapi kerberos krb5 python-qpid-proton
 WHEELS := .wheels
+
+# How many sequences `make hunt` tries.
+SEQUENCES ?= 20000
 
 # Nothing may be skipped where CI is set.
 PYTEST := -m pytest $(if $(CI),-p tests.no_skips)
@@ -42,6 +45,7 @@ help:
 	@echo 'make hosts     the tests inside pubtools-quay $(HOSTS)'
 	@echo 'make coverage  branch coverage of the test runs so far'
 	@echo 'make stress    two writers and faults at full length; `make test` has the short form'
+	@echo 'make hunt      random sequences of all that writes a tag: SEQUENCES=$(SEQUENCES)'
 	@echo 'make quay      the contract and the laws on a Quay that runs: QUAY_URL=https://...'
 	@echo 'make bench     how long merges take, beside the host and other programs, into docs'
 	@echo 'make dist      wheel and source archive, checked, into dist'
@@ -118,6 +122,13 @@ host-%: $(VENV)-host-%/.installed
 stress: $(VENV)/.dev $(VENV)-host-0.38/.installed
 	MLMERGE_STRESS=1 $(BIN)/python $(PYTEST) tests/faults tests/stress
 	MLMERGE_STRESS=1 $(VENV)-host-0.38/bin/python $(PYTEST) tests/host/test_stress.py
+
+# Those inside the host take ten times as long. A failure is printed with what repeats it.
+.PHONY: hunt
+hunt: $(VENV)/.dev $(VENV)-host-0.38/.installed
+	MLMERGE_HUNT=$(SEQUENCES) $(BIN)/python $(PYTEST) tests/hunt
+	MLMERGE_HUNT=$$(($(SEQUENCES) / 10)) $(VENV)-host-0.38/bin/python $(PYTEST) \
+	    tests/host/test_hunt.py
 
 .PHONY: quay
 quay: $(VENV)/.dev

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def task_start() -> None:
     """Replace the host's names, where that has not been done yet."""
     seams.install()
-    task.refuse_script(sys.argv[0])
+    task.refuse_script("".join(sys.argv[:1]))  # embedded, Python may have none
 
 
 @hookimpl(trylast=True)

@@ -118,7 +118,7 @@ class Descriptor:
 
     @property
     def slots(self) -> frozenset[Platform]:
-        """The normalised platforms that the entry covers: its own, or all that it lists."""
+        """The normalised platforms that the entry covers, or that a nested index lists."""
         listed = self.listed or ((self.digest, self.slot),)
         return frozenset(slot for _, slot in listed if slot is not None)
 
@@ -346,7 +346,7 @@ class Image:
 
     @property
     def kind(self) -> str:
-        """What it is, for people: an artifact by its type, anything else by the media type."""
+        """What people call it, which is the type of an artifact, or the media type."""
         fields = decode(self.content)
         config = fields["config"]
         config_type = config.get("mediaType") if isinstance(config, dict) else None

@@ -109,7 +109,7 @@ class Platform:
 
     @property
     def name(self) -> str:
-        """os/architecture[/variant][:version], which names it in a pattern."""
+        """The name in a pattern, as in ``linux/arm/v7`` and ``windows/amd64:10.0.17763``."""
         return f"{self}:{self.os_version}" if self.os_version else str(self)
 
     def __str__(self) -> str:

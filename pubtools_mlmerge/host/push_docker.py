@@ -55,19 +55,20 @@ class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is u
 
     def run(self) -> None:
         """Run the push; the pusher that it makes finds the step by the context."""
-        if self.push_step is None:
-            super().run()
-            return
-        token = _CURRENT.set(self)
-        _STEPS.update((id(item), self.push_step) for item in self.push_items)
+        token, step = _CURRENT.set(self), self.push_step
         try:
-            with self.push_step.running():
+            if step is None:
+                super().run()
+                return
+            _STEPS.update((id(item), step) for item in self.push_items)
+            with step.running():
                 super().run()
                 # Method names may fit and the host's behaviour may not.
-                self.push_step.check_done([s["label"] for s in self._late_signers()])
+                step.check_done([signer["label"] for signer in self._late_signers()])
         finally:
-            for item in self.push_items:
-                _STEPS.pop(id(item), None)
+            if step is not None:
+                for item in self.push_items:
+                    _STEPS.pop(id(item), None)
             _CURRENT.reset(token)
 
     def get_docker_push_items(self) -> list[PushItem]:

@@ -379,8 +379,6 @@ class PushStep:
         refused = [look for look in looks if isinstance(look.found, MergeError)]
         pending = [look for look in looks if not isinstance(look.found, MergeError)]
         plain = [look for look in refused if not self._merge(job, look)]
-        for look in pending:
-            _warn_of_type(look.decision)
         self._bring_to_all(job, pending)
         for _ in range(job.settings.tries):
             merged = list(self._in_order([partial(self._merge, job, look) for look in pending]))
@@ -515,15 +513,6 @@ def _site_merges() -> bool:
     """Whether a site has a step of its own, which may merge what ours refuses."""
     steps = [each for each in pm.hook.mlmerge_merge.get_hookimpls() if not each.hookwrapper]
     return len(steps) > 1
-
-
-def _warn_of_type(decision: Decision | None) -> None:
-    """Warn where a copy changes the type of a tag; that is how products move to OCI."""
-    if decision is None or not isinstance(decision.old, Index):
-        return
-    new, old = decision.new, decision.old
-    if isinstance(new, Index) and decision.plan.result == new and old.media_type != new.media_type:
-        LOG.warning("%s: %s replaces %s", decision.destination, new.media_type, old.media_type)
 
 
 def _undo(report: Report, audit: str | None) -> str:

@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 from pubtools.pluggy import pm
 
 from pubtools_mlmerge.core.manifests import Index, Manifest
-from pubtools_mlmerge.core.merge import union
+from pubtools_mlmerge.core.merge import merge, union
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
@@ -305,9 +305,11 @@ class Selection:
         source = self.client.read_nested(self._source, source)
         if destination is not None:
             destination = self.client.read_nested(self._destination, destination)
-        ages = Ages(self.client, self._settings.ages)
+        rule, tag = self._settings.ages, self._destination
         try:
-            return ages.merge(self._destination, source, destination, policy)
+            if rule.needs_ages:
+                return Ages(self.client, rule).merge(tag, source, destination, policy)
+            return merge(source, destination, policy)
         except NestedIndex as error:
             raise evolve(error, reference=str(self._destination)) from error
 

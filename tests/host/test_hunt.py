@@ -1,4 +1,4 @@
-"""The hunt inside the real host: push-docker, tag-docker and rollbacks between the other ways in."""
+"""The hunt inside the real host: push-docker, tag-docker and rollbacks among the other ways in."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Union
 
 import pytest
 from attrs import frozen
@@ -36,6 +37,8 @@ from tests.hunt.machine import (
 )
 from tests.hunt.model import Named, eligible, fits
 from tests.hunt.test_hunt import hunt
+
+Chosen = dict[str, Union[str, list[str]]]
 
 SEQUENCES = int(os.environ.get("MLMERGE_HUNT", "20"))
 _NUMBERS = count(1)
@@ -89,7 +92,6 @@ class Disk:
         encoded = digest.partition(":")[2]
         return (self._shelf / "blobs" / "sha256" / encoded[:2] / encoded / "data").read_bytes()
 
-
     def copy(self, source: str, destinations: Sequence[str], all_arch: bool = False) -> None:
         """Copy as the host's skopeo does, at once."""
         repository, _, name = source.partition("/")[2].replace("@", ":", 1).partition(":")
@@ -129,8 +131,11 @@ _SETTINGS = st.fixed_dictionaries(
 class HostHunt(Hunt):
     """Drives the host's tasks as well; each runs with the step for pushes and tag-docker."""
 
-    place: Disk
-    error: BaseException | None
+    error: BaseException | None = None
+
+    def __init__(self, place: Disk, directory: Path) -> None:
+        super().__init__(place, directory)
+        self.world = place.world
 
     @property
     def external(self) -> str:
@@ -140,7 +145,7 @@ class HostHunt(Hunt):
     def run_task(self, work: Callable[[], None]) -> bool:
         try:
             work()
-        except (Exception, SystemExit) as error:  # whatever it says, the tags are looked at
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, tags are looked at
             self.error = error
             return False
         return True
@@ -149,39 +154,36 @@ class HostHunt(Hunt):
         self,
         source: Recipe,
         tags: Sequence[str],
-        chosen: dict[str, object],
+        chosen: Chosen,
         more: Sequence[Item] = (),
     ) -> None:
         reference = self.put_source(source, where="src/app")
-        item = self.place.world.push_item(reference.partition("/")[2], {self.external: tags})
+        item = self.world.push_item(reference.partition("/")[2], {self.external: tags})
         item.metadata["mlmerge"] = chosen
         options = {
             f"--{name.replace('_', '-')}": [value] if isinstance(value, str) else value
             for name, value in chosen.items()
         }
         act = Act(self.offer(reference), named_by(options), is_sure=source not in TAGS)
-        settings = self.place.world.settings(ON, num_thread_container_push=1)
+        settings = self.world.settings(ON, num_thread_container_push=1)
+        self.error = None
         self.judge(
             dict.fromkeys(tags, act), lambda: self.run_task(lambda: push([item, *more], settings))
         )
 
     @rule(source=SOURCES, tags=SOME_TAGS, chosen=_SETTINGS)
-    def an_item_is_pushed(
-        self, source: Recipe, tags: list[str], chosen: dict[str, object]
-    ) -> None:
+    def an_item_is_pushed(self, source: Recipe, tags: list[str], chosen: Chosen) -> None:
         self.push(source, tags, chosen)
 
     @rule(source=SOURCES, tags=SOME_TAGS, chosen=_SETTINGS)
-    def a_push_is_rolled_back(
-        self, source: Recipe, tags: list[str], chosen: dict[str, object]
-    ) -> None:
+    def a_push_is_rolled_back(self, source: Recipe, tags: list[str], chosen: Chosen) -> None:
         before = dict(self.contents)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(push_docker, "OperatorPusher", NoBundles)
             self.push(source, tags, chosen, [bundle_item()])
-        for tag, content in before.items():
+        for name, content in before.items():
             if content is not None and isinstance(self.error, SystemExit):
-                assert self.contents[tag] == content, f"{tag} was not rolled back"
+                assert self.contents[name] == content, f"{name} was not rolled back"
 
     @rule(source=SOURCES, tag=TAG, names=SOME_NAMES, exclude=st.booleans())
     def architectures_are_tagged(
@@ -211,11 +213,10 @@ class HostHunt(Hunt):
         add: Sequence[str] = (),
         remove: Sequence[str] = (),
     ) -> None:
-        world = self.place.world
-        item = world.tag_item(
+        item = self.world.tag_item(
             self.external, source=source, add=add, remove=remove, archs=names, exclude=exclude
         )
-        self.judge(acts, lambda: self.run_task(lambda: tag([item], world.settings(ON))))
+        self.judge(acts, lambda: self.run_task(lambda: tag([item], self.world.settings(ON))))
 
 
 def test_nothing_is_lost_by_the_host_s_tasks_unless_it_was_named(

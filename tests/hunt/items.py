@@ -2,12 +2,12 @@
 
 Items are drawn as recipes, short texts that a failure prints in full:
 
-    linux/arm64@old                     an image for a platform, by seed; +docker with Docker's types
+    linux/arm64@old                    an image for a platform, by seed; +docker for Docker's types
     windows/amd64:10.0.17763.1@old      its entry states os.version
     linux/arm64@old+attested            the attestation of that image; also +artifact, +bare
     linux/arm64@old+empty               the image, its entry with an empty platform; also +none
     ("oci", CHILD, ...)                 an index; also "untyped", and "docker" for a list
-    ("in linux/amd64", CHILD, ...)      an index within one, whose entry states a platform; also "in"
+    ("in linux/amd64", CHILD, ...)      one within, whose entry states a platform; also "in"
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pubtools_mlmerge.testing import Image, ImageIndex, make_attestation, make_image, make_index
 
 Item = Union[Image, ImageIndex]
-Recipe = Union[str, tuple[object, ...]]
+Recipe = Union[str, tuple["Recipe", ...]]
 Platform = dict[str, str]
 
 # Every spelling that occurs, with the platform that it is. It is looked up, never computed.
@@ -70,34 +70,38 @@ class _Nested(ImageIndex):
 @cache
 def make(recipe: Recipe) -> Item:
     """Make an item."""
-    if not isinstance(recipe, str):
-        kind, *children = recipe
-        made = make_index(
-            [make(child) for child in children],  # type: ignore[arg-type]  # recipes are recursive
-            docker=kind == "docker",
-            media_type_field=kind != "untyped",
-        )
-        word, _, stated = str(kind).partition(" ")
-        if word != "in":
-            return made
-        parts = {"content": made.content, "children": made.children}
-        return _Nested(
-            **parts, media_type=made.media_type, stated=_platform(stated) if stated else {}
-        )
+    return _make_image(recipe) if isinstance(recipe, str) else _make_index(*recipe)
+
+
+def _make_index(kind: object, *children: Recipe) -> ImageIndex:
+    word, _, stated = str(kind).partition(" ")
+    made = make_index(
+        map(make, children), docker=word == "docker", media_type_field=word != "untyped"
+    )
+    if word != "in":
+        return made
+    return _Nested(
+        content=made.content,
+        media_type=made.media_type,
+        children=made.children,
+        stated=_platform(stated) if stated else {},
+    )
+
+
+def _make_image(recipe: str) -> Image:
     text, *extras = recipe.split("+")
     named, _, seed = text.partition("@")
     created = f"{_CREATED[seed]}-01-01T00:00:00Z"
-    plain = make_image(
-        named.partition(":")[0], docker="docker" in extras, created=created, seed=seed
-    )
-    image = evolve(plain, platform=_platform(named))
+    name = named.partition(":")[0]
+    made = make_image(name, docker="docker" in extras, created=created, seed=seed)
+    image = evolve(made, platform=_platform(named))
     last = extras[-1] if extras else ""
     if last in _NO_PLATFORM:
         return evolve(image, platform=_NO_PLATFORM[last])
     if last not in ("attested", "artifact", "bare"):
         return image
-    made = make_attestation(image, artifact=last == "artifact")
-    return evolve(made, annotations={}) if last == "bare" else made
+    attestation = make_attestation(image, artifact=last == "artifact")
+    return evolve(attestation, annotations={}) if last == "bare" else attestation
 
 
 ANCIENT = frozenset(

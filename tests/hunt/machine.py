@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, Union
+from typing import Protocol
 
 import requests
 from attrs import define, evolve, field, frozen
@@ -49,7 +49,7 @@ class Trouble:
 
     when: str
     number: int
-    what: Union[int, Recipe]
+    what: int | Recipe
 
 
 _STATUS = st.sampled_from([404, 429, 500, 503])
@@ -86,8 +86,13 @@ def _arguments(options: Options) -> list[str]:
 class Place(Shelf, Protocol):
     """A registry: what it holds, and how programs find it."""
 
-    host: str
-    options: Sequence[str]
+    @property
+    def host(self) -> str:
+        """The registry as references name it."""
+
+    @property
+    def options(self) -> Sequence[str]:
+        """What commands need to connect."""
 
     def fresh(self) -> str:
         """Return the name of a repository that is new."""

@@ -36,7 +36,9 @@ PATTERNS = {
     "windows/*": r"windows/.*",
     "none": r"sha256:.*",
 }
-SLIPS = ("s390", "ppc64", "arm46", "windws/amd64")
+SLIPS = ("s390", "arm46", "windws/amd64", "ppc64")
+# A slip only where this is in the tag, and would go.
+_NEARLY = {"ppc64": "linux/ppc64le", "arm": "linux/arm64"}
 
 
 class Shelf(Protocol):
@@ -65,7 +67,8 @@ def offer_of(shelf: Shelf, repository: str, reference: str, *, nested: bool = Tr
         elif "index" in entry["mediaType"]:
             inner = offer_of(shelf, repository, digest) if nested else {}
             for name, digests in inner.items():
-                offer.setdefault(name, set()).update(digests)
+                # Marked, as an attestation is one of an image that stands beside it.
+                offer.setdefault(name, set()).update(f"within {d}" for d in digests)
         else:
             offer.setdefault(_name(entry.get("platform") or {}, digest), set()).add(digest)
     return offer
@@ -100,20 +103,20 @@ class Named:
     replaces: bool = False  # by --single-image: all that is no platform may go
     fits: bool = False  # what is to be kept need not be there
 
-    def lets_go(self, name: str, before: Offer) -> bool:
+    def lets_go(self, name: str, before: Offer, brought: Offer) -> bool:
         """Whether a platform may leave a tag with this offer."""
         if "/" not in name and self.replaces:
             return True
-        is_left_out = "/" in name and self._keeps(before) and not fits(self.keep, name)
+        is_left_out = "/" in name and not fits(self.keep, name) and self._keeps(before, brought)
         return is_left_out or fits(self.drop, name)
 
-    def _keeps(self, before: Offer) -> bool:
+    def _keeps(self, before: Offer, brought: Offer) -> bool:
         """Whether what is to be kept is meant: it fits something, and no slip is in it."""
-        slips = {*SLIPS}
-        if "linux/arm64" in before and not any(fits(["arm"], name) for name in before):
-            slips.add("arm")
-        is_there = any(fits(self.keep, name) for name in before)
-        return slips.isdisjoint(self.keep) and (is_there or self.fits)
+        if not self.keep or (not self.fits and not any(fits(self.keep, name) for name in before)):
+            return False
+        going = {name for name in before if not covers(brought, name) and not fits(self.keep, name)}
+        near = {p for p in _NEARLY if _NEARLY[p] in going and not any(fits([p], n) for n in before)}
+        return {*SLIPS[:-1], *near}.isdisjoint(self.keep)
 
 
 def fits(patterns: Iterable[str], name: str) -> bool:
@@ -125,7 +128,7 @@ def eligible(offer: Offer, patterns: Sequence[str] | None) -> Offer:
     """Choose what may be taken of a source, attestations with their images."""
     if patterns is None:
         return offer
-    chosen = {name: digests for name, digests in offer.items() if fits(patterns, name)}
+    chosen = {name: offer[name] for name in offer if "/" in name and fits(patterns, name)}
     digests = {digest for found in chosen.values() for digest in found}
     tied = {name: offer[name] for name in offer if attested_by(name) in digests}
     return {**chosen, **tied}
@@ -146,7 +149,7 @@ def lost(before: Offer, now: Offer, brought: Offer, named: Named) -> Iterator[st
     present = {digest for digests in now.values() for digest in digests}
     for name, digests in before.items():
         stays = digests - named.stale
-        if named.lets_go(name, before) or not stays:
+        if named.lets_go(name, before, brought) or not stays:
             continue
         if attested_by(name) not in {"", *present}:
             continue  # its image is gone
