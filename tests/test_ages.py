@@ -20,9 +20,8 @@ from pubtools_mlmerge.core.ages import (
     parse_time,
     with_ages,
 )
-from pubtools_mlmerge.core.guard import check_shrink
 from pubtools_mlmerge.core.manifests import Index
-from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.merge import check_shrink, merge
 from pubtools_mlmerge.core.plan import Age, Entry, Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ShrinkError

@@ -8,9 +8,8 @@ import pytest
 from attrs import evolve
 
 from pubtools_mlmerge.core.ages import with_ages
-from pubtools_mlmerge.core.guard import review
 from pubtools_mlmerge.core.manifests import Index, Manifest
-from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.merge import merge, review
 from pubtools_mlmerge.core.plan import Age, Plan, Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import PatternFitsNothing, ShrinkError

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import pytest
 from attrs import evolve
 
-from pubtools_mlmerge.core.guard import check_shrink
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -21,6 +20,7 @@ from pubtools_mlmerge.core.manifests import (
 )
 from pubtools_mlmerge.core.merge import (
     Side,
+    check_shrink,
     merge,
     merge_manifests,
     remove,

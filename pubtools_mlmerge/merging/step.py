@@ -13,9 +13,8 @@ from typing import Optional, TypeVar
 from attrs import evolve
 
 from pubtools_mlmerge.concurrency import Memo
-from pubtools_mlmerge.core.guard import review
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest, platforms_of
-from pubtools_mlmerge.core.merge import Side, merge_manifests, remove
+from pubtools_mlmerge.core.merge import Side, merge_manifests, remove, review
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference

@@ -16,9 +16,15 @@ from attrs import frozen
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.core.guard import check_shrink
 from pubtools_mlmerge.core.manifests import DOCKER_LIST, DOCKER_MANIFESTS, Descriptor, Index
-from pubtools_mlmerge.core.merge import Side, any_version, merge, merge_manifests, remove
+from pubtools_mlmerge.core.merge import (
+    Side,
+    any_version,
+    check_shrink,
+    merge,
+    merge_manifests,
+    remove,
+)
 from pubtools_mlmerge.core.plan import Plan, Policy
 from pubtools_mlmerge.core.platforms import Platform
 from pubtools_mlmerge.core.strict_json import encode

@@ -8,9 +8,8 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.core.guard import check_shrink
 from pubtools_mlmerge.core.manifests import Descriptor, Index
-from pubtools_mlmerge.core.merge import any_version, merge, remove
+from pubtools_mlmerge.core.merge import any_version, check_shrink, merge, remove
 from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.errors import EmptyIndex, NestedIndex
