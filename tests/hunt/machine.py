@@ -382,4 +382,5 @@ def named_by(options: Options) -> Named:
         drop=options.get("--drop", ()),
         stale=ANCIENT if "--max-age-days" in options else frozenset(),
         replaces="replace" in options.get("--single-image", ()),
+        coarse="--match" in options,
     )

@@ -102,6 +102,7 @@ class Named:
     stale: frozenset[str] = frozenset()
     replaces: bool = False  # by --single-image: all that is no platform may go
     fits: bool = False  # what is to be kept need not be there
+    coarse: bool = False  # by --match: another image may stand for a platform that is there twice
 
     def lets_go(self, name: str, before: Offer, brought: Offer) -> bool:
         """Whether a platform may leave a tag with this offer."""
@@ -153,6 +154,7 @@ def lost(before: Offer, now: Offer, brought: Offer, named: Named) -> Iterator[st
             continue
         if attested_by(name) not in {"", *present}:
             continue  # its image is gone
-        is_left = covers(now, name) if covers(brought, name) else stays <= now.get(name, set())
+        may_change = named.coarse or covers(brought, name)
+        is_left = covers(now, name) if may_change else stays <= now.get(name, set())
         if not is_left:
             yield name

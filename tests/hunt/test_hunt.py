@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
-from pubtools._impl import pluggy
-from pubtools.pluggy import task_context
 
 from pubtools_mlmerge.testing import RegistryServer
 from tests.hunt.machine import Hunt, Memory, Troubled
@@ -34,12 +32,8 @@ def hunt(make: Callable[[Path], Hunt], directory: Path, sequences: int) -> None:
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
-    with task_context():  # which finds all hooks, once
-        pass
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(directory))
-        # Each task looks through everything that is installed, which takes most of its time.
-        patch.setattr(pluggy, "resolve_hooks", lambda: None)
         factory = partial(make, records)
         run_state_machine_as_test(factory, settings=bounds)  # type: ignore[arg-type]  # not a class
 
