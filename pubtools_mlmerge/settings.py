@@ -10,8 +10,7 @@ from typing import Literal, Protocol, TypeVar, get_args
 
 from attrs import evolve, field, frozen
 
-from pubtools_mlmerge.core.ages import MOST_DAYS, AgeRule, Stale
-from pubtools_mlmerge.core.plan import Match, Policy, SingleImage
+from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Match, Policy, SingleImage, Stale
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.errors import InvalidSettings
 from pubtools_mlmerge.locks import check_url

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from pubtools_mlmerge.cli.commands import ages_of
 from pubtools_mlmerge.core.ages import (
-    AgeRule,
     age_of,
     describe_stale,
     find_stale,
@@ -22,7 +21,7 @@ from pubtools_mlmerge.core.ages import (
 )
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import check_shrink, merge
-from pubtools_mlmerge.core.plan import Age, Entry, Plan, Policy, Report
+from pubtools_mlmerge.core.plan import Age, AgeRule, Entry, Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ShrinkError
 from pubtools_mlmerge.reports.report import is_noteworthy, to_json, to_text

@@ -11,10 +11,9 @@ import pytest
 from attrs import evolve
 
 import pubtools_mlmerge.plugin  # noqa: F401 - our own hooks carry the steps out
-from pubtools_mlmerge.core.ages import AgeRule
 from pubtools_mlmerge.core.manifests import OCI_INDEX, OCI_MANIFEST, Index
 from pubtools_mlmerge.core.manifests import Image as ImageManifest
-from pubtools_mlmerge.core.plan import Entry, Plan, Policy
+from pubtools_mlmerge.core.plan import AgeRule, Entry, Plan, Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MixedTypes, RegistryError, StaleImages
 from pubtools_mlmerge.host.tag_step import Selection

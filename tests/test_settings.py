@@ -5,8 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from pubtools_mlmerge.core.ages import AgeRule
-from pubtools_mlmerge.core.plan import Policy
+from pubtools_mlmerge.core.plan import AgeRule, Policy
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.errors import InvalidSettings
 from pubtools_mlmerge.merging.decision import AnchorTag

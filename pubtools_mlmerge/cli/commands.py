@@ -21,9 +21,8 @@ import urllib3
 from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.concurrency import STOP, Stopped, Watch, map_in_order, unwatched
-from pubtools_mlmerge.core.ages import MOST_DAYS, AgeRule
 from pubtools_mlmerge.core.manifests import Index
-from pubtools_mlmerge.core.plan import Policy, Report
+from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import decode

@@ -5,16 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Literal
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from pubtools_mlmerge.core.manifests import Index, platform_name
-from pubtools_mlmerge.core.plan import Age, Entry, Plan
+from pubtools_mlmerge.core.plan import Age, AgeRule, Entry, Plan
 from pubtools_mlmerge.errors import brief
-
-Stale = Literal["warn", "drop", "fail"]
-MOST_DAYS = 36500
 
 # RFC 3339, "Internet Date/Time Format"; the fraction has up to nine digits, which no age needs.
 _HOUR = r"(?:[01]\d|2[0-3])"
@@ -25,27 +21,6 @@ _TIME = (
 # Older than any container image. Reproducible builds state 1970, or the year 1.
 _EARLIEST = datetime(2013, 1, 1, tzinfo=timezone.utc)
 _CLOCK_SKEW = timedelta(days=1)
-
-
-@frozen(kw_only=True)
-class AgeRule:
-    """How old kept images may be.
-
-    Attributes:
-        max_age_days (int | None): The limit in days; none for no limit.
-        stale (str): What to do with older images: ``warn`` keeps them with a warning, ``drop``
-            drops them, ``fail`` refuses to merge. An image of unknown age is kept.
-        shown (bool): Whether to read and report ages even without a limit.
-    """
-
-    max_age_days: int | None = None
-    stale: Stale = "warn"
-    shown: bool = False
-
-    @property
-    def needs_ages(self) -> bool:
-        """Whether ages have to be read at all."""
-        return self.shown or self.max_age_days is not None
 
 
 def parse_time(text: str) -> datetime | None:

@@ -17,6 +17,8 @@ Fate = Literal["added", "replaced", "same", "kept", "dropped", "excluded"]
 FATES: tuple[Fate, ...] = get_args(Fate)
 Match = Literal["platform", "architecture"]
 SingleImage = Literal["wrap", "index", "replace", "fail"]
+Stale = Literal["warn", "drop", "fail"]
+MOST_DAYS = 36500
 
 
 def patterns_of(
@@ -71,6 +73,27 @@ class Policy:
     single_image: SingleImage = "wrap"
     strict: bool = False
     serves_many: bool = False
+
+
+@frozen(kw_only=True)
+class AgeRule:
+    """How old kept images may be.
+
+    Attributes:
+        max_age_days (int | None): The limit in days; none for no limit.
+        stale (str): What to do with older images: ``warn`` keeps them with a warning, ``drop``
+            drops them, ``fail`` refuses to merge. An image of unknown age is kept.
+        shown (bool): Whether to read and report ages even without a limit.
+    """
+
+    max_age_days: int | None = None
+    stale: Stale = "warn"
+    shown: bool = False
+
+    @property
+    def needs_ages(self) -> bool:
+        """Whether ages have to be read at all."""
+        return self.shown or self.max_age_days is not None
 
 
 @frozen

@@ -10,9 +10,8 @@ from datetime import datetime, timezone
 
 from attrs import evolve, field, frozen
 
-from pubtools_mlmerge.core.ages import AgeRule
 from pubtools_mlmerge.core.manifests import Image, Manifest
-from pubtools_mlmerge.core.plan import Plan, Policy, Report
+from pubtools_mlmerge.core.plan import AgeRule, Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference, MergeError
 

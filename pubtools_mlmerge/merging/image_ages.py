@@ -13,7 +13,6 @@ from attrs import evolve
 
 from pubtools_mlmerge.concurrency import run_all
 from pubtools_mlmerge.core.ages import (
-    AgeRule,
     age_of,
     describe_stale,
     find_stale,
@@ -21,7 +20,7 @@ from pubtools_mlmerge.core.ages import (
 )
 from pubtools_mlmerge.core.manifests import Descriptor, Image, Index, platform_name
 from pubtools_mlmerge.core.merge import merge
-from pubtools_mlmerge.core.plan import Age, Entry, Plan, Policy
+from pubtools_mlmerge.core.plan import Age, AgeRule, Entry, Plan, Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import MergeError, StaleImages, brief
