@@ -252,7 +252,7 @@ def docker_registry(
 
 def _config(directory: Path, host: str) -> Config:
     return {
-        "log": {"level": "info", "accesslog": {"disabled": False}},
+        "log": {"level": "error", "accesslog": {"disabled": False}},
         "storage": {
             "filesystem": {"rootdirectory": str(directory / "storage")},
             "delete": {"enabled": True},

@@ -14,7 +14,7 @@ from tests.faults.scenarios import Bench, Held
 from tests.programs import Done
 
 REPORT = {"anchor_tag": None, "changed": True, "digest": "sha256:0"}
-WELL = json.dumps(REPORT)
+WELL, TOLD = json.dumps(REPORT), json.dumps({**REPORT, "error": "x"})
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_children_that_were_not_brought_are_damage(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("done", "expected"),
     [
-        (Done(0, WELL, ""), "it ends well, and the tag is not merged"),
+        (Done(0, WELL, ""), "it reports success, and the tag is not merged"),
         (Done(0, WELL, ""), "it reports another digest"),
         (Done(0, WELL, ""), "it reports no anchor tag"),
         (Done(0, "", ""), "it makes 0 reports"),
@@ -59,7 +59,8 @@ def test_children_that_were_not_brought_are_damage(bench: Bench) -> None:
         (Done(1, "", ""), "it shows 0 errors"),
         (Done(1, "", "ERROR: x\nERROR: y"), "it shows 2 errors"),
         (Done(1, "", "ERROR: something"), "it names no reference"),
-        (Done(1, "{}", "ERROR: x"), "it fails and reports"),
+        (Done(1, WELL, "ERROR: x"), "it fails and reports"),
+        (Done(1, TOLD, "ERROR: x"), "it reports success, and the tag is not merged"),
         (Done(1, "", "ERROR: x\nTraceback (most recent call last):"), "more than a line"),
         (Done(2, "", "ERROR: x"), "it ends with 2"),
     ],
