@@ -202,7 +202,9 @@ class PlatformPattern:
             raise InvalidPlatform(text, f"unknown operating system {os!r}")
         is_known = _GLOB.intersection(architecture) or _KNOWN_ARCHITECTURES.fullmatch(architecture)
         if os == "*" and not is_known:
-            problem = f"unknown architecture; if there is one, write linux/{architecture}"
+            problem = (
+                f"unknown architecture; correct it, or write linux/{architecture} if that is meant"
+            )
             raise InvalidPlatform(text, problem)
         return pattern
 
