@@ -202,8 +202,8 @@ class PlatformPattern:
             raise InvalidPlatform(text, f"unknown operating system {os!r}")
         is_known = _GLOB.intersection(architecture) or _KNOWN_ARCHITECTURES.fullmatch(architecture)
         if os == "*" and not is_known:
-            problem = f"unknown architecture; correct it, or write linux/{architecture} if you mean it"
-                f"unknown architecture; correct it, or write linux/{architecture} if that is meant"
+            problem = (
+                f"unknown architecture; correct it, or write linux/{architecture} if you mean it"
             )
             raise InvalidPlatform(text, problem)
         return pattern
