@@ -15,7 +15,16 @@ NEW = images("linux/amd64", seed="new")
 KEYS = [
     "schema",
     *("source", "destination", "source_digest", "previous_digest", "digest", "media_type"),
-    *("changed", "dry_run", "anchor_tag", "attempts", "seconds", "entries"),
+    *(
+        "changed",
+        "dry_run",
+        "destination_state",
+        "anchor_tag",
+        "error",
+        "attempts",
+        "seconds",
+        "entries",
+    ),
 ]
 
 
@@ -45,7 +54,9 @@ def test_json_is_one_object_on_one_line_and_logs_go_to_standard_error(filled: Sh
         "media_type": OCI_INDEX,
         "changed": True,
         "dry_run": False,
+        "destination_state": "present",
         "anchor_tag": f"stable-{held.digest[7:19]}",
+        "error": None,
         "attempts": 1,
     }
     assert [entry["digest"] for entry in entries] == held.digests
@@ -79,8 +90,8 @@ def test_a_failure_is_one_line_on_standard_error(shelf: Shelf) -> None:
 
     done = shelf.merge(code=1)
 
-    expected = f"ERROR: {shelf.ref('new')}: not found (HTTP 404): manifest unknown\n"
-    assert (done.out, done.err) == ("", expected)
+    expected = f"ERROR: {shelf.ref('new')}: not found (HTTP 404): manifest unknown; "
+    assert (done.out, done.err.count("\n"), done.err.startswith(expected)) == ("", 1, True)
 
 
 @pytest.mark.parametrize("debug", ["-d", "--debug"])
