@@ -245,10 +245,11 @@ def map_in_order(jobs: Iterable[Callable[[], ValueT]], threads: int) -> Iterator
 
     Only a few jobs are taken ahead of the results, so that there may be any number of them. After
     a failure, or once the caller stops, no further job begins, and those under way are awaited.
+    With one thread, none is taken before the result of the one before it.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="mlmerge")
     try:
-        yield from map_in_order_by(pool, jobs, threads * _AHEAD)
+        yield from map_in_order_by(pool, jobs, threads * _AHEAD if threads > 1 else 1)
     finally:
         pool.shutdown(wait=not STOP.is_over)
 
