@@ -397,7 +397,8 @@ def _replace(
 def serve_the_same(one: Index, other: Index) -> bool:
     """Whether two indexes differ at most in the order of entries in different slots (law 6).
 
-    Among entries in one slot the order counts: clients take the first that fits.
+    Among entries in one slot the order counts: clients take the first that fits. So it does in an
+    index that lists a platform both in a nested index and beside it.
     """
     same_kind = (one.media_type, len(one.manifests)) == (other.media_type, len(other.manifests))
     return same_kind and _in_fixed_order(one) == _in_fixed_order(other)
@@ -405,7 +406,10 @@ def serve_the_same(one: Index, other: Index) -> bool:
 
 def _in_fixed_order(index: Index) -> bytes:
     # 1, 1.0 and True are equal in Python and not in JSON, so the encoded bytes decide.
-    ordered = sorted(index.manifests, key=lambda entry: sorted(map(repr, _key(entry))))
+    ordered: Sequence[Descriptor] = index.manifests
+    keys = set(map(_key, ordered))
+    if sum(map(len, keys)) == len(frozenset[Hashable]().union(*keys)):  # equal, or nothing shared
+        ordered = sorted(ordered, key=lambda entry: sorted(map(repr, _key(entry))))
     listed = [entry.fields for entry in ordered]
     return encode({**index.fields, "mediaType": index.media_type, "manifests": listed})
 

@@ -104,3 +104,19 @@ def test_only_what_is_named_is_removed(held: Index, names: list[str]) -> None:
     gone = covered(held) - covered(result)
     assert all(any(pattern.matches(slot) for pattern in patterns) for slot in gone)
     assert not any(p.matches(slot) for p in patterns for slot in covered(result))
+
+
+def test_the_order_counts_where_a_nested_index_lists_the_platform_of_another_entry() -> None:
+    new, nested = entry("linux/amd64", seed="new"), entry(None, media_type=index().media_type)
+    amd64, s390x = (Platform(os="linux", architecture=name) for name in ("amd64", "s390x"))
+
+    def holds(*entries: dict[str, object]) -> Index:
+        listed = frozenset({("sha256:1", amd64), ("sha256:2", s390x)})
+        made = index(*entries)
+        manifests = [evolve(m, listed=listed if m.is_index else None) for m in made.manifests]
+        return evolve(made, manifests=manifests)
+
+    plan = merge(holds(new), holds(nested, new))
+
+    assert [e.is_index for e in plan.result.manifests] == [False, True]
+    assert plan.changed
