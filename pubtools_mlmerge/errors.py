@@ -67,15 +67,14 @@ class InvalidPlatform(MergeError, ValueError):
 class InvalidIndex(MergeError, ValueError):
     """A document breaks a rule of the image index or manifest list (image-spec, "Image Index")."""
 
-    _advice = "push a valid document there"
-
     path: str
     problem: str
     reference: str = ""
 
     def _says(self) -> str:
         place = brief(self.path, 200) or "document"
-        return f"{_prefix(self.reference)}{place}: {brief(self.problem)}"
+        advice = "; push it again, in a valid form" if self.reference else ""
+        return f"{_prefix(self.reference)}{place}: {brief(self.problem)}{advice}"
 
 
 @frozen
@@ -424,7 +423,7 @@ class StaleImages(MergeError):
 class LockFailed(MergeError):
     """The lock of a tag cannot be acquired."""
 
-    _advice = "correct that, and run it again"
+    _advice = "run it again once it can be had"
 
     reference: str
     problem: str = field(converter=brief)

@@ -20,7 +20,7 @@ MESSAGES: list[tuple[MergeError, str]] = [
     (errors.InvalidPlatform("a/b/c/d", "too long"), "invalid platform 'a/b/c/d': too long"),
     (
         errors.InvalidIndex("manifests[2].digest", "expected a digest", REFERENCE),
-        f"{REFERENCE}: manifests[2].digest: expected a digest",
+        f"{REFERENCE}: manifests[2].digest: expected a digest; push it again, in a valid form",
     ),
     (errors.InvalidIndex("", "is not JSON"), "document: is not JSON"),
     (

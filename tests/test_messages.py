@@ -169,7 +169,7 @@ TABLE: dict[type[MergeError], tuple[Run, list[str]]] = {
     ),
     errors.InvalidIndex: (
         lambda case: call(inspect_main, case.put(b'{"schemaVersion": 2, "manifests": 1}')),
-        ["APP:odd", "manifests: expected an array", "push a valid document there"],
+        ["APP:odd", "manifests: expected an array", "push it again, in a valid form"],
     ),
     errors.NotAnIndex: (
         lambda case: call(inspect_main, put(case.server, "single", make_image())),

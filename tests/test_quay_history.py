@@ -265,7 +265,7 @@ def test_a_digest_has_no_history(quay: RegistryServer) -> None:
 
 
 def test_a_missing_repository_is_not_found(quay: RegistryServer) -> None:
-    expected = r"^tag history of quay.test/alice/team/app:1: not found \(HTTP 404\): Not Found$"
+    expected = r"^tag history of quay.test/alice/team/app:1: not found \(HTTP 404\): Not Found"
     with pytest.raises(NotFound, match=expected):
         history_of(quay).rows(TAG)
 
