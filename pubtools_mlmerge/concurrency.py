@@ -20,7 +20,7 @@ from typing import Generic, Optional, TypeVar
 KeyT = TypeVar("KeyT", bound=Hashable)
 ValueT = TypeVar("ValueT")
 
-_AHEAD = 4  # jobs per thread that may begin before the result of an earlier one is taken
+AHEAD = 4  # jobs per thread that may begin before the result of an earlier one is taken
 
 SLICE = 0.1  # seconds between two looks at whether to end
 # Seconds after a signal until a write under way is given up, then cleaning up, then all.
@@ -191,25 +191,28 @@ class Memo(Generic[KeyT, ValueT]):
     """Computes the value of each key once, while other threads that want it wait.
 
     Failures are not remembered, nor are values that are false. Of the rest, the least recently
-    used values are forgotten first. Computing one value must not need another of the same memo.
+    used values are forgotten first, and any after some seconds. Computing one value must not need
+    another of the same memo.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, seconds: float = math.inf) -> None:
         self._most = most
+        self._seconds = seconds
         self._lock = threading.Lock()
-        self._values: OrderedDict[KeyT, Future[ValueT]] = OrderedDict()
+        self._values: OrderedDict[KeyT, tuple[Future[ValueT], float]] = OrderedDict()
 
     def __contains__(self, key: KeyT) -> bool:
         """Whether the value is known, or a thread is computing it."""
         with self._lock:
-            return key in self._values
+            return self._known(key) is not None
 
     def get(self, key: KeyT, compute: Callable[[], ValueT]) -> ValueT:
         """Return the value of a key; compute it unless that is done or under way."""
         with self._lock:
-            known = self._values.get(key)
+            known = self._known(key)
             if known is None:
-                mine = self._values[key] = Future[ValueT]()
+                mine = Future[ValueT]()
+                self._values[key] = mine, time.monotonic() + self._seconds
                 while len(self._values) > self._most:
                     self._values.popitem(last=False)
             else:
@@ -227,9 +230,18 @@ class Memo(Generic[KeyT, ValueT]):
         mine.set_result(value)
         return value
 
+    def forget(self, key: KeyT) -> None:
+        """Forget a value, as it may be another one now."""
+        with self._lock:
+            self._values.pop(key, None)
+
+    def _known(self, key: KeyT) -> Future[ValueT] | None:
+        known, end = self._values.get(key, (None, 0.0))
+        return known if time.monotonic() < end else None
+
     def _forget(self, key: KeyT, mine: Future[ValueT]) -> None:
         with self._lock:
-            if self._values.get(key) is mine:
+            if self._values.get(key, (None, 0.0))[0] is mine:
                 del self._values[key]
 
 
@@ -240,8 +252,10 @@ def run_all(pool: Executor, jobs: Iterable[Callable[[], ValueT]]) -> list[ValueT
     return [future.result() for future in begun]
 
 
-def map_in_order(jobs: Iterable[Callable[[], ValueT]], threads: int) -> Iterator[ValueT]:
+def map_in_order(jobs: Iterable[Callable[[], ValueT] | None], threads: int) -> Iterator[ValueT]:
     """Run jobs in threads and yield their results in order.
+
+    None among the jobs lets all before it end, before one after it begins.
 
     Only a few jobs are taken ahead of the results, so that there may be any number of them. After
     a failure, or once the caller stops, no further job begins, and those under way are awaited.
@@ -249,13 +263,13 @@ def map_in_order(jobs: Iterable[Callable[[], ValueT]], threads: int) -> Iterator
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="mlmerge")
     try:
-        yield from map_in_order_by(pool, jobs, threads * _AHEAD if threads > 1 else 1)
+        yield from map_in_order_by(pool, jobs, threads * AHEAD if threads > 1 else 1)
     finally:
         pool.shutdown(wait=not STOP.is_over)
 
 
 def map_in_order_by(
-    pool: Executor, jobs: Iterable[Callable[[], ValueT]], ahead: int
+    pool: Executor, jobs: Iterable[Callable[[], ValueT] | None], ahead: int
 ) -> Iterator[ValueT]:
     """Run jobs in a pool that may serve others too; otherwise like `map_in_order`."""
     begun: deque[Future[ValueT]] = deque()
@@ -272,8 +286,9 @@ def map_in_order_by(
 
     try:
         for job in jobs:
-            begun.append(pool.submit(copy_context().run, attempt, job))
-            if len(begun) == ahead:
+            if job is not None:
+                begun.append(pool.submit(copy_context().run, attempt, job))
+            while begun and (job is None or len(begun) >= ahead):
                 yield _result(begun.popleft())
         while begun:
             yield _result(begun.popleft())

@@ -137,6 +137,27 @@ def test_there_may_be_nothing_to_do() -> None:
         assert run_all(pool, list[Callable[[], int]]()) == []
 
 
+@pytest.mark.parametrize(("seconds", "times"), [(60.0, 1), (0.0, 2)])
+def test_a_value_is_computed_anew_after_some_seconds(seconds: float, times: int) -> None:
+    memo, counted = Memo[str, int](9, seconds), Counted(5, 6)
+
+    memo.get("key", counted("a"))
+    memo.get("key", counted("b"))
+
+    assert len(counted.computed) == times
+
+
+def test_a_value_that_is_forgotten_is_computed_anew() -> None:
+    memo, counted = Memo[str, int](9), Counted(5, 6)
+    memo.get("key", counted("a"))
+
+    memo.forget("key")
+    memo.forget("another")
+
+    assert "key" not in memo
+    assert memo.get("key", counted("b")) == 6
+
+
 # In order, while memory does not grow with the number of jobs
 
 
@@ -147,6 +168,19 @@ def test_results_come_in_the_order_of_the_jobs(threads: int) -> None:
         return number
 
     assert list(map_in_order((partial(job, n) for n in range(50)), threads)) == list(range(50))
+
+
+def test_what_comes_before_none_ends_before_what_comes_after() -> None:
+    ended: list[str] = []
+
+    def slow() -> str:
+        time.sleep(0.05)
+        ended.append("slow")
+        return "slow"
+
+    results = map_in_order([slow, None, lambda: " ".join(ended)], 2)
+
+    assert list(results) == ["slow", "slow"]
 
 
 def test_jobs_are_done_side_by_side() -> None:

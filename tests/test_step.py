@@ -194,6 +194,16 @@ def test_the_source_is_pulled_once(server: RegistryServer) -> None:
     assert sum(r.path == "/v2/app/manifests/new" for r in server.requests) == 1
 
 
+def test_a_source_that_was_written_is_pulled_again(server: RegistryServer) -> None:
+    merging = step(server)
+    merging.merge(tag(server, "old"), tag(server, "before"))
+
+    merging.merge(tag(server, "new"), tag(server, "old"))
+    report = merging.merge(tag(server, "old"), tag(server, "after"))
+
+    assert report.source_digest == server.manifest("app", "old").digest
+
+
 def test_any_client_of_the_host_s_shape_will_do(server: RegistryServer) -> None:
     registry = ClientRegistry(RegistryClient())
 

@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from argparse import Namespace
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
@@ -20,7 +21,7 @@ from typing import NoReturn, TextIO, TypeVar
 import urllib3
 from attrs import evolve, field, frozen
 
-from pubtools_mlmerge.concurrency import STOP, Stopped, Watch, map_in_order, unwatched
+from pubtools_mlmerge.concurrency import AHEAD, STOP, Stopped, Watch, map_in_order, unwatched
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
@@ -99,6 +100,9 @@ def _print(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+_Job = tuple[str, Callable[[], Report]]  # with the name to show
+
+
 @frozen(kw_only=True)
 class RunOptions:
     """How jobs are run and shown; the total is none where it is unknown."""
@@ -112,11 +116,14 @@ class RunOptions:
 
 
 def run_jobs(
-    jobs: Iterable[tuple[str, Callable[[], Item]]],
+    jobs: Iterable[tuple[str, Callable[[], Item]] | None],
     show: Callable[[Item], None],
     options: RunOptions,
 ) -> bool:
-    """Run jobs, each with a name, and show their results in order; return whether all succeeded."""
+    """Run jobs, each with a name, and show their results in order; return whether all succeeded.
+
+    None among the jobs lets all before it end, before one after it begins.
+    """
     failed, complete = threading.Event(), False
     outcomes: dict[int, tuple[str, Item | Exception]] = {}
 
@@ -129,7 +136,7 @@ def run_jobs(
         if number in outcomes and not _show(show, *outcomes.pop(number), options):
             failed.set()
 
-    numbered = (partial(attempt, number, *job) for number, job in enumerate(jobs))
+    numbered = (job and partial(attempt, number, *job) for number, job in enumerate(jobs))
     try:
         with options.watch("", options.total) as advance:
             for number in map_in_order(numbered, options.threads):
@@ -176,7 +183,7 @@ def _printer(render: Callable[[Item], str]) -> Callable[[Item], None]:
 
 
 def _changes(
-    arguments: Namespace, jobs: Iterable[tuple[str, Callable[[], Report]]], options: RunOptions
+    arguments: Namespace, jobs: Iterable[_Job | None], options: RunOptions
 ) -> Callable[[], bool]:
     """Prepare to run jobs that change tags, with their reports printed and on the page."""
     render = to_json if arguments.output == "json" else report_text
@@ -388,7 +395,7 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
         if arguments.source_ref or arguments.dest_ref or arguments.arch:
             raise ValueError("--batch: its lines name sources, destinations and architectures")
         merges = _Merges(arguments, settings, policy, logins)
-        jobs = merges.jobs_of(_open_batch(arguments.batch))
+        jobs = merges.jobs_of(_open_batch(arguments.batch), threads)
         options = evolve(options, total=None, watch=merges.display.counted)
     else:
         if not arguments.source_ref or not arguments.dest_ref:
@@ -442,28 +449,33 @@ class _Merges:
             announce(report)
         return report
 
-    def jobs_of(self, batch: TextIO) -> Iterator[tuple[str, Callable[[], Report]]]:
-        """Make a job of each line that is not empty; for an invalid line, one that fails."""
+    def jobs_of(
+        self, batch: TextIO, threads: int
+    ) -> Iterator[tuple[str, Callable[[], Report]] | None]:
+        """Make a job of each line that is not empty; for an invalid line, one that fails.
+
+        Before a line that reads what one before it writes, or the reverse, comes None.
+        """
+        under_way: deque[tuple[Reference, Reference]] = deque(maxlen=threads * AHEAD)
         with batch:
             for number, text in enumerate(STOP.lines(batch), start=1):
-                if text.strip():
-                    yield self._job_of(f"line {number}", text)
-
-    def _job_of(self, name: str, text: str) -> tuple[str, Callable[[], Report]]:
-        try:
-            line = BatchLine.parse(text)
-        except ValueError as error:
-            return name, partial(_refuse, name, error)
-        return f"{name}: {line.destination}", partial(self._merge_line, name, line)
-
-    def _merge_line(self, name: str, line: BatchLine) -> Report:
-        try:
-            source = self._logins[0].reference(line.source)
-            destination = self._logins[1].tag(line.destination)
-            policy = evolve(self._policy, eligible=line.archs)
-        except ValueError as error:
-            _refuse(name, error)
-        return self.merge(source, destination, policy)
+                if not text.strip():
+                    continue
+                name = f"line {number}"
+                try:
+                    line = BatchLine.parse(text)
+                    name = f"{name}: {line.destination}"
+                    source = self._logins[0].reference(line.source)
+                    destination = self._logins[1].tag(line.destination)
+                    policy = evolve(self._policy, eligible=line.archs)
+                except ValueError as error:
+                    yield name, partial(_refuse, f"line {number}", error)
+                    continue
+                if any(destination in pair or source == pair[1] for pair in under_way):
+                    under_way.clear()
+                    yield None
+                under_way.append((source, destination))
+                yield name, partial(self.merge, source, destination, policy)
 
 
 def _refuse(name: str, error: ValueError) -> NoReturn:

@@ -37,7 +37,7 @@ from pubtools_mlmerge.registry.copying import Children
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
-_SOURCES = 64  # that are remembered
+_SOURCES, _FRESH = 64, 30.0  # how many are remembered, and for how many seconds
 
 _First = TypeVar("_First")
 _Second = TypeVar("_Second")
@@ -122,7 +122,7 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
 
 
 class Step:
-    """Merges sources into tags; a source is pulled once, however many tags it goes to."""
+    """Merges sources into tags; one that goes to many tags is pulled once in a while."""
 
     def __init__(  # noqa: PLR0913 - the two sides, and what does each part of the work
         self,
@@ -140,7 +140,7 @@ class Step:
         self._children = children
         self._writer = writer or Writer(destination, options)
         self._ages = ages or Ages(destination, options.ages)
-        self._sources: Memo[Reference, Manifest] = Memo(_SOURCES)
+        self._sources: Memo[Reference, Manifest] = Memo(_SOURCES, _FRESH)
 
     def merge(
         self,
@@ -201,7 +201,10 @@ class Step:
 
     def carry_out(self, decision: Decision, check: Callable[[], None] = no_lock) -> Report:
         """Do what was decided: children first, then the tag, then its anchor."""
-        return self._writer.carry_out(decision, check)
+        try:
+            return self._writer.carry_out(decision, check)
+        finally:
+            self._sources.forget(decision.destination)  # it may be a source as well
 
     def _bring(self, source: Reference, decision: Decision) -> None:
         needed, destination = decision.needed, decision.destination

@@ -53,6 +53,22 @@ def test_results_come_in_the_order_of_the_lines(
     assert len([each for each in record if "manifests/new" in each]) == 1
 
 
+@pytest.mark.parametrize("threads", ["1", "8"])
+def test_lines_that_depend_on_each_other_are_done_in_their_order(
+    shelf: Shelf, tmp_path: Path, threads: str
+) -> None:
+    shelf.put("stable", OLD)
+    shelf.put("new", NEW)
+    steps = [("stable", "backup"), ("new", "stable"), ("stable", "prod"), ("new", "backup")] * 2
+    lines = [{"source_ref": shelf.ref(a), "dest_ref": shelf.ref(b)} for a, b in steps]
+
+    done = batch(tmp_path / "lines", lines, "--threads", threads)
+
+    assert done.code == 0, done.err
+    assert done.reports[0]["digest"] == make_index(OLD).digest
+    assert [shelf.get(tag).content for tag in ("stable", "prod", "backup")] == [WHOLE] * 3
+
+
 def test_what_is_done_already_takes_one_read(shelf: Shelf, tags: list[str], tmp_path: Path) -> None:
     lines = [line(shelf, tag) for tag in tags]
     batch(tmp_path / "lines", lines[:10])
