@@ -233,6 +233,19 @@ class ImmutableTag(RegistryError):
 
 
 @frozen
+class AnchorTaken(MergeError):
+    """The anchor tag exists, and holds something else."""
+
+    _advice = "choose a new name for it, such as {tag}-{timestamp}"
+
+    reference: str
+    digest: str
+
+    def _says(self) -> str:
+        return f"{self.reference}: the anchor tag would replace {self.digest}"
+
+
+@frozen
 class MissingChild(RegistryError):
     """The repository lacks a manifest or blob that the manifest lists."""
 

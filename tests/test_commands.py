@@ -172,16 +172,18 @@ def test_a_failure_is_logged_and_the_code_is_1(
 def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report(
     capsys: Capture, caplog: Log
 ) -> None:
-    with RegistryServer(immutable_tags=["kept"]) as server:
-        for name in ("new", "old", "kept"):
-            put(server, name, make_index([make_image("linux/amd64", seed=name)]))
+    new, old = (make_index([make_image("linux/amd64", seed=seed)]) for seed in ("new", "old"))
+    anchor = f"old-{new.digest[7:19]}"
+    with RegistryServer(immutable_tags=[anchor]) as server:
+        for name, item in (("new", new), ("old", old), (anchor, old)):
+            put(server, name, item)
 
-        assert merge(server, "--anchor-tag", "kept", "--output", "json") == 1
+        assert merge(server, "--anchor-tag", "{tag}-{digest}", "--output", "json") == 1
 
         report = json.loads(capsys.readouterr().out)
         assert server.manifest("app", "old").digest == report["digest"]
     assert (report["changed"], report["anchor_tag"]) == (True, None)
-    assert "app:kept: the tag is immutable (HTTP 412)" in report["error"]
+    assert f"app:{anchor}: the tag is immutable (HTTP 412)" in report["error"]
     assert report["error"] in caplog.messages
 
 

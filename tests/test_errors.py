@@ -77,6 +77,10 @@ MESSAGES: list[tuple[MergeError, str]] = [
     (errors.Forbidden(REFERENCE, 403), f"{REFERENCE}: forbidden (HTTP 403)"),
     (errors.ImmutableTag(REFERENCE, 409), f"{REFERENCE}: the tag is immutable (HTTP 409)"),
     (
+        errors.AnchorTaken(REFERENCE, "sha256:1"),
+        f"{REFERENCE}: the anchor tag would replace sha256:1",
+    ),
+    (
         errors.MissingChild(REFERENCE, 400, "", ("sha256:1", "sha256:2")),
         f"{REFERENCE}: the repository lacks sha256:1, sha256:2 (HTTP 400)",
     ),

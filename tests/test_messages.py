@@ -214,6 +214,10 @@ TABLE: dict[type[MergeError], tuple[Run, list[str]]] = {
         immutable,
         ["/app:old: the tag is immutable", "use another tag, or change the rule"],
     ),
+    errors.AnchorTaken: (
+        lambda case: case.merge("--anchor-tag", "new"),
+        ["/app:new: the anchor tag would replace sha256:", "choose a new name"],
+    ),
     errors.MissingChild: (
         missing_child,
         ["/app:old: the repository lacks sha256:", "copying is ruled out", "copy=auto"],

@@ -14,6 +14,7 @@ from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
+    AnchorTaken,
     ConflictError,
     DigestMismatch,
     ImmutableTag,
@@ -318,14 +319,25 @@ def test_a_change_is_recorded_before_it_is_made(registry: Busy) -> None:
     assert change.time.tzinfo is not None
 
 
-def test_an_anchor_tag_that_was_there_is_recorded_too(registry: Busy) -> None:
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_an_anchor_tag_replaces_no_other_tag(registry: Busy, *, dry_run: bool) -> None:
+    registry.put(TAG.tagged("latest"), THEIRS)
+    options = StepOptions(anchor_tag=AnchorTag.parse("latest"), dry_run=dry_run)
+
+    with pytest.raises(AnchorTaken, match=f"latest: the anchor tag would replace {THEIRS.digest}"):
+        write(registry, options)
+
+    assert registry.pushed == []
+
+
+def test_an_anchor_tag_that_holds_the_result_already_is_recorded_too(registry: Busy) -> None:
     records, anchor = Records(registry), TAG.tagged("1-kept")
-    registry.put(anchor, THEIRS)
+    registry.put(anchor, MERGED)
     options = StepOptions(anchor_tag=AnchorTag.parse("{tag}-kept"))
 
     report = write(registry, options, records)
 
-    assert [change.previous for change in records.changes] == [OLD, THEIRS]
+    assert [change.previous for change in records.changes] == [OLD, MERGED]
     assert registry.digest_at(anchor) == report.digest
     assert report.anchor_tag == "1-kept"
 

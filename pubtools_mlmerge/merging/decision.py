@@ -46,6 +46,11 @@ class AnchorTag:
         template._fill(Reference("", "repository", tag="tag"), "sha256:" + "0" * 64)
         return template
 
+    @property
+    def is_new(self) -> bool:
+        """Whether each result gets a tag of its own."""
+        return "{timestamp}" in self.template or "{digest}" in self.template
+
     def apply(self, destination: Reference, digest: str) -> Reference:
         """Make the anchor tag of a destination that holds a digest.
 

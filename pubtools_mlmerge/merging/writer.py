@@ -15,7 +15,13 @@ from pubtools_mlmerge.core.manifests import Index, Manifest
 from pubtools_mlmerge.core.merge import serve_the_same, union
 from pubtools_mlmerge.core.plan import Plan, Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import ConflictError, DigestMismatch, MergeError, RegistryError
+from pubtools_mlmerge.errors import (
+    AnchorTaken,
+    ConflictError,
+    DigestMismatch,
+    MergeError,
+    RegistryError,
+)
 from pubtools_mlmerge.merging.audit import Change, Recorder
 from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.observe import span
@@ -77,9 +83,10 @@ class Writer:
         tag, is_due, dry_run = decision.destination, decision.is_due, self.options.dry_run
         if dry_run and is_due and self._history is not None:
             self._history.warn(tag)
+        if is_due:
+            self._anchor_of(decision)  # fails before the first write
         if dry_run or not is_due:
             return decision.report(dry_run=dry_run)
-        self._anchor_of(decision)  # fails before the first write if the template does not fit
         overwritten = _Overwritten(self.registry, self._history)
         history = self._history if decision.seen is not None else None
         with closing(overwritten), expiration_kept(history, tag):
@@ -190,15 +197,19 @@ class Writer:
         self._recorder.record(change)
 
     def _anchor_of(self, decision: Decision) -> Reference | None:
-        template = self.options.anchor_tag
+        template, digest = self.options.anchor_tag, decision.plan.result.digest
         if template is None:
             return None
-        return template.apply(decision.destination, decision.plan.result.digest)
+        anchor = template.apply(decision.destination, digest)
+        found = None if template.is_new else self.registry.digest(anchor)
+        if found not in (None, digest):
+            raise AnchorTaken(str(anchor), found)
+        return anchor
 
     def _set_anchor(self, decision: Decision) -> Reference | None:
         anchor = self._anchor_of(decision)
         if anchor is not None:
-            self._record(decision, anchor)  # a template may name a tag that exists already
+            self._record(decision, anchor)
             expected = push(
                 self.registry, anchor, decision.plan.result, level=self.options.upload_level
             )
