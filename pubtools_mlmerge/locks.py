@@ -34,6 +34,11 @@ _OPTIONS = {
     "rediss": ("wait", "expiry", *_TLS),
 }
 _READABLE = 80  # characters of a reference in the name of a file
+_DEFAULT_PORTS = (":443", ":80")
+_ONE_HOST = {
+    **dict.fromkeys(("127.0.0.1", "[::1]"), "localhost"),
+    **dict.fromkeys(("index.docker.io", "registry-1.docker.io"), "docker.io"),
+}
 
 
 class Held(Protocol):
@@ -71,6 +76,7 @@ def tag_lock(name: str, url: str | None = None, wait: float = math.inf) -> Itera
         LockFailed: When it cannot be had, or not in time.
         ValueError: When the URL is wrong.
     """
+    name = _one_name(name)
     if not url:
         with process_lock(name, wait) as lock:
             yield lock
@@ -92,6 +98,16 @@ def tag_lock(name: str, url: str | None = None, wait: float = math.inf) -> Itera
             yield lock
         finally:
             lock.release()
+
+
+def _one_name(reference: str) -> str:
+    """Write a host, which may be spelled in several ways, in one of them."""
+    host, slash, rest = reference.partition("/")
+    found = re.fullmatch(r"(\[.*\]|[^:]*)(:\d+)?", host.lower())
+    if found is None or not slash:
+        return reference
+    port = "" if found[2] in (None, *_DEFAULT_PORTS) else found[2]
+    return f"{_ONE_HOST.get(found[1], found[1])}{port}/{rest}"
 
 
 class _ThreadLock:

@@ -73,9 +73,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, real_redis: RealRedis) -
     return urls[request.param]
 
 
-def take(url: str | None) -> bool:
+def take(url: str | None, name: str = TAG) -> bool:
     """Hold the tag for a moment."""
-    with tag_lock(TAG, url) as held:
+    with tag_lock(name, url) as held:
         held.check()
         return True
 
@@ -106,6 +106,30 @@ def test_one_thread_at_a_time_holds_a_tag(url: str | None) -> None:
 def test_other_tags_do_not_wait(url: str | None) -> None:
     with tag_lock(OTHER, url), ThreadPoolExecutor(1) as pool:
         assert pool.submit(take, url).result(timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Quay.IO/app:1", "quay.io/app:1", True),
+        ("quay.io:443/app:1", "quay.io/app:1", True),
+        ("quay.io:8443/app:1", "quay.io/app:1", False),
+        ("localhost:5000/app:1", "127.0.0.1:5000/app:1", True),
+        ("[::1]:5000/app:1", "localhost:5000/app:1", True),
+        ("[::2]:5000/app:1", "localhost:5000/app:1", False),
+        ("docker.io/library/app:1", "registry-1.docker.io/library/app:1", True),
+        ("quay.io/app:1", "quay.io/app:2", False),
+    ],
+)
+def test_one_registry_by_two_names_has_one_lock(
+    tmp_path: Path, one: str, other: str, *, same: bool
+) -> None:
+    url = f"{tmp_path.as_uri()}?wait=0"
+
+    with tag_lock(one, url), ThreadPoolExecutor(1) as pool:
+        error = pool.submit(take, url, other).exception(timeout=5)
+
+    assert isinstance(error, LockFailed) is same
 
 
 def test_a_lock_is_released_after_an_error(url: str | None) -> None:
