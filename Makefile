@@ -161,7 +161,9 @@ test: packages
 	@if .ci/packages --can-build-hosts; then hosts='$(HOSTS)'; \
 	elif [[ -z '$(HOSTS)' || -z "$${CI:-}" ]]; then hosts=''; \
 	else echo 'pubtools-quay cannot be built here, and in CI nothing is left out'; exit 1; fi; \
-	$(MAKE) HOSTS="$$hosts" lint types docs hosts unit coverage
+	$(MAKE) HOSTS="$$hosts" lint types docs; \
+	$(MAKE) HOSTS="$$hosts" $(if $(CI),--jobs=2 --output-sync=target) hosts unit; \
+	$(MAKE) coverage
 
 .PHONY: clean
 clean:
