@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 from attrs import field, frozen
 
 from pubtools_mlmerge.concurrency import STOP
+from pubtools_mlmerge.core.references import one_name
 from pubtools_mlmerge.errors import LockFailed, LockLost
 
 if TYPE_CHECKING:
@@ -34,11 +35,6 @@ _OPTIONS = {
     "rediss": ("wait", "expiry", *_TLS),
 }
 _READABLE = 80  # characters of a reference in the name of a file
-_DEFAULT_PORTS = (":443", ":80")
-_ONE_HOST = {
-    **dict.fromkeys(("127.0.0.1", "[::1]"), "localhost"),
-    **dict.fromkeys(("index.docker.io", "registry-1.docker.io"), "docker.io"),
-}
 
 
 class Held(Protocol):
@@ -76,7 +72,6 @@ def tag_lock(name: str, url: str | None = None, wait: float = math.inf) -> Itera
         LockFailed: When it cannot be had, or not in time.
         ValueError: When the URL is wrong.
     """
-    name = _one_name(name)
     if not url:
         with process_lock(name, wait) as lock:
             yield lock
@@ -100,16 +95,6 @@ def tag_lock(name: str, url: str | None = None, wait: float = math.inf) -> Itera
             lock.release()
 
 
-def _one_name(reference: str) -> str:
-    """Write a host, which may be spelled in several ways, in one of them."""
-    host, slash, rest = reference.partition("/")
-    found = re.fullmatch(r"(\[.*\]|[^:]*)(:\d+)?", host.lower())
-    if found is None or not slash:
-        return reference
-    port = "" if found[2] in (None, *_DEFAULT_PORTS) else found[2]
-    return f"{_ONE_HOST.get(found[1], found[1])}{port}/{rest}"
-
-
 class _ThreadLock:
     """A lock that goes away when nobody holds or awaits it."""
 
@@ -128,7 +113,7 @@ _LOCKS: WeakValueDictionary[str, _ThreadLock] = WeakValueDictionary()
 def process_lock(name: str, wait: float | None = None) -> Iterator[Held]:
     """Keep other threads of this process away from a tag."""
     with _GUARD:
-        lock = _LOCKS.setdefault(name, _ThreadLock())
+        lock = _LOCKS.setdefault(one_name(name), _ThreadLock())
     seconds = math.inf if wait is None else wait
     if not STOP.acquire(lock.lock, seconds):
         raise LockFailed(name, f"another thread holds it, given up after {seconds:g} seconds")
@@ -167,7 +152,7 @@ class _Place:
     def lock(self, name: str) -> _FileLock | RedisLock:
         """Prepare the lock of a tag."""
         if self.scheme == "file":
-            return _FileLock(name, Path(self.address, _file_name(name)))
+            return _FileLock(name, Path(self.address, _file_name(one_name(name))))
         try:
             from pubtools_mlmerge.redis_lock import RedisLock  # noqa: PLC0415 - may be absent
         except ImportError as error:

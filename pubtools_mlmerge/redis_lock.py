@@ -13,6 +13,7 @@ from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
 from redis.retry import Retry
 
+from pubtools_mlmerge.core.references import one_name
 from pubtools_mlmerge.errors import LockFailed, LockLost, brief
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -36,7 +37,7 @@ class RedisLock:
         self._pause = expiry / 3
         self._taken = False
         # Two threads need the token: this one, and the one that renews.
-        self._lock = Lock(client, PREFIX + name, timeout=expiry, thread_local=False)
+        self._lock = Lock(client, PREFIX + one_name(name), timeout=expiry, thread_local=False)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"lock of {name}", daemon=True)
 

@@ -421,13 +421,13 @@ class Late:
     """Does something once the step has left a tag to the host."""
 
     def __init__(self, act: Callable[[], None]) -> None:
-        self.todo = [act]
+        self.acts = [act]
 
     @hookimpl(hookwrapper=True)
     def mlmerge_merge(self, request: MergeRequest) -> Iterator[None]:
         yield
-        while self.todo:
-            self.todo.pop()()
+        while self.acts:
+            self.acts.pop()()
 
 
 def test_a_tag_that_moved_before_the_plain_copy_is_judged_again(
@@ -716,9 +716,12 @@ def test_a_merged_tag_that_no_signer_got_fails_the_task(
 
 
 def test_an_anchor_tag_that_cannot_be_set_fails_the_task_once_all_is_merged_and_signed() -> None:
-    with RegistryServer(immutable_tags=["kept"]) as server:
-        put(server, "kept", OLD, "ns/app")
-        settings = Settings.from_task({"mlmerge": {"anchor_tag": "kept"}}, {})
+    with RegistryServer() as server:
+        Push(server).run("app:1")
+        anchor = f"1-{server.manifest('ns/app', '1').digest[7:19]}"
+    with RegistryServer(immutable_tags=[anchor]) as server:
+        put(server, anchor, OLD, "ns/app")
+        settings = Settings.from_task({"mlmerge": {"anchor_tag": "{tag}-{digest}"}}, {})
         push = Push(server, settings)
 
         push.run("app:1", "app:2")
@@ -727,7 +730,7 @@ def test_an_anchor_tag_that_cannot_be_set_fails_the_task_once_all_is_merged_and_
         with pytest.raises(StepNotDone, match="signer cosign"):
             push.step.check_done(["cosign"])
         push.step.note_signed("cosign", [held.tag for held in push.step.held.values()])
-        with pytest.raises(ImmutableTag, match="ns/app:kept: the tag is immutable"):
+        with pytest.raises(ImmutableTag, match=f"ns/app:{anchor}: the tag is immutable"):
             push.step.check_done(["cosign"])
 
 

@@ -165,7 +165,7 @@ def test_nothing_to_do_and_a_dry_run_stop_before_the_children(
 ) -> None:
     children = Brought(server)
 
-    report = merge(server, source, "old", dry_run=dry_run, children=children, anchor="kept")
+    report = merge(server, source, "old", dry_run=dry_run, children=children, anchor="{digest}")
 
     assert (report.changed, report.dry_run, report.anchor_tag) == (dry_run, dry_run, None)
     assert (children.writes_before, writes(server), len(server.requests)) == (-1, [], 2)

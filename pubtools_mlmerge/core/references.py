@@ -57,6 +57,13 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
+_DEFAULT_PORTS = (":443", ":80")
+_ONE_HOST = {
+    **dict.fromkeys(("127.0.0.1", "[::1]"), "localhost"),
+    **dict.fromkeys(("index.docker.io", "registry-1.docker.io"), "docker.io"),
+}
+
+
 @frozen
 class Reference:
     """A place in a registry: ``host/repository:tag@digest``, tag or digest or both.
@@ -155,3 +162,13 @@ def _split_host(name: str) -> tuple[str, str]:
     ):
         return first, rest
     return "", name
+
+
+def one_name(reference: str) -> str:
+    """Write a host, which may be spelled in several ways, in one of them."""
+    host, slash, rest = reference.partition("/")
+    found = re.fullmatch(r"(\[.*\]|[^:]*)(:\d+)?", host.lower())
+    if found is None or not slash:
+        return reference
+    port = "" if found[2] in (None, *_DEFAULT_PORTS) else found[2]
+    return f"{_ONE_HOST.get(found[1], found[1])}{port}/{rest}"
