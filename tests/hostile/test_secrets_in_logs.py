@@ -124,6 +124,7 @@ def merged(level: str) -> Done:
         return run_here(
             *("merge", "--source-ref", f"{server.host}/source:1", "--dest-ref", tags),
             *("--source-quay-user", USER, "--dest-quay-user", USER, "--output", "json"),
+            *("--threads", "1"),  # the last one comes last
             *([level] if level else []),
             env={**environment(), "PATH": ""},
         )
