@@ -12,7 +12,7 @@ import traceback
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import decode
-from pubtools_mlmerge.errors import InvalidRecord, InvalidReference
+from pubtools_mlmerge.errors import InvalidRecord, InvalidReference, LockFailed, OutOfTime
 from pubtools_mlmerge.hooks import announce, lock_tag
 from pubtools_mlmerge.locks import check_url
 from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change
@@ -315,12 +315,19 @@ def lock_of(arguments: Namespace, settings: Settings) -> str | None:
     return str(arguments.lock) or None
 
 
-def locked(
-    client: RegistryClient, tag: Reference, url: str | None
-) -> AbstractContextManager[Callable[[], None]]:
+@contextmanager
+def locked(client: RegistryClient, tag: Reference, url: str | None) -> Iterator[Callable[[], None]]:
     """Lock a tag, named by where the client connects, not by the host in the reference."""
-    name, left = evolve(tag, host=client.session(tag).host), client.options.ends - time.monotonic()
-    return lock_tag(str(name), url, max(0.0, left))
+    name, ends = evolve(tag, host=client.session(tag).host), client.options.ends
+    with ExitStack() as stack:
+        lock = lock_tag(str(name), url, max(0.0, ends - time.monotonic()))
+        try:
+            check = stack.enter_context(lock)
+        except LockFailed as error:
+            if time.monotonic() < ends:
+                raise
+            raise OutOfTime(str(tag), client.options.time_limit or 0.0) from error
+        yield check
 
 
 def writer_of(

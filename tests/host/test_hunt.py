@@ -254,6 +254,9 @@ class HostHunt(Hunt):
         else:
             brought = eligible(offer, names)
         name = reference.rpartition(":")[2]
+        is_image = b'"manifests"' not in (self.place.read(self.repository, name) or b"")
+        if trouble and is_image and not isinstance(trouble.what, int):
+            trouble = None  # the host looks at the tag once, and copies an image plainly
         acts = {tag: Act(brought, is_sure=False)}
         self.tag(acts, names, exclude, trouble, source=name, add=[tag])
 
