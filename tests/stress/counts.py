@@ -58,11 +58,21 @@ class Counts:
     """All counts of a run; a plugin of pytest that prints them."""
 
     counts: list[Count] = field(factory=list)
+    attacks: dict[str, tuple[int, int]] = field(factory=dict)
+    """How many of each kind were attempted, and how many did no harm."""
+
+    def survived(self, kind: str, survived: int, *, of: int) -> None:
+        """Count attacks of a kind; those that did no harm were survived."""
+        attempted, before = self.attacks.get(kind, (0, 0))
+        self.attacks[kind] = attempted + of, before + survived
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the counts."""
+        """Print the counts, and a table of attacks."""
         for count in self.counts:
             terminalreporter.write_line(str(count))
+        for kind, numbers in {"": ("attempted", "survived"), **self.attacks}.items():
+            if self.attacks:
+                terminalreporter.write_line("{:60} {:>9} {:>9}".format(kind, *numbers))
 
     def measure(
         self, arena: Arena, crew: Crew, way: str, *options: str, task: Task = "ours"
