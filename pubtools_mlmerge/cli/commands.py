@@ -12,7 +12,7 @@ import traceback
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import decode
-from pubtools_mlmerge.errors import InvalidRecord, InvalidReference
+from pubtools_mlmerge.errors import InvalidRecord, InvalidReference, LockFailed, OutOfTime
 from pubtools_mlmerge.hooks import announce, lock_tags
 from pubtools_mlmerge.locks import check_url, lock_name
 from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change
@@ -354,9 +354,15 @@ class TagLocks:
     @contextmanager
     def held(self, client: RegistryClient, *tags: Reference) -> Iterator[Callable[[], None]]:
         """Lock tags, named by where the client connects, not by the host in the reference."""
-        names = [_where(client, tag) for tag in tags]
-        left = max(0.0, client.options.ends - time.monotonic())
-        with lock_tags([names], self.url, self.aliases, left) as (check,):
+        names, ends = [_where(client, tag) for tag in tags], client.options.ends
+        with ExitStack() as stack:
+            locks = lock_tags([names], self.url, self.aliases, max(0.0, ends - time.monotonic()))
+            try:
+                (check,) = stack.enter_context(locks)
+            except LockFailed as error:
+                if time.monotonic() < ends:
+                    raise
+                raise OutOfTime(str(tags[0]), client.options.time_limit or 0.0) from error
             yield check
 
     def name(self, client: RegistryClient, reference: Reference) -> str:
