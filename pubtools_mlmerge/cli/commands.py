@@ -341,7 +341,8 @@ def writer_of(
     )
     audit, token = arguments.audit or settings.audit, arguments.quay_api_token
     recorder = AuditDirectory(audit) if audit else None
-    return Writer(client, options, recorder, TagHistory(client, token) if token else None)
+    history = TagHistory(client, token, arguments.quay_api_token_host) if token else None
+    return Writer(client, options, recorder, history)
 
 
 def split(option: str, values: Sequence[str]) -> list[str]:

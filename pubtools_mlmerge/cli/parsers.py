@@ -193,6 +193,12 @@ def add_safety(parser: argparse.ArgumentParser) -> None:
         help="token for Quay's API, to read in the history of a tag what was replaced; better "
         "set the environment variable QUAY_API_TOKEN",
     )
+    parser.add_argument(
+        "--quay-api-token-host",
+        default=os.environ.get("QUAY_API_TOKEN_HOST"),
+        metavar="HOST",
+        help="the only registry that gets this token (default: --quay-host, else quay.io)",
+    )
 
 
 def merge_main(arguments: Sequence[str] | None = None) -> None:
