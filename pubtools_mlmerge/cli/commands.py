@@ -25,12 +25,17 @@ from pubtools_mlmerge.concurrency import AHEAD, STOP, Stopped, Watch, map_in_ord
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
-from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.references import Reference, one_name
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import InvalidRecord, InvalidReference
 from pubtools_mlmerge.hooks import announce, lock_tag
 from pubtools_mlmerge.locks import check_url
-from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change
+from pubtools_mlmerge.merging.audit import (
+    AuditDirectory,
+    Change,
+    read_change,
+    warn_of_writers,
+)
 from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.restore import restore
@@ -518,7 +523,14 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
     options = RunOptions(debug=arguments.debug > 0, page=Page(arguments.html))
     client = login.client(connection_of(arguments))
+    for place in dict.fromkeys(
+        p for file in map(Path, arguments.records) for p in (file, file.parent)
+    ):
+        warn_of_writers(place)
     changes = [_read_change(file, login) for file in arguments.records]
+    if not arguments.yes and not _is_confirmed(login, [change.destination for change in changes]):
+        LOG.error("Nothing is restored")
+        return lambda: False
     recorder = AuditDirectory(settings.audit) if settings.audit else None
 
     def restore_tag(change: Change) -> Report:
@@ -534,6 +546,25 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
 
     jobs = [(str(change.destination), partial(restore_tag, change)) for change in changes]
     return _changes(arguments, jobs, options)
+
+
+def _is_confirmed(login: Login, tags: Iterable[Reference]) -> bool:
+    """Ask where a record could make the login of the options go where it does not belong."""
+    host = Address.parse(login.host).host if login.host else ""
+    odd = [
+        str(tag) for tag in tags if tag.host and one_name(f"{tag.host}/") != one_name(f"{host}/")
+    ]
+    if not login.password or not odd:
+        return True
+    facts = (
+        f"the login of --dest-quay-user would be used for {', '.join(odd)}, as the record says, "
+    )
+    facts += f"and --quay-host is {host}" if host else "and --quay-host is not given"
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise ValueError(f"{facts}; there is no terminal to ask at: give --yes, or --quay-host")
+    sys.stderr.write(f"{facts}.\nGo on? [y/N] ")
+    sys.stderr.flush()
+    return next(STOP.lines(sys.stdin), "").strip().lower() in ("y", "yes")
 
 
 def _read_change(file: str, login: Login) -> Change:

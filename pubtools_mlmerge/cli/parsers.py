@@ -289,6 +289,11 @@ def restore_main(arguments: Sequence[str] | None = None) -> None:
         action="store_true",
         help="even if the tag was changed since, or images seem to be missing",
     )
+    parser.add_argument(
+        "--yes",
+        action="store_true",
+        help="do not ask whether a login that is given by options may go to the host of a record",
+    )
     add_connection(parser, sides=("dest",))
     _run("restore", parser, arguments)
 
