@@ -45,6 +45,7 @@ from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.http import Address, ConnectOptions
 from pubtools_mlmerge.registry.quay_history import TagHistory
+from pubtools_mlmerge.registry.referrers import ReferrerLists, Referrers
 from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, write_page
 from pubtools_mlmerge.reports.inspection import (
     Comparison,
@@ -445,7 +446,11 @@ class _Merges:
         writer = writer_of(arguments, settings, self._client, policy, anchor)
         copy = arguments.copy or settings.copy
         children = Children(reader, self._client, copy, watch=self.display.counted)
-        self._step = Step(reader, self._client, writer.options, children, writer)
+        mode = arguments.referrers or settings.referrers
+        referrers = Referrers(reader, self._client, children, mode)
+        self._step = Step(
+            reader, self._client, writer.options, children, writer, referrers=referrers
+        )
 
     def merge(self, source: Reference, destination: Reference, policy: Policy) -> Report:
         """Merge a source into a tag."""
@@ -584,8 +589,8 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
         return client.read_nested(one, client.pull_index(one))
 
     if arguments.other is not None:
-        if arguments.ages or arguments.check or arguments.output == "json":
-            raise ValueError("--ages, --check and --output json are for one reference")
+        if arguments.ages or arguments.check or arguments.referrers or arguments.output == "json":
+            raise ValueError("--ages, --check, --referrers and --output json are for one reference")
         other = login.reference(arguments.other)
 
         def compare_both() -> Comparison:
@@ -603,6 +608,11 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
         if arguments.check:
             missing = _missing(client, reference, index)
         found = inspect(str(reference), index, ages, missing)
+        if arguments.referrers:
+            subjects = (index.digest, *(entry.digest for entry in index.manifests))
+            found = evolve(
+                found, referrers=tuple(ReferrerLists(client).of_all(reference, subjects))
+            )
         if found.lacks_something:
             LOG.error("%s lists what is not in the repository", reference)
             incomplete.append(found)

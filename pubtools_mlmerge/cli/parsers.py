@@ -79,6 +79,12 @@ def add_references(parser: argparse.ArgumentParser) -> None:
         "the registry does not mount; never fails if an image is missing",
     )
     parser.add_argument(
+        "--referrers",
+        choices=("copy", "warn", "ignore"),
+        help="what to do with signatures, SBOMs and others that refer to images from another "
+        "repository: copy them, warn that they stay behind (the default), or do not look",
+    )
+    parser.add_argument(
         "--anchor-tag",
         metavar="TEMPLATE",
         help="set a second tag on the result, made from {tag}, {timestamp} and {digest}",
@@ -269,6 +275,11 @@ def inspect_main(arguments: Sequence[str] | None = None) -> None:
         "--check",
         action="store_true",
         help="check that the repository has everything that is listed; if not, the exit code is 1",
+    )
+    parser.add_argument(
+        "--referrers",
+        action="store_true",
+        help="show what refers to the index and to what it lists, such as signatures and SBOMs",
     )
     add_connection(parser, sides=("source",))
     _run("inspect", parser, arguments)
