@@ -337,7 +337,8 @@ def test_a_tag_made_for_the_moment_is_deleted() -> None:
         gate = Gate(quay, lambda request: "/manifests/mlmerge-recovered-" in request.target)
         gate.before = write_first
         with ScriptedServer(gate) as front:
-            with program(*merge_on(front.host), "--quay-api-token", "api-token") as running:
+            token = ("--quay-api-token", "api-token", "--quay-api-token-host", front.host)
+            with program(*merge_on(front.host), *token) as running:
                 until(gate.held.is_set)
                 assert len(quay.tags("app")) == 3
 
