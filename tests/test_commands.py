@@ -187,12 +187,12 @@ def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report(
     assert report["error"] in caplog.messages
 
 
-def test_debug_adds_the_traceback(server: RegistryServer, capsys: Capture) -> None:
+def test_debug_adds_the_traceback(server: RegistryServer, caplog: Log) -> None:
     server.delete_tag("app", "new")
 
     assert merge(server, "--debug") == 1
 
-    assert "Traceback" in capsys.readouterr().err
+    assert "Traceback" in caplog.text
 
 
 def test_an_error_without_words_is_named(

@@ -441,7 +441,7 @@ _SOON = 10  # part of the usual wait
 def without_url(error: Exception) -> RequestException:
     """Make the same error without the URL, whose query may be a signature; tracebacks show it."""
     kind = type(error) if isinstance(error, RequestException) else RequestException
-    return kind(explain(error))
+    return kind(brief(explain(error)))
 
 
 def explain(error: Exception) -> str:
