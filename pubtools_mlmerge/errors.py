@@ -1,7 +1,7 @@
 """Errors: one class for each failure that a caller may handle.
 
 Every error is a `MergeError`. Its facts are in fields, so that a caller need not read the text. No
-error holds a secret. What errors, logs and reports show of texts from outside is made harmless here.
+error holds a secret. What is shown of texts from outside, here or elsewhere, is made harmless here.
 """
 
 from __future__ import annotations
