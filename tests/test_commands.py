@@ -264,12 +264,12 @@ def test_a_terminal_without_umlauts_shows_escapes(server: RegistryServer) -> Non
     assert server.manifest("app", "old").digest in shown
 
 
-def test_debug_adds_the_traceback(server: RegistryServer, capsys: Capture) -> None:
+def test_debug_adds_the_traceback(server: RegistryServer, caplog: Log) -> None:
     server.delete_tag("app", "new")
 
     assert merge(server, "--debug") == 1
 
-    assert "Traceback" in capsys.readouterr().err
+    assert "Traceback" in caplog.text
 
 
 def test_an_error_without_words_is_named(

@@ -8,7 +8,6 @@ import os
 import sys
 import threading
 import time
-import traceback
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -189,10 +188,8 @@ def _show(
         if isinstance(outcome, Exception):
             raise outcome  # noqa: TRY301 - a result that cannot be printed is a failure as well
         show(outcome)
-    except Exception as error:  # noqa: BLE001 - as above
-        if options.debug:
-            traceback.print_exception(type(error), error, error.__traceback__)
-        LOG.error("%s", _message(error))  # noqa: TRY400 - as asked for
+    except Exception as error:
+        LOG.error("%s", _message(error), exc_info=options.debug)  # noqa: TRY400 - as asked for
         options.page.note(Failure(name, _message(error)))
         return False
     return True

@@ -12,6 +12,16 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
+
+
+class _Parser(argparse.ArgumentParser):
+    """Repeats nothing of what was given that would steer a terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        from pubtools_mlmerge.errors import one_line  # noqa: PLC0415 - see the module
+
+        super().error(one_line(message))
 
 
 def new_parser(
@@ -19,7 +29,7 @@ def new_parser(
 ) -> argparse.ArgumentParser:
     """Make a parser with the options that all commands have."""
     name = f"pubtools-mlmerge-{command}"
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=name,
         usage="\n       ".join(f"{name} {usage} [options]" for usage in usages),
         description=description,
@@ -353,7 +363,9 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            sys.stderr.write(f"{self.format(record)}\n")
+            from pubtools_mlmerge.errors import harmless  # noqa: PLC0415 - see the module
+
+            sys.stderr.write(f"{harmless(self.format(record))}\n")
         except Exception:  # noqa: BLE001 - as all handlers do
             self.handleError(record)
 
