@@ -118,6 +118,9 @@ def test_other_tags_do_not_wait(url: str | None) -> None:
         ("[::1]:5000/app:1", "localhost:5000/app:1", True),
         ("[::2]:5000/app:1", "localhost:5000/app:1", False),
         ("docker.io/library/app:1", "registry-1.docker.io/library/app:1", True),
+        ("docker.io/app:1", "Index.Docker.io:443/library/app:1", True),
+        ("docker.io/app:1", "docker.io/org/app:1", False),
+        ("quay.io/app:1", "quay.io/library/app:1", False),
         ("quay.io/app:1", "quay.io/app:2", False),
     ],
 )

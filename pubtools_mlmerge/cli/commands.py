@@ -25,7 +25,7 @@ from pubtools_mlmerge.concurrency import AHEAD, STOP, Stopped, Watch, map_in_ord
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
-from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.references import Reference, lacks_host
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import InvalidRecord, InvalidReference
 from pubtools_mlmerge.hooks import announce, lock_tag
@@ -234,7 +234,7 @@ class Login:
         """Parse a reference, whose host may be left out with --quay-host."""
         reference = Reference.parse(text)
         if not reference.host and not self.host:
-            raise InvalidReference(text, "it names no host; add it, or give --quay-host")
+            raise lacks_host(reference, ", or give --quay-host")
         return reference
 
     def tag(self, text: str) -> Reference:
@@ -319,8 +319,8 @@ def locked(
     client: RegistryClient, tag: Reference, url: str | None
 ) -> AbstractContextManager[Callable[[], None]]:
     """Lock a tag, named by where the client connects, not by the host in the reference."""
-    name, left = evolve(tag, host=client.session(tag).host), client.options.ends - time.monotonic()
-    return lock_tag(str(name), url, max(0.0, left))
+    left = client.options.ends - time.monotonic()
+    return lock_tag(str(client.place(tag)), url, max(0.0, left))
 
 
 def writer_of(

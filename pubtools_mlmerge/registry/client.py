@@ -19,12 +19,16 @@ from pubtools_mlmerge.core.manifests import (
     digest_of,
     read_manifest,
 )
-from pubtools_mlmerge.core.references import Reference, is_registered_digest
+from pubtools_mlmerge.core.references import (
+    Reference,
+    is_registered_digest,
+    lacks_host,
+    registry_of,
+)
 from pubtools_mlmerge.core.strict_json import decode, encode
 from pubtools_mlmerge.errors import (
     Forbidden,
     InvalidIndex,
-    InvalidReference,
     NotAnIndex,
     RegistryError,
     Unauthorized,
@@ -232,7 +236,8 @@ class RegistryClient(Registry):
         Raises:
             RegistryError: When the registry refuses or cannot be asked.
         """
-        path = f"blobs/uploads/?mount={quote(digest)}&from={quote(source, safe='')}"
+        name = self._repository(reference, source)
+        path = f"blobs/uploads/?mount={quote(digest)}&from={quote(name, safe='')}"
         scopes = {Scope(source), Scope(reference.repository, push=True)}
         scopes.discard(Scope(reference.repository))
         answer = self._send("POST", reference, path, content=b"", scopes=scopes)
@@ -264,8 +269,11 @@ class RegistryClient(Registry):
         wanted: dict[RegistrySession, dict[str, Scope]] = {}
         for references, pushes in ((pull, False), (push, True)):
             for reference in references:
-                scopes = wanted.setdefault(self.session(reference), {})
-                scopes[reference.repository] = Scope(reference.repository, push=pushes)
+                scopes, name = (
+                    wanted.setdefault(self.session(reference), {}),
+                    self._repository(reference),
+                )
+                scopes[name] = Scope(name, push=pushes)
         for session, scopes in wanted.items():
             session.intend(scopes.values())
 
@@ -273,14 +281,24 @@ class RegistryClient(Registry):
         """Return the session with the registry that a reference is looked up in."""
         name = self.host or reference.host
         if not name:
-            raise InvalidReference(str(reference), "it names no host, and no other one is given")
+            raise lacks_host(reference)
         with self._lock:
             if name not in self._sessions:
                 address = Address.parse(name, prefers_tls=self.options.prefers_tls)
+                address = evolve(address, host=registry_of(address.host))
                 find = partial(self._find_credentials, address.host, reference)
                 say = partial(self._say_none_found, address.host)
                 self._sessions[name] = RegistrySession(address, self.transport, find, say)
             return self._sessions[name]
+
+    def place(self, reference: Reference) -> Reference:
+        """Name what is requested: at the host that is connected to, and in Docker Hub in full."""
+        return evolve(reference.resolved, host=self.session(reference).host).resolved
+
+    def _repository(self, reference: Reference, name: str = "") -> str:
+        """Name the repository of a reference, or another one there, as it is requested."""
+        named = evolve(reference, repository=name or reference.repository)
+        return self.place(named).repository
 
     def _find_credentials(self, host: str, reference: Reference) -> Credentials | None:
         return self.credentials or find_credentials(host, reference.repository)
@@ -303,11 +321,14 @@ class RegistryClient(Registry):
         is_location = path.startswith(("/", "http://", "https://"))
         request = Request(
             method=method,
-            url=path if is_location else f"/v2/{reference.repository}/{path}",
+            url=path if is_location else f"/v2/{self._repository(reference)}/{path}",
             subject=str(reference),
             headers=headers or {},
             content=content,
             repeatable=repeatable,
         )
-        wanted = frozenset(scopes) or frozenset({Scope(reference.repository)})
+        wanted = frozenset(
+            evolve(scope, repository=self._repository(reference, scope.repository))
+            for scope in frozenset(scopes) or {Scope(reference.repository)}
+        )
         return self.session(reference).send(request, wanted)

@@ -241,8 +241,7 @@ def copy(
 
 
 def _address(client: RegistryClient, reference: Reference) -> str:
-    host = client.session(reference).host
-    return f"docker://{host}/{reference.repository}@{reference.digest}"
+    return f"docker://{client.place(reference).name}@{reference.digest}"
 
 
 def _options(
