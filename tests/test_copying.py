@@ -521,6 +521,39 @@ def test_logins_go_into_files_that_only_this_user_may_read(fake: Fake, umask: in
         assert secret not in str(shown)
 
 
+def auth_file(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, host: str, entry: Mapping[str, str]
+) -> None:
+    """Have a login in a file, and no other one."""
+    path = directory / "own.json"
+    path.write_text(json.dumps({"auths": {host: entry}}))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(path))
+
+
+IDENTITY = {"identitytoken": "1dentity"}
+
+
+@pytest.mark.parametrize("entry", [ALICE.entry, IDENTITY])
+def test_a_login_that_was_found_is_handed_on_and_withheld(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Mapping[str, str]
+) -> None:
+    """So is that of a proxy, which skopeo repeats where it cannot read the URL."""
+    fake = install(tmp_path, f"{RECORD}\nsys.exit(os.environ['SAYS'])", monkeypatch)
+    monkeypatch.setenv("https_proxy", "http://user:hidden@proxy.test:port")
+    with ScriptedServer(refusal(401, WWW_Authenticate='Bearer realm="x"')) as server:
+        auth_file(tmp_path, monkeypatch, server.host, entry)
+        client = RegistryClient(host=server.url, options=HURRIED)
+        with pytest.raises(Unauthorized):
+            client.pull(DESTINATION)
+        for secret in (entry.get("identitytoken", "wonder:land"), "hidden"):
+            monkeypatch.setenv("SAYS", f"no: {secret}")
+            with pytest.raises(CopyFailed, match="text withheld"):
+                copy(client_of(), client)
+
+    (found,) = json.loads(str(fake.file("--dest-authfile")[2]))["auths"].values()
+    assert {**found, **entry} == found
+
+
 def test_without_a_login_there_is_no_such_file(fake: Fake) -> None:
     copy(client_of(), client_of("two.test", login=ALICE))
 

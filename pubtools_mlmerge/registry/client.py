@@ -36,7 +36,7 @@ from pubtools_mlmerge.errors import (
 )
 from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
 from pubtools_mlmerge.registry.base import Registry, suppress_absence
-from pubtools_mlmerge.registry.credentials import find_credentials, say_none_found
+from pubtools_mlmerge.registry.credentials import AuthFiles
 from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
@@ -94,6 +94,7 @@ class RegistryClient(Registry):
         self.transport = Transport(self.options)
         self._lock = threading.Lock()
         self._sessions: dict[str, RegistrySession] = {}
+        self._auth_files = AuthFiles()  # none is read before a registry asks for a login
 
     def close(self) -> None:
         """Close the connections."""
@@ -286,7 +287,7 @@ class RegistryClient(Registry):
             if name not in self._sessions:
                 address = Address.parse(name, prefers_tls=self.options.prefers_tls)
                 address = evolve(address, host=registry_of(address.host))
-                find = partial(self._find_credentials, address.host, reference)
+                find = partial(self._find_credentials, address.host)
                 say = partial(self._say_none_found, address.host)
                 self._sessions[name] = RegistrySession(address, self.transport, find, say)
             return self._sessions[name]
@@ -300,11 +301,24 @@ class RegistryClient(Registry):
         named = evolve(reference, repository=name or reference.repository)
         return self.place(named).repository
 
-    def _find_credentials(self, host: str, reference: Reference) -> Credentials | None:
-        return self.credentials or find_credentials(host, reference.repository)
+    def login(self, reference: Reference) -> Credentials | None:
+        """Return the login for a repository: the one given, or one found since it was wanted."""
+        scopes = frozenset({Scope(self._repository(reference))})
+        return self.credentials or self.session(reference).known_login(scopes)
+
+    def secrets(self) -> list[str]:
+        """The texts that must not show up anywhere, of logins given and found."""
+        given = self.credentials.secrets if self.credentials else ()
+        return [
+            *given,
+            *(text for each in list(self._sessions.values()) for text in each.secrets()),
+        ]
+
+    def _find_credentials(self, host: str, repository: str) -> Credentials | None:
+        return self.credentials or self._auth_files.find(host, repository)
 
     def _say_none_found(self, host: str) -> str:
-        return say_none_found(host)
+        return self._auth_files.say_none_found(host)
 
     def _send(  # noqa: PLR0913 - the parts of a request
         self,

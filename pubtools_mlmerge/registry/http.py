@@ -39,6 +39,7 @@ from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidReference, OutOfTime, RegistryError, brief
 from pubtools_mlmerge.registry.refusals import (
     Logins,
+    check_proxy,
     explain_answer,
     explain_connection,
     is_final,
@@ -438,10 +439,10 @@ _MOST_REDIRECTS = 5
 _SOON = 10  # part of the usual wait
 
 
-def without_url(error: Exception) -> RequestException:
+def without_url(error: Exception, problem: str) -> RequestException:
     """Make the same error without the URL, whose query may be a signature; tracebacks show it."""
     kind = type(error) if isinstance(error, RequestException) else RequestException
-    return kind(explain(error))
+    return kind(problem)
 
 
 def explain(error: Exception) -> str:
@@ -523,7 +524,9 @@ class Transport:
                 self._time_left(request)
                 problem, wait = self._explain(error, request.url), retries.wait(attempt, {})
                 if attempt == most or not _is_transient(error):
-                    raise RegistryError(request.subject, None, problem) from without_url(error)
+                    raise RegistryError(request.subject, None, problem) from without_url(
+                        error, problem
+                    )
             else:
                 if answer.status == _RATE_LIMIT:  # nothing was done, so this was no try
                     wait = throttle.slow_down(host, epoch, retries, answer.headers)
@@ -575,6 +578,7 @@ class Transport:
         prepared.prepare_headers({**self._headers, **request.headers})
         prepared.prepare_body(request.content, None)
         settings = self._settings_for(_place(request.url))
+        check_proxy(request.url, settings["proxies"])
         adapter = self._session.get_adapter(request.url)
         left = self._time_left(request)
         timeout = tuple(min(seconds, left) for seconds in self.options.timeout)

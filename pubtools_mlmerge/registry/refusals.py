@@ -9,6 +9,7 @@ import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from urllib.parse import unquote, unquote_plus, urlsplit
 from attrs import evolve
 from requests.exceptions import InvalidSchema, ProxyError, SSLError
 from requests.utils import select_proxy
+from urllib3.exceptions import HTTPError
+from urllib3.util import parse_url
 
 from pubtools_mlmerge.errors import (
     Forbidden,
@@ -240,10 +243,36 @@ def _name_proxy(url: str, proxies: Mapping[str, str]) -> str:
     proxy = select_proxy(url, dict(proxies)) or ""
     scheme, separator, rest = proxy.partition("://") if "://" in proxy else ("", "", proxy)
     shown = scheme + separator + rest.rpartition("@")[2].rstrip("/")
+    return f"the proxy {shown}{_source_of(url)}"
+
+
+def _source_of(url: str) -> str:
     names = (f"{urlsplit(url).scheme}_proxy", "all_proxy")
     variables = [each for name in names for each in (name, name.upper()) if os.environ.get(each)]
-    source = f" (from {variables[0]})" if variables else ""
-    return f"the proxy {shown}{source}"
+    return f" (from {variables[0]})" if variables else ""
+
+
+def check_proxy(url: str, proxies: Mapping[str, str]) -> None:
+    """Raise ValueError where the http library cannot read the URL of a proxy.
+
+    Its own error repeats the URL, all of which may be a password then.
+    """
+    proxy = select_proxy(url, dict(proxies))
+    if not proxy:
+        return
+    with suppress(HTTPError):
+        if parse_url(proxy if "://" in proxy else f"http://{proxy}").host:
+            return
+    raise ValueError(f"the proxy{_source_of(url)} is no URL: expected http://HOST:PORT")
+
+
+def proxy_secrets() -> Iterator[str]:
+    """The logins in the URLs of proxies, which programs repeat where they cannot read them."""
+    for name, value in os.environ.items():
+        login, at, _ = value.rpartition("@")
+        if at and name.lower().endswith("_proxy"):
+            login = login.rpartition("://")[2]
+            yield from (login, login.partition(":")[2], unquote(login.partition(":")[2]))
 
 
 def _bundle_problem(path: str) -> str | None:
