@@ -33,7 +33,16 @@ from pubtools_mlmerge.testing import (
 from tests.factories import digest
 from tests.peers import SCHEMA_1
 from tests.quay import QuayDialect
-from tests.scripted import HURRIED, Received, Reply, ScriptedServer, manifest_reply, refusal
+from tests.scripted import (
+    HURRIED,
+    Received,
+    Reply,
+    ScriptedServer,
+    ca_bundle,
+    manifest_reply,
+    refusal,
+    write_client,
+)
 
 ONE, TWO = make_image("linux/amd64"), make_image("linux/arm64")
 BOTH = (ONE.digest, TWO.digest)
@@ -601,6 +610,28 @@ def test_a_directory_of_authorities_is_handed_on_as_one_file(
     (content,) = fake.authorities("--dest-cert-dir")
     assert content.count("BEGIN CERTIFICATE") == 2
     assert "about this directory" not in content
+
+
+def test_a_client_s_certificate_is_handed_on(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the authorities beside it; the key is linked to."""
+    place = tmp_path / ".config/containers/certs.d/two.test"
+    place.mkdir(parents=True)
+    write_client(place, "own.cert", "own.key")
+    ca_bundle(place, "ca.crt")
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    copy(client_of(), client_of("two.test"))
+
+    (option,) = (each for each in fake.arguments if "cert-dir" in each)
+    name, _, directory = option.partition("=")
+    seen = json.loads(fake.record.read_text())[1]
+    handed = {n: seen[f"{directory}/{n}"][1] for n in ("0.crt", "0.cert", "0.key")}
+    assert name == "--dest-cert-dir"
+    assert list(handed.values()) == [
+        (place / n).read_text() for n in ("ca.crt", "own.cert", "own.key")
+    ]
 
 
 @pytest.mark.parametrize(

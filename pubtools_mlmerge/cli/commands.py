@@ -247,9 +247,12 @@ class Login:
 
 def connection_of(arguments: Namespace) -> ConnectOptions:
     """Read how to connect."""
-    bundle = arguments.ca_bundle
-    if bundle is not None and not Path(bundle).is_file():
-        raise ValueError(f"--ca-bundle: there is no file {bundle}")
+    bundle, cert, key = arguments.ca_bundle, arguments.cert, arguments.key
+    for option, file in (("--ca-bundle", bundle), ("--cert", cert), ("--key", key)):
+        if file is not None and not Path(file).is_file():
+            raise ValueError(f"{option}: there is no file {file}")
+    if key is not None and cert is None:
+        raise ValueError("--key needs --cert")
     if arguments.insecure:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     rate, limit = arguments.max_rate, arguments.timeout
@@ -257,7 +260,11 @@ def connection_of(arguments: Namespace) -> ConnectOptions:
         if number is not None and not 0 < number < math.inf:
             raise ValueError(f"{option}: expected a number above 0")
     return ConnectOptions(
-        ca_bundle=bundle, insecure=arguments.insecure, max_rate=rate, time_limit=limit
+        ca_bundle=bundle,
+        client=(cert, key or cert) if cert else None,
+        insecure=arguments.insecure,
+        max_rate=rate,
+        time_limit=limit,
     )
 
 

@@ -287,7 +287,7 @@ class RegistrySession:
         find_credentials: Callable[[str], Credentials | None],
         say_none_found: Callable[[], str] = str,
     ) -> None:
-        self._address, self._transport, self.host = address, transport, address.host
+        self._address, self.transport, self.host = address, transport, address.host
         self._find_credentials = find_credentials
         self._say_none_found = say_none_found
         self._lock = threading.Lock()
@@ -419,7 +419,7 @@ class RegistrySession:
         """Return the header for these rights, or how the server refused to give just them."""
         with self._lock:
             if self._tokens is None:
-                self._tokens = Tokens(self._transport, self.url("/"))
+                self._tokens = Tokens(self.transport, self.url("/"))
         if challenge.scheme == "basic":
             return login.basic if login and not login.is_token else None, None
         try:
@@ -437,11 +437,11 @@ class RegistrySession:
             raise RegistryError(request.subject, None, "the registry names a place elsewhere")
         request = evolve(request, url=url)
         if header is None or not self._is_ours(url):
-            return self._transport.send(request)
+            return self.transport.send(request)
         if login is not None and header == login.basic:
-            return login.send(self._transport, request, self.url("/"))
+            return login.send(self.transport, request, self.url("/"))
         headers = {**request.headers, "Authorization": header}
-        return self._transport.send(evolve(request, headers=headers))
+        return self.transport.send(evolve(request, headers=headers))
 
     def _find_scheme(self, request: Request) -> Answer | None:
         """Find out which scheme the registry speaks, with the first request, without a login."""
@@ -449,7 +449,7 @@ class RegistrySession:
             base = f"{scheme}://{self.host}"
             attempt = evolve(request, url=base + request.url, repeatable=False)
             try:
-                answer = self._transport.send(attempt)
+                answer = self.transport.send(attempt)
             except RegistryError as error:
                 if error.status is not None or "certificate" in error.message.lower():
                     raise

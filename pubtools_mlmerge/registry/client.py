@@ -36,6 +36,7 @@ from pubtools_mlmerge.errors import (
 )
 from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
 from pubtools_mlmerge.registry.base import Registry, suppress_absence
+from pubtools_mlmerge.registry.certificates import Certificates
 from pubtools_mlmerge.registry.credentials import AuthFiles
 from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
 
@@ -98,6 +99,8 @@ class RegistryClient(Registry):
 
     def close(self) -> None:
         """Close the connections."""
+        for session in self._sessions.values():
+            session.transport.close()
         self.transport.close()
 
     def get_manifest(
@@ -289,8 +292,22 @@ class RegistryClient(Registry):
                 address = evolve(address, host=registry_of(address.host))
                 find = partial(self._find_credentials, address.host)
                 say = partial(self._say_none_found, address.host)
-                self._sessions[name] = RegistrySession(address, self.transport, find, say)
+                transport = self._transport_for(address.host)
+                self._sessions[name] = RegistrySession(address, transport, find, say)
             return self._sessions[name]
+
+    def _transport_for(self, host: str) -> Transport:
+        certificates = self.certificates(host)
+        is_usual = certificates == Certificates()
+        return self.transport if is_usual else Transport(self.options, host, certificates)
+
+    def certificates(self, host: str) -> Certificates:
+        """Return what a registry needs beside the usual authorities: as given, or as found."""
+        found = self._find_certificates(host)
+        return found.or_given(self.options.ca_bundle, self.options.client)
+
+    def _find_certificates(self, host: str) -> Certificates:
+        return Certificates.find(host)
 
     def place(self, reference: Reference) -> Reference:
         """Name what is requested: at the host that is connected to, and in Docker Hub in full."""

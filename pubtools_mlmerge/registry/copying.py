@@ -251,10 +251,13 @@ def _options(
         yield f"--{side}-tls-verify=false"
     named = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
     bundle = next(filter(None, (client.options.ca_bundle, *named)), None)
-    if bundle and not session.is_plain:
+    own = client.certificates(session.host)
+    if (bundle or own.clients) and not session.is_plain:
         certificates = directory / f"{side}-certificates"
         certificates.mkdir()
-        (certificates / "authorities.crt").write_bytes(read_authorities(Path(bundle)))
+        if bundle:
+            (certificates / "authorities.crt").write_bytes(read_authorities(Path(bundle)))
+        own.link(certificates)
         yield f"--{side}-cert-dir={certificates}"
     if (login := client.login(reference)) is not None:
         path = directory / f"{side}-auth.json"

@@ -9,6 +9,7 @@ import logging
 import math
 import random
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -37,6 +38,7 @@ from pubtools_mlmerge.concurrency import SLICE, STOP
 from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidReference, OutOfTime, RegistryError, brief
+from pubtools_mlmerge.registry.certificates import Certificates
 from pubtools_mlmerge.registry.refusals import (
     Logins,
     check_proxy,
@@ -272,7 +274,9 @@ class ConnectOptions:
 
     Attributes:
         ca_bundle (str | None):
-            Authorities to trust; none for those of the environment.
+            Authorities to trust; none for those of the environment and of certs.d.
+        client (tuple[str, str] | None):
+            Files with a certificate to show to registries and its key; none for those of certs.d.
         insecure (bool):
             Whether certificates are not verified.
         timeout (tuple[float, float]):
@@ -292,6 +296,7 @@ class ConnectOptions:
     """
 
     ca_bundle: str | None = None
+    client: tuple[str, str] | None = None
     insecure: bool = False
     timeout: tuple[float, float] = (10.0, 60.0)
     longest: float = 600.0
@@ -314,7 +319,7 @@ class ConnectOptions:
     @property
     def prefers_tls(self) -> bool:
         """Whether an option is about certificates, so that TLS is meant."""
-        return self.insecure or self.ca_bundle is not None
+        return self.insecure or self.ca_bundle is not None or self.client is not None
 
 
 # Limits
@@ -406,8 +411,9 @@ class _TimedResponse(http.client.HTTPResponse):
 class _Adapter(HTTPAdapter):
     """Bounds the time of each answer, whether from a registry or through a proxy."""
 
-    def __init__(self, options: ConnectOptions) -> None:
+    def __init__(self, options: ConnectOptions, context: ssl.SSLContext | None = None) -> None:
         self._response_class = type("Response", (_TimedResponse,), {"options": options})
+        self._context = context
         super().__init__(pool_connections=16, pool_maxsize=32)
         self._bound(self.poolmanager)
 
@@ -418,6 +424,8 @@ class _Adapter(HTTPAdapter):
 
     def _bound(self, manager: PoolManager) -> PoolManager:
         """Let connections read by our class, which the http library offers no option for."""
+        if self._context is not None:
+            manager.connection_pool_kw["ssl_context"] = self._context
         classes = {}
         for scheme, pool in manager.pool_classes_by_scheme.items():
             plain = pool.ConnectionCls  # type: ignore[attr-defined]  # typed as any class
@@ -469,9 +477,17 @@ def user_agent() -> str:
 
 
 class Transport:
-    """Sends requests, to any host, over one pool of connections; safe from several threads."""
+    """Sends requests, to any host, over one pool of connections; safe from several threads.
 
-    def __init__(self, options: ConnectOptions) -> None:
+    Authorities of a registry count wherever it leads; a client shows its certificate to it alone.
+    """
+
+    def __init__(
+        self,
+        options: ConnectOptions,
+        host: str = "",
+        certificates: Certificates = Certificates(),  # noqa: B008 - it is frozen
+    ) -> None:
         self.options = options
         self._session = requests.Session()
         # Undecoded bodies: a small compressed one cannot become a huge one.
@@ -483,8 +499,8 @@ class Transport:
                 place, {}, stream=True, verify=options.verify, cert=None
             )
         )
-        for prefix in ("https://", "http://"):
-            self._session.mount(prefix, _Adapter(options))
+        for prefix, context in certificates.contexts(host, verifies=not options.insecure):
+            self._session.mount(prefix, _Adapter(options, context))
 
     def close(self) -> None:
         """Close the connections."""

@@ -200,7 +200,8 @@ class TagHistory:
             headers={**login, **({"Content-Type": _JSON} if content else {"Accept": _JSON})},
             content=content,
         )
-        answer = self._client.transport.send(request).redacted([self._token])
+        session = self._client.session(reference)
+        answer = session.transport.send(request).redacted([self._token])
         if self._is_there is None:  # Quay's API explains a 404 in JSON
             is_json = answer.content.lstrip().startswith(b"{")
             self._is_there = answer.status != _NOT_FOUND or is_json

@@ -48,6 +48,14 @@ _PLAIN = re.compile(
     r"(?i)wrong.version.number|unknown.protocol|http.request|record.layer.failure"
     r"|packet.length.too.long"
 )
+_UNKNOWN_AUTHORITY = re.compile(r"(?i)self.signed certificate[\w ]*|unable to get [\w ]*")
+# Where distributions keep what the system trusts; Python knows it of some of them.
+_SYSTEM_STORES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
 _HASHED = r"[0-9a-f]{8}\.\d+"  # how OpenSSL looks for an authority in a directory
 _MOST_TEXT = 64 * 1024  # bytes of an error body that are looked at
 
@@ -202,6 +210,13 @@ def explain_connection(
         if problem is None and _PLAIN.search(str(error)):
             advice = f"give --quay-host http://{urlsplit(url).netloc.rpartition('@')[2]}"
             return f"TLS failed: the registry seems to speak plain http; if so, {advice}"
+        unknown = _UNKNOWN_AUTHORITY.search(str(error))
+        if problem is None and unknown is not None and verify is True:
+            return (
+                f"TLS failed: the authorities that come with requests do not know the certificate "
+                f"({unknown[0]}); where the system's do, set REQUESTS_CA_BUNDLE={_system_store()}, "
+                f"else give --ca-bundle"
+            )
         return problem
     return None
 
@@ -221,6 +236,11 @@ def explain_answer(
     advice = f"allow {urlsplit(url).hostname} there, or name it in no_proxy"
     problem = f"{_name_proxy(url, proxies)} seems to forbid this; {advice}"
     return problem if is_refusal else None
+
+
+def _system_store() -> str:
+    known = (ssl.get_default_verify_paths().cafile, *_SYSTEM_STORES)
+    return next((each for each in known if each and Path(each).exists()), "FILE")
 
 
 def is_final(error: Exception) -> bool:
