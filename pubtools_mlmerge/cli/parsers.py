@@ -301,6 +301,7 @@ def restore_main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(command: str, parser: argparse.ArgumentParser, given: Sequence[str] | None) -> None:
     """Parse arguments, prepare a command, and run it inside the task context."""
+    _open_closed_streams()
     arguments = parser.parse_args(given)
     _configure_logging(arguments.debug)
     # These load all the rest, see the module.
@@ -318,6 +319,17 @@ def _run(command: str, parser: argparse.ArgumentParser, given: Sequence[str] | N
         with task_context():
             if not run():
                 raise SystemExit(1)
+
+
+def _open_closed_streams() -> None:
+    """Let what is written to a closed standard output fail, not vanish or go into another file."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            is_log = name == "stderr"
+            file = os.open(os.devnull, os.O_WRONLY if is_log else os.O_RDONLY)
+            stream = os.fdopen(file, "r" if name == "stdin" else "w")
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
 
 
 def _say_so(number: int) -> None:

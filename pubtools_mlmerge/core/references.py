@@ -72,7 +72,7 @@ def registry_of(host: str) -> str:
 
 
 def _in_hub(repository: str) -> str:
-    return repository if "/" in repository else f"library/{repository}"
+    return f"library/{repository}" if repository and "/" not in repository else repository
 
 
 @frozen

@@ -182,7 +182,8 @@ class Step:
     ) -> tuple[Manifest, tuple[Manifest | None, bool]]:
         writes = not self._options.dry_run
         intend(self._source, source, self._destination, destination, writes=writes)
-        pull_source = partial(self._sources.get, source, partial(self._read_source, source))
+        read, still_holds = partial(self._read_source, source), partial(self._still_holds, source)
+        pull_source = partial(self._sources.get, source, read, still_holds)
         pull_old = partial(self._look, destination)
         if source in self._sources:  # perhaps another thread is about to read it
             old = pull_old()
@@ -199,12 +200,20 @@ class Step:
         found = recorded(self._source.pull, source)
         return self._source.read_nested(source, found) if isinstance(found, Index) else found
 
+    def _still_holds(self, source: Reference, found: Manifest) -> bool:
+        return bool(source.digest) or self._source.digest(source) == found.digest
+
     def carry_out(self, decision: Decision, check: Callable[[], None] = no_lock) -> Report:
         """Do what was decided: children first, then the tag, then its anchor."""
         try:
             return self._writer.carry_out(decision, check)
         finally:
-            self._sources.forget(decision.destination)  # it may be a source as well
+            self._sources.forget(partial(self._is_written, decision.destination))
+
+    def _is_written(self, tag: Reference, source: Reference) -> bool:
+        """Whether a source may be what was just written, by whatever name of its registry."""
+        is_tag = source.tag == tag.tag or self._options.anchor_tag is not None
+        return is_tag and source.repository == tag.repository
 
     def _bring(self, source: Reference, decision: Decision) -> None:
         needed, destination = decision.needed, decision.destination
