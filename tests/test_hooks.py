@@ -14,7 +14,7 @@ from pubtools.pluggy import hookimpl, hookspec, pm
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import LockFailed, LockLost
-from pubtools_mlmerge.hooks import announce, lock_tag
+from pubtools_mlmerge.hooks import announce, lock_tags
 
 WAITS = (math.inf, 60)
 TAG = Reference.parse("quay.io/ns/app:1")
@@ -126,7 +126,8 @@ def test_without_the_host_there_is_our_hook_alone(monkeypatch: pytest.MonkeyPatc
 def test_a_site_brings_its_own_lock(wait: float) -> None:
     site = Site()
 
-    with registered(site), lock_tag(str(TAG), "file:///nowhere", wait) as check:
+    locks = lock_tags([[str(TAG)]], "file:///nowhere", wait=wait)
+    with registered(site), locks as (check,):
         check()
         assert site.lock.is_held
 
@@ -134,11 +135,23 @@ def test_a_site_brings_its_own_lock(wait: float) -> None:
     assert (site.lock.is_held, site.lock.failure) == (False, None)
 
 
+def test_tags_are_locked_once_and_in_one_order_by_one_name() -> None:
+    """Whatever order others name them in, nobody awaits what another one holds."""
+    site = Site()
+    groups = [["h:443/app:b", "h/app:kept"], ["H/app:a", "h:443/app:kept"], ["h/app:b"]]
+
+    with registered(site), lock_tags(groups) as checks:
+        assert len(checks) == 3
+
+    assert site.heard == ["h/app:a", "h/app:b", "h/app:kept"]
+
+
 @pytest.mark.parametrize("wait", WAITS)
 def test_the_lock_of_a_site_may_be_lost(wait: float) -> None:
     site = Site(LosableLock())
+    locks = lock_tags([[str(TAG)]], wait=wait)
 
-    with registered(site), pytest.raises(LockLost), lock_tag(str(TAG), wait=wait) as check:
+    with registered(site), pytest.raises(LockLost), locks as (check,):
         check()
 
     assert (site.lock.is_held, site.lock.failure) == (False, LockLost)
@@ -153,7 +166,7 @@ class Refusing(Lock):
 
 @pytest.mark.parametrize("wait", WAITS)
 def test_the_lock_of_a_site_may_be_refused(wait: float) -> None:
-    lock = lock_tag(str(TAG), wait=wait)
+    lock = lock_tags([[str(TAG)]], wait=wait)
     with registered(Site(Refusing())), pytest.raises(OSError, match="nobody answers"), lock:
         pass
 
@@ -175,7 +188,7 @@ class Slow(Lock):
 
 
 def test_the_lock_of_a_site_that_comes_too_late_is_let_go() -> None:
-    slow, lock = Slow(), lock_tag(str(TAG), wait=0.01)
+    slow, lock = Slow(), lock_tags([[str(TAG)]], wait=0.01)
 
     with registered(Site(slow)), pytest.raises(LockFailed, match="has not given it"), lock:
         pass
@@ -185,7 +198,7 @@ def test_the_lock_of_a_site_that_comes_too_late_is_let_go() -> None:
 
 
 def hold(held: threading.Event) -> None:
-    with lock_tag(str(TAG)):
+    with lock_tags([[str(TAG)]]):
         held.set()
 
 
@@ -193,7 +206,7 @@ def test_there_is_a_lock_of_the_process_where_a_site_has_none() -> None:
     held = threading.Event()
     other = threading.Thread(target=hold, args=(held,))
 
-    with lock_tag(str(TAG)) as check:
+    with lock_tags([[str(TAG)]]) as (check,):
         check()
         other.start()
         assert not held.wait(0.05)
@@ -203,7 +216,7 @@ def test_there_is_a_lock_of_the_process_where_a_site_has_none() -> None:
 
 
 def test_a_lock_may_be_kept_elsewhere(tmp_path: Path) -> None:
-    with lock_tag(str(TAG), (tmp_path / "locks").as_uri()) as check:
+    with lock_tags([[str(TAG)]], (tmp_path / "locks").as_uri()) as (check,):
         check()
 
         assert list((tmp_path / "locks").iterdir())
