@@ -81,7 +81,7 @@ _OPTION = st.one_of(
 )
 _OPTIONS = st.lists(_OPTION, max_size=3, unique_by=lambda option: option[0]).map(dict)
 Options = Mapping[str, Sequence[str]]
-THREADS = st.sampled_from([1, 1, 4])
+THREADS = st.sampled_from([*[1] * 7, 4])
 
 
 def _arguments(options: Options) -> list[str]:

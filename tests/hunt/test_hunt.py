@@ -18,6 +18,7 @@ from tests.hunt.machine import Expected, Hunt, Memory, Troubled
 pytestmark = pytest.mark.no_cover
 
 SEQUENCES = int(os.environ.get("MLMERGE_HUNT", "200"))
+STEPS = 10 if "MLMERGE_HUNT" in os.environ else 7
 
 
 def hunt(make: Callable[[Path], Hunt], directory: Path, sequences: int) -> None:
@@ -26,7 +27,7 @@ def hunt(make: Callable[[Path], Hunt], directory: Path, sequences: int) -> None:
     records.mkdir()
     bounds = settings(
         max_examples=sequences,
-        stateful_step_count=10,
+        stateful_step_count=STEPS,
         deadline=None,
         print_blob=True,
         report_multiple_bugs=False,
