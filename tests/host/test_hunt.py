@@ -264,7 +264,7 @@ class HostHunt(Hunt):
     def architectures_are_untagged(
         self, tag: str, names: list[str], exclude: bool, trouble: Trouble | None
     ) -> None:
-        named = Named(keep=names, fits=True) if exclude else Named(drop=names)
+        named = Named(keep=names, is_exact=True) if exclude else Named(drop=names)
         self.tag({tag: Act(named=named)}, names, exclude, trouble, remove=[tag])
 
     def tag(

@@ -101,7 +101,7 @@ class Named:
     drop: Sequence[str] = ()
     digests: frozenset[str] = frozenset()  # of images that are too old, or of what serves nobody
     replaces: bool = False  # by --single-image: all that is no platform may go
-    fits: bool = False  # what is to be kept need not be there
+    is_exact: bool = False  # what is to be kept may be anything: it is no slip
     coarse: bool = False  # by --match: another image may stand for a platform that is there twice
 
     def lets_go(self, name: str, before: Offer, brought: Offer) -> bool:
@@ -113,8 +113,8 @@ class Named:
 
     def _keeps(self, before: Offer, brought: Offer) -> bool:
         """Whether what is to be kept is meant: it fits something, and no slip is in it."""
-        if not self.keep or (not self.fits and not any(fits(self.keep, name) for name in before)):
-            return False
+        if self.is_exact or not any(fits(self.keep, name) for name in before):
+            return self.is_exact and bool(self.keep)
         going = {name for name in before if not covers(brought, name) and not fits(self.keep, name)}
         near = {p for p in _NEARLY if _NEARLY[p] in going and not any(fits([p], n) for n in before)}
         return {*SLIPS[:-1], *near}.isdisjoint(self.keep)
