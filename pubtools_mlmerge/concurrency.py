@@ -14,6 +14,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar, copy_context
+from pathlib import Path
 from types import FrameType
 from typing import Generic, Optional, TypeVar
 
@@ -41,6 +42,7 @@ class Stop:
         self._changed = threading.Event()
         self._cuts_reading = False
         self._grace: ContextVar[float] = ContextVar("mlmerge_grace", default=0.0)
+        self._programs: set[subprocess.Popen[str]] = set()
 
     @property
     def is_over(self) -> bool:
@@ -81,21 +83,37 @@ class Stop:
                 return False
         return True
 
-    def errors_of(self, program: subprocess.Popen[str], end: float = math.inf) -> str:
-        """Wait for the end of a program, until a time; return what it wrote to standard error."""
+    def errors_of(
+        self, program: subprocess.Popen[str], end: float = math.inf, silence: float = math.inf
+    ) -> str:
+        """Wait for the end of a program, and return what it wrote to standard error.
+
+        Raises:
+            subprocess.TimeoutExpired: When it runs until a time, or without progress for some
+                seconds; it was ended then.
+        """
+        self._programs.add(program)
+        try:
+            return self._errors_of(program, end, silence)
+        except (Stopped, subprocess.TimeoutExpired):
+            program.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                program.wait(5 * SLICE)
+            program.kill()
+            raise
+        finally:
+            self._programs.discard(program)
+
+    def _errors_of(self, program: subprocess.Popen[str], end: float, silence: float) -> str:
+        progress, since = progress_of(program.pid), time.monotonic()
         while True:
             try:
                 errors = program.communicate(timeout=SLICE)[1]
             except subprocess.TimeoutExpired:
-                try:
-                    self.check()
-                    if time.monotonic() > end:
-                        raise
-                except (Stopped, subprocess.TimeoutExpired):
-                    program.terminate()
-                    with suppress(subprocess.TimeoutExpired):
-                        program.wait(5 * SLICE)
-                    program.kill()
+                self.check()
+                before, progress, now = progress, progress_of(program.pid), time.monotonic()
+                since = since if progress == before else now
+                if now > end or now - since >= silence:
                     raise
             else:
                 if program.returncode:
@@ -121,7 +139,7 @@ class Stop:
         if self.signal is not None:
             if os.isatty(2):
                 os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
-            os._exit(128 + self.signal)
+            self._exit(self.signal)
         self.signal, self._told = number, time.monotonic()
         self._changed.set()
         if self._cuts_reading:
@@ -132,7 +150,13 @@ class Stop:
         self._changed.wait()
         if self.signal is not None:
             time.sleep(_LONGEST)
-            os._exit(128 + self.signal)
+            self._exit(self.signal)
+
+    def _exit(self, number: int) -> None:
+        """End now, and the programs that run for us before that."""
+        for program in tuple(self._programs):
+            program.kill()
+        os._exit(128 + number)
 
     @contextmanager
     def armed(self) -> Iterator[None]:
@@ -151,6 +175,14 @@ class Stop:
 
 
 STOP = Stop()
+
+
+def progress_of(process: int) -> object:
+    """Return something that changes once a process reads or writes, also from and to sockets."""
+    try:
+        return Path(f"/proc/{process}/io").read_bytes().splitlines()[:2]
+    except OSError:
+        return object()  # nobody can tell here
 
 
 @contextmanager

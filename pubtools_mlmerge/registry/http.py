@@ -11,11 +11,11 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache, partial, partialmethod
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urljoin, urlsplit
 
@@ -98,6 +98,20 @@ def origin(url: str) -> tuple[str, str, int | None]:
 # Requests and answers
 
 
+@frozen(eq=False)
+class Stream:
+    """A body of known length, which is begun anew each time that it is sent."""
+
+    length: int
+    begin: Callable[[], Iterator[bytes]]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.begin()
+
+
 @frozen(kw_only=True, eq=False)
 class Request:
     """One request; `subject` names it in errors and log lines, such as the reference."""
@@ -106,7 +120,8 @@ class Request:
     url: str
     subject: str
     headers: Mapping[str, str] = field(factory=dict, repr=False)
-    content: bytes | None = field(default=None, repr=False)
+    content: bytes | Stream | None = field(default=None, repr=False)
+    is_streamed: bool = False  # whether the body of the answer is read while it comes
     limit: int = LARGEST  # bytes of the answer's body
     repeatable: bool = True  # whether it is sent again after a transient failure
 
@@ -120,6 +135,7 @@ class Answer:
     content: bytes = field(repr=False)
     url: str = field(repr=False)
     reason: str = ""
+    parts: Iterable[bytes] = field(default=(), repr=False, eq=False)  # of a streamed body
 
     @property
     def is_success(self) -> bool:
@@ -278,6 +294,8 @@ class ConnectOptions:
             Seconds to connect, and between two parts of an answer.
         longest (float):
             Seconds that one answer may take as a whole, headers and body.
+        silence (float):
+            Seconds without progress after which copying a blob is given up; it may take any time.
         retries (Retries):
             How refusals and broken connections are repeated.
         max_rate (float | None):
@@ -294,6 +312,7 @@ class ConnectOptions:
     insecure: bool = False
     timeout: tuple[float, float] = (10.0, 60.0)
     longest: float = 600.0
+    silence: float = 300.0
     retries: Retries = field(factory=Retries)
     max_rate: float | None = None
     time_limit: float | None = None
@@ -319,6 +338,7 @@ class ConnectOptions:
 # Limits
 
 _CHUNK = 64 * 1024
+PIECE = 1024 * 1024  # bytes of a blob that are in memory at a time
 _GRACE = 10.0  # seconds after the end of a run, to clean up
 _REFUSED = 400
 # Two layers of compression make gigabytes out of a kilobyte before anybody can count them, and
@@ -395,18 +415,43 @@ class _TimedResponse(http.client.HTTPResponse):
     """An answer whose headers and body have to come within some seconds."""
 
     options: ConnectOptions
+    longest: float
 
     def __init__(self, sock: socket.socket, *others: object, **named: object) -> None:
         super().__init__(sock, *others, **named)  # type: ignore[arg-type]  # passed on as they came
-        end = min(time.monotonic() + self.options.longest, self.options.ends + _GRACE)
+        end = min(time.monotonic() + self.longest, self.options.ends + _GRACE)
         self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock, end))
+
+
+def _send_all(connection: http.client.HTTPConnection, content: bytes, silence: float) -> None:
+    """Send a part of a request, and look out for the end of the program meanwhile."""
+    if connection.sock is None:
+        connection.connect()
+    link: socket.socket = connection.sock
+    timeout, rest = link.gettimeout(), memoryview(content)
+    silent = time.monotonic() + silence
+    try:
+        link.settimeout(SLICE)
+        while rest:
+            STOP.check()
+            # After a timeout TLS needs the same bytes again, which these are.
+            with suppress(socket.timeout):
+                rest, silent = rest[link.send(rest) :], time.monotonic() + silence
+            if time.monotonic() >= silent:
+                raise socket.timeout("timed out")
+    finally:
+        with suppress(OSError):  # closed meanwhile
+            link.settimeout(timeout)
 
 
 class _Adapter(HTTPAdapter):
     """Bounds the time of each answer, whether from a registry or through a proxy."""
 
-    def __init__(self, options: ConnectOptions) -> None:
-        self._response_class = type("Response", (_TimedResponse,), {"options": options})
+    def __init__(self, options: ConnectOptions, *, streams: bool = False) -> None:
+        longest = math.inf if streams else options.longest
+        names = {"options": options, "longest": longest}
+        self._response_class = type("Response", (_TimedResponse,), names)
+        self._silence = options.silence if streams else options.timeout[1]
         super().__init__(pool_connections=16, pool_maxsize=32)
         self._bound(self.poolmanager)
 
@@ -420,7 +465,11 @@ class _Adapter(HTTPAdapter):
         classes = {}
         for scheme, pool in manager.pool_classes_by_scheme.items():
             plain = pool.ConnectionCls  # type: ignore[attr-defined]  # typed as any class
-            timed = type(plain.__name__, (plain,), {"response_class": self._response_class})
+            names = {
+                "response_class": self._response_class,
+                "send": partialmethod(_send_all, silence=self._silence),
+            }
+            timed = type(plain.__name__, (plain,), names)
             classes[scheme] = type(pool.__name__, (pool,), {"ConnectionCls": timed})
         manager.pool_classes_by_scheme = classes
         return manager
@@ -429,7 +478,7 @@ class _Adapter(HTTPAdapter):
 # Sending
 
 _UNKNOWN_HOST = "Name or service not known"  # the resolver's words
-_RATE_LIMIT = 429
+_RATE_LIMIT, _LATE = 429, 408
 _SERVER_FAILED = 500  # docker-registry says so while somebody else writes the tag
 TRANSIENT = frozenset({_RATE_LIMIT, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -484,10 +533,12 @@ class Transport:
         )
         for prefix in ("https://", "http://"):
             self._session.mount(prefix, _Adapter(options))
+        self._streams = _Adapter(options, streams=True)
 
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
+        self._streams.close()
 
     def send(self, request: Request) -> Answer:
         """Send a request, again where that may help; a write is redirected within its origin."""
@@ -575,22 +626,44 @@ class Transport:
         prepared.prepare_headers({**self._headers, **request.headers})
         prepared.prepare_body(request.content, None)
         settings = self._settings_for(_place(request.url))
-        adapter = self._session.get_adapter(request.url)
+        adapter, longest = self._session.get_adapter(request.url), self.options.timeout[1]
+        if request.is_streamed or isinstance(request.content, Stream):
+            adapter, longest = self._streams, self.options.silence
         left = self._time_left(request)
-        timeout = tuple(min(seconds, left) for seconds in self.options.timeout)
-        try:
+        timeout = min(self.options.timeout[0], left), min(longest, left)
+        with self._in_time(request):
             # `verify` is given, so it is not None.
-            with adapter.send(prepared, timeout=timeout, **settings) as response:  # type: ignore[arg-type]
+            response = adapter.send(prepared, timeout=timeout, **settings)  # type: ignore[arg-type]
+            status, headers = response.status_code, response.headers
+            found = partial(Answer, status, headers, url=request.url, reason=response.reason)
+            if request.is_streamed and response.ok and status not in _REDIRECTS:
+                return found(b"", parts=self._read_parts(request, response))
+            with response:
                 content = _read_body(request, response)
-                status, headers = response.status_code, response.headers
-                problem = explain_answer(status, headers, request.url, settings["proxies"])
-                if problem is not None:
-                    raise RegistryError(request.subject, status, problem)
-                return Answer(status, headers, content, request.url, response.reason)
+            problem = explain_answer(status, headers, request.url, settings["proxies"])
+            if problem is not None:
+                raise RegistryError(request.subject, status, problem)
+            return found(content)
+
+    @contextmanager
+    def _in_time(self, request: Request) -> Iterator[None]:
+        try:
+            yield
         except _TooSlow as error:
             self._time_left(request)
             problem = f"the answer takes more than {self.options.longest:g} seconds"
             raise RegistryError(request.subject, None, problem) from error
+
+    def _read_parts(self, request: Request, response: requests.Response) -> Iterator[bytes]:
+        """Read a body as it comes, whatever it says of its encoding: a digest is of these bytes."""
+        with response, self._in_time(request):
+            try:
+                yield from response.raw.stream(PIECE, decode_content=False)
+            # The library's own errors are not those of the request that sends these parts on.
+            except (OSError, ValueError, HTTPError) as error:
+                self._time_left(request)
+                cause = ChunkedEncodingError(explain(error))
+                raise RegistryError(request.subject, None, explain(error)) from cause
 
 
 def _place(url: str) -> str:
@@ -609,6 +682,13 @@ def _redirected(request: Request, target: str) -> Request:
         raise RegistryError(request.subject, None, "the registry redirects to plain http")
     kept = {n: v for n, v in request.headers.items() if here == there or n != "Authorization"}
     return evolve(request, url=url, headers=kept)
+
+
+def may_heal(error: RegistryError) -> bool:
+    """Whether what failed in the middle may succeed if all of it is done anew."""
+    if error.status is None:
+        return isinstance(error.__cause__, Exception) and _is_transient(error.__cause__)
+    return error.status in {*TRANSIENT, _LATE, _SERVER_FAILED}
 
 
 def _is_transient(error: Exception) -> bool:
