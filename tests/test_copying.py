@@ -391,10 +391,12 @@ def test_a_blob_without_a_size_is_an_error(
 def test_indexes_are_within_each_other_as_in_a_merge(
     registry_server: RegistryServer, other_server: RegistryServer, levels: int, width: int
 ) -> None:
-    nested = [make_index([make_image(seed=str(number))]) for number in range(width)]
-    for _ in range(levels - 1):
-        nested = [make_index(nested)]
-    upload(registry_server.url, "from/app", nested[0])
+    fill(registry_server, ONE)
+    nested = [make_index([ONE], annotations={"number": str(n)}) for n in range(width)]
+    for level in range(levels):
+        for item in nested:
+            registry_server.put_manifest("from/app", item.digest, item.content, item.media_type)
+        nested = [make_index(nested)] if level < levels - 1 else nested
     client = RegistryClient()
     children = Children(client, client)
     names = tags(registry_server)[0], tags(other_server)[1]

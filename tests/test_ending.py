@@ -209,15 +209,37 @@ def test_no_wait_holds_up_the_end(
     assert server.manifest("app", "old").digest == OLD.digest
 
 
-def test_skopeo_does_not_go_on(server: RegistryServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGTERM]])
+def test_skopeo_does_not_go_on(
+    server: RegistryServer, tmp_path: Path, signals: list[signal.Signals]
+) -> None:
     with ExitStack() as stack:
         arguments, variables, ready = skopeo(stack, server, tmp_path)
         with program(*arguments, variables=variables) as running:
             until(lambda: ready(running))
-            running.end(signal.SIGTERM)
+            running.end(*signals)
 
     copier = int((tmp_path / "started").read_text(encoding="ascii"))
     until(lambda: not Path(f"/proc/{copier}").exists())
+
+
+def test_blobs_under_way_are_given_up_and_their_uploads_cancelled(server: RegistryServer) -> None:
+    image = make_image("linux/riscv64")
+    with RegistryServer() as other:
+        put(other, "new", make_index([image]))
+        gate = Gate(other, lambda request: "/blobs/" in request.target)
+        with ScriptedServer(gate) as front:
+            arguments = ["--source-ref", f"{front.host}/app:new", *merge_on(server.host)[2:]]
+            with program(*arguments) as running:
+                blobs = len(image.blobs)
+                until(lambda: sum("/blobs/" in r.target for r in front.received) == blobs)
+
+                done = running.end(signal.SIGTERM)
+            gate.open.set()
+
+    ends = [r.status for r in server.requests if "/uploads/" in r.path and r.method == "DELETE"]
+    assert done.code == 143
+    assert ends == [204] * blobs
 
 
 @pytest.mark.parametrize("output", ["text", "json"])

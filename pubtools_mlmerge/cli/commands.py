@@ -438,7 +438,8 @@ class _Merges:
         self._client = reader if logins[0] == logins[1] else logins[1].client(options)
         writer = writer_of(arguments, settings, self._client, policy, anchor)
         copy = arguments.copy or settings.copy
-        children = Children(reader, self._client, copy, watch=self.display.counted)
+        watch, threads = self.display.counted, arguments.threads
+        children = Children(reader, self._client, copy, watch=watch, threads=threads)
         self._step = Step(reader, self._client, writer.options, children, writer)
 
     def merge(self, source: Reference, destination: Reference, policy: Policy) -> Report:

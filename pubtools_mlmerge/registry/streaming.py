@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 
 from requests.exceptions import HTTPError
 
@@ -35,10 +37,10 @@ def stream_blob(  # noqa: PLR0913 - the two sides, and two options
     """
     options, attempt, shown = destination_client.options, 0, 0
 
-    def read() -> Iterator[bytes]:
+    def read() -> Generator[bytes, None, None]:
         nonlocal shown
         count = 0
-        for part in source_client.read_blob(source, size):
+        for part in _read_ahead(source_client.read_blob(source, size)):
             yield part
             count += len(part)
             while shown < count // PIECE:
@@ -49,7 +51,9 @@ def stream_blob(  # noqa: PLR0913 - the two sides, and two options
         while True:
             upload = destination_client.begin_upload(destination)
             try:
-                destination_client.finish_upload(destination, upload, Stream(size, read))
+                with ExitStack() as begun:  # a failed request may hold on to what it was sending
+                    content = Stream(size, lambda: begun.enter_context(closing(read())))
+                    destination_client.finish_upload(destination, upload, content)
             except BaseException as error:
                 with STOP.finishing(cleans=True):
                     destination_client.cancel_upload(destination, upload)
@@ -61,6 +65,15 @@ def stream_blob(  # noqa: PLR0913 - the two sides, and two options
             LOG.info("%s, copying it anew in %.1f s", problem, wait)
             STOP.sleep(min(wait, max(0.0, options.ends - time.monotonic())))
             attempt += 1
+
+
+def _read_ahead(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Read and hash the next part in another thread, while this one is sent."""
+    with ThreadPoolExecutor(1, thread_name_prefix="mlmerge") as pool:
+        coming = pool.submit(next, parts, b"")
+        while part := coming.result():
+            coming = pool.submit(next, parts, b"")
+            yield part
 
 
 def _may_heal(error: BaseException, destination: Reference) -> bool:
