@@ -10,7 +10,7 @@ QUAY = ["pubtools-quay>=0.36.0", "urllib3<2", "setuptools<82"]
 CLI = ["rich>=12.3.0"]
 LOCK = ["redis>=4.5.0"]
 HTML = ["jinja2>=3.0.0"]
-DOCS = ["sphinx>=7.0"]
+DOCS = ["furo>=2024.8.6", "sphinx>=7.0"]
 # What the tests import. Fits beside the host (urllib3 1.x) as well as without it.
 TEST = [
     "hypothesis>=6.100",

@@ -17,9 +17,9 @@ from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex, NotFound, Registry
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
-MOST_LEVELS = 4  # of indexes within an index
-MOST_NESTED = 64  # nested indexes that are read for one index
-TOO_NESTED = f"at most {MOST_LEVELS} levels and {MOST_NESTED} nested indexes are read"
+NESTED_LEVELS = 4  # of indexes within an index
+NESTED_INDEXES = 64  # nested indexes that are read for one index
+TOO_NESTED = f"at most {NESTED_LEVELS} levels and {NESTED_INDEXES} nested indexes are read"
 
 
 class ManifestClient(Protocol):
@@ -91,7 +91,7 @@ class Registry(ABC):
 
         def list_all(digest: str, level: int) -> frozenset[tuple[str, Platform | None]]:
             if digest not in known:
-                if level > MOST_LEVELS or len(known) == MOST_NESTED:
+                if level > NESTED_LEVELS or len(known) == NESTED_INDEXES:
                     raise InvalidIndex("manifests", TOO_NESTED, str(reference))
                 known[digest] = frozenset()
                 listed = self._list_nested(reference.at(digest))

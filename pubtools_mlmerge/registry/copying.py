@@ -34,7 +34,7 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
 )
 from pubtools_mlmerge.observe import span
-from pubtools_mlmerge.registry.base import MOST_LEVELS, MOST_NESTED, TOO_NESTED
+from pubtools_mlmerge.registry.base import NESTED_INDEXES, NESTED_LEVELS, TOO_NESTED
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.refusals import read_authorities, redact
 from pubtools_mlmerge.registry.streaming import stream_blob
@@ -183,7 +183,7 @@ class Children:
         no more of them than for a merge, or a few kilobytes would keep us busy for ever.
         """
         known.add(index.digest)
-        if level > MOST_LEVELS or len(known) > MOST_NESTED:
+        if level > NESTED_LEVELS or len(known) > NESTED_INDEXES:
             raise InvalidIndex("manifests", TOO_NESTED, str(source))
         listed = dict.fromkeys(entry.digest for entry in index.manifests)
 
