@@ -92,9 +92,20 @@ class Stop:
             subprocess.TimeoutExpired: When it runs until a time, or without progress for some
                 seconds; it was ended then.
         """
+        return self.said_by(program, end, silence=silence)[1]
+
+    def said_by(
+        self,
+        program: subprocess.Popen[str],
+        end: float,
+        text: str | None = None,
+        *,
+        silence: float = math.inf,
+    ) -> tuple[str, str]:
+        """Give a program a text, and wait as `errors_of` does; return what it wrote to both."""
         self._programs.add(program)
         try:
-            return self._errors_of(program, end, silence)
+            return self._said_by(program, end, text, silence)
         except (Stopped, subprocess.TimeoutExpired):
             program.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -104,12 +115,15 @@ class Stop:
         finally:
             self._programs.discard(program)
 
-    def _errors_of(self, program: subprocess.Popen[str], end: float, silence: float) -> str:
+    def _said_by(
+        self, program: subprocess.Popen[str], end: float, text: str | None, silence: float
+    ) -> tuple[str, str]:
         progress, since = progress_of(program.pid), time.monotonic()
         while True:
             try:
-                errors = program.communicate(timeout=SLICE)[1]
+                said: tuple[str, str] = program.communicate(text, timeout=SLICE)
             except subprocess.TimeoutExpired:
+                text = None  # it has it
                 self.check()
                 before, progress, now = progress, progress_of(program.pid), time.monotonic()
                 since = since if progress == before else now
@@ -118,7 +132,7 @@ class Stop:
             else:
                 if program.returncode:
                     self.sleep(SLICE)  # Ctrl-C reaches it too, perhaps before us
-                return errors
+                return said
 
     def tell(self, number: int, _frame: FrameType | None = None) -> None:
         """Handle a signal: let all threads end, and end at once where that was said before."""

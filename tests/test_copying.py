@@ -40,7 +40,16 @@ from pubtools_mlmerge.testing import (
 from tests.factories import digest
 from tests.peers import SCHEMA_1
 from tests.quay import QuayDialect
-from tests.scripted import HURRIED, Received, Reply, ScriptedServer, manifest_reply, refusal
+from tests.scripted import (
+    HURRIED,
+    Received,
+    Reply,
+    ScriptedServer,
+    ca_bundle,
+    manifest_reply,
+    refusal,
+    write_client,
+)
 
 ONE, TWO = make_image("linux/amd64"), make_image("linux/arm64")
 BOTH = (ONE.digest, TWO.digest)
@@ -690,8 +699,42 @@ def test_skopeo_without_progress_is_ended(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_what_a_program_reads_or_writes_is_progress() -> None:
     before = progress_of(os.getpid())
-    os.pread(os.open(__file__, os.O_RDONLY), 1, 0)
+    Path(__file__).read_bytes()
     assert progress_of(os.getpid()) != before
+
+
+def auth_file(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, host: str, entry: Mapping[str, str]
+) -> None:
+    """Have a login in a file, and no other one."""
+    path = directory / "own.json"
+    path.write_text(json.dumps({"auths": {host: entry}}))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(path))
+
+
+IDENTITY = {"identitytoken": "1dentity"}
+
+
+@pytest.mark.parametrize("entry", [ALICE.entry, IDENTITY])
+def test_a_login_that_was_found_is_handed_on_and_withheld(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Mapping[str, str]
+) -> None:
+    """So is that of a proxy, which skopeo repeats where it cannot read the URL."""
+    fake = install(tmp_path, f"{RECORD}\nsys.exit(os.environ['SAYS'])", monkeypatch)
+    monkeypatch.setenv("https_proxy", "http://user:hidden@proxy.test:port")
+    with ScriptedServer(refusal(401, WWW_Authenticate='Bearer realm="x"')) as server:
+        auth_file(tmp_path, monkeypatch, server.host, entry)
+        client = RegistryClient(host=server.url, options=HURRIED)
+        with pytest.raises(Unauthorized):
+            client.pull(DESTINATION)
+        for secret in (entry.get("identitytoken", "wonder:land"), "hidden"):
+            monkeypatch.setenv("SAYS", f"no: {secret}")
+            with pytest.raises(CopyFailed, match="text withheld"):
+                copy(client_of(), client)
+
+    (path,) = fake.named("--dest-authfile")
+    (found,) = json.loads(fake.content(path))["auths"].values()
+    assert {**found, **entry} == found
 
 
 def test_without_a_login_there_is_no_such_file(fake: Fake) -> None:
@@ -741,6 +784,24 @@ def test_a_directory_of_authorities_is_handed_on_as_one_file(
     (content,) = fake.authorities("--dest-cert-dir")
     assert content.count("BEGIN CERTIFICATE") == 2
     assert "about this directory" not in content
+
+
+def test_a_client_s_certificate_is_handed_on(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the authorities beside it; the key is linked to."""
+    place = tmp_path / ".config/containers/certs.d/two.test"
+    place.mkdir(parents=True)
+    write_client(place, "own.cert", "own.key")
+    ca_bundle(place, "ca.crt")
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    copy(client_of(), client_of("two.test"))
+
+    (directory,) = fake.named("--dest-cert-dir")
+    handed = [fake.content(f"{directory}/{name}") for name in ("0.crt", "0.cert", "0.key")]
+    assert handed == [(place / name).read_text() for name in ("ca.crt", "own.cert", "own.key")]
+    assert fake.named("--src-cert-dir") == []
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from pubtools_mlmerge.concurrency import STOP, Stopped, Watch, map_in_order, unw
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
-from pubtools_mlmerge.core.references import Reference, one_name
+from pubtools_mlmerge.core.references import Address, Reference, lacks_host, one_name
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import InvalidRecord, InvalidReference, LockFailed, OutOfTime
 from pubtools_mlmerge.hooks import announce, lock_tags
@@ -42,7 +42,7 @@ from pubtools_mlmerge.merging.step import Step, remove_platforms
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
-from pubtools_mlmerge.registry.http import Address, ConnectOptions
+from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.registry.referrers import ReferrerLists, Referrers
 from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, write_page
@@ -263,7 +263,7 @@ class Login:
         """Parse a reference, whose host may be left out with --quay-host."""
         reference = Reference.parse(text)
         if not reference.host and not self.host:
-            raise InvalidReference(text, "it names no host; add it, or give --quay-host")
+            raise lacks_host(reference, ", or give --quay-host")
         return reference
 
     def tag(self, text: str) -> Reference:
@@ -276,9 +276,12 @@ class Login:
 
 def connection_of(arguments: Namespace) -> ConnectOptions:
     """Read how to connect."""
-    bundle = arguments.ca_bundle
-    if bundle is not None and not Path(bundle).is_file():
-        raise ValueError(f"--ca-bundle: there is no file {bundle}")
+    bundle, cert, key = arguments.ca_bundle, arguments.cert, arguments.key
+    for option, file in (("--ca-bundle", bundle), ("--cert", cert), ("--key", key)):
+        if file is not None and not Path(file).is_file():
+            raise ValueError(f"{option}: there is no file {file}")
+    if key is not None and cert is None:
+        raise ValueError("--key needs --cert")
     if arguments.insecure:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     rate, limit = arguments.max_rate, arguments.timeout
@@ -286,7 +289,11 @@ def connection_of(arguments: Namespace) -> ConnectOptions:
         if number is not None and not 0 < number < math.inf:
             raise ValueError(f"{option}: expected a number above 0")
     return ConnectOptions(
-        ca_bundle=bundle, insecure=arguments.insecure, max_rate=rate, time_limit=limit
+        ca_bundle=bundle,
+        client=(cert, key or cert) if cert else None,
+        insecure=arguments.insecure,
+        max_rate=rate,
+        time_limit=limit,
     )
 
 
@@ -374,7 +381,7 @@ class TagLocks:
 
 
 def _where(client: RegistryClient, reference: Reference) -> str:
-    return str(evolve(reference, host=client.session(reference).host))
+    return str(client.place(reference))
 
 
 def writer_of(

@@ -169,7 +169,19 @@ def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> Non
             default=os.environ.get(variable),
             help=f"password; better set the environment variable {variable}",
         )
-    parser.add_argument("--ca-bundle", metavar="FILE", help="certificate authorities to trust")
+    parser.add_argument(
+        "--ca-bundle",
+        metavar="FILE",
+        help="certificate authorities to trust (default: those of requests and of certs.d)",
+    )
+    parser.add_argument(
+        "--cert",
+        metavar="FILE",
+        help="certificate to show to registries that ask for one (default: that in certs.d)",
+    )
+    parser.add_argument(
+        "--key", metavar="FILE", help="its private key (default: the same file has it)"
+    )
     parser.add_argument(
         "--max-rate", type=float, metavar="N", help="most requests per second to one registry"
     )

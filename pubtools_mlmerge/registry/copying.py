@@ -10,7 +10,6 @@ import subprocess
 import tempfile
 import threading
 import time
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -36,7 +35,7 @@ from pubtools_mlmerge.errors import (
 from pubtools_mlmerge.observe import span
 from pubtools_mlmerge.registry.base import NESTED_INDEXES, NESTED_LEVELS, TOO_NESTED
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.refusals import read_authorities, redact
+from pubtools_mlmerge.registry.refusals import proxy_secrets, read_authorities, redact
 from pubtools_mlmerge.registry.streaming import stream_blob
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -273,8 +272,6 @@ def copy(
 ) -> None:
     """Copy one manifest, all that it lists and all its blobs, under the same digest, by skopeo."""
     options = destination_client.options
-    logins = filter(None, (source_client.credentials, destination_client.credentials))
-    secrets = [secret for login in logins for secret in login.secrets]
     failed = partial(CopyFailed, str(source), str(destination))
     with ExitStack() as stack:
         passed: list[int] = []
@@ -284,6 +281,7 @@ def copy(
             *(option for side in sides for option in _options(*side, stack, passed)),
             *(_address(client, reference) for _, client, reference in sides),
         ]
+        secrets = [*source_client.secrets(), *destination_client.secrets()]
         try:
             with subprocess.Popen(  # noqa: S603 - every argument fits a grammar that we check
                 command,
@@ -304,12 +302,11 @@ def copy(
             raise failed("skopeo is not installed, or cannot be run") from error
     if program.returncode:
         # It repeats what registries say, and they may repeat what it sent.
-        raise failed(redact(said.strip(), secrets) or "skopeo failed")
+        raise failed(redact(said.strip(), [*secrets, *proxy_secrets()]) or "skopeo failed")
 
 
 def _address(client: RegistryClient, reference: Reference) -> str:
-    host = client.session(reference).host
-    return f"docker://{host}/{reference.repository}@{reference.digest}"
+    return f"docker://{client.place(reference).name}@{reference.digest}"
 
 
 def _environment(secrets: Iterable[str]) -> dict[str, str]:
@@ -336,15 +333,16 @@ def _options(
         yield f"--{side}-tls-verify=false"
     named = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
     bundle = next(filter(None, (client.options.ca_bundle, *named)), None)
-    if bundle and not session.is_plain:
-        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="mlmerge-"))
-        (Path(directory) / "authorities.crt").write_bytes(read_authorities(Path(bundle)))
+    own = client.certificates(session.host)
+    if (bundle or own.clients) and not session.is_plain:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mlmerge-")))
+        if bundle:
+            (directory / "authorities.crt").write_bytes(read_authorities(Path(bundle)))
+        own.link(directory)
         yield f"--{side}-cert-dir={directory}"
-    if client.credentials is not None:
-        login = f"{client.credentials.username}:{client.credentials.password}"
-        entry = {"auth": b64encode(login.encode()).decode()}
+    if (login := client.login(reference)) is not None:
         file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
-        file.write(json.dumps({"auths": {session.host: entry}}).encode())
+        file.write(json.dumps({"auths": {session.host: login.entry}}).encode())
         file.flush()
         passed.append(file.fileno())
         yield f"--{side}-authfile=/dev/fd/{file.fileno()}"

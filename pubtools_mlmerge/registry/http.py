@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import http.client
 import io
-import ipaddress
 import logging
 import math
 import random
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,66 +24,30 @@ from attrs import define, evolve, field, frozen
 from requests.adapters import HTTPAdapter
 from requests.exceptions import (
     ChunkedEncodingError,
-    InvalidURL,
-    RequestException,
-    SSLError,
-    Timeout,
 )
 from requests.structures import CaseInsensitiveDict
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
 from pubtools_mlmerge.concurrency import SLICE, STOP
-from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.core.strict_json import LARGEST
-from pubtools_mlmerge.errors import InvalidReference, OutOfTime, RegistryError, brief
+from pubtools_mlmerge.errors import OutOfTime, RegistryError, brief
+from pubtools_mlmerge.registry.certificates import Certificates
 from pubtools_mlmerge.registry.refusals import (
     Logins,
+    check_proxy,
+    explain,
     explain_answer,
     explain_connection,
-    is_final,
+    is_transient,
     redact,
     shows_secret,
+    without_url,
 )
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
 # Addresses
-
-
-@frozen
-class Address:
-    """A host with its port, and the schemes to try, in this order."""
-
-    host: str
-    schemes: tuple[str, ...] = field(converter=tuple[str, ...])
-
-    @classmethod
-    def parse(cls, text: str, *, prefers_tls: bool = False) -> Address:
-        """Read a host, a host with a port, or a URL; plain http is for loopback or `http://`."""
-        scheme, separator, rest = text.partition("://") if "://" in text else ("", "", text)
-        host = rest.rstrip("/")
-        shown = scheme + separator + rest.rpartition("@")[2]  # a login stays out of errors
-        if separator and scheme not in ("http", "https"):
-            raise InvalidReference(shown, "expected http:// or https://")
-        if not is_host(host):
-            raise InvalidReference(shown, "expected a host with an optional port")
-        if separator:
-            return cls(host, [scheme])
-        if not is_loopback(host):
-            return cls(host, ["https"])
-        return cls(host, ["https", "http"] if prefers_tls else ["http", "https"])
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host, with or without a port, is this machine itself."""
-    name = urlsplit(f"//{host}").hostname or ""
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
@@ -287,7 +251,9 @@ class ConnectOptions:
 
     Attributes:
         ca_bundle (str | None):
-            Authorities to trust; none for those of the environment.
+            Authorities to trust; none for those of the environment and of certs.d.
+        client (tuple[str, str] | None):
+            Files with a certificate to show to registries and its key; none for those of certs.d.
         insecure (bool):
             Whether certificates are not verified.
         timeout (tuple[float, float]):
@@ -309,6 +275,7 @@ class ConnectOptions:
     """
 
     ca_bundle: str | None = None
+    client: tuple[str, str] | None = None
     insecure: bool = False
     timeout: tuple[float, float] = (10.0, 60.0)
     longest: float = 600.0
@@ -332,7 +299,7 @@ class ConnectOptions:
     @property
     def prefers_tls(self) -> bool:
         """Whether an option is about certificates, so that TLS is meant."""
-        return self.insecure or self.ca_bundle is not None
+        return self.insecure or self.ca_bundle is not None or self.client is not None
 
 
 # Limits
@@ -475,11 +442,18 @@ def _send_all(connection: http.client.HTTPConnection, content: bytes, silence: f
 class _Adapter(HTTPAdapter):
     """Bounds the time of each answer, whether from a registry or through a proxy."""
 
-    def __init__(self, options: ConnectOptions, *, streams: bool = False) -> None:
+    def __init__(
+        self,
+        options: ConnectOptions,
+        context: ssl.SSLContext | None = None,
+        *,
+        streams: bool = False,
+    ) -> None:
         longest = math.inf if streams else options.longest
         names = {"options": options, "longest": longest}
         self._response_class = type("Response", (_BoundedResponse,), names)
         self._silence = options.silence if streams else options.timeout[1]
+        self._context = context
         super().__init__(pool_connections=16, pool_maxsize=32)
         self._bound(self.poolmanager)
 
@@ -490,6 +464,8 @@ class _Adapter(HTTPAdapter):
 
     def _bound(self, manager: PoolManager) -> PoolManager:
         """Let connections read by our class, which the http library offers no option for."""
+        if self._context is not None:
+            manager.connection_pool_kw["ssl_context"] = self._context
         classes = {}
         for scheme, pool in manager.pool_classes_by_scheme.items():
             plain = pool.ConnectionCls  # type: ignore[attr-defined]  # typed as any class
@@ -505,7 +481,6 @@ class _Adapter(HTTPAdapter):
 
 # Sending
 
-_UNKNOWN_HOST = "Name or service not known"  # the resolver's words
 _RATE_LIMIT, _LATE = 429, 408
 _SERVER_FAILED = 500  # docker-registry says so while somebody else writes the tag
 TRANSIENT = frozenset({_RATE_LIMIT, 502, 503, 504})
@@ -513,27 +488,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAME_METHOD = frozenset({307, 308})
 _MOST_REDIRECTS = 5
 _SOON = 10  # part of the usual wait
-
-
-def without_url(error: Exception) -> RequestException:
-    """Make the same error without the URL, whose query may be a signature; tracebacks show it."""
-    kind = type(error) if isinstance(error, RequestException) else RequestException
-    return kind(brief(explain(error)))
-
-
-def explain(error: Exception) -> str:
-    """Say in a few words what broke; the library's own text goes on for lines."""
-    text = str(error)
-    if isinstance(error, SSLError):
-        return f"TLS failed: {text.rpartition('(Caused by ')[2].rstrip(')')}"
-    if isinstance(error, InvalidURL) or not isinstance(error, (RequestException, HTTPError)):
-        return text.partition("?")[0]
-    if isinstance(error, Timeout):
-        return "no answer in time"
-    if "Connection refused" in text:
-        return "connection refused"
-    is_unknown = _UNKNOWN_HOST in text or "name resolution" in text
-    return "unknown host" if is_unknown else f"connection broken ({type(error).__name__})"
 
 
 @cache
@@ -545,9 +499,17 @@ def user_agent() -> str:
 
 
 class Transport:
-    """Sends requests, to any host, over one pool of connections; safe from several threads."""
+    """Sends requests, to any host, over one pool of connections; safe from several threads.
 
-    def __init__(self, options: ConnectOptions) -> None:
+    Authorities of a registry count wherever it leads; a client shows its certificate to it alone.
+    """
+
+    def __init__(
+        self,
+        options: ConnectOptions,
+        host: str = "",
+        certificates: Certificates = Certificates(),  # noqa: B008 - it is frozen
+    ) -> None:
         self.options = options
         self._session = requests.Session()
         # Undecoded bodies: a small compressed one cannot become a huge one.
@@ -559,9 +521,10 @@ class Transport:
                 place, {}, stream=True, verify=options.verify, cert=None
             )
         )
-        for prefix in ("https://", "http://"):
-            self._session.mount(prefix, _Adapter(options))
-        self._streams = _Adapter(options, streams=True)
+        self._streams = requests.Session()
+        for prefix, context in certificates.contexts(host, verifies=not options.insecure):
+            self._session.mount(prefix, _Adapter(options, context))
+            self._streams.mount(prefix, _Adapter(options, context, streams=True))
 
     def close(self) -> None:
         """Close the connections."""
@@ -601,8 +564,10 @@ class Transport:
             except (OSError, ValueError, HTTPError) as error:
                 self._time_left(request)
                 problem, wait = self._explain(error, request.url), retries.wait(attempt, {})
-                if attempt == most or not _is_transient(error):
-                    raise RegistryError(request.subject, None, problem) from without_url(error)
+                if attempt == most or not is_transient(error):
+                    raise RegistryError(request.subject, None, problem) from without_url(
+                        error, problem
+                    )
             else:
                 if answer.status == _RATE_LIMIT:  # nothing was done, so this was no try
                     wait = throttle.slow_down(host, epoch, retries, answer.headers)
@@ -654,9 +619,11 @@ class Transport:
         prepared.prepare_headers({**self._headers, **request.headers})
         prepared.prepare_body(request.content, None)
         settings = self._settings_for(_place(request.url))
-        adapter, longest = self._session.get_adapter(request.url), self.options.timeout[1]
+        check_proxy(request.url, settings["proxies"])
+        session, longest = self._session, self.options.timeout[1]
         if request.is_streamed or isinstance(request.content, Stream):
-            adapter, longest = self._streams, self.options.silence
+            session, longest = self._streams, self.options.silence
+        adapter = session.get_adapter(request.url)
         left = self._time_left(request)
         timeout = min(self.options.timeout[0], left), min(longest, left)
         with self._in_time(request):
@@ -715,12 +682,5 @@ def _redirected(request: Request, target: str) -> Request:
 def may_heal(error: RegistryError) -> bool:
     """Whether what failed in the middle may succeed if all of it is done anew."""
     if error.status is None:
-        return isinstance(error.__cause__, Exception) and _is_transient(error.__cause__)
+        return isinstance(error.__cause__, Exception) and is_transient(error.__cause__)
     return error.status in {*TRANSIENT, _LATE, _SERVER_FAILED}
-
-
-def _is_transient(error: Exception) -> bool:
-    """Whether another attempt may succeed, as after a broken connection."""
-    if isinstance(error, SSLError) or _UNKNOWN_HOST in str(error) or is_final(error):
-        return False
-    return isinstance(error, (requests.exceptions.ConnectionError, Timeout, ChunkedEncodingError))

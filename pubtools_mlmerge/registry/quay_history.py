@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 from attrs import evolve, frozen
 
 from pubtools_mlmerge.concurrency import Memo
-from pubtools_mlmerge.core.references import Reference, is_registered_digest, one_name
+from pubtools_mlmerge.core.references import Address, Reference, is_registered_digest, one_name
 from pubtools_mlmerge.core.strict_json import decode, encode
 from pubtools_mlmerge.errors import (
     Forbidden,
@@ -26,7 +26,7 @@ from pubtools_mlmerge.errors import (
     RegistryError,
 )
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.http import TRANSIENT, Address, Answer, Request, origin
+from pubtools_mlmerge.registry.http import TRANSIENT, Answer, Request, origin
 from pubtools_mlmerge.registry.refusals import WITHHELD, failure
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -208,7 +208,7 @@ class TagHistory:
         if found != _IS_QUAY:
             raise NotFound(request.subject, _NOT_FOUND, found)
         login = {**request.headers, "Authorization": f"Bearer {self._token}"}
-        answer = self._client.transport.send(evolve(request, headers=login))
+        answer = session.transport.send(evolve(request, headers=login))
         answer = answer.redacted([self._token])
         if answer.status == _FORBIDDEN and b"CSRF" in answer.content:
             problem = "Quay's API does not accept the token: check --quay-api-token"
@@ -220,10 +220,10 @@ class TagHistory:
     def _look(self, reference: Reference, host: str) -> str:
         """Ask without the token whether this is Quay, and find out whether the token is for it."""
         path = f"/api/v1/repository/{quote(reference.repository)}/tag/?limit=1"
-        url = self._client.session(reference).url(path)
-        subject = f"tag history of {reference}"
+        session = self._client.session(reference)
+        url, subject = session.url(path), f"tag history of {reference}"
         request = Request(method="GET", url=url, subject=subject, headers={"Accept": _JSON})
-        answer = self._client.transport.send(request)
+        answer = session.transport.send(request)
         if answer.status in TRANSIENT or answer.status >= _SERVER_FAILED:
             raise failure(subject, answer.status, _explanation(answer.content))
         if origin(answer.url) != origin(url) or not _is_of_quay(answer.content):
