@@ -12,6 +12,7 @@ from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Match, Policy, SingleImage, Stale
 from pubtools_mlmerge.core.platforms import PlatformPattern
+from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.errors import InvalidSettings
 from pubtools_mlmerge.locks import check_url
 from pubtools_mlmerge.merging.decision import AnchorTag
@@ -168,6 +169,8 @@ class Settings:
             What the merge decides differently.
         copy (str):
             How children get into another repository: ``auto``, ``skopeo`` or ``never``.
+        referrers (str):
+            What becomes of what refers to images: ``copy``, ``warn`` or ``ignore``.
         anchor_tag (AnchorTag | None):
             A second tag for each merged index; none for none.
         anchor_days (int | None):
@@ -180,6 +183,8 @@ class Settings:
             How often a merge is planned at most, where somebody else writes the tag.
         lock (str | None):
             Where tags are locked, as a URL; none for a lock of this process.
+        lock_aliases (tuple[str, ...]):
+            Host names that are one registry.
         audit (str | None):
             Directory that keeps a record of each change; none to keep none.
         max_age_days (int | None):
@@ -197,12 +202,14 @@ class Settings:
     exclude_repos: tuple[str, ...] = field(default=(), converter=tuple[str, ...])
     policy: Policy = _POLICY
     copy: Literal["auto", "skopeo", "never"] = "auto"
+    referrers: Literal["copy", "warn", "ignore"] = "ignore"
     anchor_tag: AnchorTag | None = _ANCHOR_TAG
     anchor_days: int | None = None
     sign: bool = True
     verify: bool = True
     tries: int = 5
     lock: str | None = field(default=None, repr=False)
+    lock_aliases: tuple[str, ...] = field(default=(), converter=tuple[str, ...])
     audit: str | None = None
     max_age_days: int | None = None
     stale: Stale = "warn"
@@ -237,7 +244,7 @@ class Settings:
     def for_commands(cls, environment: Mapping[str, str]) -> Settings:
         """Read the defaults of the command line's options from the environment."""
         reader = Values(_from_environment(environment), None)
-        settings = _read(reader, cls(policy=Policy()))
+        settings = _read(reader, cls(policy=Policy(), referrers="warn"))
         _raise(reader.finish())
         return settings
 
@@ -294,12 +301,14 @@ def _read(reader: Values, defaults: Settings) -> Settings:
         repos=reader.texts("repos"),
         exclude_repos=reader.texts("exclude_repos"),
         copy=reader.choice("copy", defaults.copy, ("auto", "skopeo", "never")),
+        referrers=reader.choice("referrers", defaults.referrers, ("copy", "warn", "ignore")),
         anchor_tag=reader.optional("anchor_tag", defaults.anchor_tag, AnchorTag.parse),
         anchor_days=reader.number("anchor_days", 0, MOST_DAYS) or None,
         sign=reader.flag("sign", default=defaults.sign),
         verify=reader.flag("verify", default=defaults.verify),
         tries=reader.number("tries", defaults.tries, MOST_TRIES),
         lock=reader.optional("lock", None, _lock_url),
+        lock_aliases=reader.parsed("lock_aliases", _host),
         audit=reader.optional("audit", None, str),
         tls_verify=reader.optional_flag("tls_verify"),
     )
@@ -349,6 +358,12 @@ class ItemSettings:
     def of(self, item: HasMetadata) -> Settings:
         """Return the settings of an item."""
         return self._of_items.get(id(item), self.task)
+
+
+def _host(text: str) -> str:
+    if not is_host(text):
+        raise ValueError(f"{text!r}: expected a host with an optional port")
+    return text
 
 
 def _lock_url(text: str) -> str:

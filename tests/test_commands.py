@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from datetime import datetime, timedelta, timezone
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 from attrs import frozen
-from pubtools.pluggy import hookimpl, pm
+from pubtools.pluggy import hookimpl
 
 from pubtools_mlmerge.cli.commands import BatchLine, Login
 from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main, restore_main
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import LockLost
+from pubtools_mlmerge.locks import lock_name, tag_lock
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
-from tests.programs import call, put, run
+from tests.programs import call, command, environment, put, run
 from tests.terminals import program_on_a_terminal
+from tests.test_hooks import registered
 from tests.test_restore import NEW as AFTER
 from tests.test_restore import OLD as BEFORE
 from tests.test_restore import OTHER, Item, change_of
@@ -32,7 +36,7 @@ OLD = make_index([make_image(p, seed="old") for p in ("linux/amd64", "linux/s390
 NEW = make_index([make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")])
 MERGE = ("--source-ref", "registry.invalid/app:new", "--dest-ref", "registry.invalid/app:old")
 
-NAME = "registry.invalid/app"
+NAME, ALIAS = "registry.invalid/app", "alias.invalid"
 MAINS = (merge_main, remove_archs_main, restore_main, inspect_main)
 
 Capture = pytest.CaptureFixture[str]
@@ -187,6 +191,79 @@ def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report(
     assert report["error"] in caplog.messages
 
 
+@pytest.fixture
+def two_tags(server: RegistryServer) -> tuple[str, ...]:
+    """The options of a merge into two tags that then hold different indexes."""
+    put(server, "other", make_index([make_image("linux/riscv64")]))
+    tags = "registry.invalid/app:old,registry.invalid/app:other"
+    return (*MERGE[:2], "--dest-ref", tags, "--quay-host", server.url, "--anchor-tag", "kept")
+
+
+def test_of_two_tags_with_one_anchor_tag_the_second_is_not_written(
+    server: RegistryServer, two_tags: tuple[str, ...], capsys: Capture, caplog: Log
+) -> None:
+    other = server.manifest("app", "other").digest
+
+    assert call(merge_main, *two_tags, "--output", "json") == 1
+
+    report = json.loads(capsys.readouterr().out)
+    assert (report["destination"], report["anchor_tag"]) == ("registry.invalid/app:old", "kept")
+    assert server.manifest("app", "kept").digest == report["digest"]
+    assert server.manifest("app", "other").digest == other
+    assert "app:kept: the anchor tag would replace" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("held", ["app:kept", "app:old"])
+def test_a_tag_and_its_anchor_tag_are_locked_by_any_name(
+    server: RegistryServer,
+    two_tags: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    held: str,
+) -> None:
+    monkeypatch.setenv("MLMERGE_LOCK_ALIASES", f"{ALIAS},{server.host}")
+    monkeypatch.setenv("MLMERGE_LOCK", f"{tmp_path.as_uri()}?wait=0")
+
+    with tag_lock(f"{ALIAS}/{held}", tmp_path.as_uri(), aliases=[ALIAS, server.host]):
+        assert call(merge_main, *two_tags) == 1
+
+    assert server.manifest("app", "old").digest == OLD.digest
+
+
+@pytest.mark.parametrize("stdout", [">&-", ">/dev/full"])
+def test_what_became_of_a_tag_is_said_where_it_cannot_be_printed(
+    server: RegistryServer, stdout: str
+) -> None:
+    words = [*command("merge"), *MERGE, "--quay-host", server.url, "--anchor-tag", "kept"]
+
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {stdout}', "sh", *words],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    digest = server.manifest("app", "old").digest
+    assert (done.returncode, digest == OLD.digest) == (1, False)
+    assert f"ERROR: registry.invalid/app:old is now {digest}" in done.stderr
+    assert "anchor tag kept; its report cannot be printed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_terminal_without_umlauts_shows_escapes(server: RegistryServer) -> None:
+    put(server, "new", make_index([make_image("linux/\u00fc86")]))
+
+    with redirect_stdout(TextIOWrapper(BytesIO(), encoding="ascii")) as out:
+        assert merge(server) == 0
+        out.seek(0)
+        shown = out.read()
+
+    assert "linux/\\xfc86" in shown
+    assert server.manifest("app", "old").digest in shown
+
+
 def test_debug_adds_the_traceback(server: RegistryServer, caplog: Log) -> None:
     server.delete_tag("app", "new")
 
@@ -282,7 +359,7 @@ REF = "registry.invalid/app:1"
 ARCH = f"--ref {REF} --arch"
 PAIR = " ".join(MERGE)
 BY_DIGEST = f"registry.invalid/app@{OLD.digest}"
-NO_HOST = "it names no host; add it, or give --quay-host"
+NO_HOST = "for Docker Hub, or give --quay-host"
 NO_TAG = "a destination must be a tag, not a digest"
 NO_SUCH_HOST = "expected"
 WRONG: list[tuple[Callable[..., None], str, str]] = [
@@ -319,6 +396,8 @@ WRONG: list[tuple[Callable[..., None], str, str]] = [
     (remove_archs_main, f"{ARCH} a/b/c/d", "invalid platform"),
     (remove_archs_main, f"{ARCH} arm64 --dest-quay-user x", "needs a password"),
     (remove_archs_main, f"{ARCH} arm64 --ca-bundle /", "there is no file"),
+    (merge_main, f"{PAIR} --cert /nonexistent", "--cert: there is no file /nonexistent"),
+    (merge_main, f"{PAIR} --key {__file__}", "--key needs --cert"),
     (remove_archs_main, f"{ARCH} arm64 --quay-host registry.invalid/v2", NO_SUCH_HOST),
     (remove_archs_main, f"{ARCH} ''", "--arch names nothing"),
     (inspect_main, "registry.invalid/app", "missing :tag or @digest"),
@@ -401,13 +480,10 @@ def test_others_hear_of_what_was_merged(registry_server: RegistryServer) -> None
 
     put(registry_server, "new", make_index([make_image()]))
     image = f"{registry_server.host}/app"
-    pm.register(listener := Listener())
-    try:
+    with registered(listener := Listener()):
         merging = ("--source-ref", f"{image}:new", "--dest-ref", f"{image}:old")
         assert call(merge_main, *merging, "--dry-run") == 0
         assert call(merge_main, *merging) == 0
-    finally:
-        pm.unregister(listener)
 
     assert [str(report.destination) for report in listener.reports] == [f"{image}:old"]
 
@@ -795,6 +871,24 @@ def test_the_tag_is_locked_where_the_environment_says(
     assert shelf.server.requests == ()
 
 
+@pytest.mark.parametrize("whose", ["ours", "the site's"])
+def test_a_run_that_waits_for_a_lock_is_out_of_time(
+    server: RegistryServer, caplog: Log, whose: str
+) -> None:
+    class Site:
+        @hookimpl
+        def mlmerge_lock(self, reference: str) -> AbstractContextManager[object] | None:
+            return None if whose == "ours" else tag_lock(f"{reference}-of-the-site")
+
+    name = f"{server.host}/app:old"
+    with tag_lock(name), tag_lock(f"{name}-of-the-site"), registered(Site()):
+        assert merge(server, "--timeout", "0.2") == 1
+
+    assert caplog.messages[-1].startswith(f"{NAME}:old: not done within 0.2 seconds; ")
+    with tag_lock(name, wait=5), tag_lock(f"{name}-of-the-site", wait=5):
+        assert server.manifest("app", "old").digest == OLD.digest
+
+
 def test_a_site_may_lock_tags_in_its_own_way(shelf: Shelf, caplog: Log) -> None:
     class Site:
         """Gives out locks that are lost at once."""
@@ -807,14 +901,11 @@ def test_a_site_may_lock_tags_in_its_own_way(shelf: Shelf, caplog: Log) -> None:
         def check(self) -> None:
             raise LockLost(self.locked, "gone")
 
-    pm.register(site := Site())
-    try:
+    with registered(site := Site()):
         assert shelf.restore(shelf.changed("stable")) == 1
-    finally:
-        pm.unregister(site)
 
     assert caplog.messages[-1].startswith(f"{site.locked}: the lock of this tag was lost")
-    assert site.locked.startswith(f"{shelf.server.host}/")
+    assert site.locked == lock_name(f"{shelf.server.host}/app:stable")
     assert shelf.held("stable") == AFTER.digest
 
 

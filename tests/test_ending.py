@@ -148,11 +148,6 @@ def locked_redis(stack: ExitStack, server: RegistryServer, path: Path) -> Waitin
     return arguments, {}, lambda _: len(client.client_list()) > before
 
 
-def locked_thread(stack: ExitStack, server: RegistryServer, path: Path) -> Waiting:
-    arguments, variables, ready = silent(stack, server, path)
-    return [*arguments, *arguments[2:]], variables, ready
-
-
 def silent(stack: ExitStack, _: RegistryServer, __: Path) -> Waiting:
     listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
 
@@ -173,24 +168,35 @@ def unreachable(stack: ExitStack, _: RegistryServer, __: Path) -> Waiting:
     return merge_on(f"127.0.0.1:{listener.getsockname()[1]}"), {}, lambda p: p.works
 
 
-def skopeo(stack: ExitStack, server: RegistryServer, path: Path) -> Waiting:
-    other = stack.enter_context(RegistryServer())
-    script = path / "skopeo"
+def sleeper(path: Path, name: str) -> dict[str, str]:
+    """Put a program on PATH that writes down its number, and sleeps."""
+    script = path / name
     script.write_text(
         f"#!/bin/sh\necho $$ >{path}/part\nmv {path}/part {path}/started\nexec sleep 600\n"
     )
     script.chmod(0o755)
-    source = put(other, "new", OTHER)
+    return {"PATH": f"{path}:{os.environ['PATH']}"}
+
+
+def skopeo(stack: ExitStack, server: RegistryServer, path: Path) -> Waiting:
+    source = put(stack.enter_context(RegistryServer()), "new", OTHER)
     arguments = ["--source-ref", source, *merge_on(server.host)[2:], "--copy", "skopeo"]
-    path_variable = f"{path}:{os.environ['PATH']}"
-    return arguments, {"PATH": path_variable}, lambda _: (path / "started").exists()
+    return arguments, sleeper(path, "skopeo"), lambda _: (path / "started").exists()
+
+
+def helper(stack: ExitStack, _: RegistryServer, path: Path) -> Waiting:
+    asking = stack.enter_context(ScriptedServer(Reply(401, {"WWW-Authenticate": "Basic"})))
+    (path / "auth.json").write_text('{"credsStore": "own"}')
+    variables = sleeper(path, "docker-credential-own")
+    variables["REGISTRY_AUTH_FILE"] = str(path / "auth.json")
+    return merge_on(asking.host), variables, lambda _: (path / "started").exists()
 
 
 @pytest.mark.parametrize(("number", "output"), [(signal.SIGINT, "text"), (signal.SIGTERM, "json")])
 @pytest.mark.parametrize(
     "wait",
     [
-        *(retry, locked_file, locked_redis, locked_thread),
+        *(retry, locked_file, locked_redis),
         *(silent, unreachable, skopeo),
     ],
 )
@@ -209,15 +215,16 @@ def test_no_wait_holds_up_the_end(
     assert server.manifest("app", "old").digest == OLD.digest
 
 
-def test_skopeo_does_not_go_on(server: RegistryServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("wait", [skopeo, helper])
+def test_another_program_does_not_go_on(wait: Wait, server: RegistryServer, tmp_path: Path) -> None:
     with ExitStack() as stack:
-        arguments, variables, ready = skopeo(stack, server, tmp_path)
+        arguments, variables, ready = wait(stack, server, tmp_path)
         with program(*arguments, variables=variables) as running:
             until(lambda: ready(running))
-            running.end(signal.SIGTERM)
+            assert running.end(signal.SIGTERM).code == CODES[signal.SIGTERM]
 
-    copier = int((tmp_path / "started").read_text(encoding="ascii"))
-    until(lambda: not Path(f"/proc/{copier}").exists())
+    other = int((tmp_path / "started").read_text(encoding="ascii"))
+    until(lambda: not Path(f"/proc/{other}").exists())
 
 
 @pytest.mark.parametrize("output", ["text", "json"])
@@ -312,6 +319,23 @@ def test_a_write_that_is_never_answered_is_given_up_and_the_lock_released(
     assert "app:old: interrupted while it was written, it holds the old or the new" in done.err
 
 
+def test_a_lock_is_released_where_a_connection_hangs(
+    server: RegistryServer, tmp_path: Path
+) -> None:
+    """Nothing ends the wait for a connection, nor a look-up of a name."""
+    with ExitStack() as stack:
+        redis = stack.enter_context(redis_server(tmp_path))
+        client = stack.enter_context(redis.client())
+        arguments, _, _ = unreachable(stack, server, tmp_path)
+        with program(*arguments, "--lock", redis.url) as running:
+            until(client.keys)
+
+            done = running.end(signal.SIGTERM)
+
+        assert done.code == 143
+        assert client.keys() == []
+
+
 def test_a_tag_made_for_the_moment_is_deleted() -> None:
     """Another program writes just before us; what it wrote is read again under a tag of ours."""
 
@@ -325,7 +349,8 @@ def test_a_tag_made_for_the_moment_is_deleted() -> None:
         gate = Gate(quay, lambda request: "/manifests/mlmerge-recovered-" in request.target)
         gate.before = write_first
         with ScriptedServer(gate) as front:
-            with program(*merge_on(front.host), "--quay-api-token", "api-token") as running:
+            token = ("--quay-api-token", "api-token", "--quay-api-token-host", front.host)
+            with program(*merge_on(front.host), *token) as running:
                 until(gate.held.is_set)
                 assert len(quay.tags("app")) == 3
 

@@ -31,7 +31,14 @@ from pubtools_mlmerge.merging.writer import Writer, push
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.quay_history import TagHistory
-from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
+from pubtools_mlmerge.testing import (
+    Image,
+    ImageIndex,
+    RegistryServer,
+    make_attestation,
+    make_image,
+    make_index,
+)
 from tests.factories import digest, index, platforms
 from tests.memory import MemoryRegistry
 from tests.programs import put
@@ -44,6 +51,7 @@ OLD = index("linux/amd64@old", "linux/s390x@old")
 THEIRS = index("linux/amd64@old", "linux/s390x@old", "linux/arm64@theirs")
 MERGED = merge(NEW, OLD).result
 ALL = ["linux/amd64", "linux/s390x", "linux/arm64"]
+FULL = RecordFailed(str(TAG.tagged("kept")), "/full", "no space left")
 PASSING = RegistryError(str(TAG), 500, "sorry")
 
 
@@ -57,6 +65,7 @@ class Busy(MemoryRegistry):
         self.after_write: Callable[[], None] | None = None
         self.failures: list[MergeError] = []  # of the next writes
         self.stores = True  # whether a write is done, also one that fails
+        self.repeated: list[bool] = []  # whether each write would be sent again
         self.lag = 0  # how many reads after a write show what was there before
         self._before: str | None = None
         self.put(TAG, OLD)
@@ -80,6 +89,7 @@ class Busy(MemoryRegistry):
         if self.stores:
             self.put(reference, manifest)
         self.pushed.append(str(reference))
+        self.repeated.append(repeat)
         if self.after_write is not None:
             act, self.after_write = self.after_write, None
             act()
@@ -301,7 +311,10 @@ def test_a_lock_or_a_record_that_fails_prevents_the_write(registry: Busy) -> Non
     with pytest.raises(LockLost):
         Writer(registry, StepOptions()).carry_out(decided(registry), check)
     with pytest.raises(RecordFailed):
-        write(registry, recorder=Records(registry, RecordFailed("/full", "no space left")))
+        write(
+            registry,
+            recorder=Records(registry, FULL),
+        )
 
     assert registry.pushed == []
 
@@ -344,7 +357,10 @@ def test_an_anchor_tag_that_holds_the_result_already_is_recorded_too(registry: B
 
 @pytest.mark.parametrize(
     "failure",
-    [ImmutableTag(str(TAG.tagged("kept")), 409, "no"), RecordFailed("/full", "no space left")],
+    [
+        ImmutableTag(str(TAG.tagged("kept")), 409, "no"),
+        FULL,
+    ],
 )
 def test_an_anchor_tag_that_cannot_be_set_is_in_the_report(
     registry: Busy, failure: MergeError
@@ -362,6 +378,34 @@ def test_an_anchor_tag_that_cannot_be_set_is_in_the_report(
 
     assert (report.error, report.anchor_tag, report.changed) == (failure, None, True)
     assert registry.digest_at(TAG) == report.digest == MERGED.digest
+
+
+def test_an_anchor_tag_is_written_once_and_read_back(registry: Busy) -> None:
+    """Its write may be done although it failed, and to repeat it may replace what came since."""
+    registry.after_write = lambda: registry.failures.append(PASSING)
+
+    report = write(registry, StepOptions(anchor_tag=AnchorTag.parse("kept")))
+
+    assert (report.error, report.anchor_tag) == (None, "kept")
+    assert registry.pushed == [str(TAG), str(TAG.tagged("kept"))]
+    assert registry.repeated == [False, False]
+
+
+def test_an_anchor_tag_is_not_set_without_its_lock(
+    registry: Busy, caplog: pytest.LogCaptureFixture
+) -> None:
+    def check() -> None:
+        if registry.pushed:
+            raise LockLost(str(TAG), "expired")
+
+    writer = Writer(registry, StepOptions(anchor_tag=AnchorTag.parse("kept")))
+    report = writer.carry_out(decided(registry), check)
+
+    assert str(report.error) == str(LockLost(str(TAG.tagged("kept")), "expired"))
+    assert registry.pushed == [str(TAG)]
+    assert caplog.messages[-1] == (
+        f"{TAG} is written and holds {report.digest}, but its anchor tag is not"
+    )
 
 
 def test_nothing_is_written_in_a_dry_run(registry: Busy) -> None:
@@ -484,7 +528,7 @@ class Quay:
             dialect=QuayDialect(TOKEN), clock=lambda: self.now, immutable_tags=immutable
         )
 
-    def write(self, item: ImageIndex, seconds: float = 60) -> None:
+    def write(self, item: Image | ImageIndex, seconds: float = 60) -> None:
         self.now += seconds
         put(self.server, "1", item)
 
@@ -557,6 +601,31 @@ def test_who_comes_between_the_look_and_the_write_is_merged_back_in(
     assert quay.held == all_of("s390x", "amd64", "loong64")
     assert report.attempts == 2
     assert quay.server.tags("app") == ("1", "others", "ours")
+
+
+def test_a_single_image_that_was_replaced_unseen_is_merged_back_in(quay: Quay) -> None:
+    quay.merge(before=lambda: quay.write(make_image("linux/amd64", docker=True), 10))
+
+    assert quay.held == all_of("s390x", "amd64", "loong64")
+
+
+def test_a_single_image_over_our_write_is_merged_with_what_that_replaced(quay: Quay) -> None:
+    image = make_image("linux/arm64", docker=True)
+
+    quay.merge(before=lambda: quay.write(EARLIER, 0), after=lambda: quay.write(image, 1))
+
+    assert quay.held == all_of("s390x", "amd64", "arm64", "loong64")
+
+
+def test_an_artifact_that_was_replaced_unseen_is_named(
+    quay: Quay, caplog: pytest.LogCaptureFixture
+) -> None:
+    artifact = make_attestation(make_image(), artifact=True)
+
+    quay.merge(before=lambda: quay.write(artifact, 10))
+
+    assert quay.held == all_of("s390x", "loong64")
+    assert any("which no index can list" in message for message in caplog.messages)
 
 
 def test_what_our_write_replaced_is_found_although_our_write_was_replaced(quay: Quay) -> None:

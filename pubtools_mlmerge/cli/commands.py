@@ -11,7 +11,7 @@ import time
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -20,16 +20,21 @@ from typing import NoReturn, TextIO, TypeVar
 import urllib3
 from attrs import evolve, field, frozen
 
-from pubtools_mlmerge.concurrency import AHEAD, STOP, Stopped, Watch, map_in_order, unwatched
+from pubtools_mlmerge.concurrency import STOP, Stopped, Watch, map_in_order, unwatched
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
-from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.references import Reference, lacks_host, one_name
 from pubtools_mlmerge.core.strict_json import decode
-from pubtools_mlmerge.errors import InvalidRecord, InvalidReference
-from pubtools_mlmerge.hooks import announce, lock_tag
-from pubtools_mlmerge.locks import check_url
-from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change
+from pubtools_mlmerge.errors import InvalidRecord, InvalidReference, LockFailed, OutOfTime
+from pubtools_mlmerge.hooks import announce, lock_tags
+from pubtools_mlmerge.locks import check_url, lock_name
+from pubtools_mlmerge.merging.audit import (
+    AuditDirectory,
+    Change,
+    read_change,
+    warn_of_writers,
+)
 from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.restore import restore
@@ -39,6 +44,7 @@ from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.http import Address, ConnectOptions
 from pubtools_mlmerge.registry.quay_history import TagHistory
+from pubtools_mlmerge.registry.referrers import ReferrerLists, Referrers
 from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, write_page
 from pubtools_mlmerge.reports.inspection import (
     Comparison,
@@ -47,7 +53,7 @@ from pubtools_mlmerge.reports.inspection import (
     inspect,
     inspection_to_json,
 )
-from pubtools_mlmerge.reports.report import to_json
+from pubtools_mlmerge.reports.report import summary_of, to_json
 from pubtools_mlmerge.reports.terminal import Display, comparison_text, inspection_text, report_text
 from pubtools_mlmerge.settings import MOST_TRIES, PREFIX, Settings
 
@@ -91,12 +97,26 @@ def _message(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _print(text: str) -> None:
-    try:
-        print(text, flush=True)  # noqa: T201 - the output of a program
-    except BrokenPipeError:
-        # The reader has seen enough. The rest is done without output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+class _Output:
+    """Standard output; once it fails, each result says that it cannot be printed."""
+
+    def __init__(self) -> None:
+        self._failure: OSError | None = None
+
+    def print(self, text: str) -> None:
+        """Print a text, in escapes where the encoding lacks its characters."""
+        if self._failure is not None:
+            raise self._failure
+        encoding = sys.stdout.encoding or "utf-8"
+        try:
+            text = text.encode(encoding, "backslashreplace").decode(encoding)
+            print(text, flush=True)  # noqa: T201 - the output of a program
+        except OSError as error:
+            self._failure = error
+            # What is left in its buffer would fail at the end.
+            if sys.__stdout__ is not None and sys.stdout is sys.__stdout__:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+            raise
 
 
 _Job = tuple[str, Callable[[], Report]]  # with the name to show
@@ -176,18 +196,30 @@ def _show(
 
 
 def _printer(render: Callable[[Item], str]) -> Callable[[Item], None]:
-    return lambda item: _print(render(item))
+    output = _Output()
+
+    def show(item: Item) -> None:
+        with suppress(BrokenPipeError):  # the reader has seen enough
+            output.print(render(item))
+
+    return show
 
 
 def _changes(
     arguments: Namespace, jobs: Iterable[_Job | None], options: RunOptions
 ) -> Callable[[], bool]:
     """Prepare to run jobs that change tags, with their reports printed and on the page."""
-    render = to_json if arguments.output == "json" else report_text
+    render, output = to_json if arguments.output == "json" else report_text, _Output()
 
     def show(report: Report) -> None:
         options.page.note(report)
-        _print(render(report))
+        try:
+            output.print(render(report))
+        except BrokenPipeError:  # the reader has seen enough
+            LOG.warning("%s; nobody reads what is printed", summary_of(report))
+        except Exception as error:
+            LOG.error("%s; its report cannot be printed", summary_of(report))  # noqa: TRY400
+            raise report.error or error from error
         if report.error is not None:
             raise report.error
 
@@ -231,7 +263,7 @@ class Login:
         """Parse a reference, whose host may be left out with --quay-host."""
         reference = Reference.parse(text)
         if not reference.host and not self.host:
-            raise InvalidReference(text, "it names no host; add it, or give --quay-host")
+            raise lacks_host(reference, ", or give --quay-host")
         return reference
 
     def tag(self, text: str) -> Reference:
@@ -244,9 +276,12 @@ class Login:
 
 def connection_of(arguments: Namespace) -> ConnectOptions:
     """Read how to connect."""
-    bundle = arguments.ca_bundle
-    if bundle is not None and not Path(bundle).is_file():
-        raise ValueError(f"--ca-bundle: there is no file {bundle}")
+    bundle, cert, key = arguments.ca_bundle, arguments.cert, arguments.key
+    for option, file in (("--ca-bundle", bundle), ("--cert", cert), ("--key", key)):
+        if file is not None and not Path(file).is_file():
+            raise ValueError(f"{option}: there is no file {file}")
+    if key is not None and cert is None:
+        raise ValueError("--key needs --cert")
     if arguments.insecure:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     rate, limit = arguments.max_rate, arguments.timeout
@@ -254,7 +289,11 @@ def connection_of(arguments: Namespace) -> ConnectOptions:
         if number is not None and not 0 < number < math.inf:
             raise ValueError(f"{option}: expected a number above 0")
     return ConnectOptions(
-        ca_bundle=bundle, insecure=arguments.insecure, max_rate=rate, time_limit=limit
+        ca_bundle=bundle,
+        client=(cert, key or cert) if cert else None,
+        insecure=arguments.insecure,
+        max_rate=rate,
+        time_limit=limit,
     )
 
 
@@ -303,21 +342,46 @@ def anchor_tag_of(
     return anchor
 
 
-def lock_of(arguments: Namespace, settings: Settings) -> str | None:
+def locks_of(arguments: Namespace, settings: Settings) -> TagLocks:
     """Read where tags are locked."""
-    if arguments.lock is None:
-        return settings.lock
     if arguments.lock:
         check_url(arguments.lock)
-    return str(arguments.lock) or None
+    return TagLocks.of(settings, arguments.lock)
 
 
-def locked(
-    client: RegistryClient, tag: Reference, url: str | None
-) -> AbstractContextManager[Callable[[], None]]:
-    """Lock a tag, named by where the client connects, not by the host in the reference."""
-    name, left = evolve(tag, host=client.session(tag).host), client.options.ends - time.monotonic()
-    return lock_tag(str(name), url, max(0.0, left))
+@frozen
+class TagLocks:
+    """Where tags are locked, and the host names that are one registry."""
+
+    url: str | None = field(repr=False)
+    aliases: tuple[str, ...]
+
+    @classmethod
+    def of(cls, settings: Settings, url: str | None = None) -> TagLocks:
+        """Read the settings; an empty URL turns their lock off."""
+        return cls(settings.lock if url is None else url or None, settings.lock_aliases)
+
+    @contextmanager
+    def held(self, client: RegistryClient, *tags: Reference) -> Iterator[Callable[[], None]]:
+        """Lock tags, named by where the client connects, not by the host in the reference."""
+        names, ends = [_where(client, tag) for tag in tags], client.options.ends
+        with ExitStack() as stack:
+            locks = lock_tags([names], self.url, self.aliases, max(0.0, ends - time.monotonic()))
+            try:
+                (check,) = stack.enter_context(locks)
+            except LockFailed as error:
+                if time.monotonic() < ends:
+                    raise
+                raise OutOfTime(str(tags[0]), client.options.time_limit or 0.0) from error
+            yield check
+
+    def name(self, client: RegistryClient, reference: Reference) -> str:
+        """Name a tag or digest in one way, however its host is spelled."""
+        return lock_name(_where(client, reference), self.aliases)
+
+
+def _where(client: RegistryClient, reference: Reference) -> str:
+    return str(client.place(reference))
 
 
 def writer_of(
@@ -338,7 +402,8 @@ def writer_of(
     )
     audit, token = arguments.audit or settings.audit, arguments.quay_api_token
     recorder = AuditDirectory(audit) if audit else None
-    return Writer(client, options, recorder, TagHistory(client, token) if token else None)
+    history = TagHistory(client, token, arguments.quay_api_token_host) if token else None
+    return Writer(client, options, recorder, history)
 
 
 def split(option: str, values: Sequence[str]) -> list[str]:
@@ -392,7 +457,7 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
         if arguments.source_ref or arguments.dest_ref or arguments.arch:
             raise ValueError("--batch: its lines name sources, destinations and architectures")
         merges = _Merges(arguments, settings, policy, logins)
-        jobs = merges.jobs_of(_open_batch(arguments.batch), threads)
+        jobs = merges.of_batch(arguments.batch, _open_batch(arguments.batch))
         options = evolve(options, total=None, watch=merges.display.counted)
     else:
         if not arguments.source_ref or not arguments.dest_ref:
@@ -400,17 +465,17 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
         source = logins[0].reference(arguments.source_ref)
         tags = [logins[1].tag(text) for text in split("--dest-ref", arguments.dest_ref)]
         merges = _Merges(arguments, settings, policy, logins, tags)
-        jobs = ((str(tag), partial(merges.merge, source, tag, policy)) for tag in tags)
+        jobs = merges.of_tags(source, tags)
         watch = unwatched if len(tags) == 1 else merges.display.counted
         options = evolve(options, threads=min(threads, len(tags)), total=len(tags), watch=watch)
     return _changes(arguments, jobs, options)
 
 
 def _open_batch(name: str) -> TextIO:
-    if name == "-":
-        return sys.stdin
     try:
-        return Path(name).open(encoding="utf-8", errors="surrogateescape")
+        # Not sys.stdin itself, which cannot be closed while a thread waits for what it reads.
+        file = os.dup(sys.stdin.fileno()) if name == "-" else name
+        return open(file, encoding="utf-8", errors="surrogateescape")  # noqa: PTH123 - see above
     except OSError as error:
         raise ValueError(f"--batch: {name}: {error.strerror}") from error
 
@@ -427,52 +492,88 @@ class _Merges:
         tags: Iterable[Reference] = (),
     ) -> None:
         self.display = Display()
-        self._logins, self._policy = logins, policy
-        self._lock = lock_of(arguments, settings)
-        anchor, options = anchor_tag_of(arguments, settings, tags), connection_of(arguments)
-        reader = logins[0].client(options)
+        self._logins, self._policy, self._threads = logins, policy, arguments.threads
+        self._locks = locks_of(arguments, settings)
+        self._anchor = anchor_tag_of(arguments, settings, tags)
+        options = connection_of(arguments)
+        self._reader = reader = logins[0].client(options)
         # One client for both sides needs one token and one pool of connections.
         self._client = reader if logins[0] == logins[1] else logins[1].client(options)
-        writer = writer_of(arguments, settings, self._client, policy, anchor)
+        writer = writer_of(arguments, settings, self._client, policy, self._anchor)
         copy = arguments.copy or settings.copy
         children = Children(reader, self._client, copy, watch=self.display.counted)
-        self._step = Step(reader, self._client, writer.options, children, writer)
+        mode = arguments.referrers or settings.referrers
+        referrers = Referrers(reader, self._client, children, mode)
+        self._step = Step(
+            reader, self._client, writer.options, children, writer, referrers=referrers
+        )
 
     def merge(self, source: Reference, destination: Reference, policy: Policy) -> Report:
         """Merge a source into a tag."""
-        with locked(self._client, destination, self._lock) as check:
+        with self._locks.held(self._client, *self._written(destination)) as check:
             report = self._step.merge(source, destination, check, policy)
         if report.changed and not report.dry_run:
             announce(report)
         return report
 
-    def jobs_of(
-        self, batch: TextIO, threads: int
-    ) -> Iterator[tuple[str, Callable[[], Report]] | None]:
-        """Make a job of each line that is not empty; for an invalid line, one that fails.
+    def of_tags(self, source: Reference, tags: Iterable[Reference]) -> Iterator[_Job | None]:
+        """Make a job of each destination."""
+        return self._in_order(self._job(str(tag), source, tag, self._policy) for tag in tags)
 
-        Before a line that reads what one before it writes, or the reverse, comes None.
-        """
-        under_way: deque[tuple[Reference, Reference]] = deque(maxlen=threads * AHEAD)
+    def of_batch(self, name: str, batch: TextIO) -> Iterator[_Job | None]:
+        """Make a job of each line that is not empty; for an invalid line, one that fails."""
+        return self._in_order(self._of_lines(name, batch))
+
+    def _of_lines(self, name: str, batch: TextIO) -> Iterator[_Ordered]:
+        is_empty = True
         with batch:
-            for number, text in enumerate(STOP.lines(batch), start=1):
-                if not text.strip():
-                    continue
-                name = f"line {number}"
-                try:
-                    line = BatchLine.parse(text)
-                    name = f"{name}: {line.destination}"
-                    source = self._logins[0].reference(line.source)
-                    destination = self._logins[1].tag(line.destination)
-                    policy = evolve(self._policy, eligible=line.archs)
-                except ValueError as error:
-                    yield name, partial(_refuse, f"line {number}", error)
-                    continue
-                if any(destination in pair or source == pair[1] for pair in under_way):
-                    under_way.clear()
-                    yield None
-                under_way.append((source, destination))
-                yield name, partial(self.merge, source, destination, policy)
+            for number, text in enumerate(batch, start=1):
+                if text.strip():
+                    is_empty = False
+                    yield self._of_line(f"line {number}", text)
+        if is_empty:
+            LOG.warning("--batch: %s has no lines, so nothing is merged", name)
+
+    def _of_line(self, place: str, text: str) -> _Ordered:
+        name = place
+        try:
+            line = BatchLine.parse(text)
+            name = f"{place}: {line.destination}"
+            source = self._logins[0].reference(line.source)
+            tag = self._logins[1].tag(line.destination)
+            return self._job(name, source, tag, evolve(self._policy, eligible=line.archs))
+        except ValueError as error:
+            return _Ordered((name, partial(_refuse, place, error)))
+
+    def _job(self, name: str, source: Reference, tag: Reference, policy: Policy) -> _Ordered:
+        writes = frozenset(self._locks.name(self._client, each) for each in self._written(tag))
+        reads = self._locks.name(self._reader, source)
+        return _Ordered((name, partial(self.merge, source, tag, policy)), reads, writes)
+
+    def _written(self, tag: Reference) -> tuple[Reference, ...]:
+        return (tag, *(self._anchor.known_for(tag) if self._anchor else ()))
+
+    def _in_order(self, jobs: Iterable[_Ordered]) -> Iterator[_Job | None]:
+        """Put None before a job that writes what one under way reads or writes, or the reverse."""
+        under_way: deque[_Ordered] = deque(maxlen=self._threads)
+        for job in jobs:
+            if any(
+                other.writes & {*job.writes, job.reads} or other.reads in job.writes
+                for other in under_way
+            ):
+                under_way.clear()
+                yield None
+            under_way.append(job)
+            yield job.job
+
+
+@frozen
+class _Ordered:
+    """A job with the names of what it reads and writes."""
+
+    job: _Job
+    reads: str = ""
+    writes: frozenset[str] = frozenset()
 
 
 def _refuse(name: str, error: ValueError) -> NoReturn:
@@ -489,10 +590,10 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
     if not patterns and not arguments.prune:
         raise ValueError("--arch or --prune is needed")
     writer = writer_of(arguments, settings, client)
-    url = lock_of(arguments, settings)
+    locks = locks_of(arguments, settings)
 
     def remove() -> Report:
-        with locked(client, reference, url) as check:
+        with locks.held(client, reference) as check:
             report = remove_platforms(
                 writer,
                 reference,
@@ -514,11 +615,19 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
     options = RunOptions(debug=arguments.debug > 0, page=Page(arguments.html))
     client = login.client(connection_of(arguments))
+    for place in dict.fromkeys(
+        p for file in map(Path, arguments.records) for p in (file, file.parent)
+    ):
+        warn_of_writers(place)
     changes = [_read_change(file, login) for file in arguments.records]
+    if not arguments.yes and not _is_confirmed(login, [change.destination for change in changes]):
+        LOG.error("Nothing is restored")
+        return lambda: False
     recorder = AuditDirectory(settings.audit) if settings.audit else None
+    locks = TagLocks.of(settings)
 
     def restore_tag(change: Change) -> Report:
-        with locked(client, change.destination, settings.lock) as check:
+        with locks.held(client, change.destination) as check:
             return restore(
                 client,
                 change,
@@ -530,6 +639,25 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
 
     jobs = [(str(change.destination), partial(restore_tag, change)) for change in changes]
     return _changes(arguments, jobs, options)
+
+
+def _is_confirmed(login: Login, tags: Iterable[Reference]) -> bool:
+    """Ask where a record could make the login of the options go where it does not belong."""
+    host = Address.parse(login.host).host if login.host else ""
+    odd = [
+        str(tag) for tag in tags if tag.host and one_name(f"{tag.host}/") != one_name(f"{host}/")
+    ]
+    if not login.password or not odd:
+        return True
+    facts = (
+        f"the login of --dest-quay-user would be used for {', '.join(odd)}, as the record says, "
+    )
+    facts += f"and --quay-host is {host}" if host else "and --quay-host is not given"
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise ValueError(f"{facts}; there is no terminal to ask at: give --yes, or --quay-host")
+    sys.stderr.write(f"{facts}.\nGo on? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _read_change(file: str, login: Login) -> Change:
@@ -549,8 +677,8 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
         return client.read_nested(one, client.pull_index(one))
 
     if arguments.other is not None:
-        if arguments.ages or arguments.check or arguments.output == "json":
-            raise ValueError("--ages, --check and --output json are for one reference")
+        if arguments.ages or arguments.check or arguments.referrers or arguments.output == "json":
+            raise ValueError("--ages, --check, --referrers and --output json are for one reference")
         other = login.reference(arguments.other)
 
         def compare_both() -> Comparison:
@@ -568,6 +696,11 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
         if arguments.check:
             missing = _missing(client, reference, index)
         found = inspect(str(reference), index, ages, missing)
+        if arguments.referrers:
+            subjects = (index.digest, *(entry.digest for entry in index.manifests))
+            found = evolve(
+                found, referrers=tuple(ReferrerLists(client).of_all(reference, subjects))
+            )
         if found.lacks_something:
             LOG.error("%s lists what is not in the repository", reference)
             incomplete.append(found)

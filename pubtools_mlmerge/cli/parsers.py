@@ -89,6 +89,12 @@ def add_references(parser: argparse.ArgumentParser) -> None:
         "the registry does not mount; never fails if an image is missing",
     )
     parser.add_argument(
+        "--referrers",
+        choices=("copy", "warn", "ignore"),
+        help="what to do with signatures, SBOMs and others that refer to images from another "
+        "repository: copy them, warn that they stay behind (the default), or do not look",
+    )
+    parser.add_argument(
         "--anchor-tag",
         metavar="TEMPLATE",
         help="set a second tag on the result, made from {tag}, {timestamp} and {digest}",
@@ -163,7 +169,19 @@ def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> Non
             default=os.environ.get(variable),
             help=f"password; better set the environment variable {variable}",
         )
-    parser.add_argument("--ca-bundle", metavar="FILE", help="certificate authorities to trust")
+    parser.add_argument(
+        "--ca-bundle",
+        metavar="FILE",
+        help="certificate authorities to trust (default: those of requests and of certs.d)",
+    )
+    parser.add_argument(
+        "--cert",
+        metavar="FILE",
+        help="certificate to show to registries that ask for one (default: that in certs.d)",
+    )
+    parser.add_argument(
+        "--key", metavar="FILE", help="its private key (default: the same file has it)"
+    )
     parser.add_argument(
         "--max-rate", type=float, metavar="N", help="most requests per second to one registry"
     )
@@ -202,6 +220,12 @@ def add_safety(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("QUAY_API_TOKEN"),
         help="token for Quay's API, to read in the history of a tag what was replaced; better "
         "set the environment variable QUAY_API_TOKEN",
+    )
+    parser.add_argument(
+        "--quay-api-token-host",
+        default=os.environ.get("QUAY_API_TOKEN_HOST"),
+        metavar="HOST",
+        help="the only registry that gets this token (default: --quay-host, else quay.io)",
     )
 
 
@@ -274,6 +298,11 @@ def inspect_main(arguments: Sequence[str] | None = None) -> None:
         action="store_true",
         help="check that the repository has everything that is listed; if not, the exit code is 1",
     )
+    parser.add_argument(
+        "--referrers",
+        action="store_true",
+        help="show what refers to the index and to what it lists, such as signatures and SBOMs",
+    )
     add_connection(parser, sides=("source",))
     _run("inspect", parser, arguments)
 
@@ -293,12 +322,18 @@ def restore_main(arguments: Sequence[str] | None = None) -> None:
         action="store_true",
         help="even if the tag was changed since, or images seem to be missing",
     )
+    parser.add_argument(
+        "--yes",
+        action="store_true",
+        help="do not ask whether a login that is given by options may go to the host of a record",
+    )
     add_connection(parser, sides=("dest",))
     _run("restore", parser, arguments)
 
 
 def _run(command: str, parser: argparse.ArgumentParser, given: Sequence[str] | None) -> None:
     """Parse arguments, prepare a command, and run it inside the task context."""
+    _open_closed_streams()
     arguments = parser.parse_args(given)
     _configure_logging(arguments.debug)
     # These load all the rest, see the module.
@@ -316,6 +351,17 @@ def _run(command: str, parser: argparse.ArgumentParser, given: Sequence[str] | N
         with task_context():
             if not run():
                 raise SystemExit(1)
+
+
+def _open_closed_streams() -> None:
+    """Let what is written to a closed standard output fail, not vanish or go into another file."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            is_log = name == "stderr"
+            file = os.open(os.devnull, os.O_WRONLY if is_log else os.O_RDONLY)
+            stream = os.fdopen(file, "r" if name == "stdin" else "w")
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
 
 
 def _say_so(number: int) -> None:

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Literal, Protocol, TypeVar
 
@@ -25,7 +25,7 @@ from pubtools_mlmerge.core.manifests import (
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ConflictError, MergeError, NotAnIndex, PushFailed, StepNotDone
-from pubtools_mlmerge.hooks import announce, lock_tag
+from pubtools_mlmerge.hooks import announce, lock_tags
 from pubtools_mlmerge.host.clients import Sides, make_sides
 from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.host.task import TaskReports
@@ -35,6 +35,7 @@ from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.merging.writer import Writer, push
 from pubtools_mlmerge.registry.copying import Children
+from pubtools_mlmerge.registry.referrers import Referrers
 from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.settings import ItemSettings, Settings
 
@@ -209,7 +210,9 @@ class PushStep:
         )
         sides = self._sides
         writer = Writer(sides.destination, options, task_records(settings.audit), sides.history)
-        return Step(sides.source, sides.destination, options, self._children, writer)
+        ends = sides.source, sides.destination
+        referrers = Referrers(*ends, self._children, settings.referrers)
+        return Step(*ends, options, self._children, writer, referrers=referrers)
 
     # One push, from start to end
 
@@ -304,12 +307,10 @@ class PushStep:
         if job.settings.report_only or not job.covered:
             copy_all()
             return
-        with ExitStack() as locks:
-            # In one order everywhere, so that two items with the same tags do not await each other.
-            checks = [
-                locks.enter_context(lock_tag(str(tag.reference), job.settings.lock))
-                for tag in job.covered
-            ]
+        anchor = job.settings.anchor_tag
+        tags = [tag.reference for tag in job.covered]
+        groups = [[str(tag), *map(str, anchor.known_for(tag) if anchor else ())] for tag in tags]
+        with lock_tags(groups, job.settings.lock, job.settings.lock_aliases) as checks:
             # All tags of the item are judged before the first of them is written.
             again = [partial(self._look_again, job, *each) for each in zip(job.covered, checks)]
             plain = self._merge_all(job, list(self._in_order(again)))

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from attrs import evolve, frozen
 
 from pubtools_mlmerge.concurrency import STOP, Stopped
-from pubtools_mlmerge.core.manifests import Index, Manifest
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest
 from pubtools_mlmerge.core.merge import serve_the_same, union
 from pubtools_mlmerge.core.plan import Plan, Report
 from pubtools_mlmerge.core.references import Reference
@@ -19,6 +19,8 @@ from pubtools_mlmerge.errors import (
     AnchorTaken,
     ConflictError,
     DigestMismatch,
+    InvalidIndex,
+    LockLost,
     MergeError,
     RegistryError,
 )
@@ -107,7 +109,7 @@ class Writer:
             is_written = conflict is None or conflict.is_written
             has_replaced = is_written and overwritten.look(decision)
             if conflict is None and not has_replaced:
-                return self._finish(first, decision, attempt)
+                return self._finish(first, decision, attempt, check)
             if conflict is None:
                 decision = overwritten.decide(decision, decision.plan.result, is_ours=True)
             else:
@@ -117,7 +119,7 @@ class Writer:
                 held = self.registry.pull_if_present(decision.destination)
                 decision = overwritten.decide(decision, held, is_ours=False)
             if not decision.is_due:
-                return self._finish(first, decision, attempt + 1)
+                return self._finish(first, decision, attempt + 1, check)
         conflict = conflict or _Conflict(decision.plan.result.digest, decision.seen)
         if conflict.error is not None:
             raise conflict.error
@@ -126,19 +128,22 @@ class Writer:
         )
 
     @STOP.finishing()
-    def _finish(self, first: Decision, final: Decision, attempts: int) -> Report:
-        anchor, failure = None, None
+    def _finish(
+        self, first: Decision, final: Decision, attempts: int, check: Callable[[], None]
+    ) -> Report:
+        anchor, failure, words = None, None, "%s is written and holds %s, but its anchor tag is not"
         try:
-            anchor = self._set_anchor(final)
-        except MergeError as error:  # the tag is written, which its report must tell
-            failure = error
+            anchor = self._set_anchor(final, check)
+        except (MergeError, Stopped) as error:  # the tag is written, which its report must tell
+            failure = error if isinstance(error, MergeError) else None
+            LOG.warning(words, final.destination, final.plan.result.digest)
         return first.report(final, attempts=attempts, anchor=anchor, error=failure)
 
     @STOP.finishing()
     def _write(self, decision: Decision, check: Callable[[], None]) -> _Conflict | None:
         """Write the tag once, unless it moved; None if it then holds the result."""
-        tag, result, verify = decision.destination, decision.plan.result, self.options.verify
-        if verify:
+        tag = decision.destination
+        if self.options.verify:
             with span("verify", destination=str(tag), expected=decision.seen) as current:
                 found = self.registry.digest(tag)
                 current.note(found=found)
@@ -146,7 +151,12 @@ class Writer:
                 return _Conflict(decision.seen, found)
         check()
         STOP.check(begins=True)
+        return self._put(decision, tag, decision.seen)
+
+    def _put(self, decision: Decision, tag: Reference, before: str | None) -> _Conflict | None:
+        """Write the result under a tag that held something before; None if it holds it then."""
         self._record(decision, tag)
+        result, verify = decision.plan.result, self.options.verify
         expected, failure = result.digest, None
         try:
             expected = push(
@@ -160,7 +170,7 @@ class Writer:
         except Stopped:
             LOG.warning("%s: interrupted while it was written, it holds the old or the new", tag)
             raise
-        found = self._read_back(tag, expected, decision.seen) if verify else expected
+        found = self._read_back(tag, expected, before) if verify else expected
         if found == expected:
             return None
         return _Conflict(expected, found, failure, is_written=True)
@@ -206,16 +216,18 @@ class Writer:
             raise AnchorTaken(str(anchor), found)
         return anchor
 
-    def _set_anchor(self, decision: Decision) -> Reference | None:
+    def _set_anchor(self, decision: Decision, check: Callable[[], None]) -> Reference | None:
         anchor = self._anchor_of(decision)
         if anchor is not None:
-            self._record(decision, anchor)
-            expected = push(
-                self.registry, anchor, decision.plan.result, level=self.options.upload_level
-            )
-            found = self._read_back(anchor, expected, None) if self.options.verify else expected
-            if found != expected:
-                raise ConflictError(str(anchor), expected, found, 1)
+            try:
+                check()
+            except LockLost as error:
+                raise evolve(error, reference=str(anchor)) from error
+            conflict = self._put(decision, anchor, None)
+            if conflict is not None:
+                raise conflict.error or ConflictError(
+                    str(anchor), conflict.expected, conflict.found, 1
+                )
         return anchor
 
 
@@ -259,19 +271,22 @@ class _Overwritten:
         number = len(self._indexes)
         for reference in self._history.lost(tag, result.digest, decision.seen):
             self._readable.append(reference)
-            manifest = self._registry.pull(reference)
-            if isinstance(manifest, Index) and not _digests(manifest) <= known:
+            index = self._listing(reference, self._registry.pull(reference))
+            if index is not None and not _digests(index) <= known:
                 LOG.info("%s: another writer was replaced, merging it back in", tag)
-                self._indexes.append(manifest)
+                self._indexes.append(index)
         return len(self._indexes) > number
 
     def decide(self, decision: Decision, held: Manifest | None, *, is_ours: bool) -> Decision:
         """Decide again, on what the tag holds and on what was replaced."""
-        replaced: list[Manifest | None] = [*reversed(self._indexes)]
-        sides = [*replaced, decision.old] if is_ours else [held, *replaced]
-        base = union(side for side in sides if side is not None) if replaced else None
+        base: Manifest | None = held
+        if self._indexes:
+            replaced = reversed(self._indexes)
+            other = self._listing(decision.destination, decision.old if is_ours else held)
+            sides = [*replaced, other] if is_ours else [other, *replaced]
+            base = union(side for side in sides if side is not None)
         seen = None if held is None else held.digest
-        again = evolve(decision.decide(base or held), seen=seen)
+        again = evolve(decision.decide(base), seen=seen)
         plan = again.plan
         if decision.source is None:  # nothing is merged, and the exact bytes may matter
             return again
@@ -280,6 +295,16 @@ class _Overwritten:
         if not serve_the_same(plan.result, held):
             return again
         return evolve(again, plan=Plan(held, plan.entries, changed=False, missing=plan.missing))
+
+    def _listing(self, reference: Reference, manifest: Manifest | None) -> Index | None:
+        """Return an index, or for a single image one that lists it (law 11); none for the rest."""
+        if not isinstance(manifest, Image):
+            return manifest
+        try:
+            return manifest.wrap(self._registry.pull_config(reference, manifest))
+        except InvalidIndex:  # the config of an artifact states no platform
+            LOG.warning("%s: %s, which no index can list", reference, manifest.kind)
+            return None
 
 
 def _digests(manifest: Manifest) -> frozenset[str]:
