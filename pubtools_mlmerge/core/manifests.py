@@ -49,6 +49,7 @@ _TOP_LEVEL = folded(
     *("schemaVersion", "mediaType", "artifactType", "manifests", "config", "layers"),
     *("subject", "annotations"),
 )
+_LARGEST_SIZE = 2**63 - 1  # image-spec, "Content Descriptors": an int64
 _PROPERTIES = folded(
     *("mediaType", "digest", "size", "platform", "annotations", "urls", "data", "artifactType")
 )
@@ -103,8 +104,8 @@ class Descriptor:
             raise InvalidIndex(f"{path}.mediaType", "expected a media type")
         if not isinstance(digest, str) or not is_digest(digest):
             raise InvalidIndex(f"{path}.digest", "expected algorithm:encoded")
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise InvalidIndex(f"{path}.size", "expected a number of bytes, zero or more")
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST_SIZE:
+            raise InvalidIndex(f"{path}.size", "expected a number of bytes, of at most 63 bits")
         platform = _platform(value.get("platform"), f"{path}.platform")
         is_attestation, attested = _attestation(value.get("annotations"), f"{path}.annotations")
         is_image = not is_attestation and media_type not in INDEX_TYPES

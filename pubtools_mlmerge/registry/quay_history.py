@@ -43,6 +43,8 @@ _MOST_HOSTS = 1000
 _IS_QUAY = "Quay"
 _start = attrgetter("start")
 
+_LAST_SECOND = 253_402_300_799  # of the year 9999
+
 
 @frozen
 class TagRow:
@@ -279,6 +281,6 @@ def _read_row(path: str, row: object, tag: str) -> TagRow | None:
     digest, start, end = (row.get(name) for name in ("manifest_digest", "start_ts", "end_ts"))
     if not isinstance(digest, str) or not is_registered_digest(digest):
         raise InvalidIndex(f"{path}.manifest_digest", "expected a digest")
-    if type(start) is not int or not (end is None or type(end) is int):
+    if type(start) is not int or not (end is None or (type(end) is int and end <= _LAST_SECOND)):
         raise InvalidIndex(f"{path}.start_ts, end_ts", "expected whole seconds")
     return TagRow(digest, start, end, is_immutable=row.get("immutable") is True)
