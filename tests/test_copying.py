@@ -16,7 +16,14 @@ from attrs import define, evolve, field, frozen
 
 from pubtools_mlmerge.concurrency import Watch, unwatched
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import CopyFailed, Forbidden, MissingChild, RegistryError, Unauthorized
+from pubtools_mlmerge.errors import (
+    CopyFailed,
+    Forbidden,
+    InvalidIndex,
+    MissingChild,
+    RegistryError,
+    Unauthorized,
+)
 from pubtools_mlmerge.registry import copying
 from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.client import RegistryClient
@@ -24,6 +31,7 @@ from pubtools_mlmerge.registry.copying import Children, Copy
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.testing import (
     Image,
+    ImageIndex,
     RegistryServer,
     make_attestation,
     make_image,
@@ -215,6 +223,17 @@ def test_a_nested_index_comes_after_all_that_it_lists(registry_server: RegistryS
     puts = [line.removeprefix("PUT ") for line in asked(registry_server) if "PUT" in line]
     expected = [ONE, *inner.children, inner, nested]
     assert puts == [item.digest for item in expected]
+
+
+def test_indexes_in_each_other_are_mounted_to_a_depth(registry_server: RegistryServer) -> None:
+    nested: Image | ImageIndex = ONE
+    for _ in range(9):
+        deepest, nested = nested, make_index([nested])
+    upload(registry_server.url, "from/app", nested)
+
+    bring(registry_server, deepest.digest)
+    with pytest.raises(InvalidIndex, match="has more than 8 indexes in each other"):
+        bring(registry_server, nested.digest)
 
 
 @pytest.mark.parametrize("dialect", ["distribution", "quay"])
