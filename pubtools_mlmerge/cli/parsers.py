@@ -79,6 +79,12 @@ def add_references(parser: argparse.ArgumentParser) -> None:
         "the registry does not mount; never fails if an image is missing",
     )
     parser.add_argument(
+        "--referrers",
+        choices=("copy", "warn", "ignore"),
+        help="what to do with signatures, SBOMs and others that refer to images from another "
+        "repository: copy them, warn that they stay behind (the default), or do not look",
+    )
+    parser.add_argument(
         "--anchor-tag",
         metavar="TEMPLATE",
         help="set a second tag on the result, made from {tag}, {timestamp} and {digest}",
@@ -193,6 +199,12 @@ def add_safety(parser: argparse.ArgumentParser) -> None:
         help="token for Quay's API, to read in the history of a tag what was replaced; better "
         "set the environment variable QUAY_API_TOKEN",
     )
+    parser.add_argument(
+        "--quay-api-token-host",
+        default=os.environ.get("QUAY_API_TOKEN_HOST"),
+        metavar="HOST",
+        help="the only registry that gets this token (default: --quay-host, else quay.io)",
+    )
 
 
 def merge_main(arguments: Sequence[str] | None = None) -> None:
@@ -264,6 +276,11 @@ def inspect_main(arguments: Sequence[str] | None = None) -> None:
         action="store_true",
         help="check that the repository has everything that is listed; if not, the exit code is 1",
     )
+    parser.add_argument(
+        "--referrers",
+        action="store_true",
+        help="show what refers to the index and to what it lists, such as signatures and SBOMs",
+    )
     add_connection(parser, sides=("source",))
     _run("inspect", parser, arguments)
 
@@ -282,6 +299,11 @@ def restore_main(arguments: Sequence[str] | None = None) -> None:
         "--force",
         action="store_true",
         help="even if the tag was changed since, or images seem to be missing",
+    )
+    parser.add_argument(
+        "--yes",
+        action="store_true",
+        help="do not ask whether a login that is given by options may go to the host of a record",
     )
     add_connection(parser, sides=("dest",))
     _run("restore", parser, arguments)

@@ -16,6 +16,7 @@ from pubtools_mlmerge.core.manifests import (
     OCI_MANIFEST,
     Descriptor,
     Index,
+    Referrer,
     platform_name,
 )
 from pubtools_mlmerge.core.merge import merge
@@ -71,6 +72,7 @@ class Inspection:
     orphans: tuple[Descriptor, ...]  # attestations whose image is not listed
     problems: tuple[Problem, ...]  # in the order of the entries; those of the whole index last
     is_checked: bool  # whether the repository was searched for everything that is listed
+    referrers: tuple[Referrer, ...] | None = None  # none if these were not looked for
 
     @property
     def size(self) -> int:
@@ -215,6 +217,14 @@ def rows_of(inspection: Inspection) -> Iterator[Row]:
     for entry in inspection.orphans:
         left -= 1
         yield row(entry, _BRANCH if left else _LAST, printable(label_of(entry)))
+    names = {
+        image.descriptor.digest: platform_text(image.descriptor) for image in inspection.images
+    }
+    names[inspection.index.digest] = "the index"
+    for each in inspection.referrers or ():
+        name = f"{each.kind} of {names.get(each.subject) or each.subject}"
+        facts = ("-", "referrer", "") if has_ages else ("-", "referrer")
+        yield Row("", printable(name), printable(each.digest), facts, "")
 
 
 def closing_of(inspection: Inspection) -> list[str]:
@@ -238,7 +248,7 @@ def inspection_to_json(inspection: Inspection) -> str:
     """Write an inspection as one JSON object on one line."""
     index = inspection.index
     ages = {image.descriptor.digest: image.age for image in inspection.images}
-    document = {
+    document: dict[str, object] = {
         "schema": VERSION,
         "reference": inspection.reference,
         "digest": index.digest,
@@ -250,6 +260,11 @@ def inspection_to_json(inspection: Inspection) -> str:
             {"kind": p.kind, "digest": p.digest, "message": p.message} for p in inspection.problems
         ],
     }
+    if inspection.referrers is not None:
+        document["referrers"] = [
+            {"subject": r.subject, "digest": r.digest, "kind": r.kind, "tag": r.tag or None}
+            for r in inspection.referrers
+        ]
     return json.dumps(document)
 
 
