@@ -83,10 +83,17 @@ class Stop:
 
     def errors_of(self, program: subprocess.Popen[str], end: float = math.inf) -> str:
         """Wait for the end of a program, until a time; return what it wrote to standard error."""
+        return self.said_by(program, end)[1]
+
+    def said_by(
+        self, program: subprocess.Popen[str], end: float, text: str | None = None
+    ) -> tuple[str, str]:
+        """Give a program a text, and wait as `errors_of` does; return what it wrote to both."""
         while True:
             try:
-                errors = program.communicate(timeout=SLICE)[1]
+                said: tuple[str, str] = program.communicate(text, timeout=SLICE)
             except subprocess.TimeoutExpired:
+                text = None  # it has it
                 try:
                     self.check()
                     if time.monotonic() > end:
@@ -100,7 +107,7 @@ class Stop:
             else:
                 if program.returncode:
                     self.sleep(SLICE)  # Ctrl-C reaches it too, perhaps before us
-                return errors
+                return said
 
     def tell(self, number: int, _frame: FrameType | None = None) -> None:
         """Handle a signal: let all threads end, and end at once where that was said before."""

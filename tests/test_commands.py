@@ -264,12 +264,12 @@ def test_a_terminal_without_umlauts_shows_escapes(server: RegistryServer) -> Non
     assert server.manifest("app", "old").digest in shown
 
 
-def test_debug_adds_the_traceback(server: RegistryServer, capsys: Capture) -> None:
+def test_debug_adds_the_traceback(server: RegistryServer, caplog: Log) -> None:
     server.delete_tag("app", "new")
 
     assert merge(server, "--debug") == 1
 
-    assert "Traceback" in capsys.readouterr().err
+    assert "Traceback" in caplog.text
 
 
 def test_an_error_without_words_is_named(
@@ -359,7 +359,7 @@ REF = "registry.invalid/app:1"
 ARCH = f"--ref {REF} --arch"
 PAIR = " ".join(MERGE)
 BY_DIGEST = f"registry.invalid/app@{OLD.digest}"
-NO_HOST = "it names no host; add it, or give --quay-host"
+NO_HOST = "for Docker Hub, or give --quay-host"
 NO_TAG = "a destination must be a tag, not a digest"
 NO_SUCH_HOST = "expected"
 WRONG: list[tuple[Callable[..., None], str, str]] = [
@@ -396,6 +396,8 @@ WRONG: list[tuple[Callable[..., None], str, str]] = [
     (remove_archs_main, f"{ARCH} a/b/c/d", "invalid platform"),
     (remove_archs_main, f"{ARCH} arm64 --dest-quay-user x", "needs a password"),
     (remove_archs_main, f"{ARCH} arm64 --ca-bundle /", "there is no file"),
+    (merge_main, f"{PAIR} --cert /nonexistent", "--cert: there is no file /nonexistent"),
+    (merge_main, f"{PAIR} --key {__file__}", "--key needs --cert"),
     (remove_archs_main, f"{ARCH} arm64 --quay-host registry.invalid/v2", NO_SUCH_HOST),
     (remove_archs_main, f"{ARCH} ''", "--arch names nothing"),
     (inspect_main, "registry.invalid/app", "missing :tag or @digest"),

@@ -8,7 +8,6 @@ import os
 import sys
 import threading
 import time
-import traceback
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +24,7 @@ from pubtools_mlmerge.concurrency import STOP, Stopped, Watch, map_in_order, unw
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
-from pubtools_mlmerge.core.references import Reference, one_name
+from pubtools_mlmerge.core.references import Reference, lacks_host, one_name
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import InvalidRecord, InvalidReference, LockFailed, OutOfTime
 from pubtools_mlmerge.hooks import announce, lock_tags
@@ -189,10 +188,8 @@ def _show(
         if isinstance(outcome, Exception):
             raise outcome  # noqa: TRY301 - a result that cannot be printed is a failure as well
         show(outcome)
-    except Exception as error:  # noqa: BLE001 - as above
-        if options.debug:
-            traceback.print_exception(type(error), error, error.__traceback__)
-        LOG.error("%s", _message(error))  # noqa: TRY400 - as asked for
+    except Exception as error:
+        LOG.error("%s", _message(error), exc_info=options.debug)  # noqa: TRY400 - as asked for
         options.page.note(Failure(name, _message(error)))
         return False
     return True
@@ -266,7 +263,7 @@ class Login:
         """Parse a reference, whose host may be left out with --quay-host."""
         reference = Reference.parse(text)
         if not reference.host and not self.host:
-            raise InvalidReference(text, "it names no host; add it, or give --quay-host")
+            raise lacks_host(reference, ", or give --quay-host")
         return reference
 
     def tag(self, text: str) -> Reference:
@@ -279,9 +276,12 @@ class Login:
 
 def connection_of(arguments: Namespace) -> ConnectOptions:
     """Read how to connect."""
-    bundle = arguments.ca_bundle
-    if bundle is not None and not Path(bundle).is_file():
-        raise ValueError(f"--ca-bundle: there is no file {bundle}")
+    bundle, cert, key = arguments.ca_bundle, arguments.cert, arguments.key
+    for option, file in (("--ca-bundle", bundle), ("--cert", cert), ("--key", key)):
+        if file is not None and not Path(file).is_file():
+            raise ValueError(f"{option}: there is no file {file}")
+    if key is not None and cert is None:
+        raise ValueError("--key needs --cert")
     if arguments.insecure:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     rate, limit = arguments.max_rate, arguments.timeout
@@ -289,7 +289,11 @@ def connection_of(arguments: Namespace) -> ConnectOptions:
         if number is not None and not 0 < number < math.inf:
             raise ValueError(f"{option}: expected a number above 0")
     return ConnectOptions(
-        ca_bundle=bundle, insecure=arguments.insecure, max_rate=rate, time_limit=limit
+        ca_bundle=bundle,
+        client=(cert, key or cert) if cert else None,
+        insecure=arguments.insecure,
+        max_rate=rate,
+        time_limit=limit,
     )
 
 
@@ -377,7 +381,7 @@ class TagLocks:
 
 
 def _where(client: RegistryClient, reference: Reference) -> str:
-    return str(evolve(reference, host=client.session(reference).host))
+    return str(client.place(reference))
 
 
 def writer_of(
