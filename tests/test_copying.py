@@ -31,6 +31,7 @@ from pubtools_mlmerge.registry.copying import Children, Copy
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.testing import (
     Image,
+    ImageIndex,
     RegistryServer,
     make_attestation,
     make_image,
@@ -231,6 +232,17 @@ def test_a_nested_index_comes_after_all_that_it_lists(registry_server: RegistryS
     puts = [line.removeprefix("PUT ") for line in asked(registry_server) if "PUT" in line]
     expected = [ONE, *inner.children, inner, nested]
     assert puts == [item.digest for item in expected]
+
+
+def test_indexes_in_each_other_are_mounted_to_a_depth(registry_server: RegistryServer) -> None:
+    nested: Image | ImageIndex = ONE
+    for _ in range(9):
+        deepest, nested = nested, make_index([nested])
+    upload(registry_server.url, "from/app", nested)
+
+    bring(registry_server, deepest.digest)
+    with pytest.raises(InvalidIndex, match="has more than 8 indexes in each other"):
+        bring(registry_server, nested.digest)
 
 
 @pytest.mark.parametrize("dialect", ["distribution", "quay"])
