@@ -321,9 +321,12 @@ def test_what_a_list_says_wrongly_is_left_and_said(caplog: Log) -> None:
         other, sbom = referrer(ARM64), referrer(AMD64)
         for item in (other, sbom):
             put(server, item.digest, item, FROM)
-        gone: Json = {"mediaType": AMD64.media_type, "digest": digest("gone"), "size": 1}
+        gone, odd = (
+            {"mediaType": AMD64.media_type, "digest": name, "size": 1}
+            for name in (digest("gone"), "sha256:short")
+        )
         entries = [blob(each.content, each.media_type) for each in (other, sbom, AMD64)]
-        put_list(server, [gone, *entries], schema_tag(AMD64.digest))
+        put_list(server, [gone, odd, *entries], schema_tag(AMD64.digest))
         put_list(server, entries, schema_tag(sbom.digest))
 
         tend(server, "copy", AMD64)
