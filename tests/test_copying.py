@@ -33,7 +33,16 @@ from pubtools_mlmerge.testing import (
 from tests.factories import digest
 from tests.peers import SCHEMA_1
 from tests.quay import QuayDialect
-from tests.scripted import HURRIED, Received, Reply, ScriptedServer, manifest_reply, refusal
+from tests.scripted import (
+    HURRIED,
+    Received,
+    Reply,
+    ScriptedServer,
+    ca_bundle,
+    manifest_reply,
+    refusal,
+    write_client,
+)
 
 ONE, TWO = make_image("linux/amd64"), make_image("linux/arm64")
 BOTH = (ONE.digest, TWO.digest)
@@ -521,6 +530,39 @@ def test_logins_go_into_files_that_only_this_user_may_read(fake: Fake, umask: in
         assert secret not in str(shown)
 
 
+def auth_file(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, host: str, entry: Mapping[str, str]
+) -> None:
+    """Have a login in a file, and no other one."""
+    path = directory / "own.json"
+    path.write_text(json.dumps({"auths": {host: entry}}))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(path))
+
+
+IDENTITY = {"identitytoken": "1dentity"}
+
+
+@pytest.mark.parametrize("entry", [ALICE.entry, IDENTITY])
+def test_a_login_that_was_found_is_handed_on_and_withheld(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Mapping[str, str]
+) -> None:
+    """So is that of a proxy, which skopeo repeats where it cannot read the URL."""
+    fake = install(tmp_path, f"{RECORD}\nsys.exit(os.environ['SAYS'])", monkeypatch)
+    monkeypatch.setenv("https_proxy", "http://user:hidden@proxy.test:port")
+    with ScriptedServer(refusal(401, WWW_Authenticate='Bearer realm="x"')) as server:
+        auth_file(tmp_path, monkeypatch, server.host, entry)
+        client = RegistryClient(host=server.url, options=HURRIED)
+        with pytest.raises(Unauthorized):
+            client.pull(DESTINATION)
+        for secret in (entry.get("identitytoken", "wonder:land"), "hidden"):
+            monkeypatch.setenv("SAYS", f"no: {secret}")
+            with pytest.raises(CopyFailed, match="text withheld"):
+                copy(client_of(), client)
+
+    (found,) = json.loads(str(fake.file("--dest-authfile")[2]))["auths"].values()
+    assert {**found, **entry} == found
+
+
 def test_without_a_login_there_is_no_such_file(fake: Fake) -> None:
     copy(client_of(), client_of("two.test", login=ALICE))
 
@@ -568,6 +610,28 @@ def test_a_directory_of_authorities_is_handed_on_as_one_file(
     (content,) = fake.authorities("--dest-cert-dir")
     assert content.count("BEGIN CERTIFICATE") == 2
     assert "about this directory" not in content
+
+
+def test_a_client_s_certificate_is_handed_on(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the authorities beside it; the key is linked to."""
+    place = tmp_path / ".config/containers/certs.d/two.test"
+    place.mkdir(parents=True)
+    write_client(place, "own.cert", "own.key")
+    ca_bundle(place, "ca.crt")
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    copy(client_of(), client_of("two.test"))
+
+    (option,) = (each for each in fake.arguments if "cert-dir" in each)
+    name, _, directory = option.partition("=")
+    seen = json.loads(fake.record.read_text())[1]
+    handed = {n: seen[f"{directory}/{n}"][1] for n in ("0.crt", "0.cert", "0.key")}
+    assert name == "--dest-cert-dir"
+    assert list(handed.values()) == [
+        (place / n).read_text() for n in ("ca.crt", "own.cert", "own.key")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,10 @@ import os
 import sys
 import threading
 import time
-import traceback
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -25,9 +24,9 @@ from pubtools_mlmerge.concurrency import STOP, Stopped, Watch, map_in_order, unw
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
-from pubtools_mlmerge.core.references import Reference, one_name
+from pubtools_mlmerge.core.references import Reference, lacks_host, one_name
 from pubtools_mlmerge.core.strict_json import decode
-from pubtools_mlmerge.errors import InvalidRecord, InvalidReference
+from pubtools_mlmerge.errors import InvalidRecord, InvalidReference, LockFailed, OutOfTime
 from pubtools_mlmerge.hooks import announce, lock_tags
 from pubtools_mlmerge.locks import check_url, lock_name
 from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change, warn_of_writers
@@ -184,10 +183,8 @@ def _show(
         if isinstance(outcome, Exception):
             raise outcome  # noqa: TRY301 - a result that cannot be printed is a failure as well
         show(outcome)
-    except Exception as error:  # noqa: BLE001 - as above
-        if options.debug:
-            traceback.print_exception(type(error), error, error.__traceback__)
-        LOG.error("%s", _message(error))  # noqa: TRY400 - as asked for
+    except Exception as error:
+        LOG.error("%s", _message(error), exc_info=options.debug)  # noqa: TRY400 - as asked for
         options.page.note(Failure(name, _message(error)))
         return False
     return True
@@ -261,7 +258,7 @@ class Login:
         """Parse a reference, whose host may be left out with --quay-host."""
         reference = Reference.parse(text)
         if not reference.host and not self.host:
-            raise InvalidReference(text, "it names no host; add it, or give --quay-host")
+            raise lacks_host(reference, ", or give --quay-host")
         return reference
 
     def tag(self, text: str) -> Reference:
@@ -274,9 +271,12 @@ class Login:
 
 def connection_of(arguments: Namespace) -> ConnectOptions:
     """Read how to connect."""
-    bundle = arguments.ca_bundle
-    if bundle is not None and not Path(bundle).is_file():
-        raise ValueError(f"--ca-bundle: there is no file {bundle}")
+    bundle, cert, key = arguments.ca_bundle, arguments.cert, arguments.key
+    for option, file in (("--ca-bundle", bundle), ("--cert", cert), ("--key", key)):
+        if file is not None and not Path(file).is_file():
+            raise ValueError(f"{option}: there is no file {file}")
+    if key is not None and cert is None:
+        raise ValueError("--key needs --cert")
     if arguments.insecure:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     rate, limit = arguments.max_rate, arguments.timeout
@@ -284,7 +284,11 @@ def connection_of(arguments: Namespace) -> ConnectOptions:
         if number is not None and not 0 < number < math.inf:
             raise ValueError(f"{option}: expected a number above 0")
     return ConnectOptions(
-        ca_bundle=bundle, insecure=arguments.insecure, max_rate=rate, time_limit=limit
+        ca_bundle=bundle,
+        client=(cert, key or cert) if cert else None,
+        insecure=arguments.insecure,
+        max_rate=rate,
+        time_limit=limit,
     )
 
 
@@ -355,9 +359,15 @@ class TagLocks:
     @contextmanager
     def held(self, client: RegistryClient, *tags: Reference) -> Iterator[Callable[[], None]]:
         """Lock tags, named by where the client connects, not by the host in the reference."""
-        names = [_where(client, tag) for tag in tags]
-        left = max(0.0, client.options.ends - time.monotonic())
-        with lock_tags([names], self.url, self.aliases, left) as (check,):
+        names, ends = [_where(client, tag) for tag in tags], client.options.ends
+        with ExitStack() as stack:
+            locks = lock_tags([names], self.url, self.aliases, max(0.0, ends - time.monotonic()))
+            try:
+                (check,) = stack.enter_context(locks)
+            except LockFailed as error:
+                if time.monotonic() < ends:
+                    raise
+                raise OutOfTime(str(tags[0]), client.options.time_limit or 0.0) from error
             yield check
 
     def name(self, client: RegistryClient, reference: Reference) -> str:
@@ -366,7 +376,7 @@ class TagLocks:
 
 
 def _where(client: RegistryClient, reference: Reference) -> str:
-    return str(evolve(reference, host=client.session(reference).host))
+    return str(client.place(reference))
 
 
 def writer_of(

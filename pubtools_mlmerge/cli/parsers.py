@@ -12,6 +12,16 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
+
+
+class _Parser(argparse.ArgumentParser):
+    """Repeats nothing of what was given that would steer a terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        from pubtools_mlmerge.errors import one_line  # noqa: PLC0415 - see the module
+
+        super().error(one_line(message))
 
 
 def new_parser(
@@ -19,7 +29,7 @@ def new_parser(
 ) -> argparse.ArgumentParser:
     """Make a parser with the options that all commands have."""
     name = f"pubtools-mlmerge-{command}"
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=name,
         usage="\n       ".join(f"{name} {usage} [options]" for usage in usages),
         description=description,
@@ -159,7 +169,19 @@ def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> Non
             default=os.environ.get(variable),
             help=f"password; better set the environment variable {variable}",
         )
-    parser.add_argument("--ca-bundle", metavar="FILE", help="certificate authorities to trust")
+    parser.add_argument(
+        "--ca-bundle",
+        metavar="FILE",
+        help="certificate authorities to trust (default: those of requests and of certs.d)",
+    )
+    parser.add_argument(
+        "--cert",
+        metavar="FILE",
+        help="certificate to show to registries that ask for one (default: that in certs.d)",
+    )
+    parser.add_argument(
+        "--key", metavar="FILE", help="its private key (default: the same file has it)"
+    )
     parser.add_argument(
         "--max-rate", type=float, metavar="N", help="most requests per second to one registry"
     )
@@ -353,7 +375,9 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            sys.stderr.write(f"{self.format(record)}\n")
+            from pubtools_mlmerge.errors import harmless  # noqa: PLC0415 - see the module
+
+            sys.stderr.write(f"{harmless(self.format(record))}\n")
         except Exception:  # noqa: BLE001 - as all handlers do
             self.handleError(record)
 

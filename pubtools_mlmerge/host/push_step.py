@@ -475,7 +475,8 @@ class PushStep:
             if isinstance(outcome, MergeError):
                 LOG.warning("Would fail, were it not to report only: %s", outcome)
             else:
-                LOG.info("Would merge, were it not to report only:\n%s", to_text(outcome))
+                words = "Would merge, were it not to report only"
+                LOG.info(f"{words}:\n{to_text(outcome)}")  # noqa: G004 - arguments are put on one line
 
     def _in_order(self, jobs: Sequence[Callable[[], _Outcome]]) -> Iterator[_Outcome]:
         """Run jobs in threads that all items share."""

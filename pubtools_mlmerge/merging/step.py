@@ -13,8 +13,8 @@ from typing import Optional, TypeVar
 from attrs import evolve
 
 from pubtools_mlmerge.concurrency import Memo
-from pubtools_mlmerge.core.manifests import Image, Index, Manifest, platforms_of
-from pubtools_mlmerge.core.merge import Side, merge_manifests, remove, review
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest
+from pubtools_mlmerge.core.merge import Side, check_removal, merge_manifests, remove, review
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
@@ -26,7 +26,6 @@ from pubtools_mlmerge.errors import (
     NotAnIndex,
     NotFound,
     NothingEligible,
-    PatternFitsNothing,
 )
 from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.merging.image_ages import Ages
@@ -111,8 +110,7 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
             plan = remove(known, patterns, allow_empty=allow_empty, prune=prune)
         except (EmptyIndex, NestedIndex) as error:
             raise evolve(error, reference=str(reference)) from error
-        if strict and plan.missing:
-            raise PatternFitsNothing(str(reference), "removal", plan.missing, platforms_of(known))
+        check_removal(reference, known, plan, patterns, strict=strict)
         return Decision(None, reference, None, old, plan, decide, began=began)
 
     with observed("remove", None, reference, dry_run=dry_run) as seen:

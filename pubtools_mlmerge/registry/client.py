@@ -19,12 +19,16 @@ from pubtools_mlmerge.core.manifests import (
     digest_of,
     read_manifest,
 )
-from pubtools_mlmerge.core.references import Reference, is_registered_digest
+from pubtools_mlmerge.core.references import (
+    Reference,
+    is_registered_digest,
+    lacks_host,
+    registry_of,
+)
 from pubtools_mlmerge.core.strict_json import decode, encode
 from pubtools_mlmerge.errors import (
     Forbidden,
     InvalidIndex,
-    InvalidReference,
     NotAnIndex,
     RegistryError,
     Unauthorized,
@@ -32,7 +36,8 @@ from pubtools_mlmerge.errors import (
 )
 from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
 from pubtools_mlmerge.registry.base import Registry, suppress_absence
-from pubtools_mlmerge.registry.credentials import find_credentials, say_none_found
+from pubtools_mlmerge.registry.certificates import Certificates
+from pubtools_mlmerge.registry.credentials import AuthFiles
 from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
@@ -90,9 +95,12 @@ class RegistryClient(Registry):
         self.transport = Transport(self.options)
         self._lock = threading.Lock()
         self._sessions: dict[str, RegistrySession] = {}
+        self._auth_files = AuthFiles()  # none is read before a registry asks for a login
 
     def close(self) -> None:
         """Close the connections."""
+        for session in self._sessions.values():
+            session.transport.close()
         self.transport.close()
 
     def get_manifest(
@@ -232,7 +240,8 @@ class RegistryClient(Registry):
         Raises:
             RegistryError: When the registry refuses or cannot be asked.
         """
-        path = f"blobs/uploads/?mount={quote(digest)}&from={quote(source, safe='')}"
+        name = self._repository(reference, source)
+        path = f"blobs/uploads/?mount={quote(digest)}&from={quote(name, safe='')}"
         scopes = {Scope(source), Scope(reference.repository, push=True)}
         scopes.discard(Scope(reference.repository))
         answer = self._send("POST", reference, path, content=b"", scopes=scopes)
@@ -283,8 +292,11 @@ class RegistryClient(Registry):
         wanted: dict[RegistrySession, dict[str, Scope]] = {}
         for references, pushes in ((pull, False), (push, True)):
             for reference in references:
-                scopes = wanted.setdefault(self.session(reference), {})
-                scopes[reference.repository] = Scope(reference.repository, push=pushes)
+                scopes, name = (
+                    wanted.setdefault(self.session(reference), {}),
+                    self._repository(reference),
+                )
+                scopes[name] = Scope(name, push=pushes)
         for session, scopes in wanted.items():
             session.intend(scopes.values())
 
@@ -292,20 +304,57 @@ class RegistryClient(Registry):
         """Return the session with the registry that a reference is looked up in."""
         name = self.host or reference.host
         if not name:
-            raise InvalidReference(str(reference), "it names no host, and no other one is given")
+            raise lacks_host(reference)
         with self._lock:
             if name not in self._sessions:
                 address = Address.parse(name, prefers_tls=self.options.prefers_tls)
-                find = partial(self._find_credentials, address.host, reference)
+                address = evolve(address, host=registry_of(address.host))
+                find = partial(self._find_credentials, address.host)
                 say = partial(self._say_none_found, address.host)
-                self._sessions[name] = RegistrySession(address, self.transport, find, say)
+                transport = self._transport_for(address.host)
+                self._sessions[name] = RegistrySession(address, transport, find, say)
             return self._sessions[name]
 
-    def _find_credentials(self, host: str, reference: Reference) -> Credentials | None:
-        return self.credentials or find_credentials(host, reference.repository)
+    def _transport_for(self, host: str) -> Transport:
+        certificates = self.certificates(host)
+        is_usual = certificates == Certificates()
+        return self.transport if is_usual else Transport(self.options, host, certificates)
+
+    def certificates(self, host: str) -> Certificates:
+        """Return what a registry needs beside the usual authorities: as given, or as found."""
+        found = self._find_certificates(host)
+        return found.or_given(self.options.ca_bundle, self.options.client)
+
+    def _find_certificates(self, host: str) -> Certificates:
+        return Certificates.find(host)
+
+    def place(self, reference: Reference) -> Reference:
+        """Name what is requested: at the host that is connected to, and in Docker Hub in full."""
+        return evolve(reference.resolved, host=self.session(reference).host).resolved
+
+    def _repository(self, reference: Reference, name: str = "") -> str:
+        """Name the repository of a reference, or another one there, as it is requested."""
+        named = evolve(reference, repository=name or reference.repository)
+        return self.place(named).repository
+
+    def login(self, reference: Reference) -> Credentials | None:
+        """Return the login for a repository: the one given, or one found since it was wanted."""
+        scopes = frozenset({Scope(self._repository(reference))})
+        return self.credentials or self.session(reference).known_login(scopes)
+
+    def secrets(self) -> list[str]:
+        """The texts that must not show up anywhere, of logins given and found."""
+        given = self.credentials.secrets if self.credentials else ()
+        return [
+            *given,
+            *(text for each in list(self._sessions.values()) for text in each.secrets()),
+        ]
+
+    def _find_credentials(self, host: str, repository: str) -> Credentials | None:
+        return self.credentials or self._auth_files.find(host, repository)
 
     def _say_none_found(self, host: str) -> str:
-        return say_none_found(host)
+        return self._auth_files.say_none_found(host)
 
     def _send(  # noqa: PLR0913 - the parts of a request
         self,
@@ -322,11 +371,14 @@ class RegistryClient(Registry):
         is_location = path.startswith(("/", "http://", "https://"))
         request = Request(
             method=method,
-            url=path if is_location else f"/v2/{reference.repository}/{path}",
+            url=path if is_location else f"/v2/{self._repository(reference)}/{path}",
             subject=str(reference),
             headers=headers or {},
             content=content,
             repeatable=repeatable,
         )
-        wanted = frozenset(scopes) or frozenset({Scope(reference.repository)})
+        wanted = frozenset(
+            evolve(scope, repository=self._repository(reference, scope.repository))
+            for scope in frozenset(scopes) or {Scope(reference.repository)}
+        )
         return self.session(reference).send(request, wanted)

@@ -8,7 +8,6 @@ import os
 import subprocess
 import tempfile
 import threading
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -29,8 +28,9 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
 )
 from pubtools_mlmerge.observe import span
+from pubtools_mlmerge.registry.base import NESTED_LEVELS
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.refusals import read_authorities, redact
+from pubtools_mlmerge.registry.refusals import proxy_secrets, read_authorities, redact
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -39,7 +39,6 @@ Copy = Literal["auto", "skopeo", "never"]
 _PRIVATE = 0o600
 _THREADS = 8  # requests for manifests at a time, and for blobs
 _COPIES = 4  # programs at a time
-_DEEPEST = 8  # indexes within indexes
 _REMEMBERED = 10_000  # manifests that are there, and blobs
 
 
@@ -135,8 +134,6 @@ class Children:
         self, manifest: Manifest, source: Reference, destination: Reference, depth: int = 0
     ) -> bool:
         """Mount blobs and write the manifest; false as soon as the registry refuses."""
-        if depth > _DEEPEST:
-            raise InvalidIndex("", f"has more than {_DEEPEST} indexes in each other", str(source))
         if isinstance(manifest, Image):
             mount = partial(self._mount_blob, destination, source.repository)
             jobs = [
@@ -159,6 +156,9 @@ class Children:
         An index may list others, and these the same ones again and again: each is read once, and
         not beyond some depth, or a few kilobytes would keep us busy for ever.
         """
+        if depth > NESTED_LEVELS:
+            problem = f"at most {NESTED_LEVELS} levels of nested indexes are copied"
+            raise InvalidIndex("manifests", problem, str(source))
         listed = dict.fromkeys(entry.digest for entry in index.manifests)
 
         def mount(digest: str) -> bool:
@@ -234,15 +234,13 @@ def copy(
             raise CopyFailed(str(source), str(destination), problem) from error
     if program.returncode:
         # It repeats what registries say, and they may repeat what it sent.
-        logins = filter(None, (source_client.credentials, destination_client.credentials))
-        known = [secret for login in logins for secret in login.secrets]
+        known = [*source_client.secrets(), *destination_client.secrets(), *proxy_secrets()]
         problem = redact(said.strip(), known) or "skopeo failed"
         raise CopyFailed(str(source), str(destination), problem)
 
 
 def _address(client: RegistryClient, reference: Reference) -> str:
-    host = client.session(reference).host
-    return f"docker://{host}/{reference.repository}@{reference.digest}"
+    return f"docker://{client.place(reference).name}@{reference.digest}"
 
 
 def _options(
@@ -254,15 +252,16 @@ def _options(
         yield f"--{side}-tls-verify=false"
     named = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
     bundle = next(filter(None, (client.options.ca_bundle, *named)), None)
-    if bundle and not session.is_plain:
+    own = client.certificates(session.host)
+    if (bundle or own.clients) and not session.is_plain:
         certificates = directory / f"{side}-certificates"
         certificates.mkdir()
-        (certificates / "authorities.crt").write_bytes(read_authorities(Path(bundle)))
+        if bundle:
+            (certificates / "authorities.crt").write_bytes(read_authorities(Path(bundle)))
+        own.link(certificates)
         yield f"--{side}-cert-dir={certificates}"
-    if client.credentials is not None:
+    if (login := client.login(reference)) is not None:
         path = directory / f"{side}-auth.json"
-        login = f"{client.credentials.username}:{client.credentials.password}"
-        entry = {"auth": b64encode(login.encode()).decode()}
         path.touch(mode=_PRIVATE)
-        path.write_text(json.dumps({"auths": {session.host: entry}}), encoding="utf-8")
+        path.write_text(json.dumps({"auths": {session.host: login.entry}}), encoding="utf-8")
         yield f"--{side}-authfile={path}"

@@ -9,6 +9,7 @@ import logging
 import math
 import random
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -37,8 +38,10 @@ from pubtools_mlmerge.concurrency import SLICE, STOP
 from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidReference, OutOfTime, RegistryError, brief
+from pubtools_mlmerge.registry.certificates import Certificates
 from pubtools_mlmerge.registry.refusals import (
     Logins,
+    check_proxy,
     explain_answer,
     explain_connection,
     is_final,
@@ -271,7 +274,9 @@ class ConnectOptions:
 
     Attributes:
         ca_bundle (str | None):
-            Authorities to trust; none for those of the environment.
+            Authorities to trust; none for those of the environment and of certs.d.
+        client (tuple[str, str] | None):
+            Files with a certificate to show to registries and its key; none for those of certs.d.
         insecure (bool):
             Whether certificates are not verified.
         timeout (tuple[float, float]):
@@ -291,6 +296,7 @@ class ConnectOptions:
     """
 
     ca_bundle: str | None = None
+    client: tuple[str, str] | None = None
     insecure: bool = False
     timeout: tuple[float, float] = (10.0, 60.0)
     longest: float = 600.0
@@ -313,7 +319,7 @@ class ConnectOptions:
     @property
     def prefers_tls(self) -> bool:
         """Whether an option is about certificates, so that TLS is meant."""
-        return self.insecure or self.ca_bundle is not None
+        return self.insecure or self.ca_bundle is not None or self.client is not None
 
 
 # Limits
@@ -325,6 +331,8 @@ _REFUSED = 400
 # other codings that a library may know depend on what is installed beside it.
 _CODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _LONGEST_REFUSAL = 64 * 1024  # bytes of an error body that are read
+_MOST_AROUND = 1024 * 1024  # bytes of headers, sizes of chunks and trailers, beyond those of a body
+_SHORT_LINE = 64  # what a line of these counts as, at least: a byte in each chunk is no answer
 
 
 def _read_body(request: Request, response: requests.Response) -> bytes:
@@ -337,7 +345,8 @@ def _read_body(request: Request, response: requests.Response) -> bytes:
         problem = f"the answer comes encoded as {coding}, which was not asked for"
         raise RegistryError(request.subject, response.status_code, problem)
     content = bytearray()
-    for part in response.iter_content(_CHUNK):
+    # Compression makes up to a thousand bytes of one.
+    for part in response.iter_content(_CHUNK // 8 if coding else _CHUNK):
         content += part
         if len(content) > limit:
             if refused:
@@ -353,8 +362,8 @@ def _read_body(request: Request, response: requests.Response) -> bytes:
     return bytes(content)
 
 
-class _TooSlow(Exception):
-    """An answer took longer than it may as a whole; the http library lets this error pass."""
+class _Unreadable(Exception):
+    """Why an answer is not read to its end; the http library lets this error pass."""
 
 
 class _TimedReader(io.RawIOBase):
@@ -376,7 +385,7 @@ class _TimedReader(io.RawIOBase):
                 STOP.check()
                 now = time.monotonic()
                 if now >= self._end:
-                    raise _TooSlow
+                    raise _Unreadable
                 if now >= silent:
                     raise socket.timeout("timed out")
                 self._socket.settimeout(min(SLICE, self._end - now, silent - now))
@@ -391,7 +400,32 @@ class _TimedReader(io.RawIOBase):
         super().close()
 
 
-class _TimedResponse(http.client.HTTPResponse):
+class _BoundedReader(io.BufferedReader):
+    """Counts what is around a body, which the http libraries read without end.
+
+    That is headers before the answer ("100 Continue"), sizes of chunks, and trailers.
+    """
+
+    _left = _MOST_AROUND
+
+    def readline(self, size: int | None = -1) -> bytes:
+        most = self._left + 1
+        line = super().readline(most if size is None or size < 0 else min(size, most))
+        self._left -= max(len(line), _SHORT_LINE)
+        if self._left < 0:
+            problem = f"the answer has more than {_MOST_AROUND} bytes around its body"
+            raise _Unreadable(problem)
+        return line
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or size < 0:  # a chunk states a size below zero
+            raise _Unreadable("the answer states no valid size")
+        content = super().read(size)
+        self._left = min(self._left + len(content), _MOST_AROUND)
+        return content
+
+
+class _BoundedResponse(http.client.HTTPResponse):
     """An answer whose headers and body have to come within some seconds."""
 
     options: ConnectOptions
@@ -399,14 +433,15 @@ class _TimedResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *others: object, **named: object) -> None:
         super().__init__(sock, *others, **named)  # type: ignore[arg-type]  # passed on as they came
         end = min(time.monotonic() + self.options.longest, self.options.ends + _GRACE)
-        self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock, end))
+        self.fp = _BoundedReader(_TimedReader(self.fp.detach(), sock, end))
 
 
 class _Adapter(HTTPAdapter):
     """Bounds the time of each answer, whether from a registry or through a proxy."""
 
-    def __init__(self, options: ConnectOptions) -> None:
-        self._response_class = type("Response", (_TimedResponse,), {"options": options})
+    def __init__(self, options: ConnectOptions, context: ssl.SSLContext | None = None) -> None:
+        self._response_class = type("Response", (_BoundedResponse,), {"options": options})
+        self._context = context
         super().__init__(pool_connections=16, pool_maxsize=32)
         self._bound(self.poolmanager)
 
@@ -417,6 +452,8 @@ class _Adapter(HTTPAdapter):
 
     def _bound(self, manager: PoolManager) -> PoolManager:
         """Let connections read by our class, which the http library offers no option for."""
+        if self._context is not None:
+            manager.connection_pool_kw["ssl_context"] = self._context
         classes = {}
         for scheme, pool in manager.pool_classes_by_scheme.items():
             plain = pool.ConnectionCls  # type: ignore[attr-defined]  # typed as any class
@@ -438,10 +475,10 @@ _MOST_REDIRECTS = 5
 _SOON = 10  # part of the usual wait
 
 
-def without_url(error: Exception) -> RequestException:
+def without_url(error: Exception, problem: str) -> RequestException:
     """Make the same error without the URL, whose query may be a signature; tracebacks show it."""
     kind = type(error) if isinstance(error, RequestException) else RequestException
-    return kind(explain(error))
+    return kind(brief(problem))
 
 
 def explain(error: Exception) -> str:
@@ -468,9 +505,17 @@ def user_agent() -> str:
 
 
 class Transport:
-    """Sends requests, to any host, over one pool of connections; safe from several threads."""
+    """Sends requests, to any host, over one pool of connections; safe from several threads.
 
-    def __init__(self, options: ConnectOptions) -> None:
+    Authorities of a registry count wherever it leads; a client shows its certificate to it alone.
+    """
+
+    def __init__(
+        self,
+        options: ConnectOptions,
+        host: str = "",
+        certificates: Certificates = Certificates(),  # noqa: B008 - it is frozen
+    ) -> None:
         self.options = options
         self._session = requests.Session()
         # Undecoded bodies: a small compressed one cannot become a huge one.
@@ -482,8 +527,8 @@ class Transport:
                 place, {}, stream=True, verify=options.verify, cert=None
             )
         )
-        for prefix in ("https://", "http://"):
-            self._session.mount(prefix, _Adapter(options))
+        for prefix, context in certificates.contexts(host, verifies=not options.insecure):
+            self._session.mount(prefix, _Adapter(options, context))
 
     def close(self) -> None:
         """Close the connections."""
@@ -523,7 +568,9 @@ class Transport:
                 self._time_left(request)
                 problem, wait = self._explain(error, request.url), retries.wait(attempt, {})
                 if attempt == most or not _is_transient(error):
-                    raise RegistryError(request.subject, None, problem) from without_url(error)
+                    raise RegistryError(request.subject, None, problem) from without_url(
+                        error, problem
+                    )
             else:
                 if answer.status == _RATE_LIMIT:  # nothing was done, so this was no try
                     wait = throttle.slow_down(host, epoch, retries, answer.headers)
@@ -575,6 +622,7 @@ class Transport:
         prepared.prepare_headers({**self._headers, **request.headers})
         prepared.prepare_body(request.content, None)
         settings = self._settings_for(_place(request.url))
+        check_proxy(request.url, settings["proxies"])
         adapter = self._session.get_adapter(request.url)
         left = self._time_left(request)
         timeout = tuple(min(seconds, left) for seconds in self.options.timeout)
@@ -587,10 +635,10 @@ class Transport:
                 if problem is not None:
                     raise RegistryError(request.subject, status, problem)
                 return Answer(status, headers, content, request.url, response.reason)
-        except _TooSlow as error:
+        except _Unreadable as error:
             self._time_left(request)
-            problem = f"the answer takes more than {self.options.longest:g} seconds"
-            raise RegistryError(request.subject, None, problem) from error
+            slow = f"the answer takes more than {self.options.longest:g} seconds"
+            raise RegistryError(request.subject, None, str(error) or slow) from error
 
 
 def _place(url: str) -> str:

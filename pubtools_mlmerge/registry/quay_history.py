@@ -208,7 +208,7 @@ class TagHistory:
         if found != _IS_QUAY:
             raise NotFound(request.subject, _NOT_FOUND, found)
         login = {**request.headers, "Authorization": f"Bearer {self._token}"}
-        answer = self._client.transport.send(evolve(request, headers=login))
+        answer = session.transport.send(evolve(request, headers=login))
         answer = answer.redacted([self._token])
         if answer.status == _FORBIDDEN and b"CSRF" in answer.content:
             problem = "Quay's API does not accept the token: check --quay-api-token"
@@ -220,10 +220,10 @@ class TagHistory:
     def _look(self, reference: Reference, host: str) -> str:
         """Ask without the token whether this is Quay, and find out whether the token is for it."""
         path = f"/api/v1/repository/{quote(reference.repository)}/tag/?limit=1"
-        url = self._client.session(reference).url(path)
-        subject = f"tag history of {reference}"
+        session = self._client.session(reference)
+        url, subject = session.url(path), f"tag history of {reference}"
         request = Request(method="GET", url=url, subject=subject, headers={"Accept": _JSON})
-        answer = self._client.transport.send(request)
+        answer = session.transport.send(request)
         if answer.status in TRANSIENT or answer.status >= _SERVER_FAILED:
             raise failure(subject, answer.status, _explanation(answer.content))
         if origin(answer.url) != origin(url) or not _is_of_quay(answer.content):

@@ -9,6 +9,7 @@ import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from urllib.parse import unquote, unquote_plus, urlsplit
 from attrs import evolve
 from requests.exceptions import InvalidSchema, ProxyError, SSLError
 from requests.utils import select_proxy
+from urllib3.exceptions import HTTPError
+from urllib3.util import parse_url
 
 from pubtools_mlmerge.errors import (
     Forbidden,
@@ -44,6 +47,14 @@ _TUNNEL = r"Tunnel connection failed: (\d{3})"
 _PLAIN = re.compile(
     r"(?i)wrong.version.number|unknown.protocol|http.request|record.layer.failure"
     r"|packet.length.too.long"
+)
+_UNKNOWN_AUTHORITY = re.compile(r"(?i)self.signed certificate[\w ]*|unable to get [\w ]*")
+# Where distributions keep what the system trusts; Python knows it of some of them.
+_SYSTEM_STORES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
 )
 _HASHED = r"[0-9a-f]{8}\.\d+"  # how OpenSSL looks for an authority in a directory
 _MOST_TEXT = 64 * 1024  # bytes of an error body that are looked at
@@ -199,6 +210,13 @@ def explain_connection(
         if problem is None and _PLAIN.search(str(error)):
             advice = f"give --quay-host http://{urlsplit(url).netloc.rpartition('@')[2]}"
             return f"TLS failed: the registry seems to speak plain http; if so, {advice}"
+        unknown = _UNKNOWN_AUTHORITY.search(str(error))
+        if problem is None and unknown is not None and verify is True:
+            return (
+                f"TLS failed: the authorities that come with requests do not know the certificate "
+                f"({unknown[0]}); where the system's do, set REQUESTS_CA_BUNDLE={_system_store()}, "
+                f"else give --ca-bundle"
+            )
         return problem
     return None
 
@@ -218,6 +236,11 @@ def explain_answer(
     advice = f"allow {urlsplit(url).hostname} there, or name it in no_proxy"
     problem = f"{_name_proxy(url, proxies)} seems to forbid this; {advice}"
     return problem if is_refusal else None
+
+
+def _system_store() -> str:
+    known = (ssl.get_default_verify_paths().cafile, *_SYSTEM_STORES)
+    return next((each for each in known if each and Path(each).exists()), "FILE")
 
 
 def is_final(error: Exception) -> bool:
@@ -240,10 +263,36 @@ def _name_proxy(url: str, proxies: Mapping[str, str]) -> str:
     proxy = select_proxy(url, dict(proxies)) or ""
     scheme, separator, rest = proxy.partition("://") if "://" in proxy else ("", "", proxy)
     shown = scheme + separator + rest.rpartition("@")[2].rstrip("/")
+    return f"the proxy {shown}{_source_of(url)}"
+
+
+def _source_of(url: str) -> str:
     names = (f"{urlsplit(url).scheme}_proxy", "all_proxy")
     variables = [each for name in names for each in (name, name.upper()) if os.environ.get(each)]
-    source = f" (from {variables[0]})" if variables else ""
-    return f"the proxy {shown}{source}"
+    return f" (from {variables[0]})" if variables else ""
+
+
+def check_proxy(url: str, proxies: Mapping[str, str]) -> None:
+    """Raise ValueError where the http library cannot read the URL of a proxy.
+
+    Its own error repeats the URL, all of which may be a password then.
+    """
+    proxy = select_proxy(url, dict(proxies))
+    if not proxy:
+        return
+    with suppress(HTTPError):
+        if parse_url(proxy if "://" in proxy else f"http://{proxy}").host:
+            return
+    raise ValueError(f"the proxy{_source_of(url)} is no URL: expected http://HOST:PORT")
+
+
+def proxy_secrets() -> Iterator[str]:
+    """The logins in the URLs of proxies, which programs repeat where they cannot read them."""
+    for name, value in os.environ.items():
+        login, at, _ = value.rpartition("@")
+        if at and name.lower().endswith("_proxy"):
+            login = login.rpartition("://")[2]
+            yield from (login, login.partition(":")[2], unquote(login.partition(":")[2]))
 
 
 def _bundle_problem(path: str) -> str | None:
