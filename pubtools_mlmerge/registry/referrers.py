@@ -75,9 +75,10 @@ class ReferrerLists:
 
     def of_all(self, repository: Reference, subjects: Iterable[str]) -> list[Referrer]:
         """List what refers to manifests of one repository, each once."""
-        jobs = (partial(self.of, repository.at(subject)) for subject in dict.fromkeys(subjects))
-        listed = [each for found in map_in_order(jobs, _THREADS) for each in found]
-        return list({(each.tag, each.digest): each for each in listed}.values())
+        jobs = [partial(self.of, repository.at(subject)) for subject in dict.fromkeys(subjects)]
+        # The first one finds out whether there is an API.
+        found = [*(job() for job in jobs[:1]), *map_in_order(jobs[1:], _THREADS)]
+        return list({(each.tag, each.digest): each for some in found for each in some}.values())
 
     def of(self, subject: Reference) -> tuple[Referrer, ...]:
         """List what refers to a manifest directly."""
