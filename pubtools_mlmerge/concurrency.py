@@ -24,6 +24,7 @@ ValueT = TypeVar("ValueT")
 SLICE = 0.1  # seconds between two looks at whether to end
 # Seconds after a signal until a write under way is given up, then cleaning up, then all.
 _WRITING, _CLEANING, _WAITING, _LONGEST = 0.8, 1.3, 1.5, 1.7
+_RELEASING = 0.2  # seconds, after these, to release what hanging threads hold
 
 
 class Stopped(BaseException):
@@ -38,6 +39,7 @@ class Stop:
         self.is_armed = False  # whether there is a handler
         self._told = math.inf
         self._changed = threading.Event()
+        self._releases: set[Callable[[], object]] = set()
         self._grace: ContextVar[float] = ContextVar("mlmerge_grace", default=0.0)
 
     @property
@@ -60,6 +62,15 @@ class Stop:
             yield
         finally:
             self._grace.reset(token)
+
+    @contextmanager
+    def releasing(self, release: Callable[[], object]) -> Iterator[None]:
+        """Let a call release what is held here, should the program end while this hangs."""
+        self._releases.add(release)
+        try:
+            yield
+        finally:
+            self._releases.discard(release)
 
     def sleep(self, seconds: float) -> None:
         """Wait, in one piece where nobody can end it."""
@@ -112,7 +123,22 @@ class Stop:
         self._changed.wait()
         if self.signal is not None:
             time.sleep(_LONGEST)
+            self._release()
             os._exit(128 + self.signal)
+
+    def _release(self) -> None:
+        """Release all that is still held, as far as that is a matter of moments."""
+
+        def call(release: Callable[[], object]) -> None:
+            with suppress(Exception):
+                release()
+
+        end = time.monotonic() + _RELEASING
+        calls = [threading.Thread(target=call, args=[r], daemon=True) for r in self._releases]
+        for thread in calls:
+            thread.start()
+        for thread in calls:
+            thread.join(max(0.0, end - time.monotonic()))
 
     @contextmanager
     def armed(self) -> Iterator[None]:

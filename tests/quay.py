@@ -69,6 +69,7 @@ class QuayDialect(Dialect):
     delete_action = "push"
     reads_without_token = True
     mount_needs_source = False
+    lists_referrers = True
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer
-from tests.scripted import HURRIED, Reply, ScriptedServer
+from tests.scripted import HURRIED, Reply, ScriptedServer, json_reply
 
 
 class Client:
@@ -247,16 +247,16 @@ def test_a_registry_that_asks_for_patience_gets_it(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_tag_expires_by_the_token_of_the_target() -> None:
-    with ScriptedServer(Reply(201)) as server:
+    with ScriptedServer(json_reply({"tags": []}), Reply(201)) as server:
         client = RegistryClient(host=server.url)
         history = history_of(client, {"dest_quay_api_token": "some-token"})
         assert history is not None
 
         history.expire(TAG, 30)
 
-    (request,) = server.received
-    assert server.lines == ["PUT /api/v1/repository/ns/app/tag/1-kept"]
-    assert server.authorizations == ["Bearer some-token"]
+    (_, request) = server.received
+    assert server.lines[1:] == ["PUT /api/v1/repository/ns/app/tag/1-kept"]
+    assert server.authorizations == ["", "Bearer some-token"]
     expiration = json.loads(request.body)["expiration"]
     assert expiration == pytest.approx(time.time() + 30 * 86_400, abs=60)
     assert history_of(client, {}) is None

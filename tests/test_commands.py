@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import pytest
 from attrs import frozen
-from pubtools.pluggy import hookimpl, pm
+from pubtools.pluggy import hookimpl
 
 from pubtools_mlmerge.cli.commands import BatchLine, Login
 from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main, restore_main
@@ -27,6 +27,7 @@ from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_imag
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
 from tests.programs import call, command, environment, put, run
 from tests.terminals import program_on_a_terminal
+from tests.test_hooks import registered
 from tests.test_restore import NEW as AFTER
 from tests.test_restore import OLD as BEFORE
 from tests.test_restore import OTHER, Item, change_of
@@ -263,12 +264,12 @@ def test_a_terminal_without_umlauts_shows_escapes(server: RegistryServer) -> Non
     assert server.manifest("app", "old").digest in shown
 
 
-def test_debug_adds_the_traceback(server: RegistryServer, capsys: Capture) -> None:
+def test_debug_adds_the_traceback(server: RegistryServer, caplog: Log) -> None:
     server.delete_tag("app", "new")
 
     assert merge(server, "--debug") == 1
 
-    assert "Traceback" in capsys.readouterr().err
+    assert "Traceback" in caplog.text
 
 
 def test_an_error_without_words_is_named(
@@ -479,13 +480,10 @@ def test_others_hear_of_what_was_merged(registry_server: RegistryServer) -> None
 
     put(registry_server, "new", make_index([make_image()]))
     image = f"{registry_server.host}/app"
-    pm.register(listener := Listener())
-    try:
+    with registered(listener := Listener()):
         merging = ("--source-ref", f"{image}:new", "--dest-ref", f"{image}:old")
         assert call(merge_main, *merging, "--dry-run") == 0
         assert call(merge_main, *merging) == 0
-    finally:
-        pm.unregister(listener)
 
     assert [str(report.destination) for report in listener.reports] == [f"{image}:old"]
 
@@ -873,6 +871,24 @@ def test_the_tag_is_locked_where_the_environment_says(
     assert shelf.server.requests == ()
 
 
+@pytest.mark.parametrize("whose", ["ours", "the site's"])
+def test_a_run_that_waits_for_a_lock_is_out_of_time(
+    server: RegistryServer, caplog: Log, whose: str
+) -> None:
+    class Site:
+        @hookimpl
+        def mlmerge_lock(self, reference: str) -> AbstractContextManager[object] | None:
+            return None if whose == "ours" else tag_lock(f"{reference}-of-the-site")
+
+    name = f"{server.host}/app:old"
+    with tag_lock(name), tag_lock(f"{name}-of-the-site"), registered(Site()):
+        assert merge(server, "--timeout", "0.2") == 1
+
+    assert caplog.messages[-1].startswith(f"{NAME}:old: not done within 0.2 seconds; ")
+    with tag_lock(name, wait=5), tag_lock(f"{name}-of-the-site", wait=5):
+        assert server.manifest("app", "old").digest == OLD.digest
+
+
 def test_a_site_may_lock_tags_in_its_own_way(shelf: Shelf, caplog: Log) -> None:
     class Site:
         """Gives out locks that are lost at once."""
@@ -885,11 +901,8 @@ def test_a_site_may_lock_tags_in_its_own_way(shelf: Shelf, caplog: Log) -> None:
         def check(self) -> None:
             raise LockLost(self.locked, "gone")
 
-    pm.register(site := Site())
-    try:
+    with registered(site := Site()):
         assert shelf.restore(shelf.changed("stable")) == 1
-    finally:
-        pm.unregister(site)
 
     assert caplog.messages[-1].startswith(f"{site.locked}: the lock of this tag was lost")
     assert site.locked == lock_name(f"{shelf.server.host}/app:stable")

@@ -319,6 +319,23 @@ def test_a_write_that_is_never_answered_is_given_up_and_the_lock_released(
     assert "app:old: interrupted while it was written, it holds the old or the new" in done.err
 
 
+def test_a_lock_is_released_where_a_connection_hangs(
+    server: RegistryServer, tmp_path: Path
+) -> None:
+    """Nothing ends the wait for a connection, nor a look-up of a name."""
+    with ExitStack() as stack:
+        redis = stack.enter_context(redis_server(tmp_path))
+        client = stack.enter_context(redis.client())
+        arguments, _, _ = unreachable(stack, server, tmp_path)
+        with program(*arguments, "--lock", redis.url) as running:
+            until(client.keys)
+
+            done = running.end(signal.SIGTERM)
+
+        assert done.code == 143
+        assert client.keys() == []
+
+
 def test_a_tag_made_for_the_moment_is_deleted() -> None:
     """Another program writes just before us; what it wrote is read again under a tag of ours."""
 
@@ -332,7 +349,8 @@ def test_a_tag_made_for_the_moment_is_deleted() -> None:
         gate = Gate(quay, lambda request: "/manifests/mlmerge-recovered-" in request.target)
         gate.before = write_first
         with ScriptedServer(gate) as front:
-            with program(*merge_on(front.host), "--quay-api-token", "api-token") as running:
+            token = ("--quay-api-token", "api-token", "--quay-api-token-host", front.host)
+            with program(*merge_on(front.host), *token) as running:
                 until(gate.held.is_set)
                 assert len(quay.tags("app")) == 3
 

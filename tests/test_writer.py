@@ -31,7 +31,14 @@ from pubtools_mlmerge.merging.writer import Writer, push
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.quay_history import TagHistory
-from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
+from pubtools_mlmerge.testing import (
+    Image,
+    ImageIndex,
+    RegistryServer,
+    make_attestation,
+    make_image,
+    make_index,
+)
 from tests.factories import digest, index, platforms
 from tests.memory import MemoryRegistry
 from tests.programs import put
@@ -521,7 +528,7 @@ class Quay:
             dialect=QuayDialect(TOKEN), clock=lambda: self.now, immutable_tags=immutable
         )
 
-    def write(self, item: ImageIndex, seconds: float = 60) -> None:
+    def write(self, item: Image | ImageIndex, seconds: float = 60) -> None:
         self.now += seconds
         put(self.server, "1", item)
 
@@ -594,6 +601,31 @@ def test_who_comes_between_the_look_and_the_write_is_merged_back_in(
     assert quay.held == all_of("s390x", "amd64", "loong64")
     assert report.attempts == 2
     assert quay.server.tags("app") == ("1", "others", "ours")
+
+
+def test_a_single_image_that_was_replaced_unseen_is_merged_back_in(quay: Quay) -> None:
+    quay.merge(before=lambda: quay.write(make_image("linux/amd64", docker=True), 10))
+
+    assert quay.held == all_of("s390x", "amd64", "loong64")
+
+
+def test_a_single_image_over_our_write_is_merged_with_what_that_replaced(quay: Quay) -> None:
+    image = make_image("linux/arm64", docker=True)
+
+    quay.merge(before=lambda: quay.write(EARLIER, 0), after=lambda: quay.write(image, 1))
+
+    assert quay.held == all_of("s390x", "amd64", "arm64", "loong64")
+
+
+def test_an_artifact_that_was_replaced_unseen_is_named(
+    quay: Quay, caplog: pytest.LogCaptureFixture
+) -> None:
+    artifact = make_attestation(make_image(), artifact=True)
+
+    quay.merge(before=lambda: quay.write(artifact, 10))
+
+    assert quay.held == all_of("s390x", "loong64")
+    assert any("which no index can list" in message for message in caplog.messages)
 
 
 def test_what_our_write_replaced_is_found_although_our_write_was_replaced(quay: Quay) -> None:

@@ -12,6 +12,16 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
+
+
+class _Parser(argparse.ArgumentParser):
+    """Repeats nothing of what was given that would steer a terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        from pubtools_mlmerge.errors import one_line  # noqa: PLC0415 - see the module
+
+        super().error(one_line(message))
 
 
 def new_parser(
@@ -19,7 +29,7 @@ def new_parser(
 ) -> argparse.ArgumentParser:
     """Make a parser with the options that all commands have."""
     name = f"pubtools-mlmerge-{command}"
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=name,
         usage="\n       ".join(f"{name} {usage} [options]" for usage in usages),
         description=description,
@@ -77,6 +87,12 @@ def add_references(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "skopeo", "never"),
         help="how to bring images into another repository: auto mounts them, or runs skopeo if "
         "the registry does not mount; never fails if an image is missing",
+    )
+    parser.add_argument(
+        "--referrers",
+        choices=("copy", "warn", "ignore"),
+        help="what to do with signatures, SBOMs and others that refer to images from another "
+        "repository: copy them, warn that they stay behind (the default), or do not look",
     )
     parser.add_argument(
         "--anchor-tag",
@@ -205,6 +221,12 @@ def add_safety(parser: argparse.ArgumentParser) -> None:
         help="token for Quay's API, to read in the history of a tag what was replaced; better "
         "set the environment variable QUAY_API_TOKEN",
     )
+    parser.add_argument(
+        "--quay-api-token-host",
+        default=os.environ.get("QUAY_API_TOKEN_HOST"),
+        metavar="HOST",
+        help="the only registry that gets this token (default: --quay-host, else quay.io)",
+    )
 
 
 def merge_main(arguments: Sequence[str] | None = None) -> None:
@@ -276,6 +298,11 @@ def inspect_main(arguments: Sequence[str] | None = None) -> None:
         action="store_true",
         help="check that the repository has everything that is listed; if not, the exit code is 1",
     )
+    parser.add_argument(
+        "--referrers",
+        action="store_true",
+        help="show what refers to the index and to what it lists, such as signatures and SBOMs",
+    )
     add_connection(parser, sides=("source",))
     _run("inspect", parser, arguments)
 
@@ -294,6 +321,11 @@ def restore_main(arguments: Sequence[str] | None = None) -> None:
         "--force",
         action="store_true",
         help="even if the tag was changed since, or images seem to be missing",
+    )
+    parser.add_argument(
+        "--yes",
+        action="store_true",
+        help="do not ask whether a login that is given by options may go to the host of a record",
     )
     add_connection(parser, sides=("dest",))
     _run("restore", parser, arguments)
@@ -343,7 +375,9 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            sys.stderr.write(f"{self.format(record)}\n")
+            from pubtools_mlmerge.errors import harmless  # noqa: PLC0415 - see the module
+
+            sys.stderr.write(f"{harmless(self.format(record))}\n")
         except Exception:  # noqa: BLE001 - as all handlers do
             self.handleError(record)
 

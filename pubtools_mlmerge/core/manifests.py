@@ -433,6 +433,17 @@ def subject_of(manifest: Manifest) -> str | None:
     return digest if isinstance(digest, str) else None
 
 
+@frozen
+class Referrer:
+    """A manifest that refers to another one; cosign's have a tag that says so."""
+
+    subject: str
+    digest: str
+    kind: str  # the type of an artifact, or what cosign calls it
+    tag: str = ""
+    fields: Mapping[str, object] = field(factory=dict, eq=False, repr=False)  # as it was listed
+
+
 _HASHES = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
 
 

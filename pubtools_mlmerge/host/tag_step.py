@@ -284,7 +284,8 @@ class Selection:
             LOG.warning("Would fail, were it not to report only: %s", error)
         else:
             if report is not None:
-                LOG.info("Would merge, were it not to report only:\n%s", to_text(report))
+                words = "Would merge, were it not to report only"
+                LOG.info(f"{words}:\n{to_text(report)}")  # noqa: G004 - arguments are put on one line
         return host()
 
     def _compute(self, names: Sequence[str]) -> object:

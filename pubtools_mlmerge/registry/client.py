@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 from attrs import evolve
 
@@ -267,6 +267,25 @@ class RegistryClient(Registry):
             with suppress(RegistryError):
                 scopes = [Scope(reference.repository, push=True)]
                 self._send("DELETE", reference, location, scopes=scopes)
+
+    def push_blob(self, reference: Reference, content: bytes) -> str:
+        """Upload a small blob in one piece, and return its digest."""
+        scopes, digest = [Scope(reference.repository, push=True)], digest_of(content)
+        with _explain_lacking_right(reference):
+            begun = self._send("POST", reference, "blobs/uploads/", content=b"", scopes=scopes)
+            upload = urljoin(begun.url, begun.headers.get("Location", ""))
+            upload += f"{'&' if '?' in upload else '?'}digest={quote(digest)}"
+            headers = {"Content-Type": "application/octet-stream"}
+            self._send("PUT", reference, upload, headers=headers, content=content, scopes=scopes)
+        return digest
+
+    def get(self, reference: Reference, path: str, headers: Mapping[str, str]) -> Answer:
+        """Read a path below the repository of a reference, or one of the registry.
+
+        Raises:
+            RegistryError: When the registry refuses or cannot be asked.
+        """
+        return self._send("GET", reference, path, headers=headers)
 
     def intend(self, *, pull: Iterable[Reference] = (), push: Iterable[Reference] = ()) -> None:
         """Announce what will be read and written, see `Registry.intend`."""

@@ -28,6 +28,7 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
 )
 from pubtools_mlmerge.observe import span
+from pubtools_mlmerge.registry.base import NESTED_LEVELS
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.refusals import proxy_secrets, read_authorities, redact
 
@@ -38,7 +39,6 @@ Copy = Literal["auto", "skopeo", "never"]
 _PRIVATE = 0o600
 _THREADS = 8  # requests for manifests at a time, and for blobs
 _COPIES = 4  # programs at a time
-_DEEPEST = 8  # indexes within indexes
 _REMEMBERED = 10_000  # manifests that are there, and blobs
 
 
@@ -134,8 +134,6 @@ class Children:
         self, manifest: Manifest, source: Reference, destination: Reference, depth: int = 0
     ) -> bool:
         """Mount blobs and write the manifest; false as soon as the registry refuses."""
-        if depth > _DEEPEST:
-            raise InvalidIndex("", f"has more than {_DEEPEST} indexes in each other", str(source))
         if isinstance(manifest, Image):
             mount = partial(self._mount_blob, destination, source.repository)
             jobs = [
@@ -158,6 +156,9 @@ class Children:
         An index may list others, and these the same ones again and again: each is read once, and
         not beyond some depth, or a few kilobytes would keep us busy for ever.
         """
+        if depth > NESTED_LEVELS:
+            problem = f"at most {NESTED_LEVELS} levels of nested indexes are copied"
+            raise InvalidIndex("manifests", problem, str(source))
         listed = dict.fromkeys(entry.digest for entry in index.manifests)
 
         def mount(digest: str) -> bool:

@@ -331,6 +331,8 @@ _REFUSED = 400
 # other codings that a library may know depend on what is installed beside it.
 _CODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _LONGEST_REFUSAL = 64 * 1024  # bytes of an error body that are read
+_MOST_AROUND = 1024 * 1024  # bytes of headers, sizes of chunks and trailers, beyond those of a body
+_SHORT_LINE = 64  # what a line of these counts as, at least: a byte in each chunk is no answer
 
 
 def _read_body(request: Request, response: requests.Response) -> bytes:
@@ -343,7 +345,8 @@ def _read_body(request: Request, response: requests.Response) -> bytes:
         problem = f"the answer comes encoded as {coding}, which was not asked for"
         raise RegistryError(request.subject, response.status_code, problem)
     content = bytearray()
-    for part in response.iter_content(_CHUNK):
+    # Compression makes up to a thousand bytes of one.
+    for part in response.iter_content(_CHUNK // 8 if coding else _CHUNK):
         content += part
         if len(content) > limit:
             if refused:
@@ -359,8 +362,8 @@ def _read_body(request: Request, response: requests.Response) -> bytes:
     return bytes(content)
 
 
-class _TooSlow(Exception):
-    """An answer took longer than it may as a whole; the http library lets this error pass."""
+class _Unreadable(Exception):
+    """Why an answer is not read to its end; the http library lets this error pass."""
 
 
 class _TimedReader(io.RawIOBase):
@@ -382,7 +385,7 @@ class _TimedReader(io.RawIOBase):
                 STOP.check()
                 now = time.monotonic()
                 if now >= self._end:
-                    raise _TooSlow
+                    raise _Unreadable
                 if now >= silent:
                     raise socket.timeout("timed out")
                 self._socket.settimeout(min(SLICE, self._end - now, silent - now))
@@ -397,7 +400,32 @@ class _TimedReader(io.RawIOBase):
         super().close()
 
 
-class _TimedResponse(http.client.HTTPResponse):
+class _BoundedReader(io.BufferedReader):
+    """Counts what is around a body, which the http libraries read without end.
+
+    That is headers before the answer ("100 Continue"), sizes of chunks, and trailers.
+    """
+
+    _left = _MOST_AROUND
+
+    def readline(self, size: int | None = -1) -> bytes:
+        most = self._left + 1
+        line = super().readline(most if size is None or size < 0 else min(size, most))
+        self._left -= max(len(line), _SHORT_LINE)
+        if self._left < 0:
+            problem = f"the answer has more than {_MOST_AROUND} bytes around its body"
+            raise _Unreadable(problem)
+        return line
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or size < 0:  # a chunk states a size below zero
+            raise _Unreadable("the answer states no valid size")
+        content = super().read(size)
+        self._left = min(self._left + len(content), _MOST_AROUND)
+        return content
+
+
+class _BoundedResponse(http.client.HTTPResponse):
     """An answer whose headers and body have to come within some seconds."""
 
     options: ConnectOptions
@@ -405,14 +433,14 @@ class _TimedResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *others: object, **named: object) -> None:
         super().__init__(sock, *others, **named)  # type: ignore[arg-type]  # passed on as they came
         end = min(time.monotonic() + self.options.longest, self.options.ends + _GRACE)
-        self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock, end))
+        self.fp = _BoundedReader(_TimedReader(self.fp.detach(), sock, end))
 
 
 class _Adapter(HTTPAdapter):
     """Bounds the time of each answer, whether from a registry or through a proxy."""
 
     def __init__(self, options: ConnectOptions, context: ssl.SSLContext | None = None) -> None:
-        self._response_class = type("Response", (_TimedResponse,), {"options": options})
+        self._response_class = type("Response", (_BoundedResponse,), {"options": options})
         self._context = context
         super().__init__(pool_connections=16, pool_maxsize=32)
         self._bound(self.poolmanager)
@@ -450,7 +478,7 @@ _SOON = 10  # part of the usual wait
 def without_url(error: Exception, problem: str) -> RequestException:
     """Make the same error without the URL, whose query may be a signature; tracebacks show it."""
     kind = type(error) if isinstance(error, RequestException) else RequestException
-    return kind(problem)
+    return kind(brief(problem))
 
 
 def explain(error: Exception) -> str:
@@ -607,10 +635,10 @@ class Transport:
                 if problem is not None:
                     raise RegistryError(request.subject, status, problem)
                 return Answer(status, headers, content, request.url, response.reason)
-        except _TooSlow as error:
+        except _Unreadable as error:
             self._time_left(request)
-            problem = f"the answer takes more than {self.options.longest:g} seconds"
-            raise RegistryError(request.subject, None, problem) from error
+            slow = f"the answer takes more than {self.options.longest:g} seconds"
+            raise RegistryError(request.subject, None, str(error) or slow) from error
 
 
 def _place(url: str) -> str:
