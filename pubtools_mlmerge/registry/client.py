@@ -95,7 +95,8 @@ class RegistryClient(Registry):
         self.transport = Transport(self.options)
         self._lock = threading.Lock()
         self._sessions: dict[str, RegistrySession] = {}
-        self._auth_files = AuthFiles()  # none is read before a registry asks for a login
+        # None is read before a registry asks for a login.
+        self._auth_files = AuthFiles(ends=self.options.ends)
 
     def close(self) -> None:
         """Close the connections."""
