@@ -253,12 +253,13 @@ def _options(
     named = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
     bundle = next(filter(None, (client.options.ca_bundle, *named)), None)
     own = client.certificates(session.host)
-    if (bundle or own.clients) and not session.is_plain:
+    if (bundle or own) and not session.is_plain:
         certificates = directory / f"{side}-certificates"
         certificates.mkdir()
         if bundle:
             (certificates / "authorities.crt").write_bytes(read_authorities(Path(bundle)))
-        own.link(certificates)
+        if own:
+            own.link(certificates)
         yield f"--{side}-cert-dir={certificates}"
     if (login := client.login(reference)) is not None:
         path = directory / f"{side}-auth.json"
