@@ -6,6 +6,7 @@ import os
 import socket
 import socketserver
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from pubtools_mlmerge.errors import (
     Forbidden,
     MergeError,
     NotFound,
+    OutOfTime,
     RegistryError,
 )
 from pubtools_mlmerge.registry.client import RegistryClient
@@ -304,6 +306,21 @@ def test_who_makes_no_progress_is_given_up(held: RegistryServer, side: str) -> N
             stream(*((mute.url, to.url) if side == "source" else (held.url, url)), options=options)
         ended.set()
         deaf.shutdown()
+
+
+def test_the_time_limit_of_the_run_counts(held: RegistryServer) -> None:
+    """Though the registry goes on to send."""
+    options = evolve(HURRIED, time_limit=0.3)
+
+    def come_late(request: Received) -> Reply:
+        time.sleep(max(0.0, options.ends - time.monotonic()) + 0.01)
+        return Reply(200, {}, BLOB)
+
+    with ScriptedServer(come_late) as source, RegistryServer() as other:
+        with pytest.raises(OutOfTime):
+            stream(source.url, other.url, options=options)
+
+        assert not has_blob(other)
 
 
 LARGE = 64 * PIECE

@@ -12,7 +12,7 @@ from requests.exceptions import HTTPError
 
 from pubtools_mlmerge.concurrency import STOP, Watch
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import RegistryError
+from pubtools_mlmerge.errors import OutOfTime, RegistryError
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import PIECE, Stream, may_heal
 
@@ -41,6 +41,8 @@ def stream_blob(  # noqa: PLR0913 - the two sides, and two options
         nonlocal shown
         count = 0
         for part in _read_ahead(source_client.read_blob(source, size)):
+            if time.monotonic() > options.ends:  # without the grace that cleaning up has
+                raise OutOfTime(str(destination), options.time_limit or 0.0)
             yield part
             count += len(part)
             while shown < count // PIECE:
@@ -57,12 +59,16 @@ def stream_blob(  # noqa: PLR0913 - the two sides, and two options
             except BaseException as error:
                 with STOP.finishing(cleans=True):
                     destination_client.cancel_upload(destination, upload)
-                if attempt == options.retries.most or not _may_heal(error, destination):
+                is_last = attempt == options.retries.most
+                if is_last or not isinstance(error, RegistryError):
                     raise
-                problem, wait = error, options.retries.wait(attempt, _headers_of(error))
+                if not _may_heal(error, destination):
+                    raise
+                wait = options.retries.wait(attempt, _headers_of(error))
+                problem = error.message or f"HTTP {error.status}"
+                LOG.info("%s: %s, sending it anew in %.1f s", error.reference, problem, wait)
             else:
                 return
-            LOG.info("%s, copying it anew in %.1f s", problem, wait)
             STOP.sleep(min(wait, max(0.0, options.ends - time.monotonic())))
             attempt += 1
 
@@ -76,10 +82,8 @@ def _read_ahead(parts: Iterator[bytes]) -> Iterator[bytes]:
             yield part
 
 
-def _may_heal(error: BaseException, destination: Reference) -> bool:
+def _may_heal(error: RegistryError, destination: Reference) -> bool:
     """Whether another attempt may succeed, with an upload that has not expired."""
-    if not isinstance(error, RegistryError):
-        return False
     is_lost = error.reference == str(destination) and error.status in (_NOT_FOUND, _OUT_OF_ORDER)
     return is_lost or may_heal(error)
 
