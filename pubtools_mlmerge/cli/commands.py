@@ -24,7 +24,7 @@ from pubtools_mlmerge.concurrency import STOP, Stopped, Watch, map_in_order, unw
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
-from pubtools_mlmerge.core.references import Reference, lacks_host, one_name
+from pubtools_mlmerge.core.references import Address, Reference, lacks_host, one_name
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import InvalidRecord, InvalidReference, LockFailed, OutOfTime
 from pubtools_mlmerge.hooks import announce, lock_tags
@@ -37,7 +37,7 @@ from pubtools_mlmerge.merging.step import Step, remove_platforms
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
-from pubtools_mlmerge.registry.http import Address, ConnectOptions
+from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.registry.referrers import ReferrerLists, Referrers
 from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, write_page
@@ -496,8 +496,9 @@ class _Merges:
         self._client = reader if logins[0] == logins[1] else logins[1].client(options)
         writer = writer_of(arguments, settings, self._client, policy, self._anchor)
         copy = arguments.copy or settings.copy
-        children = Children(reader, self._client, copy, watch=self.display.counted)
+        watch, threads = self.display.counted, arguments.threads
         ends, mode = (reader, self._client), arguments.referrers or settings.referrers
+        children = Children(*ends, copy, watch=watch, threads=threads)
         referrers = Referrers(*ends, children, mode)
         self._step = Step(*ends, writer.options, children, writer, referrers=referrers)
 

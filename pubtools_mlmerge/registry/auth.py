@@ -15,9 +15,9 @@ from urllib.parse import urlencode
 
 from attrs import evolve, field, frozen
 
-from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.references import Address, Reference
 from pubtools_mlmerge.errors import InvalidReference, RegistryError, Unauthorized
-from pubtools_mlmerge.registry.http import TRANSIENT, Address, Answer, Request, Transport, origin
+from pubtools_mlmerge.registry.http import TRANSIENT, Answer, Request, Transport, origin
 from pubtools_mlmerge.registry.refusals import failure, redact
 
 # Challenges

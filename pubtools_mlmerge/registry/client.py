@@ -10,9 +10,11 @@ from functools import partial
 from urllib.parse import quote, urljoin
 
 from attrs import evolve
+from requests.exceptions import ChunkedEncodingError
 
 from pubtools_mlmerge.core.manifests import (
     MANIFEST_TYPES,
+    DigestCheck,
     Image,
     Manifest,
     check_digest,
@@ -20,6 +22,7 @@ from pubtools_mlmerge.core.manifests import (
     read_manifest,
 )
 from pubtools_mlmerge.core.references import (
+    Address,
     Reference,
     is_registered_digest,
     lacks_host,
@@ -38,7 +41,13 @@ from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
 from pubtools_mlmerge.registry.base import Registry, suppress_absence
 from pubtools_mlmerge.registry.certificates import Certificates
 from pubtools_mlmerge.registry.credentials import AuthFiles
-from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
+from pubtools_mlmerge.registry.http import (
+    Answer,
+    ConnectOptions,
+    Request,
+    Stream,
+    Transport,
+)
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _CREATED, _NOT_FOUND = 201, 404
@@ -57,6 +66,14 @@ def _explain_lacking_right(reference: Reference) -> Iterator[None]:
         problem = f"this login may not write to the repository {reference.repository}"
         message = f"{problem}: {error.message}" if error.message else problem
         raise evolve(error, message=message) from error.__cause__
+
+
+def _upload_of(answer: Answer) -> str:
+    """Take the URL of an upload, which may be relative; empty if there is none."""
+    with suppress(ValueError):
+        location = answer.headers.get("Location", "")
+        return urljoin(answer.url, location) if location else ""
+    return ""
 
 
 class RegistryClient(Registry):
@@ -247,8 +264,74 @@ class RegistryClient(Registry):
         answer = self._send("POST", reference, path, content=b"", scopes=scopes)
         if answer.status == _CREATED:
             return True
-        self._cancel_upload(reference, answer)  # it was opened instead, and nobody will use it
+        # An upload was begun instead, and nobody will use it.
+        self.cancel_upload(reference, _upload_of(answer))
         return False
+
+    def has_blob(self, reference: Reference) -> bool:
+        """Whether a repository has the blob of a digest, as far as its registry tells."""
+        with suppress(RegistryError):
+            return self._send("HEAD", reference, f"blobs/{reference.digest}").is_success
+        return False
+
+    def read_blob(self, reference: Reference, size: int) -> Iterator[bytes]:
+        """Read the blob of a digest in parts, of which the last comes once all proved right.
+
+        Raises:
+            DigestMismatch: When the content has another digest.
+            RegistryError: When it has another size, or cannot be read; it is not tried again.
+        """
+        check, path = DigestCheck(reference, reference.digest), f"blobs/{reference.digest}"
+        answer = self._send("GET", reference, path, repeatable=False, is_streamed=True)
+        last, count = b"", 0
+        for part in answer.parts:
+            if last:
+                yield last
+            last, count = part, count + len(part)
+            check.update(part)
+            if count > size:
+                problem = f"the blob has more than the {size} bytes that its manifest states"
+                raise RegistryError(str(reference), None, problem)
+        if count < size:
+            problem = f"{count} of {size} bytes came"
+            raise RegistryError(str(reference), None, problem) from ChunkedEncodingError(problem)
+        check.finish()
+        if last:
+            yield last
+
+    def begin_upload(self, reference: Reference) -> str:
+        """Begin an upload into a repository, and return its URL.
+
+        Raises:
+            RegistryError: When the login may not write, or the registry cannot be asked.
+        """
+        scopes = [Scope(reference.repository, push=True)]
+        with _explain_lacking_right(reference):
+            answer = self._send("POST", reference, "blobs/uploads/", content=b"", scopes=scopes)
+        return _upload_of(answer)
+
+    def finish_upload(self, reference: Reference, upload: str, content: bytes | Stream) -> None:
+        """Send the blob of a digest in one request, which is not tried again."""
+        if not upload:
+            problem = "the registry names no place to upload to"
+            raise RegistryError(str(reference), None, problem)
+        url = f"{upload}{'&' if '?' in upload else '?'}digest={quote(reference.digest)}"
+        self._send(
+            "PUT",
+            reference,
+            url,
+            headers={"Content-Type": "application/octet-stream"},
+            content=content or b"",
+            scopes=[Scope(reference.repository, push=True)],
+            repeatable=False,
+        )
+
+    def cancel_upload(self, reference: Reference, upload: str) -> None:
+        """Cancel an upload, if the registry can do that."""
+        if upload:
+            with suppress(RegistryError):
+                scopes = [Scope(reference.repository, push=True)]
+                self._send("DELETE", reference, upload, scopes=scopes, repeatable=False)
 
     def require_push(self, reference: Reference) -> None:
         """Make sure that the login may write to a repository, by an upload without content.
@@ -256,28 +339,13 @@ class RegistryClient(Registry):
         Raises:
             RegistryError: When it may not, or the registry cannot be asked.
         """
-        scopes = [Scope(reference.repository, push=True)]
-        with _explain_lacking_right(reference):
-            answer = self._send("POST", reference, "blobs/uploads/", content=b"", scopes=scopes)
-        self._cancel_upload(reference, answer)
-
-    def _cancel_upload(self, reference: Reference, answer: Answer) -> None:
-        location = answer.headers.get("Location")
-        if location:
-            with suppress(RegistryError):
-                scopes = [Scope(reference.repository, push=True)]
-                self._send("DELETE", reference, location, scopes=scopes)
+        self.cancel_upload(reference, self.begin_upload(reference))
 
     def push_blob(self, reference: Reference, content: bytes) -> str:
         """Upload a small blob in one piece, and return its digest."""
-        scopes, digest = [Scope(reference.repository, push=True)], digest_of(content)
-        with _explain_lacking_right(reference):
-            begun = self._send("POST", reference, "blobs/uploads/", content=b"", scopes=scopes)
-            upload = urljoin(begun.url, begun.headers.get("Location", ""))
-            upload += f"{'&' if '?' in upload else '?'}digest={quote(digest)}"
-            headers = {"Content-Type": "application/octet-stream"}
-            self._send("PUT", reference, upload, headers=headers, content=content, scopes=scopes)
-        return digest
+        place = reference.at(digest_of(content))
+        self.finish_upload(place, self.begin_upload(place), content)
+        return place.digest
 
     def get(self, reference: Reference, path: str, headers: Mapping[str, str]) -> Answer:
         """Read a path below the repository of a reference, or one of the registry.
@@ -363,9 +431,10 @@ class RegistryClient(Registry):
         path: str,
         *,
         headers: Mapping[str, str] | None = None,
-        content: bytes | None = None,
+        content: bytes | Stream | None = None,
         scopes: Iterable[Scope] = (),
         repeatable: bool = True,
+        is_streamed: bool = False,
     ) -> Answer:
         """Send a request for a path below the repository, or a Location that the registry gave."""
         is_location = path.startswith(("/", "http://", "https://"))
@@ -376,6 +445,7 @@ class RegistryClient(Registry):
             headers=headers or {},
             content=content,
             repeatable=repeatable,
+            is_streamed=is_streamed,
         )
         wanted = frozenset(
             evolve(scope, repository=self._repository(reference, scope.repository))
