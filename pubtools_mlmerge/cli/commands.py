@@ -497,8 +497,8 @@ class _Merges:
         writer = writer_of(arguments, settings, self._client, policy, self._anchor)
         copy = arguments.copy or settings.copy
         watch, threads = self.display.counted, arguments.threads
-        children = Children(reader, self._client, copy, watch=watch, threads=threads)
         ends, mode = (reader, self._client), arguments.referrers or settings.referrers
+        children = Children(*ends, copy, watch=watch, threads=threads)
         referrers = Referrers(*ends, children, mode)
         self._step = Step(*ends, writer.options, children, writer, referrers=referrers)
 

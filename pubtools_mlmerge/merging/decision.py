@@ -105,6 +105,8 @@ class Decision:
     """Decides again, on what the tag holds by then."""
     prepare: Callable[[Decision], None] = field(default=_bring_nothing, repr=False)
     """Brings what the result needs into the repository of the tag."""
+    refer: Callable[[Decision], None] = field(default=_bring_nothing, repr=False, kw_only=True)
+    """Looks after what refers to the images of the source."""
     # Where a lost write of somebody else is merged back in, `old` is more than the tag holds.
     seen: str | None = field(kw_only=True)
     """The digest of what the tag holds."""

@@ -169,12 +169,15 @@ class Step:
         bring = partial(self._bring, source)
 
         new_side = self._side(self._source, source, new, policy)
+        refer = partial(self._tend, new_side)
 
         def decide(held: Manifest | None) -> Decision:
             plan = self._merge(new_side, destination, held, policy)
             for name in plan.missing:
                 LOG.warning("%s: the source has no %s", source, name)
-            return Decision(source, destination, new, held, plan, decide, bring, began=began)
+            return Decision(
+                source, destination, new, held, plan, decide, bring, began=began, refer=refer
+            )
 
         return evolve(decide(old), is_hidden=is_hidden)
 
@@ -208,7 +211,7 @@ class Step:
         """Do what was decided: children first, then the tag, then its anchor."""
         try:
             if self._options.dry_run or not decision.is_due:
-                self._tend(decision)
+                decision.refer(decision)
             return self._writer.carry_out(decision, check)
         finally:
             self._sources.forget(partial(self._is_written, decision.destination))
@@ -223,20 +226,21 @@ class Step:
         with span("children", source=str(source), destination=str(destination)) as current:
             current.note(manifests=len(needed))
             self._children.ensure(source, destination, needed)
-        self._tend(decision)
+        decision.refer(decision)
 
-    def _tend(self, decision: Decision) -> None:
+    def _tend(self, new: Side, decision: Decision) -> None:
         """Look after what refers to the images of the source, before the tag is written."""
-        source, new, result = decision.source, decision.new, decision.plan.result
-        if self._referrers is None or source is None or new is None:
+        if self._referrers is None:
             return
-        is_whole = new.digest == result.digest
-        nested = [digest for entry in decision.plan.taken for digest in sorted(entry.digests)]
+        whole, needed = new.manifest.digest, decision.needed
+        is_whole = whole == decision.plan.result.digest
+        nested = {entry.digest: sorted(entry.digests) for entry in decision.plan.taken}
+        subjects = [each for digest in needed for each in (digest, *nested.get(digest, ()))]
         self._referrers.tend(
-            source,
+            new.reference,
             decision.destination,
-            [*decision.needed, *nested, *([new.digest] if is_whole else ())],
-            new.digest if isinstance(new, Index) and not is_whole else None,
+            [*subjects, whole] if is_whole else subjects,
+            whole if isinstance(new.manifest, Index) and not is_whole else None,
             dry_run=self._options.dry_run,
             writes=decision.is_due,
         )

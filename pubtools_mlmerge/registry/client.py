@@ -310,7 +310,7 @@ class RegistryClient(Registry):
             answer = self._send("POST", reference, "blobs/uploads/", content=b"", scopes=scopes)
         return _upload_of(answer)
 
-    def finish_upload(self, reference: Reference, upload: str, content: Stream) -> None:
+    def finish_upload(self, reference: Reference, upload: str, content: bytes | Stream) -> None:
         """Send the blob of a digest in one request, which is not tried again."""
         if not upload:
             problem = "the registry names no place to upload to"
@@ -343,14 +343,9 @@ class RegistryClient(Registry):
 
     def push_blob(self, reference: Reference, content: bytes) -> str:
         """Upload a small blob in one piece, and return its digest."""
-        scopes, digest = [Scope(reference.repository, push=True)], digest_of(content)
-        with _explain_lacking_right(reference):
-            begun = self._send("POST", reference, "blobs/uploads/", content=b"", scopes=scopes)
-            upload = urljoin(begun.url, begun.headers.get("Location", ""))
-            upload += f"{'&' if '?' in upload else '?'}digest={quote(digest)}"
-            headers = {"Content-Type": "application/octet-stream"}
-            self._send("PUT", reference, upload, headers=headers, content=content, scopes=scopes)
-        return digest
+        place = reference.at(digest_of(content))
+        self.finish_upload(place, self.begin_upload(place), content)
+        return place.digest
 
     def get(self, reference: Reference, path: str, headers: Mapping[str, str]) -> Answer:
         """Read a path below the repository of a reference, or one of the registry.

@@ -30,6 +30,7 @@ from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import make_image
 from tests.factories import attestation, content_of, digest, document, entry, index
 from tests.hostile.helpers import REFERENCE, client_of
+from tests.hostile.test_forged_records import signed
 from tests.programs import run_here
 from tests.scripted import Received, Reply, ScriptedServer, json_reply, manifest_reply, refusal
 
@@ -218,8 +219,8 @@ def test_the_rows_of_a_history_are_not_shown_as_they_are(caplog: pytest.LogCaptu
         "expiration": "x",
     }
     for path, changed in versions({"tags": [row], "has_additional": False}, TORN):
-        with ScriptedServer(json_reply(changed)) as server:
-            history = TagHistory(client_of(server), "token")
+        with ScriptedServer(json_reply({"tags": []}), json_reply(changed)) as server:
+            history = TagHistory(client_of(server), "token", server.url)
             history.warn(REFERENCE)
             assert (path, steering(caplog.text)) == (path, [])
 
@@ -282,7 +283,9 @@ def given(
     batch = file_with("batch", "\n".join([TEXT.replace("\n", ""), *lines]))
     yield "lines", (("merge", "--batch", batch, "--quay-host", "HOST"), {})
     for number, (path, changed) in enumerate(versions(RECORD)):
-        record = file_with(f"record{number}", json.dumps(changed))
+        # As who forges it signs it, and as it is.
+        forged = signed(changed) if isinstance(changed, dict) and number % 2 else changed
+        record = file_with(f"record{number}", json.dumps(forged))
         yield f"record{path}", (("restore", record, "--quay-host", "HOST"), {})
     for number, (path, changed) in enumerate(versions(AUTHS, TORN)):
         auths = file_with(f"auth{number}", json.dumps(changed))
