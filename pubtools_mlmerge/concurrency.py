@@ -14,6 +14,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar, copy_context
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Generic, Optional, TypeVar
@@ -41,6 +42,7 @@ class Stop:
         self._changed = threading.Event()
         self._releases: set[Callable[[], object]] = set()
         self._grace: ContextVar[float] = ContextVar("mlmerge_grace", default=0.0)
+        self._programs: set[subprocess.Popen[str]] = set()
 
     @property
     def is_over(self) -> bool:
@@ -81,28 +83,51 @@ class Stop:
             seconds -= longest
             self.check()
 
-    def errors_of(self, program: subprocess.Popen[str], end: float = math.inf) -> str:
-        """Wait for the end of a program, until a time; return what it wrote to standard error."""
-        return self.said_by(program, end)[1]
+    def errors_of(
+        self, program: subprocess.Popen[str], end: float = math.inf, silence: float = math.inf
+    ) -> str:
+        """Wait for the end of a program, and return what it wrote to standard error.
+
+        Raises:
+            subprocess.TimeoutExpired: When it runs until a time, or without progress for some
+                seconds; it was ended then.
+        """
+        return self.said_by(program, end, silence=silence)[1]
 
     def said_by(
-        self, program: subprocess.Popen[str], end: float, text: str | None = None
+        self,
+        program: subprocess.Popen[str],
+        end: float,
+        text: str | None = None,
+        *,
+        silence: float = math.inf,
     ) -> tuple[str, str]:
         """Give a program a text, and wait as `errors_of` does; return what it wrote to both."""
+        self._programs.add(program)
+        try:
+            return self._said_by(program, end, text, silence)
+        except (Stopped, subprocess.TimeoutExpired):
+            program.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                program.wait(5 * SLICE)
+            program.kill()
+            raise
+        finally:
+            self._programs.discard(program)
+
+    def _said_by(
+        self, program: subprocess.Popen[str], end: float, text: str | None, silence: float
+    ) -> tuple[str, str]:
+        progress, since = progress_of(program.pid), time.monotonic()
         while True:
             try:
                 said: tuple[str, str] = program.communicate(text, timeout=SLICE)
             except subprocess.TimeoutExpired:
                 text = None  # it has it
-                try:
-                    self.check()
-                    if time.monotonic() > end:
-                        raise
-                except (Stopped, subprocess.TimeoutExpired):
-                    program.terminate()
-                    with suppress(subprocess.TimeoutExpired):
-                        program.wait(5 * SLICE)
-                    program.kill()
+                self.check()
+                before, progress, now = progress, progress_of(program.pid), time.monotonic()
+                since = since if progress == before else now
+                if now > end or now - since >= silence:
                     raise
             else:
                 if program.returncode:
@@ -114,7 +139,7 @@ class Stop:
         if self.signal is not None:
             if os.isatty(2):
                 os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
-            os._exit(128 + self.signal)
+            self._exit(self.signal)
         self.signal, self._told = number, time.monotonic()
         self._changed.set()
 
@@ -124,7 +149,13 @@ class Stop:
         if self.signal is not None:
             time.sleep(_LONGEST)
             self._release()
-            os._exit(128 + self.signal)
+            self._exit(self.signal)
+
+    def _exit(self, number: int) -> None:
+        """End now, and the programs that run for us before that."""
+        for program in tuple(self._programs):
+            program.kill()
+        os._exit(128 + number)
 
     def _release(self) -> None:
         """Release all that is still held, as far as that is a matter of moments."""
@@ -157,6 +188,14 @@ class Stop:
 
 
 STOP = Stop()
+
+
+def progress_of(process: int) -> object:
+    """Return something that changes once a process reads or writes, also from and to sockets."""
+    try:
+        return Path(f"/proc/{process}/io").read_bytes().splitlines()[:2]
+    except OSError:
+        return object()  # nobody can tell here
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pubtools_mlmerge.core.references import Address
 from pubtools_mlmerge.errors import (
     Forbidden,
     InvalidCredentials,
@@ -30,7 +31,7 @@ from pubtools_mlmerge.registry.auth import (
     parse_challenges,
     rename,
 )
-from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
+from pubtools_mlmerge.registry.http import Answer, ConnectOptions, Request, Transport
 from pubtools_mlmerge.registry.refusals import WITHHELD, Logins
 from tests.scripted import (
     HANG_UP,

@@ -215,16 +215,44 @@ def test_no_wait_holds_up_the_end(
     assert server.manifest("app", "old").digest == OLD.digest
 
 
-@pytest.mark.parametrize("wait", [skopeo, helper])
-def test_another_program_does_not_go_on(wait: Wait, server: RegistryServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("wait", "signals"),
+    [
+        (skopeo, [signal.SIGTERM]),
+        (skopeo, [signal.SIGINT, signal.SIGTERM]),
+        (helper, [signal.SIGTERM]),
+    ],
+)
+def test_another_program_does_not_go_on(
+    wait: Wait, signals: list[signal.Signals], server: RegistryServer, tmp_path: Path
+) -> None:
     with ExitStack() as stack:
         arguments, variables, ready = wait(stack, server, tmp_path)
         with program(*arguments, variables=variables) as running:
             until(lambda: ready(running))
-            assert running.end(signal.SIGTERM).code == CODES[signal.SIGTERM]
+            assert running.end(*signals).code == CODES[signals[0]]
 
     other = int((tmp_path / "started").read_text(encoding="ascii"))
     until(lambda: not Path(f"/proc/{other}").exists())
+
+
+def test_blobs_under_way_are_given_up_and_their_uploads_cancelled(server: RegistryServer) -> None:
+    image = make_image("linux/riscv64")
+    with RegistryServer() as other:
+        put(other, "new", make_index([image]))
+        gate = Gate(other, lambda request: "/blobs/" in request.target)
+        with ScriptedServer(gate) as front:
+            arguments = ["--source-ref", f"{front.host}/app:new", *merge_on(server.host)[2:]]
+            with program(*arguments) as running:
+                blobs = len(image.blobs)
+                until(lambda: sum("/blobs/" in r.target for r in front.received) == blobs)
+
+                done = running.end(signal.SIGTERM)
+            gate.open.set()
+
+    ends = [r.status for r in server.requests if "/uploads/" in r.path and r.method == "DELETE"]
+    assert done.code == 143
+    assert ends == [204] * blobs
 
 
 @pytest.mark.parametrize("output", ["text", "json"])

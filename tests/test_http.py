@@ -22,18 +22,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
+from pubtools_mlmerge.core.references import Address, is_loopback
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidReference, OutOfTime, RegistryError
 from pubtools_mlmerge.registry import http
 from pubtools_mlmerge.registry.http import (
-    Address,
     Answer,
     ConnectOptions,
     Request,
     Retries,
     Throttle,
     Transport,
-    is_loopback,
     origin,
 )
 from pubtools_mlmerge.registry.refusals import WITHHELD

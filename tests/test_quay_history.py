@@ -449,18 +449,27 @@ def test_only_a_recovered_tag_is_forgotten(quay: RegistryServer) -> None:
     assert quay.requests == ()
 
 
+@pytest.mark.parametrize(
+    ("token", "immutable", "reason"),
+    [
+        ("an0ther", "", "check --quay-api-token"),
+        (TOKEN, "mlmerge-*", "Cannot modify immutable tag '{}'; use another tag"),
+    ],
+)
 def test_a_tag_that_cannot_be_deleted_is_a_warning(
-    quay: RegistryServer, caplog: pytest.LogCaptureFixture
+    token: str, immutable: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    put(quay, FIRST)
-    recovered = history_of(quay).recover(TAG, FIRST.digest)
+    dialect = QuayDialect(TOKEN)
+    with RegistryServer(dialect=dialect, immutable_tags=[immutable]) as quay:
+        put(quay, FIRST)
+        recovered = history_of(quay).recover(TAG, FIRST.digest)
 
-    history_of(quay, "an0ther").forget(recovered)
+        history_of(quay, token).forget(recovered)
 
+        assert recovered.tag in quay.tags(TAG.repository)
     (record,) = (r for r in caplog.records if r.levelno >= logging.WARNING)
     assert record.getMessage().startswith("A tag that is of no more use stays: tag history of")
-    assert recovered.tag in record.getMessage()
-    assert recovered.tag in quay.tags(TAG.repository)
+    assert reason.format(recovered.tag) in record.getMessage()
 
 
 def test_a_tag_that_is_gone_already_is_no_warning(

@@ -673,6 +673,17 @@ def test_a_tag_that_expires_does_so_after_a_merge(
     assert said == [f"{tag} expires at 2033-05-18T03:33:20+00:00; a merge sets that again"]
 
 
+def test_a_tag_that_has_expired_is_absent(quay: Quay, caplog: pytest.LogCaptureFixture) -> None:
+    known, tag = history(quay)
+    known.expire_at(tag, int(quay.now) + 30)
+
+    assert quay.merge(dry_run=True).previous_digest is None
+    assert quay.merge().previous_digest is None
+
+    assert (quay.held, known.expiration(tag)) == (all_of("s390x"), None)
+    assert [message for message in caplog.messages if "expire" in message] == []
+
+
 def test_a_tag_that_does_not_expire_does_not_after_a_merge(quay: Quay) -> None:
     known, tag = history(quay)
 

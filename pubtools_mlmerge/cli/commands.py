@@ -24,17 +24,12 @@ from pubtools_mlmerge.concurrency import STOP, Stopped, Watch, map_in_order, unw
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
-from pubtools_mlmerge.core.references import Reference, lacks_host, one_name
+from pubtools_mlmerge.core.references import Address, Reference, lacks_host, one_name
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import InvalidRecord, InvalidReference, LockFailed, OutOfTime
 from pubtools_mlmerge.hooks import announce, lock_tags
 from pubtools_mlmerge.locks import check_url, lock_name
-from pubtools_mlmerge.merging.audit import (
-    AuditDirectory,
-    Change,
-    read_change,
-    warn_of_writers,
-)
+from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change, warn_of_writers
 from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.restore import restore
@@ -42,7 +37,7 @@ from pubtools_mlmerge.merging.step import Step, remove_platforms
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
-from pubtools_mlmerge.registry.http import Address, ConnectOptions
+from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.registry.referrers import ReferrerLists, Referrers
 from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, write_page
@@ -504,12 +499,11 @@ class _Merges:
         self._client = reader if logins[0] == logins[1] else logins[1].client(options)
         writer = writer_of(arguments, settings, self._client, policy, self._anchor)
         copy = arguments.copy or settings.copy
-        children = Children(reader, self._client, copy, watch=self.display.counted)
-        mode = arguments.referrers or settings.referrers
-        referrers = Referrers(reader, self._client, children, mode)
-        self._step = Step(
-            reader, self._client, writer.options, children, writer, referrers=referrers
-        )
+        watch, threads = self.display.counted, arguments.threads
+        children = Children(reader, self._client, copy, watch=watch, threads=threads)
+        ends, mode = (reader, self._client), arguments.referrers or settings.referrers
+        referrers = Referrers(*ends, children, mode)
+        self._step = Step(*ends, writer.options, children, writer, referrers=referrers)
 
     def merge(self, source: Reference, destination: Reference, policy: Policy) -> Report:
         """Merge a source into a tag."""
@@ -623,10 +617,8 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
     options = RunOptions(debug=arguments.debug > 0, page=Page(arguments.html))
     client = login.client(connection_of(arguments))
-    for place in dict.fromkeys(
-        p for file in map(Path, arguments.records) for p in (file, file.parent)
-    ):
-        warn_of_writers(place)
+    files = [Path(file) for file in arguments.records]
+    warn_of_writers(*files, *(file.parent for file in files))
     changes = [_read_change(file, login) for file in arguments.records]
     if not arguments.yes and not _is_confirmed(login, [change.destination for change in changes]):
         LOG.error("Nothing is restored")
@@ -634,16 +626,11 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     recorder = AuditDirectory(settings.audit) if settings.audit else None
     locks = TagLocks.of(settings)
 
+    how = partial(restore, client, force=arguments.force, dry_run=arguments.dry_run)
+
     def restore_tag(change: Change) -> Report:
         with locks.held(client, change.destination) as check:
-            return restore(
-                client,
-                change,
-                force=arguments.force,
-                dry_run=arguments.dry_run,
-                recorder=recorder,
-                check=check,
-            )
+            return how(change, recorder=recorder, check=check)
 
     jobs = [(str(change.destination), partial(restore_tag, change)) for change in changes]
     return _changes(arguments, jobs, options)
@@ -652,15 +639,12 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
 def _is_confirmed(login: Login, tags: Iterable[Reference]) -> bool:
     """Ask where a record could make the login of the options go where it does not belong."""
     host = Address.parse(login.host).host if login.host else ""
-    odd = [
-        str(tag) for tag in tags if tag.host and one_name(f"{tag.host}/") != one_name(f"{host}/")
-    ]
+    here = one_name(f"{host}/")
+    odd = ", ".join(str(tag) for tag in tags if tag.host and one_name(f"{tag.host}/") != here)
     if not login.password or not odd:
         return True
-    facts = (
-        f"the login of --dest-quay-user would be used for {', '.join(odd)}, as the record says, "
-    )
-    facts += f"and --quay-host is {host}" if host else "and --quay-host is not given"
+    facts = f"the login of --dest-quay-user would be used for {odd}, as the record says, and "
+    facts += f"--quay-host is {host or 'not given'}"
     if sys.stdin is None or not sys.stdin.isatty():
         raise ValueError(f"{facts}; there is no terminal to ask at: give --yes, or --quay-host")
     sys.stderr.write(f"{facts}.\nGo on? [y/N] ")

@@ -85,8 +85,8 @@ def add_references(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--copy",
         choices=("auto", "skopeo", "never"),
-        help="how to bring images into another repository: auto mounts them, or runs skopeo if "
-        "the registry does not mount; never fails if an image is missing",
+        help="how to bring images into another repository: mount or stream them (auto, the "
+        "default), run skopeo, or fail if an image is missing (never)",
     )
     parser.add_argument(
         "--referrers",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import urlsplit
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.errors import InvalidReference
 
@@ -135,7 +136,7 @@ class Reference:
 
     @property
     def resolved(self) -> Reference:
-        """What to request: ``docker.io/app`` is ``registry-1.docker.io/library/app``."""
+        """What to request, as ``docker.io/app`` is ``registry-1.docker.io/library/app``."""
         host = registry_of(self.host)
         return (
             evolve(self, host=host, repository=_in_hub(self.repository)) if host == _HUB else self
@@ -199,3 +200,41 @@ def one_name(reference: str) -> str:
     port = "" if found[2] in (None, *_DEFAULT_PORTS) else found[2]
     name = _ONE_HOST.get(found[1], found[1]) + port
     return f"{name}/{_in_hub(rest) if name == 'docker.io' else rest}"
+
+
+# Where to connect
+
+
+@frozen
+class Address:
+    """A host with its port, and the schemes to try, in this order."""
+
+    host: str
+    schemes: tuple[str, ...] = field(converter=tuple[str, ...])
+
+    @classmethod
+    def parse(cls, text: str, *, prefers_tls: bool = False) -> Address:
+        """Read a host, a host with a port, or a URL; plain http is for loopback or `http://`."""
+        scheme, separator, rest = text.partition("://") if "://" in text else ("", "", text)
+        host = rest.rstrip("/")
+        shown = scheme + separator + rest.rpartition("@")[2]  # a login stays out of errors
+        if separator and scheme not in ("http", "https"):
+            raise InvalidReference(shown, "expected http:// or https://")
+        if not is_host(host):
+            raise InvalidReference(shown, "expected a host with an optional port")
+        if separator:
+            return cls(host, [scheme])
+        if not is_loopback(host):
+            return cls(host, ["https"])
+        return cls(host, ["https", "http"] if prefers_tls else ["http", "https"])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, with or without a port, is this machine itself."""
+    name = urlsplit(f"//{host}").hostname or ""
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -15,9 +15,9 @@ from urllib.parse import urlencode
 
 from attrs import evolve, field, frozen
 
-from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.references import Address, Reference
 from pubtools_mlmerge.errors import InvalidReference, RegistryError, Unauthorized
-from pubtools_mlmerge.registry.http import TRANSIENT, Address, Answer, Request, Transport, origin
+from pubtools_mlmerge.registry.http import TRANSIENT, Answer, Request, Transport, origin
 from pubtools_mlmerge.registry.refusals import failure, redact
 
 # Challenges
@@ -94,7 +94,9 @@ class Credentials:
 
     @property
     def encoded(self) -> tuple[str, ...]:
-        """User name and password as in a header, with and without padding."""
+        """User name and password as in a header, with and without padding, or the token."""
+        if self.is_token:
+            return (self.password,)
         text = self.basic.partition(" ")[2]
         return text, text.rstrip("=")
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cached_property, partial
 from urllib.parse import quote, urljoin
 
 from attrs import evolve
+from requests.exceptions import ChunkedEncodingError
 
 from pubtools_mlmerge.core.manifests import (
     MANIFEST_TYPES,
+    DigestCheck,
     Image,
     Manifest,
     check_digest,
@@ -20,6 +23,7 @@ from pubtools_mlmerge.core.manifests import (
     read_manifest,
 )
 from pubtools_mlmerge.core.references import (
+    Address,
     Reference,
     is_registered_digest,
     lacks_host,
@@ -38,7 +42,13 @@ from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
 from pubtools_mlmerge.registry.base import Registry, suppress_absence
 from pubtools_mlmerge.registry.certificates import Certificates
 from pubtools_mlmerge.registry.credentials import AuthFiles
-from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
+from pubtools_mlmerge.registry.http import (
+    Answer,
+    ConnectOptions,
+    Request,
+    Stream,
+    Transport,
+)
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _CREATED, _NOT_FOUND = 201, 404
@@ -57,6 +67,14 @@ def _explain_lacking_right(reference: Reference) -> Iterator[None]:
         problem = f"this login may not write to the repository {reference.repository}"
         message = f"{problem}: {error.message}" if error.message else problem
         raise evolve(error, message=message) from error.__cause__
+
+
+def _upload_of(answer: Answer) -> str:
+    """Take the URL of an upload, which may be relative; empty if there is none."""
+    with suppress(ValueError):
+        location = answer.headers.get("Location", "")
+        return urljoin(answer.url, location) if location else ""
+    return ""
 
 
 class RegistryClient(Registry):
@@ -95,7 +113,6 @@ class RegistryClient(Registry):
         self.transport = Transport(self.options)
         self._lock = threading.Lock()
         self._sessions: dict[str, RegistrySession] = {}
-        self._auth_files = AuthFiles()  # none is read before a registry asks for a login
 
     def close(self) -> None:
         """Close the connections."""
@@ -247,8 +264,74 @@ class RegistryClient(Registry):
         answer = self._send("POST", reference, path, content=b"", scopes=scopes)
         if answer.status == _CREATED:
             return True
-        self._cancel_upload(reference, answer)  # it was opened instead, and nobody will use it
+        # An upload was begun instead, and nobody will use it.
+        self.cancel_upload(reference, _upload_of(answer))
         return False
+
+    def has_blob(self, reference: Reference) -> bool:
+        """Whether a repository has the blob of a digest, as far as its registry tells."""
+        with suppress(RegistryError):
+            return self._send("HEAD", reference, f"blobs/{reference.digest}").is_success
+        return False
+
+    def read_blob(self, reference: Reference, size: int) -> Iterator[bytes]:
+        """Read the blob of a digest in parts, of which the last comes once all proved right.
+
+        Raises:
+            DigestMismatch: When the content has another digest.
+            RegistryError: When it has another size, or cannot be read; it is not tried again.
+        """
+        check, path = DigestCheck(reference, reference.digest), f"blobs/{reference.digest}"
+        answer = self._send("GET", reference, path, repeatable=False, is_streamed=True)
+        last, count = b"", 0
+        for part in answer.parts:
+            if last:
+                yield last
+            last, count = part, count + len(part)
+            check.update(part)
+            if count > size:
+                problem = f"the blob has more than the {size} bytes that its manifest states"
+                raise RegistryError(str(reference), None, problem)
+        if count < size:
+            problem = f"{count} of {size} bytes came"
+            raise RegistryError(str(reference), None, problem) from ChunkedEncodingError(problem)
+        check.finish()
+        if last:
+            yield last
+
+    def begin_upload(self, reference: Reference) -> str:
+        """Begin an upload into a repository, and return its URL.
+
+        Raises:
+            RegistryError: When the login may not write, or the registry cannot be asked.
+        """
+        scopes = [Scope(reference.repository, push=True)]
+        with _explain_lacking_right(reference):
+            answer = self._send("POST", reference, "blobs/uploads/", content=b"", scopes=scopes)
+        return _upload_of(answer)
+
+    def finish_upload(self, reference: Reference, upload: str, content: Stream) -> None:
+        """Send the blob of a digest in one request, which is not tried again."""
+        if not upload:
+            problem = "the registry names no place to upload to"
+            raise RegistryError(str(reference), None, problem)
+        url = f"{upload}{'&' if '?' in upload else '?'}digest={quote(reference.digest)}"
+        self._send(
+            "PUT",
+            reference,
+            url,
+            headers={"Content-Type": "application/octet-stream"},
+            content=content or b"",
+            scopes=[Scope(reference.repository, push=True)],
+            repeatable=False,
+        )
+
+    def cancel_upload(self, reference: Reference, upload: str) -> None:
+        """Cancel an upload, if the registry can do that."""
+        if upload:
+            with suppress(RegistryError):
+                scopes = [Scope(reference.repository, push=True)]
+                self._send("DELETE", reference, upload, scopes=scopes, repeatable=False)
 
     def require_push(self, reference: Reference) -> None:
         """Make sure that the login may write to a repository, by an upload without content.
@@ -256,17 +339,7 @@ class RegistryClient(Registry):
         Raises:
             RegistryError: When it may not, or the registry cannot be asked.
         """
-        scopes = [Scope(reference.repository, push=True)]
-        with _explain_lacking_right(reference):
-            answer = self._send("POST", reference, "blobs/uploads/", content=b"", scopes=scopes)
-        self._cancel_upload(reference, answer)
-
-    def _cancel_upload(self, reference: Reference, answer: Answer) -> None:
-        location = answer.headers.get("Location")
-        if location:
-            with suppress(RegistryError):
-                scopes = [Scope(reference.repository, push=True)]
-                self._send("DELETE", reference, location, scopes=scopes)
+        self.cancel_upload(reference, self.begin_upload(reference))
 
     def push_blob(self, reference: Reference, content: bytes) -> str:
         """Upload a small blob in one piece, and return its digest."""
@@ -317,16 +390,20 @@ class RegistryClient(Registry):
 
     def _transport_for(self, host: str) -> Transport:
         certificates = self.certificates(host)
-        is_usual = certificates == Certificates()
-        return self.transport if is_usual else Transport(self.options, host, certificates)
+        if certificates is None:
+            return self.transport
+        verifies = not self.options.insecure
+        return Transport(self.options, certificates.contexts(host, verifies=verifies))
 
-    def certificates(self, host: str) -> Certificates:
+    def certificates(self, host: str) -> Certificates | None:
         """Return what a registry needs beside the usual authorities: as given, or as found."""
-        found = self._find_certificates(host)
-        return found.or_given(self.options.ca_bundle, self.options.client)
-
-    def _find_certificates(self, host: str) -> Certificates:
-        return Certificates.find(host)
+        options = self.options
+        places = (directory / host for directory in options.certs_d)
+        found = next(filter(os.path.isdir, places), None)
+        if found is None and options.client is None:
+            return None
+        own = Certificates() if found is None else Certificates.read(found)
+        return own.or_given(options.ca_bundle, options.client)
 
     def place(self, reference: Reference) -> Reference:
         """Name what is requested: at the host that is connected to, and in Docker Hub in full."""
@@ -350,6 +427,10 @@ class RegistryClient(Registry):
             *(text for each in list(self._sessions.values()) for text in each.secrets()),
         ]
 
+    @cached_property
+    def _auth_files(self) -> AuthFiles:
+        return AuthFiles(ends=self.options.ends)
+
     def _find_credentials(self, host: str, repository: str) -> Credentials | None:
         return self.credentials or self._auth_files.find(host, repository)
 
@@ -363,9 +444,10 @@ class RegistryClient(Registry):
         path: str,
         *,
         headers: Mapping[str, str] | None = None,
-        content: bytes | None = None,
+        content: bytes | Stream | None = None,
         scopes: Iterable[Scope] = (),
         repeatable: bool = True,
+        is_streamed: bool = False,
     ) -> Answer:
         """Send a request for a path below the repository, or a Location that the registry gave."""
         is_location = path.startswith(("/", "http://", "https://"))
@@ -376,6 +458,7 @@ class RegistryClient(Registry):
             headers=headers or {},
             content=content,
             repeatable=repeatable,
+            is_streamed=is_streamed,
         )
         wanted = frozenset(
             evolve(scope, repository=self._repository(reference, scope.repository))

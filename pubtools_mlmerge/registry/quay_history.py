@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 from attrs import evolve, frozen
 
 from pubtools_mlmerge.concurrency import Memo
-from pubtools_mlmerge.core.references import Reference, is_registered_digest, one_name
+from pubtools_mlmerge.core.references import Address, Reference, is_registered_digest, one_name
 from pubtools_mlmerge.core.strict_json import decode, encode
 from pubtools_mlmerge.errors import (
     Forbidden,
@@ -26,7 +26,7 @@ from pubtools_mlmerge.errors import (
     RegistryError,
 )
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.http import TRANSIENT, Address, Answer, Request, origin
+from pubtools_mlmerge.registry.http import TRANSIENT, Answer, Request, origin
 from pubtools_mlmerge.registry.refusals import WITHHELD, failure
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -42,6 +42,8 @@ _SERVER_FAILED = 500
 _MOST_HOSTS = 1000
 _IS_QUAY = "Quay"
 _start = attrgetter("start")
+
+_LAST_SECOND = 253_402_300_799  # of the year 9999
 
 
 @frozen
@@ -279,6 +281,6 @@ def _read_row(path: str, row: object, tag: str) -> TagRow | None:
     digest, start, end = (row.get(name) for name in ("manifest_digest", "start_ts", "end_ts"))
     if not isinstance(digest, str) or not is_registered_digest(digest):
         raise InvalidIndex(f"{path}.manifest_digest", "expected a digest")
-    if type(start) is not int or not (end is None or type(end) is int):
+    if type(start) is not int or not (end is None or (type(end) is int and end <= _LAST_SECOND)):
         raise InvalidIndex(f"{path}.start_ts, end_ts", "expected whole seconds")
     return TagRow(digest, start, end, is_immutable=row.get("immutable") is True)

@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 from attrs import evolve
-from requests.exceptions import InvalidSchema, ProxyError, SSLError
+from requests.exceptions import (
+    ChunkedEncodingError,
+    ConnectionError,  # noqa: A004 - the library's
+    InvalidSchema,
+    InvalidURL,
+    ProxyError,
+    RequestException,
+    SSLError,
+    Timeout,
+)
 from requests.utils import select_proxy
 from urllib3.exceptions import HTTPError
 from urllib3.util import parse_url
@@ -28,6 +37,7 @@ from pubtools_mlmerge.errors import (
     NotFound,
     RegistryError,
     Unauthorized,
+    brief,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +52,7 @@ _SAYS_IMMUTABLE = re.compile(
 )
 _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _LOGIN_WANTED = 400, 401, 403, 404, 407
 _SERVER_FAILED = 500
+_UNKNOWN_HOST = "Name or service not known"  # the resolver's words
 _TUNNEL = r"Tunnel connection failed: (\d{3})"
 # The words of several releases of OpenSSL about an answer that is no TLS.
 _PLAIN = re.compile(
@@ -196,6 +207,27 @@ class Logins:
 # Connections that fail where it is not the registry's fault: proxies and certificate bundles
 
 
+def without_url(error: Exception, problem: str) -> RequestException:
+    """Make the same error without the URL, whose query may be a signature; tracebacks show it."""
+    kind = type(error) if isinstance(error, RequestException) else RequestException
+    return kind(brief(problem))
+
+
+def explain(error: Exception) -> str:
+    """Say in a few words what broke; the library's own text goes on for lines."""
+    text = str(error)
+    if isinstance(error, SSLError):
+        return f"TLS failed: {text.rpartition('(Caused by ')[2].rstrip(')')}"
+    if isinstance(error, InvalidURL) or not isinstance(error, (RequestException, HTTPError)):
+        return text.partition("?")[0]
+    if isinstance(error, Timeout):
+        return "no answer in time"
+    if "Connection refused" in text:
+        return "connection refused"
+    is_unknown = _UNKNOWN_HOST in text or "name resolution" in text
+    return "unknown host" if is_unknown else f"connection broken ({type(error).__name__})"
+
+
 def explain_connection(
     error: Exception, url: str, proxies: Mapping[str, str], verify: object
 ) -> str | None:
@@ -243,9 +275,13 @@ def _system_store() -> str:
     return next((each for each in known if each and Path(each).exists()), "FILE")
 
 
-def is_final(error: Exception) -> bool:
-    """Whether a failure of the proxy is one that another attempt does not mend."""
-    return isinstance(error, ProxyError) and _read_proxy(str(error))[1]
+def is_transient(error: Exception) -> bool:
+    """Whether another attempt may succeed, as after a broken connection."""
+    if isinstance(error, SSLError) or _UNKNOWN_HOST in str(error):
+        return False
+    if isinstance(error, ProxyError) and _read_proxy(str(error))[1]:
+        return False
+    return isinstance(error, (ConnectionError, Timeout, ChunkedEncodingError))
 
 
 def _read_proxy(text: str) -> tuple[str, bool]:

@@ -194,15 +194,15 @@ def title_of(inspection: Inspection) -> str:
 def rows_of(inspection: Inspection) -> Iterator[Row]:
     """Write the entries as lines of a tree."""
     has_ages = any(image.age is not None for image in inspection.images)
-    kinds: dict[str | None, list[str]] = {}
+    kinds: dict[str | None, dict[str, None]] = {}  # each once: a digest may be listed often
     for problem in inspection.problems:
-        kinds.setdefault(problem.digest, []).append(problem.kind)
+        kinds.setdefault(problem.digest, {})[problem.kind] = None
 
     def row(entry: Descriptor, branch: str, name: str, age: Age | None = None) -> Row:
         size, kind = size_text(entry.size), type_name(entry.media_type)
         facts = (size, kind, age_text(age)) if has_ages else (size, kind)
         old = age is not None and is_old(age.days)
-        flags = ", ".join([*(["old"] if old else []), *kinds.get(entry.digest, [])])
+        flags = ", ".join([*(["old"] if old else []), *kinds.get(entry.digest, ())])
         return Row(branch, name, entry.digest, facts, flags and f"! {flags}", old)
 
     left = len(inspection.images) + len(inspection.orphans)

@@ -36,6 +36,7 @@ _TYPES = {
 }
 _STEP = 1000  # of the units of sizes
 _LEAST_ROUNDED_UP = 999.95  # to one place
+_WIDEST = 500  # characters of a cell
 _SHORT = 12  # hexadecimal digits of a digest that people get to see
 _NOTHING = "-"
 _YEAR = 365
@@ -203,11 +204,16 @@ def short(digest: str) -> str:
 
 def table(rows: Iterable[Sequence[str]]) -> list[str]:
     """Align cells in columns."""
-    lines = [[one_line(cell) for cell in row] for row in rows]
+    lines = [[_cut(one_line(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
     ]
+
+
+def _cut(cell: str) -> str:
+    """Bound the width of a column, which is one for all rows."""
+    return cell if len(cell) <= _WIDEST else f"{cell[:_WIDEST]} …"
 
 
 def label_of(descriptor: Descriptor) -> str:
