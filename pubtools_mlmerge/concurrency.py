@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -307,7 +307,9 @@ def run_all(pool: Executor, jobs: Iterable[Callable[[], ValueT]]) -> list[ValueT
     return [future.result() for future in begun]
 
 
-def map_in_order(jobs: Iterable[Callable[[], ValueT] | None], threads: int) -> Iterator[ValueT]:
+def map_in_order(
+    jobs: Iterable[Callable[[], ValueT] | None], threads: int
+) -> Generator[ValueT, None, None]:
     """Run jobs in threads and yield their results in order.
 
     None among the jobs lets all before it end, before one after it begins.

@@ -207,7 +207,7 @@ def test_only_a_few_jobs_are_taken_ahead(threads: int, ahead: int) -> None:
         next(results)
 
     assert len(taken) <= 10 + ahead
-    results.close()  # type: ignore[attr-defined]  # a generator in fact
+    results.close()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
@@ -274,7 +274,7 @@ def test_no_job_begins_once_the_caller_stops() -> None:
     results = map_in_order((partial(done.append, n) for n in range(1000)), 2)
 
     next(results)
-    results.close()  # type: ignore[attr-defined]  # a generator in fact
+    results.close()
     number = len(done)
     time.sleep(0.05)
 

@@ -11,11 +11,11 @@ import time
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, TextIO, TypeVar
+from typing import NoReturn, TypeVar
 
 import urllib3
 from attrs import evolve, field, frozen
@@ -151,15 +151,17 @@ def run_jobs(
             failed.set()
 
     numbered = (job and partial(attempt, number, *job) for number, job in enumerate(jobs))
+    numbers = map_in_order(numbered, options.threads)
     try:
-        with options.watch("", options.total) as advance:
-            for number in map_in_order(numbered, options.threads):
+        with suppress(Stopped), options.watch("", options.total) as advance, closing(numbers):
+            for number in numbers:
                 advance()
                 show_of(number)
-        complete = STOP.signal is None
-    except Stopped:  # a job hangs, and others after it may be done
-        for number in sorted(outcomes):
+                if options.fail_fast and failed.is_set():
+                    break
+        for number in sorted(outcomes):  # those beside one that hangs, or failed fast
             show_of(number)
+        complete = STOP.signal is None
     finally:
         if not options.page.write(complete=complete):
             failed.set()
@@ -466,13 +468,14 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
     return _changes(arguments, jobs, options)
 
 
-def _open_batch(name: str) -> TextIO:
+def _open_batch(name: str) -> int:
+    """Open a file that a thread may still wait for when the program ends, unlike sys.stdin."""
     try:
-        # Not sys.stdin itself, which cannot be closed while a thread waits for what it reads.
-        file = os.dup(sys.stdin.fileno()) if name == "-" else name
-        return open(file, encoding="utf-8", errors="surrogateescape")  # noqa: PTH123 - see above
+        file = sys.stdin.fileno() if name == "-" else name
+        with open(file, "rb", closefd=name != "-") as batch:
+            return os.dup(batch.fileno())
     except OSError as error:
-        raise ValueError(f"--batch: {name}: {error.strerror}") from error
+        raise ValueError(f"--batch: {name}: {error.strerror or error}") from error
 
 
 class _Merges:
@@ -514,17 +517,22 @@ class _Merges:
         """Make a job of each destination."""
         return self._in_order(self._job(str(tag), source, tag, self._policy) for tag in tags)
 
-    def of_batch(self, name: str, batch: TextIO) -> Iterator[_Job | None]:
+    def of_batch(self, name: str, file: int) -> Iterator[_Job | None]:
         """Make a job of each line that is not empty; for an invalid line, one that fails."""
-        return self._in_order(self._of_lines(name, batch))
+        return self._in_order(self._of_lines(name, file))
 
-    def _of_lines(self, name: str, batch: TextIO) -> Iterator[_Ordered]:
+    def _of_lines(self, name: str, file: int) -> Iterator[_Ordered]:
         is_empty = True
-        with batch:
-            for number, text in enumerate(batch, start=1):
-                if text.strip():
-                    is_empty = False
-                    yield self._of_line(f"line {number}", text)
+        try:
+            with os.fdopen(
+                file, encoding="utf-8", errors="surrogateescape", closefd=False
+            ) as batch:
+                for number, text in enumerate(batch, start=1):
+                    if text.strip():
+                        is_empty = False
+                        yield self._of_line(f"line {number}", text)
+        finally:
+            os.close(file)
         if is_empty:
             LOG.warning("--batch: %s has no lines, so nothing is merged", name)
 

@@ -103,6 +103,23 @@ def test_a_producer_may_wait_for_each_result(
     assert (code, seen.result(60)) == (0, [True] * 4)
 
 
+def test_failing_fast_awaits_no_further_line(tmp_path: Path) -> None:
+    pipe, ended = tmp_path / "pipe", threading.Event()
+    os.mkfifo(pipe)
+
+    def produce() -> bool:
+        with pipe.open("w", encoding="utf-8") as stream:
+            print("no object", file=stream, flush=True)
+            return ended.wait(20)
+
+    with ThreadPoolExecutor(1) as pool:
+        is_in_time = pool.submit(produce)
+        done = run_here("merge", "--batch", str(pipe), "--fail-fast")
+        ended.set()
+
+    assert (done.code, is_in_time.result(60)) == (1, True)
+
+
 def test_an_empty_batch_says_so(tmp_path: Path) -> None:
     done = batch(tmp_path / "lines", [])
 
