@@ -31,10 +31,10 @@ _NOT_PASSED_ON = (
     "CURL_CA_BUNDLE",
     "DEST_QUAY_PASSWORD",
     "QUAY_API_TOKEN",
+    "QUAY_API_TOKEN_HOST",
     "REGISTRY_AUTH_FILE",
     "REQUESTS_CA_BUNDLE",
     "SOURCE_QUAY_PASSWORD",
-    "XDG_RUNTIME_DIR",
 )
 
 
@@ -72,7 +72,8 @@ def environment(**variables: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if name not in _NOT_PASSED_ON and not name.startswith("MLMERGE_")
     }
-    return {**kept, "HOME": "/nonexistent", **variables}
+    nowhere = "/nonexistent"
+    return {**kept, "HOME": nowhere, "XDG_RUNTIME_DIR": nowhere, **variables}
 
 
 def command(program: str) -> list[str]:

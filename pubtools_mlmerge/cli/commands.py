@@ -8,11 +8,10 @@ import os
 import sys
 import threading
 import time
-import traceback
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -25,12 +24,12 @@ from pubtools_mlmerge.concurrency import STOP, Stopped, Watch, map_in_order, unw
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
-from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.references import Address, Reference, lacks_host, one_name
 from pubtools_mlmerge.core.strict_json import decode
-from pubtools_mlmerge.errors import InvalidRecord, InvalidReference
+from pubtools_mlmerge.errors import InvalidRecord, InvalidReference, LockFailed, OutOfTime
 from pubtools_mlmerge.hooks import announce, lock_tags
 from pubtools_mlmerge.locks import check_url, lock_name
-from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change
+from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change, warn_of_writers
 from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.restore import restore
@@ -38,8 +37,9 @@ from pubtools_mlmerge.merging.step import Step, remove_platforms
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
-from pubtools_mlmerge.registry.http import Address, ConnectOptions
+from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.registry.quay_history import TagHistory
+from pubtools_mlmerge.registry.referrers import ReferrerLists, Referrers
 from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, write_page
 from pubtools_mlmerge.reports.inspection import (
     Comparison,
@@ -183,10 +183,8 @@ def _show(
         if isinstance(outcome, Exception):
             raise outcome  # noqa: TRY301 - a result that cannot be printed is a failure as well
         show(outcome)
-    except Exception as error:  # noqa: BLE001 - as above
-        if options.debug:
-            traceback.print_exception(type(error), error, error.__traceback__)
-        LOG.error("%s", _message(error))  # noqa: TRY400 - as asked for
+    except Exception as error:
+        LOG.error("%s", _message(error), exc_info=options.debug)  # noqa: TRY400 - as asked for
         options.page.note(Failure(name, _message(error)))
         return False
     return True
@@ -260,7 +258,7 @@ class Login:
         """Parse a reference, whose host may be left out with --quay-host."""
         reference = Reference.parse(text)
         if not reference.host and not self.host:
-            raise InvalidReference(text, "it names no host; add it, or give --quay-host")
+            raise lacks_host(reference, ", or give --quay-host")
         return reference
 
     def tag(self, text: str) -> Reference:
@@ -273,9 +271,12 @@ class Login:
 
 def connection_of(arguments: Namespace) -> ConnectOptions:
     """Read how to connect."""
-    bundle = arguments.ca_bundle
-    if bundle is not None and not Path(bundle).is_file():
-        raise ValueError(f"--ca-bundle: there is no file {bundle}")
+    bundle, cert, key = arguments.ca_bundle, arguments.cert, arguments.key
+    for option, file in (("--ca-bundle", bundle), ("--cert", cert), ("--key", key)):
+        if file is not None and not Path(file).is_file():
+            raise ValueError(f"{option}: there is no file {file}")
+    if key is not None and cert is None:
+        raise ValueError("--key needs --cert")
     if arguments.insecure:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     rate, limit = arguments.max_rate, arguments.timeout
@@ -283,7 +284,11 @@ def connection_of(arguments: Namespace) -> ConnectOptions:
         if number is not None and not 0 < number < math.inf:
             raise ValueError(f"{option}: expected a number above 0")
     return ConnectOptions(
-        ca_bundle=bundle, insecure=arguments.insecure, max_rate=rate, time_limit=limit
+        ca_bundle=bundle,
+        client=(cert, key or cert) if cert else None,
+        insecure=arguments.insecure,
+        max_rate=rate,
+        time_limit=limit,
     )
 
 
@@ -354,9 +359,15 @@ class TagLocks:
     @contextmanager
     def held(self, client: RegistryClient, *tags: Reference) -> Iterator[Callable[[], None]]:
         """Lock tags, named by where the client connects, not by the host in the reference."""
-        names = [_where(client, tag) for tag in tags]
-        left = max(0.0, client.options.ends - time.monotonic())
-        with lock_tags([names], self.url, self.aliases, left) as (check,):
+        names, ends = [_where(client, tag) for tag in tags], client.options.ends
+        with ExitStack() as stack:
+            locks = lock_tags([names], self.url, self.aliases, max(0.0, ends - time.monotonic()))
+            try:
+                (check,) = stack.enter_context(locks)
+            except LockFailed as error:
+                if time.monotonic() < ends:
+                    raise
+                raise OutOfTime(str(tags[0]), client.options.time_limit or 0.0) from error
             yield check
 
     def name(self, client: RegistryClient, reference: Reference) -> str:
@@ -365,7 +376,7 @@ class TagLocks:
 
 
 def _where(client: RegistryClient, reference: Reference) -> str:
-    return str(evolve(reference, host=client.session(reference).host))
+    return str(client.place(reference))
 
 
 def writer_of(
@@ -386,7 +397,8 @@ def writer_of(
     )
     audit, token = arguments.audit or settings.audit, arguments.quay_api_token
     recorder = AuditDirectory(audit) if audit else None
-    return Writer(client, options, recorder, TagHistory(client, token) if token else None)
+    history = TagHistory(client, token, arguments.quay_api_token_host) if token else None
+    return Writer(client, options, recorder, history)
 
 
 def split(option: str, values: Sequence[str]) -> list[str]:
@@ -484,8 +496,11 @@ class _Merges:
         self._client = reader if logins[0] == logins[1] else logins[1].client(options)
         writer = writer_of(arguments, settings, self._client, policy, self._anchor)
         copy = arguments.copy or settings.copy
-        children = Children(reader, self._client, copy, watch=self.display.counted)
-        self._step = Step(reader, self._client, writer.options, children, writer)
+        watch, threads = self.display.counted, arguments.threads
+        children = Children(reader, self._client, copy, watch=watch, threads=threads)
+        ends, mode = (reader, self._client), arguments.referrers or settings.referrers
+        referrers = Referrers(*ends, children, mode)
+        self._step = Step(*ends, writer.options, children, writer, referrers=referrers)
 
     def merge(self, source: Reference, destination: Reference, policy: Policy) -> Report:
         """Merge a source into a tag."""
@@ -594,23 +609,39 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
     options = RunOptions(debug=arguments.debug > 0, page=Page(arguments.html))
     client = login.client(connection_of(arguments))
+    files = [Path(file) for file in arguments.records]
+    warn_of_writers(*files, *(file.parent for file in files))
     changes = [_read_change(file, login) for file in arguments.records]
+    if not arguments.yes and not _is_confirmed(login, [change.destination for change in changes]):
+        LOG.error("Nothing is restored")
+        return lambda: False
     recorder = AuditDirectory(settings.audit) if settings.audit else None
     locks = TagLocks.of(settings)
 
+    how = partial(restore, client, force=arguments.force, dry_run=arguments.dry_run)
+
     def restore_tag(change: Change) -> Report:
         with locks.held(client, change.destination) as check:
-            return restore(
-                client,
-                change,
-                force=arguments.force,
-                dry_run=arguments.dry_run,
-                recorder=recorder,
-                check=check,
-            )
+            return how(change, recorder=recorder, check=check)
 
     jobs = [(str(change.destination), partial(restore_tag, change)) for change in changes]
     return _changes(arguments, jobs, options)
+
+
+def _is_confirmed(login: Login, tags: Iterable[Reference]) -> bool:
+    """Ask where a record could make the login of the options go where it does not belong."""
+    host = Address.parse(login.host).host if login.host else ""
+    here = one_name(f"{host}/")
+    odd = ", ".join(str(tag) for tag in tags if tag.host and one_name(f"{tag.host}/") != here)
+    if not login.password or not odd:
+        return True
+    facts = f"the login of --dest-quay-user would be used for {odd}, as the record says, and "
+    facts += f"--quay-host is {host or 'not given'}"
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise ValueError(f"{facts}; there is no terminal to ask at: give --yes, or --quay-host")
+    sys.stderr.write(f"{facts}.\nGo on? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _read_change(file: str, login: Login) -> Change:
@@ -630,8 +661,8 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
         return client.read_nested(one, client.pull_index(one))
 
     if arguments.other is not None:
-        if arguments.ages or arguments.check or arguments.output == "json":
-            raise ValueError("--ages, --check and --output json are for one reference")
+        if arguments.ages or arguments.check or arguments.referrers or arguments.output == "json":
+            raise ValueError("--ages, --check, --referrers and --output json are for one reference")
         other = login.reference(arguments.other)
 
         def compare_both() -> Comparison:
@@ -649,6 +680,11 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
         if arguments.check:
             missing = _missing(client, reference, index)
         found = inspect(str(reference), index, ages, missing)
+        if arguments.referrers:
+            subjects = (index.digest, *(entry.digest for entry in index.manifests))
+            found = evolve(
+                found, referrers=tuple(ReferrerLists(client).of_all(reference, subjects))
+            )
         if found.lacks_something:
             LOG.error("%s lists what is not in the repository", reference)
             incomplete.append(found)

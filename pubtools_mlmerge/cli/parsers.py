@@ -12,6 +12,16 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
+
+
+class _Parser(argparse.ArgumentParser):
+    """Repeats nothing of what was given that would steer a terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        from pubtools_mlmerge.errors import one_line  # noqa: PLC0415 - see the module
+
+        super().error(one_line(message))
 
 
 def new_parser(
@@ -19,7 +29,7 @@ def new_parser(
 ) -> argparse.ArgumentParser:
     """Make a parser with the options that all commands have."""
     name = f"pubtools-mlmerge-{command}"
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=name,
         usage="\n       ".join(f"{name} {usage} [options]" for usage in usages),
         description=description,
@@ -75,8 +85,14 @@ def add_references(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--copy",
         choices=("auto", "skopeo", "never"),
-        help="how to bring images into another repository: auto mounts them, or runs skopeo if "
-        "the registry does not mount; never fails if an image is missing",
+        help="how to bring images into another repository: mount or stream them (auto, the "
+        "default), run skopeo, or fail if an image is missing (never)",
+    )
+    parser.add_argument(
+        "--referrers",
+        choices=("copy", "warn", "ignore"),
+        help="what to do with signatures, SBOMs and others that refer to images from another "
+        "repository: copy them, warn that they stay behind (the default), or do not look",
     )
     parser.add_argument(
         "--anchor-tag",
@@ -153,7 +169,19 @@ def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> Non
             default=os.environ.get(variable),
             help=f"password; better set the environment variable {variable}",
         )
-    parser.add_argument("--ca-bundle", metavar="FILE", help="certificate authorities to trust")
+    parser.add_argument(
+        "--ca-bundle",
+        metavar="FILE",
+        help="certificate authorities to trust (default: those of requests and of certs.d)",
+    )
+    parser.add_argument(
+        "--cert",
+        metavar="FILE",
+        help="certificate to show to registries that ask for one (default: that in certs.d)",
+    )
+    parser.add_argument(
+        "--key", metavar="FILE", help="its private key (default: the same file has it)"
+    )
     parser.add_argument(
         "--max-rate", type=float, metavar="N", help="most requests per second to one registry"
     )
@@ -192,6 +220,12 @@ def add_safety(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("QUAY_API_TOKEN"),
         help="token for Quay's API, to read in the history of a tag what was replaced; better "
         "set the environment variable QUAY_API_TOKEN",
+    )
+    parser.add_argument(
+        "--quay-api-token-host",
+        default=os.environ.get("QUAY_API_TOKEN_HOST"),
+        metavar="HOST",
+        help="the only registry that gets this token (default: --quay-host, else quay.io)",
     )
 
 
@@ -264,6 +298,11 @@ def inspect_main(arguments: Sequence[str] | None = None) -> None:
         action="store_true",
         help="check that the repository has everything that is listed; if not, the exit code is 1",
     )
+    parser.add_argument(
+        "--referrers",
+        action="store_true",
+        help="show what refers to the index and to what it lists, such as signatures and SBOMs",
+    )
     add_connection(parser, sides=("source",))
     _run("inspect", parser, arguments)
 
@@ -282,6 +321,11 @@ def restore_main(arguments: Sequence[str] | None = None) -> None:
         "--force",
         action="store_true",
         help="even if the tag was changed since, or images seem to be missing",
+    )
+    parser.add_argument(
+        "--yes",
+        action="store_true",
+        help="do not ask whether a login that is given by options may go to the host of a record",
     )
     add_connection(parser, sides=("dest",))
     _run("restore", parser, arguments)
@@ -331,7 +375,9 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            sys.stderr.write(f"{self.format(record)}\n")
+            from pubtools_mlmerge.errors import harmless  # noqa: PLC0415 - see the module
+
+            sys.stderr.write(f"{harmless(self.format(record))}\n")
         except Exception:  # noqa: BLE001 - as all handlers do
             self.handleError(record)
 

@@ -436,8 +436,7 @@ def review(tag: Reference, plan: Plan[Manifest], policy: Policy) -> tuple[str, .
     check_shrink(tag, plan, policy)
     warnings = [*plan.warnings, *_gone(plan), *_waste(plan), *_types(plan)]
     if plan.destination is not None:
-        gone = [e.descriptor for e in plan.entries if e.reason == NOT_KEPT]
-        warnings += _slips(tag, plan.destination, policy, gone)
+        warnings += _slips(tag, plan.destination, policy, _at_stake(plan, policy.drop))
     return tuple(f"{tag}: {warning}" for warning in warnings)
 
 
@@ -528,13 +527,41 @@ def _types(plan: Plan[Manifest]) -> Iterator[str]:
         yield f"lists {both}, which some registries refuse"
 
 
-def _slips(tag: Reference, old: Index, policy: Policy, gone: Sequence[Descriptor]) -> Iterator[str]:
+def check_removal(
+    tag: Reference,
+    old: Index,
+    plan: Plan[Manifest],
+    patterns: Sequence[PlatformPattern],
+    *,
+    strict: bool,
+) -> None:
+    """Refuse patterns of a removal that must be slips; if strict, all that fit nothing."""
+    unfit = _fit_nothing(old, patterns)
+    if unfit and (strict or _is_near(unfit, _at_stake(plan, patterns))):
+        texts = tuple(pattern.text for pattern in unfit)
+        raise PatternFitsNothing(str(tag), "removal", texts, platforms_of(old))
+
+
+def _at_stake(plan: Plan[Manifest], named: Iterable[PlatformPattern]) -> frozenset[Platform]:
+    """List the platforms that would go, but for those whose architecture is named to go."""
+    slots: dict[bool, set[Platform]] = {True: set(), False: set()}
+    for entry in plan.entries:
+        if entry.fate != "excluded":
+            slots[entry.fate == "dropped"] |= entry.descriptor.slots
+    architectures = {pattern.architecture for pattern in named}
+    return frozenset(s for s in slots[True] - slots[False] if s.architecture not in architectures)
+
+
+def _is_near(patterns: Iterable[PlatformPattern], gone: Iterable[Platform]) -> bool:
+    return any(pattern.is_nearly(slot) for pattern in patterns for slot in gone)
+
+
+def _slips(tag: Reference, old: Index, policy: Policy, gone: frozenset[Platform]) -> Iterator[str]:
     """Refuse patterns that must be slips, and name others that fit nothing."""
     keep = _fit_nothing(old, policy.keep)
     # An index without such entries is what --drop none is for.
     drop = _fit_nothing(old, (p for p in policy.drop if p.os != NO_PLATFORM))
     platforms = platforms_of(old)
-    nearly = [p for p in keep if any(p.is_nearly(slot) for e in gone for slot in e.slots)]
     none_fits = len(keep) == len(policy.keep) and not policy.serves_many
     for option, patterns, is_slip in (("keep", keep, none_fits), ("drop", drop, False)):
         if not patterns or not platforms:
@@ -542,7 +569,7 @@ def _slips(tag: Reference, old: Index, policy: Policy, gone: Sequence[Descriptor
         error = PatternFitsNothing(
             str(tag), option, tuple(pattern.text for pattern in patterns), platforms
         )
-        if is_slip or policy.strict or (option == "keep" and nearly):
+        if is_slip or policy.strict or _is_near(patterns, gone):
             raise error
         yield error.problem
 

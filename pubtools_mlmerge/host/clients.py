@@ -66,9 +66,9 @@ def make_sides(pusher: Pusher, settings: Settings) -> Sides:
 
 
 class _HostLoginClient(RegistryClient):
-    """Has the logins of the target and no others: no auth file of the worker's user is read."""
+    """Has the logins of the target and no others: no auth file or helper of the worker's user."""
 
-    def _find_credentials(self, host: str, reference: Reference) -> Credentials | None:  # noqa: ARG002 - there is one login, whatever is read
+    def _find_credentials(self, host: str, repository: str) -> Credentials | None:  # noqa: ARG002 - there is one login, whatever is read
         return self.credentials
 
     def _say_none_found(self, host: str) -> str:
@@ -86,6 +86,7 @@ def connect_like(
     options = ConnectOptions(
         insecure=not verifies(client, settings),
         ca_bundle=verify if isinstance(verify, str) else None,
+        certs_d=(),
     )
     if other is not None:
         known = other.options

@@ -13,8 +13,8 @@ from typing import Optional, TypeVar
 from attrs import evolve
 
 from pubtools_mlmerge.concurrency import Memo
-from pubtools_mlmerge.core.manifests import Image, Index, Manifest, platforms_of
-from pubtools_mlmerge.core.merge import Side, merge_manifests, remove, review
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest
+from pubtools_mlmerge.core.merge import Side, check_removal, merge_manifests, remove, review
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
@@ -26,7 +26,6 @@ from pubtools_mlmerge.errors import (
     NotAnIndex,
     NotFound,
     NothingEligible,
-    PatternFitsNothing,
 )
 from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.merging.image_ages import Ages
@@ -34,6 +33,7 @@ from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.observe import observed, span
 from pubtools_mlmerge.registry.base import Registry
 from pubtools_mlmerge.registry.copying import Children
+from pubtools_mlmerge.registry.referrers import Referrers
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -110,8 +110,7 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
             plan = remove(known, patterns, allow_empty=allow_empty, prune=prune)
         except (EmptyIndex, NestedIndex) as error:
             raise evolve(error, reference=str(reference)) from error
-        if strict and plan.missing:
-            raise PatternFitsNothing(str(reference), "removal", plan.missing, platforms_of(known))
+        check_removal(reference, known, plan, patterns, strict=strict)
         return Decision(None, reference, None, old, plan, decide, began=began)
 
     with observed("remove", None, reference, dry_run=dry_run) as seen:
@@ -133,6 +132,7 @@ class Step:
         writer: Writer | None = None,
         *,
         ages: Ages | None = None,
+        referrers: Referrers | None = None,
     ) -> None:
         self._source = source
         self._destination = destination
@@ -140,6 +140,7 @@ class Step:
         self._children = children
         self._writer = writer or Writer(destination, options)
         self._ages = ages or Ages(destination, options.ages)
+        self._referrers = referrers
         self._sources: Memo[Reference, Manifest] = Memo(_SOURCES, _FRESH)
 
     def merge(
@@ -206,6 +207,8 @@ class Step:
     def carry_out(self, decision: Decision, check: Callable[[], None] = no_lock) -> Report:
         """Do what was decided: children first, then the tag, then its anchor."""
         try:
+            if self._options.dry_run or not decision.is_due:
+                self._tend(decision)
             return self._writer.carry_out(decision, check)
         finally:
             self._sources.forget(partial(self._is_written, decision.destination))
@@ -220,6 +223,23 @@ class Step:
         with span("children", source=str(source), destination=str(destination)) as current:
             current.note(manifests=len(needed))
             self._children.ensure(source, destination, needed)
+        self._tend(decision)
+
+    def _tend(self, decision: Decision) -> None:
+        """Look after what refers to the images of the source, before the tag is written."""
+        source, new, result = decision.source, decision.new, decision.plan.result
+        if self._referrers is None or source is None or new is None:
+            return
+        is_whole = new.digest == result.digest
+        nested = [digest for entry in decision.plan.taken for digest in sorted(entry.digests)]
+        self._referrers.tend(
+            source,
+            decision.destination,
+            [*decision.needed, *nested, *([new.digest] if is_whole else ())],
+            new.digest if isinstance(new, Index) and not is_whole else None,
+            dry_run=self._options.dry_run,
+            writes=decision.is_due,
+        )
 
     def _merge(
         self, source: Side, destination: Reference, old: Manifest | None, policy: Policy

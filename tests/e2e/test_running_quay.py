@@ -128,7 +128,7 @@ def test_what_somebody_wrote_unseen_is_found_in_the_history(quay: Quay) -> None:
     if quay.api_token is None:
         return
     client = quay.client()
-    history = TagHistory(client, quay.api_token)
+    history = TagHistory(client, quay.api_token, quay.url)
 
     found = history.lost(tag, ours.digest, seen.digest)
 
