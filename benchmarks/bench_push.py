@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -22,7 +23,8 @@ from tests.host.running import push
 from tests.host.stand_ins import SIGNER, Deletions, RecordingSigner
 from tests.host.world import ON, World, build
 
-ADDRESS = "127.61.7.1"  # the host splits references at each colon, so the port is 443
+# The host splits references at each colon, so the port is 443, and the address this process's own.
+ADDRESS = "127.61.{}.{}".format(*divmod(os.getpid() % 2**16, 2**8))
 TAGS = [f"tag-{number}" for number in range(5)]
 
 

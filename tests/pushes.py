@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 from attrs import define, field
+from pubtools.pluggy import pm
 
 from pubtools_mlmerge.host.clients import Sides
 from pubtools_mlmerge.host.push_step import PushStep
@@ -43,3 +45,13 @@ def item(source: str, tags: Mapping[str, Sequence[str]], **metadata: object) -> 
     """Make an item that pushes a source to tags of external repositories."""
     fields = {"pull_url": source, "tags": tags, **metadata}
     return SimpleNamespace(metadata=fields, claims_signing_key="key", repos={})
+
+
+@contextmanager
+def registered(implementation: object) -> Iterator[None]:
+    """Register implementations of hooks for a while."""
+    pm.register(implementation)
+    try:
+        yield
+    finally:
+        pm.unregister(implementation)

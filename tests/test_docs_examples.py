@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from types import ModuleType
 
@@ -28,7 +28,7 @@ from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, upload_index
 from tests.programs import python
-from tests.pushes import begin, item
+from tests.pushes import begin, item, registered
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 NAME = "site_plugin"
@@ -215,16 +215,6 @@ class Watching:
     @hookimpl
     def mlmerge_merged(self, report: Report) -> None:
         self.look()
-
-
-@contextmanager
-def registered(implementation: object) -> Iterator[None]:
-    """Register an implementation for a while."""
-    pm.register(implementation)
-    try:
-        yield
-    finally:
-        pm.unregister(implementation)
 
 
 class LeaseEndedError(Exception):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import LockFailed, LockLost
 from pubtools_mlmerge.hooks import announce, lock_tags
+from tests.pushes import registered
 
 WAITS = (math.inf, 60)
 TAG = Reference.parse("quay.io/ns/app:1")
@@ -81,15 +80,6 @@ class HostHooks:
     @hookspec
     def quay_images_tagged(self, source_ref: str, dest_refs: list[str]) -> None:
         """Declare the host's hook."""
-
-
-@contextmanager
-def registered(plugin: object) -> Iterator[None]:
-    pm.register(plugin)
-    try:
-        yield
-    finally:
-        pm.unregister(plugin)
 
 
 def test_an_upload_is_announced_by_our_hook() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Literal
@@ -42,7 +42,7 @@ from pubtools_mlmerge.testing import Image, ImageIndex, RegistryServer, make_ima
 from tests.pages import DOCS
 from tests.peers import SCHEMA_1
 from tests.programs import put
-from tests.pushes import begin, item
+from tests.pushes import begin, item, registered
 from tests.scripted import HURRIED
 
 Log = pytest.LogCaptureFixture
@@ -116,15 +116,6 @@ class Push:
 
     def writes(self) -> list[str]:
         return [r.path for r in self.server.requests if r.method not in ("GET", "HEAD")]
-
-
-@contextmanager
-def registered(site: object) -> Iterator[None]:
-    pm.register(site)
-    try:
-        yield
-    finally:
-        pm.unregister(site)
 
 
 def test_every_tag_keeps_what_the_source_lacks_and_what_it_brings_is_brought_once(

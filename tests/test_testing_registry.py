@@ -34,7 +34,7 @@ from tests.servers import TOKEN_PASSWORD, TOKEN_USER, RealRegistry
 
 CREDENTIALS = (TOKEN_USER, TOKEN_PASSWORD)
 ABSENT = "sha256:" + "a" * 64
-REGISTRIES = ("embedded", "embedded-token", "plain", "tls", "token")
+REGISTRIES = ("embedded", "embedded-token", "plain", "token")
 with_tokens = pytest.mark.parametrize("peer", ["embedded-token", "token"], indirect=True)
 
 OCI = make_index([make_image(), make_image("linux/arm64")])

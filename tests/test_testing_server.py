@@ -178,20 +178,6 @@ def test_a_recorded_request_shows_no_headers(registry: RegistryServer, peer: Pee
 # HTTP
 
 
-def test_a_connection_serves_many_requests(
-    registry: RegistryServer, connection: http.client.HTTPConnection
-) -> None:
-    registry.put_manifest(NAME, "latest", INDEX.content, OCI_INDEX)
-    ports = set()
-    for method in ("GET", "HEAD", "GET"):
-        connection.request(method, f"/v2/{NAME}/manifests/latest", headers={"Accept": OCI_INDEX})
-        body = connection.getresponse().read()
-        ports.add(connection.sock.getsockname()[1])
-        assert body == (b"" if method == "HEAD" else INDEX.content)
-
-    assert len(ports) == 1
-
-
 def test_a_body_may_come_in_chunks(
     registry: RegistryServer, connection: http.client.HTTPConnection
 ) -> None:
@@ -221,25 +207,6 @@ def test_a_client_that_hangs_up_does_no_harm(
 
     assert Peer(url=registry.url).send("GET", "/v2/").status_code == 200
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(
-    ("request_line", "headers", "answers"),
-    [
-        (b"GET /v2/ HTTP/1.1", b"", 2),
-        (b"GET /v2/ HTTP/1.1", b"Connection: close\r\n", 1),
-        (b"GET /v2/ HTTP/1.0", b"", 1),
-        (b"GET /v2/ HTTP/1.0", b"Connection: Keep-Alive\r\n", 2),
-    ],
-)
-def test_a_connection_is_kept_as_long_as_the_client_wants(
-    registry: RegistryServer, request_line: bytes, headers: bytes, answers: int
-) -> None:
-    request = request_line + b"\r\n" + headers + b"\r\n"
-
-    answer = talk(registry, request + request)
-
-    assert answer.count(b"HTTP/1.1 200 OK") == answers
 
 
 def test_headers_of_one_name_are_joined(registry: RegistryServer) -> None:

@@ -14,8 +14,9 @@ from pushcollector import Collector
 from pubtools_mlmerge.errors import MixedTypes
 from pubtools_mlmerge.reports.report import report_schema
 from tests.host.running import push, tag
-from tests.host.test_safety import Interferer, registered
+from tests.host.test_safety import Interferer
 from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
+from tests.pushes import registered
 
 Log = pytest.LogCaptureFixture
 

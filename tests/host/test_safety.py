@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from pubtools.pluggy import hookimpl, pm
+from pubtools.pluggy import hookimpl
 
 from pubtools_mlmerge.errors import ConflictError, LockFailed
 from pubtools_mlmerge.host.requests import SelectedRequest
@@ -17,6 +16,7 @@ from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.merging.restore import restore
 from tests.host.running import push, signed, tag
 from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
+from tests.pushes import registered
 
 THEIRS = ("linux/amd64", "linux/s390x", "linux/ppc64le")
 
@@ -34,15 +34,6 @@ class Interferer:
         if self.times:
             self.times -= 1
             self.world.put(REPOSITORY, "1", build(f"theirs {self.times}", *THEIRS))
-
-
-@contextmanager
-def registered(plugin: object) -> Iterator[None]:
-    pm.register(plugin)
-    try:
-        yield
-    finally:
-        pm.unregister(plugin)
 
 
 def arrange(world: World) -> None:
