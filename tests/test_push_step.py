@@ -142,6 +142,19 @@ def test_every_tag_keeps_what_the_source_lacks_and_what_it_brings_is_brought_onc
     assert push.copies == []
 
 
+@pytest.mark.parametrize("mode", ["ignore", "copy"])
+def test_what_refers_to_an_image_comes_along_where_the_setting_says_so(
+    registry_server: RegistryServer, mode: str
+) -> None:
+    push = Push(registry_server, Settings.from_task({"mlmerge": {"referrers": mode}}, {}))
+    signature = f"{NEW.children[0].digest.replace(':', '-')}.sig"
+    push.put(f"src:{signature}", make_image(seed="signature"))
+
+    push.run("app:1")
+
+    assert (signature in registry_server.tags("ns/app")) is (mode == "copy")
+
+
 @pytest.mark.parametrize(
     ("mlmerge", "names", "copies", "tag", "reason"),
     [

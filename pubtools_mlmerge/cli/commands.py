@@ -29,12 +29,7 @@ from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import InvalidRecord, InvalidReference, LockFailed, OutOfTime
 from pubtools_mlmerge.hooks import announce, lock_tags
 from pubtools_mlmerge.locks import check_url, lock_name
-from pubtools_mlmerge.merging.audit import (
-    AuditDirectory,
-    Change,
-    read_change,
-    warn_of_writers,
-)
+from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change, warn_of_writers
 from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.restore import restore
@@ -503,11 +498,9 @@ class _Merges:
         copy = arguments.copy or settings.copy
         watch, threads = self.display.counted, arguments.threads
         children = Children(reader, self._client, copy, watch=watch, threads=threads)
-        mode = arguments.referrers or settings.referrers
-        referrers = Referrers(reader, self._client, children, mode)
-        self._step = Step(
-            reader, self._client, writer.options, children, writer, referrers=referrers
-        )
+        ends, mode = (reader, self._client), arguments.referrers or settings.referrers
+        referrers = Referrers(*ends, children, mode)
+        self._step = Step(*ends, writer.options, children, writer, referrers=referrers)
 
     def merge(self, source: Reference, destination: Reference, policy: Policy) -> Report:
         """Merge a source into a tag."""
@@ -616,10 +609,8 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
     options = RunOptions(debug=arguments.debug > 0, page=Page(arguments.html))
     client = login.client(connection_of(arguments))
-    for place in dict.fromkeys(
-        p for file in map(Path, arguments.records) for p in (file, file.parent)
-    ):
-        warn_of_writers(place)
+    files = [Path(file) for file in arguments.records]
+    warn_of_writers(*files, *(file.parent for file in files))
     changes = [_read_change(file, login) for file in arguments.records]
     if not arguments.yes and not _is_confirmed(login, [change.destination for change in changes]):
         LOG.error("Nothing is restored")
@@ -627,16 +618,11 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     recorder = AuditDirectory(settings.audit) if settings.audit else None
     locks = TagLocks.of(settings)
 
+    how = partial(restore, client, force=arguments.force, dry_run=arguments.dry_run)
+
     def restore_tag(change: Change) -> Report:
         with locks.held(client, change.destination) as check:
-            return restore(
-                client,
-                change,
-                force=arguments.force,
-                dry_run=arguments.dry_run,
-                recorder=recorder,
-                check=check,
-            )
+            return how(change, recorder=recorder, check=check)
 
     jobs = [(str(change.destination), partial(restore_tag, change)) for change in changes]
     return _changes(arguments, jobs, options)
@@ -645,15 +631,12 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
 def _is_confirmed(login: Login, tags: Iterable[Reference]) -> bool:
     """Ask where a record could make the login of the options go where it does not belong."""
     host = Address.parse(login.host).host if login.host else ""
-    odd = [
-        str(tag) for tag in tags if tag.host and one_name(f"{tag.host}/") != one_name(f"{host}/")
-    ]
+    here = one_name(f"{host}/")
+    odd = ", ".join(str(tag) for tag in tags if tag.host and one_name(f"{tag.host}/") != here)
     if not login.password or not odd:
         return True
-    facts = (
-        f"the login of --dest-quay-user would be used for {', '.join(odd)}, as the record says, "
-    )
-    facts += f"and --quay-host is {host}" if host else "and --quay-host is not given"
+    facts = f"the login of --dest-quay-user would be used for {odd}, as the record says, and "
+    facts += f"--quay-host is {host or 'not given'}"
     if sys.stdin is None or not sys.stdin.isatty():
         raise ValueError(f"{facts}; there is no terminal to ask at: give --yes, or --quay-host")
     sys.stderr.write(f"{facts}.\nGo on? [y/N] ")

@@ -184,14 +184,15 @@ def _manifest(fields: Mapping[str, object], name: str, reference: Reference) -> 
     return manifest
 
 
-def warn_of_writers(path: Path) -> None:
-    """Warn of a file or a directory that others may write to, as records may be forged there."""
-    with suppress(OSError):
-        found = path.stat()
-        shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        if shared or found.st_uid not in (0, os.geteuid()):
-            words = "%s: others may write to it, so look at what a record from there would restore"
-            LOG.warning(words, path)
+def warn_of_writers(*paths: Path) -> None:
+    """Warn of files and directories that others may write to, as records may be forged there."""
+    words = "%s: others may write to it, so look at what a record from there would restore"
+    for path in dict.fromkeys(paths):
+        with suppress(OSError):
+            found = path.stat()
+            shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            if shared or found.st_uid not in (0, os.geteuid()):
+                LOG.warning(words, path)
 
 
 class Recorder(Protocol):

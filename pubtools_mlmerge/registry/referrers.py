@@ -29,6 +29,7 @@ from pubtools_mlmerge.core.strict_json import decode, encode
 from pubtools_mlmerge.errors import (
     ConflictError,
     InvalidIndex,
+    InvalidReference,
     MergeError,
     NotAnIndex,
     NotFound,
@@ -74,9 +75,10 @@ class ReferrerLists:
 
     def of_all(self, repository: Reference, subjects: Iterable[str]) -> list[Referrer]:
         """List what refers to manifests of one repository, each once."""
-        jobs = (partial(self.of, repository.at(subject)) for subject in dict.fromkeys(subjects))
-        listed = [each for found in map_in_order(jobs, _THREADS) for each in found]
-        return list({(each.tag, each.digest): each for each in listed}.values())
+        jobs = [partial(self.of, repository.at(subject)) for subject in dict.fromkeys(subjects)]
+        # The first one finds out whether there is an API.
+        found = [*(job() for job in jobs[:1]), *map_in_order(jobs[1:], _THREADS)]
+        return list({(each.tag, each.digest): each for some in found for each in some}.values())
 
     def of(self, subject: Reference) -> tuple[Referrer, ...]:
         """List what refers to a manifest directly."""
@@ -248,8 +250,11 @@ class Referrers:
             found = self._lists.of_all(source, level)
             if len(found) > left:
                 LOG.warning("%s: more than %d referrers, the rest is left behind", source, _MOST)
-            pulled = [(each, self._pull(source, each)) for each in found[:left]]
+            pulls = (partial(self._pull, source, each) for each in found[:left])
+            pulled = zip(found, map_in_order(pulls, _THREADS))
             whole = [(each, manifest) for each, manifest in pulled if manifest is not None]
+            if not whole:
+                return
             left -= len(whole)
             digests = list(dict.fromkeys(each.digest for each, _ in whole))
             self._children.ensure(source, destination, digests)
@@ -268,17 +273,16 @@ class Referrers:
 
     def _pull(self, source: Reference, referrer: Referrer) -> Manifest | None:
         """Read a referrer; none, with a warning, where it is not what the list says."""
-        place = source.at(referrer.digest)
         try:
-            manifest = self._source.pull(place)
-        except (NotFound, NotAnIndex, InvalidIndex) as error:
+            manifest = self._source.pull(source.at(referrer.digest))
+        except (NotFound, NotAnIndex, InvalidIndex, InvalidReference) as error:
             LOG.warning("A referrer of %s is left behind: %s", source.at(referrer.subject), error)
             return None
         if referrer.tag or subject_of(manifest) == referrer.subject:
             return manifest
         LOG.warning(
             "%s is left behind: it is listed for %s, and does not refer to it",
-            place,
+            source.at(referrer.digest),
             referrer.subject,
         )
         return None
@@ -307,7 +311,7 @@ class Referrers:
             if wanted is None or (held is not None and held.digest == wanted.digest):
                 return
             self._destination.push(tag, wanted)
-            event = {"type": "mlmerge-referrer", "destination": str(tag), "digest": wanted.digest}
+            event = {"type": "mlmerge-upload", "destination": str(tag), "digest": wanted.digest}
             LOG.info("Uploaded %s to %s", wanted.digest, tag, extra={"event": event})
         expected, found = (None if each is None else each.digest for each in (wanted, held))
         raise ConflictError(str(tag), expected, found, _TRIES)
