@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.floods import check, floods
+from tests.stress.counts import counts_of
 
 
 @floods
-def test_no_answer_without_end_is_read_without_end(name: str) -> None:
+def test_no_answer_without_end_is_read_without_end(name: str, pytestconfig: pytest.Config) -> None:
     check(name)
+    counts_of(pytestconfig).survived("answers without end", 1, of=1)

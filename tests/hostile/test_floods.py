@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from tests.floods import check, floods
+from tests.stress.counts import Counts
 
 
 @floods
-def test_no_answer_without_end_is_read_without_end(name: str) -> None:
+def test_no_answer_without_end_is_read_without_end(name: str, counts: Counts) -> None:
     check(name)
+    counts.survived("answers without end", 1, of=1)

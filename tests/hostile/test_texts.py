@@ -33,11 +33,13 @@ from tests.hostile.helpers import REFERENCE, client_of
 from tests.hostile.test_forged_records import signed
 from tests.programs import run_here
 from tests.scripted import Received, Reply, ScriptedServer, json_reply, manifest_reply, refusal
+from tests.stress.counts import Counts
 
 SHOWN = "\x1b[31m\x1b]0;t\x07\x9b2J\x08\u202e\u2066\u200f\u2028\u2029\ufeff<script>x</script>"
 TEXT = f"::error::A\nERROR: forged\r##vso[task.complete]##[group]{SHOWN}"
 TORN = f"{TEXT}\ud800"  # no document may have it, but what is no document may
 HEADER = TEXT.replace("\n", " ").replace("\r", " ").encode("latin-1", "ignore").decode("latin-1")
+ATTACK = "hostile texts, in output, logs or a page"
 STEERS = re.compile(r"(?m)^\s*::|##\w*\[|^ERROR: forged")
 
 
@@ -158,7 +160,7 @@ def lines_of(host: str, output: str) -> str:
     ("output", "level"), [("text", ""), ("json", "-d"), ("json", "-dd"), ("text", "-ddd")]
 )
 def test_a_merge_shows_no_answer_as_it_is(
-    host: str, output: str, level: str, tmp_path: Path
+    host: str, output: str, level: str, tmp_path: Path, counts: Counts
 ) -> None:
     batch, page = tmp_path / "batch", tmp_path / "page.html"
     batch.write_text(lines_of(host, output))
@@ -175,6 +177,7 @@ def test_a_merge_shows_no_answer_as_it_is(
     assert "<script>" not in page.read_text("ascii")
     # It was there to be shown: in tables, messages and on the page.
     assert all("[31m" in each for each in (done.out, done.err, shown))
+    counts.survived(ATTACK, 3 * len(ANSWERS), of=3 * len(ANSWERS))
 
 
 def readable() -> Iterator[str]:
@@ -186,7 +189,9 @@ def readable() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("more", [("--ages", "-ddd"), ("--output", "json"), ("OTHER",)])
-def test_an_inspection_shows_no_answer_as_it_is(host: str, more: tuple[str, ...]) -> None:
+def test_an_inspection_shows_no_answer_as_it_is(
+    host: str, more: tuple[str, ...], counts: Counts
+) -> None:
     others = [f"{host}/good:1" if each == "OTHER" else each for each in more]
     shown = []
     for name in readable():
@@ -194,6 +199,7 @@ def test_an_inspection_shows_no_answer_as_it_is(host: str, more: tuple[str, ...]
         assert (ANSWERS[name][0], steering(done.out + done.err)) == (ANSWERS[name][0], [])
         shown.append(done.out)
 
+    counts.survived(ATTACK, 2 * len(shown), of=2 * len(shown))
     assert "forged" in "".join(shown)
 
 
@@ -294,12 +300,13 @@ def given(
 
 @pytest.mark.parametrize("more", [(), ("--output", "json", "-ddd")])
 def test_nothing_that_is_given_is_shown_as_it_is(
-    host: str, more: tuple[str, ...], tmp_path: Path
+    host: str, more: tuple[str, ...], tmp_path: Path, counts: Counts
 ) -> None:
     for name, (arguments, variables) in given(tmp_path, host):
         program, *rest = (each.replace("HOST", host) for each in arguments)
         done = run_here(program, *rest, *more, env=variables)
         assert (name, steering(done.out + done.err)) == (name, [])
+        counts.survived(ATTACK, 2, of=2)
 
 
 def test_no_error_about_settings_shows_them_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
