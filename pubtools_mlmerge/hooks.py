@@ -30,4 +30,5 @@ def announce(report: Report) -> None:
     pm.hook.mlmerge_merged(report=report)
     tagged = getattr(pm.hook, "quay_images_tagged", None)  # there is none without the host
     if tagged is not None:
-        tagged(source_ref=str(report.source), dest_refs=[str(report.destination)])
+        for source in report.sources:
+            tagged(source_ref=str(source), dest_refs=[str(report.destination)])

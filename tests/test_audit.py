@@ -130,6 +130,7 @@ def test_the_document_has_everything() -> None:
             "content": PLAN.result.content.decode(),
         },
         "missing": ["riscv64"],
+        "sources": [],
     }
     assert isinstance(entries, list)
     assert entries[0] == {

@@ -519,7 +519,7 @@ LINE = {"source_ref": "quay.io/a/b:new", "dest_ref": "quay.io/a/b:1"}
 def test_a_line_names_source_and_destination() -> None:
     line = BatchLine.parse(json.dumps(LINE) + "\n")
 
-    assert line == BatchLine("quay.io/a/b:new", "quay.io/a/b:1", None)
+    assert line == BatchLine(("quay.io/a/b:new",), "quay.io/a/b:1", None)
     line = BatchLine.parse(json.dumps({**LINE, "archs": ["arm64", "linux/arm/v7"]}))
     assert line.archs == ("arm64", "linux/arm/v7")
 
@@ -532,8 +532,9 @@ def test_a_line_names_source_and_destination() -> None:
         ("[]", "expected an object"),
         ('{"source_ref": "a", "source_ref": "b", "dest_ref": "c"}', "more than once"),
         (json.dumps({**LINE, "arch": ["arm64"]}), "arch: unknown, there are source_ref"),
-        (json.dumps({"source_ref": "a"}), "source_ref, dest_ref: expected texts"),
-        (json.dumps({**LINE, "dest_ref": ["a"]}), "source_ref, dest_ref: expected texts"),
+        (json.dumps({"dest_ref": "a"}), "source_ref: expected a text, or a list of texts"),
+        (json.dumps({**LINE, "source_ref": []}), "source_ref: expected a text, or a list of texts"),
+        (json.dumps({**LINE, "dest_ref": ["a"]}), "dest_ref: expected a text"),
         (json.dumps({**LINE, "archs": "arm64"}), "archs: expected a list of texts"),
         (json.dumps({**LINE, "archs": []}), "archs: expected a list of texts"),
         (json.dumps({**LINE, "archs": [7]}), "archs: expected a list of texts"),

@@ -66,6 +66,7 @@ def test_json_has_every_key_in_one_line() -> None:
     assert found == {
         "schema": 1,
         "source": "quay.io/org/app:new",
+        "sources": ["quay.io/org/app:new"],
         "destination": "quay.io/org/app:stable",
         "source_digest": NEW.digest,
         "previous_digest": OLD.digest,

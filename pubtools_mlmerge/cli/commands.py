@@ -11,7 +11,7 @@ import time
 import traceback
 from argparse import Namespace
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from functools import partial
@@ -357,9 +357,9 @@ _LINE_KEYS = ("source_ref", "dest_ref", "archs")
 
 @frozen
 class BatchLine:
-    """A line of a batch; without architectures, all of the source is merged."""
+    """A line of a batch; without architectures, all of the sources is merged."""
 
-    source: str
+    sources: tuple[str, ...]
     destination: str
     archs: tuple[str, ...] | None = None
 
@@ -370,19 +370,26 @@ class BatchLine:
         unknown = sorted(fields.keys() - set(_LINE_KEYS))
         if unknown:
             raise ValueError(f"{unknown[0]}: unknown, there are {', '.join(_LINE_KEYS)}")
-        source, destination = fields.get("source_ref"), fields.get("dest_ref")
-        if not (isinstance(source, str) and isinstance(destination, str)):
-            raise ValueError("source_ref, dest_ref: expected texts")  # noqa: TRY004 - a wrong line
-        archs = fields.get("archs")
-        if archs is None:
-            return cls(source, destination)
-        if not isinstance(archs, list) or not archs or not all(isinstance(a, str) for a in archs):
-            raise ValueError("archs: expected a list of texts")
-        return cls(source, destination, tuple(archs))
+        sources = _texts(fields, "source_ref", [fields.get("source_ref")])
+        destination = fields.get("dest_ref")
+        if not isinstance(destination, str):
+            raise ValueError("dest_ref: expected a text")  # noqa: TRY004 - a wrong line
+        archs = None if fields.get("archs") is None else _texts(fields, "archs")
+        return cls(sources, destination, archs)
+
+
+def _texts(fields: Mapping[str, object], name: str, otherwise: object = None) -> tuple[str, ...]:
+    """Read a list of texts that is not empty."""
+    found = fields.get(name)
+    listed = found if isinstance(found, list) else otherwise
+    if not isinstance(listed, list) or not listed or not all(isinstance(x, str) for x in listed):
+        expected = "a list of texts" if otherwise is None else "a text, or a list of texts"
+        raise ValueError(f"{name}: expected {expected}")
+    return tuple(listed)
 
 
 def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
-    """Prepare the merge of one source into its destinations, or of a batch."""
+    """Prepare the merge of sources into their destinations, or of a batch."""
     logins = Login.of(arguments, "source"), Login.of(arguments, "dest")
     settings = Settings.for_commands(os.environ)
     policy = policy_of(arguments, settings.policy)
@@ -400,10 +407,10 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
     else:
         if not arguments.source_ref or not arguments.dest_ref:
             raise ValueError("--source-ref and --dest-ref are needed, or --batch")
-        source = logins[0].reference(arguments.source_ref)
+        sources = [logins[0].reference(r) for r in split("--source-ref", arguments.source_ref)]
         tags = [logins[1].tag(text) for text in split("--dest-ref", arguments.dest_ref)]
         merges = _Merges(arguments, settings, policy, logins, tags)
-        jobs = ((str(tag), partial(merges.merge, source, tag, policy)) for tag in tags)
+        jobs = ((str(tag), partial(merges.merge, sources, tag, policy)) for tag in tags)
         watch = unwatched if len(tags) == 1 else merges.display.counted
         options = evolve(options, threads=min(threads, len(tags)), total=len(tags), watch=watch)
     return _changes(arguments, jobs, options)
@@ -441,10 +448,10 @@ class _Merges:
         children = Children(reader, self._client, copy, watch=self.display.counted)
         self._step = Step(reader, self._client, writer.options, children, writer)
 
-    def merge(self, source: Reference, destination: Reference, policy: Policy) -> Report:
-        """Merge a source into a tag."""
+    def merge(self, sources: Sequence[Reference], destination: Reference, policy: Policy) -> Report:
+        """Merge sources into a tag."""
         with locked(self._client, destination, self._lock) as check:
-            report = self._step.merge(source, destination, check, policy)
+            report = self._step.merge(sources, destination, check, policy)
         if report.changed and not report.dry_run:
             announce(report)
         return report
@@ -456,7 +463,7 @@ class _Merges:
 
         Before a line that reads what one before it writes, or the reverse, comes None.
         """
-        under_way: deque[tuple[Reference, Reference]] = deque(maxlen=threads * AHEAD)
+        under_way: deque[tuple[list[Reference], Reference]] = deque(maxlen=threads * AHEAD)
         with batch:
             for number, text in enumerate(STOP.lines(batch), start=1):
                 if not text.strip():
@@ -465,17 +472,17 @@ class _Merges:
                 try:
                     line = BatchLine.parse(text)
                     name = f"{name}: {line.destination}"
-                    source = self._logins[0].reference(line.source)
+                    sources = [self._logins[0].reference(text) for text in line.sources]
                     destination = self._logins[1].tag(line.destination)
                     policy = evolve(self._policy, eligible=line.archs)
                 except ValueError as error:
                     yield name, partial(_refuse, f"line {number}", error)
                     continue
-                if any(destination in pair or source == pair[1] for pair in under_way):
+                if any(destination in (*read, tag) or tag in sources for read, tag in under_way):
                     under_way.clear()
                     yield None
-                under_way.append((source, destination))
-                yield name, partial(self.merge, source, destination, policy)
+                under_way.append((sources, destination))
+                yield name, partial(self.merge, sources, destination, policy)
 
 
 def _refuse(name: str, error: ValueError) -> NoReturn:
@@ -483,18 +490,18 @@ def _refuse(name: str, error: ValueError) -> NoReturn:
 
 
 def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
-    """Prepare the removal of architectures from a tag."""
+    """Prepare the removal of architectures from tags."""
     login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
-    options = RunOptions(debug=arguments.debug > 0, page=Page(arguments.html))
     client = login.client(connection_of(arguments))
-    reference = login.tag(arguments.ref)
+    tags = [login.tag(text) for text in split("--ref", arguments.ref)]
+    options = RunOptions(debug=arguments.debug > 0, page=Page(arguments.html), total=len(tags))
     patterns = tuple(PlatformPattern.named(text) for text in split("--arch", arguments.arch))
     if not patterns and not arguments.prune:
         raise ValueError("--arch or --prune is needed")
     writer = writer_of(arguments, settings, client)
     url = lock_of(arguments, settings)
 
-    def remove() -> Report:
+    def remove(reference: Reference) -> Report:
         with locked(client, reference, url) as check:
             report = remove_platforms(
                 writer,
@@ -509,7 +516,7 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
             LOG.warning("%s has no %s", reference, name)
         return report
 
-    return _changes(arguments, [(str(reference), remove)], options)
+    return _changes(arguments, [(str(tag), partial(remove, tag)) for tag in tags], options)
 
 
 def prepare_restore(arguments: Namespace) -> Callable[[], bool]:

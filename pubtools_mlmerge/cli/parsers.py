@@ -14,6 +14,24 @@ import sys
 from collections.abc import Sequence
 
 
+class _Once(argparse.Action):
+    """Stores a value; another one for the same is wrong usage, as one of them must be a slip."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        given: dict[str, object] = vars(namespace).setdefault("given_once", {})
+        value = self.const if self.nargs == 0 else values
+        first = given.setdefault(self.dest, value)
+        if first is not value and first != value:
+            parser.error(f"{option_string or self.dest}: given twice, with different values")
+        setattr(namespace, self.dest, value)
+
+
 def new_parser(
     command: str, usages: Sequence[str], description: str, example: str
 ) -> argparse.ArgumentParser:
@@ -26,6 +44,7 @@ def new_parser(
         epilog=f"example:\n  {name} {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.register("action", None, _Once)
     parser.add_argument(
         "--output",
         choices=("text", "json"),
@@ -52,7 +71,14 @@ def add_changes(parser: argparse.ArgumentParser) -> None:
 
 def add_references(parser: argparse.ArgumentParser) -> None:
     """Add what to merge, and how to run the merges."""
-    parser.add_argument("--source-ref", help="image to merge, by tag or digest")
+    parser.add_argument(
+        "--source-ref",
+        action="append",
+        default=[],
+        metavar="REF[,REF]",
+        help="image to merge, by tag or digest; repeatable, or several separated by commas: they "
+        "become one index, and of two images for one platform the first is taken",
+    )
     parser.add_argument(
         "--dest-ref",
         action="append",
@@ -64,7 +90,7 @@ def add_references(parser: argparse.ArgumentParser) -> None:
         "--batch",
         metavar="FILE",
         help="read merges from a file, or from standard input (-): each line is a JSON object "
-        "with source_ref, dest_ref and optionally archs",
+        "with source_ref (text or list), dest_ref and optionally archs",
     )
     parser.add_argument(
         "--threads", type=int, default=8, metavar="N", help="merge N tags at a time (default: 8)"
@@ -199,9 +225,9 @@ def merge_main(arguments: Sequence[str] | None = None) -> None:
     """Merge an image into one or more tags."""
     parser = new_parser(
         "merge",
-        ["--source-ref REF --dest-ref REF[,REF]", "--batch FILE"],
-        "Merge a multi-arch image into tags: all images of the source, plus the images\n"
-        "of each destination for platforms that the source lacks.",
+        ["--source-ref REF[,REF] --dest-ref REF[,REF]", "--batch FILE"],
+        "Merge images into tags: all images of the sources, plus the images of each\n"
+        "destination for platforms that the sources lack.",
         "--source-ref registry.example.com/app:1.1 \\\n"
         "      --dest-ref registry.example.com/app:stable --dry-run",
     )
@@ -217,12 +243,18 @@ def remove_archs_main(arguments: Sequence[str] | None = None) -> None:
     """Remove architectures from a tag."""
     parser = new_parser(
         "remove-archs",
-        ["--ref REF --arch A,B", "--ref REF --prune"],
-        "Remove architectures and their attestations from a tag.",
+        ["--ref REF[,REF] --arch A,B", "--ref REF[,REF] --prune"],
+        "Remove architectures and their attestations from tags.",
         "--ref registry.example.com/app:stable \\\n      --arch s390x,linux/arm/v7 --dry-run",
     )
     add_changes(parser)
-    parser.add_argument("--ref", required=True, help="image reference, by tag")
+    parser.add_argument(
+        "--ref",
+        action="append",
+        required=True,
+        metavar="REF[,REF]",
+        help="tag to remove them from; repeatable, or several separated by commas",
+    )
     parser.add_argument(
         "--arch",
         action="append",

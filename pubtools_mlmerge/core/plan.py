@@ -188,7 +188,8 @@ class Report:
     """What was done to one destination.
 
     Attributes:
-        source (Reference | None): Where new entries came from; none where platforms were removed.
+        source (Reference | None): Where new entries came from, the first place if there were
+            several; none where platforms were removed.
         destination (Reference): The tag.
         source_digest (str | None): Digest of the source; none where there was none.
         previous_digest (str | None): Digest that the destination held before; none if it did not
@@ -205,6 +206,7 @@ class Report:
         is_hidden (bool): Whether the registry refused to show the destination, which was taken as
             absent.
         error (MergeError | None): Why the anchor tag could not be set; none if nothing failed.
+        sources (tuple[Reference, ...]): All places where new entries came from.
     """
 
     source: Reference | None
@@ -222,6 +224,11 @@ class Report:
     seconds: float = 0.0
     is_hidden: bool = False
     error: MergeError | None = None
+    sources: tuple[Reference, ...] = field(converter=tuple[Reference, ...])
+
+    @sources.default
+    def _only_source(self) -> tuple[Reference, ...]:
+        return () if self.source is None else (self.source,)
 
     @classmethod
     def of(

@@ -45,9 +45,10 @@ class Change:
     source_digest: str | None
     previous: Manifest | None  # what the tag held before; None if it did not exist
     new: Manifest
-    # These two are recorded for people, and not read back.
+    # These are recorded for people, and not read back.
     entries: tuple[Entry, ...] = ()
     missing: tuple[str, ...] = ()
+    sources: tuple[Reference, ...] = ()
 
     @property
     def file_name(self) -> str:
@@ -68,6 +69,7 @@ class Change:
             "new": _manifest_document(self.new),
             "entries": [entry_document(entry) for entry in self.entries],
             "missing": list(self.missing),
+            "sources": [str(source) for source in self.sources],
         }
 
     def to_json(self) -> bytes:

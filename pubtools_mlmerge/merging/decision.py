@@ -107,6 +107,12 @@ class Decision:
     began: float = field(factory=time.monotonic, kw_only=True)
     is_hidden: bool = field(default=False, kw_only=True)
     """Whether the registry refused to show the tag, which is taken as absent."""
+    sources: tuple[Reference, ...] = field(kw_only=True)
+    """All sources; the fields above have the first."""
+
+    @sources.default
+    def _only_source(self) -> tuple[Reference, ...]:
+        return () if self.source is None else (self.source,)
 
     @seen.default
     def _digest_of_old(self) -> str | None:
@@ -137,6 +143,7 @@ class Decision:
         plan = (final or self).plan
         return evolve(
             Report.of(plan, self.source, self.destination, dry_run=dry_run),
+            sources=self.sources,
             source_digest=None if self.new is None else self.new.digest,
             previous_digest=self.seen,
             changed=plan.result.digest != self.seen,

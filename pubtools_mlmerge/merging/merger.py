@@ -114,7 +114,7 @@ class ManifestListMerger:
         source, destination = self._registries()
         image, into = Reference.parse(self.src_image), Reference.parse(self.dest_image)
         with observed("merge", image, into) as seen, http_errors():
-            intend(source, image, destination, into)
+            intend(source, (image,), destination, into)
             new, old = pull_both(
                 *(source, partial(recorded, source.pull_index, image)),
                 *(destination, partial(recorded, destination.pull_index, into)),
@@ -151,7 +151,7 @@ class ManifestListMerger:
         if not added.manifests:
             return _document(source)
         manifests = [*source.manifests, *added.manifests]
-        return _document(assemble(source, added, manifests, Policy()))
+        return _document(assemble([source, added], manifests, Policy()))
 
     def merge_manifest_lists_selected_architectures(
         self, eligible_archs: Iterable[str | None]

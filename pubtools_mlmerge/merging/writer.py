@@ -193,6 +193,7 @@ class Writer:
             new=decision.plan.result,
             entries=decision.plan.entries,
             missing=decision.plan.missing,
+            sources=decision.sources,
         )
         self._recorder.record(change)
 

@@ -111,6 +111,7 @@ def to_json(report: Report) -> str:
         {
             "schema": VERSION,
             "source": str(report.source) if report.source is not None else None,
+            "sources": [str(source) for source in report.sources],
             "destination": str(report.destination),
             "source_digest": report.source_digest,
             "previous_digest": report.previous_digest,
