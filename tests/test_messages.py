@@ -89,6 +89,11 @@ def sources_differ(case: Case) -> int:
     return case.merge("--source-ref", f"{case.app}:old", "--strict")
 
 
+def shrinks(case: Case) -> int:
+    put(case.server, "new", make_image())
+    return case.merge("--single-image", "replace")
+
+
 def nested_index(case: Case) -> int:
     put(case.server, "nested", NESTED)
     return case.remove("amd64", "nested")
@@ -252,9 +257,7 @@ TABLE: dict[type[MergeError], tuple[Run, list[str]]] = {
     ),
     errors.OutOfTime: (out_of_time, [":old: not done within 0.2 seconds", "--timeout"]),
     errors.ShrinkError: (
-        lambda case: (
-            put(case.server, "new", make_image()) and case.merge("--single-image", "replace")
-        ),
+        shrinks,
         ["APP:old would lose linux/s390x", "name them in drop (--drop)"],
     ),
     errors.PatternFitsNothing: (
