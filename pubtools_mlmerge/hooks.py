@@ -11,7 +11,10 @@ from pubtools.pluggy import pm
 import pubtools_mlmerge.hookspecs  # noqa: F401 - without the plugin, this alone adds our hooks
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.locks import tag_lock
-from pubtools_mlmerge.merging.decision import no_lock
+
+
+def _hold_on() -> None:
+    """Check a lock that cannot be lost."""
 
 
 @contextmanager
@@ -21,7 +24,7 @@ def lock_tag(
     """Keep other writers away from a tag; yields the check to make before it is written."""
     site: AbstractContextManager[object] | None = pm.hook.mlmerge_lock(reference=reference)
     with tag_lock(reference, url, wait) if site is None else site as held:
-        check: Callable[[], None] = getattr(held, "check", no_lock)
+        check: Callable[[], None] = getattr(held, "check", _hold_on)
         yield check
 
 

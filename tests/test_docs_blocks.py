@@ -288,7 +288,7 @@ def test_variables_are_settings(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", of_kind("python"), ids=lambda block: block.page.name)
-def test_python_runs(block: Block, programs: Path, tmp_path: Path) -> None:
-    done = bash(f"python3 -c {shlex.quote(block.code)}", programs, tmp_path)
+def test_python_runs(block: Block, shell: Shell) -> None:
+    done = shell(f"python3 -c {shlex.quote(block.code)}")
 
     assert done.code == 0, done.err

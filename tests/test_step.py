@@ -218,13 +218,13 @@ def test_any_client_of_the_host_s_shape_will_do(server: RegistryServer) -> None:
 def test_a_hidden_repository_is_absent_to_those_who_are_logged_in(
     caplog: pytest.LogCaptureFixture, logged_in: bool
 ) -> None:
-    login = ("alice", "wonderland") if logged_in else (None, None)
+    user, password = ("alice", "wonderland") if logged_in else (None, None)
     users = {"alice": "wonderland"}
     with RegistryServer(
         dialect=QuayDialect(), auth="token", users=users, grants={"alice": ["mine"]}, public=["app"]
     ) as server:
         put(server, "new", NEW)
-        client = RegistryClient(*login)
+        client = RegistryClient(username=user, password=password)
         dry = Step(client, client, StepOptions(dry_run=True), Brought(server))
         hidden = Reference(server.host, "hidden", tag="1")
 

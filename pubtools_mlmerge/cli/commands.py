@@ -7,12 +7,10 @@ import math
 import os
 import sys
 import threading
-import time
 import traceback
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -28,16 +26,15 @@ from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import InvalidRecord, InvalidReference
-from pubtools_mlmerge.hooks import announce, lock_tag
 from pubtools_mlmerge.locks import check_url
+from pubtools_mlmerge.merging.api import TagMerger, locked
 from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change
 from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.restore import restore
-from pubtools_mlmerge.merging.step import Step, remove_platforms
+from pubtools_mlmerge.merging.step import remove_platforms
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.http import Address, ConnectOptions
 from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, write_page
@@ -227,7 +224,11 @@ class Login:
     def client(self, options: ConnectOptions) -> RegistryClient:
         """Make a client."""
         return RegistryClient(
-            self.username, self.password, self.host, options, login_from=self.place
+            self.host,
+            username=self.username,
+            password=self.password,
+            options=options,
+            login_from=self.place,
         )
 
     def reference(self, text: str) -> Reference:
@@ -313,14 +314,6 @@ def lock_of(arguments: Namespace, settings: Settings) -> str | None:
     if arguments.lock:
         check_url(arguments.lock)
     return str(arguments.lock) or None
-
-
-def locked(
-    client: RegistryClient, tag: Reference, url: str | None
-) -> AbstractContextManager[Callable[[], None]]:
-    """Lock a tag, named by where the client connects, not by the host in the reference."""
-    name, left = evolve(tag, host=client.session(tag).host), client.options.ends - time.monotonic()
-    return lock_tag(str(name), url, max(0.0, left))
 
 
 def writer_of(
@@ -438,23 +431,15 @@ class _Merges:
     ) -> None:
         self.display = Display()
         self._logins, self._policy = logins, policy
-        self._lock = lock_of(arguments, settings)
+        lock, copy = lock_of(arguments, settings), arguments.copy or settings.copy
         anchor, options = anchor_tag_of(arguments, settings, tags), connection_of(arguments)
         reader = logins[0].client(options)
         # One client for both sides needs one token and one pool of connections.
-        self._client = reader if logins[0] == logins[1] else logins[1].client(options)
-        writer = writer_of(arguments, settings, self._client, policy, anchor)
-        copy = arguments.copy or settings.copy
-        children = Children(reader, self._client, copy, watch=self.display.counted)
-        self._step = Step(reader, self._client, writer.options, children, writer)
-
-    def merge(self, sources: Sequence[Reference], destination: Reference, policy: Policy) -> Report:
-        """Merge sources into a tag."""
-        with locked(self._client, destination, self._lock) as check:
-            report = self._step.merge(sources, destination, check, policy)
-        if report.changed and not report.dry_run:
-            announce(report)
-        return report
+        client = reader if logins[0] == logins[1] else logins[1].client(options)
+        writer = writer_of(arguments, settings, client, policy, anchor)
+        watch = self.display.counted
+        merger = TagMerger(reader, client, writer, lock=lock, copy=copy, watch=watch)
+        self.merge = merger.merge
 
     def jobs_of(
         self, batch: TextIO, threads: int

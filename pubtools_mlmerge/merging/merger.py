@@ -218,7 +218,7 @@ def _build_client(
     try:
         from pubtools._quay.quay_client import QuayClient  # noqa: PLC0415 - optional and slow
     except ImportError:
-        return RegistryClient(username, password, host)
+        return RegistryClient(host, username=username, password=password)
     client: ManifestClient = QuayClient(username, password, host)
     return client
 

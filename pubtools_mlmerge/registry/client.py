@@ -7,9 +7,11 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
+from typing import TypeVar
 from urllib.parse import quote
 
 from attrs import evolve
+from typing_extensions import Self
 
 from pubtools_mlmerge.core.manifests import (
     MANIFEST_TYPES,
@@ -34,6 +36,8 @@ from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
 from pubtools_mlmerge.registry.base import Registry, suppress_absence
 from pubtools_mlmerge.registry.credentials import find_credentials, say_none_found
 from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
+
+ClientT = TypeVar("ClientT", bound="RegistryClient")
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _CREATED, _NOT_FOUND = 201, 404
@@ -60,28 +64,35 @@ class RegistryClient(Registry):
     Threads may share it. A login that is not given is looked up in the auth files of container
     tools, when a registry asks for one.
 
+    Used as a context manager, it closes its connections at the end.
+
     Args:
+        host (str | None):
+            Where to connect (host, host:port or URL); none for the host of each reference.
         username (str | None):
             User name.
         password (str | None):
             Password.
-        host (str | None):
-            Where to connect (host, host:port or URL); none for the host of each reference.
         options (ConnectOptions | None):
             How to connect. Clients with the same options share pace and refused logins.
         login_from (str):
             Where user and password come from, for errors.
+
+    Raises:
+        ValueError: When the user name is a URL.
     """
 
     def __init__(
         self,
+        host: str | None = None,
+        *,
         username: str | None = None,
         password: str | None = None,
-        host: str | None = None,
         options: ConnectOptions | None = None,
-        *,
         login_from: str = "",
     ) -> None:
+        if username and "://" in username:  # it would go to whatever the references name
+            raise ValueError("the user name is a URL; the host is the first argument")
         self.username, self.password, self.host = username, password, host
         self.credentials: Credentials | None = None
         if username and password:
@@ -90,6 +101,12 @@ class RegistryClient(Registry):
         self.transport = Transport(self.options)
         self._lock = threading.Lock()
         self._sessions: dict[str, RegistrySession] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the connections."""
