@@ -15,7 +15,8 @@ import pytest
 from attrs import frozen
 from pubtools.pluggy import hookimpl, pm
 
-from pubtools_mlmerge.cli.commands import BatchLine, Login
+from pubtools_mlmerge.cli.commands import BatchLine
+from pubtools_mlmerge.cli.options import Login
 from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main, restore_main
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
@@ -166,7 +167,8 @@ def test_a_failure_is_logged_and_the_code_is_1(
 
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")
-    assert caplog.messages[-1].startswith("registry.invalid/app:new: not found (HTTP 404)")
+    words = "registry.invalid/app:old: registry.invalid/app:new: not found (HTTP 404)"
+    assert caplog.messages[-1].startswith(words)
 
 
 def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report(
@@ -205,7 +207,7 @@ def test_an_error_without_words_is_named(
 
     assert merge(server) == 1
 
-    assert caplog.messages[-1] == "MemoryError"
+    assert caplog.messages[-1] == "registry.invalid/app:old: MemoryError"
 
 
 def test_every_destination_gets_its_turn(server: RegistryServer, capsys: Capture) -> None:
@@ -216,10 +218,14 @@ def test_every_destination_gets_its_turn(server: RegistryServer, capsys: Capture
 
     reports = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert code == 1
-    assert [r["destination"] for r in reports] == [
-        "registry.invalid/app:old",
-        "registry.invalid/app:one",
+    assert [(r["destination"], "error" in r and r["error"] is None) for r in reports] == [
+        ("registry.invalid/app:old", True),
+        ("registry.invalid/app:single", False),
+        ("registry.invalid/app:one", True),
     ]
+    failure = reports[1]["error"]
+    assert (failure["type"], failure["status"]) == ("NotAnIndex", None)
+    assert failure["message"].startswith("registry.invalid/app:single holds ")
 
 
 def test_removal_writes_and_reports(server: RegistryServer, capsys: Capture, caplog: Log) -> None:
@@ -312,8 +318,8 @@ WRONG: list[tuple[Callable[..., None], str, str]] = [
     (merge_main, f"{PAIR} --drop ''", "--drop names nothing"),
     (merge_main, f"--source-ref {REF} --dest-ref ''", "--dest-ref names nothing"),
     (merge_main, f"--source-ref {REF} --dest-ref ,,", "--dest-ref names nothing"),
-    (merge_main, f"--source-ref {REF}", "--source-ref and --dest-ref are needed, or --batch"),
-    (merge_main, f"--dest-ref {REF}", "--source-ref and --dest-ref are needed, or --batch"),
+    (merge_main, f"--source-ref {REF}", "a source and a destination are needed, or --batch"),
+    (merge_main, f"--dest-ref {REF}", "a source and a destination are needed, or --batch"),
     (remove_archs_main, f"{ARCH} arm64 --ref {BY_DIGEST}", NO_TAG),
     (remove_archs_main, f"{ARCH} arm64 --ref app:1", NO_HOST),
     (remove_archs_main, f"{ARCH} a/b/c/d", "invalid platform"),
@@ -725,7 +731,9 @@ def test_every_record_gets_its_turn_in_the_given_order(
     assert shelf.restore(*reversed(files), "--output", "json") == 1
 
     reports = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [report["destination"] for report in reports] == [f"{NAME}:three", f"{NAME}:one"]
+    assert [report["destination"] for report in reports] == [
+        *(f"{NAME}:three", f"{NAME}:two", f"{NAME}:one")
+    ]
     assert [shelf.held(tag) for tag in ("one", "two", "three")] == [
         BEFORE.digest,
         OTHER.digest,
@@ -814,7 +822,7 @@ def test_a_site_may_lock_tags_in_its_own_way(shelf: Shelf, caplog: Log) -> None:
     finally:
         pm.unregister(site)
 
-    assert caplog.messages[-1].startswith(f"{site.locked}: the lock of this tag was lost")
+    assert f"{site.locked}: the lock of this tag was lost" in caplog.messages[-1]
     assert site.locked.startswith(f"{shelf.server.host}/")
     assert shelf.held("stable") == AFTER.digest
 

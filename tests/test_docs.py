@@ -12,8 +12,13 @@ import attrs
 import pytest
 
 from pubtools_mlmerge import errors
-from pubtools_mlmerge.cli import demo
-from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main, restore_main
+from pubtools_mlmerge.cli.parsers import (
+    demo_main,
+    inspect_main,
+    merge_main,
+    remove_archs_main,
+    restore_main,
+)
 from pubtools_mlmerge.core import ages
 from pubtools_mlmerge.errors import InvalidSettings, MergeError
 from pubtools_mlmerge.settings import Settings
@@ -24,7 +29,7 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {
     "pubtools-mlmerge-remove-archs": remove_archs_main,
     "pubtools-mlmerge-inspect": inspect_main,
     "pubtools-mlmerge-restore": restore_main,
-    "pubtools-mlmerge-demo": demo.main,
+    "pubtools-mlmerge-demo": demo_main,
 }
 ERRORS = {
     kind.__name__: kind
@@ -103,7 +108,12 @@ def defaults() -> dict[str, object]:
     """Tell the real defaults, as JSON has them."""
     settings = attrs.asdict(Settings(), recurse=False)
     policy = attrs.asdict(settings.pop("policy"), recurse=False)
-    for name in ("eligible", "strict", "serves_many"):  # the tasks and commands say these
+    for name in (
+        "eligible",
+        "strict",
+        "serves_many",
+        "annotations",
+    ):  # the tasks and commands say these
         del policy[name]
     values = {**settings, **policy, "anchor_tag": settings["anchor_tag"].template}
     return {

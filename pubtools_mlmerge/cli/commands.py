@@ -3,40 +3,47 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
+import re
 import sys
 import threading
 import traceback
 from argparse import Namespace
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import NoReturn, TextIO, TypeVar
 
-import urllib3
 from attrs import evolve, field, frozen
 
+from pubtools_mlmerge.cli.options import (
+    Login,
+    anchor_tag_of,
+    annotations_of,
+    connection_of,
+    lock_of,
+    number,
+    policy_of,
+    read_password,
+    references_of,
+    split,
+    writer_of,
+)
 from pubtools_mlmerge.concurrency import AHEAD, STOP, Stopped, Watch, map_in_order, unwatched
-from pubtools_mlmerge.core.manifests import Index
-from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy, Report
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest
+from pubtools_mlmerge.core.plan import AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import decode
-from pubtools_mlmerge.errors import InvalidRecord, InvalidReference
-from pubtools_mlmerge.locks import check_url
+from pubtools_mlmerge.errors import InvalidRecord
 from pubtools_mlmerge.merging.api import TagMerger, locked
 from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change
-from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.restore import restore
-from pubtools_mlmerge.merging.step import remove_platforms
-from pubtools_mlmerge.merging.writer import Writer
+from pubtools_mlmerge.merging.step import remove_platforms, wrap
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.http import Address, ConnectOptions
-from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, write_page
 from pubtools_mlmerge.reports.inspection import (
     Comparison,
@@ -45,9 +52,9 @@ from pubtools_mlmerge.reports.inspection import (
     inspect,
     inspection_to_json,
 )
-from pubtools_mlmerge.reports.report import to_json
+from pubtools_mlmerge.reports.report import failure_to_json, to_json
 from pubtools_mlmerge.reports.terminal import Display, comparison_text, inspection_text, report_text
-from pubtools_mlmerge.settings import MOST_TRIES, PREFIX, Settings
+from pubtools_mlmerge.settings import Settings
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -89,9 +96,13 @@ def _message(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _print(text: str) -> None:
+def _print(text: str | bytes) -> None:
     try:
-        print(text, flush=True)  # noqa: T201 - the output of a program
+        if isinstance(text, str):
+            print(text, flush=True)  # noqa: T201 - the output of a program
+        else:
+            sys.stdout.buffer.write(text)
+            sys.stdout.flush()
     except BrokenPipeError:
         # The reader has seen enough. The rest is done without output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -110,6 +121,17 @@ class RunOptions:
     fail_fast: bool = False
     total: int | None = 1
     watch: Watch = unwatched
+    failed_key: str | None = None
+    """What a failure is a JSON object about; none where it is not."""
+
+    @classmethod
+    def of(cls, arguments: Namespace, *, failed_key: str = "destination") -> RunOptions:
+        """Read the options that all commands have."""
+        return cls(
+            debug=arguments.debug > 0,
+            page=Page(getattr(arguments, "html", None)),
+            failed_key=failed_key if arguments.output == "json" else None,
+        )
 
 
 def run_jobs(
@@ -162,6 +184,7 @@ def _outcome(name: str, job: Callable[[], Item], failed: threading.Event) -> Ite
 def _show(
     show: Callable[[Item], None], name: str, outcome: Item | Exception, options: RunOptions
 ) -> bool:
+    tag = re.sub(r"^line \d+(: )?", "", name)
     try:
         if isinstance(outcome, Exception):
             raise outcome  # noqa: TRY301 - a result that cannot be printed is a failure as well
@@ -169,180 +192,48 @@ def _show(
     except Exception as error:  # noqa: BLE001 - as above
         if options.debug:
             traceback.print_exception(type(error), error, error.__traceback__)
-        LOG.error("%s", _message(error))  # noqa: TRY400 - as asked for
-        options.page.note(Failure(name, _message(error)))
+        message = _message(error)
+        # A line of a batch names its tag, too.
+        text = message if name in message or message.startswith(tag) else f"{name}: {message}"
+        LOG.error("%s", text)  # noqa: TRY400 - as asked for
+        options.page.note(Failure(name, message))
+        if options.failed_key is not None and not isinstance(error, _Reported):
+            _print(failure_to_json(error, {options.failed_key: tag or None}, message))
         return False
     return True
 
 
-def _printer(render: Callable[[Item], str]) -> Callable[[Item], None]:
-    return lambda item: _print(render(item))
+class _Reported(Exception):
+    """What failed is in the report that was printed."""
+
+
+def _printer(
+    arguments: Namespace, to_text: Callable[[Item], str], to_json: Callable[[Item], str]
+) -> Callable[[Item], None]:
+    """Print results in the form that was asked for."""
+    if arguments.output == "json":
+        return lambda item: _print(to_json(item))
+    return lambda item: None if arguments.quiet else _print(to_text(item))
 
 
 def _changes(
     arguments: Namespace, jobs: Iterable[_Job | None], options: RunOptions
 ) -> Callable[[], bool]:
     """Prepare to run jobs that change tags, with their reports printed and on the page."""
-    render = to_json if arguments.output == "json" else report_text
+    if arguments.output == "raw" and not (arguments.dry_run and options.total == 1):
+        raise ValueError("--output raw is for a dry run of one destination")
+    render = _printer(arguments, partial(report_text, every=arguments.all), to_json)
 
     def show(report: Report) -> None:
         options.page.note(report)
-        _print(render(report))
+        if arguments.output == "raw" and report.manifest is not None:
+            _print(report.manifest.content)
+        else:
+            render(report)
         if report.error is not None:
-            raise report.error
+            raise _Reported(str(report.error)) from report.error
 
     return partial(run_jobs, jobs, show, options)
-
-
-@frozen
-class Login:
-    """Where to connect, and as whom."""
-
-    host: str | None
-    username: str | None
-    password: str | None = field(repr=False)
-    place: str = field(default="", eq=False)
-
-    @classmethod
-    def of(cls, arguments: Namespace, side: str) -> Login:
-        """Read the options of the source or the destination."""
-        host = (arguments.source_quay_host if side == "source" else None) or arguments.quay_host
-        username = getattr(arguments, f"{side}_quay_user")
-        password = getattr(arguments, f"{side}_quay_password")
-        variable = f"{side.upper()}_QUAY_PASSWORD"
-        if username and not password:
-            raise ValueError(f"--{side}-quay-user needs a password: set {variable}")
-        if host:
-            Address.parse(host)  # so that a malformed one is wrong usage
-        is_exported = password == os.environ.get(variable)
-        place = variable if is_exported else f"--{side}-quay-password"
-        # A password in the environment without a user is for another program.
-        return cls(
-            host, username, password if username else None, f"--{side}-quay-user and {place}"
-        )
-
-    def client(self, options: ConnectOptions) -> RegistryClient:
-        """Make a client."""
-        return RegistryClient(
-            self.host,
-            username=self.username,
-            password=self.password,
-            options=options,
-            login_from=self.place,
-        )
-
-    def reference(self, text: str) -> Reference:
-        """Parse a reference, whose host may be left out with --quay-host."""
-        reference = Reference.parse(text)
-        if not reference.host and not self.host:
-            raise InvalidReference(text, "it names no host; add it, or give --quay-host")
-        return reference
-
-    def tag(self, text: str) -> Reference:
-        """Parse the reference of a destination."""
-        reference = self.reference(text)
-        if reference.digest:
-            raise InvalidReference(text, "a destination must be a tag, not a digest")
-        return reference
-
-
-def connection_of(arguments: Namespace) -> ConnectOptions:
-    """Read how to connect."""
-    bundle = arguments.ca_bundle
-    if bundle is not None and not Path(bundle).is_file():
-        raise ValueError(f"--ca-bundle: there is no file {bundle}")
-    if arguments.insecure:
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    rate, limit = arguments.max_rate, arguments.timeout
-    for option, number in (("--max-rate", rate), ("--timeout", limit)):
-        if number is not None and not 0 < number < math.inf:
-            raise ValueError(f"{option}: expected a number above 0")
-    return ConnectOptions(
-        ca_bundle=bundle, insecure=arguments.insecure, max_rate=rate, time_limit=limit
-    )
-
-
-def policy_of(arguments: Namespace, default: Policy) -> Policy:
-    """Read the policy."""
-    return Policy(
-        match=arguments.match or default.match,
-        eligible=None if arguments.arch is None else split("--arch", arguments.arch),
-        keep=split("--keep", arguments.keep) or default.keep,
-        drop=split("--drop", arguments.drop) or default.drop,
-        mixed_types=arguments.mixed_types or default.mixed_types,
-        single_image=arguments.single_image or default.single_image,
-        strict=arguments.strict,
-    )
-
-
-def ages_of(arguments: Namespace, settings: Settings) -> AgeRule:
-    """Read what to do about the ages of images."""
-    if "max_age_days" not in arguments:  # a command that keeps nothing for its age
-        return AgeRule()
-    days = _number("--max-age-days", arguments.max_age_days, MOST_DAYS) or settings.max_age_days
-    if days is None and arguments.stale:
-        raise ValueError("--stale needs --max-age-days")
-    stale = arguments.stale or settings.stale
-    return AgeRule(max_age_days=days, stale=stale, shown=arguments.ages)
-
-
-def _number(option: str, value: int | None, most: int) -> int | None:
-    if value is not None and not 1 <= value <= most:
-        raise ValueError(f"{option}: expected a number from 1 to {most}")
-    return value
-
-
-def anchor_tag_of(
-    arguments: Namespace, settings: Settings, destinations: Iterable[Reference]
-) -> AnchorTag | None:
-    """Read the template, and make sure that it gives a valid tag for each destination."""
-    anchor = None
-    if arguments.anchor_tag:
-        anchor = AnchorTag.parse(arguments.anchor_tag)
-    elif f"{PREFIX}ANCHOR_TAG" in os.environ:  # the default of tasks is not that of commands
-        anchor = settings.anchor_tag
-    if anchor is not None:
-        for destination in destinations:
-            anchor.apply(destination, f"sha256:{'0' * 64}")
-    return anchor
-
-
-def lock_of(arguments: Namespace, settings: Settings) -> str | None:
-    """Read where tags are locked."""
-    if arguments.lock is None:
-        return settings.lock
-    if arguments.lock:
-        check_url(arguments.lock)
-    return str(arguments.lock) or None
-
-
-def writer_of(
-    arguments: Namespace,
-    settings: Settings,
-    client: RegistryClient,
-    policy: Policy | None = None,
-    anchor_tag: AnchorTag | None = None,
-) -> Writer:
-    """Make what writes tags, with records and the history where these are wanted."""
-    options = StepOptions(
-        policy=policy or Policy(),
-        dry_run=arguments.dry_run,
-        anchor_tag=anchor_tag,
-        verify=settings.verify if arguments.verify is None else arguments.verify,
-        tries=_number("--tries", arguments.tries, MOST_TRIES) or settings.tries,
-        ages=ages_of(arguments, settings),
-    )
-    audit, token = arguments.audit or settings.audit, arguments.quay_api_token
-    recorder = AuditDirectory(audit) if audit else None
-    return Writer(client, options, recorder, TagHistory(client, token) if token else None)
-
-
-def split(option: str, values: Sequence[str]) -> list[str]:
-    """Split values at commas."""
-    parts = [part.strip() for value in values for part in value.split(",") if part.strip()]
-    if values and not parts:  # perhaps a variable of a script that is empty by mistake
-        raise ValueError(f"{option} names nothing")
-    return parts
 
 
 _LINE_KEYS = ("source_ref", "dest_ref", "archs")
@@ -386,22 +277,19 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
     logins = Login.of(arguments, "source"), Login.of(arguments, "dest")
     settings = Settings.for_commands(os.environ)
     policy = policy_of(arguments, settings.policy)
-    threads = _number("--threads", arguments.threads, _MOST_THREADS) or 1
-    page = Page(arguments.html)
-    options = RunOptions(
-        debug=arguments.debug > 0, page=page, threads=threads, fail_fast=arguments.fail_fast
-    )
+    threads = number("--threads", arguments.threads, _MOST_THREADS) or 1
+    options = evolve(RunOptions.of(arguments), threads=threads, fail_fast=arguments.fail_fast)
     if arguments.batch is not None:
-        if arguments.source_ref or arguments.dest_ref or arguments.arch:
+        named = arguments.references or arguments.source_ref or arguments.dest_ref
+        if named or arguments.arch:
             raise ValueError("--batch: its lines name sources, destinations and architectures")
         merges = _Merges(arguments, settings, policy, logins)
         jobs = merges.jobs_of(_open_batch(arguments.batch), threads)
         options = evolve(options, total=None, watch=merges.display.counted)
     else:
-        if not arguments.source_ref or not arguments.dest_ref:
-            raise ValueError("--source-ref and --dest-ref are needed, or --batch")
-        sources = [logins[0].reference(r) for r in split("--source-ref", arguments.source_ref)]
-        tags = [logins[1].tag(text) for text in split("--dest-ref", arguments.dest_ref)]
+        named_sources, named_tags = references_of(arguments)
+        sources = [logins[0].reference(text) for text in named_sources]
+        tags = [logins[1].tag(text) for text in named_tags]
         merges = _Merges(arguments, settings, policy, logins, tags)
         jobs = ((str(tag), partial(merges.merge, sources, tag, policy)) for tag in tags)
         watch = unwatched if len(tags) == 1 else merges.display.counted
@@ -479,10 +367,11 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
     login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
     client = login.client(connection_of(arguments))
     tags = [login.tag(text) for text in split("--ref", arguments.ref)]
-    options = RunOptions(debug=arguments.debug > 0, page=Page(arguments.html), total=len(tags))
-    patterns = tuple(PlatformPattern.named(text) for text in split("--arch", arguments.arch))
-    if not patterns and not arguments.prune:
-        raise ValueError("--arch or --prune is needed")
+    options = evolve(RunOptions.of(arguments), total=len(tags))
+    patterns = tuple(PlatformPattern.removed(text) for text in split("--arch", arguments.arch))
+    annotations = annotations_of(arguments)
+    if not patterns and not arguments.prune and not annotations:
+        raise ValueError("--arch, --prune or --annotation is needed")
     writer = writer_of(arguments, settings, client)
     url = lock_of(arguments, settings)
 
@@ -495,6 +384,7 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
                 allow_empty=arguments.allow_empty,
                 prune=arguments.prune,
                 strict=arguments.strict,
+                annotations=annotations,
                 check=check,
             )
         for name in report.missing:
@@ -507,7 +397,7 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
 def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     """Prepare to restore tags; every record is read before the first tag is written."""
     login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
-    options = RunOptions(debug=arguments.debug > 0, page=Page(arguments.html))
+    options = RunOptions.of(arguments)
     client = login.client(connection_of(arguments))
     changes = [_read_change(file, login) for file in arguments.records]
     recorder = AuditDirectory(settings.audit) if settings.audit else None
@@ -535,42 +425,54 @@ def _read_change(file: str, login: Login) -> Change:
 
 
 def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
-    """Prepare to show an index, or how two of them compare."""
-    login, options = Login.of(arguments, "source"), RunOptions(debug=arguments.debug > 0)
+    """Prepare to show an image, or how two of them compare."""
+    login, options = Login.of(arguments, "source"), RunOptions.of(arguments, failed_key="reference")
     client = login.client(connection_of(arguments))
     reference = login.reference(arguments.reference)
-
-    def pull(one: Reference) -> Index:
-        return client.read_nested(one, client.pull_index(one))
-
+    if arguments.raw and (arguments.other or arguments.ages or arguments.check):
+        raise ValueError("--raw is for the bytes of one reference")
+    if arguments.raw:
+        jobs = [(str(reference), partial(client.pull, reference))]
+        return partial(run_jobs, jobs, lambda found: _print(found.content), options)
     if arguments.other is not None:
         if arguments.ages or arguments.check or arguments.output == "json":
             raise ValueError("--ages, --check and --output json are for one reference")
         other = login.reference(arguments.other)
 
         def compare_both() -> Comparison:
-            return compare((str(reference), str(other)), (pull(reference), pull(other)))
+            sides = (_listing(client, reference)[1], _listing(client, other)[1])
+            return compare((str(reference), str(other)), sides)
 
+        compared = [(str(reference), compare_both)]
         return partial(
-            run_jobs, [(str(reference), compare_both)], _printer(comparison_text), options
+            run_jobs, compared, _printer(arguments, comparison_text, comparison_text), options
         )
 
     def look() -> Inspection:
-        index = pull(reference)
+        held, index = _listing(client, reference)
         ages = missing = None
         if arguments.ages:
             ages = Ages(client, AgeRule(shown=True)).read(reference, index.manifests)
         if arguments.check:
             missing = _missing(client, reference, index)
-        found = inspect(str(reference), index, ages, missing)
+        found = inspect(str(reference), index, ages, missing, held=held)
         if found.lacks_something:
             LOG.error("%s lists what is not in the repository", reference)
             incomplete.append(found)
         return found
 
     incomplete: list[Inspection] = []
-    show = _printer(inspection_to_json if arguments.output == "json" else inspection_text)
+    show = _printer(arguments, inspection_text, inspection_to_json)
     return lambda: run_jobs([(str(reference), look)], show, options) and not incomplete
+
+
+def _listing(client: RegistryClient, reference: Reference) -> tuple[Manifest, Index]:
+    """Read what a reference holds, and the index that it is, or that lists a single image."""
+    held = client.pull(reference)
+    if isinstance(held, Image):
+        return held, wrap(client, reference, held)
+    index = client.read_nested(reference, held)
+    return index, index
 
 
 def _missing(client: RegistryClient, reference: Reference, index: Index) -> frozenset[str]:
@@ -581,7 +483,13 @@ def _missing(client: RegistryClient, reference: Reference, index: Index) -> froz
     return frozenset(digest for digest, is_there in zip(digests, held) if not is_there)
 
 
-COMMANDS: dict[str, Callable[[Namespace], Callable[[], bool]]] = {
+def prepare(command: str, arguments: Namespace) -> Callable[[], bool]:
+    """Prepare a command; what it raises is wrong usage."""
+    read_password(arguments)
+    return _COMMANDS[command](arguments)
+
+
+_COMMANDS: dict[str, Callable[[Namespace], Callable[[], bool]]] = {
     "merge": prepare_merge,
     "remove-archs": prepare_remove_archs,
     "restore": prepare_restore,

@@ -21,7 +21,7 @@ from pubtools_mlmerge.core.manifests import (
     Manifest,
     platforms_of,
 )
-from pubtools_mlmerge.core.plan import Entry, Match, Plan, Policy, named_patterns
+from pubtools_mlmerge.core.plan import Entry, Match, Plan, Policy, patterns_of
 from pubtools_mlmerge.core.platforms import NO_PLATFORM, Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
@@ -121,7 +121,7 @@ def _compare(taken: Sequence[Descriptor], old: Sequence[Descriptor], match: Matc
             entries.append(Entry(entry, "same", "both have this digest", entry.digest))
         elif replaceable.get(key):
             replaced = replaceable[key].pop()
-            entries.append(Entry(entry, "replaced", "the source has a newer one", replaced))
+            entries.append(Entry(entry, "replaced", "in both, the source wins", replaced))
         else:
             entries.append(Entry(entry, "added", "only the source has it"))
     return entries
@@ -252,7 +252,8 @@ def remove(
         EmptyIndex: When nothing would be left and that is not allowed.
         InvalidPlatform: When a pattern is malformed, or a name is unknown.
     """
-    chosen = named_patterns(patterns)
+    digests = tuple(dict.fromkeys(entry.digest for entry in index.manifests))
+    chosen = [p.among(digests) for p in patterns_of(patterns, PlatformPattern.removed)]
     # An image may be listed for two platforms; its attestations go with the last of them.
     gone = _digests(entry for entry in index.manifests if matches(entry, chosen))
     gone -= _digests(entry for entry in index.manifests if not matches(entry, chosen))
@@ -413,8 +414,8 @@ def merge_manifests(
     """
     sides = [source] if destination is None else [source, destination]
     singles = [(side, side.manifest) for side in sides if isinstance(side.manifest, Image)]
-    if source.parts and policy.single_image == "wrap":
-        policy = evolve(policy, single_image="index")  # several sources make one
+    if (source.parts or policy.annotations) and policy.single_image == "wrap":
+        policy = evolve(policy, single_image="index")  # these make one
     if singles and policy.single_image == "fail":
         raise NotAnIndex(str(singles[0][0].reference), singles[0][1].kind)
     plan: Plan[Manifest]
@@ -424,6 +425,7 @@ def merge_manifests(
         plan = merging(source.index, None if destination is None else destination.index, policy)
         if singles:
             plan = evolve(plan, result=_without_wrapping(plan.result, sides, policy))
+    plan = annotate(plan, policy.annotations)
     result = plan.result
     listed = {entry.digest for entry in result.manifests} if isinstance(result, Index) else set()
     for side, image in singles:
@@ -436,6 +438,18 @@ def merge_manifests(
         entries=(*plan.entries, *source.passed_over),
         warnings=(*source.warnings, *plan.warnings),
     )
+
+
+def annotate(plan: Plan[Manifest], annotations: Mapping[str, str]) -> Plan[Manifest]:
+    """Write annotations into the index that results, which makes it an OCI index."""
+    index = plan.result
+    held = index.fields.get("annotations") if isinstance(index, Index) else None
+    held = held if isinstance(held, dict) else {}
+    if not isinstance(index, Index) or annotations.items() <= held.items():
+        return plan
+    fields = index.with_manifests(index.manifests, OCI_INDEX).fields
+    result = Index(OCI_INDEX, index.manifests, {**fields, "annotations": {**held, **annotations}})
+    return evolve(plan, result=result, changed=True)
 
 
 def _without_wrapping(result: Manifest, sides: Sequence[Side], policy: Policy) -> Manifest:

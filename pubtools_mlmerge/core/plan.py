@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Generic, Literal, TypeVar, get_args
 
@@ -61,6 +61,8 @@ class Policy:
             index of one entry, ``index`` as well and never results in the image alone, ``replace``
             replaces the destination by the source, ``fail`` refuses.
         strict (bool): Whether a pattern of `keep` or `drop` that fits nothing is an error.
+        annotations (dict[str, str]): What to write into the annotations of the resulting index
+            itself, which makes it an OCI index.
         serves_many (bool): Whether `keep` is meant for many tags, so that it may fit nothing in
             one of them.
     """
@@ -73,6 +75,7 @@ class Policy:
     single_image: SingleImage = "wrap"
     strict: bool = False
     serves_many: bool = False
+    annotations: Mapping[str, str] = field(factory=dict, hash=False)
 
 
 @frozen(kw_only=True)
@@ -207,6 +210,7 @@ class Report:
             absent.
         error (MergeError | None): Why the anchor tag could not be set; none if nothing failed.
         sources (tuple[Reference, ...]): All places where new entries came from.
+        manifest (Index | Image | None): What the destination holds now, or would.
     """
 
     source: Reference | None
@@ -225,6 +229,7 @@ class Report:
     is_hidden: bool = False
     error: MergeError | None = None
     sources: tuple[Reference, ...] = field(converter=tuple[Reference, ...])
+    manifest: Manifest | None = field(default=None, repr=False, eq=False)
 
     @sources.default
     def _only_source(self) -> tuple[Reference, ...]:
@@ -253,6 +258,7 @@ class Report:
             entries=plan.entries,
             missing=plan.missing,
             seconds=seconds,
+            manifest=plan.result,
         )
 
     @property

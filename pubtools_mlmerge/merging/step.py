@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -14,7 +14,7 @@ from attrs import evolve
 
 from pubtools_mlmerge.concurrency import Memo, map_in_order
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest, platforms_of
-from pubtools_mlmerge.core.merge import Side, combine, merge_manifests, remove, review
+from pubtools_mlmerge.core.merge import Side, annotate, combine, merge_manifests, remove, review
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
@@ -99,6 +99,7 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
     allow_empty: bool = False,
     prune: bool = False,
     strict: bool = False,
+    annotations: Mapping[str, str] | None = None,
     check: Callable[[], None] = no_lock,
 ) -> Report:
     """Take platforms out of what a tag holds, their attestations with them."""
@@ -113,10 +114,11 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
             raise NotAnIndex(str(reference), old.kind)
         try:
             known = registry.read_nested(reference, old)
-            plan = remove(known, patterns, allow_empty=allow_empty, prune=prune)
+            removal = remove(known, patterns, allow_empty=allow_empty, prune=prune)
         except (EmptyIndex, NestedIndex) as error:
             raise evolve(error, reference=str(reference)) from error
-        if strict and plan.missing:
+        plan = annotate(removal, annotations or {})
+        if plan.missing and (strict or not plan.changed):
             raise PatternFitsNothing(str(reference), "removal", plan.missing, platforms_of(known))
         return Decision(None, reference, None, old, plan, decide, began=began)
 
@@ -275,11 +277,12 @@ class Step:
             return Side(reference, index, index)
         if policy.single_image == "fail":  # no platform is needed to refuse it
             return Side(reference, manifest, manifest.wrap(None))
-        wrap = partial(_wrap, registry, reference, manifest)
-        return Side(reference, manifest, self._wrapped.get(reference.at(manifest.digest), wrap))
+        place, job = reference.at(manifest.digest), partial(wrap, registry, reference, manifest)
+        return Side(reference, manifest, self._wrapped.get(place, job))
 
 
-def _wrap(registry: Registry, reference: Reference, image: Image) -> Index:
+def wrap(registry: Registry, reference: Reference, image: Image) -> Index:
+    """Make an index that lists a single image, with the platform that its config states."""
     try:
         return image.wrap(registry.pull_config(reference, image))
     except InvalidIndex:  # the config of an artifact states no platform
