@@ -4,13 +4,14 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+URL = "https://github.com/release-engineering/pubtools-mlmerge"
 # The host pins itself to urllib3 1.x and still imports pkg_resources, which setuptools 82 removed.
 QUAY = ["pubtools-quay>=0.36.0", "urllib3<2", "setuptools<82"]
 CLI = ["rich>=12.3.0"]
 COMPLETION = ["argcomplete>=2.0.0"]
 LOCK = ["redis>=4.5.0"]
 HTML = ["jinja2>=3.0.0"]
-DOCS = ["sphinx>=7.0"]
+DOCS = ["furo>=2024.8.6", "sphinx>=7.0"]
 # What the tests import. Fits beside the host (urllib3 1.x) as well as without it.
 TEST = [
     "hypothesis>=6.100",
@@ -48,6 +49,13 @@ setup(
     description="Keeps the architectures of a tag when a build that lacks some is pushed over it",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    author="The pubtools-mlmerge authors",
+    url=URL,
+    project_urls={
+        "Changelog": f"{URL}/blob/main/CHANGELOG.md",
+        "Issues": f"{URL}/issues",
+        "Source": URL,
+    },
     license="GPL-3.0-or-later",
     packages=find_packages(include=["pubtools_mlmerge", "pubtools_mlmerge.*"]),
     package_data={"": ["py.typed", "*.css", "*.jinja", "*.json"]},
@@ -92,6 +100,7 @@ setup(
         "Intended Audience :: Developers",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(9, 14)),
         "Topic :: Software Development :: Build Tools",
         "Typing :: Typed",
     ],

@@ -34,6 +34,7 @@ UNVERIFIED = f"{COMMAND} --no-verify"
 SKOPEO = "skopeo, then host's class"
 DISTANCES = (0, 5, 20, 80)  # milliseconds of a round trip
 NUMBERS = itertools.count()
+LOGIN = ("user", "password")
 
 
 def merge_by(kind: type, clients: tuple[object, object], source: str, tag: str) -> None:
@@ -57,12 +58,17 @@ def by_command(source: str, tags: list[str], options: Sequence[str] = ()) -> Non
 
 def host_clients(source: str) -> tuple[object, object]:
     host = source.partition("/")[0]
-    return QuayClient("user", "password", host), QuayClient("user", "password", host)
+    return QuayClient(*LOGIN, host), QuayClient(*LOGIN, host)
 
 
 def by_class_beside_host(source: str, tags: list[str]) -> None:
     """Merge by the public class as a task of the host uses it."""
     merge_by(ManifestListMerger, host_clients(source), source, tags[0])
+
+
+def by_login(kind: type, source: str, tags: list[str]) -> None:
+    """Merge by a class that makes its clients, of the host where that is installed."""
+    kind(source, tags[0], None, *LOGIN, *LOGIN, source.partition("/")[0]).merge_manifest_lists()
 
 
 def by_host(source: str, tags: list[str]) -> None:
@@ -83,7 +89,9 @@ ONE: dict[str, Side] = {CLASS: by_class, COMMAND: by_command}
 COPIES: dict[str, Side] = {COMMAND: by_command}
 MANY: dict[str, Side] = {**COPIES, UNVERIFIED: partial(by_command, options=["--no-verify"])}
 if HAS_HOST:
-    ONE |= {f"{CLASS}, host's clients": by_class_beside_host, HOST: by_host}
+    ONE |= {f"{CLASS}, host's clients": by_class_beside_host}
+    ONE |= {f"{CLASS}, user and password": partial(by_login, ManifestListMerger)}
+    ONE |= {HOST: partial(by_login, HostMerger)}
     MANY |= {HOST: by_host}
     COPIES |= {SKOPEO: by_skopeo} if which("skopeo") else {}
 

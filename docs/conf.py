@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -20,10 +21,23 @@ copyright = "the pubtools-mlmerge authors"
 release = installed_version(project)
 version = release
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "sphinx.ext.napoleon"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
 exclude_patterns = ["_build"]
-html_theme = "alabaster"
-html_theme_options = {"description": "Keeps the architectures of a tag"}
+html_theme = "furo"  # has a dark mode
+html_title = f"{project} {release}"
+html_static_path = ["_static"]
+html_css_files = ["width.css"]
+html_theme_options = {
+    "source_repository": "https://github.com/release-engineering/pubtools-mlmerge/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -31,8 +45,15 @@ napoleon_numpy_docstring = False
 # Every example runs; those of one page run together.
 doctest_test_doctest_blocks = "default"
 
-# Every reference has to lead somewhere; a build needs no network, so those to other projects,
-# whose inventories it cannot read, are left out.
+# Other projects are linked where the pages are published. Other builds need no network.
+if os.environ.get("READTHEDOCS"):
+    intersphinx_mapping = {
+        "attrs": ("https://www.attrs.org/en/stable/", None),
+        "pluggy": ("https://pluggy.readthedocs.io/en/stable/", None),
+        "python": ("https://docs.python.org/3/", None),
+        "requests": ("https://requests.readthedocs.io/en/stable/", None),
+    }
+# Every reference within these pages has to lead somewhere.
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(argparse|collections|contextlib|io|logging|os|pathlib|ssl|threading|types)\..*"),

@@ -14,13 +14,12 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar, copy_context
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Generic, Optional, TypeVar
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 ValueT = TypeVar("ValueT")
-
-AHEAD = 4  # jobs per thread that may begin before the result of an earlier one is taken
 
 SLICE = 0.1  # seconds between two looks at whether to end
 # Seconds after a signal until a write under way is given up, then cleaning up, then all.
@@ -39,7 +38,6 @@ class Stop:
         self.is_armed = False  # whether there is a handler
         self._told = math.inf
         self._changed = threading.Event()
-        self._cuts_reading = False
         self._grace: ContextVar[float] = ContextVar("mlmerge_grace", default=0.0)
 
     @property
@@ -72,15 +70,6 @@ class Stop:
             seconds -= longest
             self.check()
 
-    def acquire(self, lock: threading.Lock, seconds: float) -> bool:
-        """Wait for a lock; return whether it was had in time."""
-        end = time.monotonic() + seconds
-        while not lock.acquire(timeout=max(0.0, min(SLICE, end - time.monotonic()))):
-            self.check()
-            if time.monotonic() >= end:
-                return False
-        return True
-
     def errors_of(self, program: subprocess.Popen[str], end: float = math.inf) -> str:
         """Wait for the end of a program, until a time; return what it wrote to standard error."""
         while True:
@@ -102,20 +91,6 @@ class Stop:
                     self.sleep(SLICE)  # Ctrl-C reaches it too, perhaps before us
                 return errors
 
-    def lines(self, stream: Iterable[str]) -> Iterator[str]:
-        """Read lines, which may be long in coming, in the main thread."""
-        iterator = iter(stream)
-        while True:
-            self._cuts_reading = True
-            try:
-                self.check()
-                line = next(iterator)
-            except (StopIteration, Stopped):
-                return
-            finally:
-                self._cuts_reading = False
-            yield line
-
     def tell(self, number: int, _frame: FrameType | None = None) -> None:
         """Handle a signal: let all threads end, and end at once where that was said before."""
         if self.signal is not None:
@@ -124,8 +99,6 @@ class Stop:
             os._exit(128 + self.signal)
         self.signal, self._told = number, time.monotonic()
         self._changed.set()
-        if self._cuts_reading:
-            raise Stopped
 
     def watch(self) -> None:
         """Wait until the program was told to end, and see to it that it does."""
@@ -206,10 +179,18 @@ class Memo(Generic[KeyT, ValueT]):
         with self._lock:
             return self._known(key) is not None
 
-    def get(self, key: KeyT, compute: Callable[[], ValueT]) -> ValueT:
-        """Return the value of a key; compute it unless that is done or under way."""
+    def get(
+        self,
+        key: KeyT,
+        compute: Callable[[], ValueT],
+        still_holds: Callable[[ValueT], bool] | None = None,
+    ) -> ValueT:
+        """Return the value of a key; compute it unless that is done or under way.
+
+        One that is to be forgotten for its age is kept where it still holds.
+        """
         with self._lock:
-            known = self._known(key)
+            known, old = self._known(key), self._values.get(key, (None, 0.0))[0]
             if known is None:
                 mine = Future[ValueT]()
                 self._values[key] = mine, time.monotonic() + self._seconds
@@ -220,7 +201,8 @@ class Memo(Generic[KeyT, ValueT]):
         if known is not None:
             return known.result()
         try:
-            value = compute()
+            is_kept = old is not None and still_holds is not None and still_holds(old.result())
+            value = old.result() if old is not None and is_kept else compute()
         except BaseException as error:
             self._forget(key, mine)
             mine.set_exception(error)
@@ -230,10 +212,11 @@ class Memo(Generic[KeyT, ValueT]):
         mine.set_result(value)
         return value
 
-    def forget(self, key: KeyT) -> None:
-        """Forget a value, as it may be another one now."""
+    def forget(self, is_meant: Callable[[KeyT], bool]) -> None:
+        """Forget the values of some keys, as they may be others now."""
         with self._lock:
-            self._values.pop(key, None)
+            for key in [key for key in self._values if is_meant(key)]:
+                del self._values[key]
 
     def _known(self, key: KeyT) -> Future[ValueT] | None:
         known, end = self._values.get(key, (None, 0.0))
@@ -257,13 +240,13 @@ def map_in_order(jobs: Iterable[Callable[[], ValueT] | None], threads: int) -> I
 
     None among the jobs lets all before it end, before one after it begins.
 
-    Only a few jobs are taken ahead of the results, so that there may be any number of them. After
-    a failure, or once the caller stops, no further job begins, and those under way are awaited.
-    With one thread, none is taken before the result of the one before it.
+    Whoever makes the jobs may wait for the results of earlier ones: each is yielded once it is
+    there, and with N threads only N jobs are taken ahead of the results. After a failure, or once
+    the caller stops, no further job begins, and those under way are awaited.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="mlmerge")
     try:
-        yield from map_in_order_by(pool, jobs, threads * AHEAD if threads > 1 else 1)
+        yield from map_in_order_by(pool, jobs, threads)
     finally:
         pool.shutdown(wait=not STOP.is_over)
 
@@ -272,30 +255,91 @@ def map_in_order_by(
     pool: Executor, jobs: Iterable[Callable[[], ValueT] | None], ahead: int
 ) -> Iterator[ValueT]:
     """Run jobs in a pool that may serve others too; otherwise like `map_in_order`."""
-    begun: deque[Future[ValueT]] = deque()
-    failures: list[BaseException] = []
+    feed = _Feed(pool, jobs, ahead)
+    # It is left behind where it waits for a job that nobody needs any more.
+    threading.Thread(
+        target=copy_context().run, args=(feed.begin_all,), name="mlmerge-jobs", daemon=True
+    ).start()
+    under_way: list[Future[ValueT]] = []
+    try:
+        for future in iter(feed.take, None):
+            under_way[:] = [future]
+            yield _result(future)
+            feed.room.release()
+    finally:
+        under_way += feed.end()
+        wait(under_way, 0 if STOP.is_over else None)
 
-    def attempt(job: Callable[[], ValueT]) -> ValueT:
-        if failures:
-            raise failures[0]
+
+class _Feed(Generic[ValueT]):
+    """Takes jobs one by one and begins them, at most some ahead of those that are taken."""
+
+    def __init__(
+        self, pool: Executor, jobs: Iterable[Callable[[], ValueT] | None], ahead: int
+    ) -> None:
+        self.room = threading.Semaphore(ahead)
+        self._pool = pool
+        self._jobs = iter(jobs)
+        self._last: deque[Future[ValueT]] = deque(maxlen=ahead)
+        self._begun: SimpleQueue[Future[ValueT] | None] = SimpleQueue()
+        self._failure: BaseException | None = None
+        self._guard = threading.Lock()
+        self._is_ended = False
+
+    def begin_all(self) -> None:
+        """Begin jobs as they come, until there are no more."""
+        try:
+            while self.room.acquire() and not self._is_ended:
+                job = next(self._jobs)
+                if job is None:
+                    wait(self._last)
+                    self.room.release()
+                else:
+                    self._begin(job)
+        except StopIteration:
+            pass
+        except BaseException as error:  # noqa: BLE001 - it is raised where results are taken
+            failed = Future[ValueT]()
+            failed.set_exception(error)
+            self._begun.put(failed)
+        self._begun.put(None)
+
+    def take(self) -> Future[ValueT] | None:
+        """Wait for the next job that began; none where there are no more."""
+        while True:
+            try:
+                return self._begun.get(timeout=SLICE if STOP.is_armed else None)
+            except Empty:
+                if STOP.signal is not None:
+                    return None
+
+    def end(self) -> list[Future[ValueT]]:
+        """Begin no further job, and return those of which no result was taken."""
+        with self._guard:
+            self._is_ended = True
+        self.room.release()
+        left = []
+        with suppress(Empty):
+            while True:
+                future = self._begun.get_nowait()
+                if future is not None and not future.cancel():
+                    left.append(future)
+        return left
+
+    def _begin(self, job: Callable[[], ValueT]) -> None:
+        with self._guard:  # once it is ended, the pool may be shut down
+            if not self._is_ended:
+                self._last.append(self._pool.submit(copy_context().run, self._attempt, job))
+                self._begun.put(self._last[-1])
+
+    def _attempt(self, job: Callable[[], ValueT]) -> ValueT:
+        if self._failure is not None:
+            raise self._failure
         try:
             return job()
         except BaseException as error:
-            failures.append(error)
+            self._failure = error
             raise
-
-    try:
-        for job in jobs:
-            if job is not None:
-                begun.append(pool.submit(copy_context().run, attempt, job))
-            while begun and (job is None or len(begun) >= ahead):
-                yield _result(begun.popleft())
-        while begun:
-            yield _result(begun.popleft())
-    finally:
-        for future in begun:
-            future.cancel()
-        wait(begun, 0 if STOP.is_over else None)
 
 
 def _result(future: Future[ValueT]) -> ValueT:

@@ -487,15 +487,17 @@ class InvalidRecord(MergeError, ValueError):
 
 @frozen
 class RecordFailed(MergeError):
-    """A change could not be recorded, so it was not made."""
+    """The change of a tag could not be recorded, so it was not made."""
 
     _advice = "correct that, and run it again"
 
+    reference: str
     place: str
     problem: str = field(converter=brief)
 
     def _says(self) -> str:
-        return f"cannot record the change in {self.place}, so it was not made: {self.problem}"
+        effect = f"not written, as the change cannot be recorded in {self.place}"
+        return f"{self.reference}: {effect}: {self.problem}"
 
 
 @frozen

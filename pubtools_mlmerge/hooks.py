@@ -3,29 +3,51 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 
 from pubtools.pluggy import pm
 
 import pubtools_mlmerge.hookspecs  # noqa: F401 - without the plugin, this alone adds our hooks
 from pubtools_mlmerge.core.plan import Report
-from pubtools_mlmerge.locks import tag_lock
+from pubtools_mlmerge.locks import lock_name, tag_lock
+
+
+@contextmanager
+def lock_tags(
+    groups: Sequence[Sequence[str]],
+    url: str | None = None,
+    aliases: Iterable[str] = (),
+    wait: float = math.inf,
+) -> Iterator[list[Callable[[], None]]]:
+    """Keep other writers away from tags; yields what to check before each group is written.
+
+    They are locked in one order everywhere, so that no two who want the same await each other.
+    """
+    end, aliases = time.monotonic() + wait, tuple(aliases)
+    tags = {lock_name(tag, aliases): tag for group in reversed(groups) for tag in reversed(group)}
+    checks: dict[str, Callable[[], None]] = {}
+    with ExitStack() as locks:
+        for name, tag in sorted(tags.items()):
+            site: AbstractContextManager[object] | None = pm.hook.mlmerge_lock(reference=name)
+            left = max(0.0, end - time.monotonic())
+            held = locks.enter_context(tag_lock(tag, url, left, aliases) if site is None else site)
+            checks[name] = getattr(held, "check", _hold_on)
+        yield [
+            partial(_check_all, [checks[lock_name(tag, aliases)] for tag in group])
+            for group in groups
+        ]
 
 
 def _hold_on() -> None:
     """Check a lock that cannot be lost."""
 
 
-@contextmanager
-def lock_tag(
-    reference: str, url: str | None = None, wait: float = math.inf
-) -> Iterator[Callable[[], None]]:
-    """Keep other writers away from a tag; yields the check to make before it is written."""
-    site: AbstractContextManager[object] | None = pm.hook.mlmerge_lock(reference=reference)
-    with tag_lock(reference, url, wait) if site is None else site as held:
-        check: Callable[[], None] = getattr(held, "check", _hold_on)
-        yield check
+def _check_all(checks: Iterable[Callable[[], None]]) -> None:
+    for check in checks:
+        check()
 
 
 def announce(report: Report) -> None:

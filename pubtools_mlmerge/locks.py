@@ -9,7 +9,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -54,7 +54,9 @@ def check_url(url: str) -> None:
 
 
 @contextmanager
-def tag_lock(name: str, url: str | None = None, wait: float = math.inf) -> Iterator[Held]:
+def tag_lock(
+    name: str, url: str | None = None, wait: float = math.inf, aliases: Iterable[str] = ()
+) -> Iterator[Held]:
     """Keep other writers away from a tag.
 
     Args:
@@ -64,6 +66,8 @@ def tag_lock(name: str, url: str | None = None, wait: float = math.inf) -> Itera
             Where locks are kept; none or an empty text for this process alone.
         wait (float):
             Seconds to wait for it at most; the URL may say fewer.
+        aliases (Iterable[str]):
+            Host names that are one registry, beside those that are known to be.
 
     Yields:
         Held: While it is held.
@@ -72,16 +76,17 @@ def tag_lock(name: str, url: str | None = None, wait: float = math.inf) -> Itera
         LockFailed: When it cannot be had, or not in time.
         ValueError: When the URL is wrong.
     """
+    key = lock_name(name, aliases)
     if not url:
-        with process_lock(name, wait) as lock:
+        with process_lock(name, wait, key) as lock:
             yield lock
         return
     place = _Place.parse(url)
     wait = min(wait, place.wait)
     deadline = time.monotonic() + wait
     # Threads first, so that only one thread of each process waits for other processes.
-    with process_lock(name, wait):
-        lock = place.lock(name)
+    with process_lock(name, wait, key):
+        lock = place.lock(name, key)
         try:
             while not lock.take():
                 left = deadline - time.monotonic()
@@ -93,6 +98,14 @@ def tag_lock(name: str, url: str | None = None, wait: float = math.inf) -> Itera
             yield lock
         finally:
             lock.release()
+
+
+def lock_name(name: str, aliases: Iterable[str] = ()) -> str:
+    """Name the lock of a tag, which is one for all names of its registry."""
+    name = one_name(name)
+    host, _, rest = name.partition("/")
+    hosts = {one_name(f"{alias}/")[:-1] for alias in aliases}
+    return f"{min(hosts)}/{rest}" if host in hosts else name
 
 
 class _ThreadLock:
@@ -110,13 +123,13 @@ _LOCKS: WeakValueDictionary[str, _ThreadLock] = WeakValueDictionary()
 
 
 @contextmanager
-def process_lock(name: str, wait: float | None = None) -> Iterator[Held]:
+def process_lock(name: str, wait: float = math.inf, key: str | None = None) -> Iterator[Held]:
     """Keep other threads of this process away from a tag."""
     with _GUARD:
-        lock = _LOCKS.setdefault(one_name(name), _ThreadLock())
-    seconds = math.inf if wait is None else wait
-    if not STOP.acquire(lock.lock, seconds):
-        raise LockFailed(name, f"another thread holds it, given up after {seconds:g} seconds")
+        lock = _LOCKS.setdefault(key or one_name(name), _ThreadLock())
+    # Threads of one program never await each other here, so that no signal has to end this.
+    if not lock.lock.acquire(timeout=min(wait, threading.TIMEOUT_MAX)):
+        raise LockFailed(name, f"another thread holds it, given up after {wait:g} seconds")
     try:
         yield lock
     finally:
@@ -149,16 +162,16 @@ class _Place:
         tls = {option: options[option] for option in _TLS if option in options}
         return cls(scheme=url.scheme, address=address, wait=wait, expiry=expiry, tls=tls)
 
-    def lock(self, name: str) -> _FileLock | RedisLock:
+    def lock(self, name: str, key: str) -> _FileLock | RedisLock:
         """Prepare the lock of a tag."""
         if self.scheme == "file":
-            return _FileLock(name, Path(self.address, _file_name(one_name(name))))
+            return _FileLock(name, Path(self.address, _file_name(key)))
         try:
             from pubtools_mlmerge.redis_lock import RedisLock  # noqa: PLC0415 - may be absent
         except ImportError as error:
             problem = "a lock in Redis needs the library redis; install pubtools-mlmerge[lock]"
             raise LockFailed(name, problem) from error
-        return RedisLock(name, self.address, self.expiry, self.tls)
+        return RedisLock(name, key, self.address, self.expiry, self.tls)
 
 
 def _split(text: str) -> SplitResult | None:

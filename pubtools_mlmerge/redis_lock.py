@@ -13,7 +13,6 @@ from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
 from redis.retry import Retry
 
-from pubtools_mlmerge.core.references import one_name
 from pubtools_mlmerge.errors import LockFailed, LockLost, brief
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -28,7 +27,9 @@ class RedisLock:
     The library's lock renews and deletes the key in scripts, and only while it holds the token.
     """
 
-    def __init__(self, name: str, url: str, expiry: float, tls: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, key: str, url: str, expiry: float, tls: Mapping[str, str]
+    ) -> None:
         self._name = name
         client = _connect(url, min(_LONGEST_SILENCE, expiry / 3), tls)
         self._connections = client.connection_pool
@@ -37,7 +38,7 @@ class RedisLock:
         self._pause = expiry / 3
         self._taken = False
         # Two threads need the token: this one, and the one that renews.
-        self._lock = Lock(client, PREFIX + one_name(name), timeout=expiry, thread_local=False)
+        self._lock = Lock(client, PREFIX + key, timeout=expiry, thread_local=False)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"lock of {name}", daemon=True)
 

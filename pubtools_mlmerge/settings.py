@@ -12,6 +12,7 @@ from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Match, Policy, SingleImage, Stale
 from pubtools_mlmerge.core.platforms import PlatformPattern
+from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.errors import InvalidSettings
 from pubtools_mlmerge.locks import check_url
 from pubtools_mlmerge.merging.decision import AnchorTag
@@ -180,6 +181,8 @@ class Settings:
             How often a merge is planned at most, where somebody else writes the tag.
         lock (str | None):
             Where tags are locked, as a URL; none for a lock of this process.
+        lock_aliases (tuple[str, ...]):
+            Host names that are one registry.
         audit (str | None):
             Directory that keeps a record of each change; none to keep none.
         max_age_days (int | None):
@@ -203,6 +206,7 @@ class Settings:
     verify: bool = True
     tries: int = 5
     lock: str | None = field(default=None, repr=False)
+    lock_aliases: tuple[str, ...] = field(default=(), converter=tuple[str, ...])
     audit: str | None = None
     max_age_days: int | None = None
     stale: Stale = "warn"
@@ -300,6 +304,7 @@ def _read(reader: Values, defaults: Settings) -> Settings:
         verify=reader.flag("verify", default=defaults.verify),
         tries=reader.number("tries", defaults.tries, MOST_TRIES),
         lock=reader.optional("lock", None, _lock_url),
+        lock_aliases=reader.parsed("lock_aliases", _host),
         audit=reader.optional("audit", None, str),
         tls_verify=reader.optional_flag("tls_verify"),
     )
@@ -349,6 +354,12 @@ class ItemSettings:
     def of(self, item: HasMetadata) -> Settings:
         """Return the settings of an item."""
         return self._of_items.get(id(item), self.task)
+
+
+def _host(text: str) -> str:
+    if not is_host(text):
+        raise ValueError(f"{text!r}: expected a host with an optional port")
+    return text
 
 
 def _lock_url(text: str) -> str:

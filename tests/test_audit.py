@@ -346,7 +346,7 @@ def test_nobody_else_may_read_it(tmp_path: Path) -> None:
 )
 def test_a_place_for_no_records_is_an_error(tmp_path: Path, place: str, problem: str) -> None:
     (tmp_path / "file").touch()
-    words = f"cannot record the change in .*{problem}; "
+    words = f"not written, as the change cannot be recorded in .*{problem}; "
 
     with pytest.raises(RecordFailed, match=words) as caught:
         AuditDirectory(str(tmp_path / place)).record(change())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from datetime import datetime, timedelta, timezone
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,9 +23,10 @@ from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import LockLost
+from pubtools_mlmerge.locks import lock_name, tag_lock
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
-from tests.programs import call, put, run
+from tests.programs import call, command, environment, put, run
 from tests.terminals import program_on_a_terminal
 from tests.test_restore import NEW as AFTER
 from tests.test_restore import OLD as BEFORE
@@ -33,7 +36,7 @@ OLD = make_index([make_image(p, seed="old") for p in ("linux/amd64", "linux/s390
 NEW = make_index([make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")])
 MERGE = ("--source-ref", "registry.invalid/app:new", "--dest-ref", "registry.invalid/app:old")
 
-NAME = "registry.invalid/app"
+NAME, ALIAS = "registry.invalid/app", "alias.invalid"
 MAINS = (merge_main, remove_archs_main, restore_main, inspect_main)
 
 Capture = pytest.CaptureFixture[str]
@@ -187,6 +190,79 @@ def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report(
     assert (report["changed"], report["anchor_tag"]) == (True, None)
     assert f"app:{anchor}: the tag is immutable (HTTP 412)" in report["error"]
     assert report["error"] in caplog.messages
+
+
+@pytest.fixture
+def two_tags(server: RegistryServer) -> tuple[str, ...]:
+    """The options of a merge into two tags that then hold different indexes."""
+    put(server, "other", make_index([make_image("linux/riscv64")]))
+    tags = "registry.invalid/app:old,registry.invalid/app:other"
+    return (*MERGE[:2], "--dest-ref", tags, "--quay-host", server.url, "--anchor-tag", "kept")
+
+
+def test_of_two_tags_with_one_anchor_tag_the_second_is_not_written(
+    server: RegistryServer, two_tags: tuple[str, ...], capsys: Capture, caplog: Log
+) -> None:
+    other = server.manifest("app", "other").digest
+
+    assert call(merge_main, *two_tags, "--output", "json") == 1
+
+    report = json.loads(capsys.readouterr().out)
+    assert (report["destination"], report["anchor_tag"]) == ("registry.invalid/app:old", "kept")
+    assert server.manifest("app", "kept").digest == report["digest"]
+    assert server.manifest("app", "other").digest == other
+    assert "app:kept: the anchor tag would replace" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("held", ["app:kept", "app:old"])
+def test_a_tag_and_its_anchor_tag_are_locked_by_any_name(
+    server: RegistryServer,
+    two_tags: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    held: str,
+) -> None:
+    monkeypatch.setenv("MLMERGE_LOCK_ALIASES", f"{ALIAS},{server.host}")
+    monkeypatch.setenv("MLMERGE_LOCK", f"{tmp_path.as_uri()}?wait=0")
+
+    with tag_lock(f"{ALIAS}/{held}", tmp_path.as_uri(), aliases=[ALIAS, server.host]):
+        assert call(merge_main, *two_tags) == 1
+
+    assert server.manifest("app", "old").digest == OLD.digest
+
+
+@pytest.mark.parametrize("stdout", [">&-", ">/dev/full"])
+def test_what_became_of_a_tag_is_said_where_it_cannot_be_printed(
+    server: RegistryServer, stdout: str
+) -> None:
+    words = [*command("merge"), *MERGE, "--quay-host", server.url, "--anchor-tag", "kept"]
+
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {stdout}', "sh", *words],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    digest = server.manifest("app", "old").digest
+    assert (done.returncode, digest == OLD.digest) == (1, False)
+    assert f"ERROR: registry.invalid/app:old is now {digest}" in done.stderr
+    assert "anchor tag kept; its report cannot be printed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_terminal_without_umlauts_shows_escapes(server: RegistryServer) -> None:
+    put(server, "new", make_index([make_image("linux/\u00fc86")]))
+
+    with redirect_stdout(TextIOWrapper(BytesIO(), encoding="ascii")) as out:
+        assert merge(server) == 0
+        out.seek(0)
+        shown = out.read()
+
+    assert "linux/\\xfc86" in shown
+    assert server.manifest("app", "old").digest in shown
 
 
 def test_debug_adds_the_traceback(server: RegistryServer, capsys: Capture) -> None:
@@ -823,7 +899,7 @@ def test_a_site_may_lock_tags_in_its_own_way(shelf: Shelf, caplog: Log) -> None:
         pm.unregister(site)
 
     assert f"{site.locked}: the lock of this tag was lost" in caplog.messages[-1]
-    assert site.locked.startswith(f"{shelf.server.host}/")
+    assert site.locked == lock_name(f"{shelf.server.host}/app:stable")
     assert shelf.held("stable") == AFTER.digest
 
 

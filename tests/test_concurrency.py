@@ -137,25 +137,29 @@ def test_there_may_be_nothing_to_do() -> None:
         assert run_all(pool, list[Callable[[], int]]()) == []
 
 
-@pytest.mark.parametrize(("seconds", "times"), [(60.0, 1), (0.0, 2)])
-def test_a_value_is_computed_anew_after_some_seconds(seconds: float, times: int) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "holds", "values"),
+    [(60.0, None, [5, 5]), (0.0, None, [5, 6]), (0.0, 5, [5, 5]), (0.0, 7, [5, 6])],
+)
+def test_a_value_is_computed_anew_after_some_seconds_unless_it_still_holds(
+    seconds: float, holds: int | None, values: list[int]
+) -> None:
     memo, counted = Memo[str, int](9, seconds), Counted(5, 6)
+    still_holds = None if holds is None else holds.__eq__
 
-    memo.get("key", counted("a"))
-    memo.get("key", counted("b"))
-
-    assert len(counted.computed) == times
+    assert [memo.get("key", counted(name), still_holds) for name in "ab"] == values
 
 
 def test_a_value_that_is_forgotten_is_computed_anew() -> None:
     memo, counted = Memo[str, int](9), Counted(5, 6)
     memo.get("key", counted("a"))
 
-    memo.forget("key")
-    memo.forget("another")
+    memo.get("another", counted("b"))
+    memo.forget("key".__eq__)
 
     assert "key" not in memo
-    assert memo.get("key", counted("b")) == 6
+    assert "another" in memo
+    assert memo.get("key", counted("c")) == 1
 
 
 # In order, while memory does not grow with the number of jobs
@@ -189,7 +193,7 @@ def test_jobs_are_done_side_by_side() -> None:
     assert sorted(map_in_order([meeting.wait] * 4, 4)) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize(("threads", "ahead"), [(1, 0), (3, 12)])
+@pytest.mark.parametrize(("threads", "ahead"), [(1, 0), (3, 2)])
 def test_only_a_few_jobs_are_taken_ahead(threads: int, ahead: int) -> None:
     taken: list[int] = []
 
@@ -204,6 +208,33 @@ def test_only_a_few_jobs_are_taken_ahead(threads: int, ahead: int) -> None:
 
     assert len(taken) <= 10 + ahead
     results.close()  # type: ignore[attr-defined]  # a generator in fact
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_a_result_comes_before_the_next_job_is_made(threads: int) -> None:
+    """Whoever makes the jobs may wait for the result of each."""
+    seen = threading.Semaphore(0)
+
+    def jobs() -> Iterator[Callable[[], int]]:
+        for number in range(5):
+            yield partial(int, number)
+            assert seen.acquire(timeout=10)
+
+    for number, result in enumerate(map_in_order(jobs(), threads)):
+        assert result == number
+        seen.release()
+
+
+def test_a_failure_to_make_a_job_is_raised_after_the_results_before_it() -> None:
+    def jobs() -> Iterator[Callable[[], int]]:
+        yield lambda: 1
+        raise OSError("unreadable")
+
+    results = map_in_order(jobs(), 2)
+
+    assert next(results) == 1
+    with pytest.raises(OSError, match="unreadable"):
+        next(results)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -87,6 +87,7 @@ TABLE = settings_table()
 VALUES: dict[str, tuple[object, str]] = {
     "list of ``push``, ``tag-docker``": (["push", "tag-docker"], "push,tag-docker"),
     "list of glob patterns": (["a/*", "b"], "a/*, b"),
+    "list of hosts": (["a.test", "b.test:5000"], "a.test,b.test:5000"),
     "list of platforms": (["s390x", "linux/arm/*"], "s390x,linux/arm/*"),
     "text or null": (None, ""),
     "URL or null": ("file:///srv/locks", "file:///srv/locks"),

@@ -148,11 +148,6 @@ def locked_redis(stack: ExitStack, server: RegistryServer, path: Path) -> Waitin
     return arguments, {}, lambda _: len(client.client_list()) > before
 
 
-def locked_thread(stack: ExitStack, server: RegistryServer, path: Path) -> Waiting:
-    arguments, variables, ready = silent(stack, server, path)
-    return [*arguments, *arguments[2:]], variables, ready
-
-
 def silent(stack: ExitStack, _: RegistryServer, __: Path) -> Waiting:
     listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
 
@@ -190,7 +185,7 @@ def skopeo(stack: ExitStack, server: RegistryServer, path: Path) -> Waiting:
 @pytest.mark.parametrize(
     "wait",
     [
-        *(retry, locked_file, locked_redis, locked_thread),
+        *(retry, locked_file, locked_redis),
         *(silent, unreachable, skopeo),
     ],
 )

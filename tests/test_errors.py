@@ -154,8 +154,8 @@ MESSAGES: list[tuple[MergeError, str]] = [
     ),
     (errors.InvalidRecord("1.json", "no format"), "1.json: not a record of a change: no format"),
     (
-        errors.RecordFailed("audit", "no space left"),
-        "cannot record the change in audit, so it was not made: no space left",
+        errors.RecordFailed("quay.io/ns/app:1", "audit", "no space left"),
+        "quay.io/ns/app:1: not written, as the change cannot be recorded in audit: no space left",
     ),
     (
         errors.CannotRestore(REFERENCE, "it was changed"),
@@ -248,7 +248,7 @@ def test_errors_of_bad_values_are_value_errors(kind: type[MergeError]) -> None:
         errors.LockFailed(REFERENCE, HOSTILE),
         errors.LockLost(REFERENCE, HOSTILE),
         errors.InvalidRecord("1.json", HOSTILE),
-        errors.RecordFailed("audit", HOSTILE),
+        errors.RecordFailed("quay.io/ns/app:1", "audit", HOSTILE),
         errors.CannotRestore(REFERENCE, HOSTILE),
     ],
     ids=name_of,

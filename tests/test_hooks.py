@@ -13,7 +13,7 @@ from pubtools.pluggy import hookimpl, hookspec, pm
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import LockLost
-from pubtools_mlmerge.hooks import announce, lock_tag
+from pubtools_mlmerge.hooks import announce, lock_tags
 
 TAG = Reference.parse("quay.io/ns/app:1")
 REPORT = Report(
@@ -121,7 +121,7 @@ def test_without_the_host_there_is_our_hook_alone(monkeypatch: pytest.MonkeyPatc
 def test_a_site_brings_its_own_lock() -> None:
     site = Site()
 
-    with registered(site), lock_tag(str(TAG), "file:///nowhere") as check:
+    with registered(site), lock_tags([[str(TAG)]], "file:///nowhere") as (check,):
         check()
         assert site.lock.is_held
 
@@ -129,15 +129,26 @@ def test_a_site_brings_its_own_lock() -> None:
     assert not site.lock.is_held
 
 
+def test_tags_are_locked_once_and_in_one_order_by_one_name() -> None:
+    """Whatever order others name them in, nobody awaits what another one holds."""
+    site = Site()
+    groups = [["h:443/app:b", "h/app:kept"], ["H/app:a", "h:443/app:kept"], ["h/app:b"]]
+
+    with registered(site), lock_tags(groups) as checks:
+        assert len(checks) == 3
+
+    assert site.heard == ["h/app:a", "h/app:b", "h/app:kept"]
+
+
 def test_the_lock_of_a_site_may_be_lost() -> None:
     site = Site(LosableLock())
 
-    with registered(site), lock_tag(str(TAG)) as check, pytest.raises(LockLost):
+    with registered(site), lock_tags([[str(TAG)]]) as (check,), pytest.raises(LockLost):
         check()
 
 
 def hold(held: threading.Event) -> None:
-    with lock_tag(str(TAG)):
+    with lock_tags([[str(TAG)]]):
         held.set()
 
 
@@ -145,7 +156,7 @@ def test_there_is_a_lock_of_the_process_where_a_site_has_none() -> None:
     held = threading.Event()
     other = threading.Thread(target=hold, args=(held,))
 
-    with lock_tag(str(TAG)) as check:
+    with lock_tags([[str(TAG)]]) as (check,):
         check()
         other.start()
         assert not held.wait(0.05)
@@ -155,7 +166,7 @@ def test_there_is_a_lock_of_the_process_where_a_site_has_none() -> None:
 
 
 def test_a_lock_may_be_kept_elsewhere(tmp_path: Path) -> None:
-    with lock_tag(str(TAG), (tmp_path / "locks").as_uri()) as check:
+    with lock_tags([[str(TAG)]], (tmp_path / "locks").as_uri()) as (check,):
         check()
 
         assert list((tmp_path / "locks").iterdir())

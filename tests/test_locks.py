@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -51,6 +51,7 @@ with tag_lock("quay.io/ns/app:1", sys.argv[1]):
     sys.stdin.read()
 """
 SECRET = "hunter2"
+ALIASES = ["alias.test", "Mirror.test", "10.0.0.1:5000"]
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +74,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, real_redis: RealRedis) -
     return urls[request.param]
 
 
-def take(url: str | None, name: str = TAG) -> bool:
+def take(url: str | None, name: str = TAG, aliases: Sequence[str] = ()) -> bool:
     """Hold the tag for a moment."""
-    with tag_lock(name, url) as held:
+    with tag_lock(name, url, aliases=aliases) as held:
         held.check()
         return True
 
@@ -119,6 +120,9 @@ def test_other_tags_do_not_wait(url: str | None) -> None:
         ("[::2]:5000/app:1", "localhost:5000/app:1", False),
         ("docker.io/library/app:1", "registry-1.docker.io/library/app:1", True),
         ("quay.io/app:1", "quay.io/app:2", False),
+        ("mirror.test/app:1", "Alias.test:443/app:1", True),
+        ("10.0.0.1:5000/app:1", "alias.test/app:1", True),
+        ("10.0.0.1/app:1", "alias.test/app:1", False),
     ],
 )
 def test_one_registry_by_two_names_has_one_lock(
@@ -126,8 +130,8 @@ def test_one_registry_by_two_names_has_one_lock(
 ) -> None:
     url = f"{tmp_path.as_uri()}?wait=0"
 
-    with tag_lock(one, url), ThreadPoolExecutor(1) as pool:
-        error = pool.submit(take, url, other).exception(timeout=5)
+    with tag_lock(one, url, aliases=ALIASES), ThreadPoolExecutor(1) as pool:
+        error = pool.submit(take, url, other, aliases=ALIASES[::-1]).exception(timeout=5)
 
     assert isinstance(error, LockFailed) is same
 

@@ -282,7 +282,10 @@ TABLE: dict[type[MergeError], tuple[Run, list[str]]] = {
     ),
     errors.RecordFailed: (
         lambda case: case.merge("--audit", "/proc/self/audit"),
-        ["cannot record the change in /proc/self/audit", "correct that, and run it again"],
+        [
+            "APP:old: not written, as the change cannot be recorded in /proc/",
+            "correct that, and run it again",
+        ],
     ),
     errors.CannotRestore: (
         cannot_restore,

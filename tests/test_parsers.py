@@ -171,6 +171,8 @@ def test_a_reader_that_went_away_stops_nothing(registry_server: RegistryServer) 
     assert done.returncode == 0, done.stderr
     assert not {"Traceback", "BrokenPipe"} & set(done.stderr.split())
     assert registry_server.tags("app") == ("new", "one", "two")
+    digest = registry_server.manifest("app", "two").digest
+    assert f"/app:two is now {digest}" in done.stderr
 
 
 def test_the_task_context_is_entered(registry_server: RegistryServer) -> None:

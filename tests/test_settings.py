@@ -51,6 +51,7 @@ VALUES: dict[str, tuple[object, str, object]] = {
     "tls_verify": (False, "no", False),
     "tries": (3, "3", 3),
     "lock": ("redis://locks.test:6379/0", "redis://locks.test:6379/0", "redis://locks.test:6379/0"),
+    "lock_aliases": (["a.test", "b.test:5"], "a.test, b.test:5", ("a.test", "b.test:5")),
     "audit": ("records", "records", "records"),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -202,6 +203,25 @@ def test_a_source_that_was_written_is_pulled_again(server: RegistryServer) -> No
     report = merging.merge(tag(server, "old"), tag(server, "after"))
 
     assert report.source_digest == server.manifest("app", "old").digest
+
+
+@pytest.mark.parametrize(("changes", "methods"), [(False, ["HEAD"]), (True, ["HEAD", "GET"])])
+def test_a_source_is_looked_at_again_after_half_a_minute(
+    server: RegistryServer, monkeypatch: pytest.MonkeyPatch, *, changes: bool, methods: list[str]
+) -> None:
+    merging = step(server)
+    merging.merge(tag(server, "new"), tag(server, "one"))
+    if changes:
+        put(server, "new", OLD)
+    server.forget_requests()
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 31)
+
+    report = merging.merge(tag(server, "new"), tag(server, "two"))
+
+    asked = [r.method for r in server.requests if r.path.endswith("/manifests/new")]
+    assert asked == methods
+    assert report.digest == server.manifest("app", "new").digest
 
 
 def test_any_client_of_the_host_s_shape_will_do(server: RegistryServer) -> None:

@@ -44,6 +44,7 @@ OLD = index("linux/amd64@old", "linux/s390x@old")
 THEIRS = index("linux/amd64@old", "linux/s390x@old", "linux/arm64@theirs")
 MERGED = merge(NEW, OLD).result
 ALL = ["linux/amd64", "linux/s390x", "linux/arm64"]
+FULL = RecordFailed(str(TAG.tagged("kept")), "/full", "no space left")
 PASSING = RegistryError(str(TAG), 500, "sorry")
 
 
@@ -57,6 +58,7 @@ class Busy(MemoryRegistry):
         self.after_write: Callable[[], None] | None = None
         self.failures: list[MergeError] = []  # of the next writes
         self.stores = True  # whether a write is done, also one that fails
+        self.repeated: list[bool] = []  # whether each write would be sent again
         self.lag = 0  # how many reads after a write show what was there before
         self._before: str | None = None
         self.put(TAG, OLD)
@@ -80,6 +82,7 @@ class Busy(MemoryRegistry):
         if self.stores:
             self.put(reference, manifest)
         self.pushed.append(str(reference))
+        self.repeated.append(repeat)
         if self.after_write is not None:
             act, self.after_write = self.after_write, None
             act()
@@ -301,7 +304,10 @@ def test_a_lock_or_a_record_that_fails_prevents_the_write(registry: Busy) -> Non
     with pytest.raises(LockLost):
         Writer(registry, StepOptions()).carry_out(decided(registry), check)
     with pytest.raises(RecordFailed):
-        write(registry, recorder=Records(registry, RecordFailed("/full", "no space left")))
+        write(
+            registry,
+            recorder=Records(registry, FULL),
+        )
 
     assert registry.pushed == []
 
@@ -344,7 +350,10 @@ def test_an_anchor_tag_that_holds_the_result_already_is_recorded_too(registry: B
 
 @pytest.mark.parametrize(
     "failure",
-    [ImmutableTag(str(TAG.tagged("kept")), 409, "no"), RecordFailed("/full", "no space left")],
+    [
+        ImmutableTag(str(TAG.tagged("kept")), 409, "no"),
+        FULL,
+    ],
 )
 def test_an_anchor_tag_that_cannot_be_set_is_in_the_report(
     registry: Busy, failure: MergeError
@@ -362,6 +371,34 @@ def test_an_anchor_tag_that_cannot_be_set_is_in_the_report(
 
     assert (report.error, report.anchor_tag, report.changed) == (failure, None, True)
     assert registry.digest_at(TAG) == report.digest == MERGED.digest
+
+
+def test_an_anchor_tag_is_written_once_and_read_back(registry: Busy) -> None:
+    """Its write may be done although it failed, and to repeat it may replace what came since."""
+    registry.after_write = lambda: registry.failures.append(PASSING)
+
+    report = write(registry, StepOptions(anchor_tag=AnchorTag.parse("kept")))
+
+    assert (report.error, report.anchor_tag) == (None, "kept")
+    assert registry.pushed == [str(TAG), str(TAG.tagged("kept"))]
+    assert registry.repeated == [False, False]
+
+
+def test_an_anchor_tag_is_not_set_without_its_lock(
+    registry: Busy, caplog: pytest.LogCaptureFixture
+) -> None:
+    def check() -> None:
+        if registry.pushed:
+            raise LockLost(str(TAG), "expired")
+
+    writer = Writer(registry, StepOptions(anchor_tag=AnchorTag.parse("kept")))
+    report = writer.carry_out(decided(registry), check)
+
+    assert str(report.error) == str(LockLost(str(TAG.tagged("kept")), "expired"))
+    assert registry.pushed == [str(TAG)]
+    assert caplog.messages[-1] == (
+        f"{TAG} is written and holds {report.digest}, but its anchor tag is not"
+    )
 
 
 def test_nothing_is_written_in_a_dry_run(registry: Busy) -> None:

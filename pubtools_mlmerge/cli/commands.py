@@ -10,7 +10,8 @@ import threading
 import traceback
 from argparse import Namespace
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from pubtools_mlmerge.cli.options import (
     anchor_tag_of,
     annotations_of,
     connection_of,
-    lock_of,
+    locks_of,
     number,
     policy_of,
     read_password,
@@ -31,14 +32,14 @@ from pubtools_mlmerge.cli.options import (
     split,
     writer_of,
 )
-from pubtools_mlmerge.concurrency import AHEAD, STOP, Stopped, Watch, map_in_order, unwatched
+from pubtools_mlmerge.concurrency import STOP, Stopped, Watch, map_in_order, unwatched
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest
 from pubtools_mlmerge.core.plan import AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import InvalidRecord
-from pubtools_mlmerge.merging.api import TagMerger, locked
+from pubtools_mlmerge.merging.api import TagMerger
 from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.restore import restore
@@ -52,7 +53,7 @@ from pubtools_mlmerge.reports.inspection import (
     inspect,
     inspection_to_json,
 )
-from pubtools_mlmerge.reports.report import failure_to_json, to_json
+from pubtools_mlmerge.reports.report import failure_to_json, summary_of, to_json
 from pubtools_mlmerge.reports.terminal import Display, comparison_text, inspection_text, report_text
 from pubtools_mlmerge.settings import Settings
 
@@ -96,16 +97,30 @@ def _message(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _print(text: str | bytes) -> None:
-    try:
-        if isinstance(text, str):
-            print(text, flush=True)  # noqa: T201 - the output of a program
-        else:
-            sys.stdout.buffer.write(text)
-            sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has seen enough. The rest is done without output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+class _Output:
+    """Standard output; once it fails, each result says that it cannot be printed."""
+
+    def __init__(self) -> None:
+        self._failure: OSError | None = None
+
+    def print(self, text: str | bytes) -> None:
+        """Print a text, in escapes where the encoding lacks its characters, or exact bytes."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            if isinstance(text, bytes):
+                sys.stdout.buffer.write(text)
+                sys.stdout.flush()
+            else:
+                encoding = sys.stdout.encoding or "utf-8"
+                text = text.encode(encoding, "backslashreplace").decode(encoding)
+                print(text, flush=True)  # noqa: T201 - the output of a program
+        except OSError as error:
+            self._failure = error
+            # What is left in its buffer would fail at the end.
+            if sys.__stdout__ is not None and sys.stdout is sys.__stdout__:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+            raise
 
 
 _Job = tuple[str, Callable[[], Report]]  # with the name to show
@@ -121,6 +136,7 @@ class RunOptions:
     fail_fast: bool = False
     total: int | None = 1
     watch: Watch = unwatched
+    output: _Output = field(factory=_Output)
     failed_key: str | None = None
     """What a failure is a JSON object about; none where it is not."""
 
@@ -198,7 +214,9 @@ def _show(
         LOG.error("%s", text)  # noqa: TRY400 - as asked for
         options.page.note(Failure(name, message))
         if options.failed_key is not None and not isinstance(error, _Reported):
-            _print(failure_to_json(error, {options.failed_key: tag or None}, message))
+            with suppress(OSError):
+                text = failure_to_json(error, {options.failed_key: tag or None}, message)
+                options.output.print(text)
         return False
     return True
 
@@ -207,13 +225,25 @@ class _Reported(Exception):
     """What failed is in the report that was printed."""
 
 
-def _printer(
+def _printer(render: Callable[[Item], str | bytes | None]) -> Callable[[Item], None]:
+    output = _Output()
+
+    def show(item: Item) -> None:
+        text = render(item)
+        if text is not None:
+            with suppress(BrokenPipeError):  # the reader has seen enough
+                output.print(text)
+
+    return show
+
+
+def _renderer(
     arguments: Namespace, to_text: Callable[[Item], str], to_json: Callable[[Item], str]
-) -> Callable[[Item], None]:
-    """Print results in the form that was asked for."""
+) -> Callable[[Item], str | bytes | None]:
+    """Choose the form that was asked for."""
     if arguments.output == "json":
-        return lambda item: _print(to_json(item))
-    return lambda item: None if arguments.quiet else _print(to_text(item))
+        return to_json
+    return (lambda _: None) if arguments.quiet else to_text
 
 
 def _changes(
@@ -222,14 +252,21 @@ def _changes(
     """Prepare to run jobs that change tags, with their reports printed and on the page."""
     if arguments.output == "raw" and not (arguments.dry_run and options.total == 1):
         raise ValueError("--output raw is for a dry run of one destination")
-    render = _printer(arguments, partial(report_text, every=arguments.all), to_json)
+    render = _renderer(arguments, partial(report_text, every=arguments.all), to_json)
+    output = options.output
 
     def show(report: Report) -> None:
         options.page.note(report)
-        if arguments.output == "raw" and report.manifest is not None:
-            _print(report.manifest.content)
-        else:
-            render(report)
+        is_raw = arguments.output == "raw" and report.manifest is not None
+        try:
+            text = report.manifest.content if is_raw and report.manifest else render(report)
+            if text is not None:
+                output.print(text)
+        except BrokenPipeError:  # the reader has seen enough
+            LOG.warning("%s; nobody reads what is printed", summary_of(report))
+        except Exception as error:
+            LOG.error("%s; its report cannot be printed", summary_of(report))  # noqa: TRY400
+            raise report.error or error from error
         if report.error is not None:
             raise _Reported(str(report.error)) from report.error
 
@@ -284,24 +321,24 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
         if named or arguments.arch:
             raise ValueError("--batch: its lines name sources, destinations and architectures")
         merges = _Merges(arguments, settings, policy, logins)
-        jobs = merges.jobs_of(_open_batch(arguments.batch), threads)
+        jobs = merges.of_batch(arguments.batch, _open_batch(arguments.batch))
         options = evolve(options, total=None, watch=merges.display.counted)
     else:
         named_sources, named_tags = references_of(arguments)
         sources = [logins[0].reference(text) for text in named_sources]
         tags = [logins[1].tag(text) for text in named_tags]
         merges = _Merges(arguments, settings, policy, logins, tags)
-        jobs = ((str(tag), partial(merges.merge, sources, tag, policy)) for tag in tags)
+        jobs = merges.of_tags(sources, tags)
         watch = unwatched if len(tags) == 1 else merges.display.counted
         options = evolve(options, threads=min(threads, len(tags)), total=len(tags), watch=watch)
     return _changes(arguments, jobs, options)
 
 
 def _open_batch(name: str) -> TextIO:
-    if name == "-":
-        return sys.stdin
     try:
-        return Path(name).open(encoding="utf-8", errors="surrogateescape")
+        # Not sys.stdin itself, which cannot be closed while a thread waits for what it reads.
+        file = os.dup(sys.stdin.fileno()) if name == "-" else name
+        return open(file, encoding="utf-8", errors="surrogateescape")  # noqa: PTH123 - see above
     except OSError as error:
         raise ValueError(f"--batch: {name}: {error.strerror}") from error
 
@@ -318,44 +355,78 @@ class _Merges:
         tags: Iterable[Reference] = (),
     ) -> None:
         self.display = Display()
-        self._logins, self._policy = logins, policy
-        lock, copy = lock_of(arguments, settings), arguments.copy or settings.copy
-        anchor, options = anchor_tag_of(arguments, settings, tags), connection_of(arguments)
-        reader = logins[0].client(options)
+        self._logins, self._policy, self._threads = logins, policy, arguments.threads
+        self._locks = locks_of(arguments, settings)
+        self._anchor = anchor_tag_of(arguments, settings, tags)
+        options = connection_of(arguments)
+        self._reader = reader = logins[0].client(options)
         # One client for both sides needs one token and one pool of connections.
-        client = reader if logins[0] == logins[1] else logins[1].client(options)
-        writer = writer_of(arguments, settings, client, policy, anchor)
-        watch = self.display.counted
-        merger = TagMerger(reader, client, writer, lock=lock, copy=copy, watch=watch)
+        self._client = reader if logins[0] == logins[1] else logins[1].client(options)
+        writer = writer_of(arguments, settings, self._client, policy, self._anchor)
+        copy, watch = arguments.copy or settings.copy, self.display.counted
+        merger = TagMerger(reader, self._client, writer, self._locks, copy=copy, watch=watch)
         self.merge = merger.merge
 
-    def jobs_of(
-        self, batch: TextIO, threads: int
-    ) -> Iterator[tuple[str, Callable[[], Report]] | None]:
-        """Make a job of each line that is not empty; for an invalid line, one that fails.
+    def of_tags(
+        self, sources: Sequence[Reference], tags: Iterable[Reference]
+    ) -> Iterator[_Job | None]:
+        """Make a job of each destination."""
+        return self._in_order(self._job(str(tag), sources, tag, self._policy) for tag in tags)
 
-        Before a line that reads what one before it writes, or the reverse, comes None.
-        """
-        under_way: deque[tuple[list[Reference], Reference]] = deque(maxlen=threads * AHEAD)
+    def of_batch(self, name: str, batch: TextIO) -> Iterator[_Job | None]:
+        """Make a job of each line that is not empty; for an invalid line, one that fails."""
+        return self._in_order(self._of_lines(name, batch))
+
+    def _of_lines(self, name: str, batch: TextIO) -> Iterator[_Ordered]:
+        is_empty = True
         with batch:
-            for number, text in enumerate(STOP.lines(batch), start=1):
-                if not text.strip():
-                    continue
-                name = f"line {number}"
-                try:
-                    line = BatchLine.parse(text)
-                    name = f"{name}: {line.destination}"
-                    sources = [self._logins[0].reference(text) for text in line.sources]
-                    destination = self._logins[1].tag(line.destination)
-                    policy = evolve(self._policy, eligible=line.archs)
-                except ValueError as error:
-                    yield name, partial(_refuse, f"line {number}", error)
-                    continue
-                if any(destination in (*read, tag) or tag in sources for read, tag in under_way):
-                    under_way.clear()
-                    yield None
-                under_way.append((sources, destination))
-                yield name, partial(self.merge, sources, destination, policy)
+            for number, text in enumerate(batch, start=1):
+                if text.strip():
+                    is_empty = False
+                    yield self._of_line(f"line {number}", text)
+        if is_empty:
+            LOG.warning("--batch: %s has no lines, so nothing is merged", name)
+
+    def _of_line(self, place: str, text: str) -> _Ordered:
+        name = place
+        try:
+            line = BatchLine.parse(text)
+            name = f"{place}: {line.destination}"
+            sources = [self._logins[0].reference(text) for text in line.sources]
+            tag = self._logins[1].tag(line.destination)
+            return self._job(name, sources, tag, evolve(self._policy, eligible=line.archs))
+        except ValueError as error:
+            return _Ordered((name, partial(_refuse, place, error)))
+
+    def _job(
+        self, name: str, sources: Sequence[Reference], tag: Reference, policy: Policy
+    ) -> _Ordered:
+        written = (tag, *(self._anchor.known_for(tag) if self._anchor else ()))
+        writes = frozenset(self._locks.name(self._client, each) for each in written)
+        reads = frozenset(self._locks.name(self._reader, source) for source in sources)
+        return _Ordered((name, partial(self.merge, sources, tag, policy)), reads, writes)
+
+    def _in_order(self, jobs: Iterable[_Ordered]) -> Iterator[_Job | None]:
+        """Put None before a job that writes what one under way reads or writes, or the reverse."""
+        under_way: deque[_Ordered] = deque(maxlen=self._threads)
+        for job in jobs:
+            if any(
+                other.writes & (job.writes | job.reads) or other.reads & job.writes
+                for other in under_way
+            ):
+                under_way.clear()
+                yield None
+            under_way.append(job)
+            yield job.job
+
+
+@frozen
+class _Ordered:
+    """A job with the names of what it reads and writes."""
+
+    job: _Job
+    reads: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
 
 
 def _refuse(name: str, error: ValueError) -> NoReturn:
@@ -373,10 +444,10 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
     if not patterns and not arguments.prune and not annotations:
         raise ValueError("--arch, --prune or --annotation is needed")
     writer = writer_of(arguments, settings, client)
-    url = lock_of(arguments, settings)
+    locks = locks_of(arguments, settings)
 
     def remove(reference: Reference) -> Report:
-        with locked(client, reference, url) as check:
+        with locks.held(client, reference) as check:
             report = remove_platforms(
                 writer,
                 reference,
@@ -401,9 +472,10 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     client = login.client(connection_of(arguments))
     changes = [_read_change(file, login) for file in arguments.records]
     recorder = AuditDirectory(settings.audit) if settings.audit else None
+    locks = locks_of(arguments, settings)
 
     def restore_tag(change: Change) -> Report:
-        with locked(client, change.destination, settings.lock) as check:
+        with locks.held(client, change.destination) as check:
             return restore(
                 client,
                 change,
@@ -433,7 +505,7 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
         raise ValueError("--raw is for the bytes of one reference")
     if arguments.raw:
         jobs = [(str(reference), partial(client.pull, reference))]
-        return partial(run_jobs, jobs, lambda found: _print(found.content), options)
+        return partial(run_jobs, jobs, _printer(lambda found: found.content), options)
     if arguments.other is not None:
         if arguments.ages or arguments.check or arguments.output == "json":
             raise ValueError("--ages, --check and --output json are for one reference")
@@ -445,7 +517,10 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
 
         compared = [(str(reference), compare_both)]
         return partial(
-            run_jobs, compared, _printer(arguments, comparison_text, comparison_text), options
+            run_jobs,
+            compared,
+            _printer(_renderer(arguments, comparison_text, comparison_text)),
+            options,
         )
 
     def look() -> Inspection:
@@ -462,7 +537,7 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
         return found
 
     incomplete: list[Inspection] = []
-    show = _printer(arguments, inspection_text, inspection_to_json)
+    show = _printer(_renderer(arguments, inspection_text, inspection_to_json))
     return lambda: run_jobs([(str(reference), look)], show, options) and not incomplete
 
 

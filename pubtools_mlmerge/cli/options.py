@@ -16,6 +16,7 @@ from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference
 from pubtools_mlmerge.locks import check_url
+from pubtools_mlmerge.merging.api import TagLocks
 from pubtools_mlmerge.merging.audit import AuditDirectory
 from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
 from pubtools_mlmerge.merging.writer import Writer
@@ -188,13 +189,12 @@ def anchor_tag_of(
     return anchor
 
 
-def lock_of(arguments: Namespace, settings: Settings) -> str | None:
-    """Read where tags are locked."""
-    if arguments.lock is None:
-        return settings.lock
-    if arguments.lock:
-        check_url(arguments.lock)
-    return str(arguments.lock) or None
+def locks_of(arguments: Namespace, settings: Settings) -> TagLocks:
+    """Read where tags are locked; an empty URL turns the lock of the environment off."""
+    url = getattr(arguments, "lock", None)
+    if url:
+        check_url(url)
+    return TagLocks(settings.lock if url is None else url or None, settings.lock_aliases)
 
 
 def writer_of(

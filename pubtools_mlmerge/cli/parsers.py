@@ -145,7 +145,7 @@ def add_references(parser: argparse.ArgumentParser) -> None:
         "--batch",
         metavar="FILE",
         help="read merges from a file, or from standard input (-), instead: each line is a JSON "
-        "object with source_ref (text or list), dest_ref and optionally archs",
+        "object with source_ref (text or list), dest_ref and optionally archs (default: none)",
     )
     parser.add_argument(
         "--threads",
@@ -519,6 +519,7 @@ def _complete(parser: argparse.ArgumentParser) -> None:
 
 def _run(command: str, given: Sequence[str] | None, name: str = "") -> None:
     """Parse arguments, prepare a command, and run it inside the task context."""
+    _open_closed_streams()
     parser = new_parser(command, name or f"pubtools-mlmerge-{command}")
     _complete(parser)
     arguments = parser.parse_intermixed_args(given)
@@ -541,6 +542,17 @@ def _run(command: str, given: Sequence[str] | None, name: str = "") -> None:
         with task_context():
             if not run():
                 raise SystemExit(1)
+
+
+def _open_closed_streams() -> None:
+    """Let what is written to a closed standard output fail, not vanish or go into another file."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            is_log = name == "stderr"
+            file = os.open(os.devnull, os.O_WRONLY if is_log else os.O_RDONLY)
+            stream = os.fdopen(file, "r" if name == "stdin" else "w")
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
 
 
 def _say_so(number: int) -> None:

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Literal, Protocol, TypeVar
 
@@ -25,7 +25,7 @@ from pubtools_mlmerge.core.manifests import (
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ConflictError, MergeError, NotAnIndex, PushFailed, StepNotDone
-from pubtools_mlmerge.hooks import announce, lock_tag
+from pubtools_mlmerge.hooks import announce, lock_tags
 from pubtools_mlmerge.host.clients import Sides, make_sides
 from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.host.task import TaskReports
@@ -304,12 +304,10 @@ class PushStep:
         if job.settings.report_only or not job.covered:
             copy_all()
             return
-        with ExitStack() as locks:
-            # In one order everywhere, so that two items with the same tags do not await each other.
-            checks = [
-                locks.enter_context(lock_tag(str(tag.reference), job.settings.lock))
-                for tag in job.covered
-            ]
+        anchor = job.settings.anchor_tag
+        tags = [tag.reference for tag in job.covered]
+        groups = [[str(tag), *map(str, anchor.known_for(tag) if anchor else ())] for tag in tags]
+        with lock_tags(groups, job.settings.lock, job.settings.lock_aliases) as checks:
             # All tags of the item are judged before the first of them is written.
             again = [partial(self._look_again, job, *each) for each in zip(job.covered, checks)]
             plain = self._merge_all(job, list(self._in_order(again)))

@@ -17,7 +17,7 @@ from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import ConflictError, InvalidPlatform, NestedIndex
-from pubtools_mlmerge.hooks import announce, lock_tag
+from pubtools_mlmerge.hooks import announce, lock_tags
 from pubtools_mlmerge.host.clients import connect_like, history_of, warn_of_certificates
 from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.task import TaskReports
@@ -164,8 +164,8 @@ class TagDockerStep:
             self._run_with(Selection(settings, client, source, destination), host)
             return
         history = history_of(client, task.target_settings)
-        lock = lock_tag(str(destination), settings.lock)
-        with lock as check, observed("merge", source, destination) as seen:
+        lock = lock_tags([[str(destination)]], settings.lock, settings.lock_aliases)
+        with lock as (check,), observed("merge", source, destination) as seen:
             for number in range(1, settings.tries + 1):
                 selection = Selection(settings, client, source, destination, history, check)
                 try:
@@ -197,7 +197,7 @@ class TagDockerStep:
         client = self._connect(task)
         writer = make_writer(client, settings, history_of(client, task.target_settings))
         patterns = tuple(PlatformPattern.exact(name) for name in names if name)
-        with lock_tag(str(reference), settings.lock) as check:
+        with lock_tags([[str(reference)]], settings.lock, settings.lock_aliases) as (check,):
             report = remove_platforms(writer, reference, patterns, allow_empty=True, check=check)
         repository = next(iter(item.repos))
         gone = [entry.descriptor.digest for entry in report.entries if entry.fate == "dropped"]

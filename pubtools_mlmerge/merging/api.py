@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
-from attrs import evolve
+from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.concurrency import Watch, map_in_order, unwatched
 from pubtools_mlmerge.core.plan import Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference
-from pubtools_mlmerge.hooks import announce, lock_tag
+from pubtools_mlmerge.hooks import announce, lock_tags
+from pubtools_mlmerge.locks import lock_name
 from pubtools_mlmerge.merging.audit import AuditDirectory
 from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.merging.step import Step
@@ -76,7 +77,7 @@ def merge_tags(  # noqa: PLR0913 - independent options, each with a default
         client = client or stack.enter_context(RegistryClient())
         options = StepOptions(policy=policy, dry_run=dry_run)
         writer = Writer(client, options, AuditDirectory(audit) if audit else None)
-        merger = TagMerger(source_client or client, client, writer, lock=lock, copy=copy)
+        merger = TagMerger(source_client or client, client, writer, TagLocks(lock), copy=copy)
         stack.callback(merger.close)
         jobs = (partial(merger.merge, new, tag) for tag in tags)
         return list(map_in_order(jobs, min(_THREADS, len(tags))))
@@ -90,12 +91,28 @@ def _references(given: str | Reference | Iterable[str | Reference]) -> list[Refe
     return parsed
 
 
-def locked(
-    client: RegistryClient, tag: Reference, url: str | None
-) -> AbstractContextManager[Callable[[], None]]:
-    """Lock a tag, named by where the client connects, not by the host in the reference."""
-    name, left = evolve(tag, host=client.session(tag).host), client.options.ends - time.monotonic()
-    return lock_tag(str(name), url, max(0.0, left))
+@frozen
+class TagLocks:
+    """Where tags are locked, and the host names that are one registry."""
+
+    url: str | None = field(default=None, repr=False)
+    aliases: tuple[str, ...] = ()
+
+    @contextmanager
+    def held(self, client: RegistryClient, *tags: Reference) -> Iterator[Callable[[], None]]:
+        """Lock tags, named by where the client connects, not by the host in the reference."""
+        names = [_where(client, tag) for tag in tags]
+        left = max(0.0, client.options.ends - time.monotonic())
+        with lock_tags([names], self.url, self.aliases, left) as (check,):
+            yield check
+
+    def name(self, client: RegistryClient, reference: Reference) -> str:
+        """Name a tag or digest in one way, however its host is spelled."""
+        return lock_name(_where(client, reference), self.aliases)
+
+
+def _where(client: RegistryClient, reference: Reference) -> str:
+    return str(evolve(reference, host=client.session(reference).host))
 
 
 class TagMerger:
@@ -106,12 +123,12 @@ class TagMerger:
         reader: RegistryClient,
         client: RegistryClient,
         writer: Writer,
+        locks: TagLocks,
         *,
-        lock: str | None = None,
         copy: Copy = "auto",
         watch: Watch = unwatched,
     ) -> None:
-        self._client, self._lock = client, lock
+        self._client, self._locks, self._anchor = client, locks, writer.options.anchor_tag
         self._children = Children(reader, client, copy, watch=watch)
         self._step = Step(reader, client, writer.options, self._children, writer)
 
@@ -123,7 +140,8 @@ class TagMerger:
         self, sources: Sequence[Reference], destination: Reference, policy: Policy | None = None
     ) -> Report:
         """Merge sources into a tag."""
-        with locked(self._client, destination, self._lock) as check:
+        anchors = self._anchor.known_for(destination) if self._anchor else ()
+        with self._locks.held(self._client, destination, *anchors) as check:
             report = self._step.merge(sources, destination, check, policy)
         if report.changed and not report.dry_run:
             announce(report)

@@ -178,7 +178,7 @@ class AuditDirectory:
             _write(path, change.to_json())
         except OSError as error:
             problem = error.strerror or str(error)
-            raise RecordFailed(str(self._directory), problem) from error
+            raise RecordFailed(str(change.destination), str(self._directory), problem) from error
         LOG.info("Recorded the change of %s in %s", change.destination, path)
 
 

@@ -51,6 +51,10 @@ class AnchorTag:
         """Whether each result gets a tag of its own."""
         return "{timestamp}" in self.template or "{digest}" in self.template
 
+    def known_for(self, destination: Reference) -> tuple[Reference, ...]:
+        """The anchor tag of a destination where that is known before its digest and the time."""
+        return () if self.is_new else (self.apply(destination, ""),)
+
     def apply(self, destination: Reference, digest: str) -> Reference:
         """Make the anchor tag of a destination that holds a digest.
 

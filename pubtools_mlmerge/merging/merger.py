@@ -90,10 +90,12 @@ class ManifestListMerger:
     ) -> None:
         self.src_image = src_image
         self.dest_image = dest_image
-        self._src_quay_client = _build_client(
-            src_quay_username, src_quay_password, src_quay_host or host
-        )
-        self._dest_quay_client = _build_client(dest_quay_username, dest_quay_password, host)
+        login = (src_quay_username, src_quay_password, src_quay_host or host)
+        dest_login = (dest_quay_username, dest_quay_password, host)
+        self._src_quay_client = _build_client(*login)
+        # With the same login, one client saves a handshake and a token.
+        is_same = dest_login == login
+        self._dest_quay_client = self._src_quay_client if is_same else _build_client(*dest_login)
 
     def set_quay_clients(
         self, src_quay_client: ManifestClient, dest_quay_client: ManifestClient

@@ -229,19 +229,28 @@ class Step:
         return found, is_hidden
 
     def _read_source(self, source: Reference, policy: Policy) -> Side:
-        found = self._sources.get(source, partial(self._pull_source, source))
+        still_holds = partial(self._still_holds, source)
+        found = self._sources.get(source, partial(self._pull_source, source), still_holds)
         return self._side(self._source, source, found, policy)
 
     def _pull_source(self, source: Reference) -> Manifest:
         found = recorded(self._source.pull, source)
         return self._source.read_nested(source, found) if isinstance(found, Index) else found
 
+    def _still_holds(self, source: Reference, found: Manifest) -> bool:
+        return bool(source.digest) or self._source.digest(source) == found.digest
+
     def carry_out(self, decision: Decision, check: Callable[[], None] = no_lock) -> Report:
         """Do what was decided: children first, then the tag, then its anchor."""
         try:
             return self._writer.carry_out(decision, check)
         finally:
-            self._sources.forget(decision.destination)  # it may be a source as well
+            self._sources.forget(partial(self._is_written, decision.destination))
+
+    def _is_written(self, tag: Reference, source: Reference) -> bool:
+        """Whether a source may be what was just written, by whatever name of its registry."""
+        is_tag = source.tag == tag.tag or self._options.anchor_tag is not None
+        return is_tag and source.repository == tag.repository
 
     def _bring(self, new: Side, decision: Decision) -> None:
         for source, needed in new.by_origin(decision.needed).items():

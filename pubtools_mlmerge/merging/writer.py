@@ -19,6 +19,7 @@ from pubtools_mlmerge.errors import (
     AnchorTaken,
     ConflictError,
     DigestMismatch,
+    LockLost,
     MergeError,
     RegistryError,
 )
@@ -107,7 +108,7 @@ class Writer:
             is_written = conflict is None or conflict.is_written
             has_replaced = is_written and overwritten.look(decision)
             if conflict is None and not has_replaced:
-                return self._finish(first, decision, attempt)
+                return self._finish(first, decision, attempt, check)
             if conflict is None:
                 decision = overwritten.decide(decision, decision.plan.result, is_ours=True)
             else:
@@ -117,7 +118,7 @@ class Writer:
                 held = self.registry.pull_if_present(decision.destination)
                 decision = overwritten.decide(decision, held, is_ours=False)
             if not decision.is_due:
-                return self._finish(first, decision, attempt + 1)
+                return self._finish(first, decision, attempt + 1, check)
         conflict = conflict or _Conflict(decision.plan.result.digest, decision.seen)
         if conflict.error is not None:
             raise conflict.error
@@ -126,19 +127,22 @@ class Writer:
         )
 
     @STOP.finishing()
-    def _finish(self, first: Decision, final: Decision, attempts: int) -> Report:
-        anchor, failure = None, None
+    def _finish(
+        self, first: Decision, final: Decision, attempts: int, check: Callable[[], None]
+    ) -> Report:
+        anchor, failure, words = None, None, "%s is written and holds %s, but its anchor tag is not"
         try:
-            anchor = self._set_anchor(final)
-        except MergeError as error:  # the tag is written, which its report must tell
-            failure = error
+            anchor = self._set_anchor(final, check)
+        except (MergeError, Stopped) as error:  # the tag is written, which its report must tell
+            failure = error if isinstance(error, MergeError) else None
+            LOG.warning(words, final.destination, final.plan.result.digest)
         return first.report(final, attempts=attempts, anchor=anchor, error=failure)
 
     @STOP.finishing()
     def _write(self, decision: Decision, check: Callable[[], None]) -> _Conflict | None:
         """Write the tag once, unless it moved; None if it then holds the result."""
-        tag, result, verify = decision.destination, decision.plan.result, self.options.verify
-        if verify:
+        tag = decision.destination
+        if self.options.verify:
             with span("verify", destination=str(tag), expected=decision.seen) as current:
                 found = self.registry.digest(tag)
                 current.note(found=found)
@@ -146,7 +150,12 @@ class Writer:
                 return _Conflict(decision.seen, found)
         check()
         STOP.check(begins=True)
+        return self._put(decision, tag, decision.seen)
+
+    def _put(self, decision: Decision, tag: Reference, before: str | None) -> _Conflict | None:
+        """Write the result under a tag that held something before; None if it holds it then."""
         self._record(decision, tag)
+        result, verify = decision.plan.result, self.options.verify
         expected, failure = result.digest, None
         try:
             expected = push(
@@ -160,7 +169,7 @@ class Writer:
         except Stopped:
             LOG.warning("%s: interrupted while it was written, it holds the old or the new", tag)
             raise
-        found = self._read_back(tag, expected, decision.seen) if verify else expected
+        found = self._read_back(tag, expected, before) if verify else expected
         if found == expected:
             return None
         return _Conflict(expected, found, failure, is_written=True)
@@ -207,16 +216,18 @@ class Writer:
             raise AnchorTaken(str(anchor), found)
         return anchor
 
-    def _set_anchor(self, decision: Decision) -> Reference | None:
+    def _set_anchor(self, decision: Decision, check: Callable[[], None]) -> Reference | None:
         anchor = self._anchor_of(decision)
         if anchor is not None:
-            self._record(decision, anchor)
-            expected = push(
-                self.registry, anchor, decision.plan.result, level=self.options.upload_level
-            )
-            found = self._read_back(anchor, expected, None) if self.options.verify else expected
-            if found != expected:
-                raise ConflictError(str(anchor), expected, found, 1)
+            try:
+                check()
+            except LockLost as error:
+                raise evolve(error, reference=str(anchor)) from error
+            conflict = self._put(decision, anchor, None)
+            if conflict is not None:
+                raise conflict.error or ConflictError(
+                    str(anchor), conflict.expected, conflict.found, 1
+                )
         return anchor
 
 

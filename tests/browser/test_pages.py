@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.reports.html import Failure, PageInfo, write_page
-from tests.browser.devtools import Browser, browser
+from tests.browser.devtools import Browser
 from tests.factories import entry, index
 from tests.paper import NEW, NOW, example, report_of
-from tests.servers import require
 
 LONG = "<script>alert(1)</script>\u202e\u200f&amp;" + "x" * 300
 WIDTH = "document.documentElement.scrollWidth"
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(require("chromium"), tmp_path_factory.mktemp("chromium")) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
+from pubtools_mlmerge.cli.parsers import merge_main
 from pubtools_mlmerge.testing import make_image, make_index
 from tests.e2e.conftest import Shelf, merged
 from tests.peers import OCI_INDEX
-from tests.programs import Done, command, run_here
+from tests.programs import Done, call, command, run_here
 
 OLD = [make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")]
 NEW = [make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")]
@@ -60,13 +66,48 @@ def test_lines_that_depend_on_each_other_are_done_in_their_order(
     shelf.put("stable", OLD)
     shelf.put("new", NEW)
     steps = [("stable", "backup"), ("new", "stable"), ("stable", "prod"), ("new", "backup")] * 2
-    lines = [{"source_ref": shelf.ref(a), "dest_ref": shelf.ref(b)} for a, b in steps]
+    other = shelf.ref("").replace("127.0.0.1", "localhost")  # the same, by another name
+    lines = [{"source_ref": shelf.ref(a), "dest_ref": f"{other}{b}"} for a, b in steps]
 
     done = batch(tmp_path / "lines", lines, "--threads", threads)
 
     assert done.code == 0, done.err
     assert done.reports[0]["digest"] == make_index(OLD).digest
     assert [shelf.get(tag).content for tag in ("stable", "prod", "backup")] == [WHOLE] * 3
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_a_producer_may_wait_for_each_result(
+    shelf: Shelf, tags: list[str], tmp_path: Path, threads: str
+) -> None:
+    printed = threading.Semaphore(0)
+
+    class Out(StringIO):
+        def write(self, text: str) -> int:
+            if "\n" in text:
+                printed.release()
+            return super().write(text)
+
+    def produce() -> Iterator[bool]:
+        with pipe.open("w", encoding="utf-8") as stream:
+            for tag in tags[:4]:
+                print(json.dumps(line(shelf, tag)), file=stream, flush=True)
+                yield printed.acquire(timeout=20)
+
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool, redirect_stdout(Out()):
+        seen = pool.submit(lambda: list(produce()))
+        code = call(merge_main, "--batch", str(pipe), "--threads", threads, "--output", "json")
+
+    assert (code, seen.result(60)) == (0, [True] * 4)
+
+
+def test_an_empty_batch_says_so(tmp_path: Path) -> None:
+    done = batch(tmp_path / "lines", [])
+
+    assert (done.code, done.out) == (0, "")
+    assert done.err.endswith("/lines has no lines, so nothing is merged\n")
 
 
 def test_what_is_done_already_takes_one_read(shelf: Shelf, tags: list[str], tmp_path: Path) -> None:

@@ -105,6 +105,25 @@ def test_it_uses_the_host_s_client_where_it_gets_passwords() -> None:
             assert getattr(ours, attribute) == getattr(theirs, attribute)
 
 
+@pytest.mark.parametrize(
+    ("source", "destination", "is_one"),
+    [
+        (("u", "p", None), ("u", "p", "q"), True),
+        (("u", "p", "q"), ("u", "p", "q"), True),
+        (("u", "p", "r"), ("u", "p", "q"), False),
+        (("u", "p", None), ("v", "p", "q"), False),
+        (("u", "p", None), ("u", "w", "q"), False),
+    ],
+)
+def test_one_login_is_one_client(
+    source: tuple[str, str, str | None], destination: tuple[str, str, str], is_one: bool
+) -> None:
+    user, password, source_host = source
+    merger = ManifestListMerger("q/a:1", "q/a:2", source_host, user, password, *destination)
+
+    assert (merger._src_quay_client is merger._dest_quay_client) is is_one
+
+
 @pytest.mark.parametrize("kind", CLASSES)
 @pytest.mark.parametrize(
     "name", ["merge_manifest_lists", "merge_manifest_lists_selected_architectures"]

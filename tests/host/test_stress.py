@@ -1,4 +1,4 @@
-"""Eight writers of one tag at the same moment: what the host's class loses, and what ours does."""
+"""Many writers of one tag at the same moment: what the host's class loses, and what ours does."""
 
 from __future__ import annotations
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import pytest
 from attrs import define, field
 
-from tests.stress.arena import PLATFORMS, Arena, Met
+from tests.stress.arena import IS_LONG, PLATFORMS, Arena, Met
 from tests.stress.crew import Crew, Task
 
-ROUNDS = 20 if os.environ.get("MLMERGE_STRESS") else 3
+ROUNDS = 20 if IS_LONG else 3
 WRITERS = len(PLATFORMS)
 
 
@@ -58,11 +57,21 @@ class Counts:
     """All counts of a run; a plugin of pytest that prints them."""
 
     counts: list[Count] = field(factory=list)
+    attacks: dict[str, tuple[int, int]] = field(factory=dict)
+    """How many of each kind were attempted, and how many did no harm."""
+
+    def survived(self, kind: str, survived: int, *, of: int) -> None:
+        """Count attacks of a kind; those that did no harm were survived."""
+        attempted, before = self.attacks.get(kind, (0, 0))
+        self.attacks[kind] = attempted + of, before + survived
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the counts."""
+        """Print the counts, and a table of attacks."""
         for count in self.counts:
             terminalreporter.write_line(str(count))
+        for kind, numbers in {"": ("attempted", "survived"), **self.attacks}.items():
+            if self.attacks:
+                terminalreporter.write_line("{:60} {:>9} {:>9}".format(kind, *numbers))
 
     def measure(
         self, arena: Arena, crew: Crew, way: str, *options: str, task: Task = "ours"
@@ -74,6 +83,9 @@ class Counts:
             met = arena.meet(crew, task, options)
             count.add(met, time.monotonic() - began)
         self.counts.append(count)
+        if "--lock" in options:
+            kind = f"writes by {WRITERS} writers, two names of the registry, {way}"
+            self.survived(kind, count.images - count.lost - count.reported, of=count.images)
         return count
 
 

@@ -1,4 +1,4 @@
-"""Eight writers of one tag at the same moment: what is lost with each way to keep them apart."""
+"""Many writers of one tag at the same moment: what is lost with each way to keep them apart."""
 
 from __future__ import annotations
 
