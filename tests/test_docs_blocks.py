@@ -61,6 +61,7 @@ def programs(tmp_path: Path) -> Path:
     directory = tmp_path / "bin"
     directory.mkdir()
     found = {f"pubtools-mlmerge-{name}": shlex.join(command(name)) for name in PROGRAMS}
+    found["pubtools-mlmerge"] = f"{sys.executable} -m pubtools_mlmerge"
     for name, begun in {**found, "python3": sys.executable}.items():
         write_program(directory / name, f'exec {begun} "$@"\n')
     write_program(directory / "cosign", COSIGN)

@@ -38,9 +38,10 @@ class _Version(argparse.Action):
     """Prints the version, which takes a while to find out."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from pubtools_mlmerge import __version__  # noqa: PLC0415 - see above
+        from importlib.metadata import version  # noqa: PLC0415 - see above
 
-        print(f"pubtools-mlmerge {__version__}")  # noqa: T201 - the output of a program
+        name = "pubtools-mlmerge"
+        print(name, version(name))  # noqa: T201 - the output of a program
         parser.exit()
 
 
@@ -58,9 +59,9 @@ def new_parser(command: str, name: str) -> argparse.ArgumentParser:
     about = COMMANDS[command]
     parser = argparse.ArgumentParser(
         prog=name,
-        usage="\n       ".join(f"{name} {usage} [options]" for usage in about.usages),
+        usage="\n       ".join(f"{name} {usage}[options]" for usage in about.usages),
         description=about.description,
-        epilog=f"example:\n  {name} {about.example}",
+        epilog=f"example:\n  {name} {about.example}".rstrip(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.register("action", None, _Once)
@@ -429,26 +430,26 @@ def _port(text: str) -> int:
 
 COMMANDS = {
     "merge": Command(
-        ["REF... REF[,REF]", "--source-ref REF[,REF] --dest-ref REF[,REF]", "--batch FILE"],
+        ["REF... REF[,REF] ", "--source-ref REF[,REF] --dest-ref REF[,REF] ", "--batch FILE "],
         "Merge images into tags: all images of the sources, plus the images of each\n"
         "destination for platforms that the sources lack.",
         "registry.example.com/app:1.1 \\\n      registry.example.com/app:stable --dry-run",
         _add_merge,
     ),
     "remove-archs": Command(
-        ["--ref REF[,REF] --arch A,B", "--ref REF[,REF] --prune"],
+        ["--ref REF[,REF] --arch A,B ", "--ref REF[,REF] --prune "],
         "Remove architectures and their attestations from tags.",
         "--ref registry.example.com/app:stable \\\n      --arch s390x,linux/arm/v7 --dry-run",
         _add_remove_archs,
     ),
     "inspect": Command(
-        ["REF [REF]"],
+        ["REF [REF] "],
         "Show the platforms of an image, or how two of them compare.",
         "registry.example.com/app:stable --ages",
         _add_inspect,
     ),
     "restore": Command(
-        ["RECORD..."],
+        ["RECORD... "],
         "Restore tags to what they held before a change that --audit recorded.",
         "records/*-app-stable-*.json --dry-run",
         _add_restore,

@@ -105,7 +105,7 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
     """Take platforms out of what a tag holds, their attestations with them."""
     registry = writer.registry
     dry_run = writer.options.dry_run
-    began = time.monotonic()
+    began, tried = time.monotonic(), list[Index]()
 
     def decide(old: Manifest | None) -> Decision:
         if old is None:
@@ -118,8 +118,10 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
         except (EmptyIndex, NestedIndex) as error:
             raise evolve(error, reference=str(reference)) from error
         plan = annotate(removal, annotations or {})
-        if plan.missing and (strict or not plan.changed):
+        nothing_fits = plan.missing and not plan.changed and not tried
+        if nothing_fits or (strict and plan.missing):
             raise PatternFitsNothing(str(reference), "removal", plan.missing, platforms_of(known))
+        tried.append(old)  # later on, somebody else may have removed them
         return Decision(None, reference, None, old, plan, decide, began=began)
 
     with observed("remove", None, reference, dry_run=dry_run) as seen:
