@@ -17,8 +17,10 @@ HOSTS ?= $(if $(wildcard tests/host),0.38 0.37 0.36)
 HOST_0.38 := pubtools-quay==0.38.0
 HOST_0.37 := pubtools-quay==0.37.0
 HOST_0.36 := pubtools-quay==0.36.0 'pubtools-sign<1'
-# What takes long, and would find the same in the others.
-NEWEST_HOST_ONLY := test_benchmarks.py test_hunt.py test_stress.py
+# What depends on the version of the host; the rest, in the newest alone, would find the same in each.
+NEWEST := 0.38
+IN_EACH_HOST := $(addprefix tests/host/test_,installation.py merger.py postcondition.py push*.py \
+    rollback.py scripts.py seams.py starts.py tag_*.py upstream.py)
 # What comes without a wheel below them: built once, for all of them.
 HOST_LIBRARIES := gssapi kerberos krb5 python-qpid-proton
 WHEELS := .wheels
@@ -28,9 +30,13 @@ SEQUENCES ?= 20000
 
 # Nothing may be skipped where CI is set.
 PYTEST := -m pytest $(if $(CI),-p tests.no_skips)
-# Two runs leave figures for `make coverage`: that of the unit tests and that in the newest host.
+# Only the tests of single modules leave figures for `make coverage`, as taking them doubles the time.
 COV := --cov --cov-report= --cov-fail-under=0
 FIGURES := .coverage-data
+# Beside the tests of the modules, which a plain `make unit` runs:
+LAWS := $(wildcard $(addprefix tests/,hostile hunt laws))
+SYSTEM := $(wildcard $(addprefix tests/,browser e2e faults stress))
+PROGRAMS := $(wildcard tests/test_docs*.py $(addprefix tests/test_,benchmarks.py demo.py distributions.py))
 # Both builders read the pages once.
 SPHINX := -m sphinx -n -W --keep-going -q --no-color -d docs/_build/doctrees
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
@@ -41,7 +47,9 @@ help:
 	@echo 'make test      everything below, and the tests inside the host'
 	@echo 'make lint      ruff: rules and format'
 	@echo 'make types     mypy, strict'
-	@echo 'make unit      the tests that need no host'
+	@echo 'make unit      the tests of the modules, for coverage'
+	@echo 'make laws      laws, hostile input, and random sequences in short'
+	@echo 'make system    the programs on real registries and in a browser, faults, two writers'
 	@echo 'make hosts     the tests inside pubtools-quay $(HOSTS)'
 	@echo 'make coverage  branch coverage of the test runs so far'
 	@echo 'make stress    two writers and faults at full length; `make test` has the short form'
@@ -97,7 +105,16 @@ types: $(VENV)/.dev
 .PHONY: unit
 unit: $(VENV)/.dev
 	mkdir -p $(FIGURES) && rm -f $(FIGURES)/unit*
-	COVERAGE_FILE=$(FIGURES)/unit $(BIN)/python $(PYTEST) --ignore=tests/host $(COV)
+	COVERAGE_FILE=$(FIGURES)/unit $(BIN)/python $(PYTEST) $(COV) \
+	    $(addprefix --ignore=,$(LAWS) $(SYSTEM) $(PROGRAMS) tests/host)
+
+.PHONY: laws
+laws: $(VENV)/.dev
+	$(BIN)/python $(PYTEST) $(LAWS)
+
+.PHONY: system
+system: $(VENV)/.dev
+	$(BIN)/python $(PYTEST) $(SYSTEM) $(PROGRAMS)
 
 .PHONY: docs
 docs: $(VENV)/.dev
@@ -115,8 +132,8 @@ hosts: $(HOSTS:%=host-%)
 
 host-%: $(VENV)-host-%/.installed
 	mkdir -p $(FIGURES) && rm -f $(FIGURES)/host-$**
-	COVERAGE_FILE=$(FIGURES)/host-$* $(VENV)-host-$*/bin/python $(PYTEST) tests/host \
-	    $(if $(filter 0.38,$*),$(COV),$(addprefix --ignore=tests/host/,$(NEWEST_HOST_ONLY)))
+	COVERAGE_FILE=$(FIGURES)/host-$* $(VENV)-host-$*/bin/python $(PYTEST) \
+	    $(if $(filter $(NEWEST),$*),tests/host $(COV),$(IN_EACH_HOST))
 
 .PHONY: stress
 stress: $(VENV)/.dev $(VENV)-host-0.38/.installed
@@ -161,9 +178,13 @@ test: packages
 	@if .ci/packages --can-build-hosts; then hosts='$(HOSTS)'; \
 	elif [[ -z '$(HOSTS)' || -z "$${CI:-}" ]]; then hosts=''; \
 	else echo 'pubtools-quay cannot be built here, and in CI nothing is left out'; exit 1; fi; \
-	$(MAKE) HOSTS="$$hosts" lint types docs; \
-	$(MAKE) HOSTS="$$hosts" $(if $(CI),--jobs=2 --output-sync=target) hosts unit; \
+	$(MAKE) HOSTS="$$hosts" lint environments; \
+	$(MAKE) HOSTS="$$hosts" $(if $(CI),--jobs=2 --output-sync=target --keep-going) checks; \
 	$(MAKE) coverage
+
+# The longest come first, so that those at a time end together.
+.PHONY: checks
+checks: $(HOSTS:%=host-%) system unit laws types docs
 
 .PHONY: clean
 clean:

@@ -14,6 +14,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar, copy_context
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Generic, Optional, TypeVar
@@ -24,6 +25,7 @@ ValueT = TypeVar("ValueT")
 SLICE = 0.1  # seconds between two looks at whether to end
 # Seconds after a signal until a write under way is given up, then cleaning up, then all.
 _WRITING, _CLEANING, _WAITING, _LONGEST = 0.8, 1.3, 1.5, 1.7
+_RELEASING = 0.2  # seconds, after these, to release what hanging threads hold
 
 
 class Stopped(BaseException):
@@ -38,7 +40,9 @@ class Stop:
         self.is_armed = False  # whether there is a handler
         self._told = math.inf
         self._changed = threading.Event()
+        self._releases: set[Callable[[], object]] = set()
         self._grace: ContextVar[float] = ContextVar("mlmerge_grace", default=0.0)
+        self._programs: set[subprocess.Popen[str]] = set()
 
     @property
     def is_over(self) -> bool:
@@ -61,6 +65,15 @@ class Stop:
         finally:
             self._grace.reset(token)
 
+    @contextmanager
+    def releasing(self, release: Callable[[], object]) -> Iterator[None]:
+        """Let a call release what is held here, should the program end while this hangs."""
+        self._releases.add(release)
+        try:
+            yield
+        finally:
+            self._releases.discard(release)
+
     def sleep(self, seconds: float) -> None:
         """Wait, in one piece where nobody can end it."""
         self.check()
@@ -70,33 +83,63 @@ class Stop:
             seconds -= longest
             self.check()
 
-    def errors_of(self, program: subprocess.Popen[str], end: float = math.inf) -> str:
-        """Wait for the end of a program, until a time; return what it wrote to standard error."""
+    def errors_of(
+        self, program: subprocess.Popen[str], end: float = math.inf, silence: float = math.inf
+    ) -> str:
+        """Wait for the end of a program, and return what it wrote to standard error.
+
+        Raises:
+            subprocess.TimeoutExpired: When it runs until a time, or without progress for some
+                seconds; it was ended then.
+        """
+        return self.said_by(program, end, silence=silence)[1]
+
+    def said_by(
+        self,
+        program: subprocess.Popen[str],
+        end: float,
+        text: str | None = None,
+        *,
+        silence: float = math.inf,
+    ) -> tuple[str, str]:
+        """Give a program a text, and wait as `errors_of` does; return what it wrote to both."""
+        self._programs.add(program)
+        try:
+            return self._said_by(program, end, text, silence)
+        except (Stopped, subprocess.TimeoutExpired):
+            program.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                program.wait(5 * SLICE)
+            program.kill()
+            raise
+        finally:
+            self._programs.discard(program)
+
+    def _said_by(
+        self, program: subprocess.Popen[str], end: float, text: str | None, silence: float
+    ) -> tuple[str, str]:
+        progress, since = progress_of(program.pid), time.monotonic()
         while True:
             try:
-                errors = program.communicate(timeout=SLICE)[1]
+                said: tuple[str, str] = program.communicate(text, timeout=SLICE)
             except subprocess.TimeoutExpired:
-                try:
-                    self.check()
-                    if time.monotonic() > end:
-                        raise
-                except (Stopped, subprocess.TimeoutExpired):
-                    program.terminate()
-                    with suppress(subprocess.TimeoutExpired):
-                        program.wait(5 * SLICE)
-                    program.kill()
+                text = None  # it has it
+                self.check()
+                before, progress, now = progress, progress_of(program.pid), time.monotonic()
+                since = since if progress == before else now
+                if now > end or now - since >= silence:
                     raise
             else:
                 if program.returncode:
                     self.sleep(SLICE)  # Ctrl-C reaches it too, perhaps before us
-                return errors
+                return said
 
     def tell(self, number: int, _frame: FrameType | None = None) -> None:
         """Handle a signal: let all threads end, and end at once where that was said before."""
         if self.signal is not None:
             if os.isatty(2):
                 os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
-            os._exit(128 + self.signal)
+            self._exit(self.signal)
         self.signal, self._told = number, time.monotonic()
         self._changed.set()
 
@@ -105,7 +148,28 @@ class Stop:
         self._changed.wait()
         if self.signal is not None:
             time.sleep(_LONGEST)
-            os._exit(128 + self.signal)
+            self._release()
+            self._exit(self.signal)
+
+    def _exit(self, number: int) -> None:
+        """End now, and the programs that run for us before that."""
+        for program in tuple(self._programs):
+            program.kill()
+        os._exit(128 + number)
+
+    def _release(self) -> None:
+        """Release all that is still held, as far as that is a matter of moments."""
+
+        def call(release: Callable[[], object]) -> None:
+            with suppress(Exception):
+                release()
+
+        end = time.monotonic() + _RELEASING
+        calls = [threading.Thread(target=call, args=[r], daemon=True) for r in self._releases]
+        for thread in calls:
+            thread.start()
+        for thread in calls:
+            thread.join(max(0.0, end - time.monotonic()))
 
     @contextmanager
     def armed(self) -> Iterator[None]:
@@ -124,6 +188,14 @@ class Stop:
 
 
 STOP = Stop()
+
+
+def progress_of(process: int) -> object:
+    """Return something that changes once a process reads or writes, also from and to sockets."""
+    try:
+        return Path(f"/proc/{process}/io").read_bytes().splitlines()[:2]
+    except OSError:
+        return object()  # nobody can tell here
 
 
 @contextmanager

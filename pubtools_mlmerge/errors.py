@@ -1,24 +1,72 @@
 """Errors: one class for each failure that a caller may handle.
 
 Every error is a `MergeError`. Its facts are in fields, so that a caller need not read the text. No
-error holds a secret.
+error holds a secret. What is shown of texts from outside, here or elsewhere, is made harmless here.
 """
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Mapping
 from typing import ClassVar
 
 from attrs import field, frozen
 
 # A user and a password, as in a URL that somebody pasted.
-_LOGIN = r"(?<![^/])[^/@]*:[^/@]*@(?!sha256:|sha512:)"
+_LOGIN = r"(?<![^/])[^/@:]*:[^/@]*@(?!sha256:|sha512:)"
+# What begins a command to the runner of a workflow: `::` in a line of GitHub, `##vso[` and `##[`
+# anywhere in one of Azure. Colours of our own may come before.
+_COMMAND = re.compile(r"^(?:\s|\x1b\[[\d;]*m)*:(?=:)|#(?=#\w*\[)")
+
+
+def one_line(text: str) -> str:
+    """Make a text from outside harmless to terminals, logs, workflow runners and web pages.
+
+    What is not printable becomes a question mark: control characters, separators of lines, marks
+    that turn text around, halves of surrogate pairs.
+    """
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else "?" for c in text)
+    return without_commands(text)
+
+
+def without_commands(line: str) -> str:
+    """Put a space into what a workflow runner would take for a command."""
+    return _COMMAND.sub(r"\g<0> ", line)
+
+
+def harmless(text: str) -> str:
+    """Make each line of a text harmless."""
+    return "\n".join(map(one_line, text.split("\n")))
 
 
 def brief(text: str, limit: int = 500) -> str:
-    """Put untrusted text on one line: no control characters, at most `limit` characters."""
-    folded = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    """Put a text from outside on one line of at most `limit` characters."""
+    folded = one_line(" ".join(text.split()))
     return folded if len(folded) <= limit else folded[:limit].rstrip() + " …"
+
+
+def _clean(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {_clean(name): _clean(member) for name, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(member) for member in value]
+    return value if value is None or isinstance(value, (int, float)) else one_line(str(value))
+
+
+def _clean_record(record: logging.LogRecord) -> bool:
+    """Make what a record shows harmless; only the message as the code has it may have lines."""
+    if record.args and isinstance(record.args, tuple):
+        record.msg, record.args = record.msg % tuple(map(_clean, record.args)), ()
+    record.msg = harmless(str(record.msg))
+    if hasattr(record, "event"):
+        record.event = _clean(record.event)
+    return True
+
+
+# Each module that logs imports this one, so the host's handlers get nothing else.
+logging.getLogger("pubtools.mlmerge").addFilter(_clean_record)
 
 
 def _prefix(reference: str) -> str:
@@ -31,7 +79,7 @@ class MergeError(Exception):
     _advice: ClassVar[str] = ""  # what to do next, where the facts do not say it
 
     def __str__(self) -> str:
-        return f"{self._says()}; {self._advice}" if self._advice else self._says()
+        return one_line(f"{self._says()}; {self._advice}" if self._advice else self._says())
 
     def _says(self) -> str:
         return super().__str__()

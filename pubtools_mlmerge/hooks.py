@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import copy_context
 from functools import partial
 
 from pubtools.pluggy import pm
 
 import pubtools_mlmerge.hookspecs  # noqa: F401 - without the plugin, this alone adds our hooks
+from pubtools_mlmerge.concurrency import SLICE, STOP
 from pubtools_mlmerge.core.plan import Report
+from pubtools_mlmerge.errors import LockFailed
 from pubtools_mlmerge.locks import lock_name, tag_lock
 
 
@@ -33,7 +39,12 @@ def lock_tags(
         for name, tag in sorted(tags.items()):
             site: AbstractContextManager[object] | None = pm.hook.mlmerge_lock(reference=name)
             left = max(0.0, end - time.monotonic())
-            held = locks.enter_context(tag_lock(tag, url, left, aliases) if site is None else site)
+            if site is None:
+                lock: AbstractContextManager[object] = tag_lock(tag, url, left, aliases)
+            else:
+                lock = site if wait == math.inf else _in_time(site, name, left)
+            held = locks.enter_context(lock)
+            locks.enter_context(STOP.releasing(partial(lock.__exit__, None, None, None)))
             checks[name] = getattr(held, "check", _hold_on)
         yield [
             partial(_check_all, [checks[lock_name(tag, aliases)] for tag in group])
@@ -48,6 +59,50 @@ def _hold_on() -> None:
 def _check_all(checks: Iterable[Callable[[], None]]) -> None:
     for check in checks:
         check()
+
+
+@contextmanager
+def _in_time(site: AbstractContextManager[object], reference: str, wait: float) -> Iterator[object]:
+    """Hold the lock of a site in a thread, as nothing else ends its wait.
+
+    If it is had too late, it is let go at once.
+    """
+    entered, work, left = Future[object](), Future[None](), Future[None]()
+
+    def hold() -> None:
+        try:
+            with site as held:
+                entered.set_result(held)
+                work.result()
+        except BaseException as error:  # noqa: BLE001 - raised where the lock is wanted
+            (left if entered.done() else entered).set_exception(error)
+        else:
+            left.set_result(None)
+
+    name = f"lock of {reference}"
+    threading.Thread(target=copy_context().run, args=[hold], name=name, daemon=True).start()
+    try:
+        held = _await(entered, reference, wait)
+    except BaseException:
+        work.set_result(None)
+        raise
+    try:
+        yield held
+    except BaseException as error:  # noqa: BLE001 - the lock may want to know
+        work.set_exception(error)
+    else:
+        work.set_result(None)
+    left.result()
+
+
+def _await(entered: Future[object], reference: str, wait: float) -> object:
+    end = time.monotonic() + wait
+    while not entered.done():
+        STOP.check()
+        if time.monotonic() > end:
+            raise LockFailed(reference, f"the site has not given it within {wait:g} seconds")
+        wait_for([entered], SLICE)
+    return entered.result()
 
 
 def announce(report: Report) -> None:

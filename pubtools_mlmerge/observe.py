@@ -14,7 +14,7 @@ from pubtools_mlmerge.concurrency import Stopped
 from pubtools_mlmerge.core.manifests import platform_name
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import MergeError
+from pubtools_mlmerge.errors import MergeError, one_line
 
 if TYPE_CHECKING:
     from opentelemetry import trace
@@ -44,7 +44,8 @@ class Span:
         if self._recorder is not None:
             for name, value in attributes.items():
                 if value is not None:
-                    self._recorder.set_attribute(f"mlmerge.{name}", value)
+                    shown = one_line(value) if isinstance(value, str) else value
+                    self._recorder.set_attribute(f"mlmerge.{name}", shown)
 
 
 @contextmanager

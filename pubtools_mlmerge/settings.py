@@ -169,6 +169,8 @@ class Settings:
             What the merge decides differently.
         copy (str):
             How children get into another repository: ``auto``, ``skopeo`` or ``never``.
+        referrers (str):
+            What becomes of what refers to images: ``copy``, ``warn`` or ``ignore``.
         anchor_tag (AnchorTag | None):
             A second tag for each merged index; none for none.
         anchor_days (int | None):
@@ -200,6 +202,7 @@ class Settings:
     exclude_repos: tuple[str, ...] = field(default=(), converter=tuple[str, ...])
     policy: Policy = _POLICY
     copy: Literal["auto", "skopeo", "never"] = "auto"
+    referrers: Literal["copy", "warn", "ignore"] = "ignore"
     anchor_tag: AnchorTag | None = _ANCHOR_TAG
     anchor_days: int | None = None
     sign: bool = True
@@ -241,7 +244,7 @@ class Settings:
     def for_commands(cls, environment: Mapping[str, str]) -> Settings:
         """Read the defaults of the command line's options from the environment."""
         reader = Values(_from_environment(environment), None)
-        settings = _read(reader, cls(policy=Policy()))
+        settings = _read(reader, cls(policy=Policy(), referrers="warn"))
         _raise(reader.finish())
         return settings
 
@@ -298,6 +301,7 @@ def _read(reader: Values, defaults: Settings) -> Settings:
         repos=reader.texts("repos"),
         exclude_repos=reader.texts("exclude_repos"),
         copy=reader.choice("copy", defaults.copy, ("auto", "skopeo", "never")),
+        referrers=reader.choice("referrers", defaults.referrers, ("copy", "warn", "ignore")),
         anchor_tag=reader.optional("anchor_tag", defaults.anchor_tag, AnchorTag.parse),
         anchor_days=reader.number("anchor_days", 0, MOST_DAYS) or None,
         sign=reader.flag("sign", default=defaults.sign),

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
@@ -16,6 +17,7 @@ from pathlib import Path
 from attrs import frozen
 
 from pubtools_mlmerge.testing import Image, ImageIndex, RegistryServer
+from tests import forked
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = {
@@ -29,10 +31,10 @@ _NOT_PASSED_ON = (
     "CURL_CA_BUNDLE",
     "DEST_QUAY_PASSWORD",
     "QUAY_API_TOKEN",
+    "QUAY_API_TOKEN_HOST",
     "REGISTRY_AUTH_FILE",
     "REQUESTS_CA_BUNDLE",
     "SOURCE_QUAY_PASSWORD",
-    "XDG_RUNTIME_DIR",
 )
 
 
@@ -70,7 +72,8 @@ def environment(**variables: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if name not in _NOT_PASSED_ON and not name.startswith("MLMERGE_")
     }
-    return {**kept, "HOME": "/nonexistent", **variables}
+    nowhere = "/nonexistent"
+    return {**kept, "HOME": nowhere, "XDG_RUNTIME_DIR": nowhere, **variables}
 
 
 def command(program: str) -> list[str]:
@@ -86,7 +89,25 @@ def run(
     program: str, *arguments: str, env: Mapping[str, str] | None = None, seconds: float = 60
 ) -> Done:
     """Run a program to its end, in a process of its own."""
-    return _run([*command(program), *arguments], env or {}, seconds)
+    with (
+        tempfile.TemporaryFile("w+") as out,
+        tempfile.TemporaryFile("w+") as err,
+        open(os.devnull) as nothing,  # noqa: PTH123 - no file
+    ):
+        files = (nothing, out, err)
+        started = start(program, arguments, [file.fileno() for file in files], env or {})
+        code = started.wait(seconds)
+        out.seek(0)
+        err.seek(0)
+        return Done(code, out.read(), err.read())
+
+
+def start(
+    program: str, arguments: Sequence[str], streams: Sequence[int], env: Mapping[str, str]
+) -> forked.Started:
+    """Start a program with its three standard streams."""
+    words = [f"pubtools-mlmerge-{program}", *arguments]
+    return forked.start(PROGRAMS[program], words, environment(**env), streams)
 
 
 def python(code: str) -> Done:

@@ -69,6 +69,7 @@ class QuayDialect(Dialect):
     delete_action = "push"
     reads_without_token = True
     mount_needs_source = False
+    lists_referrers = True
 
     def __init__(
         self,
@@ -202,8 +203,7 @@ class QuayDialect(Dialect):
                 storage.create(right.repository)
 
     def serve(self, storage: Storage, request: Request) -> Response:
-        page = b"<!DOCTYPE html><html><title>404 Not Found</title></html>"
-        return self._api.answer(storage, request) or Response(404, HTML, page)
+        return self._api.answer(storage, request) or super().serve(storage, request)
 
     def _pin(self, repository: Repository, digest: str, seconds: float) -> None:
         until = repository.clock() + seconds

@@ -45,6 +45,7 @@ class Received:
     headers: Mapping[str, str]
     body: bytes
     host: str
+    shows_certificate: bool = False
 
     @property
     def authorization(self) -> str:
@@ -104,11 +105,18 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-def ca_bundle(directory: Path) -> str:
+def ca_bundle(directory: Path, name: str = "ca.pem") -> str:
     """Write down the authority to trust."""
-    path = directory / "ca.pem"
+    path = directory / name
     authority().cert_pem.write_to_path(str(path))
     return str(path)
+
+
+def write_client(place: Path, *names: str) -> None:
+    """Write down a certificate of a client, with its key."""
+    issued = authority().issue_cert("client.test")
+    for name, part in zip(names, (issued.cert_chain_pems[0], issued.private_key_pem)):
+        part.write_to_path(str(place / name))
 
 
 @final
@@ -156,6 +164,8 @@ class ScriptedServer:
 def _tls_context(name: str = "127.0.0.1") -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority().issue_cert(name).configure_cert(context)
+    context.verify_mode = ssl.CERT_OPTIONAL  # who has a certificate may show it
+    authority().configure_trust(context)
     return context
 
 
@@ -205,6 +215,8 @@ class _Handler(socketserver.StreamRequestHandler):
             headers=headers,
             body=self.rfile.read(int(headers.get("content-length", 0))),
             host=headers.get("host", ""),
+            shows_certificate=isinstance(self.connection, ssl.SSLSocket)
+            and bool(self.connection.getpeercert()),
         )
         reply = self.server.answer(request)
         if reply.status:

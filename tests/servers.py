@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 READY_SECONDS = 20
 TOKEN_USER = "alice"
 TOKEN_PASSWORD = "wonderland"
+HTPASSWD = "alice:$2b$04$abcdefghijklmnopqrstuujZkTwHUiJ9XdZPwKfcfDo7dMp5DjlTu\n"  # the same login
 
 Config = dict[str, dict[str, object]]
 
@@ -213,6 +214,7 @@ def docker_registry(
     *,
     tls: bool = False,
     tokens: TokenServer | None = None,
+    passwords: bool = False,
     address: str | None = None,
 ) -> Iterator[RealRegistry]:
     """Run docker-registry on the loopback interface, with its files in a directory."""
@@ -222,6 +224,9 @@ def docker_registry(
     ca_file = _add_tls(config, directory, host) if tls else None
     if tokens:
         _add_tokens(config, directory, tokens)
+    if passwords:
+        (directory / "htpasswd").write_text(HTPASSWD, encoding="ascii")
+        config["auth"] = {"htpasswd": {"realm": "tests", "path": str(directory / "htpasswd")}}
     # YAML is a superset of JSON.
     config_file = directory / "config.yml"
     config_file.write_text(json.dumps({"version": "0.1", **config}), encoding="utf-8")

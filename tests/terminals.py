@@ -9,11 +9,12 @@ import re
 import struct
 import subprocess
 import termios
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import frozen
 
-from tests.programs import ROOT, command, environment
+from tests import forked
+from tests.programs import PROGRAMS, ROOT, environment
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\^_])")
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
@@ -57,33 +58,47 @@ def on_a_terminal(
     arguments: Sequence[str], width: int = 80, *, logs: bool = False, **variables: str | None
 ) -> Shown:
     """Run something whose standard output, and error if logs count, is a terminal."""
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
-    with subprocess.Popen(
-        arguments,
-        cwd=ROOT,
-        env=_environment(variables),
-        stdin=subprocess.DEVNULL,
-        stdout=follower,
-        stderr=follower if logs else subprocess.DEVNULL,
-    ) as running:
-        os.close(follower)
-        shown = b""
-        try:
-            while part := os.read(leader, 4096):
-                shown += part
-        except OSError:  # how a terminal tells its end
-            pass
-        code = running.wait(30)
-    os.close(leader)
-    return Shown(code, shown.decode())
+
+    def begin(streams: Sequence[int], own: Mapping[str, str]) -> Callable[[float], int]:
+        stdin, stdout, stderr = streams
+        return subprocess.Popen(
+            arguments, cwd=ROOT, env=own, stdin=stdin, stdout=stdout, stderr=stderr
+        ).wait
+
+    return _shown(begin, width, variables, logs=logs)
 
 
 def program_on_a_terminal(
     program: str, *arguments: str, width: int = 80, logs: bool = False, **variables: str | None
 ) -> Shown:
     """Run one of the project's programs."""
-    return on_a_terminal([*command(program), *arguments], width, logs=logs, **variables)
+
+    def begin(streams: Sequence[int], own: Mapping[str, str]) -> Callable[[float], int]:
+        words = [f"pubtools-mlmerge-{program}", *arguments]
+        return forked.start(PROGRAMS[program], words, own, streams).wait
+
+    return _shown(begin, width, variables, logs=logs)
+
+
+Begin = Callable[[Sequence[int], Mapping[str, str]], Callable[[float], int]]
+
+
+def _shown(begin: Begin, width: int, variables: Mapping[str, str | None], *, logs: bool) -> Shown:
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    with open(os.devnull, "r+b") as nothing:  # noqa: PTH123 - no file
+        none = nothing.fileno()
+        wait = begin((none, follower, follower if logs else none), _environment(variables))
+    os.close(follower)
+    shown = b""
+    try:
+        while part := os.read(leader, 4096):
+            shown += part
+    except OSError:  # how a terminal tells its end
+        pass
+    code = wait(30)
+    os.close(leader)
+    return Shown(code, shown.decode())
 
 
 def _environment(variables: Mapping[str, str | None]) -> dict[str, str]:

@@ -29,6 +29,7 @@ from pubtools_mlmerge.core.manifests import (
     Image,
     Index,
     Manifest,
+    digest_of,
 )
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.references import Reference
@@ -85,6 +86,9 @@ def write(tmp_path: Path) -> Callable[[object], str]:
 
     def write(document: object) -> str:
         file = tmp_path / "record.json"
+        if isinstance(document, dict):  # as who forges it would do
+            document = {k: v for k, v in document.items() if k != "digest"}
+            document["digest"] = digest_of(json.dumps(document, sort_keys=True, indent=4).encode())
         content = document if isinstance(document, bytes) else json.dumps(document).encode()
         file.write_bytes(content)
         return str(file)
@@ -112,7 +116,9 @@ def with_(document: Json, value: object, *path: str) -> Json:
 def test_the_document_has_everything() -> None:
     document = change().to_document()
 
-    entries = document.pop("entries")
+    entries, stated = document.pop("entries"), document.pop("digest")
+    whole = {**document, "entries": entries}
+    assert stated == digest_of(json.dumps(whole, sort_keys=True, indent=4).encode())
     assert document == {
         "format": 1,
         "time": "2024-02-29T12:00:00.000005+00:00",
@@ -184,6 +190,7 @@ def test_the_largest_manifests_fit_into_a_record(write: Callable[[object], str])
 
 
 GOOD: Json = change().to_document()
+HELD: Json = json.loads(change().to_json())["previous"]
 
 
 @pytest.mark.parametrize(
@@ -191,10 +198,18 @@ GOOD: Json = change().to_document()
     [
         (b"", "Expecting value"),
         (b"{", "Expecting"),
-        (b"\xff\xfe\xfd", "can't decode"),
-        (b"[" * 100_000, "nests too deep"),
-        (b" " * (16 * LARGEST + 1), "has more than 67108864 bytes"),
+        (b"\xff\xfe\xfd", "is not UTF-8"),
+        (b"[" * 100_000, "nests deeper than 32"),
+        (b'{"a":' * 50 + b"1" + b"}" * 50, "nests deeper than 32"),
+        (b" " * (16 * LARGEST + 1), "at most 67108864 are allowed"),
         ([GOOD], "document: expected an object"),
+        (json.dumps(GOOD).replace("{", '{"format": 1,', 1).encode(), "'format' more than once"),
+        (json.dumps(GOOD).replace('"new": {', '"new": {"digest": "",').encode(), "more than once"),
+        ({**GOOD, "format": True}, "format: expected 1"),
+        ({**GOOD, "format": 1.0}, "format: expected 1"),
+        ({**GOOD, "format": "1"}, "format: expected 1"),
+        ({**GOOD, "Format": 1}, "Format: is no part of a record"),
+        ({**GOOD, "previous": {**HELD, "urls": []}}, "urls: is no part of a record"),
         (without(GOOD, "format"), "format: expected 1"),
         ({**GOOD, "format": 2}, "format: expected 1"),
         (without(GOOD, "time"), "time: expected text"),
@@ -215,7 +230,7 @@ GOOD: Json = change().to_document()
         (without(GOOD, "previous", "media_type"), "media_type: expected text"),
         (without(GOOD, "new", "digest"), "digest: expected text"),
         (with_(GOOD, "{}", "previous", "content"), "manifests: is missing"),
-        (with_(GOOD, "\ud800", "new", "content"), "surrogates not allowed"),
+        (with_(GOOD, "\ud800", "new", "content"), "new.content: has half of a surrogate pair"),
         (with_(GOOD, DOCKER_LIST, "previous", "media_type"), "contradicts the content type"),
         (with_(GOOD, "text/plain", "new", "media_type"), "came with content type"),
     ],
@@ -241,7 +256,37 @@ def test_a_record_that_was_altered_is_refused(write: Callable[[object], str], na
         read_change(write(altered))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("time", "2024-02-29T12:00:00.000006+00:00"),
+        ("source", None),
+        ("destination", "quay.io/org/app:latest"),
+        ("source_digest", OLD.digest),
+        ("previous", None),
+        ("previous", GOOD["new"]),
+        ("new", GOOD["previous"]),
+        ("entries", []),
+        ("missing", []),
+        ("digest", None),
+        ("digest", OLD.digest),
+        ("other", 1),
+    ],
+)
+def test_a_record_that_was_changed_anywhere_is_refused(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps({**GOOD, name: value}))
+
+    with pytest.raises(InvalidRecord, match="digest: is not that of this record"):
+        read_change(str(file))
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidRecord, match="is no regular file"):
+        read_change(str(tmp_path / "pipe"))
     with pytest.raises(InvalidRecord, match="absent: not a record of a change: No such file"):
         read_change(str(tmp_path / "absent"))
     with pytest.raises(InvalidRecord, match="Is a directory"):
@@ -333,6 +378,22 @@ def test_nobody_else_may_read_it(tmp_path: Path) -> None:
     assert mode(tmp_path) == 0o750  # it was there
     assert mode(tmp_path / "new" / "audit") == 0o700
     assert mode(records(tmp_path / "new" / "audit")[0]) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("permissions", "warns"),
+    [(0o700, 0), (0o755, 0), (0o770, 1), (0o777, 1), (0o1777, 1)],
+)
+def test_a_directory_that_others_may_write_to_is_warned_of(
+    tmp_path: Path, caplog: Log, permissions: int, warns: int
+) -> None:
+    tmp_path.chmod(permissions)
+
+    recorder = AuditDirectory(str(tmp_path))
+    recorder.record(change())
+    recorder.record(change())
+
+    assert caplog.text.count(f"{tmp_path}: others may write to it") == warns
 
 
 @pytest.mark.parametrize(

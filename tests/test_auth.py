@@ -14,6 +14,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pubtools_mlmerge.core.references import Address
 from pubtools_mlmerge.errors import (
     Forbidden,
     InvalidCredentials,
@@ -30,7 +31,7 @@ from pubtools_mlmerge.registry.auth import (
     parse_challenges,
     rename,
 )
-from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
+from pubtools_mlmerge.registry.http import Answer, ConnectOptions, Request, Transport
 from pubtools_mlmerge.registry.refusals import WITHHELD, Logins
 from tests.scripted import (
     HANG_UP,
@@ -66,7 +67,7 @@ def session(
     """Be a client of a server, by its URL unless another address is given."""
     text = server if isinstance(server, str) else server.url
     address = Address.parse(text, prefers_tls=options.prefers_tls)
-    return RegistrySession(address, Transport(options), lambda: credentials)
+    return RegistrySession(address, Transport(options), lambda _: credentials)
 
 
 def send(to: RegistrySession, *scopes: Scope, request: Request = REQUEST) -> Answer:
@@ -310,7 +311,7 @@ def test_unauthorized_tells_whether_there_was_a_login(
 def test_credentials_that_cannot_be_read_stay_an_error() -> None:
     """Going on as anonymous the second time would hide what is wrong."""
 
-    def find() -> Credentials:
+    def find(_: str) -> Credentials:
         raise InvalidCredentials("auth.json", "is not JSON")
 
     with ScriptedServer(BASIC) as server:
@@ -449,9 +450,91 @@ def test_without_a_login_the_error_says_where_one_was_looked_for() -> None:
     nowhere = "no login for registry.test was given"
     with ScriptedServer(BASIC) as server:
         address = Address.parse(server.url)
-        registry = RegistrySession(address, Transport(HURRIED), lambda: None, lambda: nowhere)
+        registry = RegistrySession(address, Transport(HURRIED), lambda _: None, lambda: nowhere)
 
         assert failure_of(registry).message == f"{nowhere}: who are you?"
+
+
+BOB = Credentials("bob", "builder")
+IDENTITY = Credentials("", "1dentity", "auth.json (registry.test)", is_token=True)
+
+
+def logins_by_repository(repository: str) -> Credentials | None:
+    return {"org/app": ALICE, "org/base": BOB}.get(repository)
+
+
+def of_teams(server: ScriptedServer) -> RegistrySession:
+    return RegistrySession(Address.parse(server.url), Transport(HURRIED), logins_by_repository)
+
+
+def test_each_repository_has_its_own_login() -> None:
+    """In any order, and whatever is announced together."""
+    tokens = {ALICE.basic: "alices", BOB.basic: "bobs", "": "nobodys"}
+
+    def answer(request: Received) -> Reply:
+        if request.target.startswith("/token"):
+            return json_reply({"token": tokens[request.authorization]})
+        own = {"/v2/org/app": "alices", "/v2/org/base": "bobs", "/v2/org/any": "nobodys"}
+        is_own = request.authorization == f"Bearer {own[request.target]}"
+        return OK if is_own else bearer(f"{server.url}/token")
+
+    with ScriptedServer(answer) as server:
+        registry = of_teams(server)
+        registry.intend([PUSH, BASE, Scope("org/any")])
+        for name in ("base", "app", "any", "app", "base", "any"):
+            request = evolve(REQUEST, url=f"/v2/org/{name}")
+            send(registry, Scope(f"org/{name}", push=name == "app"), request=request)
+
+    asked = [scopes_of(request) for request in server.received if "/token" in request.target]
+    assert asked == [{str(BASE)}, {str(PUSH)}, {"repository:org/any:pull"}]
+
+
+def test_by_basic_too_each_repository_has_its_own_login() -> None:
+    with ScriptedServer(BASIC, OK) as server:
+        registry = of_teams(server)
+        send(registry, APP)
+        send(registry, BASE)
+        send(registry, APP, BASE)
+        send(registry, APP, Scope("org/base", push=True))
+
+    assert server.authorizations[1:] == [each.basic for each in (ALICE, BOB, ALICE, BOB)]
+
+
+def test_an_identity_token_is_refreshed_for_a_token() -> None:
+    with ScriptedServer(OK) as server:
+        reply = json_reply({"access_token": TOKEN, "refresh_token": "unused"})
+        server.then(bearer(f"{server.url}/token"), reply, OK)
+        send(session(server, IDENTITY), PUSH, BASE)
+        asked = server.received[1]
+
+    assert (asked.method, asked.target, asked.authorization) == ("POST", "/token", "")
+    assert parse_qs(asked.body.decode()) == {
+        "grant_type": ["refresh_token"],
+        "refresh_token": ["1dentity"],
+        "client_id": ["pubtools-mlmerge"],
+        "service": ["registry.test"],
+        "scope": [f"{PUSH} {BASE}"],
+    }
+    assert server.authorizations[2] == f"Bearer {TOKEN}"
+
+
+def test_a_refused_identity_token_is_named_withheld_and_not_sent_again() -> None:
+    with ScriptedServer(OK) as server:
+        guarded(server, token=refusal(401, message="no: 1dentity"))
+        registry = session(server, IDENTITY)
+        messages = [str(failure_of(registry)) for _ in range(2)]
+
+    assert "the identity token from auth.json (registry.test) was refused" in messages[1]
+    assert "1dentity" not in "".join(messages)
+    assert server.lines.count("POST /token") == 1
+
+
+def test_an_identity_token_is_no_password() -> None:
+    with ScriptedServer(BASIC) as server:
+        error = failure_of(session(server, IDENTITY))
+
+    assert "is of no use, as the registry wants user and password" in error.message
+    assert server.authorizations == [""]
 
 
 def test_a_login_that_has_no_right_is_named() -> None:
@@ -662,6 +745,14 @@ def test_other_scopes_take_another_token() -> None:
         assert kept.header(realm, APP_TOKENS, ALICE) == "Bearer T0"
         assert kept.header(realm, BOTH, ALICE) == "Bearer T1"
         assert sorted(kept.secrets()) == ["T0", "T1"]
+
+
+def test_tokens_of_two_logins_are_kept_apart() -> None:
+    with ScriptedServer(numbered()) as server:
+        kept, realm = tokens(), challenge(server.url)
+        headers = [kept.header(realm, APP_TOKENS, each) for each in (ALICE, BOB, None) * 2]
+
+    assert headers == ["Bearer T0", "Bearer T1", "Bearer T2"] * 2
 
 
 def test_a_rejected_token_is_not_given_again() -> None:

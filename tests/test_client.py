@@ -7,6 +7,7 @@ import json
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import unquote_plus
 
 import pytest
 
@@ -53,6 +54,8 @@ from tests.scripted import (
     Received,
     Reply,
     ScriptedServer,
+    bearer,
+    json_reply,
     manifest_reply,
     refusal,
 )
@@ -254,8 +257,34 @@ def test_another_host_stands_in_for_the_one_of_references(
 
 
 def test_a_reference_without_host_needs_another_one() -> None:
-    with pytest.raises(InvalidReference, match="names no host"):
-        client_of(None).pull(Reference.parse(fresh()))
+    with pytest.raises(InvalidReference, match=r"write HOST/app:1, such as docker\.io/app:1"):
+        client_of(None).pull(Reference.parse("app:1"))
+
+
+@pytest.mark.parametrize("host", ["docker.io", "https://index.docker.io", None])
+def test_docker_hub_is_asked_at_its_registry(host: str | None) -> None:
+    place = client_of(host).place(Reference.parse("app:1" if host else "docker.io/app:1"))
+
+    assert str(place) == "registry-1.docker.io/library/app:1"
+
+
+def test_an_image_of_docker_hub_is_asked_for_in_full_and_shown_as_given() -> None:
+    """Also of what stands in for it, such as a mirror."""
+    short, other = parsed("app:1", "docker.io"), parsed("other:1", "docker.io")
+    with ScriptedServer(refusal(404)) as server:
+        token = json_reply({"token": "t0ken"})
+        server.then(bearer(f"{server.url}/token"), token, Reply(201), refusal(404))
+        client = client_of(server.url)
+        client.intend(pull=[other], push=[short])
+        client.mount_blob(short, f"sha256:{'0' * 64}", "other")
+        with pytest.raises(NotFound, match=r"^docker\.io/app:1: not found"):
+            client.pull(short)
+
+    targets = [unquote_plus(request.target) for request in server.received]
+    assert "repository:library/app:pull,push&scope=repository:library/other:pull" in targets[1]
+    assert targets[2].startswith("/v2/library/app/blobs/uploads/?mount=sha256:0")
+    assert targets[2].endswith("&from=library/other")
+    assert targets[3:] == ["/v2/library/app/manifests/1"]
 
 
 def test_each_reference_goes_to_its_own_host() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from base64 import b64encode
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer
-from tests.scripted import HURRIED, Reply, ScriptedServer
+from tests.scripted import HURRIED, Reply, ScriptedServer, json_reply
 
 
 class Client:
@@ -246,16 +247,16 @@ def test_a_registry_that_asks_for_patience_gets_it(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_tag_expires_by_the_token_of_the_target() -> None:
-    with ScriptedServer(Reply(201)) as server:
+    with ScriptedServer(json_reply({"tags": []}), Reply(201)) as server:
         client = RegistryClient(host=server.url)
         history = history_of(client, {"dest_quay_api_token": "some-token"})
         assert history is not None
 
         history.expire(TAG, 30)
 
-    (request,) = server.received
-    assert server.lines == ["PUT /api/v1/repository/ns/app/tag/1-kept"]
-    assert server.authorizations == ["Bearer some-token"]
+    (_, request) = server.received
+    assert server.lines[1:] == ["PUT /api/v1/repository/ns/app/tag/1-kept"]
+    assert server.authorizations == ["", "Bearer some-token"]
     expiration = json.loads(request.body)["expiration"]
     assert expiration == pytest.approx(time.time() + 30 * 86_400, abs=60)
     assert history_of(client, {}) is None
@@ -272,18 +273,32 @@ def test_a_tag_that_does_not_expire_is_a_warning(caplog: pytest.LogCaptureFixtur
     assert line.startswith("quay.io/ns/app:1-kept does not expire: ")
 
 
-def test_no_auth_file_of_the_worker_s_user_is_read(
+def test_no_login_and_no_certificate_of_the_worker_s_user_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Neither an auth file nor what it names is looked at, nor certs.d."""
     challenge = Reply(401, {"WWW-Authenticate": 'Basic realm="registry"'})
+    helper = tmp_path / "docker-credential-own"
+    helper.write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\n")
+    helper.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with ScriptedServer(challenge) as server:
-        logins = {"auths": {server.host: {"auth": b64encode(b"worker:secret").decode()}}}
-        (tmp_path / "auth.json").write_text(json.dumps(logins))
-        monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
-        theirs = Client(server.host)
-        theirs.username = theirs.password = None
+        certificates = tmp_path / ".config/containers/certs.d" / server.host
+        certificates.mkdir(parents=True)
+        (certificates / "ca.crt").write_text("broken")
+        for logins in (
+            {"auths": {server.host: {"auth": b64encode(b"worker:secret").decode()}}},
+            {"credHelpers": {server.host: "own"}, "credsStore": "own"},
+        ):
+            (tmp_path / "containers").mkdir(exist_ok=True)
+            (tmp_path / "containers/auth.json").write_text(json.dumps(logins))
+            theirs = Client(server.host)
+            theirs.username = theirs.password = None
 
-        with pytest.raises(Unauthorized):
-            connect_like(theirs, Settings()).pull(TAG)
+            with pytest.raises(Unauthorized, match="the target's settings have no login"):
+                connect_like(theirs, Settings()).pull(TAG)
 
         assert set(server.authorizations) == {""}
+    assert not (tmp_path / "was-run").exists()

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import pytest
 from attrs import frozen
-from pubtools.pluggy import hookimpl, pm
+from pubtools.pluggy import hookimpl
 
 from pubtools_mlmerge.cli.commands import BatchLine
 from pubtools_mlmerge.cli.options import Login
@@ -28,6 +28,7 @@ from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_imag
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
 from tests.programs import call, command, environment, put, run
 from tests.terminals import program_on_a_terminal
+from tests.test_hooks import registered
 from tests.test_restore import NEW as AFTER
 from tests.test_restore import OLD as BEFORE
 from tests.test_restore import OTHER, Item, change_of
@@ -108,7 +109,8 @@ def test_a_source_host_of_its_own_is_used_for_the_source_alone(server: RegistryS
     with RegistryServer() as other:
         put(other, "new", NEW)
 
-        assert merge(server, "--source-quay-host", other.url, "--dry-run") == 0
+        options = ("--source-quay-host", other.url, "--referrers", "ignore", "--dry-run")
+        assert merge(server, *options) == 0
 
         assert [request.path for request in other.requests] == ["/v2/app/manifests/new"]
     assert [request.path for request in server.requests] == ["/v2/app/manifests/old"]
@@ -138,7 +140,7 @@ def test_each_side_logs_in_as_its_own_user(
         )
 
         assert call(merge_main, *tags, *options, "--output", "json") == 0
-        assert len(server.requests) == 6
+        assert len(server.requests) == 8  # two of them look for referrers
 
 
 @pytest.mark.parametrize(
@@ -265,12 +267,12 @@ def test_a_terminal_without_umlauts_shows_escapes(server: RegistryServer) -> Non
     assert server.manifest("app", "old").digest in shown
 
 
-def test_debug_adds_the_traceback(server: RegistryServer, capsys: Capture) -> None:
+def test_debug_adds_the_traceback(server: RegistryServer, caplog: Log) -> None:
     server.delete_tag("app", "new")
 
     assert merge(server, "--debug") == 1
 
-    assert "Traceback" in capsys.readouterr().err
+    assert "Traceback" in caplog.text
 
 
 def test_an_error_without_words_is_named(
@@ -364,7 +366,7 @@ REF = "registry.invalid/app:1"
 ARCH = f"--ref {REF} --arch"
 PAIR = " ".join(MERGE)
 BY_DIGEST = f"registry.invalid/app@{OLD.digest}"
-NO_HOST = "it names no host; add it, or give --quay-host"
+NO_HOST = "for Docker Hub, or give --quay-host"
 NO_TAG = "a destination must be a tag, not a digest"
 NO_SUCH_HOST = "expected"
 WRONG: list[tuple[Callable[..., None], str, str]] = [
@@ -401,6 +403,8 @@ WRONG: list[tuple[Callable[..., None], str, str]] = [
     (remove_archs_main, f"{ARCH} a/b/c/d", "invalid platform"),
     (remove_archs_main, f"{ARCH} arm64 --dest-quay-user x", "needs a password"),
     (remove_archs_main, f"{ARCH} arm64 --ca-bundle /", "there is no file"),
+    (merge_main, f"{PAIR} --cert /nonexistent", "--cert: there is no file /nonexistent"),
+    (merge_main, f"{PAIR} --key {__file__}", "--key needs --cert"),
     (remove_archs_main, f"{ARCH} arm64 --quay-host registry.invalid/v2", NO_SUCH_HOST),
     (remove_archs_main, f"{ARCH} ''", "--arch names nothing"),
     (inspect_main, "registry.invalid/app", "missing :tag or @digest"),
@@ -483,13 +487,10 @@ def test_others_hear_of_what_was_merged(registry_server: RegistryServer) -> None
 
     put(registry_server, "new", make_index([make_image()]))
     image = f"{registry_server.host}/app"
-    pm.register(listener := Listener())
-    try:
+    with registered(listener := Listener()):
         merging = ("--source-ref", f"{image}:new", "--dest-ref", f"{image}:old")
         assert call(merge_main, *merging, "--dry-run") == 0
         assert call(merge_main, *merging) == 0
-    finally:
-        pm.unregister(listener)
 
     assert [str(report.destination) for report in listener.reports] == [f"{image}:old"]
 
@@ -850,7 +851,7 @@ def test_the_password_of_the_destination_is_used(
         put(server, "stable", BEFORE)
         file = shelf.record(put(server, "stable", AFTER))
 
-        assert call(restore_main, file, "--dest-quay-user", "alice") == 0
+        assert call(restore_main, file, "--dest-quay-user", "alice", "--yes") == 0
 
         assert server.manifest("app", "stable").digest == BEFORE.digest
 
@@ -880,6 +881,24 @@ def test_the_tag_is_locked_where_the_environment_says(
     assert shelf.server.requests == ()
 
 
+@pytest.mark.parametrize("whose", ["ours", "the site's"])
+def test_a_run_that_waits_for_a_lock_is_out_of_time(
+    server: RegistryServer, caplog: Log, whose: str
+) -> None:
+    class Site:
+        @hookimpl
+        def mlmerge_lock(self, reference: str) -> AbstractContextManager[object] | None:
+            return None if whose == "ours" else tag_lock(f"{reference}-of-the-site")
+
+    name = f"{server.host}/app:old"
+    with tag_lock(name), tag_lock(f"{name}-of-the-site"), registered(Site()):
+        assert merge(server, "--timeout", "0.2") == 1
+
+    assert caplog.messages[-1].startswith(f"{NAME}:old: not done within 0.2 seconds; ")
+    with tag_lock(name, wait=5), tag_lock(f"{name}-of-the-site", wait=5):
+        assert server.manifest("app", "old").digest == OLD.digest
+
+
 def test_a_site_may_lock_tags_in_its_own_way(shelf: Shelf, caplog: Log) -> None:
     class Site:
         """Gives out locks that are lost at once."""
@@ -892,11 +911,8 @@ def test_a_site_may_lock_tags_in_its_own_way(shelf: Shelf, caplog: Log) -> None:
         def check(self) -> None:
             raise LockLost(self.locked, "gone")
 
-    pm.register(site := Site())
-    try:
+    with registered(site := Site()):
         assert shelf.restore(shelf.changed("stable")) == 1
-    finally:
-        pm.unregister(site)
 
     assert f"{site.locked}: the lock of this tag was lost" in caplog.messages[-1]
     assert site.locked == lock_name(f"{shelf.server.host}/app:stable")

@@ -14,9 +14,16 @@ from pathlib import Path
 import pytest
 from attrs import define, evolve, field, frozen
 
-from pubtools_mlmerge.concurrency import Watch, unwatched
+from pubtools_mlmerge.concurrency import Watch, progress_of, unwatched
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import CopyFailed, Forbidden, MissingChild, RegistryError, Unauthorized
+from pubtools_mlmerge.errors import (
+    CopyFailed,
+    Forbidden,
+    InvalidIndex,
+    MissingChild,
+    RegistryError,
+    Unauthorized,
+)
 from pubtools_mlmerge.registry import copying
 from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.client import RegistryClient
@@ -24,6 +31,7 @@ from pubtools_mlmerge.registry.copying import Children, Copy
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.testing import (
     Image,
+    ImageIndex,
     RegistryServer,
     make_attestation,
     make_image,
@@ -33,7 +41,16 @@ from pubtools_mlmerge.testing import (
 from tests.factories import digest
 from tests.peers import SCHEMA_1
 from tests.quay import QuayDialect
-from tests.scripted import HURRIED, Received, Reply, ScriptedServer, manifest_reply, refusal
+from tests.scripted import (
+    HURRIED,
+    Received,
+    Reply,
+    ScriptedServer,
+    ca_bundle,
+    manifest_reply,
+    refusal,
+    write_client,
+)
 
 ONE, TWO = make_image("linux/amd64"), make_image("linux/arm64")
 BOTH = (ONE.digest, TWO.digest)
@@ -217,6 +234,17 @@ def test_a_nested_index_comes_after_all_that_it_lists(registry_server: RegistryS
     assert puts == [item.digest for item in expected]
 
 
+def test_indexes_in_each_other_are_mounted_to_a_depth(registry_server: RegistryServer) -> None:
+    nested: Image | ImageIndex = ONE
+    for _ in range(9):
+        deepest, nested = nested, make_index([nested])
+    upload(registry_server.url, "from/app", nested)
+
+    bring(registry_server, deepest.digest)
+    with pytest.raises(InvalidIndex, match="has more than 8 indexes in each other"):
+        bring(registry_server, nested.digest)
+
+
 @pytest.mark.parametrize("dialect", ["distribution", "quay"])
 def test_a_refused_mount_becomes_a_copy(dialect: str, copies: Copies) -> None:
     grants: Mapping[str, list[str]] = {"bob": ["from/*"], "alice": ["to/*"]}
@@ -278,6 +306,128 @@ def test_another_registry_gets_copies(
     heads, (post, cancel) = asked(other_server)[:2], asked(other_server)[-2:]
     assert set(heads) == {f"HEAD {d}" for d in BOTH}
     assert (post[:5], cancel[:7]) == ("POST ", "DELETE ")  # whether it may be written, once
+
+
+def streamed(server: RegistryServer, other: RegistryServer, *names: str) -> Children:
+    """Bring all images of a repository into others of another registry, one after another."""
+    client = RegistryClient()
+    children = Children(client, client)
+    for name in names:
+        children.ensure(tags(server)[0], reference(other, f"{name}:1"), BOTH)
+    return children
+
+
+def sent(server: RegistryServer) -> list[str]:
+    """List how each request for a blob began, and how it ended."""
+    found = [r for r in server.requests if "/blobs/" in r.path]
+    return [f"{r.method} {r.query.partition('=')[0]}".rstrip() + f" {r.status}" for r in found]
+
+
+def test_between_registries_images_are_streamed(
+    registry_server: RegistryServer, other_server: RegistryServer
+) -> None:
+    fill(registry_server, ONE, TWO)
+
+    streamed(registry_server, other_server, "to/app")
+
+    for image in (ONE, TWO):
+        assert other_server.manifest("to/app", image.digest).content == image.content
+    blobs = {*ONE.blobs, *TWO.blobs}
+    one = ["HEAD 404", "POST 202", "PUT _state 201"]
+    assert sorted(sent(other_server)) == sorted(one * len(blobs))
+
+
+def test_blobs_that_are_there_are_not_sent(
+    registry_server: RegistryServer, other_server: RegistryServer
+) -> None:
+    fill(registry_server, ONE, TWO)
+    for image in (ONE, TWO):
+        for blob in image.blobs.values():
+            other_server.put_blob("to/app", blob)
+
+    streamed(registry_server, other_server, "to/app")
+
+    assert set(sent(other_server)) == {"HEAD 200"}
+    assert sent(registry_server) == []
+
+
+def test_blobs_of_a_repository_of_this_run_are_mounted_into_the_next(
+    registry_server: RegistryServer, other_server: RegistryServer
+) -> None:
+    fill(registry_server, ONE, TWO)
+    streamed(registry_server, other_server, "to/app", "to/too").close()
+
+    blobs = len({*ONE.blobs, *TWO.blobs})
+    assert sent(other_server)[-blobs:] == ["POST mount 201"] * blobs
+    assert len(sent(registry_server)) == blobs
+    assert other_server.manifest("to/too", ONE.digest).content == ONE.content
+
+
+def test_where_the_registry_does_not_mount_images_are_streamed() -> None:
+    grants: Mapping[str, list[str]] = {"bob": ["from/*"], "alice": ["to/*"]}
+    users = {"bob": "builder", "alice": "wonderland"}
+    with RegistryServer(auth="token", users=users, grants=grants) as server:
+        upload(server.url, "from/app", ONE, credentials=("bob", "builder"))
+        reader, writer = (
+            RegistryClient(username=user, password=password) for user, password in users.items()
+        )
+
+        Children(reader, writer).ensure(*tags(server), [ONE.digest])
+
+        assert server.manifest("to/app", ONE.digest).content == ONE.content
+
+
+def test_layers_that_are_elsewhere_are_left_alone(
+    registry_server: RegistryServer, other_server: RegistryServer
+) -> None:
+    document = json.loads(ONE.content)
+    far = {"urls": ["http://127.0.0.1:1/far"], "digest": digest("far"), "size": 7}
+    document["layers"].append({"mediaType": "application/vnd.oci.image.layer.v1.tar", **far})
+    content = json.dumps(document).encode()
+    fill(registry_server, ONE)
+    name = registry_server.put_manifest("from/app", "1", content, ONE.media_type)
+    client = RegistryClient()
+
+    names = tags(registry_server)[0], tags(other_server)[1]
+    Children(client, client).ensure(*names, [name])
+
+    assert other_server.manifest("to/app", name).content == content
+    assert len(sent(registry_server)) == len(ONE.blobs)
+
+
+def test_a_blob_without_a_size_is_an_error(
+    registry_server: RegistryServer, other_server: RegistryServer
+) -> None:
+    document = json.loads(ONE.content)
+    document["config"]["size"] = "7"
+    content = json.dumps(document).encode()
+    fill(registry_server, ONE)
+    name = registry_server.put_manifest("from/app", "1", content, ONE.media_type)
+    client = RegistryClient()
+    names = tags(registry_server)[0], tags(other_server)[1]
+
+    with pytest.raises(InvalidIndex, match=rf"{name}: size: expected the number of bytes"):
+        Children(client, client).ensure(*names, [name])
+
+
+@pytest.mark.parametrize(("levels", "width"), [(4, 1), (5, 1), (2, 63), (2, 64)])
+def test_indexes_are_within_each_other_as_in_a_merge(
+    registry_server: RegistryServer, other_server: RegistryServer, levels: int, width: int
+) -> None:
+    fill(registry_server, ONE)
+    nested = [make_index([ONE], annotations={"number": str(n)}) for n in range(width)]
+    for level in range(levels):
+        for item in nested:
+            registry_server.put_manifest("from/app", item.digest, item.content, item.media_type)
+        nested = [make_index(nested)] if level < levels - 1 else nested
+    client = RegistryClient()
+    children = Children(client, client)
+    names = tags(registry_server)[0], tags(other_server)[1]
+
+    is_refused = levels > 4 or width > 63
+    refused = pytest.raises(InvalidIndex, match="at most 4 levels and 64 nested indexes are read")
+    with refused if is_refused else nullcontext():
+        children.ensure(*names, [nested[0].digest])
 
 
 def test_mounting_can_be_ruled_out(registry_server: RegistryServer, copies: Copies) -> None:
@@ -350,7 +500,7 @@ def test_skopeo_connects_where_the_registries_really_are(
     names = Reference.parse("quay.io/from/app:1"), Reference.parse("quay.io/to/app:1")
 
     with pytest.raises(CopyFailed, match="skopeo is not installed") as caught:
-        Children(reader, writer).ensure(*names, [ONE.digest])
+        Children(reader, writer, "skopeo").ensure(*names, [ONE.digest])
 
     assert caught.value.source == f"quay.io/from/app@{ONE.digest}"
     assert asked(other_server)[0] == f"HEAD {ONE.digest}"
@@ -415,9 +565,11 @@ import json, os, sys
 options = [a.partition("=")[2] for a in sys.argv if "=" in a]
 paths = [p for p in options if os.path.exists(p)]
 paths += [os.path.join(p, name) for p in paths if os.path.isdir(p) for name in os.listdir(p)]
-seen = {p: [os.stat(p).st_mode & 0o777, os.path.isfile(p) and open(p).read()] for p in paths}
-folder = {p: os.stat(os.path.dirname(p)).st_mode & 0o777 for p in paths}
-json.dump([sys.argv[1:], seen, folder, sys.stdin.read()], open(os.environ["RECORD"], "w"))
+# As skopeo does, which reads it once for each registry that it asks.
+seen = {p: os.path.isfile(p) and [open(p).read() for _ in range(2)][1] for p in paths}
+links = {p: [os.stat(p).st_nlink, os.stat(p).st_mode & 0o777] for p in paths}
+what = [sys.argv[1:], seen, links, sys.stdin.read(), dict(os.environ)]
+json.dump(what, open(os.environ["RECORD"], "w"))
 """
 
 
@@ -428,7 +580,7 @@ class Fake:
     record: Path
 
     def __iter__(self) -> Iterator[object]:
-        """Give arguments, files with their modes, and what was on standard input."""
+        """Give arguments, files, their links and modes, standard input, and the environment."""
         found = json.loads(self.record.read_text())
         assert isinstance(found, list)
         return iter(found)
@@ -436,23 +588,23 @@ class Fake:
     @property
     def arguments(self) -> list[str]:
         """The command line without the name of the program."""
-        found = json.loads(self.record.read_text())[0]
+        found = next(iter(self))
         assert isinstance(found, list)
         return found
 
-    def file(self, option: str) -> tuple[str, int, object]:
-        """Return path, mode and content of the file that an option named."""
-        (path,) = (a.partition("=")[2] for a in self.arguments if a.startswith(option))
-        mode, content = json.loads(self.record.read_text())[1][path]
-        return path, mode, content
+    def named(self, option: str) -> list[str]:
+        """Return the values that an option was given."""
+        return [a.partition("=")[2] for a in self.arguments if a.startswith(option)]
+
+    def content(self, path: str) -> str:
+        """Return what was in a file."""
+        _, seen, *_ = self
+        assert isinstance(seen, dict)
+        return str(seen[path])
 
     def authorities(self, option: str) -> list[str]:
         """Return what was in the directory that an option named, if it was given."""
-        arguments, seen, _, _ = self
-        assert isinstance(arguments, list)
-        assert isinstance(seen, dict)
-        named = [a.partition("=")[2] for a in arguments if a.startswith(option)]
-        return [seen[f"{directory}/authorities.crt"][1] for directory in named]
+        return [self.content(f"{directory}/authorities.crt") for directory in self.named(option)]
 
 
 def install(directory: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> Fake:
@@ -505,7 +657,12 @@ def test_everything_is_copied_under_the_same_digest(fake: Fake) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022])
-def test_logins_go_into_files_that_only_this_user_may_read(fake: Fake, umask: int) -> None:
+def test_logins_are_in_files_that_have_no_name(
+    fake: Fake, umask: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nobody else can open them, and whatever ends us, they are gone."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
     at, to = client_of(login=Credentials("bob", "builder")), client_of("two.test", login=ALICE)
     before = os.umask(umask)
     try:
@@ -513,17 +670,90 @@ def test_logins_go_into_files_that_only_this_user_may_read(fake: Fake, umask: in
     finally:
         os.umask(before)
 
-    shown, _, folders, stdin = fake
-    path, mode, content = fake.file("--dest-authfile")
-    assert (mode, stdin) == (0o600, "")
-    entry = json.loads(str(content))["auths"]["two.test"]
+    _, _, links, stdin, _ = fake
+    (path,), (other,) = fake.named("--dest-authfile"), fake.named("--src-authfile")
+    entry = json.loads(fake.content(path))["auths"]["two.test"]
     assert b64decode(entry["auth"]) == b"alice:wonder:land"
-    assert isinstance(folders, dict)
-    assert folders[path] == 0o700
-    assert not Path(path).exists()
-    assert fake.file("--src-authfile")[0] != path
+    assert isinstance(links, dict)
+    assert links[path] == links[other] == [0, 0o600]
+    assert path != other
+    assert stdin == ""
+    assert list((tmp_path / "temporary").iterdir()) == []
     for secret in ("alice", "wonder:land", "bob", "builder", ALICE.basic.split()[1]):
-        assert secret not in str(shown)
+        assert secret not in str(fake.arguments)
+
+
+def test_the_environment_of_skopeo_has_no_secret_of_ours(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = {
+        "DEST_QUAY_PASSWORD": "x",
+        "QUAY_API_TOKEN": "x",
+        "MLMERGE_LOCK": "redis:x",
+        "REDIS": "rediss://me:x@redis.test:6379/0",
+        "CI_PASSWORD": ALICE.password,
+    }
+    needed = {"https_proxy": "http://me:x@proxy.test", "AWS_TOKEN": "x", "DOCKER_CONFIG": "/x"}
+    for name, value in {**ours, **needed}.items():
+        monkeypatch.setenv(name, value)
+
+    copy(client_of(), client_of("two.test", login=ALICE))
+
+    *_, environment = fake
+    assert isinstance(environment, dict)
+    assert needed.items() <= environment.items()
+    assert [name for name in ours if name in environment] == []
+
+
+def test_skopeo_without_progress_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = install(tmp_path, "import time; time.sleep(600)", monkeypatch)
+    impatient = client_of("two.test")
+    impatient.options = evolve(impatient.options, silence=0.3)
+
+    with pytest.raises(CopyFailed, match=r"skopeo made no progress for 0.3 seconds"):
+        copy(client_of(), impatient)
+
+    assert not record.record.exists()
+
+
+def test_what_a_program_reads_or_writes_is_progress() -> None:
+    before = progress_of(os.getpid())
+    Path(__file__).read_bytes()
+    assert progress_of(os.getpid()) != before
+
+
+def auth_file(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, host: str, entry: Mapping[str, str]
+) -> None:
+    """Have a login in a file, and no other one."""
+    path = directory / "own.json"
+    path.write_text(json.dumps({"auths": {host: entry}}))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(path))
+
+
+IDENTITY = {"identitytoken": "1dentity"}
+
+
+@pytest.mark.parametrize("entry", [ALICE.entry, IDENTITY])
+def test_a_login_that_was_found_is_handed_on_and_withheld(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Mapping[str, str]
+) -> None:
+    """So is that of a proxy, which skopeo repeats where it cannot read the URL."""
+    fake = install(tmp_path, f"{RECORD}\nsys.exit(os.environ['SAYS'])", monkeypatch)
+    monkeypatch.setenv("https_proxy", "http://user:hidden@proxy.test:port")
+    with ScriptedServer(refusal(401, WWW_Authenticate='Bearer realm="x"')) as server:
+        auth_file(tmp_path, monkeypatch, server.host, entry)
+        client = RegistryClient(host=server.url, options=HURRIED)
+        with pytest.raises(Unauthorized):
+            client.pull(DESTINATION)
+        for secret in (entry.get("identitytoken", "wonder:land"), "hidden"):
+            monkeypatch.setenv("SAYS", f"no: {secret}")
+            with pytest.raises(CopyFailed, match="text withheld"):
+                copy(client_of(), client)
+
+    (path,) = fake.named("--dest-authfile")
+    (found,) = json.loads(fake.content(path))["auths"].values()
+    assert {**found, **entry} == found
 
 
 def test_without_a_login_there_is_no_such_file(fake: Fake) -> None:
@@ -573,6 +803,24 @@ def test_a_directory_of_authorities_is_handed_on_as_one_file(
     (content,) = fake.authorities("--dest-cert-dir")
     assert content.count("BEGIN CERTIFICATE") == 2
     assert "about this directory" not in content
+
+
+def test_a_client_s_certificate_is_handed_on(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the authorities beside it; the key is linked to."""
+    place = tmp_path / ".config/containers/certs.d/two.test"
+    place.mkdir(parents=True)
+    write_client(place, "own.cert", "own.key")
+    ca_bundle(place, "ca.crt")
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    copy(client_of(), client_of("two.test"))
+
+    (directory,) = fake.named("--dest-cert-dir")
+    handed = [fake.content(f"{directory}/{name}") for name in ("0.crt", "0.cert", "0.key")]
+    assert handed == [(place / name).read_text() for name in ("ca.crt", "own.cert", "own.key")]
+    assert fake.named("--src-cert-dir") == []
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pubtools_mlmerge.errors import InvalidCredentials
 from pubtools_mlmerge.registry.auth import Credentials
-from pubtools_mlmerge.registry.credentials import find_credentials, say_none_found
+from pubtools_mlmerge.registry.credentials import AuthFiles, auth_files
 from tests.factories import Json
 
 HOST = "quay.io"
@@ -28,6 +30,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Be a user who has nothing yet."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "absent"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -50,6 +53,10 @@ def write(path: Path, document: object) -> Path:
 def auths(**entries: object) -> Json:
     """Write entries; two underscores stand for a slash, one for a dot."""
     return {"auths": {k.replace("__", "/").replace("_", "."): v for k, v in entries.items()}}
+
+
+def find_credentials(host: str, repository: str = "") -> Credentials | None:
+    return AuthFiles().find(host, repository)
 
 
 def found_user(repository: str = "", host: str = HOST) -> str | None:
@@ -87,6 +94,19 @@ def test_the_home_directory_is_where_no_variable_says_otherwise(home: Path, plac
     write(home / place, auths(quay_io=login(place)))
 
     assert found_user() == place
+
+
+def test_without_a_runtime_directory_root_in_a_container_has_its_logins(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where podman, buildah and skopeo write them then."""
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+
+    assert [str(path) for path in auth_files()] == [
+        f"/run/containers/{os.getuid()}/auth.json",
+        f"{home}/.config/containers/auth.json",
+        f"{home}/.docker/config.json",
+    ]
 
 
 def test_registry_auth_file_stands_alone(
@@ -143,16 +163,6 @@ def test_the_most_specific_entry_wins(home: Path, repository: str, user: str) ->
     assert found_user(repository) == user
 
 
-@pytest.mark.parametrize(
-    "key", ["quay.io:8443", "https://quay.io:8443", "https://quay.io:8443/v2/"]
-)
-def test_a_host_is_found_by_its_url_too(home: Path, key: str) -> None:
-    write(home / ".docker/config.json", {"auths": {key: login("alice")}})
-
-    assert found_user(host="quay.io:8443") == "alice"
-    assert found_user() is None
-
-
 @pytest.mark.parametrize("password", ["a:b:c", "pässwörd", "", "padded"])
 def test_a_password_is_all_that_follows_the_first_colon(home: Path, password: str) -> None:
     padding = "\0\0" if password == "padded" else ""
@@ -161,48 +171,53 @@ def test_a_password_is_all_that_follows_the_first_colon(home: Path, password: st
     assert find_credentials(HOST) == Credentials("alice", password)
 
 
-HELPED = [
-    {"auths": {}, "credHelpers": {HOST: "secretservice"}},
-    {"auths": {HOST: {}}, "credHelpers": {HOST: "secretservice"}},
-    {"auths": {HOST: {}}, "credsStore": "desktop"},
-    {"auths": {HOST: {"email": "a@example.com"}}, "credsStore": "desktop"},
-]
+@pytest.mark.parametrize(
+    ("key", "host", "found"),
+    [
+        *((f"quay.io{path}", HOST, True) for path in ("", "/", "/v1", "/v1/", "/v2", "/v2/")),
+        *(
+            (f"https://quay.io{path}", HOST, True)
+            for path in ("", "/", "/v1/", "/v2/", "/any/path")
+        ),
+        ("http://quay.io/v1/", HOST, True),
+        ("Quay.IO", HOST, True),
+        ("quay.io/v3", HOST, False),
+        ("quay.io:8443", HOST, False),
+        ("quay.io", "quay.io:8443", False),
+        ("https://quay.io:8443/v2/", "quay.io:8443", True),
+        *((key, "registry-1.docker.io", True) for key in ("docker.io", "index.docker.io")),
+        ("https://index.docker.io/v1/", "registry-1.docker.io", True),
+        ("docker.io/library", "registry-1.docker.io", True),
+    ],
+)
+def test_a_key_has_many_forms(home: Path, key: str, host: str, *, found: bool) -> None:
+    write(home / ".docker/config.json", {"auths": {key: login("alice")}})
+
+    assert (found_user("library/app", host) == "alice") is found
 
 
-@pytest.mark.parametrize("document", HELPED)
-def test_a_credential_helper_is_an_error(home: Path, document: Json) -> None:
-    write(home / ".docker/config.json", document)
+def test_of_two_keys_for_one_host_the_plain_one_wins(home: Path) -> None:
+    keys = {"https://quay.io": login("url"), HOST: login("host"), "http://quay.io": login("http")}
+    write(home / ".docker/config.json", {"auths": keys})
 
-    with pytest.raises(InvalidCredentials, match=rf"config\.json: a credential helper .* {HOST}"):
-        find_credentials(HOST, "org/app")
-
-
-def test_a_helper_for_another_host_does_not_matter(home: Path) -> None:
-    document = {"credHelpers": {"gcr.io": "gcloud"}, "credsStore": "desktop", "auths": {}}
-    write(home / ".docker/config.json", document)
-
-    assert find_credentials(HOST) is None
-
-
-def test_a_login_in_the_file_wins_over_a_helper(home: Path) -> None:
-    document = {**auths(quay_io=login("alice")), "credHelpers": {HOST: "x"}, "credsStore": "y"}
-    write(home / ".docker/config.json", document)
-
-    found = find_credentials(HOST)
-
-    assert found is not None
-    assert (found.username, found.place) == ("alice", f"~/.docker/config.json ({HOST})")
+    assert found_user() == "host"
 
 
 @pytest.mark.parametrize("beside", [{}, {"auth": encoded("00000000-0000:")}])
-def test_an_identity_token_is_an_error(home: Path, beside: Json) -> None:
-    entry = {"identitytoken": SECRET, **beside}
+def test_an_identity_token_is_a_login(home: Path, beside: Json) -> None:
+    write(home / ".docker/config.json", auths(quay_io={"identitytoken": SECRET, **beside}))
+
+    found = find_credentials(HOST)
+
+    assert found == Credentials("", SECRET, is_token=True)
+    assert SECRET not in f"{found} {found.name}"
+
+
+def test_user_and_password_may_stand_alone(home: Path) -> None:
+    entry = {"username": "alice", "password": SECRET}
     write(home / ".docker/config.json", auths(quay_io=entry))
 
-    with pytest.raises(InvalidCredentials, match="identity token") as caught:
-        find_credentials(HOST)
-
-    assert SECRET not in f"{caught.value} {caught.value!r}"
+    assert find_credentials(HOST) == Credentials("alice", SECRET)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +290,151 @@ def test_the_files_that_were_searched_are_named_with_what_they_have(
     if document is not None:
         write(home / ".docker/config.json", document)
 
-    files = f"~/.config/containers/auth.json does not exist, ~/.docker/config.json {state}"
+    files = "~/absent/containers/auth.json does not exist, "
+    files += f"~/.config/containers/auth.json does not exist, ~/.docker/config.json {state}"
     words = f"no login for {HOST} was given, and none was found: {files}"
-    assert say_none_found(HOST) == words
+    assert AuthFiles().say_none_found(HOST) == words
     assert SECRET not in words
+
+
+# Credential helpers
+
+GOOD = {"ServerURL": HOST, "Username": "helen", "Secret": SECRET}
+
+
+Install = Callable[..., Path]
+
+
+@pytest.fixture
+def helper(home: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Have a helper on PATH, and learn which servers it is asked for."""
+
+    def install(said: object = GOOD, code: int = 0, then: str = "", name: str = "own") -> Path:
+        asked, text = home / "asked", said if isinstance(said, str) else json.dumps(said)
+        lines = [
+            "#!/bin/sh",
+            f'cat >> "{asked}"; echo " $1 $MLMERGE_LOCK$DEST_QUAY_PASSWORD" >> "{asked}"',
+            f"cat <<'END'\n{text}\nEND\n{then}\nexit {code}",
+        ]
+        path = write(home / "bin" / f"docker-credential-{name}", "\n".join(lines))
+        path.chmod(0o700)
+        monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
+        return asked
+
+    return install
+
+
+@pytest.fixture
+def our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have secrets of ours in the environment."""
+    for name in ("MLMERGE_LOCK", "DEST_QUAY_PASSWORD"):
+        monkeypatch.setenv(name, SECRET)
+
+
+@pytest.mark.usefixtures("our_secrets")
+@pytest.mark.parametrize(
+    ("document", "host", "server"),
+    [
+        ({"credHelpers": {HOST: "own"}}, HOST, HOST),
+        ({"credHelpers": {"https://quay.io": "own"}, **auths(quay_io={})}, HOST, "https://quay.io"),
+        ({"credHelpers": {HOST: "own"}, **auths(quay_io=login("alice"))}, HOST, HOST),
+        ({"credHelpers": {HOST: "own"}, "credsStore": "absent"}, HOST, HOST),
+        ({"credsStore": "own"}, HOST, HOST),
+        ({"credsStore": "own", **auths(quay_io={})}, HOST, HOST),
+        ({"credsStore": "own"}, "registry-1.docker.io", "https://index.docker.io/v1/"),
+        ({"credHelpers": {"docker.io": "own"}}, "registry-1.docker.io", "docker.io"),
+    ],
+)
+def test_a_helper_is_asked_once_for_the_key(
+    home: Path, helper: Install, document: Json, host: str, server: str
+) -> None:
+    """It is told none of our secrets."""
+    asked = helper()
+    write(home / ".docker/config.json", document)
+    files = AuthFiles()
+
+    found = [files.find(host, "org/app"), files.find(host, "org/other")]
+
+    assert found == [Credentials("helen", SECRET)] * 2
+    assert asked.read_text("utf-8") == f"{server} get \n"
+    assert found[0] is not None
+    assert found[0].place == f"~/.docker/config.json (docker-credential-own for {server})"
+
+
+def test_a_helper_may_give_an_identity_token(home: Path, helper: Install) -> None:
+    helper({**GOOD, "Username": "<token>"})
+    write(home / ".docker/config.json", {"credsStore": "own"})
+
+    assert find_credentials(HOST) == Credentials("", SECRET, is_token=True)
+
+
+@pytest.mark.parametrize(
+    ("document", "user"),
+    [
+        ({"credHelpers": {"gcr.io": "own"}}, None),
+        ({"credHelpers": {HOST: ""}, **auths(quay_io=login("alice"))}, "alice"),
+        ({"credsStore": "own", **auths(quay_io=login("alice"))}, "alice"),
+    ],
+)
+def test_a_helper_that_is_not_for_the_host_is_not_run(
+    home: Path, helper: Install, document: Json, user: str | None
+) -> None:
+    asked = helper()
+    write(home / ".docker/config.json", document)
+
+    assert found_user() == user
+    assert not asked.exists()
+
+
+HAS_NONE = "docker-credential-own for quay.io has none"
+BAD_NAME = "auth.json names a credential helper by other characters than A-Z"
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "problem"),
+    [
+        ("own", ("credentials not found in native keychain", 1), HAS_NONE),
+        ("own", ({**GOOD, "Secret": ""},), HAS_NONE),
+        ("own", ("[" * 100_000,), HAS_NONE),
+        ("own", (f"cannot open {SECRET}", 3), "own for quay.io failed (exit code 3)"),
+        ("absent", (), "absent for quay.io cannot be run (No such file or directory)"),
+        ("../own", (), BAD_NAME),
+        ("own;id", (), BAD_NAME),
+    ],
+)
+def test_a_helper_without_a_login_does_not_end_the_search(
+    home: Path, helper: Install, name: str, said: tuple[object, ...], problem: str
+) -> None:
+    helper(*said)
+    write(home / ".config/containers/auth.json", {"credHelpers": {HOST: name}})
+    files = AuthFiles()
+
+    assert files.find(HOST) is None
+    assert problem in files.say_none_found(HOST)
+    assert problem not in files.say_none_found("example.com")
+    write(home / ".docker/config.json", auths(quay_io=login("alice")))
+    assert found_user() == "alice"
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_what_a_helper_says_is_in_no_log_and_no_error(
+    home: Path, helper: Install, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    caplog.set_level("DEBUG")
+    helper(f"no: {SECRET}", code, then=f"echo {SECRET} >&2")
+    write(home / ".docker/config.json", {"credsStore": "own"})
+    files = AuthFiles()
+
+    assert files.find(HOST) is None
+    assert SECRET not in files.say_none_found(HOST) + caplog.text
+    assert ("failed (exit code 3)" in caplog.text) is (code == 3)
+
+
+def test_a_helper_that_does_not_answer_is_ended(home: Path, helper: Install) -> None:
+    helper(then=f'echo $$ > "{home}/pid"; exec sleep 60')
+    write(home / ".docker/config.json", {"credsStore": "own"})
+    files = AuthFiles(patience=0.3)
+
+    assert files.find(HOST) is None
+    assert "own for quay.io gave no answer within 0.3 seconds" in files.say_none_found(HOST)
+    assert not Path("/proc", (home / "pid").read_text("ascii").strip()).exists()

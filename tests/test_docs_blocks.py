@@ -19,7 +19,7 @@ from pubtools_mlmerge.locks import check_url
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index, upload
 from tests.pages import DOCS, ROOT, Block, every_block, relative
-from tests.programs import PROGRAMS, Done, command, environment, run
+from tests.programs import PROGRAMS, Done, command, environment, run, run_here
 from tests.redis_servers import redis_server
 
 BLOCKS = every_block()
@@ -37,6 +37,8 @@ image = make_image("linux/" + tag.rpartition("-")[2], seed="new")
 upload({url!r}, name, image, reference=tag)
 """
 COSIGN = 'echo "$@" >>"$(dirname "$0")/cosign.log"\n'
+
+OURS, NEEDS_SHELL = "pubtools-mlmerge-", re.compile(r"[|&;<>()$`*?#~{}\n]")
 
 Shell = Callable[[str], Done]
 
@@ -74,7 +76,9 @@ def write_program(path: Path, line: str) -> None:
 
 
 @pytest.fixture
-def shell(programs: Path, tmp_path: Path, registry: RegistryServer) -> Iterator[Shell]:
+def shell(
+    programs: Path, tmp_path: Path, registry: RegistryServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Shell]:
     """Run code as people do, but on the registry of the test, and on its Redis."""
     with ExitStack() as stack:
 
@@ -82,7 +86,12 @@ def shell(programs: Path, tmp_path: Path, registry: RegistryServer) -> Iterator[
             if REDIS in code:
                 server = stack.enter_context(redis_server(tmp_path))
                 code = code.replace(REDIS, f"127.0.0.1:{server.port}")
-            return bash(code.replace(REGISTRY, registry.host), programs, tmp_path)
+            code = code.replace(REGISTRY, registry.host).replace("\\\n", " ")
+            program, _, rest = code.strip().partition(" ")
+            if program.startswith(OURS) and not NEEDS_SHELL.search(rest):
+                monkeypatch.chdir(tmp_path)
+                return run_here(program[len(OURS) :], *shlex.split(rest))
+            return bash(code, programs, tmp_path)
 
         yield run_shell
 

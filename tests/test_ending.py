@@ -168,17 +168,28 @@ def unreachable(stack: ExitStack, _: RegistryServer, __: Path) -> Waiting:
     return merge_on(f"127.0.0.1:{listener.getsockname()[1]}"), {}, lambda p: p.works
 
 
-def skopeo(stack: ExitStack, server: RegistryServer, path: Path) -> Waiting:
-    other = stack.enter_context(RegistryServer())
-    script = path / "skopeo"
+def sleeper(path: Path, name: str) -> dict[str, str]:
+    """Put a program on PATH that writes down its number, and sleeps."""
+    script = path / name
     script.write_text(
         f"#!/bin/sh\necho $$ >{path}/part\nmv {path}/part {path}/started\nexec sleep 600\n"
     )
     script.chmod(0o755)
-    source = put(other, "new", OTHER)
+    return {"PATH": f"{path}:{os.environ['PATH']}"}
+
+
+def skopeo(stack: ExitStack, server: RegistryServer, path: Path) -> Waiting:
+    source = put(stack.enter_context(RegistryServer()), "new", OTHER)
     arguments = ["--source-ref", source, *merge_on(server.host)[2:], "--copy", "skopeo"]
-    path_variable = f"{path}:{os.environ['PATH']}"
-    return arguments, {"PATH": path_variable}, lambda _: (path / "started").exists()
+    return arguments, sleeper(path, "skopeo"), lambda _: (path / "started").exists()
+
+
+def helper(stack: ExitStack, _: RegistryServer, path: Path) -> Waiting:
+    asking = stack.enter_context(ScriptedServer(Reply(401, {"WWW-Authenticate": "Basic"})))
+    (path / "auth.json").write_text('{"credsStore": "own"}')
+    variables = sleeper(path, "docker-credential-own")
+    variables["REGISTRY_AUTH_FILE"] = str(path / "auth.json")
+    return merge_on(asking.host), variables, lambda _: (path / "started").exists()
 
 
 @pytest.mark.parametrize(("number", "output"), [(signal.SIGINT, "text"), (signal.SIGTERM, "json")])
@@ -204,15 +215,44 @@ def test_no_wait_holds_up_the_end(
     assert server.manifest("app", "old").digest == OLD.digest
 
 
-def test_skopeo_does_not_go_on(server: RegistryServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("wait", "signals"),
+    [
+        (skopeo, [signal.SIGTERM]),
+        (skopeo, [signal.SIGINT, signal.SIGTERM]),
+        (helper, [signal.SIGTERM]),
+    ],
+)
+def test_another_program_does_not_go_on(
+    wait: Wait, signals: list[signal.Signals], server: RegistryServer, tmp_path: Path
+) -> None:
     with ExitStack() as stack:
-        arguments, variables, ready = skopeo(stack, server, tmp_path)
+        arguments, variables, ready = wait(stack, server, tmp_path)
         with program(*arguments, variables=variables) as running:
             until(lambda: ready(running))
-            running.end(signal.SIGTERM)
+            assert running.end(*signals).code == CODES[signals[0]]
 
-    copier = int((tmp_path / "started").read_text(encoding="ascii"))
-    until(lambda: not Path(f"/proc/{copier}").exists())
+    other = int((tmp_path / "started").read_text(encoding="ascii"))
+    until(lambda: not Path(f"/proc/{other}").exists())
+
+
+def test_blobs_under_way_are_given_up_and_their_uploads_cancelled(server: RegistryServer) -> None:
+    image = make_image("linux/riscv64")
+    with RegistryServer() as other:
+        put(other, "new", make_index([image]))
+        gate = Gate(other, lambda request: "/blobs/" in request.target)
+        with ScriptedServer(gate) as front:
+            arguments = ["--source-ref", f"{front.host}/app:new", *merge_on(server.host)[2:]]
+            with program(*arguments) as running:
+                blobs = len(image.blobs)
+                until(lambda: sum("/blobs/" in r.target for r in front.received) == blobs)
+
+                done = running.end(signal.SIGTERM)
+            gate.open.set()
+
+    ends = [r.status for r in server.requests if "/uploads/" in r.path and r.method == "DELETE"]
+    assert done.code == 143
+    assert ends == [204] * blobs
 
 
 @pytest.mark.parametrize("output", ["text", "json"])
@@ -307,6 +347,23 @@ def test_a_write_that_is_never_answered_is_given_up_and_the_lock_released(
     assert "app:old: interrupted while it was written, it holds the old or the new" in done.err
 
 
+def test_a_lock_is_released_where_a_connection_hangs(
+    server: RegistryServer, tmp_path: Path
+) -> None:
+    """Nothing ends the wait for a connection, nor a look-up of a name."""
+    with ExitStack() as stack:
+        redis = stack.enter_context(redis_server(tmp_path))
+        client = stack.enter_context(redis.client())
+        arguments, _, _ = unreachable(stack, server, tmp_path)
+        with program(*arguments, "--lock", redis.url) as running:
+            until(client.keys)
+
+            done = running.end(signal.SIGTERM)
+
+        assert done.code == 143
+        assert client.keys() == []
+
+
 def test_a_tag_made_for_the_moment_is_deleted() -> None:
     """Another program writes just before us; what it wrote is read again under a tag of ours."""
 
@@ -320,7 +377,8 @@ def test_a_tag_made_for_the_moment_is_deleted() -> None:
         gate = Gate(quay, lambda request: "/manifests/mlmerge-recovered-" in request.target)
         gate.before = write_first
         with ScriptedServer(gate) as front:
-            with program(*merge_on(front.host), "--quay-api-token", "api-token") as running:
+            token = ("--quay-api-token", "api-token", "--quay-api-token-host", front.host)
+            with program(*merge_on(front.host), *token) as running:
                 until(gate.held.is_set)
                 assert len(quay.tags("app")) == 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import datetime, timezone
 
 import pytest
@@ -9,8 +10,8 @@ from attrs import evolve
 
 from pubtools_mlmerge.core.ages import with_ages
 from pubtools_mlmerge.core.manifests import Index, Manifest
-from pubtools_mlmerge.core.merge import merge, review
-from pubtools_mlmerge.core.plan import Age, Plan, Policy
+from pubtools_mlmerge.core.merge import check_removal, merge, remove, review
+from pubtools_mlmerge.core.plan import Age, Plan, Policy, patterns_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import PatternFitsNothing, ShrinkError
 from tests.factories import Entry, attestation, digest, entry, index, platforms
@@ -42,6 +43,8 @@ def reviewed(policy: Policy, held: Index | None = HELD, source: Index = SOURCE) 
         (Policy(keep=["none"]), "keep", ("none",)),
         (Policy(keep=["riscv64", "s390x"], strict=True), "keep", ("riscv64",)),
         (Policy(drop=["arm"], strict=True), "drop", ("arm",)),
+        (Policy(drop=["linux/s390", "linux/s390*"]), "drop", ("linux/s390",)),
+        (Policy(keep=["arm64"], drop=["ppc64"]), "drop", ("ppc64",)),
     ],
 )
 def test_a_slip_is_refused(policy: Policy, option: str, patterns: tuple[str, ...]) -> None:
@@ -63,6 +66,10 @@ def test_a_slip_is_refused(policy: Policy, option: str, patterns: tuple[str, ...
         (
             Policy(keep=["s390x", "arm64"]),
             ["loses linux/ppc64le, which keep does not name"],
+        ),
+        (
+            Policy(drop=["arm", "arm64"]),
+            [f"drop arm fits none of its platforms ({ALL})"],
         ),
         (
             Policy(keep=["linux/*", "windows"], drop=["arm", "riscv64"]),
@@ -91,6 +98,24 @@ def test_a_similar_name_is_no_slip_where_nothing_like_it_goes() -> None:
     assert reviewed(policy, held, index("linux/arm64@new")) == [
         "keep arm fits none of its platforms (linux/arm64, linux/s390x)"
     ]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "is_slip"),
+    [
+        (["linux/s390"], False),  # nothing like it goes: it may have gone before
+        (["linux/s390", "s390x"], False),
+        (["linux/s390", "linux/*"], True),
+        (["riscv64", "linux/*"], False),
+    ],
+)
+def test_a_similar_name_is_a_slip_in_a_removal_where_it_would_go(
+    patterns: list[str], is_slip: bool
+) -> None:
+    plan, named = remove(HELD, patterns, allow_empty=True), patterns_of(patterns)
+
+    with pytest.raises(PatternFitsNothing) if is_slip else nullcontext():
+        check_removal(TAG, HELD, plan, named, strict=False)
 
 
 @pytest.mark.parametrize("held", [None, index(), index(entry(None))])

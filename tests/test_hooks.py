@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +13,10 @@ from pubtools.pluggy import hookimpl, hookspec, pm
 
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import LockLost
+from pubtools_mlmerge.errors import LockFailed, LockLost
 from pubtools_mlmerge.hooks import announce, lock_tags
 
+WAITS = (math.inf, 60)
 TAG = Reference.parse("quay.io/ns/app:1")
 REPORT = Report(
     source=Reference.parse("quay.io/src/app:new"),
@@ -32,6 +34,8 @@ REPORT = Report(
 class Lock:
     """A lock of a site that cannot be lost."""
 
+    failure: object = None  # what failed while it was held
+
     def __init__(self) -> None:
         self.is_held = False
 
@@ -39,8 +43,8 @@ class Lock:
         self.is_held = True
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.is_held = False
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.is_held, self.failure = False, kind
 
 
 class LosableLock(Lock):
@@ -118,15 +122,17 @@ def test_without_the_host_there_is_our_hook_alone(monkeypatch: pytest.MonkeyPatc
     assert not hasattr(pm.hook, "quay_images_tagged")
 
 
-def test_a_site_brings_its_own_lock() -> None:
+@pytest.mark.parametrize("wait", WAITS)
+def test_a_site_brings_its_own_lock(wait: float) -> None:
     site = Site()
 
-    with registered(site), lock_tags([[str(TAG)]], "file:///nowhere") as (check,):
+    locks = lock_tags([[str(TAG)]], "file:///nowhere", wait=wait)
+    with registered(site), locks as (check,):
         check()
         assert site.lock.is_held
 
     assert site.heard == ["quay.io/ns/app:1"]
-    assert not site.lock.is_held
+    assert (site.lock.is_held, site.lock.failure) == (False, None)
 
 
 def test_tags_are_locked_once_and_in_one_order_by_one_name() -> None:
@@ -140,11 +146,55 @@ def test_tags_are_locked_once_and_in_one_order_by_one_name() -> None:
     assert site.heard == ["h/app:a", "h/app:b", "h/app:kept"]
 
 
-def test_the_lock_of_a_site_may_be_lost() -> None:
+@pytest.mark.parametrize("wait", WAITS)
+def test_the_lock_of_a_site_may_be_lost(wait: float) -> None:
     site = Site(LosableLock())
+    locks = lock_tags([[str(TAG)]], wait=wait)
 
-    with registered(site), lock_tags([[str(TAG)]]) as (check,), pytest.raises(LockLost):
+    with registered(site), pytest.raises(LockLost), locks as (check,):
         check()
+
+    assert (site.lock.is_held, site.lock.failure) == (False, LockLost)
+
+
+class Refusing(Lock):
+    """A lock of a site that cannot be had, as there is nobody to ask."""
+
+    def __enter__(self) -> object:
+        raise OSError("nobody answers")
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_the_lock_of_a_site_may_be_refused(wait: float) -> None:
+    lock = lock_tags([[str(TAG)]], wait=wait)
+    with registered(Site(Refusing())), pytest.raises(OSError, match="nobody answers"), lock:
+        pass
+
+
+class Slow(Lock):
+    """A lock of a site that somebody holds for now."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free, self.left = threading.Event(), threading.Event()
+
+    def __enter__(self) -> object:
+        self.free.wait(60)
+        return super().__enter__()
+
+    def __exit__(self, *failure: object) -> None:
+        super().__exit__(*failure)
+        self.left.set()
+
+
+def test_the_lock_of_a_site_that_comes_too_late_is_let_go() -> None:
+    slow, lock = Slow(), lock_tags([[str(TAG)]], wait=0.01)
+
+    with registered(Site(slow)), pytest.raises(LockFailed, match="has not given it"), lock:
+        pass
+    slow.free.set()
+
+    assert slow.left.wait(60)
 
 
 def hold(held: threading.Event) -> None:

@@ -400,7 +400,7 @@ def test_hostile_names_stay_text() -> None:
     found, text = read_as_html(page)
     assert "script" not in found
     assert "\u202e" not in text
-    assert "<script>alert(1)</script>\\u202eyyy" in text
+    assert "<script>alert(1)</script>?yyy" in text
     assert found == [each.tag for each in tree_of(page).iter()]
 
 
@@ -422,13 +422,13 @@ def test_a_hostile_name_is_short_in_the_picture() -> None:
         ("{{ 1 + 1 }}{% raw %}", "{{ 1 + 1 }}{% raw %}"),
         ("\u00fc\U0001f600", "\u00fc\U0001f600"),
         ("a\nb", "a\nb"),
-        ("\u202eabc", r"\u202eabc"),  # turns the direction of writing
-        ("\u2066a\u2069", r"\u2066a\u2069"),
-        ("a\u200fb", r"a\u200fb"),
-        ("\x00\x0b\x1b[31m", r"\x00\x0b\x1b[31m"),
-        ("a\tb\rc", r"a\tb\rc"),
-        ("\ud800\ufffe", r"\ud800\ufffe"),  # half a character, as JSON may have it
-        ("\ufeff", r"\ufeff"),
+        ("\u202eabc", "?abc"),  # turns the direction of writing
+        ("\u2066a\u2069", "?a?"),
+        ("a\u200fb", "a?b"),
+        ("\x00\x0b\x1b[31m", "???[31m"),
+        ("a\tb\rc", "a?b?c"),
+        ("\ud800\ufffe", "??"),  # half a character, as JSON may have it
+        ("\ufeff", "?"),
     ],
 )
 def test_a_text_is_shown_and_does_nothing(text: str, shown: str, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import gzip
 import logging
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -21,18 +22,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
+from pubtools_mlmerge.core.references import Address, is_loopback
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidReference, OutOfTime, RegistryError
 from pubtools_mlmerge.registry import http
 from pubtools_mlmerge.registry.http import (
-    Address,
     Answer,
     ConnectOptions,
     Request,
     Retries,
     Throttle,
     Transport,
-    is_loopback,
     origin,
 )
 from pubtools_mlmerge.registry.refusals import WITHHELD
@@ -358,6 +358,26 @@ def test_a_proxy_that_lets_nothing_through_is_named(
     gc.collect()
     assert error.message == problem.format(proxy.host)
     assert (naps, len(proxy.received)) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        *("http://alice:s3cr3t@proxy.invalid:port", "http://alice:s3cr3t", "alice:s3cr3t"),
+        *("http://alice:s3cr3t@", "http://alice:s3cr3t/x@proxy.invalid:3128"),
+        *("http://alice:s3cr3t#x@proxy.invalid:3128", "http://alice:s3cr3t@[::1:3128"),
+    ],
+)
+def test_a_proxy_that_is_no_url_is_not_repeated(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    request = Request(method="GET", url="https://registry.invalid/", subject="org/app:1")
+    error = failure_of(request)
+
+    shown = "".join(traceback.format_exception(None, error, None))
+    assert error.message == "the proxy (from https_proxy) is no URL: expected http://HOST:PORT"
+    assert "s3cr3t" not in shown
 
 
 FORBIDS = "seems to forbid this; allow registry.invalid there, or name it in no_proxy"

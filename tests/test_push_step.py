@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,7 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     ImmutableTag,
     InvalidSettings,
+    LockLost,
     MergeError,
     MixedTypes,
     NotAnIndex,
@@ -33,6 +34,7 @@ from pubtools_mlmerge.host.push_step import PushStep
 from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.host.types import PushItem
 from pubtools_mlmerge.merging.audit import read_change
+from pubtools_mlmerge.merging.decision import AnchorTag
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.settings import Settings
@@ -138,6 +140,19 @@ def test_every_tag_keeps_what_the_source_lacks_and_what_it_brings_is_brought_onc
     assert len([line for line in lines if line.startswith("PUT /v2/ns/app/manifests/sha256")]) == 2
     assert push.digests("app:1") == push.digests("app:2") == MERGED
     assert push.copies == []
+
+
+@pytest.mark.parametrize("mode", ["ignore", "copy"])
+def test_what_refers_to_an_image_comes_along_where_the_setting_says_so(
+    registry_server: RegistryServer, mode: str
+) -> None:
+    push = Push(registry_server, Settings.from_task({"mlmerge": {"referrers": mode}}, {}))
+    signature = f"{NEW.children[0].digest.replace(':', '-')}.sig"
+    push.put(f"src:{signature}", make_image(seed="signature"))
+
+    push.run("app:1")
+
+    assert (signature in registry_server.tags("ns/app")) is (mode == "copy")
 
 
 @pytest.mark.parametrize(
@@ -376,13 +391,34 @@ class Order:
 
 
 def test_tags_that_are_judged_are_locked_in_one_order(registry_server: RegistryServer) -> None:
-    push, order = Push(registry_server, evolve(PLAIN, exclude_repos=["other"])), Order()
+    settings = evolve(PLAIN, exclude_repos=["other"], anchor_tag=AnchorTag("2-kept"))
+    push, order = Push(registry_server, settings), Order()
 
     with registered(order):
         push.run("app:2", "other:9", "app:1", "app:3")
 
-    assert order.locked == ["1", "2", "3"]
+    assert order.locked == ["1", "2", "2-kept", "3"]
     assert push.copies == [["app:3", "other:9"]]
+
+
+class Expired:
+    """Gives out locks that are lost at once."""
+
+    @hookimpl
+    def mlmerge_lock(self, reference: str) -> AbstractContextManager[Expired]:
+        return nullcontext(self)
+
+    def check(self) -> None:
+        raise LockLost("app:3", "expired")
+
+
+def test_nothing_is_copied_plainly_without_the_lock(registry_server: RegistryServer) -> None:
+    push = Push(registry_server)
+
+    with registered(Expired()), pytest.raises(LockLost):
+        push.run("app:3")
+
+    assert (push.copies, push.writes()) == ([], [])
 
 
 def names(platforms: Sequence[str], version: str) -> list[str]:

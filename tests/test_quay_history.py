@@ -45,6 +45,8 @@ from tests.scripted import (
 
 TOKEN = "0auth+t0ken/of=QuayApi"
 TAG = Reference.parse("quay.test/alice/team/app:1")
+SHOWN = json_reply({"error_type": "invalid_token", "detail": "Requires authentication"}, 401)
+"""How Quay answers who has no token, and shows itself."""
 FIRST = make_index([make_image(), make_image("linux/arm64")])
 SECOND = make_index([make_image(), make_image("linux/s390x")])
 MERGED = make_index([make_image("linux/ppc64le")], docker=True)
@@ -234,7 +236,7 @@ def test_one_request_asks_for_one_tag(quay: RegistryServer) -> None:
 
     history_of(quay).rows(TAG)
 
-    (request,) = quay.requests
+    (_, request) = quay.requests
     assert request.path == "/api/v1/repository/alice/team/app/tag/"
     assert request.query == "specificTag=1&onlyActiveTags=false&limit=100"
     assert request.headers["accept"] == "application/json"
@@ -277,7 +279,7 @@ def test_the_host_of_a_reference_is_asked(quay: RegistryServer) -> None:
     reference = evolve(TAG, host=quay.host)
     put(quay, FIRST, reference=reference)
 
-    (row,) = TagHistory(RegistryClient(options=HURRIED), TOKEN).rows(reference)
+    (row,) = TagHistory(RegistryClient(options=HURRIED), TOKEN, quay.url).rows(reference)
 
     assert row.digest == FIRST.digest
 
@@ -304,7 +306,7 @@ def test_the_api_is_found_where_the_client_found_the_registry(tls_quay: Registry
 
 
 def test_a_redirect_of_a_write_is_a_refusal() -> None:
-    with ScriptedServer(Reply(200)) as other, ScriptedServer(redirect(other.url)) as server:
+    with ScriptedServer(Reply(200)) as other, ScriptedServer(SHOWN, redirect(other.url)) as server:
         with pytest.raises(RegistryError, match="HTTP 307"):
             history_of(server).recover(TAG, FIRST.digest)
 
@@ -356,7 +358,8 @@ def test_a_registry_without_this_api_is_asked_once() -> None:
     ],
 )
 def test_an_answer_that_is_no_history_is_an_error(reply: Reply, expected: str) -> None:
-    with ScriptedServer(reply) as server, pytest.raises(RegistryError, match=expected) as caught:
+    script = ScriptedServer(SHOWN, reply)
+    with script as server, pytest.raises(RegistryError, match=expected) as caught:
         history_of(server).rows(TAG)
 
     assert str(caught.value).startswith("tag history of quay.test/alice/team/app:1: ")
@@ -375,7 +378,7 @@ def test_an_answer_that_is_no_history_is_an_error(reply: Reply, expected: str) -
     ],
 )
 def test_a_refusal_keeps_its_message(reply: Reply, kind: type[RegistryError], message: str) -> None:
-    with ScriptedServer(reply) as server, pytest.raises(RegistryError) as caught:
+    with ScriptedServer(SHOWN, reply) as server, pytest.raises(RegistryError) as caught:
         history_of(server).rows(TAG)
 
     assert type(caught.value) is kind
@@ -446,18 +449,27 @@ def test_only_a_recovered_tag_is_forgotten(quay: RegistryServer) -> None:
     assert quay.requests == ()
 
 
+@pytest.mark.parametrize(
+    ("token", "immutable", "reason"),
+    [
+        ("an0ther", "", "check --quay-api-token"),
+        (TOKEN, "mlmerge-*", "Cannot modify immutable tag '{}'; use another tag"),
+    ],
+)
 def test_a_tag_that_cannot_be_deleted_is_a_warning(
-    quay: RegistryServer, caplog: pytest.LogCaptureFixture
+    token: str, immutable: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    put(quay, FIRST)
-    recovered = history_of(quay).recover(TAG, FIRST.digest)
+    dialect = QuayDialect(TOKEN)
+    with RegistryServer(dialect=dialect, immutable_tags=[immutable]) as quay:
+        put(quay, FIRST)
+        recovered = history_of(quay).recover(TAG, FIRST.digest)
 
-    history_of(quay, "an0ther").forget(recovered)
+        history_of(quay, token).forget(recovered)
 
+        assert recovered.tag in quay.tags(TAG.repository)
     (record,) = (r for r in caplog.records if r.levelno >= logging.WARNING)
     assert record.getMessage().startswith("A tag that is of no more use stays: tag history of")
-    assert recovered.tag in record.getMessage()
-    assert recovered.tag in quay.tags(TAG.repository)
+    assert reason.format(recovered.tag) in record.getMessage()
 
 
 def test_a_tag_that_is_gone_already_is_no_warning(
@@ -517,7 +529,7 @@ def test_the_end_of_a_line_is_no_part_of_the_token(quay: RegistryServer) -> None
 def test_a_token_that_the_server_repeats_shows_in_no_error(
     reply: Reply, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with ScriptedServer(reply) as server:
+    with ScriptedServer(SHOWN, reply) as server:
         history = history_of(server)
         with pytest.raises(RegistryError, match=re.escape(WITHHELD)) as caught:
             history.rows(TAG)
@@ -526,6 +538,68 @@ def test_a_token_that_the_server_repeats_shows_in_no_error(
     error = caught.value
     shown = f"{error} {error!r} {error.__cause__!r} {error.__context__!r} {caplog.text}"
     assert TOKEN not in shown.replace("\\", "")
+
+
+NO_QUAY = {
+    "no API": Reply(404, body=b"404 page not found"),
+    "its own errors": json_reply({"errors": [{"code": "UNSUPPORTED"}], "message": "no"}, 404),
+    "a page": Reply(200, {}, b"<html>tags</html>"),
+    "an object": json_reply({"tags": "none", "error_type": 5}),
+    "nothing": Reply(204),
+}
+
+
+@pytest.mark.parametrize("reply", NO_QUAY.values(), ids=list(NO_QUAY))
+def test_no_registry_gets_the_token_before_it_shows_itself_as_quay(reply: Reply) -> None:
+    with ScriptedServer(reply) as server:
+        history = history_of(server)
+        assert history.lost(TAG, FIRST.digest, None) == ()
+        history.expire(TAG, 1)
+        history.forget(TAG.tagged("mlmerge-recovered-0"))
+
+    assert server.authorizations == [""]  # asked once
+
+
+def test_no_registry_gets_the_token_for_what_another_one_answers() -> None:
+    with ScriptedServer(SHOWN) as other, ScriptedServer(redirect(other.url)) as server:
+        assert history_of(server).lost(TAG, FIRST.digest, None) == ()
+
+    assert {*other.authorizations, *server.authorizations} == {""}
+
+
+@pytest.mark.parametrize(
+    ("host", "connects", "named", "gets"),
+    [
+        ("quay.io", None, None, True),
+        ("QUAY.io:443", None, None, True),
+        ("eu.quay.io", None, None, True),
+        ("quay.io:8443", None, None, False),
+        ("notquay.io", None, None, False),
+        ("quay.io.test", None, None, False),
+        ("registry.test", None, None, False),
+        ("registry.test", None, "Registry.test:443", True),
+        ("registry.test", None, "https://other.test", False),
+        ("quay.io", None, "registry.test", False),
+        ("quay.io", "registry.test", None, True),
+        ("quay.io", "registry.test", "quay.io", False),
+    ],
+)
+def test_only_the_registry_that_the_token_is_for_gets_it(
+    host: str, connects: str | None, named: str | None, gets: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Wherever the client connects to; an answer is the same from everywhere."""
+    client = RegistryClient(host=connects, options=HURRIED)
+    with ScriptedServer(SHOWN, json_reply({"tags": []})) as server:
+        tag = evolve(TAG, host=host)
+        client.session(tag)._base = server.url
+
+        history = TagHistory(client, TOKEN, named)
+        assert history.lost(tag, FIRST.digest, None) == ()
+        assert history.lost(tag, FIRST.digest, None) == ()
+
+    bearer = f"Bearer {TOKEN}"
+    assert server.authorizations == (["", bearer, bearer] if gets else [""])
+    assert ("--quay-api-token-host" in caplog.text) is not gets
 
 
 # What a write replaced unseen is found, and read again

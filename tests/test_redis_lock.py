@@ -87,6 +87,24 @@ def test_a_lock_outlives_its_expiry_while_it_is_held(server: RealRedis, redis: R
         held.check()
 
 
+def test_the_key_is_renewed_well_before_it_expires(
+    server: RealRedis, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two renewals may fail before the lock is lost."""
+    pauses: list[float] = []
+
+    class Event(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.extend([] if timeout is None else [timeout])
+            return True
+
+    monkeypatch.setattr(threading, "Event", Event)
+    with tag_lock(TAG, f"{server.url}?expiry=30"):
+        pass
+
+    assert pauses == [10.0]
+
+
 def test_a_check_renews_the_lock(server: RealRedis, redis: Redis) -> None:
     with tag_lock(TAG, server.url) as held:
         redis.pexpire(KEY, 5000)

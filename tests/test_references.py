@@ -213,6 +213,22 @@ def test_other_names_in_the_same_repository() -> None:
     assert str(pinned.tagged("2")) == "quay.io/app:2"
 
 
+@pytest.mark.parametrize(
+    ("text", "resolved"),
+    [
+        ("docker.io/app:1", "registry-1.docker.io/library/app:1"),
+        ("Docker.io:443/app:1", "registry-1.docker.io/library/app:1"),
+        ("index.docker.io/org/app:1", "registry-1.docker.io/org/app:1"),
+        (f"registry-1.docker.io/app@{SHA256}", f"registry-1.docker.io/library/app@{SHA256}"),
+        ("docker.io:8443/app:1", "docker.io:8443/app:1"),
+        ("quay.io/app:1", "quay.io/app:1"),
+        ("app:1", "app:1"),
+    ],
+)
+def test_docker_io_is_a_name_of_docker_hub(text: str, resolved: str) -> None:
+    assert str(Reference.parse(text).resolved) == resolved
+
+
 HOSTS = st.sampled_from(["org/", "quay.io/", "localhost/", "a.b:5000/", "[::1]:443/", "HOST/"])
 REPOSITORIES = st.from_regex(
     r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,2}(/[a-z0-9]+){0,2}", fullmatch=True

@@ -41,6 +41,7 @@ VALUES: dict[str, tuple[object, str, object]] = {
     "single_image": ("replace", "replace", "replace"),
     "mixed_types": ("oci", "oci", "oci"),
     "copy": ("skopeo", "skopeo", "skopeo"),
+    "referrers": ("copy", "copy", "copy"),
     "anchor_tag": ("{tag}-{digest}", "{tag}-{digest}", AnchorTag("{tag}-{digest}")),
     "anchor_days": (30, "30", 30),
     "max_age_days": (365, "365", 365),
@@ -67,6 +68,10 @@ def test_each_is_read_from_the_target_and_from_the_environment(name: str) -> Non
     assert found(read({name: given}), name) == expected
     assert found(read(None, {f"MLMERGE_{name.upper()}": text, "PATH": "/bin"}), name) == expected
     assert found(Settings(), name) != expected
+
+
+def test_referrers_are_warned_of_in_commands_and_left_to_a_host() -> None:
+    assert (Settings().referrers, Settings.for_commands({}).referrers) == ("ignore", "warn")
 
 
 def test_every_setting_is_among_them() -> None:

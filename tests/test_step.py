@@ -320,6 +320,16 @@ def test_an_anchor_that_cannot_be_made_leaves_the_tag_alone(server: RegistryServ
     assert writes(server) == []
 
 
+def test_quay_takes_a_mix_of_both_kinds() -> None:
+    """It refuses an entry whose type is not that of its manifest."""
+    with RegistryServer(dialect=QuayDialect()) as server:
+        put(server, "new", NEW)
+        images = [make_image(p, docker=True) for p in ("linux/amd64", "linux/s390x")]
+        put(server, "old", make_index(images, docker=True))
+
+        assert fates(merge(server, "new", "old")) == ["replaced", "added", "kept"]
+
+
 def test_an_immutable_tag_is_an_error_of_its_own() -> None:
     with RegistryServer(dialect=QuayDialect(), immutable_tags=["old"]) as server:
         put(server, "new", NEW)

@@ -123,7 +123,7 @@ class Tags:
             Reference.parse(put(server, "build", make_index(NEW))),
             Reference.parse(put(server, "1", make_index(OLD))),
         )
-        self.client = RegistryClient(options=HURRIED)
+        self.client = RegistryClient(host=server.host, options=HURRIED)
         self.history = history_of(self.client, {"dest_quay_api_token": token})
         self.selection = self.select(Settings())
 

@@ -282,6 +282,18 @@ def test_concurrent_uploads_of_one_tag_all_succeed(registry: RegistryServer) -> 
     assert registry.manifest(NAME, "latest").content in contents
 
 
+def test_a_body_that_breaks_off_is_no_request(registry: RegistryServer) -> None:
+    """So an upload goes on where it was, as in other registries."""
+    place = requests.post(f"{registry.url}/v2/{NAME}/blobs/uploads/", timeout=60).headers[
+        "Location"
+    ]
+    path = place.partition(registry.host)[2].encode()
+
+    talk(registry, b"PUT %s HTTP/1.1\r\nContent-Length: 9\r\n\r\nshort" % path)
+
+    assert requests.delete(place, timeout=60).status_code == 204
+
+
 def test_a_mistake_in_the_registry_is_reported(
     registry: RegistryServer, capfd: pytest.CaptureFixture[str]
 ) -> None:

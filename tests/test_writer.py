@@ -31,7 +31,14 @@ from pubtools_mlmerge.merging.writer import Writer, push
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.quay_history import TagHistory
-from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
+from pubtools_mlmerge.testing import (
+    Image,
+    ImageIndex,
+    RegistryServer,
+    make_attestation,
+    make_image,
+    make_index,
+)
 from tests.factories import digest, index, platforms
 from tests.memory import MemoryRegistry
 from tests.programs import put
@@ -58,12 +65,14 @@ class Busy(MemoryRegistry):
         self.after_write: Callable[[], None] | None = None
         self.failures: list[MergeError] = []  # of the next writes
         self.stores = True  # whether a write is done, also one that fails
+        self.looks = 0  # how often a digest was asked for
         self.repeated: list[bool] = []  # whether each write would be sent again
         self.lag = 0  # how many reads after a write show what was there before
         self._before: str | None = None
         self.put(TAG, OLD)
 
     def digest(self, reference: Reference) -> str | None:
+        self.looks += 1
         if self.lag and self.pushed:
             self.lag -= 1
             return self._before
@@ -173,10 +182,13 @@ def test_a_quiet_tag_is_written_once(registry: Busy) -> None:
     assert registry.pushed == [str(TAG)]
 
 
-@pytest.mark.parametrize(("when", "writes"), [("before_write", 1), ("after_write", 2)])
+@pytest.mark.parametrize(
+    ("when", "writes", "looks"), [("before_write", 1, 3), ("after_write", 2, 4)]
+)
 def test_what_others_write_meanwhile_is_merged_as_well(
-    registry: Busy, when: str, writes: int
+    registry: Busy, when: str, writes: int, looks: int
 ) -> None:
+    """Once another writer's index is seen, there is no reason to look for ours again."""
     setattr(registry, when, partial(registry.put, TAG, THEIRS))
 
     report = write(registry)
@@ -184,6 +196,7 @@ def test_what_others_write_meanwhile_is_merged_as_well(
     assert held(registry) == sorted(ALL)
     assert (report.attempts, report.previous_digest) == (2, OLD.digest)
     assert (report.digest, len(registry.pushed)) == (registry.digest_at(TAG), writes)
+    assert registry.looks == looks
 
 
 def test_a_tag_that_vanished_meanwhile_is_made(registry: Busy) -> None:
@@ -301,8 +314,10 @@ def test_a_lock_or_a_record_that_fails_prevents_the_write(registry: Busy) -> Non
     def check() -> None:
         raise LockLost(str(TAG), "expired")
 
+    records = Records(registry)
     with pytest.raises(LockLost):
-        Writer(registry, StepOptions()).carry_out(decided(registry), check)
+        Writer(registry, StepOptions(), records).carry_out(decided(registry), check)
+    assert records.changes == []
     with pytest.raises(RecordFailed):
         write(
             registry,
@@ -391,9 +406,10 @@ def test_an_anchor_tag_is_not_set_without_its_lock(
         if registry.pushed:
             raise LockLost(str(TAG), "expired")
 
-    writer = Writer(registry, StepOptions(anchor_tag=AnchorTag.parse("kept")))
-    report = writer.carry_out(decided(registry), check)
+    records, options = Records(registry), StepOptions(anchor_tag=AnchorTag.parse("kept"))
+    report = Writer(registry, options, records).carry_out(decided(registry), check)
 
+    assert [change.destination for change in records.changes] == [TAG]
     assert str(report.error) == str(LockLost(str(TAG.tagged("kept")), "expired"))
     assert registry.pushed == [str(TAG)]
     assert caplog.messages[-1] == (
@@ -521,7 +537,7 @@ class Quay:
             dialect=QuayDialect(TOKEN), clock=lambda: self.now, immutable_tags=immutable
         )
 
-    def write(self, item: ImageIndex, seconds: float = 60) -> None:
+    def write(self, item: Image | ImageIndex, seconds: float = 60) -> None:
         self.now += seconds
         put(self.server, "1", item)
 
@@ -596,6 +612,31 @@ def test_who_comes_between_the_look_and_the_write_is_merged_back_in(
     assert quay.server.tags("app") == ("1", "others", "ours")
 
 
+def test_a_single_image_that_was_replaced_unseen_is_merged_back_in(quay: Quay) -> None:
+    quay.merge(before=lambda: quay.write(make_image("linux/amd64", docker=True), 10))
+
+    assert quay.held == all_of("s390x", "amd64", "loong64")
+
+
+def test_a_single_image_over_our_write_is_merged_with_what_that_replaced(quay: Quay) -> None:
+    image = make_image("linux/arm64", docker=True)
+
+    quay.merge(before=lambda: quay.write(EARLIER, 0), after=lambda: quay.write(image, 1))
+
+    assert quay.held == all_of("s390x", "amd64", "arm64", "loong64")
+
+
+def test_an_artifact_that_was_replaced_unseen_is_named(
+    quay: Quay, caplog: pytest.LogCaptureFixture
+) -> None:
+    artifact = make_attestation(make_image(), artifact=True)
+
+    quay.merge(before=lambda: quay.write(artifact, 10))
+
+    assert quay.held == all_of("s390x", "loong64")
+    assert any("which no index can list" in message for message in caplog.messages)
+
+
 def test_what_our_write_replaced_is_found_although_our_write_was_replaced(quay: Quay) -> None:
     quay.merge(before=lambda: quay.write(EARLIER, 0), after=lambda: quay.write(LATER, 1))
 
@@ -630,6 +671,17 @@ def test_a_tag_that_expires_does_so_after_a_merge(
     assert quay.held == all_of("s390x", "amd64", "loong64")
     said = [message for message in caplog.messages if "expires" in message]
     assert said == [f"{tag} expires at 2033-05-18T03:33:20+00:00; a merge sets that again"]
+
+
+def test_a_tag_that_has_expired_is_absent(quay: Quay, caplog: pytest.LogCaptureFixture) -> None:
+    known, tag = history(quay)
+    known.expire_at(tag, int(quay.now) + 30)
+
+    assert quay.merge(dry_run=True).previous_digest is None
+    assert quay.merge().previous_digest is None
+
+    assert (quay.held, known.expiration(tag)) == (all_of("s390x"), None)
+    assert [message for message in caplog.messages if "expire" in message] == []
 
 
 def test_a_tag_that_does_not_expire_does_not_after_a_merge(quay: Quay) -> None:

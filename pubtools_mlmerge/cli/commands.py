@@ -7,7 +7,6 @@ import os
 import re
 import sys
 import threading
-import traceback
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,15 +35,16 @@ from pubtools_mlmerge.concurrency import STOP, Stopped, Watch, map_in_order, unw
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest
 from pubtools_mlmerge.core.plan import AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
-from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.references import Address, Reference, one_name
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import InvalidRecord
 from pubtools_mlmerge.merging.api import TagMerger
-from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change
+from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change, warn_of_writers
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.restore import restore
 from pubtools_mlmerge.merging.step import remove_platforms, wrap
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.referrers import ReferrerLists
 from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, write_page
 from pubtools_mlmerge.reports.inspection import (
     Comparison,
@@ -205,13 +205,11 @@ def _show(
         if isinstance(outcome, Exception):
             raise outcome  # noqa: TRY301 - a result that cannot be printed is a failure as well
         show(outcome)
-    except Exception as error:  # noqa: BLE001 - as above
-        if options.debug:
-            traceback.print_exception(type(error), error, error.__traceback__)
+    except Exception as error:
         message = _message(error)
         # A line of a batch names its tag, too.
         text = message if name in message or message.startswith(tag) else f"{name}: {message}"
-        LOG.error("%s", text)  # noqa: TRY400 - as asked for
+        LOG.error("%s", text, exc_info=options.debug)  # noqa: TRY400 - as asked for
         options.page.note(Failure(name, message))
         if options.failed_key is not None and not isinstance(error, _Reported):
             with suppress(OSError):
@@ -363,8 +361,16 @@ class _Merges:
         # One client for both sides needs one token and one pool of connections.
         self._client = reader if logins[0] == logins[1] else logins[1].client(options)
         writer = writer_of(arguments, settings, self._client, policy, self._anchor)
-        copy, watch = arguments.copy or settings.copy, self.display.counted
-        merger = TagMerger(reader, self._client, writer, self._locks, copy=copy, watch=watch)
+        merger = TagMerger(
+            reader,
+            self._client,
+            writer,
+            self._locks,
+            copy=arguments.copy or settings.copy,
+            referrers=arguments.referrers or settings.referrers,
+            threads=arguments.threads,
+            watch=self.display.counted,
+        )
         self.merge = merger.merge
 
     def of_tags(
@@ -470,23 +476,39 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
     options = RunOptions.of(arguments)
     client = login.client(connection_of(arguments))
+    files = [Path(file) for file in arguments.records]
+    warn_of_writers(*files, *(file.parent for file in files))
     changes = [_read_change(file, login) for file in arguments.records]
+    if not arguments.yes and not _is_confirmed(login, [change.destination for change in changes]):
+        LOG.error("Nothing is restored")
+        return lambda: False
     recorder = AuditDirectory(settings.audit) if settings.audit else None
     locks = locks_of(arguments, settings)
 
+    how = partial(restore, client, force=arguments.force, dry_run=arguments.dry_run)
+
     def restore_tag(change: Change) -> Report:
         with locks.held(client, change.destination) as check:
-            return restore(
-                client,
-                change,
-                force=arguments.force,
-                dry_run=arguments.dry_run,
-                recorder=recorder,
-                check=check,
-            )
+            return how(change, recorder=recorder, check=check)
 
     jobs = [(str(change.destination), partial(restore_tag, change)) for change in changes]
     return _changes(arguments, jobs, options)
+
+
+def _is_confirmed(login: Login, tags: Iterable[Reference]) -> bool:
+    """Ask where a record could make the login of the options go where it does not belong."""
+    host = Address.parse(login.host).host if login.host else ""
+    here = one_name(f"{host}/")
+    odd = ", ".join(str(tag) for tag in tags if tag.host and one_name(f"{tag.host}/") != here)
+    if not login.password or not odd:
+        return True
+    facts = f"the login of --dest-quay-user would be used for {odd}, as the record says, and "
+    facts += f"--quay-host is {host or 'not given'}"
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise ValueError(f"{facts}; there is no terminal to ask at: give --yes, or --quay-host")
+    sys.stderr.write(f"{facts}.\nGo on? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _read_change(file: str, login: Login) -> Change:
@@ -496,19 +518,20 @@ def _read_change(file: str, login: Login) -> Change:
     return change
 
 
-def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
+def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:  # noqa: C901 - three ways to look
     """Prepare to show an image, or how two of them compare."""
     login, options = Login.of(arguments, "source"), RunOptions.of(arguments, failed_key="reference")
     client = login.client(connection_of(arguments))
     reference = login.reference(arguments.reference)
-    if arguments.raw and (arguments.other or arguments.ages or arguments.check):
+    facts = arguments.ages or arguments.check or arguments.referrers
+    if arguments.raw and (arguments.other or facts):
         raise ValueError("--raw is for the bytes of one reference")
     if arguments.raw:
         jobs = [(str(reference), partial(client.pull, reference))]
         return partial(run_jobs, jobs, _printer(lambda found: found.content), options)
     if arguments.other is not None:
-        if arguments.ages or arguments.check or arguments.output == "json":
-            raise ValueError("--ages, --check and --output json are for one reference")
+        if facts or arguments.output == "json":
+            raise ValueError("--ages, --check, --referrers and --output json are for one reference")
         other = login.reference(arguments.other)
 
         def compare_both() -> Comparison:
@@ -531,6 +554,10 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
         if arguments.check:
             missing = _missing(client, reference, index)
         found = inspect(str(reference), index, ages, missing, held=held)
+        if arguments.referrers:
+            subjects = (held.digest, *(entry.digest for entry in index.manifests))
+            referrers = ReferrerLists(client).of_all(reference, subjects)
+            found = evolve(found, referrers=tuple(referrers))
         if found.lacks_something:
             LOG.error("%s lists what is not in the repository", reference)
             incomplete.append(found)

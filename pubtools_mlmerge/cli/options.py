@@ -13,7 +13,7 @@ import urllib3
 from attrs import field, frozen
 
 from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy
-from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.references import Address, Reference, lacks_host
 from pubtools_mlmerge.errors import InvalidReference
 from pubtools_mlmerge.locks import check_url
 from pubtools_mlmerge.merging.api import TagLocks
@@ -21,7 +21,7 @@ from pubtools_mlmerge.merging.audit import AuditDirectory
 from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.http import Address, ConnectOptions
+from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.settings import MOST_TRIES, PREFIX, Settings
 
@@ -78,7 +78,7 @@ class Login:
         """Parse a reference, whose host may be left out with --quay-host."""
         reference = Reference.parse(text)
         if not reference.host and not self.host:
-            raise InvalidReference(text, "it names no host; add it, or give --quay-host")
+            raise lacks_host(reference, ", or give --quay-host")
         return reference
 
     def tag(self, text: str) -> Reference:
@@ -107,9 +107,12 @@ def read_password(arguments: Namespace) -> None:
 
 def connection_of(arguments: Namespace) -> ConnectOptions:
     """Read how to connect."""
-    bundle = arguments.ca_bundle
-    if bundle is not None and not Path(bundle).is_file():
-        raise ValueError(f"--ca-bundle: there is no file {bundle}")
+    bundle, cert, key = arguments.ca_bundle, arguments.cert, arguments.key
+    for option, file in (("--ca-bundle", bundle), ("--cert", cert), ("--key", key)):
+        if file is not None and not Path(file).is_file():
+            raise ValueError(f"{option}: there is no file {file}")
+    if key is not None and cert is None:
+        raise ValueError("--key needs --cert")
     if arguments.insecure:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     rate, limit = arguments.max_rate, arguments.timeout
@@ -117,7 +120,11 @@ def connection_of(arguments: Namespace) -> ConnectOptions:
         if number is not None and not 0 < number < math.inf:
             raise ValueError(f"{option}: expected a number above 0")
     return ConnectOptions(
-        ca_bundle=bundle, insecure=arguments.insecure, max_rate=rate, time_limit=limit
+        ca_bundle=bundle,
+        client=(cert, key or cert) if cert else None,
+        insecure=arguments.insecure,
+        max_rate=rate,
+        time_limit=limit,
     )
 
 
@@ -215,7 +222,8 @@ def writer_of(
     )
     audit, token = arguments.audit or settings.audit, arguments.quay_api_token
     recorder = AuditDirectory(audit) if audit else None
-    return Writer(client, options, recorder, TagHistory(client, token) if token else None)
+    history = TagHistory(client, token, arguments.quay_api_token_host) if token else None
+    return Writer(client, options, recorder, history)
 
 
 def split(option: str, values: Sequence[str]) -> list[str]:

@@ -13,7 +13,16 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
+
+
+class _Parser(argparse.ArgumentParser):
+    """Repeats nothing of what was given that would steer a terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        from pubtools_mlmerge.errors import one_line  # noqa: PLC0415 - see the module
+
+        super().error(one_line(message))
 
 
 class _Once(argparse.Action):
@@ -57,7 +66,7 @@ class Command(NamedTuple):
 def new_parser(command: str, name: str) -> argparse.ArgumentParser:
     """Make the parser of a command, for a script or a subcommand of that name."""
     about = COMMANDS[command]
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=name,
         usage="\n       ".join(f"{name} {usage}[options]" for usage in about.usages),
         description=about.description,
@@ -161,8 +170,14 @@ def add_references(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--copy",
         choices=("auto", "skopeo", "never"),
-        help="how to bring images into another repository: auto mounts them, or runs skopeo if "
-        "the registry does not mount; never fails if an image is missing (default: auto)",
+        help="how to bring images into another repository: mount or stream them (auto), run "
+        "skopeo, or fail if an image is missing (never) (default: auto)",
+    )
+    parser.add_argument(
+        "--referrers",
+        choices=("copy", "warn", "ignore"),
+        help="what to do with signatures, SBOMs and others that refer to images from another "
+        "repository: copy them, warn that they stay behind, or do not look (default: warn)",
     )
     parser.add_argument(
         "--anchor-tag",
@@ -240,6 +255,37 @@ def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> Non
             metavar="HOST",
             help="the same for the source only (default: --quay-host)",
         )
+    add_logins(parser, sides)
+    parser.add_argument(
+        "--ca-bundle",
+        metavar="FILE",
+        help="certificate authorities to trust (default: those of requests and of certs.d)",
+    )
+    parser.add_argument(
+        "--cert",
+        metavar="FILE",
+        help="certificate to show to registries that ask for one (default: that in certs.d)",
+    )
+    parser.add_argument(
+        "--key", metavar="FILE", help="its private key (default: the same file has it)"
+    )
+    parser.add_argument(
+        "--max-rate",
+        type=float,
+        metavar="N",
+        help="most requests per second to one registry (default: no limit)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="end the run after that time (default: no limit)",
+    )
+    parser.add_argument("--insecure", action="store_true", help="do not verify certificates")
+
+
+def add_logins(parser: argparse.ArgumentParser, sides: Sequence[str]) -> None:
+    """Add as whom to connect."""
     parser.add_argument(
         "--creds",
         metavar="USER",
@@ -267,24 +313,6 @@ def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> Non
         action="store_true",
         help="read the password from the first line of standard input",
     )
-    parser.add_argument(
-        "--ca-bundle",
-        metavar="FILE",
-        help="certificate authorities to trust (default: those of requests)",
-    )
-    parser.add_argument(
-        "--max-rate",
-        type=float,
-        metavar="N",
-        help="most requests per second to one registry (default: no limit)",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        metavar="SECONDS",
-        help="end the run after that time (default: no limit)",
-    )
-    parser.add_argument("--insecure", action="store_true", help="do not verify certificates")
 
 
 def add_safety(parser: argparse.ArgumentParser, advanced: argparse._ArgumentGroup) -> None:
@@ -319,6 +347,12 @@ def add_safety(parser: argparse.ArgumentParser, advanced: argparse._ArgumentGrou
         metavar="TOKEN",
         help="token for Quay's API, to read in the history of a tag what was replaced (default: "
         "QUAY_API_TOKEN)",
+    )
+    advanced.add_argument(
+        "--quay-api-token-host",
+        default=os.environ.get("QUAY_API_TOKEN_HOST"),
+        metavar="HOST",
+        help="the only registry that gets this token (default: --quay-host, else quay.io)",
     )
 
 
@@ -394,6 +428,11 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
         help="check that the repository has everything that is listed; if not, the exit code is 1",
     )
     parser.add_argument("--raw", action="store_true", help="print the exact bytes of the manifest")
+    parser.add_argument(
+        "--referrers",
+        action="store_true",
+        help="show what refers to the index and to what it lists, such as signatures and SBOMs",
+    )
     add_connection(parser, sides=("source",))
 
 
@@ -404,6 +443,11 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
         "--force",
         action="store_true",
         help="even if the tag was changed since, or images seem to be missing",
+    )
+    parser.add_argument(
+        "--yes",
+        action="store_true",
+        help="do not ask whether a login that is given by options may go to the host of a record",
     )
     add_connection(parser, sides=("dest",))
 
@@ -469,7 +513,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given and given[0] in COMMANDS and not _completes():
         _run(given[0], given[1:], f"pubtools-mlmerge {given[0]}")
         return
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="pubtools-mlmerge",
         usage="pubtools-mlmerge COMMAND [options]",
         description="Merge, edit and inspect multi-arch images without losing a platform.",
@@ -567,7 +611,9 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            sys.stderr.write(f"{self.format(record)}\n")
+            from pubtools_mlmerge.errors import harmless  # noqa: PLC0415 - see the module
+
+            sys.stderr.write(f"{harmless(self.format(record))}\n")
         except Exception:  # noqa: BLE001 - as all handlers do
             self.handleError(record)
 

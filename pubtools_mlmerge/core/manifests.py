@@ -49,6 +49,7 @@ _TOP_LEVEL = folded(
     *("schemaVersion", "mediaType", "artifactType", "manifests", "config", "layers"),
     *("subject", "annotations"),
 )
+_LARGEST_SIZE = 2**63 - 1  # image-spec, "Content Descriptors": an int64
 _PROPERTIES = folded(
     *("mediaType", "digest", "size", "platform", "annotations", "urls", "data", "artifactType")
 )
@@ -103,8 +104,8 @@ class Descriptor:
             raise InvalidIndex(f"{path}.mediaType", "expected a media type")
         if not isinstance(digest, str) or not is_digest(digest):
             raise InvalidIndex(f"{path}.digest", "expected algorithm:encoded")
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise InvalidIndex(f"{path}.size", "expected a number of bytes, zero or more")
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST_SIZE:
+            raise InvalidIndex(f"{path}.size", "expected a number of bytes, of at most 63 bits")
         platform = _platform(value.get("platform"), f"{path}.platform")
         is_attestation, attested = _attestation(value.get("annotations"), f"{path}.annotations")
         is_image = not is_attestation and media_type not in INDEX_TYPES
@@ -345,6 +346,26 @@ class Image:
         return _read_image(decode(content), media_type, content)
 
     @property
+    def sizes(self) -> Mapping[str, int]:
+        """The size of each blob, as the document states it.
+
+        Raises:
+            InvalidIndex: When it states none.
+        """
+        fields, sizes = decode(self.content), {}
+        layers = fields.get("layers")
+        listed = [fields["config"], *(layers if isinstance(layers, list) else ())]
+        for blob in (each for each in listed if isinstance(each, dict)):
+            size = blob.get("size")
+            if blob["digest"] not in self.blobs:
+                continue
+            if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+                problem = f"expected the number of bytes of {blob['digest']}, zero or more"
+                raise InvalidIndex("size", problem)
+            sizes[str(blob["digest"])] = size
+        return sizes
+
+    @property
     def kind(self) -> str:
         """What people call it, which is the type of an artifact, or the media type."""
         fields = decode(self.content)
@@ -433,6 +454,17 @@ def subject_of(manifest: Manifest) -> str | None:
     return digest if isinstance(digest, str) else None
 
 
+@frozen
+class Referrer:
+    """A manifest that refers to another one; cosign's have a tag that says so."""
+
+    subject: str
+    digest: str
+    kind: str  # the type of an artifact, or what cosign calls it
+    tag: str = ""
+    fields: Mapping[str, object] = field(factory=dict, eq=False, repr=False)  # as it was listed
+
+
 _HASHES = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
 
 
@@ -482,13 +514,28 @@ def check_digest(
 
 
 def _check(reference: Reference, content: bytes, expected: str) -> None:
-    algorithm = expected.partition(":")[0]
-    if algorithm not in _HASHES:
-        problem = f"digest: expected {' or '.join(_HASHES)}, not {algorithm}"
-        raise InvalidReference(str(reference), problem)
-    actual = f"{algorithm}:{_HASHES[algorithm](content).hexdigest()}"
-    if expected != actual:
-        raise DigestMismatch(str(reference), expected, actual)
+    check = DigestCheck(reference, expected)
+    check.update(content)
+    check.finish()
+
+
+class DigestCheck:
+    """Compares content, which may come in parts, with a digest."""
+
+    def __init__(self, reference: Reference, expected: str) -> None:
+        self._reference, self._expected = str(reference), expected
+        self._algorithm = expected.partition(":")[0]
+        if self._algorithm not in _HASHES:
+            problem = f"digest: expected {' or '.join(_HASHES)}, not {self._algorithm}"
+            raise InvalidReference(self._reference, problem)
+        self._hash = _HASHES[self._algorithm]()
+        self.update = self._hash.update
+
+    def finish(self) -> None:
+        """Raise DigestMismatch if it is another one."""
+        actual = f"{self._algorithm}:{self._hash.hexdigest()}"
+        if self._expected != actual:
+            raise DigestMismatch(self._reference, self._expected, actual)
 
 
 def platform_name(descriptor: Descriptor) -> str | None:

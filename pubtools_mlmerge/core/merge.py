@@ -252,8 +252,7 @@ def remove(
         EmptyIndex: When nothing would be left and that is not allowed.
         InvalidPlatform: When a pattern is malformed, or a name is unknown.
     """
-    digests = tuple(dict.fromkeys(entry.digest for entry in index.manifests))
-    chosen = [p.among(digests) for p in patterns_of(patterns, PlatformPattern.removed)]
+    chosen = named_in(index, patterns)
     # An image may be listed for two platforms; its attestations go with the last of them.
     gone = _digests(entry for entry in index.manifests if matches(entry, chosen))
     gone -= _digests(entry for entry in index.manifests if not matches(entry, chosen))
@@ -276,6 +275,15 @@ def remove(
         result = index.with_manifests((e.descriptor for e in kept), index.media_type)
     missing = _missing(index.manifests, chosen)
     return Plan(result, (*kept, *dropped), bool(dropped), missing, destination=index)
+
+
+def named_in(
+    index: Index, patterns: Iterable[str | PlatformPattern]
+) -> tuple[PlatformPattern, ...]:
+    """Read what is to be removed from an index; the starts of its digests are completed."""
+    digests = tuple(dict.fromkeys(entry.digest for entry in index.manifests))
+    parsed = patterns_of(patterns, PlatformPattern.removed)
+    return tuple(pattern.among(digests) for pattern in parsed)
 
 
 def find_waste(index: Index) -> dict[int, str]:
@@ -343,15 +351,16 @@ class Side:
         """Whether the manifest is not an image for a platform, so that no index may list it."""
         return isinstance(self.manifest, Image) and self.index.manifests[0].slot is None
 
-    def by_origin(self, digests: Iterable[str]) -> dict[Reference, list[str]]:
+    def by_origin(self, digests: Iterable[str]) -> dict[Side, list[str]]:
         """Group manifests by the first source that has them."""
-        places: dict[str, Reference] = {}
+        places: dict[str, Side] = {}
         for part in self.parts:
             for entry in part.index.manifests:
-                places.setdefault(entry.digest, part.reference)
-        groups: dict[Reference, list[str]] = {}
+                for digest in (entry.digest, *entry.digests):
+                    places.setdefault(digest, part)
+        groups: dict[Side, list[str]] = {}
         for digest in digests:
-            groups.setdefault(places.get(digest, self.reference), []).append(digest)
+            groups.setdefault(places.get(digest, self), []).append(digest)
         return groups
 
 
@@ -526,8 +535,7 @@ def review(tag: Reference, plan: Plan[Manifest], policy: Policy) -> tuple[str, .
     check_shrink(tag, plan, policy)
     warnings = [*plan.warnings, *_gone(plan), *_waste(plan), *_types(plan)]
     if plan.destination is not None:
-        gone = [e.descriptor for e in plan.entries if e.reason == NOT_KEPT]
-        warnings += _slips(tag, plan.destination, policy, gone)
+        warnings += _slips(tag, plan.destination, policy, _at_stake(plan, policy.drop))
     return tuple(f"{tag}: {warning}" for warning in warnings)
 
 
@@ -622,13 +630,41 @@ def _mix(entries: Iterable[Descriptor]) -> Iterator[str]:
         yield f"lists {both}, which some registries refuse"
 
 
-def _slips(tag: Reference, old: Index, policy: Policy, gone: Sequence[Descriptor]) -> Iterator[str]:
+def check_removal(
+    tag: Reference,
+    old: Index,
+    plan: Plan[Manifest],
+    patterns: Sequence[PlatformPattern],
+    *,
+    strict: bool,
+) -> None:
+    """Refuse patterns of a removal that must be slips; if strict, all that fit nothing."""
+    unfit = _fit_nothing(old, patterns)
+    if unfit and (strict or _is_near(unfit, _at_stake(plan, patterns))):
+        texts = tuple(pattern.text for pattern in unfit)
+        raise PatternFitsNothing(str(tag), "removal", texts, platforms_of(old))
+
+
+def _at_stake(plan: Plan[Manifest], named: Iterable[PlatformPattern]) -> frozenset[Platform]:
+    """List the platforms that would go, but for those whose architecture is named to go."""
+    slots: dict[bool, set[Platform]] = {True: set(), False: set()}
+    for entry in plan.entries:
+        if entry.fate != "excluded":
+            slots[entry.fate == "dropped"] |= entry.descriptor.slots
+    architectures = {pattern.architecture for pattern in named}
+    return frozenset(s for s in slots[True] - slots[False] if s.architecture not in architectures)
+
+
+def _is_near(patterns: Iterable[PlatformPattern], gone: Iterable[Platform]) -> bool:
+    return any(pattern.is_nearly(slot) for pattern in patterns for slot in gone)
+
+
+def _slips(tag: Reference, old: Index, policy: Policy, gone: frozenset[Platform]) -> Iterator[str]:
     """Refuse patterns that must be slips, and name others that fit nothing."""
     keep = _fit_nothing(old, policy.keep)
     # An index without such entries is what --drop none is for.
     drop = _fit_nothing(old, (p for p in policy.drop if p.os != NO_PLATFORM))
     platforms = platforms_of(old)
-    nearly = [p for p in keep if any(p.is_nearly(slot) for e in gone for slot in e.slots)]
     none_fits = len(keep) == len(policy.keep) and not policy.serves_many
     for option, patterns, is_slip in (("keep", keep, none_fits), ("drop", drop, False)):
         if not patterns or not platforms:
@@ -636,7 +672,7 @@ def _slips(tag: Reference, old: Index, policy: Policy, gone: Sequence[Descriptor
         error = PatternFitsNothing(
             str(tag), option, tuple(pattern.text for pattern in patterns), platforms
         )
-        if is_slip or policy.strict or (option == "keep" and nearly):
+        if is_slip or policy.strict or _is_near(patterns, gone):
             raise error
         yield error.problem
 

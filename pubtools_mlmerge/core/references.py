@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import urlsplit
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.errors import InvalidReference
 
@@ -58,10 +59,21 @@ def _is_ipv6(text: str) -> bool:
 
 
 _DEFAULT_PORTS = (":443", ":80")
+_HUB = "registry-1.docker.io"  # where docker.io, which is a name, has its images
+_HUB_NAMES = ("docker.io", "index.docker.io", _HUB)
 _ONE_HOST = {
     **dict.fromkeys(("127.0.0.1", "[::1]"), "localhost"),
-    **dict.fromkeys(("index.docker.io", "registry-1.docker.io"), "docker.io"),
+    **dict.fromkeys(_HUB_NAMES, "docker.io"),
 }
+
+
+def registry_of(host: str) -> str:
+    """Return the host that a name stands for: that of Docker Hub, or the name itself."""
+    return _HUB if host.lower().removesuffix(":443") in _HUB_NAMES else host
+
+
+def _in_hub(repository: str) -> str:
+    return f"library/{repository}" if repository and "/" not in repository else repository
 
 
 @frozen
@@ -122,6 +134,14 @@ class Reference:
         """Host and repository."""
         return f"{self.host}/{self.repository}" if self.host else self.repository
 
+    @property
+    def resolved(self) -> Reference:
+        """What to request: ``docker.io/app`` is ``registry-1.docker.io/library/app``."""
+        host = registry_of(self.host)
+        return (
+            evolve(self, host=host, repository=_in_hub(self.repository)) if host == _HUB else self
+        )
+
     def at(self, digest: str) -> Reference:
         """Name a manifest of the same repository by digest.
 
@@ -164,11 +184,57 @@ def _split_host(name: str) -> tuple[str, str]:
     return "", name
 
 
+def lacks_host(reference: Reference, otherwise: str = "") -> InvalidReference:
+    """Make the error of a reference without a host; no registry is guessed."""
+    example = evolve(reference, host="docker.io")
+    problem = f"it names no host: write HOST/{reference}, such as {example} for Docker Hub"
+    return InvalidReference(str(reference), problem + otherwise)
+
+
 def one_name(reference: str) -> str:
-    """Write a host, which may be spelled in several ways, in one of them."""
+    """Write a host, and what is in Docker Hub, which have several spellings, in one of them."""
     host, slash, rest = reference.partition("/")
     found = re.fullmatch(r"(\[.*\]|[^:]*)(:\d+)?", host.lower())
     if found is None or not slash:
         return reference
     port = "" if found[2] in (None, *_DEFAULT_PORTS) else found[2]
-    return f"{_ONE_HOST.get(found[1], found[1])}{port}/{rest}"
+    name = _ONE_HOST.get(found[1], found[1]) + port
+    return f"{name}/{_in_hub(rest) if name == 'docker.io' else rest}"
+
+
+# Where to connect
+
+
+@frozen
+class Address:
+    """A host with its port, and the schemes to try, in this order."""
+
+    host: str
+    schemes: tuple[str, ...] = field(converter=tuple[str, ...])
+
+    @classmethod
+    def parse(cls, text: str, *, prefers_tls: bool = False) -> Address:
+        """Read a host, a host with a port, or a URL; plain http is for loopback or `http://`."""
+        scheme, separator, rest = text.partition("://") if "://" in text else ("", "", text)
+        host = rest.rstrip("/")
+        shown = scheme + separator + rest.rpartition("@")[2]  # a login stays out of errors
+        if separator and scheme not in ("http", "https"):
+            raise InvalidReference(shown, "expected http:// or https://")
+        if not is_host(host):
+            raise InvalidReference(shown, "expected a host with an optional port")
+        if separator:
+            return cls(host, [scheme])
+        if not is_loopback(host):
+            return cls(host, ["https"])
+        return cls(host, ["https", "http"] if prefers_tls else ["http", "https"])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, with or without a port, is this machine itself."""
+    name = urlsplit(f"//{host}").hostname or ""
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

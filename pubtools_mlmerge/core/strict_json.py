@@ -22,10 +22,10 @@ class _Flaw:
         self.problem = problem
 
 
-def decode(content: bytes) -> Mapping[str, object]:
+def decode(content: bytes, largest: int = LARGEST) -> Mapping[str, object]:
     """Decode a JSON object."""
-    if len(content) > LARGEST:
-        raise InvalidIndex("", f"has {len(content)} bytes, at most {LARGEST} are allowed")
+    if len(content) > largest:
+        raise InvalidIndex("", f"has {len(content)} bytes, at most {largest} are allowed")
     flaws: list[_Flaw] = []
     try:
         text = content.decode("utf-8")

@@ -12,6 +12,7 @@ from pubtools.pluggy import hookimpl, pm
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.host.types import HostClient, Pusher
 from pubtools_mlmerge.registry.auth import Credentials
+from pubtools_mlmerge.registry.certificates import Certificates
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.registry.quay_history import TagHistory
@@ -66,10 +67,13 @@ def make_sides(pusher: Pusher, settings: Settings) -> Sides:
 
 
 class _HostLoginClient(RegistryClient):
-    """Has the logins of the target and no others: no auth file of the worker's user is read."""
+    """Has the logins of the target and nothing of the worker's user: no auth files, no certs.d."""
 
-    def _find_credentials(self, host: str, reference: Reference) -> Credentials | None:  # noqa: ARG002 - there is one login, whatever is read
+    def _find_credentials(self, host: str, repository: str) -> Credentials | None:  # noqa: ARG002 - there is one login, whatever is read
         return self.credentials
+
+    def _find_certificates(self, host: str) -> Certificates:  # noqa: ARG002 - the host has none
+        return Certificates()
 
     def _say_none_found(self, host: str) -> str:
         return f"the target's settings have no login for {host}"

@@ -35,6 +35,7 @@ from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.merging.writer import Writer, push
 from pubtools_mlmerge.registry.copying import Children
+from pubtools_mlmerge.registry.referrers import Referrers
 from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.settings import ItemSettings, Settings
 
@@ -209,7 +210,9 @@ class PushStep:
         )
         sides = self._sides
         writer = Writer(sides.destination, options, task_records(settings.audit), sides.history)
-        return Step(sides.source, sides.destination, options, self._children, writer)
+        ends = sides.source, sides.destination
+        referrers = Referrers(*ends, self._children, settings.referrers)
+        return Step(*ends, options, self._children, writer, referrers=referrers)
 
     # One push, from start to end
 
@@ -472,7 +475,8 @@ class PushStep:
             if isinstance(outcome, MergeError):
                 LOG.warning("Would fail, were it not to report only: %s", outcome)
             else:
-                LOG.info("Would merge, were it not to report only:\n%s", to_text(outcome))
+                words = "Would merge, were it not to report only"
+                LOG.info(f"{words}:\n{to_text(outcome)}")  # noqa: G004 - arguments are put on one line
 
     def _in_order(self, jobs: Sequence[Callable[[], _Outcome]]) -> Iterator[_Outcome]:
         """Run jobs in threads that all items share."""

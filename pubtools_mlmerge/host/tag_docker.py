@@ -70,7 +70,9 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
     def tag_add_calculate_archs(self, push_item: PushItem, tag: str, executor: object) -> object:
         """List the platforms of the source that are to be added, or let the host do it."""
         host = partial(super().tag_add_calculate_archs, push_item, tag, executor)
-        return host() if self._tag_step is None else self._tag_step.added(self, push_item, host)
+        if self._tag_step is None:
+            return host()
+        return self._tag_step.added(self, push_item, tag, host)
 
     def tag_remove_calculate_archs(self, push_item: PushItem, tag: str, executor: object) -> object:
         """List the platforms to remove and those that stay, or let the host do it."""

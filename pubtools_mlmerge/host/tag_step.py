@@ -122,15 +122,25 @@ class TagDockerStep:
             return host()
         return Names.of(item).choose(Platform("linux", architecture))
 
-    def added(self, task: TagTask, item: PushItem, host: Callable[[], object]) -> object:
+    def added(self, task: TagTask, item: PushItem, tag: str, host: Callable[[], object]) -> object:
         """List the platforms that are to be added to a tag."""
         settings = self._writing(item)
         if settings is None:
             return host()
         client = self._connect(task)
         source = _read(client, _reference(task, item, item.metadata["tag_source"]))
-        # The host has refusals of its own for a source that is absent or no index.
-        return to_add(source, Names.of(item)) if isinstance(source, Index) else host()
+        if isinstance(source, Index):
+            return to_add(source, Names.of(item))
+        # The host has refusals of its own for a source that is absent or no index. But it does not
+        # find an OCI tag where the registry wants its type to be asked for, and would replace it.
+        destination = _reference(task, item, tag)
+        held = None if source is None else client.pull_if_present(destination)
+        if source is not None and held is not None and held.media_type != source.media_type:
+            from pubtools._quay.exceptions import BadPushItem  # noqa: PLC0415 - the host
+
+            problem = f"it holds {held.media_type}, and the source {source.media_type}"
+            raise BadPushItem(f"{destination}: {problem}; add tags of one type only")
+        return host()
 
     def removed(
         self, task: TagTask, item: PushItem, tag: str, host: Callable[[], object]
@@ -284,7 +294,8 @@ class Selection:
             LOG.warning("Would fail, were it not to report only: %s", error)
         else:
             if report is not None:
-                LOG.info("Would merge, were it not to report only:\n%s", to_text(report))
+                words = "Would merge, were it not to report only"
+                LOG.info(f"{words}:\n{to_text(report)}")  # noqa: G004 - arguments are put on one line
         return host()
 
     def _compute(self, names: Sequence[str]) -> object:

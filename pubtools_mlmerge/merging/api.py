@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from pubtools_mlmerge.concurrency import Watch, map_in_order, unwatched
 from pubtools_mlmerge.core.plan import Policy, Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import InvalidReference
+from pubtools_mlmerge.errors import InvalidReference, LockFailed, OutOfTime
 from pubtools_mlmerge.hooks import announce, lock_tags
 from pubtools_mlmerge.locks import lock_name
 from pubtools_mlmerge.merging.audit import AuditDirectory
@@ -21,6 +21,7 @@ from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children, Copy
+from pubtools_mlmerge.registry.referrers import Mode, Referrers
 
 _THREADS = 8  # tags at a time
 _DEFAULT = Policy()
@@ -37,6 +38,7 @@ def merge_tags(  # noqa: PLR0913 - independent options, each with a default
     lock: str | None = None,
     audit: str | None = None,
     copy: Copy = "auto",
+    referrers: Mode = "warn",
 ) -> list[Report]:
     """Merge sources into each of the destinations, as ``pubtools-mlmerge-merge`` does.
 
@@ -62,6 +64,8 @@ def merge_tags(  # noqa: PLR0913 - independent options, each with a default
             The directory to record each change in before it is made.
         copy (str):
             How to bring images into another repository, as ``--copy``.
+        referrers (str):
+            What to do with what refers to images from another repository, as ``--referrers``.
 
     Returns:
         list[Report]: What was done to each destination, in their order.
@@ -77,7 +81,14 @@ def merge_tags(  # noqa: PLR0913 - independent options, each with a default
         client = client or stack.enter_context(RegistryClient())
         options = StepOptions(policy=policy, dry_run=dry_run)
         writer = Writer(client, options, AuditDirectory(audit) if audit else None)
-        merger = TagMerger(source_client or client, client, writer, TagLocks(lock), copy=copy)
+        merger = TagMerger(
+            source_client or client,
+            client,
+            writer,
+            TagLocks(lock),
+            copy=copy,
+            referrers=referrers,
+        )
         stack.callback(merger.close)
         jobs = (partial(merger.merge, new, tag) for tag in tags)
         return list(map_in_order(jobs, min(_THREADS, len(tags))))
@@ -101,9 +112,15 @@ class TagLocks:
     @contextmanager
     def held(self, client: RegistryClient, *tags: Reference) -> Iterator[Callable[[], None]]:
         """Lock tags, named by where the client connects, not by the host in the reference."""
-        names = [_where(client, tag) for tag in tags]
-        left = max(0.0, client.options.ends - time.monotonic())
-        with lock_tags([names], self.url, self.aliases, left) as (check,):
+        names, ends = [_where(client, tag) for tag in tags], client.options.ends
+        with ExitStack() as stack:
+            locks = lock_tags([names], self.url, self.aliases, max(0.0, ends - time.monotonic()))
+            try:
+                (check,) = stack.enter_context(locks)
+            except LockFailed as error:
+                if time.monotonic() < ends:
+                    raise
+                raise OutOfTime(str(tags[0]), client.options.time_limit or 0.0) from error
             yield check
 
     def name(self, client: RegistryClient, reference: Reference) -> str:
@@ -112,7 +129,7 @@ class TagLocks:
 
 
 def _where(client: RegistryClient, reference: Reference) -> str:
-    return str(evolve(reference, host=client.session(reference).host))
+    return str(client.place(reference))
 
 
 class TagMerger:
@@ -126,11 +143,14 @@ class TagMerger:
         locks: TagLocks,
         *,
         copy: Copy = "auto",
+        referrers: Mode = "warn",
+        threads: int = _THREADS,
         watch: Watch = unwatched,
     ) -> None:
         self._client, self._locks, self._anchor = client, locks, writer.options.anchor_tag
-        self._children = Children(reader, client, copy, watch=watch)
-        self._step = Step(reader, client, writer.options, self._children, writer)
+        self._children = Children(reader, client, copy, watch=watch, threads=threads)
+        tended = Referrers(reader, client, self._children, referrers)
+        self._step = Step(reader, client, writer.options, self._children, writer, referrers=tended)
 
     def close(self) -> None:
         """End the threads."""

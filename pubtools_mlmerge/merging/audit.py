@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import secrets
+import stat
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -18,10 +19,10 @@ from typing import Protocol, TypeVar
 
 from attrs import frozen
 
-from pubtools_mlmerge.core.manifests import Manifest, read_manifest
+from pubtools_mlmerge.core.manifests import Manifest, digest_of, read_manifest
 from pubtools_mlmerge.core.plan import Entry
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.core.strict_json import LARGEST
+from pubtools_mlmerge.core.strict_json import LARGEST, decode, encode
 from pubtools_mlmerge.errors import DigestMismatch, InvalidRecord, MergeError, RecordFailed, brief
 from pubtools_mlmerge.reports.report import entry_document, short
 
@@ -30,6 +31,21 @@ LOG = logging.getLogger("pubtools.mlmerge")
 _FORMAT = 1
 # Two manifests, each at most three times as long as JSON text, and the entries of both.
 _LARGEST_RECORD = 16 * LARGEST
+_FIELDS = frozenset(
+    [
+        "format",
+        "time",
+        "source",
+        "destination",
+        "source_digest",
+        "previous",
+        "new",
+        "entries",
+        "missing",
+        "digest",
+    ]
+)
+_HELD = frozenset({"digest", "media_type", "content"})
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _Value = TypeVar("_Value")
 _LONGEST_PART = 80  # characters of a file name for the repository, and as many for the tag
@@ -59,7 +75,7 @@ class Change:
 
     def to_document(self) -> dict[str, object]:
         """Return the change as a JSON document."""
-        return {
+        document: dict[str, object] = {
             "format": _FORMAT,
             "time": self.time.astimezone(timezone.utc).isoformat(timespec="microseconds"),
             "source": None if self.source is None else str(self.source),
@@ -71,6 +87,7 @@ class Change:
             "missing": list(self.missing),
             "sources": [str(source) for source in self.sources],
         }
+        return {**document, "digest": digest_of(encode(document))}
 
     def to_json(self) -> bytes:
         """Return the content of a record."""
@@ -96,24 +113,31 @@ def _manifest_document(manifest: Manifest) -> dict[str, object]:
 
 
 def read_change(file: str) -> Change:
-    """Read a record, and make sure that its manifests are what their digests say."""
+    """Read a record, and make sure that it and its manifests are what their digests say."""
     try:
-        with Path(file).open("rb") as stream:
-            return _read(stream.read(_LARGEST_RECORD + 1))
+        return _read(_content(file))
     except OSError as error:
         raise InvalidRecord(file, error.strerror or str(error)) from error
-    except RecursionError as error:
-        raise InvalidRecord(file, "nests too deep") from error
     except (MergeError, ValueError) as error:
         raise InvalidRecord(file, str(error)) from error
 
 
+def _content(file: str) -> bytes:
+    # Without waiting for the other end of a pipe.
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise ValueError("is no regular file")
+        return stream.read(_LARGEST_RECORD + 1)
+
+
 def _read(content: bytes) -> Change:
-    if len(content) > _LARGEST_RECORD:
-        raise ValueError(f"has more than {_LARGEST_RECORD} bytes")
-    fields = _get({"document": json.loads(content)}, "document", dict, "an object")
-    if fields.get("format") != _FORMAT:
+    fields = decode(content, _LARGEST_RECORD)
+    if type(fields.get("format")) is not int or fields["format"] != _FORMAT:
         raise ValueError(f"format: expected {_FORMAT}")
+    rest = {name: value for name, value in fields.items() if name != "digest"}
+    if fields.get("digest") != digest_of(encode(rest)):
+        raise ValueError("digest: is not that of this record, which was changed after it was made")
+    _require_known(fields, _FIELDS)
     destination = Reference.parse(_get(fields, "destination", str))
     if not destination.tag or destination.digest:
         raise ValueError("destination: expected a tag")
@@ -146,14 +170,31 @@ def _optional(fields: Mapping[str, object], name: str) -> str | None:
     return None if fields.get(name) is None else _get(fields, name, str)
 
 
+def _require_known(fields: Mapping[str, object], known: frozenset[str]) -> None:
+    for name in sorted(fields.keys() - known):
+        raise ValueError(f"{name}: is no part of a record")
+
+
 def _manifest(fields: Mapping[str, object], name: str, reference: Reference) -> Manifest:
     held = _get(fields, name, dict, "an object")
+    _require_known(held, _HELD)
     content = _get(held, "content", str).encode("utf-8")
     manifest = read_manifest(reference, content, _get(held, "media_type", str))
     expected = _get(held, "digest", str)
     if manifest.digest != expected:
         raise DigestMismatch(name, expected, manifest.digest)
     return manifest
+
+
+def warn_of_writers(*paths: Path) -> None:
+    """Warn of files and directories that others may write to, as records may be forged there."""
+    words = "%s: others may write to it, so look at what a record from there would restore"
+    for path in dict.fromkeys(paths):
+        with suppress(OSError):
+            found = path.stat()
+            shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            if shared or found.st_uid not in (0, os.geteuid()):
+                LOG.warning(words, path)
 
 
 class Recorder(Protocol):
@@ -168,6 +209,7 @@ class AuditDirectory:
 
     def __init__(self, directory: str) -> None:
         self._directory = Path(directory)
+        warn_of_writers(self._directory)
 
     def record(self, change: Change) -> None:
         """Write a file, whole or not at all."""

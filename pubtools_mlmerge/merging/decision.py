@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.core.manifests import Image, Manifest
+from pubtools_mlmerge.core.merge import Side
 from pubtools_mlmerge.core.plan import AgeRule, Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference, MergeError
@@ -111,6 +112,8 @@ class Decision:
     began: float = field(factory=time.monotonic, kw_only=True)
     is_hidden: bool = field(default=False, kw_only=True)
     """Whether the registry refused to show the tag, which is taken as absent."""
+    merged: Side | None = field(default=None, kw_only=True)
+    """The sources, put together."""
     sources: tuple[Reference, ...] = field(kw_only=True)
     """All sources; the fields above have the first."""
 

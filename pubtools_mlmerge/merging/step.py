@@ -14,7 +14,16 @@ from attrs import evolve
 
 from pubtools_mlmerge.concurrency import Memo, map_in_order
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest, platforms_of
-from pubtools_mlmerge.core.merge import Side, annotate, combine, merge_manifests, remove, review
+from pubtools_mlmerge.core.merge import (
+    Side,
+    annotate,
+    check_removal,
+    combine,
+    merge_manifests,
+    named_in,
+    remove,
+    review,
+)
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
@@ -34,6 +43,7 @@ from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.observe import observed, span
 from pubtools_mlmerge.registry.base import Registry
 from pubtools_mlmerge.registry.copying import Children
+from pubtools_mlmerge.registry.referrers import Referrers
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -114,12 +124,13 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
             raise NotAnIndex(str(reference), old.kind)
         try:
             known = registry.read_nested(reference, old)
-            removal = remove(known, patterns, allow_empty=allow_empty, prune=prune)
+            named = named_in(known, patterns)
+            removal = remove(known, named, allow_empty=allow_empty, prune=prune)
         except (EmptyIndex, NestedIndex) as error:
             raise evolve(error, reference=str(reference)) from error
         plan = annotate(removal, annotations or {})
-        nothing_fits = plan.missing and not plan.changed and not tried
-        if nothing_fits or (strict and plan.missing):
+        check_removal(reference, known, plan, named, strict=strict)
+        if plan.missing and not plan.changed and not tried:
             raise PatternFitsNothing(str(reference), "removal", plan.missing, platforms_of(known))
         tried.append(old)  # later on, somebody else may have removed them
         return Decision(None, reference, None, old, plan, decide, began=began)
@@ -143,6 +154,7 @@ class Step:
         writer: Writer | None = None,
         *,
         ages: Ages | None = None,
+        referrers: Referrers | None = None,
     ) -> None:
         self._source = source
         self._destination = destination
@@ -150,6 +162,7 @@ class Step:
         self._children = children
         self._writer = writer or Writer(destination, options)
         self._ages = ages or Ages(destination, options.ages)
+        self._referrers = referrers
         self._sources: Memo[Reference, Manifest] = Memo(_SOURCES, _FRESH)
         self._wrapped: Memo[Reference, Index] = Memo(_SOURCES)  # by digest
 
@@ -201,6 +214,7 @@ class Step:
                 partial(self._bring, new),
                 began=began,
                 sources=sources,
+                merged=new,
             )
 
         return evolve(decide(old), is_hidden=is_hidden)
@@ -245,6 +259,8 @@ class Step:
     def carry_out(self, decision: Decision, check: Callable[[], None] = no_lock) -> Report:
         """Do what was decided: children first, then the tag, then its anchor."""
         try:
+            if self._options.dry_run or not decision.is_due:
+                self._tend(decision)
             return self._writer.carry_out(decision, check)
         finally:
             self._sources.forget(partial(self._is_written, decision.destination))
@@ -256,10 +272,29 @@ class Step:
 
     def _bring(self, new: Side, decision: Decision) -> None:
         for source, needed in new.by_origin(decision.needed).items():
-            names = {"source": str(source), "destination": str(decision.destination)}
+            names = {"source": str(source.reference), "destination": str(decision.destination)}
             with span("children", **names) as current:
                 current.note(manifests=len(needed))
-                self._children.ensure(source, decision.destination, needed)
+                self._children.ensure(source.reference, decision.destination, needed)
+        self._tend(decision)
+
+    def _tend(self, decision: Decision) -> None:
+        """Look after what refers to the images of the sources, before the tag is written."""
+        if self._referrers is None or decision.merged is None:
+            return
+        nested = [digest for entry in decision.plan.taken for digest in sorted(entry.digests)]
+        groups = decision.merged.by_origin([*decision.needed, *nested])
+        for source in decision.merged.parts or (decision.merged,):
+            new = source.manifest
+            is_whole = new.digest == decision.plan.result.digest
+            self._referrers.tend(
+                source.reference,
+                decision.destination,
+                [*groups.get(source, ()), *([new.digest] if is_whole else ())],
+                new.digest if isinstance(new, Index) and not is_whole else None,
+                dry_run=self._options.dry_run,
+                writes=decision.is_due,
+            )
 
     def _merge(
         self, source: Side, destination: Reference, old: Manifest | None, policy: Policy

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from attrs import evolve, frozen
 
 from pubtools_mlmerge.concurrency import STOP, Stopped
-from pubtools_mlmerge.core.manifests import Index, Manifest
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest
 from pubtools_mlmerge.core.merge import serve_the_same, union
 from pubtools_mlmerge.core.plan import Plan, Report
 from pubtools_mlmerge.core.references import Reference
@@ -19,6 +19,7 @@ from pubtools_mlmerge.errors import (
     AnchorTaken,
     ConflictError,
     DigestMismatch,
+    InvalidIndex,
     LockLost,
     MergeError,
     RegistryError,
@@ -271,19 +272,22 @@ class _Overwritten:
         number = len(self._indexes)
         for reference in self._history.lost(tag, result.digest, decision.seen):
             self._readable.append(reference)
-            manifest = self._registry.pull(reference)
-            if isinstance(manifest, Index) and not _digests(manifest) <= known:
+            index = self._listing(reference, self._registry.pull(reference))
+            if index is not None and not _digests(index) <= known:
                 LOG.info("%s: another writer was replaced, merging it back in", tag)
-                self._indexes.append(manifest)
+                self._indexes.append(index)
         return len(self._indexes) > number
 
     def decide(self, decision: Decision, held: Manifest | None, *, is_ours: bool) -> Decision:
         """Decide again, on what the tag holds and on what was replaced."""
-        replaced: list[Manifest | None] = [*reversed(self._indexes)]
-        sides = [*replaced, decision.old] if is_ours else [held, *replaced]
-        base = union(side for side in sides if side is not None) if replaced else None
+        base: Manifest | None = held
+        if self._indexes:
+            replaced = reversed(self._indexes)
+            other = self._listing(decision.destination, decision.old if is_ours else held)
+            sides = [*replaced, other] if is_ours else [other, *replaced]
+            base = union(side for side in sides if side is not None)
         seen = None if held is None else held.digest
-        again = evolve(decision.decide(base or held), seen=seen)
+        again = evolve(decision.decide(base), seen=seen)
         plan = again.plan
         if decision.source is None:  # nothing is merged, and the exact bytes may matter
             return again
@@ -292,6 +296,16 @@ class _Overwritten:
         if not serve_the_same(plan.result, held):
             return again
         return evolve(again, plan=Plan(held, plan.entries, changed=False, missing=plan.missing))
+
+    def _listing(self, reference: Reference, manifest: Manifest | None) -> Index | None:
+        """Return an index, or for a single image one that lists it (law 11); none for the rest."""
+        if not isinstance(manifest, Image):
+            return manifest
+        try:
+            return manifest.wrap(self._registry.pull_config(reference, manifest))
+        except InvalidIndex:  # the config of an artifact states no platform
+            LOG.warning("%s: %s, which no index can list", reference, manifest.kind)
+            return None
 
 
 def _digests(manifest: Manifest) -> frozenset[str]:

@@ -10,13 +10,14 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
+from typing import Optional
 from urllib.parse import urlencode
 
 from attrs import evolve, field, frozen
 
-from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.core.references import Address, Reference
 from pubtools_mlmerge.errors import InvalidReference, RegistryError, Unauthorized
-from pubtools_mlmerge.registry.http import TRANSIENT, Address, Answer, Request, Transport, origin
+from pubtools_mlmerge.registry.http import TRANSIENT, Answer, Request, Transport, origin
 from pubtools_mlmerge.registry.refusals import failure, redact
 
 # Challenges
@@ -58,11 +59,15 @@ def parse_challenges(header: str) -> tuple[Challenge, ...]:
 
 @frozen
 class Credentials:
-    """A user name and a password, and in which option, variable or file they were found."""
+    """A user name and a password, and in which option, variable or file they were found.
+
+    Or an identity token, in the place of the password, which is good for tokens alone.
+    """
 
     username: str
     password: str = field(repr=False)
     place: str = field(default="", eq=False)
+    is_token: bool = False
 
     @property
     def basic(self) -> str:
@@ -70,9 +75,22 @@ class Credentials:
         return f"Basic {b64encode(f'{self.username}:{self.password}'.encode()).decode()}"
 
     @property
+    def entry(self) -> dict[str, str]:
+        """The entry of an auth file (containers-auth.json), in which a token has a user, too."""
+        if not self.is_token:
+            return {"auth": self.encoded[0]}
+        return {"auth": b64encode(b"token:").decode(), "identitytoken": self.password}
+
+    @property
+    def key(self) -> str:
+        """What tells it from other logins."""
+        return self.password if self.is_token else self.basic
+
+    @property
     def name(self) -> str:
         """Whose login it is, and from where."""
-        return f"login of {self.username}{f' from {self.place}' if self.place else ''}"
+        name = "identity token" if self.is_token else f"login of {self.username}"
+        return f"{name} from {self.place}" if self.place else name
 
     @property
     def encoded(self) -> tuple[str, ...]:
@@ -87,8 +105,9 @@ class Credentials:
 
     def send(self, transport: Transport, request: Request, place: str) -> Answer:
         """Send a request with this login, unless it was refused at that place before."""
-        request = evolve(request, headers={**request.headers, "Authorization": self.basic})
-        login = transport.options.logins.get(place, self.basic)
+        if not self.is_token:
+            request = evolve(request, headers={**request.headers, "Authorization": self.basic})
+        login = transport.options.logins.get(place, self.key)
         refuse = partial(self._refused, request.subject)
         return login.attempt(request.subject, lambda: transport.send(request), refuse)
 
@@ -151,14 +170,17 @@ class _Token:
     expires: float
 
 
+_Key = tuple[frozenset[Scope], Optional[Credentials]]
+
+
 class Tokens:
     """Fetches tokens and keeps them as long as they live; safe from several threads."""
 
     def __init__(self, transport: Transport, registry: str) -> None:
         self._transport = transport
         self._registry = registry
-        self._fetching: dict[frozenset[Scope], threading.Lock] = {}
-        self._tokens: dict[frozenset[Scope], _Token] = {}
+        self._fetching: dict[_Key, threading.Lock] = {}
+        self._tokens: dict[_Key, _Token] = {}
 
     def header(
         self,
@@ -168,12 +190,13 @@ class Tokens:
         rejected: str | None = None,
     ) -> str:
         """Return an Authorization header for these scopes, another one than was rejected."""
+        key = scopes, credentials
         # Threads that want the same token wait for one request.
-        with self._fetching.setdefault(scopes, threading.Lock()):
-            token = self._tokens.get(scopes)
+        with self._fetching.setdefault(key, threading.Lock()):
+            token = self._tokens.get(key)
             if token is None or token.header == rejected or token.expires <= time.monotonic():
                 token = self._fetch(challenge, scopes, credentials)
-                self._tokens[scopes] = token
+                self._tokens[key] = token
             return token.header
 
     def secrets(self) -> list[str]:
@@ -192,6 +215,8 @@ class Tokens:
             query.insert(0, ("service", challenge.parameters["service"]))
         url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
         request = Request(method="GET", url=url, subject=subject, limit=_LARGEST_REPLY)
+        if credentials is not None and credentials.is_token:
+            request = _refresh(request, realm, dict(query), scopes, credentials.password)
         asked = time.monotonic()
         if credentials is None:
             answer = self._transport.send(request)
@@ -201,7 +226,7 @@ class Tokens:
             answer = answer.redacted(credentials.secrets if credentials else ())
             raise failure(subject, answer.status, answer.content) from answer.as_http_error()
         if credentials is not None:  # the registry may ask for it by Basic, too
-            self._transport.options.logins.get(self._registry, credentials.basic).accept()
+            self._transport.options.logins.get(self._registry, credentials.key).accept()
         return _read_token(answer, subject, asked)
 
     def _check_realm(self, realm: str, subject: str) -> None:
@@ -215,6 +240,17 @@ class Tokens:
         if scheme == "http" and origin(self._registry)[0] != "http":
             problem = "the registry wants the login over plain http"
             raise Unauthorized(subject, _UNAUTHORIZED, problem)
+
+
+def _refresh(
+    request: Request, realm: str, form: dict[str, str], scopes: frozenset[Scope], token: str
+) -> Request:
+    """Ask in the way of OAuth 2.0 (RFC 6749, section 6), as Azure's registry wants it."""
+    form["scope"] = " ".join(map(str, sorted(scopes)))
+    form |= {"grant_type": "refresh_token", "client_id": "pubtools-mlmerge", "refresh_token": token}
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    content = urlencode(form).encode()
+    return evolve(request, method="POST", url=realm, headers=headers, content=content)
 
 
 def _read_token(answer: Answer, subject: str, asked: float) -> _Token:
@@ -248,15 +284,15 @@ class RegistrySession:
         self,
         address: Address,
         transport: Transport,
-        find_credentials: Callable[[], Credentials | None],
+        find_credentials: Callable[[str], Credentials | None],
         say_none_found: Callable[[], str] = str,
     ) -> None:
-        self._address, self._transport, self.host = address, transport, address.host
+        self._address, self.transport, self.host = address, transport, address.host
         self._find_credentials = find_credentials
         self._say_none_found = say_none_found
         self._lock = threading.Lock()
         self._base: str | None = None  # scheme and host, once they are known to work
-        self._credentials: Credentials | None = None
+        self._logins: dict[str, Credentials | None] = {}  # by repository, once it was challenged
         self._challenge: Challenge | None = None
         self._tokens: Tokens | None = None
         self._intended: dict[str, frozenset[Scope]] = {}
@@ -284,36 +320,66 @@ class RegistrySession:
         answer = self._log_in_and_send(request, scopes)
         if answer.is_success:
             return answer.with_redacted_headers(self._long_secrets())
-        answer = answer.redacted(self._secrets())
+        answer = answer.redacted(self.secrets())
         error = failure(request.subject, answer.status, answer.content)
         if isinstance(error, Unauthorized):
             bearer = self._challenge is not None and self._challenge.scheme == "bearer"
-            words = filter(None, (self._say_login(), error.message))
-            logged_in = bearer and self._credentials is not None
+            words = filter(None, (self._say_login(scopes), error.message))
+            logged_in = bearer and self.known_login(scopes) is not None
             error = evolve(error, logged_in=logged_in, message=": ".join(words))
         raise error from answer.as_http_error()
 
-    def _say_login(self) -> str:
-        if self._credentials is not None:
-            return f"the {self._credentials.name} has no right to this"
-        return self._say_none_found() if self._tokens is not None else ""
+    def _say_login(self, scopes: frozenset[Scope]) -> str:
+        login = self.known_login(scopes)
+        if login is None:
+            return self._say_none_found() if self._tokens is not None else ""
+        if login.is_token and self._challenge is not None and self._challenge.scheme == "basic":
+            return f"the {login.name} is of no use, as the registry wants user and password"
+        return f"the {login.name} has no right to this"
+
+    def known_login(self, scopes: frozenset[Scope]) -> Credentials | None:
+        """Return the login for these rights, if one was looked up: that of what is written."""
+        chosen = min(scopes, key=lambda scope: (not scope.push, scope.repository))
+        return self._logins.get(chosen.repository)
+
+    def _login(self, scopes: frozenset[Scope]) -> Credentials | None:
+        """Look up the logins for these rights, and return the one to use."""
+        with self._lock:
+            for scope in scopes:
+                if scope.repository not in self._logins:
+                    self._logins[scope.repository] = self._find_credentials(scope.repository)
+        return self.known_login(scopes)
 
     def withhold(self, text: str) -> str:
         """Withhold a text of the registry that repeats a secret."""
-        return redact(text, self._secrets())
+        return redact(text, self.secrets())
 
     def _log_in_and_send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
         """Send a request with the rights that were announced, with these, or as challenged."""
-        # Some servers refuse all rights for one that is lacking, when the token is fetched or when
-        # it is used. Gateways that rewrite paths know the repository by another name.
-        first = self._renamed.get(scopes) or self._widest(scopes)
         header: str | None = None
         refusal: RegistryError | None = None
-        tried: set[frozenset[Scope]] = set()
+        login: Credentials | None = None
         if self._challenge is not None:
-            header, refusal = self._try_authorization(self._challenge, first)
-            tried = {first} if refusal else tried
-        answer = self._deliver(request, header)
+            login, first = self._rights(scopes)
+            header, refusal = self._try_authorization(self._challenge, first, login)
+        answer = self._deliver(request, header, login)
+        if answer.status != _UNAUTHORIZED or not self._is_ours(answer.url):
+            return answer
+        return self._answer_challenge(request, scopes, answer, header, refusal)
+
+    def _answer_challenge(
+        self,
+        request: Request,
+        scopes: frozenset[Scope],
+        answer: Answer,
+        header: str | None,
+        refusal: RegistryError | None,
+    ) -> Answer:
+        """Send a request again, as long as there are other rights to try."""
+        # Some servers refuse all rights for one that is lacking, when the token is fetched or when
+        # it is used. Gateways that rewrite paths know the repository by another name.
+        login, first = self._rights(scopes)
+        tried = {first} if refusal else set()
         for known in (first, scopes, None):
             if answer.status != _UNAUTHORIZED or not self._is_ours(answer.url):
                 return answer
@@ -325,11 +391,11 @@ class RegistrySession:
                 continue
             tried.add(wanted)
             self._challenge = challenge
-            fresh, refusal = self._try_authorization(challenge, wanted, rejected=header)
+            fresh, refusal = self._try_authorization(challenge, wanted, login, rejected=header)
             if fresh is None or fresh == header:
                 continue
             header = fresh
-            answer = self._deliver(request, header)
+            answer = self._deliver(request, header, login)
             if wanted != first and answer.status != _UNAUTHORIZED:
                 self._renamed[scopes] = wanted
                 for scope in scopes:  # all that was announced would be refused each time
@@ -338,36 +404,44 @@ class RegistrySession:
             raise refusal
         return answer
 
+    def _rights(self, scopes: frozenset[Scope]) -> tuple[Credentials | None, frozenset[Scope]]:
+        """Return the login for these rights, and the rights to ask for first."""
+        login = self._login(scopes)
+        return login, self._renamed.get(scopes) or self._widest(scopes, login)
+
     def _try_authorization(
-        self, challenge: Challenge, scopes: frozenset[Scope], rejected: str | None = None
+        self,
+        challenge: Challenge,
+        scopes: frozenset[Scope],
+        login: Credentials | None,
+        rejected: str | None = None,
     ) -> tuple[str | None, RegistryError | None]:
         """Return the header for these rights, or how the server refused to give just them."""
         with self._lock:
             if self._tokens is None:
-                self._credentials = self._find_credentials()
-                self._tokens = Tokens(self._transport, self.url("/"))
+                self._tokens = Tokens(self.transport, self.url("/"))
         if challenge.scheme == "basic":
-            return self._credentials.basic if self._credentials else None, None
+            return login.basic if login and not login.is_token else None, None
         try:
-            return self._tokens.header(challenge, scopes, self._credentials, rejected), None
+            return self._tokens.header(challenge, scopes, login, rejected), None
         except RegistryError as error:
             if error.status not in _LACKING:
                 raise
             return None, error
 
-    def _deliver(self, request: Request, header: str | None) -> Answer:
+    def _deliver(self, request: Request, header: str | None, login: Credentials | None) -> Answer:
         if self._base is None and (answer := self._find_scheme(request)) is not None:
             return answer
         url = self.url(request.url)
         if request.method not in ("GET", "HEAD") and not self._is_ours(url):
             raise RegistryError(request.subject, None, "the registry names a place elsewhere")
-        request, known = evolve(request, url=url), self._credentials
+        request = evolve(request, url=url)
         if header is None or not self._is_ours(url):
-            return self._transport.send(request)
-        if known is not None and header == known.basic:
-            return known.send(self._transport, request, self.url("/"))
+            return self.transport.send(request)
+        if login is not None and header == login.basic:
+            return login.send(self.transport, request, self.url("/"))
         headers = {**request.headers, "Authorization": header}
-        return self._transport.send(evolve(request, headers=headers))
+        return self.transport.send(evolve(request, headers=headers))
 
     def _find_scheme(self, request: Request) -> Answer | None:
         """Find out which scheme the registry speaks, with the first request, without a login."""
@@ -375,7 +449,7 @@ class RegistrySession:
             base = f"{scheme}://{self.host}"
             attempt = evolve(request, url=base + request.url, repeatable=False)
             try:
-                answer = self._transport.send(attempt)
+                answer = self.transport.send(attempt)
             except RegistryError as error:
                 if error.status is not None or "certificate" in error.message.lower():
                     raise
@@ -391,10 +465,12 @@ class RegistrySession:
             return origin(url) == origin(self.url("/"))
         return False
 
-    def _widest(self, scopes: frozenset[Scope]) -> frozenset[Scope]:
-        """All that was announced together with these scopes, if it includes them."""
+    def _widest(self, scopes: frozenset[Scope], login: Credentials | None) -> frozenset[Scope]:
+        """All that was announced together with these scopes for a login, if it includes them."""
         for scope in scopes:
-            intended = self._intended.get(scope.repository, frozenset())
+            together = self._intended.get(scope.repository, frozenset())
+            own = (each for each in together if self._login(frozenset({each})) == login)
+            intended = frozenset(own)
             if all(any(wide.covers(each) for wide in intended) for each in scopes):
                 return intended
         return scopes
@@ -408,14 +484,17 @@ class RegistrySession:
             parameters = {n: v for n, v in self._challenge.parameters.items() if n != "scope"}
             return Challenge(self._challenge.scheme, parameters)
         problem = "the registry offers no known way to log in"
-        cause = answer.redacted(self._secrets()).as_http_error()
+        cause = answer.redacted(self.secrets()).as_http_error()
         raise Unauthorized(subject, _UNAUTHORIZED, problem) from cause
 
-    def _secrets(self) -> list[str]:
+    def secrets(self) -> list[str]:
         """The secrets that a hostile registry might repeat in a refusal."""
-        return [*self._long_secrets(), *(self._credentials.secrets if self._credentials else ())]
+        return [*self._long_secrets(), *(login.password for login in self._known_logins())]
 
     def _long_secrets(self) -> list[str]:
         """Those that no header has by chance; a password may be a word of a media type."""
         tokens = [] if self._tokens is None else self._tokens.secrets()
-        return [*tokens, *(self._credentials.encoded if self._credentials else ())]
+        return [*tokens, *(text for login in self._known_logins() for text in login.encoded)]
+
+    def _known_logins(self) -> set[Credentials]:
+        return set(filter(None, list(self._logins.values())))

@@ -17,8 +17,9 @@ from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex, NotFound, Registry
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
-_LEVELS = 4  # of indexes within an index
-_NESTED = 64  # nested indexes that are read for one index
+NESTED_LEVELS = 4  # of indexes within an index
+NESTED_INDEXES = 64  # nested indexes that are read for one index
+TOO_NESTED = f"at most {NESTED_LEVELS} levels and {NESTED_INDEXES} nested indexes are read"
 
 
 class ManifestClient(Protocol):
@@ -90,9 +91,8 @@ class Registry(ABC):
 
         def list_all(digest: str, level: int) -> frozenset[tuple[str, Platform | None]]:
             if digest not in known:
-                if level > _LEVELS or len(known) == _NESTED:
-                    problem = f"at most {_LEVELS} levels and {_NESTED} nested indexes are read"
-                    raise InvalidIndex("manifests", problem, str(reference))
+                if level > NESTED_LEVELS or len(known) == NESTED_INDEXES:
+                    raise InvalidIndex("manifests", TOO_NESTED, str(reference))
                 known[digest] = frozenset()
                 listed = self._list_nested(reference.at(digest))
                 within = (list_all(e.digest, level + 1) for e in listed if e.is_index)

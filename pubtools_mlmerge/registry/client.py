@@ -8,25 +8,31 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 from attrs import evolve
-from typing_extensions import Self
+from requests.exceptions import ChunkedEncodingError
 
 from pubtools_mlmerge.core.manifests import (
     MANIFEST_TYPES,
+    DigestCheck,
     Image,
     Manifest,
     check_digest,
     digest_of,
     read_manifest,
 )
-from pubtools_mlmerge.core.references import Reference, is_registered_digest
+from pubtools_mlmerge.core.references import (
+    Address,
+    Reference,
+    is_registered_digest,
+    lacks_host,
+    registry_of,
+)
 from pubtools_mlmerge.core.strict_json import decode, encode
 from pubtools_mlmerge.errors import (
     Forbidden,
     InvalidIndex,
-    InvalidReference,
     NotAnIndex,
     RegistryError,
     Unauthorized,
@@ -34,8 +40,15 @@ from pubtools_mlmerge.errors import (
 )
 from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
 from pubtools_mlmerge.registry.base import Registry, suppress_absence
-from pubtools_mlmerge.registry.credentials import find_credentials, say_none_found
-from pubtools_mlmerge.registry.http import Address, Answer, ConnectOptions, Request, Transport
+from pubtools_mlmerge.registry.certificates import Certificates
+from pubtools_mlmerge.registry.credentials import AuthFiles
+from pubtools_mlmerge.registry.http import (
+    Answer,
+    ConnectOptions,
+    Request,
+    Stream,
+    Transport,
+)
 
 ClientT = TypeVar("ClientT", bound="RegistryClient")
 
@@ -56,6 +69,14 @@ def _explain_lacking_right(reference: Reference) -> Iterator[None]:
         problem = f"this login may not write to the repository {reference.repository}"
         message = f"{problem}: {error.message}" if error.message else problem
         raise evolve(error, message=message) from error.__cause__
+
+
+def _upload_of(answer: Answer) -> str:
+    """Take the URL of an upload, which may be relative; empty if there is none."""
+    with suppress(ValueError):
+        location = answer.headers.get("Location", "")
+        return urljoin(answer.url, location) if location else ""
+    return ""
 
 
 class RegistryClient(Registry):
@@ -101,8 +122,9 @@ class RegistryClient(Registry):
         self.transport = Transport(self.options)
         self._lock = threading.Lock()
         self._sessions: dict[str, RegistrySession] = {}
+        self._auth_files = AuthFiles()  # none is read before a registry asks for a login
 
-    def __enter__(self) -> Self:
+    def __enter__(self: ClientT) -> ClientT:  # noqa: PYI019 - Self is of Python 3.11
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -110,6 +132,8 @@ class RegistryClient(Registry):
 
     def close(self) -> None:
         """Close the connections."""
+        for session in self._sessions.values():
+            session.transport.close()
         self.transport.close()
 
     def get_manifest(
@@ -249,14 +273,81 @@ class RegistryClient(Registry):
         Raises:
             RegistryError: When the registry refuses or cannot be asked.
         """
-        path = f"blobs/uploads/?mount={quote(digest)}&from={quote(source, safe='')}"
+        name = self._repository(reference, source)
+        path = f"blobs/uploads/?mount={quote(digest)}&from={quote(name, safe='')}"
         scopes = {Scope(source), Scope(reference.repository, push=True)}
         scopes.discard(Scope(reference.repository))
         answer = self._send("POST", reference, path, content=b"", scopes=scopes)
         if answer.status == _CREATED:
             return True
-        self._cancel_upload(reference, answer)  # it was opened instead, and nobody will use it
+        # An upload was begun instead, and nobody will use it.
+        self.cancel_upload(reference, _upload_of(answer))
         return False
+
+    def has_blob(self, reference: Reference) -> bool:
+        """Whether a repository has the blob of a digest, as far as its registry tells."""
+        with suppress(RegistryError):
+            return self._send("HEAD", reference, f"blobs/{reference.digest}").is_success
+        return False
+
+    def read_blob(self, reference: Reference, size: int) -> Iterator[bytes]:
+        """Read the blob of a digest in parts, of which the last comes once all proved right.
+
+        Raises:
+            DigestMismatch: When the content has another digest.
+            RegistryError: When it has another size, or cannot be read; it is not tried again.
+        """
+        check, path = DigestCheck(reference, reference.digest), f"blobs/{reference.digest}"
+        answer = self._send("GET", reference, path, repeatable=False, is_streamed=True)
+        last, count = b"", 0
+        for part in answer.parts:
+            if last:
+                yield last
+            last, count = part, count + len(part)
+            check.update(part)
+            if count > size:
+                problem = f"the blob has more than the {size} bytes that its manifest states"
+                raise RegistryError(str(reference), None, problem)
+        if count < size:
+            problem = f"{count} of {size} bytes came"
+            raise RegistryError(str(reference), None, problem) from ChunkedEncodingError(problem)
+        check.finish()
+        if last:
+            yield last
+
+    def begin_upload(self, reference: Reference) -> str:
+        """Begin an upload into a repository, and return its URL.
+
+        Raises:
+            RegistryError: When the login may not write, or the registry cannot be asked.
+        """
+        scopes = [Scope(reference.repository, push=True)]
+        with _explain_lacking_right(reference):
+            answer = self._send("POST", reference, "blobs/uploads/", content=b"", scopes=scopes)
+        return _upload_of(answer)
+
+    def finish_upload(self, reference: Reference, upload: str, content: Stream) -> None:
+        """Send the blob of a digest in one request, which is not tried again."""
+        if not upload:
+            problem = "the registry names no place to upload to"
+            raise RegistryError(str(reference), None, problem)
+        url = f"{upload}{'&' if '?' in upload else '?'}digest={quote(reference.digest)}"
+        self._send(
+            "PUT",
+            reference,
+            url,
+            headers={"Content-Type": "application/octet-stream"},
+            content=content or b"",
+            scopes=[Scope(reference.repository, push=True)],
+            repeatable=False,
+        )
+
+    def cancel_upload(self, reference: Reference, upload: str) -> None:
+        """Cancel an upload, if the registry can do that."""
+        if upload:
+            with suppress(RegistryError):
+                scopes = [Scope(reference.repository, push=True)]
+                self._send("DELETE", reference, upload, scopes=scopes, repeatable=False)
 
     def require_push(self, reference: Reference) -> None:
         """Make sure that the login may write to a repository, by an upload without content.
@@ -264,25 +355,37 @@ class RegistryClient(Registry):
         Raises:
             RegistryError: When it may not, or the registry cannot be asked.
         """
-        scopes = [Scope(reference.repository, push=True)]
-        with _explain_lacking_right(reference):
-            answer = self._send("POST", reference, "blobs/uploads/", content=b"", scopes=scopes)
-        self._cancel_upload(reference, answer)
+        self.cancel_upload(reference, self.begin_upload(reference))
 
-    def _cancel_upload(self, reference: Reference, answer: Answer) -> None:
-        location = answer.headers.get("Location")
-        if location:
-            with suppress(RegistryError):
-                scopes = [Scope(reference.repository, push=True)]
-                self._send("DELETE", reference, location, scopes=scopes)
+    def push_blob(self, reference: Reference, content: bytes) -> str:
+        """Upload a small blob in one piece, and return its digest."""
+        scopes, digest = [Scope(reference.repository, push=True)], digest_of(content)
+        with _explain_lacking_right(reference):
+            begun = self._send("POST", reference, "blobs/uploads/", content=b"", scopes=scopes)
+            upload = urljoin(begun.url, begun.headers.get("Location", ""))
+            upload += f"{'&' if '?' in upload else '?'}digest={quote(digest)}"
+            headers = {"Content-Type": "application/octet-stream"}
+            self._send("PUT", reference, upload, headers=headers, content=content, scopes=scopes)
+        return digest
+
+    def get(self, reference: Reference, path: str, headers: Mapping[str, str]) -> Answer:
+        """Read a path below the repository of a reference, or one of the registry.
+
+        Raises:
+            RegistryError: When the registry refuses or cannot be asked.
+        """
+        return self._send("GET", reference, path, headers=headers)
 
     def intend(self, *, pull: Iterable[Reference] = (), push: Iterable[Reference] = ()) -> None:
         """Announce what will be read and written, see `Registry.intend`."""
         wanted: dict[RegistrySession, dict[str, Scope]] = {}
         for references, pushes in ((pull, False), (push, True)):
             for reference in references:
-                scopes = wanted.setdefault(self.session(reference), {})
-                scopes[reference.repository] = Scope(reference.repository, push=pushes)
+                scopes, name = (
+                    wanted.setdefault(self.session(reference), {}),
+                    self._repository(reference),
+                )
+                scopes[name] = Scope(name, push=pushes)
         for session, scopes in wanted.items():
             session.intend(scopes.values())
 
@@ -290,20 +393,57 @@ class RegistryClient(Registry):
         """Return the session with the registry that a reference is looked up in."""
         name = self.host or reference.host
         if not name:
-            raise InvalidReference(str(reference), "it names no host, and no other one is given")
+            raise lacks_host(reference)
         with self._lock:
             if name not in self._sessions:
                 address = Address.parse(name, prefers_tls=self.options.prefers_tls)
-                find = partial(self._find_credentials, address.host, reference)
+                address = evolve(address, host=registry_of(address.host))
+                find = partial(self._find_credentials, address.host)
                 say = partial(self._say_none_found, address.host)
-                self._sessions[name] = RegistrySession(address, self.transport, find, say)
+                transport = self._transport_for(address.host)
+                self._sessions[name] = RegistrySession(address, transport, find, say)
             return self._sessions[name]
 
-    def _find_credentials(self, host: str, reference: Reference) -> Credentials | None:
-        return self.credentials or find_credentials(host, reference.repository)
+    def _transport_for(self, host: str) -> Transport:
+        certificates = self.certificates(host)
+        is_usual = certificates == Certificates()
+        return self.transport if is_usual else Transport(self.options, host, certificates)
+
+    def certificates(self, host: str) -> Certificates:
+        """Return what a registry needs beside the usual authorities: as given, or as found."""
+        found = self._find_certificates(host)
+        return found.or_given(self.options.ca_bundle, self.options.client)
+
+    def _find_certificates(self, host: str) -> Certificates:
+        return Certificates.find(host)
+
+    def place(self, reference: Reference) -> Reference:
+        """Name what is requested: at the host that is connected to, and in Docker Hub in full."""
+        return evolve(reference.resolved, host=self.session(reference).host).resolved
+
+    def _repository(self, reference: Reference, name: str = "") -> str:
+        """Name the repository of a reference, or another one there, as it is requested."""
+        named = evolve(reference, repository=name or reference.repository)
+        return self.place(named).repository
+
+    def login(self, reference: Reference) -> Credentials | None:
+        """Return the login for a repository: the one given, or one found since it was wanted."""
+        scopes = frozenset({Scope(self._repository(reference))})
+        return self.credentials or self.session(reference).known_login(scopes)
+
+    def secrets(self) -> list[str]:
+        """The texts that must not show up anywhere, of logins given and found."""
+        given = self.credentials.secrets if self.credentials else ()
+        return [
+            *given,
+            *(text for each in list(self._sessions.values()) for text in each.secrets()),
+        ]
+
+    def _find_credentials(self, host: str, repository: str) -> Credentials | None:
+        return self.credentials or self._auth_files.find(host, repository)
 
     def _say_none_found(self, host: str) -> str:
-        return say_none_found(host)
+        return self._auth_files.say_none_found(host)
 
     def _send(  # noqa: PLR0913 - the parts of a request
         self,
@@ -312,19 +452,24 @@ class RegistryClient(Registry):
         path: str,
         *,
         headers: Mapping[str, str] | None = None,
-        content: bytes | None = None,
+        content: bytes | Stream | None = None,
         scopes: Iterable[Scope] = (),
         repeatable: bool = True,
+        is_streamed: bool = False,
     ) -> Answer:
         """Send a request for a path below the repository, or a Location that the registry gave."""
         is_location = path.startswith(("/", "http://", "https://"))
         request = Request(
             method=method,
-            url=path if is_location else f"/v2/{reference.repository}/{path}",
+            url=path if is_location else f"/v2/{self._repository(reference)}/{path}",
             subject=str(reference),
             headers=headers or {},
             content=content,
             repeatable=repeatable,
+            is_streamed=is_streamed,
         )
-        wanted = frozenset(scopes) or frozenset({Scope(reference.repository)})
+        wanted = frozenset(
+            evolve(scope, repository=self._repository(reference, scope.repository))
+            for scope in frozenset(scopes) or {Scope(reference.repository)}
+        )
         return self.session(reference).send(request, wanted)

@@ -1,19 +1,23 @@
-"""Bring images into a repository: mounted within a registry, copied by skopeo between two."""
+"""Bring images into a repository: mounted within a registry, streamed or copied between two."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import re
 import subprocess
 import tempfile
 import threading
-from base64 import b64encode
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Optional
+
+from attrs import evolve
 
 from pubtools_mlmerge.concurrency import STOP, Memo, Watch, run_all, unwatched
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest, subject_of
@@ -29,45 +33,51 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
 )
 from pubtools_mlmerge.observe import span
+from pubtools_mlmerge.registry.base import NESTED_INDEXES, NESTED_LEVELS, TOO_NESTED
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.refusals import read_authorities, redact
+from pubtools_mlmerge.registry.refusals import proxy_secrets, read_authorities, redact
+from pubtools_mlmerge.registry.streaming import stream_blob
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
 Copy = Literal["auto", "skopeo", "never"]
+_Way = Optional[Literal["mount", "stream", "copy"]]  # none where it is left to another way
 
-_PRIVATE = 0o600
 _THREADS = 8  # requests for manifests at a time, and for blobs
 _COPIES = 4  # programs at a time
-_DEEPEST = 8  # indexes within indexes
 _REMEMBERED = 10_000  # manifests that are there, and blobs
 
 
 class Children:
     """Brings manifests from one repository into another one; safe from several threads.
 
-    Each manifest and blob is checked and brought once, however many callers need it.
+    Each manifest and blob is checked and brought once, however many callers need it. With `auto`,
+    blobs are mounted or streamed; where `copy_one` is given, that copies what cannot be mounted.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the two sides, and independent options
         self,
         source: RegistryClient,
         destination: RegistryClient,
         copy: Copy = "auto",
         copy_one: Callable[[Reference, Reference], None] | None = None,
         watch: Watch = unwatched,
+        *,
+        threads: int = _THREADS,
     ) -> None:
         self._source = source
         self._destination = destination
         self._copy = copy
         self._copy_one = copy_one or self._use_skopeo
+        self._streams = copy == "auto" and copy_one is None
         self._watch = watch
         # Two pools, as threads of the first wait for those of the second.
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mlmerge")
-        self._blob_threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mlmerge")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="mlmerge")
+        self._blob_threads = ThreadPoolExecutor(threads, thread_name_prefix="mlmerge")
         self._manifests: Memo[Reference, bool] = Memo(_REMEMBERED)
-        self._blobs: Memo[Reference, bool] = Memo(_REMEMBERED)
-        self._nested: set[Reference] = set()
+        self._blobs: Memo[Reference, _Way] = Memo(_REMEMBERED)
+        self._holders: dict[tuple[str, str], str] = {}  # a repository by its host and a blob
+        self._nested: dict[Reference, _Way] = {}
         self._writable: Memo[str, bool] = Memo(_REMEMBERED)
         self._copying = threading.BoundedSemaphore(_COPIES)
 
@@ -77,26 +87,25 @@ class Children:
         self._blob_threads.shutdown()
 
     def ensure(self, source: Reference, destination: Reference, digests: Iterable[str]) -> None:
-        """Make sure that manifests are in the destination repository."""
+        """Make sure that manifests, with all that they need, are in the destination repository."""
         digests = tuple(dict.fromkeys(digests))
-        hosts = {self._source.session(source).host, self._destination.session(destination).host}
-        is_one_registry = len(hosts) == 1
+        is_one_registry = self._is_one_registry(source, destination)
         if is_one_registry and source.repository == destination.repository:
             return
-        may_mount = is_one_registry and self._copy == "auto"
+        by_blobs = self._streams or (is_one_registry and self._copy == "auto")
 
         def provide(digest: str) -> bool:
             place = destination.at(digest)
             if not self._destination.has_manifest(place):
                 if self._copy == "never":
                     return False
-                is_read = may_mount or len(digests) > 1
+                is_read = by_blobs or len(digests) > 1
                 manifest = self._read(source.at(digest)) if is_read else None
                 # A registry may refuse what names a subject that it lacks.
                 subject = None if manifest is None else subject_of(manifest)
                 if subject in digests and subject != digest:
                     ensure_one(subject)
-                self._bring(manifest if may_mount else None, source.at(digest), place)
+                self._bring(manifest if by_blobs else None, source.at(digest), place)
             advance()
             return True
 
@@ -109,6 +118,9 @@ class Children:
             lacking = tuple(digest for digest, there in zip(digests, is_there) if not there)
             raise MissingChild(str(destination), None, "copying is ruled out", lacking)
 
+    def _is_one_registry(self, source: Reference, destination: Reference) -> bool:
+        return self._source.session(source).host == self._destination.session(destination).host
+
     def _read(self, source: Reference) -> Manifest | None:
         try:
             return self._source.pull(source)
@@ -116,73 +128,116 @@ class Children:
             return None
 
     def _bring(self, manifest: Manifest | None, source: Reference, destination: Reference) -> None:
-        """Mount a manifest, if there is one; else, or where that is refused, copy it."""
+        """Write a manifest, if there is one, after its blobs; else, or if refused, copy it."""
         with span("child", source=str(source), destination=str(destination)) as current:
-            if manifest is not None and self._mount(manifest, source, destination):
-                current.note(by="mount")
-                return
-            current.note(by="copy")
-            # Without the right to write a copy would fail as well, in the words of a program.
-            self._writable.get(destination.name, partial(self._require_push, destination))
-            with self._copying:
-                self._copy_one(source, destination)
-        _log_brought(source, destination, "copy")
+            way: _Way = None
+            if manifest is not None:
+                way = self._write(manifest, source, destination, 0, set())
+            if way is None:
+                way = "copy"
+                # Without the right to write it would fail as well, in the words of a program.
+                self._writable.get(destination.name, partial(self._require_push, destination))
+                with self._copying:
+                    self._copy_one(source, destination)
+                _log_brought(source, destination, "copy")
+            current.note(by=way)
 
     def _use_skopeo(self, source: Reference, destination: Reference) -> None:
         copy(self._source, source, self._destination, destination)
 
-    def _mount(
-        self, manifest: Manifest, source: Reference, destination: Reference, depth: int = 0
-    ) -> bool:
-        """Mount blobs and write the manifest; false as soon as the registry refuses."""
-        if depth > _DEEPEST:
-            raise InvalidIndex("", f"has more than {_DEEPEST} indexes in each other", str(source))
-        if isinstance(manifest, Image):
-            mount = partial(self._mount_blob, destination, source.repository)
-            jobs = [
-                partial(self._blobs.get, destination.at(blob), partial(mount, blob))
-                for blob in dict.fromkeys(manifest.blobs)
-            ]
-            is_whole = all(run_all(self._blob_threads, jobs))
-        else:
-            is_whole = self._mount_listed(manifest, source, destination, depth + 1)
-        if is_whole:
-            self._destination.push(destination, manifest)
-            _log_brought(source, destination, "mount")
-        return is_whole
+    def _write(
+        self,
+        manifest: Manifest,
+        source: Reference,
+        destination: Reference,
+        level: int,
+        known: set[str],
+    ) -> _Way:
+        """Write a manifest after all that it needs; none as soon as that is refused.
 
-    def _mount_listed(
-        self, index: Index, source: Reference, destination: Reference, depth: int
-    ) -> bool:
-        """Mount all that an index lists, in turn.
+        `level` counts the indexes around it, and `known` has all that were read for its child.
+        """
+        if isinstance(manifest, Image):
+            bring = partial(self._bring_blob, manifest, source, destination)
+            jobs = [
+                partial(self._blobs.get, destination.at(blob), partial(bring, blob))
+                for blob in manifest.blobs
+            ]
+            ways = run_all(self._blob_threads, jobs)
+        else:
+            ways = self._write_listed(manifest, source, destination, level + 1, known)
+        if None in ways:
+            return None
+        self._destination.push(destination, manifest)
+        way: _Way = "stream" if "stream" in ways else "mount"
+        _log_brought(source, destination, way)
+        return way
+
+    def _write_listed(
+        self, index: Index, source: Reference, destination: Reference, level: int, known: set[str]
+    ) -> list[_Way]:
+        """Write all that an index lists, in turn.
 
         An index may list others, and these the same ones again and again: each is read once, and
-        not beyond some depth, or a few kilobytes would keep us busy for ever.
+        no more of them than for a merge, or a few kilobytes would keep us busy for ever.
         """
+        known.add(index.digest)
+        if level > NESTED_LEVELS or len(known) > NESTED_INDEXES:
+            raise InvalidIndex("manifests", TOO_NESTED, str(source))
         listed = dict.fromkeys(entry.digest for entry in index.manifests)
 
-        def mount(digest: str) -> bool:
+        def bring(digest: str) -> _Way:
             place = destination.at(digest)
-            if place in self._nested:
-                return True
-            manifest = self._read(source.at(digest))
-            if manifest is None:
-                return False
-            subject = subject_of(manifest)
-            if subject in listed and subject != digest and not mount(subject):
-                return False
-            is_there = self._mount(manifest, source.at(digest), place, depth)
-            if is_there:
-                self._nested.add(place)
-            return is_there
+            if place not in self._nested:
+                manifest = self._read(source.at(digest))
+                subject = None if manifest is None else subject_of(manifest)
+                if subject in listed and subject != digest and bring(subject) is None:
+                    return None
+                if manifest is None:
+                    return None
+                way = self._write(manifest, source.at(digest), place, level, known)
+                if way is None:
+                    return None
+                self._nested[place] = way
+            return self._nested[place]
 
-        return all(map(mount, listed))
+        ways: list[_Way] = []
+        for digest in listed:
+            ways.append(bring(digest))
+            if ways[-1] is None:
+                break
+        return ways
 
-    def _mount_blob(self, destination: Reference, repository: str, blob: str) -> bool:
+    def _bring_blob(
+        self, image: Image, source: Reference, destination: Reference, digest: str
+    ) -> _Way:
+        """Mount a blob, or leave it if it is there, or else stream it."""
+        place = destination.at(digest)
+        held = self._destination.session(destination).host, digest
+        is_one_registry = self._is_one_registry(source, destination)
+        holder = source.repository if is_one_registry else self._holders.get(held)
+        if holder and self._mount_blob(place, holder):
+            return "mount"
+        if not self._streams:
+            return None
+        way: _Way = "mount"
+        if not self._destination.has_blob(place):
+            try:
+                size = image.sizes[digest]
+            except InvalidIndex as error:
+                raise evolve(error, reference=str(source)) from None
+            sides = self._source, source.at(digest), self._destination, place
+            stream_blob(*sides, size=size, watch=self._watch)
+            way = "stream"
+        if len(self._holders) < _REMEMBERED:
+            self._holders[held] = destination.repository
+        return way
+
+    def _mount_blob(self, place: Reference, repository: str) -> bool:
         try:
-            return self._destination.mount_blob(destination, blob, repository)
+            return self._destination.mount_blob(place, place.digest, repository)
         except RegistryError as error:
-            LOG.debug("Cannot mount %s: %s", blob, error)
+            LOG.debug("Cannot mount %s: %s", place.digest, error)
             return False
 
     def _require_push(self, destination: Reference) -> bool:
@@ -195,11 +250,18 @@ class Children:
         return True
 
 
-def _log_brought(source: Reference, destination: Reference, by: Literal["mount", "copy"]) -> None:
+def _log_brought(source: Reference, destination: Reference, by: _Way) -> None:
     """Log that a manifest was written, with all that it needs."""
     names = {"source": str(source), "destination": str(destination)}
     event = {"type": "mlmerge-child", **names, "by": by}
     LOG.info("Brought %s to %s by %s", source, destination.name, by, extra={"event": event})
+
+
+# The program skopeo
+
+# Variables that hold secrets of ours, and values with a login, such as the URL of a Redis server.
+_OURS = re.compile(r"MLMERGE_.*|.*QUAY_(PASSWORD|API_TOKEN)")
+_URL_WITH_LOGIN = re.compile(r"\w://[^\s/@]*:[^\s/@]+@")
 
 
 def copy(
@@ -209,60 +271,78 @@ def copy(
     destination: Reference,
 ) -> None:
     """Copy one manifest, all that it lists and all its blobs, under the same digest, by skopeo."""
-    limits = destination_client.options
-    with tempfile.TemporaryDirectory(prefix="mlmerge-") as directory:
+    options = destination_client.options
+    failed = partial(CopyFailed, str(source), str(destination))
+    with ExitStack() as stack:
+        passed: list[int] = []
+        sides = (("src", source_client, source), ("dest", destination_client, destination))
         command = [
             *("skopeo", "copy", "--quiet", "--all", "--preserve-digests"),
-            *_options("src", source_client, source, Path(directory)),
-            *_options("dest", destination_client, destination, Path(directory)),
-            _address(source_client, source),
-            _address(destination_client, destination),
+            *(option for side in sides for option in _options(*side, stack, passed)),
+            *(_address(client, reference) for _, client, reference in sides),
         ]
+        secrets = [*source_client.secrets(), *destination_client.secrets()]
         try:
             with subprocess.Popen(  # noqa: S603 - every argument fits a grammar that we check
                 command,
+                env=_environment(secrets),
+                pass_fds=passed,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
             ) as program:
-                said = STOP.errors_of(program, limits.ends)
+                said = STOP.errors_of(program, options.ends, options.silence)
         except subprocess.TimeoutExpired:
-            raise OutOfTime(str(destination), limits.time_limit or 0.0) from None
+            if time.monotonic() >= options.ends:
+                raise OutOfTime(str(destination), options.time_limit or 0.0) from None
+            problem = f"skopeo made no progress for {options.silence:g} seconds"
+            raise failed(problem) from None
         except OSError as error:
-            problem = "skopeo is not installed, and the registry does not mount"
-            raise CopyFailed(str(source), str(destination), problem) from error
+            raise failed("skopeo is not installed, or cannot be run") from error
     if program.returncode:
         # It repeats what registries say, and they may repeat what it sent.
-        logins = filter(None, (source_client.credentials, destination_client.credentials))
-        known = [secret for login in logins for secret in login.secrets]
-        problem = redact(said.strip(), known) or "skopeo failed"
-        raise CopyFailed(str(source), str(destination), problem)
+        raise failed(redact(said.strip(), [*secrets, *proxy_secrets()]) or "skopeo failed")
 
 
 def _address(client: RegistryClient, reference: Reference) -> str:
-    host = client.session(reference).host
-    return f"docker://{host}/{reference.repository}@{reference.digest}"
+    return f"docker://{client.place(reference).name}@{reference.digest}"
+
+
+def _environment(secrets: Iterable[str]) -> dict[str, str]:
+    """Leave out secrets of ours; credential helpers that skopeo runs may need any other variable.
+
+    A proxy may need a login.
+    """
+    known = frozenset(secrets)
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if value not in known
+        and not _OURS.fullmatch(name)
+        and (name.lower().endswith("_proxy") or not _URL_WITH_LOGIN.search(value))
+    }
 
 
 def _options(
-    side: str, client: RegistryClient, reference: Reference, directory: Path
+    side: str, client: RegistryClient, reference: Reference, stack: ExitStack, passed: list[int]
 ) -> Iterator[str]:
-    """Give the options of one side; secrets go into a file that only this user may read."""
+    """Give the options of one side; a login is in a file without a name, which is inherited."""
     session = client.session(reference)
     if session.is_plain or client.options.insecure:
         yield f"--{side}-tls-verify=false"
     named = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
     bundle = next(filter(None, (client.options.ca_bundle, *named)), None)
-    if bundle and not session.is_plain:
-        certificates = directory / f"{side}-certificates"
-        certificates.mkdir()
-        (certificates / "authorities.crt").write_bytes(read_authorities(Path(bundle)))
-        yield f"--{side}-cert-dir={certificates}"
-    if client.credentials is not None:
-        path = directory / f"{side}-auth.json"
-        login = f"{client.credentials.username}:{client.credentials.password}"
-        entry = {"auth": b64encode(login.encode()).decode()}
-        path.touch(mode=_PRIVATE)
-        path.write_text(json.dumps({"auths": {session.host: entry}}), encoding="utf-8")
-        yield f"--{side}-authfile={path}"
+    own = client.certificates(session.host)
+    if (bundle or own.clients) and not session.is_plain:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mlmerge-")))
+        if bundle:
+            (directory / "authorities.crt").write_bytes(read_authorities(Path(bundle)))
+        own.link(directory)
+        yield f"--{side}-cert-dir={directory}"
+    if (login := client.login(reference)) is not None:
+        file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
+        file.write(json.dumps({"auths": {session.host: login.entry}}).encode())
+        file.flush()
+        passed.append(file.fileno())
+        yield f"--{side}-authfile=/dev/fd/{file.fileno()}"

@@ -1,77 +1,112 @@
-"""Credentials from the files in which container tools keep them.
+"""Logins from the auth files and the credential helpers of container tools.
 
-The format is that of containers-auth.json and of Docker's config.json.
+The formats are those of containers-auth.json and of Docker's config.json; helpers are programs
+that follow the protocol of docker-credential-helpers.
 """
 
 from __future__ import annotations
 
 import binascii
 import json
+import logging
 import os
+import re
+import subprocess
+import threading
+import time
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from attrs import evolve
+from attrs import field, frozen
 
+from pubtools_mlmerge.concurrency import STOP
+from pubtools_mlmerge.core.references import registry_of
 from pubtools_mlmerge.errors import InvalidCredentials, brief
 from pubtools_mlmerge.registry.auth import Credentials
 
+LOG = logging.getLogger("pubtools.mlmerge")
+
 _BLANK = "\0 \t\r\n"
 _SHOWN = 5  # registries of a file that has no login
+_PATIENCE = 60.0  # seconds; a helper may ask its user something
+_HELPER = r"[A-Za-z0-9._-]+"
+_NONE = "has none"
+_NO_USER = "<token>"  # as helpers say that the secret is an identity token
+_HUB_KEY = "https://index.docker.io/v1/"  # under which docker keeps the login for Docker Hub
 
 
-def find_credentials(host: str, repository: str = "") -> Credentials | None:
-    """Look for a login in the auth files of this user; the most specific entry wins."""
-    for path in _files():
-        found = _find(path.name, _read(path) or {}, host, repository)
-        if found is not None:
-            return evolve(found, place=f"{_shown(path)} ({found.place})")
-    return None
+class AuthFiles:
+    """The logins of this user, each file and helper read once; safe from several threads."""
+
+    def __init__(self, patience: float = _PATIENCE) -> None:
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._files: dict[Path, _File] = {}
+        self._answers: dict[tuple[str, str], Credentials | str] = {}
+
+    def find(self, host: str, repository: str = "") -> Credentials | None:
+        """Look for a login: in the first file that has one, by its most specific entry.
+
+        Raises:
+            InvalidCredentials: When a file is malformed.
+        """
+        with self._lock:
+            found = (self._find(self._read(path), host, repository) for path in auth_files())
+            return next(filter(None, found), None)
+
+    def say_none_found(self, host: str) -> str:
+        """Say which files were searched for a login, what they have, and what helpers said."""
+        with self._lock:
+            files = ", ".join(self._read(path).state for path in auth_files())
+            answers = [
+                f", {answer}"
+                for (_, server), answer in self._answers.items()
+                if isinstance(answer, str) and _name(server).partition("/")[0] == _name(host)
+            ]
+        found = f"none was found: {files}{''.join(answers)}"
+        return f"no login for {host} was given, and {found}"
+
+    def _read(self, path: Path) -> _File:
+        if path not in self._files:
+            self._files[path] = _File.read(path)
+        return self._files[path]
+
+    def _find(self, file: _File, host: str, repository: str) -> Credentials | None:
+        names = list(_names(host, repository))
+        for name in names:
+            for key, helper in file.helpers.get(name, ()):
+                if helper and (found := self._ask(file, str(helper), key)) is not None:
+                    return found
+            for key, entry in file.entries.get(name, ()):
+                if (found := file.login(key, entry)) is not None:
+                    return found
+        if not file.store:
+            return None
+        key = _HUB_KEY if names[-1] == _name(_HUB_KEY) else host
+        known = [key for key, _ in file.entries.get(names[-1], ())]
+        return self._ask(file, file.store, next(iter(known), key))
+
+    def _ask(self, file: _File, helper: str, server: str) -> Credentials | None:
+        """Ask a helper, once; what it says besides a login is kept for an error."""
+        if (helper, server) not in self._answers:
+            found = _ask_helper(helper, server, self._patience, file.shown)
+            self._answers[helper, server] = found
+            if isinstance(found, str) and not found.endswith(_NONE):
+                LOG.warning("A login is not known: %s", found)
+        answer = self._answers[helper, server]
+        return answer if isinstance(answer, Credentials) else None
 
 
-def say_none_found(host: str) -> str:
-    """Say which files were searched for a login, and for which registries they have one."""
-    found = []
-    for path in _files():
-        fields = _read(path)
-        entries = (fields or {}).get("auths")
-        keys = [brief(key, 80) for key in entries] if isinstance(entries, dict) else []
-        more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-        state = f"has {', '.join(keys[:_SHOWN])}{more}" if keys else "has none"
-        found.append(f"{_shown(path)} {'does not exist' if fields is None else state}")
-    return f"no login for {host} was given, and none was found: {', '.join(found)}"
-
-
-def _read(path: Path) -> Mapping[str, object] | None:
-    """Read an auth file, if there is one; tools leave empty ones behind."""
-    try:
-        text = path.read_text(encoding="utf-8").strip(_BLANK)
-        document: object = json.loads(text) if text else {}
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidCredentials(path.name, "cannot be read") from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidCredentials(path.name, "is not JSON") from error
-    return document if isinstance(document, dict) else {}
-
-
-def _shown(path: Path) -> str:
-    """Write a path for a message, the home directory as a tilde."""
-    try:
-        return f"~/{path.relative_to(Path.home())}"
-    except (ValueError, RuntimeError):
-        return str(path)
-
-
-def _files() -> Iterator[Path]:
+def auth_files() -> Iterator[Path]:
+    """Name the files in which podman, buildah, skopeo and docker keep logins, in their order."""
     environment = {name: value for name, value in os.environ.items() if value}
     if "REGISTRY_AUTH_FILE" in environment:
         yield Path(environment["REGISTRY_AUTH_FILE"])
         return
-    if "XDG_RUNTIME_DIR" in environment:
-        yield Path(environment["XDG_RUNTIME_DIR"]) / "containers" / "auth.json"
+    runtime = environment.get("XDG_RUNTIME_DIR", f"/run/containers/{os.getuid()}")
+    is_own = "XDG_RUNTIME_DIR" in environment
+    yield Path(runtime, "containers" if is_own else "", "auth.json")
     try:
         home = Path.home()
     except RuntimeError:  # a user that no list has, as in some containers
@@ -80,41 +115,142 @@ def _files() -> Iterator[Path]:
     yield Path(environment.get("DOCKER_CONFIG", home / ".docker")) / "config.json"
 
 
-def _find(
-    place: str, fields: Mapping[str, object], host: str, repository: str
-) -> Credentials | None:
-    helpers, entries = fields.get("credHelpers") or {}, fields.get("auths") or {}
-    if not isinstance(helpers, dict) or not isinstance(entries, dict):
-        return None
-    for key in _keys(host, repository):
-        entry = entries.get(key)
-        if isinstance(entry, dict) and (entry.get("auth") or entry.get("identitytoken")):
-            return _decode(place, key, entry)
-        # Docker leaves an empty entry where a helper keeps the login.
-        if key in helpers or (isinstance(entry, dict) and fields.get("credsStore")):
-            raise InvalidCredentials(
-                place,
-                f"a credential helper keeps the login for {key}, which is not supported; "
-                "give user and password, or an auth file that holds them",
+_ByName = Mapping[str, list[tuple[str, object]]]
+
+
+@frozen
+class _File:
+    """What an auth file has, under the names that its keys mean."""
+
+    path: Path
+    entries: _ByName = field(factory=dict, repr=False)
+    helpers: _ByName = field(factory=dict)
+    store: str = ""
+    exists: bool = False
+
+    @classmethod
+    def read(cls, path: Path) -> _File:
+        """Read a file, if there is one; tools leave empty ones behind."""
+        try:
+            text = path.read_text(encoding="utf-8").strip(_BLANK)
+            document: object = json.loads(text) if text else {}
+        except (FileNotFoundError, NotADirectoryError):
+            return cls(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidCredentials(path.name, "cannot be read") from error
+        except (ValueError, RecursionError) as error:
+            raise InvalidCredentials(path.name, "is not JSON") from error
+        fields = document if isinstance(document, dict) else {}
+        entries, helpers = (_by_name(fields.get(part)) for part in ("auths", "credHelpers"))
+        store = str(fields.get("credsStore") or "")
+        return cls(path, entries, helpers, store, exists=True)
+
+    @property
+    def shown(self) -> str:
+        """The path for a message, the home directory as a tilde."""
+        try:
+            return f"~/{self.path.relative_to(Path.home())}"
+        except (ValueError, RuntimeError):
+            return str(self.path)
+
+    @property
+    def state(self) -> str:
+        """For which registries it has a login or a helper."""
+        found = [*self.entries.values(), *self.helpers.values()]
+        keys = [brief(key, 80) for key in dict.fromkeys(key for each in found for key, _ in each)]
+        more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+        state = f"has {', '.join(keys[:_SHOWN])}{more}" if keys else "has none"
+        return f"{self.shown} {state if self.exists else 'does not exist'}"
+
+    def login(self, key: str, entry: object) -> Credentials | None:
+        """Read an entry; docker leaves an empty one where a helper keeps the login."""
+        fields: dict[str, object] = entry if isinstance(entry, dict) else {}
+        name, place = self.path.name, f"{self.shown} ({brief(key, 80)})"
+        # Beside a token the user means nothing and the password is empty.
+        if fields.get("identitytoken"):
+            return Credentials("", str(fields["identitytoken"]), place, is_token=True)
+        if not fields.get("auth"):
+            username, password = fields.get("username"), fields.get("password")
+            return (
+                Credentials(str(username), str(password), place) if username and password else None
             )
-    return None
+        try:
+            text = b64decode(str(fields["auth"])).decode("utf-8")
+        except (binascii.Error, ValueError) as error:
+            raise InvalidCredentials(name, f"the entry of {key} is not base64") from error
+        username, colon, password = text.partition(":")
+        if not colon:
+            raise InvalidCredentials(name, f"the entry of {key} has no user and password")
+        return Credentials(username, password.rstrip("\0"), place)
 
 
-def _keys(host: str, repository: str) -> Iterator[str]:
+def _by_name(part: object) -> dict[str, list[tuple[str, object]]]:
+    """Sort a part of a file by what its keys mean; one that is written so comes first."""
+    found: dict[str, list[tuple[str, object]]] = {}
+    for key, value in part.items() if isinstance(part, dict) else ():
+        name = _name(key)
+        found.setdefault(name, []).insert(0 if key == name else len(found[name]), (key, value))
+    return found
+
+
+def _name(key: str) -> str:
+    """Read a key as docker and skopeo do: after a scheme, a path does not count."""
+    _, scheme, rest = key.rpartition("://")
+    host, _, path = rest.strip("/").partition("/")
+    is_host = scheme or path in ("", "v1", "v2")
+    return registry_of(host).lower() + ("" if is_host else f"/{path}")
+
+
+def _names(host: str, repository: str) -> Iterator[str]:
     parts = repository.split("/") if repository else []
-    for length in range(len(parts), 0, -1):
-        yield "/".join([host, *parts[:length]])
-    yield from (host, f"https://{host}", f"https://{host}/v2/", f"https://{host}/v1/")
+    for length in range(len(parts), -1, -1):
+        yield "/".join([_name(host), *parts[:length]])
 
 
-def _decode(place: str, key: str, entry: Mapping[str, object]) -> Credentials:
-    # Beside a token the user means nothing and the password is empty.
-    if entry.get("identitytoken"):
-        raise InvalidCredentials(place, f"{key} has an identity token, which is not supported")
+# Credential helpers
+
+
+def environment_without_secrets() -> dict[str, str]:
+    """The environment of a program that needs none of our passwords and tokens."""
+    own = re.compile(r"MLMERGE_.*|.*_QUAY_PASSWORD|QUAY_API_TOKEN")
+    return {name: value for name, value in os.environ.items() if own.fullmatch(name) is None}
+
+
+def _ask_helper(helper: str, server: str, patience: float, place: str) -> Credentials | str:
+    """Ask a helper for a login; return it, or what happened, in which nothing of it is repeated."""
+    if re.fullmatch(_HELPER, helper) is None:
+        return f"{place} names a credential helper by other characters than A-Z a-z 0-9 . _ -"
+    program = f"docker-credential-{helper}"
+    asked = f"{program} for {brief(server, 80)}"
     try:
-        username, colon, password = b64decode(str(entry["auth"])).decode("utf-8").partition(":")
-    except (binascii.Error, ValueError) as error:
-        raise InvalidCredentials(place, f"the entry of {key} is not base64") from error
-    if not colon:
-        raise InvalidCredentials(place, f"the entry of {key} has no user and password")
-    return Credentials(username, password.rstrip("\0"), key)
+        with subprocess.Popen(  # noqa: S603 - the name is checked, and the server goes to its input
+            [program, "get"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+            errors="replace",
+            env=environment_without_secrets(),
+        ) as process:
+            said, _ = STOP.said_by(process, time.monotonic() + patience, server)
+    except subprocess.TimeoutExpired:
+        return f"{asked} gave no answer within {patience:g} seconds"
+    except OSError as error:
+        return f"{asked} cannot be run ({error.strerror})"
+    if process.returncode:
+        is_absent = "not found" in said.lower()
+        return f"{asked} {_NONE if is_absent else f'failed (exit code {process.returncode})'}"
+    return _read_reply(said, f"{place} ({asked})") or f"{asked} {_NONE}"
+
+
+def _read_reply(text: str, place: str) -> Credentials | None:
+    """Read what a helper found."""
+    try:
+        reply: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    fields = reply if isinstance(reply, dict) else {}
+    username, secret = (str(fields.get(part) or "") for part in ("Username", "Secret"))
+    if username == _NO_USER:
+        return Credentials("", secret, place, is_token=True) if secret else None
+    return Credentials(username, secret, place) if secret else None

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import http.client
 import io
-import ipaddress
 import logging
 import math
 import random
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache, partial, partialmethod
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urljoin, urlsplit
 
@@ -24,66 +24,30 @@ from attrs import define, evolve, field, frozen
 from requests.adapters import HTTPAdapter
 from requests.exceptions import (
     ChunkedEncodingError,
-    InvalidURL,
-    RequestException,
-    SSLError,
-    Timeout,
 )
 from requests.structures import CaseInsensitiveDict
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
 from pubtools_mlmerge.concurrency import SLICE, STOP
-from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.core.strict_json import LARGEST
-from pubtools_mlmerge.errors import InvalidReference, OutOfTime, RegistryError, brief
+from pubtools_mlmerge.errors import OutOfTime, RegistryError, brief
+from pubtools_mlmerge.registry.certificates import Certificates
 from pubtools_mlmerge.registry.refusals import (
     Logins,
+    check_proxy,
+    explain,
     explain_answer,
     explain_connection,
-    is_final,
+    is_transient,
     redact,
     shows_secret,
+    without_url,
 )
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
 # Addresses
-
-
-@frozen
-class Address:
-    """A host with its port, and the schemes to try, in this order."""
-
-    host: str
-    schemes: tuple[str, ...] = field(converter=tuple[str, ...])
-
-    @classmethod
-    def parse(cls, text: str, *, prefers_tls: bool = False) -> Address:
-        """Read a host, a host with a port, or a URL; plain http is for loopback or `http://`."""
-        scheme, separator, rest = text.partition("://") if "://" in text else ("", "", text)
-        host = rest.rstrip("/")
-        shown = scheme + separator + rest.rpartition("@")[2]  # a login stays out of errors
-        if separator and scheme not in ("http", "https"):
-            raise InvalidReference(shown, "expected http:// or https://")
-        if not is_host(host):
-            raise InvalidReference(shown, "expected a host with an optional port")
-        if separator:
-            return cls(host, [scheme])
-        if not is_loopback(host):
-            return cls(host, ["https"])
-        return cls(host, ["https", "http"] if prefers_tls else ["http", "https"])
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host, with or without a port, is this machine itself."""
-    name = urlsplit(f"//{host}").hostname or ""
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
@@ -98,6 +62,20 @@ def origin(url: str) -> tuple[str, str, int | None]:
 # Requests and answers
 
 
+@frozen(eq=False)
+class Stream:
+    """A body of known length, which is begun anew each time that it is sent."""
+
+    length: int
+    begin: Callable[[], Iterator[bytes]]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.begin()
+
+
 @frozen(kw_only=True, eq=False)
 class Request:
     """One request; `subject` names it in errors and log lines, such as the reference."""
@@ -106,7 +84,8 @@ class Request:
     url: str
     subject: str
     headers: Mapping[str, str] = field(factory=dict, repr=False)
-    content: bytes | None = field(default=None, repr=False)
+    content: bytes | Stream | None = field(default=None, repr=False)
+    is_streamed: bool = False  # whether the body of the answer is read while it comes
     limit: int = LARGEST  # bytes of the answer's body
     repeatable: bool = True  # whether it is sent again after a transient failure
 
@@ -120,6 +99,7 @@ class Answer:
     content: bytes = field(repr=False)
     url: str = field(repr=False)
     reason: str = ""
+    parts: Iterable[bytes] = field(default=(), repr=False, eq=False)  # of a streamed body
 
     @property
     def is_success(self) -> bool:
@@ -271,13 +251,17 @@ class ConnectOptions:
 
     Attributes:
         ca_bundle (str | None):
-            Authorities to trust; none for those of the environment.
+            Authorities to trust; none for those of the environment and of certs.d.
+        client (tuple[str, str] | None):
+            Files with a certificate to show to registries and its key; none for those of certs.d.
         insecure (bool):
             Whether certificates are not verified.
         timeout (tuple[float, float]):
             Seconds to connect, and between two parts of an answer.
         longest (float):
             Seconds that one answer may take as a whole, headers and body.
+        silence (float):
+            Seconds without progress after which copying a blob is given up; it may take any time.
         retries (Retries):
             How refusals and broken connections are repeated.
         max_rate (float | None):
@@ -291,9 +275,11 @@ class ConnectOptions:
     """
 
     ca_bundle: str | None = None
+    client: tuple[str, str] | None = None
     insecure: bool = False
     timeout: tuple[float, float] = (10.0, 60.0)
     longest: float = 600.0
+    silence: float = 300.0
     retries: Retries = field(factory=Retries)
     max_rate: float | None = None
     time_limit: float | None = None
@@ -313,18 +299,21 @@ class ConnectOptions:
     @property
     def prefers_tls(self) -> bool:
         """Whether an option is about certificates, so that TLS is meant."""
-        return self.insecure or self.ca_bundle is not None
+        return self.insecure or self.ca_bundle is not None or self.client is not None
 
 
 # Limits
 
 _CHUNK = 64 * 1024
+PIECE = 1024 * 1024  # bytes of a blob that are in memory at a time
 _GRACE = 10.0  # seconds after the end of a run, to clean up
 _REFUSED = 400
 # Two layers of compression make gigabytes out of a kilobyte before anybody can count them, and
 # other codings that a library may know depend on what is installed beside it.
 _CODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _LONGEST_REFUSAL = 64 * 1024  # bytes of an error body that are read
+_MOST_AROUND = 1024 * 1024  # bytes of headers, sizes of chunks and trailers, beyond those of a body
+_SHORT_LINE = 64  # what a line of these counts as, at least: a byte in each chunk is no answer
 
 
 def _read_body(request: Request, response: requests.Response) -> bytes:
@@ -337,7 +326,8 @@ def _read_body(request: Request, response: requests.Response) -> bytes:
         problem = f"the answer comes encoded as {coding}, which was not asked for"
         raise RegistryError(request.subject, response.status_code, problem)
     content = bytearray()
-    for part in response.iter_content(_CHUNK):
+    # Compression makes up to a thousand bytes of one.
+    for part in response.iter_content(_CHUNK // 8 if coding else _CHUNK):
         content += part
         if len(content) > limit:
             if refused:
@@ -353,8 +343,8 @@ def _read_body(request: Request, response: requests.Response) -> bytes:
     return bytes(content)
 
 
-class _TooSlow(Exception):
-    """An answer took longer than it may as a whole; the http library lets this error pass."""
+class _Unreadable(Exception):
+    """Why an answer is not read to its end; the http library lets this error pass."""
 
 
 class _TimedReader(io.RawIOBase):
@@ -376,7 +366,7 @@ class _TimedReader(io.RawIOBase):
                 STOP.check()
                 now = time.monotonic()
                 if now >= self._end:
-                    raise _TooSlow
+                    raise _Unreadable
                 if now >= silent:
                     raise socket.timeout("timed out")
                 self._socket.settimeout(min(SLICE, self._end - now, silent - now))
@@ -391,22 +381,79 @@ class _TimedReader(io.RawIOBase):
         super().close()
 
 
-class _TimedResponse(http.client.HTTPResponse):
+class _BoundedReader(io.BufferedReader):
+    """Counts what is around a body, which the http libraries read without end.
+
+    That is headers before the answer ("100 Continue"), sizes of chunks, and trailers.
+    """
+
+    _left = _MOST_AROUND
+
+    def readline(self, size: int | None = -1) -> bytes:
+        most = self._left + 1
+        line = super().readline(most if size is None or size < 0 else min(size, most))
+        self._left -= max(len(line), _SHORT_LINE)
+        if self._left < 0:
+            problem = f"the answer has more than {_MOST_AROUND} bytes around its body"
+            raise _Unreadable(problem)
+        return line
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or size < 0:  # a chunk states a size below zero
+            raise _Unreadable("the answer states no valid size")
+        content = super().read(size)
+        self._left = min(self._left + len(content), _MOST_AROUND)
+        return content
+
+
+class _BoundedResponse(http.client.HTTPResponse):
     """An answer whose headers and body have to come within some seconds."""
 
     options: ConnectOptions
+    longest: float
 
     def __init__(self, sock: socket.socket, *others: object, **named: object) -> None:
         super().__init__(sock, *others, **named)  # type: ignore[arg-type]  # passed on as they came
-        end = min(time.monotonic() + self.options.longest, self.options.ends + _GRACE)
-        self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock, end))
+        end = min(time.monotonic() + self.longest, self.options.ends + _GRACE)
+        self.fp = _BoundedReader(_TimedReader(self.fp.detach(), sock, end))
+
+
+def _send_all(connection: http.client.HTTPConnection, content: bytes, silence: float) -> None:
+    """Send a part of a request, and look out for the end of the program meanwhile."""
+    if connection.sock is None:
+        connection.connect()
+    link: socket.socket = connection.sock
+    timeout, rest = link.gettimeout(), memoryview(content)
+    silent = time.monotonic() + silence
+    try:
+        link.settimeout(SLICE)
+        while rest:
+            STOP.check()
+            # After a timeout TLS needs the same bytes again, which these are.
+            with suppress(socket.timeout):
+                rest, silent = rest[link.send(rest) :], time.monotonic() + silence
+            if time.monotonic() >= silent:
+                raise socket.timeout("timed out")
+    finally:
+        with suppress(OSError):  # closed meanwhile
+            link.settimeout(timeout)
 
 
 class _Adapter(HTTPAdapter):
     """Bounds the time of each answer, whether from a registry or through a proxy."""
 
-    def __init__(self, options: ConnectOptions) -> None:
-        self._response_class = type("Response", (_TimedResponse,), {"options": options})
+    def __init__(
+        self,
+        options: ConnectOptions,
+        context: ssl.SSLContext | None = None,
+        *,
+        streams: bool = False,
+    ) -> None:
+        longest = math.inf if streams else options.longest
+        names = {"options": options, "longest": longest}
+        self._response_class = type("Response", (_BoundedResponse,), names)
+        self._silence = options.silence if streams else options.timeout[1]
+        self._context = context
         super().__init__(pool_connections=16, pool_maxsize=32)
         self._bound(self.poolmanager)
 
@@ -417,10 +464,16 @@ class _Adapter(HTTPAdapter):
 
     def _bound(self, manager: PoolManager) -> PoolManager:
         """Let connections read by our class, which the http library offers no option for."""
+        if self._context is not None:
+            manager.connection_pool_kw["ssl_context"] = self._context
         classes = {}
         for scheme, pool in manager.pool_classes_by_scheme.items():
             plain = pool.ConnectionCls  # type: ignore[attr-defined]  # typed as any class
-            timed = type(plain.__name__, (plain,), {"response_class": self._response_class})
+            names = {
+                "response_class": self._response_class,
+                "send": partialmethod(_send_all, silence=self._silence),
+            }
+            timed = type(plain.__name__, (plain,), names)
             classes[scheme] = type(pool.__name__, (pool,), {"ConnectionCls": timed})
         manager.pool_classes_by_scheme = classes
         return manager
@@ -428,35 +481,13 @@ class _Adapter(HTTPAdapter):
 
 # Sending
 
-_UNKNOWN_HOST = "Name or service not known"  # the resolver's words
-_RATE_LIMIT = 429
+_RATE_LIMIT, _LATE = 429, 408
 _SERVER_FAILED = 500  # docker-registry says so while somebody else writes the tag
 TRANSIENT = frozenset({_RATE_LIMIT, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAME_METHOD = frozenset({307, 308})
 _MOST_REDIRECTS = 5
 _SOON = 10  # part of the usual wait
-
-
-def without_url(error: Exception) -> RequestException:
-    """Make the same error without the URL, whose query may be a signature; tracebacks show it."""
-    kind = type(error) if isinstance(error, RequestException) else RequestException
-    return kind(explain(error))
-
-
-def explain(error: Exception) -> str:
-    """Say in a few words what broke; the library's own text goes on for lines."""
-    text = str(error)
-    if isinstance(error, SSLError):
-        return f"TLS failed: {text.rpartition('(Caused by ')[2].rstrip(')')}"
-    if isinstance(error, InvalidURL) or not isinstance(error, (RequestException, HTTPError)):
-        return text.partition("?")[0]
-    if isinstance(error, Timeout):
-        return "no answer in time"
-    if "Connection refused" in text:
-        return "connection refused"
-    is_unknown = _UNKNOWN_HOST in text or "name resolution" in text
-    return "unknown host" if is_unknown else f"connection broken ({type(error).__name__})"
 
 
 @cache
@@ -468,9 +499,17 @@ def user_agent() -> str:
 
 
 class Transport:
-    """Sends requests, to any host, over one pool of connections; safe from several threads."""
+    """Sends requests, to any host, over one pool of connections; safe from several threads.
 
-    def __init__(self, options: ConnectOptions) -> None:
+    Authorities of a registry count wherever it leads; a client shows its certificate to it alone.
+    """
+
+    def __init__(
+        self,
+        options: ConnectOptions,
+        host: str = "",
+        certificates: Certificates = Certificates(),  # noqa: B008 - it is frozen
+    ) -> None:
         self.options = options
         self._session = requests.Session()
         # Undecoded bodies: a small compressed one cannot become a huge one.
@@ -482,12 +521,15 @@ class Transport:
                 place, {}, stream=True, verify=options.verify, cert=None
             )
         )
-        for prefix in ("https://", "http://"):
-            self._session.mount(prefix, _Adapter(options))
+        self._streams = requests.Session()
+        for prefix, context in certificates.contexts(host, verifies=not options.insecure):
+            self._session.mount(prefix, _Adapter(options, context))
+            self._streams.mount(prefix, _Adapter(options, context, streams=True))
 
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
+        self._streams.close()
 
     def send(self, request: Request) -> Answer:
         """Send a request, again where that may help; a write is redirected within its origin."""
@@ -522,8 +564,10 @@ class Transport:
             except (OSError, ValueError, HTTPError) as error:
                 self._time_left(request)
                 problem, wait = self._explain(error, request.url), retries.wait(attempt, {})
-                if attempt == most or not _is_transient(error):
-                    raise RegistryError(request.subject, None, problem) from without_url(error)
+                if attempt == most or not is_transient(error):
+                    raise RegistryError(request.subject, None, problem) from without_url(
+                        error, problem
+                    )
             else:
                 if answer.status == _RATE_LIMIT:  # nothing was done, so this was no try
                     wait = throttle.slow_down(host, epoch, retries, answer.headers)
@@ -575,22 +619,46 @@ class Transport:
         prepared.prepare_headers({**self._headers, **request.headers})
         prepared.prepare_body(request.content, None)
         settings = self._settings_for(_place(request.url))
-        adapter = self._session.get_adapter(request.url)
+        check_proxy(request.url, settings["proxies"])
+        session, longest = self._session, self.options.timeout[1]
+        if request.is_streamed or isinstance(request.content, Stream):
+            session, longest = self._streams, self.options.silence
+        adapter = session.get_adapter(request.url)
         left = self._time_left(request)
-        timeout = tuple(min(seconds, left) for seconds in self.options.timeout)
-        try:
+        timeout = min(self.options.timeout[0], left), min(longest, left)
+        with self._in_time(request):
             # `verify` is given, so it is not None.
-            with adapter.send(prepared, timeout=timeout, **settings) as response:  # type: ignore[arg-type]
+            response = adapter.send(prepared, timeout=timeout, **settings)  # type: ignore[arg-type]
+            status, headers = response.status_code, response.headers
+            found = partial(Answer, status, headers, url=request.url, reason=response.reason)
+            if request.is_streamed and response.ok and status not in _REDIRECTS:
+                return found(b"", parts=self._read_parts(request, response))
+            with response:
                 content = _read_body(request, response)
-                status, headers = response.status_code, response.headers
-                problem = explain_answer(status, headers, request.url, settings["proxies"])
-                if problem is not None:
-                    raise RegistryError(request.subject, status, problem)
-                return Answer(status, headers, content, request.url, response.reason)
-        except _TooSlow as error:
+            problem = explain_answer(status, headers, request.url, settings["proxies"])
+            if problem is not None:
+                raise RegistryError(request.subject, status, problem)
+            return found(content)
+
+    @contextmanager
+    def _in_time(self, request: Request) -> Iterator[None]:
+        try:
+            yield
+        except _Unreadable as error:
             self._time_left(request)
-            problem = f"the answer takes more than {self.options.longest:g} seconds"
-            raise RegistryError(request.subject, None, problem) from error
+            slow = f"the answer takes more than {self.options.longest:g} seconds"
+            raise RegistryError(request.subject, None, str(error) or slow) from error
+
+    def _read_parts(self, request: Request, response: requests.Response) -> Iterator[bytes]:
+        """Read a body as it comes, whatever it says of its encoding: a digest is of these bytes."""
+        with response, self._in_time(request):
+            try:
+                yield from response.raw.stream(PIECE, decode_content=False)
+            # The library's own errors are not those of the request that sends these parts on.
+            except (OSError, ValueError, HTTPError) as error:
+                self._time_left(request)
+                cause = ChunkedEncodingError(explain(error))
+                raise RegistryError(request.subject, None, explain(error)) from cause
 
 
 def _place(url: str) -> str:
@@ -611,8 +679,8 @@ def _redirected(request: Request, target: str) -> Request:
     return evolve(request, url=url, headers=kept)
 
 
-def _is_transient(error: Exception) -> bool:
-    """Whether another attempt may succeed, as after a broken connection."""
-    if isinstance(error, SSLError) or _UNKNOWN_HOST in str(error) or is_final(error):
-        return False
-    return isinstance(error, (requests.exceptions.ConnectionError, Timeout, ChunkedEncodingError))
+def may_heal(error: RegistryError) -> bool:
+    """Whether what failed in the middle may succeed if all of it is done anew."""
+    if error.status is None:
+        return isinstance(error.__cause__, Exception) and is_transient(error.__cause__)
+    return error.status in {*TRANSIENT, _LATE, _SERVER_FAILED}

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from datetime import datetime, timezone
+from functools import partial
 from operator import attrgetter
 from secrets import token_hex
 from urllib.parse import quote, urlencode
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from pubtools_mlmerge.core.references import Reference, is_registered_digest
+from pubtools_mlmerge.concurrency import Memo
+from pubtools_mlmerge.core.references import Address, Reference, is_registered_digest, one_name
 from pubtools_mlmerge.core.strict_json import decode, encode
 from pubtools_mlmerge.errors import (
     Forbidden,
@@ -25,7 +26,7 @@ from pubtools_mlmerge.errors import (
     RegistryError,
 )
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.http import Answer, Request
+from pubtools_mlmerge.registry.http import TRANSIENT, Answer, Request, origin
 from pubtools_mlmerge.registry.refusals import WITHHELD, failure
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -37,7 +38,12 @@ _DAY = 86_400  # seconds
 _FORBIDDEN = 403
 _JSON = "application/json"
 _NOT_FOUND = 404
+_SERVER_FAILED = 500
+_MOST_HOSTS = 1000
+_IS_QUAY = "Quay"
 _start = attrgetter("start")
+
+_LAST_SECOND = 253_402_300_799  # of the year 9999
 
 
 @frozen
@@ -83,17 +89,20 @@ def _suspects(rows: Sequence[TagRow], own: TagRow) -> list[TagRow]:
 class TagHistory:
     """Finds what a write replaced unseen, by the history that Quay keeps.
 
-    It is read with a token of Quay's own API, over the connections of a registry client.
+    It is read with a token of Quay's own API, over the connections of a registry client. The token
+    goes to one registry only: the named one, else that of the client, else quay.io; and not before
+    that has shown itself as Quay.
     """
 
-    def __init__(self, client: RegistryClient, token: str) -> None:
+    def __init__(self, client: RegistryClient, token: str, host: str | None = None) -> None:
         self._client = client
         self._token = token.strip()
         # The http library would quote a header that it refuses.
         if not self._token.isascii() or not self._token.isprintable() or not self._token:
             raise InvalidSettings(("the token of Quay's API has to be printable ASCII",))
-        self._first = threading.Lock()
-        self._is_there: bool | None = None  # whether the registry has this API; known by one answer
+        named = host or client.host
+        self._host = Address.parse(named).host if named else ""
+        self._hosts: Memo[str, str] = Memo(_MOST_HOSTS)
 
     def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
         """Recover what the write replaced unseen; a history that is not there is a warning."""
@@ -115,10 +124,7 @@ class TagHistory:
         """Read which digests a tag named lately, newest first, on one page of 100 rows."""
         tag = reference.tagged(reference.tag).tag
         query = {"specificTag": tag, "onlyActiveTags": "false", "limit": _MOST_ROWS}
-        with nullcontext() if self._is_there else self._first:
-            if self._is_there is False:
-                raise NotFound(f"tag history of {reference}", _NOT_FOUND, "no API of Quay's")
-            answer = self._send("GET", reference, f"?{urlencode(query)}")
+        answer = self._send("GET", reference, f"?{urlencode(query)}")
         try:
             return _read(answer.content, tag)
         except InvalidIndex as error:
@@ -191,25 +197,62 @@ class TagHistory:
     def _send(
         self, method: str, reference: Reference, path: str, content: bytes | None = None
     ) -> Answer:
+        session = self._client.session(reference)
         path = f"/api/v1/repository/{quote(reference.repository)}/tag/{path}"
-        login = {"Authorization": f"Bearer {self._token}"}
         request = Request(
             method=method,
-            url=self._client.session(reference).url(path),
+            url=session.url(path),
             subject=f"tag history of {reference}",
-            headers={**login, **({"Content-Type": _JSON} if content else {"Accept": _JSON})},
+            headers={"Content-Type": _JSON} if content else {"Accept": _JSON},
             content=content,
         )
-        answer = self._client.transport.send(request).redacted([self._token])
-        if self._is_there is None:  # Quay's API explains a 404 in JSON
-            is_json = answer.content.lstrip().startswith(b"{")
-            self._is_there = answer.status != _NOT_FOUND or is_json
+        found = self._hosts.get(session.host, partial(self._look, reference, session.host))
+        if found != _IS_QUAY:
+            raise NotFound(request.subject, _NOT_FOUND, found)
+        login = {**request.headers, "Authorization": f"Bearer {self._token}"}
+        answer = session.transport.send(evolve(request, headers=login))
+        answer = answer.redacted([self._token])
         if answer.status == _FORBIDDEN and b"CSRF" in answer.content:
             problem = "Quay's API does not accept the token: check --quay-api-token"
             raise Forbidden(request.subject, answer.status, problem)
         if not answer.is_success or answer.content == WITHHELD.encode():
             raise failure(request.subject, answer.status, _explanation(answer.content))
         return answer
+
+    def _look(self, reference: Reference, host: str) -> str:
+        """Ask without the token whether this is Quay, and find out whether the token is for it."""
+        path = f"/api/v1/repository/{quote(reference.repository)}/tag/?limit=1"
+        session = self._client.session(reference)
+        url, subject = session.url(path), f"tag history of {reference}"
+        request = Request(method="GET", url=url, subject=subject, headers={"Accept": _JSON})
+        answer = session.transport.send(request)
+        if answer.status in TRANSIENT or answer.status >= _SERVER_FAILED:
+            raise failure(subject, answer.status, _explanation(answer.content))
+        if origin(answer.url) != origin(url) or not _is_of_quay(answer.content):
+            return "no API of Quay's"
+        if self._is_meant_for(host):
+            return _IS_QUAY
+        meant = self._host or "quay.io"
+        LOG.warning(
+            "%s: its history is not read, as the token of Quay's API is for %s; "
+            "--quay-api-token-host %s sends it there",
+            *(reference, meant, host),
+        )
+        return f"the token is for {meant}"
+
+    def _is_meant_for(self, host: str) -> bool:
+        name = one_name(f"{host}/")
+        if self._host:
+            return name == one_name(f"{self._host}/")
+        return name == "quay.io/" or name.endswith(".quay.io/")
+
+
+def _is_of_quay(content: bytes) -> bool:
+    """Whether an answer is one of Quay's API, be it a refusal."""
+    with suppress(InvalidIndex):
+        fields = decode(content)
+        return isinstance(fields.get("tags"), list) or isinstance(fields.get("error_type"), str)
+    return False
 
 
 def _explanation(content: bytes) -> bytes:
@@ -238,6 +281,6 @@ def _read_row(path: str, row: object, tag: str) -> TagRow | None:
     digest, start, end = (row.get(name) for name in ("manifest_digest", "start_ts", "end_ts"))
     if not isinstance(digest, str) or not is_registered_digest(digest):
         raise InvalidIndex(f"{path}.manifest_digest", "expected a digest")
-    if type(start) is not int or not (end is None or type(end) is int):
+    if type(start) is not int or not (end is None or (type(end) is int and end <= _LAST_SECOND)):
         raise InvalidIndex(f"{path}.start_ts, end_ts", "expected whole seconds")
     return TagRow(digest, start, end, is_immutable=row.get("immutable") is True)

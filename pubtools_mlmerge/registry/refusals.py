@@ -9,14 +9,26 @@ import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 from attrs import evolve
-from requests.exceptions import InvalidSchema, ProxyError, SSLError
+from requests.exceptions import (
+    ChunkedEncodingError,
+    ConnectionError,  # noqa: A004 - the library's
+    InvalidSchema,
+    InvalidURL,
+    ProxyError,
+    RequestException,
+    SSLError,
+    Timeout,
+)
 from requests.utils import select_proxy
+from urllib3.exceptions import HTTPError
+from urllib3.util import parse_url
 
 from pubtools_mlmerge.errors import (
     Forbidden,
@@ -25,6 +37,7 @@ from pubtools_mlmerge.errors import (
     NotFound,
     RegistryError,
     Unauthorized,
+    brief,
 )
 
 if TYPE_CHECKING:
@@ -39,11 +52,20 @@ _SAYS_IMMUTABLE = re.compile(
 )
 _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _LOGIN_WANTED = 400, 401, 403, 404, 407
 _SERVER_FAILED = 500
+_UNKNOWN_HOST = "Name or service not known"  # the resolver's words
 _TUNNEL = r"Tunnel connection failed: (\d{3})"
 # The words of several releases of OpenSSL about an answer that is no TLS.
 _PLAIN = re.compile(
     r"(?i)wrong.version.number|unknown.protocol|http.request|record.layer.failure"
     r"|packet.length.too.long"
+)
+_UNKNOWN_AUTHORITY = re.compile(r"(?i)self.signed certificate[\w ]*|unable to get [\w ]*")
+# Where distributions keep what the system trusts; Python knows it of some of them.
+_SYSTEM_STORES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
 )
 _HASHED = r"[0-9a-f]{8}\.\d+"  # how OpenSSL looks for an authority in a directory
 _MOST_TEXT = 64 * 1024  # bytes of an error body that are looked at
@@ -185,6 +207,27 @@ class Logins:
 # Connections that fail where it is not the registry's fault: proxies and certificate bundles
 
 
+def without_url(error: Exception, problem: str) -> RequestException:
+    """Make the same error without the URL, whose query may be a signature; tracebacks show it."""
+    kind = type(error) if isinstance(error, RequestException) else RequestException
+    return kind(brief(problem))
+
+
+def explain(error: Exception) -> str:
+    """Say in a few words what broke; the library's own text goes on for lines."""
+    text = str(error)
+    if isinstance(error, SSLError):
+        return f"TLS failed: {text.rpartition('(Caused by ')[2].rstrip(')')}"
+    if isinstance(error, InvalidURL) or not isinstance(error, (RequestException, HTTPError)):
+        return text.partition("?")[0]
+    if isinstance(error, Timeout):
+        return "no answer in time"
+    if "Connection refused" in text:
+        return "connection refused"
+    is_unknown = _UNKNOWN_HOST in text or "name resolution" in text
+    return "unknown host" if is_unknown else f"connection broken ({type(error).__name__})"
+
+
 def explain_connection(
     error: Exception, url: str, proxies: Mapping[str, str], verify: object
 ) -> str | None:
@@ -199,6 +242,13 @@ def explain_connection(
         if problem is None and _PLAIN.search(str(error)):
             advice = f"give --quay-host http://{urlsplit(url).netloc.rpartition('@')[2]}"
             return f"TLS failed: the registry seems to speak plain http; if so, {advice}"
+        unknown = _UNKNOWN_AUTHORITY.search(str(error))
+        if problem is None and unknown is not None and verify is True:
+            return (
+                f"TLS failed: the authorities that come with requests do not know the certificate "
+                f"({unknown[0]}); where the system's do, set REQUESTS_CA_BUNDLE={_system_store()}, "
+                f"else give --ca-bundle"
+            )
         return problem
     return None
 
@@ -220,9 +270,18 @@ def explain_answer(
     return problem if is_refusal else None
 
 
-def is_final(error: Exception) -> bool:
-    """Whether a failure of the proxy is one that another attempt does not mend."""
-    return isinstance(error, ProxyError) and _read_proxy(str(error))[1]
+def _system_store() -> str:
+    known = (ssl.get_default_verify_paths().cafile, *_SYSTEM_STORES)
+    return next((each for each in known if each and Path(each).exists()), "FILE")
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether another attempt may succeed, as after a broken connection."""
+    if isinstance(error, SSLError) or _UNKNOWN_HOST in str(error):
+        return False
+    if isinstance(error, ProxyError) and _read_proxy(str(error))[1]:
+        return False
+    return isinstance(error, (ConnectionError, Timeout, ChunkedEncodingError))
 
 
 def _read_proxy(text: str) -> tuple[str, bool]:
@@ -240,10 +299,36 @@ def _name_proxy(url: str, proxies: Mapping[str, str]) -> str:
     proxy = select_proxy(url, dict(proxies)) or ""
     scheme, separator, rest = proxy.partition("://") if "://" in proxy else ("", "", proxy)
     shown = scheme + separator + rest.rpartition("@")[2].rstrip("/")
+    return f"the proxy {shown}{_source_of(url)}"
+
+
+def _source_of(url: str) -> str:
     names = (f"{urlsplit(url).scheme}_proxy", "all_proxy")
     variables = [each for name in names for each in (name, name.upper()) if os.environ.get(each)]
-    source = f" (from {variables[0]})" if variables else ""
-    return f"the proxy {shown}{source}"
+    return f" (from {variables[0]})" if variables else ""
+
+
+def check_proxy(url: str, proxies: Mapping[str, str]) -> None:
+    """Raise ValueError where the http library cannot read the URL of a proxy.
+
+    Its own error repeats the URL, all of which may be a password then.
+    """
+    proxy = select_proxy(url, dict(proxies))
+    if not proxy:
+        return
+    with suppress(HTTPError):
+        if parse_url(proxy if "://" in proxy else f"http://{proxy}").host:
+            return
+    raise ValueError(f"the proxy{_source_of(url)} is no URL: expected http://HOST:PORT")
+
+
+def proxy_secrets() -> Iterator[str]:
+    """The logins in the URLs of proxies, which programs repeat where they cannot read them."""
+    for name, value in os.environ.items():
+        login, at, _ = value.rpartition("@")
+        if at and name.lower().endswith("_proxy"):
+            login = login.rpartition("://")[2]
+            yield from (login, login.partition(":")[2], unquote(login.partition(":")[2]))
 
 
 def _bundle_problem(path: str) -> str | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from attrs import frozen
 
 from pubtools_mlmerge.core.plan import Entry, Report
+from pubtools_mlmerge.errors import harmless
 from pubtools_mlmerge.reports import report as text
 
 
@@ -79,7 +80,7 @@ def page_of(results: Sequence[Report | Failure], info: PageInfo) -> str:
     style = Path(__file__).with_name("page.css").read_text(encoding="ascii")
     template = Path(__file__).with_name("page.html.jinja").read_text(encoding="ascii")
     environment = Environment(
-        autoescape=True, finalize=_show_controls, trim_blocks=True, undefined=StrictUndefined
+        autoescape=True, finalize=_shown, trim_blocks=True, undefined=StrictUndefined
     )
     environment.filters.update(age=text.age_words, label=text.label_of, short=text.short)
     environment.filters.update(grouped=_grouped, old=_old_images, summary=text.summary_of)
@@ -95,14 +96,9 @@ def page_of(results: Sequence[Report | Failure], info: PageInfo) -> str:
     )
 
 
-def _show_controls(value: object) -> object:
-    r"""Write characters that are invisible or turn text around as escapes such as \u202e."""
-    if hasattr(value, "__html__"):  # from a macro, so it is escaped already
-        return value
-    return "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode()
-        for c in str(value)
-    )
+def _shown(value: object) -> object:
+    """Make a value harmless, save what comes from a macro or the style, which is so already."""
+    return value if hasattr(value, "__html__") else harmless(str(value))
 
 
 def _old_images(reports: Iterable[Report]) -> dict[str, list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Literal
@@ -17,20 +16,21 @@ from pubtools_mlmerge.core.manifests import (
     Descriptor,
     Index,
     Manifest,
+    Referrer,
     platform_name,
 )
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Age, Entry, Fate
-from pubtools_mlmerge.errors import brief
+from pubtools_mlmerge.errors import brief, one_line
 from pubtools_mlmerge.reports.report import (
     VERSION,
     age_document,
     age_text,
     count_text,
     is_old,
+    json_line,
     label_of,
     platform_names,
-    printable,
     short,
     size_text,
     table,
@@ -74,6 +74,7 @@ class Inspection:
     orphans: tuple[Descriptor, ...]  # attestations whose image is not listed
     problems: tuple[Problem, ...]  # in the order of the entries; those of the whole index last
     is_checked: bool  # whether the repository was searched for everything that is listed
+    referrers: tuple[Referrer, ...] | None = None  # none if these were not looked for
 
     @property
     def size(self) -> int:
@@ -188,33 +189,34 @@ def inspection_to_text(inspection: Inspection) -> str:
     """Write an inspection as a tree."""
     rows = rows_of(inspection)
     lines = table([(row.branch + row.name, row.digest, *row.facts, row.flags) for row in rows])
-    return "\n".join([title_of(inspection), *lines, "", *closing_of(inspection)])
+    closing = map(one_line, closing_of(inspection))
+    return "\n".join([one_line(title_of(inspection)), *lines, "", *closing])
 
 
 def title_of(inspection: Inspection) -> str:
     """Write the first line: reference, digest and media type."""
     held = inspection.held
-    return printable(f"{inspection.reference} {held.digest} {held.media_type}")
+    return f"{inspection.reference} {held.digest} {held.media_type}"
 
 
 def rows_of(inspection: Inspection) -> Iterator[Row]:
     """Write the entries as lines of a tree."""
     has_ages = any(image.age is not None for image in inspection.images)
-    kinds: dict[str | None, list[str]] = {}
+    kinds: dict[str | None, dict[str, None]] = {}  # each once: a digest may be listed often
     for problem in inspection.problems:
-        kinds.setdefault(problem.digest, []).append(problem.kind)
+        kinds.setdefault(problem.digest, {})[problem.kind] = None
 
     def row(entry: Descriptor, branch: str, name: str, age: Age | None = None) -> Row:
         size, kind = size_text(entry.size), type_name(entry.media_type)
         facts = (size, kind, age_text(age)) if has_ages else (size, kind)
         old = age is not None and is_old(age.days)
-        flags = ", ".join([*(["old"] if old else []), *kinds.get(entry.digest, [])])
-        return Row(branch, name, printable(entry.digest), facts, flags and f"! {flags}", old)
+        flags = ", ".join([*(["old"] if old else []), *kinds.get(entry.digest, ())])
+        return Row(branch, name, entry.digest, facts, flags and f"! {flags}", old)
 
     left = len(inspection.images) + len(inspection.orphans)
     for image in inspection.images:
         left -= 1
-        name = printable(platform_text(image.descriptor) or "no platform")
+        name = platform_text(image.descriptor) or "no platform"
         yield row(image.descriptor, _BRANCH if left else _LAST, name, image.age)
         guide = _GUIDE if left else " " * len(_GUIDE)
         for number, entry in enumerate(image.attestations, 1):
@@ -222,7 +224,15 @@ def rows_of(inspection: Inspection) -> Iterator[Row]:
             yield row(entry, guide + (_LAST if is_last else _BRANCH), "attestation")
     for entry in inspection.orphans:
         left -= 1
-        yield row(entry, _BRANCH if left else _LAST, printable(label_of(entry)))
+        yield row(entry, _BRANCH if left else _LAST, label_of(entry))
+    names = {
+        image.descriptor.digest: platform_text(image.descriptor) for image in inspection.images
+    }
+    names[inspection.index.digest] = "the index"
+    for each in inspection.referrers or ():
+        name = f"{each.kind} of {names.get(each.subject) or each.subject}"
+        facts = ("-", "referrer", "") if has_ages else ("-", "referrer")
+        yield Row("", name, each.digest, facts, "")
 
 
 def closing_of(inspection: Inspection) -> list[str]:
@@ -239,14 +249,14 @@ def closing_of(inspection: Inspection) -> list[str]:
         f"problem: {p.kind}: {p.message}" + (f" ({p.digest})" if p.digest else "")
         for p in inspection.problems
     )
-    return [", ".join(parts), *map(printable, problems)]
+    return [", ".join(parts), *problems]
 
 
 def inspection_to_json(inspection: Inspection) -> str:
     """Write an inspection as one JSON object on one line."""
     index = inspection.index
     ages = {image.descriptor.digest: image.age for image in inspection.images}
-    document = {
+    document: dict[str, object] = {
         "schema": VERSION,
         "reference": inspection.reference,
         "digest": inspection.held.digest,
@@ -258,7 +268,12 @@ def inspection_to_json(inspection: Inspection) -> str:
             {"kind": p.kind, "digest": p.digest, "message": p.message} for p in inspection.problems
         ],
     }
-    return json.dumps(document)
+    if inspection.referrers is not None:
+        document["referrers"] = [
+            {"subject": r.subject, "digest": r.digest, "kind": r.kind, "tag": r.tag or None}
+            for r in inspection.referrers
+        ]
+    return json_line(document)
 
 
 def _entry(entry: Descriptor, age: Age | None) -> dict[str, object]:
@@ -307,13 +322,14 @@ def compare(references: tuple[str, str], indexes: tuple[Index, Index]) -> Compar
 def comparison_to_text(comparison: Comparison) -> str:
     """Write a comparison as a table and a summary."""
     lines = table([COMPARED, *compared_rows(comparison)])
-    return "\n".join([*compared_titles(comparison), "", *lines, "", compared_summary(comparison)])
+    titles = map(one_line, compared_titles(comparison))
+    return "\n".join([*titles, "", *lines, "", compared_summary(comparison)])
 
 
 def compared_titles(comparison: Comparison) -> list[str]:
     """Write a line for each index."""
     sides = zip("AB", comparison.references, comparison.indexes)
-    return [printable(f"{n}: {ref} {index.digest} {index.media_type}") for n, ref, index in sides]
+    return [f"{n}: {ref} {index.digest} {index.media_type}" for n, ref, index in sides]
 
 
 def compared_rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:

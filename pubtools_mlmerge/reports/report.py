@@ -15,6 +15,7 @@ from pubtools_mlmerge.core.manifests import (
     platform_name,
 )
 from pubtools_mlmerge.core.plan import Age, Entry, Fate, Report
+from pubtools_mlmerge.errors import harmless, one_line
 
 VERSION = 1
 SIGNS: dict[Fate, str] = {
@@ -35,6 +36,7 @@ _TYPES = {
 }
 _STEP = 1000  # of the units of sizes
 _LEAST_ROUNDED_UP = 999.95  # to one place
+_WIDEST = 500  # characters of a cell
 _SHORT = 12  # hexadecimal digits of a digest that people get to see
 _NOTHING = "-"
 _GONE = frozenset[Fate]({"dropped", "excluded"})
@@ -89,7 +91,7 @@ def size_text(size: int) -> str:
 
 def type_name(media_type: str) -> str:
     """Write a media type for people."""
-    return _TYPES.get(media_type) or printable(media_type)
+    return _TYPES.get(media_type, media_type)
 
 
 def age_text(age: Age | None) -> str:
@@ -97,7 +99,7 @@ def age_text(age: Age | None) -> str:
     if age is None:
         return ""
     if age.created is None or age.days is None:
-        return f"age unknown: {printable(age.problem)}"
+        return f"age unknown: {age.problem}"
     return f"{count_text(age.days, 'day')} old ({age.created:%Y-%m-%d})"
 
 
@@ -108,7 +110,7 @@ def count_text(number: int, thing: str) -> str:
 
 def to_json(report: Report) -> str:
     """Write a report as one JSON object on one line."""
-    return json.dumps(
+    return json_line(
         {
             "schema": VERSION,
             "source": str(report.source) if report.source is not None else None,
@@ -134,7 +136,12 @@ def failure_to_json(error: BaseException, about: Mapping[str, object], message: 
     """Write a failure as one JSON object on one line; `about` names what failed."""
     status = getattr(error, "status", None)
     kind = {"type": type(error).__name__, "message": message, "status": status}
-    return json.dumps({**about, "error": kind})
+    return json_line({**about, "error": kind})
+
+
+def json_line(document: Mapping[str, object]) -> str:
+    """Write a JSON object on one line, in which Azure finds no command such as `##vso[`."""
+    return json.dumps(document).replace("##", r"#\u0023")
 
 
 def entry_document(entry: Entry) -> dict[str, object]:
@@ -178,7 +185,7 @@ def to_text(report: Report, *, every: bool = False) -> str:
     """Write a report as a table and a summary line."""
     entries, columns = columns_of(report, every=every)
     rows = ([write(entry) for write in columns.values()] for entry in entries)
-    return "\n".join([*table([tuple(columns), *rows]), "", summary_of(report)])
+    return harmless("\n".join([*table([tuple(columns), *rows]), "", summary_of(report)]))
 
 
 def columns_of(
@@ -242,16 +249,16 @@ def short(digest: str) -> str:
 
 def table(rows: Iterable[Sequence[str]]) -> list[str]:
     """Align cells in columns."""
-    lines = [[printable(cell) for cell in row] for row in rows]
+    lines = [[_cut(one_line(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
     ]
 
 
-def printable(text: str) -> str:
-    """Replace characters that would control a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+def _cut(cell: str) -> str:
+    """Bound the width of a column, which is one for all rows."""
+    return cell if len(cell) <= _WIDEST else f"{cell[:_WIDEST]} …"
 
 
 def label_of(descriptor: Descriptor) -> str:

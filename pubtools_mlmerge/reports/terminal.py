@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pubtools_mlmerge.core.plan import Fate, Report
+from pubtools_mlmerge.errors import one_line, without_commands
 from pubtools_mlmerge.reports.inspection import (
     COMPARED,
     Comparison,
@@ -27,7 +28,6 @@ from pubtools_mlmerge.reports.inspection import (
 from pubtools_mlmerge.reports.report import (
     columns_of,
     is_noteworthy,
-    printable,
     summary_of,
     to_text,
 )
@@ -127,14 +127,15 @@ def _drawn(console: Console, *parts: RenderableType) -> str:
     with console.capture() as capture:
         for part in parts:
             console.print(part)
-    return capture.get().rstrip("\n")
+    # Where a long text is folded, a line may begin with anything of it.
+    return "\n".join(map(without_commands, capture.get().rstrip("\n").split("\n")))
 
 
 def plain(text: str, style: str = "") -> Text:
     """Make a text without markup that is folded where it is too long."""
     from rich.text import Text  # noqa: PLC0415
 
-    return Text(printable(text), style=style, overflow="fold")
+    return Text(one_line(text), style=style, overflow="fold")
 
 
 def _styled(column: str, text: str, style: str) -> Text:
@@ -208,7 +209,7 @@ class Display:
         if progress is None:
             yield lambda: None
             return
-        task = progress.add_task(name, total=total)
+        task = progress.add_task(one_line(name), total=total)
         try:
             yield lambda: progress.advance(task)
         finally:

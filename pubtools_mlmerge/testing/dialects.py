@@ -38,6 +38,9 @@ class Dialect:
     delete_action = "delete"
     # Whether public repositories can be read without a token.
     reads_without_token = False
+    # Whether it lists what refers to a manifest, and how many at once.
+    lists_referrers = False
+    referrers_page = 100
     # Whether a mount without the right to read its source is refused, or begins an upload.
     mount_needs_source = True
 

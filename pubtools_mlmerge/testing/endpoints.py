@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
+import json
 import re
 import secrets
 import uuid
@@ -15,7 +16,7 @@ from urllib.parse import quote
 
 from attrs import field, frozen
 
-from pubtools_mlmerge.core.manifests import digest_of
+from pubtools_mlmerge.core.manifests import OCI_INDEX, digest_of
 from pubtools_mlmerge.testing.dialects import Dialect, Right
 from pubtools_mlmerge.testing.http import (
     TEXT,
@@ -25,7 +26,7 @@ from pubtools_mlmerge.testing.http import (
     Response,
     json_response,
 )
-from pubtools_mlmerge.testing.storage import Repository, Storage
+from pubtools_mlmerge.testing.storage import Repository, Storage, StoredManifest
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = rf"({_COMPONENT}(?:/{_COMPONENT})*)"
@@ -186,6 +187,11 @@ class Router:
                 "DELETE": (delete, manifests.delete),
             },
             f"/v2/{_NAME}/tags/list": {"GET": (pull, manifests.tags)},
+            **(
+                {f"/v2/{_NAME}/referrers/{_DIGEST}": {"GET": (pull, manifests.referrers)}}
+                if self._dialect.lists_referrers
+                else {}
+            ),
             f"/v2/{_NAME}/blobs/{_DIGEST}": {"GET": read_blob, "HEAD": read_blob},
             f"/v2/{_NAME}/blobs/uploads/": {"POST": (push, blobs.start)},
             f"/v2/{_NAME}/blobs/uploads/{_SESSION}": {
@@ -255,6 +261,25 @@ class _Manifests:
             raise Refused(404, RegistryError("NAME_UNKNOWN", message, {"name": name}))
         return json_response({"name": name, "tags": sorted(repository.tags)})
 
+    def referrers(self, request: Request, name: str, subject: str) -> Response:
+        """List the manifests that name a subject, some at a time, each as an entry of an index."""
+        repository = self._storage.repositories.get(name)
+        held = sorted(repository.manifests.items()) if repository else []
+        last, size = request.parameter("last"), self._dialect.referrers_page
+        left = [
+            manifest for digest, manifest in held if digest > last and _subject(manifest) == subject
+        ]
+        document = {
+            "schemaVersion": 2,
+            "mediaType": OCI_INDEX,
+            "manifests": [_referring(manifest) for manifest in left[:size]],
+        }
+        headers = {"Content-Type": OCI_INDEX}
+        if len(left) > size:
+            following = f"/v2/{name}/referrers/{subject}?last={left[size - 1].digest}"
+            headers["Link"] = f'<{following}>; rel="next"'
+        return Response(200, headers, json.dumps(document).encode())
+
     def _refuse_if_immutable(self, repository: Repository, reference: str) -> None:
         if repository.is_immutable(reference):
             raise self._dialect.refuse_tag_move(reference)
@@ -318,6 +343,23 @@ class _Blobs:
         location = f"{request.base_url}/v2/{quote(name)}/blobs/uploads/{session}?_state=opaque"
         headers = {"Location": location, "Range": f"0-{end}", "Docker-Upload-UUID": session}
         return Response(202, headers)
+
+
+def _subject(manifest: StoredManifest) -> object:
+    subject = json.loads(manifest.content).get("subject")
+    return subject.get("digest") if isinstance(subject, dict) else None
+
+
+def _referring(manifest: StoredManifest) -> dict[str, object]:
+    """Describe a referrer as the specification of its list says."""
+    fields = json.loads(manifest.content)
+    entry: dict[str, object] = {
+        "mediaType": manifest.media_type,
+        "digest": manifest.digest,
+        "size": len(manifest.content),
+        "artifactType": fields.get("artifactType") or fields.get("config", {}).get("mediaType"),
+    }
+    return {**entry, "annotations": fields["annotations"]} if "annotations" in fields else entry
 
 
 def _created(request: Request, name: str, kind: str, digest: str) -> Response:

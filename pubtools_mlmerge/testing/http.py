@@ -219,7 +219,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self, headers: Mapping[str, str]) -> bytes:
         if "chunked" not in headers.get("transfer-encoding", ""):
-            return self.rfile.read(int(headers.get("content-length", 0)))
+            length = int(headers.get("content-length", 0))
+            body = self.rfile.read(length)
+            if len(body) < length:
+                raise ConnectionError("the client is gone")
+            return body
         pieces = []
         while size := int(self.rfile.readline().partition(b";")[0].strip() or b"0", 16):
             pieces.append(self.rfile.read(size))

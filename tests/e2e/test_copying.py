@@ -134,13 +134,15 @@ def test_nothing_needs_copying_where_all_is_there(shelf: Shelf) -> None:
     assert shelf.get("stable", other).content == make_index(ARM).content
 
 
+@pytest.mark.parametrize("copy", ["auto", "skopeo"])
 def test_children_are_copied_to_another_registry(
-    shelf: Shelf, token_shelf: Shelf, tmp_path: Path
+    shelf: Shelf, token_shelf: Shelf, tmp_path: Path, copy: str
 ) -> None:
     source = shelf.put("new", ARM)
     destination = token_shelf.put("stable", OLD)
+    env = {"PATH": str(tmp_path)} if copy == "auto" else {}
 
-    done = merge(source, destination, *TO_TOKEN)
+    done = merge(source, destination, "--copy", copy, *TO_TOKEN, env=env)
 
     assert token_shelf.get("stable").content == merged(*ARM, OLD[1])
     for child in ARM:
@@ -193,7 +195,8 @@ def test_a_missing_skopeo_is_named(shelf: Shelf, token_shelf: Shelf, tmp_path: P
     source = shelf.put("new", ARM)
 
     env = {"PATH": str(tmp_path)}
-    done = merge(source, token_shelf.ref("stable"), *TO_TOKEN, code=1, env=env)
+    skopeo = ("--copy", "skopeo", *TO_TOKEN)
+    done = merge(source, token_shelf.ref("stable"), *skopeo, code=1, env=env)
 
     assert "skopeo is not installed" in done.err
     assert "Traceback" not in done.err

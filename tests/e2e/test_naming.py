@@ -6,7 +6,7 @@ import pytest
 
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
 from tests.e2e.conftest import Shelf, image_index, merged
-from tests.programs import Done, run
+from tests.programs import Done, run_here
 
 OLD = image_index("linux/amd64", "linux/arm64", "linux/ppc64le", "linux/s390x", seed="old")
 
@@ -15,7 +15,7 @@ def merge(shelf: Shelf, *options: str, env: dict[str, str] | None = None) -> Don
     """Merge a new image for amd64 into a tag of four platforms."""
     source = shelf.put("new", make_image("linux/amd64", seed="new"))
     destination = shelf.put("stable", OLD)
-    return run("merge", "--source-ref", source, "--dest-ref", destination, *options, env=env)
+    return run_here("merge", "--source-ref", source, "--dest-ref", destination, *options, env=env)
 
 
 @pytest.mark.parametrize("option", ["--keep", "--drop"])
@@ -26,9 +26,9 @@ def test_an_unknown_name_is_wrong_usage_before_the_first_request(
     reference = shelf.put("stable", OLD)
     record = shelf.mark()
 
-    done = run("merge", "--source-ref", reference, "--dest-ref", reference, option, name)
+    done = run_here("merge", "--source-ref", reference, "--dest-ref", reference, option, name)
     variable = {f"MLMERGE_{option[2:].upper()}": name}
-    other = run("merge", "--source-ref", reference, "--dest-ref", reference, env=variable)
+    other = run_here("merge", "--source-ref", reference, "--dest-ref", reference, env=variable)
 
     assert (done.code, other.code) == (2, 2)
     assert "invalid platform" in done.err
@@ -67,11 +67,11 @@ def test_one_architecture_after_the_other_and_then_all_give_one_digest(shelf: Sh
     new = image_index("linux/amd64", "linux/arm64", "linux/s390x", seed="new")
     source, tag = shelf.put("new", new), shelf.put("stable", image_index("linux/ppc64le"))
     pair = ("--source-ref", source, "--dest-ref", tag)
-    run("merge", *pair)
+    run_here("merge", *pair)
     before, record = shelf.get("stable"), shelf.mark()
 
     for options in (["--arch", "arm64"], ["--arch", "s390x"], []):
-        assert run("merge", *pair, *options).code == 0
+        assert run_here("merge", *pair, *options).code == 0
 
     assert shelf.get("stable") == before
     assert record.writes == []
@@ -83,8 +83,8 @@ def test_what_piles_up_is_warned_of_and_pruned(shelf: Shelf) -> None:
     source = shelf.put("new", make_index([amd64, proof, orphan]))
     tag = shelf.ref("stable")
 
-    done = run("merge", "--source-ref", source, "--dest-ref", tag)
-    pruned = run("remove-archs", "--ref", tag, "--prune")
+    done = run_here("merge", "--source-ref", source, "--dest-ref", tag)
+    pruned = run_here("remove-archs", "--ref", tag, "--prune")
 
     assert "1 of its entries: its image is not listed" in done.err
     assert "pubtools-mlmerge-remove-archs --prune" in done.err
@@ -95,9 +95,9 @@ def test_what_piles_up_is_warned_of_and_pruned(shelf: Shelf) -> None:
 def test_a_strict_removal_fails_for_a_name_that_is_not_there(shelf: Shelf) -> None:
     tag = shelf.put("stable", OLD)
 
-    strict = run("remove-archs", "--ref", tag, "--arch", "s390x,riscv64", "--strict")
-    unknown = run("remove-archs", "--ref", tag, "--arch", "s390")
-    nothing = run("remove-archs", "--ref", tag)
+    strict = run_here("remove-archs", "--ref", tag, "--arch", "s390x,riscv64", "--strict")
+    unknown = run_here("remove-archs", "--ref", tag, "--arch", "s390")
+    nothing = run_here("remove-archs", "--ref", tag)
 
     assert (strict.code, unknown.code, nothing.code) == (1, 2, 2)
     assert "removal riscv64 fits none of its platforms" in strict.err

@@ -6,7 +6,7 @@ import pytest
 
 from pubtools_mlmerge.testing import RegistryServer, make_index
 from tests.e2e.conftest import images, merged
-from tests.programs import Done, put, run
+from tests.programs import Done, put, run_here
 from tests.quay import QuayDialect
 
 ALICE, NAME, TAGS = ("alice", "wonderland"), "alice/app", [f"v{number}" for number in range(12)]
@@ -24,7 +24,7 @@ def merge(server: RegistryServer, *tags: str, password: str = ALICE[1]) -> Done:
     put(server, "new", make_index(NEW), NAME)
     place = f"{server.host}/{NAME}"
     names = [f"{place}:{tag}" for tag in tags]
-    return run(
+    return run_here(
         *("merge", "--source-ref", f"{place}:new", "--dest-ref", ",".join(names)),
         *("--source-quay-user", ALICE[0], "--dest-quay-user", ALICE[0]),
         env={"SOURCE_QUAY_PASSWORD": password, "DEST_QUAY_PASSWORD": password},
@@ -65,10 +65,11 @@ def test_a_repository_that_takes_no_writes_is_named(dialect: QuayDialect, proble
 
 
 def test_all_tags_are_merged_behind_a_rate_limit() -> None:
-    with serve(QuayDialect(rate=10)) as server:
+    with serve(QuayDialect(rate=25)) as server:
         done = merge(server, *TAGS)
 
         assert done.code == 0, done.err
         assert {server.manifest(NAME, t).content for t in TAGS} == {merged(*NEW, OLD[1])}
         asked = len([r for r in server.requests if "/manifests/" in r.path])
-    assert asked <= 1.25 * (1 + 4 * len(TAGS))
+    # How many are refused depends on who comes when; without learning they are many times as many.
+    assert asked <= 2 * (1 + 4 * len(TAGS))

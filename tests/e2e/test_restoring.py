@@ -125,7 +125,8 @@ def test_no_secret_gets_into_a_record(token_shelf: Shelf, tmp_path: Path) -> Non
     env["MLMERGE_AUDIT"] = str(tmp_path)
     merged = token_shelf.merge(*login, env=env)
 
-    done = run_here("restore", str(records(tmp_path)[0]), login[1], "--debug", "--debug", env=env)
+    options = (login[1], "--yes", "--debug", "--debug")
+    done = run_here("restore", str(records(tmp_path)[0]), *options, env=env)
 
     assert (done.code, token_shelf.get("stable").content) == (0, make_index(OLD).content)
     written = [file.read_text() + file.name for file in records(tmp_path)]

@@ -14,7 +14,7 @@ from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.testing import ImageIndex, make_index
 from tests.e2e.conftest import images, merged
 from tests.peers import DOCKER_LIST, EVERY_TYPE, OCI_INDEX
-from tests.programs import Done, run
+from tests.programs import Done, run_here
 from tests.running_quay import Quay, running_quay
 
 THREE, TWO = ("linux/amd64", "linux/arm64", "linux/s390x"), ("linux/amd64", "linux/arm64")
@@ -39,7 +39,7 @@ def program(quay: Quay, name: str, *arguments: str, source: bool = True) -> Done
     users = [option for side in sides for option in (f"--{side}-quay-user", quay.user)]
     passwords = {f"{side.upper()}_QUAY_PASSWORD": quay.password for side in sides}
     output = ("--output", "json", "--quay-host", quay.url)
-    done = run(name, *arguments, *users, *output, env=passwords, seconds=180)
+    done = run_here(name, *arguments, *users, *output, env=passwords)
     assert done.code == 0, done.err
     return done
 
@@ -128,7 +128,7 @@ def test_what_somebody_wrote_unseen_is_found_in_the_history(quay: Quay) -> None:
     if quay.api_token is None:
         return
     client = quay.client()
-    history = TagHistory(client, quay.api_token)
+    history = TagHistory(client, quay.api_token, quay.url)
 
     found = history.lost(tag, ours.digest, seen.digest)
 

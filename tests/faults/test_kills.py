@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -16,7 +16,7 @@ from tests.faults.judging import damage, judge_second_run
 from tests.faults.proxy import Exchange, Proxy
 from tests.faults.running import PASSWORDS
 from tests.faults.scenarios import Scenario
-from tests.programs import ROOT, command, environment
+from tests.programs import start
 
 _PATIENCE = 30
 
@@ -44,18 +44,12 @@ class Hold:
 
 def kill(hold: Hold, arguments: tuple[str, ...]) -> int:
     """Start the program, and kill it as soon as it waits for that answer."""
-    with subprocess.Popen(
-        [*command("merge"), *arguments],
-        cwd=ROOT,
-        env=environment(**PASSWORDS),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        hold.reached.wait(_PATIENCE)
-        process.kill()
+    with open(os.devnull, "r+b") as nothing:  # noqa: PTH123 - no file
+        process = start("merge", arguments, [nothing.fileno()] * 3, PASSWORDS)
+    hold.reached.wait(_PATIENCE)
+    os.kill(process.pid, signal.SIGKILL)
     hold.released.set()
-    return process.returncode
+    return process.wait(_PATIENCE)
 
 
 def problems(scenario: Scenario, place: str, *, is_early: bool) -> Iterator[str]:

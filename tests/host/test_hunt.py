@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Union
 
 import pytest
-from attrs import frozen
+import requests
+from attrs import field, frozen
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 from pubtools._quay import push_docker, tag_docker
 from pubtools._quay.command_executor import LocalExecutor
+from requests.adapters import HTTPAdapter
 
 from pubtools_mlmerge.registry.client import RegistryClient
 from tests.host.running import push, tag
@@ -30,7 +33,10 @@ from tests.hunt.machine import (
     SOURCES,
     TAG,
     TAGS,
+    THREADS,
+    TROUBLES,
     Act,
+    Expected,
     Hunt,
     Trouble,
     named_by,
@@ -49,6 +55,7 @@ class Disk:
     """docker-registry, whose files are read and written directly."""
 
     world: World
+    expected: Expected = field(factory=Expected)
 
     @property
     def options(self) -> Sequence[str]:
@@ -67,8 +74,19 @@ class Disk:
     def client(self) -> RegistryClient:
         return self.world.client()
 
-    def expect(self, trouble: Trouble | None, write: Callable[[Recipe], None]) -> None:
-        """Have no trouble."""
+    def send(
+        self, adapter: HTTPAdapter, request: requests.PreparedRequest, **options: object
+    ) -> requests.Response:
+        """Send a request of the host's or of ours, perhaps with trouble."""
+        path, _, reference = (request.url or "").rpartition("/")
+        is_write = request.method == "PUT"
+        status = None
+        if path.endswith("/manifests"):
+            status = self.expected.at("check" if is_write else "find", reference)
+        if status is None:
+            response = _SEND(adapter, request, **options)  # type: ignore[arg-type]
+            status = self.expected.at("stored", reference) if is_write and response.ok else None
+        return response if status is None else _refusal(status, request)
 
     def read(self, repository: str, reference: str) -> bytes | None:
         manifests = self._shelf / "repositories" / repository / "_manifests"
@@ -97,7 +115,9 @@ class Disk:
         repository, _, name = source.partition("/")[2].replace("@", ":", 1).partition(":")
         for reference in destinations:
             into, _, tag = reference.partition("/")[2].partition(":")
+            assert self.expected.at("check", tag) is None, "the copy breaks"
             self._copy(repository, name, into, tag)
+            assert self.expected.at("stored", tag) is None, "the copy breaks once done"
 
     def _copy(self, repository: str, name: str, into: str, tag: str) -> None:
         content = self.read(repository, name)
@@ -114,6 +134,16 @@ class Disk:
         document = json.loads(self.read(repository, name) or b"{}")
         config = json.loads(self.blob(repository, document["config"]["digest"]) or b"{}")
         return {"Architecture": config["architecture"]}
+
+
+_SEND = HTTPAdapter.send
+
+
+def _refusal(status: int, request: requests.PreparedRequest) -> requests.Response:
+    response = requests.Response()
+    response.status_code, response.raw = status, io.BytesIO()
+    response.request, response.url = request, request.url or ""
+    return response
 
 
 _SETTINGS = st.fixed_dictionaries(
@@ -155,7 +185,9 @@ class HostHunt(Hunt):
         source: Recipe,
         tags: Sequence[str],
         chosen: Chosen,
-        more: Sequence[Item] = (),
+        threads: int,
+        trouble: Trouble | None,
+        *more: Item,
     ) -> None:
         reference = self.put_source(source, where="src/app")
         item = self.world.push_item(reference.partition("/")[2], {self.external: tags})
@@ -164,30 +196,56 @@ class HostHunt(Hunt):
             f"--{name.replace('_', '-')}": [value] if isinstance(value, str) else value
             for name, value in chosen.items()
         }
-        act = Act(self.offer(reference), named_by(options), is_sure=source not in TAGS)
-        settings = self.world.settings(ON, num_thread_container_push=1)
+        act = Act(
+            self.offer(reference),
+            named_by(options),
+            is_sure=source not in TAGS,
+            may_return=bool(more),
+        )
+        settings = self.world.settings(ON, num_thread_container_push=threads)
         self.error = None
         self.judge(
-            dict.fromkeys(tags, act), lambda: self.run_task(lambda: push([item, *more], settings))
+            dict.fromkeys(tags, act),
+            lambda: self.run_task(lambda: push([item, *more], settings)),
+            trouble,
         )
 
-    @rule(source=SOURCES, tags=SOME_TAGS, chosen=_SETTINGS)
-    def an_item_is_pushed(self, source: Recipe, tags: list[str], chosen: Chosen) -> None:
-        self.push(source, tags, chosen)
+    @rule(source=SOURCES, tags=SOME_TAGS, chosen=_SETTINGS, threads=THREADS, trouble=TROUBLES)
+    def an_item_is_pushed(
+        self,
+        source: Recipe,
+        tags: list[str],
+        chosen: Chosen,
+        threads: int,
+        trouble: Trouble | None,
+    ) -> None:
+        self.push(source, tags, chosen, threads, trouble)
 
-    @rule(source=SOURCES, tags=SOME_TAGS, chosen=_SETTINGS)
-    def a_push_is_rolled_back(self, source: Recipe, tags: list[str], chosen: Chosen) -> None:
+    @rule(source=SOURCES, tags=SOME_TAGS, chosen=_SETTINGS, threads=THREADS, trouble=TROUBLES)
+    def a_push_is_rolled_back(
+        self,
+        source: Recipe,
+        tags: list[str],
+        chosen: Chosen,
+        threads: int,
+        trouble: Trouble | None,
+    ) -> None:
         before = dict(self.contents)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(push_docker, "OperatorPusher", NoBundles)
-            self.push(source, tags, chosen, [bundle_item()])
+            self.push(source, tags, chosen, threads, trouble, bundle_item())
         for name, content in before.items():
-            if content is not None and isinstance(self.error, SystemExit):
+            if content is not None and trouble is None and isinstance(self.error, SystemExit):
                 assert self.contents[name] == content, f"{name} was not rolled back"
 
-    @rule(source=SOURCES, tag=TAG, names=SOME_NAMES, exclude=st.booleans())
+    @rule(source=SOURCES, tag=TAG, names=SOME_NAMES, exclude=st.booleans(), trouble=TROUBLES)
     def architectures_are_tagged(
-        self, source: Recipe, tag: str, names: list[str], exclude: bool
+        self,
+        source: Recipe,
+        tag: str,
+        names: list[str],
+        exclude: bool,
+        trouble: Trouble | None,
     ) -> None:
         reference = self.put_source(source)
         offer = self.offer(reference)
@@ -196,18 +254,25 @@ class HostHunt(Hunt):
         else:
             brought = eligible(offer, names)
         name = reference.rpartition(":")[2]
-        self.tag({tag: Act(brought, is_sure=False)}, names, exclude, source=name, add=[tag])
+        is_image = b'"manifests"' not in (self.place.read(self.repository, name) or b"")
+        if trouble and is_image and not isinstance(trouble.what, int):
+            trouble = None  # the host looks at the tag once, and copies an image plainly
+        acts = {tag: Act(brought, is_sure=False)}
+        self.tag(acts, names, exclude, trouble, source=name, add=[tag])
 
-    @rule(tag=TAG, names=SOME_NAMES, exclude=st.booleans())
-    def architectures_are_untagged(self, tag: str, names: list[str], exclude: bool) -> None:
+    @rule(tag=TAG, names=SOME_NAMES, exclude=st.booleans(), trouble=TROUBLES)
+    def architectures_are_untagged(
+        self, tag: str, names: list[str], exclude: bool, trouble: Trouble | None
+    ) -> None:
         named = Named(keep=names, fits=True) if exclude else Named(drop=names)
-        self.tag({tag: Act(named=named)}, names, exclude, remove=[tag])
+        self.tag({tag: Act(named=named)}, names, exclude, trouble, remove=[tag])
 
     def tag(
         self,
         acts: dict[str, Act],
         names: Sequence[str],
         exclude: bool,
+        trouble: Trouble | None,
         *,
         source: str = "",
         add: Sequence[str] = (),
@@ -216,7 +281,8 @@ class HostHunt(Hunt):
         item = self.world.tag_item(
             self.external, source=source, add=add, remove=remove, archs=names, exclude=exclude
         )
-        self.judge(acts, lambda: self.run_task(lambda: tag([item], self.world.settings(ON))))
+        settings = self.world.settings(ON)
+        self.judge(acts, lambda: self.run_task(lambda: tag([item], settings)), trouble)
 
 
 def test_nothing_is_lost_by_the_host_s_tasks_unless_it_was_named(
@@ -227,5 +293,12 @@ def test_nothing_is_lost_by_the_host_s_tasks_unless_it_was_named(
     monkeypatch.setattr(LocalExecutor, "tag_images", lambda _, *named: place.copy(*named))
     monkeypatch.setattr(LocalExecutor, "skopeo_inspect", lambda _, name: place.inspect(name))
     monkeypatch.setattr(tag_docker, "untag_images", lambda **_: None)
+
+    def send(
+        adapter: HTTPAdapter, request: requests.PreparedRequest, **options: object
+    ) -> requests.Response:
+        return place.send(adapter, request, **options)
+
+    monkeypatch.setattr(HTTPAdapter, "send", send)
 
     hunt(partial(HostHunt, place), tmp_path, SEQUENCES)

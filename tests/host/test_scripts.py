@@ -13,16 +13,16 @@ from attrs import asdict
 
 from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
 
-TARGET = """
+TARGETS = """
 import json, sys
 import {first}
 from importlib.metadata import entry_points
-(found,) = [e for e in entry_points(group="target") if e.name == "{name}"]
-task = found.load()
 import pubtools_mlmerge.plugin
 from tests.host.world import Item
 given = json.load(sys.stdin)
-task([Item(**item) for item in given["items"]], None, "1", "target", given["settings"])
+for name, items in given["items"].items():
+    (found,) = [e for e in entry_points(group="target") if e.name == name]
+    found.load()([Item(**item) for item in items], None, "1", "target", given["settings"])
 """
 
 
@@ -48,22 +48,23 @@ def arrange(world: World) -> str:
 
 
 @pytest.mark.parametrize("first", ["pubtools_mlmerge.plugin", "pubtools._quay.push_docker"])
-@pytest.mark.parametrize("name", ["push-docker", "tag-docker"])
-def test_the_host_s_entry_points_merge_whatever_is_loaded_first(
-    world: World, name: str, first: str
-) -> None:
+def test_the_host_s_entry_points_merge_whatever_is_loaded_first(world: World, first: str) -> None:
     arrange(world)
-    item = world.new_item()
-    if name == "tag-docker":
-        item = world.tag_item("a/app", source="build", add=["1"], archs=[*TWO])
-    given = {"items": [asdict(item)], "settings": world.settings(ON, signing=[])}
+    world.put(REPOSITORY, "2", build("old", *THREE))
+    items = {
+        "push-docker": [asdict(world.new_item())],
+        "tag-docker": [asdict(world.tag_item("a/app", source="build", add=["2"], archs=[*TWO]))],
+    }
+    given = {"items": items, "settings": world.settings(ON, signing=[])}
 
-    done = run(sys.executable, "-c", TARGET.format(first=first, name=name), given=given)
+    done = run(sys.executable, "-c", TARGETS.format(first=first), given=given)
 
     assert done.returncode == 0, done.stderr
-    platforms, new = world.platforms(REPOSITORY, "1"), world.platforms("src/app", "new")
-    assert set(platforms) == set(THREE)
-    assert [p for p in TWO if platforms[p] == new[p]] == list(TWO)
+    new = world.platforms("src/app", "new")
+    for tag in ("1", "2"):
+        platforms = world.platforms(REPOSITORY, tag)
+        assert set(platforms) == set(THREE)
+        assert [p for p in TWO if platforms[p] == new[p]] == list(TWO)
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,19 @@ def test_early_signers_sign_the_children(world: World) -> None:
     assert {e.digest for e in entries} == {s.digest for s in EarlySigner.signed}
 
 
+def test_a_source_image_replaces_nothing_of_another_type(world: World) -> None:
+    """The host asks for Docker types first, and takes the refusal of an OCI tag for its absence."""
+    world.put(REPOSITORY, "build", make_image("linux/amd64", docker=True))
+    old = world.put(REPOSITORY, "1", make_image("linux/arm64"))
+
+    item = world.tag_item("a/app", source="build", add=["1"], archs=["amd64"])
+
+    with pytest.raises(BadPushItem, match="it holds application"):
+        tag([item], world.settings(ON))
+
+    assert world.digest(REPOSITORY, "1") == old
+
+
 def test_a_source_image_is_copied_as_ever(world: World) -> None:
     digest = world.put(REPOSITORY, "build", make_image("linux/amd64", docker=True))
 

@@ -26,7 +26,7 @@ from pubtools_mlmerge.errors import MergeError, MissingChild
 from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.registry import auth, http, quay_history
 from pubtools_mlmerge.registry.auth import parse_challenges
-from pubtools_mlmerge.registry.credentials import find_credentials
+from pubtools_mlmerge.registry.credentials import AuthFiles
 from pubtools_mlmerge.registry.http import Answer, Request, Retries
 from pubtools_mlmerge.registry.refusals import failure
 from pubtools_mlmerge.reports.inspection import inspect, inspection_to_json, inspection_to_text
@@ -164,7 +164,7 @@ def _auth_file(content: bytes) -> None:
         path = Path(directory) / "auth.json"
         path.write_bytes(content)
         with mock.patch.dict(os.environ, REGISTRY_AUTH_FILE=str(path)):
-            find_credentials("quay.io", "org/app")
+            AuthFiles().find("quay.io", "org/app")
 
 
 _READERS = (

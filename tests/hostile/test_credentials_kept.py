@@ -119,11 +119,12 @@ def test_a_user_and_a_password_in_a_location_are_not_sent_either() -> None:
 
 
 def test_a_token_of_quays_api_does_not_follow_a_redirect() -> None:
-    with ScriptedServer(json_reply({"tags": []})) as other, ScriptedServer(Reply()) as quay:
-        quay.then(redirect(f"{other.url}/api"))
-        assert TagHistory(client_of(quay), TOKEN).rows(REFERENCE) == ()
+    tags = json_reply({"tags": []})
+    with ScriptedServer(tags) as other, ScriptedServer(Reply()) as quay:
+        quay.then(tags, redirect(f"{other.url}/api"))
+        assert TagHistory(client_of(quay), TOKEN, quay.url).rows(REFERENCE) == ()
 
-    assert quay.authorizations == [f"Bearer {TOKEN}"]
+    assert quay.authorizations == ["", f"Bearer {TOKEN}"]
     assert no_secret_in(heard(other))
 
 

@@ -22,7 +22,7 @@ from pubtools_mlmerge.errors import RegistryError
 from pubtools_mlmerge.registry.adapter import ClientRegistry
 from pubtools_mlmerge.registry.refusals import WITHHELD
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
-from tests.factories import content_of, document, entry
+from tests.factories import content_of, document
 from tests.hostile.helpers import (
     GOOD,
     LOGIN,
@@ -156,30 +156,6 @@ def test_each_failure_is_a_line_of_its_own() -> None:
 
 
 # Output that is no error
-
-NAMES = {"os": f"linux{ESCAPES}", "architecture": f"amd64{ESCAPES}", "variant": "\x9b"}
-STEERING = content_of(
-    document(
-        {**entry(), "platform": NAMES, "mediaType": f"x/y{ESCAPES}"},
-        {**entry(seed="2"), "annotations": {"vnd.docker.reference.type": ESCAPES}},
-        annotations={ESCAPES: ESCAPES},
-    )
-)
-
-
-@pytest.mark.parametrize("output", ["text", "json"])
-@pytest.mark.parametrize("program", ["inspect", "merge"])
-def test_what_an_index_says_does_not_steer_a_terminal(program: str, output: str) -> None:
-    with ScriptedServer(good(STEERING)) as server:
-        host = server.host
-        names = [f"{host}/app:1"]
-        if program == "merge":
-            names = ["--source-ref", *names, "--dest-ref", f"{host}/app:2", "--dry-run"]
-        done = run_here(program, *names, "--output", output)
-
-    assert done.code == 0, done.err
-    assert "amd64" in done.out
-    assert {c for c in done.out + done.err if not c.isprintable()} == {"\n"}
 
 
 def test_a_record_of_a_change_has_no_login_in_it(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ Items are drawn as recipes, short texts that a failure prints in full:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from itertools import product
 from typing import Union
@@ -104,9 +105,12 @@ def _make_image(recipe: str) -> Image:
     return evolve(attestation, annotations={}) if last == "bare" else attestation
 
 
-ANCIENT = frozenset(
-    make(f"{text}@ancient{docker}").digest for text, docker in product(_SPELLINGS, ("", "+docker"))
-)
+def _digests(seeds: Iterable[str], form: str = "") -> frozenset[str]:
+    texts = product(_SPELLINGS, seeds, ("", "+docker"))
+    return frozenset(make(f"{text}@{seed}{docker}{form}").digest for text, seed, docker in texts)
+
+
+ANCIENT, BARE = _digests(["ancient"]), _digests(_CREATED, "+bare")
 
 _SEEDED = st.builds("{}@{}".format, st.sampled_from([*_SPELLINGS]), st.sampled_from([*_CREATED]))
 _IMAGES = st.builds("{}{}".format, _SEEDED, st.sampled_from(["", "", "", "+docker"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +22,7 @@ from pubtools_mlmerge.testing.dialects import Dialect
 from pubtools_mlmerge.testing.http import Refused, RegistryError
 from pubtools_mlmerge.testing.storage import Repository, StoredManifest
 from tests.faults.running import hurried
-from tests.hunt.items import ANCIENT, RECIPES, Item, Recipe, make
+from tests.hunt.items import ANCIENT, BARE, RECIPES, Item, Recipe, make
 from tests.hunt.model import (
     PATTERNS,
     SLIPS,
@@ -45,7 +46,11 @@ SOME_NAMES = st.lists(PATTERN, min_size=1, max_size=3)
 
 @frozen
 class Trouble:
-    """At the n-th time that a manifest is read, checked or stored: an error, or a foreign write."""
+    """At the n-th time that a manifest is read, checked or stored: an error.
+
+    Or at the n-th time that a tag is read, another program's write to it. It is seen then, however
+    many threads there are; nobody could see one between the last look and a write of ours.
+    """
 
     when: str
     number: int
@@ -57,7 +62,7 @@ _MOMENT = st.sampled_from(["find", "find", "check", "stored"])
 _TROUBLE = st.builds(Trouble, _MOMENT, st.integers(0, 5), _STATUS) | st.builds(
     Trouble, st.just("find"), st.integers(0, 6), RECIPES
 )
-_TROUBLES = st.none() | st.none() | _TROUBLE
+TROUBLES = st.none() | st.none() | _TROUBLE
 _OPTION = st.one_of(
     st.tuples(st.just("--keep"), SOME_NAMES),
     st.tuples(st.just("--drop"), SOME_NAMES),
@@ -70,11 +75,13 @@ _OPTION = st.one_of(
             ("--mixed-types", ["fail"]),
             ("--dry-run", []),
             ("--no-verify", []),
+            ("--strict", []),
         ]
     ),
 )
 _OPTIONS = st.lists(_OPTION, max_size=3, unique_by=lambda option: option[0]).map(dict)
 Options = Mapping[str, Sequence[str]]
+THREADS = st.sampled_from([1, 1, 4])
 
 
 def _arguments(options: Options) -> list[str]:
@@ -103,38 +110,60 @@ class Place(Shelf, Protocol):
     def client(self) -> RegistryClient:
         """Connect."""
 
-    def expect(self, trouble: Trouble | None, write: Callable[[Recipe], None]) -> None:
-        """Have trouble soon, or no more; if it is a foreign write, this does it."""
+    @property
+    def expected(self) -> Expected:
+        """The trouble that it will have."""
+
+
+Write = Callable[[str, Recipe], None]
+
+
+@define
+class Expected:
+    """Trouble that is to happen once."""
+
+    trouble: Trouble | None = None
+    write: Write | None = None  # how another program writes a tag
+
+    def at(self, when: str, reference: str) -> int | None:
+        """Let it happen if this is the moment; return the status to answer with."""
+        trouble = self.trouble
+        is_foreign = trouble is not None and not isinstance(trouble.what, int)
+        if trouble is None or trouble.when != when or (is_foreign and reference not in TAGS):
+            return None
+        self.trouble = evolve(trouble, number=trouble.number - 1) if trouble.number else None
+        if trouble.number:
+            return None
+        if isinstance(trouble.what, int):
+            return trouble.what
+        assert self.write is not None
+        self.write(reference, trouble.what)
+        return None
 
 
 class Troubled(Dialect):
     """A registry that has trouble once."""
 
-    trouble: Trouble | None = None
-    write: Callable[[Recipe], None]
+    def __init__(self, expected: Expected) -> None:
+        self.expected = expected
 
-    def _pass(self, when: str) -> None:
-        trouble = self.trouble
-        if trouble is None or trouble.when != when:
-            return
-        self.trouble = evolve(trouble, number=trouble.number - 1) if trouble.number else None
-        if not trouble.number and isinstance(trouble.what, int):
-            raise Refused(trouble.what, RegistryError("UNKNOWN", "in trouble"))
-        if not trouble.number and not isinstance(trouble.what, int):
-            self.write(trouble.what)
+    def _pass(self, when: str, reference: str) -> None:
+        status = self.expected.at(when, reference)
+        if status is not None:
+            raise Refused(status, RegistryError("UNKNOWN", "in trouble"))
 
     def find(
         self, repository: Repository | None, name: str, reference: str, accepted: frozenset[str]
     ) -> StoredManifest:
-        self._pass("find")
+        self._pass("find", reference)
         return super().find(repository, name, reference, accepted)
 
     def check(self, repository: Repository, content: bytes, content_type: str) -> str:
-        self._pass("check")
+        self._pass("check", "")
         return super().check(repository, content, content_type)
 
     def stored(self, repository: Repository, reference: str, digest: str) -> None:
-        self._pass("stored")
+        self._pass("stored", reference)
 
 
 @define
@@ -142,7 +171,7 @@ class Memory:
     """The embedded registry."""
 
     server: RegistryServer
-    dialect: Troubled
+    expected: Expected
     options: Sequence[str] = ()
 
     @property
@@ -166,9 +195,6 @@ class Memory:
     def client(self) -> RegistryClient:
         return RegistryClient()
 
-    def expect(self, trouble: Trouble | None, write: Callable[[Recipe], None]) -> None:
-        self.dialect.trouble, self.dialect.write = trouble, write
-
     def read(self, repository: str, reference: str) -> bytes | None:
         stored = self.server._storage.repositories.get(repository)
         found = stored.find(reference) if stored else None
@@ -186,6 +212,7 @@ class Act:
     named: Named = field(factory=Named)
     is_dry: bool = False
     is_sure: bool = True  # what it brings: the source did not move meanwhile
+    may_return: bool = False  # to what it held before, whatever others write
 
 
 class Hunt(RuleBasedStateMachine):
@@ -230,20 +257,15 @@ class Hunt(RuleBasedStateMachine):
         run: Callable[[], bool],
         trouble: Trouble | None = None,
     ) -> None:
-        """Do something, and hold all tags to the model; a foreign write is one of the last tag."""
-
-        def write(recipe: Recipe) -> None:
-            self.another_program_puts([*acts][-1], recipe)
-
-        self.place.expect(trouble, write)
-        with hurried():
-            is_done = run()
-        self.place.expect(None, write)
+        """Do something, and hold all tags to the model."""
+        before, is_done = dict(self.contents), self.run(run, trouble)
         for tag in TAGS:
             if tag not in acts or acts[tag].is_dry:
                 assert self.place.read(self.repository, tag) == self.contents[tag], f"{tag} moved"
                 continue
             act, now = acts[tag], offer_of(self.place, self.repository, tag)
+            if act.may_return and self.place.read(self.repository, tag) == before[tag]:
+                continue
             gone = [*lost(self.model[tag], now, act.brought, act.named)]
             assert not gone, f"{tag} lost {gone}"
             absent = [*missing(self.place, self.repository, tag)] if now else []
@@ -251,6 +273,15 @@ class Hunt(RuleBasedStateMachine):
             lacking = [n for n in act.brought if not act.brought[n] <= now.get(n, set())]
             assert not (is_done and act.is_sure and lacking), f"{tag} did not get {lacking}"
         self.learn(*TAGS)
+
+    def run(self, run: Callable[[], bool], trouble: Trouble | None) -> bool:
+        expected = self.place.expected
+        expected.trouble, expected.write = trouble, self.another_program_puts
+        try:
+            with hurried():
+                return run()
+        finally:
+            expected.trouble = None
 
     def _call(self, program: str, *arguments: str) -> bool:
         return run_here(program, *arguments, *self.place.options).code == 0
@@ -272,14 +303,17 @@ class Hunt(RuleBasedStateMachine):
         where=st.sampled_from(["", "src"]),
         tags=SOME_TAGS,
         options=_OPTIONS,
-        trouble=_TROUBLES,
+        threads=THREADS,
+        trouble=TROUBLES,
     )
     def the_command_merges(
         self,
+        *,
         source: Recipe,
         where: str,
         tags: list[str],
         options: Options,
+        threads: int,
         trouble: Trouble | None,
     ) -> None:
         reference = self.put_source(source, where=where)
@@ -288,7 +322,7 @@ class Hunt(RuleBasedStateMachine):
         is_sure = not (trouble and source in TAGS)
         act = Act(brought, named, "--dry-run" in options, is_sure)
         arguments = ["--source-ref", reference, "--dest-ref", ",".join(map(self.ref, tags))]
-        arguments += ["--audit", str(self.records), "--threads", "1", *_arguments(options)]
+        arguments += ["--audit", str(self.records), "--threads", f"{threads}", *_arguments(options)]
         self.judge(
             dict.fromkeys(tags, act),
             lambda: self._call("merge", *arguments),
@@ -303,12 +337,14 @@ class Hunt(RuleBasedStateMachine):
             unique_by=lambda line: line[1],
         ),
         options=_OPTIONS,
-        trouble=_TROUBLES,
+        threads=THREADS,
+        trouble=TROUBLES,
     )
     def a_batch_merges(
         self,
         lines: list[tuple[Recipe, str, list[str] | None]],
         options: dict[str, Sequence[str]],
+        threads: int,
         trouble: Trouble | None,
     ) -> None:
         options.pop("--arch", None)
@@ -321,7 +357,7 @@ class Hunt(RuleBasedStateMachine):
             acts[tag] = Act(brought, named_by(options), "--dry-run" in options)
         batch = self.records.with_name("batch")
         batch.write_text(text, encoding="utf-8")
-        arguments = ["--batch", str(batch), "--threads", "1", *_arguments(options)]
+        arguments = ["--batch", str(batch), "--threads", f"{threads}", *_arguments(options)]
         self.judge(
             acts,
             lambda: self._call("merge", *arguments),
@@ -351,28 +387,32 @@ class Hunt(RuleBasedStateMachine):
     @rule(
         tag=TAG,
         names=SOME_NAMES,
-        options=st.lists(st.sampled_from(["--allow-empty", "--dry-run"]), unique=True),
-        trouble=_TROUBLES,
+        options=st.lists(
+            st.sampled_from(["--allow-empty", "--dry-run", "--prune", "--strict"]), unique=True
+        ),
+        trouble=TROUBLES,
     )
     def architectures_are_removed(
         self, tag: str, names: list[str], options: list[str], trouble: Trouble | None
     ) -> None:
         arguments = ["--ref", self.ref(tag), "--arch", ",".join(names), *options]
         arguments += ["--audit", str(self.records)]
-        act = Act(named=Named(drop=names), is_dry="--dry-run" in options)
+        named = Named(drop=names, digests=BARE if "--prune" in options else frozenset())
+        act = Act(named=named, is_dry="--dry-run" in options)
         self.judge({tag: act}, lambda: self._call("remove-archs", *arguments), trouble)
 
-    @rule(number=st.integers(0, 3), force=st.booleans())
-    def a_tag_is_restored(self, number: int, force: bool) -> None:
+    @rule(number=st.integers(0, 3), force=st.booleans(), trouble=TROUBLES)
+    def a_tag_is_restored(self, number: int, force: bool, trouble: Trouble | None) -> None:
         records = sorted(self.records.iterdir())[::-1][number : number + 1]
         for record in records:
             fields = json.loads(record.read_text(encoding="utf-8"))
             tag = fields["destination"].rpartition(":")[2]
             forced = ["--force"] if force else []
-            if self._call("restore", str(record), *forced):
-                content = self.place.read(self.repository, tag)
-                assert content == fields["previous"]["content"].encode()
-                self.learn(tag)
+            is_done = self.run(partial(self._call, "restore", str(record), *forced), trouble)
+            content, previous = self.place.read(self.repository, tag), fields["previous"]
+            before = previous and previous["content"].encode()
+            assert content == before or (content == self.contents[tag] and not is_done)
+            self.learn(tag)
             self.judge({}, lambda: True)
 
 
@@ -380,7 +420,7 @@ def named_by(options: Options) -> Named:
     return Named(
         keep=options.get("--keep", ()),
         drop=options.get("--drop", ()),
-        stale=ANCIENT if "--max-age-days" in options else frozenset(),
+        digests=ANCIENT if "--max-age-days" in options else frozenset(),
         replaces="replace" in options.get("--single-image", ()),
         coarse="--match" in options,
     )

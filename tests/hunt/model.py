@@ -95,11 +95,11 @@ def missing(shelf: Shelf, repository: str, reference: str) -> Iterator[str]:
 
 @frozen(kw_only=True)
 class Named:
-    """What the user named: platforms to keep, others to drop, and images that are too old."""
+    """What the user named: platforms to keep, others to drop, and digests."""
 
     keep: Sequence[str] = ()
     drop: Sequence[str] = ()
-    stale: frozenset[str] = frozenset()
+    digests: frozenset[str] = frozenset()  # of images that are too old, or of what serves nobody
     replaces: bool = False  # by --single-image: all that is no platform may go
     fits: bool = False  # what is to be kept need not be there
     coarse: bool = False  # by --match: another image may stand for a platform that is there twice
@@ -149,7 +149,7 @@ def lost(before: Offer, now: Offer, brought: Offer, named: Named) -> Iterator[st
     """Name what left a tag although nobody named it."""
     present = {digest for digests in now.values() for digest in digests}
     for name, digests in before.items():
-        stays = digests - named.stale
+        stays = digests - named.digests
         if named.lets_go(name, before, brought) or not stays:
             continue
         if attested_by(name) not in {"", *present}:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from pubtools_mlmerge.testing import RegistryServer
-from tests.hunt.machine import Hunt, Memory, Troubled
+from tests.hunt.machine import Expected, Hunt, Memory, Troubled
 
 # It would take twice as long, and other tests are there for coverage.
 pytestmark = pytest.mark.no_cover
@@ -40,6 +40,6 @@ def hunt(make: Callable[[Path], Hunt], directory: Path, sequences: int) -> None:
 
 @pytest.mark.usefixtures("no_variables")
 def test_nothing_is_lost_unless_it_was_named(tmp_path: Path) -> None:
-    dialect = Troubled()
-    with RegistryServer(dialect=dialect) as server:
-        hunt(partial(Hunt, Memory(server, dialect)), tmp_path, SEQUENCES)
+    expected = Expected()
+    with RegistryServer(dialect=Troubled(expected)) as server:
+        hunt(partial(Hunt, Memory(server, expected)), tmp_path, SEQUENCES)

@@ -10,7 +10,7 @@ from attrs import define, field
 from tests.stress.arena import IS_LONG, PLATFORMS, Arena, Met
 from tests.stress.crew import Crew, Task
 
-ROUNDS = 20 if IS_LONG else 3
+ROUNDS = 20 if IS_LONG else 2
 WRITERS = len(PLATFORMS)
 
 

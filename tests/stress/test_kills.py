@@ -58,6 +58,14 @@ def words(tmp_path: Path) -> tuple[str, ...]:
     return ("--lock", f"{tmp_path.as_uri()}?wait=0", "--threads", "2")
 
 
+@pytest.fixture(scope="module")
+def longest(arenas: Mapping[str, Arena]) -> float:
+    """How many seconds a merge may take, judging from one that writes nothing."""
+    arena, began = arenas["docker-registry"], time.monotonic()
+    kill(merge(arena, [arena.fresh()], ["--dry-run"]), signal.SIGKILL, 60)
+    return 1.5 * (time.monotonic() - began)
+
+
 def merge(arena: Arena, tags: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
     tags_named = (("--dest-ref", arena.reference(tag)) for tag in tags)
     source = arena.arguments(PLATFORMS[0], tags[0])[:2]
@@ -83,12 +91,13 @@ def kill(arguments: Sequence[str], number: signal.Signals, seconds: float) -> Do
 
 @pytest.mark.parametrize("number", _SIGNALS, ids=lambda number: number.name)
 def test_a_kill_at_any_moment_leaves_tags_whole(
-    arenas: Mapping[str, Arena], counts: Counts, words: Sequence[str], number: signal.Signals
+    arenas: Mapping[str, Arena],
+    counts: Counts,
+    words: Sequence[str],
+    longest: float,
+    number: signal.Signals,
 ) -> None:
     arena, wrong, whole = arenas["docker-registry"], list[str](), 0
-    began = time.monotonic()
-    kill(merge(arena, [arena.fresh()], [*words, "--dry-run"]), number, 60)
-    longest = 1.5 * (time.monotonic() - began)  # a run that writes takes longer
     for _ in range(_KILLS):
         tags = [arena.fresh() for _ in range(_TAGS)]
         seconds = random.uniform(longest / 3, longest)  # noqa: S311 - guards nothing

@@ -58,9 +58,10 @@ def test_with_the_history_of_the_tag_no_loss_goes_unnoticed(
     arenas: Mapping[str, Arena], crew: Crew, counts: Counts
 ) -> None:
     """Whoever gives up says so, and what others lost by that is there again after the next run."""
-    token = ("--quay-api-token", API_TOKEN)
+    quay = arenas["Quay dialect"]
+    token = ("--quay-api-token", API_TOKEN, "--quay-api-token-host", quay.host)
 
-    count = counts.measure(arenas["Quay dialect"], crew, "no lock, history of the tag", *token)
+    count = counts.measure(quay, crew, "no lock, history of the tag", *token)
 
     assert count.unnoticed == 0, count
     assert not count.flaws, count

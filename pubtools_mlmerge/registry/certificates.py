@@ -1,0 +1,103 @@
+"""Certificates of one registry: those in its directory of certs.d, and those of a client."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from attrs import frozen
+from urllib3.util.ssl_ import create_urllib3_context
+
+from pubtools_mlmerge.errors import InvalidCredentials
+
+
+@frozen
+class Certificates:
+    """What one registry needs beside the authorities that all have."""
+
+    authorities: tuple[Path, ...] = ()
+    clients: tuple[tuple[Path, Path], ...] = ()  # each with its key
+
+    @classmethod
+    def find(cls, host: str) -> Certificates:
+        """Read the directory of a registry as docker, podman and skopeo do; the first one counts.
+
+        Raises:
+            InvalidCredentials: When a certificate of a client lacks its key.
+        """
+        for directory in certs_d():
+            names = sorted(each.name for each in _files(directory / host))
+            if names:
+                return cls.of(directory / host, names)
+        return cls()
+
+    @classmethod
+    def of(cls, directory: Path, names: list[str]) -> Certificates:
+        """Sort files by how they are named: ``*.crt``, and ``*.cert`` with ``*.key``."""
+        authorities = [directory / name for name in names if name.endswith(".crt")]
+        clients = [directory / name for name in names if name.endswith(".cert")]
+        pairs = [(client, client.with_suffix(".key")) for client in clients]
+        for client, key in pairs:
+            if key.name not in names:
+                raise InvalidCredentials(str(client), f"there is no {key.name} beside it")
+        return cls(tuple(authorities), tuple(pairs))
+
+    def or_given(self, ca_bundle: str | None, client: tuple[str, str] | None) -> Certificates:
+        """Take those of options instead; a bundle has all authorities that are wanted."""
+        clients = ((Path(client[0]), Path(client[1])),) if client else self.clients
+        return Certificates(() if ca_bundle else self.authorities, clients)
+
+    def link(self, directory: Path) -> None:
+        """Put links to all of them into a directory, for another program; no key is copied."""
+        for number, authority in enumerate(self.authorities):
+            (directory / f"{number}.crt").symlink_to(authority.resolve())
+        for number, pair in enumerate(self.clients):
+            for file, kind in zip(pair, ("cert", "key")):
+                (directory / f"{number}.{kind}").symlink_to(file.resolve())
+
+    def contexts(self, host: str, *, verifies: bool) -> Iterator[tuple[str, ssl.SSLContext | None]]:
+        """Give what connections use, by the beginning of a URL; none for what is usual.
+
+        The http library adds the authorities that all registries have.
+        """
+        yield "http://", None
+        yield "https://", self._context((), verifies=verifies) if self.authorities else None
+        if self.clients:
+            yield f"https://{host}/", self._context(self.clients, verifies=verifies)
+
+    def _context(self, clients: tuple[tuple[Path, Path], ...], *, verifies: bool) -> ssl.SSLContext:
+        needed = ssl.CERT_REQUIRED if verifies else ssl.CERT_NONE
+        context = create_urllib3_context(cert_reqs=needed)
+        for authority in self.authorities:
+            with _explained(authority):
+                context.load_verify_locations(authority)
+        for client, key in clients:
+            with _explained(client):
+                context.load_cert_chain(client, key, password=str)  # asks nobody for one
+        return context
+
+
+def certs_d() -> Iterator[Path]:
+    """Name the directories that have one for each registry, in their order."""
+    with suppress(RuntimeError):  # a user that no list has, as in some containers
+        yield Path.home() / ".config" / "containers" / "certs.d"
+    yield Path("/etc/containers/certs.d")
+    yield Path("/etc/docker/certs.d")
+
+
+def _files(directory: Path) -> list[Path]:
+    try:
+        return list(directory.iterdir())
+    except OSError:  # absent, or for others to read
+        return []
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # such as that of the library for TLS
+        problem = "cannot be read as a certificate, with its key where it is a client's"
+        raise InvalidCredentials(str(path), problem) from error

@@ -1,0 +1,10 @@
+"""Answers without end, with the http library that the host forces, which has fewer limits."""
+
+from __future__ import annotations
+
+from tests.floods import check, floods
+
+
+@floods
+def test_no_answer_without_end_is_read_without_end(name: str) -> None:
+    check(name)

@@ -1,0 +1,413 @@
+"""What refers to images: found in each way that registries have, counted, and copied."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pubtools_mlmerge.core.manifests import OCI_INDEX, Referrer, digest_of
+from pubtools_mlmerge.core.manifests import Image as ImageManifest
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import MissingChild, RegistryError
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.copying import Children, Copy
+from pubtools_mlmerge.registry.referrers import Mode, ReferrerLists, Referrers, schema_tag
+from pubtools_mlmerge.testing import Image, RegistryServer, make_image, make_index
+from pubtools_mlmerge.testing.dialects import Dialect
+from tests.factories import Json, digest
+from tests.programs import put
+from tests.quay import QuayDialect
+from tests.scripted import HURRIED, Received, Reply, ScriptedServer, json_reply, manifest_reply
+
+Log = pytest.LogCaptureFixture
+
+AMD64, ARM64 = make_image("linux/amd64"), make_image("linux/arm64")
+PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
+SIGNATURE = "dev.cosignproject.cosign/signature"
+FROM, TO = "from/app", "to/app"
+
+
+class Listing(Dialect):
+    """Has the referrers API, with two on each page."""
+
+    lists_referrers = True
+    referrers_page = 2
+
+
+DIALECTS = {"no API": Dialect, "API": Listing, "Quay": QuayDialect}
+
+
+@pytest.fixture(params=DIALECTS.values(), ids=list(DIALECTS))
+def server(request: pytest.FixtureRequest) -> Iterator[RegistryServer]:
+    with RegistryServer(dialect=request.param()) as server:
+        put(server, "1", make_index([AMD64, ARM64]), FROM)
+        put(server, "1", make_index([AMD64, ARM64]), TO)
+        yield server
+
+
+def blob(content: bytes, media_type: str, **more: object) -> Json:
+    return {"mediaType": media_type, "digest": digest_of(content), "size": len(content), **more}
+
+
+def manifest(config: bytes, layers: list[tuple[bytes, Json]], **more: object) -> Image:
+    """Make a manifest of what is not to run."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": AMD64.media_type,
+        "config": blob(config, "application/vnd.oci.image.config.v1+json"),
+        "layers": [entry for _, entry in layers],
+        **more,
+    }
+    blobs = {digest_of(content): content for content in (config, *(each for each, _ in layers))}
+    content = json.dumps(document).encode()
+    return Image(content=content, media_type=AMD64.media_type, platform={}, blobs=blobs)
+
+
+def referrer(subject: Image, name: str = "sbom") -> Image:
+    kind = f"application/{name}+json"
+    content = name.encode()
+    described = blob(subject.content, subject.media_type)
+    layers = [(content, blob(content, kind))]
+    return manifest(b"{}", layers, artifactType=kind, subject=described)
+
+
+def signed(*keys: str, of: Image = AMD64, text: str = "") -> Image:
+    """Make what cosign stores: all signatures of one image have the same content."""
+    payload = f"I saw {of.digest}{text}".encode()
+    layers = [(payload, blob(payload, PAYLOAD, annotations={SIGNATURE: key})) for key in keys]
+    ids = [entry["digest"] for _, entry in layers]
+    config = {"rootfs": {"type": "layers", "diff_ids": ids}, "history": [{"by": k} for k in keys]}
+    return manifest(json.dumps(config).encode(), layers)
+
+
+def attach(server: RegistryServer, item: Image, subject: Image, repository: str = FROM) -> None:
+    """Store a referrer, and keep the tag schema where the registry has no API."""
+    put(server, item.digest, item, repository)
+    tag = schema_tag(subject.digest)
+    if not has_api(server):
+        held: list[object] = []
+        if tag in server.tags(repository):
+            held = json.loads(server.manifest(repository, tag).content)["manifests"]
+        put_list(server, [*held, blob(item.content, item.media_type)], tag, repository)
+
+
+def has_api(server: RegistryServer) -> bool:
+    return listed_by_api(server, AMD64) is not None
+
+
+def put_list(
+    server: RegistryServer, entries: Sequence[object], tag: str, repository: str = FROM
+) -> None:
+    document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+    server.put_manifest(repository, tag, json.dumps(document).encode(), OCI_INDEX)
+
+
+def listed_by_api(server: RegistryServer, subject: Image, repository: str = FROM) -> object:
+    client = RegistryClient(options=HURRIED)
+    place = Reference.parse(f"{server.host}/{repository}@{subject.digest}")
+    found = ReferrerLists(client).by_api(place)
+    return None if found is None else [entry.digest for entry in found.manifests]
+
+
+def reference(server: RegistryServer | ScriptedServer, name: str) -> Reference:
+    return Reference.parse(f"{server.host}/{name}:1")
+
+
+def tend(
+    server: RegistryServer | ScriptedServer,
+    mode: Mode = "copy",
+    *subjects: Image,
+    copy: Copy = "auto",
+    merged: str | None = None,
+    into: str = TO,
+) -> None:
+    client = RegistryClient(options=HURRIED)
+    referrers = Referrers(client, client, Children(client, client, copy), mode)
+    digests = [each.digest for each in subjects or (AMD64, ARM64)]
+    referrers.tend(reference(server, FROM), reference(server, into), digests, merged)
+
+
+def found(server: RegistryServer, subject: Image, repository: str = TO) -> set[tuple[str, str]]:
+    """List what refers to an image, as a client that reads later sees it."""
+    lists = ReferrerLists(RegistryClient(options=HURRIED))
+    place = Reference.parse(f"{server.host}/{repository}@{subject.digest}")
+    return {(each.tag.rpartition(".")[2], each.digest) for each in lists.of(place)}
+
+
+def cosign(image: Image, suffix: str = "sig") -> str:
+    return f"{schema_tag(image.digest)}.{suffix}"
+
+
+def test_all_that_refers_to_an_image_comes_along(server: RegistryServer) -> None:
+    items = [referrer(AMD64, name) for name in ("sbom", "scan", "provenance")]
+    signature, sbom = signed("alice"), manifest(b"{}", [(b"sbom", blob(b"sbom", "text/spdx"))])
+    of_sbom = referrer(items[0], "signature")
+    for item in items:
+        attach(server, item, AMD64)
+    attach(server, of_sbom, items[0])
+    put(server, cosign(AMD64), signature, FROM)
+    put(server, cosign(ARM64, "sbom"), sbom, FROM)
+    put(server, cosign(items[1], "att"), signed("bob", of=items[1]), FROM)
+
+    tend(server)
+
+    assert found(server, AMD64) == {*(("", i.digest) for i in items), ("sig", signature.digest)}
+    assert found(server, ARM64) == {("sbom", sbom.digest)}
+    assert found(server, items[0]) == {("", of_sbom.digest)}
+    assert found(server, items[1]) == {("att", signed("bob", of=items[1]).digest)}
+    for item in (*items, signature, of_sbom):
+        assert server.manifest(TO, item.digest).content == item.content
+    if has_api(server):
+        assert schema_tag(AMD64.digest) not in server.tags(TO)
+
+
+def test_a_second_copy_writes_nothing(server: RegistryServer) -> None:
+    attach(server, referrer(AMD64), AMD64)
+    put(server, cosign(AMD64), signed("alice"), FROM)
+    tend(server)
+    server.forget_requests()
+
+    tend(server)
+
+    assert not [r for r in server.requests if r.method in ("PUT", "POST")]
+
+
+def test_one_warning_counts_what_stays_behind(server: RegistryServer, caplog: Log) -> None:
+    index = make_index([AMD64, ARM64])
+    attach(server, referrer(AMD64), AMD64)
+    attach(server, referrer(AMD64, "scan"), AMD64)
+    attach(server, referrer(AMD64, "scan"), AMD64, TO)
+    put(server, cosign(AMD64), signed("alice"), FROM)
+    put(server, f"{schema_tag(index.digest)}.sig", signed("carol"), FROM)
+    server.forget_requests()
+
+    tend(server, "warn", merged=index.digest)
+
+    (line,) = (r.getMessage() for r in caplog.records if r.levelname == "WARNING")
+    assert line == (
+        f"{server.host}/{FROM}:1: 2 signatures or others that refer to its images stay behind, "
+        "1 that refer to the index itself do not fit the merged one; see --referrers"
+    )
+    assert {r.method for r in server.requests} <= {"GET", "HEAD"}
+    assert cosign(AMD64) not in server.tags(TO)
+
+
+@pytest.mark.parametrize(("mode", "into"), [("ignore", TO), ("warn", FROM), ("copy", FROM)])
+def test_nothing_is_asked_where_nothing_is_to_be_done(
+    server: RegistryServer, mode: Mode, into: str
+) -> None:
+    attach(server, referrer(AMD64), AMD64)
+    server.forget_requests()
+
+    tend(server, mode, into=into)
+
+    assert server.requests == ()
+
+
+@pytest.mark.parametrize(("dialect", "number"), [(Dialect, 2), (Listing, 3)])
+def test_images_that_nothing_refers_to_take_few_requests(
+    dialect: type[Dialect], number: int, caplog: Log
+) -> None:
+    """One for all tags; and one for each image, or one that tells that there is no API."""
+    with RegistryServer(dialect=dialect()) as server:
+        put(server, "1", make_index([AMD64, ARM64]), FROM)
+
+        tend(server, "warn", AMD64, ARM64)
+
+        assert len(server.requests) == number
+        assert caplog.records == []
+
+
+# Cosign's tags at the destination
+
+
+def layers(server: RegistryServer, tag: str) -> list[str]:
+    client, place = RegistryClient(options=HURRIED), reference(server, TO).tagged(tag)
+    held = client.pull(place)
+    assert isinstance(held, ImageManifest)
+    fields, config = (
+        json.loads(held.content),
+        json.loads(json.dumps(client.pull_config(place, held))),
+    )
+    assert config["rootfs"]["diff_ids"] == [each["digest"] for each in fields["layers"]]
+    keys = [each["annotations"][SIGNATURE] for each in fields["layers"]]
+    assert [each["by"] for each in config["history"]] == keys
+    return keys
+
+
+@pytest.mark.parametrize("suffix", ["sig", "att"])
+@pytest.mark.parametrize(
+    ("held", "new", "expected"),
+    [
+        (signed("alice"), signed("bob"), ["alice", "bob"]),
+        (signed("alice", "bob"), signed("bob", "carol"), ["alice", "bob", "carol"]),
+        (signed("alice", "bob"), signed("bob"), ["alice", "bob"]),
+        (signed("alice"), signed("bob", "alice"), ["bob", "alice"]),
+        (signed("alice", text="!"), signed("alice"), ["alice", "alice"]),
+    ],
+)
+def test_no_signature_is_lost(
+    registry_server: RegistryServer, suffix: str, held: Image, new: Image, expected: list[str]
+) -> None:
+    """Two keys sign the same content, so the digest of a layer does not tell them apart."""
+    tag = cosign(AMD64, suffix)
+    put(registry_server, tag, held, TO)
+    put(registry_server, tag, new, FROM)
+
+    for _ in range(2):
+        tend(registry_server)
+        assert layers(registry_server, tag) == expected
+
+
+@pytest.mark.parametrize(
+    ("suffix", "held"),
+    [
+        ("sbom", signed("alice")),
+        ("sig", make_index([AMD64])),
+        ("sig", manifest(b"{}", [], annotations={"of": "something else"})),
+    ],
+)
+def test_what_cannot_be_put_together_is_left_and_said(
+    registry_server: RegistryServer, suffix: str, held: Image, caplog: Log
+) -> None:
+    tag = cosign(AMD64, suffix)
+    put(registry_server, tag, held, TO)
+    put(registry_server, tag, signed("bob"), FROM)
+
+    tend(registry_server)
+
+    assert registry_server.manifest(TO, tag).content == held.content
+    assert f"{tag}: it holds something else than in the source, and is left" in caplog.text
+
+
+def test_two_that_copy_at_once_keep_all_signatures(registry_server: RegistryServer) -> None:
+    put(registry_server, cosign(AMD64), signed("alice"), TO)
+    put(registry_server, cosign(AMD64), signed("bob"), FROM)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: tend(registry_server), range(4)))
+
+    assert layers(registry_server, cosign(AMD64)) == ["alice", "bob"]
+
+
+def test_the_list_of_the_tag_schema_keeps_what_it_has(caplog: Log) -> None:
+    with RegistryServer() as server:
+        for name in (FROM, TO):
+            put(server, "1", make_index([AMD64]), name)
+        attach(server, referrer(AMD64, "theirs"), AMD64, TO)
+        attach(server, referrer(AMD64, "ours"), AMD64)
+
+        tend(server)
+
+        expected = {("", referrer(AMD64, name).digest) for name in ("theirs", "ours")}
+        assert found(server, AMD64) == expected
+        put(server, schema_tag(AMD64.digest), ARM64, TO)
+        tend(server)
+        assert server.manifest(TO, schema_tag(AMD64.digest)).digest == ARM64.digest
+        assert "it holds no list of referrers, and is left as it is" in caplog.text
+
+
+# Lists that are wrong
+
+
+def test_what_a_list_says_wrongly_is_left_and_said(caplog: Log) -> None:
+    """Entries that are gone, that refer to another image, or in a circle."""
+    with RegistryServer() as server:
+        put(server, "1", make_index([AMD64, ARM64]), FROM)
+        other, sbom = referrer(ARM64), referrer(AMD64)
+        for item in (other, sbom):
+            put(server, item.digest, item, FROM)
+        gone, odd = (
+            {"mediaType": AMD64.media_type, "digest": name, "size": 1}
+            for name in (digest("gone"), "sha256:short")
+        )
+        entries = [blob(each.content, each.media_type) for each in (other, sbom, AMD64)]
+        put_list(server, [gone, odd, *entries], schema_tag(AMD64.digest))
+        put_list(server, entries, schema_tag(sbom.digest))
+
+        tend(server, "copy", AMD64)
+
+        assert {r.path.rpartition("/")[2] for r in server.requests if r.method == "PUT"} == {
+            sbom.digest,
+            schema_tag(AMD64.digest),
+        }
+    assert f"/{FROM}@{AMD64.digest} is left behind: " in caplog.text
+    assert f"{other.digest} is left behind: it is listed for {AMD64.digest}" in caplog.text
+
+
+def endless(request: Received) -> Reply:
+    """Give one referrer a page, and always another page."""
+    if "/referrers/" not in request.target:
+        return Reply(404)
+    number = int(request.target.partition("page=")[2] or 0)
+    entry = {"mediaType": OCI_INDEX, "digest": digest(f"{number}"), "size": 1}
+    document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}
+    link = f'<{request.target.partition("?")[0]}?page={number + 1}>; rel="next"'
+    return manifest_reply(json.dumps(document).encode(), OCI_INDEX, Link=link)
+
+
+def test_a_list_without_end_ends(caplog: Log) -> None:
+    with ScriptedServer(endless) as server:
+        place = Reference.parse(f"{server.host}/{FROM}@{AMD64.digest}")
+        assert len(ReferrerLists(RegistryClient(options=HURRIED)).of(place)) == 32
+    assert "more than 32 pages of referrers, the rest is left" in caplog.text
+
+
+def test_no_page_is_asked_for_elsewhere(caplog: Log) -> None:
+    with ScriptedServer(Reply(200)) as other, ScriptedServer(Reply()) as server:
+        document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
+        page = manifest_reply(
+            json.dumps(document).encode(), OCI_INDEX, Link=f'<{other.url}/x>; rel="next"'
+        )
+        server.then(page, Reply(404))
+        place = Reference.parse(f"{server.host}/{FROM}@{AMD64.digest}")
+        assert ReferrerLists(RegistryClient(options=HURRIED)).of(place) == ()
+        assert other.received == []
+    assert "is at another place" in caplog.text
+
+
+NO_LISTS = {
+    "HTML": Reply(200, {"Content-Type": "text/html"}, b"<html>hello</html>"),
+    "JSON": json_reply({"referrers": []}),
+    "an image": manifest_reply(AMD64.content, AMD64.media_type),
+    "404": Reply(404),
+    "405": Reply(405),
+    "nothing": manifest_reply(make_index([]).content, OCI_INDEX),
+}
+
+
+@pytest.mark.parametrize("reply", NO_LISTS.values(), ids=list(NO_LISTS))
+def test_where_the_api_is_of_no_use_the_tags_are_looked_at(reply: Reply) -> None:
+    item, tag = referrer(AMD64), schema_tag(AMD64.digest)
+    listed = make_index([item])
+
+    def answer(request: Received) -> Reply:
+        if "/referrers/" in request.target:
+            return reply
+        if request.target.endswith(f"/manifests/{tag}"):
+            return manifest_reply(listed.content, OCI_INDEX)
+        return Reply(404)
+
+    with ScriptedServer(answer) as server:
+        place = Reference.parse(f"{server.host}/{FROM}@{AMD64.digest}")
+        lists = ReferrerLists(RegistryClient(options=HURRIED))
+        (only,) = lists.of(place)
+        assert only == Referrer(AMD64.digest, item.digest, item.media_type)
+
+
+def test_a_registry_that_fails_fails_a_copy_and_not_a_warning(caplog: Log) -> None:
+    with ScriptedServer(Reply(403)) as server:
+        tend(server, "warn", into="to/other")
+        with pytest.raises(RegistryError, match="HTTP 403"):
+            tend(server, "copy", into="to/other")
+    assert "cannot tell what refers to its images" in caplog.text
+
+
+def test_where_copying_is_ruled_out_a_copy_is_an_error(server: RegistryServer) -> None:
+    attach(server, referrer(AMD64), AMD64)
+
+    with pytest.raises(MissingChild, match="copying is ruled out"):
+        tend(server, copy="never")
