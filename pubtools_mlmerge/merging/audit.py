@@ -42,6 +42,7 @@ _FIELDS = frozenset(
         "new",
         "entries",
         "missing",
+        "sources",
         "digest",
     ]
 )
