@@ -8,7 +8,7 @@ import pytest
 
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidCredentials, RegistryError
-from pubtools_mlmerge.registry.certificates import Certificates, certs_d
+from pubtools_mlmerge.registry.certificates import Certificates
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
 from tests.programs import run_here
@@ -114,14 +114,25 @@ def test_what_cannot_be_read_is_an_error(home: Path, files: list[str], problem: 
         RegistryClient().digest(APP)
 
 
-def test_the_first_directory_that_has_files_counts(home: Path) -> None:
-    own, *others = certs_d()
-
+def test_the_first_directory_of_a_registry_counts(home: Path) -> None:
+    own, *others = ConnectOptions().certs_d
     assert own == home / ".config/containers/certs.d"
     assert [str(each) for each in others] == ["/etc/containers/certs.d", "/etc/docker/certs.d"]
-    assert Certificates.find("registry.test") == Certificates()
-    (certs_of(home, "registry.test") / "ca.crt").touch()
-    assert Certificates.find("registry.test").authorities == (own / "registry.test/ca.crt",)
+    second = home / "second" / "registry.test"
+    second.mkdir(parents=True)
+    (second / "ca.crt").touch()
+    client = RegistryClient(options=ConnectOptions(certs_d=(own, second.parent)))
+
+    assert client.certificates("other.test") is None
+    assert client.certificates("registry.test") == Certificates((second / "ca.crt",))
+    certs_of(home, "registry.test")
+    assert client.certificates("registry.test") == Certificates()
+
+
+def test_a_user_without_a_home_has_none_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+
+    assert all(each.is_absolute() for each in ConnectOptions().certs_d)
 
 
 def test_without_an_authority_the_store_of_the_system_is_named(

@@ -256,6 +256,27 @@ def test_another_host_stands_in_for_the_one_of_references(
         assert client.session(reference).host == registry_server.host
 
 
+@pytest.mark.parametrize("teams", ["ab", "ba"])
+def test_each_namespace_has_its_login(
+    teams: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever is asked for first."""
+    wants = refusal(401, WWW_Authenticate='Basic realm="x"')
+    with ScriptedServer(
+        lambda got: manifest_reply(PULLED) if got.authorization else wants
+    ) as server:
+        logins = {team: b64encode(f"{team}:s3cr3t".encode()).decode() for team in "ab"}
+        auths = {f"{server.host}/team-{team}": {"auth": logins[team]} for team in "ab"}
+        (tmp_path / "auth.json").write_text(json.dumps({"auths": auths}))
+        monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
+        client = client_of(server.url)
+        for team in teams:
+            client.pull(parsed(f"team-{team}/app:1"))
+
+    sent = {(got.target[4:10], got.authorization) for got in server.received if got.authorization}
+    assert sent == {(f"team-{team}", f"Basic {logins[team]}") for team in "ab"}
+
+
 def test_a_reference_without_host_needs_another_one() -> None:
     with pytest.raises(InvalidReference, match=r"write HOST/app:1, such as docker\.io/app:1"):
         client_of(None).pull(Reference.parse("app:1"))

@@ -136,7 +136,7 @@ class Reference:
 
     @property
     def resolved(self) -> Reference:
-        """What to request: ``docker.io/app`` is ``registry-1.docker.io/library/app``."""
+        """What to request, as ``docker.io/app`` is ``registry-1.docker.io/library/app``."""
         host = registry_of(self.host)
         return (
             evolve(self, host=host, repository=_in_hub(self.repository)) if host == _HUB else self

@@ -12,7 +12,6 @@ from pubtools.pluggy import hookimpl, pm
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.host.types import HostClient, Pusher
 from pubtools_mlmerge.registry.auth import Credentials
-from pubtools_mlmerge.registry.certificates import Certificates
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.registry.quay_history import TagHistory
@@ -67,13 +66,10 @@ def make_sides(pusher: Pusher, settings: Settings) -> Sides:
 
 
 class _HostLoginClient(RegistryClient):
-    """Has the logins of the target and nothing of the worker's user: no auth files, no certs.d."""
+    """Has the logins of the target and no others: no auth file or helper of the worker's user."""
 
     def _find_credentials(self, host: str, repository: str) -> Credentials | None:  # noqa: ARG002 - there is one login, whatever is read
         return self.credentials
-
-    def _find_certificates(self, host: str) -> Certificates:  # noqa: ARG002 - the host has none
-        return Certificates()
 
     def _say_none_found(self, host: str) -> str:
         return f"the target's settings have no login for {host}"
@@ -90,6 +86,7 @@ def connect_like(
     options = ConnectOptions(
         insecure=not verifies(client, settings),
         ca_bundle=verify if isinstance(verify, str) else None,
+        certs_d=(),
     )
     if other is not None:
         known = other.options

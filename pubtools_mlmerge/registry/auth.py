@@ -94,7 +94,9 @@ class Credentials:
 
     @property
     def encoded(self) -> tuple[str, ...]:
-        """User name and password as in a header, with and without padding."""
+        """User name and password as in a header, with and without padding, or the token."""
+        if self.is_token:
+            return (self.password,)
         text = self.basic.partition(" ")[2]
         return text, text.rstrip("=")
 

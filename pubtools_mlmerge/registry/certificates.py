@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import frozen
@@ -21,26 +21,21 @@ class Certificates:
     clients: tuple[tuple[Path, Path], ...] = ()  # each with its key
 
     @classmethod
-    def find(cls, host: str) -> Certificates:
-        """Read the directory of a registry as docker, podman and skopeo do; the first one counts.
+    def read(cls, directory: Path) -> Certificates:
+        """Sort files as docker, podman and skopeo do: ``*.crt``, and ``*.cert`` with ``*.key``.
 
         Raises:
             InvalidCredentials: When a certificate of a client lacks its key.
         """
-        for directory in certs_d():
-            names = sorted(each.name for each in _files(directory / host))
-            if names:
-                return cls.of(directory / host, names)
-        return cls()
-
-    @classmethod
-    def of(cls, directory: Path, names: list[str]) -> Certificates:
-        """Sort files by how they are named: ``*.crt``, and ``*.cert`` with ``*.key``."""
-        authorities = [directory / name for name in names if name.endswith(".crt")]
-        clients = [directory / name for name in names if name.endswith(".cert")]
+        try:
+            files = sorted(directory.iterdir())
+        except OSError:  # for others to read
+            return cls()
+        authorities = [file for file in files if file.suffix == ".crt"]
+        clients = [file for file in files if file.suffix == ".cert"]
         pairs = [(client, client.with_suffix(".key")) for client in clients]
         for client, key in pairs:
-            if key.name not in names:
+            if key not in files:
                 raise InvalidCredentials(str(client), f"there is no {key.name} beside it")
         return cls(tuple(authorities), tuple(pairs))
 
@@ -77,21 +72,6 @@ class Certificates:
             with _explained(client):
                 context.load_cert_chain(client, key, password=str)  # asks nobody for one
         return context
-
-
-def certs_d() -> Iterator[Path]:
-    """Name the directories that have one for each registry, in their order."""
-    with suppress(RuntimeError):  # a user that no list has, as in some containers
-        yield Path.home() / ".config" / "containers" / "certs.d"
-    yield Path("/etc/containers/certs.d")
-    yield Path("/etc/docker/certs.d")
-
-
-def _files(directory: Path) -> list[Path]:
-    try:
-        return list(directory.iterdir())
-    except OSError:  # absent, or for others to read
-        return []
 
 
 @contextmanager

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 from urllib.parse import quote, urljoin
 
@@ -122,7 +123,6 @@ class RegistryClient(Registry):
         self.transport = Transport(self.options)
         self._lock = threading.Lock()
         self._sessions: dict[str, RegistrySession] = {}
-        self._auth_files = AuthFiles()  # none is read before a registry asks for a login
 
     def __enter__(self: ClientT) -> ClientT:  # noqa: PYI019 - Self is of Python 3.11
         return self
@@ -406,16 +406,20 @@ class RegistryClient(Registry):
 
     def _transport_for(self, host: str) -> Transport:
         certificates = self.certificates(host)
-        is_usual = certificates == Certificates()
-        return self.transport if is_usual else Transport(self.options, host, certificates)
+        if certificates is None:
+            return self.transport
+        verifies = not self.options.insecure
+        return Transport(self.options, certificates.contexts(host, verifies=verifies))
 
-    def certificates(self, host: str) -> Certificates:
+    def certificates(self, host: str) -> Certificates | None:
         """Return what a registry needs beside the usual authorities: as given, or as found."""
-        found = self._find_certificates(host)
-        return found.or_given(self.options.ca_bundle, self.options.client)
-
-    def _find_certificates(self, host: str) -> Certificates:
-        return Certificates.find(host)
+        options = self.options
+        places = (directory / host for directory in options.certs_d)
+        found = next(filter(os.path.isdir, places), None)
+        if found is None and options.client is None:
+            return None
+        own = Certificates() if found is None else Certificates.read(found)
+        return own.or_given(options.ca_bundle, options.client)
 
     def place(self, reference: Reference) -> Reference:
         """Name what is requested: at the host that is connected to, and in Docker Hub in full."""
@@ -438,6 +442,10 @@ class RegistryClient(Registry):
             *given,
             *(text for each in list(self._sessions.values()) for text in each.secrets()),
         ]
+
+    @cached_property
+    def _auth_files(self) -> AuthFiles:
+        return AuthFiles(ends=self.options.ends)
 
     def _find_credentials(self, host: str, repository: str) -> Credentials | None:
         return self.credentials or self._auth_files.find(host, repository)

@@ -334,11 +334,12 @@ def _options(
     named = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
     bundle = next(filter(None, (client.options.ca_bundle, *named)), None)
     own = client.certificates(session.host)
-    if (bundle or own.clients) and not session.is_plain:
+    if (bundle or own) and not session.is_plain:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mlmerge-")))
         if bundle:
             (directory / "authorities.crt").write_bytes(read_authorities(Path(bundle)))
-        own.link(directory)
+        if own:
+            own.link(directory)
         yield f"--{side}-cert-dir={directory}"
     if (login := client.login(reference)) is not None:
         file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it

@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import json
 import logging
+import math
 import os
 import re
 import subprocess
@@ -39,8 +40,8 @@ _HUB_KEY = "https://index.docker.io/v1/"  # under which docker keeps the login f
 class AuthFiles:
     """The logins of this user, each file and helper read once; safe from several threads."""
 
-    def __init__(self, patience: float = _PATIENCE) -> None:
-        self._patience = patience
+    def __init__(self, patience: float = _PATIENCE, ends: float = math.inf) -> None:
+        self._patience, self._ends = patience, ends  # seconds for a helper, and when a run ends
         self._lock = threading.Lock()
         self._files: dict[Path, _File] = {}
         self._answers: dict[tuple[str, str], Credentials | str] = {}
@@ -90,7 +91,8 @@ class AuthFiles:
     def _ask(self, file: _File, helper: str, server: str) -> Credentials | None:
         """Ask a helper, once; what it says besides a login is kept for an error."""
         if (helper, server) not in self._answers:
-            found = _ask_helper(helper, server, self._patience, file.shown)
+            patience = min(self._patience, max(0.0, self._ends - time.monotonic()))
+            found = _ask_helper(helper, server, patience, file.shown)
             self._answers[helper, server] = found
             if isinstance(found, str) and not found.endswith(_NONE):
                 LOG.warning("A login is not known: %s", found)

@@ -6,6 +6,7 @@ import http.client
 import io
 import logging
 import math
+import os
 import random
 import socket
 import ssl
@@ -17,6 +18,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import cache, lru_cache, partial, partialmethod
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -32,7 +34,6 @@ from urllib3.exceptions import HTTPError
 from pubtools_mlmerge.concurrency import SLICE, STOP
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import OutOfTime, RegistryError, brief
-from pubtools_mlmerge.registry.certificates import Certificates
 from pubtools_mlmerge.registry.refusals import (
     Logins,
     check_proxy,
@@ -245,6 +246,12 @@ def _retry_after(header: str) -> float:
     return 0.0
 
 
+def _certs_d() -> tuple[Path, ...]:
+    home = os.path.expanduser("~")  # noqa: PTH111 - no error for a user without a home
+    places = (Path(home, ".config/containers"), Path("/etc/containers"), Path("/etc/docker"))
+    return tuple(place / "certs.d" for place in places if place.is_absolute())
+
+
 @frozen(kw_only=True)
 class ConnectOptions:
     """How to connect.
@@ -254,6 +261,8 @@ class ConnectOptions:
             Authorities to trust; none for those of the environment and of certs.d.
         client (tuple[str, str] | None):
             Files with a certificate to show to registries and its key; none for those of certs.d.
+        certs_d (tuple[Path, ...]):
+            Directories that may have one for a registry, with its certificates; the first counts.
         insecure (bool):
             Whether certificates are not verified.
         timeout (tuple[float, float]):
@@ -276,6 +285,7 @@ class ConnectOptions:
 
     ca_bundle: str | None = None
     client: tuple[str, str] | None = None
+    certs_d: tuple[Path, ...] = field(factory=_certs_d, eq=False, repr=False)
     insecure: bool = False
     timeout: tuple[float, float] = (10.0, 60.0)
     longest: float = 600.0
@@ -498,17 +508,19 @@ def user_agent() -> str:
     return "pubtools-mlmerge"
 
 
+_USUAL = (("https://", None), ("http://", None))
+
+
 class Transport:
     """Sends requests, to any host, over one pool of connections; safe from several threads.
 
-    Authorities of a registry count wherever it leads; a client shows its certificate to it alone.
+    Contexts say, by the beginning of a URL, which certificates count beside the usual ones.
     """
 
     def __init__(
         self,
         options: ConnectOptions,
-        host: str = "",
-        certificates: Certificates = Certificates(),  # noqa: B008 - it is frozen
+        contexts: Iterable[tuple[str, ssl.SSLContext | None]] = _USUAL,
     ) -> None:
         self.options = options
         self._session = requests.Session()
@@ -522,7 +534,7 @@ class Transport:
             )
         )
         self._streams = requests.Session()
-        for prefix, context in certificates.contexts(host, verifies=not options.insecure):
+        for prefix, context in contexts:
             self._session.mount(prefix, _Adapter(options, context))
             self._streams.mount(prefix, _Adapter(options, context, streams=True))
 
