@@ -8,6 +8,7 @@ URL = "https://github.com/release-engineering/pubtools-mlmerge"
 # The host pins itself to urllib3 1.x and still imports pkg_resources, which setuptools 82 removed.
 QUAY = ["pubtools-quay>=0.36.0", "urllib3<2", "setuptools<82"]
 CLI = ["rich>=12.3.0"]
+COMPLETION = ["argcomplete>=2.0.0"]
 LOCK = ["redis>=4.5.0"]
 HTML = ["jinja2>=3.0.0"]
 DOCS = ["furo>=2024.8.6", "sphinx>=7.0"]
@@ -70,6 +71,7 @@ setup(
     extras_require={
         "quay": QUAY,
         "cli": CLI,
+        "completion": COMPLETION,
         "lock": LOCK,
         "html": HTML,
         "test": TEST,
@@ -79,6 +81,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
+            "pubtools-mlmerge = pubtools_mlmerge.cli.parsers:main",
             "pubtools-mlmerge-merge = pubtools_mlmerge.cli.parsers:merge_main",
             "pubtools-mlmerge-remove-archs = pubtools_mlmerge.cli.parsers:remove_archs_main",
             "pubtools-mlmerge-inspect = pubtools_mlmerge.cli.parsers:inspect_main",

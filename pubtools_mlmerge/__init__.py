@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pubtools_mlmerge.core.merge import merge
     from pubtools_mlmerge.core.plan import Policy, Report
     from pubtools_mlmerge.errors import MergeError
+    from pubtools_mlmerge.merging.api import merge_tags
     from pubtools_mlmerge.merging.merger import ManifestListMerger
     from pubtools_mlmerge.registry.client import RegistryClient
 
@@ -24,6 +25,7 @@ __all__ = [
     "Report",
     "__version__",
     "merge",
+    "merge_tags",
 ]
 
 _MODULES = {
@@ -34,6 +36,7 @@ _MODULES = {
     "RegistryClient": "registry.client",
     "Report": "core.plan",
     "merge": "core.merge",
+    "merge_tags": "merging.api",
 }
 
 

@@ -158,6 +158,19 @@ class MixedTypes(MergeError):
 
 
 @frozen
+class SourcesDiffer(MergeError):
+    """Two sources have different images for one platform, which is not allowed here."""
+
+    _advice = "name each platform in one source, or leave out --strict: then the first one wins"
+
+    images: tuple[str, ...]
+    """Platform and reference of each that is not the first one."""
+
+    def _says(self) -> str:
+        return f"an earlier source has another digest for {', '.join(self.images)}"
+
+
+@frozen
 class NestedIndex(MergeError):
     """A nested index fits only in part, and is never taken apart."""
 

@@ -19,7 +19,6 @@ from pubtools_mlmerge.concurrency import SLICE, STOP
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.errors import LockFailed
 from pubtools_mlmerge.locks import lock_name, tag_lock
-from pubtools_mlmerge.merging.decision import no_lock
 
 
 @contextmanager
@@ -46,11 +45,15 @@ def lock_tags(
                 lock = site if wait == math.inf else _in_time(site, name, left)
             held = locks.enter_context(lock)
             locks.enter_context(STOP.releasing(partial(lock.__exit__, None, None, None)))
-            checks[name] = getattr(held, "check", no_lock)
+            checks[name] = getattr(held, "check", _hold_on)
         yield [
             partial(_check_all, [checks[lock_name(tag, aliases)] for tag in group])
             for group in groups
         ]
+
+
+def _hold_on() -> None:
+    """Check a lock that cannot be lost."""
 
 
 def _check_all(checks: Iterable[Callable[[], None]]) -> None:
@@ -107,4 +110,5 @@ def announce(report: Report) -> None:
     pm.hook.mlmerge_merged(report=report)
     tagged = getattr(pm.hook, "quay_images_tagged", None)  # there is none without the host
     if tagged is not None:
-        tagged(source_ref=str(report.source), dest_refs=[str(report.destination)])
+        for source in report.sources:
+            tagged(source_ref=str(source), dest_refs=[str(report.destination)])

@@ -99,7 +99,7 @@ class Observation:
     """What is being done to a tag; `report` is what came of it, None if others do it."""
 
     def __init__(
-        self, kind: Kind, source: Reference | None, destination: Reference, *, dry_run: bool
+        self, kind: Kind, source: Reference | str | None, destination: Reference, *, dry_run: bool
     ) -> None:
         self.report: Report | None = None
         self._kind = kind
@@ -125,7 +125,7 @@ class Observation:
 
 @contextmanager
 def observed(
-    kind: Kind, source: Reference | None, destination: Reference, *, dry_run: bool = False
+    kind: Kind, source: Reference | str | None, destination: Reference, *, dry_run: bool = False
 ) -> Iterator[Observation]:
     """Log the start and the end of what is done to a tag, and trace it."""
     seen = Observation(kind, source, destination, dry_run=dry_run)

@@ -36,7 +36,9 @@ class Quay:
         return Peer(url=self.url, credentials=(self.user, self.password))
 
     def client(self) -> RegistryClient:
-        return RegistryClient(self.user, self.password, self.url, self.options)
+        return RegistryClient(
+            self.url, username=self.user, password=self.password, options=self.options
+        )
 
     def reference(self, name: object, tag: str = "1") -> Reference:
         """Name a tag in a repository that no other run uses."""

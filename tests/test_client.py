@@ -79,7 +79,7 @@ def client_of(
     host: str | None, login: tuple[str, str] | None = None, options: ConnectOptions = HURRIED
 ) -> RegistryClient:
     user, password = login or (None, None)
-    return RegistryClient(user, password, host, options)
+    return RegistryClient(host, username=user, password=password, options=options)
 
 
 def parsed(text: str, host: str = "registry.test") -> Reference:

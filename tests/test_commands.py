@@ -17,7 +17,8 @@ import pytest
 from attrs import frozen
 from pubtools.pluggy import hookimpl
 
-from pubtools_mlmerge.cli.commands import BatchLine, Login
+from pubtools_mlmerge.cli.commands import BatchLine
+from pubtools_mlmerge.cli.options import Login
 from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main, restore_main
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
@@ -26,8 +27,8 @@ from pubtools_mlmerge.locks import lock_name, tag_lock
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
 from tests.programs import call, command, environment, put, run
+from tests.pushes import registered
 from tests.terminals import program_on_a_terminal
-from tests.test_hooks import registered
 from tests.test_restore import NEW as AFTER
 from tests.test_restore import OLD as BEFORE
 from tests.test_restore import OTHER, Item, change_of
@@ -171,7 +172,8 @@ def test_a_failure_is_logged_and_the_code_is_1(
 
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")
-    assert caplog.messages[-1].startswith("registry.invalid/app:new: not found (HTTP 404)")
+    words = "registry.invalid/app:old: registry.invalid/app:new: not found (HTTP 404)"
+    assert caplog.messages[-1].startswith(words)
 
 
 def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report(
@@ -283,7 +285,7 @@ def test_an_error_without_words_is_named(
 
     assert merge(server) == 1
 
-    assert caplog.messages[-1] == "MemoryError"
+    assert caplog.messages[-1] == "registry.invalid/app:old: MemoryError"
 
 
 def test_every_destination_gets_its_turn(server: RegistryServer, capsys: Capture) -> None:
@@ -294,10 +296,14 @@ def test_every_destination_gets_its_turn(server: RegistryServer, capsys: Capture
 
     reports = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert code == 1
-    assert [r["destination"] for r in reports] == [
-        "registry.invalid/app:old",
-        "registry.invalid/app:one",
+    assert [(r["destination"], "error" in r and r["error"] is None) for r in reports] == [
+        ("registry.invalid/app:old", True),
+        ("registry.invalid/app:single", False),
+        ("registry.invalid/app:one", True),
     ]
+    failure = reports[1]["error"]
+    assert (failure["type"], failure["status"]) == ("NotAnIndex", None)
+    assert failure["message"].startswith("registry.invalid/app:single holds ")
 
 
 def test_removal_writes_and_reports(server: RegistryServer, capsys: Capture, caplog: Log) -> None:
@@ -390,8 +396,8 @@ WRONG: list[tuple[Callable[..., None], str, str]] = [
     (merge_main, f"{PAIR} --drop ''", "--drop names nothing"),
     (merge_main, f"--source-ref {REF} --dest-ref ''", "--dest-ref names nothing"),
     (merge_main, f"--source-ref {REF} --dest-ref ,,", "--dest-ref names nothing"),
-    (merge_main, f"--source-ref {REF}", "--source-ref and --dest-ref are needed, or --batch"),
-    (merge_main, f"--dest-ref {REF}", "--source-ref and --dest-ref are needed, or --batch"),
+    (merge_main, f"--source-ref {REF}", "a source and a destination are needed, or --batch"),
+    (merge_main, f"--dest-ref {REF}", "a source and a destination are needed, or --batch"),
     (remove_archs_main, f"{ARCH} arm64 --ref {BY_DIGEST}", NO_TAG),
     (remove_archs_main, f"{ARCH} arm64 --ref app:1", NO_HOST),
     (remove_archs_main, f"{ARCH} a/b/c/d", "invalid platform"),
@@ -596,7 +602,7 @@ LINE = {"source_ref": "quay.io/a/b:new", "dest_ref": "quay.io/a/b:1"}
 def test_a_line_names_source_and_destination() -> None:
     line = BatchLine.parse(json.dumps(LINE) + "\n")
 
-    assert line == BatchLine("quay.io/a/b:new", "quay.io/a/b:1", None)
+    assert line == BatchLine(("quay.io/a/b:new",), "quay.io/a/b:1", None)
     line = BatchLine.parse(json.dumps({**LINE, "archs": ["arm64", "linux/arm/v7"]}))
     assert line.archs == ("arm64", "linux/arm/v7")
 
@@ -609,8 +615,9 @@ def test_a_line_names_source_and_destination() -> None:
         ("[]", "expected an object"),
         ('{"source_ref": "a", "source_ref": "b", "dest_ref": "c"}', "more than once"),
         (json.dumps({**LINE, "arch": ["arm64"]}), "arch: unknown, there are source_ref"),
-        (json.dumps({"source_ref": "a"}), "source_ref, dest_ref: expected texts"),
-        (json.dumps({**LINE, "dest_ref": ["a"]}), "source_ref, dest_ref: expected texts"),
+        (json.dumps({"dest_ref": "a"}), "source_ref: expected a text, or a list of texts"),
+        (json.dumps({**LINE, "source_ref": []}), "source_ref: expected a text, or a list of texts"),
+        (json.dumps({**LINE, "dest_ref": ["a"]}), "dest_ref: expected a text"),
         (json.dumps({**LINE, "archs": "arm64"}), "archs: expected a list of texts"),
         (json.dumps({**LINE, "archs": []}), "archs: expected a list of texts"),
         (json.dumps({**LINE, "archs": [7]}), "archs: expected a list of texts"),
@@ -801,7 +808,9 @@ def test_every_record_gets_its_turn_in_the_given_order(
     assert shelf.restore(*reversed(files), "--output", "json") == 1
 
     reports = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [report["destination"] for report in reports] == [f"{NAME}:three", f"{NAME}:one"]
+    assert [report["destination"] for report in reports] == [
+        *(f"{NAME}:three", f"{NAME}:two", f"{NAME}:one")
+    ]
     assert [shelf.held(tag) for tag in ("one", "two", "three")] == [
         BEFORE.digest,
         OTHER.digest,
@@ -905,7 +914,7 @@ def test_a_site_may_lock_tags_in_its_own_way(shelf: Shelf, caplog: Log) -> None:
     with registered(site := Site()):
         assert shelf.restore(shelf.changed("stable")) == 1
 
-    assert caplog.messages[-1].startswith(f"{site.locked}: the lock of this tag was lost")
+    assert f"{site.locked}: the lock of this tag was lost" in caplog.messages[-1]
     assert site.locked == lock_name(f"{shelf.server.host}/app:stable")
     assert shelf.held("stable") == AFTER.digest
 

@@ -252,8 +252,8 @@ def test_a_refused_mount_becomes_a_copy(dialect: str, copies: Copies) -> None:
     quay = QuayDialect() if dialect == "quay" else None
     with RegistryServer(dialect=quay, auth="token", users=users, grants=grants) as server:
         upload(server.url, "from/app", ONE, credentials=("bob", "builder"))
-        reader = RegistryClient("bob", "builder")
-        writer = RegistryClient("alice", "wonderland")
+        reader = RegistryClient(username="bob", password="builder")
+        writer = RegistryClient(username="alice", password="wonderland")
         source, destination = reference(server, "from/app:1"), reference(server, "to/app:1")
 
         Children(reader, writer, copy_one=copies).ensure(source, destination, [ONE.digest])
@@ -368,7 +368,9 @@ def test_where_the_registry_does_not_mount_images_are_streamed() -> None:
     users = {"bob": "builder", "alice": "wonderland"}
     with RegistryServer(auth="token", users=users, grants=grants) as server:
         upload(server.url, "from/app", ONE, credentials=("bob", "builder"))
-        reader, writer = RegistryClient("bob", "builder"), RegistryClient("alice", "wonderland")
+        reader, writer = (
+            RegistryClient(username=user, password=password) for user, password in users.items()
+        )
 
         Children(reader, writer).ensure(*tags(server), [ONE.digest])
 
@@ -632,7 +634,12 @@ def client_of(
     """Make a client of one side; nothing is asked of it but where it connects, and how."""
     options = ConnectOptions(ca_bundle=str(ca_bundle) if ca_bundle else None, insecure=insecure)
     user, password = (login.username, login.password) if login else (None, None)
-    return RegistryClient(user, password, f"{'http' if plain else 'https'}://{host}", options)
+    return RegistryClient(
+        f"{'http' if plain else 'https'}://{host}",
+        username=user,
+        password=password,
+        options=options,
+    )
 
 
 def copy(source: RegistryClient, destination: RegistryClient) -> None:

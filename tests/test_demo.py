@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pubtools_mlmerge.cli.demo import main
+from pubtools_mlmerge.cli.parsers import demo_main as main
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.registry.client import RegistryClient
 from tests.programs import call, command, environment, run

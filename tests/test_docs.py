@@ -5,15 +5,22 @@ from __future__ import annotations
 import doctest
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import attrs
 import pytest
 
 from pubtools_mlmerge import errors
-from pubtools_mlmerge.cli import demo
-from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main, restore_main
+from pubtools_mlmerge.cli.parsers import (
+    demo_main,
+    inspect_main,
+    merge_main,
+    remove_archs_main,
+    restore_main,
+)
 from pubtools_mlmerge.core import ages
 from pubtools_mlmerge.errors import InvalidSettings, MergeError
 from pubtools_mlmerge.settings import Settings
@@ -24,7 +31,7 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {
     "pubtools-mlmerge-remove-archs": remove_archs_main,
     "pubtools-mlmerge-inspect": inspect_main,
     "pubtools-mlmerge-restore": restore_main,
-    "pubtools-mlmerge-demo": demo.main,
+    "pubtools-mlmerge-demo": demo_main,
 }
 ERRORS = {
     kind.__name__: kind
@@ -104,7 +111,12 @@ def defaults() -> dict[str, object]:
     """Tell the real defaults, as JSON has them."""
     settings = attrs.asdict(Settings(), recurse=False)
     policy = attrs.asdict(settings.pop("policy"), recurse=False)
-    for name in ("eligible", "strict", "serves_many"):  # the tasks and commands say these
+    for name in (
+        "eligible",
+        "strict",
+        "serves_many",
+        "annotations",
+    ):  # the tasks and commands say these
         del policy[name]
     values = {**settings, **policy, "anchor_tag": settings["anchor_tag"].template}
     return {
@@ -158,24 +170,22 @@ def test_each_variable_is_named_after_its_setting() -> None:
 # The command line
 
 
-def documented_options(program: str) -> set[str]:
-    """Return the names of the options that the page gives a program."""
-    section = page("cli").partition(f".. program:: {program}\n")[2].partition(".. program::")[0]
-    lines = re.findall(r"^\.\. option:: (.+)$", section, re.MULTILINE)
-    return {name for line in lines for name in re.findall(r"(?<!\S)--?[a-z-]+", line)}
-
-
-def real_options(program: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
-    """Return the names of the options that a program takes, as its own summary tells."""
-    with pytest.raises(SystemExit):
-        PROGRAMS[program](["--help"])
-    lines = re.findall(r"^  (-.+?)(?:  |$)", capsys.readouterr().out, re.MULTILINE)
-    return {name for line in lines for name in re.findall(r"(?<!\S)--?[a-z-]+", line)}
-
-
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_options_are_those_of_the_program(program: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert documented_options(program) == real_options(program, capsys)
+    command = program.partition("mlmerge-")[2]
+    assert f".. program:: {program}\n" in page("cli")
+    assert f"\n.. options:: {command}\n" in page("cli")
+    sys.path.insert(0, str(DOCS))
+    written = "\n".join(import_module("options").write_options(command))
+    with pytest.raises(SystemExit):
+        PROGRAMS[program](["--help"])
+
+    lines = re.findall(r"^  (-.+?)(?:  |$)", capsys.readouterr().out, re.MULTILINE)
+    documented = re.findall(r"^\.\. option:: (.+)$", written, re.MULTILINE)
+    shown, listed = (
+        set(re.findall(r"(?<!\S)--?[a-z-]+", " ".join(found))) for found in (lines, documented)
+    )
+    assert shown == listed
 
 
 # Laws

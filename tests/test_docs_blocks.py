@@ -63,6 +63,7 @@ def programs(tmp_path: Path) -> Path:
     directory = tmp_path / "bin"
     directory.mkdir()
     found = {f"pubtools-mlmerge-{name}": shlex.join(command(name)) for name in PROGRAMS}
+    found["pubtools-mlmerge"] = f"{sys.executable} -m pubtools_mlmerge"
     for name, begun in {**found, "python3": sys.executable}.items():
         write_program(directory / name, f'exec {begun} "$@"\n')
     write_program(directory / "cosign", COSIGN)
@@ -297,7 +298,7 @@ def test_variables_are_settings(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", of_kind("python"), ids=lambda block: block.page.name)
-def test_python_runs(block: Block, programs: Path, tmp_path: Path) -> None:
-    done = bash(f"python3 -c {shlex.quote(block.code)}", programs, tmp_path)
+def test_python_runs(block: Block, shell: Shell) -> None:
+    done = shell(f"python3 -c {shlex.quote(block.code)}")
 
     assert done.code == 0, done.err

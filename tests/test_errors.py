@@ -39,6 +39,13 @@ MESSAGES: list[tuple[MergeError, str]] = [
         ),
     ),
     (
+        errors.SourcesDiffer(("linux/amd64 of quay.io/a/b:2", "linux/arm64 of quay.io/a/b:3")),
+        (
+            "an earlier source has another digest for linux/amd64 of quay.io/a/b:2, linux/arm64 of "
+            "quay.io/a/b:3"
+        ),
+    ),
+    (
         errors.NestedIndex("sha256:d", ("linux/arm64",), ("linux/s390x",), REFERENCE),
         (
             f"{REFERENCE}: the nested index sha256:d is never taken apart: the names fit "

@@ -172,7 +172,7 @@ def test_each_entry_is_a_row_with_full_digests() -> None:
 
     old, new = digest("linux/amd64@old"), digest("linux/amd64@new")
     before, after = f"{old[7:19]} {old}", f"{new[7:19]} {new}"
-    reason = "the source has a newer one"
+    reason = "in both, the source wins"
     assert listed[0] == ["linux/amd64", before, after, "", "\u21c4 replaced", reason]
     assert [(row[0], row[2] == "", row[4]) for row in listed[-3:]] == [
         ("linux/s390x", False, "\u2022 kept"),

@@ -153,7 +153,7 @@ def test_a_message_is_one_line_whatever_a_registry_wrote() -> None:
         ({"os": "linux", "architecture": "x86_64"}, "linux/amd64"),
         (
             {"os": "windows", "architecture": "amd64", "os.version": "10.0.17763.1"},
-            "windows/amd64 (10.0.17763)",
+            "windows/amd64 (10.0.17763.1)",
         ),
         (
             {"os": "linux", "architecture": "amd64", "os.features": ["b", "a"]},

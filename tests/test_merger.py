@@ -519,7 +519,7 @@ def test_a_hidden_destination_is_none_in_selected_mode() -> None:
 
 def built(server_url: str, host: str) -> ManifestListMerger:
     made = ManifestListMerger(f"{host}/app:new", f"{host}/app:old")
-    client = RegistryClient("alice", "wonderland", server_url, HURRIED)
+    client = RegistryClient(server_url, username="alice", password="wonderland", options=HURRIED)
     made.set_quay_clients(client, client)
     return made
 

@@ -85,6 +85,15 @@ def mixed_types(case: Case) -> int:
     return case.merge("--mixed-types", "fail")
 
 
+def sources_differ(case: Case) -> int:
+    return case.merge("--source-ref", f"{case.app}:old", "--strict")
+
+
+def shrinks(case: Case) -> int:
+    put(case.server, "new", make_image())
+    return case.merge("--single-image", "replace")
+
+
 def nested_index(case: Case) -> int:
     put(case.server, "nested", NESTED)
     return case.remove("amd64", "nested")
@@ -179,6 +188,10 @@ TABLE: dict[type[MergeError], tuple[Run, list[str]]] = {
         mixed_types,
         ["APP:old", "would mix Docker manifests", "--mixed-types oci"],
     ),
+    errors.SourcesDiffer: (
+        sources_differ,
+        ["earlier source has another digest for linux/amd64 of APP:old", "leave out --strict"],
+    ),
     errors.NestedIndex: (
         nested_index,
         ["APP:nested", "is never taken apart", "fit linux/amd64 and not", "name all, or none"],
@@ -244,10 +257,7 @@ TABLE: dict[type[MergeError], tuple[Run, list[str]]] = {
     ),
     errors.OutOfTime: (out_of_time, [":old: not done within 0.2 seconds", "--timeout"]),
     errors.ShrinkError: (
-        lambda case: case.merge(
-            *("--source-ref", put(case.server, "one", make_image())),
-            *("--single-image", "replace"),
-        ),
+        shrinks,
         ["APP:old would lose linux/s390x", "name them in drop (--drop)"],
     ),
     errors.PatternFitsNothing: (

@@ -376,7 +376,7 @@ from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.concurrency import map_in_order
 from pubtools_mlmerge.merging.step import Step
-client = RegistryClient("alice", {password!r})
+client = RegistryClient(username="alice", password={password!r})
 step = Step(client, client, StepOptions(), Children(client, client))
 def merge(source, destination):
     return step.merge(Reference.parse(source), Reference.parse(destination))

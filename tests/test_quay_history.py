@@ -72,7 +72,7 @@ def quay(clock: Clock) -> Iterator[RegistryServer]:
 def client_of(
     server: RegistryServer | ScriptedServer, options: ConnectOptions = HURRIED
 ) -> RegistryClient:
-    return RegistryClient("alice", "wonderland", server.host, options)
+    return RegistryClient(server.host, username="alice", password="wonderland", options=options)
 
 
 def history_of(server: RegistryServer | ScriptedServer, token: str = TOKEN) -> TagHistory:
@@ -295,7 +295,7 @@ def tls_quay() -> Iterator[RegistryServer]:
 
 def test_the_api_is_found_where_the_client_found_the_registry(tls_quay: RegistryServer) -> None:
     """Without the authority: the client does not verify."""
-    client = RegistryClient(None, None, tls_quay.host, ConnectOptions(insecure=True, retries=QUICK))
+    client = RegistryClient(tls_quay.host, options=ConnectOptions(insecure=True, retries=QUICK))
     with pytest.warns(match="Unverified HTTPS request"):
         client.pull(TAG)
 

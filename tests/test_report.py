@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -50,6 +51,13 @@ OLD = index("linux/amd64@old", "linux/s390x")
 NEW = index("linux/amd64@new", attestation(digest("linux/amd64@new"), seed="proof"))
 
 
+PROVEN = index("linux/amd64@old", attestation(digest("linux/amd64@old")))
+
+
+def proof(seed: str) -> dict[str, object]:
+    return attestation(digest("linux/amd64@new"), seed=seed)
+
+
 def report(plan: Plan[Index], **fields: object) -> Report:
     made = Report.of(plan, SOURCE, STABLE)
     return evolve(made, **fields)  # type: ignore[arg-type]  # each has the type of its field
@@ -66,6 +74,7 @@ def test_json_has_every_key_in_one_line() -> None:
     assert found == {
         "schema": 1,
         "source": "quay.io/org/app:new",
+        "sources": ["quay.io/org/app:new"],
         "destination": "quay.io/org/app:stable",
         "source_digest": NEW.digest,
         "previous_digest": OLD.digest,
@@ -90,7 +99,7 @@ def test_json_has_the_fate_of_each_entry() -> None:
         "digest": digest("linux/amd64@new"),
         "fate": "replaced",
         "previous_digest": digest("linux/amd64@old"),
-        "reason": "the source has a newer one",
+        "reason": "in both, the source wins",
     }
     assert second == {
         "platform": None,
@@ -118,12 +127,34 @@ def test_text_shows_before_and_after() -> None:
     cells = [[cell.strip() for cell in row if cell] for row in rows]
     old, new = short(digest("linux/amd64@old")), short(digest("linux/amd64@new"))
     kept = short(digest("linux/s390x"))
-    assert cells[:4] == [
-        ["PLATFORM", "BEFORE", "AFTER", "FATE", "REASON"],
-        ["linux/amd64", old, new, "replaced", "the source has a newer one"],
-        [f"attestation of {new}", "-", short(digest("proof")), "added", "only the source has it"],
-        ["linux/s390x", kept, kept, "kept", "only the destination has it"],
-    ]
+    head = ["PLATFORM", "BEFORE", "AFTER", "FATE", "REASON"]
+    proof = ["-", short(digest("proof")), "added", "only the source has it"]
+    last = ["linux/s390x", kept, kept, "kept", "only the destination has it"]
+    wins = [old, new, "replaced", "in both, the source wins"]
+    assert cells[:3] == [head, ["linux/amd64 +1 attestation", *wins], last]
+    text = to_text(report(merge(NEW, OLD)), every=True)
+    rows = [line.split("  ") for line in text.splitlines()]
+    cells = [[cell.strip() for cell in row if cell] for row in rows]
+    assert cells[:4] == [head, ["linux/amd64", *wins], [f"attestation of {new}", *proof], last]
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "marks"),
+    [
+        (index("linux/amd64@new", *map(proof, "ab")), OLD, ["+2 attestations", ""]),
+        (index("linux/amd64@new"), PROVEN, ["-1 attestation"]),
+        (NEW, PROVEN, ["+1 -1 attestations"]),
+        (index("linux/arm64"), PROVEN, ["", "+1 attestation"]),
+    ],
+)
+def test_attestations_are_marks_on_the_row_of_their_image(
+    new: Index, old: Index, marks: list[str]
+) -> None:
+    plan = merge(new, old)
+
+    _, *rows, _, _ = to_text(report(plan)).splitlines()
+
+    assert [re.sub(r"^\S+ ?(.*?)  .*", r"\1", row).strip() for row in rows] == marks
 
 
 @pytest.mark.parametrize(
@@ -156,7 +187,7 @@ def test_nothing_to_do_is_said() -> None:
 def test_what_is_gone_has_nothing_after() -> None:
     plan = merge(NEW, OLD, Policy(eligible=["riscv64"], drop=["s390x"]))
 
-    rows = to_text(report(plan)).splitlines()
+    rows = to_text(report(plan), every=True).splitlines()
 
     dropped = next(row for row in rows if " dropped " in row).split()
     excluded = next(row for row in rows if " excluded " in row).split()

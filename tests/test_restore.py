@@ -398,7 +398,7 @@ def test_a_dry_run_warns_of_what_it_cannot_see(
 
 def test_a_dry_run_asks_for_no_right_to_write(quay_server: RegistryServer) -> None:
     tag = Reference.parse(put(quay_server, "stable", NEW, "alice/app"))
-    client = RegistryClient("alice", "wonderland")
+    client = RegistryClient(username="alice", password="wonderland")
 
     restore(client, change_of(tag), dry_run=True)
 
@@ -492,7 +492,7 @@ def test_no_change_is_no_record(place: Place, tmp_path: Path, *, dry_run: bool) 
 def test_a_record_has_no_secret(quay_server: RegistryServer, tmp_path: Path) -> None:
     put(quay_server, "stable", OLD, "alice/app")
     tag = Reference.parse(put(quay_server, "stable", NEW, "alice/app"))
-    client = RegistryClient("alice", "wonderland")
+    client = RegistryClient(username="alice", password="wonderland")
 
     restore(client, change_of(tag), recorder=AuditDirectory(str(tmp_path)))
 

@@ -137,7 +137,7 @@ def test_eighty_columns_have_room_for_a_table() -> None:
 
 
 def test_forty_columns_have_room_for_a_list() -> None:
-    lines = shown(40, PLAN).lines
+    lines = [line.partition(" +")[0] for line in shown(40, PLAN).lines]
 
     assert [line for line in lines if line.startswith("linux/")] == [
         *("linux/amd64", "linux/arm64", "linux/s390x", "linux/ppc64le")

@@ -8,7 +8,7 @@ import pubtools_mlmerge
 from pubtools_mlmerge import ManifestListMerger, RegistryClient
 from pubtools_mlmerge.core.manifests import Descriptor, Index, digest_of
 from pubtools_mlmerge.core.merge import merge, remove
-from pubtools_mlmerge.core.plan import Entry, Fate, Plan, Policy
+from pubtools_mlmerge.core.plan import Entry, Fate, Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern, normalize_names
 from pubtools_mlmerge.core.references import Reference, is_digest
 from pubtools_mlmerge.errors import InvalidIndex, MergeError, MixedTypes, NotFound, RegistryError
@@ -35,12 +35,30 @@ def merge_and_remove(source: Index, destination: Index | None) -> Plan[Index]:
 
 
 def use_the_public_names(source: str, destination: str) -> Plan[Index]:
-    client: RegistryClient = pubtools_mlmerge.RegistryClient("user", "password", "quay.io")
+    client: RegistryClient = pubtools_mlmerge.RegistryClient(
+        "quay.io", username="user", password="password"
+    )
     merger = ManifestListMerger(source, destination, host="quay.io")
     merger.set_quay_clients(client, client)
     merger.merge_manifest_lists()
     policy: Policy = pubtools_mlmerge.Policy(match="architecture")
     new: Index = pubtools_mlmerge.Index.from_fields({})
+    with pubtools_mlmerge.RegistryClient() as own, client as opened:
+        other: RegistryClient = opened
+        other.pull(Reference.parse(source))
+        reports: list[Report] = pubtools_mlmerge.merge_tags(
+            [source, Reference.parse(source)],
+            destination,
+            client=own,
+            source_client=other,
+            policy=policy,
+            dry_run=True,
+            lock="file:///srv/locks",
+            audit=None,
+            copy="never",
+        )
+    entries: tuple[Entry, ...] = reports[0].entries
+    assert entries
     version: str = pubtools_mlmerge.__version__
     assert version
     pubtools_mlmerge.absent  # type: ignore[attr-defined]  # noqa: B018 - no such name
@@ -52,6 +70,7 @@ def wrong(index: Index) -> None:
     Policy(mixed_types="docker")  # type: ignore[arg-type]  # no such choice
     Policy("platform")  # type: ignore[call-arg]  # by keyword only
     remove(index, ["arm64"], True)  # type: ignore[call-arg]  # by keyword only
+    RegistryClient("quay.io", "user", "password")  # type: ignore[call-arg]  # logins by name
     merge(None, index)  # type: ignore[arg-type]  # a merge has a source
 
 

@@ -3,43 +3,48 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
+import re
 import sys
 import threading
-import time
 from argparse import Namespace
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-import urllib3
 from attrs import evolve, field, frozen
 
+from pubtools_mlmerge.cli.options import (
+    Login,
+    anchor_tag_of,
+    annotations_of,
+    connection_of,
+    locks_of,
+    number,
+    policy_of,
+    read_password,
+    references_of,
+    split,
+    writer_of,
+)
 from pubtools_mlmerge.concurrency import STOP, Stopped, Watch, map_in_order, unwatched
-from pubtools_mlmerge.core.manifests import Index
-from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy, Report
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest
+from pubtools_mlmerge.core.plan import AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
-from pubtools_mlmerge.core.references import Address, Reference, lacks_host, one_name
+from pubtools_mlmerge.core.references import Address, Reference, one_name
 from pubtools_mlmerge.core.strict_json import decode
-from pubtools_mlmerge.errors import InvalidRecord, InvalidReference, LockFailed, OutOfTime
-from pubtools_mlmerge.hooks import announce, lock_tags
-from pubtools_mlmerge.locks import check_url, lock_name
+from pubtools_mlmerge.errors import InvalidRecord
+from pubtools_mlmerge.merging.api import TagMerger
 from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change, warn_of_writers
-from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.restore import restore
-from pubtools_mlmerge.merging.step import Step, remove_platforms
-from pubtools_mlmerge.merging.writer import Writer
+from pubtools_mlmerge.merging.step import remove_platforms, wrap
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.copying import Children
-from pubtools_mlmerge.registry.http import ConnectOptions
-from pubtools_mlmerge.registry.quay_history import TagHistory
-from pubtools_mlmerge.registry.referrers import ReferrerLists, Referrers
+from pubtools_mlmerge.registry.referrers import ReferrerLists
 from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, write_page
 from pubtools_mlmerge.reports.inspection import (
     Comparison,
@@ -48,9 +53,9 @@ from pubtools_mlmerge.reports.inspection import (
     inspect,
     inspection_to_json,
 )
-from pubtools_mlmerge.reports.report import summary_of, to_json
+from pubtools_mlmerge.reports.report import failure_to_json, summary_of, to_json
 from pubtools_mlmerge.reports.terminal import Display, comparison_text, inspection_text, report_text
-from pubtools_mlmerge.settings import MOST_TRIES, PREFIX, Settings
+from pubtools_mlmerge.settings import Settings
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -98,14 +103,18 @@ class _Output:
     def __init__(self) -> None:
         self._failure: OSError | None = None
 
-    def print(self, text: str) -> None:
-        """Print a text, in escapes where the encoding lacks its characters."""
+    def print(self, text: str | bytes) -> None:
+        """Print a text, in escapes where the encoding lacks its characters, or exact bytes."""
         if self._failure is not None:
             raise self._failure
-        encoding = sys.stdout.encoding or "utf-8"
         try:
-            text = text.encode(encoding, "backslashreplace").decode(encoding)
-            print(text, flush=True)  # noqa: T201 - the output of a program
+            if isinstance(text, bytes):
+                sys.stdout.buffer.write(text)
+                sys.stdout.flush()
+            else:
+                encoding = sys.stdout.encoding or "utf-8"
+                text = text.encode(encoding, "backslashreplace").decode(encoding)
+                print(text, flush=True)  # noqa: T201 - the output of a program
         except OSError as error:
             self._failure = error
             # What is left in its buffer would fail at the end.
@@ -127,6 +136,18 @@ class RunOptions:
     fail_fast: bool = False
     total: int | None = 1
     watch: Watch = unwatched
+    output: _Output = field(factory=_Output)
+    failed_key: str | None = None
+    """What a failure is a JSON object about; none where it is not."""
+
+    @classmethod
+    def of(cls, arguments: Namespace, *, failed_key: str = "destination") -> RunOptions:
+        """Read the options that all commands have."""
+        return cls(
+            debug=arguments.debug > 0,
+            page=Page(getattr(arguments, "html", None)),
+            failed_key=failed_key if arguments.output == "json" else None,
+        )
 
 
 def run_jobs(
@@ -181,234 +202,75 @@ def _outcome(name: str, job: Callable[[], Item], failed: threading.Event) -> Ite
 def _show(
     show: Callable[[Item], None], name: str, outcome: Item | Exception, options: RunOptions
 ) -> bool:
+    tag = re.sub(r"^line \d+(: )?", "", name)
     try:
         if isinstance(outcome, Exception):
             raise outcome  # noqa: TRY301 - a result that cannot be printed is a failure as well
         show(outcome)
     except Exception as error:
-        LOG.error("%s", _message(error), exc_info=options.debug)  # noqa: TRY400 - as asked for
-        options.page.note(Failure(name, _message(error)))
+        message = _message(error)
+        # A line of a batch names its tag, too.
+        text = message if name in message or message.startswith(tag) else f"{name}: {message}"
+        LOG.error("%s", text, exc_info=options.debug)  # noqa: TRY400 - as asked for
+        options.page.note(Failure(name, message))
+        if options.failed_key is not None and not isinstance(error, _Reported):
+            with suppress(OSError):
+                text = failure_to_json(error, {options.failed_key: tag or None}, message)
+                options.output.print(text)
         return False
     return True
 
 
-def _printer(render: Callable[[Item], str]) -> Callable[[Item], None]:
+class _Reported(Exception):
+    """What failed is in the report that was printed."""
+
+
+def _printer(render: Callable[[Item], str | bytes | None]) -> Callable[[Item], None]:
     output = _Output()
 
     def show(item: Item) -> None:
-        with suppress(BrokenPipeError):  # the reader has seen enough
-            output.print(render(item))
+        text = render(item)
+        if text is not None:
+            with suppress(BrokenPipeError):  # the reader has seen enough
+                output.print(text)
 
     return show
+
+
+def _renderer(
+    arguments: Namespace, to_text: Callable[[Item], str], to_json: Callable[[Item], str]
+) -> Callable[[Item], str | bytes | None]:
+    """Choose the form that was asked for."""
+    if arguments.output == "json":
+        return to_json
+    return (lambda _: None) if arguments.quiet else to_text
 
 
 def _changes(
     arguments: Namespace, jobs: Iterable[_Job | None], options: RunOptions
 ) -> Callable[[], bool]:
     """Prepare to run jobs that change tags, with their reports printed and on the page."""
-    render, output = to_json if arguments.output == "json" else report_text, _Output()
+    if arguments.output == "raw" and not (arguments.dry_run and options.total == 1):
+        raise ValueError("--output raw is for a dry run of one destination")
+    render = _renderer(arguments, partial(report_text, every=arguments.all), to_json)
+    output = options.output
 
     def show(report: Report) -> None:
         options.page.note(report)
+        is_raw = arguments.output == "raw" and report.manifest is not None
         try:
-            output.print(render(report))
+            text = report.manifest.content if is_raw and report.manifest else render(report)
+            if text is not None:
+                output.print(text)
         except BrokenPipeError:  # the reader has seen enough
             LOG.warning("%s; nobody reads what is printed", summary_of(report))
         except Exception as error:
             LOG.error("%s; its report cannot be printed", summary_of(report))  # noqa: TRY400
             raise report.error or error from error
         if report.error is not None:
-            raise report.error
+            raise _Reported(str(report.error)) from report.error
 
     return partial(run_jobs, jobs, show, options)
-
-
-@frozen
-class Login:
-    """Where to connect, and as whom."""
-
-    host: str | None
-    username: str | None
-    password: str | None = field(repr=False)
-    place: str = field(default="", eq=False)
-
-    @classmethod
-    def of(cls, arguments: Namespace, side: str) -> Login:
-        """Read the options of the source or the destination."""
-        host = (arguments.source_quay_host if side == "source" else None) or arguments.quay_host
-        username = getattr(arguments, f"{side}_quay_user")
-        password = getattr(arguments, f"{side}_quay_password")
-        variable = f"{side.upper()}_QUAY_PASSWORD"
-        if username and not password:
-            raise ValueError(f"--{side}-quay-user needs a password: set {variable}")
-        if host:
-            Address.parse(host)  # so that a malformed one is wrong usage
-        is_exported = password == os.environ.get(variable)
-        place = variable if is_exported else f"--{side}-quay-password"
-        # A password in the environment without a user is for another program.
-        return cls(
-            host, username, password if username else None, f"--{side}-quay-user and {place}"
-        )
-
-    def client(self, options: ConnectOptions) -> RegistryClient:
-        """Make a client."""
-        return RegistryClient(
-            self.username, self.password, self.host, options, login_from=self.place
-        )
-
-    def reference(self, text: str) -> Reference:
-        """Parse a reference, whose host may be left out with --quay-host."""
-        reference = Reference.parse(text)
-        if not reference.host and not self.host:
-            raise lacks_host(reference, ", or give --quay-host")
-        return reference
-
-    def tag(self, text: str) -> Reference:
-        """Parse the reference of a destination."""
-        reference = self.reference(text)
-        if reference.digest:
-            raise InvalidReference(text, "a destination must be a tag, not a digest")
-        return reference
-
-
-def connection_of(arguments: Namespace) -> ConnectOptions:
-    """Read how to connect."""
-    bundle, cert, key = arguments.ca_bundle, arguments.cert, arguments.key
-    for option, file in (("--ca-bundle", bundle), ("--cert", cert), ("--key", key)):
-        if file is not None and not Path(file).is_file():
-            raise ValueError(f"{option}: there is no file {file}")
-    if key is not None and cert is None:
-        raise ValueError("--key needs --cert")
-    if arguments.insecure:
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    rate, limit = arguments.max_rate, arguments.timeout
-    for option, number in (("--max-rate", rate), ("--timeout", limit)):
-        if number is not None and not 0 < number < math.inf:
-            raise ValueError(f"{option}: expected a number above 0")
-    return ConnectOptions(
-        ca_bundle=bundle,
-        client=(cert, key or cert) if cert else None,
-        insecure=arguments.insecure,
-        max_rate=rate,
-        time_limit=limit,
-    )
-
-
-def policy_of(arguments: Namespace, default: Policy) -> Policy:
-    """Read the policy."""
-    return Policy(
-        match=arguments.match or default.match,
-        eligible=None if arguments.arch is None else split("--arch", arguments.arch),
-        keep=split("--keep", arguments.keep) or default.keep,
-        drop=split("--drop", arguments.drop) or default.drop,
-        mixed_types=arguments.mixed_types or default.mixed_types,
-        single_image=arguments.single_image or default.single_image,
-        strict=arguments.strict,
-    )
-
-
-def ages_of(arguments: Namespace, settings: Settings) -> AgeRule:
-    """Read what to do about the ages of images."""
-    if "max_age_days" not in arguments:  # a command that keeps nothing for its age
-        return AgeRule()
-    days = _number("--max-age-days", arguments.max_age_days, MOST_DAYS) or settings.max_age_days
-    if days is None and arguments.stale:
-        raise ValueError("--stale needs --max-age-days")
-    stale = arguments.stale or settings.stale
-    return AgeRule(max_age_days=days, stale=stale, shown=arguments.ages)
-
-
-def _number(option: str, value: int | None, most: int) -> int | None:
-    if value is not None and not 1 <= value <= most:
-        raise ValueError(f"{option}: expected a number from 1 to {most}")
-    return value
-
-
-def anchor_tag_of(
-    arguments: Namespace, settings: Settings, destinations: Iterable[Reference]
-) -> AnchorTag | None:
-    """Read the template, and make sure that it gives a valid tag for each destination."""
-    anchor = None
-    if arguments.anchor_tag:
-        anchor = AnchorTag.parse(arguments.anchor_tag)
-    elif f"{PREFIX}ANCHOR_TAG" in os.environ:  # the default of tasks is not that of commands
-        anchor = settings.anchor_tag
-    if anchor is not None:
-        for destination in destinations:
-            anchor.apply(destination, f"sha256:{'0' * 64}")
-    return anchor
-
-
-def locks_of(arguments: Namespace, settings: Settings) -> TagLocks:
-    """Read where tags are locked."""
-    if arguments.lock:
-        check_url(arguments.lock)
-    return TagLocks.of(settings, arguments.lock)
-
-
-@frozen
-class TagLocks:
-    """Where tags are locked, and the host names that are one registry."""
-
-    url: str | None = field(repr=False)
-    aliases: tuple[str, ...]
-
-    @classmethod
-    def of(cls, settings: Settings, url: str | None = None) -> TagLocks:
-        """Read the settings; an empty URL turns their lock off."""
-        return cls(settings.lock if url is None else url or None, settings.lock_aliases)
-
-    @contextmanager
-    def held(self, client: RegistryClient, *tags: Reference) -> Iterator[Callable[[], None]]:
-        """Lock tags, named by where the client connects, not by the host in the reference."""
-        names, ends = [_where(client, tag) for tag in tags], client.options.ends
-        with ExitStack() as stack:
-            locks = lock_tags([names], self.url, self.aliases, max(0.0, ends - time.monotonic()))
-            try:
-                (check,) = stack.enter_context(locks)
-            except LockFailed as error:
-                if time.monotonic() < ends:
-                    raise
-                raise OutOfTime(str(tags[0]), client.options.time_limit or 0.0) from error
-            yield check
-
-    def name(self, client: RegistryClient, reference: Reference) -> str:
-        """Name a tag or digest in one way, however its host is spelled."""
-        return lock_name(_where(client, reference), self.aliases)
-
-
-def _where(client: RegistryClient, reference: Reference) -> str:
-    return str(client.place(reference))
-
-
-def writer_of(
-    arguments: Namespace,
-    settings: Settings,
-    client: RegistryClient,
-    policy: Policy | None = None,
-    anchor_tag: AnchorTag | None = None,
-) -> Writer:
-    """Make what writes tags, with records and the history where these are wanted."""
-    options = StepOptions(
-        policy=policy or Policy(),
-        dry_run=arguments.dry_run,
-        anchor_tag=anchor_tag,
-        verify=settings.verify if arguments.verify is None else arguments.verify,
-        tries=_number("--tries", arguments.tries, MOST_TRIES) or settings.tries,
-        ages=ages_of(arguments, settings),
-    )
-    audit, token = arguments.audit or settings.audit, arguments.quay_api_token
-    recorder = AuditDirectory(audit) if audit else None
-    history = TagHistory(client, token, arguments.quay_api_token_host) if token else None
-    return Writer(client, options, recorder, history)
-
-
-def split(option: str, values: Sequence[str]) -> list[str]:
-    """Split values at commas."""
-    parts = [part.strip() for value in values for part in value.split(",") if part.strip()]
-    if values and not parts:  # perhaps a variable of a script that is empty by mistake
-        raise ValueError(f"{option} names nothing")
-    return parts
 
 
 _LINE_KEYS = ("source_ref", "dest_ref", "archs")
@@ -416,9 +278,9 @@ _LINE_KEYS = ("source_ref", "dest_ref", "archs")
 
 @frozen
 class BatchLine:
-    """A line of a batch; without architectures, all of the source is merged."""
+    """A line of a batch; without architectures, all of the sources is merged."""
 
-    source: str
+    sources: tuple[str, ...]
     destination: str
     archs: tuple[str, ...] | None = None
 
@@ -429,40 +291,44 @@ class BatchLine:
         unknown = sorted(fields.keys() - set(_LINE_KEYS))
         if unknown:
             raise ValueError(f"{unknown[0]}: unknown, there are {', '.join(_LINE_KEYS)}")
-        source, destination = fields.get("source_ref"), fields.get("dest_ref")
-        if not (isinstance(source, str) and isinstance(destination, str)):
-            raise ValueError("source_ref, dest_ref: expected texts")  # noqa: TRY004 - a wrong line
-        archs = fields.get("archs")
-        if archs is None:
-            return cls(source, destination)
-        if not isinstance(archs, list) or not archs or not all(isinstance(a, str) for a in archs):
-            raise ValueError("archs: expected a list of texts")
-        return cls(source, destination, tuple(archs))
+        sources = _texts(fields, "source_ref", [fields.get("source_ref")])
+        destination = fields.get("dest_ref")
+        if not isinstance(destination, str):
+            raise ValueError("dest_ref: expected a text")  # noqa: TRY004 - a wrong line
+        archs = None if fields.get("archs") is None else _texts(fields, "archs")
+        return cls(sources, destination, archs)
+
+
+def _texts(fields: Mapping[str, object], name: str, otherwise: object = None) -> tuple[str, ...]:
+    """Read a list of texts that is not empty."""
+    found = fields.get(name)
+    listed = found if isinstance(found, list) else otherwise
+    if not isinstance(listed, list) or not listed or not all(isinstance(x, str) for x in listed):
+        expected = "a list of texts" if otherwise is None else "a text, or a list of texts"
+        raise ValueError(f"{name}: expected {expected}")
+    return tuple(listed)
 
 
 def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
-    """Prepare the merge of one source into its destinations, or of a batch."""
+    """Prepare the merge of sources into their destinations, or of a batch."""
     logins = Login.of(arguments, "source"), Login.of(arguments, "dest")
     settings = Settings.for_commands(os.environ)
     policy = policy_of(arguments, settings.policy)
-    threads = _number("--threads", arguments.threads, _MOST_THREADS) or 1
-    page = Page(arguments.html)
-    options = RunOptions(
-        debug=arguments.debug > 0, page=page, threads=threads, fail_fast=arguments.fail_fast
-    )
+    threads = number("--threads", arguments.threads, _MOST_THREADS) or 1
+    options = evolve(RunOptions.of(arguments), threads=threads, fail_fast=arguments.fail_fast)
     if arguments.batch is not None:
-        if arguments.source_ref or arguments.dest_ref or arguments.arch:
+        named = arguments.references or arguments.source_ref or arguments.dest_ref
+        if named or arguments.arch:
             raise ValueError("--batch: its lines name sources, destinations and architectures")
         merges = _Merges(arguments, settings, policy, logins)
         jobs = merges.of_batch(arguments.batch, _open_batch(arguments.batch))
         options = evolve(options, total=None, watch=merges.display.counted)
     else:
-        if not arguments.source_ref or not arguments.dest_ref:
-            raise ValueError("--source-ref and --dest-ref are needed, or --batch")
-        source = logins[0].reference(arguments.source_ref)
-        tags = [logins[1].tag(text) for text in split("--dest-ref", arguments.dest_ref)]
+        named_sources, named_tags = references_of(arguments)
+        sources = [logins[0].reference(text) for text in named_sources]
+        tags = [logins[1].tag(text) for text in named_tags]
         merges = _Merges(arguments, settings, policy, logins, tags)
-        jobs = merges.of_tags(source, tags)
+        jobs = merges.of_tags(sources, tags)
         watch = unwatched if len(tags) == 1 else merges.display.counted
         options = evolve(options, threads=min(threads, len(tags)), total=len(tags), watch=watch)
     return _changes(arguments, jobs, options)
@@ -498,24 +364,23 @@ class _Merges:
         # One client for both sides needs one token and one pool of connections.
         self._client = reader if logins[0] == logins[1] else logins[1].client(options)
         writer = writer_of(arguments, settings, self._client, policy, self._anchor)
-        copy = arguments.copy or settings.copy
-        watch, threads = self.display.counted, arguments.threads
-        ends, mode = (reader, self._client), arguments.referrers or settings.referrers
-        children = Children(*ends, copy, watch=watch, threads=threads)
-        referrers = Referrers(*ends, children, mode)
-        self._step = Step(*ends, writer.options, children, writer, referrers=referrers)
+        merger = TagMerger(
+            reader,
+            self._client,
+            writer,
+            self._locks,
+            copy=arguments.copy or settings.copy,
+            referrers=arguments.referrers or settings.referrers,
+            threads=arguments.threads,
+            watch=self.display.counted,
+        )
+        self.merge = merger.merge
 
-    def merge(self, source: Reference, destination: Reference, policy: Policy) -> Report:
-        """Merge a source into a tag."""
-        with self._locks.held(self._client, *self._written(destination)) as check:
-            report = self._step.merge(source, destination, check, policy)
-        if report.changed and not report.dry_run:
-            announce(report)
-        return report
-
-    def of_tags(self, source: Reference, tags: Iterable[Reference]) -> Iterator[_Job | None]:
+    def of_tags(
+        self, sources: Sequence[Reference], tags: Iterable[Reference]
+    ) -> Iterator[_Job | None]:
         """Make a job of each destination."""
-        return self._in_order(self._job(str(tag), source, tag, self._policy) for tag in tags)
+        return self._in_order(self._job(str(tag), sources, tag, self._policy) for tag in tags)
 
     def of_batch(self, name: str, file: int) -> Iterator[_Job | None]:
         """Make a job of each line that is not empty; for an invalid line, one that fails."""
@@ -541,26 +406,26 @@ class _Merges:
         try:
             line = BatchLine.parse(text)
             name = f"{place}: {line.destination}"
-            source = self._logins[0].reference(line.source)
+            sources = [self._logins[0].reference(text) for text in line.sources]
             tag = self._logins[1].tag(line.destination)
-            return self._job(name, source, tag, evolve(self._policy, eligible=line.archs))
+            return self._job(name, sources, tag, evolve(self._policy, eligible=line.archs))
         except ValueError as error:
             return _Ordered((name, partial(_refuse, place, error)))
 
-    def _job(self, name: str, source: Reference, tag: Reference, policy: Policy) -> _Ordered:
-        writes = frozenset(self._locks.name(self._client, each) for each in self._written(tag))
-        reads = self._locks.name(self._reader, source)
-        return _Ordered((name, partial(self.merge, source, tag, policy)), reads, writes)
-
-    def _written(self, tag: Reference) -> tuple[Reference, ...]:
-        return (tag, *(self._anchor.known_for(tag) if self._anchor else ()))
+    def _job(
+        self, name: str, sources: Sequence[Reference], tag: Reference, policy: Policy
+    ) -> _Ordered:
+        written = (tag, *(self._anchor.known_for(tag) if self._anchor else ()))
+        writes = frozenset(self._locks.name(self._client, each) for each in written)
+        reads = frozenset(self._locks.name(self._reader, source) for source in sources)
+        return _Ordered((name, partial(self.merge, sources, tag, policy)), reads, writes)
 
     def _in_order(self, jobs: Iterable[_Ordered]) -> Iterator[_Job | None]:
         """Put None before a job that writes what one under way reads or writes, or the reverse."""
         under_way: deque[_Ordered] = deque(maxlen=self._threads)
         for job in jobs:
             if any(
-                other.writes & {*job.writes, job.reads} or other.reads in job.writes
+                other.writes & (job.writes | job.reads) or other.reads & job.writes
                 for other in under_way
             ):
                 under_way.clear()
@@ -574,7 +439,7 @@ class _Ordered:
     """A job with the names of what it reads and writes."""
 
     job: _Job
-    reads: str = ""
+    reads: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
 
 
@@ -583,18 +448,19 @@ def _refuse(name: str, error: ValueError) -> NoReturn:
 
 
 def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
-    """Prepare the removal of architectures from a tag."""
+    """Prepare the removal of architectures from tags."""
     login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
-    options = RunOptions(debug=arguments.debug > 0, page=Page(arguments.html))
     client = login.client(connection_of(arguments))
-    reference = login.tag(arguments.ref)
-    patterns = tuple(PlatformPattern.named(text) for text in split("--arch", arguments.arch))
-    if not patterns and not arguments.prune:
-        raise ValueError("--arch or --prune is needed")
+    tags = [login.tag(text) for text in split("--ref", arguments.ref)]
+    options = evolve(RunOptions.of(arguments), total=len(tags))
+    patterns = tuple(PlatformPattern.removed(text) for text in split("--arch", arguments.arch))
+    annotations = annotations_of(arguments)
+    if not patterns and not arguments.prune and not annotations:
+        raise ValueError("--arch, --prune or --annotation is needed")
     writer = writer_of(arguments, settings, client)
     locks = locks_of(arguments, settings)
 
-    def remove() -> Report:
+    def remove(reference: Reference) -> Report:
         with locks.held(client, reference) as check:
             report = remove_platforms(
                 writer,
@@ -603,19 +469,20 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
                 allow_empty=arguments.allow_empty,
                 prune=arguments.prune,
                 strict=arguments.strict,
+                annotations=annotations,
                 check=check,
             )
         for name in report.missing:
             LOG.warning("%s has no %s", reference, name)
         return report
 
-    return _changes(arguments, [(str(reference), remove)], options)
+    return _changes(arguments, [(str(tag), partial(remove, tag)) for tag in tags], options)
 
 
 def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     """Prepare to restore tags; every record is read before the first tag is written."""
     login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
-    options = RunOptions(debug=arguments.debug > 0, page=Page(arguments.html))
+    options = RunOptions.of(arguments)
     client = login.client(connection_of(arguments))
     files = [Path(file) for file in arguments.records]
     warn_of_writers(*files, *(file.parent for file in files))
@@ -624,7 +491,7 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
         LOG.error("Nothing is restored")
         return lambda: False
     recorder = AuditDirectory(settings.audit) if settings.audit else None
-    locks = TagLocks.of(settings)
+    locks = locks_of(arguments, settings)
 
     how = partial(restore, client, force=arguments.force, dry_run=arguments.dry_run)
 
@@ -659,48 +526,63 @@ def _read_change(file: str, login: Login) -> Change:
     return change
 
 
-def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
-    """Prepare to show an index, or how two of them compare."""
-    login, options = Login.of(arguments, "source"), RunOptions(debug=arguments.debug > 0)
+def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:  # noqa: C901 - three ways to look
+    """Prepare to show an image, or how two of them compare."""
+    login, options = Login.of(arguments, "source"), RunOptions.of(arguments, failed_key="reference")
     client = login.client(connection_of(arguments))
     reference = login.reference(arguments.reference)
-
-    def pull(one: Reference) -> Index:
-        return client.read_nested(one, client.pull_index(one))
-
+    facts = arguments.ages or arguments.check or arguments.referrers
+    if arguments.raw and (arguments.other or facts):
+        raise ValueError("--raw is for the bytes of one reference")
+    if arguments.raw:
+        jobs = [(str(reference), partial(client.pull, reference))]
+        return partial(run_jobs, jobs, _printer(lambda found: found.content), options)
     if arguments.other is not None:
-        if arguments.ages or arguments.check or arguments.referrers or arguments.output == "json":
+        if facts or arguments.output == "json":
             raise ValueError("--ages, --check, --referrers and --output json are for one reference")
         other = login.reference(arguments.other)
 
         def compare_both() -> Comparison:
-            return compare((str(reference), str(other)), (pull(reference), pull(other)))
+            sides = (_listing(client, reference)[1], _listing(client, other)[1])
+            return compare((str(reference), str(other)), sides)
 
+        compared = [(str(reference), compare_both)]
         return partial(
-            run_jobs, [(str(reference), compare_both)], _printer(comparison_text), options
+            run_jobs,
+            compared,
+            _printer(_renderer(arguments, comparison_text, comparison_text)),
+            options,
         )
 
     def look() -> Inspection:
-        index = pull(reference)
+        held, index = _listing(client, reference)
         ages = missing = None
         if arguments.ages:
             ages = Ages(client, AgeRule(shown=True)).read(reference, index.manifests)
         if arguments.check:
             missing = _missing(client, reference, index)
-        found = inspect(str(reference), index, ages, missing)
+        found = inspect(str(reference), index, ages, missing, held=held)
         if arguments.referrers:
-            subjects = (index.digest, *(entry.digest for entry in index.manifests))
-            found = evolve(
-                found, referrers=tuple(ReferrerLists(client).of_all(reference, subjects))
-            )
+            subjects = (held.digest, *(entry.digest for entry in index.manifests))
+            referrers = ReferrerLists(client).of_all(reference, subjects)
+            found = evolve(found, referrers=tuple(referrers))
         if found.lacks_something:
             LOG.error("%s lists what is not in the repository", reference)
             incomplete.append(found)
         return found
 
     incomplete: list[Inspection] = []
-    show = _printer(inspection_to_json if arguments.output == "json" else inspection_text)
+    show = _printer(_renderer(arguments, inspection_text, inspection_to_json))
     return lambda: run_jobs([(str(reference), look)], show, options) and not incomplete
+
+
+def _listing(client: RegistryClient, reference: Reference) -> tuple[Manifest, Index]:
+    """Read what a reference holds, and the index that it is, or that lists a single image."""
+    held = client.pull(reference)
+    if isinstance(held, Image):
+        return held, wrap(client, reference, held)
+    index = client.read_nested(reference, held)
+    return index, index
 
 
 def _missing(client: RegistryClient, reference: Reference, index: Index) -> frozenset[str]:
@@ -711,7 +593,13 @@ def _missing(client: RegistryClient, reference: Reference, index: Index) -> froz
     return frozenset(digest for digest, is_there in zip(digests, held) if not is_there)
 
 
-COMMANDS: dict[str, Callable[[Namespace], Callable[[], bool]]] = {
+def prepare(command: str, arguments: Namespace) -> Callable[[], bool]:
+    """Prepare a command; what it raises is wrong usage."""
+    read_password(arguments)
+    return _COMMANDS[command](arguments)
+
+
+_COMMANDS: dict[str, Callable[[Namespace], Callable[[], bool]]] = {
     "merge": prepare_merge,
     "remove-archs": prepare_remove_archs,
     "restore": prepare_restore,

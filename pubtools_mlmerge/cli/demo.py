@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pubtools_mlmerge.cli.parsers import demo_main as main
 from pubtools_mlmerge.cli.parsers import inspect_main, merge_main
 
 if TYPE_CHECKING:
     from pubtools_mlmerge.testing import RegistryServer
 
+__all__ = ["main", "show"]
+
 _REPOSITORY = "demo/app"
-_LAST_PORT = 65535
 
 _NEXT = """\
 That was all on a registry inside this program, which is gone now. Next, on one of yours:
@@ -34,20 +35,8 @@ written is gone then. In another terminal, try:
       --dest-ref {host}/demo/app:stable --dry-run"""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def show(port: int | None) -> None:
     """Show a merge, and a merge of selected architectures; or serve a registry to try them on."""
-    parser = argparse.ArgumentParser(
-        prog="pubtools-mlmerge-demo",
-        description=__doc__,
-        epilog="example:\n  pubtools-mlmerge-demo",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    explained = (
-        "start the registry on this port of the loopback interface (0 for any free port) "
-        "and keep it until interrupted, to try commands on it"
-    )
-    parser.add_argument("--serve", metavar="PORT", type=_port, help=explained)
-    port = parser.parse_args(arguments).serve
     with _registry(port or 0) as registry:
         if port is None:
             _show(registry)
@@ -57,12 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             threading.Event().wait()
         except KeyboardInterrupt:
             _say("The registry is gone.")
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= _LAST_PORT):
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to {_LAST_PORT}")
-    return int(text)
 
 
 @contextmanager

@@ -11,8 +11,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import NamedTuple, NoReturn
 
 
 class _Parser(argparse.ArgumentParser):
@@ -24,45 +25,125 @@ class _Parser(argparse.ArgumentParser):
         super().error(one_line(message))
 
 
-def new_parser(
-    command: str, usages: Sequence[str], description: str, example: str
-) -> argparse.ArgumentParser:
-    """Make a parser with the options that all commands have."""
-    name = f"pubtools-mlmerge-{command}"
+class _Once(argparse.Action):
+    """Stores a value; another one for the same is wrong usage, as one of them must be a slip."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        given: dict[str, object] = vars(namespace).setdefault("given_once", {})
+        value = self.const if self.nargs == 0 else values
+        first = given.setdefault(self.dest, value)
+        if first is not value and first != value:
+            parser.error(f"{option_string or self.dest}: given twice, with different values")
+        setattr(namespace, self.dest, value)
+
+
+class _Version(argparse.Action):
+    """Prints the version, which takes a while to find out."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version  # noqa: PLC0415 - see above
+
+        name = "pubtools-mlmerge"
+        print(name, version(name))  # noqa: T201 - the output of a program
+        parser.exit()
+
+
+class Command(NamedTuple):
+    """What a parser says about a command, and how it gets its options."""
+
+    usages: Sequence[str]
+    description: str
+    example: str
+    add: Callable[[argparse.ArgumentParser], None]
+
+
+def new_parser(command: str, name: str) -> argparse.ArgumentParser:
+    """Make the parser of a command, for a script or a subcommand of that name."""
+    about = COMMANDS[command]
     parser = _Parser(
         prog=name,
-        usage="\n       ".join(f"{name} {usage} [options]" for usage in usages),
-        description=description,
-        epilog=f"example:\n  {name} {example}",
+        usage="\n       ".join(f"{name} {usage}[options]" for usage in about.usages),
+        description=about.description,
+        epilog=f"example:\n  {name} {about.example}".rstrip(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.register("action", None, _Once)
+    about.add(parser)
+    return parser
+
+
+def _add_version(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and end")
+
+
+def add_output(parser: argparse.ArgumentParser, *, raw: str = "") -> None:
+    """Add how results are shown; `raw` says when the exact bytes may be."""
+    _add_version(parser)
+    text = "how to print results: as text, or as one JSON object per line"
     parser.add_argument(
+        "-o",
         "--output",
-        choices=("text", "json"),
+        choices=("text", "json", *(["raw"] if raw else [])),
         default="text",
-        help="how to print results: as text, or as one JSON object per line",
+        help=f"{text}{raw} (default: text)",
     )
     parser.add_argument(
-        "-d",
-        "--debug",
+        "--json",
+        dest="output",
+        action=_Once,
+        nargs=0,
+        const="json",
+        default=argparse.SUPPRESS,
+        help="short for --output json",
+    )
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="print nothing but errors, and JSON if asked for"
+    )
+    parser.add_argument(
+        *("-v", "--verbose", "-d", "--debug"),
+        dest="debug",
         action="count",
         default=0,
         help="show debug logs and tracebacks; repeat for those of other libraries",
     )
-    return parser
 
 
-def add_changes(parser: argparse.ArgumentParser) -> None:
+def add_changes(parser: argparse.ArgumentParser, *, raw: str = "") -> None:
     """Add what all commands have that change tags."""
-    parser.add_argument("--dry-run", action="store_true", help="show the result, write nothing")
+    add_output(parser, raw=raw)
     parser.add_argument(
-        "--html", metavar="FILE", help="also write an HTML page of all results to this file"
+        "-n", "--dry-run", action="store_true", help="show the result, write nothing"
+    )
+    parser.add_argument("--all", action="store_true", help="show attestations in rows of their own")
+    parser.add_argument(
+        "--html",
+        metavar="FILE",
+        help="also write an HTML page of all results to this file (default: none)",
     )
 
 
 def add_references(parser: argparse.ArgumentParser) -> None:
     """Add what to merge, and how to run the merges."""
-    parser.add_argument("--source-ref", help="image to merge, by tag or digest")
+    parser.add_argument(
+        "references",
+        nargs="*",
+        metavar="REF",
+        help="images to merge, and last the tags to merge into (several separated by commas)",
+    )
+    parser.add_argument(
+        "--source-ref",
+        action="append",
+        default=[],
+        metavar="REF[,REF]",
+        help="image to merge, by tag or digest; repeatable, or several separated by commas: they "
+        "become one index, and of two images for one platform the first is taken",
+    )
     parser.add_argument(
         "--dest-ref",
         action="append",
@@ -73,11 +154,15 @@ def add_references(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch",
         metavar="FILE",
-        help="read merges from a file, or from standard input (-): each line is a JSON object "
-        "with source_ref, dest_ref and optionally archs",
+        help="read merges from a file, or from standard input (-), instead: each line is a JSON "
+        "object with source_ref (text or list), dest_ref and optionally archs (default: none)",
     )
     parser.add_argument(
-        "--threads", type=int, default=8, metavar="N", help="merge N tags at a time (default: 8)"
+        "--threads",
+        type=int,
+        default=8,
+        metavar="N",
+        help="merge N tags at a time, at most 100 (default: 8)",
     )
     parser.add_argument(
         "--fail-fast", action="store_true", help="start no further merge after a failure"
@@ -85,68 +170,75 @@ def add_references(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--copy",
         choices=("auto", "skopeo", "never"),
-        help="how to bring images into another repository: mount or stream them (auto, the "
-        "default), run skopeo, or fail if an image is missing (never)",
+        help="how to bring images into another repository: mount or stream them (auto), run "
+        "skopeo, or fail if an image is missing (never) (default: auto)",
     )
     parser.add_argument(
         "--referrers",
         choices=("copy", "warn", "ignore"),
         help="what to do with signatures, SBOMs and others that refer to images from another "
-        "repository: copy them, warn that they stay behind (the default), or do not look",
+        "repository: copy them, warn that they stay behind, or do not look (default: warn)",
     )
     parser.add_argument(
         "--anchor-tag",
         metavar="TEMPLATE",
-        help="set a second tag on the result, made from {tag}, {timestamp} and {digest}",
+        help="set a second tag on the result, made from {tag}, {timestamp} and {digest} "
+        "(default: none)",
     )
 
 
-def add_policy(parser: argparse.ArgumentParser) -> None:
+def add_policy(parser: argparse.ArgumentParser, advanced: argparse._ArgumentGroup) -> None:
     """Add the policy of a merge."""
     parser.add_argument(
         "--arch",
         action="append",
         metavar="A,B",
-        help="take only these architectures or platforms from the source; repeatable",
+        help="take only these architectures (arm64) or platforms (linux/arm/v7, "
+        "windows/amd64:10.0.17763) from the sources; repeatable (default: all)",
     )
-    parser.add_argument(
+    advanced.add_argument(
         "--match",
         choices=("platform", "architecture"),
-        help="which entries replace each other: those of the same platform, or architecture",
+        help="which entries replace each other: those of the same platform, or architecture "
+        "(default: platform)",
     )
-    for name, kept in (("keep", "only these platforms"), ("drop", "all but these platforms")):
-        text = f"keep {kept} of the destination; patterns such as windows/*; repeatable"
+    for name, kept, default in (
+        ("keep", "only these platforms", "all"),
+        ("drop", "all but these platforms", "none of them"),
+    ):
+        text = f"keep {kept} of the destination; patterns such as windows/*; repeatable "
+        text += f"(default: {default})"
         parser.add_argument(f"--{name}", action="append", default=[], metavar="PLATFORM", help=text)
     parser.add_argument(
         "--single-image",
         choices=("wrap", "index", "replace", "fail"),
-        help="what to do with a single image: merge it as an index of one entry (wrap, the "
-        "default), never write it alone (index), let the source replace the destination, or fail",
+        help="what to do with a single image: merge it as an index of one entry (wrap), never "
+        "write it alone (index), let the source replace the destination, or fail (default: wrap)",
     )
-    parser.add_argument(
+    advanced.add_argument(
         "--mixed-types",
         choices=("oci", "fail"),
-        help="list Docker and OCI manifests together in an OCI index, or refuse to",
+        help="list Docker and OCI manifests together in an OCI index, or refuse to (default: oci)",
     )
     parser.add_argument(
         "--max-age-days",
         type=int,
         metavar="N",
-        help="check if kept images are older than N days",
+        help="check if kept images are older than N days (default: do not check)",
     )
     parser.add_argument(
         "--stale",
         choices=("warn", "drop", "fail"),
-        help="what to do with kept images that are too old: warn, drop them, or fail",
+        help="what to do with kept images that are too old: warn, drop them, or fail "
+        "(default: warn)",
     )
     parser.add_argument("--ages", action="store_true", help="show how old kept images are")
-    add_strict(parser)
 
 
-def add_strict(parser: argparse.ArgumentParser) -> None:
+def add_strict(parser: argparse.ArgumentParser, also: str = "") -> None:
     """Add what becomes of names that fit nothing."""
     parser.add_argument(
-        "--strict", action="store_true", help="fail if a named platform is not in the tag"
+        "--strict", action="store_true", help=f"fail if a named platform is not in the tag{also}"
     )
 
 
@@ -154,21 +246,16 @@ def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> Non
     """Add where to connect, and as whom."""
     parser.add_argument(
         "--quay-host",
-        help="registry to connect to (host, host:port or URL), instead of the "
-        "host in each reference",
+        metavar="HOST",
+        help="registry to connect to: host, host:port or URL (default: the host in each reference)",
     )
     if "source" in sides:
-        parser.add_argument("--source-quay-host", help="the same for the source only")
-    for side in sides:
-        variable = f"{side.upper()}_QUAY_PASSWORD"
         parser.add_argument(
-            f"--{side}-quay-user", help="user name; without it, auth files are used"
+            "--source-quay-host",
+            metavar="HOST",
+            help="the same for the source only (default: --quay-host)",
         )
-        parser.add_argument(
-            f"--{side}-quay-password",
-            default=os.environ.get(variable),
-            help=f"password; better set the environment variable {variable}",
-        )
+    add_logins(parser, sides)
     parser.add_argument(
         "--ca-bundle",
         metavar="FILE",
@@ -183,45 +270,85 @@ def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> Non
         "--key", metavar="FILE", help="its private key (default: the same file has it)"
     )
     parser.add_argument(
-        "--max-rate", type=float, metavar="N", help="most requests per second to one registry"
+        "--max-rate",
+        type=float,
+        metavar="N",
+        help="most requests per second to one registry (default: no limit)",
     )
     parser.add_argument(
-        "--timeout", type=float, metavar="SECONDS", help="end the run after that time"
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="end the run after that time (default: no limit)",
     )
     parser.add_argument("--insecure", action="store_true", help="do not verify certificates")
 
 
-def add_safety(parser: argparse.ArgumentParser) -> None:
+def add_logins(parser: argparse.ArgumentParser, sides: Sequence[str]) -> None:
+    """Add as whom to connect."""
+    parser.add_argument(
+        "--creds",
+        metavar="USER",
+        help="user name; the password is in the environment variable QUAY_PASSWORD, or see "
+        "--password-stdin (default: the logins of container tools)",
+    )
+    for side in sides:
+        variable = f"{side.upper()}_QUAY_PASSWORD"
+        name = "src" if side == "source" else "dest"
+        parser.add_argument(
+            f"--{name}-creds",
+            f"--{side}-quay-user",
+            dest=f"{side}_quay_user",
+            metavar="USER",
+            help=f"the same for one side; the password is in {variable} (default: --creds)",
+        )
+        parser.add_argument(
+            f"--{side}-quay-password",
+            default=os.environ.get(variable),
+            metavar="PASSWORD",
+            help=f"password, which others can see here (default: {variable})",
+        )
+    parser.add_argument(
+        "--password-stdin",
+        action="store_true",
+        help="read the password from the first line of standard input",
+    )
+
+
+def add_safety(parser: argparse.ArgumentParser, advanced: argparse._ArgumentGroup) -> None:
     """Add what protects the work of others, and the way back."""
     parser.add_argument(
+        "--lock",
+        metavar="URL",
+        help="where to lock tags: file:///DIRECTORY, redis://HOST (default: MLMERGE_LOCK, where "
+        "nobody sees its password, else in this process only)",
+    )
+    parser.add_argument(
+        "--audit",
+        metavar="DIRECTORY",
+        help="record each change in this directory before making it (default: none)",
+    )
+    advanced.add_argument(
         "--no-verify",
         dest="verify",
         action="store_false",
         default=None,
         help="do not read the tag again right before and after writing it",
     )
-    parser.add_argument(
+    advanced.add_argument(
         "--tries",
         type=int,
         metavar="N",
-        help="plan at most N times if somebody else keeps writing the tag",
+        help="plan at most N times if somebody else keeps writing the tag (default: 5)",
     )
-    parser.add_argument(
-        "--lock",
-        metavar="URL",
-        help="where to lock tags (file:///DIRECTORY, redis://HOST); if it has a password, better "
-        "set the environment variable MLMERGE_LOCK",
-    )
-    parser.add_argument(
-        "--audit", metavar="DIRECTORY", help="record each change in this directory before making it"
-    )
-    parser.add_argument(
+    advanced.add_argument(
         "--quay-api-token",
         default=os.environ.get("QUAY_API_TOKEN"),
-        help="token for Quay's API, to read in the history of a tag what was replaced; better "
-        "set the environment variable QUAY_API_TOKEN",
+        metavar="TOKEN",
+        help="token for Quay's API, to read in the history of a tag what was replaced (default: "
+        "QUAY_API_TOKEN)",
     )
-    parser.add_argument(
+    advanced.add_argument(
         "--quay-api-token-host",
         default=os.environ.get("QUAY_API_TOKEN_HOST"),
         metavar="HOST",
@@ -229,41 +356,49 @@ def add_safety(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def merge_main(arguments: Sequence[str] | None = None) -> None:
-    """Merge an image into one or more tags."""
-    parser = new_parser(
-        "merge",
-        ["--source-ref REF --dest-ref REF[,REF]", "--batch FILE"],
-        "Merge a multi-arch image into tags: all images of the source, plus the images\n"
-        "of each destination for platforms that the source lacks.",
-        "--source-ref registry.example.com/app:1.1 \\\n"
-        "      --dest-ref registry.example.com/app:stable --dry-run",
-    )
-    add_changes(parser)
+_RAW = "; raw for the exact bytes of one result, with --dry-run"
+
+
+def _add_merge(parser: argparse.ArgumentParser) -> None:
+    advanced = parser.add_argument_group("Advanced")
+    add_changes(parser, raw=_RAW)
     add_references(parser)
-    add_policy(parser)
-    add_safety(parser)
+    add_policy(parser, advanced)
+    add_annotation(parser)
+    add_strict(parser, ", or two sources have different images for one platform")
+    add_safety(parser, advanced)
     add_connection(parser, sides=("source", "dest"))
-    _run("merge", parser, arguments)
 
 
-def remove_archs_main(arguments: Sequence[str] | None = None) -> None:
-    """Remove architectures from a tag."""
-    parser = new_parser(
-        "remove-archs",
-        ["--ref REF --arch A,B", "--ref REF --prune"],
-        "Remove architectures and their attestations from a tag.",
-        "--ref registry.example.com/app:stable \\\n      --arch s390x,linux/arm/v7 --dry-run",
+def add_annotation(parser: argparse.ArgumentParser) -> None:
+    """Add what is written into the index itself."""
+    parser.add_argument(
+        "--annotation",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="annotate the index itself, which makes it an OCI index; repeatable",
     )
-    add_changes(parser)
-    parser.add_argument("--ref", required=True, help="image reference, by tag")
+
+
+def _add_remove_archs(parser: argparse.ArgumentParser) -> None:
+    advanced = parser.add_argument_group("Advanced")
+    add_changes(parser, raw=_RAW)
+    parser.add_argument(
+        "--ref",
+        action="append",
+        required=True,
+        metavar="REF[,REF]",
+        help="tag to remove them from; repeatable, or several separated by commas",
+    )
     parser.add_argument(
         "--arch",
         action="append",
         default=[],
         metavar="A,B",
-        help="architectures (arm64) or platforms (linux/arm/v7) to remove, none for entries "
-        "without a platform, or digests of entries; repeatable",
+        help="architectures (arm64) or platforms (linux/arm/v7, windows/amd64:10.0.17763) to "
+        "remove, none for entries without a platform, or digests of entries, whole or as shown; "
+        "repeatable",
     )
     parser.add_argument(
         "--prune",
@@ -271,23 +406,17 @@ def remove_archs_main(arguments: Sequence[str] | None = None) -> None:
         help="remove attestations of images that are not listed, entries for unknown/unknown that "
         "name no image, and what is listed twice",
     )
+    add_annotation(parser)
     add_strict(parser)
     parser.add_argument(
         "--allow-empty", action="store_true", help="remove them even if nothing is left"
     )
-    add_safety(parser)
+    add_safety(parser, advanced)
     add_connection(parser, sides=("dest",))
-    _run("remove-archs", parser, arguments)
 
 
-def inspect_main(arguments: Sequence[str] | None = None) -> None:
-    """Show what an image lists."""
-    parser = new_parser(
-        "inspect",
-        ["REF [REF]"],
-        "Show the platforms of a multi-arch image, or how two of them compare.",
-        "registry.example.com/app:stable --ages",
-    )
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    add_output(parser)
     parser.add_argument("reference", metavar="REF", help="image reference, by tag or digest")
     parser.add_argument(
         "other", nargs="?", metavar="REF", help="another reference, to compare the two"
@@ -298,23 +427,16 @@ def inspect_main(arguments: Sequence[str] | None = None) -> None:
         action="store_true",
         help="check that the repository has everything that is listed; if not, the exit code is 1",
     )
+    parser.add_argument("--raw", action="store_true", help="print the exact bytes of the manifest")
     parser.add_argument(
         "--referrers",
         action="store_true",
         help="show what refers to the index and to what it lists, such as signatures and SBOMs",
     )
     add_connection(parser, sides=("source",))
-    _run("inspect", parser, arguments)
 
 
-def restore_main(arguments: Sequence[str] | None = None) -> None:
-    """Restore tags to what they held before a recorded change."""
-    parser = new_parser(
-        "restore",
-        ["RECORD..."],
-        "Restore tags to what they held before a change that --audit recorded.",
-        "records/*-app-stable-*.json --dry-run",
-    )
+def _add_restore(parser: argparse.ArgumentParser) -> None:
     add_changes(parser)
     parser.add_argument("records", nargs="+", metavar="RECORD", help="file with a recorded change")
     parser.add_argument(
@@ -328,24 +450,138 @@ def restore_main(arguments: Sequence[str] | None = None) -> None:
         help="do not ask whether a login that is given by options may go to the host of a record",
     )
     add_connection(parser, sides=("dest",))
-    _run("restore", parser, arguments)
 
 
-def _run(command: str, parser: argparse.ArgumentParser, given: Sequence[str] | None) -> None:
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    _add_version(parser)
+    parser.add_argument(
+        "--serve",
+        metavar="PORT",
+        type=_port,
+        help="start the registry on this port of the loopback interface (0 for any free port) "
+        "and keep it until interrupted, to try commands on it (default: show two merges, and end)",
+    )
+
+
+_LAST_PORT = 65535
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= _LAST_PORT):
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to {_LAST_PORT}")
+    return int(text)
+
+
+COMMANDS = {
+    "merge": Command(
+        ["REF... REF[,REF] ", "--source-ref REF[,REF] --dest-ref REF[,REF] ", "--batch FILE "],
+        "Merge images into tags: all images of the sources, plus the images of each\n"
+        "destination for platforms that the sources lack.",
+        "registry.example.com/app:1.1 \\\n      registry.example.com/app:stable --dry-run",
+        _add_merge,
+    ),
+    "remove-archs": Command(
+        ["--ref REF[,REF] --arch A,B ", "--ref REF[,REF] --prune "],
+        "Remove architectures and their attestations from tags.",
+        "--ref registry.example.com/app:stable \\\n      --arch s390x,linux/arm/v7 --dry-run",
+        _add_remove_archs,
+    ),
+    "inspect": Command(
+        ["REF [REF] "],
+        "Show the platforms of an image, or how two of them compare.",
+        "registry.example.com/app:stable --ages",
+        _add_inspect,
+    ),
+    "restore": Command(
+        ["RECORD... "],
+        "Restore tags to what they held before a change that --audit recorded.",
+        "records/*-app-stable-*.json --dry-run",
+        _add_restore,
+    ),
+    "demo": Command(
+        [""],
+        "The demo: merges on a registry that this program brings along.",
+        "",
+        _add_demo,
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one of the commands: what ``pubtools-mlmerge`` and ``python -m pubtools_mlmerge`` do."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given and given[0] in COMMANDS and not _completes():
+        _run(given[0], given[1:], f"pubtools-mlmerge {given[0]}")
+        return
+    parser = _Parser(
+        prog="pubtools-mlmerge",
+        usage="pubtools-mlmerge COMMAND [options]",
+        description="Merge, edit and inspect multi-arch images without losing a platform.",
+    )
+    _add_version(parser)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
+    for name, about in COMMANDS.items():
+        summary = " ".join(about.description.split())
+        about.add(commands.add_parser(name, help=summary[:1].lower() + summary[1:]))
+    _complete(parser)
+    parser.parse_args(given)
+
+
+def merge_main(arguments: Sequence[str] | None = None) -> None:
+    """Merge images into one or more tags."""
+    _run("merge", arguments)
+
+
+def remove_archs_main(arguments: Sequence[str] | None = None) -> None:
+    """Remove architectures from tags."""
+    _run("remove-archs", arguments)
+
+
+def inspect_main(arguments: Sequence[str] | None = None) -> None:
+    """Show what an image lists."""
+    _run("inspect", arguments)
+
+
+def restore_main(arguments: Sequence[str] | None = None) -> None:
+    """Restore tags to what they held before a recorded change."""
+    _run("restore", arguments)
+
+
+def demo_main(arguments: Sequence[str] | None = None) -> None:
+    """Show what a merge does, on a registry of this program's own."""
+    _run("demo", arguments)
+
+
+def _completes() -> bool:
+    return "_ARGCOMPLETE" in os.environ
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Answer a shell that asks for completions, where argcomplete is installed."""
+    if _completes():
+        import_module("argcomplete").autocomplete(parser)
+
+
+def _run(command: str, given: Sequence[str] | None, name: str = "") -> None:
     """Parse arguments, prepare a command, and run it inside the task context."""
     _open_closed_streams()
-    arguments = parser.parse_args(given)
-    _configure_logging(arguments.debug)
+    parser = new_parser(command, name or f"pubtools-mlmerge-{command}")
+    _complete(parser)
+    arguments = parser.parse_intermixed_args(given)
+    if command == "demo":
+        import_module("pubtools_mlmerge.cli.demo").show(arguments.serve)
+        return
+    _configure_logging(arguments.debug, quiet=arguments.quiet)
     # These load all the rest, see the module.
     from pubtools.pluggy import task_context  # noqa: PLC0415
 
     from pubtools_mlmerge.concurrency import ended_by_signals  # noqa: PLC0415
 
     with ended_by_signals(_say_so):
-        from pubtools_mlmerge.cli.commands import COMMANDS  # noqa: PLC0415
+        from pubtools_mlmerge.cli.commands import prepare  # noqa: PLC0415
 
         try:
-            run = COMMANDS[command](arguments)
+            run = prepare(command, arguments)
         except ValueError as error:
             parser.error(str(error))
         with task_context():
@@ -382,7 +618,7 @@ class _StandardError(logging.Handler):
             self.handleError(record)
 
 
-def _configure_logging(debug: int) -> None:
+def _configure_logging(debug: int, *, quiet: bool = False) -> None:
     handler = _StandardError()
     handler.addFilter(_has_no_url)
     if not debug:
@@ -390,6 +626,8 @@ def _configure_logging(debug: int) -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s: %(message)s", handlers=[handler]
     )
+    if quiet:
+        handler.setLevel(logging.ERROR)
     logging.getLogger("pubtools").setLevel(logging.DEBUG if debug else logging.INFO)
     if debug > 1:
         logging.getLogger().setLevel(logging.DEBUG)

@@ -21,7 +21,7 @@ from pubtools_mlmerge.core.manifests import (
     Manifest,
     platforms_of,
 )
-from pubtools_mlmerge.core.plan import Entry, Match, Plan, Policy, named_patterns
+from pubtools_mlmerge.core.plan import Entry, Match, Plan, Policy, patterns_of
 from pubtools_mlmerge.core.platforms import NO_PLATFORM, Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
@@ -32,6 +32,7 @@ from pubtools_mlmerge.errors import (
     NotAnIndex,
     PatternFitsNothing,
     ShrinkError,
+    SourcesDiffer,
 )
 
 NOT_KEPT = "not among the platforms to keep"
@@ -70,7 +71,8 @@ def merge(
     result = source
     if kept or excluded:
         manifests = [entry.descriptor for entry in (*taken, *kept)]
-        result = assemble(source, destination, manifests, policy)
+        sides = [source] if destination is None else [source, destination]
+        result = assemble(sides, manifests, policy)
     changed = destination is None or result is not source or result.digest != destination.digest
     if destination is not None and result is not source and serve_the_same(result, destination):
         result, changed = destination, False
@@ -119,7 +121,7 @@ def _compare(taken: Sequence[Descriptor], old: Sequence[Descriptor], match: Matc
             entries.append(Entry(entry, "same", "both have this digest", entry.digest))
         elif replaceable.get(key):
             replaced = replaceable[key].pop()
-            entries.append(Entry(entry, "replaced", "the source has a newer one", replaced))
+            entries.append(Entry(entry, "replaced", "in both, the source wins", replaced))
         else:
             entries.append(Entry(entry, "added", "only the source has it"))
     return entries
@@ -250,7 +252,7 @@ def remove(
         EmptyIndex: When nothing would be left and that is not allowed.
         InvalidPlatform: When a pattern is malformed, or a name is unknown.
     """
-    chosen = named_patterns(patterns)
+    chosen = named_in(index, patterns)
     # An image may be listed for two platforms; its attestations go with the last of them.
     gone = _digests(entry for entry in index.manifests if matches(entry, chosen))
     gone -= _digests(entry for entry in index.manifests if not matches(entry, chosen))
@@ -275,6 +277,15 @@ def remove(
     return Plan(result, (*kept, *dropped), bool(dropped), missing, destination=index)
 
 
+def named_in(
+    index: Index, patterns: Iterable[str | PlatformPattern]
+) -> tuple[PlatformPattern, ...]:
+    """Read what is to be removed from an index; the starts of its digests are completed."""
+    digests = tuple(dict.fromkeys(entry.digest for entry in index.manifests))
+    parsed = patterns_of(patterns, PlatformPattern.removed)
+    return tuple(pattern.among(digests) for pattern in parsed)
+
+
 def find_waste(index: Index) -> dict[int, str]:
     """Find entries that serve nobody (law 3): their numbers, each with the reason."""
     images = _digests(index.manifests)
@@ -291,23 +302,29 @@ def find_waste(index: Index) -> dict[int, str]:
     return waste
 
 
-def assemble(
-    source: Index, destination: Index | None, manifests: Sequence[Descriptor], policy: Policy
-) -> Index:
-    """Make an index of entries from both sides: a Docker list where that can hold them all."""
-    types = {entry.media_type for entry in manifests}
-    if policy.mixed_types == "fail" and types & DOCKER_MANIFESTS and types - DOCKER_MANIFESTS:
-        docker = [e.digest for e in manifests if e.media_type in DOCKER_MANIFESTS]
-        oci = [e.digest for e in manifests if e.media_type not in DOCKER_MANIFESTS]
-        raise MixedTypes(tuple(docker), tuple(oci))
-    sides = [source] if destination is None else [source, destination]
+def assemble(sides: Sequence[Index], manifests: Sequence[Descriptor], policy: Policy) -> Index:
+    """Make an index of entries from all sides: a Docker list where that can hold them all.
+
+    The rest of it comes from the first side.
+    """
+    docker, oci = _by_kind(manifests)
+    if policy.mixed_types == "fail" and docker and oci:
+        raise MixedTypes(tuple(e.digest for e in docker), tuple(e.digest for e in oci))
     fits_a_docker_list = (
         DOCKER_LIST in {side.media_type for side in sides}
-        and types <= DOCKER_MANIFESTS
-        and _OCI_ONLY.isdisjoint(source.fields)
+        and not oci
+        and _OCI_ONLY.isdisjoint(sides[0].fields)
         and all(map(_states_os, manifests))
     )
-    return source.with_manifests(manifests, DOCKER_LIST if fits_a_docker_list else OCI_INDEX)
+    return sides[0].with_manifests(manifests, DOCKER_LIST if fits_a_docker_list else OCI_INDEX)
+
+
+def _by_kind(entries: Iterable[Descriptor]) -> tuple[list[Descriptor], list[Descriptor]]:
+    """Split entries into Docker's and others."""
+    kinds: tuple[list[Descriptor], list[Descriptor]] = ([], [])
+    for entry in entries:
+        kinds[entry.media_type not in DOCKER_MANIFESTS].append(entry)
+    return kinds
 
 
 def _states_os(entry: Descriptor) -> bool:
@@ -320,23 +337,84 @@ def _states_os(entry: Descriptor) -> bool:
 
 @frozen
 class Side:
-    """One side of a merge that may be a single image (law 11)."""
+    """One side of a merge: an index, a single image (law 11), or several sources (law 1)."""
 
     reference: Reference
     manifest: Manifest
     index: Index  # the manifest itself, or the index that lists the image alone
+    parts: tuple[Side, ...] = ()  # the sources, if there are several
+    passed_over: tuple[Entry, ...] = ()  # what an earlier source has as well
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_artifact(self) -> bool:
         """Whether the manifest is not an image for a platform, so that no index may list it."""
         return isinstance(self.manifest, Image) and self.index.manifests[0].slot is None
 
+    def by_origin(self, digests: Iterable[str]) -> dict[Side, list[str]]:
+        """Group manifests by the first source that has them."""
+        places: dict[str, Side] = {}
+        for part in self.parts:
+            for entry in part.index.manifests:
+                for digest in (entry.digest, *entry.digests):
+                    places.setdefault(digest, part)
+        groups: dict[Side, list[str]] = {}
+        for digest in digests:
+            groups.setdefault(places.get(digest, self), []).append(digest)
+        return groups
+
+
+def combine(sources: Sequence[Side], policy: Policy = _DEFAULT) -> Side:
+    """Put sources together: the first that has a slot wins it (law 1).
+
+    Raises:
+        NotAnIndex: When one is a single image that cannot be an entry of an index.
+        SourcesDiffer: When two have different images in one slot, and the policy is strict.
+        MixedTypes: When the result would mix Docker and OCI manifests and the policy forbids it.
+    """
+    first = sources[0]
+    if len(sources) == 1:
+        return first
+    for side in sources:
+        if isinstance(side.manifest, Image) and (policy.single_image == "fail" or side.is_artifact):
+            raise NotAnIndex(str(side.reference), side.manifest.kind)
+    listed, passed_over, differing = first.index.manifests, list[Entry](), list[str]()
+    for side in sources[1:]:
+        more, lost = _add_source(listed, side.index.manifests, policy.match)
+        listed = (*listed, *more)
+        passed_over += [Entry(entry, "excluded", "an earlier source comes first") for entry in lost]
+        images = [entry for entry in lost if not entry.is_attestation]
+        for entry in _split_eligible(images, policy.eligible)[0]:
+            differing.append(f"{_names([entry]) or entry.digest} of {side.reference}")
+    if differing and policy.strict:
+        raise SourcesDiffer(tuple(differing))
+    taken = _split_eligible(listed, policy.eligible)[0]
+    assemble([first.index], taken, policy)  # refuses what must not be mixed
+    index = first.index
+    if listed != index.manifests or index is not first.manifest:
+        sides = [side.index for side in sources]
+        index = assemble(sides, listed, evolve(policy, mixed_types="oci"))
+    left_out = "is left out: an earlier source has another digest for that"
+    warnings = (*(f"{name} {left_out}" for name in differing), *_mix(taken))
+    return Side(first.reference, index, index, tuple(sources), tuple(passed_over), warnings)
+
+
+def _add_source(
+    listed: Sequence[Descriptor], entries: Sequence[Descriptor], match: Match
+) -> tuple[list[Descriptor], list[Descriptor]]:
+    """Split another source into what is new, and what an earlier one has with another digest."""
+    taken = _compare(listed, entries, match)
+    kept, dropped = _split_kept(entries, taken, Policy(match=match), {})
+    replaced = {(_key(e.descriptor, match), e.previous_digest) for e in taken if e.fate != "same"}
+    lost = [entry for entry in entries if (_key(entry, match), entry.digest) in replaced]
+    return [e.descriptor for e in kept], [*lost, *(e.descriptor for e in dropped)]
+
 
 def merge_manifests(
     source: Side,
     destination: Side | None,
     policy: Policy,
-    merging: Callable[[Index, Index | None, Policy], Plan[Index]] = merge,
+    merging: Callable[[Index, Index | None, Policy], Plan[Manifest]] = merge,
 ) -> Plan[Manifest]:
     """Merge two sides of which either may be a single image, as the policy says (law 11).
 
@@ -345,28 +423,49 @@ def merge_manifests(
     """
     sides = [source] if destination is None else [source, destination]
     singles = [(side, side.manifest) for side in sides if isinstance(side.manifest, Image)]
-    held = None if destination is None else destination.index
-    if not singles:
-        return merging(source.index, held, policy)
-    if policy.single_image == "fail":
+    if (source.parts or policy.annotations) and policy.single_image == "wrap":
+        policy = evolve(policy, single_image="index")  # these make one
+    if singles and policy.single_image == "fail":
         raise NotAnIndex(str(singles[0][0].reference), singles[0][1].kind)
-    if policy.single_image == "replace":
-        plan, result = _replace(source, destination, policy)
+    plan: Plan[Manifest]
+    if singles and policy.single_image == "replace":
+        plan = _replace(source, destination, policy)
     else:
-        merged = merging(source.index, held, policy)
-        plan, result = merged, _without_wrapping(merged.result, sides, policy)
+        plan = merging(source.index, None if destination is None else destination.index, policy)
+        if singles:
+            plan = evolve(plan, result=_without_wrapping(plan.result, sides, policy))
+    plan = annotate(plan, policy.annotations)
+    result = plan.result
     listed = {entry.digest for entry in result.manifests} if isinstance(result, Index) else set()
     for side, image in singles:
         if side.is_artifact and image.digest in listed:
             what = f"{image.kind}, which states no platform"
             raise NotAnIndex(str(side.reference), what)
-    changed = destination is None or result.digest != destination.manifest.digest
-    return evolve(plan, result=result, changed=changed)
+    return evolve(
+        plan,
+        changed=destination is None or result.digest != destination.manifest.digest,
+        entries=(*plan.entries, *source.passed_over),
+        warnings=(*source.warnings, *plan.warnings),
+    )
 
 
-def _without_wrapping(result: Index, sides: Sequence[Side], policy: Policy) -> Manifest:
+def annotate(plan: Plan[Manifest], annotations: Mapping[str, str]) -> Plan[Manifest]:
+    """Write annotations into the index that results, which makes it an OCI index."""
+    index = plan.result
+    held = index.fields.get("annotations") if isinstance(index, Index) else None
+    held = held if isinstance(held, dict) else {}
+    if not isinstance(index, Index) or annotations.items() <= held.items():
+        return plan
+    fields = index.with_manifests(index.manifests, OCI_INDEX).fields
+    result = Index(OCI_INDEX, index.manifests, {**fields, "annotations": {**held, **annotations}})
+    return evolve(plan, result=result, changed=True)
+
+
+def _without_wrapping(result: Manifest, sides: Sequence[Side], policy: Policy) -> Manifest:
     """Choose what to write: the merged index, or the only image that it lists."""
     held = sides[-1].manifest
+    if isinstance(result, Image):
+        return result
     if len(sides) > 1 and isinstance(held, Index) and serve_the_same(result, held):
         return held
     if policy.single_image == "index" or result is sides[0].manifest:
@@ -376,22 +475,22 @@ def _without_wrapping(result: Index, sides: Sequence[Side], policy: Policy) -> M
     return images.get(digests[0], result) if len(digests) == 1 else result
 
 
-def _replace(
-    source: Side, destination: Side | None, policy: Policy
-) -> tuple[Plan[Manifest], Manifest]:
+def _replace(source: Side, destination: Side | None, policy: Policy) -> Plan[Manifest]:
     """Replace the destination by the source, or by its eligible part."""
-    plan = merge(source.index, None, policy)
+    plan: Plan[Manifest] = merge(source.index, None, policy)
     result = source.manifest if plan.result is source.index else plan.result
     if destination is None:
-        return plan, result
-    compared = merge(source.index, destination.index, evolve(policy, mixed_types="oci"))
+        return evolve(plan, result=result)
+    compared: Plan[Manifest] = merge(
+        source.index, destination.index, evolve(policy, mixed_types="oci")
+    )
     entries = tuple(
         evolve(entry, fate="dropped", reason="the source replaces all of it")
         if entry.fate == "kept"
         else entry
         for entry in compared.entries
     )
-    return evolve(compared, entries=entries), result
+    return evolve(compared, result=result, entries=entries)
 
 
 def serve_the_same(one: Index, other: Index) -> bool:
@@ -519,9 +618,13 @@ def _types(plan: Plan[Manifest]) -> Iterator[str]:
         return
     if new is plan.source and new.media_type != old.media_type:
         yield f"changes from {old.media_type} to {new.media_type}, the type of the source"
-    docker = [e for e in new.manifests if e.media_type in DOCKER_MANIFESTS]
-    oci = [e for e in new.manifests if e.media_type not in DOCKER_MANIFESTS]
-    if docker and oci and any(e.fate == "kept" for e in plan.entries) and plan.taken:
+    if any(e.fate == "kept" for e in plan.entries) and plan.taken:
+        yield from _mix(new.manifests)
+
+
+def _mix(entries: Iterable[Descriptor]) -> Iterator[str]:
+    docker, oci = _by_kind(entries)
+    if docker and oci:
         others = _names(oci) or "without platform"
         both = f"Docker manifests ({_names(docker)}) beside OCI manifests ({others})"
         yield f"lists {both}, which some registries refuse"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Generic, Literal, TypeVar, get_args
 
@@ -61,6 +61,8 @@ class Policy:
             index of one entry, ``index`` as well and never results in the image alone, ``replace``
             replaces the destination by the source, ``fail`` refuses.
         strict (bool): Whether a pattern of `keep` or `drop` that fits nothing is an error.
+        annotations (dict[str, str]): What to write into the annotations of the resulting index
+            itself, which makes it an OCI index.
         serves_many (bool): Whether `keep` is meant for many tags, so that it may fit nothing in
             one of them.
     """
@@ -73,6 +75,7 @@ class Policy:
     single_image: SingleImage = "wrap"
     strict: bool = False
     serves_many: bool = False
+    annotations: Mapping[str, str] = field(factory=dict, hash=False)
 
 
 @frozen(kw_only=True)
@@ -188,7 +191,8 @@ class Report:
     """What was done to one destination.
 
     Attributes:
-        source (Reference | None): Where new entries came from; none where platforms were removed.
+        source (Reference | None): Where new entries came from, the first place if there were
+            several; none where platforms were removed.
         destination (Reference): The tag.
         source_digest (str | None): Digest of the source; none where there was none.
         previous_digest (str | None): Digest that the destination held before; none if it did not
@@ -205,6 +209,8 @@ class Report:
         is_hidden (bool): Whether the registry refused to show the destination, which was taken as
             absent.
         error (MergeError | None): Why the anchor tag could not be set; none if nothing failed.
+        sources (tuple[Reference, ...]): All places where new entries came from.
+        manifest (Index | Image | None): What the destination holds now, or would.
     """
 
     source: Reference | None
@@ -222,6 +228,12 @@ class Report:
     seconds: float = 0.0
     is_hidden: bool = False
     error: MergeError | None = None
+    sources: tuple[Reference, ...] = field(converter=tuple[Reference, ...])
+    manifest: Manifest | None = field(default=None, repr=False, eq=False)
+
+    @sources.default
+    def _only_source(self) -> tuple[Reference, ...]:
+        return () if self.source is None else (self.source,)
 
     @classmethod
     def of(
@@ -246,6 +258,7 @@ class Report:
             entries=plan.entries,
             missing=plan.missing,
             seconds=seconds,
+            manifest=plan.result,
         )
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 from attrs import evolve, field, frozen
@@ -38,6 +38,7 @@ _WINDOWS_BUILD_PARTS = 3  # major.minor.build, without the revision
 _GLOB = frozenset("*?[")
 NO_PLATFORM = "none"
 """In `keep` and `drop`: entries without a platform."""
+_SHORT_DIGEST = re.compile("(?:sha256:)?([0-9a-f]{7,63})")  # the names of no platform
 _MOST_PARTS = 3  # os/architecture/variant
 
 
@@ -207,6 +208,27 @@ class PlatformPattern:
             )
             raise InvalidPlatform(text, problem)
         return pattern
+
+    @classmethod
+    def removed(cls, text: str) -> PlatformPattern:
+        """Read what is to be removed: as `named`, or the start of a digest, as people see it.
+
+        Raises:
+            InvalidPlatform: When it is malformed, or a name is unknown.
+        """
+        short = _SHORT_DIGEST.fullmatch(text.strip())
+        return cls(text, digest=f"sha256:{short[1]}") if short else cls.named(text)
+
+    def among(self, digests: Iterable[str]) -> PlatformPattern:
+        """Complete the start of a digest.
+
+        Raises:
+            InvalidPlatform: When several digests start like that.
+        """
+        found = [] if self.digest is None else [d for d in digests if d.startswith(self.digest)]
+        if len(found) > 1:
+            raise InvalidPlatform(self.text, f"fits several digests: {', '.join(found)}")
+        return evolve(self, digest=found[0]) if found else self
 
     @classmethod
     def exact(cls, name: str) -> PlatformPattern:

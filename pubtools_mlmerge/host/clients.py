@@ -91,7 +91,12 @@ def connect_like(
     if other is not None:
         known = other.options
         options = evolve(options, throttle=known.throttle, logins=known.logins)
-    return _HostLoginClient(client.username, client.password, client.session.hostname, options)
+    return _HostLoginClient(
+        client.session.hostname,
+        username=client.username,
+        password=client.password,
+        options=options,
+    )
 
 
 def verifies(client: HostClient, settings: Settings) -> bool:

@@ -42,6 +42,7 @@ _FIELDS = frozenset(
         "new",
         "entries",
         "missing",
+        "sources",
         "digest",
     ]
 )
@@ -61,9 +62,10 @@ class Change:
     source_digest: str | None
     previous: Manifest | None  # what the tag held before; None if it did not exist
     new: Manifest
-    # These two are recorded for people, and not read back.
+    # These are recorded for people, and not read back.
     entries: tuple[Entry, ...] = ()
     missing: tuple[str, ...] = ()
+    sources: tuple[Reference, ...] = ()
 
     @property
     def file_name(self) -> str:
@@ -84,6 +86,7 @@ class Change:
             "new": _manifest_document(self.new),
             "entries": [entry_document(entry) for entry in self.entries],
             "missing": list(self.missing),
+            "sources": [str(source) for source in self.sources],
         }
         return {**document, "digest": digest_of(encode(document))}
 

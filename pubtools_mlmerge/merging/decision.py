@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.core.manifests import Image, Manifest
+from pubtools_mlmerge.core.merge import Side
 from pubtools_mlmerge.core.plan import AgeRule, Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference, MergeError
@@ -105,14 +106,20 @@ class Decision:
     """Decides again, on what the tag holds by then."""
     prepare: Callable[[Decision], None] = field(default=_bring_nothing, repr=False)
     """Brings what the result needs into the repository of the tag."""
-    refer: Callable[[Decision], None] = field(default=_bring_nothing, repr=False, kw_only=True)
-    """Looks after what refers to the images of the source."""
     # Where a lost write of somebody else is merged back in, `old` is more than the tag holds.
     seen: str | None = field(kw_only=True)
     """The digest of what the tag holds."""
     began: float = field(factory=time.monotonic, kw_only=True)
     is_hidden: bool = field(default=False, kw_only=True)
     """Whether the registry refused to show the tag, which is taken as absent."""
+    merged: Side | None = field(default=None, kw_only=True)
+    """The sources, put together."""
+    sources: tuple[Reference, ...] = field(kw_only=True)
+    """All sources; the fields above have the first."""
+
+    @sources.default
+    def _only_source(self) -> tuple[Reference, ...]:
+        return () if self.source is None else (self.source,)
 
     @seen.default
     def _digest_of_old(self) -> str | None:
@@ -143,6 +150,7 @@ class Decision:
         plan = (final or self).plan
         return evolve(
             Report.of(plan, self.source, self.destination, dry_run=dry_run),
+            sources=self.sources,
             source_digest=None if self.new is None else self.new.digest,
             previous_digest=self.seen,
             changed=plan.result.digest != self.seen,

@@ -116,7 +116,7 @@ class ManifestListMerger:
         source, destination = self._registries()
         image, into = Reference.parse(self.src_image), Reference.parse(self.dest_image)
         with observed("merge", image, into) as seen, http_errors():
-            intend(source, image, destination, into)
+            intend(source, (image,), destination, into)
             new, old = pull_both(
                 *(source, partial(recorded, source.pull_index, image)),
                 *(destination, partial(recorded, destination.pull_index, into)),
@@ -153,7 +153,7 @@ class ManifestListMerger:
         if not added.manifests:
             return _document(source)
         manifests = [*source.manifests, *added.manifests]
-        return _document(assemble(source, added, manifests, Policy()))
+        return _document(assemble([source, added], manifests, Policy()))
 
     def merge_manifest_lists_selected_architectures(
         self, eligible_archs: Iterable[str | None]
@@ -220,7 +220,7 @@ def _build_client(
     try:
         from pubtools._quay.quay_client import QuayClient  # noqa: PLC0415 - optional and slow
     except ImportError:
-        return RegistryClient(username, password, host)
+        return RegistryClient(host, username=username, password=password)
     client: ManifestClient = QuayClient(username, password, host)
     return client
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -12,9 +12,18 @@ from typing import Optional, TypeVar
 
 from attrs import evolve
 
-from pubtools_mlmerge.concurrency import Memo
-from pubtools_mlmerge.core.manifests import Image, Index, Manifest
-from pubtools_mlmerge.core.merge import Side, check_removal, merge_manifests, remove, review
+from pubtools_mlmerge.concurrency import Memo, map_in_order
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest, platforms_of
+from pubtools_mlmerge.core.merge import (
+    Side,
+    annotate,
+    check_removal,
+    combine,
+    merge_manifests,
+    named_in,
+    remove,
+    review,
+)
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
@@ -26,6 +35,7 @@ from pubtools_mlmerge.errors import (
     NotAnIndex,
     NotFound,
     NothingEligible,
+    PatternFitsNothing,
 )
 from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
 from pubtools_mlmerge.merging.image_ages import Ages
@@ -38,6 +48,7 @@ from pubtools_mlmerge.registry.referrers import Referrers
 LOG = logging.getLogger("pubtools.mlmerge")
 
 _SOURCES, _FRESH = 64, 30.0  # how many are remembered, and for how many seconds
+_THREADS = 8  # sources that are read at a time
 
 _First = TypeVar("_First")
 _Second = TypeVar("_Second")
@@ -53,14 +64,19 @@ def recorded(pull: Callable[[Reference], _Found], reference: Reference) -> _Foun
 
 
 def intend(
-    source: Registry, of: Reference, destination: Registry, into: Reference, *, writes: bool = True
+    source: Registry,
+    of: Sequence[Reference],
+    destination: Registry,
+    into: Reference,
+    *,
+    writes: bool = True,
 ) -> None:
     """Announce what a merge needs at once, so that one login is asked for instead of several."""
     push = (into,) if writes else ()
     if source is destination:
-        source.intend(pull=(of, into), push=push)
+        source.intend(pull=(*of, into), push=push)
     else:
-        source.intend(pull=(of,))
+        source.intend(pull=of)
         destination.intend(pull=(into,), push=push)
 
 
@@ -93,12 +109,13 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
     allow_empty: bool = False,
     prune: bool = False,
     strict: bool = False,
+    annotations: Mapping[str, str] | None = None,
     check: Callable[[], None] = no_lock,
 ) -> Report:
     """Take platforms out of what a tag holds, their attestations with them."""
     registry = writer.registry
     dry_run = writer.options.dry_run
-    began = time.monotonic()
+    began, tried = time.monotonic(), list[Index]()
 
     def decide(old: Manifest | None) -> Decision:
         if old is None:
@@ -107,10 +124,15 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
             raise NotAnIndex(str(reference), old.kind)
         try:
             known = registry.read_nested(reference, old)
-            plan = remove(known, patterns, allow_empty=allow_empty, prune=prune)
+            named = named_in(known, patterns)
+            removal = remove(known, named, allow_empty=allow_empty, prune=prune)
         except (EmptyIndex, NestedIndex) as error:
             raise evolve(error, reference=str(reference)) from error
-        check_removal(reference, known, plan, patterns, strict=strict)
+        plan = annotate(removal, annotations or {})
+        check_removal(reference, known, plan, named, strict=strict)
+        if plan.missing and not plan.changed and not tried:
+            raise PatternFitsNothing(str(reference), "removal", plan.missing, platforms_of(known))
+        tried.append(old)  # later on, somebody else may have removed them
         return Decision(None, reference, None, old, plan, decide, began=began)
 
     with observed("remove", None, reference, dry_run=dry_run) as seen:
@@ -142,57 +164,79 @@ class Step:
         self._ages = ages or Ages(destination, options.ages)
         self._referrers = referrers
         self._sources: Memo[Reference, Manifest] = Memo(_SOURCES, _FRESH)
+        self._wrapped: Memo[Reference, Index] = Memo(_SOURCES)  # by digest
 
     def merge(
         self,
-        source: Reference,
+        source: Reference | Sequence[Reference],
         destination: Reference,
         check: Callable[[], None] = no_lock,
         policy: Policy | None = None,
     ) -> Report:
-        """Merge a source into a tag."""
-        with observed("merge", source, destination, dry_run=self._options.dry_run) as seen:
-            decision = self.plan(source, destination, policy)
+        """Merge a source, or several, into a tag."""
+        sources = (source,) if isinstance(source, Reference) else tuple(source)
+        names = ", ".join(map(str, sources))
+        with observed("merge", names, destination, dry_run=self._options.dry_run) as seen:
+            decision = self.plan(sources, destination, policy)
             seen.report = report = self.carry_out(decision, check)
         return report
 
     def plan(
-        self, source: Reference, destination: Reference, policy: Policy | None = None
+        self,
+        source: Reference | Sequence[Reference],
+        destination: Reference,
+        policy: Policy | None = None,
     ) -> Decision:
         """Read both sides and decide; nothing is written."""
+        sources = (source,) if isinstance(source, Reference) else tuple(source)
         policy = policy or self._options.policy
         began = time.monotonic()
-        new, (old, is_hidden) = self._pull(source, destination)
+        sides, (old, is_hidden) = self._pull(sources, destination, policy)
         if is_hidden and self._options.dry_run:
             words = "%s: it does not exist, or this login may not read it: what it holds is unknown"
             LOG.warning(words, destination)
-        bring = partial(self._bring, source)
-
-        new_side = self._side(self._source, source, new, policy)
-        refer = partial(self._tend, new_side)
+        try:
+            new = combine(sides, policy)
+        except (MixedTypes, NestedIndex) as error:
+            raise evolve(error, reference=str(destination)) from error
 
         def decide(held: Manifest | None) -> Decision:
-            plan = self._merge(new_side, destination, held, policy)
+            plan = self._merge(new, destination, held, policy)
             for name in plan.missing:
-                LOG.warning("%s: the source has no %s", source, name)
+                LOG.warning("%s: the source has no %s", ", ".join(map(str, sources)), name)
             return Decision(
-                source, destination, new, held, plan, decide, bring, began=began, refer=refer
+                sources[0],
+                destination,
+                sides[0].manifest,
+                held,
+                plan,
+                decide,
+                partial(self._bring, new),
+                began=began,
+                sources=sources,
+                merged=new,
             )
 
         return evolve(decide(old), is_hidden=is_hidden)
 
     def _pull(
-        self, source: Reference, destination: Reference
-    ) -> tuple[Manifest, tuple[Manifest | None, bool]]:
+        self, sources: tuple[Reference, ...], destination: Reference, policy: Policy
+    ) -> tuple[list[Side], tuple[Manifest | None, bool]]:
+        """Read the first source and the destination, which log in, and then the other sources."""
         writes = not self._options.dry_run
-        intend(self._source, source, self._destination, destination, writes=writes)
-        read, still_holds = partial(self._read_source, source), partial(self._still_holds, source)
-        pull_source = partial(self._sources.get, source, read, still_holds)
+        intend(self._source, sources, self._destination, destination, writes=writes)
+        read = partial(self._read_source, policy=policy)
         pull_old = partial(self._look, destination)
-        if source in self._sources:  # perhaps another thread is about to read it
+        if sources[0] in self._sources:  # perhaps another thread is about to read it
             old = pull_old()
-            return pull_source(), old
-        return pull_both(self._source, pull_source, self._destination, pull_old)
+            first = read(sources[0])
+        else:
+            first, old = pull_both(
+                self._source, partial(read, sources[0]), self._destination, pull_old
+            )
+        threads = 1 if self._source.logs_in_per_thread else _THREADS
+        others = (partial(read, source) for source in sources[1:])
+        return [first, *(map_in_order(others, threads) if len(sources) > 1 else ())], old
 
     def _look(self, destination: Reference) -> tuple[Manifest | None, bool]:
         with span("pull", reference=str(destination)) as current:
@@ -200,7 +244,12 @@ class Step:
             current.note(digest=None if found is None else found.digest)
         return found, is_hidden
 
-    def _read_source(self, source: Reference) -> Manifest:
+    def _read_source(self, source: Reference, policy: Policy) -> Side:
+        still_holds = partial(self._still_holds, source)
+        found = self._sources.get(source, partial(self._pull_source, source), still_holds)
+        return self._side(self._source, source, found, policy)
+
+    def _pull_source(self, source: Reference) -> Manifest:
         found = recorded(self._source.pull, source)
         return self._source.read_nested(source, found) if isinstance(found, Index) else found
 
@@ -211,7 +260,7 @@ class Step:
         """Do what was decided: children first, then the tag, then its anchor."""
         try:
             if self._options.dry_run or not decision.is_due:
-                decision.refer(decision)
+                self._tend(decision)
             return self._writer.carry_out(decision, check)
         finally:
             self._sources.forget(partial(self._is_written, decision.destination))
@@ -221,29 +270,31 @@ class Step:
         is_tag = source.tag == tag.tag or self._options.anchor_tag is not None
         return is_tag and source.repository == tag.repository
 
-    def _bring(self, source: Reference, decision: Decision) -> None:
-        needed, destination = decision.needed, decision.destination
-        with span("children", source=str(source), destination=str(destination)) as current:
-            current.note(manifests=len(needed))
-            self._children.ensure(source, destination, needed)
-        decision.refer(decision)
+    def _bring(self, new: Side, decision: Decision) -> None:
+        for source, needed in new.by_origin(decision.needed).items():
+            names = {"source": str(source.reference), "destination": str(decision.destination)}
+            with span("children", **names) as current:
+                current.note(manifests=len(needed))
+                self._children.ensure(source.reference, decision.destination, needed)
+        self._tend(decision)
 
-    def _tend(self, new: Side, decision: Decision) -> None:
-        """Look after what refers to the images of the source, before the tag is written."""
-        if self._referrers is None:
+    def _tend(self, decision: Decision) -> None:
+        """Look after what refers to the images of the sources, before the tag is written."""
+        if self._referrers is None or decision.merged is None:
             return
-        whole, needed = new.manifest.digest, decision.needed
-        is_whole = whole == decision.plan.result.digest
-        nested = {entry.digest: sorted(entry.digests) for entry in decision.plan.taken}
-        subjects = [each for digest in needed for each in (digest, *nested.get(digest, ()))]
-        self._referrers.tend(
-            new.reference,
-            decision.destination,
-            [*subjects, whole] if is_whole else subjects,
-            whole if isinstance(new.manifest, Index) and not is_whole else None,
-            dry_run=self._options.dry_run,
-            writes=decision.is_due,
-        )
+        nested = [digest for entry in decision.plan.taken for digest in sorted(entry.digests)]
+        groups = decision.merged.by_origin([*decision.needed, *nested])
+        for source in decision.merged.parts or (decision.merged,):
+            new = source.manifest
+            is_whole = new.digest == decision.plan.result.digest
+            self._referrers.tend(
+                source.reference,
+                decision.destination,
+                [*groups.get(source, ()), *([new.digest] if is_whole else ())],
+                new.digest if isinstance(new, Index) and not is_whole else None,
+                dry_run=self._options.dry_run,
+                writes=decision.is_due,
+            )
 
     def _merge(
         self, source: Side, destination: Reference, old: Manifest | None, policy: Policy
@@ -272,8 +323,13 @@ class Step:
             return Side(reference, index, index)
         if policy.single_image == "fail":  # no platform is needed to refuse it
             return Side(reference, manifest, manifest.wrap(None))
-        try:
-            index = manifest.wrap(registry.pull_config(reference, manifest))
-        except InvalidIndex:  # the config of an artifact states no platform
-            index = manifest.wrap(None)
-        return Side(reference, manifest, index)
+        place, job = reference.at(manifest.digest), partial(wrap, registry, reference, manifest)
+        return Side(reference, manifest, self._wrapped.get(place, job))
+
+
+def wrap(registry: Registry, reference: Reference, image: Image) -> Index:
+    """Make an index that lists a single image, with the platform that its config states."""
+    try:
+        return image.wrap(registry.pull_config(reference, image))
+    except InvalidIndex:  # the config of an artifact states no platform
+        return image.wrap(None)

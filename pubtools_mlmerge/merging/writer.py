@@ -203,6 +203,7 @@ class Writer:
             new=decision.plan.result,
             entries=decision.plan.entries,
             missing=decision.plan.missing,
+            sources=decision.sources,
         )
         self._recorder.record(change)
 

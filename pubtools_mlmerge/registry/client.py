@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
+from typing import TypeVar
 from urllib.parse import quote, urljoin
 
 from attrs import evolve
@@ -50,6 +51,8 @@ from pubtools_mlmerge.registry.http import (
     Transport,
 )
 
+ClientT = TypeVar("ClientT", bound="RegistryClient")
+
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _CREATED, _NOT_FOUND = 201, 404
 _SHOWN = 80  # bytes of an answer that is no manifest
@@ -83,28 +86,35 @@ class RegistryClient(Registry):
     Threads may share it. A login that is not given is looked up in the auth files of container
     tools, when a registry asks for one.
 
+    Used as a context manager, it closes its connections at the end.
+
     Args:
+        host (str | None):
+            Where to connect (host, host:port or URL); none for the host of each reference.
         username (str | None):
             User name.
         password (str | None):
             Password.
-        host (str | None):
-            Where to connect (host, host:port or URL); none for the host of each reference.
         options (ConnectOptions | None):
             How to connect. Clients with the same options share pace and refused logins.
         login_from (str):
             Where user and password come from, for errors.
+
+    Raises:
+        ValueError: When the user name is a URL.
     """
 
     def __init__(
         self,
+        host: str | None = None,
+        *,
         username: str | None = None,
         password: str | None = None,
-        host: str | None = None,
         options: ConnectOptions | None = None,
-        *,
         login_from: str = "",
     ) -> None:
+        if username and "://" in username:  # it would go to whatever the references name
+            raise ValueError("the user name is a URL; the host is the first argument")
         self.username, self.password, self.host = username, password, host
         self.credentials: Credentials | None = None
         if username and password:
@@ -113,6 +123,12 @@ class RegistryClient(Registry):
         self.transport = Transport(self.options)
         self._lock = threading.Lock()
         self._sessions: dict[str, RegistrySession] = {}
+
+    def __enter__(self: ClientT) -> ClientT:  # noqa: PYI019 - Self is of Python 3.11
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the connections."""

@@ -224,6 +224,7 @@ def _ask_helper(helper: str, server: str, patience: float, place: str) -> Creden
         return f"{place} names a credential helper by other characters than A-Z a-z 0-9 . _ -"
     program = f"docker-credential-{helper}"
     asked = f"{program} for {brief(server, 80)}"
+    STOP.check()  # or each thread that waits for its turn would start one
     try:
         with subprocess.Popen(  # noqa: S603 - the name is checked, and the server goes to its input
             [program, "get"],

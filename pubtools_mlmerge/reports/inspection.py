@@ -15,6 +15,7 @@ from pubtools_mlmerge.core.manifests import (
     OCI_MANIFEST,
     Descriptor,
     Index,
+    Manifest,
     Referrer,
     platform_name,
 )
@@ -34,6 +35,7 @@ from pubtools_mlmerge.reports.report import (
     size_text,
     table,
     type_name,
+    version_document,
 )
 
 ProblemKind = Literal["duplicate", "orphan", "no-platform", "mixed-types", "missing"]
@@ -66,7 +68,8 @@ class Inspection:
     """The content of an index, in order, with its problems."""
 
     reference: str
-    index: Index = field(repr=False)
+    index: Index = field(repr=False)  # one that lists the image alone, if it is a single one
+    held: Manifest = field(repr=False)
     images: tuple[ListedImage, ...]
     orphans: tuple[Descriptor, ...]  # attestations whose image is not listed
     problems: tuple[Problem, ...]  # in the order of the entries; those of the whole index last
@@ -89,10 +92,13 @@ def inspect(
     index: Index,
     ages: Mapping[str, Age] | None = None,
     missing: Collection[str] | None = None,
+    *,
+    held: Manifest | None = None,
 ) -> Inspection:
     """Group the entries of an index by image, and find problems.
 
-    Ages are by digest; `missing` has the digests that the repository lacks, none if not checked.
+    Ages are by digest; `missing` has the digests that the repository lacks, none if not checked;
+    `held` is the single image that the index was made for.
     """
     listed: dict[str, list[Descriptor]] = {
         entry.digest: [] for entry in index.manifests if not entry.is_attestation
@@ -111,6 +117,7 @@ def inspect(
     return Inspection(
         reference=reference,
         index=index,
+        held=held or index,
         images=images,
         orphans=tuple(orphans),
         problems=problems,
@@ -125,7 +132,8 @@ def platform_text(descriptor: Descriptor) -> str | None:
         return label_of(descriptor)
     if slot is None:
         return None
-    more = ", ".join(part for part in (slot.os_version, *slot.os_features) if part)
+    version = descriptor.platform.os_version if descriptor.platform else ""
+    more = ", ".join(part for part in (version, *slot.os_features) if part)
     return f"{slot} ({more})" if more else str(slot)
 
 
@@ -187,8 +195,8 @@ def inspection_to_text(inspection: Inspection) -> str:
 
 def title_of(inspection: Inspection) -> str:
     """Write the first line: reference, digest and media type."""
-    index = inspection.index
-    return f"{inspection.reference} {index.digest} {index.media_type}"
+    held = inspection.held
+    return f"{inspection.reference} {held.digest} {held.media_type}"
 
 
 def rows_of(inspection: Inspection) -> Iterator[Row]:
@@ -251,8 +259,8 @@ def inspection_to_json(inspection: Inspection) -> str:
     document: dict[str, object] = {
         "schema": VERSION,
         "reference": inspection.reference,
-        "digest": index.digest,
-        "media_type": index.media_type,
+        "digest": inspection.held.digest,
+        "media_type": inspection.held.media_type,
         "size": inspection.size,
         "checked": inspection.is_checked,
         "entries": [_entry(entry, ages.get(entry.digest)) for entry in index.manifests],
@@ -274,6 +282,7 @@ def _entry(entry: Descriptor, age: Age | None) -> dict[str, object]:
         "digest": entry.digest,
         "size": entry.size,
         "media_type": entry.media_type,
+        **version_document(entry),
     }
     if entry.is_attestation:
         written["attests"] = entry.attested or ""

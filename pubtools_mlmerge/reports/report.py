@@ -39,6 +39,7 @@ _LEAST_ROUNDED_UP = 999.95  # to one place
 _WIDEST = 500  # characters of a cell
 _SHORT = 12  # hexadecimal digits of a digest that people get to see
 _NOTHING = "-"
+_GONE = frozenset[Fate]({"dropped", "excluded"})
 _YEAR = 365
 
 
@@ -113,6 +114,7 @@ def to_json(report: Report) -> str:
         {
             "schema": VERSION,
             "source": str(report.source) if report.source is not None else None,
+            "sources": [str(source) for source in report.sources],
             "destination": str(report.destination),
             "source_digest": report.source_digest,
             "previous_digest": report.previous_digest,
@@ -130,6 +132,13 @@ def to_json(report: Report) -> str:
     )
 
 
+def failure_to_json(error: BaseException, about: Mapping[str, object], message: str) -> str:
+    """Write a failure as one JSON object on one line; `about` names what failed."""
+    status = getattr(error, "status", None)
+    kind = {"type": type(error).__name__, "message": message, "status": status}
+    return json_line({**about, "error": kind})
+
+
 def json_line(document: Mapping[str, object]) -> str:
     """Write a JSON object on one line, in which Azure finds no command such as `##vso[`."""
     return json.dumps(document).replace("##", r"#\u0023")
@@ -144,6 +153,7 @@ def entry_document(entry: Entry) -> dict[str, object]:
         "previous_digest": entry.previous_digest,
         "reason": entry.reason,
     }
+    written.update(version_document(entry.descriptor))
     if entry.descriptor.is_attestation:
         written["attests"] = entry.descriptor.attested or ""
     if entry.descriptor.is_index:
@@ -151,6 +161,13 @@ def entry_document(entry: Entry) -> dict[str, object]:
     if entry.age is not None:
         written.update(age_document(entry.age), stale=entry.is_stale)
     return written
+
+
+def version_document(descriptor: Descriptor) -> dict[str, object]:
+    """Write the version of the operating system, in full, if an entry states one."""
+    platform = descriptor.platform
+    version = "" if platform is None else platform.os_version
+    return {"os_version": version} if version else {}
 
 
 def platform_names(nested: Descriptor) -> list[str]:
@@ -164,17 +181,23 @@ def age_document(age: Age) -> dict[str, object]:
     return {"created": created, "age_days": age.days}
 
 
-def to_text(report: Report) -> str:
+def to_text(report: Report, *, every: bool = False) -> str:
     """Write a report as a table and a summary line."""
-    columns = columns_of(report)
-    rows = ([write(entry) for write in columns.values()] for entry in report.entries)
+    entries, columns = columns_of(report, every=every)
+    rows = ([write(entry) for write in columns.values()] for entry in entries)
     return harmless("\n".join([*table([tuple(columns), *rows]), "", summary_of(report)]))
 
 
-def columns_of(report: Report) -> dict[str, Callable[[Entry], str]]:
-    """Return the columns of the table of a report, by their headings."""
+def columns_of(
+    report: Report, *, every: bool = False
+) -> tuple[list[Entry], dict[str, Callable[[Entry], str]]]:
+    """Return the rows of the table of a report, and its columns by their headings.
+
+    An attestation is a mark on the row of its image, unless `every` entry is to have a row.
+    """
+    entries, marks = ([*report.entries], dict[int, str]()) if every else _fold(report.entries)
     columns: dict[str, Callable[[Entry], str]] = {
-        "PLATFORM": lambda entry: label_of(entry.descriptor),
+        "PLATFORM": lambda entry: label_of(entry.descriptor) + marks.get(id(entry), ""),
         "BEFORE": lambda entry: short(entry.previous_digest or "") or _NOTHING,
         "AFTER": _after,
         "AGE": _age,
@@ -183,7 +206,29 @@ def columns_of(report: Report) -> dict[str, Callable[[Entry], str]]:
     }
     if not any(entry.age for entry in report.entries):
         del columns["AGE"]
-    return columns
+    return entries, columns
+
+
+def _fold(entries: Sequence[Entry]) -> tuple[list[Entry], dict[int, str]]:
+    """Leave out the attestations of images that have a row, and say what to mark that with."""
+    images: dict[str, Entry] = {}
+    for entry in reversed(entries):  # the first one of a digest counts
+        if not entry.descriptor.is_attestation:
+            images[entry.previous_digest or ""] = images[entry.descriptor.digest] = entry
+    rows, signs = [], dict[int, list[str]]()
+    for entry in entries:
+        image = images.get(entry.descriptor.attested or "")
+        if image is None or not entry.descriptor.is_attestation:
+            rows.append(entry)
+        else:
+            goes = entry.fate in _GONE and image.fate not in _GONE
+            signs.setdefault(id(image), []).append("-" if goes else "+")
+    return rows, {number: _mark(found) for number, found in signs.items()}
+
+
+def _mark(signs: Sequence[str]) -> str:
+    counts = [f"{sign}{signs.count(sign)}" for sign in "+-" if sign in signs]
+    return f" {' '.join(counts)} {'attestation' if len(signs) == 1 else 'attestations'}"
 
 
 def summary_of(report: Report) -> str:
@@ -226,8 +271,7 @@ def label_of(descriptor: Descriptor) -> str:
 
 
 def _after(entry: Entry) -> str:
-    gone = entry.fate in ("dropped", "excluded")
-    return _NOTHING if gone else short(entry.descriptor.digest)
+    return _NOTHING if entry.fate in _GONE else short(entry.descriptor.digest)
 
 
 def _age(entry: Entry) -> str:

@@ -68,13 +68,13 @@ def find_terminal() -> Console | None:
     return Console(force_terminal=True, width=shutil.get_terminal_size().columns)
 
 
-def report_text(report: Report, console: Console | None = None) -> str:
+def report_text(report: Report, console: Console | None = None, *, every: bool = False) -> str:
     """Write a report for people: on a terminal as a coloured table and a summary."""
     if (console := console or find_terminal()) is None:
-        return to_text(report)
-    columns = columns_of(report)
+        return to_text(report, every=every)
+    entries, columns = columns_of(report, every=every)
     rows = []
-    for entry in report.entries:
+    for entry in entries:
         alarm = ALARM if is_noteworthy(entry) else ""
         style = "" if alarm else _FATES[entry.fate]
         rows.append(

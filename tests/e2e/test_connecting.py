@@ -103,7 +103,7 @@ def test_a_login_is_found_in_an_auth_file(
 
 def test_one_token_is_enough_for_the_class(token_shelf: Shelf) -> None:
     record, before = token_shelf.mark(), asked_scopes(token_shelf)
-    client = RegistryClient(TOKEN_USER, TOKEN_PASSWORD, token_shelf.registry.url)
+    client = RegistryClient(token_shelf.registry.url, username=TOKEN_USER, password=TOKEN_PASSWORD)
     merger = ManifestListMerger(token_shelf.ref("new"), token_shelf.ref("stable"))
     merger.set_quay_clients(client, client)
 

@@ -65,7 +65,7 @@ def test_json_is_one_object_on_one_line_and_logs_go_to_standard_error(filled: Sh
         "digest": NEW[0].digest,
         "fate": "replaced",
         "previous_digest": OLD[0].digest,
-        "reason": "the source has a newer one",
+        "reason": "in both, the source wins",
     }
     assert entries[1]["platform"] is None
     assert entries[1]["attests"] == NEW[0].digest

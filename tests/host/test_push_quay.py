@@ -102,7 +102,9 @@ def test_an_anchor_tag_expires_by_quay_s_own_api(
 
     push(world, quay, mlmerge={**ON, "anchor_tag": "{tag}-kept", "anchor_days": 30})
 
-    client = RegistryClient("dest", "dest-password", quay.host, ConnectOptions(insecure=True))
+    client = RegistryClient(
+        quay.host, username="dest", password="dest-password", options=ConnectOptions(insecure=True)
+    )
     history, tag = TagHistory(client, TOKEN), Reference.parse(f"{quay.host}/{REPOSITORY}:1")
     end = history.expiration(tag.tagged("1-kept"))
     assert end is not None

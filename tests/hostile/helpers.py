@@ -51,7 +51,7 @@ def with_field(name: str, text: str) -> bytes:
 
 def client_of(server: ScriptedServer, options: ConnectOptions = HURRIED) -> RegistryClient:
     """Connect to a registry, whatever references name, with a login at hand."""
-    return RegistryClient(USER, PASSWORD, server.url, options)
+    return RegistryClient(server.url, username=USER, password=PASSWORD, options=options)
 
 
 def pull(reply: Step) -> Manifest:

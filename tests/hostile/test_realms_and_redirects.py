@@ -70,7 +70,8 @@ def test_an_https_registry_names_no_realm_on_plain_http(
     """Not even for an anonymous token: whoever listens could give another one."""
     with ScriptedServer(GRANTED) as realm, ScriptedServer(Reply(), tls=True) as registry:
         wants_token(registry, good(), f"{realm.url}/token")
-        client = RegistryClient(*login, registry.url, trusting)
+        user, password = login
+        client = RegistryClient(registry.url, username=user, password=password, options=trusting)
         with pytest.raises(Unauthorized, match="wants the login over plain http"):
             client.pull(REFERENCE)
 
@@ -168,7 +169,7 @@ def test_another_host_than_this_machine_is_not_asked_in_the_clear(
     with ScriptedServer(good()) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{free_port()}")
-        client = RegistryClient(USER, PASSWORD, None, HURRIED)
+        client = RegistryClient(username=USER, password=PASSWORD, options=HURRIED)
         with pytest.raises(RegistryError):
             client.pull(Reference.parse("registry.test/app:1"))
 

@@ -1,0 +1,234 @@
+"""The options of the commands: what they say, as values that the rest takes."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import urllib3
+from attrs import field, frozen
+
+from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy
+from pubtools_mlmerge.core.references import Address, Reference, lacks_host
+from pubtools_mlmerge.errors import InvalidReference
+from pubtools_mlmerge.locks import check_url
+from pubtools_mlmerge.merging.api import TagLocks
+from pubtools_mlmerge.merging.audit import AuditDirectory
+from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
+from pubtools_mlmerge.merging.writer import Writer
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.http import ConnectOptions
+from pubtools_mlmerge.registry.quay_history import TagHistory
+from pubtools_mlmerge.settings import MOST_TRIES, PREFIX, Settings
+
+_SIDES = ("source", "dest")
+
+
+@frozen
+class Login:
+    """Where to connect, and as whom."""
+
+    host: str | None
+    username: str | None
+    password: str | None = field(repr=False)
+    place: str = field(default="", eq=False)
+
+    @classmethod
+    def of(cls, arguments: Namespace, side: str) -> Login:
+        """Read the options of the source or the destination."""
+        host = (arguments.source_quay_host if side == "source" else None) or arguments.quay_host
+        if host:
+            Address.parse(host)  # so that a malformed one is wrong usage
+        own = getattr(arguments, f"{side}_quay_user")
+        username, variable = own or arguments.creds, f"{side.upper()}_QUAY_PASSWORD"
+        option = f"--{side}-quay-user" if own else "--creds"
+        if not username:  # then a password in the environment is for another program
+            return cls(host, None, None)
+        if own is None and ":" in username:
+            raise ValueError("--creds takes a user name; set the password in QUAY_PASSWORD")
+        places = {
+            f"--{side}-quay-password": getattr(arguments, f"{side}_quay_password"),
+            "--password-stdin": arguments.read_password,
+            "QUAY_PASSWORD": os.environ.get("QUAY_PASSWORD"),
+        }
+        given = {place: password for place, password in places.items() if password}
+        if not given:
+            variables = variable if own else f"QUAY_PASSWORD or {variable}"
+            raise ValueError(f"{option} needs a password: set {variables}, or use --password-stdin")
+        place, password = next(iter(given.items()))
+        if password == os.environ.get(variable):
+            place = variable
+        return cls(host, username, password, f"{option} and {place}")
+
+    def client(self, options: ConnectOptions) -> RegistryClient:
+        """Make a client."""
+        return RegistryClient(
+            self.host,
+            username=self.username,
+            password=self.password,
+            options=options,
+            login_from=self.place,
+        )
+
+    def reference(self, text: str) -> Reference:
+        """Parse a reference, whose host may be left out with --quay-host."""
+        reference = Reference.parse(text)
+        if not reference.host and not self.host:
+            raise lacks_host(reference, ", or give --quay-host")
+        return reference
+
+    def tag(self, text: str) -> Reference:
+        """Parse the reference of a destination."""
+        reference = self.reference(text)
+        if reference.digest:
+            raise InvalidReference(text, "a destination must be a tag, not a digest")
+        return reference
+
+
+def read_password(arguments: Namespace) -> None:
+    """Read the password from standard input, for all users that are named."""
+    arguments.read_password = None
+    if not arguments.password_stdin:
+        return
+    users = {arguments.creds, *(getattr(arguments, f"{s}_quay_user", None) for s in _SIDES)}
+    users.discard(None)
+    if len(users) != 1:
+        raise ValueError("--password-stdin needs one user: give it by --creds")
+    if getattr(arguments, "batch", None) == "-":
+        raise ValueError("--password-stdin and --batch - both read standard input")
+    arguments.read_password = sys.stdin.readline().rstrip("\r\n")
+    if not arguments.read_password:
+        raise ValueError("--password-stdin: there is no password on standard input")
+
+
+def connection_of(arguments: Namespace) -> ConnectOptions:
+    """Read how to connect."""
+    bundle, cert, key = arguments.ca_bundle, arguments.cert, arguments.key
+    for option, file in (("--ca-bundle", bundle), ("--cert", cert), ("--key", key)):
+        if file is not None and not Path(file).is_file():
+            raise ValueError(f"{option}: there is no file {file}")
+    if key is not None and cert is None:
+        raise ValueError("--key needs --cert")
+    if arguments.insecure:
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    rate, limit = arguments.max_rate, arguments.timeout
+    for option, number in (("--max-rate", rate), ("--timeout", limit)):
+        if number is not None and not 0 < number < math.inf:
+            raise ValueError(f"{option}: expected a number above 0")
+    return ConnectOptions(
+        ca_bundle=bundle,
+        client=(cert, key or cert) if cert else None,
+        insecure=arguments.insecure,
+        max_rate=rate,
+        time_limit=limit,
+    )
+
+
+def policy_of(arguments: Namespace, default: Policy) -> Policy:
+    """Read the policy."""
+    return Policy(
+        match=arguments.match or default.match,
+        eligible=None if arguments.arch is None else split("--arch", arguments.arch),
+        keep=split("--keep", arguments.keep) or default.keep,
+        drop=split("--drop", arguments.drop) or default.drop,
+        mixed_types=arguments.mixed_types or default.mixed_types,
+        single_image=arguments.single_image or default.single_image,
+        strict=arguments.strict,
+        annotations=annotations_of(arguments),
+    )
+
+
+def annotations_of(arguments: Namespace) -> dict[str, str]:
+    """Read what is written into the index itself."""
+    parts = [text.partition("=") for text in arguments.annotation]
+    if not all(key.strip() and sign for key, sign, _ in parts):
+        raise ValueError("--annotation: expected KEY=VALUE")
+    return {key.strip(): value for key, _, value in parts}
+
+
+def references_of(arguments: Namespace) -> tuple[list[str], list[str]]:
+    """Read sources and destinations, by position or by option."""
+    sources, destinations = arguments.source_ref, arguments.dest_ref
+    if arguments.references:
+        if sources or destinations:
+            raise ValueError("give images by position, or by --source-ref and --dest-ref")
+        *sources, last = arguments.references
+        destinations = [last]
+    if not sources or not destinations:
+        raise ValueError("a source and a destination are needed, or --batch")
+    return split("--source-ref", sources), split("--dest-ref", destinations)
+
+
+def ages_of(arguments: Namespace, settings: Settings) -> AgeRule:
+    """Read what to do about the ages of images."""
+    if "max_age_days" not in arguments:  # a command that keeps nothing for its age
+        return AgeRule()
+    days = number("--max-age-days", arguments.max_age_days, MOST_DAYS) or settings.max_age_days
+    if days is None and arguments.stale:
+        raise ValueError("--stale needs --max-age-days")
+    stale = arguments.stale or settings.stale
+    return AgeRule(max_age_days=days, stale=stale, shown=arguments.ages)
+
+
+def number(option: str, value: int | None, most: int) -> int | None:
+    """Check a number."""
+    if value is not None and not 1 <= value <= most:
+        raise ValueError(f"{option}: expected a number from 1 to {most}")
+    return value
+
+
+def anchor_tag_of(
+    arguments: Namespace, settings: Settings, destinations: Iterable[Reference]
+) -> AnchorTag | None:
+    """Read the template, and make sure that it gives a valid tag for each destination."""
+    anchor = None
+    if arguments.anchor_tag:
+        anchor = AnchorTag.parse(arguments.anchor_tag)
+    elif f"{PREFIX}ANCHOR_TAG" in os.environ:  # the default of tasks is not that of commands
+        anchor = settings.anchor_tag
+    if anchor is not None:
+        for destination in destinations:
+            anchor.apply(destination, f"sha256:{'0' * 64}")
+    return anchor
+
+
+def locks_of(arguments: Namespace, settings: Settings) -> TagLocks:
+    """Read where tags are locked; an empty URL turns the lock of the environment off."""
+    url = getattr(arguments, "lock", None)
+    if url:
+        check_url(url)
+    return TagLocks(settings.lock if url is None else url or None, settings.lock_aliases)
+
+
+def writer_of(
+    arguments: Namespace,
+    settings: Settings,
+    client: RegistryClient,
+    policy: Policy | None = None,
+    anchor_tag: AnchorTag | None = None,
+) -> Writer:
+    """Make what writes tags, with records and the history where these are wanted."""
+    options = StepOptions(
+        policy=policy or Policy(),
+        dry_run=arguments.dry_run,
+        anchor_tag=anchor_tag,
+        verify=settings.verify if arguments.verify is None else arguments.verify,
+        tries=number("--tries", arguments.tries, MOST_TRIES) or settings.tries,
+        ages=ages_of(arguments, settings),
+    )
+    audit, token = arguments.audit or settings.audit, arguments.quay_api_token
+    recorder = AuditDirectory(audit) if audit else None
+    history = TagHistory(client, token, arguments.quay_api_token_host) if token else None
+    return Writer(client, options, recorder, history)
+
+
+def split(option: str, values: Sequence[str]) -> list[str]:
+    """Split values at commas."""
+    parts = [part.strip() for value in values for part in value.split(",") if part.strip()]
+    if values and not parts:  # perhaps a variable of a script that is empty by mistake
+        raise ValueError(f"{option} names nothing")
+    return parts

@@ -1,0 +1,91 @@
+"""merge_tags: what Python programs get, and what the command line calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import pubtools_mlmerge
+from pubtools_mlmerge.core.plan import Policy
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import InvalidReference, NotFound
+from pubtools_mlmerge.merging.api import merge_tags
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
+from tests.programs import put, run_here
+
+AMD64, ARM64 = make_image("linux/amd64"), make_image("linux/arm64")
+OLD = make_index([make_image("linux/amd64", seed="old"), make_image("linux/s390x")])
+
+
+@pytest.fixture
+def app(registry_server: RegistryServer) -> str:
+    """Hold an image for each of two platforms, and an index."""
+    for tag, item in (("amd64", AMD64), ("arm64", ARM64), ("stable", OLD), ("other", OLD)):
+        put(registry_server, tag, item)
+    return f"{registry_server.host}/app"
+
+
+def test_it_does_what_the_command_does(
+    app: str, registry_server: RegistryServer, tmp_path: Path
+) -> None:
+    sources: list[str | Reference] = [f"{app}:amd64", Reference.parse(f"{app}:arm64")]
+    tags = f"{app}:stable", f"{app}:other"
+    locks, records = f"file://{tmp_path}/locks", str(tmp_path / "records")
+
+    reports = merge_tags(sources, tags, lock=locks, audit=records)
+
+    digests = [registry_server.manifest("app", name).digest for name in ("stable", "other")]
+    assert [report.digest for report in reports] == digests
+    assert [str(report.destination) for report in reports] == list(tags)
+    assert len(list((tmp_path / "records").iterdir())) == 2
+    assert list((tmp_path / "locks").iterdir())
+    named = ("--source-ref", f"{app}:amd64,{app}:arm64", "--dest-ref", f"{app}:third")
+    put(registry_server, "third", OLD)
+    assert run_here("merge", *named, "--output", "json").report["digest"] == digests[0]
+
+
+def test_one_of_each_is_enough_and_a_dry_run_writes_nothing(app: str) -> None:
+    with RegistryClient() as client:
+        (report,) = merge_tags(
+            f"{app}:amd64",
+            Reference.parse(f"{app}:stable"),
+            client=client,
+            policy=Policy(drop=["s390x"]),
+            dry_run=True,
+        )
+        assert report.counts == {"replaced": 1, "dropped": 1}
+        assert client.digest(report.destination) == OLD.digest
+
+
+def test_each_side_may_have_a_client(app: str, registry_server: RegistryServer) -> None:
+    name = app.partition("/")[2]
+    with RegistryServer() as other, RegistryClient(registry_server.url) as reader:
+        put(other, "stable", make_index([ARM64]))
+        with RegistryClient(other.url) as writer:
+            (report,) = merge_tags(
+                f"{name}:amd64", f"{name}:stable", client=writer, source_client=reader, dry_run=True
+            )
+
+    assert report.counts == {"added": 1, "kept": 1}
+
+
+def test_a_failure_is_raised(app: str) -> None:
+    with pytest.raises(NotFound):
+        merge_tags([f"{app}:none"], [f"{app}:stable"])
+
+
+@pytest.mark.parametrize("tag", ["app@sha256:" + "0" * 64, []])
+def test_a_destination_is_a_tag(tag: str | list[str]) -> None:
+    with pytest.raises((InvalidReference, ValueError)):
+        merge_tags(["quay.io/app:1"], [f"quay.io/{tag}"] if tag else [])
+
+
+def test_no_url_passes_as_a_user_name() -> None:
+    with pytest.raises(ValueError, match="the user name is a URL"):
+        RegistryClient(username="https://quay.io", password="x")
+
+
+def test_the_package_gives_it() -> None:
+    assert pubtools_mlmerge.merge_tags is merge_tags

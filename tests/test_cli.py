@@ -1,0 +1,296 @@
+"""The commands as people type them: one program, positions, short options, logins, bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from pubtools_mlmerge import __version__
+from pubtools_mlmerge.cli.parsers import COMMANDS, main, merge_main, new_parser
+from pubtools_mlmerge.core.manifests import digest_of
+from pubtools_mlmerge.core.platforms import PlatformPattern
+from pubtools_mlmerge.errors import InvalidPlatform
+from pubtools_mlmerge.testing import (
+    RegistryServer,
+    make_attestation,
+    make_image,
+    make_index,
+)
+from tests.programs import call, put, python, run_here
+
+AMD64, ARM64 = make_image("linux/amd64"), make_image("linux/arm64")
+S390X = make_image("linux/s390x", seed="old")
+OLD = make_index([make_image("linux/amd64", seed="old"), S390X, make_attestation(S390X)])
+
+Capture = pytest.CaptureFixture[str]
+Log = pytest.LogCaptureFixture
+
+pytestmark = pytest.mark.usefixtures("no_variables")
+
+
+@pytest.fixture
+def app(registry_server: RegistryServer) -> str:
+    """Hold an image for each of two platforms, and an index."""
+    for tag, item in (("amd64", AMD64), ("arm64", ARM64), ("stable", OLD)):
+        put(registry_server, tag, item)
+    return f"{registry_server.host}/app"
+
+
+def held(server: RegistryServer, tag: str = "stable") -> list[str]:
+    """List the architectures that a tag covers."""
+    listed = json.loads(server.manifest("app", tag).content)["manifests"]
+    return [entry["platform"]["architecture"] for entry in listed]
+
+
+# One program
+
+
+def test_images_are_merged_by_position(app: str, registry_server: RegistryServer) -> None:
+    assert call(main, "merge", f"{app}:amd64", "-q", f"{app}:arm64", f"{app}:stable") == 0
+
+    assert held(registry_server) == ["amd64", "arm64", "s390x", "unknown"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["a:1"], "a source and a destination are needed"),
+        (["q/a:1", "q/a:2", "--dest-ref", "q/a:3"], "give images by position, or by --source-ref"),
+        (["q/a:1", "q/a:2", "--batch", "-"], "--batch: its lines name sources"),
+        (["q.io/a:1", "q.io/a:2", "-o", "raw"], "--output raw is for a dry run of one destination"),
+        (["q.io/a:1", "q.io/a:2,q.io/a:3", "-no", "raw"], "--output raw is for a dry run of one"),
+        (["q.io/a:1", "q.io/a:2", "--json", "-o", "text"], "given twice, with different values"),
+        (["q.io/a:1", "q.io/a:2", "--annotation", "key"], "--annotation: expected KEY=VALUE"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], problem: str, capsys: Capture) -> None:
+    assert call(merge_main, *arguments) == 2
+
+    assert problem in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["merge", "--version"]])
+def test_the_version_is_shown(arguments: list[str], capsys: Capture) -> None:
+    assert call(main, *arguments) == 0
+
+    assert capsys.readouterr().out == f"pubtools-mlmerge {__version__}\n"
+
+
+def test_the_program_lists_its_commands_and_runs_as_a_module(capsys: Capture) -> None:
+    assert call(main, "--help") == 0
+    assert set(COMMANDS) <= set(capsys.readouterr().out.split())
+    assert call(main) == 2
+
+    done = python(
+        "import runpy, sys; sys.argv[1:] = ['inspect', '--help'];"
+        "runpy.run_module('pubtools_mlmerge', run_name='__main__')"
+    )
+    assert "usage: pubtools-mlmerge inspect REF" in done.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_with_a_value_states_its_default(command: str) -> None:
+    parser = new_parser(command, "x")
+
+    lacking = [
+        action.option_strings[0]
+        for action in parser._actions
+        if action.option_strings and action.nargs != 0 and not action.required
+        if "default: " not in str(action.help) and "repeatable" not in str(action.help)
+    ]
+    assert lacking == []
+
+
+def test_rare_options_have_a_group_of_their_own() -> None:
+    (group,) = (g for g in new_parser("merge", "x")._action_groups if g.title == "Advanced")
+
+    named = {action.option_strings[0] for action in group._group_actions}
+    rare = {"--match", "--mixed-types", "--tries", "--no-verify", "--quay-api-token"}
+    assert rare <= named
+
+
+def test_a_shell_gets_completions(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Argcomplete:
+        @staticmethod
+        def autocomplete(parser: object) -> None:
+            raise SystemExit(f"completed {type(parser).__name__}")
+
+    monkeypatch.setitem(sys.modules, "argcomplete", Argcomplete)
+    monkeypatch.setenv("_ARGCOMPLETE", "1")
+
+    with pytest.raises(SystemExit, match="completed "):
+        main(["merge"])
+
+
+# Output
+
+
+def test_quiet_prints_errors_only(app: str) -> None:
+    good = run_here("merge", f"{app}:amd64", f"{app}:stable", "--quiet")
+    bad = run_here("merge", f"{app}:none", f"{app}:stable", "-q")
+    machine = run_here("inspect", f"{app}:stable", "-q", "--json")
+
+    assert (good.code, good.out, good.err) == (0, "", "")
+    assert (bad.code, bad.out) == (1, "")
+    assert bad.err.startswith(f"ERROR: {app}:stable: {app}:none: not found")
+    assert machine.report["reference"] == f"{app}:stable"
+
+
+def test_a_failure_is_an_object_in_json(app: str, tmp_path: Path) -> None:
+    batch = tmp_path / "batch"
+    line = {"source_ref": f"{app}:none", "dest_ref": f"{app}:stable"}
+    batch.write_text(f"{json.dumps(line)}\nnonsense")
+
+    done = run_here("merge", "--batch", str(batch), "--json")
+
+    first, second = done.reports
+    assert first["destination"] == f"{app}:stable"
+    assert isinstance(first["error"], dict)
+    assert (first["error"]["type"], first["error"]["status"]) == ("NotFound", 404)
+    assert second["destination"] is None
+    assert isinstance(second["error"], dict)
+    assert second["error"]["message"].startswith("line 2: ")
+    assert f"{app}:stable" in done.err.splitlines()[0]
+    looked = run_here("inspect", f"{app}:none", "--json")
+    assert looked.report["reference"] == f"{app}:none"
+
+
+def test_attestations_have_rows_with_all(app: str) -> None:
+    few = run_here("merge", f"{app}:amd64", f"{app}:stable", "-n").out
+    many = run_here("merge", f"{app}:amd64", f"{app}:stable", "-n", "--all").out
+
+    assert ("linux/s390x +1 attestation " in few, "attestation of" in few) == (True, False)
+    assert ("+1 attestation" in many, "attestation of" in many) == (False, True)
+
+
+def test_the_exact_bytes_are_printed(
+    app: str, registry_server: RegistryServer, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    merging = (f"{app}:amd64", f"{app}:stable", "--annotation", "org.example=1")
+    assert call(merge_main, *merging, "-n", "-o", "raw") == 0
+    planned = capfdbinary.readouterr().out
+    assert call(merge_main, *merging, "-q") == 0
+    assert call(main, "inspect", f"{app}:stable", "--raw") == 0
+
+    assert planned == capfdbinary.readouterr().out
+    assert digest_of(planned) == registry_server.manifest("app", "stable").digest
+    assert json.loads(planned)["annotations"] == {"org.example": "1"}
+    assert call(merge_main, *merging, "-q") == 0  # again, which changes nothing
+    assert registry_server.manifest("app", "stable").content == planned
+
+
+# Logins
+
+
+@pytest.mark.parametrize("place", ["QUAY_PASSWORD", "DEST_QUAY_PASSWORD", "stdin"])
+def test_one_login_serves_both_sides(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--creds", "alice"]
+    if place == "stdin":
+        monkeypatch.setattr("sys.stdin", StringIO("wonderland\n"))
+        options.append("--password-stdin")
+    elif place == "QUAY_PASSWORD":
+        monkeypatch.setenv(place, "wonderland")
+    else:
+        options = ["--dest-creds", "alice", "--src-creds", "alice"]
+        monkeypatch.setenv(place, "wonderland")
+        monkeypatch.setenv("SOURCE_QUAY_PASSWORD", "wonderland")
+    with RegistryServer(auth="basic", users={"alice": "wonderland"}) as server:
+        put(server, "new", AMD64)
+
+        variables = {name: v for name, v in os.environ.items() if "QUAY_PASSWORD" in name}
+        done = run_here(
+            "merge", f"{server.host}/app:new", f"{server.host}/app:x", *options, env=variables
+        )
+
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--creds", "alice"], "--creds needs a password: set QUAY_PASSWORD or SOURCE_QUAY_PASS"),
+        (["--creds", "alice:wonderland"], "--creds takes a user name; set the password in QUAY_"),
+        (["--password-stdin"], "--password-stdin needs one user"),
+        (["--src-creds=a", "--dest-creds=b", "--password-stdin"], "--password-stdin needs one"),
+        (["--creds=a", "--password-stdin"], "there is no password on standard input"),
+    ],
+)
+def test_a_login_must_be_whole(
+    options: list[str], problem: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO(""))
+
+    assert call(merge_main, "quay.io/a/b:1", "quay.io/a/b:2", *options) == 2
+
+    err = capsys.readouterr().err
+    assert problem in err
+    assert "wonderland" not in err
+
+
+# Editing
+
+
+@pytest.mark.parametrize("named", [S390X.digest, S390X.digest[:14], S390X.digest[7:19]])
+def test_an_entry_is_removed_by_its_digest(
+    app: str, registry_server: RegistryServer, named: str
+) -> None:
+    put(registry_server, "other", OLD)
+    done = run_here("remove-archs", "--ref", f"{app}:stable,{app}:other", "--arch", named)
+
+    assert done.code == 0, done.err
+    assert (held(registry_server), held(registry_server, "other")) == (["amd64"], ["amd64"])
+
+
+def test_removing_what_is_not_there_is_a_failure(app: str) -> None:
+    done = run_here("remove-archs", "--ref", f"{app}:stable", "--arch", "riscv64,sha256:0123456")
+
+    assert (done.code, done.out) == (1, "")
+    assert "removal riscv64, sha256:0123456 fits none of its platforms" in done.err
+
+
+def test_a_digest_that_is_too_short_is_not_guessed() -> None:
+    with pytest.raises(InvalidPlatform, match="fits several digests"):
+        PlatformPattern.removed("0000000").among(["sha256:00000001", "sha256:00000002"])
+
+
+def test_a_version_of_windows_is_shown_and_removed(registry_server: RegistryServer) -> None:
+    entries = [make_image("windows/amd64", seed=seed) for seed in "ab"]
+    made = make_index(entries)
+    document = json.loads(made.content)
+    for entry, version in zip(document["manifests"], ("10.0.17763.4131", "10.0.20348.169")):
+        entry["platform"]["os.version"] = version
+    put(registry_server, "x", made)
+    registry_server.put_manifest("app", "win", json.dumps(document).encode(), made.media_type)
+    name = f"{registry_server.host}/app:win"
+
+    shown = run_here("inspect", name)
+    removal = ("remove-archs", "--ref", name, "--arch", "windows/amd64:10.0.17763")
+    table = run_here(*removal, "--dry-run")
+    report = run_here(*removal, "--json")
+
+    assert "windows/amd64 (10.0.17763.4131)" in shown.out
+    assert "windows/amd64:10.0.20348 " in table.out
+    versions = [(e["os_version"], e["fate"]) for e in report.entries]
+    assert versions == [("10.0.20348.169", "kept"), ("10.0.17763.4131", "dropped")]
+
+
+def test_a_single_image_is_inspected(app: str) -> None:
+    text = run_here("inspect", f"{app}:amd64", "--ages", "--check")
+    document = run_here("inspect", f"{app}:amd64", "--json").report
+
+    assert text.out.startswith(f"{app}:amd64 {AMD64.digest} {AMD64.media_type}\n`-- linux/amd64")
+    assert (document["digest"], document["media_type"]) == (AMD64.digest, AMD64.media_type)
+    assert run_here("inspect", f"{app}:amd64", f"{app}:stable").code == 0
+
+
+def test_an_index_is_annotated(app: str, registry_server: RegistryServer) -> None:
+    done = run_here("remove-archs", "--ref", f"{app}:stable", "--annotation", "a=b=c", "--json")
+
+    assert done.code == 0, done.err
+    written = json.loads(registry_server.manifest("app", "stable").content)
+    assert (written["annotations"], len(written["manifests"])) == ({"a": "b=c"}, 3)

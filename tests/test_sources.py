@@ -1,0 +1,222 @@
+"""Several sources into one tag: law 1, and what the commands make of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main, restore_main
+from pubtools_mlmerge.core.manifests import Image as SingleImage
+from pubtools_mlmerge.core.manifests import Index, Manifest
+from pubtools_mlmerge.core.merge import Side, combine, merge_manifests
+from pubtools_mlmerge.core.plan import Plan, Policy
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import MixedTypes, NotAnIndex, SourcesDiffer
+from pubtools_mlmerge.testing import (
+    Image,
+    ImageIndex,
+    RegistryServer,
+    make_attestation,
+    make_image,
+    make_index,
+)
+from tests.programs import Done, call, put, run_here
+
+PLATFORMS = ("linux/amd64", "linux/arm64", "linux/ppc64le", "linux/s390x")
+AMD64, ARM64, PPC64LE, S390X = (make_image(platform) for platform in PLATFORMS)
+RISCV64, OTHER_AMD64 = make_image("linux/riscv64"), make_image("linux/amd64", seed="other")
+OLD = make_index([make_image("linux/s390x", seed="old"), RISCV64])
+REFERENCE = Reference("registry.invalid", "app", tag="a")
+
+
+def side(*items: Image, name: str = "a") -> Side:
+    made = make_index(items)
+    index = Index.from_bytes(made.content, made.media_type)
+    return Side(evolve(REFERENCE, tag=name), index, index)
+
+
+def plan_of(*sides: Side, policy: Policy | None = None, old: Side | None = None) -> Plan[Manifest]:
+    policy = policy or Policy()
+    return merge_manifests(combine(sides, policy), old, policy)
+
+
+def digests(plan: Plan[Manifest]) -> list[str]:
+    assert isinstance(plan.result, Index)
+    return [entry.digest for entry in plan.result.manifests]
+
+
+def test_sources_come_in_order_and_the_first_that_has_a_slot_wins_it() -> None:
+    other = [make_attestation(OTHER_AMD64), OTHER_AMD64, S390X]
+    first, second = side(ARM64, AMD64), side(*other, name="b")
+
+    plan = plan_of(first, second, old=side(make_image("linux/s390x", seed="old"), RISCV64))
+
+    kept = RISCV64.digest
+    assert digests(plan) == [ARM64.digest, AMD64.digest, S390X.digest, kept]
+    (warning,) = plan.warnings
+    assert "linux/amd64 of registry.invalid/app:b is left out: an earlier source" in warning
+    out = {entry.descriptor.digest for entry in plan.entries if entry.fate == "excluded"}
+    assert out == {other[0].digest, OTHER_AMD64.digest}
+
+
+def test_with_strict_a_second_image_for_a_platform_is_an_error() -> None:
+    with pytest.raises(SourcesDiffer, match="digest for linux/amd64 of"):
+        plan_of(side(AMD64), side(OTHER_AMD64, name="b"), policy=Policy(strict=True))
+
+    plan = plan_of(side(AMD64), side(AMD64, ARM64, name="b"), policy=Policy(strict=True))
+    assert (digests(plan), plan.warnings) == ([AMD64.digest, ARM64.digest], ())
+    # What is not taken from anywhere is no matter.
+    other = side(OTHER_AMD64, ARM64, name="b")
+    plan = plan_of(side(AMD64), other, policy=Policy(strict=True, eligible=["arm64"]))
+    assert (digests(plan), plan.warnings) == ([ARM64.digest], ())
+
+
+def test_attestations_come_from_any_source_that_has_them() -> None:
+    attestation = make_attestation(AMD64)
+
+    plan = plan_of(side(AMD64), side(attestation, AMD64, name="b"))
+
+    assert digests(plan) == [AMD64.digest, attestation.digest]
+
+
+def test_sources_of_both_types_are_listed_together_unless_that_is_ruled_out() -> None:
+    sides = side(AMD64), side(make_image("linux/arm64", docker=True), name="b")
+
+    (warning,) = plan_of(*sides).warnings
+    assert "Docker manifests (linux/arm64) beside OCI manifests (linux/amd64)" in warning
+    with pytest.raises(MixedTypes):
+        plan_of(*sides, policy=Policy(mixed_types="fail"))
+    assert plan_of(*sides, policy=Policy(mixed_types="fail", eligible=["arm64"])).missing == ()
+
+
+def test_a_source_that_adds_nothing_leaves_the_first_one_as_it_is() -> None:
+    first = side(AMD64, ARM64)
+
+    assert plan_of(first, side(ARM64, name="b")).result is first.manifest
+
+
+def merge(server: RegistryServer, *options: str) -> Done:
+    return run_here("merge", "--quay-host", server.url, "--output", "json", *options)
+
+
+def put_all(server: RegistryServer, *items: Image | ImageIndex, repository: str = "app") -> str:
+    names = [put(server, str(number), item, repository) for number, item in enumerate(items)]
+    return ",".join(names)
+
+
+@pytest.mark.parametrize("by_digest", [False, True])
+def test_four_images_go_into_a_tag_by_twelve_requests_and_one_write(
+    registry_server: RegistryServer, by_digest: bool
+) -> None:
+    images = AMD64, ARM64, PPC64LE, S390X
+    references = put_all(registry_server, *images)
+    old = put(registry_server, "stable", OLD)
+    if by_digest:
+        references = ",".join(f"{registry_server.host}/app@{image.digest}" for image in images)
+    before = len(registry_server.requests)
+
+    done = merge(registry_server, "--source-ref", references, "--dest-ref", old)
+
+    assert done.code == 0, done.err
+    methods = [request.method for request in registry_server.requests[before:]]
+    assert (len(methods) <= 12, methods.count("PUT")) == (True, 1)
+    assert done.report["sources"] == references.split(",")
+    listed = json.loads(registry_server.manifest("app", "stable").content)["manifests"]
+    names = [f"{e['platform']['os']}/{e['platform']['architecture']}" for e in listed]
+    assert names == [*PLATFORMS, "linux/riscv64"]
+
+
+def test_sources_of_several_repositories_are_read_once_for_many_tags(
+    registry_server: RegistryServer,
+) -> None:
+    one = put_all(registry_server, AMD64, repository="one")
+    two = put_all(registry_server, make_index([ARM64, make_attestation(ARM64)]), repository="two")
+    tags = [f"{registry_server.host}/app:{name}" for name in ("a", "b", "c")]
+    before = len(registry_server.requests)
+
+    sources = ("--source-ref", one, "--source-ref", two)
+    done = merge(registry_server, *sources, "--dest-ref", ",".join(tags))
+
+    assert done.code == 0, done.err
+    asked = [(r.method, r.path) for r in registry_server.requests[before:]]
+    assert asked.count(("GET", "/v2/one/manifests/0")) == 1
+    assert asked.count(("GET", "/v2/two/manifests/0")) == 1
+    assert sum("/v2/one/blobs/" in path for method, path in asked if method == "GET") == 1
+    for name in "abc":
+        held = json.loads(registry_server.manifest("app", name).content)["manifests"]
+        assert [e["digest"] for e in held][:2] == [AMD64.digest, ARM64.digest]
+        assert len(held) == 3
+    # The images came from the repository that has them, in one upload each.
+    assert registry_server.manifest("app", AMD64.digest).content == AMD64.content
+
+
+def test_one_image_from_two_sources_makes_an_index(registry_server: RegistryServer) -> None:
+    references = put_all(registry_server, AMD64, AMD64)
+    stable = put(registry_server, "stable", AMD64)
+
+    done = merge(registry_server, "--source-ref", references, "--dest-ref", stable)
+
+    assert done.code == 0, done.err
+    assert "manifests" in json.loads(registry_server.manifest("app", "stable").content)
+
+
+def test_an_artifact_among_the_sources_is_refused() -> None:
+    read = SingleImage.from_bytes(AMD64.content, AMD64.media_type)
+    artifact = Side(REFERENCE, read, read.wrap(None))
+
+    with pytest.raises(NotAnIndex):
+        combine([side(ARM64), artifact])
+
+
+def test_a_line_of_a_batch_may_name_several_sources(
+    registry_server: RegistryServer, tmp_path: Path
+) -> None:
+    references = put_all(registry_server, AMD64, ARM64).split(",")
+    new, newer = (f"{registry_server.host}/app:{name}" for name in ("new", "newer"))
+    lines = [
+        {"source_ref": references, "dest_ref": new},
+        {"source_ref": [references[0], new], "dest_ref": newer},  # waits for the first
+    ]
+    batch = tmp_path / "batch"
+    batch.write_text("\n".join(map(json.dumps, lines)))
+
+    done = merge(registry_server, "--batch", str(batch))
+
+    assert done.code == 0, done.err
+    held = registry_server.manifest("app", "new").digest
+    assert [report["digest"] for report in done.reports] == [held, held]
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments"),
+    [
+        (merge_main, ["--match", "platform", "--match", "architecture"]),
+        (merge_main, ["--threads", "2", "--threads", "3"]),
+        (remove_archs_main, ["--ref", "quay.io/a:1", "--lock", "file:///a", "--lock=file:///b"]),
+        (inspect_main, ["quay.io/a:1", "--output", "json", "--output", "text"]),
+        (restore_main, ["record", "--dest-quay-user", "one", "--dest-quay-user", "two"]),
+    ],
+)
+def test_an_option_with_two_values_is_wrong_usage(
+    main: Callable[[Sequence[str]], None],
+    arguments: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert call(main, *arguments) == 2
+
+    err = capsys.readouterr().err
+    assert f"{arguments[-2] if '=' not in arguments[-1] else '--lock'}: given twice, with" in err
+    assert "two" not in err
+
+
+def test_an_option_may_repeat_its_value(registry_server: RegistryServer) -> None:
+    reference = put_all(registry_server, AMD64)
+    same = ("--threads", "2", "--threads", "2", "--copy", "auto", "--copy", "auto")
+
+    done = merge(registry_server, "--source-ref", reference, "--dest-ref", reference, *same)
+
+    assert done.code == 0, done.err
