@@ -21,7 +21,9 @@ from tests.peers import OCI_INDEX
 from tests.programs import Done, run
 from tests.servers import free_port
 
-RATE, TAGS = 10, [f"v{number}" for number in range(12)]
+# In the short form, how many requests are refused depends on who comes when.
+LONG = bool(os.environ.get("MLMERGE_STRESS"))
+RATE, TAGS = 5 if LONG else 10, [f"v{number}" for number in range(30 if LONG else 12)]
 OLD, NEW = images("linux/amd64", "linux/s390x", seed="old"), images("linux/amd64", seed="new")
 PAGE = b"<html>\r\n<head><title>429 Too Many Requests</title></head>\r\n</html>\r\n"
 CONFIG = """
@@ -101,7 +103,7 @@ def limited(shelf: Shelf, directory: Path) -> Iterator[tuple[str, Counter[int]]]
 
 @pytest.fixture
 def filled(shelf: Shelf) -> Shelf:
-    """Have twelve tags to merge into."""
+    """Have the tags to merge into."""
     old = make_index(OLD)
     shelf.put("new", make_index(NEW))
     shelf.put(TAGS[0], old)
@@ -116,14 +118,14 @@ def batch(shelf: Shelf, host: str, *options: str) -> Done:
     return run("merge", *names, "--output", "json", *options, seconds=180)
 
 
-def test_twelve_tags_are_merged_at_ten_requests_a_second(filled: Shelf, tmp_path: Path) -> None:
+def test_many_tags_are_merged_at_few_requests_a_second(filled: Shelf, tmp_path: Path) -> None:
     with limited(filled, tmp_path) as (host, answered):
         done = batch(filled, host)
 
     assert done.code == 0, done.err
     assert {filled.get(tag).content for tag in TAGS} == {merged(*NEW, OLD[1])}
-    # How many are refused depends on who comes when; without learning they are many times as many.
-    assert answered[429] <= sum(answered.values()) / 2, answered
+    needed = 1 + 4 * len(TAGS)  # the source; each tag is read, looked at, written, looked at
+    assert sum(answered.values()) <= needed * (1.25 if LONG else 2), answered
 
 
 def test_a_batch_that_is_out_of_time_ends_with_whole_tags(filled: Shelf, tmp_path: Path) -> None:
