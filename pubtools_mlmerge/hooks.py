@@ -12,13 +12,16 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import copy_context
 from functools import partial
 
+from attrs import field, frozen
 from pubtools.pluggy import pm
 
 import pubtools_mlmerge.hookspecs  # noqa: F401 - without the plugin, this alone adds our hooks
 from pubtools_mlmerge.concurrency import SLICE, STOP
 from pubtools_mlmerge.core.plan import Report
-from pubtools_mlmerge.errors import LockFailed
+from pubtools_mlmerge.core.references import Reference
+from pubtools_mlmerge.errors import LockFailed, OutOfTime
 from pubtools_mlmerge.locks import lock_name, tag_lock
+from pubtools_mlmerge.registry.client import RegistryClient
 
 
 @contextmanager
@@ -103,6 +106,32 @@ def _await(entered: Future[object], reference: str, wait: float) -> object:
             raise LockFailed(reference, f"the site has not given it within {wait:g} seconds")
         wait_for([entered], SLICE)
     return entered.result()
+
+
+@frozen
+class TagLocks:
+    """Where tags are locked, and the host names that are one registry."""
+
+    url: str | None = field(default=None, repr=False)
+    aliases: tuple[str, ...] = ()
+
+    @contextmanager
+    def held(self, client: RegistryClient, *tags: Reference) -> Iterator[Callable[[], None]]:
+        """Lock tags, named by where the client connects, not by the host in the reference."""
+        names, ends = [str(client.place(tag)) for tag in tags], client.options.ends
+        with ExitStack() as stack:
+            locks = lock_tags([names], self.url, self.aliases, max(0.0, ends - time.monotonic()))
+            try:
+                (check,) = stack.enter_context(locks)
+            except LockFailed as error:
+                if time.monotonic() < ends:
+                    raise
+                raise OutOfTime(str(tags[0]), client.options.time_limit or 0.0) from error
+            yield check
+
+    def name(self, client: RegistryClient, reference: Reference) -> str:
+        """Name a tag or digest in one way, however its host is spelled."""
+        return lock_name(str(client.place(reference)), self.aliases)
 
 
 def announce(report: Report) -> None:

@@ -15,8 +15,8 @@ from attrs import field, frozen
 from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy
 from pubtools_mlmerge.core.references import Address, Reference, lacks_host
 from pubtools_mlmerge.errors import InvalidReference
+from pubtools_mlmerge.hooks import TagLocks
 from pubtools_mlmerge.locks import check_url
-from pubtools_mlmerge.merging.api import TagLocks
 from pubtools_mlmerge.merging.audit import AuditDirectory
 from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
 from pubtools_mlmerge.merging.writer import Writer

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from functools import partial
-
-from attrs import field, frozen
 
 from pubtools_mlmerge.concurrency import Watch, map_in_order, unwatched
 from pubtools_mlmerge.core.plan import Policy, Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import InvalidReference, LockFailed, OutOfTime
-from pubtools_mlmerge.hooks import announce, lock_tags
-from pubtools_mlmerge.locks import lock_name
+from pubtools_mlmerge.errors import InvalidReference
+from pubtools_mlmerge.hooks import TagLocks, announce
 from pubtools_mlmerge.merging.audit import AuditDirectory
 from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.merging.step import Step
@@ -100,36 +96,6 @@ def _references(given: str | Reference | Iterable[str | Reference]) -> list[Refe
     if not parsed:
         raise ValueError("expected at least one source and one destination")
     return parsed
-
-
-@frozen
-class TagLocks:
-    """Where tags are locked, and the host names that are one registry."""
-
-    url: str | None = field(default=None, repr=False)
-    aliases: tuple[str, ...] = ()
-
-    @contextmanager
-    def held(self, client: RegistryClient, *tags: Reference) -> Iterator[Callable[[], None]]:
-        """Lock tags, named by where the client connects, not by the host in the reference."""
-        names, ends = [_where(client, tag) for tag in tags], client.options.ends
-        with ExitStack() as stack:
-            locks = lock_tags([names], self.url, self.aliases, max(0.0, ends - time.monotonic()))
-            try:
-                (check,) = stack.enter_context(locks)
-            except LockFailed as error:
-                if time.monotonic() < ends:
-                    raise
-                raise OutOfTime(str(tags[0]), client.options.time_limit or 0.0) from error
-            yield check
-
-    def name(self, client: RegistryClient, reference: Reference) -> str:
-        """Name a tag or digest in one way, however its host is spelled."""
-        return lock_name(_where(client, reference), self.aliases)
-
-
-def _where(client: RegistryClient, reference: Reference) -> str:
-    return str(client.place(reference))
 
 
 class TagMerger:
