@@ -549,7 +549,7 @@ def test_a_document_that_contradicts_itself_is_refused(
 @pytest.mark.parametrize(
     ("content", "content_type", "found"),
     [
-        (b"<html>Sign in\x1b[31m</html>", "text/html", "text/html '<html>Sign in [31m</html>'"),
+        (b"<html>Sign in\x1b[31m</html>", "text/html", "text/html '<html>Sign in?[31m</html>'"),
         (b"[1, 2]", "application/json", "application/json '[1, 2]'"),
         (b"", "", "an answer without content type ''"),
     ],

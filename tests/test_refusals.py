@@ -152,7 +152,7 @@ def test_the_words_are_the_messages_each_once() -> None:
         (b"true", "true"),
         (b"[1]", "[1]"),
         (b'{"errors": 5}', '{"errors": 5}'),
-        (b"\xff\x00ok", "\ufffd ok"),
+        (b"\xff\x00ok", "\ufffd?ok"),
     ],
 )
 def test_any_other_body_is_shown_if_it_is_text(content: bytes, message: str) -> None:

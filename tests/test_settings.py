@@ -77,7 +77,7 @@ def test_referrers_are_warned_of_in_commands_and_left_to_a_host() -> None:
 def test_every_setting_is_among_them() -> None:
     fields = {each.name for kind in (Settings, Policy) for each in attrs.fields(kind)}
 
-    assert set(VALUES) == fields - {"policy", "eligible", "strict", "serves_many"}
+    assert set(VALUES) == fields - {"policy", "annotations", "eligible", "strict", "serves_many"}
 
 
 def test_the_target_wins_over_the_environment() -> None:

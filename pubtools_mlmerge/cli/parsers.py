@@ -474,7 +474,7 @@ def _port(text: str) -> int:
 
 COMMANDS = {
     "merge": Command(
-        ["REF... REF[,REF] ", "--source-ref REF[,REF] --dest-ref REF[,REF] ", "--batch FILE "],
+        ["REF... REF[,REF] ", "--source-ref REF --dest-ref REF ", "--batch FILE "],
         "Merge images into tags: all images of the sources, plus the images of each\n"
         "destination for platforms that the sources lack.",
         "registry.example.com/app:1.1 \\\n      registry.example.com/app:stable --dry-run",

@@ -365,7 +365,7 @@ def test_an_index_is_not_emptied_unless_that_is_wanted(shelf: Shelf) -> None:
 
     refused = remove(shelf, "--arch", "amd64,arm")
 
-    assert (refused.code, refused.out) == (1, "")
+    assert (refused.code, "digest" in refused.report) == (1, False)
     assert "would leave an empty index" in refused.err
     assert shelf.get("stable").content == whole.content
     assert remove(shelf, "--arch", "amd64,arm", "--allow-empty").code == 0
@@ -377,7 +377,7 @@ def test_a_dry_run_removes_nothing_and_neither_does_an_absent_architecture(shelf
     record = shelf.mark()
 
     dry = remove(shelf, "--arch", "amd64", "--dry-run").report
-    assert remove(shelf, "--arch", "s390x").report["changed"] is False
+    assert remove(shelf, "--arch", "s390x").code == 1
 
     assert record.writes == []
     real = remove(shelf, "--arch", "amd64").report
