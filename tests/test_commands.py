@@ -209,8 +209,9 @@ def test_of_two_tags_with_one_anchor_tag_the_second_is_not_written(
 
     assert call(merge_main, *two_tags, "--output", "json") == 1
 
-    report = json.loads(capsys.readouterr().out)
+    report, failure = map(json.loads, capsys.readouterr().out.splitlines())
     assert (report["destination"], report["anchor_tag"]) == ("registry.invalid/app:old", "kept")
+    assert failure["error"]["type"] == "AnchorTaken"
     assert server.manifest("app", "kept").digest == report["digest"]
     assert server.manifest("app", "other").digest == other
     assert "app:kept: the anchor tag would replace" in caplog.messages[-1]

@@ -24,6 +24,7 @@ from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import NotFound
 from pubtools_mlmerge.host.clients import Sides
+from pubtools_mlmerge.locks import lock_name
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, upload_index
@@ -181,7 +182,7 @@ def test_its_locks_are_held_during_the_push(site: ModuleType, push: Push, tmp_pa
     with registered(watched):
         push.run("stable", "small")
 
-    assert seen == [[str(push.tag("small")), str(push.tag("stable"))]]
+    assert seen == [[lock_name(str(push.tag(name))) for name in ("small", "stable")]]
     assert leases(tmp_path) == []
 
 

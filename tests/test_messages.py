@@ -181,7 +181,9 @@ TABLE: dict[type[MergeError], tuple[Run, list[str]]] = {
         ["APP:odd", "manifests: expected an array", "push it again, in a valid form"],
     ),
     errors.NotAnIndex: (
-        lambda case: call(inspect_main, put(case.server, "single", make_image())),
+        lambda case: call(
+            remove_archs_main, "--ref", put(case.server, "single", make_image()), "--arch", "arm64"
+        ),
         ["APP:single holds", "expected an image index", "name a multi-arch image"],
     ),
     errors.MixedTypes: (
