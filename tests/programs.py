@@ -47,13 +47,23 @@ class Done:
     err: str
 
     @property
-    def reports(self) -> list[dict[str, object]]:
+    def results(self) -> list[dict[str, object]]:
         """The JSON objects on standard output; anything else there is an error."""
         return [json.loads(line) for line in self.out.splitlines()]
 
     @property
+    def reports(self) -> list[dict[str, object]]:
+        """Those of tags that were done."""
+        return [each for each in self.results if "digest" in each]
+
+    @property
+    def failures(self) -> list[dict[str, object]]:
+        """Those of tags that failed."""
+        return [each for each in self.results if "digest" not in each]
+
+    @property
     def report(self) -> dict[str, object]:
-        """The one JSON object there is."""
+        """The one report there is."""
         (only,) = self.reports
         return only
 

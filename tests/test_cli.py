@@ -148,7 +148,7 @@ def test_a_failure_is_an_object_in_json(app: str, tmp_path: Path) -> None:
 
     done = run_here("merge", "--batch", str(batch), "--json")
 
-    first, second = done.reports
+    first, second = done.failures
     assert first["destination"] == f"{app}:stable"
     assert isinstance(first["error"], dict)
     assert (first["error"]["type"], first["error"]["status"]) == ("NotFound", 404)
@@ -157,7 +157,7 @@ def test_a_failure_is_an_object_in_json(app: str, tmp_path: Path) -> None:
     assert second["error"]["message"].startswith("line 2: ")
     assert f"{app}:stable" in done.err.splitlines()[0]
     looked = run_here("inspect", f"{app}:none", "--json")
-    assert looked.report["reference"] == f"{app}:none"
+    assert looked.failures[0]["reference"] == f"{app}:none"
 
 
 def test_attestations_have_rows_with_all(app: str) -> None:

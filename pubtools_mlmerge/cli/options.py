@@ -227,8 +227,8 @@ def writer_of(
 
 
 def split(option: str, values: Sequence[str]) -> list[str]:
-    """Split values at commas."""
-    parts = [part.strip() for value in values for part in value.split(",") if part.strip()]
+    """Split values at commas; a line break stays, and is wrong in a name."""
+    parts = [part.strip(" ") for value in values for part in value.split(",") if part.strip()]
     if values and not parts:  # perhaps a variable of a script that is empty by mistake
         raise ValueError(f"{option} names nothing")
     return parts

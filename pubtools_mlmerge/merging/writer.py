@@ -219,16 +219,22 @@ class Writer:
 
     def _set_anchor(self, decision: Decision, check: Callable[[], None]) -> Reference | None:
         anchor = self._anchor_of(decision)
-        if anchor is not None:
+        if anchor is None:
+            return None
+        for attempt in range(1, self.options.tries + 1):
             try:
                 check()
             except LockLost as error:
                 raise evolve(error, reference=str(anchor)) from error
             conflict = self._put(decision, anchor, None)
-            if conflict is not None:
+            if conflict is None:
+                return anchor
+            is_last = attempt == self.options.tries
+            if conflict.error is None or conflict.found is not None or is_last:
                 raise conflict.error or ConflictError(
-                    str(anchor), conflict.expected, conflict.found, 1
+                    str(anchor), conflict.expected, conflict.found, attempt
                 )
+            _wait(attempt)
         return anchor
 
 

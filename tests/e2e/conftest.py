@@ -152,7 +152,8 @@ def token_shelf(docker_registry_token: RealRegistry) -> Shelf:
 def merge(source: str, destination: str, *options: str, code: int = 0, env: Env = None) -> Done:
     """Merge, and require that it ends with a code."""
     tags = ("--source-ref", source, "--dest-ref", destination)
-    done = run_here("merge", *tags, "--output", "json", *options, env=env)
+    output = () if "--output" in options else ("--output", "json")
+    done = run_here("merge", *tags, *output, *options, env=env)
     assert done.code == code, done.err
     return done
 

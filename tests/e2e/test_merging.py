@@ -365,7 +365,7 @@ def test_an_index_is_not_emptied_unless_that_is_wanted(shelf: Shelf) -> None:
 
     refused = remove(shelf, "--arch", "amd64,arm")
 
-    assert (refused.code, "digest" in refused.report) == (1, False)
+    assert (refused.code, refused.reports) == (1, [])
     assert "would leave an empty index" in refused.err
     assert shelf.get("stable").content == whole.content
     assert remove(shelf, "--arch", "amd64,arm", "--allow-empty").code == 0

@@ -124,4 +124,4 @@ def test_an_inspection_fits(filled: Shelf, tag: str, options: tuple[str, ...]) -
 def test_a_failure_has_no_report(
     filled: Shelf, options: tuple[str, ...], to: str, code: int
 ) -> None:
-    assert filled.merge(*options, to=to, code=code).out == ""
+    assert filled.merge(*options, to=to, code=code).reports == []

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pubtools_mlmerge.core.manifests import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST, digest_of
 from pubtools_mlmerge.testing import make_image
 from tests.factories import attestation, content_of, digest, document, entry, platform
+from tests.hostile.test_forged_records import signed
 
 _AUTH = b64encode(b"alice:wonder:land").decode()
 _INDEX = document(
@@ -53,7 +54,9 @@ VALID: Mapping[str, Sequence[object]] = {
     "error": [_ERROR],
     "echo": [{"errors": [{"message": "no: s3cr3t and p&a\\ss"}]}],
     "history": [{"tags": [_ROW, {**_ROW, "name": "2"}, {**_ROW, "end_ts": None}], "page": 1}],
-    "record": [_RECORD, {**_RECORD, "source": None, "previous": _RECORD["new"]}],
+    "record": [
+        signed(each) for each in (_RECORD, {**_RECORD, "source": None, "previous": _RECORD["new"]})
+    ],
     "auth file": [_AUTHS, *({"auths": {"quay.io": {"auth": text}}} for text in ("/w==", "é", "x"))],
 }
 """Documents that the targets of these names take."""

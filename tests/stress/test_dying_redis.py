@@ -69,7 +69,7 @@ def test_a_redis_that_dies_before_the_write_prevents_it(
     done = merge(arena, tag, end.redis)
 
     warning, error = said(done)
-    assert (done.code, done.out) == (1, "")
+    assert (done.code, done.reports) == (1, [])
     assert warning.startswith(f"WARNING: {arena.reference(tag)}: the lock of this tag is left to")
     assert error.startswith(
         f"ERROR: {arena.reference(tag)}: the lock of this tag was lost, so it was not written: "
@@ -101,7 +101,7 @@ def test_a_redis_that_is_dead_already_prevents_everything(
 
     (error,) = said(done)
     place = f"Redis at 127.0.0.1:{end.redis.port}: "
-    assert (done.code, done.out, proxy.seen) == (1, "", [])
+    assert (done.code, done.reports, proxy.seen) == (1, [], [])
     assert error.startswith(f"ERROR: {arena.reference(tag)}: cannot lock this tag: {place}")
     assert arena.is_untouched(tag)
 
