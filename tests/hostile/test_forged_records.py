@@ -17,6 +17,7 @@ from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.testing import RegistryServer
 from tests.factories import Json, digest
 from tests.programs import Done, put, run_here
+from tests.stress.counts import Counts
 from tests.test_restore import NEW, OLD, OTHER, change_of
 
 Forge = Callable[[Json], object]
@@ -144,7 +145,7 @@ def write(directory: Path, document: object) -> Path:
 
 @pytest.mark.parametrize("forge", FORGED.values(), ids=list(FORGED))
 def test_no_forged_record_restores_or_crashes(
-    server: RegistryServer, tmp_path: Path, forge: Forge
+    server: RegistryServer, tmp_path: Path, forge: Forge, counts: Counts
 ) -> None:
     done = restore(write(tmp_path, forge(record_of(server))))
 
@@ -155,6 +156,7 @@ def test_no_forged_record_restores_or_crashes(
     assert server.manifest("app", "stable").digest == NEW.digest
     assert server.manifest("app", "other").digest == OTHER.digest
     assert not [r for r in server.requests if r.method == "PUT" and r.status == 201]
+    counts.survived("forged records of a change", 1, of=1)
 
 
 def test_the_record_that_they_are_made_from_restores(
