@@ -69,6 +69,8 @@ nitpick_ignore = [
     ("py:class", "AuthMode"),  # its literals stand in the signature
     # Not for users: what the clients of one run share.
     ("py:class", "Throttle"),
+    ("py:class", "pubtools_mlmerge.registry.http.Stream"),
+    ("py:class", "Path"),  # of pathlib
     ("py:class", "Logins"),
     ("py:class", "pubtools_mlmerge.registry.http.Throttle"),
     ("py:class", "pubtools_mlmerge.registry.refusals.Logins"),
