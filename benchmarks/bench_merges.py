@@ -37,7 +37,7 @@ NUMBERS = itertools.count()
 LOGIN = ("user", "password")
 
 
-def merge_by(kind: type, clients: tuple[object, object], source: str, tag: str) -> None:
+def merge_by(kind: type, clients: Sequence[object], source: str, tag: str) -> None:
     merger = kind(source, tag)
     merger.set_quay_clients(*clients)
     merger.merge_manifest_lists()
@@ -56,16 +56,6 @@ def by_command(source: str, tags: list[str], options: Sequence[str] = ()) -> Non
     assert code == 0, "the command failed"
 
 
-def host_clients(source: str) -> tuple[object, object]:
-    host = source.partition("/")[0]
-    return QuayClient(*LOGIN, host), QuayClient(*LOGIN, host)
-
-
-def by_class_beside_host(source: str, tags: list[str]) -> None:
-    """Merge by the public class as a task of the host uses it."""
-    merge_by(ManifestListMerger, host_clients(source), source, tags[0])
-
-
 def by_login(kind: type, source: str, tags: list[str]) -> None:
     """Merge by a class that makes its clients, of the host where that is installed."""
     kind(source, tags[0], None, *LOGIN, *LOGIN, source.partition("/")[0]).merge_manifest_lists()
@@ -73,8 +63,9 @@ def by_login(kind: type, source: str, tags: list[str]) -> None:
 
 def by_host(source: str, tags: list[str]) -> None:
     """Merge by the host's class, as many tags at a time as the command does."""
+    clients = [QuayClient(*LOGIN, source.partition("/")[0]) for _ in range(2)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(partial(merge_by, HostMerger, host_clients(source), source), tags))
+        list(pool.map(partial(merge_by, HostMerger, clients, source), tags))
 
 
 def by_skopeo(source: str, tags: list[str]) -> None:
@@ -89,7 +80,6 @@ ONE: dict[str, Side] = {CLASS: by_class, COMMAND: by_command}
 COPIES: dict[str, Side] = {COMMAND: by_command}
 MANY: dict[str, Side] = {**COPIES, UNVERIFIED: partial(by_command, options=["--no-verify"])}
 if HAS_HOST:
-    ONE |= {f"{CLASS}, host's clients": by_class_beside_host}
     ONE |= {f"{CLASS}, user and password": partial(by_login, ManifestListMerger)}
     ONE |= {HOST: partial(by_login, HostMerger)}
     MANY |= {HOST: by_host}
