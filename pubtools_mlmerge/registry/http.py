@@ -261,7 +261,7 @@ class ConnectOptions:
             Authorities to trust; none for those of the environment and of certs.d.
         client (tuple[str, str] | None):
             Files with a certificate to show to registries and its key; none for those of certs.d.
-        certs_d (tuple[Path, ...]):
+        certs_d (tuple[pathlib.Path, ...]):
             Directories that may have one for a registry, with its certificates; the first counts.
         insecure (bool):
             Whether certificates are not verified.
