@@ -212,10 +212,9 @@ def test_a_run_that_is_out_of_time_ends(answer: Reply, method: str) -> None:
         server.then(OK)
         with pytest.raises(OutOfTime):
             transport.send(get(server))
-        before = len(server.received)
         assert transport.send(put(server, b"", "DELETE")).status == 200
 
-    assert server.lines[before:] == ["DELETE /"]
+    assert server.lines[-1] == "DELETE /"  # what was cut off may still have come before
 
 
 def test_a_rate_limit_holds_for_all_requests_to_that_host(naps: list[float]) -> None:

@@ -95,7 +95,9 @@ def test_the_key_is_renewed_well_before_it_expires(
 
     class Event(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
-            pauses.extend([] if timeout is None else [timeout])
+            if timeout is None:  # a thread that starts
+                return super().wait()
+            pauses.append(timeout)
             return True
 
     monkeypatch.setattr(threading, "Event", Event)
