@@ -69,7 +69,7 @@ def test_an_old_image_is_dropped_with_its_attestation(shelf: Shelf, how: str) ->
 
     assert shelf.get("stable").content == merged(*NEW, arm64, make_attestation(arm64))
     assert "1095 days  dropped   1095 days old, more than 365\n" in done.out
-    assert f"attestation of {s390x.digest[7:19]}" in done.out
+    assert "linux/s390x +1 attestation" in done.out
 
 
 @pytest.mark.parametrize("options", [(), ("--arch", "amd64")])
@@ -92,7 +92,7 @@ def test_an_old_image_may_be_an_error(shelf: Shelf) -> None:
     done = shelf.merge("--max-age-days", "365", "--stale", "fail", code=1)
 
     named = f"linux/s390x ({s390x.digest}) is 1095 days old, more than 365"
-    assert done.out == ""
+    assert done.reports == []
     assert done.err.startswith(
         f"ERROR: {shelf.ref('stable')} would keep images that are too old: {named}; "
     )
