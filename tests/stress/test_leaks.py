@@ -56,6 +56,7 @@ class Hunt:
 
     way: str
     end: signal.Signals | None
+    home: str  # by which the program is told from other processes of this run
     looked: int = 0
     children: int = 0
     leaks: list[str] = field(factory=list)
@@ -82,7 +83,7 @@ class Hunt:
 
     def look(self) -> None:
         """Look at the command lines and variables of all processes below the program."""
-        for process, depth in below(os.getpid()):
+        for process, depth in below(os.getpid(), self.home):
             self.looked += 1
             self.children += depth > 1
             exempt = depth == 1 and self.way == "options"  # the user's own command line
@@ -101,8 +102,8 @@ def read(path: Path) -> bytes:
     return b""
 
 
-def below(pid: int) -> Iterator[tuple[Path, int]]:
-    """List the processes below one, with their depth."""
+def below(pid: int, home: str) -> Iterator[tuple[Path, int]]:
+    """List the program below a process, and all below that, with their depth."""
     found = {
         path: read(path / "stat").rpartition(b")")[2].split() for path in PROCESSES.glob("[1-9]*")
     }
@@ -110,6 +111,8 @@ def below(pid: int) -> Iterator[tuple[Path, int]]:
     level, depth = {pid}, 1
     while level:
         children = [path for path, parent in parents.items() if parent in level]
+        if depth == 1:
+            children = [path for path in children if home.encode() in read(path / "environ")]
         yield from ((path, depth) for path in children)
         level, depth = {int(path.name) for path in children}, depth + 1
 
@@ -145,7 +148,7 @@ def test_no_secret_is_left_anywhere(
     way: str, end: signal.Signals | None, tmp_path: Path, counts: Counts
 ) -> None:
     require("skopeo")
-    hunt = Hunt(way=way, end=end)
+    hunt = Hunt(way=way, end=end, home=str(tmp_path / "home"))
     with ScriptedServer(hunt.answer) as source, ScriptedServer(hunt.answer) as dest:
         places = {name: tmp_path / name for name in ("own", "home", "tmp", "records")}
         for each in places.values():
