@@ -20,7 +20,7 @@ from pubtools_mlmerge.concurrency import SLICE, STOP
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import LockFailed, OutOfTime
-from pubtools_mlmerge.locks import lock_name, tag_lock
+from pubtools_mlmerge.locks import lock_name, no_lock, tag_lock
 from pubtools_mlmerge.registry.client import RegistryClient
 
 
@@ -48,15 +48,11 @@ def lock_tags(
                 lock = site if wait == math.inf else _in_time(site, name, left)
             held = locks.enter_context(lock)
             locks.enter_context(STOP.releasing(partial(lock.__exit__, None, None, None)))
-            checks[name] = getattr(held, "check", _hold_on)
+            checks[name] = getattr(held, "check", no_lock)
         yield [
             partial(_check_all, [checks[lock_name(tag, aliases)] for tag in group])
             for group in groups
         ]
-
-
-def _hold_on() -> None:
-    """Check a lock that cannot be lost."""
 
 
 def _check_all(checks: Iterable[Callable[[], None]]) -> None:

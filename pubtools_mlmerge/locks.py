@@ -48,6 +48,10 @@ class Held(Protocol):
         """
 
 
+def no_lock() -> None:
+    """Check nothing, where no lock is held, or one that cannot be lost."""
+
+
 def check_url(url: str) -> None:
     """Raise ValueError unless a text says where locks are kept; nothing is opened."""
     _Place.parse(url)

@@ -18,6 +18,7 @@ from tests.factories import Json
 
 HOST = "quay.io"
 SECRET = "s3cr3t"
+OURS = ("MLMERGE_LOCK", "DEST_QUAY_PASSWORD", "QUAY_PASSWORD", "QUAY_API_TOKEN")
 VARIABLES = ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_CONFIG")
 PLACES = (
     "runtime/containers/auth.json",
@@ -314,7 +315,7 @@ def helper(home: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
         asked, text = home / "asked", said if isinstance(said, str) else json.dumps(said)
         lines = [
             "#!/bin/sh",
-            f'cat >> "{asked}"; echo " $1 $MLMERGE_LOCK$DEST_QUAY_PASSWORD" >> "{asked}"',
+            f'cat >> "{asked}"; echo " $1 {"".join(f"${name}" for name in OURS)}" >> "{asked}"',
             f"cat <<'END'\n{text}\nEND\n{then}\nexit {code}",
         ]
         path = write(home / "bin" / f"docker-credential-{name}", "\n".join(lines))
@@ -328,7 +329,7 @@ def helper(home: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 @pytest.fixture
 def our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have secrets of ours in the environment."""
-    for name in ("MLMERGE_LOCK", "DEST_QUAY_PASSWORD"):
+    for name in OURS:
         monkeypatch.setenv(name, SECRET)
 
 

@@ -12,6 +12,7 @@ from pubtools_mlmerge.core.manifests import OCI_INDEX, Referrer, digest_of
 from pubtools_mlmerge.core.manifests import Image as ImageManifest
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MissingChild, RegistryError
+from pubtools_mlmerge.merging.api import merge_tags
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children, Copy
 from pubtools_mlmerge.registry.referrers import Mode, ReferrerLists, Referrers, schema_tag
@@ -162,6 +163,20 @@ def test_all_that_refers_to_an_image_comes_along(server: RegistryServer) -> None
         assert server.manifest(TO, item.digest).content == item.content
     if has_api(server):
         assert schema_tag(AMD64.digest) not in server.tags(TO)
+
+
+def test_each_of_several_sources_brings_its_own(registry_server: RegistryServer) -> None:
+    for image, repository in ((AMD64, "one/app"), (ARM64, "two/app")):
+        put(registry_server, "1", image, repository)
+        attach(registry_server, referrer(image), image, repository)
+    host = registry_server.host
+
+    merge_tags([f"{host}/one/app:1", f"{host}/two/app:1"], f"{host}/{TO}:both", referrers="copy")
+
+    lists = ReferrerLists(RegistryClient(options=HURRIED))
+    for image in (AMD64, ARM64):
+        found = lists.of(Reference.parse(f"{host}/{TO}@{image.digest}"))
+        assert [each.digest for each in found] == [referrer(image).digest]
 
 
 def test_a_second_copy_writes_nothing(server: RegistryServer) -> None:

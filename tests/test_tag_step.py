@@ -28,8 +28,8 @@ from pubtools_mlmerge.host.tag_step import (
     to_remove,
 )
 from pubtools_mlmerge.host.types import Metadata
+from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import read_change
-from pubtools_mlmerge.merging.decision import no_lock
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index

@@ -30,8 +30,9 @@ from pubtools_mlmerge.host.clients import Sides, make_sides
 from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.host.task import TaskReports
 from pubtools_mlmerge.host.types import Pusher, PushItem
+from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import find_record, task_records
-from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
+from pubtools_mlmerge.merging.decision import Decision, StepOptions
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.merging.writer import Writer, push
 from pubtools_mlmerge.registry.copying import Children

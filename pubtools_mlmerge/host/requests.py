@@ -12,7 +12,8 @@ from pubtools_mlmerge.core.plan import Plan, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MergeError
-from pubtools_mlmerge.merging.decision import Decision, no_lock
+from pubtools_mlmerge.locks import no_lock
+from pubtools_mlmerge.merging.decision import Decision
 from pubtools_mlmerge.merging.image_ages import MergeFunction
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import Step

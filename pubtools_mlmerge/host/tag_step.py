@@ -22,8 +22,9 @@ from pubtools_mlmerge.host.clients import connect_like, history_of, warn_of_cert
 from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.task import TaskReports
 from pubtools_mlmerge.host.types import HostClient, HostTask, PushItem
+from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import task_records
-from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
+from pubtools_mlmerge.merging.decision import Decision, StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import remove_platforms

@@ -160,7 +160,3 @@ class Decision:
             is_hidden=self.is_hidden,
             error=error,
         )
-
-
-def no_lock() -> None:
-    """Check nothing, where no lock is held."""

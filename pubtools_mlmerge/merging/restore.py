@@ -13,8 +13,9 @@ from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Entry, Fate, Plan, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import CannotRestore, MissingChild
+from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import Change, Recorder
-from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
+from pubtools_mlmerge.merging.decision import Decision, StepOptions
 from pubtools_mlmerge.merging.writer import Writer, push
 from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.client import RegistryClient

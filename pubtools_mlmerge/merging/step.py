@@ -37,7 +37,8 @@ from pubtools_mlmerge.errors import (
     NothingEligible,
     PatternFitsNothing,
 )
-from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
+from pubtools_mlmerge.locks import no_lock
+from pubtools_mlmerge.merging.decision import Decision, StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.observe import observed, span

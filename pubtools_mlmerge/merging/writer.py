@@ -24,8 +24,9 @@ from pubtools_mlmerge.errors import (
     MergeError,
     RegistryError,
 )
+from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import Change, Recorder
-from pubtools_mlmerge.merging.decision import Decision, StepOptions, no_lock
+from pubtools_mlmerge.merging.decision import Decision, StepOptions
 from pubtools_mlmerge.observe import span
 from pubtools_mlmerge.registry.base import Registry
 from pubtools_mlmerge.registry.quay_history import TagHistory
@@ -221,21 +222,26 @@ class Writer:
         anchor = self._anchor_of(decision)
         if anchor is None:
             return None
-        for attempt in range(1, self.options.tries + 1):
-            try:
-                check()
-            except LockLost as error:
-                raise evolve(error, reference=str(anchor)) from error
-            conflict = self._put(decision, anchor, None)
-            if conflict is None:
-                return anchor
-            is_last = attempt == self.options.tries
-            if conflict.error is None or conflict.found is not None or is_last:
+        attempt = 1
+        while conflict := self._put_anchor(decision, anchor, check):
+            # Once more only if nothing was stored: else that of somebody else may be lost.
+            is_stored = conflict.error is None or conflict.found is not None
+            if is_stored or attempt == self.options.tries:
                 raise conflict.error or ConflictError(
                     str(anchor), conflict.expected, conflict.found, attempt
                 )
             _wait(attempt)
+            attempt += 1
         return anchor
+
+    def _put_anchor(
+        self, decision: Decision, anchor: Reference, check: Callable[[], None]
+    ) -> _Conflict | None:
+        try:
+            check()
+        except LockLost as error:
+            raise evolve(error, reference=str(anchor)) from error
+        return self._put(decision, anchor, None)
 
 
 @frozen(eq=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import subprocess
 import tempfile
 import threading
@@ -35,6 +34,7 @@ from pubtools_mlmerge.errors import (
 from pubtools_mlmerge.observe import span
 from pubtools_mlmerge.registry.base import NESTED_INDEXES, NESTED_LEVELS, TOO_NESTED
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.credentials import environment_without
 from pubtools_mlmerge.registry.refusals import proxy_secrets, read_authorities, redact
 from pubtools_mlmerge.registry.streaming import stream_blob
 
@@ -259,10 +259,6 @@ def _log_brought(source: Reference, destination: Reference, by: _Way) -> None:
 
 # The program skopeo
 
-# Variables that hold secrets of ours, and values with a login, such as the URL of a Redis server.
-_OURS = re.compile(r"MLMERGE_.*|.*QUAY_(PASSWORD|API_TOKEN)")
-_URL_WITH_LOGIN = re.compile(r"\w://[^\s/@]*:[^\s/@]+@")
-
 
 def copy(
     source_client: RegistryClient,
@@ -285,7 +281,7 @@ def copy(
         try:
             with subprocess.Popen(  # noqa: S603 - every argument fits a grammar that we check
                 command,
-                env=_environment(secrets),
+                env=environment_without(secrets),
                 pass_fds=passed,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -307,21 +303,6 @@ def copy(
 
 def _address(client: RegistryClient, reference: Reference) -> str:
     return f"docker://{client.place(reference).name}@{reference.digest}"
-
-
-def _environment(secrets: Iterable[str]) -> dict[str, str]:
-    """Leave out secrets of ours; credential helpers that skopeo runs may need any other variable.
-
-    A proxy may need a login.
-    """
-    known = frozenset(secrets)
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if value not in known
-        and not _OURS.fullmatch(name)
-        and (name.lower().endswith("_proxy") or not _URL_WITH_LOGIN.search(value))
-    }
 
 
 def _options(

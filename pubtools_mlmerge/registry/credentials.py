@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from attrs import field, frozen
@@ -212,10 +212,24 @@ def _names(host: str, repository: str) -> Iterator[str]:
 # Credential helpers
 
 
-def environment_without_secrets() -> dict[str, str]:
-    """The environment of a program that needs none of our passwords and tokens."""
-    own = re.compile(r"MLMERGE_.*|.*_QUAY_PASSWORD|QUAY_API_TOKEN")
-    return {name: value for name, value in os.environ.items() if own.fullmatch(name) is None}
+# Variables that hold secrets of ours, and values with a login, such as the URL of a Redis server.
+_OURS = re.compile(r"MLMERGE_.*|.*QUAY_(PASSWORD|API_TOKEN)")
+_URL_WITH_LOGIN = re.compile(r"\w://[^\s/@]*:[^\s/@]+@")
+
+
+def environment_without(secrets: Iterable[str] = ()) -> dict[str, str]:
+    """Return the environment of another program, without our passwords and tokens.
+
+    It may need any other variable, and a proxy may need a login.
+    """
+    known = frozenset(secrets)
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if value not in known
+        and not _OURS.fullmatch(name)
+        and (name.lower().endswith("_proxy") or not _URL_WITH_LOGIN.search(value))
+    }
 
 
 def _ask_helper(helper: str, server: str, patience: float, place: str) -> Credentials | str:
@@ -233,7 +247,7 @@ def _ask_helper(helper: str, server: str, patience: float, place: str) -> Creden
             stderr=subprocess.DEVNULL,
             encoding="utf-8",
             errors="replace",
-            env=environment_without_secrets(),
+            env=environment_without(),
         ) as process:
             said, _ = STOP.said_by(process, time.monotonic() + patience, server)
     except subprocess.TimeoutExpired:
