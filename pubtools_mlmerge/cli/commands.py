@@ -504,13 +504,13 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
 
 
 def _is_confirmed(login: Login, tags: Iterable[Reference]) -> bool:
-    """Ask where a record could make the login of the options go where it does not belong."""
+    """Ask where a record could make a login that was given go where it does not belong."""
     host = Address.parse(login.host).host if login.host else ""
     here = one_name(f"{host}/")
     odd = ", ".join(str(tag) for tag in tags if tag.host and one_name(f"{tag.host}/") != here)
     if not login.password or not odd:
         return True
-    facts = f"the login of --dest-quay-user would be used for {odd}, as the record says, and "
+    facts = f"the login of {login.place} would be used for {odd}, as the record says, and "
     facts += f"--quay-host is {host or 'not given'}"
     if sys.stdin is None or not sys.stdin.isatty():
         raise ValueError(f"{facts}; there is no terminal to ask at: give --yes, or --quay-host")

@@ -289,24 +289,25 @@ def add_logins(parser: argparse.ArgumentParser, sides: Sequence[str]) -> None:
     parser.add_argument(
         "--creds",
         metavar="USER",
-        help="user name; the password is in the environment variable QUAY_PASSWORD, or see "
-        "--password-stdin (default: the logins of container tools)",
+        help="user name; the password is in the environment variable MLMERGE_PASSWORD, or see "
+        "--password-stdin (default: MLMERGE_CREDS, else the logins of container tools)",
     )
     for side in sides:
-        variable = f"{side.upper()}_QUAY_PASSWORD"
         name = "src" if side == "source" else "dest"
+        variable = f"MLMERGE_{name.upper()}"
         parser.add_argument(
             f"--{name}-creds",
             f"--{side}-quay-user",
             dest=f"{side}_quay_user",
             metavar="USER",
-            help=f"the same for one side; the password is in {variable} (default: --creds)",
+            help=f"the same for one side; the password is in {variable}_PASSWORD (default: "
+            f"--creds or {variable}_CREDS)",
         )
         parser.add_argument(
             f"--{side}-quay-password",
-            default=os.environ.get(variable),
             metavar="PASSWORD",
-            help=f"password, which others can see here (default: {variable})",
+            help=f"password, which others can see here (default: {variable}_PASSWORD or "
+            f"{side.upper()}_QUAY_PASSWORD)",
         )
     parser.add_argument(
         "--password-stdin",
