@@ -724,14 +724,17 @@ def test_problems_alone_are_no_failure(registry_server: RegistryServer, capsys: 
     assert "problem: duplicate: linux/amd64 is listed before" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("options", [(), ("--all",)])
 def test_two_references_are_compared(
-    registry_server: RegistryServer, reference: str, capsys: Capture
+    registry_server: RegistryServer, reference: str, options: tuple[str, ...], capsys: Capture
 ) -> None:
     other = put(registry_server, "2", make_index([AMD64, make_image("linux/arm64")]))
 
-    assert call(inspect_main, reference, other) == 0
+    assert call(inspect_main, reference, other, *options) == 0
 
     lines = capsys.readouterr().out.splitlines()
+    assert any("+1 attestation " in line for line in lines) != bool(options)
+    assert any(line.startswith("attestation of") for line in lines) == bool(options)
     assert lines[0] == f"A: {reference} {LISTED.digest} {LISTED.media_type}"
     assert lines[-1] == "2 only in A, 1 only in B, 1 same"
 

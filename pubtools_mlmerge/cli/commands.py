@@ -546,13 +546,9 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:  # noqa: C901 -
             sides = (_listing(client, reference)[1], _listing(client, other)[1])
             return compare((str(reference), str(other)), sides)
 
-        compared = [(str(reference), compare_both)]
-        return partial(
-            run_jobs,
-            compared,
-            _printer(_renderer(arguments, comparison_text, comparison_text)),
-            options,
-        )
+        write = partial(comparison_text, every=arguments.all)
+        show_both = _printer(_renderer(arguments, write, write))
+        return partial(run_jobs, [(str(reference), compare_both)], show_both, options)
 
     def look() -> Inspection:
         held, index = _listing(client, reference)

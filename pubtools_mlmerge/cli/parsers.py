@@ -120,12 +120,17 @@ def add_changes(parser: argparse.ArgumentParser, *, raw: str = "") -> None:
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="show the result, write nothing"
     )
-    parser.add_argument("--all", action="store_true", help="show attestations in rows of their own")
+    add_all(parser)
     parser.add_argument(
         "--html",
         metavar="FILE",
         help="also write an HTML page of all results to this file (default: none)",
     )
+
+
+def add_all(parser: argparse.ArgumentParser) -> None:
+    """Add how many rows tables have."""
+    parser.add_argument("--all", action="store_true", help="show attestations in rows of their own")
 
 
 def add_references(parser: argparse.ArgumentParser) -> None:
@@ -422,6 +427,7 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "other", nargs="?", metavar="REF", help="another reference, to compare the two"
     )
+    add_all(parser)
     parser.add_argument("--ages", action="store_true", help="show how old the images are")
     parser.add_argument(
         "--check",
