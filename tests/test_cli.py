@@ -300,6 +300,16 @@ def test_removing_what_is_not_there_is_a_failure(app: str) -> None:
     assert "removal riscv64, sha256:0123456 fits none of its platforms" in done.err
 
 
+def test_nothing_to_prune_is_no_failure_unless_something_was_named(app: str) -> None:
+    """A regular job prunes tags that were pruned before."""
+    pruning = ("remove-archs", "--ref", f"{app}:stable", "--prune")
+
+    done, named = run_here(*pruning), run_here(*pruning, "--arch", "riscv64")
+
+    assert (done.code, "nothing to do" in done.out) == (0, True)
+    assert (named.code, named.out) == (1, "")
+
+
 def test_a_digest_that_is_too_short_is_not_guessed() -> None:
     with pytest.raises(InvalidPlatform, match="fits several digests"):
         PlatformPattern.removed("0000000").among(["sha256:00000001", "sha256:00000002"])

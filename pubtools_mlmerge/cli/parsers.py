@@ -410,7 +410,7 @@ def _add_remove_archs(parser: argparse.ArgumentParser) -> None:
         "--prune",
         action="store_true",
         help="remove attestations of images that are not listed, entries for unknown/unknown that "
-        "name no image, and what is listed twice",
+        "name no image, and what is listed twice; that there are none is no failure",
     )
     add_annotation(parser)
     add_strict(parser)
