@@ -81,7 +81,9 @@ def _show(registry: RegistryServer) -> None:
     image = f"{registry.host}/{_REPOSITORY}"
     _say(f"{image}:stable holds version 1.0, for four platforms:")
     inspect_main([f"{image}:stable"])
-    _say("Version 1.1 was not built for s390x. A push to the tag would remove s390x. Merge instead:")
+    _say(
+        "Version 1.1 was not built for s390x. A push to the tag would remove s390x. Merge instead:"
+    )
     _merge(image)
     _say(
         "s390x is still there, unchanged; the rest is version 1.1, with its attestations.\n"
