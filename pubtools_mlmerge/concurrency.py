@@ -29,16 +29,16 @@ _RELEASING = 0.2  # seconds, after these, to release what hanging threads hold
 
 
 class Stopped(BaseException):
-    """The program was told to end. It is no `Exception`, so nothing takes it for a failure."""
+    """The program got a signal to end. It is no `Exception`, so nothing takes it for a failure."""
 
 
 class Stop:
-    """Whether the program was told to end. Every wait looks at it; only our commands set it."""
+    """Whether the program got a signal to end. Every wait looks at it; only our commands set it."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self.is_armed = False  # whether there is a handler
-        self._told = math.inf
+        self._since = math.inf  # when it got it
         self._changed = threading.Event()
         self._releases: set[Callable[[], object]] = set()
         self._grace: ContextVar[float] = ContextVar("mlmerge_grace", default=0.0)
@@ -47,13 +47,13 @@ class Stop:
     @property
     def is_over(self) -> bool:
         """Whether what still runs hangs, and is not to be waited for."""
-        return time.monotonic() > self._told + _WAITING
+        return time.monotonic() > self._since + _WAITING
 
     def check(self, *, begins: bool = False) -> None:
-        """Raise Stopped if the program was told to end; `begins` is for what is not under way."""
+        """Raise Stopped after a signal; `begins` is for what is not under way."""
         if self.signal is not None:
             grace = 0.0 if begins else self._grace.get()
-            if time.monotonic() >= self._told + grace:
+            if time.monotonic() >= self._since + grace:
                 raise Stopped
 
     @contextmanager
@@ -83,7 +83,7 @@ class Stop:
             seconds -= longest
             self.check()
 
-    def errors_of(
+    def wait_for(
         self, program: subprocess.Popen[str], end: float = math.inf, silence: float = math.inf
     ) -> str:
         """Wait for the end of a program, and return what it wrote to standard error.
@@ -92,9 +92,9 @@ class Stop:
             subprocess.TimeoutExpired: When it runs until a time, or without progress for some
                 seconds; it was ended then.
         """
-        return self.said_by(program, end, silence=silence)[1]
+        return self.communicate(program, end, silence=silence)[1]
 
-    def said_by(
+    def communicate(
         self,
         program: subprocess.Popen[str],
         end: float,
@@ -102,10 +102,10 @@ class Stop:
         *,
         silence: float = math.inf,
     ) -> tuple[str, str]:
-        """Give a program a text, and wait as `errors_of` does; return what it wrote to both."""
+        """Give a program a text, and wait as `wait_for` does; return what it wrote to both."""
         self._programs.add(program)
         try:
-            return self._said_by(program, end, text, silence)
+            return self._communicate(program, end, text, silence)
         except (Stopped, subprocess.TimeoutExpired):
             program.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -115,7 +115,7 @@ class Stop:
         finally:
             self._programs.discard(program)
 
-    def _said_by(
+    def _communicate(
         self, program: subprocess.Popen[str], end: float, text: str | None, silence: float
     ) -> tuple[str, str]:
         progress, since = progress_of(program.pid), time.monotonic()
@@ -134,17 +134,17 @@ class Stop:
                     self.sleep(SLICE)  # Ctrl-C reaches it too, perhaps before us
                 return said
 
-    def tell(self, number: int, _frame: FrameType | None = None) -> None:
-        """Handle a signal: let all threads end, and end at once where that was said before."""
+    def on_signal(self, number: int, _frame: FrameType | None = None) -> None:
+        """Handle a signal: let all threads end, and end at once on a second one."""
         if self.signal is not None:
             if os.isatty(2):
                 os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
             self._exit(self.signal)
-        self.signal, self._told = number, time.monotonic()
+        self.signal, self._since = number, time.monotonic()
         self._changed.set()
 
     def watch(self) -> None:
-        """Wait until the program was told to end, and see to it that it does."""
+        """End the program a moment after a signal, whatever hangs."""
         self._changed.wait()
         if self.signal is not None:
             time.sleep(_LONGEST)
@@ -173,7 +173,7 @@ class Stop:
 
     @contextmanager
     def armed(self) -> Iterator[None]:
-        """Let another thread see to it that the program ends."""
+        """Let another thread end the program after a signal."""
         watcher = threading.Thread(target=self.watch, name="mlmerge-end", daemon=True)
         watcher.start()
         self.is_armed = True
@@ -210,7 +210,7 @@ def ended_by_signals(say_so: Callable[[int], None]) -> Iterator[None]:
     numbers = (signal.SIGINT, signal.SIGTERM)
     # Who starts a program in the background may let it ignore Ctrl-C.
     heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, STOP.tell) for number in heard}
+    before = {number: signal.signal(number, STOP.on_signal) for number in heard}
     try:
         with STOP.armed():
             yield
@@ -417,7 +417,7 @@ class _Feed(Generic[ValueT]):
 
 
 def _result(future: Future[ValueT]) -> ValueT:
-    """Wait for a result, though not for what hangs after the program was told to end."""
+    """Wait for a result, though not for what hangs after a signal."""
     while True:
         try:
             return future.result(SLICE if STOP.is_armed else None)

@@ -290,7 +290,7 @@ def copy(
                 stderr=subprocess.PIPE,
                 text=True,
             ) as program:
-                said = STOP.errors_of(program, options.ends, options.silence)
+                said = STOP.wait_for(program, options.ends, options.silence)
         except subprocess.TimeoutExpired:
             if time.monotonic() >= options.ends:
                 raise OutOfTime(str(destination), options.time_limit or 0.0) from None

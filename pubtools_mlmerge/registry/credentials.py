@@ -249,7 +249,7 @@ def _ask_helper(helper: str, server: str, patience: float, place: str) -> Creden
             errors="replace",
             env=environment_without(),
         ) as process:
-            said, _ = STOP.said_by(process, time.monotonic() + patience, server)
+            said, _ = STOP.communicate(process, time.monotonic() + patience, server)
     except subprocess.TimeoutExpired:
         return f"{asked} gave no answer within {patience:g} seconds"
     except OSError as error:

@@ -189,7 +189,7 @@ class Referrers:
         self._source, self._destination, self._children = source, destination, children
         self._lists, self._there = ReferrerLists(source), ReferrerLists(destination)
         self.mode = mode
-        self._told: set[tuple[Reference, str, tuple[str, ...]]] = set()  # what was warned of
+        self._warned: set[tuple[Reference, str, tuple[str, ...]]] = set()  # what was warned of
 
     def tend(  # noqa: PLR0913 - what is there, and what is to be done
         self,
@@ -206,14 +206,14 @@ class Referrers:
         `merged` is a source index whose digest the result does not have.
         """
         subjects, copies = tuple(dict.fromkeys(subjects)), self.mode == "copy"
-        told = source, destination.name, subjects
+        warning_key = source, destination.name, subjects
         if self.mode == "ignore" or self._is_one_repository(source, destination):
             return
         if copies and not dry_run:
             self._copy(source, destination, subjects)
-        if not writes or told in self._told:
+        if not writes or warning_key in self._warned:
             return
-        self._told.add(told)
+        self._warned.add(warning_key)
         words = []
         try:
             left = 0 if copies else len(self._left(source, destination, subjects))
