@@ -58,7 +58,7 @@ class Stop:
 
     @contextmanager
     def finishing(self, *, cleans: bool = False) -> Iterator[None]:
-        """Let what is done here go on for a moment: a write with its check, or cleaning up."""
+        """Allow the block a moment after a signal, to finish a write or to clean up."""
         token = self._grace.set(_CLEANING if cleans else _WRITING)
         try:
             yield
@@ -67,7 +67,7 @@ class Stop:
 
     @contextmanager
     def releasing(self, release: Callable[[], object]) -> Iterator[None]:
-        """Let a call release what is held here, should the program end while this hangs."""
+        """Register a call that releases what the block holds, should it hang at the end."""
         self._releases.add(release)
         try:
             yield
@@ -75,7 +75,7 @@ class Stop:
             self._releases.discard(release)
 
     def sleep(self, seconds: float) -> None:
-        """Wait, in one piece where nobody can end it."""
+        """Sleep, in slices if a signal may end the program."""
         self.check()
         longest = SLICE if self.is_armed else math.inf
         while seconds > 0:
@@ -158,7 +158,7 @@ class Stop:
         os._exit(128 + number)
 
     def _release(self) -> None:
-        """Release all that is still held, as far as that is a matter of moments."""
+        """Release everything that is still held, if that takes only a moment."""
 
         def call(release: Callable[[], object]) -> None:
             with suppress(Exception):
@@ -191,11 +191,11 @@ STOP = Stop()
 
 
 def progress_of(process: int) -> object:
-    """Return something that changes once a process reads or writes, also from and to sockets."""
+    """Return a value that changes when a process reads or writes anything, sockets included."""
     try:
         return Path(f"/proc/{process}/io").read_bytes().splitlines()[:2]
     except OSError:
-        return object()  # nobody can tell here
+        return object()  # no such file on this system
 
 
 @contextmanager
@@ -235,7 +235,7 @@ def unwatched(_name: str, _total: int | None) -> Iterator[Callable[[], None]]:
 class Memo(Generic[KeyT, ValueT]):
     """Computes the value of each key once, while other threads that want it wait.
 
-    Failures are not remembered, nor are values that are false. Of the rest, the least recently
+    Failures and false values are not kept. Of the rest, the least recently
     used values are forgotten first, and any after some seconds. Computing one value must not need
     another of the same memo.
     """
@@ -259,7 +259,7 @@ class Memo(Generic[KeyT, ValueT]):
     ) -> ValueT:
         """Return the value of a key; compute it unless that is done or under way.
 
-        One that is to be forgotten for its age is kept where it still holds.
+        A value past its age is kept if it still holds.
         """
         with self._lock:
             known, old = self._known(key), self._values.get(key, (None, 0.0))[0]
@@ -285,7 +285,7 @@ class Memo(Generic[KeyT, ValueT]):
         return value
 
     def forget(self, is_meant: Callable[[KeyT], bool]) -> None:
-        """Forget the values of some keys, as they may be others now."""
+        """Forget the values of some keys, which may have changed."""
         with self._lock:
             for key in [key for key in self._values if is_meant(key)]:
                 del self._values[key]
@@ -312,9 +312,9 @@ def map_in_order(
 ) -> Generator[ValueT, None, None]:
     """Run jobs in threads and yield their results in order.
 
-    None among the jobs lets all before it end, before one after it begins.
+    A None among the jobs is a barrier: all before it end before any after it begins.
 
-    Whoever makes the jobs may wait for the results of earlier ones: each is yielded once it is
+    The iterator of jobs may wait for earlier results: each is yielded once it is
     there, and with N threads only N jobs are taken ahead of the results. After a failure, or once
     the caller stops, no further job begins, and those under way are awaited.
     """
@@ -330,7 +330,7 @@ def map_in_order_by(
 ) -> Iterator[ValueT]:
     """Run jobs in a pool that may serve others too; otherwise like `map_in_order`."""
     feed = _Feed(pool, jobs, ahead)
-    # It is left behind where it waits for a job that nobody needs any more.
+    # A daemon, as it may wait for a job that is no longer needed.
     threading.Thread(
         target=copy_context().run, args=(feed.begin_all,), name="mlmerge-jobs", daemon=True
     ).start()
@@ -346,7 +346,7 @@ def map_in_order_by(
 
 
 class _Feed(Generic[ValueT]):
-    """Takes jobs one by one and begins them, at most some ahead of those that are taken."""
+    """Starts jobs one by one, at most `ahead` of the results taken."""
 
     def __init__(
         self, pool: Executor, jobs: Iterable[Callable[[], ValueT] | None], ahead: int
