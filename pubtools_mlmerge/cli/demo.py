@@ -1,4 +1,4 @@
-"""The demo: merges on a registry inside this program."""
+"""The demo: merges on an embedded registry."""
 
 from __future__ import annotations
 
