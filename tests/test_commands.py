@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import pytest
 from attrs import frozen
-from pubtools.pluggy import hookimpl
+from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.cli.commands import BatchLine
 from pubtools_mlmerge.cli.options import Login
@@ -494,6 +494,45 @@ def test_others_hear_of_what_was_merged(registry_server: RegistryServer) -> None
         assert call(merge_main, *merging) == 0
 
     assert [str(report.destination) for report in listener.reports] == [f"{image}:old"]
+
+
+def test_a_listener_that_fails_leaves_the_report_and_the_exit_code(
+    server: RegistryServer, capsys: Capture, caplog: Log
+) -> None:
+    class Listener:
+        @hookimpl
+        def mlmerge_merged(self, report: Report) -> None:
+            raise OSError("the journal is full")
+
+    with registered(Listener(), "journal"):
+        assert merge(server) == 0
+
+    assert "is now sha256:" in capsys.readouterr().out
+    assert "mlmerge_merged of the plugin journal failed" in caplog.text
+
+
+def test_a_plugin_that_takes_other_arguments_is_named_before_anything_is_asked(
+    server: RegistryServer, caplog: Log
+) -> None:
+    class Listener:
+        @hookimpl
+        def mlmerge_merged(self, reprt: Report) -> None:
+            """Hear of nothing, as there is no such argument."""
+
+    class Loading:
+        @hookimpl
+        def task_start(self) -> None:  # stands for the import of a plugin
+            pm.register(Listener(), "journal")
+
+    with registered(Loading()):
+        assert merge(server) == 1
+    pm.unregister(name="journal")
+
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line.startswith("a plugin of this environment cannot be loaded: PluginValidationError: ")
+    assert "'journal'" in line
+    assert "mlmerge_merged(reprt" in line
+    assert server.requests == ()
 
 
 def test_a_login_does_not_show_its_password() -> None:
