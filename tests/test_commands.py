@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.cli.commands import BatchLine
@@ -334,7 +334,9 @@ class Shelf:
 
     def record(self, tag: str, previous: Item | None = BEFORE, new: Item = AFTER) -> str:
         file = self.directory / str(len(list(self.directory.iterdir())))
-        document = change_of(Reference.parse(tag), previous, new).to_document()
+        change = change_of(Reference.parse(tag), previous, new)
+        later = change.time + timedelta(minutes=int(file.name))
+        document = evolve(change, time=later).to_document()
         file.write_text(json.dumps(document), encoding="utf-8")
         return str(file)
 
@@ -859,11 +861,18 @@ def test_every_record_gets_its_turn_in_the_given_order(
     assert f"{NAME}:two: not restored: it was changed since" in caplog.text
 
 
-def test_the_changes_of_one_tag_are_undone_newest_first(shelf: Shelf) -> None:
-    older, newer = shelf.changed("stable"), shelf.changed("stable", AFTER, OTHER)
+@pytest.mark.parametrize("is_reversed", [True, False])
+def test_the_changes_of_one_tag_are_undone_newest_first(
+    shelf: Shelf, capsys: Capture, is_reversed: bool
+) -> None:
+    files = [shelf.changed("stable"), shelf.changed("stable", AFTER, OTHER)]
+    files = files[::-1] if is_reversed else files
 
-    assert shelf.restore(newer, older) == 0
+    assert shelf.restore(*files, "--dry-run") == 0
+    assert capsys.readouterr().out.count("would become") == 2
+    assert shelf.held("stable") == OTHER.digest
 
+    assert shelf.restore(*files) == 0
     assert shelf.held("stable") == BEFORE.digest
 
 
