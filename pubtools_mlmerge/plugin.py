@@ -26,7 +26,7 @@ _warned: set[tuple[object, str]] = set()
 
 @hookimpl(trylast=True)
 def task_start() -> None:
-    """Replace the host's names, where that has not been done yet."""
+    """Replace the host's names, unless that is done."""
     seams.install()
     warn_of_unknown_hooks()
     task.refuse_script("".join(sys.argv[:1]))  # embedded, Python may have none

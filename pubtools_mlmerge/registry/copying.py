@@ -51,9 +51,9 @@ _NOT_FOUND, _OUT_OF_ORDER = 404, 416
 
 
 class Children:
-    """Brings manifests from one repository into another one; safe from several threads.
+    """Copies manifests from one repository into another; safe from several threads.
 
-    Each manifest and blob is checked and brought once, however many callers need it. With `auto`,
+    Each manifest and blob is checked and copied once, however many callers need it. With `auto`,
     blobs are mounted or streamed; where `copy_one` is given, that copies what cannot be mounted.
     """
 
@@ -130,14 +130,14 @@ class Children:
             return None
 
     def _bring(self, manifest: Manifest | None, source: Reference, destination: Reference) -> None:
-        """Write a manifest, if there is one, after its blobs; else, or if refused, copy it."""
+        """Write a manifest after its blobs; copy it by the program if it is unknown or refused."""
         with span("child", source=str(source), destination=str(destination)) as current:
             way: _Way = None
             if manifest is not None:
                 way = self._write(manifest, source, destination, 0, set())
             if way is None:
                 way = "copy"
-                # Without the right to write it would fail as well, in the words of a program.
+                # Without the right to write the program would fail as well, with a worse message.
                 self._writable.get(destination.name, partial(self._require_push, destination))
                 with self._copying:
                     self._copy_one(source, destination)
@@ -181,7 +181,7 @@ class Children:
         """Write all that an index lists, in turn.
 
         An index may list others, and these the same ones again and again: each is read once, and
-        no more of them than for a merge, or a few kilobytes would keep us busy for ever.
+        no more of them than for a merge, or a few kilobytes could take hours.
         """
         known.add(index.digest)
         if level > NESTED_LEVELS or len(known) > NESTED_INDEXES:
@@ -290,7 +290,7 @@ def copy(
                 stderr=subprocess.PIPE,
                 text=True,
             ) as program:
-                said = STOP.errors_of(program, options.ends, options.silence)
+                said = STOP.wait_for(program, options.ends, options.silence)
         except subprocess.TimeoutExpired:
             if time.monotonic() >= options.ends:
                 raise OutOfTime(str(destination), options.time_limit or 0.0) from None
