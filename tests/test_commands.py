@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from attrs import frozen
-from pubtools.pluggy import hookimpl
+from attrs import evolve, frozen
+from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.cli.commands import BatchLine
 from pubtools_mlmerge.cli.options import Login
@@ -334,7 +334,9 @@ class Shelf:
 
     def record(self, tag: str, previous: Item | None = BEFORE, new: Item = AFTER) -> str:
         file = self.directory / str(len(list(self.directory.iterdir())))
-        document = change_of(Reference.parse(tag), previous, new).to_document()
+        change = change_of(Reference.parse(tag), previous, new)
+        later = change.time + timedelta(minutes=int(file.name))
+        document = evolve(change, time=later).to_document()
         file.write_text(json.dumps(document), encoding="utf-8")
         return str(file)
 
@@ -494,6 +496,45 @@ def test_others_hear_of_what_was_merged(registry_server: RegistryServer) -> None
         assert call(merge_main, *merging) == 0
 
     assert [str(report.destination) for report in listener.reports] == [f"{image}:old"]
+
+
+def test_a_listener_that_fails_leaves_the_report_and_the_exit_code(
+    server: RegistryServer, capsys: Capture, caplog: Log
+) -> None:
+    class Listener:
+        @hookimpl
+        def mlmerge_merged(self, report: Report) -> None:
+            raise OSError("the journal is full")
+
+    with registered(Listener(), "journal"):
+        assert merge(server) == 0
+
+    assert "is now sha256:" in capsys.readouterr().out
+    assert "mlmerge_merged of the plugin journal failed" in caplog.text
+
+
+def test_a_plugin_that_takes_other_arguments_is_named_before_anything_is_asked(
+    server: RegistryServer, caplog: Log
+) -> None:
+    class Listener:
+        @hookimpl
+        def mlmerge_merged(self, reprt: Report) -> None:
+            """Hear of nothing, as there is no such argument."""
+
+    class Loading:
+        @hookimpl
+        def task_start(self) -> None:  # stands for the import of a plugin
+            pm.register(Listener(), "journal")
+
+    with registered(Loading()):
+        assert merge(server) == 1
+    pm.unregister(name="journal")
+
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line.startswith("a plugin of this environment cannot be loaded: PluginValidationError: ")
+    assert "'journal'" in line
+    assert "mlmerge_merged(reprt" in line
+    assert server.requests == ()
 
 
 def test_a_login_does_not_show_its_password() -> None:
@@ -820,11 +861,18 @@ def test_every_record_gets_its_turn_in_the_given_order(
     assert f"{NAME}:two: not restored: it was changed since" in caplog.text
 
 
-def test_the_changes_of_one_tag_are_undone_newest_first(shelf: Shelf) -> None:
-    older, newer = shelf.changed("stable"), shelf.changed("stable", AFTER, OTHER)
+@pytest.mark.parametrize("is_reversed", [True, False])
+def test_the_changes_of_one_tag_are_undone_newest_first(
+    shelf: Shelf, capsys: Capture, is_reversed: bool
+) -> None:
+    files = [shelf.changed("stable"), shelf.changed("stable", AFTER, OTHER)]
+    files = files[::-1] if is_reversed else files
 
-    assert shelf.restore(newer, older) == 0
+    assert shelf.restore(*files, "--dry-run") == 0
+    assert capsys.readouterr().out.count("would become") == 2
+    assert shelf.held("stable") == OTHER.digest
 
+    assert shelf.restore(*files) == 0
     assert shelf.held("stable") == BEFORE.digest
 
 

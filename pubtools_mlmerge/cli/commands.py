@@ -252,7 +252,8 @@ def _changes(
     """Prepare to run jobs that change tags, with their reports printed and on the page."""
     if arguments.output == "raw" and not (arguments.dry_run and options.total == 1):
         raise ValueError("--output raw is for a dry run of one destination")
-    render = _renderer(arguments, partial(report_text, every=arguments.all), to_json)
+    to_text = partial(report_text, every=arguments.all, titled=options.total != 1)
+    render = _renderer(arguments, to_text, to_json)
     output = options.output
 
     def show(report: Report) -> None:
@@ -482,11 +483,12 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
 def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     """Prepare to restore tags; every record is read before the first tag is written."""
     login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
-    options = RunOptions.of(arguments)
+    options = evolve(RunOptions.of(arguments), total=len(arguments.records))
     client = login.client(connection_of(arguments))
     files = [Path(file) for file in arguments.records]
     warn_of_writers(*files, *(file.parent for file in files))
     changes = [_read_change(file, login) for file in arguments.records]
+    changes.sort(key=lambda change: change.time, reverse=True)  # a tag goes back step by step
     if not arguments.yes and not _is_confirmed(login, [change.destination for change in changes]):
         LOG.error("Nothing is restored")
         return lambda: False
@@ -494,10 +496,15 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     locks = locks_of(arguments, settings)
 
     how = partial(restore, client, force=arguments.force, dry_run=arguments.dry_run)
+    would_hold = dict[str, Manifest]()  # after a dry run of newer records
 
     def restore_tag(change: Change) -> Report:
+        name = locks.name(client, change.destination)
         with locks.held(client, change.destination) as check:
-            return how(change, recorder=recorder, check=check)
+            report = how(change, recorder=recorder, check=check, held=would_hold.get(name))
+        if report.dry_run and change.previous is not None:
+            would_hold[name] = change.previous
+        return report
 
     jobs = [(str(change.destination), partial(restore_tag, change)) for change in changes]
     return _changes(arguments, jobs, options)

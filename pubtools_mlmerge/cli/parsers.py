@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from importlib import import_module
 from typing import NamedTuple, NoReturn
 
@@ -584,9 +585,24 @@ def _run(command: str, given: Sequence[str] | None, name: str = "") -> None:
             run = prepare(command, arguments)
         except ValueError as error:
             parser.error(str(error))
-        with task_context():
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(task_context())
+            except Exception as error:
+                _say_broken(error, debug=arguments.debug > 0)
+                raise SystemExit(1) from error
             if not run():
                 raise SystemExit(1)
+
+
+def _say_broken(error: Exception, *, debug: bool) -> None:
+    from pubtools_mlmerge.errors import brief  # noqa: PLC0415 - see the module
+
+    logging.getLogger("pubtools.mlmerge").error(
+        "a plugin of this environment cannot be loaded: %s",
+        brief(f"{type(error).__name__}: {error}"),
+        exc_info=error if debug else None,
+    )
 
 
 def _open_closed_streams() -> None:

@@ -69,14 +69,6 @@ def is_noteworthy(entry: Entry) -> bool:
     return entry.fate == "kept" and (entry.is_stale or is_old(entry.age_days))
 
 
-def age_words(days: int) -> str:
-    """Write an age in days, or from one year on in years."""
-    if days < _YEAR:
-        return count_text(days, "day")
-    years = f"{days / _YEAR:.1f}".removesuffix(".0")
-    return "1 year" if years == "1" else f"{years} years"
-
-
 def size_text(size: int) -> str:
     """Write a number of bytes for people."""
     if size < _STEP:
@@ -95,12 +87,17 @@ def type_name(media_type: str) -> str:
 
 
 def age_text(age: Age | None) -> str:
-    """Write an age in days and a date, or why it is unknown."""
+    """Write an age and a date, or why it is unknown."""
     if age is None:
         return ""
     if age.created is None or age.days is None:
         return f"age unknown: {age.problem}"
-    return f"{count_text(age.days, 'day')} old ({age.created:%Y-%m-%d})"
+    return f"{days_text(age.days)} old ({age.created:%Y-%m-%d})"
+
+
+def days_text(days: int) -> str:
+    """Write an age."""
+    return count_text(days, "day")
 
 
 def count_text(number: int, thing: str) -> str:
@@ -276,5 +273,5 @@ def _after(entry: Entry) -> str:
 
 def _age(entry: Entry) -> str:
     if entry.age_days is not None:
-        return count_text(entry.age_days, "day")
+        return days_text(entry.age_days)
     return "unknown" if entry.age else _NOTHING
