@@ -745,9 +745,10 @@ def test_a_merged_tag_that_no_signer_got_fails_the_task(
 def test_an_anchor_tag_that_cannot_be_set_fails_the_task_once_all_is_merged_and_signed() -> None:
     with RegistryServer() as server:
         Push(server).run("app:1")
-        anchor = f"1-{server.manifest('ns/app', '1').digest[7:19]}"
+        merged = server.manifest("ns/app", "1")
+    anchor = f"1-{merged.digest[7:19]}"
     with RegistryServer(immutable_tags=[anchor]) as server:
-        put(server, anchor, OLD, "ns/app")
+        server.put_manifest("ns/app", anchor, merged.content, merged.media_type)
         settings = Settings.from_task({"mlmerge": {"anchor_tag": "{tag}-{digest}"}}, {})
         push = Push(server, settings)
 
