@@ -412,6 +412,21 @@ def test_nothing_is_copied_plainly_without_the_lock(registry_server: RegistrySer
     assert (push.copies, push.writes()) == ([], [])
 
 
+@pytest.mark.parametrize("is_looked_at", [True, False])
+def test_nothing_is_merged_without_the_lock(
+    registry_server: RegistryServer, *, is_looked_at: bool
+) -> None:
+    push = Push(registry_server)
+    pushed = push.item("app:1")
+    if is_looked_at:
+        push.step.look([pushed])
+
+    with registered(Expired()), pytest.raises(LockLost):
+        push.push(pushed)
+
+    assert push.digests("app:1") == {OLD_AMD64.digest, S390X.digest}
+
+
 def names(platforms: Sequence[str], version: str) -> list[str]:
     """Name the images of a version by their digests."""
     return [make_image(platform, seed=version).digest for platform in platforms]
