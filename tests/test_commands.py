@@ -29,6 +29,7 @@ from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_imag
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
 from tests.programs import call, command, environment, put, run
 from tests.pushes import registered
+from tests.quay import QuayDialect
 from tests.terminals import program_on_a_terminal
 from tests.test_restore import NEW as AFTER
 from tests.test_restore import OLD as BEFORE
@@ -104,6 +105,16 @@ def test_one_client_serves_both_sides(server: RegistryServer) -> None:
     assert merge(server) == 0
 
     assert [request.method for request in server.requests] == ["GET", "GET", "HEAD", "PUT", "HEAD"]
+
+
+def test_the_token_of_quays_api_goes_where_an_option_says() -> None:
+    with RegistryServer(dialect=QuayDialect("0auth")) as quay:
+        new, old = (put(quay, tag, item) for tag, item in (("new", NEW), ("old", OLD)))
+        for named in ((), ("--quay-api-token-host", quay.host)):
+            quay.forget_requests()
+            assert call(merge_main, new, old, "-n", "--quay-api-token", "0auth", *named) == 0
+            sent = {request.headers.get("authorization") for request in quay.requests}
+            assert ("Bearer 0auth" in sent) is bool(named)
 
 
 def test_a_source_host_of_its_own_is_used_for_the_source_alone(server: RegistryServer) -> None:

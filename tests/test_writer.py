@@ -275,6 +275,7 @@ def test_a_registry_that_ignores_writes_is_named_after_the_second(
 
     error = caught.value
     assert (error.ignored, error.tries, len(registry.pushed)) == (True, 2, 2)
+    assert registry.looks == 2 * (1 + 4)
     assert (error.expected, error.found) == (MERGED.digest, OLD.digest)
 
 
