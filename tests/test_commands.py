@@ -6,8 +6,9 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from datetime import datetime, timedelta, timezone
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -28,6 +29,7 @@ from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_imag
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
 from tests.programs import call, command, environment, put, run
 from tests.pushes import registered
+from tests.quay import QuayDialect
 from tests.terminals import program_on_a_terminal
 from tests.test_restore import NEW as AFTER
 from tests.test_restore import OLD as BEFORE
@@ -103,6 +105,16 @@ def test_one_client_serves_both_sides(server: RegistryServer) -> None:
     assert merge(server) == 0
 
     assert [request.method for request in server.requests] == ["GET", "GET", "HEAD", "PUT", "HEAD"]
+
+
+def test_the_token_of_quays_api_goes_where_an_option_says() -> None:
+    with RegistryServer(dialect=QuayDialect("0auth")) as quay:
+        new, old = (put(quay, tag, item) for tag, item in (("new", NEW), ("old", OLD)))
+        for named in ((), ("--quay-api-token-host", quay.host)):
+            quay.forget_requests()
+            assert call(merge_main, new, old, "-n", "--quay-api-token", "0auth", *named) == 0
+            sent = {request.headers.get("authorization") for request in quay.requests}
+            assert ("Bearer 0auth" in sent) is bool(named)
 
 
 def test_a_source_host_of_its_own_is_used_for_the_source_alone(server: RegistryServer) -> None:
@@ -182,7 +194,7 @@ def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report(
     new, old = (make_index([make_image("linux/amd64", seed=seed)]) for seed in ("new", "old"))
     anchor = f"old-{new.digest[7:19]}"
     with RegistryServer(immutable_tags=[anchor]) as server:
-        for name, item in (("new", new), ("old", old), (anchor, old)):
+        for name, item in (("new", new), ("old", old), (anchor, new)):
             put(server, name, item)
 
         assert merge(server, "--anchor-tag", "{tag}-{digest}", "--output", "json") == 1
@@ -215,6 +227,17 @@ def test_of_two_tags_with_one_anchor_tag_the_second_is_not_written(
     assert server.manifest("app", "kept").digest == report["digest"]
     assert server.manifest("app", "other").digest == other
     assert "app:kept: the anchor tag would replace" in caplog.messages[-1]
+
+
+def test_two_anchor_tags_that_are_made_at_once_both_stay(
+    server: RegistryServer, two_tags: tuple[str, ...], capsys: Capture
+) -> None:
+    assert call(merge_main, *two_tags[:-1], "kept-{timestamp}", "--output", "json") == 0
+
+    reports = [json.loads(each) for each in capsys.readouterr().out.splitlines()]
+    kept = [server.manifest("app", report["anchor_tag"]).digest for report in reports]
+    assert kept == [report["digest"] for report in reports]
+    assert len({*kept}) == 2
 
 
 @pytest.mark.parametrize("held", ["app:kept", "app:old"])
@@ -669,6 +692,47 @@ def test_a_line_names_source_and_destination() -> None:
 def test_anything_else_is_no_line(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         BatchLine.parse(text)
+
+
+class OneAtATime:
+    """Gives locks that are held for a moment, and counts how many are held at a time."""
+
+    def __init__(self) -> None:
+        self.held = self.most = 0
+
+    @hookimpl
+    def mlmerge_lock(self, reference: str) -> AbstractContextManager[None]:
+        return self._hold()
+
+    @contextmanager
+    def _hold(self) -> Iterator[None]:
+        self.held += 1
+        self.most = max(self.most, self.held)
+        time.sleep(0.2)
+        yield
+        self.held -= 1
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (("new", "one"), ("one", "two")),
+        (("old", "one"), ("new", "old")),
+        (("old", "one"), ("new", "one")),
+    ],
+)
+def test_a_line_waits_for_those_that_it_depends_on(
+    server: RegistryServer, lines: Sequence[tuple[str, str]], tmp_path: Path
+) -> None:
+    file, site, keys = tmp_path / "batch", OneAtATime(), ("source_ref", "dest_ref")
+    other = server.host.replace("127.0.0.1", "LocalHost")
+    pairs = [(f"{server.host}/app:{source}", f"{other}/app:{tag}") for source, tag in lines]
+    file.write_text("\n".join(json.dumps(dict(zip(keys, pair))) for pair in pairs))
+
+    with registered(site):
+        assert call(merge_main, "--batch", str(file)) == 0
+
+    assert site.most == 1
 
 
 def test_lines_are_numbered_as_editors_do(

@@ -416,7 +416,7 @@ class _Merges:
     def _job(
         self, name: str, sources: Sequence[Reference], tag: Reference, policy: Policy
     ) -> _Ordered:
-        written = (tag, *(self._anchor.known_for(tag) if self._anchor else ()))
+        written = (tag, *(self._anchor.to_lock(tag) if self._anchor else ()))
         writes = frozenset(self._locks.name(self._client, each) for each in written)
         reads = frozenset(self._locks.name(self._reader, source) for source in sources)
         return _Ordered((name, partial(self.merge, sources, tag, policy)), reads, writes)
