@@ -408,8 +408,8 @@ WRONG: list[tuple[Callable[..., None], str, str]] = [
     (merge_main, f"{PAIR} --anchor-tag {{date}}", "the fields are {tag}, {timestamp} and {digest}"),
     (merge_main, f"{PAIR} --anchor-tag old", "invalid reference"),
     (merge_main, f"{PAIR} --anchor-tag {{tag}}-{'x' * 125}", "invalid reference"),
-    (merge_main, f"{PAIR} --source-quay-user x", "--source-quay-user needs a password"),
-    (merge_main, f"{PAIR} --dest-quay-user x", "needs a password: set DEST_QUAY_PASSWORD"),
+    (merge_main, f"{PAIR} --source-quay-user x", "--src-creds needs a password"),
+    (merge_main, f"{PAIR} --dest-quay-user x", "needs a password: set MLMERGE_DEST_PASSWORD"),
     (merge_main, f"{PAIR} --ca-bundle /nonexistent", "there is no file /nonexistent"),
     (merge_main, f"{PAIR} --max-rate 0", "--max-rate: expected a number above 0"),
     (merge_main, f"{PAIR} --max-rate nan", "--max-rate: expected a number above 0"),
@@ -444,7 +444,7 @@ WRONG: list[tuple[Callable[..., None], str, str]] = [
         for option in ("--ages", "--check", "--output json")
     ),
     (restore_main, "", "RECORD"),
-    (restore_main, "RECORD --dest-quay-user x", "needs a password: set DEST_QUAY_PASSWORD"),
+    (restore_main, "RECORD --dest-quay-user x", "needs a password: set MLMERGE_DEST_PASSWORD"),
     (restore_main, "RECORD --ca-bundle /nonexistent", "there is no file /nonexistent"),
     (restore_main, "RECORD --quay-host ftp://quay.io", NO_SUCH_HOST),
     (restore_main, "RECORD --source-quay-user x", "unrecognized arguments"),
@@ -829,14 +829,17 @@ def test_problems_alone_are_no_failure(registry_server: RegistryServer, capsys: 
     assert "problem: duplicate: linux/amd64 is listed before" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("options", [(), ("--all",)])
 def test_two_references_are_compared(
-    registry_server: RegistryServer, reference: str, capsys: Capture
+    registry_server: RegistryServer, reference: str, options: tuple[str, ...], capsys: Capture
 ) -> None:
     other = put(registry_server, "2", make_index([AMD64, make_image("linux/arm64")]))
 
-    assert call(inspect_main, reference, other) == 0
+    assert call(inspect_main, reference, other, *options) == 0
 
     lines = capsys.readouterr().out.splitlines()
+    assert any("+1 attestation " in line for line in lines) != bool(options)
+    assert any(line.startswith("attestation of") for line in lines) == bool(options)
     assert lines[0] == f"A: {reference} {LISTED.digest} {LISTED.media_type}"
     assert lines[-1] == "2 only in A, 1 only in B, 1 same"
 
