@@ -784,6 +784,16 @@ def test_it_shows_a_tree_or_json_with_one_request(
     assert [request.method for request in registry_server.requests] == ["GET", "GET"]
 
 
+def test_it_shows_what_a_nested_index_lists(
+    registry_server: RegistryServer, capsys: Capture
+) -> None:
+    whole = put(registry_server, "whole", make_index([LISTED, make_image("linux/arm64")]))
+
+    assert call(inspect_main, whole) == 0
+
+    assert f"|-- index of linux/amd64, linux/s390x  {LISTED.digest}" in capsys.readouterr().out
+
+
 def test_ages_of_all_images_are_read(reference: str, capsys: Capture) -> None:
     assert call(inspect_main, reference, "--ages", "--output", "json") == 0
 
