@@ -33,7 +33,7 @@ def lock_tags(
 ) -> Iterator[list[Callable[[], None]]]:
     """Keep other writers away from tags; yields what to check before each group is written.
 
-    They are locked in one order everywhere, so that no two who want the same await each other.
+    They are locked in the same order everywhere, so that two programs cannot deadlock.
     """
     end, aliases = time.monotonic() + wait, tuple(aliases)
     tags = {lock_name(tag, aliases): tag for group in reversed(groups) for tag in reversed(group)}
@@ -62,9 +62,9 @@ def _check_all(checks: Iterable[Callable[[], None]]) -> None:
 
 @contextmanager
 def _in_time(site: AbstractContextManager[object], reference: str, wait: float) -> Iterator[object]:
-    """Hold the lock of a site in a thread, as nothing else ends its wait.
+    """Hold a site's lock in a thread, as its wait cannot be interrupted.
 
-    If it is had too late, it is let go at once.
+    A lock that is acquired too late is released at once.
     """
     entered, work, left = Future[object](), Future[None](), Future[None]()
 
@@ -126,7 +126,7 @@ class TagLocks:
             yield check
 
     def name(self, client: RegistryClient, reference: Reference) -> str:
-        """Name a tag or digest in one way, however its host is spelled."""
+        """Name a tag or digest the same way, however its host is spelled."""
         return lock_name(str(client.place(reference)), self.aliases)
 
 

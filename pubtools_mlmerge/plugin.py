@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def task_start() -> None:
-    """Replace the host's names, where that has not been done yet."""
+    """Replace the host's names, unless that is done."""
     seams.install()
     task.refuse_script("".join(sys.argv[:1]))  # embedded, Python may have none
 

@@ -98,13 +98,13 @@ def _message(error: Exception) -> str:
 
 
 class _Output:
-    """Standard output; once it fails, each result says that it cannot be printed."""
+    """Standard output; after a failed write, every later result fails to print as well."""
 
     def __init__(self) -> None:
         self._failure: OSError | None = None
 
     def print(self, text: str | bytes) -> None:
-        """Print a text, in escapes where the encoding lacks its characters, or exact bytes."""
+        """Print a text, escaping characters that the encoding lacks, or exact bytes."""
         if self._failure is not None:
             raise self._failure
         try:
@@ -117,7 +117,7 @@ class _Output:
                 print(text, flush=True)  # noqa: T201 - the output of a program
         except OSError as error:
             self._failure = error
-            # What is left in its buffer would fail at the end.
+            # The rest of its buffer would fail when the program exits.
             if sys.__stdout__ is not None and sys.stdout is sys.__stdout__:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
             raise
@@ -128,7 +128,7 @@ _Job = tuple[str, Callable[[], Report]]  # with the name to show
 
 @frozen(kw_only=True)
 class RunOptions:
-    """How jobs are run and shown; the total is none where it is unknown."""
+    """How jobs are run and shown; the total is None if unknown."""
 
     debug: bool
     page: Page = field(factory=Page)
@@ -157,7 +157,7 @@ def run_jobs(
 ) -> bool:
     """Run jobs, each with a name, and show their results in order; return whether all succeeded.
 
-    None among the jobs lets all before it end, before one after it begins.
+    A None among the jobs is a barrier: all before it end before any after it begins.
     """
     failed, complete = threading.Event(), False
     outcomes: dict[int, tuple[str, Item | Exception]] = {}
@@ -180,7 +180,7 @@ def run_jobs(
                 show_of(number)
                 if options.fail_fast and failed.is_set():
                     break
-        for number in sorted(outcomes):  # those beside one that hangs, or failed fast
+        for number in sorted(outcomes):  # finished beside one that hangs, or failed fast
             show_of(number)
         complete = STOP.signal is None
     finally:
@@ -209,7 +209,7 @@ def _show(
         show(outcome)
     except Exception as error:
         message = _message(error)
-        # A line of a batch names its tag, too.
+        # A line of a batch names its tag as well.
         text = message if name in message or message.startswith(tag) else f"{name}: {message}"
         LOG.error("%s", text, exc_info=options.debug)  # noqa: TRY400 - as asked for
         options.page.note(Failure(name, message))
@@ -240,7 +240,7 @@ def _printer(render: Callable[[Item], str | bytes | None]) -> Callable[[Item], N
 def _renderer(
     arguments: Namespace, to_text: Callable[[Item], str], to_json: Callable[[Item], str]
 ) -> Callable[[Item], str | bytes | None]:
-    """Choose the form that was asked for."""
+    """Choose the output format."""
     if arguments.output == "json":
         return to_json
     return (lambda _: None) if arguments.quiet else to_text
@@ -278,7 +278,7 @@ _LINE_KEYS = ("source_ref", "dest_ref", "archs")
 
 @frozen
 class BatchLine:
-    """A line of a batch; without architectures, all of the sources is merged."""
+    """A line of a batch; without architectures, the sources are merged whole."""
 
     sources: tuple[str, ...]
     destination: str
@@ -383,7 +383,7 @@ class _Merges:
         return self._in_order(self._job(str(tag), sources, tag, self._policy) for tag in tags)
 
     def of_batch(self, name: str, file: int) -> Iterator[_Job | None]:
-        """Make a job of each line that is not empty; for an invalid line, one that fails."""
+        """Make a job of each non-empty line; an invalid line becomes a job that fails."""
         return self._in_order(self._of_lines(name, file))
 
     def _of_lines(self, name: str, file: int) -> Iterator[_Ordered]:
@@ -421,7 +421,7 @@ class _Merges:
         return _Ordered((name, partial(self.merge, sources, tag, policy)), reads, writes)
 
     def _in_order(self, jobs: Iterable[_Ordered]) -> Iterator[_Job | None]:
-        """Put None before a job that writes what one under way reads or writes, or the reverse."""
+        """Put a barrier before each job that depends on one under way."""
         under_way: deque[_Ordered] = deque(maxlen=self._threads)
         for job in jobs:
             if any(
@@ -504,7 +504,7 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
 
 
 def _is_confirmed(login: Login, tags: Iterable[Reference]) -> bool:
-    """Ask where a record could make the login of the options go where it does not belong."""
+    """Ask before a login from the options is sent to a host that only the record names."""
     host = Address.parse(login.host).host if login.host else ""
     here = one_name(f"{host}/")
     odd = ", ".join(str(tag) for tag in tags if tag.host and one_name(f"{tag.host}/") != here)
@@ -577,7 +577,7 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:  # noqa: C901 -
 
 
 def _listing(client: RegistryClient, reference: Reference) -> tuple[Manifest, Index]:
-    """Read what a reference holds, and the index that it is, or that lists a single image."""
+    """Read a reference; return its manifest and an index, made for a single image if need be."""
     held = client.pull(reference)
     if isinstance(held, Image):
         return held, wrap(client, reference, held)
@@ -594,7 +594,7 @@ def _missing(client: RegistryClient, reference: Reference, index: Index) -> froz
 
 
 def prepare(command: str, arguments: Namespace) -> Callable[[], bool]:
-    """Prepare a command; what it raises is wrong usage."""
+    """Prepare a command; an error here is wrong usage."""
     read_password(arguments)
     return _COMMANDS[command](arguments)
 

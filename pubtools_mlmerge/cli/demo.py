@@ -1,4 +1,4 @@
-"""The demo: merges on a registry that this program brings along."""
+"""The demo: merges on an embedded registry."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def tags_of(quay_host: str, target_settings: Mapping[str, object], item: PushIte
 
 
 def is_source_container(item: PushItem) -> bool:
-    """Whether an item brings the sources of an image, which are never merged."""
+    """Whether an item is a source container, which is never merged."""
     build = item.metadata.get("build")
     extra = build.get("extra") if isinstance(build, Mapping) else None
     image = extra.get("image") if isinstance(extra, Mapping) else None
@@ -237,7 +237,7 @@ class PushStep:
         """Look at all tags of the push, and refuse it before the first of them is written.
 
         A tag that several items write is judged when it is their turn. So is all where a site has
-        a step of its own, which may merge what ours refuses.
+        its own step, which may merge what ours refuses.
         """
         if not items:
             return
@@ -505,7 +505,7 @@ class PushStep:
         return tags
 
     def restore(self) -> None:
-        """Put the tags of the push back to the very bytes that they held before it."""
+        """Restore the tags of the push to the exact bytes from before."""
         registry = self._sides.destination
         for reference, previous in self.before.items():
             if previous is not None and registry.digest(reference) != previous.digest:
@@ -513,13 +513,13 @@ class PushStep:
 
 
 def _site_merges() -> bool:
-    """Whether a site has a step of its own, which may merge what ours refuses."""
+    """Whether a site implements the step, and may merge what ours refuses."""
     steps = [each for each in pm.hook.mlmerge_merge.get_hookimpls() if not each.hookwrapper]
     return len(steps) > 1
 
 
 def _undo(report: Report, audit: str | None) -> str:
-    """Say what a merged tag held, and by which command it gets that back."""
+    """Name the previous digest of a merged tag, and the command that restores it."""
     tag, previous = report.destination, report.previous_digest
     if previous is None:
         return f"{tag}, which did not exist: delete it"

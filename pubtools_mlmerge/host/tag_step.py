@@ -132,8 +132,8 @@ class TagDockerStep:
         source = _read(client, _reference(task, item, item.metadata["tag_source"]))
         if isinstance(source, Index):
             return to_add(source, Names.of(item))
-        # The host has refusals of its own for a source that is absent or no index. But it does not
-        # find an OCI tag where the registry wants its type to be asked for, and would replace it.
+        # The host itself refuses a source that is absent or no index. But it does not
+        # find an OCI tag on a registry that requires its type in Accept, and would replace it.
         destination = _reference(task, item, tag)
         held = None if source is None else client.pull_if_present(destination)
         if source is not None and held is not None and held.media_type != source.media_type:
@@ -348,7 +348,7 @@ class Selection:
         self._put_back(tag, self._written, seen)
 
     def _put_back(self, tag: Reference, written: str, seen: str | None) -> None:
-        """Give the tag what was replaced unseen; then what the host computed is out of date."""
+        """Write back what was replaced unseen; the host's computed list is then out of date."""
         if self._history is None:
             return
         with ExitStack() as recovered:

@@ -90,7 +90,7 @@ class StepOptions:
 
 
 def _bring_nothing(_decision: Decision) -> None:
-    """Bring nothing: everything that is left of an index is in the repository."""
+    """Copy nothing: the rest of an index is in the repository already."""
 
 
 @frozen(eq=False)

@@ -44,7 +44,7 @@ def restore(  # noqa: PLR0913 - independent options, each with a default
     if previous is None:
         problem = "it did not exist before, so nothing can be put back; delete it by hand"
         raise CannotRestore(str(tag), problem)
-    # Deciding again would overwrite what somebody else has just written.
+    # Deciding again would overwrite another program's new write.
     options = StepOptions(dry_run=dry_run, tries=StepOptions().tries if force else 1)
     began = time.monotonic()
 
@@ -85,7 +85,7 @@ def _held(
 
 
 def _require_children(registry: RegistryClient, tag: Reference, previous: Manifest) -> None:
-    """Refuse to go on if the repository lacks something that the previous manifest lists."""
+    """Fail if the repository lacks a manifest that the previous index lists."""
     missing = _missing(registry, tag, _children(previous))
     if not missing:
         return
@@ -130,6 +130,6 @@ def _listing(manifest: Manifest) -> Index:
 
 
 def _reworded(entry: Entry) -> Entry:
-    """Give fate and reason where nothing is kept."""
+    """Return fate and reason of an entry when nothing is kept."""
     fate: Fate = "dropped" if entry.fate == "kept" else entry.fate
     return Entry(entry.descriptor, fate, _REASONS[fate], entry.previous_digest)

@@ -1,4 +1,4 @@
-"""Logins: challenges, tokens, and the session with a registry that asks for them."""
+"""Logins: challenges, tokens, and the session with a registry."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ class Credentials:
 
     @property
     def key(self) -> str:
-        """What tells it from other logins."""
+        """Its identity among logins."""
         return self.password if self.is_token else self.basic
 
     @property
     def name(self) -> str:
-        """Whose login it is, and from where."""
+        """The user, and where the login was found."""
         name = "identity token" if self.is_token else f"login of {self.username}"
         return f"{name} from {self.place}" if self.place else name
 
@@ -102,7 +102,7 @@ class Credentials:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The texts that must not show up anywhere."""
+        """The secrets in it, which must never be shown."""
         return *self.encoded, self.password
 
     def send(self, transport: Transport, request: Request, place: str) -> Answer:
@@ -114,7 +114,7 @@ class Credentials:
         return login.attempt(request.subject, lambda: transport.send(request), refuse)
 
     def _refused(self, subject: str, answer: Answer) -> Unauthorized:
-        """Make the error of a login that was refused; it says whose it is, and from where."""
+        """Make the error of a refused login; it names the user and where the login was found."""
         answer = answer.redacted(self.secrets)
         words = failure(subject, answer.status, answer.content).message
         message = f"the {self.name} was refused"
@@ -140,7 +140,7 @@ class Scope:
 
 
 def rename(scopes: frozenset[Scope], challenge: Challenge) -> frozenset[Scope]:
-    """Take the repositories that a challenge names, with no other rights than in `scopes`."""
+    """Take the repositories that a challenge names, with the rights in `scopes` and no others."""
     pushes, found = any(scope.push for scope in scopes), set()
     for wanted in challenge.parameters.get("scope", "").split():
         kind, _, rest = wanted.partition(":")
@@ -208,7 +208,7 @@ class Tokens:
             return token.header
 
     def secrets(self) -> list[str]:
-        """The texts that must not show up anywhere."""
+        """The secrets in it, which must never be shown."""
         return [token.text for token in list(self._tokens.values())]
 
     def _fetch(
@@ -253,7 +253,7 @@ class Tokens:
 def _refresh(
     request: Request, realm: str, form: dict[str, str], scopes: frozenset[Scope], token: str
 ) -> Request:
-    """Ask in the way of OAuth 2.0 (RFC 6749, section 6), as Azure's registry wants it."""
+    """Refresh by OAuth 2.0 (RFC 6749, section 6), which Azure's registry requires."""
     form["scope"] = " ".join(map(str, sorted(scopes)))
     form |= {"grant_type": "refresh_token", "client_id": "pubtools-mlmerge", "refresh_token": token}
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -286,7 +286,7 @@ _SPEAKS_TLS = (b"HTTP request to an HTTPS server", b"HTTP request was sent to HT
 
 
 class RegistrySession:
-    """Requests to one registry: finds its scheme, and logs in when it asks for that."""
+    """Requests to one registry: finds its scheme, and logs in when challenged."""
 
     def __init__(
         self,
@@ -303,8 +303,7 @@ class RegistrySession:
         self._logins: dict[str, Credentials | None] = {}  # by repository, once it was challenged
         self._challenge: Challenge | None = None
         self._tokens: Tokens | None = None
-        # The secrets that a hostile registry might repeat. No header has a long one by chance, but
-        # a password may be a word of a media type.
+        # No header contains a long one by chance; a password may be a common word.
         self._long_secrets = Secrets()
         self._secrets = Secrets(beside=self._long_secrets)
         self._known_logins: set[Credentials] = set()
@@ -314,7 +313,7 @@ class RegistrySession:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is spoken to over plain http."""
+        """Whether the connection is plain http."""
         return self.url("/").startswith("http://")
 
     def url(self, path: str) -> str:
@@ -485,7 +484,7 @@ class RegistrySession:
         return False
 
     def _widest(self, scopes: frozenset[Scope], login: Credentials | None) -> frozenset[Scope]:
-        """All that was announced together with these scopes for a login, if it includes them."""
+        """Return all scopes announced for a login, if they include these."""
         for scope in scopes:
             together = self._intended.get(scope.repository, frozenset())
             own = (each for each in together if self._login(frozenset({each})) == login)

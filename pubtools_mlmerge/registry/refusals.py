@@ -1,4 +1,4 @@
-"""What a refusal means, of a registry, a login or a proxy, without our secrets in it."""
+"""Turns refusals by registries and proxies into errors without our secrets."""
 
 from __future__ import annotations
 
@@ -175,6 +175,13 @@ def _are_in(text: str, length: int, ends: Mapping[str, int]) -> bool:
     return any(text[at : at + length] in ends for at in range(len(text) - length + 1))
 
 
+def _are_in(text: str, length: int, ends: Mapping[str, int]) -> bool:
+    """Look for each of the ends, or where they are more, for each piece of the text among them."""
+    if len(ends) <= len(text):
+        return any(end in text for end in tuple(ends))
+    return any(text[at : at + length] in ends for at in range(len(text) - length + 1))
+
+
 def _ends(secret: str) -> list[str]:
     forms = (secret, *_in_base64(secret)) if secret else ()
     return [form[-_LONGEST_END:] for form in forms]
@@ -198,7 +205,7 @@ def _read_json(text: str) -> str:
 _READERS = (_read_json, unescape, unquote, unquote_plus)
 
 
-# Logins: none is sent twice once it was refused, as registries lock accounts for that
+# Logins: a refused one is not sent again, as registries lock accounts for that
 
 
 class Login:
@@ -210,7 +217,7 @@ class Login:
         self._is_accepted = False
 
     def accept(self) -> None:
-        """Remember that it is right: a refusal from now on is about the repository."""
+        """Note that the login is valid: a later refusal is about the repository."""
         self._is_accepted = True
 
     def attempt(
@@ -218,7 +225,7 @@ class Login:
     ) -> Answer:
         """Send the login, from one thread at a time until it is known whether it is right.
 
-        Once it was refused it is not sent again: the error of then is raised, for `subject`.
+        Once refused it is not sent again: the same error is raised for `subject`.
         """
         if self._is_accepted:
             return send()
@@ -246,7 +253,7 @@ class Logins:
         return self._logins.setdefault((place, secret), Login())
 
 
-# Connections that fail where it is not the registry's fault: proxies and certificate bundles
+# Connections that fail for another reason than the registry: proxies, certificate bundles
 
 
 def without_url(error: Exception, problem: str) -> RequestException:
@@ -273,7 +280,7 @@ def explain(error: Exception) -> str:
 def explain_connection(
     error: Exception, url: str, proxies: Mapping[str, str], verify: object
 ) -> str | None:
-    """Say whose fault a failed connection is; none where it is the registry's, or unknown."""
+    """Name the culprit of a failed connection; None if it is the registry, or unknown."""
     if isinstance(error, InvalidSchema) and "SOCKS" in str(error):
         proxy = _name_proxy(url, proxies)
         return f"{proxy} speaks SOCKS, which needs PySocks: install requests[socks]"
@@ -327,7 +334,7 @@ def is_transient(error: Exception) -> bool:
 
 
 def _read_proxy(text: str) -> tuple[str, bool]:
-    """Say what a proxy does, and whether another attempt does not mend it."""
+    """Describe a proxy's failure, and whether it is final."""
     tunnel = re.search(_TUNNEL, text)
     if tunnel is None:
         verb = "refuses" if "Connection refused" in text else "accepts no"

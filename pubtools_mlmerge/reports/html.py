@@ -97,7 +97,7 @@ def page_of(results: Sequence[Report | Failure], info: PageInfo) -> str:
 
 
 def _shown(value: object) -> object:
-    """Make a value harmless, save what comes from a macro or the style, which is so already."""
+    """Make a value harmless, except markup from a macro or the style."""
     return value if hasattr(value, "__html__") else harmless(str(value))
 
 

@@ -104,7 +104,7 @@ def age_text(age: Age | None) -> str:
 
 
 def count_text(number: int, thing: str) -> str:
-    """Write a number of things."""
+    """Write a count with its noun."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
@@ -145,7 +145,7 @@ def json_line(document: Mapping[str, object]) -> str:
 
 
 def entry_document(entry: Entry) -> dict[str, object]:
-    """Write what becomes of one entry as a JSON object."""
+    """Write an entry as a JSON object."""
     written: dict[str, object] = {
         "platform": platform_name(entry.descriptor),
         "digest": entry.descriptor.digest,
@@ -210,7 +210,7 @@ def columns_of(
 
 
 def _fold(entries: Sequence[Entry]) -> tuple[list[Entry], dict[int, str]]:
-    """Leave out the attestations of images that have a row, and say what to mark that with."""
+    """Leave out attestations whose image has a row, and return the marks for those rows."""
     images: dict[str, Entry] = {}
     for entry in reversed(entries):  # the first one of a digest counts
         if not entry.descriptor.is_attestation:
@@ -232,7 +232,7 @@ def _mark(signs: Sequence[str]) -> str:
 
 
 def summary_of(report: Report) -> str:
-    """Write what became of a destination, in one line."""
+    """Summarise a report in one line."""
     if not report.changed:
         return f"{report.destination}: nothing to do, it stays {report.digest}"
     verb = "would become" if report.dry_run else "is now"
@@ -257,7 +257,7 @@ def table(rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _cut(cell: str) -> str:
-    """Bound the width of a column, which is one for all rows."""
+    """Limit the width of a column."""
     return cell if len(cell) <= _WIDEST else f"{cell[:_WIDEST]} …"
 
 
