@@ -33,7 +33,7 @@ PREFIX = "MLMERGE_"
 
 
 class Values:
-    """Reads values of known names, and collects what is wrong with them."""
+    """Reads values by name, and collects all problems."""
 
     def __init__(self, environment: Mapping[str, object], given: object, place: str = KEY) -> None:
         self._problems: list[str] = []
@@ -259,7 +259,7 @@ class Settings:
 
     @property
     def ages(self) -> AgeRule:
-        """What is asked about the ages of kept images."""
+        """The rule for the ages of kept images."""
         return AgeRule(max_age_days=self.max_age_days, stale=self.stale)
 
     def covers(self, repository: str) -> bool:
@@ -327,7 +327,7 @@ def _raise(problems: tuple[str, ...]) -> None:
 
 
 class HasMetadata(Protocol):
-    """A push item, as far as its settings are concerned."""
+    """A push item with settings in its metadata."""
 
     @property
     def metadata(self) -> Mapping[str, object]:

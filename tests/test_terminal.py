@@ -446,3 +446,9 @@ def test_counting_is_for_nobody_by_default() -> None:
     with unwatched("images", 2) as advance, Display().counted("images", None) as other:
         advance()
         other()
+
+
+def test_each_of_several_reports_is_titled_by_its_tag() -> None:
+    made = report(PLAN)
+
+    assert report_text(made, titled=True) == f"{made.destination}\n{to_text(made)}\n"

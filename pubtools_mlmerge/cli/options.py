@@ -1,4 +1,4 @@
-"""The options of the commands: what they say, as values that the rest takes."""
+"""The options of the commands, as typed values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FOR_BOTH = ("--creds", f"{PREFIX}CREDS")
 
 @frozen
 class Login:
-    """Where to connect, and as whom."""
+    """Where to connect, and with which login."""
 
     host: str | None
     username: str | None
@@ -161,7 +161,7 @@ def policy_of(arguments: Namespace, default: Policy) -> Policy:
 
 
 def annotations_of(arguments: Namespace) -> dict[str, str]:
-    """Read what is written into the index itself."""
+    """Read the annotations of the index itself."""
     parts = [text.partition("=") for text in arguments.annotation]
     if not all(key.strip() and sign for key, sign, _ in parts):
         raise ValueError("--annotation: expected KEY=VALUE")
@@ -229,7 +229,7 @@ def writer_of(
     policy: Policy | None = None,
     anchor_tag: AnchorTag | None = None,
 ) -> Writer:
-    """Make what writes tags, with records and the history where these are wanted."""
+    """Make the writer of tags, with records and Quay's history if the options say so."""
     options = StepOptions(
         policy=policy or Policy(),
         dry_run=arguments.dry_run,
@@ -247,6 +247,6 @@ def writer_of(
 def split(option: str, values: Sequence[str]) -> list[str]:
     """Split values at commas; a line break stays, and is wrong in a name."""
     parts = [part.strip(" ") for value in values for part in value.split(",") if part.strip()]
-    if values and not parts:  # perhaps a variable of a script that is empty by mistake
+    if values and not parts:  # perhaps an empty variable in a script
         raise ValueError(f"{option} names nothing")
     return parts

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from importlib import import_module
 from typing import NamedTuple, NoReturn
 
@@ -55,7 +56,7 @@ class _Version(argparse.Action):
 
 
 class Command(NamedTuple):
-    """What a parser says about a command, and how it gets its options."""
+    """A command's help texts, and the function that adds its options."""
 
     usages: Sequence[str]
     description: str
@@ -115,7 +116,7 @@ def add_output(parser: argparse.ArgumentParser, *, raw: str = "") -> None:
 
 
 def add_changes(parser: argparse.ArgumentParser, *, raw: str = "") -> None:
-    """Add what all commands have that change tags."""
+    """Add the options of all commands that change tags."""
     add_output(parser, raw=raw)
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="show the result, write nothing"
@@ -134,7 +135,7 @@ def add_all(parser: argparse.ArgumentParser) -> None:
 
 
 def add_references(parser: argparse.ArgumentParser) -> None:
-    """Add what to merge, and how to run the merges."""
+    """Add sources, destinations and batches."""
     parser.add_argument(
         "references",
         nargs="*",
@@ -241,14 +242,14 @@ def add_policy(parser: argparse.ArgumentParser, advanced: argparse._ArgumentGrou
 
 
 def add_strict(parser: argparse.ArgumentParser, also: str = "") -> None:
-    """Add what becomes of names that fit nothing."""
+    """Add --strict, for names that match nothing."""
     parser.add_argument(
         "--strict", action="store_true", help=f"fail if a named platform is not in the tag{also}"
     )
 
 
 def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> None:
-    """Add where to connect, and as whom."""
+    """Add the options for connections and logins."""
     parser.add_argument(
         "--quay-host",
         metavar="HOST",
@@ -290,7 +291,7 @@ def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> Non
 
 
 def add_logins(parser: argparse.ArgumentParser, sides: Sequence[str]) -> None:
-    """Add as whom to connect."""
+    """Add the options for logins."""
     parser.add_argument(
         "--creds",
         metavar="USER",
@@ -322,7 +323,7 @@ def add_logins(parser: argparse.ArgumentParser, sides: Sequence[str]) -> None:
 
 
 def add_safety(parser: argparse.ArgumentParser, advanced: argparse._ArgumentGroup) -> None:
-    """Add what protects the work of others, and the way back."""
+    """Add locks, records and the checks around a write."""
     parser.add_argument(
         "--lock",
         metavar="URL",
@@ -377,7 +378,7 @@ def _add_merge(parser: argparse.ArgumentParser) -> None:
 
 
 def add_annotation(parser: argparse.ArgumentParser) -> None:
-    """Add what is written into the index itself."""
+    """Add --annotation."""
     parser.add_argument(
         "--annotation",
         action="append",
@@ -555,7 +556,7 @@ def restore_main(arguments: Sequence[str] | None = None) -> None:
 
 
 def demo_main(arguments: Sequence[str] | None = None) -> None:
-    """Show what a merge does, on a registry of this program's own."""
+    """Show what a merge does, on an embedded registry."""
     _run("demo", arguments)
 
 
@@ -564,7 +565,7 @@ def _completes() -> bool:
 
 
 def _complete(parser: argparse.ArgumentParser) -> None:
-    """Answer a shell that asks for completions, where argcomplete is installed."""
+    """Complete the command line for a shell, if argcomplete is installed."""
     if _completes():
         import_module("argcomplete").autocomplete(parser)
 
@@ -591,13 +592,28 @@ def _run(command: str, given: Sequence[str] | None, name: str = "") -> None:
             run = prepare(command, arguments)
         except ValueError as error:
             parser.error(str(error))
-        with task_context():
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(task_context())
+            except Exception as error:
+                _say_broken(error, debug=arguments.debug > 0)
+                raise SystemExit(1) from error
             if not run():
                 raise SystemExit(1)
 
 
+def _say_broken(error: Exception, *, debug: bool) -> None:
+    from pubtools_mlmerge.errors import brief  # noqa: PLC0415 - see the module
+
+    logging.getLogger("pubtools.mlmerge").error(
+        "a plugin of this environment cannot be loaded: %s",
+        brief(f"{type(error).__name__}: {error}"),
+        exc_info=error if debug else None,
+    )
+
+
 def _open_closed_streams() -> None:
-    """Let what is written to a closed standard output fail, not vanish or go into another file."""
+    """Make writes to a closed standard output fail; otherwise the next open file would get them."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             is_log = name == "stderr"

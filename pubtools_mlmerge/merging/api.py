@@ -123,7 +123,7 @@ class Ordered(Generic[JobT_co]):
 
 
 def in_order(merges: Iterable[Ordered[JobT]], threads: int) -> Iterator[JobT | None]:
-    """Put None before a job that writes what one under way reads or writes, or the reverse."""
+    """Put a barrier, None, before each job that depends on one under way."""
     under_way: deque[Ordered[JobT]] = deque(maxlen=threads)
     for merge in merges:
         if any(
@@ -191,4 +191,4 @@ class TagMerger:
         )
 
     def _written(self, destination: Reference) -> tuple[Reference, ...]:
-        return (destination, *(self._anchor.known_for(destination) if self._anchor else ()))
+        return (destination, *(self._anchor.to_lock(destination) if self._anchor else ()))

@@ -61,7 +61,7 @@ _REFUSED_HEAD = frozenset({400, 403, _NOT_FOUND, 405, 501})
 
 @contextmanager
 def _explain_lacking_right(reference: Reference) -> Iterator[None]:
-    """Say in our words that a login is valid and may not write."""
+    """Say that the login is valid but may not write."""
     try:
         yield
     except (Unauthorized, Forbidden) as error:
@@ -185,19 +185,29 @@ class RegistryClient(Registry):
         return self._pull(reference)[0]
 
     def _pull(self, reference: Reference) -> tuple[Manifest, Mapping[str, str]]:
-        answer, withhold = self._get_manifest(reference), self.session(reference).withhold
+        answer = self._get_manifest(reference)
         content_type = answer.headers.get("Content-Type")
+        with self.withholding(reference):
+            try:
+                return read_manifest(reference, answer.content, content_type), answer.headers
+            except InvalidIndex as error:
+                if answer.content.lstrip().startswith(b"{"):
+                    raise
+                words = brief(answer.content[:_SHOWN].decode("utf-8", "replace"))
+                found = f"{content_type or 'an answer without content type'} {words!r}"
+                advice = f"expected a manifest, found {found}: check the host, and any proxy"
+                raise evolve(error, problem=f"{error.problem}; {advice}") from None
+
+    @contextmanager
+    def withholding(self, reference: Reference) -> Iterator[None]:
+        """Withhold what repeats a secret in the error of a document, which may quote its keys."""
+        withhold = self.session(reference).withhold
         try:
-            return read_manifest(reference, answer.content, content_type), answer.headers
+            yield
         except NotAnIndex as error:
             raise evolve(error, media_type=withhold(error.media_type)) from None
         except InvalidIndex as error:
-            problem = error.problem
-            if not answer.content.lstrip().startswith(b"{"):
-                words = brief(answer.content[:_SHOWN].decode("utf-8", "replace"))
-                found = f"{content_type or 'an answer without content type'} {words!r}"
-                problem += f"; expected a manifest, found {found}: check the host, and any proxy"
-            path, problem = withhold(error.path), withhold(problem)
+            path, problem = withhold(error.path), withhold(error.problem)
             raise evolve(error, path=path, problem=problem) from None
 
     def _get_manifest(self, reference: Reference) -> Answer:
@@ -213,7 +223,7 @@ class RegistryClient(Registry):
         return None
 
     def _digest_by_head(self, reference: Reference) -> str:
-        """Ask by HEAD unless this registry refuses it, which shows when GET is answered.
+        """Send HEAD unless this registry refuses it, which shows once GET succeeds.
 
         Proxies and gateways refuse HEAD, or say 404; crane, docker and containerd use GET then.
         """
@@ -255,10 +265,11 @@ class RegistryClient(Registry):
         blob = reference.at(image.config)
         answer = self._send("GET", blob, f"blobs/{image.config}")
         check_digest(blob, answer.content, None)
-        try:
-            return decode(answer.content)
-        except InvalidIndex as error:
-            raise evolve(error, reference=str(blob)) from error
+        with self.withholding(reference):
+            try:
+                return decode(answer.content)
+            except InvalidIndex as error:
+                raise evolve(error, reference=str(blob)) from None
 
     def has_manifest(self, reference: Reference) -> bool:
         """Whether a manifest exists, see `Registry.digest`."""
@@ -291,7 +302,7 @@ class RegistryClient(Registry):
         return False
 
     def read_blob(self, reference: Reference, size: int) -> Iterator[bytes]:
-        """Read the blob of a digest in parts, of which the last comes once all proved right.
+        """Read a blob in parts; the last one is yielded only after the digest is checked.
 
         Raises:
             DigestMismatch: When the content has another digest.
@@ -407,7 +418,7 @@ class RegistryClient(Registry):
         return Transport(self.options, certificates.contexts(host, verifies=verifies))
 
     def certificates(self, host: str) -> Certificates | None:
-        """Return what a registry needs beside the usual authorities: as given, or as found."""
+        """Return the certificates for a registry, from the options or from certs.d."""
         options = self.options
         places = (directory / host for directory in options.certs_d)
         found = next(filter(os.path.isdir, places), None)
@@ -417,7 +428,7 @@ class RegistryClient(Registry):
         return own.or_given(options.ca_bundle, options.client)
 
     def place(self, reference: Reference) -> Reference:
-        """Name what is requested: at the host that is connected to, and in Docker Hub in full."""
+        """Return the reference as requested: the host to connect to, Docker Hub names in full."""
         return evolve(reference.resolved, host=self.session(reference).host).resolved
 
     def _repository(self, reference: Reference, name: str = "") -> str:

@@ -57,7 +57,7 @@ class TagRow:
 
 
 def replaced(rows: Sequence[TagRow], written: str, seen: str | None) -> tuple[str, ...]:
-    """List the digests that a PUT replaced although they were not the one read before it.
+    """List the digests that a PUT replaced unread.
 
     Quay ends what a PUT replaces in the second in which the new row begins. Rows of one second are
     in no reliable order, and a PUT that had to wait may begin before the one that it replaces; so
@@ -87,7 +87,7 @@ def _suspects(rows: Sequence[TagRow], own: TagRow) -> list[TagRow]:
 
 
 class TagHistory:
-    """Finds what a write replaced unseen, by the history that Quay keeps.
+    """Finds manifests that a write replaced unread, in Quay's history of tags.
 
     It is read with a token of Quay's own API, over the connections of a registry client. The token
     goes to one registry only: the named one, else that of the client, else quay.io; and not before
@@ -105,7 +105,7 @@ class TagHistory:
         self._hosts: Memo[str, str] = Memo(_MOST_HOSTS)
 
     def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
-        """Recover what the write replaced unseen; a history that is not there is a warning."""
+        """Make what the write replaced unread readable; a missing history is a warning."""
         rows = self._rows_if_any(tag, "another writer was replaced")
         if rows is None:
             return ()
@@ -126,7 +126,8 @@ class TagHistory:
         query = {"specificTag": tag, "onlyActiveTags": "false", "limit": _MOST_ROWS}
         answer = self._send("GET", reference, f"?{urlencode(query)}")
         try:
-            return _read(answer.content, tag)
+            with self._client.withholding(reference):
+                return _read(answer.content, tag)
         except InvalidIndex as error:
             subject = f"tag history of {reference}"
             raise RegistryError(subject, answer.status, str(error)) from error
@@ -143,11 +144,11 @@ class TagHistory:
         return recovered
 
     def expire(self, reference: Reference, days: int) -> None:
-        """Let Quay delete a tag after some days; where that fails, a warning says that it stays."""
+        """Let Quay delete a tag after some days; on failure, warn that it stays."""
         self.expire_at(reference, int(time.time()) + days * _DAY)
 
     def expire_at(self, reference: Reference, moment: int) -> None:
-        """Let Quay delete a tag at a time; where that fails, a warning says that it stays."""
+        """Let Quay delete a tag at a time; on failure, warn that it stays."""
         content = encode({"expiration": moment})
         try:
             self._send("PUT", reference, quote(reference.tag, safe=""), content)
@@ -183,7 +184,7 @@ class TagHistory:
         return None
 
     def forget(self, reference: Reference) -> None:
-        """Delete a tag that `recover` made; where that fails, a warning says that it stays."""
+        """Delete a tag that `recover` made; on failure, warn that it stays."""
         if not reference.tag.startswith(_RECOVERED):
             raise InvalidReference(str(reference), f"only tags {_RECOVERED}... are deleted")
         event = {"type": "mlmerge-forget", "destination": str(reference)}
@@ -216,17 +217,19 @@ class TagHistory:
             problem = "Quay's API does not accept the token: check --quay-api-token"
             raise Forbidden(request.subject, answer.status, problem)
         if not answer.is_success or answer.content == WITHHELD.encode():
+            answer = answer.redacted(self._client.secrets())
             raise failure(request.subject, answer.status, _explanation(answer.content))
         return answer
 
     def _look(self, reference: Reference, host: str) -> str:
-        """Ask without the token whether this is Quay, and find out whether the token is for it."""
+        """Check, without the token, that this is Quay and the host that the token is for."""
         path = f"/api/v1/repository/{quote(reference.repository)}/tag/?limit=1"
         session = self._client.session(reference)
         url, subject = session.url(path), f"tag history of {reference}"
         request = Request(method="GET", url=url, subject=subject, headers={"Accept": _JSON})
         answer = session.transport.send(request)
         if answer.status in TRANSIENT or answer.status >= _SERVER_FAILED:
+            answer = answer.redacted(self._client.secrets())
             raise failure(subject, answer.status, _explanation(answer.content))
         if origin(answer.url) != origin(url) or not _is_of_quay(answer.content):
             return "no API of Quay's"

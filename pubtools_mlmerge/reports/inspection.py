@@ -1,4 +1,4 @@
-"""What an index lists and what is odd about it, and how two of them compare."""
+"""Inspection of an index, its problems, and the comparison of two."""
 
 from __future__ import annotations
 

@@ -70,9 +70,19 @@ def find_terminal() -> Console | None:
     return Console(force_terminal=True, width=shutil.get_terminal_size().columns)
 
 
-def report_text(report: Report, console: Console | None = None, *, every: bool = False) -> str:
-    """Write a report for people: on a terminal as a coloured table and a summary."""
-    if (console := console or find_terminal()) is None:
+def report_text(
+    report: Report, console: Console | None = None, *, every: bool = False, titled: bool = False
+) -> str:
+    """Write a report for people: on a terminal as a coloured table and a summary.
+
+    Where there are several, each is `titled` by its tag, and a line is left free after it.
+    """
+    text = _report_text(report, console or find_terminal(), every=every)
+    return f"{one_line(str(report.destination))}\n{text}\n" if titled else text
+
+
+def _report_text(report: Report, console: Console | None, *, every: bool) -> str:
+    if console is None:
         return to_text(report, every=every)
     entries, columns = columns_of(report, every=every)
     rows = []
