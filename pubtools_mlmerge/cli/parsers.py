@@ -148,14 +148,14 @@ def add_references(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="REF[,REF]",
         help="image to merge, by tag or digest; repeatable, or several separated by commas: they "
-        "become one index, and of two images for one platform the first is taken",
+        "become one index, and of two images for one platform the first is taken (default: none)",
     )
     parser.add_argument(
         "--dest-ref",
         action="append",
         default=[],
         metavar="REF[,REF]",
-        help="tag to merge into; repeatable, or several separated by commas",
+        help="tag to merge into; repeatable, or several separated by commas (default: none)",
     )
     parser.add_argument(
         "--batch",
@@ -384,7 +384,7 @@ def add_annotation(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="annotate the index itself, which makes it an OCI index; repeatable",
+        help="annotate the index itself, which makes it an OCI index; repeatable (default: none)",
     )
 
 
@@ -405,7 +405,7 @@ def _add_remove_archs(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="architectures (arm64) or platforms (linux/arm/v7, windows/amd64:10.0.17763) to "
         "remove, none for entries without a platform, or digests of entries, whole or as shown; "
-        "repeatable",
+        "repeatable (default: none)",
     )
     parser.add_argument(
         "--prune",
