@@ -297,7 +297,7 @@ def test_removing_what_is_not_there_is_a_failure(app: str) -> None:
     done = run_here("remove-archs", "--ref", f"{app}:stable", "--arch", "riscv64,sha256:0123456")
 
     assert (done.code, done.out) == (1, "")
-    assert "removal riscv64, sha256:0123456 fits none of its platforms" in done.err
+    assert "removal riscv64, sha256:0123456 matches none of its platforms" in done.err
 
 
 def test_nothing_to_prune_is_no_failure_unless_something_was_named(app: str) -> None:

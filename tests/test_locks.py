@@ -227,7 +227,7 @@ def test_a_process_waits_no_longer_than_it_may(outer_url: str) -> None:
 
     assert str(caught.value) == (
         f"{TAG}: cannot lock this tag: somebody else holds it, given up after 0.3 seconds; "
-        "run it again once it can be had"
+        "run it again once the lock is available"
     )
     assert waited >= 0.3
 

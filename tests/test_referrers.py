@@ -424,5 +424,5 @@ def test_a_registry_that_fails_fails_a_copy_and_not_a_warning(caplog: Log) -> No
 def test_where_copying_is_ruled_out_a_copy_is_an_error(server: RegistryServer) -> None:
     attach(server, referrer(AMD64), AMD64)
 
-    with pytest.raises(MissingChild, match="copying is ruled out"):
+    with pytest.raises(MissingChild, match="copying is disabled"):
         tend(server, copy="never")

@@ -118,7 +118,7 @@ class Children:
             is_there = run_all(self._threads, [partial(ensure_one, digest) for digest in digests])
         if not all(is_there):
             lacking = tuple(digest for digest, there in zip(digests, is_there) if not there)
-            raise MissingChild(str(destination), None, "copying is ruled out", lacking)
+            raise MissingChild(str(destination), None, "copying is disabled", lacking)
 
     def _is_one_registry(self, source: Reference, destination: Reference) -> bool:
         return self._source.session(source).host == self._destination.session(destination).host
