@@ -359,6 +359,28 @@ def test_what_was_replaced_unseen_is_given_back_and_the_host_begins_again(is_los
         assert quay.tags("app") == ("1", "build")
 
 
+def test_nothing_is_given_back_without_the_lock() -> None:
+    is_held = iter([True, False])
+
+    def check() -> None:
+        if not next(is_held):
+            raise LockLost("app:1", "expired")
+
+    now = 1_700_000_000.0
+    with RegistryServer(dialect=QuayDialect(TOKEN), clock=lambda: now) as quay:
+        tags = Tags(quay, TOKEN)
+        tags.select(Settings(verify=False), check)
+        document = tags.compute()
+        now += 60
+        put(quay, "1", THEIRS)
+        now += 60
+
+        with pytest.raises(LockLost):
+            tags.write(document)
+
+        assert tags.held() == {"linux/amd64", "linux/arm64", "linux/s390x"}
+
+
 def test_a_new_tag_is_made(tags: Tags) -> None:
     tags.images = (tags.images[0], tags.images[1].tagged("fresh"))
     tags.select(Settings())

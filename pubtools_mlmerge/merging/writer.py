@@ -215,7 +215,7 @@ class Writer:
             return None
         for _ in range(self.options.tries):
             anchor = template.apply(decision.destination, digest)
-            found = None if is_early and template.has_time else self.registry.digest(anchor)
+            found = None if is_early and template.is_new else self.registry.digest(anchor)
             if found is None or found == digest:
                 return anchor
             taken = AnchorTaken(str(anchor), found)
