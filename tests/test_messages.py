@@ -220,7 +220,10 @@ TABLE: dict[type[MergeError], tuple[Run, list[str]]] = {
         lambda case: call(inspect_main, f"{case.app}:absent"),
         ["APP:absent: not found (HTTP 404)", "check the name"],
     ),
-    errors.Unauthorized: (not_authorized, ["/app:old: not authorized (HTTP 401)", "check the name and the login"]),
+    errors.Unauthorized: (
+        not_authorized,
+        ["/app:old: not authorized (HTTP 401)", "check the name and the login"],
+    ),
     errors.Forbidden: (
         lambda case: case.inspect(refusal(403, "DENIED", "not for you")),
         [":old: forbidden (HTTP 403)", "not for you", "use a login with this permission"],

@@ -468,7 +468,7 @@ def test_a_tag_that_cannot_be_deleted_is_a_warning(
 
         assert recovered.tag in quay.tags(TAG.repository)
     (record,) = (r for r in caplog.records if r.levelno >= logging.WARNING)
-    assert record.getMessage().startswith("A tag that is of no more use stays: tag history of")
+    assert record.getMessage().startswith("A temporary tag could not be deleted: tag history of")
     assert reason.format(recovered.tag) in record.getMessage()
 
 
@@ -651,7 +651,7 @@ def test_a_manifest_that_is_not_kept_any_more_is_a_warning(
 
     assert client_of(open_quay).digest(TAG.at(THEIRS.digest)) is None
     assert history_of(open_quay).lost(TAG, MERGED.digest, BEFORE.digest) == ()
-    assert "it is lost" in caplog.text
+    assert "its content is lost" in caplog.text
 
 
 def test_a_history_that_cannot_be_read_is_a_warning_without_the_token(

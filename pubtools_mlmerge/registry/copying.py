@@ -377,7 +377,7 @@ def stream_blob(  # noqa: PLR0913 - the two sides, and two options
                     raise
                 wait = options.retries.wait(attempt, _headers_of(error))
                 problem = error.message or f"HTTP {error.status}"
-                LOG.info("%s: %s, sending it anew in %.1f s", error.reference, problem, wait)
+                LOG.info("%s: %s, sending it again in %.1f s", error.reference, problem, wait)
             else:
                 return
             STOP.sleep(min(wait, max(0.0, options.ends - time.monotonic())))
