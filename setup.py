@@ -36,10 +36,12 @@ DEV = [
     "build>=1.2",
     "setuptools>=70.1",
     "mypy>=1.15",
+    "pyyaml>=6.0",
     "ruff>=0.12",
     "tox>=4.20",
     "twine>=6.1",
     "types-jsonschema>=4.20",
+    "types-pyyaml>=6.0",
     "types-requests>=2.31.0.7",
 ]
 
