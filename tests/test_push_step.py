@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Literal
@@ -42,7 +42,7 @@ from pubtools_mlmerge.testing import Image, ImageIndex, RegistryServer, make_ima
 from tests.pages import DOCS
 from tests.peers import SCHEMA_1
 from tests.programs import put
-from tests.pushes import begin, item, registered
+from tests.pushes import Expired, begin, item, registered
 from tests.scripted import HURRIED
 
 Log = pytest.LogCaptureFixture
@@ -392,17 +392,6 @@ def test_tags_that_are_judged_are_locked_in_one_order(registry_server: RegistryS
     assert push.copies == [["app:3", "other:9"]]
 
 
-class Expired:
-    """Gives out locks that are lost at once."""
-
-    @hookimpl
-    def mlmerge_lock(self, reference: str) -> AbstractContextManager[Expired]:
-        return nullcontext(self)
-
-    def check(self) -> None:
-        raise LockLost("app:3", "expired")
-
-
 def test_nothing_is_copied_plainly_without_the_lock(registry_server: RegistryServer) -> None:
     push = Push(registry_server)
 
@@ -410,6 +399,21 @@ def test_nothing_is_copied_plainly_without_the_lock(registry_server: RegistrySer
         push.run("app:3")
 
     assert (push.copies, push.writes()) == ([], [])
+
+
+@pytest.mark.parametrize("is_looked_at", [True, False])
+def test_nothing_is_merged_without_the_lock(
+    registry_server: RegistryServer, *, is_looked_at: bool
+) -> None:
+    push = Push(registry_server)
+    pushed = push.item("app:1")
+    if is_looked_at:
+        push.step.look([pushed])
+
+    with registered(Expired()), pytest.raises(LockLost):
+        push.push(pushed)
+
+    assert push.digests("app:1") == {OLD_AMD64.digest, S390X.digest}
 
 
 def names(platforms: Sequence[str], version: str) -> list[str]:
@@ -745,9 +749,10 @@ def test_a_merged_tag_that_no_signer_got_fails_the_task(
 def test_an_anchor_tag_that_cannot_be_set_fails_the_task_once_all_is_merged_and_signed() -> None:
     with RegistryServer() as server:
         Push(server).run("app:1")
-        anchor = f"1-{server.manifest('ns/app', '1').digest[7:19]}"
+        merged = server.manifest("ns/app", "1")
+    anchor = f"1-{merged.digest[7:19]}"
     with RegistryServer(immutable_tags=[anchor]) as server:
-        put(server, anchor, OLD, "ns/app")
+        server.put_manifest("ns/app", anchor, merged.content, merged.media_type)
         settings = Settings.from_task({"mlmerge": {"anchor_tag": "{tag}-{digest}"}}, {})
         push = Push(server, settings)
 

@@ -15,9 +15,10 @@ from requests.exceptions import HTTPError
 
 from pubtools_mlmerge import plugin  # noqa: F401 - has the step itself
 from pubtools_mlmerge.core.manifests import digest_of
+from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
-from pubtools_mlmerge.errors import ConflictError, LockLost, NestedIndex
+from pubtools_mlmerge.errors import ConflictError, LockLost, NestedIndex, ShrinkError
 from pubtools_mlmerge.host.clients import history_of
 from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.tag_step import (
@@ -162,6 +163,15 @@ def test_the_list_has_what_was_chosen_and_the_rest_of_the_tag(
     expected = [NEW[1].digest, *(image.digest for image in OLD)]
 
     assert listed(tags.compute(eligible)) == expected
+
+
+def test_the_coarse_rule_takes_no_platform_away(registry_server: RegistryServer) -> None:
+    tags = Tags(registry_server)
+    put(registry_server, "1", make_index([*OLD, make_image("windows/amd64")]))
+    tags.select(Settings(policy=Policy(match="architecture")))
+
+    with pytest.raises(ShrinkError, match="would lose windows/amd64"):
+        tags.compute(["amd64"])
 
 
 def test_the_host_may_look_at_the_platform_of_an_entry_without_one(
@@ -349,6 +359,28 @@ def test_what_was_replaced_unseen_is_given_back_and_the_host_begins_again(is_los
         assert quay.tags("app") == ("1", "build")
 
 
+def test_nothing_is_given_back_without_the_lock() -> None:
+    is_held = iter([True, False])
+
+    def check() -> None:
+        if not next(is_held):
+            raise LockLost("app:1", "expired")
+
+    now = 1_700_000_000.0
+    with RegistryServer(dialect=QuayDialect(TOKEN), clock=lambda: now) as quay:
+        tags = Tags(quay, TOKEN)
+        tags.select(Settings(verify=False), check)
+        document = tags.compute()
+        now += 60
+        put(quay, "1", THEIRS)
+        now += 60
+
+        with pytest.raises(LockLost):
+            tags.write(document)
+
+        assert tags.held() == {"linux/amd64", "linux/arm64", "linux/s390x"}
+
+
 def test_a_new_tag_is_made(tags: Tags) -> None:
     tags.images = (tags.images[0], tags.images[1].tagged("fresh"))
     tags.select(Settings())
@@ -387,3 +419,14 @@ def test_a_nested_index_is_selected_whole_or_not_at_all(registry_server: Registr
 
     assert selection.plan is not None
     assert [entry.digest for entry in selection.plan.result.manifests] == [NESTED.digest]
+
+
+def test_a_nested_index_of_the_tag_goes_once_all_of_it_is_covered(
+    registry_server: RegistryServer,
+) -> None:
+    tags = Tags(registry_server)
+    put(registry_server, "build", make_index([*NEW, make_image("linux/s390x")]))
+    put(registry_server, "1", make_index([NESTED]))
+
+    assert listed(tags.compute(["amd64"])) == [NEW[0].digest, NESTED.digest]
+    assert NESTED.digest not in listed(tags.compute(["amd64", "s390x"]))

@@ -416,7 +416,7 @@ class _Merges:
     def _job(
         self, name: str, sources: Sequence[Reference], tag: Reference, policy: Policy
     ) -> _Ordered:
-        written = (tag, *(self._anchor.known_for(tag) if self._anchor else ()))
+        written = (tag, *(self._anchor.to_lock(tag) if self._anchor else ()))
         writes = frozenset(self._locks.name(self._client, each) for each in written)
         reads = frozenset(self._locks.name(self._reader, source) for source in sources)
         return _Ordered((name, partial(self.merge, sources, tag, policy)), reads, writes)
@@ -511,13 +511,13 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
 
 
 def _is_confirmed(login: Login, tags: Iterable[Reference]) -> bool:
-    """Ask before a login from the options is sent to a host that only the record names."""
+    """Ask before a given login is sent to a host that only the record names."""
     host = Address.parse(login.host).host if login.host else ""
     here = one_name(f"{host}/")
     odd = ", ".join(str(tag) for tag in tags if tag.host and one_name(f"{tag.host}/") != here)
     if not login.password or not odd:
         return True
-    facts = f"the login of --dest-quay-user would be used for {odd}, as the record says, and "
+    facts = f"the login of {login.place} would be used for {odd}, as the record says, and "
     facts += f"--quay-host is {host or 'not given'}"
     if sys.stdin is None or not sys.stdin.isatty():
         raise ValueError(f"{facts}; there is no terminal to ask at: give --yes, or --quay-host")
@@ -553,13 +553,9 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:  # noqa: C901 -
             sides = (_listing(client, reference)[1], _listing(client, other)[1])
             return compare((str(reference), str(other)), sides)
 
-        compared = [(str(reference), compare_both)]
-        return partial(
-            run_jobs,
-            compared,
-            _printer(_renderer(arguments, comparison_text, comparison_text)),
-            options,
-        )
+        write = partial(comparison_text, every=arguments.all)
+        show_both = _printer(_renderer(arguments, write, write))
+        return partial(run_jobs, [(str(reference), compare_both)], show_both, options)
 
     def look() -> Inspection:
         held, index = _listing(client, reference)

@@ -310,7 +310,7 @@ class PushStep:
             return
         anchor = job.settings.anchor_tag
         tags = [tag.reference for tag in job.covered]
-        groups = [[str(tag), *map(str, anchor.known_for(tag) if anchor else ())] for tag in tags]
+        groups = [[str(tag), *map(str, anchor.to_lock(tag) if anchor else ())] for tag in tags]
         with lock_tags(groups, job.settings.lock, job.settings.lock_aliases) as checks:
             # All tags of the item are judged before the first of them is written.
             again = [partial(self._look_again, job, *each) for each in zip(job.covered, checks)]

@@ -18,7 +18,7 @@ from attrs import evolve, field, frozen
 from pubtools_mlmerge.core.references import Address, Reference
 from pubtools_mlmerge.errors import InvalidReference, RegistryError, Unauthorized
 from pubtools_mlmerge.registry.http import TRANSIENT, Answer, Request, Transport, origin
-from pubtools_mlmerge.registry.refusals import failure, redact
+from pubtools_mlmerge.registry.refusals import Secrets, failure, redact
 
 # Challenges
 
@@ -171,6 +171,10 @@ class _Token:
     header: str = field(repr=False)
     expires: float
 
+    @property
+    def text(self) -> str:
+        return self.header.partition(" ")[2]
+
 
 _Key = tuple[frozenset[Scope], Optional[Credentials]]
 
@@ -178,9 +182,10 @@ _Key = tuple[frozenset[Scope], Optional[Credentials]]
 class Tokens:
     """Fetches tokens and keeps them as long as they live; safe from several threads."""
 
-    def __init__(self, transport: Transport, registry: str) -> None:
+    def __init__(self, transport: Transport, registry: str, known: Secrets) -> None:
         self._transport = transport
         self._registry = registry
+        self._known = known
         self._fetching: dict[_Key, threading.Lock] = {}
         self._tokens: dict[_Key, _Token] = {}
 
@@ -197,13 +202,14 @@ class Tokens:
         with self._fetching.setdefault(key, threading.Lock()):
             token = self._tokens.get(key)
             if token is None or token.header == rejected or token.expires <= time.monotonic():
-                token = self._fetch(challenge, scopes, credentials)
-                self._tokens[key] = token
+                fresh = self._fetch(challenge, scopes, credentials)
+                self._known.add(fresh.text, replaced=token.text if token else "")
+                self._tokens[key] = token = fresh
             return token.header
 
     def secrets(self) -> list[str]:
         """The secrets in it, which must never be shown."""
-        return [token.header.partition(" ")[2] for token in list(self._tokens.values())]
+        return [token.text for token in list(self._tokens.values())]
 
     def _fetch(
         self, challenge: Challenge, scopes: frozenset[Scope], credentials: Credentials | None
@@ -297,6 +303,10 @@ class RegistrySession:
         self._logins: dict[str, Credentials | None] = {}  # by repository, once it was challenged
         self._challenge: Challenge | None = None
         self._tokens: Tokens | None = None
+        # No header contains a long one by chance; a password may be a common word.
+        self._long_secrets = Secrets()
+        self._secrets = Secrets(beside=self._long_secrets)
+        self._known_logins: set[Credentials] = set()
         self._intended: dict[str, frozenset[Scope]] = {}
         self._renamed: dict[frozenset[Scope], frozenset[Scope]] = {}
         self.answers_head: bool | None = None  # none until a HEAD or a GET showed it
@@ -321,8 +331,8 @@ class RegistrySession:
         """Send a request to a path of this registry, with a login if the registry wants one."""
         answer = self._log_in_and_send(request, scopes)
         if answer.is_success:
-            return answer.with_redacted_headers(self._long_secrets())
-        answer = answer.redacted(self.secrets())
+            return answer.with_redacted_headers(self._long_secrets)
+        answer = answer.redacted(self._secrets)
         error = failure(request.subject, answer.status, answer.content)
         if isinstance(error, Unauthorized):
             bearer = self._challenge is not None and self._challenge.scheme == "bearer"
@@ -349,12 +359,18 @@ class RegistrySession:
         with self._lock:
             for scope in scopes:
                 if scope.repository not in self._logins:
-                    self._logins[scope.repository] = self._find_credentials(scope.repository)
+                    login = self._find_credentials(scope.repository)
+                    self._logins[scope.repository] = login
+                    if login is not None and login not in self._known_logins:
+                        self._known_logins.add(login)
+                        self._secrets.add(login.password)
+                        for text in login.encoded:
+                            self._long_secrets.add(text)
         return self.known_login(scopes)
 
     def withhold(self, text: str) -> str:
         """Withhold a text of the registry that repeats a secret."""
-        return redact(text, self.secrets())
+        return redact(text, self._secrets)
 
     def _log_in_and_send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
         """Send a request with the rights that were announced, with these, or as challenged."""
@@ -421,7 +437,7 @@ class RegistrySession:
         """Return the header for these rights, or how the server refused to give just them."""
         with self._lock:
             if self._tokens is None:
-                self._tokens = Tokens(self.transport, self.url("/"))
+                self._tokens = Tokens(self.transport, self.url("/"), self._long_secrets)
         if challenge.scheme == "basic":
             return login.basic if login and not login.is_token else None, None
         try:
@@ -486,17 +502,10 @@ class RegistrySession:
             parameters = {n: v for n, v in self._challenge.parameters.items() if n != "scope"}
             return Challenge(self._challenge.scheme, parameters)
         problem = "the registry offers no known way to log in"
-        cause = answer.redacted(self.secrets()).as_http_error()
+        cause = answer.redacted(self._secrets).as_http_error()
         raise Unauthorized(subject, _UNAUTHORIZED, problem) from cause
 
     def secrets(self) -> list[str]:
-        """The secrets that a hostile registry might repeat in a refusal."""
-        return [*self._long_secrets(), *(login.password for login in self._known_logins())]
-
-    def _long_secrets(self) -> list[str]:
-        """The secrets that no header contains by chance; a password may be a common word."""
+        """List the secrets that a hostile registry might repeat."""
         tokens = [] if self._tokens is None else self._tokens.secrets()
-        return [*tokens, *(text for login in self._known_logins() for text in login.encoded)]
-
-    def _known_logins(self) -> set[Credentials]:
-        return set(filter(None, list(self._logins.values())))
+        return [*tokens, *(text for login in list(self._known_logins) for text in login.secrets)]

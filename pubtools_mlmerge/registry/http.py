@@ -36,13 +36,13 @@ from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import OutOfTime, RegistryError, brief
 from pubtools_mlmerge.registry.refusals import (
     Logins,
+    Secrets,
     check_proxy,
     explain,
     explain_answer,
     explain_connection,
     is_transient,
     redact,
-    shows_secret,
     without_url,
 )
 
@@ -107,20 +107,19 @@ class Answer:
         """Whether the request was carried out."""
         return self.status // 100 == 2  # noqa: PLR2004 - status codes are their own names
 
-    def redacted(self, secrets: Iterable[str]) -> Answer:
+    def redacted(self, secrets: Secrets | Iterable[str]) -> Answer:
         """Withhold each part that repeats a secret, before it ends up in an error."""
-        known, text = list(secrets), self.content.decode("utf-8", "surrogateescape")
+        known, text = Secrets.of(secrets), self.content.decode("utf-8", "surrogateescape")
         content = redact(text, known).encode("utf-8", "surrogateescape")
         reason, url = redact(self.reason, known), redact(self.url, known)
         headers = self.with_redacted_headers(known).headers
         return Answer(self.status, headers, content, url, reason)
 
-    def with_redacted_headers(self, secrets: Iterable[str]) -> Answer:
+    def with_redacted_headers(self, secrets: Secrets) -> Answer:
         """Withhold each header that repeats a secret, as an error may quote it."""
-        known = list(secrets)
-        if not shows_secret("\n".join(self.headers.values()), known):
+        if not secrets.shown_in("\n".join(self.headers.values())):
             return self
-        cleaned = {name: redact(value, known) for name, value in self.headers.items()}
+        cleaned = {name: redact(value, secrets) for name, value in self.headers.items()}
         return evolve(self, headers=CaseInsensitiveDict(cleaned))
 
     def as_http_error(self) -> requests.exceptions.HTTPError:
@@ -333,7 +332,7 @@ def _read_body(request: Request, response: requests.Response) -> bytes:
     if coding not in _CODINGS:
         if refused:
             return b""
-        problem = f"the answer comes encoded as {coding}, which was not asked for"
+        problem = "the answer comes in another encoding than gzip or deflate"
         raise RegistryError(request.subject, response.status_code, problem)
     content = bytearray()
     # Compression makes up to a thousand bytes of one.

@@ -8,6 +8,7 @@ import re
 import ssl
 import threading
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from html import unescape
@@ -122,20 +123,61 @@ WITHHELD = "(text withheld, as it repeats a password or a token)"
 _LOGIN = re.compile(r"(?i)\b(basic|bearer)[ +:]+[\w.~+/-]{16,}=*")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _SHORTEST = 6  # characters of base64 that are not in a text by chance
+_LONGEST_END = 32
 
 
-def redact(text: str, secrets: Iterable[str] = ()) -> str:
+class Secrets:
+    """Texts that must not show up. A search takes no longer for thousands of them.
+
+    Of long ones only the ends are looked for; those of tokens are as random as the whole.
+    """
+
+    def __init__(self, texts: Iterable[str] = (), beside: Secrets | None = None) -> None:
+        self.ends: dict[int, Counter[str]] = {}  # by their length
+        self._lock = threading.Lock()
+        self._beside = beside
+        for text in texts:
+            self.add(text)
+
+    @classmethod
+    def of(cls, texts: Secrets | Iterable[str]) -> Secrets:
+        """Prepare to look for texts, unless that was done."""
+        return texts if isinstance(texts, Secrets) else cls(texts)
+
+    def add(self, text: str, replaced: str = "") -> None:
+        """Look for one more, and no longer for the one that it replaces."""
+        with self._lock:
+            for end in _ends(text):
+                self.ends.setdefault(len(end), Counter())[end] += 1
+            for end in _ends(replaced):
+                self.ends[len(end)][end] -= 1
+                if not self.ends[len(end)][end]:
+                    del self.ends[len(end)][end]
+
+    def shown_in(self, text: str) -> bool:
+        """Whether one is in a text: as it is, in base64, or escaped in JSON, HTML or a URL."""
+        known = [*self.ends.items(), *(self._beside.ends.items() if self._beside else ())]
+        readings = {text} if known else set()
+        for _ in range(2):  # such as JSON within JSON
+            readings |= {read(each) for each in readings for read in _READERS}
+        return any(_are_in(reading, *each) for reading in readings for each in known)
+
+
+def redact(text: str, secrets: Secrets | Iterable[str] = ()) -> str:
     """Withhold a text that shows a secret, and blank in any other what looks like a login."""
-    return WITHHELD if shows_secret(text, secrets) else _LOGIN.sub(r"\1 ***", text)
+    return WITHHELD if Secrets.of(secrets).shown_in(text) else _LOGIN.sub(r"\1 ***", text)
 
 
-def shows_secret(text: str, secrets: Iterable[str]) -> bool:
-    """Whether a secret is in a text: as it is, in base64, or escaped in JSON, HTML or a URL."""
-    forms = [form for secret in secrets if secret for form in (secret, *_in_base64(secret))]
-    readings = {text} if forms else set()
-    for _ in range(2):  # such as JSON within JSON
-        readings |= {read(each) for each in readings for read in _READERS}
-    return any(form in reading for form in forms for reading in readings)
+def _are_in(text: str, length: int, ends: Mapping[str, int]) -> bool:
+    """Look for each of the ends, or where they are more, for each piece of the text among them."""
+    if len(ends) <= len(text):
+        return any(end in text for end in tuple(ends))
+    return any(text[at : at + length] in ends for at in range(len(text) - length + 1))
+
+
+def _ends(secret: str) -> list[str]:
+    forms = (secret, *_in_base64(secret)) if secret else ()
+    return [form[-_LONGEST_END:] for form in forms]
 
 
 def _in_base64(secret: str) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pubtools_mlmerge.core.manifests import (
@@ -192,7 +192,7 @@ def columns_of(
 
     An attestation is a mark on the row of its image, unless `every` entry is to have a row.
     """
-    entries, marks = ([*report.entries], dict[int, str]()) if every else _fold(report.entries)
+    entries, marks = ([*report.entries], dict[int, str]()) if every else fold(report.entries)
     columns: dict[str, Callable[[Entry], str]] = {
         "PLATFORM": lambda entry: label_of(entry.descriptor) + marks.get(id(entry), ""),
         "BEFORE": lambda entry: short(entry.previous_digest or "") or _NOTHING,
@@ -206,7 +206,9 @@ def columns_of(
     return entries, columns
 
 
-def _fold(entries: Sequence[Entry]) -> tuple[list[Entry], dict[int, str]]:
+def fold(
+    entries: Sequence[Entry], gone: Collection[Fate] = _GONE
+) -> tuple[list[Entry], dict[int, str]]:
     """Leave out attestations whose image has a row, and return the marks for those rows."""
     images: dict[str, Entry] = {}
     for entry in reversed(entries):  # the first one of a digest counts
@@ -218,7 +220,7 @@ def _fold(entries: Sequence[Entry]) -> tuple[list[Entry], dict[int, str]]:
         if image is None or not entry.descriptor.is_attestation:
             rows.append(entry)
         else:
-            goes = entry.fate in _GONE and image.fate not in _GONE
+            goes = entry.fate in gone and image.fate not in gone
             signs.setdefault(id(image), []).append("-" if goes else "+")
     return rows, {number: _mark(found) for number, found in signs.items()}
 

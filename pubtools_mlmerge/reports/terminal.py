@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pubtools_mlmerge.core.plan import Fate, Report
 from pubtools_mlmerge.errors import one_line, without_commands
 from pubtools_mlmerge.reports.inspection import (
+    ATTESTATIONS_DIFFER,
     COMPARED,
     Comparison,
     Inspection,
@@ -51,6 +52,7 @@ _FATES: dict[Fate, str] = {
     "excluded": "dim",
 }
 _STATES = {"different": "cyan", "only in A": "red", "only in B": "green", "same": ""}
+_STATES[ATTESTATIONS_DIFFER] = "cyan"
 _GAP = 2
 _LEAST = 14  # columns for a text of several words; of 80, a report leaves no more
 
@@ -119,13 +121,15 @@ def _styled_row(row: Row) -> list[Text]:
     return [name, plain(row.digest, "cyan"), *map(plain, facts), age, plain(row.flags, ALARM)]
 
 
-def comparison_text(comparison: Comparison, console: Console | None = None) -> str:
+def comparison_text(
+    comparison: Comparison, console: Console | None = None, *, every: bool = False
+) -> str:
     """Write a comparison for people: on a terminal as a coloured table and a summary."""
     if (console := console or find_terminal()) is None:
-        return comparison_to_text(comparison)
+        return comparison_to_text(comparison, every=every)
     rows = [
         ([_styled(name, cell, _STATES[row[-1]]) for name, cell in zip(COMPARED, row)], "")
-        for row in compared_rows(comparison)
+        for row in compared_rows(comparison, every=every)
     ]
     titles = [plain(title, "bold") for title in compared_titles(comparison)]
     summary = plain(compared_summary(comparison), "bold")
