@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from base64 import b64decode
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from attrs import define, evolve, field, frozen
 
-from pubtools_mlmerge.concurrency import Watch, progress_of, unwatched
+from pubtools_mlmerge.concurrency import STOP, Watch, progress_of, unwatched
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     CopyFailed,
@@ -720,6 +721,33 @@ def test_what_a_program_reads_or_writes_is_progress() -> None:
     before = progress_of(os.getpid())
     Path(__file__).read_bytes()
     assert progress_of(os.getpid()) != before
+
+
+class Busy(subprocess.Popen[str]):
+    """Makes progress in each second of a minute, and then ends."""
+
+    def __init__(self) -> None:
+        self.pid, self.returncode, self.seconds = os.getpid(), 0, 0
+
+    def communicate(
+        self,
+        input: str | None = None,  # noqa: A002 - the library's name
+        timeout: float | None = None,
+    ) -> tuple[str, str]:
+        self.seconds += 1
+        if self.seconds < 60:
+            Path(__file__).read_bytes()
+            raise subprocess.TimeoutExpired("busy", 1)
+        return "", "done"
+
+    def __del__(self) -> None: ...
+
+
+def test_a_program_with_progress_may_take_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Busy()
+    monkeypatch.setattr(time, "monotonic", lambda: float(program.seconds))
+
+    assert STOP.errors_of(program, silence=3) == "done"
 
 
 def auth_file(
