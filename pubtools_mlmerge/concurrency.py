@@ -29,16 +29,16 @@ _RELEASING = 0.2  # seconds, after these, to release what hanging threads hold
 
 
 class Stopped(BaseException):
-    """The program was told to end. It is no `Exception`, so nothing takes it for a failure."""
+    """The program got a signal to end. It is no `Exception`, so nothing takes it for a failure."""
 
 
 class Stop:
-    """Whether the program was told to end. Every wait looks at it; only our commands set it."""
+    """Whether the program got a signal to end. Every wait looks at it; only our commands set it."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self.is_armed = False  # whether there is a handler
-        self._told = math.inf
+        self._since = math.inf  # when it got it
         self._changed = threading.Event()
         self._releases: set[Callable[[], object]] = set()
         self._grace: ContextVar[float] = ContextVar("mlmerge_grace", default=0.0)
@@ -47,18 +47,18 @@ class Stop:
     @property
     def is_over(self) -> bool:
         """Whether what still runs hangs, and is not to be waited for."""
-        return time.monotonic() > self._told + _WAITING
+        return time.monotonic() > self._since + _WAITING
 
     def check(self, *, begins: bool = False) -> None:
-        """Raise Stopped if the program was told to end; `begins` is for what is not under way."""
+        """Raise Stopped after a signal; `begins` is for what is not under way."""
         if self.signal is not None:
             grace = 0.0 if begins else self._grace.get()
-            if time.monotonic() >= self._told + grace:
+            if time.monotonic() >= self._since + grace:
                 raise Stopped
 
     @contextmanager
     def finishing(self, *, cleans: bool = False) -> Iterator[None]:
-        """Let what is done here go on for a moment: a write with its check, or cleaning up."""
+        """Allow the block a moment after a signal, to finish a write or to clean up."""
         token = self._grace.set(_CLEANING if cleans else _WRITING)
         try:
             yield
@@ -67,7 +67,7 @@ class Stop:
 
     @contextmanager
     def releasing(self, release: Callable[[], object]) -> Iterator[None]:
-        """Let a call release what is held here, should the program end while this hangs."""
+        """Register a call that releases what the block holds, should it hang at the end."""
         self._releases.add(release)
         try:
             yield
@@ -75,7 +75,7 @@ class Stop:
             self._releases.discard(release)
 
     def sleep(self, seconds: float) -> None:
-        """Wait, in one piece where nobody can end it."""
+        """Sleep, in slices if a signal may end the program."""
         self.check()
         longest = SLICE if self.is_armed else math.inf
         while seconds > 0:
@@ -83,7 +83,7 @@ class Stop:
             seconds -= longest
             self.check()
 
-    def errors_of(
+    def wait_for(
         self, program: subprocess.Popen[str], end: float = math.inf, silence: float = math.inf
     ) -> str:
         """Wait for the end of a program, and return what it wrote to standard error.
@@ -92,9 +92,9 @@ class Stop:
             subprocess.TimeoutExpired: When it runs until a time, or without progress for some
                 seconds; it was ended then.
         """
-        return self.said_by(program, end, silence=silence)[1]
+        return self.communicate(program, end, silence=silence)[1]
 
-    def said_by(
+    def communicate(
         self,
         program: subprocess.Popen[str],
         end: float,
@@ -102,10 +102,10 @@ class Stop:
         *,
         silence: float = math.inf,
     ) -> tuple[str, str]:
-        """Give a program a text, and wait as `errors_of` does; return what it wrote to both."""
+        """Give a program a text, and wait as `wait_for` does; return what it wrote to both."""
         self._programs.add(program)
         try:
-            return self._said_by(program, end, text, silence)
+            return self._communicate(program, end, text, silence)
         except (Stopped, subprocess.TimeoutExpired):
             program.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -115,7 +115,7 @@ class Stop:
         finally:
             self._programs.discard(program)
 
-    def _said_by(
+    def _communicate(
         self, program: subprocess.Popen[str], end: float, text: str | None, silence: float
     ) -> tuple[str, str]:
         progress, since = progress_of(program.pid), time.monotonic()
@@ -134,17 +134,17 @@ class Stop:
                     self.sleep(SLICE)  # Ctrl-C reaches it too, perhaps before us
                 return said
 
-    def tell(self, number: int, _frame: FrameType | None = None) -> None:
-        """Handle a signal: let all threads end, and end at once where that was said before."""
+    def on_signal(self, number: int, _frame: FrameType | None = None) -> None:
+        """Handle a signal: let all threads end, and end at once on a second one."""
         if self.signal is not None:
             if os.isatty(2):
                 os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
             self._exit(self.signal)
-        self.signal, self._told = number, time.monotonic()
+        self.signal, self._since = number, time.monotonic()
         self._changed.set()
 
     def watch(self) -> None:
-        """Wait until the program was told to end, and see to it that it does."""
+        """End the program a moment after a signal, whatever hangs."""
         self._changed.wait()
         if self.signal is not None:
             time.sleep(_LONGEST)
@@ -158,7 +158,7 @@ class Stop:
         os._exit(128 + number)
 
     def _release(self) -> None:
-        """Release all that is still held, as far as that is a matter of moments."""
+        """Release everything that is still held, if that takes only a moment."""
 
         def call(release: Callable[[], object]) -> None:
             with suppress(Exception):
@@ -173,7 +173,7 @@ class Stop:
 
     @contextmanager
     def armed(self) -> Iterator[None]:
-        """Let another thread see to it that the program ends."""
+        """Let another thread end the program after a signal."""
         watcher = threading.Thread(target=self.watch, name="mlmerge-end", daemon=True)
         watcher.start()
         self.is_armed = True
@@ -191,11 +191,11 @@ STOP = Stop()
 
 
 def progress_of(process: int) -> object:
-    """Return something that changes once a process reads or writes, also from and to sockets."""
+    """Return a value that changes when a process reads or writes anything, sockets included."""
     try:
         return Path(f"/proc/{process}/io").read_bytes().splitlines()[:2]
     except OSError:
-        return object()  # nobody can tell here
+        return object()  # no such file on this system
 
 
 @contextmanager
@@ -210,7 +210,7 @@ def ended_by_signals(say_so: Callable[[int], None]) -> Iterator[None]:
     numbers = (signal.SIGINT, signal.SIGTERM)
     # Who starts a program in the background may let it ignore Ctrl-C.
     heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, STOP.tell) for number in heard}
+    before = {number: signal.signal(number, STOP.on_signal) for number in heard}
     try:
         with STOP.armed():
             yield
@@ -235,7 +235,7 @@ def unwatched(_name: str, _total: int | None) -> Iterator[Callable[[], None]]:
 class Memo(Generic[KeyT, ValueT]):
     """Computes the value of each key once, while other threads that want it wait.
 
-    Failures are not remembered, nor are values that are false. Of the rest, the least recently
+    Failures and false values are not kept. Of the rest, the least recently
     used values are forgotten first, and any after some seconds. Computing one value must not need
     another of the same memo.
     """
@@ -259,7 +259,7 @@ class Memo(Generic[KeyT, ValueT]):
     ) -> ValueT:
         """Return the value of a key; compute it unless that is done or under way.
 
-        One that is to be forgotten for its age is kept where it still holds.
+        A value past its age is kept if it still holds.
         """
         with self._lock:
             known, old = self._known(key), self._values.get(key, (None, 0.0))[0]
@@ -285,7 +285,7 @@ class Memo(Generic[KeyT, ValueT]):
         return value
 
     def forget(self, is_meant: Callable[[KeyT], bool]) -> None:
-        """Forget the values of some keys, as they may be others now."""
+        """Forget the values of some keys, which may have changed."""
         with self._lock:
             for key in [key for key in self._values if is_meant(key)]:
                 del self._values[key]
@@ -312,9 +312,9 @@ def map_in_order(
 ) -> Generator[ValueT, None, None]:
     """Run jobs in threads and yield their results in order.
 
-    None among the jobs lets all before it end, before one after it begins.
+    A None among the jobs is a barrier: all before it end before any after it begins.
 
-    Whoever makes the jobs may wait for the results of earlier ones: each is yielded once it is
+    The iterator of jobs may wait for earlier results: each is yielded once it is
     there, and with N threads only N jobs are taken ahead of the results. After a failure, or once
     the caller stops, no further job begins, and those under way are awaited.
     """
@@ -330,7 +330,7 @@ def map_in_order_by(
 ) -> Iterator[ValueT]:
     """Run jobs in a pool that may serve others too; otherwise like `map_in_order`."""
     feed = _Feed(pool, jobs, ahead)
-    # It is left behind where it waits for a job that nobody needs any more.
+    # A daemon, as it may wait for a job that is no longer needed.
     threading.Thread(
         target=copy_context().run, args=(feed.begin_all,), name="mlmerge-jobs", daemon=True
     ).start()
@@ -346,7 +346,7 @@ def map_in_order_by(
 
 
 class _Feed(Generic[ValueT]):
-    """Takes jobs one by one and begins them, at most some ahead of those that are taken."""
+    """Starts jobs one by one, at most `ahead` of the results taken."""
 
     def __init__(
         self, pool: Executor, jobs: Iterable[Callable[[], ValueT] | None], ahead: int
@@ -417,7 +417,7 @@ class _Feed(Generic[ValueT]):
 
 
 def _result(future: Future[ValueT]) -> ValueT:
-    """Wait for a result, though not for what hangs after the program was told to end."""
+    """Wait for a result, though not for what hangs after a signal."""
     while True:
         try:
             return future.result(SLICE if STOP.is_armed else None)

@@ -15,16 +15,16 @@ from attrs import field, frozen
 
 # A user and a password, as in a URL that somebody pasted.
 _LOGIN = r"(?<![^/])[^/@:]*:[^/@]*@(?!sha256:|sha512:)"
-# What begins a command to the runner of a workflow: `::` in a line of GitHub, `##vso[` and `##[`
-# anywhere in one of Azure. Colours of our own may come before.
+# The start of a workflow command: `::` at the start of a line for GitHub, `##vso[` and `##[`
+# anywhere in a line for Azure. Our own colours may come before.
 _COMMAND = re.compile(r"^(?:\s|\x1b\[[\d;]*m)*:(?=:)|#(?=#\w*\[)")
 
 
 def one_line(text: str) -> str:
     """Make a text from outside harmless to terminals, logs, workflow runners and web pages.
 
-    What is not printable becomes a question mark: control characters, separators of lines, marks
-    that turn text around, halves of surrogate pairs.
+    What is not printable becomes a question mark: control characters, line
+    separators, bidirectional marks, lone surrogates.
     """
     if not text.isprintable():
         text = "".join(c if c.isprintable() else "?" for c in text)
@@ -32,7 +32,7 @@ def one_line(text: str) -> str:
 
 
 def without_commands(line: str) -> str:
-    """Put a space into what a workflow runner would take for a command."""
+    """Put a space into text that a workflow runner would take for a command."""
     return _COMMAND.sub(r"\g<0> ", line)
 
 
@@ -65,8 +65,10 @@ def _clean_record(record: logging.LogRecord) -> bool:
     return True
 
 
-# Each module that logs imports this one, so the host's handlers get nothing else.
+# Every module that logs imports this one, so no record reaches a handler unfiltered.
 logging.getLogger("pubtools.mlmerge").addFilter(_clean_record)
+# A program that has not set up logging gets no lines of ours on its standard error.
+logging.getLogger("pubtools.mlmerge").addHandler(logging.NullHandler())
 
 
 def _prefix(reference: str) -> str:
@@ -172,7 +174,7 @@ class SourcesDiffer(MergeError):
 
 @frozen
 class NestedIndex(MergeError):
-    """A nested index fits only in part, and is never taken apart."""
+    """A pattern fits a nested index only in part, and a nested index is never taken apart."""
 
     digest: str
     fits: tuple[str, ...]
@@ -203,7 +205,7 @@ class EmptyIndex(MergeError):
 
 @frozen
 class NothingEligible(MergeError):
-    """The source has nothing that may be taken, and the destination nothing to keep."""
+    """The source has no eligible entry, and the destination has nothing to keep."""
 
     _advice = "name architectures that the source has"
 
@@ -371,7 +373,7 @@ class HostMismatch(MergeError):
 
 @frozen
 class CannotMergeHere(MergeError):
-    """A task that asks for merging was started in a way in which the step cannot act."""
+    """A task that enables merging was started in a way that keeps the step from acting."""
 
     problem: str
     start_instead: str
@@ -382,7 +384,7 @@ class CannotMergeHere(MergeError):
 
 @frozen
 class StepNotDone(MergeError):
-    """A task ended without doing for some tags what it was asked for."""
+    """A task ended without merging or signing some of its tags."""
 
     problem: str
     tags: tuple[str, ...]
@@ -456,7 +458,8 @@ class ShrinkError(MergeError):
 
     def _says(self) -> str:
         lost = ", ".join(self.lost)
-        return f"{self.reference} would lose {lost}; if they may go, name them in drop (--drop)"
+        option = f"add --drop {','.join(self.lost)}, or in a task the setting drop"
+        return f"{self.reference} would lose {lost}; if that is meant, {option}"
 
 
 @frozen

@@ -44,12 +44,12 @@ class Held(Protocol):
         """Make sure that the lock is still held.
 
         Raises:
-            LockLost: When it is not, or that cannot be found out.
+            LockLost: When it is not, or when that cannot be determined.
         """
 
 
 def no_lock() -> None:
-    """Check nothing, where no lock is held, or one that cannot be lost."""
+    """Do nothing: there is no lock, or it cannot be lost."""
 
 
 def check_url(url: str) -> None:
@@ -77,7 +77,7 @@ def tag_lock(
         Held: While it is held.
 
     Raises:
-        LockFailed: When it cannot be had, or not in time.
+        LockFailed: When it cannot be acquired in time.
         ValueError: When the URL is wrong.
     """
     key = lock_name(name, aliases)
@@ -97,7 +97,7 @@ def tag_lock(
                 if left <= 0:
                     problem = f"somebody else holds it, given up after {wait:g} seconds"
                     raise LockFailed(name, problem)
-                # At random moments, so that everybody who waits has the same chance.
+                # At random intervals, so that all waiting programs have the same chance.
                 STOP.sleep(min(left, random.uniform(0.02, 0.2)))  # noqa: S311 - guards nothing
             yield lock
         finally:
@@ -105,7 +105,7 @@ def tag_lock(
 
 
 def lock_name(name: str, aliases: Iterable[str] = ()) -> str:
-    """Name the lock of a tag, which is one for all names of its registry."""
+    """Name the lock of a tag: the same name for every alias of its registry."""
     name = one_name(name)
     host, _, rest = name.partition("/")
     hosts = {one_name(f"{alias}/")[:-1] for alias in aliases}
@@ -113,7 +113,7 @@ def lock_name(name: str, aliases: Iterable[str] = ()) -> str:
 
 
 class _ThreadLock:
-    """A lock that goes away when nobody holds or awaits it."""
+    """A lock that is deleted once no thread holds it or waits for it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -142,7 +142,7 @@ def process_lock(name: str, wait: float = math.inf, key: str | None = None) -> I
 
 @frozen(kw_only=True)
 class _Place:
-    """Where locks are kept, and how long they are waited for."""
+    """Where locks are kept, and how long to wait for one."""
 
     scheme: str
     address: str = field(repr=False)  # a directory, or the URL of Redis, perhaps with a password
@@ -229,7 +229,7 @@ class _FileLock:
         self._file = -1
 
     def take(self) -> bool:
-        """Try to get it; false where another process holds it."""
+        """Try to acquire it; false if another process holds it."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
@@ -249,7 +249,7 @@ class _FileLock:
             raise LockLost(self._name, f"{self._path} was removed")
 
     def release(self) -> None:
-        """Let it go, also where a child of this process has the file open as well."""
+        """Release it, even if a child process has the file open as well."""
         if self._file >= 0:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(self._file, fcntl.LOCK_UN)

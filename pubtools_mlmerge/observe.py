@@ -34,7 +34,7 @@ _TITLES: dict[Kind, str] = {
 
 
 class Span:
-    """One part of a merge; without a recorder, where tracing is off, it forgets everything."""
+    """One part of a merge; without a recorder (tracing is off) it does nothing."""
 
     def __init__(self, recorder: trace.Span | None = None) -> None:
         self._recorder = recorder
@@ -96,7 +96,7 @@ def _provider() -> TracerProvider | None:
 
 
 class Observation:
-    """What is being done to a tag; `report` is what came of it, None if others do it."""
+    """A change of a tag under way; `report` is its result, None if the host does it."""
 
     def __init__(
         self, kind: Kind, source: Reference | str | None, destination: Reference, *, dry_run: bool
@@ -114,7 +114,7 @@ class Observation:
 
     @property
     def seconds(self) -> float:
-        """How long ago it began."""
+        """Seconds since the start."""
         return time.monotonic() - self._began
 
     def log(self, level: int, step: str, text: str, **more: object) -> None:

@@ -37,14 +37,14 @@ class RedisLock:
         self._server = f"Redis at {at['host']}:{at.get('port', 6379)}"
         self._pause = expiry / 3
         self._taken = False
-        # Two threads need the token: this one, and the one that renews.
+        # Two threads need the token: this one and the one that renews.
         self._lock = Lock(client, PREFIX + key, timeout=expiry, thread_local=False)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"lock of {name}", daemon=True)
 
     def take(self) -> bool:
-        """Try to get it; false where somebody else holds it."""
-        token = secrets.token_hex(16)  # the library's own tokens tell address and time
+        """Try to acquire it; false if somebody else holds it."""
+        token = secrets.token_hex(16)  # the library's tokens reveal address and time
         try:
             self._taken = bool(self._lock.acquire(blocking=False, token=token))
         except _FAILURES as error:  # if only the answer was lost, the key expires
@@ -63,7 +63,7 @@ class RedisLock:
             raise LockLost(self._name, f"{self._server}: {error}") from error
 
     def release(self) -> None:
-        """Let it go if it was had; a failure is only logged, as the tag is written by then."""
+        """Release it if it was acquired; log a failure, as the tag is written by then."""
         try:
             if self._taken:
                 self._give_back()

@@ -25,6 +25,7 @@ _TRUE = ("1", "true", "t", "yes", "y")
 _FALSE = ("0", "false", "f", "no", "n", "")
 
 _STEPS = ("push", "tag-docker")
+_LOGIN = re.compile("MLMERGE_((SRC|DEST)_)?(CREDS|PASSWORD)")  # of the commands
 KEY = "mlmerge"
 """The key of the target settings that holds ours."""
 PREFIX = "MLMERGE_"
@@ -32,7 +33,7 @@ PREFIX = "MLMERGE_"
 
 
 class Values:
-    """Reads values of known names, and collects what is wrong with them."""
+    """Reads values by name, and collects all problems."""
 
     def __init__(self, environment: Mapping[str, object], given: object, place: str = KEY) -> None:
         self._problems: list[str] = []
@@ -258,7 +259,7 @@ class Settings:
 
     @property
     def ages(self) -> AgeRule:
-        """What is asked about the ages of kept images."""
+        """The rule for the ages of kept images."""
         return AgeRule(max_age_days=self.max_age_days, stale=self.stale)
 
     def covers(self, repository: str) -> bool:
@@ -326,7 +327,7 @@ def _raise(problems: tuple[str, ...]) -> None:
 
 
 class HasMetadata(Protocol):
-    """A push item, as far as its settings are concerned."""
+    """A push item with settings in its metadata."""
 
     @property
     def metadata(self) -> Mapping[str, object]:
@@ -376,7 +377,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
     found = {
         name[len(PREFIX) :].lower(): value
         for name, value in environment.items()
-        if name.startswith(PREFIX)
+        if name.startswith(PREFIX) and not _LOGIN.fullmatch(name)
     }
     return {name: value for name, value in found.items() if value or name == "anchor_tag"}
 

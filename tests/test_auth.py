@@ -32,7 +32,7 @@ from pubtools_mlmerge.registry.auth import (
     rename,
 )
 from pubtools_mlmerge.registry.http import Answer, ConnectOptions, Request, Transport
-from pubtools_mlmerge.registry.refusals import WITHHELD, Logins
+from pubtools_mlmerge.registry.refusals import WITHHELD, Logins, Secrets
 from tests.scripted import (
     HANG_UP,
     HURRIED,
@@ -650,7 +650,7 @@ def challenge(realm: str, **parameters: str) -> Challenge:
 
 
 def tokens(options: ConnectOptions = HURRIED, registry: str = REGISTRY) -> Tokens:
-    return Tokens(Transport(options), registry)
+    return Tokens(Transport(options), registry, Secrets())
 
 
 def numbered(prefix: str = "T") -> Callable[[Received], Reply]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from attrs import frozen
-from pubtools.pluggy import hookimpl
+from attrs import evolve, frozen
+from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.cli.commands import BatchLine
 from pubtools_mlmerge.cli.options import Login
@@ -357,7 +357,9 @@ class Shelf:
 
     def record(self, tag: str, previous: Item | None = BEFORE, new: Item = AFTER) -> str:
         file = self.directory / str(len(list(self.directory.iterdir())))
-        document = change_of(Reference.parse(tag), previous, new).to_document()
+        change = change_of(Reference.parse(tag), previous, new)
+        later = change.time + timedelta(minutes=int(file.name))
+        document = evolve(change, time=later).to_document()
         file.write_text(json.dumps(document), encoding="utf-8")
         return str(file)
 
@@ -406,8 +408,8 @@ WRONG: list[tuple[Callable[..., None], str, str]] = [
     (merge_main, f"{PAIR} --anchor-tag {{date}}", "the fields are {tag}, {timestamp} and {digest}"),
     (merge_main, f"{PAIR} --anchor-tag old", "invalid reference"),
     (merge_main, f"{PAIR} --anchor-tag {{tag}}-{'x' * 125}", "invalid reference"),
-    (merge_main, f"{PAIR} --source-quay-user x", "--source-quay-user needs a password"),
-    (merge_main, f"{PAIR} --dest-quay-user x", "needs a password: set DEST_QUAY_PASSWORD"),
+    (merge_main, f"{PAIR} --source-quay-user x", "--src-creds needs a password"),
+    (merge_main, f"{PAIR} --dest-quay-user x", "needs a password: set MLMERGE_DEST_PASSWORD"),
     (merge_main, f"{PAIR} --ca-bundle /nonexistent", "there is no file /nonexistent"),
     (merge_main, f"{PAIR} --max-rate 0", "--max-rate: expected a number above 0"),
     (merge_main, f"{PAIR} --max-rate nan", "--max-rate: expected a number above 0"),
@@ -442,7 +444,7 @@ WRONG: list[tuple[Callable[..., None], str, str]] = [
         for option in ("--ages", "--check", "--output json")
     ),
     (restore_main, "", "RECORD"),
-    (restore_main, "RECORD --dest-quay-user x", "needs a password: set DEST_QUAY_PASSWORD"),
+    (restore_main, "RECORD --dest-quay-user x", "needs a password: set MLMERGE_DEST_PASSWORD"),
     (restore_main, "RECORD --ca-bundle /nonexistent", "there is no file /nonexistent"),
     (restore_main, "RECORD --quay-host ftp://quay.io", NO_SUCH_HOST),
     (restore_main, "RECORD --source-quay-user x", "unrecognized arguments"),
@@ -517,6 +519,45 @@ def test_others_hear_of_what_was_merged(registry_server: RegistryServer) -> None
         assert call(merge_main, *merging) == 0
 
     assert [str(report.destination) for report in listener.reports] == [f"{image}:old"]
+
+
+def test_a_listener_that_fails_leaves_the_report_and_the_exit_code(
+    server: RegistryServer, capsys: Capture, caplog: Log
+) -> None:
+    class Listener:
+        @hookimpl
+        def mlmerge_merged(self, report: Report) -> None:
+            raise OSError("the journal is full")
+
+    with registered(Listener(), "journal"):
+        assert merge(server) == 0
+
+    assert "is now sha256:" in capsys.readouterr().out
+    assert "mlmerge_merged of the plugin journal failed" in caplog.text
+
+
+def test_a_plugin_that_takes_other_arguments_is_named_before_anything_is_asked(
+    server: RegistryServer, caplog: Log
+) -> None:
+    class Listener:
+        @hookimpl
+        def mlmerge_merged(self, reprt: Report) -> None:
+            """Hear of nothing, as there is no such argument."""
+
+    class Loading:
+        @hookimpl
+        def task_start(self) -> None:  # stands for the import of a plugin
+            pm.register(Listener(), "journal")
+
+    with registered(Loading()):
+        assert merge(server) == 1
+    pm.unregister(name="journal")
+
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line.startswith("a plugin of this environment cannot be loaded: PluginValidationError: ")
+    assert "'journal'" in line
+    assert "mlmerge_merged(reprt" in line
+    assert server.requests == ()
 
 
 def test_a_login_does_not_show_its_password() -> None:
@@ -743,6 +784,16 @@ def test_it_shows_a_tree_or_json_with_one_request(
     assert [request.method for request in registry_server.requests] == ["GET", "GET"]
 
 
+def test_it_shows_what_a_nested_index_lists(
+    registry_server: RegistryServer, capsys: Capture
+) -> None:
+    whole = put(registry_server, "whole", make_index([LISTED, make_image("linux/arm64")]))
+
+    assert call(inspect_main, whole) == 0
+
+    assert f"|-- index of linux/amd64, linux/s390x  {LISTED.digest}" in capsys.readouterr().out
+
+
 def test_ages_of_all_images_are_read(reference: str, capsys: Capture) -> None:
     assert call(inspect_main, reference, "--ages", "--output", "json") == 0
 
@@ -788,14 +839,17 @@ def test_problems_alone_are_no_failure(registry_server: RegistryServer, capsys: 
     assert "problem: duplicate: linux/amd64 is listed before" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("options", [(), ("--all",)])
 def test_two_references_are_compared(
-    registry_server: RegistryServer, reference: str, capsys: Capture
+    registry_server: RegistryServer, reference: str, options: tuple[str, ...], capsys: Capture
 ) -> None:
     other = put(registry_server, "2", make_index([AMD64, make_image("linux/arm64")]))
 
-    assert call(inspect_main, reference, other) == 0
+    assert call(inspect_main, reference, other, *options) == 0
 
     lines = capsys.readouterr().out.splitlines()
+    assert any("+1 attestation " in line for line in lines) != bool(options)
+    assert any(line.startswith("attestation of") for line in lines) == bool(options)
     assert lines[0] == f"A: {reference} {LISTED.digest} {LISTED.media_type}"
     assert lines[-1] == "2 only in A, 1 only in B, 1 same"
 
@@ -884,11 +938,18 @@ def test_every_record_gets_its_turn_in_the_given_order(
     assert f"{NAME}:two: not restored: it was changed since" in caplog.text
 
 
-def test_the_changes_of_one_tag_are_undone_newest_first(shelf: Shelf) -> None:
-    older, newer = shelf.changed("stable"), shelf.changed("stable", AFTER, OTHER)
+@pytest.mark.parametrize("is_reversed", [True, False])
+def test_the_changes_of_one_tag_are_undone_newest_first(
+    shelf: Shelf, capsys: Capture, is_reversed: bool
+) -> None:
+    files = [shelf.changed("stable"), shelf.changed("stable", AFTER, OTHER)]
+    files = files[::-1] if is_reversed else files
 
-    assert shelf.restore(newer, older) == 0
+    assert shelf.restore(*files, "--dry-run") == 0
+    assert capsys.readouterr().out.count("would become") == 2
+    assert shelf.held("stable") == OTHER.digest
 
+    assert shelf.restore(*files) == 0
     assert shelf.held("stable") == BEFORE.digest
 
 

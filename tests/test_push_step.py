@@ -153,7 +153,7 @@ def test_what_refers_to_an_image_comes_along_where_the_setting_says_so(
         ({}, "app:3 app:4", "all", "app:4", "it does not exist yet"),
         ({"exclude_repos": ["a*"]}, "app:1", "all", "app:1", "its repository is excluded"),
         ({"drop": ["s390x"]}, "app:1", "all", "app:1", "dropped by name"),
-        (TOO_OLD, "app:old", "all", "app:old", "400 days old, more than 365"),
+        (TOO_OLD, "app:old", "all", "app:old", "older than 365 days"),
     ],
 )
 def test_where_nothing_is_kept_the_host_copies(  # noqa: PLR0917

@@ -6,6 +6,7 @@ import json
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
 from html import escape
+from secrets import token_urlsafe
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -20,7 +21,7 @@ from pubtools_mlmerge.errors import (
     RegistryError,
     Unauthorized,
 )
-from pubtools_mlmerge.registry.refusals import WITHHELD, failure, redact
+from pubtools_mlmerge.registry.refusals import WITHHELD, Secrets, failure, redact
 from tests.factories import digest
 from tests.growth import growth
 
@@ -266,3 +267,28 @@ def test_no_text_takes_longer_than_its_length(piece: str) -> None:
         redact(text, [text[:-1] + "b", "a" * half + "b", "\\" * half + "b"])
 
     assert growth(work, 15_000) < 9
+
+
+@pytest.mark.parametrize("others", [0, 500])
+@pytest.mark.parametrize("form", FORMS.values(), ids=list(FORMS))
+def test_one_of_many_tokens_is_found_until_it_is_replaced(
+    form: Callable[[str], str], others: int
+) -> None:
+    token = token_urlsafe(300)
+    tokens = Secrets([token_urlsafe(300) for _ in range(others)], beside=Secrets([SECRET]))
+    tokens.add(token)
+    tokens.add(token)
+
+    tokens.add("another", replaced=token)
+    assert redact(f"no: {form(token)}!", tokens) == WITHHELD
+    assert redact(f"no: {form(SECRET)}!", tokens) == WITHHELD
+
+    tokens.add("a third", replaced=token)
+    assert redact(f"no: {form(token)}!", tokens) != WITHHELD
+
+
+def test_many_tokens_take_no_longer_than_a_few() -> None:
+    text = "Docker-Content-Digest: " + digest("a") * 5
+    known = {n: Secrets([token_urlsafe(24) for _ in range(n)]) for n in (500, 2000)}
+
+    assert growth(lambda size: [known[size].shown_in(text) for _ in range(100)], 500) < 2

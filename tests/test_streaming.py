@@ -28,8 +28,8 @@ from pubtools_mlmerge.errors import (
     RegistryError,
 )
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.copying import stream_blob
 from pubtools_mlmerge.registry.http import PIECE, ConnectOptions
-from pubtools_mlmerge.registry.streaming import stream_blob
 from pubtools_mlmerge.testing import RegistryServer
 from tests.scripted import (
     HANG_UP,

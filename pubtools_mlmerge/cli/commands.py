@@ -98,13 +98,13 @@ def _message(error: Exception) -> str:
 
 
 class _Output:
-    """Standard output; once it fails, each result says that it cannot be printed."""
+    """Standard output; after a failed write, every later result fails to print as well."""
 
     def __init__(self) -> None:
         self._failure: OSError | None = None
 
     def print(self, text: str | bytes) -> None:
-        """Print a text, in escapes where the encoding lacks its characters, or exact bytes."""
+        """Print a text, escaping characters that the encoding lacks, or exact bytes."""
         if self._failure is not None:
             raise self._failure
         try:
@@ -117,7 +117,7 @@ class _Output:
                 print(text, flush=True)  # noqa: T201 - the output of a program
         except OSError as error:
             self._failure = error
-            # What is left in its buffer would fail at the end.
+            # The rest of its buffer would fail when the program exits.
             if sys.__stdout__ is not None and sys.stdout is sys.__stdout__:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
             raise
@@ -128,7 +128,7 @@ _Job = tuple[str, Callable[[], Report]]  # with the name to show
 
 @frozen(kw_only=True)
 class RunOptions:
-    """How jobs are run and shown; the total is none where it is unknown."""
+    """How jobs are run and shown; the total is None if unknown."""
 
     debug: bool
     page: Page = field(factory=Page)
@@ -157,7 +157,7 @@ def run_jobs(
 ) -> bool:
     """Run jobs, each with a name, and show their results in order; return whether all succeeded.
 
-    None among the jobs lets all before it end, before one after it begins.
+    A None among the jobs is a barrier: all before it end before any after it begins.
     """
     failed, complete = threading.Event(), False
     outcomes: dict[int, tuple[str, Item | Exception]] = {}
@@ -180,7 +180,7 @@ def run_jobs(
                 show_of(number)
                 if options.fail_fast and failed.is_set():
                     break
-        for number in sorted(outcomes):  # those beside one that hangs, or failed fast
+        for number in sorted(outcomes):  # finished beside one that hangs, or failed fast
             show_of(number)
         complete = STOP.signal is None
     finally:
@@ -209,7 +209,7 @@ def _show(
         show(outcome)
     except Exception as error:
         message = _message(error)
-        # A line of a batch names its tag, too.
+        # A line of a batch names its tag as well.
         text = message if name in message or message.startswith(tag) else f"{name}: {message}"
         LOG.error("%s", text, exc_info=options.debug)  # noqa: TRY400 - as asked for
         options.page.note(Failure(name, message))
@@ -240,7 +240,7 @@ def _printer(render: Callable[[Item], str | bytes | None]) -> Callable[[Item], N
 def _renderer(
     arguments: Namespace, to_text: Callable[[Item], str], to_json: Callable[[Item], str]
 ) -> Callable[[Item], str | bytes | None]:
-    """Choose the form that was asked for."""
+    """Choose the output format."""
     if arguments.output == "json":
         return to_json
     return (lambda _: None) if arguments.quiet else to_text
@@ -252,7 +252,8 @@ def _changes(
     """Prepare to run jobs that change tags, with their reports printed and on the page."""
     if arguments.output == "raw" and not (arguments.dry_run and options.total == 1):
         raise ValueError("--output raw is for a dry run of one destination")
-    render = _renderer(arguments, partial(report_text, every=arguments.all), to_json)
+    to_text = partial(report_text, every=arguments.all, titled=options.total != 1)
+    render = _renderer(arguments, to_text, to_json)
     output = options.output
 
     def show(report: Report) -> None:
@@ -278,7 +279,7 @@ _LINE_KEYS = ("source_ref", "dest_ref", "archs")
 
 @frozen
 class BatchLine:
-    """A line of a batch; without architectures, all of the sources is merged."""
+    """A line of a batch; without architectures, the sources are merged whole."""
 
     sources: tuple[str, ...]
     destination: str
@@ -383,7 +384,7 @@ class _Merges:
         return self._in_order(self._job(str(tag), sources, tag, self._policy) for tag in tags)
 
     def of_batch(self, name: str, file: int) -> Iterator[_Job | None]:
-        """Make a job of each line that is not empty; for an invalid line, one that fails."""
+        """Make a job of each non-empty line; an invalid line becomes a job that fails."""
         return self._in_order(self._of_lines(name, file))
 
     def _of_lines(self, name: str, file: int) -> Iterator[_Ordered]:
@@ -421,7 +422,7 @@ class _Merges:
         return _Ordered((name, partial(self.merge, sources, tag, policy)), reads, writes)
 
     def _in_order(self, jobs: Iterable[_Ordered]) -> Iterator[_Job | None]:
-        """Put None before a job that writes what one under way reads or writes, or the reverse."""
+        """Put a barrier before each job that depends on one under way."""
         under_way: deque[_Ordered] = deque(maxlen=self._threads)
         for job in jobs:
             if any(
@@ -482,11 +483,12 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
 def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     """Prepare to restore tags; every record is read before the first tag is written."""
     login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
-    options = RunOptions.of(arguments)
+    options = evolve(RunOptions.of(arguments), total=len(arguments.records))
     client = login.client(connection_of(arguments))
     files = [Path(file) for file in arguments.records]
     warn_of_writers(*files, *(file.parent for file in files))
     changes = [_read_change(file, login) for file in arguments.records]
+    changes.sort(key=lambda change: change.time, reverse=True)  # a tag goes back step by step
     if not arguments.yes and not _is_confirmed(login, [change.destination for change in changes]):
         LOG.error("Nothing is restored")
         return lambda: False
@@ -494,23 +496,28 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     locks = locks_of(arguments, settings)
 
     how = partial(restore, client, force=arguments.force, dry_run=arguments.dry_run)
+    would_hold = dict[str, Manifest]()  # after a dry run of newer records
 
     def restore_tag(change: Change) -> Report:
+        name = locks.name(client, change.destination)
         with locks.held(client, change.destination) as check:
-            return how(change, recorder=recorder, check=check)
+            report = how(change, recorder=recorder, check=check, held=would_hold.get(name))
+        if report.dry_run and change.previous is not None:
+            would_hold[name] = change.previous
+        return report
 
     jobs = [(str(change.destination), partial(restore_tag, change)) for change in changes]
     return _changes(arguments, jobs, options)
 
 
 def _is_confirmed(login: Login, tags: Iterable[Reference]) -> bool:
-    """Ask where a record could make the login of the options go where it does not belong."""
+    """Ask before a given login is sent to a host that only the record names."""
     host = Address.parse(login.host).host if login.host else ""
     here = one_name(f"{host}/")
     odd = ", ".join(str(tag) for tag in tags if tag.host and one_name(f"{tag.host}/") != here)
     if not login.password or not odd:
         return True
-    facts = f"the login of --dest-quay-user would be used for {odd}, as the record says, and "
+    facts = f"the login of {login.place} would be used for {odd}, as the record says, and "
     facts += f"--quay-host is {host or 'not given'}"
     if sys.stdin is None or not sys.stdin.isatty():
         raise ValueError(f"{facts}; there is no terminal to ask at: give --yes, or --quay-host")
@@ -546,13 +553,9 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:  # noqa: C901 -
             sides = (_listing(client, reference)[1], _listing(client, other)[1])
             return compare((str(reference), str(other)), sides)
 
-        compared = [(str(reference), compare_both)]
-        return partial(
-            run_jobs,
-            compared,
-            _printer(_renderer(arguments, comparison_text, comparison_text)),
-            options,
-        )
+        write = partial(comparison_text, every=arguments.all)
+        show_both = _printer(_renderer(arguments, write, write))
+        return partial(run_jobs, [(str(reference), compare_both)], show_both, options)
 
     def look() -> Inspection:
         held, index = _listing(client, reference)
@@ -577,7 +580,7 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:  # noqa: C901 -
 
 
 def _listing(client: RegistryClient, reference: Reference) -> tuple[Manifest, Index]:
-    """Read what a reference holds, and the index that it is, or that lists a single image."""
+    """Read a reference; return its manifest and an index, made for a single image if need be."""
     held = client.pull(reference)
     if isinstance(held, Image):
         return held, wrap(client, reference, held)
@@ -594,7 +597,7 @@ def _missing(client: RegistryClient, reference: Reference, index: Index) -> froz
 
 
 def prepare(command: str, arguments: Namespace) -> Callable[[], bool]:
-    """Prepare a command; what it raises is wrong usage."""
+    """Prepare a command; an error here is wrong usage."""
     read_password(arguments)
     return _COMMANDS[command](arguments)
 

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from importlib import import_module
 from typing import NamedTuple, NoReturn
 
@@ -55,7 +56,7 @@ class _Version(argparse.Action):
 
 
 class Command(NamedTuple):
-    """What a parser says about a command, and how it gets its options."""
+    """A command's help texts, and the function that adds its options."""
 
     usages: Sequence[str]
     description: str
@@ -115,12 +116,12 @@ def add_output(parser: argparse.ArgumentParser, *, raw: str = "") -> None:
 
 
 def add_changes(parser: argparse.ArgumentParser, *, raw: str = "") -> None:
-    """Add what all commands have that change tags."""
+    """Add the options of all commands that change tags."""
     add_output(parser, raw=raw)
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="show the result, write nothing"
     )
-    parser.add_argument("--all", action="store_true", help="show attestations in rows of their own")
+    add_all(parser)
     parser.add_argument(
         "--html",
         metavar="FILE",
@@ -128,8 +129,13 @@ def add_changes(parser: argparse.ArgumentParser, *, raw: str = "") -> None:
     )
 
 
+def add_all(parser: argparse.ArgumentParser) -> None:
+    """Add how many rows tables have."""
+    parser.add_argument("--all", action="store_true", help="show attestations in rows of their own")
+
+
 def add_references(parser: argparse.ArgumentParser) -> None:
-    """Add what to merge, and how to run the merges."""
+    """Add sources, destinations and batches."""
     parser.add_argument(
         "references",
         nargs="*",
@@ -236,14 +242,14 @@ def add_policy(parser: argparse.ArgumentParser, advanced: argparse._ArgumentGrou
 
 
 def add_strict(parser: argparse.ArgumentParser, also: str = "") -> None:
-    """Add what becomes of names that fit nothing."""
+    """Add --strict, for names that match nothing."""
     parser.add_argument(
         "--strict", action="store_true", help=f"fail if a named platform is not in the tag{also}"
     )
 
 
 def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> None:
-    """Add where to connect, and as whom."""
+    """Add the options for connections and logins."""
     parser.add_argument(
         "--quay-host",
         metavar="HOST",
@@ -285,28 +291,29 @@ def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> Non
 
 
 def add_logins(parser: argparse.ArgumentParser, sides: Sequence[str]) -> None:
-    """Add as whom to connect."""
+    """Add the options for logins."""
     parser.add_argument(
         "--creds",
         metavar="USER",
-        help="user name; the password is in the environment variable QUAY_PASSWORD, or see "
-        "--password-stdin (default: the logins of container tools)",
+        help="user name; the password is in the environment variable MLMERGE_PASSWORD, or see "
+        "--password-stdin (default: MLMERGE_CREDS, else the logins of container tools)",
     )
     for side in sides:
-        variable = f"{side.upper()}_QUAY_PASSWORD"
         name = "src" if side == "source" else "dest"
+        variable = f"MLMERGE_{name.upper()}"
         parser.add_argument(
             f"--{name}-creds",
             f"--{side}-quay-user",
             dest=f"{side}_quay_user",
             metavar="USER",
-            help=f"the same for one side; the password is in {variable} (default: --creds)",
+            help=f"the same for one side; the password is in {variable}_PASSWORD (default: "
+            f"--creds or {variable}_CREDS)",
         )
         parser.add_argument(
             f"--{side}-quay-password",
-            default=os.environ.get(variable),
             metavar="PASSWORD",
-            help=f"password, which others can see here (default: {variable})",
+            help=f"password, which others can see here (default: {variable}_PASSWORD or "
+            f"{side.upper()}_QUAY_PASSWORD)",
         )
     parser.add_argument(
         "--password-stdin",
@@ -316,7 +323,7 @@ def add_logins(parser: argparse.ArgumentParser, sides: Sequence[str]) -> None:
 
 
 def add_safety(parser: argparse.ArgumentParser, advanced: argparse._ArgumentGroup) -> None:
-    """Add what protects the work of others, and the way back."""
+    """Add locks, records and the checks around a write."""
     parser.add_argument(
         "--lock",
         metavar="URL",
@@ -371,7 +378,7 @@ def _add_merge(parser: argparse.ArgumentParser) -> None:
 
 
 def add_annotation(parser: argparse.ArgumentParser) -> None:
-    """Add what is written into the index itself."""
+    """Add --annotation."""
     parser.add_argument(
         "--annotation",
         action="append",
@@ -404,7 +411,7 @@ def _add_remove_archs(parser: argparse.ArgumentParser) -> None:
         "--prune",
         action="store_true",
         help="remove attestations of images that are not listed, entries for unknown/unknown that "
-        "name no image, and what is listed twice",
+        "name no image, and what is listed twice; that there are none is no failure",
     )
     add_annotation(parser)
     add_strict(parser)
@@ -421,6 +428,7 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "other", nargs="?", metavar="REF", help="another reference, to compare the two"
     )
+    add_all(parser)
     parser.add_argument("--ages", action="store_true", help="show how old the images are")
     parser.add_argument(
         "--check",
@@ -548,7 +556,7 @@ def restore_main(arguments: Sequence[str] | None = None) -> None:
 
 
 def demo_main(arguments: Sequence[str] | None = None) -> None:
-    """Show what a merge does, on a registry of this program's own."""
+    """Show what a merge does, on an embedded registry."""
     _run("demo", arguments)
 
 
@@ -557,7 +565,7 @@ def _completes() -> bool:
 
 
 def _complete(parser: argparse.ArgumentParser) -> None:
-    """Answer a shell that asks for completions, where argcomplete is installed."""
+    """Complete the command line for a shell, if argcomplete is installed."""
     if _completes():
         import_module("argcomplete").autocomplete(parser)
 
@@ -584,13 +592,28 @@ def _run(command: str, given: Sequence[str] | None, name: str = "") -> None:
             run = prepare(command, arguments)
         except ValueError as error:
             parser.error(str(error))
-        with task_context():
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(task_context())
+            except Exception as error:
+                _say_broken(error, debug=arguments.debug > 0)
+                raise SystemExit(1) from error
             if not run():
                 raise SystemExit(1)
 
 
+def _say_broken(error: Exception, *, debug: bool) -> None:
+    from pubtools_mlmerge.errors import brief  # noqa: PLC0415 - see the module
+
+    logging.getLogger("pubtools.mlmerge").error(
+        "a plugin of this environment cannot be loaded: %s",
+        brief(f"{type(error).__name__}: {error}"),
+        exc_info=error if debug else None,
+    )
+
+
 def _open_closed_streams() -> None:
-    """Let what is written to a closed standard output fail, not vanish or go into another file."""
+    """Make writes to a closed standard output fail; otherwise the next open file would get them."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             is_log = name == "stderr"

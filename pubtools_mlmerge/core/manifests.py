@@ -141,7 +141,7 @@ def _platform(value: object, path: str) -> Platform | None:
         raise InvalidIndex(path, "expected an object")
     check_names(value, _PLATFORM, path)
     if all(value.get(name) in (None, "") for name in ("os", "architecture")):
-        return None  # as buildah writes it for an artifact
+        return None  # buildah writes this for an artifact
     try:
         return Platform.from_json(value)
     except InvalidPlatform as error:
@@ -173,7 +173,7 @@ def digest_of(content: bytes) -> str:
 
 
 def content_type_name(header: str | None) -> str | None:
-    """Take the media type, in lower case, out of a Content-Type header that may be absent."""
+    """Return the media type of a Content-Type header in lower case; empty if absent."""
     return (header or "").partition(";")[0].strip().lower() or None
 
 
@@ -367,7 +367,7 @@ class Image:
 
     @property
     def kind(self) -> str:
-        """What people call it, which is the type of an artifact, or the media type."""
+        """The type of an artifact, or the media type, for messages."""
         fields = decode(self.content)
         config = fields["config"]
         config_type = config.get("mediaType") if isinstance(config, dict) else None
@@ -505,7 +505,7 @@ def check_digest(
 ) -> None:
     """Check content against the digest in the reference and the one the registry announced."""
     if content_type_name(content_type) in _SCHEMA_1_TYPES:
-        # It is signed anew for each answer, and its digest is that of what is signed.
+        # Schema 1 is signed anew for each answer; its digest is that of the payload.
         raise NotAnIndex(str(reference), "a schema 1 manifest")
     if reference.digest:
         _check(reference, content, reference.digest)

@@ -287,7 +287,7 @@ def named_in(
 
 
 def find_waste(index: Index) -> dict[int, str]:
-    """Find entries that serve nobody (law 3): their numbers, each with the reason."""
+    """Find useless entries (law 3): their positions, each with the reason."""
     images = _digests(index.manifests)
     waste: dict[int, str] = {}
     seen: set[Hashable] = set()
@@ -402,7 +402,7 @@ def combine(sources: Sequence[Side], policy: Policy = _DEFAULT) -> Side:
 def _add_source(
     listed: Sequence[Descriptor], entries: Sequence[Descriptor], match: Match
 ) -> tuple[list[Descriptor], list[Descriptor]]:
-    """Split another source into what is new, and what an earlier one has with another digest."""
+    """Split another source into new entries and those an earlier source has with another digest."""
     taken = _compare(listed, entries, match)
     kept, dropped = _split_kept(entries, taken, Policy(match=match), {})
     replaced = {(_key(e.descriptor, match), e.previous_digest) for e in taken if e.fate != "same"}
@@ -581,7 +581,7 @@ def _names(entries: Iterable[Descriptor]) -> str:
 
 
 def _waste(plan: Plan[Manifest]) -> Iterator[str]:
-    """Name entries that pile up, or serve nobody, and how to remove them."""
+    """Warn of entries that pile up or are useless, and say how to remove them."""
     if plan.source is not None:
         kinds = {_kind(entry) for entry in plan.source.manifests if entry.lacks_platform}
         kept = [e for e in plan.entries if e.fate == "kept" and e.descriptor.lacks_platform]
@@ -662,7 +662,7 @@ def _is_near(patterns: Iterable[PlatformPattern], gone: Iterable[Platform]) -> b
 def _slips(tag: Reference, old: Index, policy: Policy, gone: frozenset[Platform]) -> Iterator[str]:
     """Refuse patterns that must be slips, and name others that fit nothing."""
     keep = _fit_nothing(old, policy.keep)
-    # An index without such entries is what --drop none is for.
+    # With --drop none, an index without such entries is the normal case.
     drop = _fit_nothing(old, (p for p in policy.drop if p.os != NO_PLATFORM))
     platforms = platforms_of(old)
     none_fits = len(keep) == len(policy.keep) and not policy.serves_many

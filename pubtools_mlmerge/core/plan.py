@@ -1,4 +1,4 @@
-"""Policy, Plan and Report: how a merge is to decide, what it decided, what was done."""
+"""Policy, Plan and Report: the options of a merge, its decision, and the result."""
 
 from __future__ import annotations
 

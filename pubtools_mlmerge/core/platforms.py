@@ -21,7 +21,7 @@ _KNOWN_ARCHITECTURES = re.compile(
 )
 # Other names, of containerd's platform database, Debian and Docker Hub.
 _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "ppc64el": "ppc64le"}
-# Those that imply a variant, whatever variant is stated.
+# These imply a variant, whichever variant is stated.
 _FIXED_VARIANTS = {
     **dict.fromkeys(("i386", "i686"), ("386", "")),
     **dict.fromkeys(("armhf", "armv7", "arm32v7"), ("arm", "v7")),
@@ -182,7 +182,7 @@ class PlatformPattern:
 
     @classmethod
     def named(cls, text: str) -> PlatformPattern:
-        """Read what is to be kept, dropped or removed, where a slip would cost platforms.
+        """Read a pattern to keep, drop or remove, where a typing slip would lose platforms.
 
         Names have to be known to ``go tool dist list``, save an architecture after its operating
         system. ``none`` is for entries without platform, and a digest for one entry.
@@ -267,7 +267,7 @@ class PlatformPattern:
         )
 
     def is_nearly(self, platform: Platform) -> bool:
-        """Whether it may be a slip for a platform: s390 for s390x, arm for arm64."""
+        """Whether it may be a slip for a platform, such as s390 for s390x or arm for arm64."""
         short, long = sorted((self.architecture, platform.architecture), key=len)
         if short == long or _GLOB.intersection(self.architecture):
             return False

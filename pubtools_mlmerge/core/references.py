@@ -59,7 +59,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 _DEFAULT_PORTS = (":443", ":80")
-_HUB = "registry-1.docker.io"  # where docker.io, which is a name, has its images
+_HUB = "registry-1.docker.io"  # where the images of docker.io are
 _HUB_NAMES = ("docker.io", "index.docker.io", _HUB)
 _ONE_HOST = {
     **dict.fromkeys(("127.0.0.1", "[::1]"), "localhost"),
@@ -68,7 +68,7 @@ _ONE_HOST = {
 
 
 def registry_of(host: str) -> str:
-    """Return the host that a name stands for: that of Docker Hub, or the name itself."""
+    """Return the host to connect to: Docker Hub's for docker.io, else the name itself."""
     return _HUB if host.lower().removesuffix(":443") in _HUB_NAMES else host
 
 
@@ -105,6 +105,9 @@ class Reference:
         Raises:
             InvalidReference: When the text does not fit the grammar.
         """
+        scheme = re.match(r"[a-zA-Z][a-zA-Z+.-]*://", text)
+        if scheme is not None:
+            raise InvalidReference(text, f"leave out {scheme[0]}")
         rest, at, digest = text.partition("@")
         if at:
             _require(text, digest=digest)
@@ -192,7 +195,7 @@ def lacks_host(reference: Reference, otherwise: str = "") -> InvalidReference:
 
 
 def one_name(reference: str) -> str:
-    """Write a host, and what is in Docker Hub, which have several spellings, in one of them."""
+    """Choose one spelling of a host, and of a repository on Docker Hub."""
     host, slash, rest = reference.partition("/")
     found = re.fullmatch(r"(\[.*\]|[^:]*)(:\d+)?", host.lower())
     if found is None or not slash:

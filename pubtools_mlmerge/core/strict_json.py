@@ -16,7 +16,7 @@ DEEPEST = 32
 
 
 class _Flaw:
-    """Takes the place of a value that is not allowed, in the decoded document."""
+    """Marks a value that is not allowed, in the decoded document."""
 
     def __init__(self, problem: str) -> None:
         self.problem = problem
@@ -52,7 +52,7 @@ def encode(document: Mapping[str, object]) -> bytes:
 
 
 def check_names(fields: Mapping[str, object], known: Mapping[str, str], path: str = "") -> None:
-    """Refuse keys that differ from known ones in case only: Go's decoder takes them for those."""
+    """Refuse keys that differ from known ones only in case: Go's decoder treats them as equal."""
     for name in fields:
         meant = known.get(name.casefold(), name)
         if name != meant:

@@ -1,4 +1,4 @@
-"""Tells of an installation: ``python -m pubtools_mlmerge.host``."""
+"""Check an installation: ``python -m pubtools_mlmerge.host``."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _THREADS = 5  # the host's default
 
 @frozen(eq=False)
 class Sides:
-    """What a push reads from and writes to."""
+    """The registries of a push."""
 
     source: RegistryClient
     destination: RegistryClient
@@ -66,7 +66,7 @@ def make_sides(pusher: Pusher, settings: Settings) -> Sides:
 
 
 class _HostLoginClient(RegistryClient):
-    """Has the logins of the target and no others: no auth file or helper of the worker's user."""
+    """The logins of the target only: no auth file or helper of the worker's user."""
 
     def _find_credentials(self, host: str, repository: str) -> Credentials | None:  # noqa: ARG002 - there is one login, whatever is read
         return self.credentials
@@ -80,7 +80,7 @@ def connect_like(
 ) -> RegistryClient:
     """Make a client of ours with the login and the host of a client of the host.
 
-    It keeps the pace of another one, and sends no login that was refused to that.
+    It shares the request rate and the refused logins of `other`.
     """
     verify = client.session.session.verify
     options = ConnectOptions(

@@ -128,7 +128,7 @@ class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is u
         backup_tags: Mapping[tuple[str, ...], object],
         rollback_tags: list[tuple[str, ...]],
     ) -> None:
-        """Put the tags that were there back to their very bytes; the host deletes the new ones.
+        """Restore existing tags to their exact bytes; the host deletes the new ones.
 
         The host encodes documents anew, and takes an OCI index that was there for a new tag.
         """

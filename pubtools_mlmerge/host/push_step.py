@@ -25,7 +25,7 @@ from pubtools_mlmerge.core.manifests import (
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ConflictError, MergeError, NotAnIndex, PushFailed, StepNotDone
-from pubtools_mlmerge.hooks import announce, lock_tags
+from pubtools_mlmerge.hooks import announce, lock_tags, plugins_named
 from pubtools_mlmerge.host.clients import Sides, make_sides
 from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.host.task import TaskReports
@@ -74,7 +74,7 @@ def tags_of(quay_host: str, target_settings: Mapping[str, object], item: PushIte
 
 
 def is_source_container(item: PushItem) -> bool:
-    """Whether an item brings the sources of an image, which are never merged."""
+    """Whether an item is a source container, which is never merged."""
     build = item.metadata.get("build")
     extra = build.get("extra") if isinstance(build, Mapping) else None
     image = extra.get("image") if isinstance(extra, Mapping) else None
@@ -237,7 +237,7 @@ class PushStep:
         """Look at all tags of the push, and refuse it before the first of them is written.
 
         A tag that several items write is judged when it is their turn. So is all where a site has
-        a step of its own, which may merge what ours refuses.
+        its own step, which may merge what ours refuses.
         """
         if not items:
             return
@@ -419,7 +419,8 @@ class PushStep:
         """Merge one tag; false where the host is to copy it."""
         tag = look.tag
         request = self._request(job, look)
-        answer: Report | Literal[False] | None = pm.hook.mlmerge_merge(request=request)
+        with plugins_named("mlmerge_merge"):
+            answer: Report | Literal[False] | None = pm.hook.mlmerge_merge(request=request)
         report = answer or None
         self.held.pop(tag.reference, None)
         if report is None:
@@ -433,7 +434,7 @@ class PushStep:
             history, days = self._sides.history, job.settings.anchor_days
             if days and report.anchor_tag and history is not None:
                 history.expire(tag.reference.tagged(report.anchor_tag), days)
-            announce(report)
+            announce(report, in_host=True)
         return True
 
     def _note_copied(self, look: _Look) -> None:
@@ -505,7 +506,7 @@ class PushStep:
         return tags
 
     def restore(self) -> None:
-        """Put the tags of the push back to the very bytes that they held before it."""
+        """Restore the tags of the push to the exact bytes from before."""
         registry = self._sides.destination
         for reference, previous in self.before.items():
             if previous is not None and registry.digest(reference) != previous.digest:
@@ -513,13 +514,13 @@ class PushStep:
 
 
 def _site_merges() -> bool:
-    """Whether a site has a step of its own, which may merge what ours refuses."""
+    """Whether a site implements the step, and may merge what ours refuses."""
     steps = [each for each in pm.hook.mlmerge_merge.get_hookimpls() if not each.hookwrapper]
     return len(steps) > 1
 
 
 def _undo(report: Report, audit: str | None) -> str:
-    """Say what a merged tag held, and by which command it gets that back."""
+    """Name the previous digest of a merged tag, and the command that restores it."""
     tag, previous = report.destination, report.previous_digest
     if previous is None:
         return f"{tag}, which did not exist: delete it"

@@ -101,7 +101,7 @@ SEAMS: Mapping[StepName, _Seam] = {
 
 
 def problems(step: StepName) -> tuple[str, ...]:
-    """Compare the installed host with what a step is made for; this imports the host.
+    """Check that the installed host fits a step; this imports the host.
 
     Returns:
         tuple[str, ...]: What does not fit; empty if all does.
@@ -160,7 +160,7 @@ def _is_loaded(name: str) -> bool:
 
 
 def _install(step: StepName, seam: _Seam) -> tuple[str, ...]:
-    """Replace the names of one step; whatever goes wrong hurts only tasks that ask for the step."""
+    """Replace the names of one step; a failure affects only tasks that enable the step."""
     module = sys.modules[seam.module_name]
     try:
         found = problems(step)
@@ -214,7 +214,7 @@ def _refusing_class(step: StepName, theirs: type, found: tuple[str, ...]) -> typ
 
 
 class _AfterImport:
-    """Replaces the names as soon as one of the host's modules was imported, by whomever.
+    """Replaces the names as soon as a module of the host is imported.
 
     A task that is started by the host's own entry points calls no hook before it copies.
     """
@@ -239,6 +239,6 @@ def _run_and_install(run: Callable[[ModuleType], None], module: ModuleType) -> N
 
 
 def watch_imports() -> None:
-    """Install now what can be, and the rest when the host's modules are imported."""
+    """Replace names in modules that are loaded, and the rest when they are imported."""
     sys.meta_path.insert(0, _AfterImport())
     install()

@@ -61,7 +61,7 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
             _IS_OURS.reset(is_ours)
 
     def is_arch_relevant(self, push_item: PushItem, arch: str) -> object:
-        """Know other spellings of an architecture."""
+        """Accept other spellings of an architecture."""
         host = partial(super().is_arch_relevant, push_item, arch)
         if self._tag_step is None:
             return host()

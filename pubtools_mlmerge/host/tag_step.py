@@ -17,7 +17,7 @@ from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import ConflictError, InvalidPlatform, NestedIndex
-from pubtools_mlmerge.hooks import announce, lock_tags
+from pubtools_mlmerge.hooks import announce, lock_tags, plugins_named
 from pubtools_mlmerge.host.clients import connect_like, history_of, warn_of_certificates
 from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.task import TaskReports
@@ -132,8 +132,8 @@ class TagDockerStep:
         source = _read(client, _reference(task, item, item.metadata["tag_source"]))
         if isinstance(source, Index):
             return to_add(source, Names.of(item))
-        # The host has refusals of its own for a source that is absent or no index. But it does not
-        # find an OCI tag where the registry wants its type to be asked for, and would replace it.
+        # The host itself refuses a source that is absent or no index. But it does not
+        # find an OCI tag on a registry that requires its type in Accept, and would replace it.
         destination = _reference(task, item, tag)
         held = None if source is None else client.pull_if_present(destination)
         if source is not None and held is not None and held.media_type != source.media_type:
@@ -189,7 +189,7 @@ class TagDockerStep:
             seen.report = report = selection.report(number)
         if report is not None:
             self._reports.add(report)
-            announce(report)
+            announce(report, in_host=True)
 
     def remove(
         self,
@@ -311,7 +311,8 @@ class Selection:
             self._note,
             self._merge,
         )
-        return pm.hook.mlmerge_merge_selected(request=request)
+        with plugins_named("mlmerge_merge_selected"):
+            return pm.hook.mlmerge_merge_selected(request=request)
 
     def _merge(self, source: Index, destination: Index | None, policy: Policy) -> Plan[Index]:
         source = self.client.read_nested(self._source, source)
@@ -348,7 +349,7 @@ class Selection:
         self._put_back(tag, self._written, seen)
 
     def _put_back(self, tag: Reference, written: str, seen: str | None) -> None:
-        """Give the tag what was replaced unseen; then what the host computed is out of date."""
+        """Write back what was replaced unseen; the host's computed list is then out of date."""
         if self._history is None:
             return
         with ExitStack() as recovered:

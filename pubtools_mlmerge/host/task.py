@@ -1,4 +1,4 @@
-"""What the host's tasks have in common: whether a step is enabled, and what is said at the end.
+"""Shared by the host's tasks: whether a step is enabled, and the summary at the end.
 
 Loaded in every task of the host, so it loads nothing of the engine unless a step is enabled.
 """
@@ -77,7 +77,7 @@ def refuse_script(program: str) -> None:
 
 
 def refuse(step: StepName, settings: Settings) -> None:
-    """Refuse to merge in a class of the host's own, taken before ours was in its place."""
+    """Refuse to merge in the host's own class, imported before ours replaced it."""
     if settings.report_only:
         return
     from pubtools_mlmerge.errors import CannotMergeHere  # noqa: PLC0415 - seldom needed

@@ -52,10 +52,15 @@ class AnchorTag:
         """Whether it names another tag a second later."""
         return "{timestamp}" in self.template
 
-    def to_lock(self, destination: Reference) -> tuple[Reference, ...]:
-        """Name what to lock for the anchor tag, where the lock of its destination is not enough.
+    @property
+    def is_new(self) -> bool:
+        """Whether each result gets another tag."""
+        return self.has_time or "{digest}" in self.template
 
-        Of all anchor tags that have nothing but the time in their names, that is one.
+    def to_lock(self, destination: Reference) -> tuple[Reference, ...]:
+        """Name the tag to lock for the anchor tag, if the lock of its destination is not enough.
+
+        All anchor tags with only the time in their names share one lock.
         """
         if "{digest}" in self.template or (self.has_time and "{tag}" in self.template):
             return ()
@@ -95,7 +100,7 @@ class StepOptions:
 
 
 def _bring_nothing(_decision: Decision) -> None:
-    """Bring nothing: everything that is left of an index is in the repository."""
+    """Copy nothing: the rest of an index is in the repository already."""
 
 
 @frozen(eq=False)

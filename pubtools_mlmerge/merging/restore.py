@@ -38,13 +38,14 @@ def restore(  # noqa: PLR0913 - independent options, each with a default
     dry_run: bool = False,
     recorder: Recorder | None = None,
     check: Callable[[], None] = no_lock,
+    held: Manifest | None = None,
 ) -> Report:
-    """Put back what a tag held before a change."""
+    """Put back what a tag held before a change; `held` is what a dry run takes it to hold."""
     tag, previous = change.destination, change.previous
     if previous is None:
         problem = "it did not exist before, so nothing can be put back; delete it by hand"
         raise CannotRestore(str(tag), problem)
-    # Deciding again would overwrite what somebody else has just written.
+    # Deciding again would overwrite another program's new write.
     options = StepOptions(dry_run=dry_run, tries=StepOptions().tries if force else 1)
     began = time.monotonic()
 
@@ -58,7 +59,7 @@ def restore(  # noqa: PLR0913 - independent options, each with a default
 
     with observed("restore", None, tag, dry_run=dry_run) as seen:
         registry.intend(pull=(tag,), push=() if dry_run else (tag,))
-        decision = decide(_held(registry, change, previous, force=force))
+        decision = decide(held or _held(registry, change, previous, force=force))
         missing = (
             _missing(registry, tag, _children(previous)) if dry_run and decision.is_due else []
         )
@@ -85,7 +86,7 @@ def _held(
 
 
 def _require_children(registry: RegistryClient, tag: Reference, previous: Manifest) -> None:
-    """Refuse to go on if the repository lacks something that the previous manifest lists."""
+    """Fail if the repository lacks a manifest that the previous index lists."""
     missing = _missing(registry, tag, _children(previous))
     if not missing:
         return
@@ -130,6 +131,6 @@ def _listing(manifest: Manifest) -> Index:
 
 
 def _reworded(entry: Entry) -> Entry:
-    """Give fate and reason where nothing is kept."""
+    """Return fate and reason of an entry when nothing is kept."""
     fate: Fate = "dropped" if entry.fate == "kept" else entry.fate
     return Entry(entry.descriptor, fate, _REASONS[fate], entry.previous_digest)

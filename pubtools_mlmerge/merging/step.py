@@ -72,7 +72,7 @@ def intend(
     *,
     writes: bool = True,
 ) -> None:
-    """Announce what a merge needs at once, so that one login is asked for instead of several."""
+    """Announce all rights that a merge needs, so that one token is fetched instead of several."""
     push = (into,) if writes else ()
     if source is destination:
         source.intend(pull=(*of, into), push=push)
@@ -87,7 +87,7 @@ def pull_both(
     destination: Registry,
     pull_destination: Callable[[], _Second],
 ) -> tuple[_First, _Second]:
-    """Pull both sides, at once where they share no connection."""
+    """Pull both sides, in parallel if they share no connection."""
     # The host's client logs in anew in each thread, which takes longer than one answer.
     if source is destination or source.logs_in_per_thread or destination.logs_in_per_thread:
         return pull_source(), pull_destination()
@@ -97,7 +97,7 @@ def pull_both(
 
 
 def judge(tag: Reference, plan: Plan[Manifest], policy: Policy) -> None:
-    """Refuse a plan that takes away what nobody named, and warn of what is odd."""
+    """Refuse a plan that loses a platform nobody named, and log its warnings."""
     for warning in review(tag, plan, policy):
         LOG.warning("%s", warning)
 
@@ -144,7 +144,7 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
 
 
 class Step:
-    """Merges sources into tags; one that goes to many tags is pulled once in a while."""
+    """Merges sources into tags; a source for many tags is pulled once."""
 
     def __init__(  # noqa: PLR0913 - the two sides, and what does each part of the work
         self,
@@ -268,7 +268,7 @@ class Step:
 
     @staticmethod
     def _is_written(tag: Reference, source: Reference) -> bool:
-        """Whether a source may be what was just written, by whatever name of its registry."""
+        """Whether a source may be a tag that was just written, under any name of its registry."""
         names = [each.repository.removeprefix("library/") for each in (source, tag)]
         return source.tag == tag.tag and names[0] == names[1]
 
@@ -281,7 +281,7 @@ class Step:
         self._tend(decision)
 
     def _tend(self, decision: Decision) -> None:
-        """Look after what refers to the images of the sources, before the tag is written."""
+        """Copy or warn of the referrers of the sources' images, before the tag is written."""
         if self._referrers is None or decision.merged is None:
             return
         nested = [digest for entry in decision.plan.taken for digest in sorted(entry.digests)]

@@ -1,4 +1,4 @@
-"""Write a tag: look, write, look again, and decide again where somebody else wrote it."""
+"""Write a tag: read it, write, read it back, and decide again if another program wrote it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def push(
 
 @contextmanager
 def expiration_kept(history: TagHistory | None, tag: Reference) -> Iterator[None]:
-    """Let a tag expire when it would have: Quay forgets that when the tag is written."""
+    """Set a tag's expiration again: Quay clears it when the tag is written."""
     moment = None if history is None else history.expiration(tag)
     yield
     if history is not None and moment is not None:
@@ -82,7 +82,7 @@ class Writer:
         self._history = history
 
     def carry_out(self, decision: Decision, check: Callable[[], None] = no_lock) -> Report:
-        """Write the result; where somebody else writes the tag, decide again and write that."""
+        """Write the result; if another program writes the tag, decide again and write that."""
         tag, is_due, dry_run = decision.destination, decision.is_due, self.options.dry_run
         if dry_run and is_due and self._history is not None:
             self._history.warn(tag)
@@ -135,7 +135,7 @@ class Writer:
         anchor, failure, words = None, None, "%s is written and holds %s, but its anchor tag is not"
         try:
             anchor = self._set_anchor(final, check)
-        except (MergeError, Stopped) as error:  # the tag is written, which its report must tell
+        except (MergeError, Stopped) as error:  # the tag is written, so its report must appear
             failure = error if isinstance(error, MergeError) else None
             LOG.warning(words, final.destination, final.plan.result.digest)
         return first.report(final, attempts=attempts, anchor=anchor, error=failure)
@@ -177,7 +177,7 @@ class Writer:
         return _Conflict(expected, found, failure, is_written=True)
 
     def _read_back(self, tag: Reference, expected: str, before: str | None) -> str | None:
-        """Read what a tag holds, again while that is the old: some registries lag behind."""
+        """Read a tag, again while it has the old digest, as some registries lag behind."""
         with span("verify", destination=str(tag), expected=expected) as current:
             found = self.registry.digest(tag)
             for look in range(1, _LOOKS):
@@ -215,7 +215,7 @@ class Writer:
             return None
         for _ in range(self.options.tries):
             anchor = template.apply(decision.destination, digest)
-            found = None if is_early and template.has_time else self.registry.digest(anchor)
+            found = None if is_early and template.is_new else self.registry.digest(anchor)
             if found is None or found == digest:
                 return anchor
             taken = AnchorTaken(str(anchor), found)
@@ -265,7 +265,7 @@ class _Conflict:
 
 
 class _Overwritten:
-    """What our writes replaced without having read it; readable until this is closed."""
+    """Manifests that our writes replaced unread; kept readable until this is closed."""
 
     def __init__(self, registry: Registry, history: TagHistory | None) -> None:
         self._registry = registry
@@ -275,7 +275,7 @@ class _Overwritten:
 
     @STOP.finishing(cleans=True)
     def close(self) -> None:
-        """Give up what was made readable."""
+        """Delete the temporary tags."""
         if self._history is not None:
             for reference in self._readable:
                 self._history.forget(reference)

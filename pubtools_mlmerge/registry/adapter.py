@@ -32,7 +32,7 @@ def unpack(answer: object) -> tuple[object, Mapping[str, str]]:
 
 
 def encode_body(body: object) -> bytes:
-    """Return the bytes of a manifest, in whichever shape a client returned it."""
+    """Return the bytes of a manifest from any of the shapes that a client returns."""
     if isinstance(body, Mapping):
         return encode(body)
     if isinstance(body, str):

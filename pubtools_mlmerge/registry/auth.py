@@ -1,4 +1,4 @@
-"""Logins: challenges, tokens, and the session with a registry that asks for them."""
+"""Logins: challenges, tokens, and the session with a registry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from attrs import evolve, field, frozen
 from pubtools_mlmerge.core.references import Address, Reference
 from pubtools_mlmerge.errors import InvalidReference, RegistryError, Unauthorized
 from pubtools_mlmerge.registry.http import TRANSIENT, Answer, Request, Transport, origin
-from pubtools_mlmerge.registry.refusals import failure, redact
+from pubtools_mlmerge.registry.refusals import Secrets, failure, redact
 
 # Challenges
 
@@ -83,12 +83,12 @@ class Credentials:
 
     @property
     def key(self) -> str:
-        """What tells it from other logins."""
+        """Its identity among logins."""
         return self.password if self.is_token else self.basic
 
     @property
     def name(self) -> str:
-        """Whose login it is, and from where."""
+        """The user, and where the login was found."""
         name = "identity token" if self.is_token else f"login of {self.username}"
         return f"{name} from {self.place}" if self.place else name
 
@@ -102,7 +102,7 @@ class Credentials:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The texts that must not show up anywhere."""
+        """The secrets in it, which must never be shown."""
         return *self.encoded, self.password
 
     def send(self, transport: Transport, request: Request, place: str) -> Answer:
@@ -114,7 +114,7 @@ class Credentials:
         return login.attempt(request.subject, lambda: transport.send(request), refuse)
 
     def _refused(self, subject: str, answer: Answer) -> Unauthorized:
-        """Make the error of a login that was refused; it says whose it is, and from where."""
+        """Make the error of a refused login; it names the user and where the login was found."""
         answer = answer.redacted(self.secrets)
         words = failure(subject, answer.status, answer.content).message
         message = f"the {self.name} was refused"
@@ -140,7 +140,7 @@ class Scope:
 
 
 def rename(scopes: frozenset[Scope], challenge: Challenge) -> frozenset[Scope]:
-    """Take the repositories that a challenge names, with no other rights than in `scopes`."""
+    """Take the repositories that a challenge names, with the rights in `scopes` and no others."""
     pushes, found = any(scope.push for scope in scopes), set()
     for wanted in challenge.parameters.get("scope", "").split():
         kind, _, rest = wanted.partition(":")
@@ -171,6 +171,10 @@ class _Token:
     header: str = field(repr=False)
     expires: float
 
+    @property
+    def text(self) -> str:
+        return self.header.partition(" ")[2]
+
 
 _Key = tuple[frozenset[Scope], Optional[Credentials]]
 
@@ -178,9 +182,10 @@ _Key = tuple[frozenset[Scope], Optional[Credentials]]
 class Tokens:
     """Fetches tokens and keeps them as long as they live; safe from several threads."""
 
-    def __init__(self, transport: Transport, registry: str) -> None:
+    def __init__(self, transport: Transport, registry: str, known: Secrets) -> None:
         self._transport = transport
         self._registry = registry
+        self._known = known
         self._fetching: dict[_Key, threading.Lock] = {}
         self._tokens: dict[_Key, _Token] = {}
 
@@ -197,13 +202,14 @@ class Tokens:
         with self._fetching.setdefault(key, threading.Lock()):
             token = self._tokens.get(key)
             if token is None or token.header == rejected or token.expires <= time.monotonic():
-                token = self._fetch(challenge, scopes, credentials)
-                self._tokens[key] = token
+                fresh = self._fetch(challenge, scopes, credentials)
+                self._known.add(fresh.text, replaced=token.text if token else "")
+                self._tokens[key] = token = fresh
             return token.header
 
     def secrets(self) -> list[str]:
-        """The texts that must not show up anywhere."""
-        return [token.header.partition(" ")[2] for token in list(self._tokens.values())]
+        """The secrets in it, which must never be shown."""
+        return [token.text for token in list(self._tokens.values())]
 
     def _fetch(
         self, challenge: Challenge, scopes: frozenset[Scope], credentials: Credentials | None
@@ -247,7 +253,7 @@ class Tokens:
 def _refresh(
     request: Request, realm: str, form: dict[str, str], scopes: frozenset[Scope], token: str
 ) -> Request:
-    """Ask in the way of OAuth 2.0 (RFC 6749, section 6), as Azure's registry wants it."""
+    """Refresh by OAuth 2.0 (RFC 6749, section 6), which Azure's registry requires."""
     form["scope"] = " ".join(map(str, sorted(scopes)))
     form |= {"grant_type": "refresh_token", "client_id": "pubtools-mlmerge", "refresh_token": token}
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -280,7 +286,7 @@ _SPEAKS_TLS = (b"HTTP request to an HTTPS server", b"HTTP request was sent to HT
 
 
 class RegistrySession:
-    """Requests to one registry: finds its scheme, and logs in when it asks for that."""
+    """Requests to one registry: finds its scheme, and logs in when challenged."""
 
     def __init__(
         self,
@@ -297,13 +303,17 @@ class RegistrySession:
         self._logins: dict[str, Credentials | None] = {}  # by repository, once it was challenged
         self._challenge: Challenge | None = None
         self._tokens: Tokens | None = None
+        # No header contains a long one by chance; a password may be a common word.
+        self._long_secrets = Secrets()
+        self._secrets = Secrets(beside=self._long_secrets)
+        self._known_logins: set[Credentials] = set()
         self._intended: dict[str, frozenset[Scope]] = {}
         self._renamed: dict[frozenset[Scope], frozenset[Scope]] = {}
         self.answers_head: bool | None = None  # none until a HEAD or a GET showed it
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is spoken to over plain http."""
+        """Whether the connection is plain http."""
         return self.url("/").startswith("http://")
 
     def url(self, path: str) -> str:
@@ -321,8 +331,8 @@ class RegistrySession:
         """Send a request to a path of this registry, with a login if the registry wants one."""
         answer = self._log_in_and_send(request, scopes)
         if answer.is_success:
-            return answer.with_redacted_headers(self._long_secrets())
-        answer = answer.redacted(self.secrets())
+            return answer.with_redacted_headers(self._long_secrets)
+        answer = answer.redacted(self._secrets)
         error = failure(request.subject, answer.status, answer.content)
         if isinstance(error, Unauthorized):
             bearer = self._challenge is not None and self._challenge.scheme == "bearer"
@@ -349,12 +359,18 @@ class RegistrySession:
         with self._lock:
             for scope in scopes:
                 if scope.repository not in self._logins:
-                    self._logins[scope.repository] = self._find_credentials(scope.repository)
+                    login = self._find_credentials(scope.repository)
+                    self._logins[scope.repository] = login
+                    if login is not None and login not in self._known_logins:
+                        self._known_logins.add(login)
+                        self._secrets.add(login.password)
+                        for text in login.encoded:
+                            self._long_secrets.add(text)
         return self.known_login(scopes)
 
     def withhold(self, text: str) -> str:
         """Withhold a text of the registry that repeats a secret."""
-        return redact(text, self.secrets())
+        return redact(text, self._secrets)
 
     def _log_in_and_send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
         """Send a request with the rights that were announced, with these, or as challenged."""
@@ -421,7 +437,7 @@ class RegistrySession:
         """Return the header for these rights, or how the server refused to give just them."""
         with self._lock:
             if self._tokens is None:
-                self._tokens = Tokens(self.transport, self.url("/"))
+                self._tokens = Tokens(self.transport, self.url("/"), self._long_secrets)
         if challenge.scheme == "basic":
             return login.basic if login and not login.is_token else None, None
         try:
@@ -468,7 +484,7 @@ class RegistrySession:
         return False
 
     def _widest(self, scopes: frozenset[Scope], login: Credentials | None) -> frozenset[Scope]:
-        """All that was announced together with these scopes for a login, if it includes them."""
+        """Return all scopes announced for a login, if they include these."""
         for scope in scopes:
             together = self._intended.get(scope.repository, frozenset())
             own = (each for each in together if self._login(frozenset({each})) == login)
@@ -486,17 +502,10 @@ class RegistrySession:
             parameters = {n: v for n, v in self._challenge.parameters.items() if n != "scope"}
             return Challenge(self._challenge.scheme, parameters)
         problem = "the registry offers no known way to log in"
-        cause = answer.redacted(self.secrets()).as_http_error()
+        cause = answer.redacted(self._secrets).as_http_error()
         raise Unauthorized(subject, _UNAUTHORIZED, problem) from cause
 
     def secrets(self) -> list[str]:
-        """The secrets that a hostile registry might repeat in a refusal."""
-        return [*self._long_secrets(), *(login.password for login in self._known_logins())]
-
-    def _long_secrets(self) -> list[str]:
-        """Those that no header has by chance; a password may be a word of a media type."""
+        """List the secrets that a hostile registry might repeat."""
         tokens = [] if self._tokens is None else self._tokens.secrets()
-        return [*tokens, *(text for login in self._known_logins() for text in login.encoded)]
-
-    def _known_logins(self) -> set[Credentials]:
-        return set(filter(None, list(self._logins.values())))
+        return [*tokens, *(text for login in list(self._known_logins) for text in login.secrets)]

@@ -74,7 +74,7 @@ class Registry(ABC):
         raise NotAnIndex(str(reference), found.kind)
 
     def pull_if_present(self, reference: Reference) -> Manifest | None:
-        """Read a manifest, see `pull`; none where there is nothing."""
+        """Read a manifest, see `pull`; None if it does not exist."""
         return self.look(reference)[0]
 
     def look(self, reference: Reference) -> tuple[Manifest | None, bool]:
@@ -114,7 +114,7 @@ class Registry(ABC):
         return ()
 
     def digest(self, reference: Reference) -> str | None:
-        """Ask for the digest that a reference has; none if there is nothing."""
+        """Look up the digest of a reference; None if it does not exist."""
         found = self.pull_if_present(reference)
         return None if found is None else found.digest
 

@@ -15,7 +15,7 @@ from pubtools_mlmerge.errors import InvalidCredentials
 
 @frozen
 class Certificates:
-    """What one registry needs beside the authorities that all have."""
+    """Certificates for one registry, beside the usual authorities."""
 
     authorities: tuple[Path, ...] = ()
     clients: tuple[tuple[Path, Path], ...] = ()  # each with its key
@@ -40,12 +40,12 @@ class Certificates:
         return cls(tuple(authorities), tuple(pairs))
 
     def or_given(self, ca_bundle: str | None, client: tuple[str, str] | None) -> Certificates:
-        """Take those of options instead; a bundle has all authorities that are wanted."""
+        """Use those of the options instead; a bundle replaces all authorities."""
         clients = ((Path(client[0]), Path(client[1])),) if client else self.clients
         return Certificates(() if ca_bundle else self.authorities, clients)
 
     def link(self, directory: Path) -> None:
-        """Put links to all of them into a directory, for another program; no key is copied."""
+        """Link all of them into a directory for another program; no key is copied."""
         for number, authority in enumerate(self.authorities):
             (directory / f"{number}.crt").symlink_to(authority.resolve())
         for number, pair in enumerate(self.clients):
@@ -53,7 +53,7 @@ class Certificates:
                 (directory / f"{number}.{kind}").symlink_to(file.resolve())
 
     def contexts(self, host: str, *, verifies: bool) -> Iterator[tuple[str, ssl.SSLContext | None]]:
-        """Give what connections use, by the beginning of a URL; none for what is usual.
+        """Make TLS contexts by URL prefix; None for the usual one.
 
         The http library adds the authorities that all registries have.
         """

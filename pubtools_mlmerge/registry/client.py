@@ -61,7 +61,7 @@ _REFUSED_HEAD = frozenset({400, 403, _NOT_FOUND, 405, 501})
 
 @contextmanager
 def _explain_lacking_right(reference: Reference) -> Iterator[None]:
-    """Say in our words that a login is valid and may not write."""
+    """Say that the login is valid but may not write."""
     try:
         yield
     except (Unauthorized, Forbidden) as error:
@@ -223,7 +223,7 @@ class RegistryClient(Registry):
         return None
 
     def _digest_by_head(self, reference: Reference) -> str:
-        """Ask by HEAD unless this registry refuses it, which shows when GET is answered.
+        """Send HEAD unless this registry refuses it, which shows once GET succeeds.
 
         Proxies and gateways refuse HEAD, or say 404; crane, docker and containerd use GET then.
         """
@@ -302,7 +302,7 @@ class RegistryClient(Registry):
         return False
 
     def read_blob(self, reference: Reference, size: int) -> Iterator[bytes]:
-        """Read the blob of a digest in parts, of which the last comes once all proved right.
+        """Read a blob in parts; the last one is yielded only after the digest is checked.
 
         Raises:
             DigestMismatch: When the content has another digest.
@@ -418,7 +418,7 @@ class RegistryClient(Registry):
         return Transport(self.options, certificates.contexts(host, verifies=verifies))
 
     def certificates(self, host: str) -> Certificates | None:
-        """Return what a registry needs beside the usual authorities: as given, or as found."""
+        """Return the certificates for a registry, from the options or from certs.d."""
         options = self.options
         places = (directory / host for directory in options.certs_d)
         found = next(filter(os.path.isdir, places), None)
@@ -428,7 +428,7 @@ class RegistryClient(Registry):
         return own.or_given(options.ca_bundle, options.client)
 
     def place(self, reference: Reference) -> Reference:
-        """Name what is requested: at the host that is connected to, and in Docker Hub in full."""
+        """Return the reference as requested: the host to connect to, Docker Hub names in full."""
         return evolve(reference.resolved, host=self.session(reference).host).resolved
 
     def _repository(self, reference: Reference, name: str = "") -> str:

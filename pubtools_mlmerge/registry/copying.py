@@ -9,14 +9,15 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Literal, Optional
 
 from attrs import evolve
+from requests.exceptions import HTTPError
 
 from pubtools_mlmerge.concurrency import STOP, Memo, Watch, run_all, unwatched
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest, subject_of
@@ -35,8 +36,8 @@ from pubtools_mlmerge.observe import span
 from pubtools_mlmerge.registry.base import NESTED_INDEXES, NESTED_LEVELS, TOO_NESTED
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.credentials import environment_without
+from pubtools_mlmerge.registry.http import PIECE, Stream, may_heal
 from pubtools_mlmerge.registry.refusals import proxy_secrets, read_authorities, redact
-from pubtools_mlmerge.registry.streaming import stream_blob
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -46,12 +47,13 @@ _Way = Optional[Literal["mount", "stream", "copy"]]  # none where it is left to 
 _THREADS = 8  # requests for manifests at a time, and for blobs
 _COPIES = 4  # programs at a time
 _REMEMBERED = 10_000  # manifests that are there, and blobs
+_NOT_FOUND, _OUT_OF_ORDER = 404, 416
 
 
 class Children:
-    """Brings manifests from one repository into another one; safe from several threads.
+    """Copies manifests from one repository into another; safe from several threads.
 
-    Each manifest and blob is checked and brought once, however many callers need it. With `auto`,
+    Each manifest and blob is checked and copied once, however many callers need it. With `auto`,
     blobs are mounted or streamed; where `copy_one` is given, that copies what cannot be mounted.
     """
 
@@ -128,14 +130,14 @@ class Children:
             return None
 
     def _bring(self, manifest: Manifest | None, source: Reference, destination: Reference) -> None:
-        """Write a manifest, if there is one, after its blobs; else, or if refused, copy it."""
+        """Write a manifest after its blobs; copy it by the program if it is unknown or refused."""
         with span("child", source=str(source), destination=str(destination)) as current:
             way: _Way = None
             if manifest is not None:
                 way = self._write(manifest, source, destination, 0, set())
             if way is None:
                 way = "copy"
-                # Without the right to write it would fail as well, in the words of a program.
+                # Without the right to write the program would fail as well, with a worse message.
                 self._writable.get(destination.name, partial(self._require_push, destination))
                 with self._copying:
                     self._copy_one(source, destination)
@@ -179,7 +181,7 @@ class Children:
         """Write all that an index lists, in turn.
 
         An index may list others, and these the same ones again and again: each is read once, and
-        no more of them than for a merge, or a few kilobytes would keep us busy for ever.
+        no more of them than for a merge, or a few kilobytes could take hours.
         """
         known.add(index.digest)
         if level > NESTED_LEVELS or len(known) > NESTED_INDEXES:
@@ -288,7 +290,7 @@ def copy(
                 stderr=subprocess.PIPE,
                 text=True,
             ) as program:
-                said = STOP.errors_of(program, options.ends, options.silence)
+                said = STOP.wait_for(program, options.ends, options.silence)
         except subprocess.TimeoutExpired:
             if time.monotonic() >= options.ends:
                 raise OutOfTime(str(destination), options.time_limit or 0.0) from None
@@ -328,3 +330,76 @@ def _options(
         file.flush()
         passed.append(file.fileno())
         yield f"--{side}-authfile=/dev/fd/{file.fileno()}"
+
+
+def stream_blob(  # noqa: PLR0913 - the two sides, and two options
+    source_client: RegistryClient,
+    source: Reference,
+    destination_client: RegistryClient,
+    destination: Reference,
+    *,
+    size: int,
+    watch: Watch,
+) -> None:
+    """Copy the blob of a digest; a few megabytes of it are in memory at a time.
+
+    After a break all of it is sent again. Content of another digest or size never arrives whole,
+    and an upload that is given up is cancelled.
+    """
+    options, attempt, shown = destination_client.options, 0, 0
+
+    def read() -> Generator[bytes, None, None]:
+        nonlocal shown
+        count = 0
+        for part in _read_ahead(source_client.read_blob(source, size)):
+            if time.monotonic() > options.ends:  # without the grace that cleaning up has
+                raise OutOfTime(str(destination), options.time_limit or 0.0)
+            yield part
+            count += len(part)
+            while shown < count // PIECE:
+                advance()
+                shown += 1
+
+    with watch(f"{destination.name} {source.digest[:19]}, MiB", -(-size // PIECE)) as advance:
+        while True:
+            upload = destination_client.begin_upload(destination)
+            try:
+                with ExitStack() as begun:  # a failed request may hold on to what it was sending
+                    content = Stream(size, lambda: begun.enter_context(closing(read())))
+                    destination_client.finish_upload(destination, upload, content)
+            except BaseException as error:
+                with STOP.finishing(cleans=True):
+                    destination_client.cancel_upload(destination, upload)
+                is_last = attempt == options.retries.most
+                if is_last or not isinstance(error, RegistryError):
+                    raise
+                if not _may_heal(error, destination):
+                    raise
+                wait = options.retries.wait(attempt, _headers_of(error))
+                problem = error.message or f"HTTP {error.status}"
+                LOG.info("%s: %s, sending it anew in %.1f s", error.reference, problem, wait)
+            else:
+                return
+            STOP.sleep(min(wait, max(0.0, options.ends - time.monotonic())))
+            attempt += 1
+
+
+def _read_ahead(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Read and hash the next part in another thread, while this one is sent."""
+    with ThreadPoolExecutor(1, thread_name_prefix="mlmerge") as pool:
+        coming = pool.submit(next, parts, b"")
+        while part := coming.result():
+            coming = pool.submit(next, parts, b"")
+            yield part
+
+
+def _may_heal(error: RegistryError, destination: Reference) -> bool:
+    """Whether another attempt may succeed, with an upload that has not expired."""
+    is_lost = error.reference == str(destination) and error.status in (_NOT_FOUND, _OUT_OF_ORDER)
+    return is_lost or may_heal(error)
+
+
+def _headers_of(error: BaseException) -> Mapping[str, str]:
+    cause = error.__cause__
+    response = cause.response if isinstance(cause, HTTPError) else None
+    return {} if response is None else response.headers

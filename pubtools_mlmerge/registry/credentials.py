@@ -57,7 +57,7 @@ class AuthFiles:
             return next(filter(None, found), None)
 
     def say_none_found(self, host: str) -> str:
-        """Say which files were searched for a login, what they have, and what helpers said."""
+        """Name the files that were searched for a login, their keys, and the helpers' answers."""
         with self._lock:
             files = ", ".join(self._read(path).state for path in auth_files())
             answers = [
@@ -111,7 +111,7 @@ def auth_files() -> Iterator[Path]:
     yield Path(runtime, "containers" if is_own else "", "auth.json")
     try:
         home = Path.home()
-    except RuntimeError:  # a user that no list has, as in some containers
+    except RuntimeError:  # a user without an entry in passwd, as in some containers
         home = Path("/")
     yield Path(environment.get("XDG_CONFIG_HOME", home / ".config")) / "containers" / "auth.json"
     yield Path(environment.get("DOCKER_CONFIG", home / ".docker")) / "config.json"
@@ -122,7 +122,7 @@ _ByName = Mapping[str, list[tuple[str, object]]]
 
 @frozen
 class _File:
-    """What an auth file has, under the names that its keys mean."""
+    """The entries of an auth file, by normalised key."""
 
     path: Path
     entries: _ByName = field(factory=dict, repr=False)
@@ -187,7 +187,7 @@ class _File:
 
 
 def _by_name(part: object) -> dict[str, list[tuple[str, object]]]:
-    """Sort a part of a file by what its keys mean; one that is written so comes first."""
+    """Index a section by normalised key; a key already in that form comes first."""
     found: dict[str, list[tuple[str, object]]] = {}
     for key, value in part.items() if isinstance(part, dict) else ():
         name = _name(key)
@@ -212,7 +212,7 @@ def _names(host: str, repository: str) -> Iterator[str]:
 # Credential helpers
 
 
-# Variables that hold secrets of ours, and values with a login, such as the URL of a Redis server.
+# Variables that hold our secrets, and values with a login, such as the URL of a Redis server.
 _OURS = re.compile(r"MLMERGE_.*|.*QUAY_(PASSWORD|API_TOKEN)")
 _URL_WITH_LOGIN = re.compile(r"\w://[^\s/@]*:[^\s/@]+@")
 
@@ -233,12 +233,12 @@ def environment_without(secrets: Iterable[str] = ()) -> dict[str, str]:
 
 
 def _ask_helper(helper: str, server: str, patience: float, place: str) -> Credentials | str:
-    """Ask a helper for a login; return it, or what happened, in which nothing of it is repeated."""
+    """Ask a helper for a login; return it, or a description of the failure without its output."""
     if re.fullmatch(_HELPER, helper) is None:
         return f"{place} names a credential helper by other characters than A-Z a-z 0-9 . _ -"
     program = f"docker-credential-{helper}"
     asked = f"{program} for {brief(server, 80)}"
-    STOP.check()  # or each thread that waits for its turn would start one
+    STOP.check()  # else each waiting thread would start one
     try:
         with subprocess.Popen(  # noqa: S603 - the name is checked, and the server goes to its input
             [program, "get"],
@@ -249,7 +249,7 @@ def _ask_helper(helper: str, server: str, patience: float, place: str) -> Creden
             errors="replace",
             env=environment_without(),
         ) as process:
-            said, _ = STOP.said_by(process, time.monotonic() + patience, server)
+            said, _ = STOP.communicate(process, time.monotonic() + patience, server)
     except subprocess.TimeoutExpired:
         return f"{asked} gave no answer within {patience:g} seconds"
     except OSError as error:

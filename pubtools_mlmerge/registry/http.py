@@ -36,13 +36,13 @@ from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import OutOfTime, RegistryError, brief
 from pubtools_mlmerge.registry.refusals import (
     Logins,
+    Secrets,
     check_proxy,
     explain,
     explain_answer,
     explain_connection,
     is_transient,
     redact,
-    shows_secret,
     without_url,
 )
 
@@ -53,7 +53,7 @@ LOG = logging.getLogger("pubtools.mlmerge")
 
 def origin(url: str) -> tuple[str, str, int | None]:
     """Take scheme, host and port from a URL; a login belongs to one origin."""
-    if "\\" in url:  # here it is part of the host, for the http library it ends the host
+    if "\\" in url:  # a backslash is part of the host here, and ends it for the http library
         raise ValueError("a URL has no backslash")
     parts = urlsplit(url)
     port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
@@ -65,7 +65,7 @@ def origin(url: str) -> tuple[str, str, int | None]:
 
 @frozen(eq=False)
 class Stream:
-    """A body of known length, which is begun anew each time that it is sent."""
+    """A body of known length, read from the start each time it is sent."""
 
     length: int
     begin: Callable[[], Iterator[bytes]]
@@ -107,20 +107,19 @@ class Answer:
         """Whether the request was carried out."""
         return self.status // 100 == 2  # noqa: PLR2004 - status codes are their own names
 
-    def redacted(self, secrets: Iterable[str]) -> Answer:
+    def redacted(self, secrets: Secrets | Iterable[str]) -> Answer:
         """Withhold each part that repeats a secret, before it ends up in an error."""
-        known, text = list(secrets), self.content.decode("utf-8", "surrogateescape")
+        known, text = Secrets.of(secrets), self.content.decode("utf-8", "surrogateescape")
         content = redact(text, known).encode("utf-8", "surrogateescape")
         reason, url = redact(self.reason, known), redact(self.url, known)
         headers = self.with_redacted_headers(known).headers
         return Answer(self.status, headers, content, url, reason)
 
-    def with_redacted_headers(self, secrets: Iterable[str]) -> Answer:
+    def with_redacted_headers(self, secrets: Secrets) -> Answer:
         """Withhold each header that repeats a secret, as an error may quote it."""
-        known = list(secrets)
-        if not shows_secret("\n".join(self.headers.values()), known):
+        if not secrets.shown_in("\n".join(self.headers.values())):
             return self
-        cleaned = {name: redact(value, known) for name, value in self.headers.items()}
+        cleaned = {name: redact(value, secrets) for name, value in self.headers.items()}
         return evolve(self, headers=CaseInsensitiveDict(cleaned))
 
     def as_http_error(self) -> requests.exceptions.HTTPError:
@@ -154,7 +153,7 @@ class _Pace:
 
 
 class Throttle:
-    """Paces the requests to each host that said that there are too many (429).
+    """Limits the rate of requests to each host that answered 429.
 
     A pause is for all threads; answers to what was sent before it do not prolong it. After it,
     requests keep an interval, which doubles with each pause and slowly shrinks again.
@@ -392,7 +391,7 @@ class _TimedReader(io.RawIOBase):
 
 
 class _BoundedReader(io.BufferedReader):
-    """Counts what is around a body, which the http libraries read without end.
+    """Bounds everything around a body, which the http libraries read without limit.
 
     That is headers before the answer ("100 Continue"), sizes of chunks, and trailers.
     """
@@ -429,7 +428,7 @@ class _BoundedResponse(http.client.HTTPResponse):
 
 
 def _send_all(connection: http.client.HTTPConnection, content: bytes, silence: float) -> None:
-    """Send a part of a request, and look out for the end of the program meanwhile."""
+    """Send a part of a request, in slices so that a signal can end the program."""
     if connection.sock is None:
         connection.connect()
     link: socket.socket = connection.sock
@@ -473,7 +472,7 @@ class _Adapter(HTTPAdapter):
         return manager if is_known else self._bound(manager)
 
     def _bound(self, manager: PoolManager) -> PoolManager:
-        """Let connections read by our class, which the http library offers no option for."""
+        """Make connections use our response class; the http library has no option for it."""
         if self._context is not None:
             manager.connection_pool_kw["ssl_context"] = self._context
         classes = {}
@@ -544,7 +543,7 @@ class Transport:
         self._streams.close()
 
     def send(self, request: Request) -> Answer:
-        """Send a request, again where that may help; a write is redirected within its origin."""
+        """Send a request, with retries; a write follows redirects only within its origin."""
         for _ in range(_MOST_REDIRECTS + 1):
             answer = self._send_with_retries(request)
             target = answer.headers.get("Location")
@@ -603,7 +602,7 @@ class Transport:
             attempt += 1
 
     def _time_left(self, request: Request) -> float:
-        """Return how long a request may take; one to delete something cleans up after a run."""
+        """Return the time limit of a request; a DELETE may clean up after the run's end."""
         grace = _GRACE if request.method == "DELETE" else 0.0
         left = self.options.ends + grace - time.monotonic()
         if left <= 0:
@@ -623,7 +622,7 @@ class Transport:
 
     def _send_once(self, request: Request) -> Answer:
         STOP.check()
-        # The rest of what the session does is not wanted: cookies, a login from a URL or a netrc
+        # The session would do more than we want: cookies, a login from a URL or a netrc
         # file, and redirects, whose bodies of any size it reads.
         prepared = requests.PreparedRequest()
         prepared.prepare_method(request.method)
@@ -692,7 +691,7 @@ def _redirected(request: Request, target: str) -> Request:
 
 
 def may_heal(error: RegistryError) -> bool:
-    """Whether what failed in the middle may succeed if all of it is done anew."""
+    """Whether a transfer that broke off may succeed if repeated."""
     if error.status is None:
         return isinstance(error.__cause__, Exception) and is_transient(error.__cause__)
     return error.status in {*TRANSIENT, _LATE, _SERVER_FAILED}

@@ -57,7 +57,7 @@ class TagRow:
 
 
 def replaced(rows: Sequence[TagRow], written: str, seen: str | None) -> tuple[str, ...]:
-    """List the digests that a PUT replaced although they were not the one read before it.
+    """List the digests that a PUT replaced unread.
 
     Quay ends what a PUT replaces in the second in which the new row begins. Rows of one second are
     in no reliable order, and a PUT that had to wait may begin before the one that it replaces; so
@@ -87,7 +87,7 @@ def _suspects(rows: Sequence[TagRow], own: TagRow) -> list[TagRow]:
 
 
 class TagHistory:
-    """Finds what a write replaced unseen, by the history that Quay keeps.
+    """Finds manifests that a write replaced unread, in Quay's history of tags.
 
     It is read with a token of Quay's own API, over the connections of a registry client. The token
     goes to one registry only: the named one, else that of the client, else quay.io; and not before
@@ -105,7 +105,7 @@ class TagHistory:
         self._hosts: Memo[str, str] = Memo(_MOST_HOSTS)
 
     def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
-        """Recover what the write replaced unseen; a history that is not there is a warning."""
+        """Make what the write replaced unread readable; a missing history is a warning."""
         rows = self._rows_if_any(tag, "another writer was replaced")
         if rows is None:
             return ()
@@ -144,11 +144,11 @@ class TagHistory:
         return recovered
 
     def expire(self, reference: Reference, days: int) -> None:
-        """Let Quay delete a tag after some days; where that fails, a warning says that it stays."""
+        """Let Quay delete a tag after some days; on failure, warn that it stays."""
         self.expire_at(reference, int(time.time()) + days * _DAY)
 
     def expire_at(self, reference: Reference, moment: int) -> None:
-        """Let Quay delete a tag at a time; where that fails, a warning says that it stays."""
+        """Let Quay delete a tag at a time; on failure, warn that it stays."""
         content = encode({"expiration": moment})
         try:
             self._send("PUT", reference, quote(reference.tag, safe=""), content)
@@ -184,7 +184,7 @@ class TagHistory:
         return None
 
     def forget(self, reference: Reference) -> None:
-        """Delete a tag that `recover` made; where that fails, a warning says that it stays."""
+        """Delete a tag that `recover` made; on failure, warn that it stays."""
         if not reference.tag.startswith(_RECOVERED):
             raise InvalidReference(str(reference), f"only tags {_RECOVERED}... are deleted")
         event = {"type": "mlmerge-forget", "destination": str(reference)}
@@ -222,7 +222,7 @@ class TagHistory:
         return answer
 
     def _look(self, reference: Reference, host: str) -> str:
-        """Ask without the token whether this is Quay, and find out whether the token is for it."""
+        """Check, without the token, that this is Quay and the host that the token is for."""
         path = f"/api/v1/repository/{quote(reference.repository)}/tag/?limit=1"
         session = self._client.session(reference)
         url, subject = session.url(path), f"tag history of {reference}"

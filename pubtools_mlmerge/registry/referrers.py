@@ -1,4 +1,4 @@
-"""What refers to images: signatures, attestations and other artifacts, found and copied.
+"""Referrers of images (signatures, attestations and other artifacts), found and copied.
 
 They are found by the referrers API (distribution-spec, "Listing Referrers"), by the tag schema
 where there is none, and by the tags that cosign makes.
@@ -64,7 +64,7 @@ def schema_tag(digest: str) -> str:
 
 
 class ReferrerLists:
-    """Lists what refers to manifests of one registry; safe from several threads."""
+    """Lists the referrers of manifests in one registry; safe from several threads."""
 
     def __init__(self, client: RegistryClient) -> None:
         self._client = client
@@ -74,14 +74,14 @@ class ReferrerLists:
         self._tags: Memo[str, tuple[frozenset[str] | None]] = Memo(_REMEMBERED, _FRESH)
 
     def of_all(self, repository: Reference, subjects: Iterable[str]) -> list[Referrer]:
-        """List what refers to manifests of one repository, each once."""
+        """List the referrers of manifests in one repository, each once."""
         jobs = [partial(self.of, repository.at(subject)) for subject in dict.fromkeys(subjects)]
         # The first one finds out whether there is an API.
         found = [*(job() for job in jobs[:1]), *map_in_order(jobs[1:], _THREADS)]
         return list({(each.tag, each.digest): each for some in found for each in some}.values())
 
     def of(self, subject: Reference) -> tuple[Referrer, ...]:
-        """List what refers to a manifest directly."""
+        """List the direct referrers of a manifest."""
         return self._found.get(subject, lambda: (self._find(subject),))[0]
 
     def by_api(self, subject: Reference) -> Index | None:
@@ -182,7 +182,7 @@ def _next_page(answer: Answer) -> str | None:
 
 
 class Referrers:
-    """Brings what refers to images into the repository of these; safe from several threads."""
+    """Copies referrers to where their images go; safe from several threads."""
 
     def __init__(
         self, source: RegistryClient, destination: RegistryClient, children: Children, mode: Mode
@@ -190,7 +190,7 @@ class Referrers:
         self._source, self._destination, self._children = source, destination, children
         self._lists, self._there = ReferrerLists(source), ReferrerLists(destination)
         self.mode = mode
-        self._told: set[tuple[Reference, str, tuple[str, ...]]] = set()  # what was warned of
+        self._warned: set[tuple[Reference, str, tuple[str, ...]]] = set()  # what was warned of
 
     def tend(  # noqa: PLR0913 - what is there, and what is to be done
         self,
@@ -202,19 +202,19 @@ class Referrers:
         dry_run: bool = False,
         writes: bool = True,
     ) -> None:
-        """Copy what refers to the subjects, or warn of what stays behind.
+        """Copy the referrers of the subjects, or warn of those left behind.
 
         `merged` is a source index whose digest the result does not have.
         """
         subjects, copies = tuple(dict.fromkeys(subjects)), self.mode == "copy"
-        told = source, destination.name, subjects
+        warning_key = source, destination.name, subjects
         if self.mode == "ignore" or self._is_one_repository(source, destination):
             return
         if copies and not dry_run:
             self._copy(source, destination, subjects)
-        if not writes or told in self._told:
+        if not writes or warning_key in self._warned:
             return
-        self._told.add(told)
+        self._warned.add(warning_key)
         words = []
         try:
             left = 0 if copies else len(self._left(source, destination, subjects))
@@ -236,7 +236,7 @@ class Referrers:
     def _left(
         self, source: Reference, destination: Reference, subjects: Sequence[str]
     ) -> list[Referrer]:
-        """List what the destination lacks, or has other content for."""
+        """List the referrers that the destination lacks, or has with other content."""
         found = [
             each for each in self._lists.of_all(source, subjects) if each.digest not in subjects
         ]
@@ -318,7 +318,7 @@ class Referrers:
         raise ConflictError(str(tag), expected, found, _TRIES)
 
     def _combined(self, tag: Reference, new: Manifest, held: Manifest | None) -> Manifest | None:
-        """Put cosign's layers of both together; none, with a warning, where that cannot be."""
+        """Unite cosign's layers of both sides; None, with a warning, if that is impossible."""
         if held is None or held.digest == new.digest:
             return new
         if isinstance(held, Image) and isinstance(new, Image) and tag.tag.endswith(_MERGED):

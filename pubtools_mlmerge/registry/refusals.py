@@ -1,4 +1,4 @@
-"""What a refusal means, of a registry, a login or a proxy, without our secrets in it."""
+"""Turns refusals by registries and proxies into errors without our secrets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import ssl
 import threading
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from html import unescape
@@ -122,20 +123,61 @@ WITHHELD = "(text withheld, as it repeats a password or a token)"
 _LOGIN = re.compile(r"(?i)\b(basic|bearer)[ +:]+[\w.~+/-]{16,}=*")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _SHORTEST = 6  # characters of base64 that are not in a text by chance
+_LONGEST_END = 32
 
 
-def redact(text: str, secrets: Iterable[str] = ()) -> str:
+class Secrets:
+    """Texts that must not show up. A search takes no longer for thousands of them.
+
+    Of long ones only the ends are looked for; those of tokens are as random as the whole.
+    """
+
+    def __init__(self, texts: Iterable[str] = (), beside: Secrets | None = None) -> None:
+        self.ends: dict[int, Counter[str]] = {}  # by their length
+        self._lock = threading.Lock()
+        self._beside = beside
+        for text in texts:
+            self.add(text)
+
+    @classmethod
+    def of(cls, texts: Secrets | Iterable[str]) -> Secrets:
+        """Prepare to look for texts, unless that was done."""
+        return texts if isinstance(texts, Secrets) else cls(texts)
+
+    def add(self, text: str, replaced: str = "") -> None:
+        """Look for one more, and no longer for the one that it replaces."""
+        with self._lock:
+            for end in _ends(text):
+                self.ends.setdefault(len(end), Counter())[end] += 1
+            for end in _ends(replaced):
+                self.ends[len(end)][end] -= 1
+                if not self.ends[len(end)][end]:
+                    del self.ends[len(end)][end]
+
+    def shown_in(self, text: str) -> bool:
+        """Whether one is in a text: as it is, in base64, or escaped in JSON, HTML or a URL."""
+        known = [*self.ends.items(), *(self._beside.ends.items() if self._beside else ())]
+        readings = {text} if known else set()
+        for _ in range(2):  # such as JSON within JSON
+            readings |= {read(each) for each in readings for read in _READERS}
+        return any(_are_in(reading, *each) for reading in readings for each in known)
+
+
+def redact(text: str, secrets: Secrets | Iterable[str] = ()) -> str:
     """Withhold a text that shows a secret, and blank in any other what looks like a login."""
-    return WITHHELD if shows_secret(text, secrets) else _LOGIN.sub(r"\1 ***", text)
+    return WITHHELD if Secrets.of(secrets).shown_in(text) else _LOGIN.sub(r"\1 ***", text)
 
 
-def shows_secret(text: str, secrets: Iterable[str]) -> bool:
-    """Whether a secret is in a text: as it is, in base64, or escaped in JSON, HTML or a URL."""
-    forms = [form for secret in secrets if secret for form in (secret, *_in_base64(secret))]
-    readings = {text} if forms else set()
-    for _ in range(2):  # such as JSON within JSON
-        readings |= {read(each) for each in readings for read in _READERS}
-    return any(form in reading for form in forms for reading in readings)
+def _are_in(text: str, length: int, ends: Mapping[str, int]) -> bool:
+    """Look for each of the ends, or where they are more, for each piece of the text among them."""
+    if len(ends) <= len(text):
+        return any(end in text for end in tuple(ends))
+    return any(text[at : at + length] in ends for at in range(len(text) - length + 1))
+
+
+def _ends(secret: str) -> list[str]:
+    forms = (secret, *_in_base64(secret)) if secret else ()
+    return [form[-_LONGEST_END:] for form in forms]
 
 
 def _in_base64(secret: str) -> Iterator[str]:
@@ -156,7 +198,7 @@ def _read_json(text: str) -> str:
 _READERS = (_read_json, unescape, unquote, unquote_plus)
 
 
-# Logins: none is sent twice once it was refused, as registries lock accounts for that
+# Logins: a refused one is not sent again, as registries lock accounts for that
 
 
 class Login:
@@ -168,7 +210,7 @@ class Login:
         self._is_accepted = False
 
     def accept(self) -> None:
-        """Remember that it is right: a refusal from now on is about the repository."""
+        """Note that the login is valid: a later refusal is about the repository."""
         self._is_accepted = True
 
     def attempt(
@@ -176,7 +218,7 @@ class Login:
     ) -> Answer:
         """Send the login, from one thread at a time until it is known whether it is right.
 
-        Once it was refused it is not sent again: the error of then is raised, for `subject`.
+        Once refused it is not sent again: the same error is raised for `subject`.
         """
         if self._is_accepted:
             return send()
@@ -204,7 +246,7 @@ class Logins:
         return self._logins.setdefault((place, secret), Login())
 
 
-# Connections that fail where it is not the registry's fault: proxies and certificate bundles
+# Connections that fail for another reason than the registry: proxies, certificate bundles
 
 
 def without_url(error: Exception, problem: str) -> RequestException:
@@ -231,7 +273,7 @@ def explain(error: Exception) -> str:
 def explain_connection(
     error: Exception, url: str, proxies: Mapping[str, str], verify: object
 ) -> str | None:
-    """Say whose fault a failed connection is; none where it is the registry's, or unknown."""
+    """Name the culprit of a failed connection; None if it is the registry, or unknown."""
     if isinstance(error, InvalidSchema) and "SOCKS" in str(error):
         proxy = _name_proxy(url, proxies)
         return f"{proxy} speaks SOCKS, which needs PySocks: install requests[socks]"
@@ -285,7 +327,7 @@ def is_transient(error: Exception) -> bool:
 
 
 def _read_proxy(text: str) -> tuple[str, bool]:
-    """Say what a proxy does, and whether another attempt does not mend it."""
+    """Describe a proxy's failure, and whether it is final."""
     tunnel = re.search(_TUNNEL, text)
     if tunnel is None:
         verb = "refuses" if "Connection refused" in text else "accepts no"
