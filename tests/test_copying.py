@@ -852,12 +852,17 @@ def test_a_client_s_certificate_is_handed_on(
 
 
 @pytest.mark.parametrize(
-    ("status", "problem"), [("'no such\\nblob'", "no such blob"), ("3", "skopeo failed")]
+    ("code", "problem"),
+    [
+        ("sys.exit('no such\\nblob')", "no such blob"),
+        ("sys.exit(3)", "skopeo failed"),
+        ("sys.stderr.buffer.write(b'no \\xff\\x1b[31m'); sys.exit(1)", "no \ufffd?[31m"),
+    ],
 )
 def test_what_skopeo_says_is_in_the_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, problem: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, problem: str
 ) -> None:
-    install(tmp_path, f"import sys; sys.exit({status})", monkeypatch)
+    install(tmp_path, f"import sys; {code}", monkeypatch)
 
     with pytest.raises(CopyFailed) as caught:
         copy(client_of(), client_of("two.test"))
