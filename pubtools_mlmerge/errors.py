@@ -9,9 +9,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from pubtools_mlmerge.core.plan import Report
+    from pubtools_mlmerge.core.references import Reference
 
 # A user and a password, as in a URL that somebody pasted.
 _LOGIN = r"(?<![^/])[^/@:]*:[^/@]*@(?!sha256:|sha512:)"
@@ -403,6 +407,20 @@ class PushFailed(MergeError):
 
     def _says(self) -> str:
         return f"{self.problem}; merged before that: {'; '.join(self.merged)}"
+
+
+@frozen
+class MergesFailed(MergeError):
+    """Some of several merges failed; the reports are those of the others."""
+
+    failures: tuple[tuple[Reference, Exception], ...]
+    reports: tuple[Report, ...] = ()
+
+    def _says(self) -> str:
+        texts = ((tag, brief(str(error) or type(error).__name__)) for tag, error in self.failures)
+        parts = [text if str(tag) in text else f"{tag}: {text}" for tag, text in texts]
+        total = len(parts) + len(self.reports)
+        return f"{len(parts)} of {total} merges failed: {'; '.join(parts)}"
 
 
 @frozen

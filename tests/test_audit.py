@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import ModuleType
@@ -394,6 +394,18 @@ def test_a_directory_that_others_may_write_to_is_warned_of(
     recorder.record(change())
 
     assert caplog.text.count(f"{tmp_path}: others may write to it") == warns
+
+
+def test_a_directory_of_another_user_is_warned_of(
+    tmp_path: Path, caplog: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with suppress(PermissionError):  # whose files are no others' already
+        os.chown(tmp_path, 12345, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+
+    AuditDirectory(str(tmp_path))
+
+    assert f"{tmp_path}: others may write to it" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,14 @@ import attrs
 import pytest
 
 from pubtools_mlmerge import errors
+from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.plan import Report
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MergeError
-from tests.factories import digest
+from tests.factories import digest, index
 
 REFERENCE = "quay.io/org/app:1"
+REPORT = Report.of(merge(index("linux/amd64"), None), None, Reference.parse("quay.io/org/app:3"))
 HOSTILE = "first\nERROR forged line\r\n\x1b[2J\x00\u2028second\ud800 " + "x" * 100_000
 
 MESSAGES: list[tuple[MergeError, str]] = [
@@ -109,6 +113,19 @@ MESSAGES: list[tuple[MergeError, str]] = [
         "cannot merge inside this pubtools-quay: first; second",
     ),
     (
+        errors.MergesFailed(
+            (
+                (Reference.parse(REFERENCE), errors.ShrinkError(REFERENCE, ("linux/arm64",))),
+                (Reference.parse("quay.io/org/app:2"), OSError()),
+            ),
+            (REPORT,),
+        ),
+        (
+            f"2 of 3 merges failed: {errors.ShrinkError(REFERENCE, ('linux/arm64',))}; "
+            "quay.io/org/app:2: OSError"
+        ),
+    ),
+    (
         errors.ConflictError(REFERENCE, "sha256:expected", "sha256:found", 3),
         (
             f"{REFERENCE}: another program writes this tag, gave up after 3 tries: "
@@ -169,8 +186,10 @@ def name_of(value: object) -> str:
     return type(value).__name__
 
 
-def facts(error: MergeError) -> dict[str, object]:
-    return attrs.asdict(error, recurse=False)  # type: ignore[arg-type]  # all but the base
+def facts(error: MergeError) -> dict[str, str]:
+    """Show the fields; errors among them equal no other."""
+    fields = attrs.asdict(error, recurse=False)  # type: ignore[arg-type]  # all but the base
+    return {name: repr(value) for name, value in fields.items()}
 
 
 @pytest.mark.parametrize(("error", "text"), MESSAGES, ids=name_of)

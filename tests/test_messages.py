@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from attrs import define
@@ -13,6 +14,7 @@ from pubtools_mlmerge import errors, tasks
 from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main, restore_main
 from pubtools_mlmerge.errors import MergeError
 from pubtools_mlmerge.locks import tag_lock
+from pubtools_mlmerge.merging.api import merge_tags
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import digest
 from tests.programs import call, put
@@ -67,6 +69,11 @@ class Case:
     def put(self, content: bytes, media_type: str = NEW.media_type) -> str:
         self.server.put_manifest("app", "odd", content, media_type)
         return f"{self.app}:odd"
+
+
+def merges_failed(case: Case) -> NoReturn:
+    merge_tags(f"{case.app}:new", [f"{case.app}:old", case.put(b"{")])
+    raise AssertionError
 
 
 def invalid_credentials(case: Case) -> int:
@@ -255,6 +262,10 @@ TABLE: dict[type[MergeError], tuple[Run, list[str]]] = {
     errors.HostMismatch: (
         host_mismatch,
         ["cannot merge inside this pubtools-quay", "install a tested version"],
+    ),
+    errors.MergesFailed: (
+        merges_failed,
+        ["1 of 2 merges failed: APP:odd: ", "push it again, in a valid form"],
     ),
     errors.ConflictError: (
         conflict,

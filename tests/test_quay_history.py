@@ -472,6 +472,18 @@ def test_a_tag_that_cannot_be_deleted_is_a_warning(
     assert reason.format(recovered.tag) in record.getMessage()
 
 
+def test_an_expiration_that_cannot_be_set_is_a_warning(
+    quay: RegistryServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(quay, FIRST)
+
+    history_of(quay, "an0ther").expire_at(TAG, 2_000_000_000)
+
+    (message,) = (r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING)
+    assert message.startswith(f"{TAG} does not expire: tag history of ")
+    assert "check --quay-api-token" in message
+
+
 def test_a_tag_that_is_gone_already_is_no_warning(
     quay: RegistryServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -381,6 +381,17 @@ def test_nothing_is_given_back_without_the_lock() -> None:
         assert tags.held() == {"linux/amd64", "linux/arm64", "linux/s390x"}
 
 
+def test_a_tag_that_expires_does_so_after_a_merge() -> None:
+    with RegistryServer(dialect=QuayDialect(TOKEN)) as quay:
+        tags, moment = Tags(quay, TOKEN), 2_000_000_000
+        assert tags.history is not None
+        tags.history.expire_at(tags.images[1], moment)
+
+        tags.write(tags.compute())
+
+        assert tags.history.expiration(tags.images[1]) == moment
+
+
 def test_a_new_tag_is_made(tags: Tags) -> None:
     tags.images = (tags.images[0], tags.images[1].tagged("fresh"))
     tags.select(Settings())

@@ -516,7 +516,7 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one of the commands: what ``pubtools-mlmerge`` and ``python -m pubtools_mlmerge`` do."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    if given and given[0] in COMMANDS and not _completes():
+    if given and given[0] in COMMANDS:
         _run(given[0], given[1:], f"pubtools-mlmerge {given[0]}")
         return
     parser = _Parser(
@@ -558,13 +558,9 @@ def demo_main(arguments: Sequence[str] | None = None) -> None:
     _run("demo", arguments)
 
 
-def _completes() -> bool:
-    return "_ARGCOMPLETE" in os.environ
-
-
 def _complete(parser: argparse.ArgumentParser) -> None:
     """Complete the command line for a shell, if argcomplete is installed."""
-    if _completes():
+    if "_ARGCOMPLETE" in os.environ:
         import_module("argcomplete").autocomplete(parser)
 
 

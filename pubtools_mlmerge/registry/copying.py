@@ -288,7 +288,8 @@ def copy(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
             ) as program:
                 said = STOP.wait_for(program, options.ends, options.silence)
         except subprocess.TimeoutExpired:
