@@ -39,6 +39,7 @@ BENCH = ["pytest-benchmark>=5.1"]
 # setuptools builds the wheel that a test looks into.
 DEV = [
     *TEST,
+    *COMPLETION,
     f"atheris>=2.3; {HAS_ATHERIS}",
     *BENCH,
     "build>=1.2",

@@ -67,7 +67,9 @@ nitpick_ignore = [
     ("py:class", "pubtools_mlmerge.core.plan.ResultT_co"),  # Index or Image
     ("py:class", "Child"),  # the test registry's Image or ImageIndex
     ("py:class", "AuthMode"),  # its literals stand in the signature
-    # Not for users: what the clients of one run share.
+    # Not for users: what the merges, or the clients, of one run share.
+    ("py:class", "TagMerger"),
+    ("py:class", "pubtools_mlmerge.merging.api.TagMerger"),
     ("py:class", "Throttle"),
     ("py:class", "pubtools_mlmerge.registry.http.Stream"),
     ("py:class", "Path"),  # of pathlib

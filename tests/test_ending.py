@@ -343,7 +343,9 @@ def test_a_write_that_is_never_answered_is_given_up_and_the_lock_released(
         gate.open.set()
 
     assert (done.code, done.out) == (130, "")
-    assert "app:old: interrupted while it was written, it holds the old or the new" in done.err
+    assert (
+        "app:old: interrupted during the write, it holds its old content or the result" in done.err
+    )
 
 
 def test_a_lock_is_released_where_a_connection_hangs(
