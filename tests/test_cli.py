@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pubtools_mlmerge import __version__
+from pubtools_mlmerge.cli.options import connection_of
 from pubtools_mlmerge.cli.parsers import COMMANDS, main, merge_main, new_parser
 from pubtools_mlmerge.core.manifests import digest_of
 from pubtools_mlmerge.core.platforms import PlatformPattern
@@ -105,6 +106,14 @@ def test_every_option_with_a_value_states_its_default(command: str) -> None:
         if "default: " not in str(action.help)
     ]
     assert lacking == []
+
+
+def test_the_rate_and_the_time_of_a_run_are_bounded_by_options() -> None:
+    given = ("app:1", "--max-rate", "2.5", "--timeout", "60")
+
+    options = connection_of(new_parser("inspect", "x").parse_args(given))
+
+    assert (options.max_rate, options.time_limit) == (2.5, 60.0)
 
 
 def test_rare_options_have_a_group_of_their_own() -> None:
@@ -333,7 +342,7 @@ def test_removing_what_is_not_there_is_a_failure(app: str) -> None:
     done = run_here("remove-archs", "--ref", f"{app}:stable", "--arch", "riscv64,sha256:0123456")
 
     assert (done.code, done.out) == (1, "")
-    assert "removal riscv64, sha256:0123456 fits none of its platforms" in done.err
+    assert "removal riscv64, sha256:0123456 matches none of its platforms" in done.err
 
 
 def test_nothing_to_prune_is_no_failure_unless_something_was_named(app: str) -> None:

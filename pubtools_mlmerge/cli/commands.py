@@ -264,7 +264,7 @@ def _changes(
             if text is not None:
                 output.print(text)
         except BrokenPipeError:  # the reader has seen enough
-            LOG.warning("%s; nobody reads what is printed", summary_of(report))
+            LOG.warning("%s; standard output is closed", summary_of(report))
         except Exception as error:
             LOG.error("%s; its report cannot be printed", summary_of(report))  # noqa: TRY400
             raise report.error or error from error
@@ -291,7 +291,7 @@ class BatchLine:
         fields = decode(text.encode("utf-8", "surrogateescape"))
         unknown = sorted(fields.keys() - set(_LINE_KEYS))
         if unknown:
-            raise ValueError(f"{unknown[0]}: unknown, there are {', '.join(_LINE_KEYS)}")
+            raise ValueError(f"{unknown[0]}: unknown, expected one of {', '.join(_LINE_KEYS)}")
         sources = _texts(fields, "source_ref", [fields.get("source_ref")])
         destination = fields.get("dest_ref")
         if not isinstance(destination, str):
@@ -320,7 +320,7 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
     if arguments.batch is not None:
         named = arguments.references or arguments.source_ref or arguments.dest_ref
         if named or arguments.arch:
-            raise ValueError("--batch: its lines name sources, destinations and architectures")
+            raise ValueError("--batch: give sources, destinations and architectures in its lines")
         merges = _Merges(arguments, settings, policy, logins)
         jobs = merges.of_batch(arguments.batch, _open_batch(arguments.batch))
         options = evolve(options, total=None, watch=merges.display.counted)
@@ -548,7 +548,7 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:  # noqa: C901 -
             referrers = ReferrerLists(client).of_all(reference, subjects)
             found = evolve(found, referrers=tuple(referrers))
         if found.lacks_something:
-            LOG.error("%s lists what is not in the repository", reference)
+            LOG.error("%s lists manifests that the repository lacks", reference)
             incomplete.append(found)
         return found
 
