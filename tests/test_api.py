@@ -11,7 +11,13 @@ import pytest
 import pubtools_mlmerge
 from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import InvalidIndex, InvalidReference, MergesFailed, NotFound
+from pubtools_mlmerge.errors import (
+    InvalidIndex,
+    InvalidReference,
+    MergesFailed,
+    MissingChild,
+    NotFound,
+)
 from pubtools_mlmerge.hooks import TagLocks
 from pubtools_mlmerge.merging.api import TagMerger, merge_tags
 from pubtools_mlmerge.merging.decision import StepOptions
@@ -91,6 +97,24 @@ def test_the_command_calls_it_for_each_tag(app: str) -> None:
 
     assert done.code == 0, done.err
     assert sorted(map(str, called)) == [f"{app}:other", f"{app}:stable"]
+
+
+def test_images_need_not_be_copied(app: str, registry_server: RegistryServer) -> None:
+    with pytest.raises(MissingChild, match="copying is disabled"):
+        merge_tags(f"{app}:amd64", f"{registry_server.host}/else:x", copy="never")
+
+
+def test_a_client_closes_its_connections_at_the_end() -> None:
+    class Noted(RegistryClient):
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+            super().close()
+
+    with Noted() as client:
+        assert not client.closed
+    assert client.closed
 
 
 def test_the_failure_of_the_only_tag_is_raised(app: str) -> None:

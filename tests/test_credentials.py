@@ -225,7 +225,10 @@ def test_user_and_password_may_stand_alone(home: Path) -> None:
     entry = {"username": "alice", "password": SECRET}
     write(home / ".docker/config.json", auths(quay_io=entry))
 
-    assert find_credentials(HOST) == Credentials("alice", SECRET)
+    found = find_credentials(HOST)
+    assert found == Credentials("alice", SECRET)
+    assert found is not None
+    assert found.place == "~/.docker/config.json (quay.io)"  # as an error names it
 
 
 @pytest.mark.parametrize(
