@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import logging
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -534,7 +533,8 @@ def test_where_tracing_is_off_nothing_of_it_is_loaded(filled: RegistryServer, sw
 
 
 WITHOUT = """
-import os, sys
+import logging, os, sys
+logging.basicConfig(format="%(message)s")
 os.environ["OTEL_TRACING"] = "TRUE"
 {hidden}
 from pubtools_mlmerge.observe import span
