@@ -430,8 +430,6 @@ class ConflictError(MergeError):
     Either another program writes it, or the registry does not serve what was written.
     """
 
-    _advice = "run it again, with a lock that all writers use"
-
     reference: str
     expected: str | None
     """Digest that the tag should have held; none for an absent tag."""
@@ -443,12 +441,19 @@ class ConflictError(MergeError):
 
     def _says(self) -> str:
         tries = "1 try" if self.tries == 1 else f"{self.tries} tries"
-        cause = "another program writes this tag" if self.found else "the tag cannot be read back"
+        cause, advice = (
+            "another program writes this tag",
+            "run it again, with a lock for all writers",
+        )
         if self.ignored:
             cause = "the registry accepts writes and ignores them, as a proxy cache or mirror does"
+            advice = "write to the registry behind it"
+        elif not self.found:
+            cause = "the tag cannot be read back"
+            advice = "see whether this login may read it, and whether the registry ignores writes"
         return (
             f"{self.reference}: {cause}, gave up after {tries}: "
-            f"it holds {self.found or 'nothing'}, expected {self.expected or 'nothing'}"
+            f"it holds {self.found or 'nothing'}, expected {self.expected or 'nothing'}; {advice}"
         )
 
 

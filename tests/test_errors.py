@@ -128,15 +128,24 @@ MESSAGES: list[tuple[MergeError, str]] = [
     (
         errors.ConflictError(REFERENCE, "sha256:expected", "sha256:found", 3),
         (
-            f"{REFERENCE}: another program writes this tag, gave up after 3 tries: "
-            "it holds sha256:found, expected sha256:expected"
+            f"{REFERENCE}: another program writes this tag, gave up after 3 tries: it holds "
+            "sha256:found, expected sha256:expected; run it again, with a lock for all writers"
         ),
     ),
     (
         errors.ConflictError(REFERENCE, None, None, 1),
         (
-            f"{REFERENCE}: the tag cannot be read back, gave up after 1 try: "
-            "it holds nothing, expected nothing"
+            f"{REFERENCE}: the tag cannot be read back, gave up after 1 try: it holds nothing, "
+            "expected nothing; see whether this login may read it, and whether the registry "
+            "ignores writes"
+        ),
+    ),
+    (
+        errors.ConflictError(REFERENCE, "sha256:expected", "sha256:found", 2, ignored=True),
+        (
+            f"{REFERENCE}: the registry accepts writes and ignores them, as a proxy cache or "
+            "mirror does, gave up after 2 tries: it holds sha256:found, expected sha256:expected; "
+            "write to the registry behind it"
         ),
     ),
     (

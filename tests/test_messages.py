@@ -265,7 +265,7 @@ TABLE: dict[type[MergeError], tuple[Run, list[str]]] = {
     ),
     errors.MergesFailed: (
         merges_failed,
-        ["1 of 2 merges failed: APP:odd: ", "push it again, in a valid form"],
+        ["1 of 2 merges failed: APP:odd: ", "build and push the image again"],
     ),
     errors.ConflictError: (
         conflict,

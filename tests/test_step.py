@@ -566,7 +566,7 @@ def test_nothing_to_remove_and_a_dry_run_write_nothing(server: RegistryServer) -
 
 
 def test_emptying_needs_permission(server: RegistryServer) -> None:
-    with pytest.raises(EmptyIndex):
+    with pytest.raises(EmptyIndex, match=f"^{tag(server, 'whole')}: removing"):
         remove(server, "whole", "*")
 
     report = remove(server, "whole", "*", allow_empty=True)

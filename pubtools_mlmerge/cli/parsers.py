@@ -630,6 +630,9 @@ class _StandardError(logging.Handler):
         try:
             from pubtools_mlmerge.errors import harmless  # noqa: PLC0415 - see the module
 
+            if record.exc_info:  # indented, so that no line of an error passes for one of the log
+                traceback = logging.Formatter().formatException(record.exc_info)
+                record.exc_text = "  " + traceback.replace("\n", "\n  ")
             sys.stderr.write(f"{harmless(self.format(record))}\n")
         except Exception:  # noqa: BLE001 - as all handlers do
             self.handleError(record)
