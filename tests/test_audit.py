@@ -208,8 +208,8 @@ HELD: Json = json.loads(change().to_json())["previous"]
         ({**GOOD, "format": True}, "format: expected 1"),
         ({**GOOD, "format": 1.0}, "format: expected 1"),
         ({**GOOD, "format": "1"}, "format: expected 1"),
-        ({**GOOD, "Format": 1}, "Format: is no part of a record"),
-        ({**GOOD, "previous": {**HELD, "urls": []}}, "urls: is no part of a record"),
+        ({**GOOD, "Format": 1}, "Format: is not a field of a record"),
+        ({**GOOD, "previous": {**HELD, "urls": []}}, "urls: is not a field of a record"),
         (without(GOOD, "format"), "format: expected 1"),
         ({**GOOD, "format": 2}, "format: expected 1"),
         (without(GOOD, "time"), "time: expected text"),
@@ -279,13 +279,13 @@ def test_a_record_that_was_changed_anywhere_is_refused(
     file = tmp_path / "record.json"
     file.write_text(json.dumps({**GOOD, name: value}))
 
-    with pytest.raises(InvalidRecord, match="digest: is not that of this record"):
+    with pytest.raises(InvalidRecord, match="digest: does not match"):
         read_change(str(file))
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InvalidRecord, match="is no regular file"):
+    with pytest.raises(InvalidRecord, match="is not a regular file"):
         read_change(str(tmp_path / "pipe"))
     with pytest.raises(InvalidRecord, match="absent: not a record of a change: No such file"):
         read_change(str(tmp_path / "absent"))

@@ -445,7 +445,7 @@ def test_copying_can_be_ruled_out(registry_server: RegistryServer, copies: Copie
     fill(registry_server, ONE, repository="to/app")
     destination = tags(registry_server)[1]
 
-    with pytest.raises(MissingChild, match="copying is ruled out") as caught:
+    with pytest.raises(MissingChild, match="copying is disabled") as caught:
         bring(registry_server, *BOTH, copy="never", copies=copies)
 
     assert (caught.value.digests, caught.value.reference) == ((TWO.digest,), str(destination))

@@ -195,7 +195,7 @@ def test_report_only_copies_all_and_tells_of_the_tags_in_their_order(
     assert all(f"{push.reference(f'app:{n}')} " in line for n, line in enumerate(told))
     assert len(told) == 6
     assert "linux/s390x" in told[1]
-    assert "Would fail, were it not to report only" in caplog.text
+    assert "Would fail, if not report_only" in caplog.text
 
 
 def test_a_failure_is_the_push_s_failure(registry_server: RegistryServer) -> None:

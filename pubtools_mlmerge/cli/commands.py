@@ -8,7 +8,6 @@ import re
 import sys
 import threading
 from argparse import Namespace
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import datetime, timezone
@@ -38,7 +37,7 @@ from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Address, Reference, one_name
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import InvalidRecord
-from pubtools_mlmerge.merging.api import TagMerger
+from pubtools_mlmerge.merging.api import Ordered, TagMerger, in_order, merge_tags
 from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change, warn_of_writers
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.restore import restore
@@ -124,6 +123,7 @@ class _Output:
 
 
 _Job = tuple[str, Callable[[], Report]]  # with the name to show
+_Ordered = Ordered[_Job]
 
 
 @frozen(kw_only=True)
@@ -264,7 +264,7 @@ def _changes(
             if text is not None:
                 output.print(text)
         except BrokenPipeError:  # the reader has seen enough
-            LOG.warning("%s; nobody reads what is printed", summary_of(report))
+            LOG.warning("%s; standard output is closed", summary_of(report))
         except Exception as error:
             LOG.error("%s; its report cannot be printed", summary_of(report))  # noqa: TRY400
             raise report.error or error from error
@@ -291,7 +291,7 @@ class BatchLine:
         fields = decode(text.encode("utf-8", "surrogateescape"))
         unknown = sorted(fields.keys() - set(_LINE_KEYS))
         if unknown:
-            raise ValueError(f"{unknown[0]}: unknown, there are {', '.join(_LINE_KEYS)}")
+            raise ValueError(f"{unknown[0]}: unknown, expected one of {', '.join(_LINE_KEYS)}")
         sources = _texts(fields, "source_ref", [fields.get("source_ref")])
         destination = fields.get("dest_ref")
         if not isinstance(destination, str):
@@ -320,7 +320,7 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
     if arguments.batch is not None:
         named = arguments.references or arguments.source_ref or arguments.dest_ref
         if named or arguments.arch:
-            raise ValueError("--batch: its lines name sources, destinations and architectures")
+            raise ValueError("--batch: give sources, destinations and architectures in its lines")
         merges = _Merges(arguments, settings, policy, logins)
         jobs = merges.of_batch(arguments.batch, _open_batch(arguments.batch))
         options = evolve(options, total=None, watch=merges.display.counted)
@@ -358,34 +358,32 @@ class _Merges:
     ) -> None:
         self.display = Display()
         self._logins, self._policy, self._threads = logins, policy, arguments.threads
-        self._locks = locks_of(arguments, settings)
-        self._anchor = anchor_tag_of(arguments, settings, tags)
+        locks, anchor = locks_of(arguments, settings), anchor_tag_of(arguments, settings, tags)
         options = connection_of(arguments)
-        self._reader = reader = logins[0].client(options)
+        reader = logins[0].client(options)
         # One client for both sides needs one token and one pool of connections.
-        self._client = reader if logins[0] == logins[1] else logins[1].client(options)
-        writer = writer_of(arguments, settings, self._client, policy, self._anchor)
-        merger = TagMerger(
+        client = reader if logins[0] == logins[1] else logins[1].client(options)
+        self._merger = TagMerger(
             reader,
-            self._client,
-            writer,
-            self._locks,
+            client,
+            writer_of(arguments, settings, client, policy, anchor),
+            locks,
             copy=arguments.copy or settings.copy,
             referrers=arguments.referrers or settings.referrers,
             threads=arguments.threads,
             watch=self.display.counted,
         )
-        self.merge = merger.merge
 
     def of_tags(
         self, sources: Sequence[Reference], tags: Iterable[Reference]
     ) -> Iterator[_Job | None]:
         """Make a job of each destination."""
-        return self._in_order(self._job(str(tag), sources, tag, self._policy) for tag in tags)
+        jobs = (self._job(str(tag), sources, tag, self._policy) for tag in tags)
+        return in_order(jobs, self._threads)
 
     def of_batch(self, name: str, file: int) -> Iterator[_Job | None]:
         """Make a job of each non-empty line; an invalid line becomes a job that fails."""
-        return self._in_order(self._of_lines(name, file))
+        return in_order(self._of_lines(name, file), self._threads)
 
     def _of_lines(self, name: str, file: int) -> Iterator[_Ordered]:
         is_empty = True
@@ -411,37 +409,17 @@ class _Merges:
             tag = self._logins[1].tag(line.destination)
             return self._job(name, sources, tag, evolve(self._policy, eligible=line.archs))
         except ValueError as error:
-            return _Ordered((name, partial(_refuse, place, error)))
+            return Ordered((name, partial(_refuse, place, error)))
 
     def _job(
         self, name: str, sources: Sequence[Reference], tag: Reference, policy: Policy
     ) -> _Ordered:
-        written = (tag, *(self._anchor.to_lock(tag) if self._anchor else ()))
-        writes = frozenset(self._locks.name(self._client, each) for each in written)
-        reads = frozenset(self._locks.name(self._reader, source) for source in sources)
-        return _Ordered((name, partial(self.merge, sources, tag, policy)), reads, writes)
+        return self._merger.ordered((name, partial(self.merge, sources, tag, policy)), sources, tag)
 
-    def _in_order(self, jobs: Iterable[_Ordered]) -> Iterator[_Job | None]:
-        """Put a barrier before each job that depends on one under way."""
-        under_way: deque[_Ordered] = deque(maxlen=self._threads)
-        for job in jobs:
-            if any(
-                other.writes & (job.writes | job.reads) or other.reads & job.writes
-                for other in under_way
-            ):
-                under_way.clear()
-                yield None
-            under_way.append(job)
-            yield job.job
-
-
-@frozen
-class _Ordered:
-    """A job with the names of what it reads and writes."""
-
-    job: _Job
-    reads: frozenset[str] = frozenset()
-    writes: frozenset[str] = frozenset()
+    def merge(self, sources: Sequence[Reference], tag: Reference, policy: Policy) -> Report:
+        """Merge sources into one tag."""
+        (report,) = merge_tags(sources, tag, policy=policy, merger=self._merger)
+        return report
 
 
 def _refuse(name: str, error: ValueError) -> NoReturn:
@@ -570,7 +548,7 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:  # noqa: C901 -
             referrers = ReferrerLists(client).of_all(reference, subjects)
             found = evolve(found, referrers=tuple(referrers))
         if found.lacks_something:
-            LOG.error("%s lists what is not in the repository", reference)
+            LOG.error("%s lists manifests that the repository lacks", reference)
             incomplete.append(found)
         return found
 

@@ -169,7 +169,9 @@ class Writer:
             LOG.info("%s", error)
             failure = error
         except Stopped:
-            LOG.warning("%s: interrupted while it was written, it holds the old or the new", tag)
+            LOG.warning(
+                "%s: interrupted during the write, it holds its old content or the result", tag
+            )
             raise
         found = self._read_back(tag, expected, before) if verify else expected
         if found == expected:
