@@ -32,7 +32,7 @@ from pubtools_mlmerge.registry.auth import (
     rename,
 )
 from pubtools_mlmerge.registry.http import Answer, ConnectOptions, Request, Transport
-from pubtools_mlmerge.registry.refusals import WITHHELD, Logins, Secrets, Secrets
+from pubtools_mlmerge.registry.refusals import WITHHELD, Logins, Secrets
 from tests.scripted import (
     HANG_UP,
     HURRIED,

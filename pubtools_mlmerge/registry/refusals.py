@@ -175,13 +175,6 @@ def _are_in(text: str, length: int, ends: Mapping[str, int]) -> bool:
     return any(text[at : at + length] in ends for at in range(len(text) - length + 1))
 
 
-def _are_in(text: str, length: int, ends: Mapping[str, int]) -> bool:
-    """Look for each of the ends, or where they are more, for each piece of the text among them."""
-    if len(ends) <= len(text):
-        return any(end in text for end in tuple(ends))
-    return any(text[at : at + length] in ends for at in range(len(text) - length + 1))
-
-
 def _ends(secret: str) -> list[str]:
     forms = (secret, *_in_base64(secret)) if secret else ()
     return [form[-_LONGEST_END:] for form in forms]
