@@ -67,6 +67,8 @@ def _clean_record(record: logging.LogRecord) -> bool:
 
 # Every module that logs imports this one, so no record reaches a handler unfiltered.
 logging.getLogger("pubtools.mlmerge").addFilter(_clean_record)
+# A program that has not set up logging gets no lines of ours on its standard error.
+logging.getLogger("pubtools.mlmerge").addHandler(logging.NullHandler())
 
 
 def _prefix(reference: str) -> str:
@@ -456,7 +458,8 @@ class ShrinkError(MergeError):
 
     def _says(self) -> str:
         lost = ", ".join(self.lost)
-        return f"{self.reference} would lose {lost}; if they may go, name them in drop (--drop)"
+        option = f"add --drop {','.join(self.lost)}, or in a task the setting drop"
+        return f"{self.reference} would lose {lost}; if that is meant, {option}"
 
 
 @frozen

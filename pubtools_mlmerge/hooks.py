@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -11,6 +12,7 @@ from concurrent.futures import wait as wait_for
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import copy_context
 from functools import partial
+from traceback import walk_tb
 
 from attrs import field, frozen
 from pubtools.pluggy import pm
@@ -19,9 +21,42 @@ import pubtools_mlmerge.hookspecs  # noqa: F401 - without the plugin, this alone
 from pubtools_mlmerge.concurrency import SLICE, STOP
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import LockFailed, OutOfTime
+from pubtools_mlmerge.errors import LockFailed, MergeError, OutOfTime, brief
 from pubtools_mlmerge.locks import lock_name, no_lock, tag_lock
 from pubtools_mlmerge.registry.client import RegistryClient
+
+LOG = logging.getLogger("pubtools.mlmerge")
+
+
+@contextmanager
+def plugins_named(hook: str) -> Iterator[None]:
+    """Log which plugin failed in a hook; the error goes on."""
+    try:
+        yield
+    except MergeError:
+        raise
+    except Exception as error:
+        plugin = _plugin_at_fault(hook, error)
+        if plugin:
+            LOG.error("%s of the plugin %s failed: %s", hook, plugin, _describe(error))  # noqa: TRY400 - who catches it shows the rest
+        raise
+
+
+def _plugin_at_fault(hook: str, error: Exception) -> str:
+    """Name the plugin that raised; for a lock that was returned before, all that may have."""
+    names = {
+        getattr(each.function, "__code__", None): each.plugin_name
+        for each in getattr(pm.hook, hook).get_hookimpls()
+    }
+    frames = [frame.f_code for frame, _ in walk_tb(error.__traceback__)]
+    raised = [names[code] for code in frames if code in names]
+    others = [name for name in names.values() if name != "pubtools_mlmerge.plugin"]
+    found = raised[-1] if raised else ", ".join(others)
+    return "" if found == "pubtools_mlmerge.plugin" else found
+
+
+def _describe(error: Exception) -> str:
+    return brief(f"{type(error).__name__}: {error}")
 
 
 @contextmanager
@@ -40,19 +75,26 @@ def lock_tags(
     checks: dict[str, Callable[[], None]] = {}
     with ExitStack() as locks:
         for name, tag in sorted(tags.items()):
-            site: AbstractContextManager[object] | None = pm.hook.mlmerge_lock(reference=name)
+            with plugins_named("mlmerge_lock"):
+                site: AbstractContextManager[object] | None = pm.hook.mlmerge_lock(reference=name)
             left = max(0.0, end - time.monotonic())
             if site is None:
                 lock: AbstractContextManager[object] = tag_lock(tag, url, left, aliases)
             else:
                 lock = site if wait == math.inf else _in_time(site, name, left)
-            held = locks.enter_context(lock)
+            with plugins_named("mlmerge_lock"):
+                held = locks.enter_context(lock)
             locks.enter_context(STOP.releasing(partial(lock.__exit__, None, None, None)))
-            checks[name] = getattr(held, "check", no_lock)
+            checks[name] = partial(_check, getattr(held, "check", no_lock))
         yield [
             partial(_check_all, [checks[lock_name(tag, aliases)] for tag in group])
             for group in groups
         ]
+
+
+def _check(check: Callable[[], None]) -> None:
+    with plugins_named("mlmerge_lock"):
+        check()
 
 
 def _check_all(checks: Iterable[Callable[[], None]]) -> None:
@@ -130,10 +172,30 @@ class TagLocks:
         return lock_name(str(client.place(reference)), self.aliases)
 
 
-def announce(report: Report) -> None:
-    """Announce that a merged index was uploaded, by our hook and by the host's."""
-    pm.hook.mlmerge_merged(report=report)
-    tagged = getattr(pm.hook, "quay_images_tagged", None)  # there is none without the host
-    if tagged is not None:
-        for source in report.sources:
-            tagged(source_ref=str(source), dest_refs=[str(report.destination)])
+def announce(report: Report, *, in_host: bool = False) -> None:
+    """Announce that a merged index was uploaded, by our hook and by the host's.
+
+    What fails then is a warning, as the tag is written. But in the host a failure of the host's
+    own hook fails the task, as it does without us.
+    """
+    _fire("mlmerge_merged", report=report)
+    if not hasattr(pm.hook, "quay_images_tagged"):  # there is none without the host
+        return
+    for source in report.sources:
+        names = {"source_ref": str(source), "dest_refs": [str(report.destination)]}
+        if in_host:
+            pm.hook.quay_images_tagged(**names)
+        else:
+            _fire("quay_images_tagged", **names)
+
+
+def _fire(hook: str, **arguments: object) -> None:
+    try:
+        getattr(pm.hook, hook)(**arguments)
+    except Exception as error:
+        plugin = _plugin_at_fault(hook, error)
+        LOG.warning(
+            "%s of the plugin %s failed, after the tag was written: %s",
+            *(hook, plugin, _describe(error)),
+            exc_info=LOG.isEnabledFor(logging.DEBUG),
+        )

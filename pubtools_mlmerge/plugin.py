@@ -5,12 +5,13 @@ Every task of every pubtools library loads this module, so it loads next to noth
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING, Literal
 
 from pubtools.pluggy import hookimpl, pm
 
-from pubtools_mlmerge import hookspecs  # noqa: F401 - the hooks are there once it is imported
+from pubtools_mlmerge import hookspecs
 from pubtools_mlmerge.host import seams, task
 
 if TYPE_CHECKING:
@@ -18,11 +19,30 @@ if TYPE_CHECKING:
     from pubtools_mlmerge.host.requests import MergeRequest, SelectedRequest
 
 
-@hookimpl
+LOG = logging.getLogger("pubtools.mlmerge")
+
+_warned: set[tuple[object, str]] = set()
+
+
+@hookimpl(trylast=True)
 def task_start() -> None:
     """Replace the host's names, unless that is done."""
     seams.install()
+    warn_of_unknown_hooks()
     task.refuse_script("".join(sys.argv[:1]))  # embedded, Python may have none
+
+
+def warn_of_unknown_hooks() -> None:
+    """Warn once of each hook that a plugin implements and nobody calls, as its name is misspelt."""
+    for plugin in pm.get_plugins():
+        for caller in pm.get_hookcallers(plugin) or ():
+            name = pm.get_name(plugin)
+            if caller.name.startswith("mlmerge_") and not caller.has_spec():
+                if (name, caller.name) not in _warned:
+                    ours = [each for each in vars(hookspecs) if each.startswith("mlmerge_")]
+                    words = "The plugin %s implements %s, which is never called; the hooks are %s"
+                    LOG.warning(words, name, caller.name, ", ".join(ours))
+                _warned.add((name, caller.name))
 
 
 @hookimpl(trylast=True)

@@ -25,6 +25,7 @@ _TRUE = ("1", "true", "t", "yes", "y")
 _FALSE = ("0", "false", "f", "no", "n", "")
 
 _STEPS = ("push", "tag-docker")
+_LOGIN = re.compile("MLMERGE_((SRC|DEST)_)?(CREDS|PASSWORD)")  # of the commands
 KEY = "mlmerge"
 """The key of the target settings that holds ours."""
 PREFIX = "MLMERGE_"
@@ -376,7 +377,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
     found = {
         name[len(PREFIX) :].lower(): value
         for name, value in environment.items()
-        if name.startswith(PREFIX)
+        if name.startswith(PREFIX) and not _LOGIN.fullmatch(name)
     }
     return {name: value for name, value in found.items() if value or name == "anchor_tag"}
 

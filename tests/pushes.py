@@ -48,9 +48,9 @@ def item(source: str, tags: Mapping[str, Sequence[str]], **metadata: object) -> 
 
 
 @contextmanager
-def registered(implementation: object) -> Iterator[None]:
+def registered(implementation: object, name: str | None = None) -> Iterator[None]:
     """Register implementations of hooks for a while."""
-    pm.register(implementation)
+    pm.register(implementation, name)
     try:
         yield
     finally:

@@ -33,7 +33,7 @@ OLD = Age(datetime(2023, 1, 1, tzinfo=timezone.utc), 1096)
 FRESH = Age(datetime(2025, 12, 31, tzinfo=timezone.utc), 1)
 UNKNOWN = Age(problem="no date is stated")
 YEAR = AgeRule(max_age_days=365)
-SAID = "1096 days old, more than 365"
+SAID = "older than 365 days"
 TAG = Reference.parse("quay.io/ns/app:1")
 
 ARM, S390X = digest("linux/arm64@old"), digest("linux/s390x@old")
@@ -152,7 +152,7 @@ def test_what_an_image_states_does_not_reach_a_terminal_as_it_is() -> None:
 def test_what_is_older_than_the_rule_allows_is_stale() -> None:
     ages = {"a": Age(days=365), "b": Age(days=366), "c": UNKNOWN}
 
-    assert find_stale(ages, YEAR) == {"b": "366 days old, more than 365"}
+    assert find_stale(ages, YEAR) == {"b": "older than 365 days"}
 
 
 def test_without_a_number_of_days_nothing_is_stale() -> None:
@@ -257,10 +257,13 @@ def test_too_old_images_are_named_on_one_line_with_platform_digest_and_age() -> 
     hostile = entry("linux/s390x\nERROR: \x1b[2J", seed="b")
     plan = merge(SOURCE, index("linux/s390x@old", entry(None, seed="a"), hostile))
 
-    assert describe_stale(plan, {S390X: SAID, digest("a"): "9 days", digest("b"): "9 days"}) == (
-        f"linux/s390x ({S390X}) is {SAID}",
-        f"no platform ({digest('a')}) is 9 days",
-        f"linux/s390x error: ?[2j ({digest('b')}) is 9 days",
+    ages = {S390X: OLD, digest("a"): OLD, digest("b"): OLD}
+
+    said = "1096 days old, more than 365"
+    assert describe_stale(plan, ages, YEAR) == (
+        f"linux/s390x ({S390X}) is {said}",
+        f"no platform ({digest('a')}) is {said}",
+        f"linux/s390x error: ?[2j ({digest('b')}) is {said}",
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from io import StringIO
 from pathlib import Path
@@ -187,35 +186,83 @@ def test_the_exact_bytes_are_printed(
 # Logins
 
 
-@pytest.mark.parametrize("place", ["QUAY_PASSWORD", "DEST_QUAY_PASSWORD", "stdin"])
-def test_one_login_serves_both_sides(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = ["--creds", "alice"]
-    if place == "stdin":
-        monkeypatch.setattr("sys.stdin", StringIO("wonderland\n"))
-        options.append("--password-stdin")
-    elif place == "QUAY_PASSWORD":
-        monkeypatch.setenv(place, "wonderland")
-    else:
-        options = ["--dest-creds", "alice", "--src-creds", "alice"]
-        monkeypatch.setenv(place, "wonderland")
-        monkeypatch.setenv("SOURCE_QUAY_PASSWORD", "wonderland")
-    with RegistryServer(auth="basic", users={"alice": "wonderland"}) as server:
+ALICE, ROBOT = ("alice", "wonderland"), ("robot", "oil")
+
+
+def pair(prefix: str, login: tuple[str, str]) -> dict[str, str]:
+    """Name the two variables of a login."""
+    return {f"{prefix}_CREDS": login[0], f"{prefix}_PASSWORD": login[1]}
+
+
+SIDES = {**pair("MLMERGE_SRC", ALICE), **pair("MLMERGE_DEST", ALICE)}
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "place"),
+    [
+        (
+            "--creds alice --password-stdin",
+            {"MLMERGE_PASSWORD": "oil"},
+            "--creds and --password-stdin",
+        ),
+        ("--creds alice", {"MLMERGE_PASSWORD": "wonderland"}, "--creds and MLMERGE_PASSWORD"),
+        ("--creds alice", {"QUAY_PASSWORD": "wonderland"}, "--creds and QUAY_PASSWORD"),
+        (
+            "--dest-creds alice --src-creds alice",
+            {"DEST_QUAY_PASSWORD": "wonderland", "SOURCE_QUAY_PASSWORD": "wonderland"},
+            "--src-creds and SOURCE_QUAY_PASSWORD",
+        ),
+        ("", pair("MLMERGE", ALICE), "MLMERGE_CREDS and MLMERGE_PASSWORD"),
+        ("--password-stdin", {"MLMERGE_CREDS": "alice"}, "MLMERGE_CREDS and --password-stdin"),
+        ("", SIDES, "MLMERGE_SRC_CREDS and MLMERGE_SRC_PASSWORD"),
+        ("", {**SIDES, **pair("MLMERGE", ROBOT)}, "MLMERGE_SRC_CREDS and MLMERGE_SRC_PASSWORD"),
+        (
+            "--creds alice",
+            {
+                **pair("MLMERGE_SRC", ROBOT),
+                **pair("MLMERGE_DEST", ROBOT),
+                **pair("MLMERGE", ROBOT),
+                "QUAY_PASSWORD": "wonderland",
+            },
+            "--creds and QUAY_PASSWORD",
+        ),
+    ],
+)
+def test_a_login_comes_from_an_option_or_a_variable(
+    options: str,
+    variables: dict[str, str],
+    place: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """An option wins over a variable, one side over both, and all of them over auth files."""
+    monkeypatch.setattr("sys.stdin", StringIO("wonderland\n" * 2))
+    users = dict([ALICE])
+    with RegistryServer(auth="basic", users=users) as server:
+        file = tmp_path / "auth.json"
+        entry = {"username": "robot", "password": "oil"}
+        file.write_text(json.dumps({"auths": {server.host: entry}}), encoding="ascii")
         put(server, "new", AMD64)
+        tags = (f"{server.host}/app:new", f"{server.host}/app:x")
+        variables = {**variables, "REGISTRY_AUTH_FILE": str(file)}
 
-        variables = {name: v for name, v in os.environ.items() if "QUAY_PASSWORD" in name}
-        done = run_here(
-            "merge", f"{server.host}/app:new", f"{server.host}/app:x", *options, env=variables
-        )
+        done = run_here("merge", *tags, *options.split(), env=variables)
+        users["alice"] = "another"
+        refused = run_here("merge", *tags, *options.split(), env=variables)
 
-    assert done.code == 0, done.err
+    assert (done.code, "WARNING" in done.err) == (0, False), done.err  # no variable is unknown
+    assert f"the login of alice from {place} was refused" in refused.err
 
 
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--creds", "alice"], "--creds needs a password: set QUAY_PASSWORD or SOURCE_QUAY_PASS"),
-        (["--creds", "alice:wonderland"], "--creds takes a user name; set the password in QUAY_"),
+        (["--creds", "alice"], "--creds needs a password: set MLMERGE_PASSWORD, or use --passw"),
+        (["--src-creds", "a"], "--src-creds needs a password: set MLMERGE_SRC_PASSWORD, or use"),
+        (["--creds", "alice:wonderland"], "--creds takes a user name; set the password in MLMER"),
+        (["--dest-creds", "alice:wonderland"], "set the password in MLMERGE_DEST_PASSWORD"),
         (["--password-stdin"], "--password-stdin needs one user"),
+        (["--dest-creds=b", "--password-stdin"], "--password-stdin needs one"),
         (["--src-creds=a", "--dest-creds=b", "--password-stdin"], "--password-stdin needs one"),
         (["--creds=a", "--password-stdin"], "there is no password on standard input"),
     ],
@@ -251,6 +298,16 @@ def test_removing_what_is_not_there_is_a_failure(app: str) -> None:
 
     assert (done.code, done.out) == (1, "")
     assert "removal riscv64, sha256:0123456 fits none of its platforms" in done.err
+
+
+def test_nothing_to_prune_is_no_failure_unless_something_was_named(app: str) -> None:
+    """A regular job prunes tags that were pruned before."""
+    pruning = ("remove-archs", "--ref", f"{app}:stable", "--prune")
+
+    done, named = run_here(*pruning), run_here(*pruning, "--arch", "riscv64")
+
+    assert (done.code, "nothing to do" in done.out) == (0, True)
+    assert (named.code, named.out) == (1, "")
 
 
 def test_a_digest_that_is_too_short_is_not_guessed() -> None:

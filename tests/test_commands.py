@@ -6,16 +6,17 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from datetime import datetime, timedelta, timezone
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from attrs import frozen
-from pubtools.pluggy import hookimpl
+from attrs import evolve, frozen
+from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.cli.batch import BatchLine
 from pubtools_mlmerge.cli.options import Login
@@ -28,6 +29,7 @@ from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_imag
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
 from tests.programs import call, command, environment, put, run
 from tests.pushes import registered
+from tests.quay import QuayDialect
 from tests.terminals import program_on_a_terminal
 from tests.test_restore import NEW as AFTER
 from tests.test_restore import OLD as BEFORE
@@ -103,6 +105,16 @@ def test_one_client_serves_both_sides(server: RegistryServer) -> None:
     assert merge(server) == 0
 
     assert [request.method for request in server.requests] == ["GET", "GET", "HEAD", "PUT", "HEAD"]
+
+
+def test_the_token_of_quays_api_goes_where_an_option_says() -> None:
+    with RegistryServer(dialect=QuayDialect("0auth")) as quay:
+        new, old = (put(quay, tag, item) for tag, item in (("new", NEW), ("old", OLD)))
+        for named in ((), ("--quay-api-token-host", quay.host)):
+            quay.forget_requests()
+            assert call(merge_main, new, old, "-n", "--quay-api-token", "0auth", *named) == 0
+            sent = {request.headers.get("authorization") for request in quay.requests}
+            assert ("Bearer 0auth" in sent) is bool(named)
 
 
 def test_a_source_host_of_its_own_is_used_for_the_source_alone(server: RegistryServer) -> None:
@@ -182,7 +194,7 @@ def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report(
     new, old = (make_index([make_image("linux/amd64", seed=seed)]) for seed in ("new", "old"))
     anchor = f"old-{new.digest[7:19]}"
     with RegistryServer(immutable_tags=[anchor]) as server:
-        for name, item in (("new", new), ("old", old), (anchor, old)):
+        for name, item in (("new", new), ("old", old), (anchor, new)):
             put(server, name, item)
 
         assert merge(server, "--anchor-tag", "{tag}-{digest}", "--output", "json") == 1
@@ -215,6 +227,17 @@ def test_of_two_tags_with_one_anchor_tag_the_second_is_not_written(
     assert server.manifest("app", "kept").digest == report["digest"]
     assert server.manifest("app", "other").digest == other
     assert "app:kept: the anchor tag would replace" in caplog.messages[-1]
+
+
+def test_two_anchor_tags_that_are_made_at_once_both_stay(
+    server: RegistryServer, two_tags: tuple[str, ...], capsys: Capture
+) -> None:
+    assert call(merge_main, *two_tags[:-1], "kept-{timestamp}", "--output", "json") == 0
+
+    reports = [json.loads(each) for each in capsys.readouterr().out.splitlines()]
+    kept = [server.manifest("app", report["anchor_tag"]).digest for report in reports]
+    assert kept == [report["digest"] for report in reports]
+    assert len({*kept}) == 2
 
 
 @pytest.mark.parametrize("held", ["app:kept", "app:old"])
@@ -334,7 +357,9 @@ class Shelf:
 
     def record(self, tag: str, previous: Item | None = BEFORE, new: Item = AFTER) -> str:
         file = self.directory / str(len(list(self.directory.iterdir())))
-        document = change_of(Reference.parse(tag), previous, new).to_document()
+        change = change_of(Reference.parse(tag), previous, new)
+        later = change.time + timedelta(minutes=int(file.name))
+        document = evolve(change, time=later).to_document()
         file.write_text(json.dumps(document), encoding="utf-8")
         return str(file)
 
@@ -383,8 +408,8 @@ WRONG: list[tuple[Callable[..., None], str, str]] = [
     (merge_main, f"{PAIR} --anchor-tag {{date}}", "the fields are {tag}, {timestamp} and {digest}"),
     (merge_main, f"{PAIR} --anchor-tag old", "invalid reference"),
     (merge_main, f"{PAIR} --anchor-tag {{tag}}-{'x' * 125}", "invalid reference"),
-    (merge_main, f"{PAIR} --source-quay-user x", "--source-quay-user needs a password"),
-    (merge_main, f"{PAIR} --dest-quay-user x", "needs a password: set DEST_QUAY_PASSWORD"),
+    (merge_main, f"{PAIR} --source-quay-user x", "--src-creds needs a password"),
+    (merge_main, f"{PAIR} --dest-quay-user x", "needs a password: set MLMERGE_DEST_PASSWORD"),
     (merge_main, f"{PAIR} --ca-bundle /nonexistent", "there is no file /nonexistent"),
     (merge_main, f"{PAIR} --max-rate 0", "--max-rate: expected a number above 0"),
     (merge_main, f"{PAIR} --max-rate nan", "--max-rate: expected a number above 0"),
@@ -419,7 +444,7 @@ WRONG: list[tuple[Callable[..., None], str, str]] = [
         for option in ("--ages", "--check", "--output json")
     ),
     (restore_main, "", "RECORD"),
-    (restore_main, "RECORD --dest-quay-user x", "needs a password: set DEST_QUAY_PASSWORD"),
+    (restore_main, "RECORD --dest-quay-user x", "needs a password: set MLMERGE_DEST_PASSWORD"),
     (restore_main, "RECORD --ca-bundle /nonexistent", "there is no file /nonexistent"),
     (restore_main, "RECORD --quay-host ftp://quay.io", NO_SUCH_HOST),
     (restore_main, "RECORD --source-quay-user x", "unrecognized arguments"),
@@ -494,6 +519,45 @@ def test_others_hear_of_what_was_merged(registry_server: RegistryServer) -> None
         assert call(merge_main, *merging) == 0
 
     assert [str(report.destination) for report in listener.reports] == [f"{image}:old"]
+
+
+def test_a_listener_that_fails_leaves_the_report_and_the_exit_code(
+    server: RegistryServer, capsys: Capture, caplog: Log
+) -> None:
+    class Listener:
+        @hookimpl
+        def mlmerge_merged(self, report: Report) -> None:
+            raise OSError("the journal is full")
+
+    with registered(Listener(), "journal"):
+        assert merge(server) == 0
+
+    assert "is now sha256:" in capsys.readouterr().out
+    assert "mlmerge_merged of the plugin journal failed" in caplog.text
+
+
+def test_a_plugin_that_takes_other_arguments_is_named_before_anything_is_asked(
+    server: RegistryServer, caplog: Log
+) -> None:
+    class Listener:
+        @hookimpl
+        def mlmerge_merged(self, reprt: Report) -> None:
+            """Hear of nothing, as there is no such argument."""
+
+    class Loading:
+        @hookimpl
+        def task_start(self) -> None:  # stands for the import of a plugin
+            pm.register(Listener(), "journal")
+
+    with registered(Loading()):
+        assert merge(server) == 1
+    pm.unregister(name="journal")
+
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line.startswith("a plugin of this environment cannot be loaded: PluginValidationError: ")
+    assert "'journal'" in line
+    assert "mlmerge_merged(reprt" in line
+    assert server.requests == ()
 
 
 def test_a_login_does_not_show_its_password() -> None:
@@ -630,6 +694,47 @@ def test_anything_else_is_no_line(text: str, problem: str) -> None:
         BatchLine.parse(text)
 
 
+class OneAtATime:
+    """Gives locks that are held for a moment, and counts how many are held at a time."""
+
+    def __init__(self) -> None:
+        self.held = self.most = 0
+
+    @hookimpl
+    def mlmerge_lock(self, reference: str) -> AbstractContextManager[None]:
+        return self._hold()
+
+    @contextmanager
+    def _hold(self) -> Iterator[None]:
+        self.held += 1
+        self.most = max(self.most, self.held)
+        time.sleep(0.2)
+        yield
+        self.held -= 1
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (("new", "one"), ("one", "two")),
+        (("old", "one"), ("new", "old")),
+        (("old", "one"), ("new", "one")),
+    ],
+)
+def test_a_line_waits_for_those_that_it_depends_on(
+    server: RegistryServer, lines: Sequence[tuple[str, str]], tmp_path: Path
+) -> None:
+    file, site, keys = tmp_path / "batch", OneAtATime(), ("source_ref", "dest_ref")
+    other = server.host.replace("127.0.0.1", "LocalHost")
+    pairs = [(f"{server.host}/app:{source}", f"{other}/app:{tag}") for source, tag in lines]
+    file.write_text("\n".join(json.dumps(dict(zip(keys, pair))) for pair in pairs))
+
+    with registered(site):
+        assert call(merge_main, "--batch", str(file)) == 0
+
+    assert site.most == 1
+
+
 def test_lines_are_numbered_as_editors_do(
     server: RegistryServer, tmp_path: Path, caplog: Log
 ) -> None:
@@ -679,6 +784,16 @@ def test_it_shows_a_tree_or_json_with_one_request(
     assert [request.method for request in registry_server.requests] == ["GET", "GET"]
 
 
+def test_it_shows_what_a_nested_index_lists(
+    registry_server: RegistryServer, capsys: Capture
+) -> None:
+    whole = put(registry_server, "whole", make_index([LISTED, make_image("linux/arm64")]))
+
+    assert call(inspect_main, whole) == 0
+
+    assert f"|-- index of linux/amd64, linux/s390x  {LISTED.digest}" in capsys.readouterr().out
+
+
 def test_ages_of_all_images_are_read(reference: str, capsys: Capture) -> None:
     assert call(inspect_main, reference, "--ages", "--output", "json") == 0
 
@@ -724,14 +839,17 @@ def test_problems_alone_are_no_failure(registry_server: RegistryServer, capsys: 
     assert "problem: duplicate: linux/amd64 is listed before" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("options", [(), ("--all",)])
 def test_two_references_are_compared(
-    registry_server: RegistryServer, reference: str, capsys: Capture
+    registry_server: RegistryServer, reference: str, options: tuple[str, ...], capsys: Capture
 ) -> None:
     other = put(registry_server, "2", make_index([AMD64, make_image("linux/arm64")]))
 
-    assert call(inspect_main, reference, other) == 0
+    assert call(inspect_main, reference, other, *options) == 0
 
     lines = capsys.readouterr().out.splitlines()
+    assert any("+1 attestation " in line for line in lines) != bool(options)
+    assert any(line.startswith("attestation of") for line in lines) == bool(options)
     assert lines[0] == f"A: {reference} {LISTED.digest} {LISTED.media_type}"
     assert lines[-1] == "2 only in A, 1 only in B, 1 same"
 
@@ -820,11 +938,18 @@ def test_every_record_gets_its_turn_in_the_given_order(
     assert f"{NAME}:two: not restored: it was changed since" in caplog.text
 
 
-def test_the_changes_of_one_tag_are_undone_newest_first(shelf: Shelf) -> None:
-    older, newer = shelf.changed("stable"), shelf.changed("stable", AFTER, OTHER)
+@pytest.mark.parametrize("is_reversed", [True, False])
+def test_the_changes_of_one_tag_are_undone_newest_first(
+    shelf: Shelf, capsys: Capture, is_reversed: bool
+) -> None:
+    files = [shelf.changed("stable"), shelf.changed("stable", AFTER, OTHER)]
+    files = files[::-1] if is_reversed else files
 
-    assert shelf.restore(newer, older) == 0
+    assert shelf.restore(*files, "--dry-run") == 0
+    assert capsys.readouterr().out.count("would become") == 2
+    assert shelf.held("stable") == OTHER.digest
 
+    assert shelf.restore(*files) == 0
     assert shelf.held("stable") == BEFORE.digest
 
 

@@ -18,7 +18,13 @@ from tests.factories import Json
 
 HOST = "quay.io"
 SECRET = "s3cr3t"
-OURS = ("MLMERGE_LOCK", "DEST_QUAY_PASSWORD", "QUAY_PASSWORD", "QUAY_API_TOKEN")
+OURS = (
+    "MLMERGE_LOCK",
+    "MLMERGE_SRC_PASSWORD",
+    "DEST_QUAY_PASSWORD",
+    "QUAY_PASSWORD",
+    "QUAY_API_TOKEN",
+)
 VARIABLES = ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_CONFIG")
 PLACES = (
     "runtime/containers/auth.json",

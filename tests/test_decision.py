@@ -61,3 +61,20 @@ def test_a_tag_that_grows_too_long_is_refused() -> None:
 
     with pytest.raises(InvalidReference, match="tag: expected 1 to 128"):
         AnchorTag.parse("{tag}-{timestamp}").apply(long, DIGEST)
+
+
+@pytest.mark.parametrize(
+    ("text", "locked"),
+    [
+        ("kept", ["kept"]),
+        ("{tag}-kept", ["stable-kept"]),
+        ("kept-{timestamp}", ["kept-time"]),
+        ("{tag}-{timestamp}", []),
+        ("kept-{digest}", []),
+        ("{timestamp}-{digest}", []),
+    ],
+)
+def test_what_several_destinations_may_have_in_common_is_locked(
+    text: str, locked: list[str]
+) -> None:
+    assert [each.tag for each in AnchorTag.parse(text).to_lock(STABLE)] == locked

@@ -74,17 +74,15 @@ def test_every_error_is_on_the_page_with_what_to_do(name: str) -> None:
 # Settings
 
 
-def settings_table() -> dict[str, tuple[str, str, object]]:
-    """Read the table: the variable, the type and the default of each setting."""
-    rows = re.findall(
-        r"^   \* - ``(\w+)``\n\n       ``(\w+)``\n     - (.+)\n     - ``(.+)``\n     - \w",
-        page("settings"),
-        re.MULTILINE,
-    )
-    return {name: (variable, kind, json.loads(default)) for name, variable, kind, default in rows}
+def settings_listed() -> dict[str, tuple[str, str, object]]:
+    """Read the list: the variable, the type and the default of each setting."""
+    rows = re.findall(r"^``(\w+)``: (.+); default ``(.+)``\n   \w", page("settings"), re.MULTILINE)
+    return {
+        name: (f"MLMERGE_{name.upper()}", kind, json.loads(default)) for name, kind, default in rows
+    }
 
 
-TABLE = settings_table()
+SETTINGS = settings_listed()
 # Another value than the default for types that are not a choice, here and in the environment.
 VALUES: dict[str, tuple[object, str]] = {
     "list of ``push``, ``tag-docker``": (["push", "tag-docker"], "push,tag-docker"),
@@ -129,18 +127,18 @@ def read(name: str, value: object) -> Settings:
     return Settings.from_task({"mlmerge": {name: value}}, {})
 
 
-def test_the_table_has_every_setting_with_its_default() -> None:
-    assert {name: default for name, (_, _, default) in TABLE.items()} == defaults()
+def test_the_page_has_every_setting_with_its_default() -> None:
+    assert {name: default for name, (_, _, default) in SETTINGS.items()} == defaults()
 
 
-@pytest.mark.parametrize("name", TABLE)
-def test_the_default_in_the_table_changes_nothing(name: str) -> None:
-    assert read(name, TABLE[name][2]) == Settings()
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_default_on_the_page_changes_nothing(name: str) -> None:
+    assert read(name, SETTINGS[name][2]) == Settings()
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_a_setting_takes_values_of_its_type_from_both_places(name: str) -> None:
-    variable, kind, default = TABLE[name]
+    variable, kind, default = SETTINGS[name]
     value, text = other_value(kind, default)
 
     settings = read(name, value)
@@ -149,9 +147,9 @@ def test_a_setting_takes_values_of_its_type_from_both_places(name: str) -> None:
     assert Settings.from_task({}, {variable: text}) == settings
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_a_setting_takes_no_value_of_another_type(name: str) -> None:
-    kind = TABLE[name][1]
+    kind = SETTINGS[name][1]
 
     with pytest.raises(InvalidSettings) as caught:
         read(name, 5.5)
@@ -161,10 +159,6 @@ def test_a_setting_takes_no_value_of_another_type(name: str) -> None:
         assert problem == f"mlmerge.{name}: expected {kind.replace('``', '')}"
     else:
         assert problem.startswith(f"mlmerge.{name}: expected")
-
-
-def test_each_variable_is_named_after_its_setting() -> None:
-    assert [row[0] for row in TABLE.values()] == [f"MLMERGE_{name.upper()}" for name in TABLE]
 
 
 # The command line

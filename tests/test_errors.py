@@ -126,7 +126,7 @@ MESSAGES: list[tuple[MergeError, str]] = [
         errors.ShrinkError(REFERENCE, ("linux/arm64", "linux/s390x")),
         (
             f"{REFERENCE} would lose linux/arm64, linux/s390x; "
-            "if they may go, name them in drop (--drop)"
+            "if that is meant, add --drop linux/arm64,linux/s390x, or in a task the setting drop"
         ),
     ),
     (

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-from pubtools.pluggy import hookimpl, hookspec, pm
+from pubtools.pluggy import hookimpl, hookspec, pm, task_context
 
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import LockFailed, LockLost
-from pubtools_mlmerge.hooks import announce, lock_tags
+from pubtools_mlmerge.hooks import announce, lock_tags, plugins_named
 from tests.pushes import registered
 
 WAITS = (math.inf, 60)
@@ -91,17 +95,24 @@ def test_an_upload_is_announced_by_our_hook() -> None:
     assert REPORT in site.heard
 
 
-def test_an_upload_is_announced_by_the_host_s_hook_where_there_is_one() -> None:
-    site, had = Site(), hasattr(pm.hook, "quay_images_tagged")
+@pytest.fixture
+def _host_hooks() -> Iterator[None]:
+    had = hasattr(pm.hook, "quay_images_tagged")
     if not had:
         pm.add_hookspecs(HostHooks)
+    yield
+    if not had:
+        delattr(pm.hook, "quay_images_tagged")
+
+
+@pytest.mark.usefixtures("_host_hooks")
+def test_an_upload_is_announced_by_the_host_s_hook_where_there_is_one() -> None:
+    site = Site()
 
     with registered(site):
         announce(REPORT)
 
     assert ("quay.io/src/app:new", ["quay.io/ns/app:1"]) in site.heard
-    if not had:
-        delattr(pm.hook, "quay_images_tagged")
 
 
 def test_without_the_host_there_is_our_hook_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,3 +221,94 @@ def test_a_lock_may_be_kept_elsewhere(tmp_path: Path) -> None:
         check()
 
         assert list((tmp_path / "locks").iterdir())
+
+
+# Mistakes of plugins
+
+
+class Broken:
+    """A plugin whose hooks raise."""
+
+    @hookimpl
+    def mlmerge_merged(self, report: Report) -> None:
+        raise OSError("the journal is full")
+
+    @hookimpl
+    def mlmerge_lock(self, reference: str) -> object:
+        raise OSError("nobody answers")
+
+
+def test_an_event_that_fails_is_a_warning_that_names_the_plugin(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with registered(Site()), registered(Broken(), "journal"):
+        announce(REPORT)
+
+    (line,) = caplog.messages
+    assert line == (
+        "mlmerge_merged of the plugin journal failed, after the tag was written: "
+        "OSError: the journal is full"
+    )
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+@pytest.mark.usefixtures("_host_hooks")
+@pytest.mark.parametrize("in_host", [True, False])
+def test_only_in_the_host_may_its_own_event_fail(
+    in_host: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Listener:
+        @hookimpl(optionalhook=True)
+        def quay_images_tagged(self, source_ref: str, dest_refs: list[str]) -> None:
+            raise OSError("no bus")
+
+    with registered(Listener(), "bus"):
+        if in_host:
+            with pytest.raises(OSError, match="no bus"):
+                announce(REPORT, in_host=True)
+        else:
+            announce(REPORT)
+            assert "quay_images_tagged of the plugin bus failed" in caplog.text
+
+
+@pytest.mark.parametrize("site", [Broken(), Site(Refusing())])
+def test_a_lock_that_fails_names_the_plugin(site: object, caplog: pytest.LogCaptureFixture) -> None:
+    locks = lock_tags([[str(TAG)]])
+    with registered(site, "leases"), pytest.raises(OSError, match="nobody answers"), locks:
+        pass
+
+    (line,) = caplog.messages
+    assert line == "mlmerge_lock of the plugin leases failed: OSError: nobody answers"
+
+
+def test_what_fails_in_the_project_itself_names_no_plugin(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Wrapper:
+        @hookimpl
+        def mlmerge_merge(self, request: object) -> None:
+            """Leave it to the next."""
+
+    with registered(Wrapper()), suppress(AttributeError), plugins_named("mlmerge_merge"):
+        pm.hook.mlmerge_merge(request=object())
+
+    assert caplog.messages == []
+
+
+def plugin(code: str) -> ModuleType:
+    module = ModuleType("site_plugin")
+    exec(f"from pubtools.pluggy import hookimpl\n{code}", vars(module))  # noqa: S102 - a plugin
+    return module
+
+
+def test_a_hook_that_is_misspelt_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    with registered(plugin("@hookimpl\ndef mlmerge_mergd(report): pass"), "misspelt"):
+        for _ in range(2):
+            with task_context():
+                pass
+
+    (line,) = caplog.messages
+    assert line == (
+        "The plugin misspelt implements mlmerge_mergd, which is never called; the hooks are "
+        "mlmerge_merge, mlmerge_merge_selected, mlmerge_merged, mlmerge_lock"
+    )

@@ -17,6 +17,7 @@ import pytest
 from attrs import evolve
 
 from pubtools_mlmerge.core.plan import Age, Report
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.reports import html
 from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, page_of, write_page
 from pubtools_mlmerge.reports.report import summary_of
@@ -205,11 +206,11 @@ def test_a_table_keeps_its_roles_where_it_looks_like_cards() -> None:
 def test_an_old_image_is_named_first_and_marked_in_the_table() -> None:
     page = made(example())
 
-    callout = page.index("linux/s390x is 3 years old")
+    callout = page.index("linux/s390x is 1095 days old")
     assert callout < page.index("<figure") < page.index("<table")
     ((name, *_, age, fate, reason),) = rows(page, "tr[@class='old']")
-    assert (name, age, fate) == ("linux/s390x", "3 years, made on 2023-03-02", "\u2022 kept")
-    assert reason.endswith("1095 days old, more than 365")
+    assert (name, age, fate) == ("linux/s390x", "1095 days, made on 2023-03-02", "\u2022 kept")
+    assert reason.endswith("older than 365 days")
 
 
 def test_without_ages_there_is_no_column_of_them() -> None:
@@ -285,7 +286,7 @@ def test_each_column_lists_what_is_in_it() -> None:
     ]
     assert cards(report, "result") == [
         *("Result", "linux/amd64 \u21c4 replaced", "attestation", "linux/riscv64 = same"),
-        *("linux/arm64 + added", "linux/s390x \u2022 kept, 3 years"),
+        *("linux/arm64 + added", "linux/s390x \u2022 kept, 1095 days"),
     ]
     assert cards(report, "destination") == [
         *("Destination", f"linux/amd64 {digest('linux/amd64@old')[7:19]}"),
@@ -377,7 +378,13 @@ def test_an_old_image_of_many_tags_is_named_once() -> None:
 
     lines = ["".join(line.itertext()) for line in classes(page, "callout")[0].iter("li")]
     every_tag = ", ".join(f"quay.io/org/app:v{n}" for n in range(10))
-    assert lines == [f"linux/s390x is 3 years old, in {every_tag}"]
+    assert lines == [f"linux/s390x is 1095 days old, in {every_tag}"]
+
+
+def test_a_name_is_folded_between_its_parts() -> None:
+    page = made(evolve(example(), destination=Reference("quay.io", "org/app", tag="stable")))
+
+    assert "<bdi>quay.io/<wbr/>org/<wbr/>app<wbr/>:stable</bdi>" in page
 
 
 def test_a_page_grows_with_what_is_on_it() -> None:

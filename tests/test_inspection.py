@@ -308,12 +308,12 @@ def comparison(a: Index, b: Index) -> Comparison:
     return compare(("app:a", "app:b"), (a, b))
 
 
-def rows(a: Index, b: Index) -> list[tuple[str, ...]]:
-    return list(compared_rows(comparison(a, b)))
+def rows(a: Index, b: Index, *, every: bool = False) -> list[tuple[str, ...]]:
+    return list(compared_rows(comparison(a, b), every=every))
 
 
 def test_entries_are_paired_as_a_merge_of_a_into_b_does() -> None:
-    assert rows(A, B) == [
+    assert rows(A, B, every=True) == [
         ("linux/amd64", short(NEW), short(OLD), "different"),
         ("linux/arm64", short(ARM64), short(ARM64), "same"),
         ("linux/riscv64", short(digest("linux/riscv64")), "-", "only in A"),
@@ -321,6 +321,25 @@ def test_entries_are_paired_as_a_merge_of_a_into_b_does() -> None:
         ("linux/s390x", "-", short(S390X), "only in B"),
         (f"attestation of {short(OLD)}", "-", short(digest("old proof")), "only in B"),
     ]
+
+
+def test_attestations_are_marks_on_the_rows_of_their_images() -> None:
+    assert rows(A, B) == [
+        ("linux/amd64 +1 -1 attestations", short(NEW), short(OLD), "different"),
+        ("linux/arm64", short(ARM64), short(ARM64), "same"),
+        ("linux/riscv64", short(digest("linux/riscv64")), "-", "only in A"),
+        ("linux/s390x", "-", short(S390X), "only in B"),
+    ]
+
+
+def test_an_attestation_that_one_side_lacks_is_seen_on_the_row_of_an_image_of_both() -> None:
+    without, one = index("linux/arm64"), index("linux/arm64", attestation(ARM64))
+
+    (on_a,), (on_b,), (on_both,) = rows(one, without), rows(without, one), rows(one, one)
+
+    assert (on_a[0], on_a[-1]) == ("linux/arm64 +1 attestation", "same, attestations differ")
+    assert (on_b[0], on_b[-1]) == ("linux/arm64 -1 attestation", "same, attestations differ")
+    assert (on_both[0], on_both[-1]) == ("linux/arm64 +1 attestation", "same")
 
 
 def test_platforms_are_compared_by_their_normalised_names() -> None:
@@ -335,7 +354,8 @@ def test_a_comparison_is_a_table_with_a_summary() -> None:
     assert first == f"A: app:a {A.digest} {OCI_INDEX}"
     assert second == f"B: app:b {B.digest} {OCI_INDEX}"
     assert header.split() == ["PLATFORM", "A", "B", "STATE"]
-    assert lines[0].split() == ["linux/amd64", short(NEW), short(OLD), "different"]
+    mark = ["+1", "-1", "attestations"]
+    assert lines[0].split() == ["linux/amd64", *mark, short(NEW), short(OLD), "different"]
     assert summary == "1 different, 2 only in A, 2 only in B, 1 same"
 
 

@@ -340,6 +340,22 @@ def test_only_names_that_are_given_are_warned_of(caplog: pytest.LogCaptureFixtur
     assert caplog.messages == [f"{lacks} arm 64", f"{lacks} ppc64le"]
 
 
+@pytest.mark.parametrize("names", [None, ["amd64"]])
+def test_versions_that_go_are_warned_of(
+    names: list[str] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    platform = {"os": "windows", "architecture": "amd64", "os.version": "10.0.17763.1"}
+    made, _, _ = merger(docker("windows/amd64"), typed(entry(platform=platform), docker=True))
+
+    if names is None:
+        made.merge_manifest_lists()
+    else:
+        made.merge_manifest_lists_selected_architectures(names)
+
+    warning = "an entry without os.version replaces windows/amd64:10.0.17763"
+    assert f"{made.dest_image}: {warning}" in caplog.messages
+
+
 # With a client that gives dicts
 
 

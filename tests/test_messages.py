@@ -260,7 +260,7 @@ TABLE: dict[type[MergeError], tuple[Run, list[str]]] = {
     errors.OutOfTime: (out_of_time, [":old: not done within 0.2 seconds", "--timeout"]),
     errors.ShrinkError: (
         shrinks,
-        ["APP:old would lose linux/s390x", "name them in drop (--drop)"],
+        ["APP:old would lose linux/s390x", "add --drop linux/s390x,"],
     ),
     errors.PatternFitsNothing: (
         lambda case: case.merge("--keep", "arm64"),

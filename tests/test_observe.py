@@ -311,7 +311,7 @@ def test_the_page_has_every_event() -> None:
     steps = {f"mlmerge-merge-{step}" for step in ("start", "end", "error")}
 
     named = re.findall(
-        r"^   \* - ``(mlmerge-[a-z-]+)``$", PAGE.partition("Traces\n---")[0], re.MULTILINE
+        r"^``(mlmerge-[a-z-]+)``(?: \([A-Z]+\))?$", PAGE.partition("Traces\n---")[0], re.MULTILINE
     )
     assert set(named) == types | steps
 

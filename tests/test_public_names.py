@@ -49,3 +49,13 @@ def test_modules_and_public_names_do_not_hide_each_other() -> None:
 def test_another_name_is_an_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'absent'"):
         _ = pubtools_mlmerge.absent  # type: ignore[attr-defined]  # that is the point
+
+
+def test_a_program_that_set_up_no_logging_gets_no_lines() -> None:
+    done = python(
+        "import logging\n"
+        "from pubtools_mlmerge import RegistryClient\n"
+        "logging.getLogger('pubtools.mlmerge').warning('not for the screen')"
+    )
+
+    assert (done.code, done.out, done.err) == (0, "", "")

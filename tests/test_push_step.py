@@ -153,7 +153,7 @@ def test_what_refers_to_an_image_comes_along_where_the_setting_says_so(
         ({}, "app:3 app:4", "all", "app:4", "it does not exist yet"),
         ({"exclude_repos": ["a*"]}, "app:1", "all", "app:1", "its repository is excluded"),
         ({"drop": ["s390x"]}, "app:1", "all", "app:1", "dropped by name"),
-        (TOO_OLD, "app:old", "all", "app:old", "400 days old, more than 365"),
+        (TOO_OLD, "app:old", "all", "app:old", "older than 365 days"),
     ],
 )
 def test_where_nothing_is_kept_the_host_copies(  # noqa: PLR0917
@@ -410,6 +410,21 @@ def test_nothing_is_copied_plainly_without_the_lock(registry_server: RegistrySer
         push.run("app:3")
 
     assert (push.copies, push.writes()) == ([], [])
+
+
+@pytest.mark.parametrize("is_looked_at", [True, False])
+def test_nothing_is_merged_without_the_lock(
+    registry_server: RegistryServer, *, is_looked_at: bool
+) -> None:
+    push = Push(registry_server)
+    pushed = push.item("app:1")
+    if is_looked_at:
+        push.step.look([pushed])
+
+    with registered(Expired()), pytest.raises(LockLost):
+        push.push(pushed)
+
+    assert push.digests("app:1") == {OLD_AMD64.digest, S390X.digest}
 
 
 def names(platforms: Sequence[str], version: str) -> list[str]:
@@ -745,9 +760,10 @@ def test_a_merged_tag_that_no_signer_got_fails_the_task(
 def test_an_anchor_tag_that_cannot_be_set_fails_the_task_once_all_is_merged_and_signed() -> None:
     with RegistryServer() as server:
         Push(server).run("app:1")
-        anchor = f"1-{server.manifest('ns/app', '1').digest[7:19]}"
+        merged = server.manifest("ns/app", "1")
+    anchor = f"1-{merged.digest[7:19]}"
     with RegistryServer(immutable_tags=[anchor]) as server:
-        put(server, anchor, OLD, "ns/app")
+        server.put_manifest("ns/app", anchor, merged.content, merged.media_type)
         settings = Settings.from_task({"mlmerge": {"anchor_tag": "{tag}-{digest}"}}, {})
         push = Push(server, settings)
 

@@ -42,6 +42,12 @@ def test_a_reference_has_parts(text: str, expected: Reference) -> None:
     assert str(reference) == text
 
 
+@pytest.mark.parametrize("scheme", ["docker", "http", "https", "oci"])
+def test_a_scheme_is_to_be_left_out(scheme: str) -> None:
+    with pytest.raises(InvalidReference, match=f": leave out {scheme}://$"):
+        Reference.parse(f"{scheme}://quay.io/app:1")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -28,7 +28,6 @@ from pubtools_mlmerge.reports.report import (
     SIGNS,
     VERSION,
     age_text,
-    age_words,
     count_text,
     inspection_schema,
     report_schema,
@@ -439,14 +438,3 @@ def test_a_key_of_an_inspection_that_nobody_documented_does_not_fit() -> None:
 def test_each_fate_has_a_sign_of_its_own() -> None:
     assert tuple(SIGNS) == get_args(Fate)
     assert len(set(SIGNS.values())) == len(SIGNS)
-
-
-@pytest.mark.parametrize(
-    ("days", "words"),
-    [
-        *((0, "0 days"), (1, "1 day"), (364, "364 days"), (365, "1 year")),
-        *((380, "1 year"), (420, "1.2 years"), (730, "2 years"), (1095, "3 years")),
-    ],
-)
-def test_an_age_is_in_years_from_one_year_on(days: int, words: str) -> None:
-    assert age_words(days) == words

@@ -152,8 +152,9 @@ def test_wrong_types_are_named(mlmerge: object, expected: str) -> None:
 
 
 def test_an_unknown_variable_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    """Other programs and Kubernetes make variables of such names."""
-    assert read(environment={"MLMERGE_SERVICE_HOST": "10.0.0.1"}) == Settings()
+    """Other programs and Kubernetes make such names, and the commands read logins there."""
+    logins = {"MLMERGE_CREDS": "alice", "MLMERGE_DEST_PASSWORD": "wonderland"}
+    assert read(environment={**logins, "MLMERGE_SERVICE_HOST": "10.0.0.1"}) == Settings()
     assert caplog.messages == [
         "MLMERGE_SERVICE_HOST is no setting of pubtools-mlmerge, and is ignored"
     ]

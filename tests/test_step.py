@@ -206,6 +206,20 @@ def test_a_source_that_was_written_is_pulled_again(server: RegistryServer) -> No
     assert report.source_digest == server.manifest("app", "old").digest
 
 
+def test_a_source_of_docker_hub_that_was_written_is_pulled_again(server: RegistryServer) -> None:
+    for name, item in (("new", NEW), ("old", OLD)):
+        put(server, name, item, "library/app")
+    client = RegistryClient(host=server.url)
+    merging = Step(client, client, StepOptions(), Brought(server))
+    old, same = (Reference.parse(f"docker.io/{name}:old") for name in ("app", "library/app"))
+    merging.merge(old, old.tagged("before"))
+
+    merging.merge(old.tagged("new"), same)
+    report = merging.merge(old, old.tagged("after"))
+
+    assert report.source_digest == server.manifest("library/app", "old").digest
+
+
 @pytest.mark.parametrize(("changes", "methods"), [(False, ["HEAD"]), (True, ["HEAD", "GET"])])
 def test_a_source_is_looked_at_again_after_half_a_minute(
     server: RegistryServer, monkeypatch: pytest.MonkeyPatch, *, changes: bool, methods: list[str]

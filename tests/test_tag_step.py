@@ -15,9 +15,10 @@ from requests.exceptions import HTTPError
 
 from pubtools_mlmerge import plugin  # noqa: F401 - has the step itself
 from pubtools_mlmerge.core.manifests import digest_of
+from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
-from pubtools_mlmerge.errors import ConflictError, LockLost, NestedIndex
+from pubtools_mlmerge.errors import ConflictError, LockLost, NestedIndex, ShrinkError
 from pubtools_mlmerge.host.clients import history_of
 from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.tag_step import (
@@ -162,6 +163,15 @@ def test_the_list_has_what_was_chosen_and_the_rest_of_the_tag(
     expected = [NEW[1].digest, *(image.digest for image in OLD)]
 
     assert listed(tags.compute(eligible)) == expected
+
+
+def test_the_coarse_rule_takes_no_platform_away(registry_server: RegistryServer) -> None:
+    tags = Tags(registry_server)
+    put(registry_server, "1", make_index([*OLD, make_image("windows/amd64")]))
+    tags.select(Settings(policy=Policy(match="architecture")))
+
+    with pytest.raises(ShrinkError, match="would lose windows/amd64"):
+        tags.compute(["amd64"])
 
 
 def test_the_host_may_look_at_the_platform_of_an_entry_without_one(
@@ -387,3 +397,14 @@ def test_a_nested_index_is_selected_whole_or_not_at_all(registry_server: Registr
 
     assert selection.plan is not None
     assert [entry.digest for entry in selection.plan.result.manifests] == [NESTED.digest]
+
+
+def test_a_nested_index_of_the_tag_goes_once_all_of_it_is_covered(
+    registry_server: RegistryServer,
+) -> None:
+    tags = Tags(registry_server)
+    put(registry_server, "build", make_index([*NEW, make_image("linux/s390x")]))
+    put(registry_server, "1", make_index([NESTED]))
+
+    assert listed(tags.compute(["amd64"])) == [NEW[0].digest, NESTED.digest]
+    assert NESTED.digest not in listed(tags.compute(["amd64", "s390x"]))

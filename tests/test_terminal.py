@@ -94,12 +94,18 @@ AGES = {
 INSPECTION = inspect("quay.io/org/app:1", LISTED, AGES, missing=[S390X])
 COMPARISON = compare(
     ("quay.io/org/app:1", "quay.io/org/app:2"),
-    (LISTED, index("linux/amd64@new", "linux/s390x", "linux/arm64")),
+    (LISTED, index("linux/amd64@new", "linux/s390x", "linux/arm64", attestation(S390X))),
 )
 SHOWN: list[tuple[Callable[[Console | None], str], str]] = [
     *((partial(report_text, report(plan)), to_text(report(plan))) for plan in (PLAN, AGED, SAME)),
     (partial(inspection_text, INSPECTION), inspection_to_text(INSPECTION)),
-    (partial(comparison_text, COMPARISON), comparison_to_text(COMPARISON)),
+    *(
+        (
+            partial(comparison_text, COMPARISON, every=each),
+            comparison_to_text(COMPARISON, every=each),
+        )
+        for each in (False, True)
+    ),
 ]
 
 
@@ -440,3 +446,9 @@ def test_counting_is_for_nobody_by_default() -> None:
     with unwatched("images", 2) as advance, Display().counted("images", None) as other:
         advance()
         other()
+
+
+def test_each_of_several_reports_is_titled_by_its_tag() -> None:
+    made = report(PLAN)
+
+    assert report_text(made, titled=True) == f"{made.destination}\n{to_text(made)}\n"

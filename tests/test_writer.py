@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
+from datetime import datetime, timedelta, timezone
 from functools import partial
 
 import pytest
@@ -274,6 +275,7 @@ def test_a_registry_that_ignores_writes_is_named_after_the_second(
 
     error = caught.value
     assert (error.ignored, error.tries, len(registry.pushed)) == (True, 2, 2)
+    assert registry.looks == 2 * (1 + 4)
     assert (error.expected, error.found) == (MERGED.digest, OLD.digest)
 
 
@@ -349,6 +351,32 @@ def test_an_anchor_tag_replaces_no_other_tag(registry: Busy, *, dry_run: bool) -
         write(registry, options)
 
     assert registry.pushed == []
+
+
+@pytest.mark.parametrize("is_freed", [True, False])
+def test_an_anchor_tag_with_the_time_waits_for_one_that_is_free(
+    registry: Busy, monkeypatch: pytest.MonkeyPatch, *, is_freed: bool
+) -> None:
+    now = datetime.now(timezone.utc)
+    taken = [TAG.tagged(f"{now + timedelta(seconds=n):%Y%m%d%H%M%S}") for n in range(60)]
+
+    for each in taken:
+        registry.put(each, THEIRS)
+
+    def wait(_seconds: float) -> None:
+        for each in taken if is_freed else ():
+            registry._tags.pop((each.name, each.tag), None)
+
+    monkeypatch.setattr(time, "sleep", wait)
+    report = write(registry, StepOptions(anchor_tag=AnchorTag.parse("{timestamp}")))
+
+    assert registry.digest_at(TAG) == report.digest == MERGED.digest
+    written = [each for each in taken if registry.digest_at(each) == MERGED.digest]
+    if is_freed:
+        assert [each.tag for each in written] == [report.anchor_tag]
+    else:
+        assert isinstance(report.error, AnchorTaken)
+        assert written == []
 
 
 def test_an_anchor_tag_that_holds_the_result_already_is_recorded_too(registry: Busy) -> None:

@@ -252,7 +252,8 @@ def _changes(
     """Prepare to run jobs that change tags, with their reports printed and on the page."""
     if arguments.output == "raw" and not (arguments.dry_run and options.total == 1):
         raise ValueError("--output raw is for a dry run of one destination")
-    render = _renderer(arguments, partial(report_text, every=arguments.all), to_json)
+    to_text = partial(report_text, every=arguments.all, titled=options.total != 1)
+    render = _renderer(arguments, to_text, to_json)
     output = options.output
 
     def show(report: Report) -> None:
@@ -381,7 +382,7 @@ class _Merges:
     def _job(
         self, name: str, sources: Sequence[Reference], tag: Reference, policy: Policy
     ) -> _Ordered:
-        written = (tag, *(self._anchor.known_for(tag) if self._anchor else ()))
+        written = (tag, *(self._anchor.to_lock(tag) if self._anchor else ()))
         writes = frozenset(self._locks.name(self._client, each) for each in written)
         reads = [self._locks.name(self._reader, source) for source in sources]
         # Everything that decides what the tag will hold.
@@ -468,11 +469,12 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
 def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     """Prepare to restore tags; every record is read before the first tag is written."""
     login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
-    options = RunOptions.of(arguments)
+    options = evolve(RunOptions.of(arguments), total=len(arguments.records))
     client = login.client(connection_of(arguments))
     files = [Path(file) for file in arguments.records]
     warn_of_writers(*files, *(file.parent for file in files))
     changes = [_read_change(file, login) for file in arguments.records]
+    changes.sort(key=lambda change: change.time, reverse=True)  # a tag goes back step by step
     if not arguments.yes and not _is_confirmed(login, [change.destination for change in changes]):
         LOG.error("Nothing is restored")
         return lambda: False
@@ -480,23 +482,28 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     locks = locks_of(arguments, settings)
 
     how = partial(restore, client, force=arguments.force, dry_run=arguments.dry_run)
+    would_hold = dict[str, Manifest]()  # after a dry run of newer records
 
     def restore_tag(change: Change) -> Report:
+        name = locks.name(client, change.destination)
         with locks.held(client, change.destination) as check:
-            return how(change, recorder=recorder, check=check)
+            report = how(change, recorder=recorder, check=check, held=would_hold.get(name))
+        if report.dry_run and change.previous is not None:
+            would_hold[name] = change.previous
+        return report
 
     jobs = [(str(change.destination), partial(restore_tag, change)) for change in changes]
     return _changes(arguments, jobs, options)
 
 
 def _is_confirmed(login: Login, tags: Iterable[Reference]) -> bool:
-    """Ask before a login from the options is sent to a host that only the record names."""
+    """Ask before a given login is sent to a host that only the record names."""
     host = Address.parse(login.host).host if login.host else ""
     here = one_name(f"{host}/")
     odd = ", ".join(str(tag) for tag in tags if tag.host and one_name(f"{tag.host}/") != here)
     if not login.password or not odd:
         return True
-    facts = f"the login of --dest-quay-user would be used for {odd}, as the record says, and "
+    facts = f"the login of {login.place} would be used for {odd}, as the record says, and "
     facts += f"--quay-host is {host or 'not given'}"
     if sys.stdin is None or not sys.stdin.isatty():
         raise ValueError(f"{facts}; there is no terminal to ask at: give --yes, or --quay-host")
@@ -532,13 +539,9 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:  # noqa: C901 -
             sides = (_listing(client, reference)[1], _listing(client, other)[1])
             return compare((str(reference), str(other)), sides)
 
-        compared = [(str(reference), compare_both)]
-        return partial(
-            run_jobs,
-            compared,
-            _printer(_renderer(arguments, comparison_text, comparison_text)),
-            options,
-        )
+        write = partial(comparison_text, every=arguments.all)
+        show_both = _printer(_renderer(arguments, write, write))
+        return partial(run_jobs, [(str(reference), compare_both)], show_both, options)
 
     def look() -> Inspection:
         held, index = _listing(client, reference)

@@ -19,17 +19,17 @@ __all__ = ["main", "show"]
 _REPOSITORY = "demo/app"
 
 _NEXT = """\
-That was all on a registry inside this program, which is gone now. Next, on one of yours:
+All of this ran on a registry inside this program. Next, try one of yours:
 
   pubtools-mlmerge-inspect HOST/REPOSITORY:TAG
   pubtools-mlmerge-merge --source-ref HOST/REPOSITORY:NEW --dest-ref HOST/REPOSITORY:TAG --dry-run
 
-The second one shows what a merge would do and writes nothing; leave out --dry-run to do it."""
+The merge shows its result and writes nothing. Omit --dry-run to write it."""
 
 _SERVED = """\
-A registry listens on {host}. The tags 1.0 and stable of {host}/demo/app cover
-four platforms; 1.1 was not built for s390x. Interrupt this program (Ctrl-C) to end it; what was
-written is gone then. In another terminal, try:
+A registry listens on {host}. In {host}/demo/app, the tags 1.0 and stable
+cover four platforms; 1.1 lacks s390x. Ctrl-C stops the registry and discards its content.
+In another terminal, try:
 
   pubtools-mlmerge-merge --source-ref {host}/demo/app:1.1 \\
       --dest-ref {host}/demo/app:stable --dry-run"""
@@ -45,7 +45,7 @@ def show(port: int | None) -> None:
             _say(_SERVED.format(host=registry.host))
             threading.Event().wait()
         except KeyboardInterrupt:
-            _say("The registry is gone.")
+            _say("The registry has stopped.")
 
 
 @contextmanager
@@ -79,13 +79,15 @@ def _registry(port: int) -> Iterator[RegistryServer]:
 
 def _show(registry: RegistryServer) -> None:
     image = f"{registry.host}/{_REPOSITORY}"
-    _say(f"Version 1.0 is what {image}:stable holds. It covers four platforms:")
+    _say(f"{image}:stable holds version 1.0, for four platforms:")
     inspect_main([f"{image}:stable"])
-    _say("Version 1.1 was not built for s390x. Pushed over the tag, it would take s390x away.")
+    _say(
+        "Version 1.1 was not built for s390x. A push to the tag would remove s390x. Merge instead:"
+    )
     _merge(image)
     _say(
-        "s390x is still there, as it was; the rest is version 1.1, with its attestations.\n"
-        "Now a tag that is to get one architecture of 1.1, and stay at 1.0 otherwise:"
+        "s390x is still there, unchanged; the rest is version 1.1, with its attestations.\n"
+        "Now start again from 1.0, and take one architecture of 1.1:"
     )
     old = registry.manifest(_REPOSITORY, "1.0")
     registry.put_manifest(_REPOSITORY, "stable", old.content, old.media_type)

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import urllib3
@@ -25,7 +25,8 @@ from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.settings import MOST_TRIES, PREFIX, Settings
 
-_SIDES = ("source", "dest")
+_SIDES = {"source": "SRC", "dest": "DEST"}  # with their names in variables
+_FOR_BOTH = ("--creds", f"{PREFIX}CREDS")
 
 
 @frozen
@@ -43,26 +44,17 @@ class Login:
         host = (arguments.source_quay_host if side == "source" else None) or arguments.quay_host
         if host:
             Address.parse(host)  # so that a malformed one is wrong usage
-        own = getattr(arguments, f"{side}_quay_user")
-        username, variable = own or arguments.creds, f"{side.upper()}_QUAY_PASSWORD"
-        option = f"--{side}-quay-user" if own else "--creds"
+        option, username = _user_of(arguments, side)
         if not username:  # then a password in the environment is for another program
             return cls(host, None, None)
-        if own is None and ":" in username:
-            raise ValueError("--creds takes a user name; set the password in QUAY_PASSWORD")
-        places = {
-            f"--{side}-quay-password": getattr(arguments, f"{side}_quay_password"),
-            "--password-stdin": arguments.read_password,
-            "QUAY_PASSWORD": os.environ.get("QUAY_PASSWORD"),
-        }
-        given = {place: password for place, password in places.items() if password}
-        if not given:
-            variables = variable if own else f"QUAY_PASSWORD or {variable}"
-            raise ValueError(f"{option} needs a password: set {variables}, or use --password-stdin")
-        place, password = next(iter(given.items()))
-        if password == os.environ.get(variable):
-            place = variable
-        return cls(host, username, password, f"{option} and {place}")
+        own = f"{PREFIX}{_SIDES[side]}_PASSWORD"
+        variable = f"{PREFIX}PASSWORD" if option in _FOR_BOTH else own
+        if ":" in username:
+            raise ValueError(f"{option} takes a user name; set the password in {variable}")
+        for place, password in _passwords_of(arguments, side, username):
+            if password:
+                return cls(host, username, password, f"{option} and {place}")
+        raise ValueError(f"{option} needs a password: set {variable}, or use --password-stdin")
 
     def client(self, options: ConnectOptions) -> RegistryClient:
         """Make a client."""
@@ -89,14 +81,40 @@ class Login:
         return reference
 
 
+def _user_of(arguments: Namespace, side: str) -> tuple[str, str | None]:
+    """Find a user name, and which option or variable gives it: the one of a side or of both."""
+    name = _SIDES[side]
+    own = f"{PREFIX}{name}_CREDS"
+    places = {
+        f"--{name.lower()}-creds": getattr(arguments, f"{side}_quay_user"),
+        "--creds": arguments.creds,
+        own: os.environ.get(own),
+        f"{PREFIX}CREDS": os.environ.get(f"{PREFIX}CREDS"),
+    }
+    return next(((place, user) for place, user in places.items() if user), ("", None))
+
+
+def _passwords_of(
+    arguments: Namespace, side: str, username: str
+) -> Iterator[tuple[str, str | None]]:
+    """Give the passwords that may be of a user, each with its option or variable."""
+    yield f"--{side}-quay-password", getattr(arguments, f"{side}_quay_password")
+    yield "--password-stdin", arguments.read_password
+    hosts = {f"{PREFIX}{_SIDES[side]}": f"{side.upper()}_QUAY", PREFIX[:-1]: "QUAY"}
+    for ours, of_host in hosts.items():
+        if os.environ.get(f"{ours}_CREDS") in (None, "", username):  # else it is of another user
+            yield f"{ours}_PASSWORD", os.environ.get(f"{ours}_PASSWORD")
+        yield f"{of_host}_PASSWORD", os.environ.get(f"{of_host}_PASSWORD")
+
+
 def read_password(arguments: Namespace) -> None:
     """Read the password from standard input, for all users that are named."""
     arguments.read_password = None
     if not arguments.password_stdin:
         return
-    users = {arguments.creds, *(getattr(arguments, f"{s}_quay_user", None) for s in _SIDES)}
-    users.discard(None)
-    if len(users) != 1:
+    sides = [side for side in _SIDES if hasattr(arguments, f"{side}_quay_user")]
+    users = {_user_of(arguments, side)[1] for side in sides}
+    if len(users) != 1 or not all(users):
         raise ValueError("--password-stdin needs one user: give it by --creds")
     if getattr(arguments, "batch", None) == "-":
         raise ValueError("--password-stdin and --batch - both read standard input")

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from importlib import import_module
 from typing import NamedTuple, NoReturn
 
@@ -120,12 +121,17 @@ def add_changes(parser: argparse.ArgumentParser, *, raw: str = "") -> None:
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="show the result, write nothing"
     )
-    parser.add_argument("--all", action="store_true", help="show attestations in rows of their own")
+    add_all(parser)
     parser.add_argument(
         "--html",
         metavar="FILE",
         help="also write an HTML page of all results to this file (default: none)",
     )
+
+
+def add_all(parser: argparse.ArgumentParser) -> None:
+    """Add how many rows tables have."""
+    parser.add_argument("--all", action="store_true", help="show attestations in rows of their own")
 
 
 def add_references(parser: argparse.ArgumentParser) -> None:
@@ -299,24 +305,25 @@ def add_logins(parser: argparse.ArgumentParser, sides: Sequence[str]) -> None:
     parser.add_argument(
         "--creds",
         metavar="USER",
-        help="user name; the password is in the environment variable QUAY_PASSWORD, or see "
-        "--password-stdin (default: the logins of container tools)",
+        help="user name; the password is in the environment variable MLMERGE_PASSWORD, or see "
+        "--password-stdin (default: MLMERGE_CREDS, else the logins of container tools)",
     )
     for side in sides:
-        variable = f"{side.upper()}_QUAY_PASSWORD"
         name = "src" if side == "source" else "dest"
+        variable = f"MLMERGE_{name.upper()}"
         parser.add_argument(
             f"--{name}-creds",
             f"--{side}-quay-user",
             dest=f"{side}_quay_user",
             metavar="USER",
-            help=f"the same for one side; the password is in {variable} (default: --creds)",
+            help=f"the same for one side; the password is in {variable}_PASSWORD (default: "
+            f"--creds or {variable}_CREDS)",
         )
         parser.add_argument(
             f"--{side}-quay-password",
-            default=os.environ.get(variable),
             metavar="PASSWORD",
-            help=f"password, which others can see here (default: {variable})",
+            help=f"password, which others can see here (default: {variable}_PASSWORD or "
+            f"{side.upper()}_QUAY_PASSWORD)",
         )
     parser.add_argument(
         "--password-stdin",
@@ -415,7 +422,7 @@ def _add_remove_archs(parser: argparse.ArgumentParser) -> None:
         "--prune",
         action="store_true",
         help="remove attestations of images that are not listed, entries for unknown/unknown that "
-        "name no image, and what is listed twice",
+        "name no image, and what is listed twice; that there are none is no failure",
     )
     add_annotation(parser)
     add_strict(parser)
@@ -432,6 +439,7 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "other", nargs="?", metavar="REF", help="another reference, to compare the two"
     )
+    add_all(parser)
     parser.add_argument("--ages", action="store_true", help="show how old the images are")
     parser.add_argument(
         "--check",
@@ -595,9 +603,24 @@ def _run(command: str, given: Sequence[str] | None, name: str = "") -> None:
             run = prepare(command, arguments)
         except ValueError as error:
             parser.error(str(error))
-        with task_context():
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(task_context())
+            except Exception as error:
+                _say_broken(error, debug=arguments.debug > 0)
+                raise SystemExit(1) from error
             if not run():
                 raise SystemExit(1)
+
+
+def _say_broken(error: Exception, *, debug: bool) -> None:
+    from pubtools_mlmerge.errors import brief  # noqa: PLC0415 - see the module
+
+    logging.getLogger("pubtools.mlmerge").error(
+        "a plugin of this environment cannot be loaded: %s",
+        brief(f"{type(error).__name__}: {error}"),
+        exc_info=error if debug else None,
+    )
 
 
 def _open_closed_streams() -> None:

@@ -53,17 +53,18 @@ def find_stale(ages: Mapping[str, Age], rule: AgeRule) -> dict[str, str]:
     """Find the images that are older than a rule allows, each with the reason to give."""
     most = rule.max_age_days
     return {
-        digest: f"{age.days} days old, more than {most}"
+        digest: f"older than {most} {'day' if most == 1 else 'days'}"
         for digest, age in ages.items()
         if most is not None and age.days is not None and age.days > most
     }
 
 
-def describe_stale(plan: Plan[Index], stale: Mapping[str, str]) -> tuple[str, ...]:
+def describe_stale(plan: Plan[Index], ages: Mapping[str, Age], rule: AgeRule) -> tuple[str, ...]:
     """Name the images that a plan keeps although they are too old: platform, digest and age."""
+    stale = find_stale(ages, rule)
     return tuple(
         f"{brief(platform_name(image) or 'no platform', 100)} ({image.digest}) is "
-        f"{stale[image.digest]}"
+        f"{ages[image.digest].days} days old, more than {rule.max_age_days}"
         for image in (entry.descriptor for entry in plan.entries if entry.fate == "kept")
         if image.digest in stale
     )

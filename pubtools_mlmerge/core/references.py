@@ -105,6 +105,9 @@ class Reference:
         Raises:
             InvalidReference: When the text does not fit the grammar.
         """
+        scheme = re.match(r"[a-zA-Z][a-zA-Z+.-]*://", text)
+        if scheme is not None:
+            raise InvalidReference(text, f"leave out {scheme[0]}")
         rest, at, digest = text.partition("@")
         if at:
             _require(text, digest=digest)

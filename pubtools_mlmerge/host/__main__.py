@@ -6,6 +6,7 @@ import os
 import sys
 from importlib.metadata import distributions
 
+from pubtools_mlmerge.errors import one_line
 from pubtools_mlmerge.host.seams import STEPS, problems
 from pubtools_mlmerge.host.task import version_of
 
@@ -44,7 +45,7 @@ def main() -> int:
         lines.append(f"  start it by the entry point {name} of the group target{is_there}")
     steps = os.environ.get("MLMERGE_STEPS", "")
     lines.append(f"environment: MLMERGE_STEPS={steps}" if steps else "environment: enables nothing")
-    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.write("\n".join(map(one_line, lines)) + "\n")
     return 0 if fits else 1
 
 

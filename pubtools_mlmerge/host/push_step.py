@@ -25,7 +25,7 @@ from pubtools_mlmerge.core.manifests import (
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ConflictError, MergeError, NotAnIndex, PushFailed, StepNotDone
-from pubtools_mlmerge.hooks import announce, lock_tags
+from pubtools_mlmerge.hooks import announce, lock_tags, plugins_named
 from pubtools_mlmerge.host.clients import Sides, make_sides
 from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.host.task import TaskReports
@@ -310,7 +310,7 @@ class PushStep:
             return
         anchor = job.settings.anchor_tag
         tags = [tag.reference for tag in job.covered]
-        groups = [[str(tag), *map(str, anchor.known_for(tag) if anchor else ())] for tag in tags]
+        groups = [[str(tag), *map(str, anchor.to_lock(tag) if anchor else ())] for tag in tags]
         with lock_tags(groups, job.settings.lock, job.settings.lock_aliases) as checks:
             # All tags of the item are judged before the first of them is written.
             again = [partial(self._look_again, job, *each) for each in zip(job.covered, checks)]
@@ -419,7 +419,8 @@ class PushStep:
         """Merge one tag; false where the host is to copy it."""
         tag = look.tag
         request = self._request(job, look)
-        answer: Report | Literal[False] | None = pm.hook.mlmerge_merge(request=request)
+        with plugins_named("mlmerge_merge"):
+            answer: Report | Literal[False] | None = pm.hook.mlmerge_merge(request=request)
         report = answer or None
         self.held.pop(tag.reference, None)
         if report is None:
@@ -433,7 +434,7 @@ class PushStep:
             history, days = self._sides.history, job.settings.anchor_days
             if days and report.anchor_tag and history is not None:
                 history.expire(tag.reference.tagged(report.anchor_tag), days)
-            announce(report)
+            announce(report, in_host=True)
         return True
 
     def _note_copied(self, look: _Look) -> None:

@@ -17,7 +17,7 @@ from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import ConflictError, InvalidPlatform, NestedIndex
-from pubtools_mlmerge.hooks import announce, lock_tags
+from pubtools_mlmerge.hooks import announce, lock_tags, plugins_named
 from pubtools_mlmerge.host.clients import connect_like, history_of, warn_of_certificates
 from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.task import TaskReports
@@ -189,7 +189,7 @@ class TagDockerStep:
             seen.report = report = selection.report(number)
         if report is not None:
             self._reports.add(report)
-            announce(report)
+            announce(report, in_host=True)
 
     def remove(
         self,
@@ -311,7 +311,8 @@ class Selection:
             self._note,
             self._merge,
         )
-        return pm.hook.mlmerge_merge_selected(request=request)
+        with plugins_named("mlmerge_merge_selected"):
+            return pm.hook.mlmerge_merge_selected(request=request)
 
     def _merge(self, source: Index, destination: Index | None, policy: Policy) -> Plan[Index]:
         source = self.client.read_nested(self._source, source)

@@ -126,7 +126,7 @@ class TagMerger:
         self, sources: Sequence[Reference], destination: Reference, policy: Policy | None = None
     ) -> Report:
         """Merge sources into a tag."""
-        anchors = self._anchor.known_for(destination) if self._anchor else ()
+        anchors = self._anchor.to_lock(destination) if self._anchor else ()
         with self._locks.held(self._client, destination, *anchors) as check:
             report = self._step.merge(sources, destination, check, policy)
         if report.changed and not report.dry_run:

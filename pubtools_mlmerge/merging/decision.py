@@ -48,13 +48,18 @@ class AnchorTag:
         return template
 
     @property
-    def is_new(self) -> bool:
-        """Whether each result gets a tag of its own."""
-        return "{timestamp}" in self.template or "{digest}" in self.template
+    def has_time(self) -> bool:
+        """Whether it names another tag a second later."""
+        return "{timestamp}" in self.template
 
-    def known_for(self, destination: Reference) -> tuple[Reference, ...]:
-        """The anchor tag of a destination where that is known before its digest and the time."""
-        return () if self.is_new else (self.apply(destination, ""),)
+    def to_lock(self, destination: Reference) -> tuple[Reference, ...]:
+        """Name the tag to lock for the anchor tag, if the lock of its destination is not enough.
+
+        All anchor tags with only the time in their names share one lock.
+        """
+        if "{digest}" in self.template or (self.has_time and "{tag}" in self.template):
+            return ()
+        return (self._fill(destination, "", "time"),)
 
     def apply(self, destination: Reference, digest: str) -> Reference:
         """Make the anchor tag of a destination that holds a digest.
@@ -67,10 +72,10 @@ class AnchorTag:
             raise InvalidReference(str(anchor), _OWN_TAG)
         return anchor
 
-    def _fill(self, destination: Reference, digest: str) -> Reference:
+    def _fill(self, destination: Reference, digest: str, now: str = "") -> Reference:
         values = {
             "tag": destination.tag,
-            "timestamp": datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S"),
+            "timestamp": now or datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S"),
             "digest": digest.partition(":")[2][:_DIGEST_LENGTH],
         }
         return destination.tagged(re.sub(_FIELD, lambda found: values[found[1]], self.template))

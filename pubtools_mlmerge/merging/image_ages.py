@@ -64,11 +64,11 @@ class Ages:
         ages = self.read(tag, (e.descriptor for e in plan.entries if e.fate == "kept"))
         stale = find_stale(ages, rule)
         if stale and rule.stale == "fail":
-            raise StaleImages(str(tag), describe_stale(plan, stale))
+            raise StaleImages(str(tag), describe_stale(plan, ages, rule))
         plan = merge(source, destination, policy, stale if rule.stale == "drop" else None)
         plan = with_ages(plan, ages, stale)
         for entry in plan.entries:
-            _log_age(tag, entry, stale.get(entry.descriptor.digest))
+            _log_age(tag, entry, rule, is_stale=entry.descriptor.digest in stale)
         return plan
 
     def read(self, tag: Reference, entries: Iterable[Descriptor]) -> dict[str, Age]:
@@ -99,17 +99,23 @@ class Ages:
         return self._created[digest]
 
 
-def _log_age(tag: Reference, entry: Entry, stale: str | None) -> None:
-    """Log an age that is too old, for the reason `stale`, or unknown."""
-    if entry.age is None or not (stale or entry.age.problem):
+def _log_age(tag: Reference, entry: Entry, rule: AgeRule, *, is_stale: bool) -> None:
+    """Log an age that is too old, or unknown."""
+    if entry.age is None or not (is_stale or entry.age.problem):
         return
+    age = f"{entry.age.days} days old, more than {rule.max_age_days}"
     image = f"{tag}@{entry.descriptor.digest}"
     platform = brief(platform_name(entry.descriptor) or "no platform", 100)
     known = {"image": image, "platform": platform, "age_days": entry.age_days, "fate": entry.fate}
     LOG.log(
         logging.WARNING if entry.fate == "kept" else logging.INFO,
         "%s (%s) is %s: %s",
-        *(image, platform, entry.fate, stale or f"age unknown: {entry.age.problem}"),
+        *(
+            image,
+            platform,
+            entry.fate,
+            f"age unknown: {entry.age.problem}" if entry.age.problem else age,
+        ),
         extra={"event": {"type": "mlmerge-age", **known}},
     )
 

@@ -38,8 +38,9 @@ def restore(  # noqa: PLR0913 - independent options, each with a default
     dry_run: bool = False,
     recorder: Recorder | None = None,
     check: Callable[[], None] = no_lock,
+    held: Manifest | None = None,
 ) -> Report:
-    """Put back what a tag held before a change."""
+    """Put back what a tag held before a change; `held` is what a dry run takes it to hold."""
     tag, previous = change.destination, change.previous
     if previous is None:
         problem = "it did not exist before, so nothing can be put back; delete it by hand"
@@ -58,7 +59,7 @@ def restore(  # noqa: PLR0913 - independent options, each with a default
 
     with observed("restore", None, tag, dry_run=dry_run) as seen:
         registry.intend(pull=(tag,), push=() if dry_run else (tag,))
-        decision = decide(_held(registry, change, previous, force=force))
+        decision = decide(held or _held(registry, change, previous, force=force))
         missing = (
             _missing(registry, tag, _children(previous)) if dry_run and decision.is_due else []
         )

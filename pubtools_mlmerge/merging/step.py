@@ -266,10 +266,11 @@ class Step:
         finally:
             self._sources.forget(partial(self._is_written, decision.destination))
 
-    def _is_written(self, tag: Reference, source: Reference) -> bool:
+    @staticmethod
+    def _is_written(tag: Reference, source: Reference) -> bool:
         """Whether a source may be a tag that was just written, under any name of its registry."""
-        is_tag = source.tag == tag.tag or self._options.anchor_tag is not None
-        return is_tag and source.repository == tag.repository
+        names = [each.repository.removeprefix("library/") for each in (source, tag)]
+        return source.tag == tag.tag and names[0] == names[1]
 
     def _bring(self, new: Side, decision: Decision) -> None:
         for source, needed in new.by_origin(decision.needed).items():

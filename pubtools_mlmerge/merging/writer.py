@@ -87,7 +87,7 @@ class Writer:
         if dry_run and is_due and self._history is not None:
             self._history.warn(tag)
         if is_due:
-            self._anchor_of(decision)  # fails before the first write
+            self._anchor_of(decision, is_early=True)  # fails before the first write
         if dry_run or not is_due:
             return decision.report(dry_run=dry_run)
         overwritten = _Overwritten(self.registry, self._history)
@@ -208,15 +208,21 @@ class Writer:
         )
         self._recorder.record(change)
 
-    def _anchor_of(self, decision: Decision) -> Reference | None:
+    def _anchor_of(self, decision: Decision, *, is_early: bool = False) -> Reference | None:
+        """Name the anchor tag, and make sure that it is new or holds the result already."""
         template, digest = self.options.anchor_tag, decision.plan.result.digest
         if template is None:
             return None
-        anchor = template.apply(decision.destination, digest)
-        found = None if template.is_new else self.registry.digest(anchor)
-        if found not in (None, digest):
-            raise AnchorTaken(str(anchor), found)
-        return anchor
+        for _ in range(self.options.tries):
+            anchor = template.apply(decision.destination, digest)
+            found = None if is_early and template.has_time else self.registry.digest(anchor)
+            if found is None or found == digest:
+                return anchor
+            taken = AnchorTaken(str(anchor), found)
+            if not template.has_time:
+                break
+            STOP.sleep(1.0)  # then it has another name
+        raise taken
 
     def _set_anchor(self, decision: Decision, check: Callable[[], None]) -> Reference | None:
         anchor = self._anchor_of(decision)

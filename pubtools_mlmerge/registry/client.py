@@ -185,19 +185,29 @@ class RegistryClient(Registry):
         return self._pull(reference)[0]
 
     def _pull(self, reference: Reference) -> tuple[Manifest, Mapping[str, str]]:
-        answer, withhold = self._get_manifest(reference), self.session(reference).withhold
+        answer = self._get_manifest(reference)
         content_type = answer.headers.get("Content-Type")
+        with self.withholding(reference):
+            try:
+                return read_manifest(reference, answer.content, content_type), answer.headers
+            except InvalidIndex as error:
+                if answer.content.lstrip().startswith(b"{"):
+                    raise
+                words = brief(answer.content[:_SHOWN].decode("utf-8", "replace"))
+                found = f"{content_type or 'an answer without content type'} {words!r}"
+                advice = f"expected a manifest, found {found}: check the host, and any proxy"
+                raise evolve(error, problem=f"{error.problem}; {advice}") from None
+
+    @contextmanager
+    def withholding(self, reference: Reference) -> Iterator[None]:
+        """Withhold what repeats a secret in the error of a document, which may quote its keys."""
+        withhold = self.session(reference).withhold
         try:
-            return read_manifest(reference, answer.content, content_type), answer.headers
+            yield
         except NotAnIndex as error:
             raise evolve(error, media_type=withhold(error.media_type)) from None
         except InvalidIndex as error:
-            problem = error.problem
-            if not answer.content.lstrip().startswith(b"{"):
-                words = brief(answer.content[:_SHOWN].decode("utf-8", "replace"))
-                found = f"{content_type or 'an answer without content type'} {words!r}"
-                problem += f"; expected a manifest, found {found}: check the host, and any proxy"
-            path, problem = withhold(error.path), withhold(problem)
+            path, problem = withhold(error.path), withhold(error.problem)
             raise evolve(error, path=path, problem=problem) from None
 
     def _get_manifest(self, reference: Reference) -> Answer:
@@ -255,10 +265,11 @@ class RegistryClient(Registry):
         blob = reference.at(image.config)
         answer = self._send("GET", blob, f"blobs/{image.config}")
         check_digest(blob, answer.content, None)
-        try:
-            return decode(answer.content)
-        except InvalidIndex as error:
-            raise evolve(error, reference=str(blob)) from error
+        with self.withholding(reference):
+            try:
+                return decode(answer.content)
+            except InvalidIndex as error:
+                raise evolve(error, reference=str(blob)) from None
 
     def has_manifest(self, reference: Reference) -> bool:
         """Whether a manifest exists, see `Registry.digest`."""

@@ -332,7 +332,7 @@ def _read_body(request: Request, response: requests.Response) -> bytes:
     if coding not in _CODINGS:
         if refused:
             return b""
-        problem = f"the answer comes encoded as {coding}, which was not asked for"
+        problem = "the answer comes in another encoding than gzip or deflate"
         raise RegistryError(request.subject, response.status_code, problem)
     content = bytearray()
     # Compression makes up to a thousand bytes of one.

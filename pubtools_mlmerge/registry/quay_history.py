@@ -126,7 +126,8 @@ class TagHistory:
         query = {"specificTag": tag, "onlyActiveTags": "false", "limit": _MOST_ROWS}
         answer = self._send("GET", reference, f"?{urlencode(query)}")
         try:
-            return _read(answer.content, tag)
+            with self._client.withholding(reference):
+                return _read(answer.content, tag)
         except InvalidIndex as error:
             subject = f"tag history of {reference}"
             raise RegistryError(subject, answer.status, str(error)) from error
@@ -216,6 +217,7 @@ class TagHistory:
             problem = "Quay's API does not accept the token: check --quay-api-token"
             raise Forbidden(request.subject, answer.status, problem)
         if not answer.is_success or answer.content == WITHHELD.encode():
+            answer = answer.redacted(self._client.secrets())
             raise failure(request.subject, answer.status, _explanation(answer.content))
         return answer
 
@@ -227,6 +229,7 @@ class TagHistory:
         request = Request(method="GET", url=url, subject=subject, headers={"Accept": _JSON})
         answer = session.transport.send(request)
         if answer.status in TRANSIENT or answer.status >= _SERVER_FAILED:
+            answer = answer.redacted(self._client.secrets())
             raise failure(subject, answer.status, _explanation(answer.content))
         if origin(answer.url) != origin(url) or not _is_of_quay(answer.content):
             return "no API of Quay's"

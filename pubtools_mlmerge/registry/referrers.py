@@ -94,7 +94,8 @@ class ReferrerLists:
         for _ in range(_MOST_PAGES):
             try:
                 answer = self._client.get(subject, path, _ACCEPT)
-                page = Index.from_bytes(answer.content, answer.headers.get("Content-Type"))
+                with self._client.withholding(subject):
+                    page = Index.from_bytes(answer.content, answer.headers.get("Content-Type"))
             except (InvalidIndex, NotAnIndex) as error:  # such as a page of HTML
                 LOG.debug("%s: no referrers API: %s", subject, error)
                 self._without_api.add(host)

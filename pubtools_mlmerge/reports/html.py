@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
@@ -82,8 +83,10 @@ def page_of(results: Sequence[Report | Failure], info: PageInfo) -> str:
     environment = Environment(
         autoescape=True, finalize=_shown, trim_blocks=True, undefined=StrictUndefined
     )
-    environment.filters.update(age=text.age_words, label=text.label_of, short=text.short)
-    environment.filters.update(grouped=_grouped, old=_old_images, summary=text.summary_of)
+    environment.filters.update(age=text.days_text, label=text.label_of, short=text.short)
+    environment.filters.update(
+        grouped=_grouped, parts=_parts, old=_old_images, summary=text.summary_of
+    )
     environment.tests["old"] = text.is_noteworthy
     return environment.from_string(template).render(
         complete=info.complete,
@@ -96,6 +99,11 @@ def page_of(results: Sequence[Report | Failure], info: PageInfo) -> str:
     )
 
 
+def _parts(name: str) -> list[str]:
+    """Split a text where a narrow window may fold it: between the parts of references."""
+    return re.split(r"(?<=/)|(?<!sha256)(?=:\w)", name)
+
+
 def _shown(value: object) -> object:
     """Make a value harmless, except markup from a macro or the style."""
     return value if hasattr(value, "__html__") else harmless(str(value))
@@ -106,7 +114,7 @@ def _old_images(reports: Iterable[Report]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for report in reports:
         for entry in filter(text.is_noteworthy, report.entries):
-            age = text.age_words(entry.age_days or 0)
+            age = text.days_text(entry.age_days or 0)
             name = f"{text.label_of(entry.descriptor)} is {age} old"
             found.setdefault(name, []).append(str(report.destination))
     return found

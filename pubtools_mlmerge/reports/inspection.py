@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from typing import Literal
+from typing import Literal, Optional
 
 from attrs import field, frozen
 
@@ -27,6 +27,7 @@ from pubtools_mlmerge.reports.report import (
     age_document,
     age_text,
     count_text,
+    fold,
     is_old,
     json_line,
     label_of,
@@ -305,6 +306,10 @@ _STATES: dict[Fate, str] = {  # of a merge of A into B; without a policy, nothin
 }
 
 
+ATTESTATIONS_DIFFER = "same, attestations differ"
+"""The state of an image of both, where one side has another attestation of it."""
+
+
 @frozen(kw_only=True)
 class Comparison:
     """Two indexes, with their entries paired as a merge of A into B does it."""
@@ -319,9 +324,9 @@ def compare(references: tuple[str, str], indexes: tuple[Index, Index]) -> Compar
     return Comparison(references=references, indexes=indexes, entries=merge(*indexes).entries)
 
 
-def comparison_to_text(comparison: Comparison) -> str:
+def comparison_to_text(comparison: Comparison, *, every: bool = False) -> str:
     """Write a comparison as a table and a summary."""
-    lines = table([COMPARED, *compared_rows(comparison)])
+    lines = table([COMPARED, *compared_rows(comparison, every=every)])
     titles = map(one_line, compared_titles(comparison))
     return "\n".join([*titles, "", *lines, "", compared_summary(comparison)])
 
@@ -332,13 +337,20 @@ def compared_titles(comparison: Comparison) -> list[str]:
     return [f"{n}: {ref} {index.digest} {index.media_type}" for n, ref, index in sides]
 
 
-def compared_rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
-    """Write the entries as rows of the table."""
-    for entry in comparison.entries:
+def compared_rows(comparison: Comparison, *, every: bool = False) -> Iterator[tuple[str, ...]]:
+    """Write the entries as rows of the table; attestations as in that of a merge."""
+    entries, marks = [*comparison.entries], dict[int, str]()
+    differ = set[Optional[str]]()
+    if not every:
+        differ = {e.descriptor.attested for e in entries if e.fate != "same"}
+        entries, marks = fold(entries, ("kept", "dropped"))
+    for entry in entries:
         state = _STATES[entry.fate]
+        if state == "same" and entry.descriptor.digest in differ:
+            state = ATTESTATIONS_DIFFER
         a = "-" if state == "only in B" else short(entry.descriptor.digest)
         b = short(entry.previous_digest) if entry.previous_digest else "-"
-        yield label_of(entry.descriptor), a, b, state
+        yield label_of(entry.descriptor) + marks.get(id(entry), ""), a, b, state
 
 
 def compared_summary(comparison: Comparison) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pubtools_mlmerge.core.manifests import (
@@ -69,14 +69,6 @@ def is_noteworthy(entry: Entry) -> bool:
     return entry.fate == "kept" and (entry.is_stale or is_old(entry.age_days))
 
 
-def age_words(days: int) -> str:
-    """Write an age in days, or from one year on in years."""
-    if days < _YEAR:
-        return count_text(days, "day")
-    years = f"{days / _YEAR:.1f}".removesuffix(".0")
-    return "1 year" if years == "1" else f"{years} years"
-
-
 def size_text(size: int) -> str:
     """Write a number of bytes for people."""
     if size < _STEP:
@@ -95,12 +87,17 @@ def type_name(media_type: str) -> str:
 
 
 def age_text(age: Age | None) -> str:
-    """Write an age in days and a date, or why it is unknown."""
+    """Write an age and a date, or why it is unknown."""
     if age is None:
         return ""
     if age.created is None or age.days is None:
         return f"age unknown: {age.problem}"
-    return f"{count_text(age.days, 'day')} old ({age.created:%Y-%m-%d})"
+    return f"{days_text(age.days)} old ({age.created:%Y-%m-%d})"
+
+
+def days_text(days: int) -> str:
+    """Write an age."""
+    return count_text(days, "day")
 
 
 def count_text(number: int, thing: str) -> str:
@@ -195,7 +192,7 @@ def columns_of(
 
     An attestation is a mark on the row of its image, unless `every` entry is to have a row.
     """
-    entries, marks = ([*report.entries], dict[int, str]()) if every else _fold(report.entries)
+    entries, marks = ([*report.entries], dict[int, str]()) if every else fold(report.entries)
     columns: dict[str, Callable[[Entry], str]] = {
         "PLATFORM": lambda entry: label_of(entry.descriptor) + marks.get(id(entry), ""),
         "BEFORE": lambda entry: short(entry.previous_digest or "") or _NOTHING,
@@ -209,7 +206,9 @@ def columns_of(
     return entries, columns
 
 
-def _fold(entries: Sequence[Entry]) -> tuple[list[Entry], dict[int, str]]:
+def fold(
+    entries: Sequence[Entry], gone: Collection[Fate] = _GONE
+) -> tuple[list[Entry], dict[int, str]]:
     """Leave out attestations whose image has a row, and return the marks for those rows."""
     images: dict[str, Entry] = {}
     for entry in reversed(entries):  # the first one of a digest counts
@@ -221,7 +220,7 @@ def _fold(entries: Sequence[Entry]) -> tuple[list[Entry], dict[int, str]]:
         if image is None or not entry.descriptor.is_attestation:
             rows.append(entry)
         else:
-            goes = entry.fate in _GONE and image.fate not in _GONE
+            goes = entry.fate in gone and image.fate not in gone
             signs.setdefault(id(image), []).append("-" if goes else "+")
     return rows, {number: _mark(found) for number, found in signs.items()}
 
@@ -276,5 +275,5 @@ def _after(entry: Entry) -> str:
 
 def _age(entry: Entry) -> str:
     if entry.age_days is not None:
-        return count_text(entry.age_days, "day")
+        return days_text(entry.age_days)
     return "unknown" if entry.age else _NOTHING

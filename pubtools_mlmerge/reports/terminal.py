@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pubtools_mlmerge.core.plan import Fate, Report
 from pubtools_mlmerge.errors import one_line, without_commands
 from pubtools_mlmerge.reports.inspection import (
+    ATTESTATIONS_DIFFER,
     COMPARED,
     Comparison,
     Inspection,
@@ -51,6 +52,7 @@ _FATES: dict[Fate, str] = {
     "excluded": "dim",
 }
 _STATES = {"different": "cyan", "only in A": "red", "only in B": "green", "same": ""}
+_STATES[ATTESTATIONS_DIFFER] = "cyan"
 _GAP = 2
 _LEAST = 14  # columns for a text of several words; of 80, a report leaves no more
 
@@ -68,9 +70,19 @@ def find_terminal() -> Console | None:
     return Console(force_terminal=True, width=shutil.get_terminal_size().columns)
 
 
-def report_text(report: Report, console: Console | None = None, *, every: bool = False) -> str:
-    """Write a report for people: on a terminal as a coloured table and a summary."""
-    if (console := console or find_terminal()) is None:
+def report_text(
+    report: Report, console: Console | None = None, *, every: bool = False, titled: bool = False
+) -> str:
+    """Write a report for people: on a terminal as a coloured table and a summary.
+
+    Where there are several, each is `titled` by its tag, and a line is left free after it.
+    """
+    text = _report_text(report, console or find_terminal(), every=every)
+    return f"{one_line(str(report.destination))}\n{text}\n" if titled else text
+
+
+def _report_text(report: Report, console: Console | None, *, every: bool) -> str:
+    if console is None:
         return to_text(report, every=every)
     entries, columns = columns_of(report, every=every)
     rows = []
@@ -109,13 +121,15 @@ def _styled_row(row: Row) -> list[Text]:
     return [name, plain(row.digest, "cyan"), *map(plain, facts), age, plain(row.flags, ALARM)]
 
 
-def comparison_text(comparison: Comparison, console: Console | None = None) -> str:
+def comparison_text(
+    comparison: Comparison, console: Console | None = None, *, every: bool = False
+) -> str:
     """Write a comparison for people: on a terminal as a coloured table and a summary."""
     if (console := console or find_terminal()) is None:
-        return comparison_to_text(comparison)
+        return comparison_to_text(comparison, every=every)
     rows = [
         ([_styled(name, cell, _STATES[row[-1]]) for name, cell in zip(COMPARED, row)], "")
-        for row in compared_rows(comparison)
+        for row in compared_rows(comparison, every=every)
     ]
     titles = [plain(title, "bold") for title in compared_titles(comparison)]
     summary = plain(compared_summary(comparison), "bold")

@@ -43,6 +43,28 @@ def test_a_page_opens_and_fits(
     assert chromium.evaluate(WIDTH) == width
 
 
+CUT_OFF = (
+    "[...document.querySelectorAll('.card')].filter(e => e.scrollWidth > e.clientWidth).length"
+)
+LINES = """
+(() => {
+    const range = document.createRange();
+    return [...document.querySelectorAll("h1 bdi")].flatMap(e => [...e.childNodes]).map(e => {
+        range.selectNodeContents(e);
+        return range.getClientRects().length;
+    }).filter(n => n > 1).length;
+})()
+"""
+
+
+def test_on_a_phone_no_box_and_no_name_is_cut(chromium: Browser, pages: Mapping[str, Path]) -> None:
+    chromium.open(pages["merge"].as_uri(), 240)  # as narrow for this name as 390 for a usual one
+
+    assert chromium.evaluate(LINES) == 0
+    chromium.open(pages["merge"].as_uri(), 390)
+    assert chromium.evaluate(CUT_OFF) == 0
+
+
 def test_these_checks_see_what_is_wrong(chromium: Browser, tmp_path: Path) -> None:
     bad = '<img src="x.png"><div style="width:2000px">wide</div><script>console.log(1)</script>'
     (tmp_path / "bad.html").write_text(bad, encoding="utf-8")

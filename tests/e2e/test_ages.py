@@ -48,12 +48,11 @@ def test_an_old_image_stays_with_a_warning_in_every_output(shelf: Shelf, tmp_pat
 
     entry = entries(done)["linux/s390x"]
     assert (entry["fate"], entry["age_days"], entry["stale"]) == ("kept", THREE_YEARS, True)
-    reason = "1095 days old, more than 365"
-    assert entry["reason"] == f"only the destination has it; {reason}"
+    assert entry["reason"] == "only the destination has it; older than 365 days"
     image = f"{shelf.ref('stable')}@{s390x.digest}"
-    assert f"WARNING: {image} (linux/s390x) is kept: {reason}\n" in done.err
+    assert f"WARNING: {image} (linux/s390x) is kept: 1095 days old, more than 365\n" in done.err
     assert "1095 days  kept" in text.out
-    assert "linux/s390x is 3 years old" in text_of(page.read_text(encoding="utf-8"))
+    assert "linux/s390x is 1095 days old" in text_of(page.read_text(encoding="utf-8"))
     shelf.merge(*rule[:2])
     assert s390x.digest in shelf.get("stable").digests
 
@@ -68,7 +67,7 @@ def test_an_old_image_is_dropped_with_its_attestation(shelf: Shelf, how: str) ->
     done = shelf.merge(*options, "--output", "text", env=variables)
 
     assert shelf.get("stable").content == merged(*NEW, arm64, make_attestation(arm64))
-    assert "1095 days  dropped   1095 days old, more than 365\n" in done.out
+    assert "1095 days  dropped   older than 365 days\n" in done.out
     assert "linux/s390x +1 attestation" in done.out
 
 

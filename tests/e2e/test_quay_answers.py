@@ -39,8 +39,8 @@ def test_a_wrong_password_locks_no_account_whatever_the_number_of_tags() -> None
 
     assert done.code == 1
     assert tried == [401]
-    assert done.err.count("the login of alice from --dest-quay-user") + done.err.count(
-        "the login of alice from --source-quay-user"
+    assert done.err.count("the login of alice from --dest-creds") + done.err.count(
+        "the login of alice from --src-creds"
     ) >= len(TAGS)
 
 

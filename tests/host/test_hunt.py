@@ -21,6 +21,7 @@ from pubtools._quay.command_executor import LocalExecutor
 from requests.adapters import HTTPAdapter
 
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.http import user_agent
 from tests.host.running import push, tag
 from tests.host.shelves import root_of, shelve, store
 from tests.host.stand_ins import NoBundles
@@ -79,10 +80,11 @@ class Disk:
     ) -> requests.Response:
         """Send a request of the host's or of ours, perhaps with trouble."""
         path, _, reference = (request.url or "").rpartition("/")
-        is_write = request.method == "PUT"
-        status = None
+        is_write, status = request.method == "PUT", None
+        is_ours = request.headers["User-Agent"] == user_agent()
         if path.endswith("/manifests"):
-            status = self.expected.at("check" if is_write else "find", reference)
+            moment = "check" if is_write else "find"
+            status = self.expected.at(moment, reference, is_ours=is_ours)
         if status is None:
             response = _SEND(adapter, request, **options)  # type: ignore[arg-type]
             status = self.expected.at("stored", reference) if is_write and response.ok else None

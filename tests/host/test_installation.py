@@ -44,9 +44,9 @@ def test_the_page_shows_what_an_installation_says() -> None:
 
 
 def test_it_says_what_the_environment_enables() -> None:
-    done = run("-m", "pubtools_mlmerge.host", MLMERGE_STEPS="push")
+    done = run("-m", "pubtools_mlmerge.host", MLMERGE_STEPS="push\n::x")
 
-    assert done.stdout.splitlines()[-1] == "environment: MLMERGE_STEPS=push"
+    assert done.stdout.splitlines()[-1] == "environment: MLMERGE_STEPS=push?::x"
 
 
 def test_it_says_what_does_not_fit() -> None:

@@ -10,7 +10,7 @@ from tests.host.running import push
 from tests.host.world import ON, REPOSITORY, THREE, World, build
 
 TAGS = [str(number) for number in range(5)]
-MOST = 89
+MOST = 94
 
 
 def test_a_push_of_five_tags_makes_no_more_requests_than_it_did(world: World) -> None:

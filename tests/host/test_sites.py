@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Protocol
 
 import pytest
 from attrs import evolve
-from pubtools.pluggy import hookimpl
+from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.host.requests import MergeRequest, SelectedRequest
 from tests.host.running import push, tag
 from tests.host.stand_ins import RecordingSigner
 from tests.host.world import ON, REPOSITORY, THREE, TWO, Item, World, build
+from tests.programs import ROOT, python
+from tests.pushes import registered
 
 Plug = Callable[[object], None]
 
@@ -150,6 +155,120 @@ def test_a_site_leaves_the_list_to_us(world: World, plugged: Plug) -> None:
     platforms = world.platforms(REPOSITORY, "1")
     assert set(platforms) == set(THREE)
     assert platforms["linux/arm64"] == world.platforms(REPOSITORY, "build")["linux/arm64"]
+
+
+class Failing:
+    """Raises in each hook that it names."""
+
+    def __init__(self, *hooks: str) -> None:
+        self.hooks = hooks
+
+    def _fail(self, hook: str) -> None:
+        if hook in self.hooks:
+            raise RuntimeError("out of order")
+
+    @hookimpl
+    def mlmerge_merge(self, request: MergeRequest) -> None:
+        self._fail("mlmerge_merge")
+
+    @hookimpl
+    def mlmerge_merge_selected(self, request: SelectedRequest) -> None:
+        self._fail("mlmerge_merge_selected")
+
+    @hookimpl
+    def mlmerge_lock(self, reference: str) -> None:
+        self._fail("mlmerge_lock")
+
+    @hookimpl
+    def mlmerge_merged(self, report: Report) -> None:
+        self._fail("mlmerge_merged")
+
+
+@pytest.mark.parametrize(
+    ("hook", "task"),
+    [
+        ("mlmerge_merge", "push"),
+        ("mlmerge_lock", "push"),
+        ("mlmerge_merge_selected", "tag-docker"),
+        ("mlmerge_lock", "tag-docker"),
+    ],
+)
+def test_a_site_that_fails_before_the_write_is_named_and_leaves_the_tag(
+    world: World, caplog: pytest.LogCaptureFixture, hook: str, task: str
+) -> None:
+    items = [world.fill()] if task == "push" else to_tag(world)
+    before = world.digest(REPOSITORY, "1")
+
+    with registered(Failing(hook), "site-rules"), pytest.raises(RuntimeError, match="out of order"):
+        (push if task == "push" else tag)(items, world.settings(ON))
+
+    assert f"{hook} of the plugin site-rules failed: RuntimeError: out of order" in caplog.messages
+    assert world.digest(REPOSITORY, "1") == before
+
+
+@pytest.mark.parametrize("task", ["push", "tag-docker"])
+def test_a_site_that_fails_after_the_write_fails_no_task(
+    world: World, caplog: pytest.LogCaptureFixture, task: str
+) -> None:
+    items = [world.fill()] if task == "push" else to_tag(world)
+
+    with registered(Failing("mlmerge_merged"), "site-rules"):
+        (push if task == "push" else tag)(items, world.settings(ON))
+
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
+    assert "mlmerge_merged of the plugin site-rules failed, after the tag was" in caplog.text
+
+
+MISTAKES = {
+    "mlmerge_mergd(report)": "The plugin site_mistake implements mlmerge_mergd, which is never",
+    "mlmerge_merged(reprt)": "'site_mistake' for hook 'mlmerge_merged'",
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_mistake_in_a_plugin_is_named_whichever_is_loaded_first(
+    tmp_path: Path, mistake: str, is_first: bool
+) -> None:
+    """The host loads plugins in the order in which they happen to be installed."""
+    code = "import sys\nfrom pubtools.pluggy import hookimpl, pm\n@hookimpl\n"
+    code += f"def {mistake}: pass\npm.register(sys.modules[__name__])\n"
+    (tmp_path / "site_mistake.py").write_text(code, encoding="utf-8")
+    first = "site_mistake" if is_first else "pubtools_mlmerge.plugin"
+
+    done = python(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        f"import {first}, site_mistake, pubtools_mlmerge.plugin\n"
+        "from pubtools.pluggy import task_context\n"
+        "with task_context(): pass\n"
+    )
+
+    assert MISTAKES[mistake] in done.err
+    assert (done.code == 0) == ("mergd" in mistake)
+
+
+def test_the_plugin_of_the_documentation_takes_part_in_a_push(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SITE_MERGES", str(tmp_path))
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "examples"))
+    site = importlib.import_module("site_plugin")
+    try:
+        push([world.fill()], world.settings(ON))
+        held = world.digest(REPOSITORY, "1")
+        (tmp_path / "frozen").write_text("a/app", encoding="utf-8")
+        item = world.fill()
+        before = world.digest(REPOSITORY, "1")
+        with pytest.raises(site.FrozenError, match="a/app is frozen"):
+            push([item], world.settings(ON))
+    finally:
+        pm.unregister(site)
+
+    (line, *_) = (tmp_path / "journal").read_text(encoding="utf-8").splitlines()
+    tag = f"{world.host}/{REPOSITORY}:1"
+    kept = {"tag": tag, "outcome": "merged", "digest": held, "kept": ["linux/s390x"]}
+    assert json.loads(line) == kept
+    assert world.digest(REPOSITORY, "1") == before
 
 
 def test_report_only_gets_over_a_site_that_fails(

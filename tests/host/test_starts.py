@@ -141,12 +141,12 @@ def test_wrong_settings_come_to_light_before_the_first_request(
     world: World, start: Start, task: str
 ) -> None:
     items = arrange(world, task)
-    wrong = {"steps": ["pull"], "copy": 3, "tag": "x"}
+    wrong = {"steps": ["pull"], "copy": 3, "tag": "x", "keep": ["s390"]}
 
     with pytest.raises(InvalidSettings) as caught:
         start(task, items, world.settings(wrong))
 
-    assert len(caught.value.problems) == 3
+    assert len(caught.value.problems) == 4
     assert world.log.made() == []
 
 

@@ -17,9 +17,10 @@ from urllib.parse import unquote
 import pytest
 from attrs import evolve
 
-from pubtools_mlmerge.core.manifests import OCI_INDEX
+from pubtools_mlmerge.core.manifests import OCI_INDEX, OCI_MANIFEST, digest_of
 from pubtools_mlmerge.errors import RegistryError
 from pubtools_mlmerge.registry.adapter import ClientRegistry
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.registry.refusals import WITHHELD
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import content_of, document
@@ -31,10 +32,12 @@ from tests.hostile.helpers import (
     SECRETS,
     TOKEN,
     USER,
+    client_of,
     environment,
     failure_of,
     good,
     refused,
+    wants_password,
     wants_token,
 )
 from tests.programs import Done, run_here
@@ -50,9 +53,13 @@ from tests.scripted import (
 from tests.servers import free_port, require
 
 ESCAPES = "\x1b[31m\x1b]0;title\x07\x9b2J\rERROR: \x08\u202e\u2028"
+Log = pytest.LogCaptureFixture
 TOLD = f"Authorization: Basic {LOGIN} {PASSWORD} Bearer {TOKEN} {LOGIN.rstrip('=')}"
 CHILD = make_image()
 SOURCE = make_index([CHILD]).content
+CONFIG = f'{{"{PASSWORD}": 1, "{PASSWORD}": 2}}'.encode()
+STATED = {"mediaType": "a/b", "size": len(CONFIG), "digest": digest_of(CONFIG)}
+IMAGE = json.dumps({**json.loads(CHILD.content), "config": STATED}).encode()
 LEVELS = ["", "-d", "-dd", "-ddd"]
 
 
@@ -89,6 +96,8 @@ SAID: dict[str, Reply] = {
     "page": Reply(200, {"Content-Type": "text/html"}, TOLD.encode()),
     "key": good(f'{{"{TOKEN}": 1, "{TOKEN}": 2}}'.encode()),
     "kind": good(f'{{"schemaVersion": 2, "mediaType": "x/{LOGIN}"}}'.encode()),
+    "encoding": Reply(200, {"Content-Encoding": TOKEN}, GOOD),
+    "config": manifest_reply(IMAGE, OCI_MANIFEST),  # its config has a key twice
     "token": Reply(200),  # its token is refused
     "upload": Reply(404),  # its upload is refused
     "mount": Reply(404),  # nothing is mounted
@@ -106,6 +115,8 @@ def answer(request: Received) -> Reply:
         return error(message=f"no: {TOLD}")
     if name == "source":
         return good(SOURCE)
+    if target == digest_of(CONFIG):
+        return Reply(200, {}, CONFIG)
     return SAID.get(name, refusal(404, message=TOLD))
 
 
@@ -153,6 +164,25 @@ def test_each_failure_is_a_line_of_its_own() -> None:
 
     assert len([line for line in lines if line.startswith("ERROR: ")]) == len(SAID)
     assert not any(line.startswith("ERROR: no") for line in lines)
+
+
+@pytest.mark.parametrize("status", [200, 403, 500])
+def test_a_login_that_quays_api_repeats_is_withheld(status: int, caplog: Log) -> None:
+    told = {"tags": "none", "error_type": "x", "detail": f"no: {PASSWORD}"}
+    twice = f'{{"{PASSWORD}": 1, "{PASSWORD}": 2}}'.encode()
+    with ScriptedServer(Reply()) as server:
+        wants_password(server, refusal(404))
+        client = client_of(server)
+        assert client.digest(REFERENCE) is None
+        history = TagHistory(client, "opens it")
+        server.then(
+            json_reply(told) if status != 500 else json_reply(told, 500),
+            Reply(200, {}, twice) if status == 200 else json_reply(told, status),
+        )
+        history.warn(REFERENCE)
+
+    assert WITHHELD in caplog.text
+    assert PASSWORD not in caplog.text
 
 
 # Output that is no error

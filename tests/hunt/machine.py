@@ -48,8 +48,9 @@ SOME_NAMES = st.lists(PATTERN, min_size=1, max_size=3)
 class Trouble:
     """At the n-th time that a manifest is read, checked or stored: an error.
 
-    Or at the n-th time that a tag is read, another program's write to it. It is seen then, however
-    many threads there are; nobody could see one between the last look and a write of ours.
+    Or at the n-th time that we read a tag, another program's write to it. It is seen then, however
+    many threads there are; nobody could see one between the last look and a write of ours, and none
+    has to once all is done, when the host still reads.
     """
 
     when: str
@@ -125,11 +126,12 @@ class Expected:
     trouble: Trouble | None = None
     write: Write | None = None  # how another program writes a tag
 
-    def at(self, when: str, reference: str) -> int | None:
+    def at(self, when: str, reference: str, *, is_ours: bool = True) -> int | None:
         """Let it happen if this is the moment; return the status to answer with."""
-        trouble = self.trouble
-        is_foreign = trouble is not None and not isinstance(trouble.what, int)
-        if trouble is None or trouble.when != when or (is_foreign and reference not in TAGS):
+        trouble, is_look = self.trouble, is_ours and reference in TAGS
+        if trouble is None or trouble.when != when:
+            return None
+        if not isinstance(trouble.what, int) and not is_look:
             return None
         self.trouble = evolve(trouble, number=trouble.number - 1) if trouble.number else None
         if trouble.number:
