@@ -56,6 +56,7 @@ help:
 	@echo 'make hunt      random sequences of all that writes a tag: SEQUENCES=$(SEQUENCES)'
 	@echo 'make quay      the contract and the laws on a Quay that runs: QUAY_URL=https://...'
 	@echo 'make bench     how long merges take, beside the host and other programs, into docs'
+	@echo 'make bench-scale  a batch of 100 000 lines: memory, throughput, what is left open'
 	@echo 'make dist      wheel and source archive, checked, into dist'
 	@echo 'make docs      the documentation, into docs/_build/html'
 	@echo 'make clean     remove what these made'
@@ -158,6 +159,10 @@ quay: $(VENV)/.dev
 .PHONY: bench
 bench: $(VENV)/.dev $(VENV)-host-0.38/.installed
 	$(VENV)-host-0.38/bin/python -m benchmarks --into docs
+
+.PHONY: bench-scale
+bench-scale: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.scale
 
 .PHONY: coverage
 coverage: $(VENV)/.dev
