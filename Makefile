@@ -36,7 +36,7 @@ FIGURES := .coverage-data
 # Beside the tests of the modules, which a plain `make unit` runs:
 LAWS := $(wildcard $(addprefix tests/,hostile hunt laws))
 SYSTEM := $(wildcard $(addprefix tests/,browser e2e faults stress))
-PROGRAMS := $(wildcard tests/test_docs*.py $(addprefix tests/test_,benchmarks.py demo.py distributions.py))
+PROGRAMS := $(wildcard tests/test_docs*.py $(addprefix tests/test_,demo.py distributions.py))
 # Both builders read the pages once.
 SPHINX := -m sphinx -n -W --keep-going -q --no-color -d docs/_build/doctrees
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
