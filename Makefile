@@ -57,7 +57,7 @@ help:
 	@echo 'make quay      the contract and the laws on a Quay that runs: QUAY_URL=https://...'
 	@echo 'make bench     how long merges take, beside the host and other programs, into docs'
 	@echo 'make bench-scale  a batch of 100 000 lines: memory, throughput, what is left open'
-	@echo 'make dist      wheel and source archive, checked, into dist'
+	@echo 'make dist      wheel and source archive into dist, checked and tried'
 	@echo 'make docs      the documentation, into docs/_build/html'
 	@echo 'make clean     remove what these made'
 
@@ -124,9 +124,13 @@ docs: $(VENV)/.dev
 
 .PHONY: dist
 dist: $(VENV)/.dev
-	rm -rf dist
+	rm -rf dist build
 	$(BIN)/python -m build
 	$(BIN)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv build/installed
+	build/installed/bin/python $(PIP_INSTALL) dist/*.whl
+	build/installed/bin/pubtools-mlmerge-demo
+	build/installed/bin/pubtools-mlmerge --version
 
 .PHONY: hosts
 hosts: $(HOSTS:%=host-%)

@@ -1,9 +1,17 @@
 """Build and install pubtools-mlmerge."""
 
+import os
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE / "docs")]
+
+from options import write_man
+
+VERSION = "0.1.0"
 URL = "https://github.com/release-engineering/pubtools-mlmerge"
 # The host pins itself to urllib3 1.x and still imports pkg_resources, which setuptools 82 removed.
 QUAY = ["pubtools-quay>=0.36.0", "urllib3<2", "setuptools<82"]
@@ -31,23 +39,36 @@ BENCH = ["pytest-benchmark>=5.1"]
 # setuptools builds the wheel that a test looks into.
 DEV = [
     *TEST,
+    *COMPLETION,
     f"atheris>=2.3; {HAS_ATHERIS}",
     *BENCH,
     "build>=1.2",
     "setuptools>=70.1",
     "mypy>=1.15",
+    "pyyaml>=6.0",
     "ruff>=0.12",
     "tox>=4.20",
     "twine>=6.1",
     "types-jsonschema>=4.20",
+    "types-pyyaml>=6.0",
     "types-requests>=2.31.0.7",
 ]
 
+
+def write_manual() -> list[str]:
+    """Write the manual pages, which are made from the parsers, and return where."""
+    directory = HERE / "build" / "man"
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, content in write_man(VERSION):
+        (directory / name).write_text(content, encoding="utf-8")
+    return [os.path.relpath(file, HERE) for file in sorted(directory.iterdir())]
+
+
 setup(
     name="pubtools-mlmerge",
-    version="0.1.0",
+    version=VERSION,
     description="Keeps the architectures of a tag when a build that lacks some is pushed over it",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author="The pubtools-mlmerge authors",
     url=URL,
@@ -60,6 +81,7 @@ setup(
     packages=find_packages(include=["pubtools_mlmerge", "pubtools_mlmerge.*"]),
     package_data={"": ["py.typed", "*.css", "*.jinja", "*.json"]},
     include_package_data=False,
+    data_files=[("share/man/man1", write_manual())],
     zip_safe=False,
     python_requires=">=3.9",
     install_requires=[
@@ -100,7 +122,7 @@ setup(
         "Intended Audience :: Developers",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
-        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(9, 14)),
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(9, 15)),
         "Topic :: Software Development :: Build Tools",
         "Typing :: Typed",
     ],

@@ -13,7 +13,7 @@ from sphinx.util.docutils import SphinxDirective
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from options import write_options
+from options import write_command
 from packages import draw, read_imports
 
 project = "pubtools-mlmerge"
@@ -67,7 +67,9 @@ nitpick_ignore = [
     ("py:class", "pubtools_mlmerge.core.plan.ResultT_co"),  # Index or Image
     ("py:class", "Child"),  # the test registry's Image or ImageIndex
     ("py:class", "AuthMode"),  # its literals stand in the signature
-    # Not for users: what the clients of one run share.
+    # Not for users: what the merges, or the clients, of one run share.
+    ("py:class", "TagMerger"),
+    ("py:class", "pubtools_mlmerge.merging.api.TagMerger"),
     ("py:class", "Throttle"),
     ("py:class", "pubtools_mlmerge.registry.http.Stream"),
     ("py:class", "Path"),  # of pathlib
@@ -101,18 +103,18 @@ class Packages(SphinxDirective):
         return [nodes.raw("", draw(read_imports()), format="html")]
 
 
-class Options(SphinxDirective):
-    """Lists the options of a command, as its parser has them."""
+class Command(SphinxDirective):
+    """Describes a command, as its parser does."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """Read the parser."""
-        return self.parse_text_to_nodes("\n".join(write_options(self.arguments[0])))
+        return self.parse_text_to_nodes("\n".join(write_command(self.arguments[0])))
 
 
 def setup(app: Sphinx) -> None:
     """Register what this file adds."""
     app.connect("autodoc-process-signature", write_defaults)
     app.add_directive("packages", Packages)
-    app.add_directive("options", Options)
+    app.add_directive("command", Command)

@@ -9,9 +9,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from pubtools_mlmerge.core.plan import Report
+    from pubtools_mlmerge.core.references import Reference
 
 # A user and a password, as in a URL that somebody pasted.
 _LOGIN = r"(?<![^/])[^/@:]*:[^/@]*@(?!sha256:|sha512:)"
@@ -123,7 +127,7 @@ class InvalidIndex(MergeError, ValueError):
 
     def _says(self) -> str:
         place = brief(self.path, 200) or "document"
-        advice = "; push it again, in a valid form" if self.reference else ""
+        advice = "; build and push the image again" if self.reference else ""
         return f"{_prefix(self.reference)}{place}: {brief(self.problem)}{advice}"
 
 
@@ -155,7 +159,7 @@ class MixedTypes(MergeError):
         kinds = (
             f"Docker manifests ({', '.join(self.docker)}) and OCI manifests ({', '.join(self.oci)})"
         )
-        advice = "build both in one format, or allow it by mixed_types (--mixed-types oci)"
+        advice = "build both in one format, or allow it (--mixed-types oci)"
         return f"{_prefix(self.reference)}the merged index would mix {kinds}; {advice}"
 
 
@@ -163,13 +167,13 @@ class MixedTypes(MergeError):
 class SourcesDiffer(MergeError):
     """Two sources have different images for one platform, which is not allowed here."""
 
-    _advice = "name each platform in one source, or leave out --strict: then the first one wins"
+    _advice = "list each platform in one source only, or omit --strict to take the first"
 
     images: tuple[str, ...]
     """Platform and reference of each that is not the first one."""
 
     def _says(self) -> str:
-        return f"an earlier source has another digest for {', '.join(self.images)}"
+        return f"an earlier source has a different image for {', '.join(self.images)}"
 
 
 @frozen
@@ -183,8 +187,8 @@ class NestedIndex(MergeError):
 
     def _says(self) -> str:
         return (
-            f"{_prefix(self.reference)}the nested index {self.digest} is never taken apart: the "
-            f"names fit {', '.join(self.fits)} and not {', '.join(self.rest)}; name all, or none"
+            f"{_prefix(self.reference)}nested index {self.digest} cannot be split: the patterns "
+            f"match {', '.join(self.fits)}, not {', '.join(self.rest)}; name all, or none"
         )
 
 
@@ -199,7 +203,7 @@ class EmptyIndex(MergeError):
         removed = ", ".join(self.removed) or "these entries"
         return (
             f"{_prefix(self.reference)}removing {removed} would leave an empty index; "
-            "allow that by --allow-empty"
+            "add --allow-empty if that is meant"
         )
 
 
@@ -221,7 +225,7 @@ class NothingEligible(MergeError):
 class DigestMismatch(MergeError):
     """Content has another digest than the one that was requested or announced."""
 
-    _advice = "run it again, and see whether a proxy alters content"
+    _advice = "run it again; if it persists, a proxy may alter content"
 
     reference: str
     expected: str
@@ -238,7 +242,7 @@ class DigestMismatch(MergeError):
 class RegistryError(MergeError):
     """A registry refused a request or could not be reached."""
 
-    _advice = "correct that, or run it again later"
+    _advice = "fix that, or run it again later"
 
     reference: str
     status: int | None = None
@@ -258,7 +262,7 @@ class RegistryError(MergeError):
 class NotFound(RegistryError):
     """The tag, manifest or repository does not exist."""
 
-    _advice = "check the name, and what the login may see"
+    _advice = "check the name and the permissions of the login"
 
     def _what(self) -> str:
         return "not found"
@@ -268,7 +272,7 @@ class NotFound(RegistryError):
 class Unauthorized(RegistryError):
     """There is no valid login, or the registry hides that the repository is private or absent."""
 
-    _advice = "use a login that may do this, and check the name"
+    _advice = "check the name and the login"
 
     logged_in: bool = False
     """Whether the login was accepted: then the repository is hidden or absent."""
@@ -280,7 +284,7 @@ class Unauthorized(RegistryError):
 class Forbidden(RegistryError):
     """The login is valid but has no permission (403, or DENIED)."""
 
-    _advice = "use a login that may do this"
+    _advice = "use a login with this permission"
 
     def _what(self) -> str:
         return "forbidden"
@@ -299,20 +303,20 @@ class ImmutableTag(RegistryError):
 class AnchorTaken(MergeError):
     """The anchor tag exists, and holds something else."""
 
-    _advice = "choose a new name for it, such as {tag}-{timestamp}"
+    _advice = "choose another name, such as {tag}-{timestamp}"
 
     reference: str
     digest: str
 
     def _says(self) -> str:
-        return f"{self.reference}: the anchor tag would replace {self.digest}"
+        return f"{self.reference}: the anchor tag exists and holds {self.digest}"
 
 
 @frozen
 class MissingChild(RegistryError):
     """The repository lacks a manifest or blob that the manifest lists."""
 
-    _advice = "push the images, or let them be copied (copy=auto)"
+    _advice = "push the images, or allow copying (--copy auto)"
 
     digests: tuple[str, ...] = ()
     """What is missing, as far as the registry says."""
@@ -326,7 +330,7 @@ class MissingChild(RegistryError):
 class CopyFailed(MergeError):
     """A manifest could not be copied into the destination repository."""
 
-    _advice = "correct that, and run it again"
+    _advice = "fix that, and run it again"
 
     source: str
     destination: str
@@ -340,7 +344,7 @@ class CopyFailed(MergeError):
 class InvalidCredentials(MergeError):
     """Stored credentials cannot be read."""
 
-    _advice = "correct it, or give user and password"
+    _advice = "correct it, or give a user and password"
 
     place: str
     problem: str
@@ -406,13 +410,25 @@ class PushFailed(MergeError):
 
 
 @frozen
+class MergesFailed(MergeError):
+    """Some of several merges failed; the reports are those of the others."""
+
+    failures: tuple[tuple[Reference, Exception], ...]
+    reports: tuple[Report, ...] = ()
+
+    def _says(self) -> str:
+        texts = ((tag, brief(str(error) or type(error).__name__)) for tag, error in self.failures)
+        parts = [text if str(tag) in text else f"{tag}: {text}" for tag, text in texts]
+        total = len(parts) + len(self.reports)
+        return f"{len(parts)} of {total} merges failed: {'; '.join(parts)}"
+
+
+@frozen
 class ConflictError(MergeError):
     """The tag did not hold the expected digest, before or after the write, in any of the tries.
 
     Either another program writes it, or the registry does not serve what was written.
     """
-
-    _advice = "run it again, with a lock that all writers use"
 
     reference: str
     expected: str | None
@@ -425,12 +441,19 @@ class ConflictError(MergeError):
 
     def _says(self) -> str:
         tries = "1 try" if self.tries == 1 else f"{self.tries} tries"
-        cause = "another program writes this tag" if self.found else "the tag cannot be read back"
+        cause, advice = (
+            "another program writes this tag",
+            "run it again, with a lock for all writers",
+        )
         if self.ignored:
             cause = "the registry accepts writes and ignores them, as a proxy cache or mirror does"
+            advice = "write to the registry behind it"
+        elif not self.found:
+            cause = "the tag cannot be read back"
+            advice = "see whether this login may read it, and whether the registry ignores writes"
         return (
             f"{self.reference}: {cause}, gave up after {tries}: "
-            f"it holds {self.found or 'nothing'}, expected {self.expected or 'nothing'}"
+            f"it holds {self.found or 'nothing'}, expected {self.expected or 'nothing'}; {advice}"
         )
 
 
@@ -443,8 +466,8 @@ class OutOfTime(MergeError):
 
     def _says(self) -> str:
         return (
-            f"{self.reference}: not done within {self.seconds:g} seconds; each tag holds what it "
-            "held or the whole result; run it again, or give more time by --timeout"
+            f"{self.reference}: not done within {self.seconds:g} seconds; each tag holds its old "
+            "content or the whole result; run it again, or raise --timeout"
         )
 
 
@@ -476,10 +499,10 @@ class PatternFitsNothing(MergeError):
     def problem(self) -> str:
         """What is wrong, without the reference."""
         named = f"{self.option} {', '.join(self.patterns)}"
-        return f"{named} fits none of its platforms ({', '.join(self.platforms)})"
+        return f"{named} matches none of its platforms ({', '.join(self.platforms)})"
 
     def _says(self) -> str:
-        return f"{self.reference}: {self.problem}; correct the name, or leave it out"
+        return f"{self.reference}: {self.problem}; correct the name, or omit it"
 
 
 @frozen
@@ -500,7 +523,7 @@ class StaleImages(MergeError):
 class LockFailed(MergeError):
     """The lock of a tag cannot be acquired."""
 
-    _advice = "run it again once it can be had"
+    _advice = "run it again once the lock is available"
 
     reference: str
     problem: str = field(converter=brief)
@@ -540,7 +563,7 @@ class InvalidRecord(MergeError, ValueError):
 class RecordFailed(MergeError):
     """The change of a tag could not be recorded, so it was not made."""
 
-    _advice = "correct that, and run it again"
+    _advice = "fix that, and run it again"
 
     reference: str
     place: str

@@ -159,7 +159,7 @@ class _Place:
         pairs = parse_qsl(url.query, keep_blank_values=True)
         options, known = dict(pairs), _OPTIONS[url.scheme]
         if len(options) != len(pairs) or not options.keys() <= set(known):
-            raise ValueError(f"expected no options but {', '.join(known)}, each once at most")
+            raise ValueError(f"expected only the options {', '.join(known)}, each once at most")
         is_file = url.scheme == "file"
         address = unquote(url.path) if is_file else urlunsplit(url._replace(query=""))
         wait, expiry = (_seconds(options, name) for name in ("wait", "expiry"))

@@ -78,7 +78,9 @@ class RedisLock:
             LOG.warning("%s: the lock of this tag was lost before it was released", self._name)
         except _FAILURES as error:
             LOG.warning(
-                "%s: the lock of this tag is left to expire: %s", self._name, brief(str(error))
+                "%s: the lock of this tag was not released and will expire: %s",
+                self._name,
+                brief(str(error)),
             )
         self._thread.join(_LONGEST_SILENCE)
 
@@ -90,7 +92,9 @@ class RedisLock:
                 return
             except _FAILURES as error:
                 LOG.warning(
-                    "%s: the lock of this tag is not renewed: %s", self._name, brief(str(error))
+                    "%s: the lock of this tag could not be renewed: %s",
+                    self._name,
+                    brief(str(error)),
                 )
 
 

@@ -55,10 +55,10 @@ class Values:
             place = self._places[name]
             if self._is_text_only(name):
                 # Other programs and Kubernetes make variables with such names, too.
-                LOG.warning("%s is no setting of pubtools-mlmerge, and is ignored", place)
+                LOG.warning("%s is not a setting of pubtools-mlmerge, ignored", place)
             else:
                 known = ", ".join(sorted(self._known))
-                self._problems.append(f"{place}: unknown, there are {known}")
+                self._problems.append(f"{place}: unknown, expected one of {known}")
         return tuple(self._problems)
 
     def _take(self, name: str) -> object:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import SimpleNamespace
 
 from attrs import define, field
-from pubtools.pluggy import pm
+from pubtools.pluggy import hookimpl, pm
 
+from pubtools_mlmerge.errors import LockLost
 from pubtools_mlmerge.host.clients import Sides
 from pubtools_mlmerge.host.push_step import PushStep
 from pubtools_mlmerge.host.types import HostClient, PushItem
@@ -55,3 +56,14 @@ def registered(implementation: object, name: str | None = None) -> Iterator[None
         yield
     finally:
         pm.unregister(implementation)
+
+
+class Expired:
+    """Gives out locks that are lost at once."""
+
+    @hookimpl
+    def mlmerge_lock(self, reference: str) -> AbstractContextManager[Expired]:
+        return nullcontext(self)
+
+    def check(self) -> None:
+        raise LockLost("app:3", "expired")

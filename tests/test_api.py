@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 import pubtools_mlmerge
 from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import InvalidReference, NotFound
-from pubtools_mlmerge.merging.api import merge_tags
+from pubtools_mlmerge.errors import InvalidIndex, InvalidReference, MergesFailed, NotFound
+from pubtools_mlmerge.hooks import TagLocks
+from pubtools_mlmerge.merging.api import TagMerger, merge_tags
+from pubtools_mlmerge.merging.decision import StepOptions
+from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.programs import put, run_here
@@ -71,9 +76,76 @@ def test_each_side_may_have_a_client(app: str, registry_server: RegistryServer) 
     assert report.counts == {"added": 1, "kept": 1}
 
 
-def test_a_failure_is_raised(app: str) -> None:
+def test_the_command_calls_it_for_each_tag(app: str) -> None:
+    called: list[object] = []
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is merge_tags.__code__:
+            called.append(frame.f_locals["destinations"])
+
+    threading.setprofile(note)
+    try:
+        done = run_here("merge", f"{app}:amd64", f"{app}:stable,{app}:other")
+    finally:
+        threading.setprofile(None)
+
+    assert done.code == 0, done.err
+    assert sorted(map(str, called)) == [f"{app}:other", f"{app}:stable"]
+
+
+def test_the_failure_of_the_only_tag_is_raised(app: str) -> None:
     with pytest.raises(NotFound):
         merge_tags([f"{app}:none"], [f"{app}:stable"])
+
+
+def test_after_a_failure_the_others_go_on_and_no_report_is_lost(
+    app: str, registry_server: RegistryServer
+) -> None:
+    registry_server.put_manifest("app", "odd", b"{", OLD.media_type)
+    tags = [f"{app}:stable", f"{app}:odd", f"{app}:new", f"{app}:other"]
+
+    with pytest.raises(MergesFailed, match=f"1 of 4 merges failed: {app}:odd: ") as caught:
+        merge_tags(f"{app}:arm64", tags)
+
+    ((tag, error),) = caught.value.failures
+    assert (str(tag), type(error)) == (f"{app}:odd", InvalidIndex)
+    assert [str(r.destination) for r in caught.value.reports] == [tags[0], *tags[2:]]
+    held = [registry_server.manifest("app", name).digest for name in ("stable", "new", "other")]
+    assert [report.digest for report in caught.value.reports] == held
+
+
+def test_a_tag_that_is_read_as_well_is_written_before_or_after(
+    app: str, registry_server: RegistryServer
+) -> None:
+    registry_server.forget_requests()
+    merge_tags([f"{app}:arm64", f"{app}:stable"], [f"{app}:stable", f"{app}:other"])
+
+    calls = [f"{each.method} {each.path}" for each in registry_server.requests]
+    first = next(number for number, call in enumerate(calls) if call.endswith("/other"))
+    assert calls.index("PUT /v2/app/manifests/stable") < first
+
+
+def test_no_thread_is_left(app: str, registry_server: RegistryServer) -> None:
+    merge_tags(f"{app}:amd64", [f"{registry_server.host}/else:{tag}" for tag in "ab"])
+
+    assert [each for each in threading.enumerate() if each.name.startswith("mlmerge")] == []
+
+
+def test_one_client_and_what_was_read_may_serve_several_calls(
+    app: str, registry_server: RegistryServer
+) -> None:
+    with RegistryClient() as client:
+        merger = TagMerger(client, client, Writer(client, StepOptions()), TagLocks())
+        registry_server.forget_requests()
+        for tag, dropped in (("stable", "s390x"), ("other", "amd64")):
+            (report,) = merge_tags(
+                f"{app}:arm64", f"{app}:{tag}", policy=Policy(drop=[dropped]), merger=merger
+            )
+            assert report.counts == {"added": 1, "kept": 1, "dropped": 1}
+        merger.close()
+
+    reads = [r.path for r in registry_server.requests if r.method == "GET"]
+    assert reads.count("/v2/app/manifests/arm64") == 1
 
 
 @pytest.mark.parametrize("tag", ["app@sha256:" + "0" * 64, []])

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import ModuleType
@@ -208,8 +208,8 @@ HELD: Json = json.loads(change().to_json())["previous"]
         ({**GOOD, "format": True}, "format: expected 1"),
         ({**GOOD, "format": 1.0}, "format: expected 1"),
         ({**GOOD, "format": "1"}, "format: expected 1"),
-        ({**GOOD, "Format": 1}, "Format: is no part of a record"),
-        ({**GOOD, "previous": {**HELD, "urls": []}}, "urls: is no part of a record"),
+        ({**GOOD, "Format": 1}, "Format: is not a field of a record"),
+        ({**GOOD, "previous": {**HELD, "urls": []}}, "urls: is not a field of a record"),
         (without(GOOD, "format"), "format: expected 1"),
         ({**GOOD, "format": 2}, "format: expected 1"),
         (without(GOOD, "time"), "time: expected text"),
@@ -279,13 +279,13 @@ def test_a_record_that_was_changed_anywhere_is_refused(
     file = tmp_path / "record.json"
     file.write_text(json.dumps({**GOOD, name: value}))
 
-    with pytest.raises(InvalidRecord, match="digest: is not that of this record"):
+    with pytest.raises(InvalidRecord, match="digest: does not match"):
         read_change(str(file))
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InvalidRecord, match="is no regular file"):
+    with pytest.raises(InvalidRecord, match="is not a regular file"):
         read_change(str(tmp_path / "pipe"))
     with pytest.raises(InvalidRecord, match="absent: not a record of a change: No such file"):
         read_change(str(tmp_path / "absent"))
@@ -394,6 +394,18 @@ def test_a_directory_that_others_may_write_to_is_warned_of(
     recorder.record(change())
 
     assert caplog.text.count(f"{tmp_path}: others may write to it") == warns
+
+
+def test_a_directory_of_another_user_is_warned_of(
+    tmp_path: Path, caplog: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with suppress(PermissionError):  # whose files are no others' already
+        os.chown(tmp_path, 12345, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+
+    AuditDirectory(str(tmp_path))
+
+    assert f"{tmp_path}: others may write to it" in caplog.text
 
 
 @pytest.mark.parametrize(

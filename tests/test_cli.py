@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pubtools_mlmerge import __version__
+from pubtools_mlmerge.cli.options import connection_of
 from pubtools_mlmerge.cli.parsers import COMMANDS, main, merge_main, new_parser
 from pubtools_mlmerge.core.manifests import digest_of
 from pubtools_mlmerge.core.platforms import PlatformPattern
@@ -20,7 +22,8 @@ from pubtools_mlmerge.testing import (
     make_image,
     make_index,
 )
-from tests.programs import call, put, python, run_here
+from tests.programs import call, environment, put, python, run_here
+from tests.servers import require
 
 AMD64, ARM64 = make_image("linux/amd64"), make_image("linux/arm64")
 S390X = make_image("linux/s390x", seed="old")
@@ -105,6 +108,14 @@ def test_every_option_with_a_value_states_its_default(command: str) -> None:
     assert lacking == []
 
 
+def test_the_rate_and_the_time_of_a_run_are_bounded_by_options() -> None:
+    given = ("app:1", "--max-rate", "2.5", "--timeout", "60")
+
+    options = connection_of(new_parser("inspect", "x").parse_args(given))
+
+    assert (options.max_rate, options.time_limit) == (2.5, 60.0)
+
+
 def test_rare_options_have_a_group_of_their_own() -> None:
     (group,) = (g for g in new_parser("merge", "x")._action_groups if g.title == "Advanced")
 
@@ -124,6 +135,40 @@ def test_a_shell_gets_completions(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(SystemExit, match="completed "):
         main(["merge"])
+
+
+COMPLETE = """
+eval "$(register-python-argcomplete $1)"
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*" COMP_TYPE=9
+COMP_POINT=${#COMP_LINE}
+$(complete -p $1 | sed "s/.*-F \\([^ ]*\\).*/\\1/") $1 "${@: -1}"
+printf "%s\n" "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("pubtools-mlmerge ", {*COMMANDS, "--version", "--help", "-h"}),
+        ("pubtools-mlmerge remove-archs --pr", {"--prune"}),
+        ("pubtools-mlmerge merge quay.io/a/b:1 --copy ", {"auto", "skopeo", "never"}),
+        ("pubtools-mlmerge-inspect --a", {"--all", "--ages"}),
+    ],
+)
+def test_bash_completes_commands(line: str, expected: set[str]) -> None:
+    programs = Path(sys.executable).parent
+    require(str(programs / "register-python-argcomplete"))  # of the extra `completion`
+    path = f"{programs}:{environment()['PATH']}"
+
+    found = subprocess.run(
+        [require("bash"), "-c", COMPLETE, "bash", *line.split(" ")],
+        env=environment(PATH=path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert {word.strip() for word in found.stdout.splitlines()} == expected, found.stderr
 
 
 # Output
@@ -297,7 +342,7 @@ def test_removing_what_is_not_there_is_a_failure(app: str) -> None:
     done = run_here("remove-archs", "--ref", f"{app}:stable", "--arch", "riscv64,sha256:0123456")
 
     assert (done.code, done.out) == (1, "")
-    assert "removal riscv64, sha256:0123456 fits none of its platforms" in done.err
+    assert "removal riscv64, sha256:0123456 matches none of its platforms" in done.err
 
 
 def test_nothing_to_prune_is_no_failure_unless_something_was_named(app: str) -> None:

@@ -679,7 +679,7 @@ def test_a_line_names_source_and_destination() -> None:
         ("quay.io/a/b:1", "is not JSON"),
         ("[]", "expected an object"),
         ('{"source_ref": "a", "source_ref": "b", "dest_ref": "c"}', "more than once"),
-        (json.dumps({**LINE, "arch": ["arm64"]}), "arch: unknown, there are source_ref"),
+        (json.dumps({**LINE, "arch": ["arm64"]}), "arch: unknown, expected one of source_ref"),
         (json.dumps({"dest_ref": "a"}), "source_ref: expected a text, or a list of texts"),
         (json.dumps({**LINE, "source_ref": []}), "source_ref: expected a text, or a list of texts"),
         (json.dumps({**LINE, "dest_ref": ["a"]}), "dest_ref: expected a text"),

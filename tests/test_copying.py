@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from base64 import b64decode
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from attrs import define, evolve, field, frozen
 
-from pubtools_mlmerge.concurrency import Watch, progress_of, unwatched
+from pubtools_mlmerge.concurrency import STOP, Watch, progress_of, unwatched
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     CopyFailed,
@@ -444,7 +445,7 @@ def test_copying_can_be_ruled_out(registry_server: RegistryServer, copies: Copie
     fill(registry_server, ONE, repository="to/app")
     destination = tags(registry_server)[1]
 
-    with pytest.raises(MissingChild, match="copying is ruled out") as caught:
+    with pytest.raises(MissingChild, match="copying is disabled") as caught:
         bring(registry_server, *BOTH, copy="never", copies=copies)
 
     assert (caught.value.digests, caught.value.reference) == ((TWO.digest,), str(destination))
@@ -722,6 +723,33 @@ def test_what_a_program_reads_or_writes_is_progress() -> None:
     assert progress_of(os.getpid()) != before
 
 
+class Busy(subprocess.Popen[str]):
+    """Makes progress in each second of a minute, and then ends."""
+
+    def __init__(self) -> None:
+        self.pid, self.returncode, self.seconds = os.getpid(), 0, 0
+
+    def communicate(
+        self,
+        input: str | None = None,  # noqa: A002 - the library's name
+        timeout: float | None = None,
+    ) -> tuple[str, str]:
+        self.seconds += 1
+        if self.seconds < 60:
+            Path(__file__).read_bytes()
+            raise subprocess.TimeoutExpired("busy", 1)
+        return "", "done"
+
+    def __del__(self) -> None: ...
+
+
+def test_a_program_with_progress_may_take_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Busy()
+    monkeypatch.setattr(time, "monotonic", lambda: float(program.seconds))
+
+    assert STOP.wait_for(program, silence=3) == "done"
+
+
 def auth_file(
     directory: Path, monkeypatch: pytest.MonkeyPatch, host: str, entry: Mapping[str, str]
 ) -> None:
@@ -824,12 +852,17 @@ def test_a_client_s_certificate_is_handed_on(
 
 
 @pytest.mark.parametrize(
-    ("status", "problem"), [("'no such\\nblob'", "no such blob"), ("3", "skopeo failed")]
+    ("code", "problem"),
+    [
+        ("sys.exit('no such\\nblob')", "no such blob"),
+        ("sys.exit(3)", "skopeo failed"),
+        ("sys.stderr.buffer.write(b'no \\xff\\x1b[31m'); sys.exit(1)", "no \ufffd?[31m"),
+    ],
 )
 def test_what_skopeo_says_is_in_the_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, problem: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, problem: str
 ) -> None:
-    install(tmp_path, f"import sys; sys.exit({status})", monkeypatch)
+    install(tmp_path, f"import sys; {code}", monkeypatch)
 
     with pytest.raises(CopyFailed) as caught:
         copy(client_of(), client_of("two.test"))

@@ -6,6 +6,8 @@ This needs a package index, as every installation does.
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -34,16 +36,25 @@ def python(*arguments: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build from a copy, install, and return where the programs are."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build from a copy."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
     shutil.copytree(ROOT, source, ignore=NOT_RELEASED, dirs_exist_ok=True)
     python("build", "--no-isolation", "--outdir", target, source)
-    (wheel,) = target.glob("pubtools_mlmerge-*-py3-none-any.whl")
+    (built,) = target.glob("pubtools_mlmerge-*-py3-none-any.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install it as the Containerfile does, and return where the programs are."""
     place = tmp_path_factory.mktemp("installed")
     python("venv", "--without-pip", place)
-    options = ("--python", place / "bin" / "python", "install", "--quiet")
-    python("pip", *options, "--disable-pip-version-check", "--no-compile", wheel)
+    text = (ROOT / "docs" / "examples" / "Containerfile").read_text(encoding="utf-8")
+    (line,) = re.findall("^RUN pip (.+)", text, re.MULTILINE)
+    options = ("--quiet", "--disable-pip-version-check", "--no-compile", "--find-links")
+    words = (*shlex.split(line), *options, wheel.parent)
+    python("pip", "--python", place / "bin" / "python", *words)
     return place / "bin"
 
 
@@ -97,3 +108,7 @@ def test_hosts_find_the_tasks_and_the_hooks(installed: Path) -> None:
     )
 
     assert run(installed / "python", "-c", code).split() == ["pubtools_mlmerge.plugin"]
+
+
+def test_the_image_of_the_documentation_can_lock_in_redis(installed: Path) -> None:
+    assert run(installed / "python", "-c", "import redis; print(redis.__name__)") == "redis\n"

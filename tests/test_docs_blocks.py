@@ -17,8 +17,8 @@ import pytest
 from pubtools_mlmerge.cli import demo
 from pubtools_mlmerge.locks import check_url
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.testing import RegistryServer, make_image, make_index, upload
-from tests.pages import DOCS, ROOT, Block, every_block, relative
+from pubtools_mlmerge.testing import RegistryServer
+from tests.pages import ROOT, Block, every_block, relative
 from tests.programs import PROGRAMS, Done, command, environment, run, run_here
 from tests.redis_servers import redis_server
 
@@ -28,14 +28,6 @@ REGISTRY, REDIS = "localhost:5000", "127.0.0.1:6379"
 NOT_RUN = re.compile(
     r"make \w+|pip install \S+|\. \.venv/bin/activate|pubtools-mlmerge-demo --serve \d+"
 )
-BUILDAH = """
-import sys
-from pubtools_mlmerge.testing import make_image, upload
-
-name, tag = sys.argv[-1].partition("/")[2].split(":")
-image = make_image("linux/" + tag.rpartition("-")[2], seed="new")
-upload({url!r}, name, image, reference=tag)
-"""
 COSIGN = 'echo "$@" >>"$(dirname "$0")/cosign.log"\n'
 
 OURS, NEEDS_SHELL = "pubtools-mlmerge-", re.compile(r"[|&;<>()$`*?#~{}\n]")
@@ -215,66 +207,6 @@ def test_changes_are_undone_newest_first(code: str, shell: Shell, registry: Regi
 
     assert done.code == 0, done.err
     assert registry.manifest("demo/app", "stable").digest == before
-
-
-# The pipeline
-
-
-def jobs() -> dict[str, list[str]]:
-    """Read the commands of each job."""
-    text = (DOCS / "examples" / "ci" / "gitlab-ci.yml").read_text(encoding="utf-8")
-    parts = re.split(r"^(\w+):\n", text, flags=re.MULTILINE)[1:]
-    found = zip(parts[::2], parts[1::2])
-    return {
-        name: re.findall(r"^    - (.+)$", part.partition("  script:\n")[2], re.MULTILINE)
-        for name, part in found
-        if "  script:\n" in part
-    }
-
-
-@pytest.fixture
-def builder(programs: Path, registry: RegistryServer) -> Path:
-    """Make a program that builds nothing, and pushes a tiny image in the place of what it built."""
-    script = programs / "buildah.py"
-    script.write_text(BUILDAH.format(url=registry.url), encoding="utf-8")
-    push = shlex.join([sys.executable, str(script)])
-    write_program(programs / "buildah", f'[ "$1" != push ] || exec {push} "$@"\n')
-    return programs
-
-
-def run_pipeline(builder: Path, registry: RegistryServer, directory: Path) -> None:
-    """Run the jobs of the pipeline, those of each architecture first."""
-    (directory / "ci").mkdir()
-    (directory / "ci" / "merge.sh").write_bytes((DOCS / "examples/ci/merge.sh").read_bytes())
-    common = {"IMAGE": f"{registry.host}/team/app", "BUILD": "7"}
-    for name, variables in (
-        *(("build", {"ARCH": architecture}) for architecture in ("amd64", "arm64")),
-        ("merge", {}),
-    ):
-        done = bash("\n".join(jobs()[name]), builder, directory, {**common, **variables})
-        assert done.code == 0, done.err
-
-
-def test_the_pipeline_builds_and_merges(
-    builder: Path, registry: RegistryServer, tmp_path: Path
-) -> None:
-    old = make_index([make_image(f"linux/{name}", seed="old") for name in ("amd64", "s390x")])
-    upload(registry.url, "team/app", old, reference="stable")
-
-    run_pipeline(builder, registry, tmp_path)
-
-    listed = json.loads(registry.manifest("team/app", "stable").content)["manifests"]
-    new = [make_image(f"linux/{name}", seed="new").digest for name in ("amd64", "arm64")]
-    kept = make_image("linux/s390x", seed="old").digest
-    assert {entry["digest"] for entry in listed} == {*new, kept}
-    assert len(list((tmp_path / "records").iterdir())) == 1
-
-
-def test_the_pipeline_begins_a_tag(builder: Path, registry: RegistryServer, tmp_path: Path) -> None:
-    run_pipeline(builder, registry, tmp_path)
-
-    listed = json.loads(registry.manifest("team/app", "stable").content)["manifests"]
-    assert sorted(entry["platform"]["architecture"] for entry in listed) == ["amd64", "arm64"]
 
 
 # Settings and Python

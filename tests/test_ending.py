@@ -280,6 +280,21 @@ def test_what_was_done_is_printed(server: RegistryServer, tmp_path: Path, output
         assert [report["changed"] for report in done.reports] == [True] * 3
 
 
+def test_what_was_done_beside_a_connection_that_hangs_is_printed(
+    server: RegistryServer, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        first, _, _ = unreachable(stack, server, tmp_path)
+        tags, source = f"{first[-1]},{server.host}/app:one", f"{server.host}/app:new"
+        with program("--source-ref", source, "--dest-ref", tags, "--output", "json") as running:
+            until(lambda: "one" in server.tags("app"))
+
+            done = running.end(signal.SIGTERM)
+
+    assert done.code == 143
+    assert [report["destination"] for report in done.reports] == [f"{server.host}/app:one"]
+
+
 def test_a_batch_that_waits_for_lines_ends(server: RegistryServer) -> None:
     line = f'{{"source_ref": "{server.host}/app:new", "dest_ref": "{server.host}/app:1"}}\n'
     with program("--batch", "-", "--output", "json") as running:
@@ -363,7 +378,9 @@ def test_a_write_that_is_never_answered_is_given_up_and_the_lock_released(
         gate.open.set()
 
     assert (done.code, done.out) == (130, "")
-    assert "app:old: interrupted while it was written, it holds the old or the new" in done.err
+    assert (
+        "app:old: interrupted during the write, it holds its old content or the result" in done.err
+    )
 
 
 def test_a_lock_is_released_where_a_connection_hangs(

@@ -9,10 +9,14 @@ import attrs
 import pytest
 
 from pubtools_mlmerge import errors
+from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.plan import Report
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MergeError
-from tests.factories import digest
+from tests.factories import digest, index
 
 REFERENCE = "quay.io/org/app:1"
+REPORT = Report.of(merge(index("linux/amd64"), None), None, Reference.parse("quay.io/org/app:3"))
 HOSTILE = "first\nERROR forged line\r\n\x1b[2J\x00\u2028second\ud800 " + "x" * 100_000
 
 MESSAGES: list[tuple[MergeError, str]] = [
@@ -20,7 +24,7 @@ MESSAGES: list[tuple[MergeError, str]] = [
     (errors.InvalidPlatform("a/b/c/d", "too long"), "invalid platform 'a/b/c/d': too long"),
     (
         errors.InvalidIndex("manifests[2].digest", "expected a digest", REFERENCE),
-        f"{REFERENCE}: manifests[2].digest: expected a digest; push it again, in a valid form",
+        f"{REFERENCE}: manifests[2].digest: expected a digest; build and push the image again",
     ),
     (errors.InvalidIndex("", "is not JSON"), "document: is not JSON"),
     (
@@ -35,33 +39,33 @@ MESSAGES: list[tuple[MergeError, str]] = [
         errors.MixedTypes(("sha256:d1", "sha256:d2"), ("sha256:o",)),
         (
             "the merged index would mix Docker manifests (sha256:d1, sha256:d2) and OCI manifests "
-            "(sha256:o); build both in one format, or allow it by mixed_types (--mixed-types oci)"
+            "(sha256:o); build both in one format, or allow it (--mixed-types oci)"
         ),
     ),
     (
         errors.SourcesDiffer(("linux/amd64 of quay.io/a/b:2", "linux/arm64 of quay.io/a/b:3")),
         (
-            "an earlier source has another digest for linux/amd64 of quay.io/a/b:2, linux/arm64 of "
-            "quay.io/a/b:3"
+            "an earlier source has a different image for linux/amd64 of quay.io/a/b:2, "
+            "linux/arm64 of quay.io/a/b:3"
         ),
     ),
     (
         errors.NestedIndex("sha256:d", ("linux/arm64",), ("linux/s390x",), REFERENCE),
         (
-            f"{REFERENCE}: the nested index sha256:d is never taken apart: the names fit "
-            "linux/arm64 and not linux/s390x; name all, or none"
+            f"{REFERENCE}: nested index sha256:d cannot be split: the patterns match "
+            "linux/arm64, not linux/s390x; name all, or none"
         ),
     ),
     (
         errors.EmptyIndex(("arm64", "amd64"), REFERENCE),
         (
             f"{REFERENCE}: removing arm64, amd64 would leave an empty index; "
-            "allow that by --allow-empty"
+            "add --allow-empty if that is meant"
         ),
     ),
     (
         errors.EmptyIndex(()),
-        "removing these entries would leave an empty index; allow that by --allow-empty",
+        "removing these entries would leave an empty index; add --allow-empty if that is meant",
     ),
     (
         errors.NothingEligible(REFERENCE, ("arm64", "arm")),
@@ -85,7 +89,7 @@ MESSAGES: list[tuple[MergeError, str]] = [
     (errors.ImmutableTag(REFERENCE, 409), f"{REFERENCE}: the tag is immutable (HTTP 409)"),
     (
         errors.AnchorTaken(REFERENCE, "sha256:1"),
-        f"{REFERENCE}: the anchor tag would replace sha256:1",
+        f"{REFERENCE}: the anchor tag exists and holds sha256:1",
     ),
     (
         errors.MissingChild(REFERENCE, 400, "", ("sha256:1", "sha256:2")),
@@ -109,17 +113,39 @@ MESSAGES: list[tuple[MergeError, str]] = [
         "cannot merge inside this pubtools-quay: first; second",
     ),
     (
+        errors.MergesFailed(
+            (
+                (Reference.parse(REFERENCE), errors.ShrinkError(REFERENCE, ("linux/arm64",))),
+                (Reference.parse("quay.io/org/app:2"), OSError()),
+            ),
+            (REPORT,),
+        ),
+        (
+            f"2 of 3 merges failed: {errors.ShrinkError(REFERENCE, ('linux/arm64',))}; "
+            "quay.io/org/app:2: OSError"
+        ),
+    ),
+    (
         errors.ConflictError(REFERENCE, "sha256:expected", "sha256:found", 3),
         (
-            f"{REFERENCE}: another program writes this tag, gave up after 3 tries: "
-            "it holds sha256:found, expected sha256:expected"
+            f"{REFERENCE}: another program writes this tag, gave up after 3 tries: it holds "
+            "sha256:found, expected sha256:expected; run it again, with a lock for all writers"
         ),
     ),
     (
         errors.ConflictError(REFERENCE, None, None, 1),
         (
-            f"{REFERENCE}: the tag cannot be read back, gave up after 1 try: "
-            "it holds nothing, expected nothing"
+            f"{REFERENCE}: the tag cannot be read back, gave up after 1 try: it holds nothing, "
+            "expected nothing; see whether this login may read it, and whether the registry "
+            "ignores writes"
+        ),
+    ),
+    (
+        errors.ConflictError(REFERENCE, "sha256:expected", "sha256:found", 2, ignored=True),
+        (
+            f"{REFERENCE}: the registry accepts writes and ignores them, as a proxy cache or "
+            "mirror does, gave up after 2 tries: it holds sha256:found, expected sha256:expected; "
+            "write to the registry behind it"
         ),
     ),
     (
@@ -132,8 +158,8 @@ MESSAGES: list[tuple[MergeError, str]] = [
     (
         errors.PatternFitsNothing(REFERENCE, "keep", ("arm", "s390x"), ("linux/amd64",)),
         (
-            f"{REFERENCE}: keep arm, s390x fits none of its platforms (linux/amd64); "
-            "correct the name, or leave it out"
+            f"{REFERENCE}: keep arm, s390x matches none of its platforms (linux/amd64); "
+            "correct the name, or omit it"
         ),
     ),
     (
@@ -143,8 +169,8 @@ MESSAGES: list[tuple[MergeError, str]] = [
     (
         errors.OutOfTime(REFERENCE, 60.0),
         (
-            f"{REFERENCE}: not done within 60 seconds; each tag holds what it held or the whole "
-            "result; run it again, or give more time by --timeout"
+            f"{REFERENCE}: not done within 60 seconds; each tag holds its old content or the whole "
+            "result; run it again, or raise --timeout"
         ),
     ),
     (errors.LockFailed(REFERENCE, "no Redis"), f"{REFERENCE}: cannot lock this tag: no Redis"),
@@ -169,8 +195,10 @@ def name_of(value: object) -> str:
     return type(value).__name__
 
 
-def facts(error: MergeError) -> dict[str, object]:
-    return attrs.asdict(error, recurse=False)  # type: ignore[arg-type]  # all but the base
+def facts(error: MergeError) -> dict[str, str]:
+    """Show the fields; errors among them equal no other."""
+    fields = attrs.asdict(error, recurse=False)  # type: ignore[arg-type]  # all but the base
+    return {name: repr(value) for name, value in fields.items()}
 
 
 @pytest.mark.parametrize(("error", "text"), MESSAGES, ids=name_of)

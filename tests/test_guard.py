@@ -69,20 +69,20 @@ def test_a_slip_is_refused(policy: Policy, option: str, patterns: tuple[str, ...
         ),
         (
             Policy(drop=["arm", "arm64"]),
-            [f"drop arm fits none of its platforms ({ALL})"],
+            [f"drop arm matches none of its platforms ({ALL})"],
         ),
         (
             Policy(keep=["linux/*", "windows"], drop=["arm", "riscv64"]),
             [
-                f"keep windows fits none of its platforms ({ALL})",
-                f"drop arm, riscv64 fits none of its platforms ({ALL})",
+                f"keep windows matches none of its platforms ({ALL})",
+                f"drop arm, riscv64 matches none of its platforms ({ALL})",
             ],
         ),
         (
             Policy(keep=["riscv64"], serves_many=True),
             [
                 "loses linux/arm64, linux/ppc64le, linux/s390x, which keep does not name",
-                f"keep riscv64 fits none of its platforms ({ALL})",
+                f"keep riscv64 matches none of its platforms ({ALL})",
             ],
         ),
     ],
@@ -96,7 +96,7 @@ def test_a_similar_name_is_no_slip_where_nothing_like_it_goes() -> None:
     policy = Policy(keep=["arm", "s390x"])
 
     assert reviewed(policy, held, index("linux/arm64@new")) == [
-        "keep arm fits none of its platforms (linux/arm64, linux/s390x)"
+        "keep arm matches none of its platforms (linux/arm64, linux/s390x)"
     ]
 
 
@@ -129,7 +129,7 @@ def test_what_keep_leaves_out_by_a_slip_is_refused_for_a_nested_index_too() -> N
     listed = frozenset((e.digest, e.slot) for e in HELD.manifests[1:2])
     known = evolve(held, manifests=(held.manifests[0], evolve(held.manifests[1], listed=listed)))
 
-    with pytest.raises(PatternFitsNothing, match="keep arm fits none"):
+    with pytest.raises(PatternFitsNothing, match="keep arm matches none"):
         reviewed(Policy(keep=["arm", "s390x"]), known)
 
 

@@ -289,7 +289,7 @@ def test_each_repetition_is_logged_without_secrets(caplog: pytest.LogCaptureFixt
         send(get(server))
 
     ours = [r.getMessage() for r in caplog.records if r.name == "pubtools.mlmerge"]
-    assert [text.partition(", asking again")[0] for text in ours] == [
+    assert [text.partition(", retrying")[0] for text in ours] == [
         "org/app:1: HTTP 429",
         "org/app:1: connection broken (ConnectionError)",
     ]

@@ -227,7 +227,7 @@ def test_a_process_waits_no_longer_than_it_may(outer_url: str) -> None:
 
     assert str(caught.value) == (
         f"{TAG}: cannot lock this tag: somebody else holds it, given up after 0.3 seconds; "
-        "run it again once it can be had"
+        "run it again once the lock is available"
     )
     assert waited >= 0.3
 
@@ -289,14 +289,14 @@ def test_any_other_text_is_refused_with_what_is_expected(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("file:///d?expiry=1", "expected no options but wait, each once at most"),
-        ("redis://h?ssl_ca_certs=/c", "expected no options but wait, expiry, each once at most"),
-        ("rediss://h?ssl_cert_reqs=none", "expected no options but wait, expiry, ssl_ca_certs"),
+        ("file:///d?expiry=1", "expected only the options wait, each once at most"),
+        ("redis://h?ssl_ca_certs=/c", "expected only the options wait, expiry, each once at most"),
+        ("rediss://h?ssl_cert_reqs=none", "expected only the options wait, expiry, ssl_ca_certs"),
         ("redis://h?wait", "wait: expected seconds, 0 to 86400"),
         ("redis://h?wait=-1", "wait: expected seconds, 0 to 86400"),
         ("redis://h?wait=86401", "wait: expected seconds, 0 to 86400"),
         ("redis://h?wait=nan", "wait: expected seconds, 0 to 86400"),
-        ("redis://h?wait=1&wait=2", "expected no options but wait, expiry, each once at most"),
+        ("redis://h?wait=1&wait=2", "expected only the options wait, expiry, each once at most"),
         ("redis://h?expiry=0.5", "expiry: expected seconds, 1 to 3600"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from attrs import define
@@ -13,6 +14,7 @@ from pubtools_mlmerge import errors, tasks
 from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main, restore_main
 from pubtools_mlmerge.errors import MergeError
 from pubtools_mlmerge.locks import tag_lock
+from pubtools_mlmerge.merging.api import merge_tags
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import digest
 from tests.programs import call, put
@@ -67,6 +69,11 @@ class Case:
     def put(self, content: bytes, media_type: str = NEW.media_type) -> str:
         self.server.put_manifest("app", "odd", content, media_type)
         return f"{self.app}:odd"
+
+
+def merges_failed(case: Case) -> NoReturn:
+    merge_tags(f"{case.app}:new", [f"{case.app}:old", case.put(b"{")])
+    raise AssertionError
 
 
 def invalid_credentials(case: Case) -> int:
@@ -178,7 +185,7 @@ TABLE: dict[type[MergeError], tuple[Run, list[str]]] = {
     ),
     errors.InvalidIndex: (
         lambda case: call(inspect_main, case.put(b'{"schemaVersion": 2, "manifests": 1}')),
-        ["APP:odd", "manifests: expected an array", "push it again, in a valid form"],
+        ["APP:odd", "manifests: expected an array", "build and push the image again"],
     ),
     errors.NotAnIndex: (
         lambda case: call(
@@ -192,11 +199,11 @@ TABLE: dict[type[MergeError], tuple[Run, list[str]]] = {
     ),
     errors.SourcesDiffer: (
         sources_differ,
-        ["earlier source has another digest for linux/amd64 of APP:old", "leave out --strict"],
+        ["earlier source has a different image for linux/amd64 of APP:old", "omit --strict"],
     ),
     errors.NestedIndex: (
         nested_index,
-        ["APP:nested", "is never taken apart", "fit linux/amd64 and not", "name all, or none"],
+        ["APP:nested", "cannot be split", "match linux/amd64, not", "name all, or none"],
     ),
     errors.EmptyIndex: (
         lambda case: case.remove("*"),
@@ -220,10 +227,13 @@ TABLE: dict[type[MergeError], tuple[Run, list[str]]] = {
         lambda case: call(inspect_main, f"{case.app}:absent"),
         ["APP:absent: not found (HTTP 404)", "check the name"],
     ),
-    errors.Unauthorized: (not_authorized, ["/app:old: not authorized (HTTP 401)", "use a login"]),
+    errors.Unauthorized: (
+        not_authorized,
+        ["/app:old: not authorized (HTTP 401)", "check the name and the login"],
+    ),
     errors.Forbidden: (
         lambda case: case.inspect(refusal(403, "DENIED", "not for you")),
-        [":old: forbidden (HTTP 403)", "not for you", "use a login that may do this"],
+        [":old: forbidden (HTTP 403)", "not for you", "use a login with this permission"],
     ),
     errors.ImmutableTag: (
         immutable,
@@ -231,19 +241,19 @@ TABLE: dict[type[MergeError], tuple[Run, list[str]]] = {
     ),
     errors.AnchorTaken: (
         lambda case: case.merge("--anchor-tag", "new"),
-        ["/app:new: the anchor tag would replace sha256:", "choose a new name"],
+        ["/app:new: the anchor tag exists and holds sha256:", "choose another name"],
     ),
     errors.MissingChild: (
         missing_child,
-        ["/app:old: the repository lacks sha256:", "copying is ruled out", "copy=auto"],
+        ["/app:old: the repository lacks sha256:", "copying is disabled", "--copy auto"],
     ),
     errors.CopyFailed: (
         copy_failed,
-        ["cannot copy APP@sha256:", "no such blob", "correct that, and run it again"],
+        ["cannot copy APP@sha256:", "no such blob", "fix that, and run it again"],
     ),
     errors.InvalidCredentials: (
         invalid_credentials,
-        ["credentials in ", "auth.json", "is not JSON", "or give user and password"],
+        ["credentials in ", "auth.json", "is not JSON", "or give a user and password"],
     ),
     errors.InvalidSettings: (
         invalid_settings,
@@ -252,6 +262,10 @@ TABLE: dict[type[MergeError], tuple[Run, list[str]]] = {
     errors.HostMismatch: (
         host_mismatch,
         ["cannot merge inside this pubtools-quay", "install a tested version"],
+    ),
+    errors.MergesFailed: (
+        merges_failed,
+        ["1 of 2 merges failed: APP:odd: ", "build and push the image again"],
     ),
     errors.ConflictError: (
         conflict,
@@ -264,7 +278,7 @@ TABLE: dict[type[MergeError], tuple[Run, list[str]]] = {
     ),
     errors.PatternFitsNothing: (
         lambda case: case.merge("--keep", "arm64"),
-        ["APP:old: keep arm64 fits none", "linux/amd64, linux/s390x", "correct the name"],
+        ["APP:old: keep arm64 matches none", "linux/amd64, linux/s390x", "correct the name"],
     ),
     errors.StaleImages: (
         lambda case: case.merge("--max-age-days", "1", "--stale", "fail"),
@@ -286,7 +300,7 @@ TABLE: dict[type[MergeError], tuple[Run, list[str]]] = {
         lambda case: case.merge("--audit", "/proc/self/audit"),
         [
             "APP:old: not written, as the change cannot be recorded in /proc/",
-            "correct that, and run it again",
+            "fix that, and run it again",
         ],
     ),
     errors.CannotRestore: (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,9 @@ from zipfile import ZipFile
 
 import pytest
 
+from pubtools_mlmerge.cli.parsers import COMMANDS, new_parser
+from tests.servers import require
+
 ROOT = Path(__file__).parents[1]
 NAME = "pubtools-mlmerge"
 BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
@@ -24,8 +28,9 @@ BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZipFile]:
     """The wheel, built from a copy, as setuptools leaves files in the directory it builds."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
+    (source / "docs").mkdir()
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "docs/options.py"):
+        shutil.copy(ROOT / name, source / name)
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "pubtools_mlmerge", source / "pubtools_mlmerge", ignore=ignore)
     subprocess.run(
@@ -80,10 +85,38 @@ def test_every_module_and_data_file_is_in_the_wheel(wheel: ZipFile) -> None:
     assert {path.relative_to(ROOT).as_posix() for path in files} <= set(wheel.namelist())
 
 
-def test_nothing_but_the_package_is_in_the_wheel(wheel: ZipFile) -> None:
-    tops = {name.split("/")[0] for name in wheel.namelist()}
+def test_nothing_but_the_package_and_its_manual_is_in_the_wheel(wheel: ZipFile) -> None:
+    names = [name for name in wheel.namelist() if ".dist-info/" not in name]
+    others = [name for name in names if not name.startswith("pubtools_mlmerge/")]
 
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"pubtools_mlmerge"}
+    assert all(re.fullmatch(r"[^/]+\.data/data/share/man/man1/[^/]+\.1", name) for name in others)
+
+
+def manual(wheel: ZipFile) -> dict[str, bytes]:
+    """Read the manual pages."""
+    names = (name for name in wheel.namelist() if name.endswith(".1"))
+    return {Path(name).stem: wheel.read(name) for name in names}
+
+
+def test_each_program_has_a_manual_page(wheel: ZipFile) -> None:
+    scripts = {point.name for point in entry_points() if point.group == "console_scripts"}
+
+    assert set(manual(wheel)) == scripts
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_manual_page_shows_every_option(wheel: ZipFile, command: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.1"
+    page.write_bytes(manual(wheel)[f"{NAME}-{command}"])
+    man = [require("man"), "--warnings=all", "--local-file", str(page)]
+    env = {**os.environ, "MANWIDTH": "100", "LC_ALL": "C.UTF-8"}
+
+    done = subprocess.run(man, env=env, check=True, capture_output=True, text=True)
+
+    named = (action.option_strings for action in new_parser(command, command)._actions)
+    missing = [name for names in named for name in names if name not in done.stdout]
+    assert (missing, done.stderr) == ([], "")
+    assert f"{NAME} {metadata.version(NAME)}" in done.stdout
 
 
 def entry_points() -> list[metadata.EntryPoint]:

@@ -162,9 +162,7 @@ def test_an_unknown_variable_is_a_warning_to_a_task_that_asks(
     monkeypatch.setenv("MLMERGE_SERVICE_PORT", "8080")
 
     assert settings_for("push", {"mlmerge": {"steps": ["push"]}}) is not None
-    assert caplog.messages == [
-        "MLMERGE_SERVICE_PORT is no setting of pubtools-mlmerge, and is ignored"
-    ]
+    assert caplog.messages == ["MLMERGE_SERVICE_PORT is not a setting of pubtools-mlmerge, ignored"]
 
 
 def test_a_refusal_says_what_to_start_instead() -> None:

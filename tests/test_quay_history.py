@@ -468,8 +468,20 @@ def test_a_tag_that_cannot_be_deleted_is_a_warning(
 
         assert recovered.tag in quay.tags(TAG.repository)
     (record,) = (r for r in caplog.records if r.levelno >= logging.WARNING)
-    assert record.getMessage().startswith("A tag that is of no more use stays: tag history of")
+    assert record.getMessage().startswith("A temporary tag could not be deleted: tag history of")
     assert reason.format(recovered.tag) in record.getMessage()
+
+
+def test_an_expiration_that_cannot_be_set_is_a_warning(
+    quay: RegistryServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(quay, FIRST)
+
+    history_of(quay, "an0ther").expire_at(TAG, 2_000_000_000)
+
+    (message,) = (r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING)
+    assert message.startswith(f"{TAG} does not expire: tag history of ")
+    assert "check --quay-api-token" in message
 
 
 def test_a_tag_that_is_gone_already_is_no_warning(
@@ -651,7 +663,7 @@ def test_a_manifest_that_is_not_kept_any_more_is_a_warning(
 
     assert client_of(open_quay).digest(TAG.at(THEIRS.digest)) is None
     assert history_of(open_quay).lost(TAG, MERGED.digest, BEFORE.digest) == ()
-    assert "it is lost" in caplog.text
+    assert "its content is lost" in caplog.text
 
 
 def test_a_history_that_cannot_be_read_is_a_warning_without_the_token(

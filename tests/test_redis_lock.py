@@ -213,7 +213,7 @@ def test_a_server_that_dies_takes_the_lock_along(
             held.check()
 
     assert time.monotonic() - started < 30
-    assert f"{TAG}: the lock of this tag is left to expire" in caplog.text
+    assert f"{TAG}: the lock of this tag was not released and will expire" in caplog.text
 
 
 def test_a_server_that_hangs_ends_in_an_error_and_then_the_lock_has_expired(
@@ -230,7 +230,7 @@ def test_a_server_that_hangs_ends_in_an_error_and_then_the_lock_has_expired(
         with pytest.raises(LockLost, match="it expired"):
             held.check()
 
-    assert f"{TAG}: the lock of this tag is not renewed: Timeout" in caplog.text
+    assert f"{TAG}: the lock of this tag could not be renewed: Timeout" in caplog.text
 
 
 def test_a_server_that_hangs_does_not_hold_up_the_end(doomed: RealRedis) -> None:

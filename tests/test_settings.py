@@ -142,7 +142,7 @@ def test_all_problems_are_told_at_once() -> None:
         ({"stale": "keep"}, "mlmerge.stale: expected warn or drop or fail"),
         ({"sign": 1}, "mlmerge.sign: expected true or false"),
         ({"anchor_tag": 7}, "mlmerge.anchor_tag: expected a text or null"),
-        ({1: 2}, "mlmerge.1: unknown, there are "),
+        ({1: 2}, "mlmerge.1: unknown, expected one of "),
     ],
 )
 def test_wrong_types_are_named(mlmerge: object, expected: str) -> None:
@@ -155,9 +155,7 @@ def test_an_unknown_variable_is_a_warning(caplog: pytest.LogCaptureFixture) -> N
     """Other programs and Kubernetes make such names, and the commands read logins there."""
     logins = {"MLMERGE_CREDS": "alice", "MLMERGE_DEST_PASSWORD": "wonderland"}
     assert read(environment={**logins, "MLMERGE_SERVICE_HOST": "10.0.0.1"}) == Settings()
-    assert caplog.messages == [
-        "MLMERGE_SERVICE_HOST is no setting of pubtools-mlmerge, and is ignored"
-    ]
+    assert caplog.messages == ["MLMERGE_SERVICE_HOST is not a setting of pubtools-mlmerge, ignored"]
 
 
 def test_commands_allow_mixed_types_and_tasks_do_not() -> None:
@@ -197,7 +195,7 @@ def test_a_push_item_overrides_what_concerns_the_merge() -> None:
 def test_a_push_item_overrides_nothing_else(name: str) -> None:
     _, (problem,) = read().for_item({name: None}, "items[3].mlmerge")
 
-    assert problem.startswith(f"items[3].mlmerge.{name}: unknown, there are drop, keep, ")
+    assert problem.startswith(f"items[3].mlmerge.{name}: unknown, expected one of drop, keep, ")
 
 
 @pytest.mark.parametrize(

@@ -566,7 +566,7 @@ def test_nothing_to_remove_and_a_dry_run_write_nothing(server: RegistryServer) -
 
 
 def test_emptying_needs_permission(server: RegistryServer) -> None:
-    with pytest.raises(EmptyIndex):
+    with pytest.raises(EmptyIndex, match=f"^{tag(server, 'whole')}: removing"):
         remove(server, "whole", "*")
 
     report = remove(server, "whole", "*", allow_empty=True)
@@ -657,9 +657,7 @@ def test_a_nested_index_that_a_policy_fits_in_part_is_refused(
     put(server, "1", stating(TRIO))
     put(server, "ppc64le", make_index([make_image("linux/ppc64le")]))
 
-    with pytest.raises(
-        NestedIndex, match=r"linux/amd64 and not linux/arm64, linux/s390x"
-    ) as caught:
+    with pytest.raises(NestedIndex, match=r"linux/amd64, not linux/arm64, linux/s390x") as caught:
         merge(server, "ppc64le", "1", policy)
 
     assert (caught.value.reference, writes(server)) == (str(tag(server, "1")), [])
@@ -734,5 +732,5 @@ def test_a_nested_index_that_is_gone_is_kept_with_a_warning(
     report = merging.merge(image, into)
 
     assert fates(report) == ["added", "added", "kept"]
-    unknown = f"{into.at(TRIO.digest)}: no index is there, so its platforms are unknown"
+    unknown = f"{into.at(TRIO.digest)}: no index there, so its platforms are unknown"
     assert unknown in caplog.messages

@@ -227,7 +227,7 @@ def test_the_plan_is_logged_where_only_that_is_wished(
 
     end, line = caplog.messages
     assert end.endswith("(dry run): finished: 1 added, 2 kept, 1 excluded")
-    assert line.startswith("Would merge, were it not to report only:\n")
+    assert line.startswith("Would merge, if not report_only:\n")
     assert "linux/s390x" in line
 
 
@@ -240,7 +240,7 @@ def test_a_plan_that_fails_is_logged_as_well(tags: Tags, caplog: pytest.LogCaptu
 
     event, line = caplog.messages
     assert "(dry run): failed: " in event
-    assert line.startswith("Would fail, were it not to report only: ")
+    assert line.startswith("Would fail, if not report_only: ")
 
 
 class HostsClient:
@@ -359,6 +359,39 @@ def test_what_was_replaced_unseen_is_given_back_and_the_host_begins_again(is_los
         assert quay.tags("app") == ("1", "build")
 
 
+def test_nothing_is_given_back_without_the_lock() -> None:
+    is_held = iter([True, False])
+
+    def check() -> None:
+        if not next(is_held):
+            raise LockLost("app:1", "expired")
+
+    now = 1_700_000_000.0
+    with RegistryServer(dialect=QuayDialect(TOKEN), clock=lambda: now) as quay:
+        tags = Tags(quay, TOKEN)
+        tags.select(Settings(verify=False), check)
+        document = tags.compute()
+        now += 60
+        put(quay, "1", THEIRS)
+        now += 60
+
+        with pytest.raises(LockLost):
+            tags.write(document)
+
+        assert tags.held() == {"linux/amd64", "linux/arm64", "linux/s390x"}
+
+
+def test_a_tag_that_expires_does_so_after_a_merge() -> None:
+    with RegistryServer(dialect=QuayDialect(TOKEN)) as quay:
+        tags, moment = Tags(quay, TOKEN), 2_000_000_000
+        assert tags.history is not None
+        tags.history.expire_at(tags.images[1], moment)
+
+        tags.write(tags.compute())
+
+        assert tags.history.expiration(tags.images[1]) == moment
+
+
 def test_a_new_tag_is_made(tags: Tags) -> None:
     tags.images = (tags.images[0], tags.images[1].tagged("fresh"))
     tags.select(Settings())
@@ -391,7 +424,7 @@ def test_a_nested_index_is_selected_whole_or_not_at_all(registry_server: Registr
     source, into = (Reference(registry_server.host, "app", tag=tag) for tag in ("nested", "1"))
 
     selection = Selection(Settings(), client, source, into)
-    with pytest.raises(NestedIndex, match=f"^{into}: the nested index {NESTED.digest} is never"):
+    with pytest.raises(NestedIndex, match=f"^{into}: nested index {NESTED.digest} cannot be split"):
         selection._compute(["linux/amd64"])
     selection._compute(["linux/amd64", "linux/s390x"])
 

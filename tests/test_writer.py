@@ -347,7 +347,9 @@ def test_an_anchor_tag_replaces_no_other_tag(registry: Busy, *, dry_run: bool) -
     registry.put(TAG.tagged("latest"), THEIRS)
     options = StepOptions(anchor_tag=AnchorTag.parse("latest"), dry_run=dry_run)
 
-    with pytest.raises(AnchorTaken, match=f"latest: the anchor tag would replace {THEIRS.digest}"):
+    with pytest.raises(
+        AnchorTaken, match=f"latest: the anchor tag exists and holds {THEIRS.digest}"
+    ):
         write(registry, options)
 
     assert registry.pushed == []

@@ -36,7 +36,7 @@ class BatchLine:
         fields = decode(text.encode("utf-8", "surrogateescape"))
         unknown = sorted(fields.keys() - set(_LINE_KEYS))
         if unknown:
-            raise ValueError(f"{unknown[0]}: unknown, there are {', '.join(_LINE_KEYS)}")
+            raise ValueError(f"{unknown[0]}: unknown, expected one of {', '.join(_LINE_KEYS)}")
         sources = _texts(fields, "source_ref", [fields.get("source_ref")])
         destination = fields.get("dest_ref")
         if not isinstance(destination, str):

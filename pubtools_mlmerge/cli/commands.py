@@ -8,7 +8,6 @@ import re
 import sys
 import threading
 from argparse import Namespace
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from datetime import datetime, timezone
@@ -38,7 +37,7 @@ from pubtools_mlmerge.core.plan import AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Address, Reference, one_name
 from pubtools_mlmerge.errors import InvalidRecord
-from pubtools_mlmerge.merging.api import TagMerger
+from pubtools_mlmerge.merging.api import Ordered, TagMerger, in_order, merge_tags
 from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change, warn_of_writers
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.restore import restore
@@ -124,6 +123,7 @@ class _Output:
 
 
 _Job = tuple[str, Callable[[], Report]]  # with the name to show
+_Ordered = Ordered[_Job]
 
 
 @frozen(kw_only=True)
@@ -264,7 +264,7 @@ def _changes(
             if text is not None:
                 output.print(text)
         except BrokenPipeError:  # the reader has seen enough
-            LOG.warning("%s; nobody reads what is printed", summary_of(report))
+            LOG.warning("%s; standard output is closed", summary_of(report))
         except Exception as error:
             LOG.error("%s; its report cannot be printed", summary_of(report))  # noqa: TRY400
             raise report.error or error from error
@@ -284,7 +284,7 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
     if arguments.batch is not None:
         named = arguments.references or arguments.source_ref or arguments.dest_ref
         if named or arguments.arch:
-            raise ValueError("--batch: its lines name sources, destinations and architectures")
+            raise ValueError("--batch: give sources, destinations and architectures in its lines")
         merges = _Merges(arguments, settings, policy, logins)
         done = DoneLines.of(arguments.resume, dry_run=arguments.dry_run)
         jobs = merges.of_batch(arguments.batch, open_batch(arguments.batch), done)
@@ -322,36 +322,33 @@ class _Merges:
     ) -> None:
         self.display = Display()
         self._logins, self._policy, self._threads = logins, policy, arguments.threads
-        self._locks = locks_of(arguments, settings)
-        self._anchor = anchor_tag_of(arguments, settings, tags)
+        locks, anchor = locks_of(arguments, settings), anchor_tag_of(arguments, settings, tags)
         options = connection_of(arguments)
-        self._reader = reader = logins[0].client(options)
+        reader = logins[0].client(options)
         # One client for both sides needs one token and one pool of connections.
-        self._client = reader if logins[0] == logins[1] else logins[1].client(options)
-        writer = writer_of(arguments, settings, self._client, policy, self._anchor)
-        merger = TagMerger(
+        client = reader if logins[0] == logins[1] else logins[1].client(options)
+        self._merger = TagMerger(
             reader,
-            self._client,
-            writer,
-            self._locks,
+            client,
+            writer_of(arguments, settings, client, policy, anchor),
+            locks,
             copy=arguments.copy or settings.copy,
             referrers=arguments.referrers or settings.referrers,
             threads=arguments.threads,
             watch=self.display.counted,
         )
-        self.merge, self._ages = merger.merge, writer.options.ages
 
     def of_tags(
         self, sources: Sequence[Reference], tags: Iterable[Reference]
     ) -> Iterator[_Job | None]:
         """Make a job of each destination."""
         jobs = (self._job(str(tag), sources, tag, self._policy) for tag in tags)
-        return _in_order(jobs, self._threads)
+        return in_order(jobs, self._threads)
 
     def of_batch(self, name: str, file: int, done: DoneLines | None) -> Iterator[_Job | None]:
         """Make a job of each non-empty line; an invalid line becomes a job that fails."""
         jobs = self._of_lines(name, file)
-        return _in_order(jobs if done is None else _left(jobs, done), self._threads)
+        return in_order(jobs if done is None else _left(jobs, done), self._threads)
 
     def _of_lines(self, name: str, file: int) -> Iterator[_Ordered]:
         is_empty = True
@@ -377,28 +374,18 @@ class _Merges:
             tag = self._logins[1].tag(line.destination)
             return self._job(name, sources, tag, evolve(self._policy, eligible=line.archs))
         except ValueError as error:
-            return _Ordered((name, partial(_refuse, place, error)))
+            return Ordered((name, partial(_refuse, place, error)))
 
     def _job(
         self, name: str, sources: Sequence[Reference], tag: Reference, policy: Policy
     ) -> _Ordered:
-        written = (tag, *(self._anchor.to_lock(tag) if self._anchor else ()))
-        writes = frozenset(self._locks.name(self._client, each) for each in written)
-        reads = [self._locks.name(self._reader, source) for source in sources]
-        # Everything that decides what the tag will hold.
-        work = repr((reads, str(self._client.place(tag)), policy, self._ages, self._anchor))
         job = name, partial(self.merge, sources, tag, policy)
-        return _Ordered(job, frozenset(reads), writes, work)
+        return self._merger.ordered(job, sources, tag, policy)
 
-
-@frozen
-class _Ordered:
-    """A job with the names of what it reads and writes, and with a text for what it does."""
-
-    job: _Job
-    reads: frozenset[str] = frozenset()
-    writes: frozenset[str] = frozenset()
-    work: str = ""
+    def merge(self, sources: Sequence[Reference], tag: Reference, policy: Policy) -> Report:
+        """Merge sources into one tag."""
+        (report,) = merge_tags(sources, tag, policy=policy, merger=self._merger)
+        return report
 
 
 def _left(jobs: Iterable[_Ordered], done: DoneLines) -> Iterator[_Ordered]:
@@ -414,20 +401,6 @@ def _record(done: DoneLines, begun: str, job: Callable[[], Report]) -> Report:
     if report.error is None:
         done.add(begun, str(report.destination))
     return report
-
-
-def _in_order(jobs: Iterable[_Ordered], threads: int) -> Iterator[_Job | None]:
-    """Put None before a job that writes what one under way reads or writes, or the reverse."""
-    under_way: deque[_Ordered] = deque(maxlen=threads)
-    for job in jobs:
-        if any(
-            other.writes & (job.writes | job.reads) or other.reads & job.writes
-            for other in under_way
-        ):
-            under_way.clear()
-            yield None
-        under_way.append(job)
-        yield job.job
 
 
 def _refuse(name: str, error: ValueError) -> NoReturn:
@@ -556,7 +529,7 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:  # noqa: C901 -
             referrers = ReferrerLists(client).of_all(reference, subjects)
             found = evolve(found, referrers=tuple(referrers))
         if found.lacks_something:
-            LOG.error("%s lists what is not in the repository", reference)
+            LOG.error("%s lists manifests that the repository lacks", reference)
             incomplete.append(found)
         return found
 

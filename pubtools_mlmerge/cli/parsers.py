@@ -80,13 +80,13 @@ def new_parser(command: str, name: str) -> argparse.ArgumentParser:
 
 
 def _add_version(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and end")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
 
 
 def add_output(parser: argparse.ArgumentParser, *, raw: str = "") -> None:
     """Add how results are shown; `raw` says when the exact bytes may be."""
     _add_version(parser)
-    text = "how to print results: as text, or as one JSON object per line"
+    text = "print results as text, or as one JSON object per line"
     parser.add_argument(
         "-o",
         "--output",
@@ -101,17 +101,17 @@ def add_output(parser: argparse.ArgumentParser, *, raw: str = "") -> None:
         nargs=0,
         const="json",
         default=argparse.SUPPRESS,
-        help="short for --output json",
+        help="same as --output json",
     )
     parser.add_argument(
-        "-q", "--quiet", action="store_true", help="print nothing but errors, and JSON if asked for"
+        "-q", "--quiet", action="store_true", help="print only errors, and results with --json"
     )
     parser.add_argument(
         *("-v", "--verbose", "-d", "--debug"),
         dest="debug",
         action="count",
         default=0,
-        help="show debug logs and tracebacks; repeat for those of other libraries",
+        help="show debug logs and tracebacks; twice: also those of other libraries",
     )
 
 
@@ -119,36 +119,37 @@ def add_changes(parser: argparse.ArgumentParser, *, raw: str = "") -> None:
     """Add the options of all commands that change tags."""
     add_output(parser, raw=raw)
     parser.add_argument(
-        "-n", "--dry-run", action="store_true", help="show the result, write nothing"
+        "-n", "--dry-run", action="store_true", help="show the result, but write nothing"
     )
     add_all(parser)
     parser.add_argument(
         "--html",
         metavar="FILE",
-        help="also write an HTML page of all results to this file (default: none)",
+        help="also write all results to this HTML file (default: none)",
     )
 
 
 def add_all(parser: argparse.ArgumentParser) -> None:
     """Add how many rows tables have."""
-    parser.add_argument("--all", action="store_true", help="show attestations in rows of their own")
+    parser.add_argument("--all", action="store_true", help="show a row for each attestation")
 
 
 def add_references(parser: argparse.ArgumentParser) -> None:
-    """Add sources and destinations, and what comes along with images."""
+    """Add sources and destinations."""
     parser.add_argument(
         "references",
         nargs="*",
         metavar="REF",
-        help="images to merge, and last the tags to merge into (several separated by commas)",
+        help="images to merge; the last argument is the tag to merge into, or several separated by "
+        "commas",
     )
     parser.add_argument(
         "--source-ref",
         action="append",
         default=[],
         metavar="REF[,REF]",
-        help="image to merge, by tag or digest; repeatable, or several separated by commas: they "
-        "become one index, and of two images for one platform the first is taken",
+        help="image to merge, by tag or digest; repeatable, or several separated by commas: of two "
+        "images for one platform, the first is taken",
     )
     parser.add_argument(
         "--dest-ref",
@@ -160,30 +161,30 @@ def add_references(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--copy",
         choices=("auto", "skopeo", "never"),
-        help="how to bring images into another repository: mount or stream them (auto), run "
-        "skopeo, or fail if an image is missing (never) (default: auto)",
+        help="how to copy images into another repository: mount or stream them (auto), run "
+        "skopeo, or fail if one is missing (never) (default: auto)",
     )
     parser.add_argument(
         "--referrers",
         choices=("copy", "warn", "ignore"),
-        help="what to do with signatures, SBOMs and others that refer to images from another "
-        "repository: copy them, warn that they stay behind, or do not look (default: warn)",
+        help="signatures, SBOMs and others that refer to images from another repository: copy "
+        "them, warn about them, or ignore them (default: warn)",
     )
     parser.add_argument(
         "--anchor-tag",
         metavar="TEMPLATE",
-        help="set a second tag on the result, made from {tag}, {timestamp} and {digest} "
+        help="give the result a second tag, made from {tag}, {timestamp} and {digest} "
         "(default: none)",
     )
 
 
 def add_batch(parser: argparse.ArgumentParser) -> None:
-    """Add how several merges are read and run."""
+    """Add batches, and how several merges are run."""
     parser.add_argument(
         "--batch",
         metavar="FILE",
-        help="read merges from a file, or from standard input (-), instead: each line is a JSON "
-        "object with source_ref (text or list), dest_ref and optionally archs (default: none)",
+        help="read merges from a file, or from standard input (-): each line is a JSON object with "
+        "source_ref (text or list), dest_ref and optionally archs (default: none)",
     )
     parser.add_argument(
         "--resume",
@@ -199,7 +200,7 @@ def add_batch(parser: argparse.ArgumentParser) -> None:
         help="merge N tags at a time, at most 100 (default: 8)",
     )
     parser.add_argument(
-        "--fail-fast", action="store_true", help="start no further merge after a failure"
+        "--fail-fast", action="store_true", help="start no more merges after a failure"
     )
 
 
@@ -215,40 +216,38 @@ def add_policy(parser: argparse.ArgumentParser, advanced: argparse._ArgumentGrou
     advanced.add_argument(
         "--match",
         choices=("platform", "architecture"),
-        help="which entries replace each other: those of the same platform, or architecture "
-        "(default: platform)",
+        help="replace images of the same platform, or of the same architecture (default: platform)",
     )
     for name, kept, default in (
         ("keep", "only these platforms", "all"),
         ("drop", "all but these platforms", "none of them"),
     ):
-        text = f"keep {kept} of the destination; patterns such as windows/*; repeatable "
+        text = f"keep {kept} of the destination, or patterns such as windows/*; repeatable "
         text += f"(default: {default})"
         parser.add_argument(f"--{name}", action="append", default=[], metavar="PLATFORM", help=text)
     parser.add_argument(
         "--single-image",
         choices=("wrap", "index", "replace", "fail"),
-        help="what to do with a single image: merge it as an index of one entry (wrap), never "
-        "write it alone (index), let the source replace the destination, or fail (default: wrap)",
+        help="merge a single image as an index of one entry (wrap), always write an index (index), "
+        "let the source replace the destination (replace), or fail (default: wrap)",
     )
     advanced.add_argument(
         "--mixed-types",
         choices=("oci", "fail"),
-        help="list Docker and OCI manifests together in an OCI index, or refuse to (default: oci)",
+        help="allow Docker and OCI manifests in one OCI index, or fail (default: oci)",
     )
     parser.add_argument(
         "--max-age-days",
         type=int,
         metavar="N",
-        help="check if kept images are older than N days (default: do not check)",
+        help="maximum age of kept images in days; see --stale (default: no limit)",
     )
     parser.add_argument(
         "--stale",
         choices=("warn", "drop", "fail"),
-        help="what to do with kept images that are too old: warn, drop them, or fail "
-        "(default: warn)",
+        help="warn about images older than --max-age-days, drop them, or fail (default: warn)",
     )
-    parser.add_argument("--ages", action="store_true", help="show how old kept images are")
+    parser.add_argument("--ages", action="store_true", help="show the age of kept images")
 
 
 def add_strict(parser: argparse.ArgumentParser, also: str = "") -> None:
@@ -263,13 +262,13 @@ def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> Non
     parser.add_argument(
         "--quay-host",
         metavar="HOST",
-        help="registry to connect to: host, host:port or URL (default: the host in each reference)",
+        help="registry to connect to: host, host:port or URL (default: the host of each reference)",
     )
     if "source" in sides:
         parser.add_argument(
             "--source-quay-host",
             metavar="HOST",
-            help="the same for the source only (default: --quay-host)",
+            help="registry of the source (default: --quay-host)",
         )
     add_logins(parser, sides)
     parser.add_argument(
@@ -280,22 +279,22 @@ def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> Non
     parser.add_argument(
         "--cert",
         metavar="FILE",
-        help="certificate to show to registries that ask for one (default: that in certs.d)",
+        help="client certificate (default: the one in certs.d)",
     )
     parser.add_argument(
-        "--key", metavar="FILE", help="its private key (default: the same file has it)"
+        "--key", metavar="FILE", help="private key of --cert (default: the same file)"
     )
     parser.add_argument(
         "--max-rate",
         type=float,
         metavar="N",
-        help="most requests per second to one registry (default: no limit)",
+        help="maximum requests per second to one registry (default: no limit)",
     )
     parser.add_argument(
         "--timeout",
         type=float,
         metavar="SECONDS",
-        help="end the run after that time (default: no limit)",
+        help="stop after this time (default: no limit)",
     )
     parser.add_argument("--insecure", action="store_true", help="do not verify certificates")
 
@@ -309,21 +308,21 @@ def add_logins(parser: argparse.ArgumentParser, sides: Sequence[str]) -> None:
         "--password-stdin (default: MLMERGE_CREDS, else the logins of container tools)",
     )
     for side in sides:
-        name = "src" if side == "source" else "dest"
+        name, side_name = ("src", side) if side == "source" else ("dest", "destination")
         variable = f"MLMERGE_{name.upper()}"
         parser.add_argument(
             f"--{name}-creds",
             f"--{side}-quay-user",
             dest=f"{side}_quay_user",
             metavar="USER",
-            help=f"the same for one side; the password is in {variable}_PASSWORD (default: "
+            help=f"user name for the {side_name}; the password is in {variable}_PASSWORD (default: "
             f"--creds or {variable}_CREDS)",
         )
         parser.add_argument(
             f"--{side}-quay-password",
             metavar="PASSWORD",
-            help=f"password, which others can see here (default: {variable}_PASSWORD or "
-            f"{side.upper()}_QUAY_PASSWORD)",
+            help="password, visible to other users of this machine (default: "
+            f"{variable}_PASSWORD or {side.upper()}_QUAY_PASSWORD)",
         )
     parser.add_argument(
         "--password-stdin",
@@ -337,8 +336,8 @@ def add_safety(parser: argparse.ArgumentParser, advanced: argparse._ArgumentGrou
     parser.add_argument(
         "--lock",
         metavar="URL",
-        help="where to lock tags: file:///DIRECTORY, redis://HOST (default: MLMERGE_LOCK, where "
-        "nobody sees its password, else in this process only)",
+        help="where to lock tags: file:///DIRECTORY or redis://HOST (default: MLMERGE_LOCK, which "
+        "hides a password, else only in this process)",
     )
     parser.add_argument(
         "--audit",
@@ -350,19 +349,19 @@ def add_safety(parser: argparse.ArgumentParser, advanced: argparse._ArgumentGrou
         dest="verify",
         action="store_false",
         default=None,
-        help="do not read the tag again right before and after writing it",
+        help="do not check the tag before and after writing it",
     )
     advanced.add_argument(
         "--tries",
         type=int,
         metavar="N",
-        help="plan at most N times if somebody else keeps writing the tag (default: 5)",
+        help="try at most N times if another program writes the tag (default: 5)",
     )
     advanced.add_argument(
         "--quay-api-token",
         default=os.environ.get("QUAY_API_TOKEN"),
         metavar="TOKEN",
-        help="token for Quay's API, to read in the history of a tag what was replaced (default: "
+        help="token of Quay's API, to find in a tag's history what the write replaced (default: "
         "QUAY_API_TOKEN)",
     )
     advanced.add_argument(
@@ -373,7 +372,7 @@ def add_safety(parser: argparse.ArgumentParser, advanced: argparse._ArgumentGrou
     )
 
 
-_RAW = "; raw for the exact bytes of one result, with --dry-run"
+_RAW = "; with --dry-run, raw prints the exact bytes of one result"
 
 
 def _add_merge(parser: argparse.ArgumentParser) -> None:
@@ -395,7 +394,7 @@ def add_annotation(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="annotate the index itself, which makes it an OCI index; repeatable",
+        help="annotate the index, which makes it an OCI index; repeatable",
     )
 
 
@@ -407,27 +406,26 @@ def _add_remove_archs(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="REF[,REF]",
-        help="tag to remove them from; repeatable, or several separated by commas",
+        help="tag to change; repeatable, or several separated by commas",
     )
     parser.add_argument(
         "--arch",
         action="append",
         default=[],
         metavar="A,B",
-        help="architectures (arm64) or platforms (linux/arm/v7, windows/amd64:10.0.17763) to "
-        "remove, none for entries without a platform, or digests of entries, whole or as shown; "
-        "repeatable",
+        help="architectures (arm64), platforms (linux/arm/v7, windows/amd64:10.0.17763) or digests "
+        "(whole or as shown) to remove; none means entries without a platform; repeatable",
     )
     parser.add_argument(
         "--prune",
         action="store_true",
-        help="remove attestations of images that are not listed, entries for unknown/unknown that "
-        "name no image, and what is listed twice; that there are none is no failure",
+        help="remove attestations without their image, entries for unknown/unknown that name no "
+        "image, and duplicates; finding none is no failure",
     )
     add_annotation(parser)
     add_strict(parser)
     parser.add_argument(
-        "--allow-empty", action="store_true", help="remove them even if nothing is left"
+        "--allow-empty", action="store_true", help="allow an empty index as the result"
     )
     add_safety(parser, advanced)
     add_connection(parser, sides=("dest",))
@@ -437,20 +435,20 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
     parser.add_argument("reference", metavar="REF", help="image reference, by tag or digest")
     parser.add_argument(
-        "other", nargs="?", metavar="REF", help="another reference, to compare the two"
+        "other", nargs="?", metavar="REF", help="another reference, to compare with"
     )
     add_all(parser)
-    parser.add_argument("--ages", action="store_true", help="show how old the images are")
+    parser.add_argument("--ages", action="store_true", help="show the age of each image")
     parser.add_argument(
         "--check",
         action="store_true",
-        help="check that the repository has everything that is listed; if not, the exit code is 1",
+        help="check that the repository has all listed manifests; if not, the exit code is 1",
     )
     parser.add_argument("--raw", action="store_true", help="print the exact bytes of the manifest")
     parser.add_argument(
         "--referrers",
         action="store_true",
-        help="show what refers to the index and to what it lists, such as signatures and SBOMs",
+        help="show signatures, SBOMs and others that refer to the index or its images",
     )
     add_connection(parser, sides=("source",))
 
@@ -461,12 +459,12 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="even if the tag was changed since, or images seem to be missing",
+        help="restore even if the tag was changed since, or images seem to be missing",
     )
     parser.add_argument(
         "--yes",
         action="store_true",
-        help="do not ask whether a login that is given by options may go to the host of a record",
+        help="do not ask before sending a given login to the host of a record",
     )
     add_connection(parser, sides=("dest",))
 
@@ -477,8 +475,8 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
         "--serve",
         metavar="PORT",
         type=_port,
-        help="start the registry on this port of the loopback interface (0 for any free port) "
-        "and keep it until interrupted, to try commands on it (default: show two merges, and end)",
+        help="serve the registry on this port of the loopback interface (0: any free port) until "
+        "interrupted, to try commands (default: show two merges and exit)",
     )
 
 
@@ -519,7 +517,7 @@ COMMANDS = {
     ),
     "demo": Command(
         [""],
-        "The demo: merges on a registry that this program brings along.",
+        "Show two merges on a registry inside this program.",
         "",
         _add_demo,
     ),
@@ -529,7 +527,7 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one of the commands: what ``pubtools-mlmerge`` and ``python -m pubtools_mlmerge`` do."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    if given and given[0] in COMMANDS and not _completes():
+    if given and given[0] in COMMANDS:
         _run(given[0], given[1:], f"pubtools-mlmerge {given[0]}")
         return
     parser = _Parser(
@@ -571,13 +569,9 @@ def demo_main(arguments: Sequence[str] | None = None) -> None:
     _run("demo", arguments)
 
 
-def _completes() -> bool:
-    return "_ARGCOMPLETE" in os.environ
-
-
 def _complete(parser: argparse.ArgumentParser) -> None:
     """Complete the command line for a shell, if argcomplete is installed."""
-    if _completes():
+    if "_ARGCOMPLETE" in os.environ:
         import_module("argcomplete").autocomplete(parser)
 
 
@@ -647,6 +641,9 @@ class _StandardError(logging.Handler):
         try:
             from pubtools_mlmerge.errors import harmless  # noqa: PLC0415 - see the module
 
+            if record.exc_info:  # indented, so that no line of an error passes for one of the log
+                traceback = logging.Formatter().formatException(record.exc_info)
+                record.exc_text = "  " + traceback.replace("\n", "\n  ")
             sys.stderr.write(f"{harmless(self.format(record))}\n")
         except Exception:  # noqa: BLE001 - as all handlers do
             self.handleError(record)

@@ -393,7 +393,7 @@ class PushStep:
                 return plain
             plain = [look for look, has_moved in zip(plain, moved) if not has_moved]
             names = ", ".join(str(look.tag.reference) for look in again)
-            LOG.info("Judging again what moved: %s", names)
+            LOG.info("Checking again tags that moved: %s", names)
             pending = [self._judge(job, look.tag, look.check) for look in again]
         first = pending[0]
         seen = None if first.decision is None else first.decision.seen
@@ -475,9 +475,9 @@ class PushStep:
 
         for outcome in self._in_order([partial(attempt, tag) for tag in job.covered]):
             if isinstance(outcome, MergeError):
-                LOG.warning("Would fail, were it not to report only: %s", outcome)
+                LOG.warning("Would fail, if not report_only: %s", outcome)
             else:
-                words = "Would merge, were it not to report only"
+                words = "Would merge, if not report_only"
                 LOG.info(f"{words}:\n{to_text(outcome)}")  # noqa: G004 - arguments are put on one line
 
     def _in_order(self, jobs: Sequence[Callable[[], _Outcome]]) -> Iterator[_Outcome]:

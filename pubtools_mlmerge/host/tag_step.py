@@ -185,7 +185,7 @@ class TagDockerStep:
                 except ConflictError as error:  # the host signed a list that is out of date
                     if number == settings.tries:
                         raise
-                    LOG.info("Beginning again: %s", error)
+                    LOG.info("Starting again: %s", error)
             seen.report = report = selection.report(number)
         if report is not None:
             self._reports.add(report)
@@ -292,10 +292,10 @@ class Selection:
                 self._compute(names)
                 seen.report = report = self._make_report(dry_run=True)
         except Exception as error:  # noqa: BLE001 - does not concern what the host does
-            LOG.warning("Would fail, were it not to report only: %s", error)
+            LOG.warning("Would fail, if not report_only: %s", error)
         else:
             if report is not None:
-                words = "Would merge, were it not to report only"
+                words = "Would merge, if not report_only"
                 LOG.info(f"{words}:\n{to_text(report)}")  # noqa: G004 - arguments are put on one line
         return host()
 

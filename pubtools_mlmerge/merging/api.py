@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from typing import Generic, TypeVar
+
+from attrs import frozen
 
 from pubtools_mlmerge.concurrency import Watch, map_in_order, unwatched
 from pubtools_mlmerge.core.plan import Policy, Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import InvalidReference
+from pubtools_mlmerge.errors import InvalidReference, MergesFailed
 from pubtools_mlmerge.hooks import TagLocks, announce
 from pubtools_mlmerge.merging.audit import AuditDirectory
 from pubtools_mlmerge.merging.decision import StepOptions
@@ -21,6 +25,9 @@ from pubtools_mlmerge.registry.referrers import Mode, Referrers
 
 _THREADS = 8  # tags at a time
 _DEFAULT = Policy()
+
+JobT = TypeVar("JobT")
+JobT_co = TypeVar("JobT_co", covariant=True)
 
 
 def merge_tags(  # noqa: PLR0913 - independent options, each with a default
@@ -35,11 +42,12 @@ def merge_tags(  # noqa: PLR0913 - independent options, each with a default
     audit: str | None = None,
     copy: Copy = "auto",
     referrers: Mode = "warn",
+    merger: TagMerger | None = None,
 ) -> list[Report]:
     """Merge sources into each of the destinations, as ``pubtools-mlmerge-merge`` does.
 
     Nothing is read from the environment but where to find logins and authorities. Several tags are
-    merged at a time. After a failure no further one is begun; those that were are finished.
+    merged at a time, and one that is a source as well in its turn. If one fails, the others go on.
 
     Args:
         sources (str | Reference | Iterable[str | Reference]):
@@ -62,32 +70,39 @@ def merge_tags(  # noqa: PLR0913 - independent options, each with a default
             How to bring images into another repository, as ``--copy``.
         referrers (str):
             What to do with what refers to images from another repository, as ``--referrers``.
+        merger (TagMerger | None):
+            What the command shares among its calls. It knows all of the above but the policy.
 
     Returns:
         list[Report]: What was done to each destination, in their order.
 
     Raises:
-        MergeError: When a merge failed. Its tag is as it was, or holds the whole result.
+        MergesFailed: When some of several merges failed, with the reports of the others.
+        MergeError: When the only one failed. Its tag is as it was, or holds the whole result.
     """
     new, tags = _references(sources), _references(destinations)
     for tag in tags:
         if tag.digest or not tag.tag:
             raise InvalidReference(str(tag), "a destination must be a tag, not a digest")
     with ExitStack() as stack:
-        client = client or stack.enter_context(RegistryClient())
-        options = StepOptions(policy=policy, dry_run=dry_run)
-        writer = Writer(client, options, AuditDirectory(audit) if audit else None)
-        merger = TagMerger(
-            source_client or client,
-            client,
-            writer,
-            TagLocks(lock),
-            copy=copy,
-            referrers=referrers,
+        if merger is None:
+            client = client or stack.enter_context(RegistryClient())
+            options = StepOptions(policy=policy, dry_run=dry_run)
+            writer = Writer(client, options, AuditDirectory(audit) if audit else None)
+            reader, locks = source_client or client, TagLocks(lock)
+            merger = TagMerger(reader, client, writer, locks, copy=copy, referrers=referrers)
+            stack.callback(merger.close)
+        if len(tags) == 1:
+            return [merger.merge(new, tags[0], policy)]
+        merges = (
+            merger.ordered(partial(merger.attempt, new, tag, policy), new, tag) for tag in tags
         )
-        stack.callback(merger.close)
-        jobs = (partial(merger.merge, new, tag) for tag in tags)
-        return list(map_in_order(jobs, min(_THREADS, len(tags))))
+        outcomes = list(map_in_order(in_order(merges, _THREADS), _THREADS))
+    failures = [(tag, each) for tag, each in zip(tags, outcomes) if isinstance(each, Exception)]
+    reports = [each for each in outcomes if isinstance(each, Report)]
+    if failures:
+        raise MergesFailed(tuple(failures), tuple(reports))
+    return reports
 
 
 def _references(given: str | Reference | Iterable[str | Reference]) -> list[Reference]:
@@ -96,6 +111,30 @@ def _references(given: str | Reference | Iterable[str | Reference]) -> list[Refe
     if not parsed:
         raise ValueError("expected at least one source and one destination")
     return parsed
+
+
+@frozen
+class Ordered(Generic[JobT_co]):
+    """A merge into one tag, with the names of what it reads and writes, and what decides it."""
+
+    job: JobT_co
+    reads: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
+    work: str = ""
+
+
+def in_order(merges: Iterable[Ordered[JobT]], threads: int) -> Iterator[JobT | None]:
+    """Put a barrier, None, before each job that depends on one under way."""
+    under_way: deque[Ordered[JobT]] = deque(maxlen=threads)
+    for merge in merges:
+        if any(
+            other.writes & (merge.writes | merge.reads) or other.reads & merge.writes
+            for other in under_way
+        ):
+            under_way.clear()
+            yield None
+        under_way.append(merge)
+        yield merge.job
 
 
 class TagMerger:
@@ -113,7 +152,8 @@ class TagMerger:
         threads: int = _THREADS,
         watch: Watch = unwatched,
     ) -> None:
-        self._client, self._locks, self._anchor = client, locks, writer.options.anchor_tag
+        self._reader, self._client, self._locks = reader, client, locks
+        self._options, self._anchor = writer.options, writer.options.anchor_tag
         self._children = Children(reader, client, copy, watch=watch, threads=threads)
         tended = Referrers(reader, client, self._children, referrers)
         self._step = Step(reader, client, writer.options, self._children, writer, referrers=tended)
@@ -126,9 +166,34 @@ class TagMerger:
         self, sources: Sequence[Reference], destination: Reference, policy: Policy | None = None
     ) -> Report:
         """Merge sources into a tag."""
-        anchors = self._anchor.to_lock(destination) if self._anchor else ()
-        with self._locks.held(self._client, destination, *anchors) as check:
+        with self._locks.held(self._client, *self._written(destination)) as check:
             report = self._step.merge(sources, destination, check, policy)
         if report.changed and not report.dry_run:
             announce(report)
         return report
+
+    def attempt(
+        self, sources: Sequence[Reference], destination: Reference, policy: Policy
+    ) -> Report | Exception:
+        """Merge sources into a tag, or return what went wrong."""
+        try:
+            return self.merge(sources, destination, policy)
+        except Exception as error:  # noqa: BLE001 - it is raised once all others have ended
+            return error
+
+    def ordered(
+        self,
+        job: JobT,
+        sources: Iterable[Reference],
+        destination: Reference,
+        policy: Policy | None = None,
+    ) -> Ordered[JobT]:
+        """Say what a job reads and writes that merges sources into a tag, and what decides it."""
+        reads = [self._locks.name(self._reader, source) for source in sources]
+        writes = [self._locks.name(self._client, tag) for tag in self._written(destination)]
+        options = self._options
+        work = repr((reads, writes[0], policy or options.policy, options.ages, options.anchor_tag))
+        return Ordered(job, frozenset(reads), frozenset(writes), work)
+
+    def _written(self, destination: Reference) -> tuple[Reference, ...]:
+        return (destination, *(self._anchor.to_lock(destination) if self._anchor else ()))

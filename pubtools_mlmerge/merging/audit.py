@@ -127,7 +127,7 @@ def _content(file: str) -> bytes:
     # Without waiting for the other end of a pipe.
     with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise ValueError("is no regular file")
+            raise ValueError("is not a regular file")
         return stream.read(_LARGEST_RECORD + 1)
 
 
@@ -137,7 +137,7 @@ def _read(content: bytes) -> Change:
         raise ValueError(f"format: expected {_FORMAT}")
     rest = {name: value for name, value in fields.items() if name != "digest"}
     if fields.get("digest") != digest_of(encode(rest)):
-        raise ValueError("digest: is not that of this record, which was changed after it was made")
+        raise ValueError("digest: does not match, the record was edited")
     _require_known(fields, _FIELDS)
     destination = Reference.parse(_get(fields, "destination", str))
     if not destination.tag or destination.digest:
@@ -173,7 +173,7 @@ def _optional(fields: Mapping[str, object], name: str) -> str | None:
 
 def _require_known(fields: Mapping[str, object], known: frozenset[str]) -> None:
     for name in sorted(fields.keys() - known):
-        raise ValueError(f"{name}: is no part of a record")
+        raise ValueError(f"{name}: is not a field of a record")
 
 
 def _manifest(fields: Mapping[str, object], name: str, reference: Reference) -> Manifest:

@@ -52,6 +52,11 @@ class AnchorTag:
         """Whether it names another tag a second later."""
         return "{timestamp}" in self.template
 
+    @property
+    def is_new(self) -> bool:
+        """Whether each result gets another tag."""
+        return self.has_time or "{digest}" in self.template
+
     def to_lock(self, destination: Reference) -> tuple[Reference, ...]:
         """Name the tag to lock for the anchor tag, if the lock of its destination is not enough.
 

@@ -169,7 +169,9 @@ class Writer:
             LOG.info("%s", error)
             failure = error
         except Stopped:
-            LOG.warning("%s: interrupted while it was written, it holds the old or the new", tag)
+            LOG.warning(
+                "%s: interrupted during the write, it holds its old content or the result", tag
+            )
             raise
         found = self._read_back(tag, expected, before) if verify else expected
         if found == expected:
@@ -215,7 +217,7 @@ class Writer:
             return None
         for _ in range(self.options.tries):
             anchor = template.apply(decision.destination, digest)
-            found = None if is_early and template.has_time else self.registry.digest(anchor)
+            found = None if is_early and template.is_new else self.registry.digest(anchor)
             if found is None or found == digest:
                 return anchor
             taken = AnchorTaken(str(anchor), found)

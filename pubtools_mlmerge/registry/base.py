@@ -110,7 +110,7 @@ class Registry(ABC):
     def _list_nested(self, reference: Reference) -> tuple[Descriptor, ...]:
         with suppress(NotAnIndex, NotFound):
             return self.pull_index(reference).manifests
-        LOG.warning("%s: no index is there, so its platforms are unknown", reference)
+        LOG.warning("%s: no index there, so its platforms are unknown", reference)
         return ()
 
     def digest(self, reference: Reference) -> str | None:

@@ -118,7 +118,7 @@ class Children:
             is_there = run_all(self._threads, [partial(ensure_one, digest) for digest in digests])
         if not all(is_there):
             lacking = tuple(digest for digest, there in zip(digests, is_there) if not there)
-            raise MissingChild(str(destination), None, "copying is ruled out", lacking)
+            raise MissingChild(str(destination), None, "copying is disabled", lacking)
 
     def _is_one_registry(self, source: Reference, destination: Reference) -> bool:
         return self._source.session(source).host == self._destination.session(destination).host
@@ -288,7 +288,8 @@ def copy(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
             ) as program:
                 said = STOP.wait_for(program, options.ends, options.silence)
         except subprocess.TimeoutExpired:
@@ -377,7 +378,7 @@ def stream_blob(  # noqa: PLR0913 - the two sides, and two options
                     raise
                 wait = options.retries.wait(attempt, _headers_of(error))
                 problem = error.message or f"HTTP {error.status}"
-                LOG.info("%s: %s, sending it anew in %.1f s", error.reference, problem, wait)
+                LOG.info("%s: %s, sending it again in %.1f s", error.reference, problem, wait)
             else:
                 return
             STOP.sleep(min(wait, max(0.0, options.ends - time.monotonic())))

@@ -585,7 +585,7 @@ class Transport:
                     paused += wait
                     if paused > patience:
                         return answer
-                    LOG.info("%s: HTTP 429, asking again in %.1f s", request.subject, wait)
+                    LOG.info("%s: HTTP 429, retrying in %.1f s", request.subject, wait)
                     continue
                 throttle.speed_up(host)
                 reads = request.method in ("GET", "HEAD")
@@ -597,7 +597,7 @@ class Transport:
                     wait /= 1 if "Retry-After" in answer.headers else _SOON
                 if attempt == most:
                     return answer
-            LOG.info("%s: %s, asking again in %.1f s", request.subject, problem, wait)
+            LOG.info("%s: %s, retrying in %.1f s", request.subject, problem, wait)
             sleep(wait)
             attempt += 1
 

@@ -117,7 +117,7 @@ class TagHistory:
             try:
                 found.append(self.recover(tag, digest))
             except RegistryError as error:
-                LOG.warning("%s: it is lost: %s", tag, error)
+                LOG.warning("%s: its content is lost: %s", tag, error)
         return tuple(found)
 
     def rows(self, reference: Reference) -> tuple[TagRow, ...]:
@@ -193,7 +193,7 @@ class TagHistory:
                 self._send("DELETE", reference, quote(reference.tag, safe=""))
                 LOG.info("Deleted %s", reference, extra={"event": event})
         except RegistryError as error:
-            LOG.warning("A tag that is of no more use stays: %s", error)
+            LOG.warning("A temporary tag could not be deleted: %s", error)
 
     def _send(
         self, method: str, reference: Reference, path: str, content: bytes | None = None

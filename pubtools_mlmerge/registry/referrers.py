@@ -111,7 +111,9 @@ class ReferrerLists:
             if following is None:
                 return page.with_manifests(entries, OCI_INDEX)
             path = following
-        LOG.warning("%s: more than %d pages of referrers, the rest is left", subject, _MOST_PAGES)
+        LOG.warning(
+            "%s: more than %d pages of referrers, the rest is ignored", subject, _MOST_PAGES
+        )
         return page.with_manifests(entries, OCI_INDEX)
 
     def _find(self, subject: Reference) -> tuple[Referrer, ...]:
@@ -177,7 +179,7 @@ def _next_page(answer: Answer) -> str | None:
         if origin(url) == origin(answer.url):
             parts = urlsplit(url)
             return f"{parts.path}?{parts.query}"
-    LOG.warning("The next page of referrers is at another place, and is not asked for")
+    LOG.warning("The next page of referrers is on another host and is not read")
     return None
 
 
@@ -306,7 +308,7 @@ class Referrers:
             try:
                 held = self._destination.pull_if_present(tag)
             except (NotAnIndex, InvalidIndex) as error:
-                LOG.warning("%s: it is left as it is: %s", tag, error)
+                LOG.warning("%s: it is left unchanged: %s", tag, error)
                 return
             wanted = combine(held)
             if wanted is None or (held is not None and held.digest == wanted.digest):
@@ -325,7 +327,7 @@ class Referrers:
             first, second = decode(held.content), decode(new.content)
             if _frame(first) == _frame(second):
                 return self._union(tag, (held, new), (first, second))
-        LOG.warning("%s: it holds something else than in the source, and is left as it is", tag)
+        LOG.warning("%s: it differs from the one in the source, and is left unchanged", tag)
         return None
 
     def _union(
@@ -377,7 +379,7 @@ def _listing(tag: Reference, referrers: Sequence[Referrer], held: Manifest | Non
     if held is None:
         held = Index.from_fields({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []})
     if not isinstance(held, Index):
-        LOG.warning("%s: it holds no list of referrers, and is left as it is", tag)
+        LOG.warning("%s: it holds no list of referrers, and is left unchanged", tag)
         return None
     known = {entry.digest for entry in held.manifests}
     missing = [each.fields for each in referrers if each.digest not in known]

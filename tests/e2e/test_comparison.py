@@ -115,6 +115,39 @@ def test_this_project_takes_what_is_new_and_keeps_the_rest(case: Case) -> None:
     assert sorted(case.attested()) == sorted(names(NEW, OLD[2:]))
 
 
+def test_a_tag_of_44_platforms_takes_five_requests(shelf: Shelf) -> None:
+    platforms = [f"linux/arm64/v{number}" for number in range(1, 45)]
+    old, new = (images(*part, seed=seed) for part, seed in ((platforms, "a"), (platforms[1:], "b")))
+    shelf.hold(stable=old, new=new)
+    record = shelf.mark()
+
+    shelf.merge()
+
+    assert len(list(record)) == 5
+    assert shelf.get("stable").digests == [image.digest for image in (*new, old[0])]
+
+
+def test_arm64_v8_replaces_arm64(shelf: Shelf) -> None:
+    old, new = images("linux/arm64", seed="old"), images("linux/arm64/v8", seed="new")
+    shelf.hold(stable=[*old, OLD[0]], new=new)
+
+    shelf.merge()
+
+    assert shelf.get("stable").digests == [new[0].digest, OLD[0].digest]
+
+
+def test_one_merge_repairs_what_was_appended(case: Case) -> None:
+    """Both lists one after the other, as `crane index append` leaves them, and an orphan."""
+    orphan = make_attestation(images("linux/riscv64")[0])
+    both = [*NEW, *map(make_attestation, NEW), *OLD, *map(make_attestation, OLD), orphan]
+    case.shelf.put("stable", make_index(both))
+
+    case.shelf.merge()
+
+    assert case.images() == names(NEW, OLD[2:])
+    assert case.attested() == names(NEW, OLD[2:])
+
+
 def test_skopeo_loses_what_the_source_lacks(case: Case, shell: dict[str, str]) -> None:
     perform("skopeo", case, shell)
 

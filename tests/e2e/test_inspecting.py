@@ -58,7 +58,7 @@ def test_what_is_lost_is_found_missing(shelf: Shelf, lost: object) -> None:
     problems = done.report["problems"]
     assert isinstance(problems, list)
     assert [(problem["kind"], problem["digest"]) for problem in problems] == [("missing", digest)]
-    assert f"ERROR: {reference} lists what is not in the repository" in done.err
+    assert f"ERROR: {reference} lists manifests that the repository lacks" in done.err
     assert run_here("inspect", reference).code == 0
 
 

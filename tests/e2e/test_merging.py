@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from pubtools_mlmerge.testing import Image, make_attestation, make_image, make_index
 from tests.e2e.conftest import Shelf, image_index, images, merge, merged
 from tests.peers import DOCKER_LIST, OCI_INDEX
-from tests.programs import Done, run_here
+from tests.programs import Done, run, run_here
 
 OLD = images("linux/amd64", "linux/arm64", "linux/s390x", seed="old")
 NEW = images("linux/amd64", "linux/arm64", seed="new")
@@ -247,6 +249,28 @@ def test_a_source_can_be_named_by_digest(shelf: Shelf) -> None:
     assert shelf.get("stable").content == merged(*NEW, OLD[2])
 
 
+@pytest.mark.parametrize("by_digest", [False, True])
+def test_four_images_go_into_a_tag_by_twelve_requests_and_one_write(
+    shelf: Shelf, by_digest: bool
+) -> None:
+    """As jobs push them that build one architecture each."""
+    four = images("linux/amd64", "linux/arm64", "linux/ppc64le", "linux/s390x")
+    sources = [shelf.put(f"job{number}", image) for number, image in enumerate(four)]
+    kept = images("linux/riscv64")
+    shelf.put("stable", kept)
+    if by_digest:
+        sources = [f"{shelf.ref('x')[:-2]}@{image.digest}" for image in four]
+    record = shelf.mark()
+
+    done = merge(",".join(sources), shelf.ref("stable"), "--strict")
+
+    asked = list(record)
+    assert len(asked) <= 12
+    assert record.writes == [f"PUT /v2/{shelf.repository}/manifests/stable 201"]
+    assert shelf.get("stable").digests == [image.digest for image in (*four, *kept)]
+    assert done.report["sources"] == sources
+
+
 def test_an_anchor_tag_holds_the_same(shelf: Shelf) -> None:
     shelf.hold(stable=OLD, new=NEW)
 
@@ -383,6 +407,26 @@ def test_a_dry_run_removes_nothing_and_neither_does_an_absent_architecture(shelf
     real = remove(shelf, "--arch", "amd64").report
     assert (dry["digest"], dry["entries"]) == (real["digest"], real["entries"])
     assert (dry["dry_run"], real["dry_run"]) == (True, False)
+
+
+def test_a_digest_and_what_piles_up_are_removed_from_several_tags(shelf: Shelf) -> None:
+    first, second = images("linux/amd64", "linux/s390x")
+    piled = make_index([first, second, second, make_attestation(SINGLE)])
+    shelf.hold(one=piled, two=[first, second])
+    references = f"{shelf.ref('one')},{shelf.ref('two')}"
+    named = ("--arch", first.digest[7:19], "--prune", "--annotation", "org.example=1")
+
+    done = run_here("remove-archs", "--ref", references, *named, "--output", "json")
+
+    assert done.code == 0, done.err
+    assert shelf.get("one").digests == shelf.get("two").digests == [second.digest]
+    raw = run("inspect", shelf.ref("one"), "--raw")
+    assert raw.out.encode() == shelf.get("one").content
+    assert json.loads(raw.out)["annotations"] == {"org.example": "1"}
+    planned = run(
+        "remove-archs", "--ref", shelf.ref("two"), "--prune", *named[3:], "-n", "-o", "raw"
+    )
+    assert planned.out == raw.out  # it has that already
 
 
 def test_nothing_is_removed_from_a_single_image(shelf: Shelf) -> None:

@@ -39,10 +39,10 @@ def test_an_unknown_name_is_wrong_usage_before_the_first_request(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--keep", "linux/s390,ppc64le"], "keep linux/s390 fits none of its platforms"),
-        (["--keep", "riscv64"], "keep riscv64 fits none of its platforms"),
-        (["--keep", "s390x,riscv64", "--strict"], "keep riscv64 fits none of its platforms"),
-        (["--drop", "linux/s390", "--strict"], "drop linux/s390 fits none of its platforms"),
+        (["--keep", "linux/s390,ppc64le"], "keep linux/s390 matches none of its platforms"),
+        (["--keep", "riscv64"], "keep riscv64 matches none of its platforms"),
+        (["--keep", "s390x,riscv64", "--strict"], "keep riscv64 matches none of its platforms"),
+        (["--drop", "linux/s390", "--strict"], "drop linux/s390 matches none of its platforms"),
     ],
 )
 def test_a_slip_leaves_the_tag_alone(shelf: Shelf, options: list[str], words: str) -> None:
@@ -58,8 +58,8 @@ def test_what_keep_leaves_out_and_what_fits_nothing_is_warned_of(shelf: Shelf) -
 
     assert done.code == 0
     assert "loses linux/arm64, linux/s390x, which keep does not name" in done.err
-    assert "keep riscv64 fits none of its platforms" in done.err
-    assert "drop windows fits none of its platforms" in done.err
+    assert "keep riscv64 matches none of its platforms" in done.err
+    assert "drop windows matches none of its platforms" in done.err
     assert len(shelf.get("stable").manifests) == 2
 
 
@@ -100,5 +100,5 @@ def test_a_strict_removal_fails_for_a_name_that_is_not_there(shelf: Shelf) -> No
     nothing = run_here("remove-archs", "--ref", tag)
 
     assert (strict.code, unknown.code, nothing.code) == (1, 2, 2)
-    assert "removal riscv64 fits none of its platforms" in strict.err
+    assert "removal riscv64 matches none of its platforms" in strict.err
     assert shelf.get("stable").content == OLD.content

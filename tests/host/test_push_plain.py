@@ -111,7 +111,7 @@ def test_report_only_logs_the_plan_and_writes_what_the_host_writes(
 
     assert writes(world) == expected
     assert RecordingSigner.signed == signed
-    assert "Would merge, were it not to report only" in caplog.text
+    assert "Would merge, if not report_only" in caplog.text
     assert "linux/s390x" in caplog.text
 
 
@@ -123,4 +123,4 @@ def test_report_only_stops_no_push(world: World, caplog: pytest.LogCaptureFixtur
     push([world.new_item()], settings)
 
     assert world.digest(REPOSITORY, "1") == digest
-    assert "Would fail, were it not to report only" in caplog.text
+    assert "Would fail, if not report_only" in caplog.text

@@ -69,7 +69,7 @@ def test_report_only_says_what_it_would_become(
     digest = push_image(world, {**ON, "report_only": True})
 
     assert world.digest(REPOSITORY, "1") == digest
-    assert "Would merge, were it not to report only" in caplog.text
+    assert "Would merge, if not report_only" in caplog.text
     assert "linux/s390x" in caplog.text
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from pubtools.pluggy import hookimpl
 
-from pubtools_mlmerge.errors import ConflictError, LockFailed
+from pubtools_mlmerge.errors import ConflictError, LockFailed, LockLost
 from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.locks import tag_lock
 from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.merging.restore import restore
 from tests.host.running import push, signed, tag
 from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
-from tests.pushes import registered
+from tests.pushes import Expired, registered
 
 THEIRS = ("linux/amd64", "linux/s390x", "linux/ppc64le")
 
@@ -112,5 +112,20 @@ def test_a_lock_that_another_job_holds_stops_tag_docker(world: World, tmp_path: 
 
     with tag_lock(str(world.reference(REPOSITORY, "1")), url), pytest.raises(LockFailed):
         add_arm64(world, lock=url)
+
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
+
+
+@pytest.mark.parametrize(
+    ("source", "adds", "removes"), [("build", ["1"], []), ("", [], ["1"])], ids=["add", "remove"]
+)
+def test_a_lock_that_is_lost_stops_tag_docker(
+    world: World, source: str, adds: list[str], removes: list[str]
+) -> None:
+    arrange(world)
+    item = world.tag_item("a/app", source=source, add=adds, remove=removes, archs=["arm64"])
+
+    with registered(Expired()), pytest.raises(LockLost):
+        tag([item], world.settings(ON))
 
     assert set(world.platforms(REPOSITORY, "1")) == set(THREE)

@@ -282,4 +282,4 @@ def test_report_only_gets_over_a_site_that_fails(
     tag(to_tag(world), world.settings({**ON, "report_only": True}))
 
     assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
-    assert "Would fail, were it not to report only: out of order" in caplog.text
+    assert "Would fail, if not report_only: out of order" in caplog.text

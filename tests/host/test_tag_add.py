@@ -265,7 +265,7 @@ def test_the_host_is_left_to_its_ways(
     caplog.set_level("INFO", "pubtools.mlmerge")
 
     assert hosts_own(world, mlmerge) == expected
-    planned = "Would merge, were it not to report only" in caplog.text
+    planned = "Would merge, if not report_only" in caplog.text
     assert planned == ("report_only" in str(mlmerge))
 
 

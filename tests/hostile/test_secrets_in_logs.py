@@ -17,8 +17,8 @@ from urllib.parse import unquote
 import pytest
 from attrs import evolve
 
-from pubtools_mlmerge.core.manifests import OCI_INDEX, OCI_MANIFEST, digest_of
-from pubtools_mlmerge.errors import RegistryError
+from pubtools_mlmerge.core.manifests import OCI_INDEX, Image, digest_of
+from pubtools_mlmerge.errors import InvalidIndex, RegistryError
 from pubtools_mlmerge.registry.adapter import ClientRegistry
 from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.registry.refusals import WITHHELD
@@ -57,9 +57,6 @@ Log = pytest.LogCaptureFixture
 TOLD = f"Authorization: Basic {LOGIN} {PASSWORD} Bearer {TOKEN} {LOGIN.rstrip('=')}"
 CHILD = make_image()
 SOURCE = make_index([CHILD]).content
-CONFIG = f'{{"{PASSWORD}": 1, "{PASSWORD}": 2}}'.encode()
-STATED = {"mediaType": "a/b", "size": len(CONFIG), "digest": digest_of(CONFIG)}
-IMAGE = json.dumps({**json.loads(CHILD.content), "config": STATED}).encode()
 LEVELS = ["", "-d", "-dd", "-ddd"]
 
 
@@ -97,7 +94,6 @@ SAID: dict[str, Reply] = {
     "key": good(f'{{"{TOKEN}": 1, "{TOKEN}": 2}}'.encode()),
     "kind": good(f'{{"schemaVersion": 2, "mediaType": "x/{LOGIN}"}}'.encode()),
     "encoding": Reply(200, {"Content-Encoding": TOKEN}, GOOD),
-    "config": manifest_reply(IMAGE, OCI_MANIFEST),  # its config has a key twice
     "token": Reply(200),  # its token is refused
     "upload": Reply(404),  # its upload is refused
     "mount": Reply(404),  # nothing is mounted
@@ -115,8 +111,6 @@ def answer(request: Received) -> Reply:
         return error(message=f"no: {TOLD}")
     if name == "source":
         return good(SOURCE)
-    if target == digest_of(CONFIG):
-        return Reply(200, {}, CONFIG)
     return SAID.get(name, refusal(404, message=TOLD))
 
 
@@ -164,6 +158,20 @@ def test_each_failure_is_a_line_of_its_own() -> None:
 
     assert len([line for line in lines if line.startswith("ERROR: ")]) == len(SAID)
     assert not any(line.startswith("ERROR: no") for line in lines)
+
+
+def test_a_config_that_repeats_a_login_is_not_quoted() -> None:
+    config = f'{{"{PASSWORD}": 1, "{PASSWORD}": 2}}'.encode()
+    stated = {"mediaType": "a/b", "size": len(config), "digest": digest_of(config)}
+    image = Image.from_bytes(json.dumps({**json.loads(CHILD.content), "config": stated}).encode())
+    with ScriptedServer(Reply()) as server:
+        wants_token(server, Reply(200, {}, config))
+        with pytest.raises(InvalidIndex) as caught:
+            client_of(server).pull_config(REFERENCE, image)
+
+    lines = traceback.format_exception(type(caught.value), caught.value, caught.value.__traceback__)
+    assert WITHHELD in str(caught.value)
+    assert PASSWORD not in "".join(lines)
 
 
 @pytest.mark.parametrize("status", [200, 403, 500])

@@ -285,7 +285,7 @@ def given(
 
     for name, make in GIVEN.items():
         yield name, make(directory)
-    lines = [json.dumps(changed) for _, changed in versions(LINE, TORN)]
+    lines = [json.dumps(changed) for text in (TEXT, TORN) for _, changed in versions(LINE, text)]
     batch = file_with("batch", "\n".join([TEXT.replace("\n", ""), *lines]))
     yield "lines", (("merge", "--batch", batch, "--quay-host", "HOST"), {})
     for number, (path, changed) in enumerate(versions(RECORD)):

@@ -88,7 +88,7 @@ def test_a_redis_that_dies_during_the_write_does_no_harm(arena: Arena, end: End)
     assert (done.code, met.lost, [*met.flaws()]) == (0, 0, [])
     assert len(met.listed) == 2
     (warning,) = said(done)
-    assert "the lock of this tag is left to expire" in warning
+    assert "the lock of this tag was not released and will expire" in warning
 
 
 def test_a_redis_that_is_dead_already_prevents_everything(
