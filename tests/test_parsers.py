@@ -113,6 +113,8 @@ def test_help_shows_no_password(
         ((), logging.INFO, logging.WARNING),
         (("-d",), logging.DEBUG, logging.WARNING),
         (("--debug",), logging.DEBUG, logging.WARNING),
+        (("-v",), logging.DEBUG, logging.WARNING),
+        (("-v", "--verbose"), logging.DEBUG, logging.DEBUG),
         (("-dd",), logging.DEBUG, logging.DEBUG),
         (("-d", "--debug", "-d"), logging.DEBUG, logging.DEBUG),
     ],

@@ -210,6 +210,18 @@ def test_one_warning_counts_what_stays_behind(server: RegistryServer, caplog: Lo
     assert cosign(AMD64) not in server.tags(TO)
 
 
+def test_many_tags_of_a_repository_have_one_warning(
+    registry_server: RegistryServer, caplog: Log
+) -> None:
+    put(registry_server, "1", AMD64, FROM)
+    attach(registry_server, referrer(AMD64), AMD64)
+    tags = [f"{registry_server.host}/{TO}:{tag}" for tag in "ab"]
+
+    merge_tags(f"{registry_server.host}/{FROM}:1", tags)
+
+    assert caplog.text.count("stay behind") == 1
+
+
 @pytest.mark.parametrize(("mode", "into"), [("ignore", TO), ("warn", FROM), ("copy", FROM)])
 def test_nothing_is_asked_where_nothing_is_to_be_done(
     server: RegistryServer, mode: Mode, into: str

@@ -164,6 +164,19 @@ def test_one_image_from_two_sources_makes_an_index(registry_server: RegistryServ
     assert "manifests" in json.loads(registry_server.manifest("app", "stable").content)
 
 
+def test_one_image_chosen_from_several_sources_is_still_in_an_index(
+    registry_server: RegistryServer,
+) -> None:
+    references = put_all(registry_server, AMD64, ARM64)
+    stable = put(registry_server, "stable", AMD64)
+
+    done = merge(registry_server, "--source-ref", references, "--dest-ref", stable, "--arch=amd64")
+
+    assert done.code == 0, done.err
+    (listed,) = json.loads(registry_server.manifest("app", "stable").content)["manifests"]
+    assert listed["digest"] == AMD64.digest
+
+
 def test_an_artifact_among_the_sources_is_refused() -> None:
     read = SingleImage.from_bytes(AMD64.content, AMD64.media_type)
     artifact = Side(REFERENCE, read, read.wrap(None))

@@ -149,14 +149,14 @@ def add_references(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="REF[,REF]",
         help="image to merge, by tag or digest; repeatable, or several separated by commas: of two "
-        "images for one platform, the first is taken",
+        "images for one platform, the first is taken (default: none)",
     )
     parser.add_argument(
         "--dest-ref",
         action="append",
         default=[],
         metavar="REF[,REF]",
-        help="tag to merge into; repeatable, or several separated by commas",
+        help="tag to merge into; repeatable, or several separated by commas (default: none)",
     )
     parser.add_argument(
         "--copy",
@@ -394,7 +394,7 @@ def add_annotation(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="annotate the index, which makes it an OCI index; repeatable",
+        help="annotate the index, which makes it an OCI index; repeatable (default: none)",
     )
 
 
@@ -414,7 +414,8 @@ def _add_remove_archs(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="A,B",
         help="architectures (arm64), platforms (linux/arm/v7, windows/amd64:10.0.17763) or digests "
-        "(whole or as shown) to remove; none means entries without a platform; repeatable",
+        "(whole or as shown) to remove; none means entries without a platform; "
+        "repeatable (default: none)",
     )
     parser.add_argument(
         "--prune",
