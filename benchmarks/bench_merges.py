@@ -26,8 +26,7 @@ Side = Callable[[str, list[str]], None]  # merges a source into tags
 
 CLASS, COMMAND, HOST = "ManifestListMerger", "pubtools-mlmerge-merge", "host's class"
 DISTANCES = (0, 5, 20, 80)  # milliseconds of a round trip
-NUMBERS = itertools.count()
-LOGIN = ("user", "password")
+NUMBERS, LOGIN = itertools.count(), ("user", "password")
 
 
 def merge_by(kind: type, clients: Sequence[object], source: str, tag: str) -> None:

@@ -41,6 +41,7 @@ def run(argv: Sequence[str], **variables: str) -> None:
     """Run a program to its end, which must be a good one."""
     kept = {"HOME", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"} & os.environ.keys()
     environ = environment(**{name: os.environ[name] for name in kept}, **variables)
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # with it, each start compiles everything
     done = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, check=False)
     assert done.returncode == 0, f"{argv[0]} failed: {done.stderr.decode()}"
 

@@ -8,7 +8,7 @@ from html import escape
 
 from attrs import frozen
 
-ROW, LEFT, RIGHT, TOP, WIDTH = 34, 230, 40, 60, 900  # measures of the plot
+ROW, LEFT, RIGHT, TOP, WIDTH = 26, 280, 40, 60, 900  # measures of the plot
 COLOURS = ("#c25700", "#2e7d4f", "#1f6fb2", "#8a4fb0", "#5b6b7d", "#b03a6f")
 STYLE = """
   text { font: 12px "DejaVu Sans", Verdana, sans-serif; fill: #1b2733; }
