@@ -36,7 +36,7 @@ FIGURES := .coverage-data
 # Beside the tests of the modules, which a plain `make unit` runs:
 LAWS := $(wildcard $(addprefix tests/,hostile hunt laws))
 SYSTEM := $(wildcard $(addprefix tests/,browser e2e faults stress))
-PROGRAMS := $(wildcard tests/test_docs*.py $(addprefix tests/test_,benchmarks.py demo.py distributions.py))
+PROGRAMS := $(wildcard tests/test_docs*.py $(addprefix tests/test_,demo.py distributions.py))
 # Both builders read the pages once.
 SPHINX := -m sphinx -n -W --keep-going -q --no-color -d docs/_build/doctrees
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
@@ -56,6 +56,7 @@ help:
 	@echo 'make hunt      random sequences of all that writes a tag: SEQUENCES=$(SEQUENCES)'
 	@echo 'make quay      the contract and the laws on a Quay that runs: QUAY_URL=https://...'
 	@echo 'make bench     how long merges take, beside the host and other programs, into docs'
+	@echo 'make bench-scale  a batch of 100 000 lines: memory, throughput, what is left open'
 	@echo 'make dist      wheel and source archive into dist, checked and tried'
 	@echo 'make docs      the documentation, into docs/_build/html'
 	@echo 'make clean     remove what these made'
@@ -162,6 +163,10 @@ quay: $(VENV)/.dev
 .PHONY: bench
 bench: $(VENV)/.dev $(VENV)-host-0.38/.installed
 	$(VENV)-host-0.38/bin/python -m benchmarks --into docs
+
+.PHONY: bench-scale
+bench-scale: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.scale
 
 .PHONY: coverage
 coverage: $(VENV)/.dev

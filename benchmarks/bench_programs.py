@@ -10,13 +10,12 @@ from functools import partial
 
 import pytest
 
-from benchmarks.bench_merges import COMMAND, DISTANCES, HAS_HOST, Case, Side
+from benchmarks.bench_merges import COMMAND, DISTANCES, Case, Side
 from benchmarks.conftest import Measure
 from benchmarks.registry import DOCKER_LIST, OLD, SOURCES, Place
 from tests.programs import ROOT, command, environment
 
-# Other programs that put a list of images under a tag, and what is run; more of them go here. Only
-# the first compares platforms; the others are told what a merge would find out.
+# Only the first of them compares platforms; the others are told what a merge would find out.
 PEERS = {
     "curl+jq": """
         url() { rest=${1#*/}; echo "https://${1%%/*}/v2/${rest%:*}/manifests/${rest##*:}"; }
@@ -34,29 +33,22 @@ PEERS = {
     "buildx": 'docker buildx imagetools create --tag "$DEST" "$SOURCE" "${DEST%:*}@$KEPT"',
 }
 PROBES = {"curl+jq": "curl --version && jq --version", "buildx": "docker buildx version"}
-# Where the host is installed as well, a command loads more: better the one without it.
-ALONE = ROOT / ".venv" / "bin" / COMMAND  # the host makes it load more
+ALONE = ROOT / ".venv" / "bin" / COMMAND  # where the host is installed, it loads more
 MERGE = [str(ALONE)] if ALONE.exists() else command("merge")
 
 
 def run(argv: Sequence[str], **variables: str) -> None:
     """Run a program to its end, which must be a good one."""
-    kept = ("HOME", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
-    own = {name: os.environ[name] for name in kept if name in os.environ}
-    done = subprocess.run(
-        argv,
-        cwd=ROOT,
-        env=environment(**own, **variables),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
+    kept = {"HOME", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"} & os.environ.keys()
+    environ = environment(**{name: os.environ[name] for name in kept}, **variables)
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # with it, each start compiles everything
+    done = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, check=False)
     assert done.returncode == 0, f"{argv[0]} failed: {done.stderr.decode()}"
 
 
 def is_here(peer: str) -> bool:
-    shell = ("bash", "-c", PROBES.get(peer, f"{peer} version"))
-    return subprocess.run(shell, capture_output=True, check=False).returncode == 0
+    probe = ("bash", "-c", PROBES.get(peer, f"{peer} version"))
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
 
 def by_process(source: str, tags: list[str]) -> None:
@@ -64,11 +56,10 @@ def by_process(source: str, tags: list[str]) -> None:
 
 
 def by_peer(peer: str, source: str, tags: list[str]) -> None:
-    """Put together what a merge would, by another program."""
     kept = OLD.children[-1].digest
     listed = [*(child.digest for child in SOURCES[int(source[-1])].children), kept]
-    variables = {"SOURCE": source, "DEST": tags[0], "KEPT": kept, "ALL": " ".join(listed)}
-    run(["bash", "-euo", "pipefail", "-c", PEERS[peer]], LIST=DOCKER_LIST, **variables)
+    names = {"SOURCE": source, "DEST": tags[0], "KEPT": kept, "ALL": " ".join(listed)}
+    run(["bash", "-euo", "pipefail", "-c", PEERS[peer]], LIST=DOCKER_LIST, **names)
 
 
 SIDES: dict[str, Side] = {peer: partial(by_peer, peer) for peer in PEERS if is_here(peer)}
@@ -79,26 +70,21 @@ ABSENT = [peer for peer in PEERS if peer not in SIDES]
 @pytest.mark.parametrize("name", SIDES)
 @pytest.mark.parametrize("ms", DISTANCES)
 def bench_one_process(measure: Measure, registry: Place, ms: int, name: str) -> None:
-    """One merge as a process."""
     Case(f"one merge as a process, {ms} ms", ms, SIDES).measure(measure, registry, name)
 
 
 HOST_HELP = "from pubtools._quay.merge_manifest_list import *; merge_manifest_list_main()"
-TASK = "import pubtools._quay.push_docker" if HAS_HOST else "import pubtools.pluggy"
-START, IMPORT = "start of a command", "import of the plugin"
+TASK = "import pubtools._quay.push_docker"
 PYTHON = (sys.executable, "-W", "ignore", "-c")
-STARTS = [
-    (START, f"{COMMAND} --help", (*MERGE, "--help")),
-    (START, "the host's command --help", (*PYTHON, HOST_HELP, "--help")),
-    (START, "python -c 'import requests'", (*PYTHON, "import requests")),
-    (IMPORT, "a task with the plugin", (*PYTHON, f"{TASK}, pubtools_mlmerge.plugin")),
-    (IMPORT, "a task without it", (*PYTHON, TASK)),
-]
+STARTS = {
+    ("start of a command", f"{COMMAND} --help"): (*MERGE, "--help"),
+    ("start of a command", "the host's command --help"): (*PYTHON, HOST_HELP, "--help"),
+    ("import of the plugin", "a task with it"): (*PYTHON, f"{TASK}, pubtools_mlmerge.plugin"),
+    ("import of the plugin", "a task without it"): (*PYTHON, TASK),
+}
 
 
-@pytest.mark.parametrize(
-    ("figure", "name", "argv"), [s for s in STARTS if HAS_HOST or HOST_HELP not in s[2]]
-)
-def bench_start(measure: Measure, figure: str, name: str, argv: Sequence[str]) -> None:
+@pytest.mark.parametrize("names", STARTS)
+def bench_start(measure: Measure, names: tuple[str, str]) -> None:
     """How long starting takes, and what the plugin adds to each task of the host."""
-    measure(figure, name, partial(run, argv), rounds=15)
+    measure(names, partial(run, STARTS[names]), rounds=15)

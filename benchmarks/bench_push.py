@@ -1,75 +1,81 @@
-"""A push of the real host: one item with five tags, within a docker-registry."""
+"""Pushes of the real host within a docker-registry and between two, and a layer of 1 GiB."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+import subprocess
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 from attrs import evolve
-
-from benchmarks.conftest import Measure
-from benchmarks.registry import Manager, Place
-from pubtools_mlmerge import plugin
-from tests.servers import docker_registry
-
-push_docker = pytest.importorskip("pubtools._quay.push_docker")
-
 from pubtools.pluggy import pm
 
-from tests.host.requests_made import AccessLog
+from benchmarks.bench_merges import COMMAND
+from benchmarks.bench_programs import MERGE
+from benchmarks.conftest import Measure
+from pubtools_mlmerge import plugin
+from pubtools_mlmerge.core.manifests import digest_of
+from pubtools_mlmerge.testing import make_image
+from tests.host.conftest import elsewhere, registries, world  # noqa: F401 - fixtures
 from tests.host.running import push
-from tests.host.stand_ins import SIGNER, Deletions, RecordingSigner
 from tests.host.world import ON, World, build
 
-# The host splits references at each colon, so the port is 443, and the address this process's own.
-ADDRESS = "127.61.{}.{}".format(*divmod(os.getpid() % 2**16, 2**8))
-TAGS = [f"tag-{number}" for number in range(5)]
-
-
-MERGING, IDLE, OFF = "push-docker, merging", "push-docker, plugin idle", "push-docker, no plugin"
-
-
-@pytest.fixture(scope="module")
-def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Place]]:
-    """Run a registry, and the relay by which the host reaches it."""
-    directory = tmp_path_factory.mktemp("push")
-    with (
-        docker_registry(directory, tls=True, address=f"{ADDRESS}:5443") as near,
-        Manager() as manager,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        relay = manager.place(near.host, f"{ADDRESS}:443")
-        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-            patch.delenv(name, raising=False)
-        patch.setenv("SSL_CERT_FILE", str(near.ca_file))
-        patch.setenv("REGISTRY_AUTH_FILE", str(directory / "auth.json"))
-        patch.setitem(push_docker.SIGNER_BY_LABEL, SIGNER, RecordingSigner)
-        patch.setattr(push_docker, "QuayApiClient", Deletions)
-        registry = evolve(near, host=relay.host(), url=f"https://{relay.host()}")
-        yield World(registry, AccessLog(near)), relay
+MERGING, IDLE, OFF = "plugin merges", "plugin idle", "no plugin"
 
 
 @pytest.mark.parametrize("name", [MERGING, IDLE, OFF])
-@pytest.mark.parametrize("ms", [0, 20])
-def bench_push(measure: Measure, far: tuple[World, Place], ms: int, name: str) -> None:
-    """Five tags that hold a platform which the pushed build lacks."""
-    world, relay = far
-    item = world.push_item("src/app:new", {"a/app": TAGS})
-    settings = world.settings(ON if name == MERGING else None)
+@pytest.mark.parametrize("kind", ["Docker", "OCI"])
+@pytest.mark.parametrize("place", ["same", "other"])
+@pytest.mark.parametrize(("number", "rounds"), [(1, 3), (10, 3), (50, 1)])
+def bench_push(  # noqa: PLR0913, PLR0917 - the table has these columns
+    measure: Measure,
+    world: World,  # noqa: F811
+    elsewhere: World,  # noqa: F811
+    number: int,
+    rounds: int,
+    place: str,
+    kind: str,
+    name: str,
+) -> None:
+    """Tags that hold a platform which the pushed build lacks."""
+    tags = [f"tag-{n}" for n in range(min(number, 2) if measure.tiny else number)]
+    origin, docker = (world if place == "same" else elsewhere), kind == "Docker"
+    item = origin.push_item("src/app:new", {"a/app": tags})
+    settings = world.settings(ON if name == MERGING else None, source_quay_host=origin.host)
 
     def before() -> None:
         world.empty()
-        for tag in TAGS:
-            world.put("ns/a----app", tag, build("old", "linux/amd64", "linux/s390x"))
-        world.put("src/app", "new", build("new", "linux/amd64"))
-        relay.move(0 if measure.tiny else ms)
+        elsewhere.empty()
+        for tag in tags:
+            world.put("ns/a----app", tag, build("old", "linux/amd64", "linux/s390x", docker=docker))
+        origin.put("src/app", "new", build("new", "linux/amd64", docker=docker))
 
-    with ExitStack() as stack:
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # the host does not verify
+            patch.delenv(variable, raising=False)
         if name == OFF:
             stack.callback(pm.register, pm.unregister(plugin))
-        figure = f"push of five tags, {ms} ms"
-        measure(figure, name, lambda: push([item], settings), rounds=5, before=before)
-    measure.benchmark.extra_info["requests"] = len(world.log.made())
-    assert ("linux/s390x" in world.platforms("ns/a----app", TAGS[-1])) == (name == MERGING)
+        figure = f"push, tags: {number}, {kind}, {place} registry"
+        measure((figure, name), partial(push, [item], settings), before, rounds)
+    measure.benchmark.extra_info["requests"] = len([*world.log.made(), *elsewhere.log.made()])
+    assert ("linux/s390x" in world.platforms("ns/a----app", tags[-1])) == (name == MERGING)
+
+
+@pytest.mark.parametrize("name", [COMMAND, "skopeo copy"])
+def bench_layer(measure: Measure, world: World, elsewhere: World, name: str) -> None:  # noqa: F811
+    """An image with a layer that does not compress, of 1 GiB, into an empty registry."""
+    layer, small = os.urandom(2**20) * (1 if measure.tiny else 2**10), make_image()
+    document = json.loads(small.content)
+    document["layers"][0].update(digest=digest_of(layer), size=len(layer))
+    content, blobs = json.dumps(document).encode(), {**small.blobs, digest_of(layer): layer}
+    elsewhere.put("app", "new", evolve(small, content=content, blobs=blobs))
+    source, tag = f"{elsewhere.host}/app:new", f"{world.host}/app:new"
+    argv = [*MERGE, source, tag, "--ca-bundle", os.environ["SSL_CERT_FILE"]]
+    if name != COMMAND:
+        argv = [*name.split(), "--preserve-digests", f"docker://{source}", f"docker://{tag}"]
+    run = partial(subprocess.run, argv, check=True, capture_output=True)
+    measure(("another registry, a layer of 1 GiB", name), run, world.empty, rounds=3)
+    measure.benchmark.extra_info["requests"] = len([*world.log.made(), *elsewhere.log.made()])
+    assert world.digest("app", "new") == digest_of(content)

@@ -18,21 +18,17 @@ class Measure:
     benchmark: BenchmarkFixture
     tiny: bool  # whether it matters only that the benchmarks run
 
-    def __call__(  # noqa: PLR0913 - each with a default
+    def __call__(
         self,
-        figure: str,
-        side: str,
+        names: tuple[str, str],
         run: Callable[[], object],
-        *,
-        rounds: int = 7,
-        warm: int = 1,
-        over: int = 1,
         before: Callable[[], None] | None = None,
+        rounds: int = 7,
     ) -> None:
-        self.benchmark.group, self.benchmark.name = figure, side
-        rounds, warm = (1, 0) if self.tiny else (rounds, warm)
+        self.benchmark.group, self.benchmark.name = names
+        rounds, warm = (1, 0) if self.tiny else (rounds, int(rounds > 3))  # noqa: PLR2004
         pedantic: Callable[..., object] = self.benchmark.pedantic
-        pedantic(run, setup=before, rounds=rounds, warmup_rounds=warm, iterations=over)
+        pedantic(run, setup=before, rounds=rounds, warmup_rounds=warm)
 
 
 @pytest.fixture

@@ -8,21 +8,11 @@ from html import escape
 
 from attrs import frozen
 
-ROW, LEFT, RIGHT, TOP, WIDTH = 34, 230, 40, 60, 900  # measures of the plot
-COLOURS = [
-    "#c25700",
-    "#2e7d4f",
-    "#1f6fb2",
-    "#8a4fb0",
-    "#5b6b7d",
-    "#b03a6f",
-]
+ROW, LEFT, RIGHT, TOP, WIDTH = 26, 280, 40, 60, 900  # measures of the plot
+COLOURS = ("#c25700", "#2e7d4f", "#1f6fb2", "#8a4fb0", "#5b6b7d", "#b03a6f")
 STYLE = """
   text { font: 12px "DejaVu Sans", Verdana, sans-serif; fill: #1b2733; }
   .sheet { fill: #fff; stroke: #5b6b7d; } .grid { stroke: #d5dce4; } .range { stroke-width: 3; }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #e4eaf0; } .sheet { fill: #17202a; } .grid { stroke: #36424f; }
-  }
 """
 
 
@@ -60,13 +50,13 @@ def plot(figures: Figures) -> str:
         f'<rect class="sheet" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="8"/>',
     ]
     for at, label in ((x(10.0**power), in_words(10.0**power)) for power in range(low, high + 1)):
-        parts.append(f'<path class="grid" d="M{at} {TOP - 28}V{height - 14}"/>')
-        parts.append(f'<text x="{at}" y="{TOP - 36}" text-anchor="middle">{label}</text>')
+        grid = f'<path class="grid" d="M{at} {TOP - 28}V{height - 14}"/>'
+        parts.append(f'{grid}<text x="{at}" y="{TOP - 36}" text-anchor="middle">{label}</text>')
     for y, (name, sides) in zip(range(TOP, height, ROW), figures.items()):
         parts.append(f'<text x="16" y="{y + 4}">{escape(name)}</text>')
         for side, colour in zip(reversed(sides), COLOURS):
+            title = f"<title>{escape(side.name)}: {in_words(side.median)}</title>"
             line = f'<path class="range" d="M{x(side.fastest)} {y}H{x(side.slowest)}"/>'
             point = f'<circle cx="{x(side.median)}" cy="{y}" r="5"/>'
-            title = f"<title>{escape(side.name)}: {in_words(side.median)}</title>"
             parts.append(f'<g stroke="{colour}" fill="{colour}">{title}{line}{point}</g>')
-    return "\n".join([*parts, "</svg>", ""])
+    return "\n".join([*parts, "</svg>"])

@@ -30,17 +30,14 @@ OLD = make_list("amd64", "arm64", "s390x", seed="old")
 
 
 class Relay:
-    """Passes connections on to a server; answers and new connections take a round trip.
+    """Passes connections on to a server; each answer and each new connection takes a round trip."""
 
-    So a connection with TLS costs three round trips until its first answer, as elsewhere.
-    """
-
-    def __init__(self, upstream: str, address: str) -> None:
+    def __init__(self, upstream: str) -> None:
         self.seconds = 0.0
         self._upstream = upstream.split(":")
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        starting = asyncio.start_server(self._connected, *address.split(":"), backlog=512)
+        starting = asyncio.start_server(self._connected, "127.0.0.1", 0, backlog=512)
         server = asyncio.run_coroutine_threadsafe(starting, self._loop).result()
         self.host = "{}:{}".format(*server.sockets[0].getsockname())
 
@@ -58,19 +55,16 @@ class Relay:
 
 
 class Place:
-    """A registry and the relay before it, or a relay alone before a registry that runs already.
+    """A registry and the relay before it, in a process of their own, called through a proxy."""
 
-    It lives in the process of a `Manager`; the other process calls its methods through a proxy.
-    """
-
-    def __init__(self, upstream: str = "", address: str = "127.0.0.1:0") -> None:
+    def __init__(self) -> None:
         authority = trustme.CA()
         self._authority = authority.cert_pem.bytes().decode()
         certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(certificate)
         self._server = RegistryServer(ssl_context=certificate)
         self._server.start()
-        self._relay = Relay(upstream or self._server.host, address)
+        self._relay = Relay(self._server.host)
         self._number = 0
 
     def host(self) -> str:
@@ -99,19 +93,43 @@ class Place:
     def check(self, repository: str, tags: list[str]) -> None:
         """Require that tags hold the last source, and of `OLD` what the source lacks."""
         children = (*SOURCES[self._number % len(SOURCES)].children, OLD.children[-1])
-        for tag in tags:
-            index = json.loads(self._server.manifest(repository, tag).content)
+        for index in (json.loads(self._server.manifest(repository, tag).content) for tag in tags):
             found = [entry["digest"] for entry in index["manifests"]]
-            assert found == [child.digest for child in children], f"{tag} was not merged"
+            assert found == [child.digest for child in children], "a tag was not merged"
+
+
+class Shelf:
+    """A registry with tokens and many tags, in a process of its own."""
+
+    def __init__(self, repositories: int, tags: int) -> None:
+        self._server = RegistryServer(users={"user": "password"}, auth="token")
+        self._server.start()
+        for repository in (f"app-{number}" for number in range(repositories)):
+            put(self._server, "new", SOURCES[0], repository)
+            for tag in range(tags):
+                put(self._server, f"{tag}", OLD, repository)
+
+    def host(self) -> str:
+        return self._server.host
+
+    def count(self) -> int:
+        """Count the requests since the last time."""
+        count = len(self._server.requests)
+        self._server.forget_requests()
+        return count
 
 
 class Manager(BaseManager):
-    """Runs places in another process."""
+    """Runs registries in another process; what it gives are proxies of them."""
 
-    def place(self, *arguments: str) -> Place:
-        """Make a place, of which this is the proxy."""
-        made: Place = vars(Manager)["Place"](self, *arguments)
+    def place(self) -> Place:
+        made: Place = vars(Manager)["Place"](self)
+        return made
+
+    def shelf(self, repositories: int, tags: int) -> Shelf:
+        made: Shelf = vars(Manager)["Shelf"](self, repositories, tags)
         return made
 
 
-Manager.register("Place", Place)
+for kind in (Place, Shelf):
+    Manager.register(kind.__name__, kind)

@@ -244,12 +244,13 @@ class Memo(Generic[KeyT, ValueT]):
         self._most = most
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._values: OrderedDict[KeyT, tuple[Future[ValueT], float]] = OrderedDict()
+        self._values: OrderedDict[KeyT, tuple[ValueT, float]] = OrderedDict()
+        self._computed: dict[KeyT, Future[ValueT]] = {}
 
     def __contains__(self, key: KeyT) -> bool:
         """Whether the value is known, or a thread is computing it."""
         with self._lock:
-            return self._known(key) is not None
+            return key in self._computed or (key in self._values and self._is_fresh(key))
 
     def get(
         self,
@@ -262,42 +263,47 @@ class Memo(Generic[KeyT, ValueT]):
         A value past its age is kept if it still holds.
         """
         with self._lock:
-            known, old = self._known(key), self._values.get(key, (None, 0.0))[0]
-            if known is None:
-                mine = Future[ValueT]()
-                self._values[key] = mine, time.monotonic() + self._seconds
-                while len(self._values) > self._most:
-                    self._values.popitem(last=False)
-            else:
+            known, computed = self._values.get(key), self._computed.get(key)
+            if computed is None and known is not None and self._is_fresh(key):
                 self._values.move_to_end(key)
-        if known is not None:
-            return known.result()
+                return known[0]
+            if computed is None:
+                mine = self._computed[key] = Future[ValueT]()
+                end = time.monotonic() + self._seconds
+        if computed is not None:
+            return computed.result()
         try:
-            is_kept = old is not None and still_holds is not None and still_holds(old.result())
-            value = old.result() if old is not None and is_kept else compute()
+            is_kept = known is not None and still_holds is not None and still_holds(known[0])
+            value = known[0] if known is not None and is_kept else compute()
         except BaseException as error:
-            self._forget(key, mine)
+            self._end(key, mine)
             mine.set_exception(error)
             raise
-        if not value:
-            self._forget(key, mine)
+        self._end(key, mine, *([(value, end)] if value else []))
         mine.set_result(value)
         return value
 
     def forget(self, is_meant: Callable[[KeyT], bool]) -> None:
         """Forget the values of some keys, which may have changed."""
         with self._lock:
-            for key in [key for key in self._values if is_meant(key)]:
-                del self._values[key]
+            for known in (self._values, self._computed):
+                for key in [key for key in known if is_meant(key)]:
+                    del known[key]
 
-    def _known(self, key: KeyT) -> Future[ValueT] | None:
-        known, end = self._values.get(key, (None, 0.0))
-        return known if time.monotonic() < end else None
+    def _is_fresh(self, key: KeyT) -> bool:
+        return time.monotonic() < self._values[key][1]
 
-    def _forget(self, key: KeyT, mine: Future[ValueT]) -> None:
+    def _end(self, key: KeyT, mine: Future[ValueT], *value: tuple[ValueT, float]) -> None:
+        """Remember what was computed, unless it was to be forgotten meanwhile."""
         with self._lock:
-            if self._values.get(key, (None, 0.0))[0] is mine:
-                del self._values[key]
+            if self._computed.get(key) is not mine:
+                return
+            del self._computed[key]
+            self._values.pop(key, None)
+            for each in value:
+                self._values[key] = each
+            while len(self._values) > self._most:
+                self._values.popitem(last=False)
 
 
 def run_all(pool: Executor, jobs: Iterable[Callable[[], ValueT]]) -> list[ValueT]:

@@ -63,7 +63,7 @@ def test_images_are_merged_by_position(app: str, registry_server: RegistryServer
     [
         (["a:1"], "a source and a destination are needed"),
         (["q/a:1", "q/a:2", "--dest-ref", "q/a:3"], "give images by position, or by --source-ref"),
-        (["q/a:1", "q/a:2", "--batch", "-"], "--batch: give sources, destinations and arch"),
+        (["q/a:1", "q/a:2", "--batch", "-"], "--batch: give sources"),
         (["q.io/a:1", "q.io/a:2", "-o", "raw"], "--output raw is for a dry run of one destination"),
         (["q.io/a:1", "q.io/a:2,q.io/a:3", "-no", "raw"], "--output raw is for a dry run of one"),
         (["q.io/a:1", "q.io/a:2", "--json", "-o", "text"], "given twice, with different values"),

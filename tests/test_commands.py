@@ -18,7 +18,7 @@ import pytest
 from attrs import evolve, frozen
 from pubtools.pluggy import hookimpl, pm
 
-from pubtools_mlmerge.cli.commands import BatchLine
+from pubtools_mlmerge.cli.batch import BatchLine
 from pubtools_mlmerge.cli.options import Login
 from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main, restore_main
 from pubtools_mlmerge.core.plan import Report
@@ -226,7 +226,7 @@ def test_of_two_tags_with_one_anchor_tag_the_second_is_not_written(
     assert failure["error"]["type"] == "AnchorTaken"
     assert server.manifest("app", "kept").digest == report["digest"]
     assert server.manifest("app", "other").digest == other
-    assert "app:kept: the anchor tag would replace" in caplog.messages[-1]
+    assert "app:kept: the anchor tag exists and holds" in caplog.messages[-1]
 
 
 def test_two_anchor_tags_that_are_made_at_once_both_stay(

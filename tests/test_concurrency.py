@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
@@ -99,6 +100,18 @@ def test_the_values_used_last_are_remembered() -> None:
 
     assert counted.computed == ["a", "b", "c"]
     assert "b" not in memo
+
+
+def test_a_value_that_is_known_takes_little_memory() -> None:
+    memo = Memo[int, bool](10_000)
+    tracemalloc.start()
+
+    for number in range(1000, 2000):
+        memo.get(number, lambda: True)
+
+    each = tracemalloc.get_traced_memory()[0] / 1000
+    tracemalloc.stop()
+    assert each < 400  # bytes; what threads wait for takes a thousand
 
 
 # All jobs of a pool

@@ -326,6 +326,26 @@ def test_no_further_line_of_a_batch_begins(server: RegistryServer, tmp_path: Pat
     assert len(server.tags("app")) == 11
 
 
+def test_a_batch_that_was_killed_goes_on(server: RegistryServer, tmp_path: Path) -> None:
+    line = '{{"source_ref": "{0}/app:new", "dest_ref": "{0}/app:tag{1}"}}\n'
+    batch, record = tmp_path / "batch", tmp_path / "record"
+    batch.write_text("".join(line.format(server.host, n) for n in range(200)), encoding="ascii")
+    how = ("--batch", str(batch), "--resume", str(record), "--output", "json")
+    with program(*how) as running:
+        until(lambda: "tag20" in server.tags("app"))
+        running.end(signal.SIGKILL)
+    done = {words.rpartition(":")[2] for words in record.read_text("ascii").splitlines()[1:]}
+    server.forget_requests()
+
+    with program(*how) as running:
+        assert running.end().code == 0
+
+    asked = {request.path.rpartition("/")[2] for request in server.requests}
+    assert asked & done == set()
+    assert {f"tag{n}" for n in range(200)} <= asked | done
+    assert len(done) > 10
+
+
 @pytest.mark.parametrize("number", CODES)
 def test_a_write_under_way_is_finished_and_reported(
     server: RegistryServer, number: signal.Signals

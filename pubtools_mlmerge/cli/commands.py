@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from datetime import datetime, timezone
 from functools import partial
@@ -17,6 +17,7 @@ from typing import NoReturn, TypeVar
 
 from attrs import evolve, field, frozen
 
+from pubtools_mlmerge.cli.batch import BatchLine, DoneLines, open_batch
 from pubtools_mlmerge.cli.options import (
     Login,
     anchor_tag_of,
@@ -35,7 +36,6 @@ from pubtools_mlmerge.core.manifests import Image, Index, Manifest
 from pubtools_mlmerge.core.plan import AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Address, Reference, one_name
-from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import InvalidRecord
 from pubtools_mlmerge.merging.api import Ordered, TagMerger, in_order, merge_tags
 from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change, warn_of_writers
@@ -274,42 +274,6 @@ def _changes(
     return partial(run_jobs, jobs, show, options)
 
 
-_LINE_KEYS = ("source_ref", "dest_ref", "archs")
-
-
-@frozen
-class BatchLine:
-    """A line of a batch; without architectures, the sources are merged whole."""
-
-    sources: tuple[str, ...]
-    destination: str
-    archs: tuple[str, ...] | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> BatchLine:
-        """Parse a line."""
-        fields = decode(text.encode("utf-8", "surrogateescape"))
-        unknown = sorted(fields.keys() - set(_LINE_KEYS))
-        if unknown:
-            raise ValueError(f"{unknown[0]}: unknown, expected one of {', '.join(_LINE_KEYS)}")
-        sources = _texts(fields, "source_ref", [fields.get("source_ref")])
-        destination = fields.get("dest_ref")
-        if not isinstance(destination, str):
-            raise ValueError("dest_ref: expected a text")  # noqa: TRY004 - a wrong line
-        archs = None if fields.get("archs") is None else _texts(fields, "archs")
-        return cls(sources, destination, archs)
-
-
-def _texts(fields: Mapping[str, object], name: str, otherwise: object = None) -> tuple[str, ...]:
-    """Read a list of texts that is not empty."""
-    found = fields.get(name)
-    listed = found if isinstance(found, list) else otherwise
-    if not isinstance(listed, list) or not listed or not all(isinstance(x, str) for x in listed):
-        expected = "a list of texts" if otherwise is None else "a text, or a list of texts"
-        raise ValueError(f"{name}: expected {expected}")
-    return tuple(listed)
-
-
 def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
     """Prepare the merge of sources into their destinations, or of a batch."""
     logins = Login.of(arguments, "source"), Login.of(arguments, "dest")
@@ -322,9 +286,13 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
         if named or arguments.arch:
             raise ValueError("--batch: give sources, destinations and architectures in its lines")
         merges = _Merges(arguments, settings, policy, logins)
-        jobs = merges.of_batch(arguments.batch, _open_batch(arguments.batch))
+        done = DoneLines.of(arguments.resume, dry_run=arguments.dry_run)
+        jobs = merges.of_batch(arguments.batch, open_batch(arguments.batch), done)
         options = evolve(options, total=None, watch=merges.display.counted)
     else:
+        if arguments.resume is not None:
+            raise ValueError("--resume needs --batch")
+        done = None
         named_sources, named_tags = references_of(arguments)
         sources = [logins[0].reference(text) for text in named_sources]
         tags = [logins[1].tag(text) for text in named_tags]
@@ -332,17 +300,13 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
         jobs = merges.of_tags(sources, tags)
         watch = unwatched if len(tags) == 1 else merges.display.counted
         options = evolve(options, threads=min(threads, len(tags)), total=len(tags), watch=watch)
-    return _changes(arguments, jobs, options)
+    run = _changes(arguments, jobs, options)
+    return run if done is None else partial(_resumed, run, done)
 
 
-def _open_batch(name: str) -> int:
-    """Open a file that a thread may still wait for when the program ends, unlike sys.stdin."""
-    try:
-        file = sys.stdin.fileno() if name == "-" else name
-        with open(file, "rb", closefd=name != "-") as batch:
-            return os.dup(batch.fileno())
-    except OSError as error:
-        raise ValueError(f"--batch: {name}: {error.strerror or error}") from error
+def _resumed(run: Callable[[], bool], done: DoneLines) -> bool:
+    with done.held():
+        return run() and done.is_whole
 
 
 class _Merges:
@@ -381,9 +345,10 @@ class _Merges:
         jobs = (self._job(str(tag), sources, tag, self._policy) for tag in tags)
         return in_order(jobs, self._threads)
 
-    def of_batch(self, name: str, file: int) -> Iterator[_Job | None]:
+    def of_batch(self, name: str, file: int, done: DoneLines | None) -> Iterator[_Job | None]:
         """Make a job of each non-empty line; an invalid line becomes a job that fails."""
-        return in_order(self._of_lines(name, file), self._threads)
+        jobs = self._of_lines(name, file)
+        return in_order(jobs if done is None else _left(jobs, done), self._threads)
 
     def _of_lines(self, name: str, file: int) -> Iterator[_Ordered]:
         is_empty = True
@@ -414,12 +379,28 @@ class _Merges:
     def _job(
         self, name: str, sources: Sequence[Reference], tag: Reference, policy: Policy
     ) -> _Ordered:
-        return self._merger.ordered((name, partial(self.merge, sources, tag, policy)), sources, tag)
+        job = name, partial(self.merge, sources, tag, policy)
+        return self._merger.ordered(job, sources, tag, policy)
 
     def merge(self, sources: Sequence[Reference], tag: Reference, policy: Policy) -> Report:
         """Merge sources into one tag."""
         (report,) = merge_tags(sources, tag, policy=policy, merger=self._merger)
         return report
+
+
+def _left(jobs: Iterable[_Ordered], done: DoneLines) -> Iterator[_Ordered]:
+    """Leave out what is done, and let the other jobs record that they are."""
+    for job in jobs:
+        begun = done.begin(job.work, job.reads, job.writes)
+        if begun is not None:
+            yield evolve(job, job=(job.job[0], partial(_record, done, begun, job.job[1])))
+
+
+def _record(done: DoneLines, begun: str, job: Callable[[], Report]) -> Report:
+    report = job()
+    if report.error is None:
+        done.add(begun, str(report.destination))
+    return report
 
 
 def _refuse(name: str, error: ValueError) -> NoReturn:

@@ -135,7 +135,7 @@ def add_all(parser: argparse.ArgumentParser) -> None:
 
 
 def add_references(parser: argparse.ArgumentParser) -> None:
-    """Add sources, destinations and batches."""
+    """Add sources and destinations."""
     parser.add_argument(
         "references",
         nargs="*",
@@ -159,22 +159,6 @@ def add_references(parser: argparse.ArgumentParser) -> None:
         help="tag to merge into; repeatable, or several separated by commas (default: none)",
     )
     parser.add_argument(
-        "--batch",
-        metavar="FILE",
-        help="read merges from a file, or from standard input (-): each line is a JSON object with "
-        "source_ref (text or list), dest_ref and optionally archs (default: none)",
-    )
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=8,
-        metavar="N",
-        help="merge N tags at a time, at most 100 (default: 8)",
-    )
-    parser.add_argument(
-        "--fail-fast", action="store_true", help="start no more merges after a failure"
-    )
-    parser.add_argument(
         "--copy",
         choices=("auto", "skopeo", "never"),
         help="how to copy images into another repository: mount or stream them (auto), run "
@@ -191,6 +175,32 @@ def add_references(parser: argparse.ArgumentParser) -> None:
         metavar="TEMPLATE",
         help="give the result a second tag, made from {tag}, {timestamp} and {digest} "
         "(default: none)",
+    )
+
+
+def add_batch(parser: argparse.ArgumentParser) -> None:
+    """Add batches, and how several merges are run."""
+    parser.add_argument(
+        "--batch",
+        metavar="FILE",
+        help="read merges from a file, or from standard input (-): each line is a JSON object with "
+        "source_ref (text or list), dest_ref and optionally archs (default: none)",
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="FILE",
+        help="record in this file which lines of the batch are done, and leave out those that it "
+        "has already (default: none)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=8,
+        metavar="N",
+        help="merge N tags at a time, at most 100 (default: 8)",
+    )
+    parser.add_argument(
+        "--fail-fast", action="store_true", help="start no more merges after a failure"
     )
 
 
@@ -369,6 +379,7 @@ def _add_merge(parser: argparse.ArgumentParser) -> None:
     advanced = parser.add_argument_group("Advanced")
     add_changes(parser, raw=_RAW)
     add_references(parser)
+    add_batch(parser)
     add_policy(parser, advanced)
     add_annotation(parser)
     add_strict(parser, ", or two sources have different images for one platform")

@@ -115,11 +115,12 @@ def _references(given: str | Reference | Iterable[str | Reference]) -> list[Refe
 
 @frozen
 class Ordered(Generic[JobT_co]):
-    """A merge into one tag, with the names of what it reads and writes."""
+    """A merge into one tag, with the names of what it reads and writes, and what decides it."""
 
     job: JobT_co
     reads: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
+    work: str = ""
 
 
 def in_order(merges: Iterable[Ordered[JobT]], threads: int) -> Iterator[JobT | None]:
@@ -152,7 +153,7 @@ class TagMerger:
         watch: Watch = unwatched,
     ) -> None:
         self._reader, self._client, self._locks = reader, client, locks
-        self._anchor = writer.options.anchor_tag
+        self._options, self._anchor = writer.options, writer.options.anchor_tag
         self._children = Children(reader, client, copy, watch=watch, threads=threads)
         tended = Referrers(reader, client, self._children, referrers)
         self._step = Step(reader, client, writer.options, self._children, writer, referrers=tended)
@@ -181,14 +182,18 @@ class TagMerger:
             return error
 
     def ordered(
-        self, job: JobT, sources: Iterable[Reference], destination: Reference
+        self,
+        job: JobT,
+        sources: Iterable[Reference],
+        destination: Reference,
+        policy: Policy | None = None,
     ) -> Ordered[JobT]:
-        """Say what a job reads and writes that merges sources into a tag."""
-        return Ordered(
-            job,
-            frozenset(self._locks.name(self._reader, source) for source in sources),
-            frozenset(self._locks.name(self._client, tag) for tag in self._written(destination)),
-        )
+        """Say what a job reads and writes that merges sources into a tag, and what decides it."""
+        reads = [self._locks.name(self._reader, source) for source in sources]
+        writes = [self._locks.name(self._client, tag) for tag in self._written(destination)]
+        options = self._options
+        work = repr((reads, writes[0], policy or options.policy, options.ages, options.anchor_tag))
+        return Ordered(job, frozenset(reads), frozenset(writes), work)
 
     def _written(self, destination: Reference) -> tuple[Reference, ...]:
         return (destination, *(self._anchor.to_lock(destination) if self._anchor else ()))

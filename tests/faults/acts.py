@@ -102,7 +102,7 @@ def expire(exchange: Exchange) -> None:
     expired = exchange.seen.authorization
 
     def refuse_it(later: Exchange) -> bool:
-        if later.seen.authorization != expired or later.seen.what == "token":
+        if later.seen.authorization != expired or later.seen.what in ("token", "referrers"):
             return False
         challenge(later)
         return True

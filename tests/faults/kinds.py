@@ -112,7 +112,8 @@ def _has_digest(seen: Seen) -> bool:
 
 
 def _has_token(seen: Seen) -> bool:
-    return seen.authorization.startswith("Bearer ")
+    # This registry has no such address, and asks nobody there for a token.
+    return seen.authorization.startswith("Bearer ") and seen.what != "referrers"
 
 
 def _status(status: int, *, heals: bool = True) -> Fault:

@@ -42,6 +42,8 @@ class Seen:
             return "token"
         if "/blobs/" in path:
             return "mount" if "mount=" in query else "blob"
+        if "/referrers/" in path:
+            return "referrers"
         reference = path.rpartition("/")[2]
         if reference.startswith("sha256:"):
             return "child"
