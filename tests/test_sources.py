@@ -64,7 +64,7 @@ def test_sources_come_in_order_and_the_first_that_has_a_slot_wins_it() -> None:
 
 
 def test_with_strict_a_second_image_for_a_platform_is_an_error() -> None:
-    with pytest.raises(SourcesDiffer, match="digest for linux/amd64 of"):
+    with pytest.raises(SourcesDiffer, match="different image for linux/amd64 of"):
         plan_of(side(AMD64), side(OTHER_AMD64, name="b"), policy=Policy(strict=True))
 
     plan = plan_of(side(AMD64), side(AMD64, ARM64, name="b"), policy=Policy(strict=True))
