@@ -70,9 +70,7 @@ def test_a_redis_that_dies_before_the_write_prevents_it(
 
     warning, error = said(done)
     assert (done.code, done.reports) == (1, [])
-    assert warning.startswith(
-        f"WARNING: {arena.reference(tag)}: the lock of this tag was not released"
-    )
+    assert warning.startswith(f"WARNING: {arena.reference(tag)}: the lock of this tag was not")
     assert error.startswith(
         f"ERROR: {arena.reference(tag)}: the lock of this tag was lost, so it was not written: "
         f"Redis at 127.0.0.1:{end.redis.port}: "
