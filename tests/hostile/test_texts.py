@@ -335,7 +335,8 @@ def test_no_error_shows_a_field_as_it_is(kind: type[MergeError]) -> None:
     for field in attrs.fields(kind):  # type: ignore[arg-type]  # all but the base are of attrs
         of = str(field.type)
         number = 1 if "int" in of or "float" in of or "bool" in of else TORN
-        values[field.name] = (TORN, TORN) if "tuple" in of else number
+        pair = TORN, TORN
+        values[field.name] = (pair,) if "tuple[tuple" in of else pair if "tuple" in of else number
 
     made = kind(**values)
 
