@@ -25,6 +25,7 @@ ValueT = TypeVar("ValueT")
 SLICE = 0.1  # seconds between two looks at whether to end
 # Seconds after a signal until a write under way is given up, then cleaning up, then all.
 _WRITING, _CLEANING, _WAITING, _LONGEST = 0.8, 1.3, 1.5, 1.7
+_STARTING = 1.0  # seconds for a program that is just being started
 _RELEASING = 0.2  # seconds, after these, to release what hanging threads hold
 
 
@@ -43,6 +44,7 @@ class Stop:
         self._releases: set[Callable[[], object]] = set()
         self._grace: ContextVar[float] = ContextVar("mlmerge_grace", default=0.0)
         self._programs: set[subprocess.Popen[str]] = set()
+        self._starting = threading.Lock()
 
     @property
     def is_over(self) -> bool:
@@ -83,6 +85,13 @@ class Stop:
             seconds -= longest
             self.check()
 
+    def start(self, begin: Callable[[], subprocess.Popen[str]]) -> subprocess.Popen[str]:
+        """Start a program that is ended with this one, however early a signal comes."""
+        with self._starting:
+            program = begin()
+            self._programs.add(program)
+        return program
+
     def wait_for(
         self, program: subprocess.Popen[str], end: float = math.inf, silence: float = math.inf
     ) -> str:
@@ -103,7 +112,6 @@ class Stop:
         silence: float = math.inf,
     ) -> tuple[str, str]:
         """Give a program a text, and wait as `wait_for` does; return what it wrote to both."""
-        self._programs.add(program)
         try:
             return self._communicate(program, end, text, silence)
         except (Stopped, subprocess.TimeoutExpired):
@@ -153,6 +161,7 @@ class Stop:
 
     def _exit(self, number: int) -> None:
         """End now, and the programs that run for us before that."""
+        self._starting.acquire(timeout=_STARTING)
         for program in tuple(self._programs):
             program.kill()
         os._exit(128 + number)

@@ -159,7 +159,7 @@ class MixedTypes(MergeError):
         kinds = (
             f"Docker manifests ({', '.join(self.docker)}) and OCI manifests ({', '.join(self.oci)})"
         )
-        advice = "build both in one format, or allow it (--mixed-types oci)"
+        advice = "build both in one format, or allow it (--mixed-types oci, setting mixed_types)"
         return f"{_prefix(self.reference)}the merged index would mix {kinds}; {advice}"
 
 
@@ -316,7 +316,7 @@ class AnchorTaken(MergeError):
 class MissingChild(RegistryError):
     """The repository lacks a manifest or blob that the manifest lists."""
 
-    _advice = "push the images, or allow copying (--copy auto)"
+    _advice = "push the images, or allow copying (--copy auto, setting copy)"
 
     digests: tuple[str, ...] = ()
     """What is missing, as far as the registry says."""

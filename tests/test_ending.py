@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,6 +62,27 @@ class Program:
         out, err = self.process.communicate(timeout=50)
         assert "Traceback" not in err
         return Done(self.process.returncode, out, err)
+
+
+# Two signals come between the start of another program and the return of what starts it.
+STARTING = """
+import signal, subprocess, threading, time
+from pubtools_mlmerge.concurrency import STOP
+
+def begin():
+    program = subprocess.Popen(["sleep", "1000"], stdout=subprocess.DEVNULL)
+    print(program.pid, flush=True)
+    begun.set()
+    while STOP.signal is None:
+        time.sleep(0.01)
+    return program
+
+begun = threading.Event()
+threading.Thread(target=STOP.start, args=[begin]).start()
+begun.wait()
+STOP.on_signal(signal.SIGTERM)
+STOP.on_signal(signal.SIGTERM)
+"""
 
 
 @contextmanager
@@ -234,6 +256,20 @@ def test_another_program_does_not_go_on(
 
     other = int((tmp_path / "started").read_text(encoding="ascii"))
     until(lambda: not Path(f"/proc/{other}").exists())
+
+
+def test_a_program_that_is_just_being_started_does_not_go_on() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STARTING],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == CODES[signal.SIGTERM], done.stderr
+    until(lambda: not Path(f"/proc/{int(done.stdout)}").exists())
 
 
 def test_blobs_under_way_are_given_up_and_their_uploads_cancelled(server: RegistryServer) -> None:

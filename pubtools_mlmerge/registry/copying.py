@@ -281,15 +281,17 @@ def copy(
         ]
         secrets = [*source_client.secrets(), *destination_client.secrets()]
         try:
-            with subprocess.Popen(  # noqa: S603 - every argument fits a grammar that we check
-                command,
-                env=environment_without(secrets),
-                pass_fds=passed,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                encoding="utf-8",
-                errors="replace",
+            with STOP.start(
+                lambda: subprocess.Popen(  # noqa: S603 - every argument fits a grammar that we check
+                    command,
+                    env=environment_without(secrets),
+                    pass_fds=passed,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    encoding="utf-8",
+                    errors="replace",
+                )
             ) as program:
                 said = STOP.wait_for(program, options.ends, options.silence)
         except subprocess.TimeoutExpired:

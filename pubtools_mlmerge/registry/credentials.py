@@ -240,14 +240,16 @@ def _ask_helper(helper: str, server: str, patience: float, place: str) -> Creden
     asked = f"{program} for {brief(server, 80)}"
     STOP.check()  # else each waiting thread would start one
     try:
-        with subprocess.Popen(  # noqa: S603 - the name is checked, and the server goes to its input
-            [program, "get"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            encoding="utf-8",
-            errors="replace",
-            env=environment_without(),
+        with STOP.start(
+            lambda: subprocess.Popen(  # noqa: S603 - the name is checked, the server is its input
+                [program, "get"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                encoding="utf-8",
+                errors="replace",
+                env=environment_without(),
+            )
         ) as process:
             said, _ = STOP.communicate(process, time.monotonic() + patience, server)
     except subprocess.TimeoutExpired:
