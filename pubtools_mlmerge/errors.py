@@ -437,7 +437,7 @@ class ConflictError(MergeError):
     """Digest that it held; none for an absent tag."""
     tries: int
     ignored: bool = False
-    """Whether the registry accepts the writes and keeps what the tag held before."""
+    """Whether the registry accepted two writes and the tag still holds what it held before."""
 
     def _says(self) -> str:
         tries = "1 try" if self.tries == 1 else f"{self.tries} tries"
@@ -445,7 +445,7 @@ class ConflictError(MergeError):
             "another program writes this tag",
             "run it again, with a lock for all writers",
         )
-        if self.ignored:
+        if self.ignored and self.found:
             cause = "the registry accepts writes and ignores them, as a proxy cache or mirror does"
             advice = "write to the registry behind it"
         elif not self.found:

@@ -265,18 +265,27 @@ def test_a_write_that_is_refused_is_not_done_again(registry: Busy) -> None:
 
 
 @pytest.mark.parametrize("tries", [2, 5])
+@pytest.mark.parametrize(
+    ("held", "result", "cause"),
+    [
+        (OLD.digest, MERGED.digest, "accepts writes and ignores them"),
+        (None, NEW.digest, "whether the registry ignores writes"),
+    ],
+)
 def test_a_registry_that_ignores_writes_is_named_after_the_second(
-    registry: Busy, tries: int
+    registry: Busy, held: str | None, result: str, cause: str, tries: int
 ) -> None:
     registry.stores = False
+    if held is None:
+        registry._tags.pop((TAG.name, TAG.tag))
 
-    with pytest.raises(ConflictError, match="accepts writes and ignores them") as caught:
+    with pytest.raises(ConflictError, match=cause) as caught:
         write(registry, StepOptions(tries=tries))
 
     error = caught.value
     assert (error.ignored, error.tries, len(registry.pushed)) == (True, 2, 2)
     assert registry.looks == 2 * (1 + 4)
-    assert (error.expected, error.found) == (MERGED.digest, OLD.digest)
+    assert (error.expected, error.found) == (result, held)
 
 
 def test_a_write_that_always_fails_raises_its_error(registry: Busy, waits: list[float]) -> None:

@@ -263,7 +263,7 @@ class _Conflict:
 
     def is_ignored(self, before: str | None) -> bool:
         """Whether the write was accepted and the tag still holds what it held before."""
-        return self.is_written and not self.error and self.found == before is not None
+        return self.is_written and not self.error and self.found == before
 
 
 class _Overwritten:
