@@ -52,7 +52,7 @@ class Registry(ABC):
     def intend(  # noqa: B027 - only some registries care
         self, *, pull: Iterable[Reference] = (), push: Iterable[Reference] = ()
     ) -> None:
-        """Announce what will be read and written, so that each registry is asked for one login."""
+        """Announce what will be read and written, so that one token per registry is enough."""
 
     @abstractmethod
     def pull(self, reference: Reference) -> Manifest:
