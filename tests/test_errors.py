@@ -39,7 +39,8 @@ MESSAGES: list[tuple[MergeError, str]] = [
         errors.MixedTypes(("sha256:d1", "sha256:d2"), ("sha256:o",)),
         (
             "the merged index would mix Docker manifests (sha256:d1, sha256:d2) and OCI manifests "
-            "(sha256:o); build both in one format, or allow it (--mixed-types oci, setting mixed_types)"
+            "(sha256:o); build both in one format, or allow it (--mixed-types oci, setting "
+            "mixed_types)"
         ),
     ),
     (
