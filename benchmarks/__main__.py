@@ -62,11 +62,11 @@ def read(path: Path) -> Figures:
 def rows(figures: Figures) -> Iterator[tuple[str, ...]]:
     yield HEAD
     for name, sides in figures.items():
-        for side in sides:
+        for number, side in enumerate(sides):
             spread = f"{in_words(side.fastest)} to {in_words(side.slowest)}"
             requests = "" if side.requests is None else str(side.requests)
             ratio = "" if side is sides[-1] else f"{sides[-1].median / side.median:.3g}"
-            yield name, side.name, in_words(side.median), spread, requests, ratio
+            yield "" if number else name, side.name, in_words(side.median), spread, requests, ratio
 
 
 def write(figures: Figures, origin: str, directory: Path) -> None:
