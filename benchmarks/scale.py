@@ -54,7 +54,7 @@ def main(total: int = 100_000) -> int:
             requests += shelf.count()
         shelf.count()
         again = sum(1 for _ in watched(argv, total))
-        (_, rate, memory, *before), (_, last_rate, last_memory, *_) = found[0], found[-1]
+        (_, rate, memory, *before), (_, last_rate, last_memory, *_) = found[0], found[-2]
         print(f"{last_memory - memory:.1f} MiB more; {last_rate / rate:.2f} times as fast as first")
         print(f"{requests} requests; to resume when all is done {shelf.count()}, results {again}")
     more = any(now > then for row in found for now, then in zip(row[3:], before))
