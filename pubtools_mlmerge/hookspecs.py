@@ -26,8 +26,8 @@ def mlmerge_merge(request: MergeRequest) -> Report | Literal[False] | None:
 
     :param request: Source, destination and settings; ``request.carry_out()`` does the usual thing.
     :type request: pubtools_mlmerge.host.requests.MergeRequest
-    :return: What was done; False to leave the tag to the host's plain copy; None to let the next
-        implementation decide.
+    :return: The report of the merge; False to leave the tag to the host's plain copy; None to let
+        the next implementation decide.
     :rtype: pubtools_mlmerge.core.plan.Report or bool
     """
 
@@ -50,7 +50,7 @@ def mlmerge_merge_selected(request: SelectedRequest) -> dict[str, object] | None
 def mlmerge_merged(report: Report) -> None:
     """Called after each upload of a merged index, on the thread that did it.
 
-    :param report: What was done.
+    :param report: The report of the merge.
     :type report: pubtools_mlmerge.core.plan.Report
     """
 

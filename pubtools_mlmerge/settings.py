@@ -167,11 +167,11 @@ class Settings:
         exclude_repos (tuple[str, ...]):
             Glob patterns of external repository names that are not merged.
         policy (Policy):
-            What the merge decides differently.
+            Options of the merge.
         copy (str):
             How children get into another repository: ``auto``, ``skopeo`` or ``never``.
         referrers (str):
-            What becomes of what refers to images: ``copy``, ``warn`` or ``ignore``.
+            Whether to ``copy`` referrers of images, ``warn`` of them or ``ignore`` them.
         anchor_tag (AnchorTag | None):
             A second tag for each merged index; none for none.
         anchor_days (int | None):
@@ -191,7 +191,7 @@ class Settings:
         max_age_days (int | None):
             How old what is kept may be; none for any age.
         stale (str):
-            What becomes of older images: ``warn``, ``drop`` or ``fail``.
+            Whether to ``warn`` of older images, ``drop`` them or ``fail``.
         tls_verify (bool | None):
             Whether certificates are verified; none to do as the host's client does.
         report_only (bool):

@@ -24,7 +24,7 @@ def push_docker(
     The arguments are the host's; ours are in ``target_settings["mlmerge"]``.
 
     Returns:
-        object: What the host's task returns.
+        object: The result of the host's task.
 
     Raises:
         HostMismatch: When the step is enabled and the installed pubtools-quay does not fit, before

@@ -67,8 +67,7 @@ class Descriptor:
         media_type (str): Media type of the manifest.
         digest (str): Its digest.
         size (int): Its size in bytes.
-        platform (Platform | None): What it runs on, as written there; none for an entry that states
-            none.
+        platform (Platform | None): Its platform as written there; none for an entry without one.
         is_attestation (bool): Whether it says something about an image, such as where it was built.
         attested (str | None): Digest of the image that an attestation belongs to; none if it names
             none.

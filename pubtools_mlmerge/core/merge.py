@@ -53,7 +53,7 @@ def merge(
     Args:
         source (Index): The newer index. Its entries come first, in their order.
         destination (Index | None): The index at the destination; none if there is none yet.
-        policy (Policy): What to decide differently.
+        policy (Policy): Options of the merge.
         stale (Mapping[str, str] | None): Digests of destination entries that are too old to keep,
             each with the reason to give.
 
@@ -526,7 +526,7 @@ def review(tag: Reference, plan: Plan[Manifest], policy: Policy) -> tuple[str, .
     """Refuse a plan that takes away what nobody named, or named by a slip.
 
     Returns:
-        tuple[str, ...]: What to warn of.
+        tuple[str, ...]: Warnings.
 
     Raises:
         ShrinkError: When a platform would go that nobody named.

@@ -57,12 +57,12 @@ class Policy:
             entries without a platform.
         mixed_types (str): ``oci`` to list Docker and OCI manifests together in an OCI index,
             ``fail`` to refuse.
-        single_image (str): What to do where either side is a single image: ``wrap`` merges it as an
+        single_image (str): How to merge a single image on either side: ``wrap`` merges it as an
             index of one entry, ``index`` as well and never results in the image alone, ``replace``
             replaces the destination by the source, ``fail`` refuses.
         strict (bool): Whether a pattern of `keep` or `drop` that fits nothing is an error.
-        annotations (dict[str, str]): What to write into the annotations of the resulting index
-            itself, which makes it an OCI index.
+        annotations (dict[str, str]): Annotations to add to the resulting index itself, which makes
+            it an OCI index.
         serves_many (bool): Whether `keep` is meant for many tags, so that it may fit nothing in
             one of them.
     """
@@ -157,7 +157,7 @@ class Plan(Generic[ResultT_co]):
         source (Index | None): The index that was merged; none where platforms are removed or an
             image is copied.
         destination (Index | None): The index that was merged into; none if there was none.
-        warnings (tuple[str, ...]): What people should know about the result.
+        warnings (tuple[str, ...]): Warnings about the result.
     """
 
     result: ResultT_co
@@ -210,7 +210,7 @@ class Report:
             absent.
         error (MergeError | None): Why the anchor tag could not be set; none if nothing failed.
         sources (tuple[Reference, ...]): All places where new entries came from.
-        manifest (Index | Image | None): What the destination holds now, or would.
+        manifest (Index | Image | None): The manifest that the destination holds now, or would.
     """
 
     source: Reference | None

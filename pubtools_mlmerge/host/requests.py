@@ -51,7 +51,7 @@ class MergeRequest:
         """Merge, unless the host's plain copy does the same.
 
         Returns:
-            Report | None: What was done; None where nothing of the destination is kept.
+            Report | None: The report; None where nothing of the destination is kept.
 
         Raises:
             MergeError: When it cannot be done; the tag then holds what it held before.

@@ -104,7 +104,7 @@ def problems(step: StepName) -> tuple[str, ...]:
     """Check that the installed host fits a step; this imports the host.
 
     Returns:
-        tuple[str, ...]: What does not fit; empty if all does.
+        tuple[str, ...]: The mismatches; empty if there are none.
     """
     seam = SEAMS[step]
     try:

@@ -1,4 +1,4 @@
-"""Merging tags, as the command line does it and as Python programs may."""
+"""Merge tags: for the command line and for Python programs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def merge_tags(  # noqa: PLR0913 - independent options, each with a default
 
     Args:
         sources (str | Reference | Iterable[str | Reference]):
-            What to merge, by tag or digest; the first that has a platform wins it.
+            Images to merge, by tag or digest; the first that has a platform wins it.
         destinations (str | Reference | Iterable[str | Reference]):
             The tags to merge into.
         client (RegistryClient | None):
@@ -59,7 +59,7 @@ def merge_tags(  # noqa: PLR0913 - independent options, each with a default
         source_client (RegistryClient | None):
             Another client to read the sources with.
         policy (Policy):
-            What to decide differently.
+            How to merge where there is a choice.
         dry_run (bool):
             Whether to write nothing.
         lock (str | None):
@@ -69,12 +69,12 @@ def merge_tags(  # noqa: PLR0913 - independent options, each with a default
         copy (str):
             How to bring images into another repository, as ``--copy``.
         referrers (str):
-            What to do with what refers to images from another repository, as ``--referrers``.
+            Whether to copy referrers of images from another repository, as ``--referrers``.
         merger (TagMerger | None):
-            What the command shares among its calls. It knows all of the above but the policy.
+            A prepared merger to share among calls; it replaces all of the above but the policy.
 
     Returns:
-        list[Report]: What was done to each destination, in their order.
+        list[Report]: A report for each destination, in their order.
 
     Raises:
         MergesFailed: When some of several merges failed, with the reports of the others.
