@@ -734,3 +734,17 @@ def test_a_nested_index_that_is_gone_is_kept_with_a_warning(
     assert fates(report) == ["added", "added", "kept"]
     unknown = f"{into.at(TRIO.digest)}: no index there, so its platforms are unknown"
     assert unknown in caplog.messages
+
+
+@pytest.mark.parametrize("policy", [Policy(), Policy(eligible=["amd64"])])
+def test_a_nested_index_of_the_source_must_exist(policy: Policy) -> None:
+    registry = MemoryRegistry()
+    image, into = (Reference("quay.io", "app", tag=name) for name in ("new", "1"))
+    registry.put(image, Index.from_bytes(stating(TRIO).content))
+    registry.put(into, Index.from_bytes(OLD.content))
+    merging = Step(registry, registry, StepOptions(), Brought(RegistryServer()))
+
+    with pytest.raises(NotFound, match=TRIO.digest):
+        merging.merge(image, into, policy=policy)
+
+    assert registry.digest_at(into) == OLD.digest

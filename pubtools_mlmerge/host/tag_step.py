@@ -315,7 +315,7 @@ class Selection:
             return pm.hook.mlmerge_merge_selected(request=request)
 
     def _merge(self, source: Index, destination: Index | None, policy: Policy) -> Plan[Index]:
-        source = self.client.read_nested(self._source, source)
+        source = self.client.read_nested(self._source, source, is_source=True)
         if destination is not None:
             destination = self.client.read_nested(self._destination, destination)
         rule, tag = self._settings.ages, self._destination

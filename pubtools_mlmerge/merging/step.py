@@ -252,7 +252,9 @@ class Step:
 
     def _pull_source(self, source: Reference) -> Manifest:
         found = recorded(self._source.pull, source)
-        return self._source.read_nested(source, found) if isinstance(found, Index) else found
+        if isinstance(found, Index):
+            return self._source.read_nested(source, found, is_source=True)
+        return found
 
     def _still_holds(self, source: Reference, found: Manifest) -> bool:
         return bool(source.digest) or self._source.digest(source) == found.digest

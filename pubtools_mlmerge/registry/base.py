@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Protocol
 
 from attrs import evolve
@@ -83,8 +83,12 @@ class Registry(ABC):
             return self.pull(reference), False
         return None, bool(hidden)
 
-    def read_nested(self, reference: Reference, index: Index) -> Index:
-        """Note at each nested index what it lists."""
+    def read_nested(self, reference: Reference, index: Index, *, is_source: bool = False) -> Index:
+        """Note at each nested index what it lists; those that a source lists must exist.
+
+        Raises:
+            NotFound: When a nested index of a source does not exist.
+        """
         if all(entry.listed is not None for entry in index.manifests if entry.is_index):
             return index
         known: dict[str, frozenset[tuple[str, Platform | None]]] = {}
@@ -94,7 +98,7 @@ class Registry(ABC):
                 if level > NESTED_LEVELS or len(known) == NESTED_INDEXES:
                     raise InvalidIndex("manifests", TOO_NESTED, str(reference))
                 known[digest] = frozenset()
-                listed = self._list_nested(reference.at(digest))
+                listed = self._list_nested(reference.at(digest), is_source=is_source)
                 within = (list_all(e.digest, level + 1) for e in listed if e.is_index)
                 known[digest] = frozenset((e.digest, e.slot) for e in listed).union(*within)
             return known[digest]
@@ -107,9 +111,14 @@ class Registry(ABC):
             ],
         )
 
-    def _list_nested(self, reference: Reference) -> tuple[Descriptor, ...]:
-        with suppress(NotAnIndex, NotFound):
+    def _list_nested(self, reference: Reference, *, is_source: bool) -> tuple[Descriptor, ...]:
+        try:
             return self.pull_index(reference).manifests
+        except NotAnIndex:
+            pass
+        except NotFound:
+            if is_source:
+                raise
         LOG.warning("%s: no index there, so its platforms are unknown", reference)
         return ()
 
