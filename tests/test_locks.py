@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from pubtools_mlmerge import locks
 from pubtools_mlmerge.errors import LockFailed, LockLost
-from pubtools_mlmerge.locks import Held, _file_name, _FileLock, check_url, process_lock, tag_lock
+from pubtools_mlmerge.locks import Held, _file_name, _FileLock, check_url, tag_lock
 from tests.programs import ROOT, environment, python
 from tests.redis_servers import RealRedis, redis_server
 
@@ -174,7 +174,7 @@ def test_a_thread_waits_for_another_as_long_as_it_takes_without_a_url() -> None:
 
 
 def test_locks_that_nobody_needs_are_forgotten() -> None:
-    with process_lock(TAG):
+    with tag_lock(TAG):
         assert TAG in locks._LOCKS
 
     gc.collect()
@@ -333,7 +333,6 @@ def test_the_library_for_redis_is_loaded_only_where_it_is_used() -> None:
 def test_without_the_library_for_redis_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delitem(sys.modules, "pubtools_mlmerge.redis_lock", raising=False)
     monkeypatch.setitem(sys.modules, "redis", None)
 
     with pytest.raises(LockFailed, match=r"install pubtools-mlmerge\[lock\]"):

@@ -15,8 +15,7 @@ import pytest
 from redis import Redis
 
 from pubtools_mlmerge.errors import LockFailed, LockLost
-from pubtools_mlmerge.locks import Held, tag_lock
-from pubtools_mlmerge.redis_lock import PREFIX
+from pubtools_mlmerge.locks import PREFIX, Held, tag_lock
 from tests.redis_servers import RealRedis, redis_server
 from tests.servers import free_port
 
