@@ -19,7 +19,7 @@ from pubtools_mlmerge.testing import (
     upload,
     upload_index,
 )
-from pubtools_mlmerge.testing.endpoints import AuthMode
+from pubtools_mlmerge.testing.registry import AuthMode
 from tests.servers import RealRegistry
 
 OCI = "application/vnd.oci.image"
