@@ -25,7 +25,7 @@ from pubtools_mlmerge.core.manifests import (
     digest_of,
 )
 from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex
-from pubtools_mlmerge.testing.http import TEXT, Refused, Request, Response, json_response
+from pubtools_mlmerge.testing.http import JSON, TEXT, Refused, Request, Response, json_response
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 NAME = rf"({_COMPONENT}(?:/{_COMPONENT})*)"
@@ -337,7 +337,7 @@ class Registry:
         self._uploads: dict[tuple[str, str], bytes] = {}
         delete = (dialect.delete_action,)
         self._routes: Routes = {
-            "/v2/": {"GET": ((), lambda _: json_response({}))},
+            "/v2/": {"GET": ((), lambda _: Response(200, JSON, b"{}"))},
             re.escape(dialect.token_path): {
                 "GET": (None, lambda request: guard.issue(storage, request))
             },
