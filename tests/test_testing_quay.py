@@ -471,6 +471,17 @@ def restore(peer: Peer, tag: str, digest: str) -> requests.Response:
     return api(peer, f"{tag}/restore", "POST", {"manifest_digest": digest})
 
 
+def test_the_newest_row_of_a_history_comes_first_within_a_second_too(stocked: Peer) -> None:
+    for index in (OCI, DOCKER):
+        stocked.put(NAME, "latest", index.content, index.media_type)
+
+    rows = history(stocked, "?specificTag=latest")["tags"]
+    first = history(stocked, "?specificTag=latest&limit=1")
+
+    assert [row["manifest_digest"] for row in rows] == [DOCKER.digest, OCI.digest]
+    assert first == {"tags": rows[:1], "page": 1, "has_additional": True}
+
+
 def test_the_history_is_for_holders_of_the_api_token(stocked: Peer) -> None:
     path = f"/api/v1/repository/{NAME}/tag/"
     basic = {"Authorization": "Basic YWxpY2U6d29uZGVybGFuZA=="}
