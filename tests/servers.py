@@ -9,11 +9,9 @@ import os
 import shutil
 import socket
 import subprocess
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import final
 from urllib.parse import parse_qs, urlsplit
@@ -24,6 +22,8 @@ from attrs import field, frozen
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from tests.scripted import Received, Reply, ScriptedServer, json_reply
 
 READY_SECONDS = 20
 TOKEN_USER = "alice"
@@ -49,6 +49,34 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(
+    command: Sequence[str], host: str, log: Path, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server that listens at a host and port, and writes a log."""
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=env) as process,
+    ):
+        try:
+            give_up = time.monotonic() + READY_SECONDS
+            while not _listens(host):
+                if time.monotonic() > give_up or process.poll() is not None:
+                    text = log.read_text(encoding="utf-8")
+                    pytest.fail(f"{command[0]} did not start:\n{text}")
+                time.sleep(0.02)
+            yield process
+        finally:
+            process.kill()
+
+
+def _listens(host: str) -> bool:
+    name, _, port = host.partition(":")
+    with suppress(OSError), socket.create_connection((name, int(port)), timeout=1):
+        return True
+    return False
 
 
 @frozen(kw_only=True)
@@ -107,16 +135,15 @@ class TokenServer:
         self.seconds = seconds
         self.signer = Signer.generate()
         self.scopes: list[tuple[str, ...]] = []
-        self._server = _TokenHTTPServer(self)
-        self.realm = f"http://127.0.0.1:{self._server.server_port}/token"
+        self._server = ScriptedServer(self._answer)
+        self.realm = f"{self._server.url}/token"
 
     def __enter__(self) -> TokenServer:
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        self._server.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.__exit__()
 
     @property
     def count(self) -> int:
@@ -147,6 +174,11 @@ class TokenServer:
         }
         return {"token": self.signer.sign(claims), "expires_in": self.seconds}
 
+    def _answer(self, request: Received) -> Reply:
+        self.scopes.append(tuple(parse_qs(urlsplit(request.target).query).get("scope", ())))
+        user = self.login(request.authorization)
+        return Reply(401) if user is None else json_reply(self.issue(user, self.scopes[-1]))
+
 
 def _access(user: str, scope: str) -> list[dict[str, object]]:
     if " " in scope:
@@ -159,31 +191,6 @@ def _access(user: str, scope: str) -> list[dict[str, object]]:
         if user or (action == "pull" and name.startswith("public/"))
     ]
     return [{"type": kind, "name": name, "actions": allowed}] if allowed else []
-
-
-class _TokenHTTPServer(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, issuer: TokenServer) -> None:
-        self.issuer = issuer
-        super().__init__(("127.0.0.1", 0), _TokenHandler)
-
-
-class _TokenHandler(BaseHTTPRequestHandler):
-    server: _TokenHTTPServer
-
-    def do_GET(self) -> None:
-        issuer = self.server.issuer
-        scopes = tuple(parse_qs(urlsplit(self.path).query).get("scope", ()))
-        issuer.scopes.append(scopes)
-        user = issuer.login(self.headers.get("Authorization", ""))
-        self.send_response(200 if user is not None else 401)
-        self.end_headers()
-        if user is not None:
-            self.wfile.write(json.dumps(issuer.issue(user, scopes)).encode())
-
-    def log_message(self, *_arguments: object) -> None:
-        """Keep quiet."""
 
 
 @frozen(kw_only=True)
@@ -231,28 +238,16 @@ def docker_registry(
     config_file = directory / "config.yml"
     config_file.write_text(json.dumps({"version": "0.1", **config}), encoding="utf-8")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("REGISTRY_")}
-    log = directory / "registry.log"
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            [program, "serve", str(config_file)],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        ) as process,
-    ):
-        try:
-            _wait_until_ready(process, host, log)
-            yield RealRegistry(
-                url=f"{'https' if tls else 'http'}://{host}",
-                host=host,
-                process=process,
-                log=log,
-                ca_file=ca_file,
-                tokens=tokens,
-            )
-        finally:
-            _end(process)
+    command, log = [program, "serve", str(config_file)], directory / "registry.log"
+    with running(command, host, log, environment) as process:
+        yield RealRegistry(
+            url=f"{'https' if tls else 'http'}://{host}",
+            host=host,
+            process=process,
+            log=log,
+            ca_file=ca_file,
+            tokens=tokens,
+        )
 
 
 def _config(directory: Path, host: str) -> Config:
@@ -291,24 +286,6 @@ def _add_tokens(config: Config, directory: Path, tokens: TokenServer) -> None:
     config["auth"] = {"token": parts}
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], host: str, log: Path) -> None:
-    name, _, port = host.partition(":")
-    give_up = time.monotonic() + READY_SECONDS
-    while time.monotonic() < give_up and process.poll() is None:
-        with suppress(OSError), socket.create_connection((name, int(port)), timeout=1):
-            return
-        time.sleep(0.02)
-    pytest.fail(f"docker-registry did not start:\n{log.read_text(encoding='utf-8')}")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-
-
 @pytest.fixture(scope="session")
 def docker_registry_plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRegistry]:
     """A real registry, open to all."""
@@ -327,11 +304,6 @@ def docker_registry_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
 def docker_registry_token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRegistry]:
     """A real registry that wants tokens."""
     users = {TOKEN_USER: TOKEN_PASSWORD}
-    with (
-        TokenServer(users) as tokens,
-        docker_registry(
-            tmp_path_factory.mktemp("token"),
-            tokens=tokens,
-        ) as registry,
-    ):
+    directory = tmp_path_factory.mktemp("token")
+    with TokenServer(users) as tokens, docker_registry(directory, tokens=tokens) as registry:
         yield registry
