@@ -247,28 +247,6 @@ def test_a_process_waits_no_longer_than_it_may(outer_url: str) -> None:
     assert waited >= 0.3
 
 
-def test_a_process_gets_the_tag_when_the_holder_is_done(outer_url: str) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        with program(HOLD, outer_url):
-            waiting = pool.submit(take, outer_url)
-            assert wait([waiting], timeout=0.3).done == set()
-
-        assert waiting.result(timeout=5)
-
-
-def test_a_lost_lock_does_not_cover_the_error_of_its_body(
-    outer_url: str, tmp_path: Path, redis: Redis
-) -> None:
-    def lose() -> None:
-        with tag_lock(TAG, outer_url):
-            shutil.rmtree(tmp_path)
-            redis.flushall()
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        lose()
-
-
 def test_a_holder_that_is_killed_holds_nothing(outer_url: str) -> None:
     url = f"{outer_url}?expiry=1" if outer_url.startswith("redis") else outer_url
     with program(HOLD, url) as process:
@@ -385,10 +363,6 @@ def test_a_missing_directory_is_made(tmp_path: Path) -> None:
     (file,) = take_in(tmp_path / "of" / "locks")
 
     assert file.name.startswith("quay.io_ns_app_1-")
-
-
-def test_a_file_that_was_left_behind_hinders_nobody(tmp_path: Path) -> None:
-    assert take_in(tmp_path) == take_in(tmp_path) != []
 
 
 def test_a_directory_that_cannot_be_written_is_named() -> None:

@@ -15,7 +15,7 @@ import requests
 
 from pubtools_mlmerge.core.manifests import digest_of
 from pubtools_mlmerge.testing import RegistryServer, make_index, upload_index
-from tests.peers import DOCKER_MANIFEST, OCI_INDEX, Peer, challenge, error_codes
+from tests.peers import OCI_INDEX, Peer, challenge, error_codes
 from tests.quay import QuayDialect
 from tests.scripted import Clock
 from tests.servers import RealRegistry, require
@@ -221,14 +221,6 @@ def test_a_body_that_breaks_off_is_no_request(registry: RegistryServer, peer: Pe
     talk(registry, b"PUT %s HTTP/1.1\r\nContent-Length: 9\r\n\r\nshort" % path)
 
     assert peer.send("DELETE", place).status_code == 204
-
-
-def test_headers_of_one_name_are_joined(registry: RegistryServer) -> None:
-    accept = f"Accept: {DOCKER_MANIFEST}\r\nAccept: {OCI_INDEX}\r\n"
-
-    answer = talk(registry, f"GET {PATH} HTTP/1.1\r\n{accept}\r\n".encode())
-
-    assert answer.endswith(b"\r\n\r\n" + INDEX.content)
 
 
 def test_an_answer_comes_in_one_piece(registry: RegistryServer) -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from io import BufferedReader
 from socketserver import TCPServer
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qs, unquote
 
 from attrs import field, frozen
 
@@ -52,10 +52,9 @@ class Request:
         """The path with escaped characters decoded."""
         return unquote(self.raw_path)
 
-    def parameters(self, name: str) -> tuple[str, ...]:
+    def parameters(self, name: str) -> list[str]:
         """Return every value of a query parameter, in order."""
-        pairs = parse_qsl(self.query, keep_blank_values=True)
-        return tuple(value for key, value in pairs if key == name)
+        return parse_qs(self.query, keep_blank_values=True).get(name, [])
 
     def parameter(self, name: str) -> str:
         """Return the first value of a query parameter, or an empty string."""
