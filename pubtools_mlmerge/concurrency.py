@@ -329,7 +329,7 @@ def map_in_order(
 
 def map_in_order_by(
     pool: Executor, jobs: Iterable[Callable[[], ValueT] | None], ahead: int
-) -> Iterator[ValueT]:
+) -> Generator[ValueT, None, None]:
     """Run jobs in a pool that may serve others too; otherwise like `map_in_order`."""
     feed = _Feed(pool, jobs, ahead)
     # A daemon, as it may wait for a job that is no longer needed.

@@ -13,7 +13,7 @@ from itertools import count
 
 import pytest
 
-from pubtools_mlmerge.concurrency import Memo, map_in_order, run_all
+from pubtools_mlmerge.concurrency import Memo, map_in_order, map_in_order_by, run_all
 
 
 class Counted:
@@ -246,7 +246,14 @@ def test_a_failure_of_a_job_or_to_make_one_takes_the_place_of_its_result(
         next(results)
 
 
-def test_no_job_begins_after_a_failure_and_those_under_way_end() -> None:
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """A pool that serves others, too: it goes on after the results."""
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+def test_no_job_begins_after_a_failure_and_those_under_way_end(pool: ThreadPoolExecutor) -> None:
     failed = threading.Event()
     done: list[str] = []
 
@@ -261,18 +268,26 @@ def test_no_job_begins_after_a_failure_and_those_under_way_end() -> None:
 
     rest: list[Callable[[], None]] = [partial(done.append, "another")] * 20
     with pytest.raises(RuntimeError, match="no"):
-        list(map_in_order([wait, fail, *rest], 2))
+        list(map_in_order_by(pool, [wait, fail, *rest], 22))
 
     assert done == ["first"]
 
 
-def test_no_job_begins_once_the_caller_stops() -> None:
+def test_no_job_begins_once_the_caller_stops_and_those_under_way_end(
+    pool: ThreadPoolExecutor,
+) -> None:
     done: list[int] = []
-    results = map_in_order((partial(done.append, n) for n in range(1000)), 2)
+
+    def work(number: int) -> None:
+        time.sleep(0.02 if number else 0.0)
+        done.append(number)
+
+    results = map_in_order_by(pool, (partial(work, n) for n in count()), 2)
 
     next(results)
+    time.sleep(0.01)
     results.close()
-    number = len(done)
+    before = len(done)
     time.sleep(0.05)
 
-    assert len(done) == number < 20
+    assert len(done) == before < 10

@@ -480,7 +480,7 @@ def test_tokens_cannot_be_guessed(server: RealRedis, redis: Redis) -> None:
         with tag_lock(TAG, server.url):
             tokens.add(redis.get(KEY))
 
-    assert sorted(map(len, map(str, tokens))) == [32, 32, 32]
+    assert len({str(token)[-12:] for token in tokens}) == 3  # in the library's, the address
 
 
 def test_a_lock_outlives_its_expiry_while_it_is_held(server: RealRedis, redis: Redis) -> None:
