@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,10 +18,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import trustme
-from attrs import field, frozen
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from attrs import frozen
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tests.scripted import Received, Reply, ScriptedServer, json_reply
 
@@ -79,40 +79,20 @@ def _listens(host: str) -> bool:
     return False
 
 
-@frozen(kw_only=True)
 class Signer:
     """A key, and the certificate that makes docker-registry trust its tokens."""
 
-    key: rsa.RSAPrivateKey = field(repr=False)
-    certificate: x509.Certificate
-
-    @classmethod
-    def generate(cls) -> Signer:
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "token signer")])
-        now = dt.datetime.now(dt.timezone.utc)
-        day = dt.timedelta(days=1)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - day)
-            .not_valid_after(now + day)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        )
-        return cls(key=key, certificate=builder.sign(key, hashes.SHA256()))
-
-    @property
-    def pem(self) -> bytes:
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
+    def __init__(self) -> None:
+        authority = trustme.CA(key_type=trustme.KeyType.RSA)
+        self.pem = authority.cert_pem.bytes()
+        self._key = load_pem_private_key(authority.private_key_pem.bytes(), password=None)
 
     def sign(self, claims: Mapping[str, object]) -> str:
-        der = self.certificate.public_bytes(serialization.Encoding.DER)
+        der = ssl.PEM_cert_to_DER_cert(self.pem.decode())
         header = {"typ": "JWT", "alg": "RS256", "x5c": [base64.b64encode(der).decode()]}
         signed = ".".join(_segment(json.dumps(part).encode()) for part in (header, claims))
-        signature = self.key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+        assert isinstance(self._key, rsa.RSAPrivateKey)
+        signature = self._key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
         return f"{signed}.{_segment(signature)}"
 
 
@@ -133,7 +113,7 @@ class TokenServer:
     def __init__(self, users: Mapping[str, str], seconds: int = 300) -> None:
         self.users = users
         self.seconds = seconds
-        self.signer = Signer.generate()
+        self.signer = Signer()
         self.scopes: list[tuple[str, ...]] = []
         self._server = ScriptedServer(self._answer)
         self.realm = f"{self._server.url}/token"
