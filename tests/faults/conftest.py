@@ -13,12 +13,6 @@ from tests.faults.running import hurried, merge
 from tests.faults.scenarios import Scenario, across, tokens, union
 from tests.servers import RealRegistry
 from tests.stress.arena import IS_LONG
-from tests.stress.counts import Counts, counts_of
-
-
-@pytest.fixture
-def counts(pytestconfig: pytest.Config) -> Counts:
-    return counts_of(pytestconfig)
 
 
 @frozen
