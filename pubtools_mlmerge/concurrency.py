@@ -353,7 +353,7 @@ class _Feed(Generic[ValueT]):
         self.room = threading.Semaphore(ahead)
         self._pool = pool
         self._jobs = iter(jobs)
-        self._last: deque[Future[ValueT]] = deque(maxlen=ahead)  # all without a result, and others
+        self._last: deque[Future[ValueT]] = deque(maxlen=ahead)  # all not taken yet
         self._begun: SimpleQueue[Future[ValueT] | None] = SimpleQueue()
         self._failure: BaseException | None = None
         self._guard = threading.Lock()
