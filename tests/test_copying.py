@@ -644,7 +644,7 @@ def client_of(
 
 
 def copy(source: RegistryClient, destination: RegistryClient) -> None:
-    copying.copy(source, SOURCE, destination, DESTINATION)
+    copying.copy_by_skopeo(source, destination, SOURCE, DESTINATION)
 
 
 def test_everything_is_copied_under_the_same_digest(fake: Fake) -> None:
