@@ -110,7 +110,7 @@ def listed_by_api(server: RegistryServer, subject: Image, repository: str = FROM
     client = RegistryClient(options=HURRIED)
     place = Reference.parse(f"{server.host}/{repository}@{subject.digest}")
     found = ReferrerLists(client).by_api(place)
-    return None if found is None else [entry.digest for entry in found.manifests]
+    return None if found is None else [entry.digest for entry in found]
 
 
 def reference(server: RegistryServer | ScriptedServer, name: str) -> Reference:
