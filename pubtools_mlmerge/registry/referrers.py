@@ -212,7 +212,7 @@ class Referrers:
         self._warned.add(warning_key)
         words = []
         try:
-            left = 0 if copies else len(self._left(source, destination, subjects))
+            left = 0 if copies else self._count_left(source, destination, subjects)
             unfit = 0 if merged is None else len(self._lists.of(source.at(merged)))
         except MergeError as error:
             LOG.warning("%s: cannot tell what refers to its images: %s", source, error)
@@ -224,16 +224,16 @@ class Referrers:
         if words:
             LOG.warning("%s: %s; see --referrers", source, ", ".join(words))
 
-    def _left(
+    def _count_left(
         self, source: Reference, destination: Reference, subjects: Sequence[str]
-    ) -> list[Referrer]:
-        """List the referrers that the destination lacks, or has with other content."""
+    ) -> int:
+        """Count the referrers that the destination lacks, or has with other content."""
         found = [
             each for each in self._lists.of_all(source, subjects) if each.digest not in subjects
         ]
         places = [destination.tagged(r.tag) if r.tag else destination.at(r.digest) for r in found]
         held = map_in_order((partial(self._destination.digest, each) for each in places), _THREADS)
-        return [each for each, digest in zip(found, held) if digest != each.digest]
+        return sum(digest != each.digest for each, digest in zip(found, held))
 
     def _copy(self, source: Reference, destination: Reference, subjects: Sequence[str]) -> None:
         """Copy level by level, so that each is there before what refers to it."""
@@ -321,7 +321,8 @@ class Referrers:
     def _union(
         self, tag: Reference, images: tuple[Image, Image], fields: tuple[_Fields, _Fields]
     ) -> Image:
-        layers = [list(each["layers"]) for each in fields if isinstance(each["layers"], list)]
+        found = [each.get("layers") for each in fields]
+        layers = [each if isinstance(each, list) else [] for each in found]
         # Not by digest alone: signatures by two keys may be of the same content.
         added = [number for number, each in enumerate(layers[1]) if each not in layers[0]]
         if not added:
@@ -359,7 +360,7 @@ def _frame(fields: _Fields) -> _Fields:
     """Take what has to be the same for layers to be put together."""
     config = fields["config"]
     kind = config.get("mediaType") if isinstance(config, dict) else None
-    return {**fields, "config": kind, "layers": isinstance(fields.get("layers"), list)}
+    return {**fields, "config": kind, "layers": None}
 
 
 def _listing(tag: Reference, referrers: Sequence[Referrer], held: Manifest | None) -> Index | None:
