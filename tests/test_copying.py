@@ -22,23 +22,20 @@ from pubtools_mlmerge.errors import (
     Forbidden,
     InvalidIndex,
     MissingChild,
-    RegistryError,
     Unauthorized,
 )
-from pubtools_mlmerge.registry import copying
 from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.copying import Children, Copy
+from pubtools_mlmerge.registry.copying import Children, Copy, copy_by_skopeo
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.testing import (
-    Image,
-    ImageIndex,
     RegistryServer,
     make_attestation,
     make_image,
     make_index,
     upload,
 )
+from pubtools_mlmerge.testing.dialects import Dialect
 from tests.factories import digest
 from tests.peers import SCHEMA_1
 from tests.quay import QuayDialect
@@ -55,6 +52,7 @@ from tests.scripted import (
 
 ONE, TWO = make_image("linux/amd64"), make_image("linux/arm64")
 BOTH = (ONE.digest, TWO.digest)
+BLOBS = {**ONE.blobs, **TWO.blobs}
 
 
 @define
@@ -64,463 +62,13 @@ class Copies:
     asked: list[tuple[Reference, Reference]] = field(factory=list)
 
     def __call__(self, source: Reference, destination: Reference) -> None:
-        """Note it."""
+        """Note it, after a moment for those that others refer to."""
+        time.sleep(0.05 if source.digest in BOTH else 0)
         self.asked.append((source, destination))
 
-
-@pytest.fixture
-def other_server() -> Iterator[RegistryServer]:
-    with RegistryServer() as server:
-        yield server
-
-
-@pytest.fixture
-def copies() -> Copies:
-    return Copies()
-
-
-def reference(server: RegistryServer, name: str) -> Reference:
-    return Reference.parse(f"{server.host}/{name}")
-
-
-def asked(server: RegistryServer) -> list[str]:
-    """List the requests, uploads by the blob that is to be mounted.
-
-    A GET that follows a HEAD of the same manifest only makes sure that it is absent.
-    """
-    lines = []
-    for request in server.requests:
-        if request.method == "GET" and "/to/" in request.path:
-            continue
-        target = request.path.rpartition("/")[2] or request.query.partition("&")[0]
-        lines.append(f"{request.method} {target}".replace("%3A", ":"))
-    return lines
-
-
-def fill(server: RegistryServer, *images: Image, repository: str = "from/app") -> None:
-    for image in images:
-        upload(server.url, repository, image)
-    server.forget_requests()
-
-
-def tags(server: RegistryServer) -> tuple[Reference, Reference]:
-    """Name a tag of each of the two repositories."""
-    return reference(server, "from/app:1"), reference(server, "to/app:1")
-
-
-def bring(
-    server: RegistryServer,
-    *digests: str,
-    copy: Copy = "auto",
-    copies: Copies | None = None,
-    watch: Watch = unwatched,
-) -> None:
-    """Bring manifests from one repository into the other, with one client."""
-    client = RegistryClient()
-    Children(client, client, copy, copies, watch).ensure(*tags(server), digests)
-
-
-def test_nothing_is_asked_within_one_repository(registry_server: RegistryServer) -> None:
-    client = RegistryClient(host=registry_server.url)
-    names = [Reference.parse(f"{name}") for name in ("quay.io/app:1", "registry.test/app:2")]
-
-    Children(client, client, "never").ensure(names[0], names[1], BOTH)
-    Children(client, RegistryClient(host=registry_server.url), "never").ensure(
-        names[0], names[0].tagged("2"), BOTH
-    )
-
-    assert asked(registry_server) == []
-
-
-def test_blobs_are_mounted_and_the_manifest_follows(
-    registry_server: RegistryServer, copies: Copies
-) -> None:
-    fill(registry_server, ONE)
-
-    bring(registry_server, ONE.digest, copies=copies)
-
-    mounts = [f"POST mount={blob}" for blob in ONE.blobs]
-    digest = ONE.digest
-    head, get, *posts, put = asked(registry_server)
-    assert [head, get, put] == [f"{method} {digest}" for method in ("HEAD", "GET", "PUT")]
-    assert sorted(posts) == sorted(mounts)  # side by side
-    assert registry_server.manifest("to/app", digest).content == ONE.content
-    assert copies.asked == []
-
-
-def test_nothing_is_asked_twice(registry_server: RegistryServer) -> None:
-    fill(registry_server, ONE, TWO)
-    client = RegistryClient()
-    children = Children(client, client)
-    there = reference(registry_server, "to/app:1")
-    children.ensure(reference(registry_server, "from/app:1"), there, [*BOTH, ONE.digest])
-    lines = asked(registry_server)
-    registry_server.forget_requests()
-
-    children.ensure(reference(registry_server, "from/app:1"), there.tagged("2"), BOTH)
-
-    assert len(lines) == len(set(lines))
-    assert asked(registry_server) == []
-
-
-def test_a_layer_that_images_share_is_mounted_once(registry_server: RegistryServer) -> None:
-    twin = evolve(ONE, content=ONE.content + b"\n")
-    fill(registry_server, ONE, twin)
-
-    bring(registry_server, ONE.digest, twin.digest)
-
-    assert registry_server.manifest("to/app", twin.digest).content == twin.content
-    mounts = [line for line in asked(registry_server) if line.startswith("POST")]
-    assert sorted(mounts) == sorted(f"POST mount={blob}" for blob in ONE.blobs)
-
-
-def test_what_is_there_is_left_alone(registry_server: RegistryServer, copies: Copies) -> None:
-    fill(registry_server, ONE)
-    fill(registry_server, ONE, repository="to/app")
-
-    bring(registry_server, ONE.digest, copies=copies)
-
-    assert asked(registry_server) == [f"HEAD {ONE.digest}"]
-
-
-PROOFS = [make_attestation(image, artifact=True) for image in (ONE, TWO)]
-
-
-@pytest.mark.parametrize("copy", ["auto", "skopeo"])
-def test_an_image_comes_before_what_names_it_as_its_subject(
-    registry_server: RegistryServer, copy: Copy
-) -> None:
-    class InOrder(Copies):
-        def __call__(self, source: Reference, destination: Reference) -> None:
-            time.sleep(0.05 if source.digest in BOTH else 0)
-            super().__call__(source, destination)
-
-    copies = InOrder()
-    upload(registry_server.url, "from/app", make_index([*PROOFS, ONE, TWO]))
-    registry_server.forget_requests()
-    wanted = [*(proof.digest for proof in PROOFS), *BOTH]
-
-    bring(registry_server, *wanted, copy=copy, copies=copies)
-
-    written = [line[4:] for line in asked(registry_server) if line.startswith("PUT")]
-    written += [destination.digest for _, destination in copies.asked]
-    assert sorted(written) == sorted(wanted)
-    for image, proof in zip((ONE, TWO), PROOFS):
-        assert written.index(image.digest) < written.index(proof.digest)
-
-
-def test_what_a_nested_index_lists_comes_after_its_subject(
-    registry_server: RegistryServer,
-) -> None:
-    nested = make_index([PROOFS[0], ONE])
-    upload(registry_server.url, "from/app", nested)
-    registry_server.forget_requests()
-
-    bring(registry_server, nested.digest)
-
-    puts = [line[4:] for line in asked(registry_server) if line.startswith("PUT")]
-    assert puts == [ONE.digest, PROOFS[0].digest, nested.digest]
-
-
-def test_a_nested_index_comes_after_all_that_it_lists(registry_server: RegistryServer) -> None:
-    inner = make_index([TWO, make_attestation(TWO, artifact=True)])
-    nested = make_index([ONE, inner])
-    upload(registry_server.url, "from/app", nested)
-    registry_server.forget_requests()
-
-    bring(registry_server, nested.digest)
-
-    puts = [line.removeprefix("PUT ") for line in asked(registry_server) if "PUT" in line]
-    expected = [ONE, *inner.children, inner, nested]
-    assert puts == [item.digest for item in expected]
-
-
-def test_indexes_in_each_other_are_mounted_to_a_depth(registry_server: RegistryServer) -> None:
-    nested: Image | ImageIndex = ONE
-    for _ in range(5):
-        deepest, nested = nested, make_index([nested])
-    upload(registry_server.url, "from/app", nested)
-
-    bring(registry_server, deepest.digest)
-    with pytest.raises(InvalidIndex, match="at most 4 levels and 64 nested indexes"):
-        bring(registry_server, nested.digest)
-
-
-@pytest.mark.parametrize("dialect", ["distribution", "quay"])
-def test_a_refused_mount_becomes_a_copy(dialect: str, copies: Copies) -> None:
-    grants: Mapping[str, list[str]] = {"bob": ["from/*"], "alice": ["to/*"]}
-    users = {"bob": "builder", "alice": "wonderland"}
-    quay = QuayDialect() if dialect == "quay" else None
-    with RegistryServer(dialect=quay, auth="token", users=users, grants=grants) as server:
-        upload(server.url, "from/app", ONE, credentials=("bob", "builder"))
-        reader = RegistryClient(username="bob", password="builder")
-        writer = RegistryClient(username="alice", password="wonderland")
-        source, destination = reference(server, "from/app:1"), reference(server, "to/app:1")
-
-        Children(reader, writer, copy_one=copies).ensure(source, destination, [ONE.digest])
-
-        assert copies.asked == [(source.at(ONE.digest), destination.at(ONE.digest))]
-        puts = [request for request in server.requests if request.method == "PUT"]
-        assert [request.path for request in puts if "to/app" in request.path] == []
-
-
-def refusing(server: ScriptedServer, *, upload: int) -> None:
-    """Refuse every mount, and answer an upload so."""
-
-    def answer(request: Received) -> Reply:
-        if request.method == "POST":
-            return refusal(403 if "mount=" in request.target else upload, "DENIED", "sorry")
-        if request.method == "GET" and "/from/" in request.target:
-            return manifest_reply(ONE.content, ONE.media_type)
-        return Reply(404)
-
-    server.then(answer)
-
-
-@pytest.mark.parametrize("copy", ["auto", "skopeo"])
-@pytest.mark.parametrize("upload", [401, 403, 202])
-def test_only_who_may_write_gets_a_copy(copies: Copies, upload: int, copy: Copy) -> None:
-    may_not = "this login may not write to the repository to/app|not authorized"
-    refused = pytest.raises((Unauthorized, Forbidden), match=may_not)
-    with ScriptedServer(Reply(404)) as server:
-        refusing(server, upload=upload)
-        client = RegistryClient(host=server.url, options=HURRIED)
-        names = Reference.parse("r.test/from/app:1"), Reference.parse("r.test/to/app:1")
-
-        with nullcontext() if upload == 202 else refused:
-            Children(client, client, copy, copies).ensure(*names, [ONE.digest])
-
-    assert len(copies.asked) == (upload == 202)
-
-
-def test_another_registry_gets_copies(
-    registry_server: RegistryServer, other_server: RegistryServer, copies: Copies
-) -> None:
-    fill(registry_server, ONE, TWO)
-    client = RegistryClient()
-    source, destination = tags(registry_server)[0], tags(other_server)[1]
-
-    Children(client, client, copy_one=copies).ensure(source, destination, BOTH)
-
-    assert set(copies.asked) == {(source.at(d), destination.at(d)) for d in BOTH}
-    assert set(asked(registry_server)) == {f"GET {d}" for d in BOTH}
-    heads, (post, cancel) = asked(other_server)[:2], asked(other_server)[-2:]
-    assert set(heads) == {f"HEAD {d}" for d in BOTH}
-    assert (post[:5], cancel[:7]) == ("POST ", "DELETE ")  # whether it may be written, once
-
-
-def streamed(server: RegistryServer, other: RegistryServer, *names: str) -> Children:
-    """Bring all images of a repository into others of another registry, one after another."""
-    client = RegistryClient()
-    children = Children(client, client)
-    for name in names:
-        children.ensure(tags(server)[0], reference(other, f"{name}:1"), BOTH)
-    return children
-
-
-def sent(server: RegistryServer) -> list[str]:
-    """List how each request for a blob began, and how it ended."""
-    found = [r for r in server.requests if "/blobs/" in r.path]
-    return [f"{r.method} {r.query.partition('=')[0]}".rstrip() + f" {r.status}" for r in found]
-
-
-def test_between_registries_images_are_streamed(
-    registry_server: RegistryServer, other_server: RegistryServer
-) -> None:
-    fill(registry_server, ONE, TWO)
-
-    streamed(registry_server, other_server, "to/app")
-
-    for image in (ONE, TWO):
-        assert other_server.manifest("to/app", image.digest).content == image.content
-    blobs = {*ONE.blobs, *TWO.blobs}
-    one = ["HEAD 404", "POST 202", "PUT _state 201"]
-    assert sorted(sent(other_server)) == sorted(one * len(blobs))
-
-
-def test_blobs_that_are_there_are_not_sent(
-    registry_server: RegistryServer, other_server: RegistryServer
-) -> None:
-    fill(registry_server, ONE, TWO)
-    for image in (ONE, TWO):
-        for blob in image.blobs.values():
-            other_server.put_blob("to/app", blob)
-
-    streamed(registry_server, other_server, "to/app")
-
-    assert set(sent(other_server)) == {"HEAD 200"}
-    assert sent(registry_server) == []
-
-
-def test_blobs_of_a_repository_of_this_run_are_mounted_into_the_next(
-    registry_server: RegistryServer, other_server: RegistryServer
-) -> None:
-    fill(registry_server, ONE, TWO)
-    streamed(registry_server, other_server, "to/app", "to/too").close()
-
-    blobs = len({*ONE.blobs, *TWO.blobs})
-    assert sent(other_server)[-blobs:] == ["POST mount 201"] * blobs
-    assert len(sent(registry_server)) == blobs
-    assert other_server.manifest("to/too", ONE.digest).content == ONE.content
-
-
-def test_where_the_registry_does_not_mount_images_are_streamed() -> None:
-    grants: Mapping[str, list[str]] = {"bob": ["from/*"], "alice": ["to/*"]}
-    users = {"bob": "builder", "alice": "wonderland"}
-    with RegistryServer(auth="token", users=users, grants=grants) as server:
-        upload(server.url, "from/app", ONE, credentials=("bob", "builder"))
-        reader, writer = (
-            RegistryClient(username=user, password=password) for user, password in users.items()
-        )
-
-        Children(reader, writer).ensure(*tags(server), [ONE.digest])
-
-        assert server.manifest("to/app", ONE.digest).content == ONE.content
-
-
-def test_layers_that_are_elsewhere_are_left_alone(
-    registry_server: RegistryServer, other_server: RegistryServer
-) -> None:
-    document = json.loads(ONE.content)
-    far = {"urls": ["http://127.0.0.1:1/far"], "digest": digest("far"), "size": 7}
-    document["layers"].append({"mediaType": "application/vnd.oci.image.layer.v1.tar", **far})
-    content = json.dumps(document).encode()
-    fill(registry_server, ONE)
-    name = registry_server.put_manifest("from/app", "1", content, ONE.media_type)
-    client = RegistryClient()
-
-    names = tags(registry_server)[0], tags(other_server)[1]
-    Children(client, client).ensure(*names, [name])
-
-    assert other_server.manifest("to/app", name).content == content
-    assert len(sent(registry_server)) == len(ONE.blobs)
-
-
-def test_a_blob_without_a_size_is_an_error(
-    registry_server: RegistryServer, other_server: RegistryServer
-) -> None:
-    document = json.loads(ONE.content)
-    document["config"]["size"] = "7"
-    content = json.dumps(document).encode()
-    fill(registry_server, ONE)
-    name = registry_server.put_manifest("from/app", "1", content, ONE.media_type)
-    client = RegistryClient()
-    names = tags(registry_server)[0], tags(other_server)[1]
-
-    with pytest.raises(InvalidIndex, match=rf"{name}: size: expected the number of bytes"):
-        Children(client, client).ensure(*names, [name])
-
-
-@pytest.mark.parametrize(("levels", "width"), [(4, 1), (5, 1), (2, 63), (2, 64)])
-def test_indexes_are_within_each_other_as_in_a_merge(
-    registry_server: RegistryServer, other_server: RegistryServer, levels: int, width: int
-) -> None:
-    fill(registry_server, ONE)
-    nested = [make_index([ONE], annotations={"number": str(n)}) for n in range(width)]
-    for level in range(levels):
-        for item in nested:
-            registry_server.put_manifest("from/app", item.digest, item.content, item.media_type)
-        nested = [make_index(nested)] if level < levels - 1 else nested
-    client = RegistryClient()
-    children = Children(client, client)
-    names = tags(registry_server)[0], tags(other_server)[1]
-
-    is_refused = levels > 4 or width > 63
-    refused = pytest.raises(InvalidIndex, match="at most 4 levels and 64 nested indexes are read")
-    with refused if is_refused else nullcontext():
-        children.ensure(*names, [nested[0].digest])
-
-
-def test_mounting_can_be_ruled_out(registry_server: RegistryServer, copies: Copies) -> None:
-    fill(registry_server, ONE, TWO)
-    source, destination = tags(registry_server)
-
-    bring(registry_server, *BOTH, copy="skopeo", copies=copies)
-
-    assert set(copies.asked) == {(source.at(d), destination.at(d)) for d in BOTH}
-    assert not any("mount=" in line for line in asked(registry_server))
-
-
-def test_copying_can_be_ruled_out(registry_server: RegistryServer, copies: Copies) -> None:
-    fill(registry_server, ONE, repository="to/app")
-    destination = tags(registry_server)[1]
-
-    with pytest.raises(MissingChild, match="copying is disabled") as caught:
-        bring(registry_server, *BOTH, copy="never", copies=copies)
-
-    assert (caught.value.digests, caught.value.reference) == ((TWO.digest,), str(destination))
-    assert copies.asked == []
-
-
-def test_a_failed_copy_is_not_taken_for_done(
-    registry_server: RegistryServer, other_server: RegistryServer
-) -> None:
-    attempts: list[Reference] = []
-
-    def fail(source: Reference, destination: Reference) -> None:
-        attempts.append(source)
-        raise CopyFailed(str(source), str(destination), "no")
-
-    client = RegistryClient()
-    children = Children(client, client, copy_one=fail)
-    source, destination = reference(registry_server, "app:1"), reference(other_server, "app:1")
-
-    for _ in range(2):
-        with pytest.raises(CopyFailed):
-            children.ensure(source, destination, [ONE.digest])
-
-    assert len(attempts) == 2
-
-
-def test_a_child_of_another_type_is_left_to_the_copy(
-    registry_server: RegistryServer, copies: Copies
-) -> None:
-    content = b'{"schemaVersion": 1}'
-    digest = registry_server.put_manifest("from/app", "1", content, SCHEMA_1)
-    source, destination = tags(registry_server)
-
-    bring(registry_server, digest, copies=copies)
-
-    assert copies.asked == [(source.at(digest), destination.at(digest))]
-
-
-def test_a_child_that_the_source_lost_is_an_error(registry_server: RegistryServer) -> None:
-    with pytest.raises(RegistryError, match="not found"):
-        bring(registry_server, ONE.digest)
-
-
-def test_skopeo_connects_where_the_registries_really_are(
-    registry_server: RegistryServer,
-    other_server: RegistryServer,
-    tmp_path: object,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    reader = RegistryClient(host=registry_server.url)
-    writer = RegistryClient(host=other_server.url)
-    names = Reference.parse("quay.io/from/app:1"), Reference.parse("quay.io/to/app:1")
-
-    with pytest.raises(CopyFailed, match="skopeo is not installed") as caught:
-        Children(reader, writer, "skopeo").ensure(*names, [ONE.digest])
-
-    assert caught.value.source == f"quay.io/from/app@{ONE.digest}"
-    assert asked(other_server)[0] == f"HEAD {ONE.digest}"
-
-
-@pytest.mark.parametrize("by", ["mount", "copy"])
-def test_each_child_brought_is_an_event(
-    registry_server: RegistryServer, copies: Copies, caplog: pytest.LogCaptureFixture, by: str
-) -> None:
-    fill(registry_server, ONE)
-    caplog.set_level("INFO", "pubtools.mlmerge")
-    names = [str(tag.at(ONE.digest)) for tag in tags(registry_server)]
-
-    bring(registry_server, ONE.digest, copy="auto" if by == "mount" else "skopeo", copies=copies)
-
-    (record,) = (r for r in caplog.records if r.levelname == "INFO")
-    assert record.getMessage().endswith(f" by {by}")
-    expected = {"type": "mlmerge-child", "source": names[0], "destination": names[1], "by": by}
-    assert vars(record)["event"] == expected
+    @property
+    def digests(self) -> list[str]:
+        return [destination.digest for _, destination in self.asked]
 
 
 @define
@@ -540,17 +88,339 @@ class Watched:
         self.done += 1
 
 
-def test_what_is_brought_or_there_is_counted(registry_server: RegistryServer) -> None:
-    fill(registry_server, ONE, TWO)
-    fill(registry_server, ONE, repository="to/app")
-    watched = Watched()
+@pytest.fixture
+def server(registry_server: RegistryServer) -> RegistryServer:
+    """A registry that has both images in the source repository."""
+    upload(registry_server.url, "from/app", make_index([ONE, TWO]))
+    registry_server.forget_requests()
+    return registry_server
 
-    with pytest.raises(MissingChild):
-        bring(registry_server, *BOTH, copy="never", watch=watched)
+
+@pytest.fixture
+def other() -> Iterator[RegistryServer]:
+    with RegistryServer() as server:
+        yield server
+
+
+@pytest.fixture
+def copies() -> Copies:
+    return Copies()
+
+
+def asked(server: RegistryServer, *methods: str) -> list[str]:
+    """List the requests by what they name, uploads by the blob that is to be mounted.
+
+    A GET that follows a HEAD of the same manifest only makes sure that it is absent.
+    """
+    lines = []
+    for request in server.requests:
+        if request.method == "GET" and "/to/" in request.path:
+            continue
+        target = request.path.rpartition("/")[2] or request.query.partition("&")[0]
+        if not methods or request.method in methods:
+            lines.append(f"{request.method} {target}".replace("%3A", ":"))
+    return lines
+
+
+def written(server: RegistryServer) -> list[str]:
+    return [line.removeprefix("PUT ") for line in asked(server, "PUT")]
+
+
+def sent(server: RegistryServer) -> list[str]:
+    """List how each request for a blob began, and how it ended."""
+    found = [r for r in server.requests if "/blobs/" in r.path]
+    return [f"{r.method} {r.query.partition('=')[0]}".rstrip() + f" {r.status}" for r in found]
+
+
+def tags(server: RegistryServer, to: RegistryServer | None = None) -> tuple[Reference, Reference]:
+    """Name a tag of each of the two repositories."""
+    hosts = server.host, (to or server).host
+    return Reference.parse(f"{hosts[0]}/from/app:1"), Reference.parse(f"{hosts[1]}/to/app:1")
+
+
+def bring(
+    server: RegistryServer,
+    *digests: str,
+    to: RegistryServer | None = None,
+    copy: Copy = "auto",
+    copies: Callable[[Reference, Reference], None] | None = None,
+    watch: Watch = unwatched,
+) -> Children:
+    """Bring manifests from one repository into the other, with one client."""
+    client = RegistryClient()
+    children = Children(client, client, copy, copies, watch)
+    children.ensure(*tags(server, to), digests)
+    return children
+
+
+def test_nothing_is_asked_within_one_repository(server: RegistryServer) -> None:
+    client, twin = RegistryClient(host=server.url), RegistryClient(host=server.url)
+    names = [Reference.parse(name) for name in ("quay.io/app:1", "registry.test/app:2")]
+
+    Children(client, client, "never").ensure(names[0], names[1], BOTH)
+    Children(client, twin, "never").ensure(names[0], names[0].tagged("2"), BOTH)
+
+    assert asked(server) == []
+
+
+def test_blobs_are_mounted_and_the_manifest_follows(server: RegistryServer, copies: Copies) -> None:
+    bring(server, ONE.digest, copies=copies)
+
+    head, get, *posts, put = asked(server)
+    assert [head, get, put] == [f"{method} {ONE.digest}" for method in ("HEAD", "GET", "PUT")]
+    assert sorted(posts) == sorted(f"POST mount={blob}" for blob in ONE.blobs)  # side by side
+    assert server.manifest("to/app", ONE.digest).content == ONE.content
+    assert copies.asked == []
+
+
+def test_nothing_is_asked_twice(server: RegistryServer) -> None:
+    twin = evolve(ONE, content=ONE.content + b"\n")  # has the same layers
+    upload(server.url, "from/app", twin)
+    server.forget_requests()
+    children = bring(server, *BOTH, twin.digest, ONE.digest)
+    lines = asked(server)
+    server.forget_requests()
+
+    children.ensure(tags(server)[0], tags(server)[1].tagged("2"), [*BOTH, twin.digest])
+
+    assert len(lines) == len(set(lines))
+    assert asked(server) == []
+
+
+PROOFS = [make_attestation(image, artifact=True) for image in (ONE, TWO)]
+
+
+@pytest.mark.parametrize("copy", ["auto", "skopeo"])
+def test_an_image_comes_before_what_names_it_as_its_subject(
+    server: RegistryServer, copies: Copies, copy: Copy
+) -> None:
+    upload(server.url, "from/app", make_index([*PROOFS, ONE, TWO]))
+    server.forget_requests()
+    wanted = [*(proof.digest for proof in PROOFS), *BOTH]
+
+    bring(server, *wanted, copy=copy, copies=copies)
+
+    order = written(server) if copy == "auto" else copies.digests
+    assert sorted(written(server) + copies.digests) == sorted(order) == sorted(wanted)
+    for image, proof in zip((ONE, TWO), PROOFS):
+        assert order.index(image.digest) < order.index(proof.digest)
+    assert bool(asked(server, "POST")[1:]) is (copy == "auto")  # one asks for the right to write
+
+
+def test_a_nested_index_comes_after_all_that_it_lists(server: RegistryServer) -> None:
+    inner = make_index([PROOFS[1], TWO])
+    nested = make_index([ONE, inner])
+    upload(server.url, "from/app", nested)
+    server.forget_requests()
+
+    bring(server, nested.digest)
+
+    order = [ONE.digest, TWO.digest, PROOFS[1].digest, inner.digest, nested.digest]
+    assert written(server) == order
+
+
+@pytest.mark.parametrize(("levels", "width"), [(4, 1), (5, 1), (2, 63), (2, 64)])
+@pytest.mark.parametrize("between", [False, True])
+def test_indexes_are_within_each_other_as_in_a_merge(
+    server: RegistryServer, other: RegistryServer, levels: int, width: int, between: bool
+) -> None:
+    nested = [make_index([ONE], annotations={"number": str(n)}) for n in range(width)]
+    for level in range(levels):
+        for item in nested:
+            server.put_manifest("from/app", item.digest, item.content, item.media_type)
+        nested = [make_index(nested)] if level < levels - 1 else nested
+
+    is_refused = levels > 4 or width > 63
+    refused = pytest.raises(InvalidIndex, match="at most 4 levels and 64 nested indexes are read")
+    with refused if is_refused else nullcontext():
+        bring(server, nested[0].digest, to=other if between else None)
+
+
+@pytest.mark.parametrize("dialect", [Dialect, QuayDialect])
+@pytest.mark.parametrize("streams", [True, False])
+def test_what_a_registry_does_not_mount_is_streamed_or_copied(
+    dialect: type[Dialect], streams: bool, copies: Copies
+) -> None:
+    grants: Mapping[str, list[str]] = {"bob": ["from/*"], "alice": ["to/*"]}
+    users = {"bob": "builder", "alice": "wonderland"}
+    with RegistryServer(dialect=dialect(), auth="token", users=users, grants=grants) as server:
+        upload(server.url, "from/app", ONE, credentials=("bob", "builder"))
+        reader, writer = (RegistryClient(username=u, password=users[u]) for u in users)
+        source, destination = tags(server)
+
+        children = Children(reader, writer, copy_one=None if streams else copies)
+        children.ensure(source, destination, [ONE.digest])
+
+        puts = [r for r in server.requests if r.method == "PUT" and "to/app/manif" in r.path]
+        assert len(puts) == streams
+    expected = [] if streams else [(source.at(ONE.digest), destination.at(ONE.digest))]
+    assert copies.asked == expected
+
+
+@pytest.mark.parametrize("copy", ["auto", "skopeo"])
+@pytest.mark.parametrize("upload", [401, 403, 202])
+def test_only_who_may_write_gets_a_copy(copies: Copies, upload: int, copy: Copy) -> None:
+    def refuse_mounts(request: Received) -> Reply:
+        if request.method == "POST":
+            return refusal(403 if "mount=" in request.target else upload, "DENIED", "sorry")
+        if request.method == "GET" and "/from/" in request.target:
+            return manifest_reply(ONE.content, ONE.media_type)
+        return Reply(404)
+
+    may_not = "this login may not write to the repository to/app|not authorized"
+    refused = pytest.raises((Unauthorized, Forbidden), match=may_not)
+    with ScriptedServer(refuse_mounts) as server:
+        client = RegistryClient(host=server.url, options=HURRIED)
+        names = Reference.parse("r.test/from/app:1"), Reference.parse("r.test/to/app:1")
+        with nullcontext() if upload == 202 else refused:
+            Children(client, client, copy, copies).ensure(*names, [ONE.digest])
+
+    assert len(copies.asked) == (upload == 202)
+
+
+def test_another_registry_gets_copies(
+    server: RegistryServer, other: RegistryServer, copies: Copies
+) -> None:
+    source, destination = tags(server, other)
+
+    bring(server, *BOTH, to=other, copies=copies)
+
+    assert set(copies.asked) == {(source.at(d), destination.at(d)) for d in BOTH}
+    assert set(asked(server)) == {f"GET {d}" for d in BOTH}
+    heads, (post, cancel) = asked(other)[:2], asked(other)[-2:]
+    assert set(heads) == {f"HEAD {d}" for d in BOTH}
+    assert (post[:5], cancel[:7]) == ("POST ", "DELETE ")  # whether it may be written, once
+
+
+def test_between_registries_images_are_streamed(
+    server: RegistryServer, other: RegistryServer
+) -> None:
+    bring(server, *BOTH, to=other)
+
+    for image in (ONE, TWO):
+        assert other.manifest("to/app", image.digest).content == image.content
+    assert sorted(sent(other)) == sorted(["HEAD 404", "POST 202", "PUT _state 201"] * len(BLOBS))
+
+
+def test_blobs_that_are_there_are_not_sent(server: RegistryServer, other: RegistryServer) -> None:
+    for blob in BLOBS.values():
+        other.put_blob("to/app", blob)
+
+    bring(server, *BOTH, to=other)
+
+    assert set(sent(other)) == {"HEAD 200"}
+    assert sent(server) == []
+
+
+def test_blobs_of_a_repository_of_this_run_are_mounted_into_the_next(
+    server: RegistryServer, other: RegistryServer
+) -> None:
+    children = bring(server, *BOTH, to=other)
+    children.ensure(tags(server)[0], Reference.parse(f"{other.host}/to/too:1"), BOTH)
+    children.close()
+
+    assert sent(other)[-len(BLOBS) :] == ["POST mount 201"] * len(BLOBS)
+    assert len(sent(server)) == len(BLOBS)
+    assert other.manifest("to/too", ONE.digest).content == ONE.content
+
+
+def test_layers_that_are_elsewhere_are_left_alone(
+    server: RegistryServer, other: RegistryServer
+) -> None:
+    document = json.loads(ONE.content)
+    far = {"urls": ["http://127.0.0.1:1/far"], "digest": digest("far"), "size": 7}
+    document["layers"].append({"mediaType": "application/vnd.oci.image.layer.v1.tar", **far})
+    content = json.dumps(document).encode()
+    name = server.put_manifest("from/app", "1", content, ONE.media_type)
+
+    bring(server, name, to=other)
+
+    assert other.manifest("to/app", name).content == content
+    assert len(sent(server)) == len(ONE.blobs)
+
+
+def test_a_blob_without_a_size_is_an_error(server: RegistryServer, other: RegistryServer) -> None:
+    document = json.loads(ONE.content)
+    document["config"]["size"] = "7"
+    content = json.dumps(document).encode()
+    name = server.put_manifest("from/app", "1", content, ONE.media_type)
+
+    with pytest.raises(InvalidIndex, match=rf"{name}: size: expected the number of bytes"):
+        bring(server, name, to=other)
+
+
+def test_a_failed_copy_is_not_taken_for_done(server: RegistryServer, other: RegistryServer) -> None:
+    attempts: list[Reference] = []
+
+    def fail(source: Reference, destination: Reference) -> None:
+        attempts.append(source)
+        raise CopyFailed(str(source), str(destination), "no")
+
+    client = RegistryClient()
+    children = Children(client, client, copy_one=fail)
+    for _ in range(2):
+        with pytest.raises(CopyFailed):
+            children.ensure(*tags(server, other), [ONE.digest])
+
+    assert len(attempts) == 2
+
+
+def test_a_child_of_another_type_is_left_to_the_copy(
+    registry_server: RegistryServer, copies: Copies
+) -> None:
+    content = b'{"schemaVersion": 1}'
+    digest = registry_server.put_manifest("from/app", "1", content, SCHEMA_1)
+
+    bring(registry_server, digest, copies=copies)
+
+    assert copies.digests == [digest]
+
+
+def test_skopeo_connects_where_the_registries_really_are(
+    server: RegistryServer,
+    other: RegistryServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    reader, writer = RegistryClient(host=server.url), RegistryClient(host=other.url)
+    names = Reference.parse("quay.io/from/app:1"), Reference.parse("quay.io/to/app:1")
+
+    with pytest.raises(CopyFailed, match="skopeo is not installed") as caught:
+        Children(reader, writer, "skopeo").ensure(*names, [ONE.digest])
+
+    assert caught.value.source == f"quay.io/from/app@{ONE.digest}"
+    assert asked(other)[0] == f"HEAD {ONE.digest}"
+
+
+@pytest.mark.parametrize(("by", "copy"), [("mount", "auto"), ("copy", "skopeo")])
+def test_each_child_brought_is_an_event(
+    server: RegistryServer, copies: Copies, caplog: pytest.LogCaptureFixture, by: str, copy: Copy
+) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    names = [str(tag.at(ONE.digest)) for tag in tags(server)]
+
+    bring(server, ONE.digest, copy=copy, copies=copies)
+
+    (record,) = (r for r in caplog.records if r.levelname == "INFO")
+    assert record.getMessage().endswith(f" by {by}")
+    expected = {"type": "mlmerge-child", "source": names[0], "destination": names[1], "by": by}
+    assert vars(record)["event"] == expected
+
+
+def test_what_is_brought_or_there_is_counted_and_copying_can_be_ruled_out(
+    server: RegistryServer,
+) -> None:
+    upload(server.url, "to/app", ONE)
+    watched, destination = Watched(), tags(server)[1]
+
+    with pytest.raises(MissingChild, match="copying is disabled") as caught:
+        bring(server, *BOTH, copy="never", watch=watched)
+    assert (caught.value.digests, caught.value.reference) == ((TWO.digest,), str(destination))
     assert watched.done == 1
-    bring(registry_server, *BOTH, watch=watched)
+    bring(server, *BOTH, watch=watched)
 
-    assert watched.shown == [(f"images for {tags(registry_server)[1]}", 2)] * 2
+    assert watched.shown == [(f"images for {destination}", 2)] * 2
     assert watched.done == 1 + 2
 
 
@@ -575,40 +445,29 @@ json.dump(what, open(os.environ["RECORD"], "w"))
 
 
 @frozen
-class Fake:
-    """A skopeo that writes down how it was called."""
+class Called:
+    """How skopeo was called."""
 
-    record: Path
+    arguments: list[str]
+    files: dict[str, str]
+    links: dict[str, list[int]]  # and modes
+    stdin: str
+    environment: dict[str, str]
 
-    def __iter__(self) -> Iterator[object]:
-        """Give arguments, files, their links and modes, standard input, and the environment."""
-        found = json.loads(self.record.read_text())
-        assert isinstance(found, list)
-        return iter(found)
-
-    @property
-    def arguments(self) -> list[str]:
-        """The command line without the name of the program."""
-        found = next(iter(self))
-        assert isinstance(found, list)
-        return found
+    @classmethod
+    def read(cls) -> Called:
+        return cls(*json.loads(Path(os.environ["RECORD"]).read_text()))
 
     def named(self, option: str) -> list[str]:
         """Return the values that an option was given."""
         return [a.partition("=")[2] for a in self.arguments if a.startswith(option)]
 
-    def content(self, path: str) -> str:
-        """Return what was in a file."""
-        _, seen, *_ = self
-        assert isinstance(seen, dict)
-        return str(seen[path])
-
     def authorities(self, option: str) -> list[str]:
         """Return what was in the directory that an option named, if it was given."""
-        return [self.content(f"{directory}/authorities.crt") for directory in self.named(option)]
+        return [self.files[f"{directory}/authorities.crt"] for directory in self.named(option)]
 
 
-def install(directory: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> Fake:
+def install(directory: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a program named skopeo on PATH, and nothing else."""
     script = directory / "bin" / "skopeo"
     script.parent.mkdir()
@@ -616,50 +475,45 @@ def install(directory: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> Fake
     script.chmod(0o755)
     monkeypatch.setenv("PATH", str(script.parent))
     monkeypatch.setenv("RECORD", str(directory / "record"))
-    return Fake(directory / "record")
 
 
 @pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
-    return install(tmp_path, RECORD, monkeypatch)
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A skopeo that writes down how it was called."""
+    install(tmp_path, RECORD, monkeypatch)
 
 
 def client_of(
-    host: str = "registry.test",
+    host: str = "one.test",
     login: Credentials | None = None,
-    *,
-    plain: bool = False,
-    ca_bundle: Path | None = None,
-    insecure: bool = False,
+    options: ConnectOptions | None = None,
 ) -> RegistryClient:
     """Make a client of one side; nothing is asked of it but where it connects, and how."""
-    options = ConnectOptions(ca_bundle=str(ca_bundle) if ca_bundle else None, insecure=insecure)
     user, password = (login.username, login.password) if login else (None, None)
-    return RegistryClient(
-        f"{'http' if plain else 'https'}://{host}",
-        username=user,
-        password=password,
-        options=options,
-    )
+    return RegistryClient(host, username=user, password=password, options=options)
 
 
-def copy(source: RegistryClient, destination: RegistryClient) -> None:
-    copying.copy_by_skopeo(source, destination, SOURCE, DESTINATION)
+def copy(source: RegistryClient | None = None, destination: RegistryClient | None = None) -> Called:
+    sides = source or client_of(), destination or client_of("two.test")
+    copy_by_skopeo(*sides, SOURCE, DESTINATION)
+    return Called.read()
 
 
-def test_everything_is_copied_under_the_same_digest(fake: Fake) -> None:
-    copy(client_of("one.test"), client_of("two.test:5000"))
+@pytest.mark.usefixtures("fake")
+def test_everything_is_copied_under_the_same_digest() -> None:
+    called = copy(destination=client_of("two.test:5000", login=ALICE))
 
-    assert fake.arguments == [
-        *("copy", "--quiet", "--all", "--preserve-digests"),
-        f"docker://one.test/from/app@{CHILD}",
-        f"docker://two.test:5000/to/app@{CHILD}",
-    ]
+    *arguments, login, source, destination = called.arguments
+    assert arguments == ["copy", "--quiet", "--all", "--preserve-digests"]
+    assert login.startswith("--dest-authfile=")
+    assert source == f"docker://one.test/from/app@{CHILD}"
+    assert destination == f"docker://two.test:5000/to/app@{CHILD}"
 
 
+@pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize("umask", [0o000, 0o022])
 def test_logins_are_in_files_that_have_no_name(
-    fake: Fake, umask: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    umask: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Nobody else can open them, and whatever ends us, they are gone."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
@@ -667,26 +521,23 @@ def test_logins_are_in_files_that_have_no_name(
     at, to = client_of(login=Credentials("bob", "builder")), client_of("two.test", login=ALICE)
     before = os.umask(umask)
     try:
-        copy(at, to)
+        called = copy(at, to)
     finally:
         os.umask(before)
 
-    _, _, links, stdin, _ = fake
-    (path,), (other,) = fake.named("--dest-authfile"), fake.named("--src-authfile")
-    entry = json.loads(fake.content(path))["auths"]["two.test"]
+    (path,), (other,) = called.named("--dest-authfile"), called.named("--src-authfile")
+    entry = json.loads(called.files[path])["auths"]["two.test"]
     assert b64decode(entry["auth"]) == b"alice:wonder:land"
-    assert isinstance(links, dict)
-    assert links[path] == links[other] == [0, 0o600]
+    assert called.links[path] == called.links[other] == [0, 0o600]
     assert path != other
-    assert stdin == ""
+    assert called.stdin == ""
     assert list((tmp_path / "temporary").iterdir()) == []
     for secret in ("alice", "wonder:land", "bob", "builder", ALICE.basic.split()[1]):
-        assert secret not in str(fake.arguments)
+        assert secret not in str(called.arguments)
 
 
-def test_the_environment_of_skopeo_has_no_secret_of_ours(
-    fake: Fake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("fake")
+def test_the_environment_of_skopeo_has_no_secret_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = {
         "DEST_QUAY_PASSWORD": "x",
         "QUAY_API_TOKEN": "x",
@@ -698,23 +549,17 @@ def test_the_environment_of_skopeo_has_no_secret_of_ours(
     for name, value in {**ours, **needed}.items():
         monkeypatch.setenv(name, value)
 
-    copy(client_of(), client_of("two.test", login=ALICE))
+    environment = copy(destination=client_of("two.test", login=ALICE)).environment
 
-    *_, environment = fake
-    assert isinstance(environment, dict)
     assert needed.items() <= environment.items()
     assert [name for name in ours if name in environment] == []
 
 
 def test_skopeo_without_progress_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = install(tmp_path, "import time; time.sleep(600)", monkeypatch)
-    impatient = client_of("two.test")
-    impatient.options = evolve(impatient.options, silence=0.3)
+    install(tmp_path, "import time; time.sleep(600)", monkeypatch)
 
     with pytest.raises(CopyFailed, match=r"skopeo made no progress for 0.3 seconds"):
-        copy(client_of(), impatient)
-
-    assert not record.record.exists()
+        copy(destination=client_of("two.test", options=ConnectOptions(silence=0.3)))
 
 
 def test_what_a_program_reads_or_writes_is_progress() -> None:
@@ -750,72 +595,60 @@ def test_a_program_with_progress_may_take_any_time(monkeypatch: pytest.MonkeyPat
     assert STOP.wait_for(program, silence=3) == "done"
 
 
-def auth_file(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, host: str, entry: Mapping[str, str]
-) -> None:
-    """Have a login in a file, and no other one."""
-    path = directory / "own.json"
-    path.write_text(json.dumps({"auths": {host: entry}}))
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(path))
-
-
-IDENTITY = {"identitytoken": "1dentity"}
-
-
-@pytest.mark.parametrize("entry", [ALICE.entry, IDENTITY])
+@pytest.mark.parametrize("entry", [ALICE.entry, {"identitytoken": "1dentity"}])
 def test_a_login_that_was_found_is_handed_on_and_withheld(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Mapping[str, str]
 ) -> None:
     """So is that of a proxy, which skopeo repeats where it cannot read the URL."""
-    fake = install(tmp_path, f"{RECORD}\nsys.exit(os.environ['SAYS'])", monkeypatch)
+    install(tmp_path, f"{RECORD}\nsys.exit(os.environ['SAYS'])", monkeypatch)
     monkeypatch.setenv("https_proxy", "http://user:hidden@proxy.test:port")
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "own.json"))
     with ScriptedServer(refusal(401, WWW_Authenticate='Bearer realm="x"')) as server:
-        auth_file(tmp_path, monkeypatch, server.host, entry)
+        (tmp_path / "own.json").write_text(json.dumps({"auths": {server.host: entry}}))
         client = RegistryClient(host=server.url, options=HURRIED)
         with pytest.raises(Unauthorized):
             client.pull(DESTINATION)
         for secret in (entry.get("identitytoken", "wonder:land"), "hidden"):
             monkeypatch.setenv("SAYS", f"no: {secret}")
             with pytest.raises(CopyFailed, match="text withheld"):
-                copy(client_of(), client)
+                copy(destination=client)
 
-    (path,) = fake.named("--dest-authfile")
-    (found,) = json.loads(fake.content(path))["auths"].values()
+    called = Called.read()
+    (path,) = called.named("--dest-authfile")
+    (found,) = json.loads(called.files[path])["auths"].values()
     assert {**found, **entry} == found
 
 
-def test_without_a_login_there_is_no_such_file(fake: Fake) -> None:
-    copy(client_of(), client_of("two.test", login=ALICE))
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize(("scheme", "insecure"), [("http", False), ("https", True), ("http", True)])
+def test_each_side_is_verified_or_not_by_itself(scheme: str, insecure: bool) -> None:
+    called = copy(client_of(f"{scheme}://one.test", options=ConnectOptions(insecure=insecure)))
 
-    assert not any(option.startswith("--src-authfile") for option in fake.arguments)
-
-
-@pytest.mark.parametrize(("plain", "insecure"), [(True, False), (False, True), (True, True)])
-def test_each_side_is_verified_or_not_by_itself(fake: Fake, plain: bool, insecure: bool) -> None:
-    copy(client_of(plain=plain, insecure=insecure), client_of("two.test"))
-
-    options = [a for a in fake.arguments if "tls" in a]
-    assert options == ["--src-tls-verify=false"]
+    assert [a for a in called.arguments if "tls" in a] == ["--src-tls-verify=false"]
 
 
+@pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize("named_by", ["option", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_authorities_are_handed_on(
-    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named_by: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named_by: str
 ) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.write_text("an authority")
-    option = bundle if named_by == "option" else None
-    if option is None:
+    if named_by != "option":
         monkeypatch.setenv(named_by, str(bundle))
+    options = ConnectOptions(ca_bundle=str(bundle) if named_by == "option" else None)
 
-    copy(client_of(plain=True, ca_bundle=option), client_of("two.test", ca_bundle=option))
+    called = copy(
+        client_of("http://one.test", options=options), client_of("two.test", options=options)
+    )
 
-    assert fake.authorities("--src-cert-dir") == []
-    assert fake.authorities("--dest-cert-dir") == ["an authority"]
+    assert called.authorities("--src-cert-dir") == []
+    assert called.authorities("--dest-cert-dir") == ["an authority"]
 
 
+@pytest.mark.usefixtures("fake")
 def test_a_directory_of_authorities_is_handed_on_as_one_file(
-    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authorities = tmp_path / "certs"
     authorities.mkdir()
@@ -826,15 +659,15 @@ def test_a_directory_of_authorities_is_handed_on_as_one_file(
     (authorities / "README").write_text("about this directory")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authorities))
 
-    copy(client_of(), client_of("two.test"))
+    (content,) = copy().authorities("--dest-cert-dir")
 
-    (content,) = fake.authorities("--dest-cert-dir")
     assert content.count("BEGIN CERTIFICATE") == 2
     assert "about this directory" not in content
 
 
+@pytest.mark.usefixtures("fake")
 def test_a_client_s_certificate_is_handed_on(
-    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the authorities beside it; the key is linked to."""
     place = tmp_path / ".config/containers/certs.d/two.test"
@@ -843,12 +676,12 @@ def test_a_client_s_certificate_is_handed_on(
     ca_bundle(place, "ca.crt")
     monkeypatch.setenv("HOME", str(tmp_path))
 
-    copy(client_of(), client_of("two.test"))
+    called = copy()
 
-    (directory,) = fake.named("--dest-cert-dir")
-    handed = [fake.content(f"{directory}/{name}") for name in ("0.crt", "0.cert", "0.key")]
+    (directory,) = called.named("--dest-cert-dir")
+    handed = [called.files[f"{directory}/{name}"] for name in ("0.crt", "0.cert", "0.key")]
     assert handed == [(place / name).read_text() for name in ("ca.crt", "own.cert", "own.key")]
-    assert fake.named("--src-cert-dir") == []
+    assert called.named("--src-cert-dir") == []
 
 
 @pytest.mark.parametrize(
@@ -865,15 +698,6 @@ def test_what_skopeo_says_is_in_the_error(
     install(tmp_path, f"import sys; {code}", monkeypatch)
 
     with pytest.raises(CopyFailed) as caught:
-        copy(client_of(), client_of("two.test"))
+        copy()
 
     assert str(caught.value).startswith(f"cannot copy {SOURCE} to {DESTINATION}: {problem}; ")
-
-
-def test_its_absence_is_reported_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-
-    with pytest.raises(CopyFailed, match="skopeo is not installed") as caught:
-        copy(client_of(login=ALICE), client_of("two.test"))
-
-    assert "wonder" not in str(caught.value)
