@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
+import tracemalloc
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import requests
 from attrs import define, evolve, field, frozen
 
 from pubtools_mlmerge.concurrency import STOP, Watch, progress_of, unwatched
+from pubtools_mlmerge.core.manifests import digest_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     CopyFailed,
+    DigestMismatch,
     Forbidden,
     InvalidIndex,
+    MergeError,
     MissingChild,
+    NotFound,
+    OutOfTime,
+    RegistryError,
     Unauthorized,
 )
 from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.copying import Children, Copy, copy_by_skopeo
-from pubtools_mlmerge.registry.http import ConnectOptions
+from pubtools_mlmerge.registry.copying import Children, Copy, copy_by_skopeo, stream_blob
+from pubtools_mlmerge.registry.http import PIECE, ConnectOptions
 from pubtools_mlmerge.testing import (
     RegistryServer,
     make_attestation,
@@ -40,12 +52,16 @@ from tests.factories import digest
 from tests.peers import SCHEMA_1
 from tests.quay import QuayDialect
 from tests.scripted import (
+    HANG_UP,
     HURRIED,
     Received,
     Reply,
     ScriptedServer,
+    bearer,
     ca_bundle,
+    json_reply,
     manifest_reply,
+    redirect,
     refusal,
     write_client,
 )
@@ -701,3 +717,327 @@ def test_what_skopeo_says_is_in_the_error(
         copy()
 
     assert str(caught.value).startswith(f"cannot copy {SOURCE} to {DESTINATION}: {problem}; ")
+
+
+# Streaming: a blob arrives whole and right, or not at all
+
+
+BLOB = os.urandom(3 * PIECE + 5)
+DIGEST = digest_of(BLOB)
+CUT = Reply(200, {}, BLOB, cut=PIECE + 7)
+
+
+@define
+class Front:
+    """Stands before a registry, and answers some requests itself: each of these once."""
+
+    server: RegistryServer
+    replies: list[tuple[str, Reply]] = field(factory=list)
+
+    def __call__(self, request: Received) -> Reply:
+        for number, (method, reply) in enumerate(self.replies):
+            if method == request.method:
+                del self.replies[number]
+                return reply
+        dropped = ("host", "connection", "content-length")
+        kept = {name: value for name, value in request.headers.items() if name not in dropped}
+        url = self.server.url + request.target
+        got = requests.request(request.method, url, headers=kept, data=request.body, timeout=60)
+        headers = {n: v.replace(self.server.url, "") for n, v in got.headers.items()}
+        headers = {n: v for n, v in headers.items() if n not in ("Connection", "Date")}
+        return Reply(got.status_code, headers, got.content)
+
+
+@pytest.fixture
+def held(registry_server: RegistryServer) -> RegistryServer:
+    """A registry that has the blob."""
+    registry_server.put_blob("from/app", BLOB)
+    return registry_server
+
+
+def stream(
+    source: str,
+    destination: str,
+    *,
+    digest: str = DIGEST,
+    size: int = len(BLOB),
+    options: ConnectOptions = HURRIED,
+    watch: Watch = unwatched,
+    **login: str,
+) -> None:
+    """Stream a blob between two URLs."""
+    names = [Reference("quay.io", f"{side}/app", digest=digest) for side in ("from", "to")]
+    reader = RegistryClient(host=source, options=options, **login)
+    writer = RegistryClient(host=destination, options=options)
+    stream_blob(reader, names[0], writer, names[1], size=size, watch=watch)
+
+
+def has_blob(server: RegistryServer, digest: str = DIGEST) -> bool:
+    got = requests.head(f"{server.url}/v2/to/app/blobs/{digest}", timeout=60)
+    return got.status_code == 200
+
+
+@pytest.mark.parametrize("content", [BLOB, b""])
+def test_a_blob_is_sent_in_one_request(
+    held: RegistryServer, other: RegistryServer, content: bytes
+) -> None:
+    held.put_blob("from/app", content)
+    stream(held.url, other.url, digest=digest_of(content), size=len(content))
+
+    assert has_blob(other, digest_of(content))
+    assert [request.method for request in other.requests] == ["POST", "PUT", "HEAD"]
+    assert other.requests[1].body_size == len(content)
+    assert "transfer-encoding" not in other.requests[1].headers
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *(HANG_UP, CUT, Reply(200, {}, BLOB[:-1]), Reply(503), Reply(500)),
+        *(Reply(429), redirect("/v2/from/app/blobs/broken")),
+    ],
+)
+def test_what_breaks_at_the_source_begins_anew(
+    held: RegistryServer, other: RegistryServer, fault: Reply
+) -> None:
+    front = Front(held, [("GET", fault), *([("GET", CUT)] if fault.status == 307 else [])])
+    with ScriptedServer(front) as source:
+        stream(source.url, other.url)
+
+    assert has_blob(other)
+    writes = [request.method for request in other.requests[:-1]]
+    assert writes[-2:] == ["POST", "PUT"]
+    # What an upload has got so far is not added to.
+    assert writes.count("DELETE") == writes.count("POST") - 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "words"),
+    [
+        (Reply(200, {}, BLOB[:-1] + b"!"), DigestMismatch, "content has digest"),
+        (Reply(200, {}, BLOB + b"!"), RegistryError, f"more than the {len(BLOB)} bytes"),
+        (Reply(200, {}, BLOB[:-1]), RegistryError, f"{len(BLOB) - 1} of {len(BLOB)} bytes"),
+        (CUT, RegistryError, "connection broken|bytes came"),
+        (Reply(404), NotFound, "from/app@sha256:"),
+        (Reply(503), RegistryError, "HTTP 503"),
+        (HANG_UP, RegistryError, "connection broken"),
+    ],
+)
+def test_what_is_wrong_or_stays_broken_never_arrives(
+    other: RegistryServer, fault: Reply, error: type[MergeError], words: str
+) -> None:
+    with ScriptedServer(fault) as source, pytest.raises(error, match=words) as caught:
+        stream(source.url, other.url)
+
+    assert not has_blob(other)
+    assert "quay.io/from/app@" in str(caught.value)
+    writes = [request.method for request in other.requests[:-1]]
+    assert writes[-1] == "DELETE"
+    is_final = error in (DigestMismatch, NotFound) or "more than" in words
+    assert writes.count("POST") == (1 if is_final else 1 + HURRIED.retries.most)
+
+
+ANEW = "POST PUT DELETE POST PUT"
+
+
+@pytest.mark.parametrize(
+    ("fault", "sent", "error"),
+    [
+        (Reply(404), ANEW, None),  # so is an upload answered that expired
+        (refusal(404, "BLOB_UPLOAD_UNKNOWN"), ANEW, None),
+        (Reply(416), ANEW, None),
+        (Reply(408), ANEW, None),
+        (Reply(500), ANEW, None),
+        (Reply(503), ANEW, None),
+        (HANG_UP, ANEW, None),
+        (Reply(429), "POST PUT PUT", None),
+        (redirect("/v2/to/app/blobs/uploads/lost"), "POST PUT PUT DELETE POST PUT", None),
+        (refusal(400, "DIGEST_INVALID", "no"), "POST PUT DELETE", RegistryError),
+        (Reply(403), "POST PUT DELETE", Forbidden),
+    ],
+)
+def test_what_breaks_at_the_destination_begins_anew_unless_it_was_refused(
+    held: RegistryServer,
+    other: RegistryServer,
+    fault: Reply,
+    sent: str,
+    error: type[MergeError] | None,
+) -> None:
+    refused = pytest.raises(error, match=r"quay\.io/to/app@") if error else nullcontext()
+    with ScriptedServer(Front(other, [("PUT", fault)])) as front, refused:
+        stream(held.url, front.url)
+
+    assert [request.method for request in front.received] == sent.split()
+    assert has_blob(other) is (error is None)
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("/v2/to/app/blobs/uploads/7?state=a%3D", "/v2/to/app/blobs/uploads/7?state=a%3D&"),
+        ("{url}/somewhere/7", "/somewhere/7?"),
+        ("7", "/v2/to/app/blobs/uploads/7?"),
+        ("../uploads/7?a=b", "/v2/to/app/blobs/uploads/7?a=b&"),
+        ("?session=7", "/v2/to/app/blobs/uploads/?session=7&"),
+    ],
+)
+def test_a_location_has_any_form(held: RegistryServer, location: str, target: str) -> None:
+    with ScriptedServer(Reply()) as front:
+        front.then(Reply(202, {"Location": location.format(url=front.url)}), Reply(201))
+        stream(held.url, front.url)
+
+    assert front.lines[1] == f"PUT {target}digest={DIGEST.replace(':', '%3A')}"
+    assert front.received[1].body == BLOB
+
+
+@pytest.mark.parametrize(
+    ("begun", "error", "words"),
+    [
+        (refusal(403, "DENIED"), Forbidden, "this login may not write to the repository to/app"),
+        (Reply(202), RegistryError, "place"),
+        (Reply(202, {"Location": "http://127.0.0.1:1/upload"}), RegistryError, "place"),
+        (Reply(202, {"Location": "http://[::1"}), RegistryError, "place"),
+    ],
+)
+def test_without_a_place_to_write_to_nothing_is_read(
+    held: RegistryServer, begun: Reply, error: type[MergeError], words: str
+) -> None:
+    held.forget_requests()
+    with ScriptedServer(begun) as front, pytest.raises(error, match=words):
+        stream(held.url, front.url)
+
+    assert [request.method for request in front.received] == ["POST"]
+    assert held.requests == ()
+
+
+def test_a_token_that_expires_meanwhile_is_renewed(held: RegistryServer) -> None:
+    held.forget_requests()
+    with ScriptedServer(Reply()) as front:
+        begun, token = Reply(202, {"Location": "/upload/7"}), json_reply({"token": "fresh"})
+        front.then(begun, bearer(f"{front.url}/token"), token, Reply(201))
+        stream(held.url, front.url)
+
+    assert [request.method for request in front.received] == ["POST", "PUT", "GET", "PUT"]
+    assert front.received[-1].body == BLOB
+    assert len(held.requests) == 2  # it is read again
+
+
+def test_a_store_that_the_source_redirects_to_gets_no_login(other: RegistryServer) -> None:
+    compressed = Reply(200, {"Content-Encoding": "gzip"}, BLOB)
+    with ScriptedServer(compressed) as store, ScriptedServer(Reply()) as source:
+        source.then(bearer(f"{source.url}/t"), json_reply({"token": "x"}), redirect(store.url))
+        stream(source.url, other.url, username="alice", password="wonderland")
+
+    assert has_blob(other)
+    assert source.authorizations[-1] == "Bearer x"
+    assert store.authorizations == [""]
+
+
+@contextmanager
+def serving(handler: type[socketserver.StreamRequestHandler], buffer: int = PIECE) -> Iterator[str]:
+    """Run a server that takes in only so much ahead of what it reads."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_who_makes_no_progress_is_given_up(
+    held: RegistryServer, other: RegistryServer, side: str
+) -> None:
+    """The source sends nothing, or the destination takes nothing."""
+    options = evolve(HURRIED, silence=0.1, retries=evolve(HURRIED.retries, most=0))
+    ended = threading.Event()
+
+    class Silent(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            method = self.rfile.readline().split()[0]
+            if method == b"POST":
+                self.wfile.write(b"HTTP/1.1 202 A\r\nLocation: /7\r\nContent-Length: 0\r\n\r\n")
+            if method in (b"GET", b"PUT"):
+                ended.wait(60)
+
+    with serving(Silent, 4096) as silent:
+        urls = (silent, other.url) if side == "source" else (held.url, silent)
+        with pytest.raises(RegistryError, match=r"no answer in time|connection broken"):
+            stream(*urls, options=options)
+        ended.set()
+
+
+def test_the_time_limit_of_the_run_counts(other: RegistryServer) -> None:
+    """Though the registry goes on to send."""
+    options = evolve(HURRIED, time_limit=0.3)
+
+    def come_late(request: Received) -> Reply:
+        time.sleep(max(0.0, options.ends - time.monotonic()) + 0.01)
+        return Reply(200, {}, BLOB)
+
+    with ScriptedServer(come_late) as source, pytest.raises(OutOfTime):
+        stream(source.url, other.url, options=options)
+
+    assert not has_blob(other)
+
+
+LARGE = 64 * PIECE
+
+
+def pieces() -> Iterator[bytes]:
+    """Make a large blob that is nowhere kept."""
+    piece = bytes(PIECE)
+    for number in range(LARGE // PIECE):
+        yield number.to_bytes(8, "big") + piece[8:]
+
+
+class LargeBlobs(socketserver.StreamRequestHandler):
+    """Serves the large blob, and takes blobs that it only hashes."""
+
+    taken: tuple[str, int] = ("", 0)
+
+    def handle(self) -> None:
+        method, length = self.rfile.readline().split()[0], 0
+        while line := self.rfile.readline().strip().lower():
+            length = int(line.split()[1]) if line.startswith(b"content-length:") else length
+        head = b"HTTP/1.1 %s\r\nLocation: /7\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        if method == b"GET":
+            self.wfile.write(head % (b"200 OK", LARGE))
+            for piece in pieces():
+                self.wfile.write(piece)
+            return
+        digest, buffer = sha256(), bytearray(PIECE)
+        for start in range(0, length, PIECE):
+            size = self.rfile.readinto(memoryview(buffer)[: length - start])
+            digest.update(buffer[:size])
+        if method == b"PUT":
+            type(self).taken = f"sha256:{digest.hexdigest()}", length
+        self.wfile.write(head % (b"202 Accepted" if method == b"POST" else b"201 Created", 0))
+
+
+def test_memory_stays_flat() -> None:
+    """Server and client are both in this process, and neither holds more than a few pieces."""
+    whole = sha256()
+    for piece in pieces():
+        whole.update(piece)
+    digest = f"sha256:{whole.hexdigest()}"
+    with serving(LargeBlobs) as url:
+        tracemalloc.start()
+        try:
+            stream(url, url, digest=digest, size=LARGE)
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert LargeBlobs.taken == (digest, LARGE)
+    assert most < LARGE / 4
+
+
+def test_progress_is_shown_in_mebibytes_and_never_goes_back(
+    held: RegistryServer, other: RegistryServer
+) -> None:
+    watched = Watched()
+    with ScriptedServer(Front(held, [("GET", CUT)])) as source:
+        stream(source.url, other.url, watch=watched)
+
+    assert watched.shown == [(f"quay.io/to/app {DIGEST[:19]}, MiB", 4)]
+    assert watched.done == 3
