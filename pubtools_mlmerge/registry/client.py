@@ -40,7 +40,7 @@ from pubtools_mlmerge.errors import (
     brief,
 )
 from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
-from pubtools_mlmerge.registry.base import Registry, suppress_absence
+from pubtools_mlmerge.registry.base import Registry, unless_absent
 from pubtools_mlmerge.registry.certificates import Certificates
 from pubtools_mlmerge.registry.credentials import AuthFiles
 from pubtools_mlmerge.registry.http import (
@@ -218,9 +218,7 @@ class RegistryClient(Registry):
 
     def digest(self, reference: Reference) -> str | None:
         """Look up the digest by a HEAD request, by GET where that is refused."""
-        with suppress_absence(reference):
-            return self._digest_by_head(reference)
-        return None
+        return unless_absent(reference, self._digest_by_head)[0]
 
     def _digest_by_head(self, reference: Reference) -> str:
         """Send HEAD unless this registry refuses it, which shows once GET succeeds.
