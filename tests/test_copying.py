@@ -21,7 +21,7 @@ import pytest
 import requests
 from attrs import define, evolve, field, frozen
 
-from pubtools_mlmerge.concurrency import STOP, Watch, progress_of, unwatched
+from pubtools_mlmerge.concurrency import STOP, Watch, unwatched
 from pubtools_mlmerge.core.manifests import digest_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
@@ -48,7 +48,7 @@ from pubtools_mlmerge.testing import (
     upload,
 )
 from pubtools_mlmerge.testing.dialects import Dialect
-from tests.factories import digest
+from tests.factories import Json, digest
 from tests.peers import SCHEMA_1
 from tests.quay import QuayDialect
 from tests.scripted import (
@@ -309,24 +309,22 @@ def test_another_registry_gets_copies(
     assert len(asked(other, "POST")) == len(asked(other, "DELETE")) == 1
 
 
-def test_between_registries_images_are_streamed(
-    server: RegistryServer, other: RegistryServer
+@pytest.mark.parametrize(
+    ("is_there", "requests"),
+    [(False, ["HEAD 404", "POST 202", "PUT _state 201"]), (True, ["HEAD 200"])],
+)
+def test_between_registries_images_are_streamed_unless_they_are_there(
+    server: RegistryServer, other: RegistryServer, is_there: bool, requests: list[str]
 ) -> None:
-    bring(server, *BOTH, to=other)
-
-    for image in (ONE, TWO):
-        assert other.manifest("to/app", image.digest).content == image.content
-    assert sorted(sent(other)) == sorted(["HEAD 404", "POST 202", "PUT _state 201"] * len(BLOBS))
-
-
-def test_blobs_that_are_there_are_not_sent(server: RegistryServer, other: RegistryServer) -> None:
-    for blob in BLOBS.values():
+    for blob in BLOBS.values() if is_there else ():
         other.put_blob("to/app", blob)
 
     bring(server, *BOTH, to=other)
 
-    assert set(sent(other)) == {"HEAD 200"}
-    assert sent(server) == []
+    for image in (ONE, TWO):
+        assert other.manifest("to/app", image.digest).content == image.content
+    assert sorted(sent(other)) == sorted(requests * len(BLOBS))
+    assert len(sent(server)) == (0 if is_there else len(BLOBS))
 
 
 def test_blobs_of_a_repository_of_this_run_are_mounted_into_the_next(
@@ -341,26 +339,28 @@ def test_blobs_of_a_repository_of_this_run_are_mounted_into_the_next(
     assert other.manifest("to/too", ONE.digest).content == ONE.content
 
 
+def put_changed(server: RegistryServer, config: Json, *layers: Json) -> str:
+    """Store an image with another config and more layers, and return its digest."""
+    document = json.loads(ONE.content)
+    document["config"].update(config)
+    document["layers"] += layers
+    return server.put_manifest("from/app", "1", json.dumps(document).encode(), ONE.media_type)
+
+
 def test_layers_that_are_elsewhere_are_left_alone(
     server: RegistryServer, other: RegistryServer
 ) -> None:
-    document = json.loads(ONE.content)
     far = {"urls": ["http://127.0.0.1:1/far"], "digest": digest("far"), "size": 7}
-    document["layers"].append({"mediaType": "application/vnd.oci.image.layer.v1.tar", **far})
-    content = json.dumps(document).encode()
-    name = server.put_manifest("from/app", "1", content, ONE.media_type)
+    name = put_changed(server, {}, {"mediaType": "application/vnd.oci.image.layer.v1.tar", **far})
 
     bring(server, name, to=other)
 
-    assert other.manifest("to/app", name).content == content
+    assert other.manifest("to/app", name).digest == name
     assert len(sent(server)) == len(ONE.blobs)
 
 
 def test_a_blob_without_a_size_is_an_error(server: RegistryServer, other: RegistryServer) -> None:
-    document = json.loads(ONE.content)
-    document["config"]["size"] = "7"
-    content = json.dumps(document).encode()
-    name = server.put_manifest("from/app", "1", content, ONE.media_type)
+    name = put_changed(server, {"size": "7"})
 
     with pytest.raises(InvalidIndex, match=rf"{name}: size: expected the number of bytes"):
         bring(server, name, to=other)
@@ -587,12 +587,6 @@ def test_skopeo_without_progress_is_ended(tmp_path: Path, monkeypatch: pytest.Mo
         copy(destination=client_of("two.test", options=ConnectOptions(silence=0.3)))
 
 
-def test_what_a_program_reads_or_writes_is_progress() -> None:
-    before = progress_of(os.getpid())
-    Path(__file__).read_bytes()
-    assert progress_of(os.getpid()) != before
-
-
 class Busy(subprocess.Popen[str]):
     """Makes progress in each second of a minute, and then ends."""
 
@@ -654,40 +648,28 @@ def test_each_side_is_verified_or_not_by_itself(scheme: str, insecure: bool) -> 
 
 @pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize("named_by", ["option", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_authorities_are_handed_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named_by: str
+@pytest.mark.parametrize("names", [["ca.pem"], ["certs/a.pem", "certs/b.pem", "certs/README"]])
+def test_authorities_are_handed_on_as_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named_by: str, names: list[str]
 ) -> None:
-    bundle = tmp_path / "ca.pem"
-    bundle.write_text("an authority")
+    (tmp_path / "certs").mkdir()
+    for name in names:
+        begin = "-----BEGIN CERTIFICATE-----\n" if name.endswith(".pem") else "about "
+        (tmp_path / name).write_text(f"{begin}{name}\n")
+    (tmp_path / "certs/0a1b2c3d.0").symlink_to("a.pem")
+    bundle = str(tmp_path / names[0].partition("/")[0])
     if named_by != "option":
-        monkeypatch.setenv(named_by, str(bundle))
-    options = ConnectOptions(ca_bundle=str(bundle) if named_by == "option" else None)
+        monkeypatch.setenv(named_by, bundle)
+    options = ConnectOptions(ca_bundle=bundle if named_by == "option" else None)
 
     called = copy(
         client_of("http://one.test", options=options), client_of("two.test", options=options)
     )
 
     assert called.authorities("--src-cert-dir") == []
-    assert called.authorities("--dest-cert-dir") == ["an authority"]
-
-
-@pytest.mark.usefixtures("fake")
-def test_a_directory_of_authorities_is_handed_on_as_one_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    authorities = tmp_path / "certs"
-    authorities.mkdir()
-    for name in ("a", "b"):
-        text = f"-----BEGIN CERTIFICATE-----\n{name}\n"
-        (authorities / f"{name}.pem").write_text(text)
-    (authorities / "0a1b2c3d.0").symlink_to(authorities / "a.pem")
-    (authorities / "README").write_text("about this directory")
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authorities))
-
-    (content,) = copy().authorities("--dest-cert-dir")
-
-    assert content.count("BEGIN CERTIFICATE") == 2
-    assert "about this directory" not in content
+    (content,) = called.authorities("--dest-cert-dir")
+    assert content.count("BEGIN CERTIFICATE") == len(names[:2])
+    assert "about" not in content
 
 
 @pytest.mark.usefixtures("fake")
