@@ -170,6 +170,11 @@ def test_schema_1_is_no_index_whatever_else_is_not_found(answers: tuple[str, ...
         pull_index(client)
 
 
+def test_an_image_instead_of_an_index_is_no_index() -> None:
+    with pytest.raises(NotAnIndex, match=DOCKER_MANIFEST.replace("+", r"\+")):
+        pull_index(client_with(text(IMAGE.content, DOCKER_MANIFEST)))
+
+
 # Shapes
 
 
