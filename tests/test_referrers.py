@@ -188,15 +188,17 @@ def test_a_second_copy_writes_nothing(server: RegistryServer) -> None:
 
 
 def test_one_warning_counts_what_stays_behind(server: RegistryServer, caplog: Log) -> None:
-    index = make_index([AMD64, ARM64])
-    attach(server, referrer(AMD64), AMD64)
-    attach(server, referrer(AMD64, "scan"), AMD64)
+    """That is what the destination lacks or has otherwise, unless it is brought as an image."""
+    index, proof = make_index([AMD64, ARM64]), referrer(AMD64, "proof")
+    for item in (referrer(AMD64), referrer(AMD64, "scan"), proof):
+        attach(server, item, AMD64)
     attach(server, referrer(AMD64, "scan"), AMD64, TO)
     put(server, cosign(AMD64), signed("alice"), FROM)
+    put(server, cosign(AMD64), signed("bob"), TO)
     put(server, f"{schema_tag(index.digest)}.sig", signed("carol"), FROM)
     server.forget_requests()
 
-    tend(server, "warn", merged=index.digest)
+    tend(server, "warn", AMD64, ARM64, proof, merged=index.digest)
 
     (line,) = (r.getMessage() for r in caplog.records if r.levelname == "WARNING")
     assert line == (
@@ -204,7 +206,6 @@ def test_one_warning_counts_what_stays_behind(server: RegistryServer, caplog: Lo
         "1 that refer to the index itself do not fit the merged one; see --referrers"
     )
     assert {r.method for r in server.requests} <= {"GET", "HEAD"}
-    assert cosign(AMD64) not in server.tags(TO)
 
 
 def test_many_tags_of_a_repository_have_one_warning(
@@ -385,30 +386,33 @@ def test_no_page_is_asked_for_elsewhere(caplog: Log) -> None:
 
 
 NO_LISTS = {
-    "HTML": Reply(200, {"Content-Type": "text/html"}, b"<html>hello</html>"),
-    "JSON": json_reply({"referrers": []}),
-    "an image": manifest_reply(AMD64.content, AMD64.media_type),
-    "404": Reply(404),
-    "405": Reply(405),
-    "nothing": manifest_reply(make_index([]).content, OCI_INDEX),
+    "HTML": (Reply(200, {"Content-Type": "text/html"}, b"<html>hello</html>"), 1),
+    "JSON": (json_reply({"referrers": []}), 1),
+    "an image": (manifest_reply(AMD64.content, AMD64.media_type), 1),
+    "404": (Reply(404), 1),
+    "405": (Reply(405), 1),
+    "400": (Reply(400), 2),  # Quay's word for a digest that it lacks
+    "nothing": (manifest_reply(listing(), OCI_INDEX), 2),
 }
 
 
-@pytest.mark.parametrize("reply", NO_LISTS.values(), ids=list(NO_LISTS))
-def test_where_the_api_is_of_no_use_the_tags_are_looked_at(reply: Reply) -> None:
+@pytest.mark.parametrize(("reply", "times"), NO_LISTS.values(), ids=list(NO_LISTS))
+def test_where_the_api_is_of_no_use_the_tags_are_looked_at(reply: Reply, times: int) -> None:
     item, tag = referrer(AMD64), schema_tag(AMD64.digest)
-    listed = make_index([item])
 
     def answer(request: Received) -> Reply:
         if "/referrers/" in request.target:
             return reply
         if request.target.endswith(f"/manifests/{tag}"):
-            return manifest_reply(listed.content, OCI_INDEX)
+            return manifest_reply(make_index([item]).content, OCI_INDEX)
         return Reply(404)
 
     with ScriptedServer(answer) as server:
-        (only,) = lists().of(at(server, AMD64, FROM))
+        asked = lists()
+        (only,) = asked.of(at(server, AMD64, FROM))
         assert only == Referrer(AMD64.digest, item.digest, item.media_type)
+        assert asked.of(at(server, ARM64, FROM)) == ()
+    assert sum("/referrers/" in line for line in server.lines) == times
 
 
 def test_a_registry_that_fails_fails_a_copy_and_not_a_warning(caplog: Log) -> None:
