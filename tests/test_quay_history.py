@@ -287,6 +287,21 @@ def test_a_registry_without_this_api_is_asked_once_and_no_reason_to_worry(caplog
     assert warnings(caplog) == []
 
 
+def test_a_registry_that_fails_may_be_quay_nevertheless() -> None:
+    failures = [Reply(503)] * (1 + HURRIED.retries.most)
+    with ScriptedServer(*failures, SHOWN, json_reply({"tags": []})) as server:
+        history = history_of(server)
+        with pytest.raises(RegistryError, match="HTTP 503"):
+            history.rows(TAG)
+        assert history.rows(TAG) == ()
+
+
+@pytest.mark.parametrize(("end", "expected"), [(9, None), (2**33, 2**33), (None, None)])
+def test_a_tag_expires_when_its_row_ends(end: int | None, expected: int | None) -> None:
+    with ScriptedServer(SHOWN, json_reply({"tags": [answer_row(end_ts=end)]})) as server:
+        assert history_of(server).expiration(TAG) == expected
+
+
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
@@ -304,6 +319,7 @@ def test_a_registry_without_this_api_is_asked_once_and_no_reason_to_worry(caplog
         (json_reply({"tags": [answer_row(start_ts=True)]}), "start_ts.*: expected whole seconds"),
         (json_reply({"tags": [answer_row(end_ts=1.5)]}), "end_ts: expected whole seconds"),
         (json_reply({"tags": [answer_row(end_ts="9")]}), "end_ts: expected whole seconds"),
+        (json_reply({"tags": [answer_row(end_ts=10**12)]}), "end_ts: expected whole seconds"),
         (Reply(200, {}, b" " * (4 * 1024 * 1024 + 1)), "more than 4194304 bytes"),
     ],
 )
@@ -527,6 +543,7 @@ def test_no_registry_gets_the_token_for_what_another_one_answers() -> None:
         ("registry.test", None, "Registry.test:443", True),
         ("registry.test", None, "https://other.test", False),
         ("quay.io", None, "registry.test", False),
+        ("eu.quay.io", None, "registry.test", False),
         ("quay.io", "registry.test", None, True),
         ("quay.io", "registry.test", "quay.io", False),
     ],
