@@ -61,22 +61,19 @@ class ClientRegistry(Registry):
         refusal: NotFound | NotAnIndex | None = None
         for media_type in types:
             try:
-                return self._ask(reference, media_type)
+                with _mapped_errors(reference, media_type):
+                    answer = self._client.get_manifest(
+                        str(reference), raw=True, media_type=media_type, return_headers=True
+                    )
+                body, headers = answer if isinstance(answer, tuple) else (answer, {})
+                named = {str(name).lower(): str(value) for name, value in dict(headers).items()}
+                return self._read(reference, body, named)
             except (NotFound, NotAnIndex) as error:
                 # Registries hide a tag from those who ask for another type than it holds: a 404
                 # after "it is another type" is about the type, not about the tag.
                 if refusal is None or isinstance(refusal, NotFound):
                     refusal = error
         raise refusal or NotFound(str(reference))
-
-    def _ask(self, reference: Reference, media_type: str) -> Manifest:
-        with _mapped_errors(reference, media_type):
-            answer = self._client.get_manifest(
-                str(reference), raw=True, media_type=media_type, return_headers=True
-            )
-        body, headers = answer if isinstance(answer, tuple) else (answer, {})
-        named = {str(name).lower(): str(value) for name, value in dict(headers).items()}
-        return self._read(reference, body, named)
 
     def _read(self, reference: Reference, body: object, headers: Mapping[str, str]) -> Manifest:
         content, stated = _encode(body), headers.get("content-type")
