@@ -53,7 +53,7 @@ def blob(content: bytes, media_type: str, **more: object) -> Json:
     return {"mediaType": media_type, "digest": digest_of(content), "size": len(content), **more}
 
 
-def manifest(config: bytes, layers: list[tuple[bytes, Json]], **more: object) -> Image:
+def manifest(config: bytes, layers: list[tuple[bytes, Json]], /, **more: object) -> Image:
     """Make a manifest of what is not to run."""
     document = {
         "schemaVersion": 2,
@@ -254,6 +254,9 @@ def layers(server: RegistryServer, tag: str) -> list[str]:
     return keys
 
 
+EMPTY = manifest(b"{}", [], layers=None)
+
+
 @pytest.mark.parametrize("suffix", ["sig", "att"])
 @pytest.mark.parametrize(
     ("held", "new", "expected"),
@@ -263,6 +266,8 @@ def layers(server: RegistryServer, tag: str) -> list[str]:
         (signed("alice", "bob"), signed("bob"), ["alice", "bob"]),
         (signed("alice"), signed("bob", "alice"), ["bob", "alice"]),
         (signed("alice", text="!"), signed("alice"), ["alice", "alice"]),
+        (signed("alice"), EMPTY, ["alice"]),
+        (EMPTY, signed("alice"), ["alice"]),
     ],
 )
 def test_no_signature_is_lost(
