@@ -32,7 +32,7 @@ from pubtools_mlmerge.registry.auth import (
     rename,
 )
 from pubtools_mlmerge.registry.http import Answer, ConnectOptions, Request, Transport
-from pubtools_mlmerge.registry.refusals import WITHHELD, Logins, Secrets
+from pubtools_mlmerge.registry.refusals import WITHHELD, Secrets
 from tests.scripted import (
     HANG_UP,
     HURRIED,
@@ -396,7 +396,7 @@ def test_threads_and_both_sides_send_a_wrong_password_once(scheme: str) -> None:
     with ScriptedServer(BASIC) as server:
         if scheme == "bearer":
             granting(server, on_refusal=refusal(401, "UNAUTHORIZED", "wrong password"))
-        options = evolve(HURRIED, logins=Logins())
+        options = evolve(HURRIED, logins={})
         sides = [session(server, ALICE, options), session(server, ALICE, options)]
 
         def fail(number: int) -> str:
@@ -410,7 +410,7 @@ def test_threads_and_both_sides_send_a_wrong_password_once(scheme: str) -> None:
 
 
 def test_another_password_is_tried_after_a_refused_one() -> None:
-    options = evolve(HURRIED, logins=Logins())
+    options = evolve(HURRIED, logins={})
     bob = Credentials("bob", "builder")
 
     def answer(request: Received) -> Reply:

@@ -30,9 +30,9 @@ from pubtools_mlmerge.registry import http
 from pubtools_mlmerge.registry.http import (
     Answer,
     ConnectOptions,
+    Pace,
     Request,
     Retries,
-    Throttle,
     Transport,
     origin,
 )
@@ -832,54 +832,54 @@ def test_anything_else_asks_for_nothing(header: str) -> None:
 # The pace of requests
 
 
-def pause(throttle: Throttle, epoch: int, **headers: str) -> float:
+def pause(pace: Pace, epoch: int, **headers: str) -> float:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return throttle.slow_down("quay.io", epoch, PATIENT, named)
+    return pace.slow_down(epoch, PATIENT, named)
 
 
 def test_without_retry_after_the_pause_grows_for_all() -> None:
-    throttle = Throttle()
+    pace = Pace()
 
-    pauses = [pause(throttle, epoch) for epoch in range(4)]
+    pauses = [pause(pace, epoch) for epoch in range(4)]
 
     assert 0.25 <= pauses[0] <= 0.55 <= pauses[2] <= 2.2 <= 2 * pauses[3]
 
 
 def test_refusals_of_what_was_sent_before_a_pause_do_not_prolong_it() -> None:
-    throttle = Throttle()
-    first = pause(throttle, 0)
+    pace = Pace()
+    first = pause(pace, 0)
 
-    assert all(pause(throttle, 0) <= first for _ in range(8))
+    assert all(pause(pace, 0) <= first for _ in range(8))
 
 
 def test_a_pause_begun_while_a_thread_waits_is_waited_for_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    throttle, naps = Throttle(), []
+    pace, naps = Pace(), []
 
     def sleep(seconds: float) -> None:
         naps.append(seconds)
         if len(naps) == 1:
-            pause(throttle, 1, Retry_After="40")
+            pause(pace, 1, Retry_After="40")
 
     monkeypatch.setattr(time, "sleep", sleep)
-    pause(throttle, 0, Retry_After="5")
-    throttle.wait("quay.io")
+    pause(pace, 0, Retry_After="5")
+    pace.wait(0.0, time.sleep)
 
     assert naps[0] < 6
     assert naps[1] > 39
 
 
 def test_after_a_pause_requests_keep_an_interval_that_shrinks(naps: list[float]) -> None:
-    throttle = Throttle()
-    pause(throttle, 0)
-    throttle.wait("quay.io")
-    throttle.wait("quay.io")
+    pace = Pace()
+    pause(pace, 0)
+    pace.wait(0.0, time.sleep)
+    pace.wait(0.0, time.sleep)
     apart = naps[1] - naps[0]
     for _ in range(20):
-        throttle.speed_up("quay.io")
-    throttle.wait("quay.io")
-    throttle.wait("quay.io")
+        pace.speed_up()
+    pace.wait(0.0, time.sleep)
+    pace.wait(0.0, time.sleep)
 
     assert 0.04 < apart < 0.06
     assert naps[3] - naps[2] < apart

@@ -9,7 +9,6 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Optional
 from urllib.parse import urlencode
 
@@ -17,7 +16,14 @@ from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.core.references import Address, Reference
 from pubtools_mlmerge.errors import InvalidReference, RegistryError, Unauthorized
-from pubtools_mlmerge.registry.http import TRANSIENT, Answer, Request, Transport, origin
+from pubtools_mlmerge.registry.http import (
+    TRANSIENT,
+    Answer,
+    LoginState,
+    Request,
+    Transport,
+    origin,
+)
 from pubtools_mlmerge.registry.refusals import Secrets, failure, redact
 
 # Challenges
@@ -105,13 +111,32 @@ class Credentials:
         """The secrets in it, which must never be shown."""
         return *self.encoded, self.password
 
+    def state(self, transport: Transport, place: str) -> LoginState:
+        """Return what is known of this login at a place."""
+        return transport.options.logins.setdefault((place, self.key), LoginState())
+
     def send(self, transport: Transport, request: Request, place: str) -> Answer:
-        """Send a request with this login, unless it was refused at that place before."""
+        """Send a request with this login, from one thread at a time until it is known to be right.
+
+        A refused one is not sent again, as registries lock accounts for that: the same error is
+        raised.
+        """
         if not self.is_token:
             request = evolve(request, headers={**request.headers, "Authorization": self.basic})
-        login = transport.options.logins.get(place, self.key)
-        refuse = partial(self._refused, request.subject)
-        return login.attempt(request.subject, lambda: transport.send(request), refuse)
+        state = self.state(transport, place)
+        if state.is_accepted:
+            return transport.send(request)
+        with state.lock:
+            if state.refusal is not None:
+                raise evolve(state.refusal, reference=request.subject) from state.refusal.__cause__
+            if not state.is_accepted:
+                answer = transport.send(request)
+                state.is_accepted = answer.is_success or answer.status == _NOT_FOUND
+                if answer.status == _UNAUTHORIZED:
+                    state.refusal = self._refused(request.subject, answer)
+                    raise state.refusal
+                return answer
+        return transport.send(request)
 
     def _refused(self, subject: str, answer: Answer) -> Unauthorized:
         """Make the error of a refused login; it names the user and where the login was found."""
@@ -234,7 +259,7 @@ class Tokens:
             answer = answer.redacted(credentials.secrets if credentials else ())
             raise failure(subject, answer.status, answer.content) from answer.as_http_error()
         if credentials is not None:  # the registry may ask for it by Basic, too
-            self._transport.options.logins.get(self._registry, credentials.key).accept()
+            credentials.state(self._transport, self._registry).is_accepted = True
         return _read_token(answer, subject, asked)
 
     def _check_realm(self, realm: str, subject: str) -> None:
@@ -279,7 +304,7 @@ def _read_token(answer: Answer, subject: str, asked: float) -> _Token:
 
 # The session with a registry
 
-_UNAUTHORIZED = 401
+_UNAUTHORIZED, _NOT_FOUND = 401, 404
 _LACKING = (400, 403)  # how token servers refuse a scope
 # What Go's and nginx's servers answer to plain http on a TLS port.
 _SPEAKS_TLS = (b"HTTP request to an HTTPS server", b"HTTP request was sent to HTTPS port")

@@ -9,14 +9,12 @@ import ssl
 import threading
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from html import unescape
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, unquote_plus, urlsplit
 
-from attrs import evolve
 from requests.exceptions import (
     ChunkedEncodingError,
     ConnectionError,  # noqa: A004 - the library's
@@ -40,9 +38,6 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
     brief,
 )
-
-if TYPE_CHECKING:
-    from pubtools_mlmerge.registry.http import Answer
 
 _DIGEST = r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}"
 _ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "TAG_EXPIRED", "BLOB_UNKNOWN"})
@@ -196,54 +191,6 @@ def _read_json(text: str) -> str:
 
 
 _READERS = (_read_json, unescape, unquote, unquote_plus)
-
-
-# Logins: a refused one is not sent again, as registries lock accounts for that
-
-
-class Login:
-    """One login at one place, for all threads and clients that use it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._refusal: Unauthorized | None = None
-        self._is_accepted = False
-
-    def accept(self) -> None:
-        """Note that the login is valid: a later refusal is about the repository."""
-        self._is_accepted = True
-
-    def attempt(
-        self, subject: str, send: Callable[[], Answer], refuse: Callable[[Answer], Unauthorized]
-    ) -> Answer:
-        """Send the login, from one thread at a time until it is known whether it is right.
-
-        Once refused it is not sent again: the same error is raised for `subject`.
-        """
-        if self._is_accepted:
-            return send()
-        with self._lock:
-            if self._refusal is not None:
-                raise evolve(self._refusal, reference=subject) from self._refusal.__cause__
-            if not self._is_accepted:
-                answer = send()
-                self._is_accepted = answer.is_success or answer.status == _NOT_FOUND
-                if answer.status == _UNAUTHORIZED:
-                    self._refusal = refuse(answer)
-                    raise self._refusal
-                return answer
-        return send()
-
-
-class Logins:
-    """The logins of one run, by the place that they are sent to; safe from several threads."""
-
-    def __init__(self) -> None:
-        self._logins: dict[tuple[str, str], Login] = {}
-
-    def get(self, place: str, secret: str) -> Login:
-        """Return what is known of a login at a place."""
-        return self._logins.setdefault((place, secret), Login())
 
 
 # Connections that fail for another reason than the registry: proxies, certificate bundles
