@@ -649,8 +649,8 @@ def challenge(realm: str, **parameters: str) -> Challenge:
     return Challenge("bearer", {"realm": realm, **parameters})
 
 
-def tokens(options: ConnectOptions = HURRIED, registry: str = REGISTRY) -> Tokens:
-    return Tokens(Transport(options), registry, Secrets())
+def tokens() -> Tokens:
+    return Tokens(Transport(HURRIED), lambda: REGISTRY, Secrets())
 
 
 def numbered(prefix: str = "T") -> Callable[[Received], Reply]:

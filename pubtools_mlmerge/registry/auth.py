@@ -84,7 +84,7 @@ class Credentials:
     def entry(self) -> dict[str, str]:
         """The entry of an auth file (containers-auth.json), in which a token has a user, too."""
         if not self.is_token:
-            return {"auth": self.encoded[0]}
+            return {"auth": self.basic.partition(" ")[2]}
         return {"auth": b64encode(b"token:").decode(), "identitytoken": self.password}
 
     @property
@@ -99,17 +99,14 @@ class Credentials:
         return f"{name} from {self.place}" if self.place else name
 
     @property
-    def encoded(self) -> tuple[str, ...]:
-        """User name and password as in a header, with and without padding, or the token."""
-        if self.is_token:
-            return (self.password,)
-        text = self.basic.partition(" ")[2]
-        return text, text.rstrip("=")
+    def encoded(self) -> str:
+        """User name and password as in a header, without padding, or the token."""
+        return self.password if self.is_token else self.basic.partition(" ")[2].rstrip("=")
 
     @property
-    def secrets(self) -> tuple[str, ...]:
+    def secrets(self) -> tuple[str, str]:
         """The secrets in it, which must never be shown."""
-        return *self.encoded, self.password
+        return self.encoded, self.password
 
     def state(self, transport: Transport, place: str) -> LoginState:
         """Return what is known of this login at a place."""
@@ -193,12 +190,12 @@ _ALLOWED = r"[ -\[\]-~]+"
 
 @frozen
 class _Token:
-    header: str = field(repr=False)
+    text: str = field(repr=False)
     expires: float
 
     @property
-    def text(self) -> str:
-        return self.header.partition(" ")[2]
+    def header(self) -> str:
+        return f"Bearer {self.text}"
 
 
 _Key = tuple[frozenset[Scope], Optional[Credentials]]
@@ -207,10 +204,8 @@ _Key = tuple[frozenset[Scope], Optional[Credentials]]
 class Tokens:
     """Fetches tokens and keeps them as long as they live; safe from several threads."""
 
-    def __init__(self, transport: Transport, registry: str, known: Secrets) -> None:
-        self._transport = transport
-        self._registry = registry
-        self._known = known
+    def __init__(self, transport: Transport, registry: Callable[[], str], known: Secrets) -> None:
+        self._transport, self._registry, self._known = transport, registry, known
         self._fetching: dict[_Key, threading.Lock] = {}
         self._tokens: dict[_Key, _Token] = {}
 
@@ -239,47 +234,45 @@ class Tokens:
     def _fetch(
         self, challenge: Challenge, scopes: frozenset[Scope], credentials: Credentials | None
     ) -> _Token:
-        realm = challenge.parameters.get("realm", "")
+        realm, registry = challenge.parameters.get("realm", ""), self._registry()
         repositories = ", ".join(sorted(scope.repository for scope in scopes))
-        subject = f"login to {self._registry.partition('://')[2].rstrip('/')} for {repositories}"
-        self._check_realm(realm, subject)
+        subject = f"login to {registry.partition('://')[2].rstrip('/')} for {repositories}"
+        _check_realm(realm, registry, subject)
         query = [("scope", str(scope)) for scope in sorted(scopes)]
         if "service" in challenge.parameters:
             query.insert(0, ("service", challenge.parameters["service"]))
         url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
         request = Request(method="GET", url=url, subject=subject, limit=_LARGEST_REPLY)
-        if credentials is not None and credentials.is_token:
-            request = _refresh(request, realm, dict(query), scopes, credentials.password)
         asked = time.monotonic()
         if credentials is None:
             answer = self._transport.send(request)
         else:
+            if credentials.is_token:
+                form = {**dict(query), "scope": " ".join(map(str, sorted(scopes)))}
+                request = _refresh(request, realm, form, credentials.password)
             answer = credentials.send(self._transport, request, realm)
         if not answer.is_success:
             answer = answer.redacted(credentials.secrets if credentials else ())
             raise failure(subject, answer.status, answer.content) from answer.as_http_error()
         if credentials is not None:  # the registry may ask for it by Basic, too
-            credentials.state(self._transport, self._registry).is_accepted = True
+            credentials.state(self._transport, registry).is_accepted = True
         return _read_token(answer, subject, asked)
 
-    def _check_realm(self, realm: str, subject: str) -> None:
-        """Refuse to send a login in the clear, unless the registry itself speaks plain http."""
-        scheme = ""
-        with suppress(ValueError):
-            scheme, host, _ = origin(realm)
-            scheme = scheme if host else ""
-        if scheme not in ("http", "https"):
-            raise Unauthorized(subject, _UNAUTHORIZED, "the registry names no place to log in")
-        if scheme == "http" and origin(self._registry)[0] != "http":
-            problem = "the registry wants the login over plain http"
-            raise Unauthorized(subject, _UNAUTHORIZED, problem)
+
+def _check_realm(realm: str, registry: str, subject: str) -> None:
+    """Refuse to send a login in the clear, unless the registry itself speaks plain http."""
+    scheme = host = ""
+    with suppress(ValueError):
+        scheme, host, _ = origin(realm)
+    if not host or scheme not in ("http", "https"):
+        raise Unauthorized(subject, _UNAUTHORIZED, "the registry names no place to log in")
+    if scheme == "http" and origin(registry)[0] != "http":
+        problem = "the registry wants the login over plain http"
+        raise Unauthorized(subject, _UNAUTHORIZED, problem)
 
 
-def _refresh(
-    request: Request, realm: str, form: dict[str, str], scopes: frozenset[Scope], token: str
-) -> Request:
+def _refresh(request: Request, realm: str, form: dict[str, str], token: str) -> Request:
     """Refresh by OAuth 2.0 (RFC 6749, section 6), which Azure's registry requires."""
-    form["scope"] = " ".join(map(str, sorted(scopes)))
     form |= {"grant_type": "refresh_token", "client_id": "pubtools-mlmerge", "refresh_token": token}
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     content = urlencode(form).encode()
@@ -299,7 +292,7 @@ def _read_token(answer: Answer, subject: str, asked: float) -> _Token:
     # Written so that NaN, too, counts as nothing stated.
     if not (isinstance(life, (int, float)) and _SHORTEST_LIFE <= life <= _LONGEST_LIFE):
         life = _SHORTEST_LIFE
-    return _Token(f"Bearer {token}", asked + life - _MARGIN)
+    return _Token(token, asked + life - _MARGIN)
 
 
 # The session with a registry
@@ -320,18 +313,18 @@ class RegistrySession:
         find_credentials: Callable[[str], Credentials | None],
         say_none_found: Callable[[], str] = str,
     ) -> None:
-        self._address, self.transport, self.host = address, transport, address.host
+        self.transport, self.host = transport, address.host
         self._find_credentials = find_credentials
         self._say_none_found = say_none_found
         self._lock = threading.Lock()
-        self._base: str | None = None  # scheme and host, once they are known to work
+        self._bases = [f"{scheme}://{address.host}" for scheme in address.schemes]
+        self._base, self._is_found = self._bases[0], len(self._bases) == 1
         self._logins: dict[str, Credentials | None] = {}  # by repository, once it was challenged
         self._challenge: Challenge | None = None
-        self._tokens: Tokens | None = None
         # No header contains a long one by chance; a password may be a common word.
         self._long_secrets = Secrets()
         self._secrets = Secrets(beside=self._long_secrets)
-        self._known_logins: set[Credentials] = set()
+        self._tokens = Tokens(transport, lambda: self.url("/"), self._long_secrets)
         self._intended: dict[str, frozenset[Scope]] = {}
         self._renamed: dict[frozenset[Scope], frozenset[Scope]] = {}
         self.answers_head: bool | None = None  # none until a HEAD or a GET showed it
@@ -343,8 +336,7 @@ class RegistrySession:
 
     def url(self, path: str) -> str:
         """Complete a path of this registry, or a Location that it gave."""
-        base = self._base or f"{self._address.schemes[0]}://{self.host}"
-        return base + path if path.startswith("/") else path
+        return self._base + path if path.startswith("/") else path
 
     def intend(self, scopes: Iterable[Scope]) -> None:
         """Announce the rights that will be needed, so that one token is fetched for all."""
@@ -359,20 +351,17 @@ class RegistrySession:
             return answer.with_redacted_headers(self._long_secrets)
         answer = answer.redacted(self._secrets)
         error = failure(request.subject, answer.status, answer.content)
-        if isinstance(error, Unauthorized):
-            bearer = self._challenge is not None and self._challenge.scheme == "bearer"
-            words = filter(None, (self._say_login(scopes), error.message))
-            logged_in = bearer and self.known_login(scopes) is not None
-            error = evolve(error, logged_in=logged_in, message=": ".join(words))
+        if isinstance(error, Unauthorized) and self._challenge is not None:
+            login, is_bearer = self.known_login(scopes), self._challenge.scheme == "bearer"
+            if login is None:
+                problem = self._say_none_found()
+            elif login.is_token and not is_bearer:
+                problem = f"the {login.name} is of no use, as the registry wants user and password"
+            else:
+                problem = f"the {login.name} has no right to this"
+            message = ": ".join(filter(None, (problem, error.message)))
+            error = evolve(error, logged_in=is_bearer and login is not None, message=message)
         raise error from answer.as_http_error()
-
-    def _say_login(self, scopes: frozenset[Scope]) -> str:
-        login = self.known_login(scopes)
-        if login is None:
-            return self._say_none_found() if self._tokens is not None else ""
-        if login.is_token and self._challenge is not None and self._challenge.scheme == "basic":
-            return f"the {login.name} is of no use, as the registry wants user and password"
-        return f"the {login.name} has no right to this"
 
     def known_login(self, scopes: frozenset[Scope]) -> Credentials | None:
         """Return the login for these rights, if one was looked up: that of what is written."""
@@ -385,12 +374,10 @@ class RegistrySession:
             for scope in scopes:
                 if scope.repository not in self._logins:
                     login = self._find_credentials(scope.repository)
-                    self._logins[scope.repository] = login
-                    if login is not None and login not in self._known_logins:
-                        self._known_logins.add(login)
+                    if login is not None and login not in self._logins.values():
                         self._secrets.add(login.password)
-                        for text in login.encoded:
-                            self._long_secrets.add(text)
+                        self._long_secrets.add(login.encoded)
+                    self._logins[scope.repository] = login
         return self.known_login(scopes)
 
     def withhold(self, text: str) -> str:
@@ -398,36 +385,24 @@ class RegistrySession:
         return redact(text, self._secrets)
 
     def _log_in_and_send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
-        """Send a request with the rights that were announced, with these, or as challenged."""
-        header: str | None = None
-        refusal: RegistryError | None = None
+        """Send a request, and again as long as it is challenged and there are rights to try.
+
+        First come the rights that were announced, then these, then those of the challenge.
+        """
+        header, tried = None, set[frozenset[Scope]]()
         login: Credentials | None = None
+        refusal: RegistryError | None = None
         if self._challenge is not None:
             login, first = self._rights(scopes)
             header, refusal = self._try_authorization(self._challenge, first, login)
+            tried = {first} if refusal else tried
         answer = self._deliver(request, header, login)
         if answer.status != _UNAUTHORIZED or not self._is_ours(answer.url):
             return answer
-        return self._answer_challenge(request, scopes, answer, header, refusal)
-
-    def _answer_challenge(
-        self,
-        request: Request,
-        scopes: frozenset[Scope],
-        answer: Answer,
-        header: str | None,
-        refusal: RegistryError | None,
-    ) -> Answer:
-        """Send a request again, as long as there are other rights to try."""
         # Some servers refuse all rights for one that is lacking, when the token is fetched or when
         # it is used. Gateways that rewrite paths know the repository by another name.
         login, first = self._rights(scopes)
-        tried = {first} if refusal else set()
         for known in (first, scopes, None):
-            if answer.status != _UNAUTHORIZED or not self._is_ours(answer.url):
-                return answer
-            if known in tried:
-                continue
             challenge = self._choose_challenge(answer, request.subject, is_first=not tried)
             wanted = known or rename(scopes, challenge)
             if not wanted or wanted in tried:
@@ -443,7 +418,9 @@ class RegistrySession:
                 self._renamed[scopes] = wanted
                 for scope in scopes:  # all that was announced would be refused each time
                     self._intended.pop(scope.repository, None)
-        if answer.status == _UNAUTHORIZED and refusal is not None:
+            if answer.status != _UNAUTHORIZED or not self._is_ours(answer.url):
+                return answer
+        if refusal is not None:
             raise refusal
         return answer
 
@@ -460,9 +437,6 @@ class RegistrySession:
         rejected: str | None = None,
     ) -> tuple[str | None, RegistryError | None]:
         """Return the header for these rights, or how the server refused to give just them."""
-        with self._lock:
-            if self._tokens is None:
-                self._tokens = Tokens(self.transport, self.url("/"), self._long_secrets)
         if challenge.scheme == "basic":
             return login.basic if login and not login.is_token else None, None
         try:
@@ -473,7 +447,7 @@ class RegistrySession:
             return None, error
 
     def _deliver(self, request: Request, header: str | None, login: Credentials | None) -> Answer:
-        if self._base is None and (answer := self._find_scheme(request)) is not None:
+        if not self._is_found and (answer := self._find_scheme(request)) is not None:
             return answer
         url = self.url(request.url)
         if request.method not in ("GET", "HEAD") and not self._is_ours(url):
@@ -488,8 +462,7 @@ class RegistrySession:
 
     def _find_scheme(self, request: Request) -> Answer | None:
         """Find out which scheme the registry speaks, with the first request, without a login."""
-        for scheme in self._address.schemes if len(self._address.schemes) > 1 else ():
-            base = f"{scheme}://{self.host}"
+        for base in self._bases:
             attempt = evolve(request, url=base + request.url, repeatable=False)
             try:
                 answer = self.transport.send(attempt)
@@ -498,9 +471,9 @@ class RegistrySession:
                     raise
                 continue
             if not any(words in answer.content for words in _SPEAKS_TLS):
-                self._base = base
+                self._base, self._is_found = base, True
                 return None if answer.status in TRANSIENT else answer
-        self._base = f"{self._address.schemes[0]}://{self.host}"
+        self._is_found = True
         return None
 
     def _is_ours(self, url: str) -> bool:
@@ -532,5 +505,5 @@ class RegistrySession:
 
     def secrets(self) -> list[str]:
         """List the secrets that a hostile registry might repeat."""
-        tokens = [] if self._tokens is None else self._tokens.secrets()
-        return [*tokens, *(text for login in list(self._known_logins) for text in login.secrets)]
+        logins = set(filter(None, list(self._logins.values())))
+        return [*self._tokens.secrets(), *(text for login in logins for text in login.secrets)]
