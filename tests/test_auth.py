@@ -23,16 +23,17 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
 )
 from pubtools_mlmerge.registry.auth import (
+    WITHHELD,
     Challenge,
     Credentials,
     RegistrySession,
     Scope,
+    Secrets,
     Tokens,
     parse_challenges,
     rename,
 )
 from pubtools_mlmerge.registry.http import Answer, ConnectOptions, Request, Transport
-from pubtools_mlmerge.registry.refusals import WITHHELD, Secrets
 from tests.scripted import (
     HANG_UP,
     HURRIED,

@@ -27,6 +27,7 @@ from pubtools_mlmerge.core.references import Address, is_loopback
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidReference, OutOfTime, RegistryError
 from pubtools_mlmerge.registry import http
+from pubtools_mlmerge.registry.auth import WITHHELD, redacted
 from pubtools_mlmerge.registry.http import (
     Answer,
     ConnectOptions,
@@ -36,7 +37,6 @@ from pubtools_mlmerge.registry.http import (
     Transport,
     origin,
 )
-from pubtools_mlmerge.registry.refusals import WITHHELD
 from tests.scripted import (
     HANG_UP,
     HURRIED,
@@ -763,7 +763,7 @@ def test_each_part_that_repeats_a_secret_is_withheld() -> None:
     repeats = {"X-Echo": "s3cr3t", "X": "harmless"}
     found = Answer(403, repeats, b"s3cr3t", "https://quay.io/?s3cr3t", "no s3cr3t here")
 
-    cleaned = found.redacted(["s3cr3t"])
+    cleaned = redacted(found, ["s3cr3t"])
 
     assert cleaned.headers == {"x-echo": WITHHELD, "x": "harmless"}
     assert (cleaned.content, cleaned.url, cleaned.reason) == (WITHHELD.encode(), WITHHELD, WITHHELD)
@@ -771,7 +771,7 @@ def test_each_part_that_repeats_a_secret_is_withheld() -> None:
 
 @pytest.mark.parametrize("secrets", [(), ("",), ("absent",)])
 def test_an_answer_without_a_secret_stays_as_it_is(secrets: tuple[str, ...]) -> None:
-    assert answer(content=b"\xff\x00").redacted(secrets) == answer(content=b"\xff\x00")
+    assert redacted(answer(content=b"\xff\x00"), secrets) == answer(content=b"\xff\x00")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from pubtools_mlmerge.errors import (
     RegistryError,
     Unauthorized,
 )
-from pubtools_mlmerge.registry.refusals import WITHHELD, Secrets, failure, redact
+from pubtools_mlmerge.registry.auth import WITHHELD, Secrets, failure, redact
 from tests.factories import digest
 from tests.growth import growth
 

@@ -1,4 +1,4 @@
-"""Logins: challenges, tokens, and the session with a registry."""
+"""The session with a registry: refusals, secrets, challenges, tokens and logins."""
 
 from __future__ import annotations
 
@@ -7,15 +7,26 @@ import re
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from html import unescape
 from typing import Optional
-from urllib.parse import urlencode
+from urllib.parse import unquote, unquote_plus, urlencode
 
 from attrs import evolve, field, frozen
+from requests.structures import CaseInsensitiveDict
 
 from pubtools_mlmerge.core.references import Address, Reference
-from pubtools_mlmerge.errors import InvalidReference, RegistryError, Unauthorized
+from pubtools_mlmerge.errors import (
+    Forbidden,
+    ImmutableTag,
+    InvalidReference,
+    MissingChild,
+    NotFound,
+    RegistryError,
+    Unauthorized,
+)
 from pubtools_mlmerge.registry.http import (
     TRANSIENT,
     Answer,
@@ -24,7 +35,166 @@ from pubtools_mlmerge.registry.http import (
     Transport,
     origin,
 )
-from pubtools_mlmerge.registry.refusals import Secrets, failure, redact
+
+# Refusals: what the answer of a registry means
+
+_BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 400, 401, 403, 404
+_DIGEST = r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}"
+_ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "TAG_EXPIRED", "BLOB_UNKNOWN"})
+_IMMUTABLE = frozenset({"TAG_IMMUTABLE", "TAG_ALREADY_EXISTS", "PRECONDITION"})
+# Artifact Registry (with MANIFEST_INVALID); ECR and Alibaba.
+_SAYS_IMMUTABLE = re.compile(
+    r"(?i)has enabled tag immutability|already exists\b.{0,80}\bcannot be overwritten"
+)
+_MOST_TEXT = 64 * 1024  # bytes of an error body that are looked at
+
+
+def failure(reference: str, status: int, body: bytes = b"") -> RegistryError:
+    """Turn a refusal into the error that a caller may handle."""
+    text = body[:_MOST_TEXT].decode("utf-8", "replace")
+    codes, messages = _read(text)
+    message = redact("; ".join(dict.fromkeys(messages)) or ("" if "<" in text else text))
+    # The code of distribution, and the words of Quay.
+    in_quays_words = status == _BAD_REQUEST and "child manifest" in text
+    if "MANIFEST_BLOB_UNKNOWN" in codes or (in_quays_words and "MANIFEST_INVALID" in codes):
+        digests = tuple(dict.fromkeys(re.findall(_DIGEST, text)))
+        return MissingChild(reference, status, message, digests)
+    return _kind(status, codes, message)(reference, status, message)
+
+
+def _kind(status: int, codes: set[str], message: str) -> type[RegistryError]:
+    if status == _UNAUTHORIZED:
+        return Unauthorized
+    # Repositories and annotations may have the word in them: it counts where a PUT is refused,
+    # and not where the answer quotes the document or says that there is nothing.
+    said = "immutable" in message.lower() and not codes & {"MANIFEST_INVALID", *_ABSENT}
+    said = said or _SAYS_IMMUTABLE.search(message) is not None
+    said = said or (status == 405 and "DENIED" in codes)  # noqa: PLR2004 - a lock of Azure's
+    if status in (409, 412) or codes & _IMMUTABLE or (said and status != _NOT_FOUND):
+        return ImmutableTag
+    if status == _FORBIDDEN or "DENIED" in codes:
+        return Forbidden
+    return NotFound if status == _NOT_FOUND or codes & _ABSENT else RegistryError
+
+
+def _read(text: str) -> tuple[set[str], list[str]]:
+    """Collect the codes and the messages of the standard error document, if it is one."""
+    try:
+        document: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return set(), []
+    listed = document.get("errors") if isinstance(document, dict) else None
+    codes, messages = set(), []
+    for error in listed if isinstance(listed, list) else ():
+        if isinstance(error, dict):
+            detail, code = error.get("detail"), str(error.get("code", ""))
+            inner = detail.get("message") if isinstance(detail, dict) else None
+            found = [text for text in (error.get("message"), inner) if isinstance(text, str)]
+            codes.add(code)
+            messages += [*filter(None, found)] or [code]
+    return codes, messages
+
+
+# Secrets: a text of a registry that shows one is withheld
+
+WITHHELD = "(text withheld, as it repeats a password or a token)"
+# An Authorization header, whose secret need not be known here.
+_LOGIN = re.compile(r"(?i)\b(basic|bearer)[ +:]+[\w.~+/-]{16,}=*")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_SHORTEST = 6  # characters of base64 that are not in a text by chance
+_LONGEST_END = 32
+
+
+class Secrets:
+    """Texts that must not show up. A search takes no longer for thousands of them.
+
+    Of long ones only the ends are looked for; those of tokens are as random as the whole.
+    """
+
+    def __init__(self, texts: Iterable[str] = (), beside: Secrets | None = None) -> None:
+        self.ends: dict[int, Counter[str]] = {}  # by their length
+        self._lock = threading.Lock()
+        self._beside = beside
+        for text in texts:
+            self.add(text)
+
+    @classmethod
+    def of(cls, texts: Secrets | Iterable[str]) -> Secrets:
+        """Prepare to look for texts, unless that was done."""
+        return texts if isinstance(texts, Secrets) else cls(texts)
+
+    def add(self, text: str, replaced: str = "") -> None:
+        """Look for one more, and no longer for the one that it replaces."""
+        with self._lock:
+            for end in _ends(text):
+                self.ends.setdefault(len(end), Counter())[end] += 1
+            for end in _ends(replaced):
+                self.ends[len(end)][end] -= 1
+                if not self.ends[len(end)][end]:
+                    del self.ends[len(end)][end]
+
+    def shown_in(self, text: str) -> bool:
+        """Whether one is in a text: as it is, in base64, or escaped in JSON, HTML or a URL."""
+        known = [*self.ends.items(), *(self._beside.ends.items() if self._beside else ())]
+        readings = {text} if known else set()
+        for _ in range(2):  # such as JSON within JSON
+            readings |= {read(each) for each in readings for read in _READERS}
+        return any(_are_in(reading, *each) for reading in readings for each in known)
+
+
+def redact(text: str, secrets: Secrets | Iterable[str] = ()) -> str:
+    """Withhold a text that shows a secret, and blank in any other what looks like a login."""
+    return WITHHELD if Secrets.of(secrets).shown_in(text) else _LOGIN.sub(r"\1 ***", text)
+
+
+def _are_in(text: str, length: int, ends: Mapping[str, int]) -> bool:
+    """Look for each of the ends, or where they are more, for each piece of the text among them."""
+    if len(ends) <= len(text):
+        return any(end in text for end in tuple(ends))
+    return any(text[at : at + length] in ends for at in range(len(text) - length + 1))
+
+
+def _ends(secret: str) -> list[str]:
+    forms = (secret, *_in_base64(secret)) if secret else ()
+    return [form[-_LONGEST_END:] for form in forms]
+
+
+def _in_base64(secret: str) -> Iterator[str]:
+    """Encode a secret, with 0 to 2 bytes before it, and give the part that it alone decides."""
+    for before in range(3):
+        content = bytes(before) + secret.encode("utf-8", "surrogateescape")
+        part = b64encode(content)[before and before + 1 : len(content) * 8 // 6].decode()
+        if len(part) >= _SHORTEST:
+            yield from (part, part.replace("+", "-").replace("/", "_"))
+
+
+def _read_json(text: str) -> str:
+    plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[2], text)
+    # Two escapes may be one character.
+    return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+_READERS = (_read_json, unescape, unquote, unquote_plus)
+
+
+def redacted(answer: Answer, secrets: Secrets | Iterable[str]) -> Answer:
+    """Withhold each part of an answer that repeats a secret, before it ends up in an error."""
+    known, text = Secrets.of(secrets), answer.content.decode("utf-8", "surrogateescape")
+    return evolve(
+        with_redacted_headers(answer, known),
+        content=redact(text, known).encode("utf-8", "surrogateescape"),
+        reason=redact(answer.reason, known),
+        url=redact(answer.url, known),
+    )
+
+
+def with_redacted_headers(answer: Answer, secrets: Secrets) -> Answer:
+    """Withhold each header that repeats a secret, as an error may quote it."""
+    if not secrets.shown_in("\n".join(answer.headers.values())):
+        return answer
+    cleaned = {name: redact(value, secrets) for name, value in answer.headers.items()}
+    return evolve(answer, headers=CaseInsensitiveDict(cleaned))
+
 
 # Challenges
 
@@ -137,7 +307,7 @@ class Credentials:
 
     def _refused(self, subject: str, answer: Answer) -> Unauthorized:
         """Make the error of a refused login; it names the user and where the login was found."""
-        answer = answer.redacted(self.secrets)
+        answer = redacted(answer, self.secrets)
         words = failure(subject, answer.status, answer.content).message
         message = f"the {self.name} was refused"
         error = Unauthorized(subject, answer.status, f"{message}: {words}" if words else message)
@@ -252,7 +422,7 @@ class Tokens:
                 request = _refresh(request, realm, form, credentials.password)
             answer = credentials.send(self._transport, request, realm)
         if not answer.is_success:
-            answer = answer.redacted(credentials.secrets if credentials else ())
+            answer = redacted(answer, credentials.secrets if credentials else ())
             raise failure(subject, answer.status, answer.content) from answer.as_http_error()
         if credentials is not None:  # the registry may ask for it by Basic, too
             credentials.state(self._transport, registry).is_accepted = True
@@ -297,7 +467,6 @@ def _read_token(answer: Answer, subject: str, asked: float) -> _Token:
 
 # The session with a registry
 
-_UNAUTHORIZED, _NOT_FOUND = 401, 404
 _LACKING = (400, 403)  # how token servers refuse a scope
 # What Go's and nginx's servers answer to plain http on a TLS port.
 _SPEAKS_TLS = (b"HTTP request to an HTTPS server", b"HTTP request was sent to HTTPS port")
@@ -348,8 +517,8 @@ class RegistrySession:
         """Send a request to a path of this registry, with a login if the registry wants one."""
         answer = self._log_in_and_send(request, scopes)
         if answer.is_success:
-            return answer.with_redacted_headers(self._long_secrets)
-        answer = answer.redacted(self._secrets)
+            return with_redacted_headers(answer, self._long_secrets)
+        answer = redacted(answer, self._secrets)
         error = failure(request.subject, answer.status, answer.content)
         if isinstance(error, Unauthorized) and self._challenge is not None:
             login, is_bearer = self.known_login(scopes), self._challenge.scheme == "bearer"
@@ -500,7 +669,7 @@ class RegistrySession:
             parameters = {n: v for n, v in self._challenge.parameters.items() if n != "scope"}
             return Challenge(self._challenge.scheme, parameters)
         problem = "the registry offers no known way to log in"
-        cause = answer.redacted(self._secrets).as_http_error()
+        cause = redacted(answer, self._secrets).as_http_error()
         raise Unauthorized(subject, _UNAUTHORIZED, problem) from cause
 
     def secrets(self) -> list[str]:

@@ -27,21 +27,18 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import (
     ChunkedEncodingError,
 )
-from requests.structures import CaseInsensitiveDict
+from requests.utils import select_proxy
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
 from pubtools_mlmerge.concurrency import SLICE, STOP
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import OutOfTime, RegistryError, Unauthorized, brief
-from pubtools_mlmerge.registry.refusals import (
-    Secrets,
-    check_proxy,
+from pubtools_mlmerge.registry.connections import (
     explain,
-    explain_answer,
-    explain_connection,
+    explain_refusal,
     is_transient,
-    redact,
+    name_proxy,
     without_url,
 )
 
@@ -105,21 +102,6 @@ class Answer:
     def is_success(self) -> bool:
         """Whether the request was carried out."""
         return self.status // 100 == 2  # noqa: PLR2004 - status codes are their own names
-
-    def redacted(self, secrets: Secrets | Iterable[str]) -> Answer:
-        """Withhold each part that repeats a secret, before it ends up in an error."""
-        known, text = Secrets.of(secrets), self.content.decode("utf-8", "surrogateescape")
-        content = redact(text, known).encode("utf-8", "surrogateescape")
-        reason, url = redact(self.reason, known), redact(self.url, known)
-        headers = self.with_redacted_headers(known).headers
-        return Answer(self.status, headers, content, url, reason)
-
-    def with_redacted_headers(self, secrets: Secrets) -> Answer:
-        """Withhold each header that repeats a secret, as an error may quote it."""
-        if not secrets.shown_in("\n".join(self.headers.values())):
-            return self
-        cleaned = {name: redact(value, secrets) for name, value in self.headers.items()}
-        return evolve(self, headers=CaseInsensitiveDict(cleaned))
 
     def as_http_error(self) -> requests.exceptions.HTTPError:
         """Make the error that the http library would raise for this answer."""
@@ -514,11 +496,7 @@ class Transport:
         own = {"Accept-Encoding": "identity", "User-Agent": user_agent()}
         self._headers = {**self._session.headers, **own}
         # Looking for proxies and authorities in the environment takes a third of each request.
-        self._settings_for = lru_cache(
-            lambda place: self._session.merge_environment_settings(
-                place, {}, stream=True, verify=options.verify, cert=None
-            )
-        )
+        self._settings_for = lru_cache(self._read_settings)
         self._streams = requests.Session()
         for prefix, context in contexts:
             self._session.mount(prefix, _Adapter(options, context))
@@ -594,12 +572,20 @@ class Transport:
         STOP.sleep(min(seconds, self._time_left(request)))
         self._time_left(request)
 
+    def _read_settings(self, place: str) -> tuple[Mapping[str, object], str]:
+        """Return how to send to a place, and the name of the proxy on the way there."""
+        settings = self._session.merge_environment_settings(
+            place, {}, stream=True, verify=self.options.verify, cert=None
+        )
+        proxy = select_proxy(place, settings["proxies"])
+        return settings, name_proxy(proxy, place) if proxy else ""
+
     def _explain(self, error: Exception, url: str) -> str:
-        known = None
-        with suppress(ValueError):  # the URL itself is malformed
-            settings = self._settings_for(_place(url))
-            known = explain_connection(error, url, settings["proxies"], settings["verify"])
-        return known or explain(error)
+        try:
+            settings, proxy = self._settings_for(_place(url))
+        except ValueError:  # the URL itself is malformed, or that of the proxy
+            return explain(error, url, "", verify=True)
+        return explain(error, url, proxy, settings["verify"])
 
     def _send_once(self, request: Request) -> Answer:
         STOP.check()
@@ -610,8 +596,7 @@ class Transport:
         prepared.prepare_url(request.url, None)
         prepared.prepare_headers({**self._headers, **request.headers})
         prepared.prepare_body(request.content, None)
-        settings = self._settings_for(_place(request.url))
-        check_proxy(request.url, settings["proxies"])
+        settings, proxy = self._settings_for(_place(request.url))
         session, longest = self._session, self.options.timeout[1]
         if request.is_streamed or isinstance(request.content, Stream):
             session, longest = self._streams, self.options.silence
@@ -627,9 +612,10 @@ class Transport:
                 return found(b"", parts=self._read_parts(request, response))
             with response:
                 content = _read_body(request, response)
-            problem = explain_answer(status, headers, request.url, settings["proxies"])
-            if problem is not None:
-                raise RegistryError(request.subject, status, problem)
+            if proxy and request.url.startswith("http://"):
+                problem = explain_refusal(proxy, status, headers, request.url)
+                if problem is not None:
+                    raise RegistryError(request.subject, status, problem)
             return found(content)
 
     @contextmanager
@@ -649,8 +635,9 @@ class Transport:
             # The library's own errors are not those of the request that sends these parts on.
             except (OSError, ValueError, HTTPError) as error:
                 self._time_left(request)
-                cause = ChunkedEncodingError(explain(error))
-                raise RegistryError(request.subject, None, explain(error)) from cause
+                problem = self._explain(error, request.url)
+                cause = ChunkedEncodingError(problem)
+                raise RegistryError(request.subject, None, problem) from cause
 
 
 def _place(url: str) -> str:

@@ -20,8 +20,8 @@ from attrs import evolve
 from pubtools_mlmerge.core.manifests import OCI_INDEX, Image, digest_of
 from pubtools_mlmerge.errors import InvalidIndex, RegistryError
 from pubtools_mlmerge.registry.adapter import ClientRegistry
+from pubtools_mlmerge.registry.auth import WITHHELD
 from pubtools_mlmerge.registry.quay_history import TagHistory
-from pubtools_mlmerge.registry.refusals import WITHHELD
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import content_of, document
 from tests.hostile.helpers import (
