@@ -274,9 +274,9 @@ class Credentials:
         return self.password if self.is_token else self.basic.partition(" ")[2].rstrip("=")
 
     @property
-    def secrets(self) -> tuple[str, str]:
+    def secrets(self) -> tuple[str, ...]:
         """The secrets in it, which must never be shown."""
-        return self.encoded, self.password
+        return self.basic.partition(" ")[2], self.encoded, self.password
 
     def state(self, transport: Transport, place: str) -> LoginState:
         """Return what is known of this login at a place."""
@@ -309,8 +309,8 @@ class Credentials:
         """Make the error of a refused login; it names the user and where the login was found."""
         answer = redacted(answer, self.secrets)
         words = failure(subject, answer.status, answer.content).message
-        message = f"the {self.name} was refused"
-        error = Unauthorized(subject, answer.status, f"{message}: {words}" if words else message)
+        message = f"the {self.name} was refused" + (f": {words}" if words else "")
+        error = Unauthorized(subject, answer.status, message)
         error.__cause__ = answer.as_http_error()
         return error
 

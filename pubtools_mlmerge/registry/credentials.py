@@ -19,6 +19,7 @@ import time
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from attrs import field, frozen
@@ -46,7 +47,7 @@ class AuthFiles:
     def __init__(self, patience: float = _PATIENCE, ends: float = math.inf) -> None:
         self._patience, self._ends = patience, ends  # seconds for a helper, and when a run ends
         self._lock = threading.Lock()
-        self._files: dict[Path, _File] = {}
+        self._read = lru_cache(_File.read)
         self._answers: dict[tuple[str, str], Credentials | str] = {}
 
     def find(self, host: str, repository: str = "") -> Credentials | None:
@@ -70,11 +71,6 @@ class AuthFiles:
             ]
         found = f"none was found: {files}{''.join(answers)}"
         return f"no login for {host} was given, and {found}"
-
-    def _read(self, path: Path) -> _File:
-        if path not in self._files:
-            self._files[path] = _File.read(path)
-        return self._files[path]
 
     def _find(self, file: _File, host: str, repository: str) -> Credentials | None:
         names = list(_names(host, repository))
@@ -176,9 +172,8 @@ class _File:
             return Credentials("", str(fields["identitytoken"]), place, is_token=True)
         if not fields.get("auth"):
             username, password = fields.get("username"), fields.get("password")
-            return (
-                Credentials(str(username), str(password), place) if username and password else None
-            )
+            is_whole = username and password
+            return Credentials(str(username), str(password), place) if is_whole else None
         try:
             text = b64decode(str(fields["auth"])).decode("utf-8")
         except (binascii.Error, ValueError) as error:

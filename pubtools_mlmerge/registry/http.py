@@ -24,9 +24,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from attrs import define, evolve, field, frozen
 from requests.adapters import HTTPAdapter
-from requests.exceptions import (
-    ChunkedEncodingError,
-)
+from requests.exceptions import ChunkedEncodingError
 from requests.utils import select_proxy
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
