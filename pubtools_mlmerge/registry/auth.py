@@ -258,11 +258,6 @@ class Credentials:
         return {"auth": b64encode(b"token:").decode(), "identitytoken": self.password}
 
     @property
-    def key(self) -> str:
-        """Its identity among logins."""
-        return self.password if self.is_token else self.basic
-
-    @property
     def name(self) -> str:
         """The user, and where the login was found."""
         name = "identity token" if self.is_token else f"login of {self.username}"
@@ -280,7 +275,7 @@ class Credentials:
 
     def state(self, transport: Transport, place: str) -> LoginState:
         """Return what is known of this login at a place."""
-        return transport.options.logins.setdefault((place, self.key), LoginState())
+        return transport.options.logins.setdefault((place, self), LoginState())
 
     def send(self, transport: Transport, request: Request, place: str) -> Answer:
         """Send a request with this login, from one thread at a time until it is known to be right.

@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -250,7 +250,7 @@ class ConnectOptions:
             Seconds, from now on, for all requests together; then they fail with `OutOfTime`.
         throttle (dict[str, Pace]):
             The pace of requests to each host, shared by clients with the same options.
-        logins (dict[tuple[str, str], LoginState]):
+        logins (dict[tuple[str, collections.abc.Hashable], LoginState]):
             Which logins were refused, by place and login, shared as well.
     """
 
@@ -265,7 +265,7 @@ class ConnectOptions:
     max_rate: float | None = None
     time_limit: float | None = None
     throttle: dict[str, Pace] = field(factory=dict, eq=False, repr=False)
-    logins: dict[tuple[str, str], LoginState] = field(factory=dict, eq=False, repr=False)
+    logins: dict[tuple[str, Hashable], LoginState] = field(factory=dict, eq=False, repr=False)
     ends: float = field(init=False, eq=False, repr=False)
 
     @ends.default
