@@ -34,6 +34,7 @@ from pubtools_mlmerge.registry.auth import (
     rename,
 )
 from pubtools_mlmerge.registry.http import Answer, ConnectOptions, Request, Transport
+from tests.hostile.helpers import TOKEN, wants_token
 from tests.scripted import (
     HANG_UP,
     HURRIED,
@@ -50,7 +51,6 @@ from tests.scripted import (
 )
 
 ALICE = Credentials("alice", 's3c"r3t')
-TOKEN = "t0ken-of-alice"
 BASIC = refusal(401, "UNAUTHORIZED", "who are you?", WWW_Authenticate='Basic realm="registry"')
 OK = Reply(200, {}, b"fine")
 
@@ -62,13 +62,15 @@ REQUEST = Request(method="GET", url="/v2/org/app/manifests/1", subject="org/app:
 
 def session(
     server: ScriptedServer | str,
-    credentials: Credentials | None = ALICE,
+    login: Credentials | Callable[[str], Credentials | None] | None = ALICE,
     options: ConnectOptions = HURRIED,
+    say_none_found: Callable[[], str] = str,
 ) -> RegistrySession:
     """Be a client of a server, by its URL unless another address is given."""
     text = server if isinstance(server, str) else server.url
     address = Address.parse(text, prefers_tls=options.prefers_tls)
-    return RegistrySession(address, Transport(options), lambda _: credentials)
+    find = login if callable(login) else lambda _: login
+    return RegistrySession(address, Transport(options), find, say_none_found)
 
 
 def send(to: RegistrySession, *scopes: Scope, request: Request = REQUEST) -> Answer:
@@ -81,51 +83,27 @@ def failure_of(to: RegistrySession, *scopes: Scope, request: Request = REQUEST) 
     return caught.value
 
 
-def cancellation(url: str) -> Request:
-    return evolve(REQUEST, method="DELETE", url=url)
-
-
 def scopes_of(request: Received) -> set[str]:
     return set(parse_qs(urlsplit(request.target).query).get("scope", ()))
 
 
-def guarded(server: ScriptedServer, then: Step = OK, token: Step | None = None) -> None:
-    """Let a server want the token that it gives itself."""
-
-    def answer(request: Received) -> Reply:
-        if request.target.startswith("/token"):
-            step = token or json_reply({"token": TOKEN})
-        elif request.authorization != f"Bearer {TOKEN}":
-            return bearer(f"{server.url}/token")
-        else:
-            step = then
-        return step(request) if callable(step) else step
-
-    server.then(answer)
+# Schemes# Schemes
 
 
-# Schemes
-
-
-def test_plain_http_is_found_out_on_the_loopback_interface() -> None:
-    with ScriptedServer(OK) as server:
-        local = session(server.host)
+@pytest.mark.parametrize(("tls", "trusts"), [(False, ""), (True, "variable"), (True, "option")])
+def test_the_scheme_is_found_out_on_the_loopback_interface(
+    tls: bool, trusts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = ca_bundle(tmp_path)
+    if trusts == "variable":
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", bundle)
+    options = evolve(HURRIED, ca_bundle=bundle if trusts == "option" else None)
+    with ScriptedServer(OK, tls=tls) as server:
+        local = session(server.host, options=options)
         assert send(local).content == send(local).content == b"fine"
 
-    assert local.is_plain
+    assert local.is_plain is not tls
     assert len(server.received) == 2
-
-
-def test_tls_is_found_out_on_the_loopback_interface(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_bundle(tmp_path))
-    with ScriptedServer(OK, tls=True) as server:
-        local = session(server.host)
-        assert send(local).content == b"fine"
-
-    assert not local.is_plain
-    assert len(server.received) == 1
 
 
 @pytest.mark.parametrize(
@@ -141,15 +119,6 @@ def test_a_server_that_says_it_speaks_tls_is_believed(words: bytes) -> None:
         assert send(session(server.host)).content == b"fine"
 
 
-def test_with_a_bundle_https_is_tried_first(tmp_path: Path) -> None:
-    trusting = ConnectOptions(ca_bundle=ca_bundle(tmp_path), retries=QUICK)
-    with ScriptedServer(OK, tls=True) as server:
-        local = session(server.host, options=trusting)
-        assert send(local).content == b"fine"
-
-    assert not local.is_plain
-
-
 @pytest.mark.parametrize("name", ["127.0.0.1", "registry.test"])
 def test_a_wrong_certificate_does_not_lead_to_plain_http(tmp_path: Path, name: str) -> None:
     bundle = ca_bundle(tmp_path) if name == "registry.test" else None
@@ -159,11 +128,6 @@ def test_a_wrong_certificate_does_not_lead_to_plain_http(tmp_path: Path, name: s
             assert "certificate" in failure_of(session(text, options=wary)).message.lower()
 
     assert server.received == []
-
-
-def test_plain_http_is_not_tried_on_another_host() -> None:
-    assert session("registry.test").url("/v2/") == "https://registry.test/v2/"
-    assert not session("registry.test").is_plain
 
 
 def test_a_transient_first_answer_is_asked_again() -> None:
@@ -191,31 +155,17 @@ def test_a_first_answer_that_is_too_large_is_an_error_at_once() -> None:
 # Logging in
 
 
-def test_no_login_is_given_unasked() -> None:
+@pytest.mark.parametrize("login", [ALICE, None])
+def test_a_token_is_fetched_when_asked_for_and_kept(login: Credentials | None) -> None:
     with ScriptedServer(OK) as server:
-        send(session(server))
-
-    assert server.authorizations == [""]
-
-
-def test_a_token_is_fetched_when_asked_for_and_kept() -> None:
-    with ScriptedServer(OK) as server:
-        guarded(server)
-        registry = session(server)
+        wants_token(server, OK)
+        registry = session(server, login)
         for _ in range(3):
             send(registry)
 
     token = f"Bearer {TOKEN}"
-    assert server.authorizations == ["", ALICE.basic, token, token, token]
+    assert server.authorizations == ["", login.basic if login else "", token, token, token]
     assert scopes_of(server.received[1]) == {str(APP)}
-
-
-def test_without_credentials_the_token_is_anonymous() -> None:
-    with ScriptedServer(OK) as server:
-        guarded(server)
-        send(session(server, None))
-
-    assert server.authorizations == ["", "", f"Bearer {TOKEN}"]
 
 
 def test_basic_is_answered_and_then_given_at_once() -> None:
@@ -227,20 +177,12 @@ def test_basic_is_answered_and_then_given_at_once() -> None:
     assert server.authorizations == ["", ALICE.basic, ALICE.basic]
 
 
-def test_basic_without_credentials_is_unauthorized() -> None:
+def test_a_wrong_password_is_given_once_and_the_error_says_where_it_was_found() -> None:
     with ScriptedServer(BASIC) as server:
-        error = failure_of(session(server, None))
-
-    assert type(error) is Unauthorized
-    assert len(server.received) == 1
-
-
-def test_a_wrong_password_is_given_once() -> None:
-    with ScriptedServer(BASIC) as server:
-        error = failure_of(session(server))
+        error = failure_of(session(server, evolve(ALICE, place="~/auth.json")))
 
     assert isinstance(error, Unauthorized)
-    assert error.message == "the login of alice was refused: who are you?"
+    assert error.message == "the login of alice from ~/auth.json was refused: who are you?"
     assert not error.logged_in
     assert server.authorizations == ["", ALICE.basic]
 
@@ -283,18 +225,6 @@ def test_a_token_that_expires_is_renewed() -> None:
     assert bearers == ["Bearer first", "Bearer first", "Bearer second"]
 
 
-def test_a_token_that_lacks_the_right_is_asked_for_once() -> None:
-    """The server grants less than requested, and says so only when the token is used."""
-    with ScriptedServer(OK) as server:
-        guarded(server, bearer(f"{server.url}/token", error="insufficient_scope"))
-        registry = session(server)
-        error = failure_of(registry)
-
-    assert isinstance(error, Unauthorized)
-    assert error.logged_in
-    assert len(server.received) == 3
-
-
 @pytest.mark.parametrize("credentials", [ALICE, None])
 @pytest.mark.parametrize("challenges", [True, False])
 def test_unauthorized_tells_whether_there_was_a_login(
@@ -302,11 +232,12 @@ def test_unauthorized_tells_whether_there_was_a_login(
 ) -> None:
     """Also where a token is refused without another challenge."""
     with ScriptedServer(OK) as server:
-        guarded(server, bearer(f"{server.url}/token") if challenges else refusal(401))
+        wants_token(server, bearer(f"{server.url}/token") if challenges else refusal(401))
         error = failure_of(session(server, credentials))
 
     assert isinstance(error, Unauthorized)
     assert error.logged_in is (credentials is not None)
+    assert len(server.received) == 3  # the token is asked for once
 
 
 def test_credentials_that_cannot_be_read_stay_an_error() -> None:
@@ -316,7 +247,7 @@ def test_credentials_that_cannot_be_read_stay_an_error() -> None:
         raise InvalidCredentials("auth.json", "is not JSON")
 
     with ScriptedServer(BASIC) as server:
-        registry = RegistrySession(Address.parse(server.url), Transport(HURRIED), find)
+        registry = session(server, find)
         for _ in range(2):
             with pytest.raises(InvalidCredentials):
                 send(registry)
@@ -439,33 +370,20 @@ def test_a_login_that_a_token_showed_to_be_right_is_not_final_by_basic() -> None
         send(registry)
 
 
-def test_a_refused_login_says_where_it_was_found() -> None:
-    found = Credentials("alice", "s3cr3t", "~/.docker/config.json")
-    with ScriptedServer(BASIC) as server:
-        error = failure_of(session(server, found))
-
-    assert "the login of alice from ~/.docker/config.json was refused" in str(error)
-
-
 def test_without_a_login_the_error_says_where_one_was_looked_for() -> None:
     nowhere = "no login for registry.test was given"
     with ScriptedServer(BASIC) as server:
-        address = Address.parse(server.url)
-        registry = RegistrySession(address, Transport(HURRIED), lambda _: None, lambda: nowhere)
+        error = failure_of(session(server, None, say_none_found=lambda: nowhere))
 
-        assert failure_of(registry).message == f"{nowhere}: who are you?"
+    assert (type(error), error.message) == (Unauthorized, f"{nowhere}: who are you?")
+    assert len(server.received) == 1
 
 
 BOB = Credentials("bob", "builder")
 IDENTITY = Credentials("", "1dentity", "auth.json (registry.test)", is_token=True)
 
 
-def logins_by_repository(repository: str) -> Credentials | None:
-    return {"org/app": ALICE, "org/base": BOB}.get(repository)
-
-
-def of_teams(server: ScriptedServer) -> RegistrySession:
-    return RegistrySession(Address.parse(server.url), Transport(HURRIED), logins_by_repository)
+OF_TEAMS: dict[str, Credentials] = {"org/app": ALICE, "org/base": BOB}
 
 
 def test_each_repository_has_its_own_login() -> None:
@@ -480,7 +398,7 @@ def test_each_repository_has_its_own_login() -> None:
         return OK if is_own else bearer(f"{server.url}/token")
 
     with ScriptedServer(answer) as server:
-        registry = of_teams(server)
+        registry = session(server, OF_TEAMS.get)
         registry.intend([PUSH, BASE, Scope("org/any")])
         for name in ("base", "app", "any", "app", "base", "any"):
             request = evolve(REQUEST, url=f"/v2/org/{name}")
@@ -492,7 +410,7 @@ def test_each_repository_has_its_own_login() -> None:
 
 def test_by_basic_too_each_repository_has_its_own_login() -> None:
     with ScriptedServer(BASIC, OK) as server:
-        registry = of_teams(server)
+        registry = session(server, OF_TEAMS.get)
         send(registry, APP)
         send(registry, BASE)
         send(registry, APP, BASE)
@@ -521,7 +439,7 @@ def test_an_identity_token_is_refreshed_for_a_token() -> None:
 
 def test_a_refused_identity_token_is_named_withheld_and_not_sent_again() -> None:
     with ScriptedServer(OK) as server:
-        guarded(server, token=refusal(401, message="no: 1dentity"))
+        wants_token(server, OK, token=refusal(401, message="no: 1dentity"))
         registry = session(server, IDENTITY)
         messages = [str(failure_of(registry)) for _ in range(2)]
 
@@ -541,7 +459,7 @@ def test_an_identity_token_is_no_password() -> None:
 def test_a_login_that_has_no_right_is_named() -> None:
     found = evolve(ALICE, place="~/.docker/config.json (registry.test)")
     with ScriptedServer(OK) as server:
-        guarded(server, refusal(401, "UNAUTHORIZED", "not yours"))
+        wants_token(server, refusal(401, "UNAUTHORIZED", "not yours"))
         error = failure_of(session(server, found))
 
     words = "the login of alice from ~/.docker/config.json (registry.test) has no right to this"
@@ -624,10 +542,7 @@ def test_a_location_that_is_none_is_a_registry_error() -> None:
     with ScriptedServer(BASIC, OK) as server:
         registry = session(server)
         send(registry)
-        failure_of(registry, request=cancellation("http://[::1"))
-
-
-# Secrets
+        failure_of(registry, request=evolve(REQUEST, method="DELETE", url="http://[::1"))
 
 
 # Tokens: fetched once, kept as long as they live, from servers that may see a login
@@ -654,16 +569,16 @@ def tokens() -> Tokens:
     return Tokens(Transport(HURRIED), lambda: REGISTRY, Secrets())
 
 
-def numbered(prefix: str = "T") -> Callable[[Received], Reply]:
+def numbered() -> Callable[[Received], Reply]:
     """Give another token each time."""
     count = iter(range(1000))
-    return lambda _: json_reply({"token": f"{prefix}{next(count)}"})
+    return lambda _: json_reply({"token": f"T{next(count)}"})
 
 
-def header_for(*steps: Step, scopes: frozenset[Scope] = APP_TOKENS) -> str:
+def header_for(*steps: Step) -> str:
     """Ask a server that answers this once."""
     with ScriptedServer(*steps) as server:
-        return tokens().header(challenge(server.url), scopes, ALICE)
+        return tokens().header(challenge(server.url), APP_TOKENS, ALICE)
 
 
 def error_for(*steps: Step) -> RegistryError:
@@ -674,32 +589,9 @@ def error_for(*steps: Step) -> RegistryError:
     return caught.value
 
 
-# Credentials and scopes
-
-
 def test_credentials_show_no_password() -> None:
     assert "s3c" not in f"{ALICE} {ALICE!r}"
     assert Credentials("alice", "pässwörd").basic == "Basic YWxpY2U6cMOkc3N3w7ZyZA=="
-
-
-def test_a_scope_is_written_as_the_server_reads_it() -> None:
-    assert str(Scope("org/app")) == "repository:org/app:pull"
-    assert str(Scope("org/app", push=True)) == "repository:org/app:pull,push"
-
-
-@pytest.mark.parametrize(
-    ("wide", "narrow", "expected"),
-    [
-        (Scope("a", push=True), Scope("a"), True),
-        (Scope("a"), Scope("a"), True),
-        (Scope("a"), Scope("a", push=True), False),
-        (Scope("a", push=True), Scope("b"), False),
-    ],
-)
-def test_the_right_to_push_covers_the_right_to_pull(
-    wide: Scope, narrow: Scope, expected: bool
-) -> None:
-    assert wide.covers(narrow) is expected
 
 
 # The request
@@ -739,21 +631,14 @@ def test_of_two_names_the_first_counts_unless_it_is_empty(
 # Keeping
 
 
-def test_other_scopes_take_another_token() -> None:
+def test_other_scopes_and_other_logins_take_another_token() -> None:
+    wanted = [(APP_TOKENS, ALICE), (BOTH, ALICE), (APP_TOKENS, BOB), (APP_TOKENS, None)]
     with ScriptedServer(numbered()) as server:
         kept, realm = tokens(), challenge(server.url)
+        headers = [kept.header(realm, *each) for each in wanted * 2]
 
-        assert kept.header(realm, APP_TOKENS, ALICE) == "Bearer T0"
-        assert kept.header(realm, BOTH, ALICE) == "Bearer T1"
-        assert sorted(kept.secrets()) == ["T0", "T1"]
-
-
-def test_tokens_of_two_logins_are_kept_apart() -> None:
-    with ScriptedServer(numbered()) as server:
-        kept, realm = tokens(), challenge(server.url)
-        headers = [kept.header(realm, APP_TOKENS, each) for each in (ALICE, BOB, None) * 2]
-
-    assert headers == ["Bearer T0", "Bearer T1", "Bearer T2"] * 2
+    assert headers == ["Bearer T0", "Bearer T1", "Bearer T2", "Bearer T3"] * 2
+    assert sorted(kept.secrets()) == ["T0", "T1", "T2", "T3"]
 
 
 def test_a_rejected_token_is_not_given_again() -> None:
@@ -807,21 +692,20 @@ def test_threads_that_want_the_same_token_ask_for_it_once() -> None:
 # Refusals
 
 
-def test_a_wrong_password_names_the_repository_and_the_servers_words() -> None:
-    error = error_for(refusal(401, "UNAUTHORIZED", "Invalid username or password"))
-
-    assert type(error) is Unauthorized
-    assert error.message == "the login of alice was refused: Invalid username or password"
-    assert "org/app" in str(error)
-
-
 @pytest.mark.parametrize(
-    ("status", "kind"), [(403, Forbidden), (404, NotFound), (400, RegistryError)]
+    ("status", "kind", "message"),
+    [
+        (401, Unauthorized, "the login of alice was refused: sorry"),
+        *((403, Forbidden, "sorry"), (404, NotFound, "sorry"), (400, RegistryError, "sorry")),
+    ],
 )
-def test_a_refusal_has_the_answer_as_its_cause(status: int, kind: type[RegistryError]) -> None:
+def test_a_refusal_has_the_answer_as_its_cause(
+    status: int, kind: type[RegistryError], message: str
+) -> None:
     error = error_for(refusal(status, message="sorry"))
 
-    assert type(error) is kind
+    assert (type(error), error.message) == (kind, message)
+    assert "org/app" in str(error)
     assert "sorry" in getattr(error.__cause__, "response").text  # noqa: B009 - typed as any
 
 
@@ -850,20 +734,13 @@ def test_an_answer_without_a_token_is_an_error(body: bytes, problem: str) -> Non
     assert error_for(Reply(200, {}, body)).message == problem
 
 
-def test_nothing_is_kept_of_a_failure() -> None:
-    with ScriptedServer(refusal(403), numbered()) as server:
+def test_nothing_is_kept_of_a_failure_and_a_passing_one_is_asked_again() -> None:
+    with ScriptedServer(refusal(403), Reply(503), Reply(429), numbered()) as server:
         kept, realm = tokens(), challenge(server.url)
         with pytest.raises(Forbidden):
             kept.header(realm, APP_TOKENS, ALICE)
 
         assert kept.header(realm, APP_TOKENS, ALICE) == "Bearer T0"
-
-
-def test_a_passing_failure_is_asked_again() -> None:
-    assert header_for(Reply(503), Reply(429), json_reply({"token": "x"})) == "Bearer x"
-
-
-# Realms
 
 
 # Challenges: the forms that registries write, and what attackers might
