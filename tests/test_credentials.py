@@ -32,18 +32,11 @@ from tests.scripted import (
 HOST = "quay.io"
 SECRET = "s3cr3t"
 OURS = (
-    "MLMERGE_LOCK",
-    "MLMERGE_SRC_PASSWORD",
-    "DEST_QUAY_PASSWORD",
-    "QUAY_PASSWORD",
-    "QUAY_API_TOKEN",
+    *("MLMERGE_LOCK", "MLMERGE_SRC_PASSWORD"),
+    *("DEST_QUAY_PASSWORD", "QUAY_PASSWORD", "QUAY_API_TOKEN"),
 )
 VARIABLES = ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_CONFIG")
-PLACES = (
-    "runtime/containers/auth.json",
-    "config/containers/auth.json",
-    "docker/config.json",
-)
+PLACES = ("runtime/containers/auth.json", "config/containers/auth.json", "docker/config.json")
 
 
 @pytest.fixture
@@ -76,7 +69,12 @@ def auths(**entries: object) -> Json:
     return {"auths": {k.replace("__", "/").replace("_", "."): v for k, v in entries.items()}}
 
 
-def find_credentials(host: str, repository: str = "") -> Credentials | None:
+def held(home: Path, document: object) -> None:
+    """Have this in the file that docker keeps."""
+    write(home / ".docker/config.json", document)
+
+
+def find_credentials(host: str = HOST, repository: str = "") -> Credentials | None:
     return AuthFiles().find(host, repository)
 
 
@@ -94,20 +92,14 @@ def everywhere(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return [write(home / place, auths(quay_io=login(place))) for place in PLACES]
 
 
-def test_places_are_tried_in_their_order(everywhere: list[Path]) -> None:
+def test_places_are_tried_in_their_order_for_a_host(everywhere: list[Path]) -> None:
     users = []
     for path in everywhere:
         users.append(found_user())
-        path.unlink()
+        write(path, auths(example_com=login("other")))
 
     assert users == list(PLACES)
     assert found_user() is None
-
-
-def test_a_file_for_other_hosts_does_not_end_the_search(everywhere: list[Path]) -> None:
-    write(everywhere[0], auths(example_com=login("other")))
-
-    assert found_user() == PLACES[1]
 
 
 @pytest.mark.parametrize("place", [".config/containers/auth.json", ".docker/config.json"])
@@ -179,31 +171,42 @@ def test_the_most_specific_entry_wins(home: Path, repository: str, user: str) ->
         quay_io__org__team=login("team"),
         quay_io__org__team__app=login("app"),
     )
-    write(home / ".docker/config.json", entries)
+    held(home, entries)
 
     assert found_user(repository) == user
 
 
-@pytest.mark.parametrize("password", ["a:b:c", "pässwörd", "", "padded"])
-def test_a_password_is_all_that_follows_the_first_colon(home: Path, password: str) -> None:
-    padding = "\0\0" if password == "padded" else ""
-    write(home / ".docker/config.json", auths(quay_io=login("alice", password + padding)))
+IDENTITY = Credentials("", SECRET, is_token=True)
 
-    assert find_credentials(HOST) == Credentials("alice", password)
+
+@pytest.mark.parametrize(
+    ("entry", "found"),
+    [
+        *((login("alice", text), Credentials("alice", text)) for text in ("a:b:c", "pässwörd", "")),
+        (login("alice", "padded\0\0"), Credentials("alice", "padded")),
+        ({"username": "alice", "password": SECRET}, Credentials("alice", SECRET)),
+        ({"identitytoken": SECRET}, IDENTITY),
+        ({"identitytoken": SECRET, "auth": encoded("00000000-0000:")}, IDENTITY),
+    ],
+)
+def test_an_entry_has_many_forms(home: Path, entry: Json, found: Credentials) -> None:
+    """A password is all that follows the first colon."""
+    held(home, auths(quay_io=entry))
+    credentials = find_credentials()
+
+    assert credentials == found
+    assert credentials is not None
+    assert credentials.place == "~/.docker/config.json (quay.io)"  # as an error names it
+    assert SECRET not in f"{credentials} {credentials.name}"
 
 
 @pytest.mark.parametrize(
     ("key", "host", "found"),
     [
         *((f"quay.io{path}", HOST, True) for path in ("", "/", "/v1", "/v1/", "/v2", "/v2/")),
-        *(
-            (f"https://quay.io{path}", HOST, True)
-            for path in ("", "/", "/v1/", "/v2/", "/any/path")
-        ),
-        ("http://quay.io/v1/", HOST, True),
-        ("Quay.IO", HOST, True),
-        ("quay.io/v3", HOST, False),
-        ("quay.io:8443", HOST, False),
+        *((f"https://quay.io{path}", HOST, True) for path in ("", "/", "/v1/", "/v2/", "/any/x")),
+        *((key, HOST, True) for key in ("http://quay.io/v1/", "Quay.IO")),
+        *((key, HOST, False) for key in ("quay.io/v3", "quay.io:8443")),
         ("quay.io", "quay.io:8443", False),
         ("https://quay.io:8443/v2/", "quay.io:8443", True),
         *((key, "registry-1.docker.io", True) for key in ("docker.io", "index.docker.io")),
@@ -212,57 +215,42 @@ def test_a_password_is_all_that_follows_the_first_colon(home: Path, password: st
     ],
 )
 def test_a_key_has_many_forms(home: Path, key: str, host: str, *, found: bool) -> None:
-    write(home / ".docker/config.json", {"auths": {key: login("alice")}})
+    held(home, {"auths": {key: login("alice")}})
 
     assert (found_user("library/app", host) == "alice") is found
 
 
 def test_of_two_keys_for_one_host_the_plain_one_wins(home: Path) -> None:
     keys = {"https://quay.io": login("url"), HOST: login("host"), "http://quay.io": login("http")}
-    write(home / ".docker/config.json", {"auths": keys})
+    held(home, {"auths": keys})
 
     assert found_user() == "host"
 
 
-@pytest.mark.parametrize("beside", [{}, {"auth": encoded("00000000-0000:")}])
-def test_an_identity_token_is_a_login(home: Path, beside: Json) -> None:
-    write(home / ".docker/config.json", auths(quay_io={"identitytoken": SECRET, **beside}))
-
-    found = find_credentials(HOST)
-
-    assert found == Credentials("", SECRET, is_token=True)
-    assert SECRET not in f"{found} {found.name}"
-
-
-def test_user_and_password_may_stand_alone(home: Path) -> None:
-    entry = {"username": "alice", "password": SECRET}
-    write(home / ".docker/config.json", auths(quay_io=entry))
-
-    found = find_credentials(HOST)
-    assert found == Credentials("alice", SECRET)
-    assert found is not None
-    assert found.place == "~/.docker/config.json (quay.io)"  # as an error names it
-
-
 @pytest.mark.parametrize(
-    ("document", "problem"),
+    ("content", "problem"),
     [
         (f'{{"auths": "{SECRET}', "is not JSON"),
         ("[" * 100_000, "is not JSON"),
         (auths(quay_io={"auth": f"{SECRET}!"}), "not base64|no user and password"),
-        (auths(quay_io={"auth": "/w=="}), "not base64"),
-        (auths(quay_io={"auth": "x"}), "not base64"),
-        (auths(quay_io={"auth": 5}), "not base64"),
+        *((auths(quay_io={"auth": auth}), "not base64") for auth in ("/w==", "x", 5)),
         (auths(quay_io={"auth": encoded(SECRET)}), "no user and password"),
+        *((content, r"config\.json: cannot be read") for content in (None, b"\xff\xfe")),
     ],
 )
 def test_a_malformed_file_is_an_error_without_secrets(
-    home: Path, document: object, problem: str
+    home: Path, content: object, problem: str
 ) -> None:
-    write(home / ".docker/config.json", document)
+    path = home / ".docker/config.json"
+    if content is None:
+        path.mkdir(parents=True)
+    elif isinstance(content, bytes):
+        write(path, "").write_bytes(content)
+    else:
+        write(path, content)
 
     with pytest.raises(InvalidCredentials, match=problem) as caught:
-        find_credentials(HOST)
+        find_credentials()
 
     shown = f"{caught.value} {caught.value!r} {caught.value.__cause__}"
     assert SECRET not in shown
@@ -277,26 +265,15 @@ def test_a_malformed_file_is_an_error_without_secrets(
     ],
 )
 def test_a_file_that_says_nothing_is_passed_over(home: Path, document: object) -> None:
-    write(home / ".docker/config.json", document)
+    held(home, document)
 
-    assert find_credentials(HOST) is None
-
-
-@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_a_file_that_cannot_be_read_is_an_error(home: Path, content: bytes | None) -> None:
-    if content is None:
-        (home / ".docker/config.json").mkdir(parents=True)
-    else:
-        write(home / ".docker/config.json", "").write_bytes(content)
-
-    with pytest.raises(InvalidCredentials, match=r"config\.json: cannot be read"):
-        find_credentials(HOST)
+    assert find_credentials() is None
 
 
 def test_a_file_in_the_way_of_a_directory_is_no_error(home: Path) -> None:
     write(home / ".docker", "")
 
-    assert find_credentials(HOST) is None
+    assert find_credentials() is None
 
 
 @pytest.mark.parametrize(
@@ -312,7 +289,7 @@ def test_the_files_that_were_searched_are_named_with_what_they_have(
     home: Path, document: object, state: str
 ) -> None:
     if document is not None:
-        write(home / ".docker/config.json", document)
+        held(home, document)
 
     files = "~/absent/containers/auth.json does not exist, "
     files += f"~/.config/containers/auth.json does not exist, ~/.docker/config.json {state}"
@@ -324,23 +301,23 @@ def test_the_files_that_were_searched_are_named_with_what_they_have(
 # Credential helpers
 
 GOOD = {"ServerURL": HOST, "Username": "helen", "Secret": SECRET}
-
-
 Install = Callable[..., Path]
 
 
 @pytest.fixture
 def helper(home: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Have a helper on PATH, and learn which servers it is asked for."""
+    """Have a helper on PATH, and learn which servers and secrets of ours it is told."""
+    for name in OURS:
+        monkeypatch.setenv(name, SECRET)
 
-    def install(said: object = GOOD, code: int = 0, then: str = "", name: str = "own") -> Path:
+    def install(said: object = GOOD, code: int = 0, then: str = "") -> Path:
         asked, text = home / "asked", said if isinstance(said, str) else json.dumps(said)
         lines = [
             "#!/bin/sh",
             f'cat >> "{asked}"; echo " $1 {"".join(f"${name}" for name in OURS)}" >> "{asked}"',
             f"cat <<'END'\n{text}\nEND\n{then}\nexit {code}",
         ]
-        path = write(home / "bin" / f"docker-credential-{name}", "\n".join(lines))
+        path = write(home / "bin/docker-credential-own", "\n".join(lines))
         path.chmod(0o700)
         monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
         return asked
@@ -348,14 +325,6 @@ def helper(home: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     return install
 
 
-@pytest.fixture
-def our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have secrets of ours in the environment."""
-    for name in OURS:
-        monkeypatch.setenv(name, SECRET)
-
-
-@pytest.mark.usefixtures("our_secrets")
 @pytest.mark.parametrize(
     ("document", "host", "server"),
     [
@@ -374,7 +343,7 @@ def test_a_helper_is_asked_once_for_the_key(
 ) -> None:
     """It is told none of our secrets."""
     asked = helper()
-    write(home / ".docker/config.json", document)
+    held(home, document)
     files = AuthFiles()
 
     found = [files.find(host, "org/app"), files.find(host, "org/other")]
@@ -387,9 +356,9 @@ def test_a_helper_is_asked_once_for_the_key(
 
 def test_a_helper_may_give_an_identity_token(home: Path, helper: Install) -> None:
     helper({**GOOD, "Username": "<token>"})
-    write(home / ".docker/config.json", {"credsStore": "own"})
+    held(home, {"credsStore": "own"})
 
-    assert find_credentials(HOST) == Credentials("", SECRET, is_token=True)
+    assert find_credentials() == Credentials("", SECRET, is_token=True)
 
 
 @pytest.mark.parametrize(
@@ -404,7 +373,7 @@ def test_a_helper_that_is_not_for_the_host_is_not_run(
     home: Path, helper: Install, document: Json, user: str | None
 ) -> None:
     asked = helper()
-    write(home / ".docker/config.json", document)
+    held(home, document)
 
     assert found_user() == user
     assert not asked.exists()
@@ -436,7 +405,7 @@ def test_a_helper_without_a_login_does_not_end_the_search(
     assert files.find(HOST) is None
     assert problem in files.say_none_found(HOST)
     assert problem not in files.say_none_found("example.com")
-    write(home / ".docker/config.json", auths(quay_io=login("alice")))
+    held(home, auths(quay_io=login("alice")))
     assert found_user() == "alice"
 
 
@@ -446,7 +415,7 @@ def test_what_a_helper_says_is_in_no_log_and_no_error(
 ) -> None:
     caplog.set_level("DEBUG")
     helper(f"no: {SECRET}", code, then=f"echo {SECRET} >&2")
-    write(home / ".docker/config.json", {"credsStore": "own"})
+    held(home, {"credsStore": "own"})
     files = AuthFiles()
 
     assert files.find(HOST) is None
@@ -458,7 +427,7 @@ def test_what_a_helper_says_is_in_no_log_and_no_error(
 def test_a_helper_that_does_not_answer_is_ended(home: Path, helper: Install, limit: str) -> None:
     """After a minute, or when the run ends."""
     helper(then="exec sleep 600")
-    write(home / ".docker/config.json", {"credsStore": "own"})
+    held(home, {"credsStore": "own"})
     files = AuthFiles(**{limit: 0.3 + (time.monotonic() if limit == "ends" else 0.0)})
 
     assert files.find(HOST) is None
@@ -479,33 +448,22 @@ def certs_of(home: Path, host: str) -> Path:
     return place
 
 
-def client_of(server: ScriptedServer, options: ConnectOptions | None = None) -> RegistryClient:
-    options = options or ConnectOptions(retries=QUICK)
-    return RegistryClient(host=server.url, options=options)
+def client_of(server: ScriptedServer) -> RegistryClient:
+    return RegistryClient(host=server.url, options=ConnectOptions(retries=QUICK))
 
 
-def test_an_authority_of_a_registry_counts_for_it_and_where_it_leads(home: Path) -> None:
+def test_an_authority_counts_where_a_registry_leads_and_a_client_for_it_alone(home: Path) -> None:
     """A token server often has a certificate of the same authority; others are none of it."""
-    with ScriptedServer(HELD, tls=True) as registry, ScriptedServer(HELD, tls=True) as other:
-        other.then(json_reply({"token": "t0ken"}))
-        registry.then(bearer(f"{other.url}/token"), HELD)
-        ca_bundle(certs_of(home, registry.host), "ca.crt")
-
-        assert client_of(registry).digest(APP) == DIGEST
-        with pytest.raises(RegistryError, match="do not know the certificate"):
-            client_of(other).digest(APP)
-
-    assert len(other.received) == 1
-
-
-def test_a_client_shows_its_certificate_to_the_registry_alone(home: Path) -> None:
     with ScriptedServer(HELD, tls=True) as registry, ScriptedServer(HELD, tls=True) as other:
         other.then(json_reply({"token": "t0ken"}))
         registry.then(bearer(f"{other.url}/token"), HELD)
         place = certs_of(home, registry.host)
         ca_bundle(place, "ca.crt")
         write_client(place, "client.cert", "client.key")
-        client_of(registry).digest(APP)
+
+        assert client_of(registry).digest(APP) == DIGEST
+        with pytest.raises(RegistryError, match="do not know the certificate"):
+            client_of(other).digest(APP)
 
     assert [each.shows_certificate for each in registry.received] == [True, True]
     assert [each.shows_certificate for each in other.received] == [False]
