@@ -51,6 +51,9 @@ from tests.scripted import (
 )
 
 ALICE = Credentials("alice", 's3c"r3t')
+BOB = Credentials("bob", "builder")
+OF_TEAMS: dict[str, Credentials] = {"org/app": ALICE, "org/base": BOB}
+IDENTITY = Credentials("", "1dentity", "auth.json (registry.test)", is_token=True)
 BASIC = refusal(401, "UNAUTHORIZED", "who are you?", WWW_Authenticate='Basic realm="registry"')
 OK = Reply(200, {}, b"fine")
 
@@ -87,7 +90,7 @@ def scopes_of(request: Received) -> set[str]:
     return set(parse_qs(urlsplit(request.target).query).get("scope", ()))
 
 
-# Schemes# Schemes
+# Schemes
 
 
 @pytest.mark.parametrize(("tls", "trusts"), [(False, ""), (True, "variable"), (True, "option")])
@@ -299,17 +302,25 @@ def test_what_is_intended_is_asked_for_in_one_token(
 
 
 @pytest.mark.parametrize("status", [None, 400, 403])
-def test_rights_refused_as_a_whole_are_asked_for_one_by_one(status: int | None) -> None:
+@pytest.mark.parametrize("is_known", [False, True])
+def test_rights_refused_as_a_whole_are_asked_for_one_by_one(
+    status: int | None, is_known: bool
+) -> None:
     """Some servers refuse when the token is used, others when it is asked for."""
+    together = [PUSH, BASE, Scope("org/other")]
+    asked = [together, [PUSH, BASE], [BASE]]
+    if is_known:  # a token that is refused when it is used may have expired
+        asked = [[PUSH, BASE], *[together] * (1 if status else 2), [BASE]]
     with ScriptedServer(OK) as server:
-        granting(server, BASE, on_refusal=refusal(status, "DENIED") if status else None)
+        granting(server, PUSH, BASE, on_refusal=refusal(status) if status else None)
         registry = session(server)
-        registry.intend([PUSH, BASE])
-        send(registry, BASE)
-        send(registry, BASE)
+        if is_known:
+            send(registry, PUSH, BASE)
+        registry.intend(together)
+        for scopes in ([PUSH, BASE], [PUSH, BASE], [BASE]):
+            send(registry, *scopes)
 
-    assert token_requests(server) == [{str(PUSH), str(BASE)}, {str(BASE)}]
-    assert len(server.received) == (5 if status else 6)
+    assert token_requests(server) == [set(map(str, each)) for each in asked]
 
 
 def test_a_wrong_password_is_not_tried_for_fewer_rights() -> None:
@@ -343,31 +354,38 @@ def test_threads_and_both_sides_send_a_wrong_password_once(scheme: str) -> None:
 
 def test_another_password_is_tried_after_a_refused_one() -> None:
     options = evolve(HURRIED, logins={})
-    bob = Credentials("bob", "builder")
 
     def answer(request: Received) -> Reply:
-        return OK if request.authorization == bob.basic else BASIC
+        return OK if request.authorization == BOB.basic else BASIC
 
     with ScriptedServer(answer) as server:
         failure_of(session(server, ALICE, options))
-        send(session(server, bob, options))
+        send(session(server, BOB, options))
 
 
 def test_once_a_login_was_accepted_a_refusal_is_about_the_repository() -> None:
     with ScriptedServer(BASIC, OK, BASIC, OK) as server:
         registry = session(server)
         send(registry)
-        assert "refused" not in failure_of(registry).message
+        error = failure_of(registry)
         send(registry)
+
+    assert isinstance(error, Unauthorized)
+    assert error.message == "the login of alice has no right to this: who are you?"
+    assert not error.logged_in  # as far as the registry says
 
 
 def test_a_login_that_a_token_showed_to_be_right_is_not_final_by_basic() -> None:
     """Harbor answers whoever has no right with a challenge of the other scheme."""
     with ScriptedServer(OK) as server:
-        server.then(bearer(f"{server.url}/token"), json_reply({"token": TOKEN}), BASIC, BASIC, OK)
+        challenge = bearer(f"{server.url}/token")
+        server.then(challenge, json_reply({"token": TOKEN}), BASIC, BASIC, BASIC, OK)
         registry = session(server)
-        failure_of(registry)
+        assert "has no right to this" in failure_of(registry).message
+        assert "has no right to this" in failure_of(registry).message
         send(registry)
+
+    assert server.authorizations[-2:] == [ALICE.basic] * 2
 
 
 def test_without_a_login_the_error_says_where_one_was_looked_for() -> None:
@@ -377,13 +395,6 @@ def test_without_a_login_the_error_says_where_one_was_looked_for() -> None:
 
     assert (type(error), error.message) == (Unauthorized, f"{nowhere}: who are you?")
     assert len(server.received) == 1
-
-
-BOB = Credentials("bob", "builder")
-IDENTITY = Credentials("", "1dentity", "auth.json (registry.test)", is_token=True)
-
-
-OF_TEAMS: dict[str, Credentials] = {"org/app": ALICE, "org/base": BOB}
 
 
 def test_each_repository_has_its_own_login() -> None:
@@ -592,6 +603,7 @@ def error_for(*steps: Step) -> RegistryError:
 def test_credentials_show_no_password() -> None:
     assert "s3c" not in f"{ALICE} {ALICE!r}"
     assert Credentials("alice", "pässwörd").basic == "Basic YWxpY2U6cMOkc3N3w7ZyZA=="
+    assert Credentials("a", "bc").secrets == ("YTpiYw==", "YTpiYw", "bc")
 
 
 # The request

@@ -73,7 +73,7 @@ def explain(error: Exception, url: str, proxy: str, verify: object) -> str:
 
 
 def _explain_tls(text: str, url: str, verify: object) -> str:
-    problem = _bundle_problem(Path(verify)) if isinstance(verify, str) else None
+    problem = _bundle_problem(verify) if isinstance(verify, str) else None
     if problem is not None:
         return problem
     if _PLAIN.search(text):
@@ -91,9 +91,9 @@ def _explain_tls(text: str, url: str, verify: object) -> str:
     return f"TLS failed: {text.rpartition('(Caused by ')[2].rstrip(')')}"
 
 
-def _bundle_problem(path: Path) -> str | None:
-    if path.is_dir():
-        if any(re.fullmatch(_HASHED, each.name) for each in path.iterdir()):
+def _bundle_problem(path: str) -> str | None:
+    if Path(path).is_dir():
+        if any(re.fullmatch(_HASHED, each.name) for each in Path(path).iterdir()):
             return None
         return f"the directory {path} has no certificates under hashed names: run openssl rehash"
     try:
@@ -125,7 +125,7 @@ def name_proxy(proxy: str, url: str) -> str:
     names = (f"{urlsplit(url).scheme}_proxy", "all_proxy")
     variables = [each for name in names for each in (name, name.upper()) if os.environ.get(each)]
     source = f" (from {variables[0]})" if variables else ""
-    scheme, separator, rest = proxy.rpartition("://")
+    scheme, separator, rest = proxy.partition("://") if "://" in proxy else ("", "", proxy)
     with suppress(HTTPError):
         if parse_url(proxy if separator else f"http://{proxy}").host:
             return f"the proxy {scheme}{separator}{rest.rpartition('@')[2].rstrip('/')}{source}"

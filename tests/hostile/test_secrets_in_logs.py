@@ -90,6 +90,7 @@ SAID: dict[str, Reply] = {
     "far": Reply(403),  # where the one before leads
     "digest": manifest_reply(GOOD, OCI_INDEX, Docker_Content_Digest=TOLD),
     "type": manifest_reply(GOOD, f"application/{LOGIN}-{TOKEN}"),
+    "type-of-login": manifest_reply(GOOD, f"application/{LOGIN}"),
     "page": Reply(200, {"Content-Type": "text/html"}, TOLD.encode()),
     "key": good(f'{{"{TOKEN}": 1, "{TOKEN}": 2}}'.encode()),
     "kind": good(f'{{"schemaVersion": 2, "mediaType": "x/{LOGIN}"}}'.encode()),
