@@ -317,8 +317,10 @@ def test_rights_refused_as_a_whole_are_asked_for_one_by_one(
         if is_known:
             send(registry, PUSH, BASE)
         registry.intend(together)
-        for scopes in ([PUSH, BASE], [PUSH, BASE], [BASE]):
-            send(registry, *scopes)
+        for _ in range(2):
+            send(registry, PUSH, BASE)
+        assert len(token_requests(server)) == len(asked) - 1
+        send(registry, BASE)
 
     assert token_requests(server) == [set(map(str, each)) for each in asked]
 
@@ -484,6 +486,17 @@ def test_a_right_that_is_refused_alone_is_an_error() -> None:
 
     assert (type(error), error.message) == (Forbidden, "not yours")
     assert len(token_requests(server)) == 1
+
+
+def test_a_header_that_repeats_a_login_is_withheld_and_a_common_word_is_not() -> None:
+    """Also in a good answer, which may end up in an error about its content."""
+    with ScriptedServer(OK) as server:
+        wants_token(server, json_reply({}, X_Login=ALICE.basic, X_Token=TOKEN))
+        told = send(session(server)).headers
+        harmless = send(session(server, Credentials("alice", "json"))).headers
+
+    assert told["X-Login"] == told["X-Token"] == WITHHELD
+    assert harmless["Content-Type"] == "application/json"
 
 
 # Challenges that know the repository by another name

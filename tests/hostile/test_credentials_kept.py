@@ -124,7 +124,10 @@ def test_a_token_of_quays_api_does_not_follow_a_redirect() -> None:
 
 
 @pytest.mark.parametrize("guard", [ScriptedServer.then, wants_token, wants_password])
-@pytest.mark.parametrize("challenge", [ASKS_FOR_PASSWORD, bearer("http://127.0.0.1:1/token")])
+@pytest.mark.parametrize(
+    "challenge",
+    [ASKS_FOR_PASSWORD, bearer("http://127.0.0.1:1/token", scope="repository:x:pull")],
+)
 def test_a_challenge_from_another_place_is_not_answered(guard: type, challenge: Reply) -> None:
     """Neither before a login nor after it."""
     with ScriptedServer(challenge) as other, ScriptedServer(Reply()) as registry:
