@@ -73,7 +73,7 @@ class AuthFiles:
         return f"no login for {host} was given, and {found}"
 
     def _find(self, file: _File, host: str, repository: str) -> Credentials | None:
-        names = list(_names(host, repository))
+        names = _names(host, repository)
         for name in names:
             for key, helper in file.helpers.get(name, ()):
                 if helper and (found := self._ask(file, str(helper), key)) is not None:
@@ -201,10 +201,9 @@ def _name(key: str) -> str:
     return registry_of(host).lower() + ("" if is_host else f"/{path}")
 
 
-def _names(host: str, repository: str) -> Iterator[str]:
-    parts = repository.split("/") if repository else []
-    for length in range(len(parts), -1, -1):
-        yield "/".join([_name(host), *parts[:length]])
+def _names(host: str, repository: str) -> list[str]:
+    parts = [_name(host), *filter(None, repository.split("/"))]
+    return ["/".join(parts[:length]) for length in range(len(parts), 0, -1)]
 
 
 # Credential helpers
