@@ -36,7 +36,6 @@ OURS = (
     *("DEST_QUAY_PASSWORD", "QUAY_PASSWORD", "QUAY_API_TOKEN"),
 )
 VARIABLES = ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_CONFIG")
-PLACES = ("runtime/containers/auth.json", "config/containers/auth.json", "docker/config.json")
 
 
 @pytest.fixture
@@ -83,65 +82,45 @@ def found_user(repository: str = "", host: str = HOST) -> str | None:
     return found.username if found else None
 
 
-@pytest.fixture
-def everywhere(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Have a login in every place, the user name telling which."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home / "runtime"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
-    monkeypatch.setenv("DOCKER_CONFIG", str(home / "docker"))
-    return [write(home / place, auths(quay_io=login(place))) for place in PLACES]
+USUAL = [
+    f"/run/containers/{os.getuid()}/auth.json",
+    "/h/.config/containers/auth.json",
+    "/h/.docker/config.json",
+]
+ALL = {"XDG_RUNTIME_DIR": "/r", "XDG_CONFIG_HOME": "/c", "DOCKER_CONFIG": "/d"}
 
 
-def test_places_are_tried_in_their_order_for_a_host(everywhere: list[Path]) -> None:
-    users = []
-    for path in everywhere:
-        users.append(found_user())
-        write(path, auths(example_com=login("other")))
-
-    assert users == list(PLACES)
-    assert found_user() is None
-
-
-@pytest.mark.parametrize("place", [".config/containers/auth.json", ".docker/config.json"])
-def test_the_home_directory_is_where_no_variable_says_otherwise(home: Path, place: str) -> None:
-    write(home / place, auths(quay_io=login(place)))
-
-    assert found_user() == place
-
-
-def test_without_a_runtime_directory_root_in_a_container_has_its_logins(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("variables", "files"),
+    [
+        ({}, USUAL),
+        *(({name: ""}, USUAL) for name in VARIABLES),  # not the directory one happens to be in
+        (ALL, ["/r/containers/auth.json", "/c/containers/auth.json", "/d/config.json"]),
+        ({"REGISTRY_AUTH_FILE": "/own.json", **ALL}, ["/own.json"]),
+    ],
+)
+@pytest.mark.usefixtures("home")
+def test_files_are_where_other_tools_have_them(
+    variables: dict[str, str], files: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where podman, buildah and skopeo write them then."""
+    """Without a runtime directory root in a container has its logins in `/run`."""
     monkeypatch.delenv("XDG_RUNTIME_DIR")
+    for name, value in {"HOME": "/h", **variables}.items():
+        monkeypatch.setenv(name, value)
 
-    assert [str(path) for path in auth_files()] == [
-        f"/run/containers/{os.getuid()}/auth.json",
-        f"{home}/.config/containers/auth.json",
-        f"{home}/.docker/config.json",
-    ]
+    assert [str(path) for path in auth_files()] == files
 
 
-def test_registry_auth_file_stands_alone(
-    everywhere: list[Path], home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write(home / "own.json", auths(quay_io=login("own")))
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(path))
+@pytest.mark.usefixtures("home")
+def test_files_are_tried_in_their_order_for_a_host() -> None:
+    places, users = list(auth_files()), []
+    for place in places:
+        write(place, auths(quay_io=login(str(place))))
+    for place in places:
+        users.append(found_user())
+        write(place, auths(example_com=login("other")))
 
-    assert found_user() == "own"
-    path.unlink()
-    assert found_user() is None
-
-
-@pytest.mark.parametrize("name", VARIABLES)
-def test_an_empty_variable_is_as_good_as_none(
-    home: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """Above all, it does not stand for the directory one happens to be in."""
-    write(home / "containers/auth.json", auths(quay_io=login("trap")))
-    write(home / "config.json", auths(quay_io=login("trap")))
-    monkeypatch.setenv(name, "")
-
+    assert users == list(map(str, places))
     assert found_user() is None
 
 
