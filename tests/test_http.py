@@ -363,12 +363,13 @@ def test_a_refusal_of_a_proxy_is_told_from_one_of_the_registry(
     with ScriptedServer(reply) as proxy:
         monkeypatch.setenv(f"{scheme}_proxy", f"http://user:s3cr3t@{proxy.host}/")
         error = failure_of(ask(f"{scheme}://registry.invalid/"))
-        proxy.then(refusal(403, "DENIED"))
-        assert scheme == "https" or send(ask("http://registry.invalid/")).status == 403
+        assert len(proxy.received) == tries
+        if scheme == "http":
+            proxy.then(refusal(403, "DENIED"))  # in a registry's form
+            assert send(ask("http://registry.invalid/")).status == 403
 
     gc.collect()
     assert error.message == f"the proxy http://{proxy.host} (from {scheme}_proxy) {problem}"
-    assert len(proxy.received) == tries + (scheme == "http")
 
 
 def test_plain_http_instead_of_tls_names_the_option() -> None:
