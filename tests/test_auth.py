@@ -28,8 +28,6 @@ from pubtools_mlmerge.registry.auth import (
     Credentials,
     RegistrySession,
     Scope,
-    Secrets,
-    Tokens,
     parse_challenges,
     rename,
 )
@@ -535,6 +533,17 @@ def test_the_repository_of_the_challenge_is_asked_for(scope: Scope, refusing: Re
     assert [r.target for r in server.received].count(REQUEST.url) == (4 if refusing is None else 3)
 
 
+def test_tokens_of_two_logins_for_one_repository_are_kept_apart() -> None:
+    with ScriptedServer(OK) as server:
+        gateway(server, None)
+        registry = session(server, OF_TEAMS.get)
+        send(registry, APP)
+        send(registry, BASE)
+
+    asked = [r for r in server.received if "repository:org/team/app:pull" in scopes_of(r)]
+    assert [each.authorization for each in asked] == [ALICE.basic, BOB.basic]
+
+
 @pytest.mark.parametrize(
     ("challenged", "scopes", "expected"),
     [
@@ -572,11 +581,6 @@ def test_a_location_that_is_none_is_a_registry_error() -> None:
 # Tokens: fetched once, kept as long as they live, from servers that may see a login
 
 
-APP_TOKENS = frozenset({Scope("org/app")})
-BOTH = frozenset({Scope("org/app", push=True), Scope("org/base")})
-REGISTRY = "http://registry.test/"
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     with monkeypatch.context() as patch:
@@ -585,12 +589,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
         yield stopped
 
 
-def challenge(realm: str, **parameters: str) -> Challenge:
-    return Challenge("bearer", {"realm": realm, **parameters})
+def issuing(server: ScriptedServer, *steps: Step, realm: str = "/token") -> None:
+    """Let a server want any token, and answer this to who asks for one."""
+    left = list(steps)
 
+    def answer(request: Received) -> Reply:
+        if request.target.startswith("/token"):
+            step = left.pop(0) if len(left) > 1 else left[0]
+            return step(request) if callable(step) else step
+        return OK if request.authorization else bearer(f"{server.url}{realm}")
 
-def tokens() -> Tokens:
-    return Tokens(Transport(HURRIED), lambda: REGISTRY, Secrets())
+    server.then(answer)
 
 
 def numbered() -> Callable[[Received], Reply]:
@@ -599,18 +608,14 @@ def numbered() -> Callable[[Received], Reply]:
     return lambda _: json_reply({"token": f"T{next(count)}"})
 
 
-def header_for(*steps: Step) -> str:
-    """Ask a server that answers this once."""
-    with ScriptedServer(*steps) as server:
-        return tokens().header(challenge(server.url), APP_TOKENS, ALICE)
-
-
-def error_for(*steps: Step) -> RegistryError:
-    with pytest.raises(RegistryError) as caught:
-        header_for(*steps)
-    cause = caught.value.__cause__
-    assert ALICE.password not in f"{caught.value} {caught.value!r} {cause} {cause!r}"
-    return caught.value
+def error_for(step: Step) -> RegistryError:
+    """Ask a server that answers this to who wants a token."""
+    with ScriptedServer(OK) as server:
+        issuing(server, step)
+        error = failure_of(session(server))
+    cause = error.__cause__
+    assert ALICE.password not in f"{error} {error!r} {cause} {cause!r}"
+    return error
 
 
 def test_credentials_show_no_password() -> None:
@@ -619,28 +624,18 @@ def test_credentials_show_no_password() -> None:
     assert Credentials("a", "bc").secrets == ("YTpiYw==", "YTpiYw", "bc")
 
 
-# The request
+def test_all_scopes_go_into_one_request_to_the_realm_which_may_have_a_query() -> None:
+    with ScriptedServer(OK) as server:
+        issuing(server, numbered(), realm="/token?account=1")
+        send(session(server), PUSH, BASE)
 
-
-def test_all_scopes_go_into_one_request() -> None:
-    with ScriptedServer(numbered()) as server:
-        realm = challenge(f"{server.url}/token", service="registry test")
-        assert tokens().header(realm, BOTH, ALICE) == "Bearer T0"
-
-    assert server.authorizations == [ALICE.basic]
-    assert parse_qsl(urlsplit(server.received[0].target).query) == [
-        ("service", "registry test"),
+    assert server.authorizations == ["", ALICE.basic, "Bearer T0"]
+    assert parse_qsl(urlsplit(server.received[1].target).query) == [
+        ("account", "1"),
+        ("service", "registry.test"),
         ("scope", "repository:org/app:pull,push"),
         ("scope", "repository:org/base:pull"),
     ]
-
-
-def test_a_realm_may_have_a_query_already() -> None:
-    with ScriptedServer(numbered()) as server:
-        tokens().header(challenge(f"{server.url}/token?account=1"), APP_TOKENS, None)
-
-    assert server.lines == ["GET /token?account=1&scope=repository%3Aorg%2Fapp%3Apull"]
-    assert server.authorizations == [""]
 
 
 @pytest.mark.parametrize(
@@ -650,29 +645,24 @@ def test_a_realm_may_have_a_query_already() -> None:
 def test_of_two_names_the_first_counts_unless_it_is_empty(
     reply: dict[str, str], token: str
 ) -> None:
-    assert header_for(json_reply(reply)) == f"Bearer {token}"
+    with ScriptedServer(OK) as server:
+        issuing(server, json_reply(reply))
+        send(session(server))
+
+    assert server.authorizations[-1] == f"Bearer {token}"
 
 
-# Keeping
+def test_other_scopes_take_another_token() -> None:
+    with ScriptedServer(OK) as server:
+        issuing(server, numbered())
+        registry = session(server, OF_TEAMS.get)
+        for scope in (APP, PUSH, BASE, Scope("org/any")) * 2:
+            send(registry, scope)
 
-
-def test_other_scopes_and_other_logins_take_another_token() -> None:
-    wanted = [(APP_TOKENS, ALICE), (BOTH, ALICE), (APP_TOKENS, BOB), (APP_TOKENS, None)]
-    with ScriptedServer(numbered()) as server:
-        kept, realm = tokens(), challenge(server.url)
-        headers = [kept.header(realm, *each) for each in wanted * 2]
-
-    assert headers == ["Bearer T0", "Bearer T1", "Bearer T2", "Bearer T3"] * 2
-    assert sorted(kept.secrets()) == ["T0", "T1", "T2", "T3"]
-
-
-def test_a_rejected_token_is_not_given_again() -> None:
-    with ScriptedServer(numbered()) as server:
-        kept, realm = tokens(), challenge(server.url)
-
-        assert kept.header(realm, APP_TOKENS, ALICE) == "Bearer T0"
-        assert kept.header(realm, APP_TOKENS, ALICE, rejected="Bearer T0") == "Bearer T1"
-        assert kept.header(realm, APP_TOKENS, ALICE, rejected="Bearer T0") == "Bearer T1"
+    bearers = [each for each in server.authorizations if each.startswith("Bearer")]
+    assert bearers[-4:] == ["Bearer T0", "Bearer T1", "Bearer T2", "Bearer T3"]
+    assert {"T0", "T1", "T2", "T3", *ALICE.secrets, *BOB.secrets} == set(registry.secrets())
+    assert len(token_requests(server)) == 4
 
 
 UNBELIEVABLE = '10 0 -1 NaN Infinity 1e300 86401 "300" null true'
@@ -687,31 +677,38 @@ UNBELIEVABLE = '10 0 -1 NaN Infinity 1e300 86401 "300" null true'
     ],
 )
 def test_a_token_is_renewed_before_its_end(clock: Clock, reply: str, life: int) -> None:
-    with ScriptedServer(Reply(200, {}, f'{{"token": "x"{reply}}}'.encode())) as server:
-        kept, realm = tokens(), challenge(server.url)
+    with ScriptedServer(OK) as server:
+        issuing(server, Reply(200, {}, f'{{"token": "x"{reply}}}'.encode()))
+        registry = session(server)
         for passed in (0, life - 1, 2):
             clock.now += passed
-            kept.header(realm, APP_TOKENS, ALICE)
+            send(registry)
 
-    assert len(server.received) == 2
+    assert len(token_requests(server)) == 2
 
 
 def test_threads_that_want_the_same_token_ask_for_it_once() -> None:
-    def slow(_: Received) -> Reply:
-        time.sleep(0.05)
-        return json_reply({"token": "x"})
+    """Also for another one than was rejected."""
+    together, rejected = threading.Barrier(8), set[str]()
 
-    together = threading.Barrier(8)
-
-    def ask(_: int) -> str:
+    def answer(request: Received) -> Reply:
+        if request.target.startswith("/token"):
+            time.sleep(0.05)
+            return json_reply({"token": f"T{len(rejected)}"})
+        if request.authorization.startswith("Bearer") and request.authorization not in rejected:
+            return OK
         together.wait()
-        return kept.header(realm, APP_TOKENS, ALICE)
+        return bearer(f"{server.url}/token")
 
-    with ScriptedServer(slow) as server, ThreadPoolExecutor(8) as pool:
-        kept, realm = tokens(), challenge(server.url)
-        assert set(pool.map(ask, range(8))) == {"Bearer x"}
+    with ScriptedServer(answer) as server, ThreadPoolExecutor(8) as pool:
+        registry = session(server)
+        for _ in range(2):
+            assert {each.content for each in pool.map(lambda _: send(registry), range(8))} == {
+                b"fine"
+            }
+            rejected.add(server.authorizations[-1])
 
-    assert len(server.received) == 1
+    assert len(token_requests(server)) == 2
 
 
 # Refusals
@@ -760,12 +757,13 @@ def test_an_answer_without_a_token_is_an_error(body: bytes, problem: str) -> Non
 
 
 def test_nothing_is_kept_of_a_failure_and_a_passing_one_is_asked_again() -> None:
-    with ScriptedServer(refusal(403), Reply(503), Reply(429), numbered()) as server:
-        kept, realm = tokens(), challenge(server.url)
-        with pytest.raises(Forbidden):
-            kept.header(realm, APP_TOKENS, ALICE)
+    with ScriptedServer(OK) as server:
+        issuing(server, refusal(403), Reply(503), Reply(429), numbered())
+        registry = session(server)
+        assert isinstance(failure_of(registry), Forbidden)
+        send(registry)
 
-        assert kept.header(realm, APP_TOKENS, ALICE) == "Bearer T0"
+    assert server.authorizations[-1] == "Bearer T0"
 
 
 # Challenges: the forms that registries write, and what attackers might

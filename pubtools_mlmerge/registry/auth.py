@@ -363,65 +363,36 @@ class _Token:
         return f"Bearer {self.text}"
 
 
-_Key = tuple[frozenset[Scope], Optional[Credentials]]
-
-
-class Tokens:
-    """Fetches tokens and keeps them as long as they live; safe from several threads."""
-
-    def __init__(self, transport: Transport, registry: Callable[[], str], known: Secrets) -> None:
-        self._transport, self._registry, self._known = transport, registry, known
-        self._fetching: dict[_Key, threading.Lock] = {}
-        self._tokens: dict[_Key, _Token] = {}
-
-    def header(
-        self,
-        challenge: Challenge,
-        scopes: frozenset[Scope],
-        credentials: Credentials | None,
-        rejected: str | None = None,
-    ) -> str:
-        """Return an Authorization header for these scopes, another one than was rejected."""
-        key = scopes, credentials
-        # Threads that want the same token wait for one request.
-        with self._fetching.setdefault(key, threading.Lock()):
-            token = self._tokens.get(key)
-            if token is None or token.header == rejected or token.expires <= time.monotonic():
-                fresh = self._fetch(challenge, scopes, credentials)
-                self._known.add(fresh.text, replaced=token.text if token else "")
-                self._tokens[key] = token = fresh
-            return token.header
-
-    def secrets(self) -> list[str]:
-        """The secrets in it, which must never be shown."""
-        return [token.text for token in list(self._tokens.values())]
-
-    def _fetch(
-        self, challenge: Challenge, scopes: frozenset[Scope], credentials: Credentials | None
-    ) -> _Token:
-        realm, registry = challenge.parameters.get("realm", ""), self._registry()
-        repositories = ", ".join(sorted(scope.repository for scope in scopes))
-        subject = f"login to {registry.partition('://')[2].rstrip('/')} for {repositories}"
-        _check_realm(realm, registry, subject)
-        query = [("scope", str(scope)) for scope in sorted(scopes)]
-        if "service" in challenge.parameters:
-            query.insert(0, ("service", challenge.parameters["service"]))
-        url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
-        request = Request(method="GET", url=url, subject=subject, limit=_LARGEST_REPLY)
-        asked = time.monotonic()
-        if credentials is None:
-            answer = self._transport.send(request)
-        else:
-            if credentials.is_token:
-                form = {**dict(query), "scope": " ".join(map(str, sorted(scopes)))}
-                request = _refresh(request, realm, form, credentials.password)
-            answer = credentials.send(self._transport, request, realm)
-        if not answer.is_success:
-            answer = redacted(answer, credentials.secrets if credentials else ())
-            raise failure(subject, answer.status, answer.content) from answer.as_http_error()
-        if credentials is not None:  # the registry may ask for it by Basic, too
-            credentials.state(self._transport, registry).is_accepted = True
-        return _read_token(answer, subject, asked)
+def _fetch_token(
+    transport: Transport,
+    registry: str,
+    challenge: Challenge,
+    scopes: frozenset[Scope],
+    login: Credentials | None,
+) -> _Token:
+    realm = challenge.parameters.get("realm", "")
+    repositories = ", ".join(sorted(scope.repository for scope in scopes))
+    subject = f"login to {registry.partition('://')[2].rstrip('/')} for {repositories}"
+    _check_realm(realm, registry, subject)
+    query = [("scope", str(scope)) for scope in sorted(scopes)]
+    if "service" in challenge.parameters:
+        query.insert(0, ("service", challenge.parameters["service"]))
+    url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
+    request = Request(method="GET", url=url, subject=subject, limit=_LARGEST_REPLY)
+    asked = time.monotonic()
+    if login is None:
+        answer = transport.send(request)
+    else:
+        if login.is_token:
+            form = {**dict(query), "scope": " ".join(map(str, sorted(scopes)))}
+            request = _refresh(request, realm, form, login.password)
+        answer = login.send(transport, request, realm)
+    if not answer.is_success:
+        answer = redacted(answer, login.secrets if login else ())
+        raise failure(subject, answer.status, answer.content) from answer.as_http_error()
+    if login is not None:  # the registry may ask for it by Basic, too
+        login.state(transport, registry).is_accepted = True
+    return _read_token(answer, subject, asked)
 
 
 def _check_realm(realm: str, registry: str, subject: str) -> None:
@@ -467,6 +438,9 @@ _LACKING = (400, 403)  # how token servers refuse a scope
 _SPEAKS_TLS = (b"HTTP request to an HTTPS server", b"HTTP request was sent to HTTPS port")
 
 
+_Key = tuple[frozenset[Scope], Optional[Credentials]]
+
+
 class RegistrySession:
     """Requests to one registry: finds its scheme, and logs in when challenged."""
 
@@ -488,7 +462,8 @@ class RegistrySession:
         # No header contains a long one by chance; a password may be a common word.
         self._long_secrets = Secrets()
         self._secrets = Secrets(beside=self._long_secrets)
-        self._tokens = Tokens(transport, lambda: self.url("/"), self._long_secrets)
+        self._fetching: dict[_Key, threading.Lock] = {}
+        self._tokens: dict[_Key, _Token] = {}
         self._intended: dict[str, frozenset[Scope]] = {}
         self._renamed: dict[frozenset[Scope], frozenset[Scope]] = {}
         self.answers_head: bool | None = None  # none until a HEAD or a GET showed it
@@ -600,15 +575,26 @@ class RegistrySession:
         login: Credentials | None,
         rejected: str | None = None,
     ) -> tuple[str | None, RegistryError | None]:
-        """Return the header for these rights, or how the server refused to give just them."""
+        """Return the header for these rights, another one than was rejected.
+
+        Or how the server refused to give just these rights.
+        """
         if challenge.scheme == "basic":
             return login.basic if login and not login.is_token else None, None
-        try:
-            return self._tokens.header(challenge, scopes, login, rejected), None
-        except RegistryError as error:
-            if error.status not in _LACKING:
-                raise
-            return None, error
+        key = scopes, login
+        # Threads that want the same token wait for one request.
+        with self._fetching.setdefault(key, threading.Lock()):
+            token = self._tokens.get(key)
+            if token is None or token.header == rejected or token.expires <= time.monotonic():
+                try:
+                    fresh = _fetch_token(self.transport, self.url("/"), challenge, scopes, login)
+                except RegistryError as error:
+                    if error.status not in _LACKING:
+                        raise
+                    return None, error
+                self._long_secrets.add(fresh.text, replaced=token.text if token else "")
+                self._tokens[key] = token = fresh
+            return token.header, None
 
     def _deliver(self, request: Request, header: str | None, login: Credentials | None) -> Answer:
         if not self._is_found and (answer := self._find_scheme(request)) is not None:
@@ -670,4 +656,5 @@ class RegistrySession:
     def secrets(self) -> list[str]:
         """List the secrets that a hostile registry might repeat."""
         logins = set(filter(None, list(self._logins.values())))
-        return [*self._tokens.secrets(), *(text for login in logins for text in login.secrets)]
+        tokens = [token.text for token in list(self._tokens.values())]
+        return [*tokens, *(text for login in logins for text in login.secrets)]
