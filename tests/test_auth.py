@@ -323,13 +323,14 @@ def test_rights_refused_as_a_whole_are_asked_for_one_by_one(
     assert token_requests(server) == [set(map(str, each)) for each in asked]
 
 
-def test_a_wrong_password_is_not_tried_for_fewer_rights() -> None:
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_wrong_password_or_realm_is_not_tried_for_fewer_rights(status: int) -> None:
     """Some servers lock an account after a few attempts."""
     with ScriptedServer(OK) as server:
-        granting(server, on_refusal=refusal(401, "UNAUTHORIZED", "wrong password"))
+        granting(server, on_refusal=refusal(status, message="wrong"))
         registry = session(server)
         registry.intend([PUSH, BASE])
-        assert "wrong password" in failure_of(registry, BASE).message
+        assert "wrong" in failure_of(registry, BASE).message
 
     assert len(token_requests(server)) == 1
 
@@ -731,11 +732,12 @@ def test_a_refusal_has_the_answer_as_its_cause(
     assert "sorry" in getattr(error.__cause__, "response").text  # noqa: B009 - typed as any
 
 
+@pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("echoed", [ALICE.password, ALICE.basic, ALICE.basic[6:]])
-def test_a_text_in_which_the_server_repeats_a_login_is_withheld(echoed: str) -> None:
-    error = error_for(refusal(401, message=f"wrong: {echoed}"))
+def test_a_text_in_which_the_server_repeats_a_login_is_withheld(status: int, echoed: str) -> None:
+    error = error_for(refusal(status, message=f"wrong: {echoed}"))
 
-    assert error.message == f"the login of alice was refused: {WITHHELD}"
+    assert error.message.removeprefix("the login of alice was refused: ") == WITHHELD
 
 
 @pytest.mark.parametrize(
