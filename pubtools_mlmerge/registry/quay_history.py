@@ -25,9 +25,9 @@ from pubtools_mlmerge.errors import (
     NotFound,
     RegistryError,
 )
+from pubtools_mlmerge.registry.auth import WITHHELD, failure, redacted
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import TRANSIENT, Answer, Request, origin
-from pubtools_mlmerge.registry.refusals import WITHHELD, failure
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -214,10 +214,10 @@ class TagHistory:
             headers={"Content-Type" if content else "Accept": _JSON, **login},
             content=content,
         )
-        return session.transport.send(request).redacted([self._token])
+        return redacted(session.transport.send(request), [self._token])
 
     def _failure(self, reference: Reference, answer: Answer) -> RegistryError:
-        answer = answer.redacted(self._client.secrets())
+        answer = redacted(answer, self._client.secrets())
         return failure(f"tag history of {reference}", answer.status, _explanation(answer.content))
 
     def _look(self, reference: Reference, host: str) -> str:
