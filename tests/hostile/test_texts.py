@@ -332,7 +332,7 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_error_shows_a_field_as_it_is(kind: type[MergeError]) -> None:
     values: dict[str, Any] = {}  # typed as any, as it is for many classes
-    for field in attrs.fields(kind):  # type: ignore[arg-type]  # all but the base are of attrs
+    for field in attrs.fields(kind):
         of = str(field.type)
         number = 1 if "int" in of or "float" in of or "bool" in of else TORN
         pair = TORN, TORN
