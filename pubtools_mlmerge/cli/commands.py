@@ -46,14 +46,14 @@ from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.referrers import ReferrerLists
 from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, write_page
 from pubtools_mlmerge.reports.inspection import (
-    Comparison,
     Inspection,
     compare,
     inspect,
+    inspection_sheet,
     inspection_to_json,
 )
-from pubtools_mlmerge.reports.report import failure_to_json, summary_of, to_json
-from pubtools_mlmerge.reports.terminal import Display, comparison_text, inspection_text, report_text
+from pubtools_mlmerge.reports.report import Sheet, failure_to_json, summary_of, to_json
+from pubtools_mlmerge.reports.terminal import Display, report_text, shown
 from pubtools_mlmerge.settings import Settings
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -508,12 +508,11 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:  # noqa: C901 -
             raise ValueError("--ages, --check, --referrers and --output json are for one reference")
         other = login.reference(arguments.other)
 
-        def compare_both() -> Comparison:
+        def compare_both() -> Sheet:
             sides = (_listing(client, reference)[1], _listing(client, other)[1])
-            return compare((str(reference), str(other)), sides)
+            return compare((str(reference), str(other)), sides, every=arguments.all)
 
-        write = partial(comparison_text, every=arguments.all)
-        show_both = _printer(_renderer(arguments, write, write))
+        show_both = _printer(_renderer(arguments, shown, shown))
         return partial(run_jobs, [(str(reference), compare_both)], show_both, options)
 
     def look() -> Inspection:
@@ -534,7 +533,8 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:  # noqa: C901 -
         return found
 
     incomplete: list[Inspection] = []
-    show = _printer(_renderer(arguments, inspection_text, inspection_to_json))
+    write = _renderer(arguments, lambda found: shown(inspection_sheet(found)), inspection_to_json)
+    show = _printer(write)
     return lambda: run_jobs([(str(reference), look)], show, options) and not incomplete
 
 

@@ -25,7 +25,7 @@ from pubtools_mlmerge import errors
 from pubtools_mlmerge.core.manifests import OCI_INDEX, OCI_MANIFEST, Index, digest_of
 from pubtools_mlmerge.errors import InvalidSettings, MergeError, harmless, one_line
 from pubtools_mlmerge.registry.quay_history import TagHistory
-from pubtools_mlmerge.reports.terminal import inspection_text
+from pubtools_mlmerge.reports.terminal import shown as draw
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import make_image
 from tests.factories import attestation, content_of, digest, document, entry, index
@@ -369,12 +369,12 @@ def test_a_record_of_the_log_has_one_line_for_each_of_the_code() -> None:
 def test_no_fold_of_a_terminal_begins_a_command(width: int) -> None:
     from rich.console import Console  # noqa: PLC0415
 
-    from pubtools_mlmerge.reports.inspection import inspect  # noqa: PLC0415
+    from pubtools_mlmerge.reports.inspection import inspect, inspection_sheet  # noqa: PLC0415
 
     for before in range(width):
         platform = {"os": "x" * before + "::error::A", "architecture": "::error::B"}
         listed = inspect("app:1", index({**entry(), "platform": platform}))
-        shown = inspection_text(listed, Console(width=width, force_terminal=True))
+        shown = draw(inspection_sheet(listed), Console(width=width, force_terminal=True))
         assert not re.search(r"(?m)^(\s|\x1b\[[\d;]*m)*::", shown)
 
 
