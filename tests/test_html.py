@@ -19,7 +19,7 @@ from attrs import evolve
 from pubtools_mlmerge.core.plan import Age, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.reports import html
-from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, page_of, write_page
+from pubtools_mlmerge.reports.html import Failure, check_html, page_of, write_page
 from pubtools_mlmerge.reports.report import summary_of
 from tests.factories import attestation, digest, entry, index
 from tests.growth import growth
@@ -30,7 +30,7 @@ BAD = "<script>alert(1)</script>\u202e" + "y" * 300
 
 
 def made(*results: Report | Failure) -> str:
-    return page_of(results, PageInfo(NOW))
+    return page_of(results, NOW)
 
 
 def tags(*numbers: int) -> list[Report]:
@@ -132,14 +132,14 @@ def test_a_page_is_the_same_as_html_and_as_xml(
 
 def test_the_time_is_in_utc() -> None:
     east = timezone(timedelta(hours=2))
-    page = page_of([example()], PageInfo(datetime(2026, 1, 1, 1, 30, tzinfo=east)))
+    page = page_of([example()], datetime(2026, 1, 1, 1, 30, tzinfo=east))
 
     assert "Made by pubtools-mlmerge on 2025-12-31 23:30:00 UTC" in text_of(page)
 
 
 @pytest.mark.parametrize("complete", [True, False])
 def test_a_page_says_that_the_run_was_interrupted(complete: bool) -> None:
-    page = page_of([example()], PageInfo(NOW, complete))
+    page = page_of([example()], NOW, complete=complete)
 
     assert ("Interrupted: the rest is missing here." in text_of(page)) is not complete
 
@@ -442,7 +442,7 @@ def test_a_text_is_shown_and_does_nothing(text: str, shown: str, tmp_path: Path)
     path = tmp_path / "page.html"
     destination = evolve(example().destination, tag=text)
 
-    write_page(path, [Failure("x", text), example(destination=destination)], PageInfo(NOW))
+    write_page(path, [Failure("x", text), example(destination=destination)], NOW)
 
     page = tree_of(path.read_text(encoding="ascii"))
     assert page.findtext(".//pre") == shown
@@ -455,7 +455,7 @@ def test_a_text_is_shown_and_does_nothing(text: str, shown: str, tmp_path: Path)
 
 
 def write(path: Path, *results: Report) -> None:
-    write_page(path, results, PageInfo(NOW))
+    write_page(path, results, NOW)
 
 
 def test_a_page_is_written_as_a_whole(tmp_path: Path) -> None:
@@ -544,7 +544,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     path.write_text("before", encoding="utf-8")
 
     with pytest.raises(TypeError):
-        write_page(path, [example(attempts=None)], PageInfo(NOW))
+        write_page(path, [example(attempts=None)], NOW)
 
     assert [each.name for each in tmp_path.iterdir()] == ["page.html"]
     assert path.read_text(encoding="utf-8") == "before"

@@ -44,7 +44,7 @@ from pubtools_mlmerge.merging.restore import restore
 from pubtools_mlmerge.merging.step import remove_platforms, wrap
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.referrers import ReferrerLists
-from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, write_page
+from pubtools_mlmerge.reports.html import Failure, check_html, write_page
 from pubtools_mlmerge.reports.inspection import (
     Inspection,
     compare,
@@ -83,8 +83,8 @@ class Page:
         if self._path is None:
             return True
         try:
-            info = PageInfo(datetime.now(timezone.utc), complete=complete)
-            write_page(self._path, self._results, info)
+            now = datetime.now(timezone.utc)
+            write_page(self._path, self._results, now, complete=complete)
         except Exception as error:  # noqa: BLE001 - it must not hide what became of the tags
             problem = error.strerror if isinstance(error, OSError) else None
             LOG.error("The page cannot be written: %s", problem or _message(error))  # noqa: TRY400 - no defect

@@ -11,7 +11,7 @@ from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidIndex, InvalidReference
 from pubtools_mlmerge.registry.quay_history import TagHistory
-from pubtools_mlmerge.reports.html import PageInfo, page_of
+from pubtools_mlmerge.reports.html import page_of
 from pubtools_mlmerge.reports.inspection import inspect, inspection_sheet, inspection_to_json
 from tests.factories import attestation, content_of, digest, document, entry, index
 from tests.growth import growth
@@ -32,7 +32,7 @@ WORK: dict[str, tuple[Callable[[Index], object], int]] = {
     "text": (lambda found: inspection_sheet(inspect("app:1", found)).text, 200),
     "json": (lambda found: inspection_to_json(inspect("app:1", found)), 200),
     "merge": (lambda found: (merge(found, OLD), merge(OLD, found)), 200),
-    "page": (lambda found: page_of([report_of(found, OLD)], PageInfo(NOW)), 40),
+    "page": (lambda found: page_of([report_of(found, OLD)], NOW), 40),
 }
 
 
