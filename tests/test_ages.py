@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from pubtools_mlmerge.cli.options import ages_of
 from pubtools_mlmerge.core.ages import (
     age_of,
-    describe_stale,
     find_stale,
     parse_time,
     with_ages,
@@ -251,20 +250,6 @@ def test_a_digest_that_goes_for_another_reason_did_not_go_for_its_age() -> None:
 
     assert [(e.fate, e.age_days) for e in dated.entries[1:]] == [("kept", 1096), ("dropped", None)]
     assert dated.too_old == frozenset()
-
-
-def test_too_old_images_are_named_on_one_line_with_platform_digest_and_age() -> None:
-    hostile = entry("linux/s390x\nERROR: \x1b[2J", seed="b")
-    plan = merge(SOURCE, index("linux/s390x@old", entry(None, seed="a"), hostile))
-
-    ages = {S390X: OLD, digest("a"): OLD, digest("b"): OLD}
-
-    said = "1096 days old, more than 365"
-    assert describe_stale(plan, ages, YEAR) == (
-        f"linux/s390x ({S390X}) is {said}",
-        f"no platform ({digest('a')}) is {said}",
-        f"linux/s390x error: ?[2j ({digest('b')}) is {said}",
-    )
 
 
 # The guard

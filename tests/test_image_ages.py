@@ -259,11 +259,19 @@ def test_what_is_too_old_is_dropped_with_its_attestations(caplog: pytest.LogCapt
 
 
 def test_what_is_too_old_may_be_an_error() -> None:
+    platform = {"os": "linux", "architecture": "s390x\nERROR: \x1b[2J"}
+    bare, hostile = (make_image("linux/s390x", created=LONG_AGO, seed=seed) for seed in "ab")
+    hostile = evolve(hostile, platform=platform)
+
     with pytest.raises(StaleImages) as caught:
-        merged(OLD, FAIL)
+        merged(make_index([S390X, FRESH, evolve(bare, platform={}), hostile]), FAIL)
 
     assert caught.value.reference == str(TAG)
-    assert caught.value.images == (f"linux/s390x ({S390X.digest}) is {TOO_OLD}",)
+    assert caught.value.images == (
+        f"linux/s390x ({S390X.digest}) is {TOO_OLD}",
+        f"no platform ({bare.digest}) is {TOO_OLD}",
+        f"linux/s390x error: ?[2j ({hostile.digest}) is {TOO_OLD}",
+    )
 
 
 @pytest.mark.parametrize(("seconds", "fate"), [(1, "kept"), (0, "dropped")])
