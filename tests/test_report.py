@@ -36,7 +36,6 @@ from pubtools_mlmerge.reports.report import (
     table,
     to_json,
     to_text,
-    type_name,
 )
 from pubtools_mlmerge.testing import RegistryServer, upload_index
 from tests.factories import attestation, digest, entry, index
@@ -249,11 +248,6 @@ def test_fates_are_counted_in_one_order() -> None:
 )
 def test_sizes_can_be_read(size: int, expected: str) -> None:
     assert size_text(size) == expected
-
-
-def test_types_that_are_not_known_are_written_out() -> None:
-    assert type_name(OCI_INDEX) == "OCI index"
-    assert type_name("application/x") == "application/x"
 
 
 @pytest.mark.parametrize(

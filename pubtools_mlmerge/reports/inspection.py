@@ -22,6 +22,7 @@ from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Age, Fate
 from pubtools_mlmerge.errors import brief
 from pubtools_mlmerge.reports.report import (
+    TYPES,
     VERSION,
     Row,
     Sheet,
@@ -34,7 +35,6 @@ from pubtools_mlmerge.reports.report import (
     listed_document,
     short,
     size_text,
-    type_name,
 )
 
 ProblemKind = Literal["duplicate", "orphan", "no-platform", "mixed-types", "missing"]
@@ -191,7 +191,7 @@ def _rows(inspection: Inspection) -> Iterator[Row]:
         age = inspection.age_of(entry)
         old = age is not None and is_old(age.days)
         flags = ", ".join([*(["old"] if old else []), *kinds.get(entry.digest, ())])
-        facts = [size_text(entry.size), type_name(entry.media_type)]
+        facts = [size_text(entry.size), TYPES.get(entry.media_type, entry.media_type)]
         ages = [age_text(age)] if inspection.ages else []
         return Row((name, entry.digest, *facts, *ages, flags and f"! {flags}"), old, branch)
 

@@ -30,12 +30,14 @@ SIGNS: dict[Fate, str] = {
 }
 """A sign for each fate, for those who cannot see its colour."""
 
-_TYPES = {
+TYPES = {
     DOCKER_LIST: "Docker list",
     DOCKER_MANIFEST: "Docker manifest",
     OCI_INDEX: "OCI index",
     OCI_MANIFEST: "OCI manifest",
 }
+"""Names of media types for people."""
+
 _STEP = 1000  # of the units of sizes
 _LEAST_ROUNDED_UP = 999.95  # to one place
 _WIDEST = 500  # characters of a cell
@@ -81,11 +83,6 @@ def size_text(size: int) -> str:
         if amount < _LEAST_ROUNDED_UP:
             break
     return f"{amount:.1f} {unit}"
-
-
-def type_name(media_type: str) -> str:
-    """Write a media type for people."""
-    return _TYPES.get(media_type, media_type)
 
 
 def age_text(age: Age | None) -> str:
@@ -272,16 +269,12 @@ def short(digest: str) -> str:
 
 def table(rows: Iterable[Sequence[str]]) -> list[str]:
     """Align cells in columns."""
-    lines = [[_cut(one_line(cell)) for cell in row] for row in rows]
+    lines = [[one_line(cell) for cell in row] for row in rows]
+    lines = [[c if len(c) <= _WIDEST else f"{c[:_WIDEST]} …" for c in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
     ]
-
-
-def _cut(cell: str) -> str:
-    """Limit the width of a column."""
-    return cell if len(cell) <= _WIDEST else f"{cell[:_WIDEST]} …"
 
 
 def label_of(descriptor: Descriptor) -> str:

@@ -166,38 +166,26 @@ class Display:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._progress: Progress | None = None
-        self._bars = 0
 
     @contextmanager
     def counted(self, name: str, total: int | None) -> Iterator[Callable[[], None]]:
         """Show a bar, below those that are shown already."""
-        progress = self._begin()
+        with self._lock:
+            progress = self._progress = self._progress or _new_progress()
+            if progress is not None:
+                progress.start()
+                task = progress.add_task(one_line(name), total=total)
         if progress is None:
             yield lambda: None
             return
-        task = progress.add_task(one_line(name), total=total)
         try:
             yield lambda: progress.advance(task)
         finally:
-            progress.remove_task(task)
-            self._end()
-
-    def _begin(self) -> Progress | None:
-        with self._lock:
-            if self._progress is None:
-                self._progress = _new_progress()
-                if self._progress is None:
-                    return None
-                self._progress.start()
-            self._bars += 1
-            return self._progress
-
-    def _end(self) -> None:
-        with self._lock:
-            self._bars -= 1
-            if self._progress is not None and self._bars == 0:
-                self._progress.stop()
-                self._progress = None
+            with self._lock:
+                progress.remove_task(task)
+                if not progress.task_ids:
+                    progress.stop()
+                    self._progress = None
 
 
 def _new_progress() -> Progress | None:
