@@ -127,15 +127,6 @@ def test_a_tag_of_44_platforms_takes_five_requests(shelf: Shelf) -> None:
     assert shelf.get("stable").digests == [image.digest for image in (*new, old[0])]
 
 
-def test_arm64_v8_replaces_arm64(shelf: Shelf) -> None:
-    old, new = images("linux/arm64", seed="old"), images("linux/arm64/v8", seed="new")
-    shelf.hold(stable=[*old, OLD[0]], new=new)
-
-    shelf.merge()
-
-    assert shelf.get("stable").digests == [new[0].digest, OLD[0].digest]
-
-
 def test_one_merge_repairs_what_was_appended(case: Case) -> None:
     """Both lists one after the other, as `crane index append` leaves them, and an orphan."""
     orphan = make_attestation(images("linux/riscv64")[0])

@@ -62,18 +62,6 @@ def test_what_is_lost_is_found_missing(shelf: Shelf, lost: object) -> None:
     assert run_here("inspect", reference).code == 0
 
 
-@pytest.mark.parametrize("width", [40, 80, 200])
-def test_a_terminal_shows_the_same_within_its_width(shelf: Shelf, width: int) -> None:
-    reference = shelf.put("stable", INDEX)
-
-    shown = program_on_a_terminal("inspect", reference, "--check", width=width)
-
-    assert (shown.code, shown.others) == (0, set())
-    assert max(map(len, shown.text.splitlines())) <= width
-    assert all(child.digest in shown.joined for child in INDEX.children)
-    assert "\x1b[" in shown.raw
-
-
 def test_a_digest_can_be_looked_at(shelf: Shelf) -> None:
     shelf.put("stable", INDEX)
     reference = f"{shelf.registry.host}/{shelf.repository}@{INDEX.digest}"
