@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pubtools_mlmerge.testing import Image, make_attestation, make_image, make_index
+from pubtools_mlmerge.testing import Image, make_attestation, make_image
 from tests.e2e.conftest import Shelf, images, merged
 from tests.paper import text_of
 from tests.programs import Done
 
 NEW = images("linux/amd64", seed="new")
-ANNOTATION = "org.opencontainers.image.created"
 THREE_YEARS = 3 * 365
 
 

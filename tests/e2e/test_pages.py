@@ -14,7 +14,7 @@ import pytest
 from pubtools_mlmerge.testing import make_attestation
 from tests.e2e.conftest import Shelf, images
 from tests.paper import text_of
-from tests.programs import command, environment, run_here
+from tests.programs import command, environment
 
 OLD = images("linux/amd64", "linux/s390x", seed="old")
 NEW = images("linux/amd64", seed="new")
@@ -44,21 +44,6 @@ def test_a_merge_writes_a_page_beside_any_output(
     for fact in ("1 added", "1 replaced", "1 kept", "linux/s390x", OLD[1].digest):
         assert fact in text
     assert list(tmp_path.iterdir()) == [page]
-
-
-def test_failures_are_on_the_page_of_a_batch(filled: Shelf, tmp_path: Path) -> None:
-    page, batch = tmp_path / "page.html", tmp_path / "batch"
-    good = {"source_ref": filled.ref("new"), "dest_ref": filled.ref("stable")}
-    bad = {**good, "source_ref": filled.ref("absent")}
-    batch.write_text("\n".join(map(json.dumps, (good, bad, "no"))), encoding="utf-8")
-
-    done = run_here("merge", "--batch", str(batch), "--html", str(page))
-
-    assert done.code == 1
-    text = read(page)
-    assert "3 tags 1 changed 2 failed" in text
-    assert f"line 2: {filled.ref('stable')} {filled.ref('absent')}: not found (HTTP 404)" in text
-    assert "line 3 line 3: document: expected an object" in text
 
 
 @pytest.fixture
@@ -94,23 +79,3 @@ def test_an_interruption_leaves_a_page_of_what_was_done(filled: Shelf, tmp_path:
     text = read(page)
     assert "Interrupted: the rest is missing here." in text
     assert f"{filled.ref('stable')} is now {filled.get('stable').digest}" in text
-
-
-def test_a_removal_and_a_restore_have_pages(filled: Shelf, tmp_path: Path) -> None:
-    removed, restored = tmp_path / "removed.html", tmp_path / "restored.html"
-    records = tmp_path / "records"
-    before = filled.get("stable").digest
-
-    done = run_here(
-        *("remove-archs", "--ref", filled.ref("stable"), "--arch", "s390x"),
-        *("--audit", str(records), "--html", str(removed)),
-    )
-    assert done.code == 0, done.err
-    (record,) = records.iterdir()
-    done = run_here("restore", str(record), "--html", str(restored))
-
-    assert done.code == 0, done.err
-    assert "1 kept" in read(removed)
-    assert "1 dropped" in read(removed)
-    assert "1 added" in read(restored)
-    assert f"is now {before}" in read(restored)
