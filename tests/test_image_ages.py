@@ -13,7 +13,7 @@ from attrs import evolve
 import pubtools_mlmerge.plugin  # noqa: F401 - our own hooks carry the steps out
 from pubtools_mlmerge.core.manifests import OCI_INDEX, OCI_MANIFEST, Index
 from pubtools_mlmerge.core.manifests import Image as ImageManifest
-from pubtools_mlmerge.core.plan import AgeRule, Entry, Plan, Policy
+from pubtools_mlmerge.core.plan import AgeRule, Plan, Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MixedTypes, RegistryError, StaleImages
 from pubtools_mlmerge.host.tag_step import Selection
@@ -81,13 +81,6 @@ def merged(
     return Ages(registry, rule, lambda: NOW).merge(TAG, source, destination, Policy())
 
 
-def kept(image: Image) -> Entry:
-    """Merge into a tag that has this image; return its entry."""
-    plan = merged(make_index([image]))
-    (entry,) = [e for e in plan.entries if e.fate == "kept"]
-    return entry
-
-
 # Where the date is
 
 
@@ -105,7 +98,7 @@ def kept(image: Image) -> Entry:
     ids=["config", "docker", "manifest", "entry", "entry first", "empty", "number"],
 )
 def test_the_date_nearest_to_the_index_counts(image: Image) -> None:
-    assert kept(image).age_days == 1096
+    assert merged(make_index([image])).entries[1].age_days == 1096
 
 
 @pytest.mark.parametrize(
@@ -113,15 +106,7 @@ def test_the_date_nearest_to_the_index_counts(image: Image) -> None:
     [
         (make_image("linux/s390x", created=""), "no date is stated"),
         (make_image("linux/s390x", created="soon"), "'soon' is not a date"),
-        (
-            make_image("linux/s390x", created="1970-01-01T00:00:00Z"),
-            "1970-01-01T00:00:00Z is before 2013",
-        ),
-        (
-            make_image("linux/s390x", created="2026-02-01T00:00:00Z"),
-            "2026-02-01T00:00:00Z is in the future",
-        ),
-        (noted(make_image("linux/s390x", created=LONG_AGO), "soon"), "'soon' is not a date"),
+        (noted(S390X, "soon"), "'soon' is not a date"),
     ],
 )
 @pytest.mark.parametrize("rule", [WARN, DROP, FAIL], ids=["warn", "drop", "fail"])
@@ -189,10 +174,13 @@ def test_tags_that_hold_the_same_are_merged_once() -> None:
     assert plan(make_index([S390X]).content, Policy()) != first
 
 
-def test_only_what_is_kept_is_asked_for_its_age() -> None:
-    registry = MemoryRegistry()
+def test_what_is_kept_is_asked_for_its_age_once() -> None:
+    registry, destination = MemoryRegistry(), Index.from_bytes(OLD.content)
+    registry.load(TAG, OLD)
+    ages = Ages(registry, AgeRule(shown=True), lambda: NOW)
 
-    plan = merged(OLD, AgeRule(shown=True), registry)
+    for _ in range(2):
+        plan = ages.merge(TAG, Index.from_bytes(NEW.content), destination, Policy())
 
     assert sorted(registry.pulled) == sorted(str(TAG.at(i.digest)) for i in (FRESH, S390X))
     assert [e.age_days for e in plan.entries] == [None, 31, 1096, None]
@@ -204,18 +192,6 @@ def test_a_date_at_the_entry_takes_no_request() -> None:
     plan = merged(make_index([noted(S390X, LATELY)]), registry=registry)
 
     assert (plan.entries[1].age_days, registry.pulled) == (31, [])
-
-
-def test_each_image_is_read_once() -> None:
-    registry, destination = MemoryRegistry(), Index.from_bytes(OLD.content)
-    registry.load(TAG, OLD)
-    ages = Ages(registry, WARN, lambda: NOW)
-
-    for _ in range(2):
-        plan = ages.merge(TAG, Index.from_bytes(NEW.content), destination, Policy())
-
-    assert len(registry.pulled) == 2
-    assert [e.age_days for e in plan.entries] == [None, 31, 1096, None]
 
 
 def test_images_are_read_at_the_same_time() -> None:
@@ -234,9 +210,9 @@ def test_what_is_too_old_is_kept_with_a_warning(caplog: pytest.LogCaptureFixture
     plan = merged(OLD)
 
     assert [e.fate for e in plan.entries] == ["replaced", "kept", "kept", "kept"]
+    message = f"{TAG}@{S390X.digest} (linux/s390x) is kept: {TOO_OLD}"
     (record,) = caplog.records
-    assert record.levelname == "WARNING"
-    assert record.getMessage() == f"{TAG}@{S390X.digest} (linux/s390x) is kept: {TOO_OLD}"
+    assert (record.levelname, record.getMessage()) == ("WARNING", message)
     assert record.__dict__["event"] == {
         "type": "mlmerge-age",
         "image": f"{TAG}@{S390X.digest}",
@@ -272,15 +248,6 @@ def test_what_is_too_old_may_be_an_error() -> None:
         f"no platform ({bare.digest}) is {TOO_OLD}",
         f"linux/s390x error: ?[2j ({hostile.digest}) is {TOO_OLD}",
     )
-
-
-@pytest.mark.parametrize(("seconds", "fate"), [(1, "kept"), (0, "dropped")])
-def test_a_year_that_is_not_over_is_not_too_old(seconds: int, fate: str) -> None:
-    built = (NOW - timedelta(days=366) + timedelta(seconds=seconds)).isoformat()
-
-    plan = merged(make_index([make_image("linux/arm64", created=built)]), DROP)
-
-    assert plan.entries[1].fate == fate
 
 
 def test_what_is_dropped_makes_no_mix_of_types() -> None:
