@@ -228,17 +228,6 @@ def test_an_unknown_age_is_said_with_its_reason() -> None:
     assert lines[3].endswith("  1 day old (2021-03-04)")
 
 
-def test_what_a_registry_writes_cannot_draw_on_the_terminal() -> None:
-    platform: dict[str, object] = {"os": "linux", "architecture": "a\x1b[31m\nb"}
-    odd = entry(None, platform=platform, media_type="x\r\u2028y")
-
-    text = inspection_sheet(inspect("app:1\x07", index(odd))).text
-
-    assert "linux/a?[31m?b" in text
-    assert "x??y" in text
-    assert all(c.isprintable() or c == "\n" for c in text)
-
-
 def test_json_has_each_entry_in_order() -> None:
     text = inspection_to_json(inspect("app:1", LISTED))
 
@@ -363,13 +352,6 @@ def test_a_comparison_is_a_table_with_a_summary() -> None:
 )
 def test_the_last_line_sums_up(a: Index, b: Index, summary: str) -> None:
     assert comparison(a, b).closing == (summary,)
-
-
-def test_a_hostile_platform_cannot_draw_on_the_terminal() -> None:
-    platform: dict[str, object] = {"os": "linux", "architecture": "a\x1b[31m\nb"}
-    odd = index(entry(None, platform=platform))
-
-    assert "linux/a?[31m?b" in comparison(odd, A).text
 
 
 def test_a_nested_index_is_shown_as_one_with_what_it_lists() -> None:
