@@ -96,21 +96,16 @@ def write(tmp_path: Path) -> Callable[[object], str]:
     return write
 
 
-def without(document: Json, *path: str) -> Json:
-    """Leave out a part of a document."""
-    first, *rest = path
-    if not rest:
-        return {name: value for name, value in document.items() if name != first}
-    inner = document[first]
-    assert isinstance(inner, dict)
-    return {**document, first: without(inner, *rest)}
-
-
-def with_(document: Json, value: object, *path: str) -> Json:
-    """Replace a part of a document."""
-    first, *rest = path
-    inner = document[first]
-    return {**document, first: with_(inner, value, *rest) if isinstance(inner, dict) else value}
+def edited(path: str, *values: object) -> Json:
+    """Change a part of a good record, or leave it out."""
+    part = document = json.loads(change().to_json())
+    *outer, last = path.split(".")
+    for name in outer:
+        part = part[name]
+    part.pop(last, None)
+    if values:
+        (part[last],) = values
+    return dict(document)
 
 
 def test_the_document_has_everything() -> None:
@@ -190,49 +185,42 @@ def test_the_largest_manifests_fit_into_a_record(write: Callable[[object], str])
 
 
 GOOD: Json = change().to_document()
-HELD: Json = json.loads(change().to_json())["previous"]
 
 
 @pytest.mark.parametrize(
     ("document", "problem"),
     [
         (b"", "Expecting value"),
-        (b"{", "Expecting"),
         (b"\xff\xfe\xfd", "is not UTF-8"),
         (b"[" * 100_000, "nests deeper than 32"),
-        (b'{"a":' * 50 + b"1" + b"}" * 50, "nests deeper than 32"),
         (b" " * (16 * LARGEST + 1), "at most 67108864 are allowed"),
         ([GOOD], "document: expected an object"),
         (json.dumps(GOOD).replace("{", '{"format": 1,', 1).encode(), "'format' more than once"),
-        (json.dumps(GOOD).replace('"new": {', '"new": {"digest": "",').encode(), "more than once"),
-        ({**GOOD, "format": True}, "format: expected 1"),
-        ({**GOOD, "format": 1.0}, "format: expected 1"),
-        ({**GOOD, "format": "1"}, "format: expected 1"),
-        ({**GOOD, "Format": 1}, "Format: is not a field of a record"),
-        ({**GOOD, "previous": {**HELD, "urls": []}}, "urls: is not a field of a record"),
-        (without(GOOD, "format"), "format: expected 1"),
-        ({**GOOD, "format": 2}, "format: expected 1"),
-        (without(GOOD, "time"), "time: expected text"),
-        ({**GOOD, "time": "noon"}, "Invalid isoformat string: 'noon'"),
-        ({**GOOD, "time": "2024-02-29T12:00:00"}, "time: expected one with its zone"),
-        (without(GOOD, "destination"), "destination: expected text"),
-        ({**GOOD, "destination": "quay.io/UPPER:1"}, "invalid reference"),
-        ({**GOOD, "destination": f"quay.io/app@{OLD.digest}"}, "destination: expected a tag"),
-        ({**GOOD, "destination": f"quay.io/app:1@{OLD.digest}"}, "destination: expected a tag"),
-        ({**GOOD, "source": 1}, "source: expected text"),
-        ({**GOOD, "source": "x"}, "invalid reference"),
-        ({**GOOD, "source_digest": []}, "source_digest: expected text"),
-        (without(GOOD, "previous"), "previous: expected an object or null"),
-        ({**GOOD, "previous": []}, "previous: expected an object"),
-        ({**GOOD, "new": None}, "new: expected an object"),
-        (without(GOOD, "new"), "new: expected an object"),
-        (without(GOOD, "previous", "content"), "content: expected text"),
-        (without(GOOD, "previous", "media_type"), "media_type: expected text"),
-        (without(GOOD, "new", "digest"), "digest: expected text"),
-        (with_(GOOD, "{}", "previous", "content"), "manifests: is missing"),
-        (with_(GOOD, "\ud800", "new", "content"), "new.content: has half of a surrogate pair"),
-        (with_(GOOD, DOCKER_LIST, "previous", "media_type"), "contradicts the content type"),
-        (with_(GOOD, "text/plain", "new", "media_type"), "came with content type"),
+        (edited("format", True), "format: expected 1"),
+        (edited("Format", 1), "Format: is not a field of a record"),
+        (edited("previous.urls", []), "urls: is not a field of a record"),
+        (edited("format"), "format: expected 1"),
+        (edited("format", 2), "format: expected 1"),
+        (edited("time"), "time: expected text"),
+        (edited("time", "noon"), "Invalid isoformat string: 'noon'"),
+        (edited("time", "2024-02-29T12:00:00"), "time: expected one with its zone"),
+        (edited("destination"), "destination: expected text"),
+        (edited("destination", "quay.io/UPPER:1"), "invalid reference"),
+        (edited("destination", f"quay.io/app@{OLD.digest}"), "destination: expected a tag"),
+        (edited("destination", f"quay.io/app:1@{OLD.digest}"), "destination: expected a tag"),
+        (edited("source", 1), "source: expected text"),
+        (edited("source", "x"), "invalid reference"),
+        (edited("source_digest", []), "source_digest: expected text"),
+        (edited("previous"), "previous: expected an object or null"),
+        (edited("previous", []), "previous: expected an object"),
+        (edited("new", None), "new: expected an object"),
+        (edited("previous.content"), "content: expected text"),
+        (edited("previous.media_type"), "media_type: expected text"),
+        (edited("new.digest"), "digest: expected text"),
+        (edited("previous.content", "{}"), "manifests: is missing"),
+        (edited("new.content", "\ud800"), "new.content: has half of a surrogate pair"),
+        (edited("previous.media_type", DOCKER_LIST), "contradicts the content type"),
+        (edited("new.media_type", "text/plain"), "came with content type"),
     ],
 )
 def test_what_is_no_record_is_refused(
@@ -250,7 +238,7 @@ def test_what_is_no_record_is_refused(
 def test_a_record_that_was_altered_is_refused(write: Callable[[object], str], name: str) -> None:
     held = GOOD[name]
     assert isinstance(held, dict)
-    altered = with_(GOOD, held["content"] + " ", name, "content")
+    altered = edited(f"{name}.content", held["content"] + " ")
 
     with pytest.raises(InvalidRecord, match=f"{name}: content has digest sha256:.*, expected "):
         read_change(write(altered))
