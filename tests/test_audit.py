@@ -16,8 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from types import ModuleType
-from typing import Callable, ClassVar
+from types import ModuleType, SimpleNamespace
+from typing import Callable
 
 import pytest
 from attrs import evolve
@@ -461,9 +461,11 @@ def test_a_process_that_is_killed_leaves_whole_records_only(tmp_path: Path) -> N
 class Backend:
     """Keeps files as a host's own backend of pushcollector does."""
 
-    files: ClassVar[dict[str, bytes]] = {}
-    error: ClassVar[Exception | None] = None
-    answer: ClassVar[Future[None]]
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.error: Exception | None = None
+        self.answer: Future[None] = Future()
+        self.answer.set_result(None)
 
     def attach_file(self, filename: str, content: bytes) -> Future[None]:
         if self.error is not None:
@@ -472,66 +474,14 @@ class Backend:
         return self.answer
 
 
-class LocalBackend(Backend):
-    """A backend of the library, which would write into the current directory."""
-
-
-LocalBackend.__module__ = "pushcollector._impl.local"
-
-
-class Proxy(Backend):
-    """Has a backend behind it, as in pushcollector."""
-
-    def __init__(self, backend: Backend | None) -> None:
-        self._delegate = backend
-
-    def attach_file(self, filename: str, content: bytes) -> Future[None]:
-        return (self._delegate or Backend()).attach_file(filename, content)
-
-
-class Collector:
-    """Has the shape of the class of that name in pushcollector."""
-
-    backend: ClassVar[type[Backend] | None] = Backend
-
-    @classmethod
-    def get(cls) -> Proxy:
-        return Proxy(cls.backend() if cls.backend is not None else None)
-
-
 @pytest.fixture
-def collector(monkeypatch: pytest.MonkeyPatch) -> type[Backend]:
+def collector(monkeypatch: pytest.MonkeyPatch) -> Backend:
     """Load a fake pushcollector, with a backend of the host as default."""
-    library = ModuleType("pushcollector")
-    library.Collector = Collector  # type: ignore[attr-defined]  # a module takes any name
+    backend, library = Backend(), ModuleType("pushcollector")
+    proxy = SimpleNamespace(_delegate=backend, attach_file=backend.attach_file)
+    library.Collector = SimpleNamespace(get=lambda: proxy)  # type: ignore[attr-defined]  # a module takes any name
     monkeypatch.setitem(sys.modules, "pushcollector", library)
-    done: Future[None] = Future()
-    done.set_result(None)
-    for name, value in (("files", {}), ("error", None), ("answer", done)):
-        monkeypatch.setattr(Backend, name, value, raising=False)
-    return Backend
-
-
-def test_the_host_collects_the_record(collector: type[Backend], tmp_path: Path) -> None:
-    Collected().record(change())
-    Collected().record(change())
-
-    first, second = collector.files
-    assert first != second
-    assert re.match(r"20240229T120000\.000005Z-org-app-stable-", first)
-    (tmp_path / "record").write_bytes(collector.files[first])
-    assert read_change(str(tmp_path / "record")).new == PLAN.result
-
-
-@pytest.mark.parametrize("backend", [LocalBackend, None])
-def test_without_a_backend_of_the_host_nothing_is_collected(
-    collector: type[Backend], monkeypatch: pytest.MonkeyPatch, backend: type[Backend] | None
-) -> None:
-    monkeypatch.setattr(Collector, "backend", backend)
-
-    Collected().record(change())
-
-    assert collector.files == {}
+    return backend
 
 
 @pytest.mark.parametrize("library", [None, ModuleType("pushcollector")], ids=["none", "other"])
@@ -566,7 +516,7 @@ def failed(error: Exception) -> Future[None]:
     ],
 )
 def test_a_collector_that_fails_is_a_warning(
-    collector: type[Backend], caplog: Log, name: str, value: object, words: str
+    collector: Backend, caplog: Log, name: str, value: object, words: str
 ) -> None:
     setattr(collector, name, value)
 
@@ -578,7 +528,7 @@ def test_a_collector_that_fails_is_a_warning(
     assert caplog.records[0].levelname == "WARNING"
 
 
-def test_the_reports_of_a_task_are_one_file(collector: type[Backend]) -> None:
+def test_the_reports_of_a_task_are_one_file(collector: Backend) -> None:
     reports = TaskReports()
     with reports.summed_up():
         reports.add(REPORT)
@@ -590,7 +540,7 @@ def test_the_reports_of_a_task_are_one_file(collector: type[Backend]) -> None:
     assert content.decode().splitlines()[1] == to_json(REPORT) + ","
 
 
-def test_a_task_of_a_host_uses_both(collector: type[Backend], tmp_path: Path) -> None:
+def test_a_task_of_a_host_uses_both(collector: Backend, tmp_path: Path) -> None:
     recorder = task_records(str(tmp_path))
     assert recorder is not None
 

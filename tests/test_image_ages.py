@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 import pytest
 from attrs import evolve
@@ -16,13 +16,11 @@ from pubtools_mlmerge.core.manifests import Image as ImageManifest
 from pubtools_mlmerge.core.plan import AgeRule, Plan, Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MixedTypes, RegistryError, StaleImages
-from pubtools_mlmerge.host.tag_step import Selection
 from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
-from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import (
     Image,
     ImageIndex,
@@ -270,10 +268,6 @@ def test_what_is_dropped_makes_no_mix_of_types() -> None:
 # In the steps
 
 
-def aged(days: int) -> str:
-    return (datetime.now(timezone.utc) - timedelta(days=days, hours=1)).isoformat()
-
-
 @pytest.fixture
 def server(registry_server: RegistryServer) -> RegistryServer:
     """Hold a new image, and a tag whose s390x is three years old."""
@@ -359,47 +353,3 @@ def test_without_a_rule_the_step_asks_for_no_child(server: RegistryServer) -> No
     step(AgeRule()).merge(at(server, "new"), at(server, "1"))
 
     assert not [line for line in paths(server) if "sha256:" in line]
-
-
-@pytest.fixture
-def today(server: RegistryServer) -> RegistryServer:
-    """Let the tag hold an image of ten days, and one of three years, by the real clock."""
-    young, old = (
-        make_image(platform, created=aged(days))
-        for platform, days in (("linux/arm64", 10), ("linux/s390x", 3 * 365))
-    )
-    put(server, "1", make_index([young, old, make_attestation(old)]))
-    return server
-
-
-SETTINGS = {"anchor_tag": None, "max_age_days": 365, "stale": "drop"}
-
-
-def select(server: RegistryServer, settings: Settings) -> Selection:
-    """Take amd64 from the new image."""
-    client = RegistryClient(options=HURRIED)
-    selection = Selection(settings, client, at(server, "new"), at(server, "1"))
-    selection.compute(["linux/amd64"], list)
-    return selection
-
-
-@pytest.mark.parametrize(
-    ("stale", "expected"),
-    [("warn", ["linux/arm64", "linux/s390x", "None"]), ("drop", ["linux/arm64"])],
-)
-def test_selected_architectures_go_by_ages_as_well(
-    today: RegistryServer, stale: str, expected: list[str]
-) -> None:
-    settings = Settings.from_task({"mlmerge": {"max_age_days": 365, "stale": stale}}, {})
-
-    plan = select(today, settings).plan
-
-    assert plan is not None
-    entries = [str(entry.slot) for entry in plan.result.manifests]
-    assert entries == ["linux/amd64", *expected]
-
-
-def test_selected_architectures_ask_for_no_child_without_a_rule(server: RegistryServer) -> None:
-    select(server, Settings())
-
-    assert paths(server) == ["GET /v2/app/manifests/new", "GET /v2/app/manifests/1"]
