@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from typing import Literal, Optional
+from typing import Literal
 
 from attrs import field, frozen
 
@@ -257,20 +257,17 @@ def compare(references: tuple[str, str], indexes: tuple[Index, Index], *, every:
     An attestation is a mark on the row of its image, unless `every` entry is to have a row.
     """
     sides = zip("AB", references, indexes)
-    entries = [*merge(*indexes).entries]
+    entries = merge(*indexes).entries
     summary = _summary(indexes, [_STATES[entry.fate] for entry in entries])
-    marks, differ = dict[int, str](), set[Optional[str]]()
-    if not every:
-        differ = {e.descriptor.attested for e in entries if e.fate != "same"}
-        entries, marks = fold(entries, ("kept", "dropped"))
+    differ = {e.descriptor.attested for e in entries if e.fate != "same" and not every}
     rows = []
-    for entry in entries:
+    for entry, mark in fold(entries, ("kept", "dropped"), every=every):
         state, digest = _STATES[entry.fate], short(entry.descriptor.digest)
         if state == "same" and entry.descriptor.digest in differ:
             state = "same, attestations differ"
         a = "-" if state == "only in B" else digest
         b = short(entry.previous_digest) if entry.previous_digest else "-"
-        rows.append(Row((label_of(entry.descriptor) + marks.get(id(entry), ""), a, b, state)))
+        rows.append(Row((label_of(entry.descriptor) + mark, a, b, state)))
     return Sheet(
         titles=tuple(f"{n}: {ref} {index.digest} {index.media_type}" for n, ref, index in sides),
         columns=("PLATFORM", "A", "B", "STATE"),

@@ -207,30 +207,33 @@ def report_sheet(report: Report, *, every: bool = False) -> Sheet:
 
     An attestation is a mark on the row of its image, unless `every` entry is to have a row.
     """
-    entries, marks = ([*report.entries], dict[int, str]()) if every else fold(report.entries)
+    shown = fold(report.entries, every=every)
     has_ages = any(entry.age for entry in report.entries)
     rows = (
         (
-            label_of(entry.descriptor) + marks.get(id(entry), ""),
+            label_of(entry.descriptor) + mark,
             short(entry.previous_digest or "") or _NOTHING,
             _NOTHING if entry.fate in _GONE else short(entry.descriptor.digest),
             *([_age(entry)] if has_ages else []),
             entry.fate,
             entry.reason,
         )
-        for entry in entries
+        for entry, mark in shown
     )
     return Sheet(
         columns=("PLATFORM", "BEFORE", "AFTER", *(["AGE"] if has_ages else []), "FATE", "REASON"),
-        rows=tuple(map(Row, rows, map(is_noteworthy, entries))),
+        rows=tuple(Row(row, is_noteworthy(entry)) for row, (entry, _) in zip(rows, shown)),
         closing=(summary_of(report),),
     )
 
 
 def fold(
-    entries: Sequence[Entry], gone: Collection[Fate] = _GONE
-) -> tuple[list[Entry], dict[int, str]]:
-    """Leave out attestations whose image has a row, and return the marks for those rows."""
+    entries: Sequence[Entry], gone: Collection[Fate] = _GONE, *, every: bool
+) -> list[tuple[Entry, str]]:
+    """Return the entries that have rows, each with a mark of the attestations that have none.
+
+    Unless `every` entry is to have a row, an attestation has none where its image has one.
+    """
     images: dict[str, Entry] = {}
     for entry in reversed(entries):  # the first one of a digest counts
         if not entry.descriptor.is_attestation:
@@ -238,17 +241,18 @@ def fold(
     rows, signs = [], dict[int, list[str]]()
     for entry in entries:
         image = images.get(entry.descriptor.attested or "")
-        if image is None or not entry.descriptor.is_attestation:
+        if every or image is None or not entry.descriptor.is_attestation:
             rows.append(entry)
         else:
             goes = entry.fate in gone and image.fate not in gone
             signs.setdefault(id(image), []).append("-" if goes else "+")
-    return rows, {number: _mark(found) for number, found in signs.items()}
+    return [(entry, _mark(signs.get(id(entry), ()))) for entry in rows]
 
 
 def _mark(signs: Sequence[str]) -> str:
-    counts = [f"{sign}{signs.count(sign)}" for sign in "+-" if sign in signs]
-    return f" {' '.join(counts)} {'attestation' if len(signs) == 1 else 'attestations'}"
+    counts = [f" {sign}{signs.count(sign)}" for sign in "+-" if sign in signs]
+    noun = " attestation" if len(signs) == 1 else " attestations"
+    return "".join([*counts, noun]) if signs else ""
 
 
 def summary_of(report: Report) -> str:
