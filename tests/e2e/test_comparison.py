@@ -41,10 +41,8 @@ class Case:
 
     def images(self) -> list[str]:
         """Tell the images that the tag lists, in their order."""
-        known = {each.digest: name(each) for each in (*OLD, *NEW)}
-        return [
-            known[str(digest)] for digest in self.shelf.get("stable").digests if digest in known
-        ]
+        listed = map(str, self.shelf.get("stable").digests)
+        return [KNOWN[digest] for digest in listed if digest in KNOWN]
 
     def attested(self) -> list[str]:
         """Tell of each attestation what it belongs to, in their order, or that it does not say."""

@@ -11,7 +11,7 @@ import logging
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from html import unescape
 from io import StringIO
@@ -249,41 +249,39 @@ AUTHS = {
     "credHelpers": {"HOST": "x"},
 }
 SETTINGS = ("ANCHOR_TAG", "AUDIT", "COPY", "DROP", "KEEP", "LOCK", "MATCH", "STALE", "TRIES", "X")
-GIVEN: dict[str, Callable[[Path], tuple[tuple[str, ...], dict[str, str]]]] = {
-    "source": lambda _: ((*MERGE, "--source-ref", TORN), {}),
-    "destination": lambda _: ((*MERGE, "--dest-ref", f"HOST/{TORN}:1"), {}),
-    "unknown": lambda _: ((*MERGE, TORN, f"--{TORN}"), {}),
-    "option": lambda _: ((*MERGE, "--match", TORN), {}),
-    "number": lambda _: ((*MERGE, "--threads", TORN), {}),
-    "architecture": lambda _: ((*MERGE, "--arch", TORN), {}),
-    "host": lambda _: ((*MERGE, "--quay-host", TORN), {}),
-    "token": lambda _: ((*MERGE, "--quay-api-token", TORN), {}),
-    "bundle": lambda _: ((*MERGE, "--ca-bundle", TORN), {}),
-    "page": lambda _: ((*MERGE, "--html", f"/nonexistent/{TEXT}"), {}),
-    "directory": lambda _: ((*MERGE, "--audit", f"/nonexistent/{TEXT}"), {}),
-    "keep": lambda _: ((*MERGE, "--keep", TORN), {}),
-    "lock": lambda _: ((*MERGE, "--lock", f"redis://{TORN}"), {}),
-    "anchor": lambda _: ((*MERGE, "--anchor-tag", TORN), {}),
-    "removed": lambda _: (("remove-archs", "--ref", TORN, "--arch", TORN), {}),
-    "batch": lambda _: (("merge", "--batch", f"/nonexistent/{TEXT}"), {}),
-    "record": lambda _: (("restore", f"/nonexistent/{TEXT}"), {}),
-    **{name: lambda _, name=name: (MERGE, {f"MLMERGE_{name}": TEXT}) for name in SETTINGS},  # type: ignore[misc]  # its default
-    "proxy": lambda _: (MERGE, {"HTTP_PROXY": f"http://{TEXT}"}),
-    "environment": lambda _: (MERGE, {f"MLMERGE_{TEXT}": TEXT}),
+Given = tuple[tuple[str, ...], dict[str, str]]
+GIVEN: dict[str, Given] = {
+    "source": ((*MERGE, "--source-ref", TORN), {}),
+    "destination": ((*MERGE, "--dest-ref", f"HOST/{TORN}:1"), {}),
+    "unknown": ((*MERGE, TORN, f"--{TORN}"), {}),
+    "option": ((*MERGE, "--match", TORN), {}),
+    "number": ((*MERGE, "--threads", TORN), {}),
+    "architecture": ((*MERGE, "--arch", TORN), {}),
+    "host": ((*MERGE, "--quay-host", TORN), {}),
+    "token": ((*MERGE, "--quay-api-token", TORN), {}),
+    "bundle": ((*MERGE, "--ca-bundle", TORN), {}),
+    "page": ((*MERGE, "--html", f"/nonexistent/{TEXT}"), {}),
+    "directory": ((*MERGE, "--audit", f"/nonexistent/{TEXT}"), {}),
+    "keep": ((*MERGE, "--keep", TORN), {}),
+    "lock": ((*MERGE, "--lock", f"redis://{TORN}"), {}),
+    "anchor": ((*MERGE, "--anchor-tag", TORN), {}),
+    "removed": (("remove-archs", "--ref", TORN, "--arch", TORN), {}),
+    "batch": (("merge", "--batch", f"/nonexistent/{TEXT}"), {}),
+    "record": (("restore", f"/nonexistent/{TEXT}"), {}),
+    **{name: (MERGE, {f"MLMERGE_{name}": TEXT}) for name in SETTINGS},
+    "proxy": (MERGE, {"HTTP_PROXY": f"http://{TEXT}"}),
+    "environment": (MERGE, {f"MLMERGE_{TEXT}": TEXT}),
 }
 
 
-def given(
-    directory: Path, host: str
-) -> Iterator[tuple[str, tuple[tuple[str, ...], dict[str, str]]]]:
+def given(directory: Path, host: str) -> Iterator[tuple[str, Given]]:
     """Give the text in options, variables and files."""
 
     def file_with(name: str, content: str) -> str:
         (directory / name).write_text(content.replace("HOST", host))
         return str(directory / name)
 
-    for name, make in GIVEN.items():
-        yield name, make(directory)
+    yield from GIVEN.items()
     lines = [json.dumps(changed) for text in (TEXT, TORN) for _, changed in versions(LINE, text)]
     batch = file_with("batch", "\n".join([TEXT.replace("\n", ""), *lines]))
     yield "lines", (("merge", "--batch", batch, "--quay-host", "HOST"), {})
