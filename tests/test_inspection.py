@@ -256,6 +256,7 @@ def test_json_has_each_entry_in_order() -> None:
 
 def test_json_has_problems_and_ages_if_they_were_asked() -> None:
     ages = {AMD64: Age(MADE, 1127), S390X: Age(problem="no date is stated")}
+    ages[digest("proof")] = Age(MADE, 1)  # of what is no image here
 
     document = json.loads(inspection_to_json(inspect("app:1", LISTED, ages, missing=[S390X])))
 
@@ -314,6 +315,7 @@ def test_an_attestation_that_one_side_lacks_is_seen_on_the_row_of_an_image_of_bo
     assert (on_a[0], on_a[-1]) == ("linux/arm64 +1 attestation", "same, attestations differ")
     assert (on_b[0], on_b[-1]) == ("linux/arm64 -1 attestation", "same, attestations differ")
     assert (on_both[0], on_both[-1]) == ("linux/arm64 +1 attestation", "same")
+    assert [row[-1] for row in rows(one, without, every=True)] == ["same", "only in A"]
 
 
 def test_platforms_are_compared_by_their_normalised_names() -> None:
