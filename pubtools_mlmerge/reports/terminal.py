@@ -137,23 +137,18 @@ def _stacked(header: Sequence[str], row: Sequence[Text], style: str) -> list[Ren
 
     title, *cells = row
     title.stylize(style or "bold")
-    table = _bare_table()
-    table.show_header = False
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, cell in zip(header[1:], cells):
-        if cell.plain:
-            table.add_row(plain(name, "dim"), cell, style=style)
-    return [title, Padding(table, (0, 0, 0, _GAP))]
+    named = zip(header[1:], cells)
+    rows = [(plain(name, "dim"), cell) for name, cell in named if cell.plain]
+    return [title, Padding(_bare_table(rows, style), (0, 0, 0, _GAP))]
 
 
-def _bare_table(rows: Sequence[Sequence[Text]] = ()) -> Table:
+def _bare_table(rows: Sequence[Sequence[Text]] = (), style: str = "") -> Table:
     """Make a table without borders, which need characters that some terminals lack."""
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=not rows)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*row, style=style)
     return table
 
 
