@@ -221,6 +221,8 @@ GOOD: Json = change().to_document()
         (edited("new.content", "\ud800"), "new.content: has half of a surrogate pair"),
         (edited("previous.media_type", DOCKER_LIST), "contradicts the content type"),
         (edited("new.media_type", "text/plain"), "came with content type"),
+        (edited("previous.content", f"{OLD.content.decode()} "), "previous: content has digest"),
+        (edited("new.content", OLD.content.decode()), f"new: .* expected {PLAN.result.digest}"),
     ],
 )
 def test_what_is_no_record_is_refused(
@@ -232,16 +234,6 @@ def test_what_is_no_record_is_refused(
         read_change(file)
 
     assert str(caught.value).startswith(f"{file}: not a record of a change: ")
-
-
-@pytest.mark.parametrize("name", ["previous", "new"])
-def test_a_record_that_was_altered_is_refused(write: Callable[[object], str], name: str) -> None:
-    held = GOOD[name]
-    assert isinstance(held, dict)
-    altered = edited(f"{name}.content", held["content"] + " ")
-
-    with pytest.raises(InvalidRecord, match=f"{name}: content has digest sha256:.*, expected "):
-        read_change(write(altered))
 
 
 @pytest.mark.parametrize(

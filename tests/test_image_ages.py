@@ -347,9 +347,3 @@ def test_a_merge_that_is_planned_again_reads_no_age_twice(server: RegistryServer
     blobs = [line for line in paths(server) if "/blobs/" in line]
     assert (len(blobs), len(set(blobs)), report.attempts) == (3, 3, 2)
     assert [e.age_days for e in report.entries] == [None, 31, 1096, 1096]
-
-
-def test_without_a_rule_the_step_asks_for_no_child(server: RegistryServer) -> None:
-    step(AgeRule()).merge(at(server, "new"), at(server, "1"))
-
-    assert not [line for line in paths(server) if "sha256:" in line]
