@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from attrs import field, fields, frozen
+from attrs import field, fields, frozen, has
 
 if TYPE_CHECKING:
     from pubtools_mlmerge.core.plan import Report
@@ -75,11 +75,10 @@ logging.getLogger("pubtools.mlmerge").addFilter(_clean_record)
 logging.getLogger("pubtools.mlmerge").addHandler(logging.NullHandler())
 
 
-@frozen
 class MergeError(Exception):
     """Base of all errors of this package."""
 
-    _text: ClassVar[str]  # with fields in braces
+    _text: ClassVar[str] = ""  # with fields in braces
     _advice: ClassVar[str] = ""  # what to do next, where the facts do not say it
     _between: ClassVar[str] = ", "  # the items of a list
     _none: ClassVar[str] = ""  # in place of an empty list
@@ -89,10 +88,11 @@ class MergeError(Exception):
 
     def _says(self) -> str:
         """Fill in the text, which begins with the reference if that is known."""
-        return self._text.format(**self._facts()).removeprefix(": ")
+        return self._text.format(**self._facts()).removeprefix(": ") or super().__str__()
 
     def _facts(self) -> dict[str, object]:
-        facts = {each.name: getattr(self, each.name) for each in fields(type(self))}
+        kind = type(self)
+        facts = {each.name: getattr(self, each.name) for each in fields(kind)} if has(kind) else {}
         for name, fact in facts.items():
             if isinstance(fact, tuple):
                 facts[name] = self._between.join(fact) or self._none

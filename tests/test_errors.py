@@ -30,11 +30,12 @@ KINDS = [
 def made(kind: type[MergeError], text: str) -> MergeError:
     """Make an error of a kind, with a text in each of its fields."""
     values: dict[str, object] = {"failures": ((TAG, OSError(text)),), "reports": (REPORT,)}
-    for field in attrs.fields(kind):
+    fields = attrs.fields(kind)  # type: ignore[arg-type]  # all but the base
+    for field in fields:
         of = str(field.type)
         number = 7 if "int" in of or "float" in of or "bool" in of else text
         values.setdefault(field.name, (text, text) if "tuple" in of else number)
-    return kind(**{field.name: values[field.name] for field in attrs.fields(kind)})
+    return kind(**{field.name: values[field.name] for field in fields})
 
 
 # Texts that depend on the facts; test_messages shows how each error comes about.
@@ -105,7 +106,7 @@ MESSAGES: list[tuple[MergeError, str]] = [
 
 def facts(error: MergeError) -> dict[str, str]:
     """Show the fields; errors among them equal no other."""
-    fields = attrs.asdict(error, recurse=False)
+    fields = attrs.asdict(error, recurse=False)  # type: ignore[arg-type]  # as above
     return {name: repr(value) for name, value in fields.items()}
 
 
@@ -135,6 +136,7 @@ def test_an_error_takes_a_cause_and_a_note() -> None:
     setattr(error, "__notes__", ["while pulling"])  # noqa: B010  # mypy checks for 3.9 too
 
     assert (caught.value, caught.value.__cause__) == (error, cause)
+    assert str(MergeError("of a plugin\n")) == "of a plugin?"
     assert vars(error)["__notes__"] == ["while pulling"]
 
 
