@@ -1,8 +1,12 @@
-"""What the programs print on a real registry, and that it fits the schemas."""
+"""What the programs print and write on a real registry, and that it fits the schemas."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +15,10 @@ from jsonschema import Draft202012Validator
 from pubtools_mlmerge.reports.report import inspection_schema, report_schema
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
 from tests.e2e.conftest import Shelf, images
+from tests.paper import text_of
 from tests.peers import OCI_INDEX
-from tests.programs import Done, run_here
+from tests.programs import Done, command, environment, run_here
+from tests.terminals import program_on_a_terminal
 
 OLD = images("linux/amd64", "linux/arm/v7", "linux/s390x", seed="old")
 NEW = images("linux/amd64", "linux/arm64", seed="new")
@@ -34,8 +40,16 @@ def reports_of(done: Done) -> list[dict[str, object]]:
     return done.reports
 
 
-def test_json_is_one_object_on_one_line_and_logs_go_to_standard_error(filled: Shelf) -> None:
-    done = filled.merge("--anchor-tag", "{tag}-{digest}")
+def read(page: Path) -> str:
+    return text_of(page.read_text(encoding="ascii"))
+
+
+def test_json_is_one_object_on_one_line_beside_logs_and_a_page(
+    filled: Shelf, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+
+    done = filled.merge("--anchor-tag", "{tag}-{digest}", "--html", str(page))
 
     assert done.err.startswith("INFO: Uploaded sha256:")
     line, end = done.out.split("\n")
@@ -68,6 +82,9 @@ def test_json_is_one_object_on_one_line_and_logs_go_to_standard_error(filled: Sh
         "reason": "in both, the source wins",
     }
     assert (entries[2]["platform"], entries[2]["attests"]) == (None, NEW[0].digest)
+    for fact in (held.digest, "2 added", "1 replaced", "3 kept", "linux/s390x", OLD[2].digest):
+        assert fact in read(page)
+    assert list(tmp_path.iterdir()) == [page]
 
 
 def test_a_table_and_a_summary_tell_what_became_of_each_platform(filled: Shelf) -> None:
@@ -158,3 +175,94 @@ def test_a_failure_has_no_report(
     filled: Shelf, options: tuple[str, ...], to: str, code: int
 ) -> None:
     assert filled.merge(*options, to=to, code=code).reports == []
+
+
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Let programs heed SIGINT, also where the tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
+def test_an_interruption_leaves_a_page_of_what_was_done(filled: Shelf, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    call = [*command("merge"), "--batch", "-", "--threads", "1", "--html", str(page)]
+    line = json.dumps({"source_ref": filled.ref("new"), "dest_ref": filled.ref("stable")})
+    before = filled.get("stable").digest
+    with subprocess.Popen(
+        call,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(f"{line}\n")
+        process.stdin.flush()
+        while filled.get("stable").digest == before:
+            assert process.poll() is None, "it ended early"
+        os.kill(process.pid, signal.SIGINT)  # as it waits for the next line
+
+        assert process.wait(30) == 128 + signal.SIGINT
+    text = read(page)
+    assert "Interrupted: the rest is missing here." in text
+    assert f"{filled.ref('stable')} is now {filled.get('stable').digest}" in text
+
+
+# Inspections
+
+
+CHILDREN = images("linux/amd64", "linux/arm/v7")
+PROOF = make_attestation(CHILDREN[1])
+INDEX = make_index([*CHILDREN, PROOF])
+
+
+@pytest.mark.parametrize("name", [":stable", f"@{INDEX.digest}"], ids=["tag", "digest"])
+def test_a_tree_shows_each_entry(shelf: Shelf, name: str) -> None:
+    reference = shelf.put("stable", INDEX).replace(":stable", name)
+
+    done = run_here("inspect", reference)
+
+    title, *tree, empty, summary = done.out.splitlines()
+    assert (done.code, done.err, empty) == (0, "", "")
+    assert title == f"{reference} {INDEX.digest} {OCI_INDEX}"
+    first, second = CHILDREN
+    assert [" ".join(line.split()) for line in tree] == [
+        f"|-- linux/amd64 {first.digest} {len(first.content)} B OCI manifest",
+        f"`-- linux/arm/v7 {second.digest} {len(second.content)} B OCI manifest",
+        f"`-- attestation {PROOF.digest} {len(PROOF.content)} B OCI manifest",
+    ]
+    assert summary.startswith("2 images, 1 attestation, manifests of ")
+
+
+@pytest.mark.parametrize("lost", [CHILDREN[0], PROOF], ids=["image", "attestation"])
+def test_what_is_lost_is_found_missing(shelf: Shelf, lost: object) -> None:
+    reference = shelf.put("stable", INDEX)
+    digest = next(child.digest for child in INDEX.children if child is lost)
+    gone = shelf.peer.once("DELETE", f"/v2/{shelf.repository}/manifests/{digest}")
+    assert gone.status_code == 202, gone.text
+
+    done = run_here("inspect", reference, "--check", "--output", "json")
+
+    assert done.code == 1
+    problems = done.report["problems"]
+    assert isinstance(problems, list)
+    assert [(problem["kind"], problem["digest"]) for problem in problems] == [("missing", digest)]
+    assert f"ERROR: {reference} lists manifests that the repository lacks" in done.err
+    assert run_here("inspect", reference).code == 0
+
+
+def test_images_that_are_brought_are_counted_on_a_terminal(shelf: Shelf) -> None:
+    source = shelf.put("new", INDEX)
+    target = f"{shelf.registry.host}/{shelf.repository}-copy:stable"
+
+    words = ("merge", "--source-ref", source, "--dest-ref", target)
+    shown = program_on_a_terminal(*words, width=200, logs=True)
+
+    assert shown.code == 0, shown.raw
+    assert f"images for {target}" in shown.text
+    assert "/3" in shown.text
+    assert shown.lines[-1].startswith(f"{target} is now sha256:")
