@@ -25,10 +25,10 @@ from pubtools_mlmerge.errors import (
     RegistryError,
     Unauthorized,
 )
+from pubtools_mlmerge.registry.auth import WITHHELD
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.registry.quay_history import TagHistory, TagRow, replaced
-from pubtools_mlmerge.registry.refusals import WITHHELD
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
 from tests.factories import digest
 from tests.quay import QuayDialect

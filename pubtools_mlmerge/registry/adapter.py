@@ -19,8 +19,8 @@ from pubtools_mlmerge.core.manifests import (
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import MergeError, NotAnIndex, NotFound, RegistryError
+from pubtools_mlmerge.registry.auth import failure
 from pubtools_mlmerge.registry.base import ManifestClient, Registry
-from pubtools_mlmerge.registry.refusals import failure
 
 
 def unpack(answer: object) -> tuple[object, Mapping[str, str]]:

@@ -41,8 +41,7 @@ from pubtools_mlmerge.errors import (
 )
 from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
 from pubtools_mlmerge.registry.base import Registry, suppress_absence
-from pubtools_mlmerge.registry.certificates import Certificates
-from pubtools_mlmerge.registry.credentials import AuthFiles
+from pubtools_mlmerge.registry.credentials import AuthFiles, Certificates
 from pubtools_mlmerge.registry.http import (
     Answer,
     ConnectOptions,

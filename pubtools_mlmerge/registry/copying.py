@@ -33,11 +33,12 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
 )
 from pubtools_mlmerge.observe import span
+from pubtools_mlmerge.registry.auth import redact
 from pubtools_mlmerge.registry.base import NESTED_INDEXES, NESTED_LEVELS, TOO_NESTED
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.connections import proxy_secrets, read_authorities
 from pubtools_mlmerge.registry.credentials import environment_without
 from pubtools_mlmerge.registry.http import PIECE, Stream, may_heal
-from pubtools_mlmerge.registry.refusals import proxy_secrets, read_authorities, redact
 
 LOG = logging.getLogger("pubtools.mlmerge")
 

@@ -25,9 +25,9 @@ from pubtools_mlmerge.errors import (
     NotFound,
     RegistryError,
 )
+from pubtools_mlmerge.registry.auth import WITHHELD, failure, redacted
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import TRANSIENT, Answer, Request, origin
-from pubtools_mlmerge.registry.refusals import WITHHELD, failure
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -212,12 +212,12 @@ class TagHistory:
             raise NotFound(request.subject, _NOT_FOUND, found)
         login = {**request.headers, "Authorization": f"Bearer {self._token}"}
         answer = session.transport.send(evolve(request, headers=login))
-        answer = answer.redacted([self._token])
+        answer = redacted(answer, [self._token])
         if answer.status == _FORBIDDEN and b"CSRF" in answer.content:
             problem = "Quay's API does not accept the token: check --quay-api-token"
             raise Forbidden(request.subject, answer.status, problem)
         if not answer.is_success or answer.content == WITHHELD.encode():
-            answer = answer.redacted(self._client.secrets())
+            answer = redacted(answer, self._client.secrets())
             raise failure(request.subject, answer.status, _explanation(answer.content))
         return answer
 
@@ -229,7 +229,7 @@ class TagHistory:
         request = Request(method="GET", url=url, subject=subject, headers={"Accept": _JSON})
         answer = session.transport.send(request)
         if answer.status in TRANSIENT or answer.status >= _SERVER_FAILED:
-            answer = answer.redacted(self._client.secrets())
+            answer = redacted(answer, self._client.secrets())
             raise failure(subject, answer.status, _explanation(answer.content))
         if origin(answer.url) != origin(url) or not _is_of_quay(answer.content):
             return "no API of Quay's"
