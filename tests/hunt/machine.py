@@ -321,6 +321,9 @@ class Hunt(RuleBasedStateMachine):
         named = named_by(options)
         brought = eligible(self.offer(reference), options.get("--arch"))
         is_sure = not (trouble and source in TAGS)
+        if trouble and source in TAGS and not isinstance(trouble.what, int):
+            # Another program may write the source, which then brings other images.
+            named = evolve(named, coarse=True)
         act = Act(brought, named, "--dry-run" in options, is_sure)
         arguments = ["--source-ref", reference, "--dest-ref", ",".join(map(self.ref, tags))]
         arguments += ["--audit", str(self.records), "--threads", f"{threads}", *_arguments(options)]
