@@ -13,7 +13,7 @@ from typing import Optional, TypeVar
 from attrs import evolve
 
 from pubtools_mlmerge.concurrency import Memo, map_in_order
-from pubtools_mlmerge.core.manifests import Image, Index, Manifest, platforms_of
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest
 from pubtools_mlmerge.core.merge import (
     Side,
     annotate,
@@ -35,7 +35,6 @@ from pubtools_mlmerge.errors import (
     NotAnIndex,
     NotFound,
     NothingEligible,
-    PatternFitsNothing,
 )
 from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.decision import Decision, StepOptions
@@ -130,10 +129,10 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
         except (EmptyIndex, NestedIndex) as error:
             raise evolve(error, reference=str(reference)) from error
         plan = annotate(removal, annotations or {})
-        check_removal(reference, known, plan, named, strict=strict)
-        if plan.missing and not plan.changed and not tried:
-            raise PatternFitsNothing(str(reference), "removal", plan.missing, platforms_of(known))
-        tried.append(old)  # later on, somebody else may have removed them
+        # Later on, somebody else may have removed them.
+        is_slip = not plan.changed and not tried
+        check_removal(reference, known, plan, named, strict=strict or is_slip)
+        tried.append(old)
         return Decision(None, reference, None, old, plan, decide, began=began)
 
     with observed("remove", None, reference, dry_run=dry_run) as seen:
@@ -246,18 +245,17 @@ class Step:
         return found, is_hidden
 
     def _read_source(self, source: Reference, policy: Policy) -> Side:
-        still_holds = partial(self._still_holds, source)
-        found = self._sources.get(source, partial(self._pull_source, source), still_holds)
+        def pull() -> Manifest:
+            found = recorded(self._source.pull, source)
+            if isinstance(found, Index):
+                return self._source.read_nested(source, found, is_source=True)
+            return found
+
+        def still_holds(found: Manifest) -> bool:
+            return bool(source.digest) or self._source.digest(source) == found.digest
+
+        found = self._sources.get(source, pull, still_holds)
         return self._side(self._source, source, found, policy)
-
-    def _pull_source(self, source: Reference) -> Manifest:
-        found = recorded(self._source.pull, source)
-        if isinstance(found, Index):
-            return self._source.read_nested(source, found, is_source=True)
-        return found
-
-    def _still_holds(self, source: Reference, found: Manifest) -> bool:
-        return bool(source.digest) or self._source.digest(source) == found.digest
 
     def carry_out(self, decision: Decision, check: Callable[[], None] = no_lock) -> Report:
         """Do what was decided: children first, then the tag, then its anchor."""
