@@ -230,26 +230,21 @@ class Writer:
         anchor = self._anchor_of(decision)
         if anchor is None:
             return None
-        attempt = 1
-        while conflict := self._put_anchor(decision, anchor, check):
-            # Once more only if nothing was stored: else that of somebody else may be lost.
-            is_stored = conflict.error is None or conflict.found is not None
-            if is_stored or attempt == self.options.tries:
-                raise conflict.error or ConflictError(
-                    str(anchor), conflict.expected, conflict.found, attempt
-                )
-            _wait(attempt)
+        attempt = 0
+        while True:
             attempt += 1
-        return anchor
-
-    def _put_anchor(
-        self, decision: Decision, anchor: Reference, check: Callable[[], None]
-    ) -> _Conflict | None:
-        try:
-            check()
-        except LockLost as error:
-            raise evolve(error, reference=str(anchor)) from error
-        return self._put(decision, anchor, None)
+            try:
+                check()
+            except LockLost as error:
+                raise evolve(error, reference=str(anchor)) from error
+            conflict = self._put(decision, anchor, None)
+            if conflict is None:
+                return anchor
+            expected, found = conflict.expected, conflict.found
+            # Once more only if nothing was stored: else that of somebody else may be lost.
+            if conflict.error is None or found is not None or attempt == self.options.tries:
+                raise conflict.error or ConflictError(str(anchor), expected, found, attempt)
+            _wait(attempt)
 
 
 @frozen(eq=False)
@@ -306,16 +301,16 @@ class _Overwritten:
             other = self._listing(decision.destination, decision.old if is_ours else held)
             sides = [*replaced, other] if is_ours else [other, *replaced]
             base = union(side for side in sides if side is not None)
-        seen = None if held is None else held.digest
-        again = evolve(decision.decide(base), seen=seen)
+        again = decision.decide(base)
         plan = again.plan
-        if decision.source is None:  # nothing is merged, and the exact bytes may matter
-            return again
-        if not isinstance(held, Index) or not isinstance(plan.result, Index):
-            return again
-        if not serve_the_same(plan.result, held):
-            return again
-        return evolve(again, plan=Plan(held, plan.entries, changed=False, missing=plan.missing))
+        if (
+            decision.source is not None  # else nothing is merged, and the exact bytes may matter
+            and isinstance(held, Index)
+            and isinstance(plan.result, Index)
+            and serve_the_same(plan.result, held)
+        ):
+            plan = Plan(held, plan.entries, changed=False, missing=plan.missing)
+        return evolve(again, plan=plan, seen=None if held is None else held.digest)
 
     def _listing(self, reference: Reference, manifest: Manifest | None) -> Index | None:
         """Return an index, or for a single image one that lists it (law 11); none for the rest."""
