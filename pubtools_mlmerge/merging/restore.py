@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from attrs import evolve
 
@@ -87,18 +87,19 @@ def _held(
 
 def _require_children(registry: RegistryClient, tag: Reference, previous: Manifest) -> None:
     """Fail if the repository lacks a manifest that the previous index lists."""
-    missing = _missing(registry, tag, _children(previous))
-    if not missing:
-        return
-    # Quay hides what no tag leads to as if it were gone, and a manifest that lists it brings it
-    # back. A PUT by digest moves no tag, and is refused if a child is really gone.
-    try:
-        push(registry, tag.at(previous.digest), previous)
-    except MissingChild as error:
-        raise _lacks(tag, error.digests or missing) from error
-    missing = _missing(registry, tag, missing)
+    missing: Sequence[str] = _missing(registry, tag, _children(previous))
+    refusal = None
     if missing:
-        raise _lacks(tag, missing)
+        # Quay hides what no tag leads to as if it were gone, and a manifest that lists it brings
+        # it back. A PUT by digest moves no tag, and is refused if a child is really gone.
+        try:
+            push(registry, tag.at(previous.digest), previous)
+            missing = _missing(registry, tag, missing)
+        except MissingChild as error:
+            missing, refusal = error.digests or missing, error
+    if missing:
+        problem = f"the repository lacks {', '.join(missing)}; push them first"
+        raise CannotRestore(str(tag), problem) from refusal
 
 
 def _children(manifest: Manifest) -> Iterable[str]:
@@ -109,10 +110,6 @@ def _children(manifest: Manifest) -> Iterable[str]:
 
 def _missing(registry: RegistryClient, tag: Reference, digests: Iterable[str]) -> list[str]:
     return [digest for digest in digests if not registry.has_manifest(tag.at(digest))]
-
-
-def _lacks(tag: Reference, digests: Iterable[str]) -> CannotRestore:
-    return CannotRestore(str(tag), f"the repository lacks {', '.join(digests)}; push them first")
 
 
 def _plan(previous: Manifest, held: Manifest | None) -> Plan[Manifest]:
