@@ -94,7 +94,7 @@ def tag(server: RegistryServer, name: str) -> Reference:
 
 def step(server: RegistryServer, policy: Policy | None = None) -> Step:
     client = RegistryClient()
-    return Step(client, client, StepOptions(policy=policy or Policy()), Brought(server))
+    return Step(client, Writer(client, StepOptions(policy=policy or Policy())), Brought(server))
 
 
 def merge(
@@ -111,7 +111,7 @@ def merge(
     client = RegistryClient()
     template = AnchorTag.parse(anchor) if anchor else None
     options = StepOptions(policy=policy or Policy(), dry_run=dry_run, anchor_tag=template)
-    merging = Step(client, client, options, children or Brought(server))
+    merging = Step(client, Writer(client, options), children or Brought(server))
     return merging.merge(tag(server, source), tag(server, destination))
 
 
@@ -210,7 +210,7 @@ def test_a_source_of_docker_hub_that_was_written_is_pulled_again(server: Registr
     for name, item in (("new", NEW), ("old", OLD)):
         put(server, name, item, "library/app")
     client = RegistryClient(host=server.url)
-    merging = Step(client, client, StepOptions(), Brought(server))
+    merging = Step(client, Writer(client, StepOptions()), Brought(server))
     old, same = (Reference.parse(f"docker.io/{name}:old") for name in ("app", "library/app"))
     merging.merge(old, old.tagged("before"))
 
@@ -242,7 +242,7 @@ def test_a_source_is_looked_at_again_after_half_a_minute(
 def test_any_client_of_the_host_s_shape_will_do(server: RegistryServer) -> None:
     registry = ClientRegistry(RegistryClient())
 
-    report = Step(registry, registry, StepOptions(), Brought(server)).merge(
+    report = Step(registry, Writer(registry, StepOptions()), Brought(server)).merge(
         tag(server, "new"), tag(server, "old")
     )
 
@@ -260,7 +260,7 @@ def test_a_hidden_repository_is_absent_to_those_who_are_logged_in(
     ) as server:
         put(server, "new", NEW)
         client = RegistryClient(username=user, password=password)
-        dry = Step(client, client, StepOptions(dry_run=True), Brought(server))
+        dry = Step(client, Writer(client, StepOptions(dry_run=True)), Brought(server))
         hidden = Reference(server.host, "hidden", tag="1")
 
         if logged_in:
@@ -278,7 +278,7 @@ def test_a_hidden_repository_is_absent_to_those_who_are_logged_in(
 def test_a_failing_destination_is_no_absent_one(server: RegistryServer) -> None:
     with ScriptedServer(refusal(500, "UNKNOWN", "out of order")) as broken:
         writer = RegistryClient(host=broken.url, options=HURRIED)
-        merging = Step(RegistryClient(), writer, StepOptions(), Brought(server))
+        merging = Step(RegistryClient(), Writer(writer, StepOptions()), Brought(server))
 
         with pytest.raises(RegistryError, match="out of order"):
             merging.merge(tag(server, "new"), tag(server, "old"))
@@ -437,7 +437,7 @@ def test_a_schema_1_manifest_is_named(wrap: Callable[[RegistryClient], Registry]
     reply = manifest_reply(signed, SCHEMA_1, Docker_Content_Digest=digest_of(payload))
     with ScriptedServer(reply) as old:
         reader = wrap(RegistryClient(host=old.url, options=HURRIED))
-        merging = Step(reader, reader, StepOptions(), Brought(RegistryServer()))
+        merging = Step(reader, Writer(reader, StepOptions()), Brought(RegistryServer()))
         first, second = (Reference("", "app", tag=name) for name in ("1", "2"))
 
         with pytest.raises(NotAnIndex, match="app:1 holds a schema 1 manifest"):
@@ -490,7 +490,7 @@ def test_a_config_that_is_no_config_is_an_error() -> None:
     image = make_image()
     with ScriptedServer(manifest_reply(image.content, image.media_type), refusal(404)) as broken:
         client = RegistryClient(host=broken.url, options=HURRIED)
-        merging = Step(client, client, StepOptions(policy=WRAP), Brought(RegistryServer()))
+        merging = Step(client, Writer(client, StepOptions(policy=WRAP)), Brought(RegistryServer()))
 
         with pytest.raises(NotFound):
             merging.merge(Reference("", "app", tag="1"), Reference("", "app", tag="2"))
@@ -727,7 +727,7 @@ def test_a_nested_index_that_is_gone_is_kept_with_a_warning(
     image, into = (Reference("quay.io", "app", tag=name) for name in ("new", "1"))
     registry.put(image, Index.from_bytes(NEW.content))
     registry.put(into, Index.from_bytes(stating(TRIO).content))
-    merging = Step(registry, registry, StepOptions(dry_run=True), Brought(RegistryServer()))
+    merging = Step(registry, Writer(registry, StepOptions(dry_run=True)), Brought(RegistryServer()))
 
     report = merging.merge(image, into)
 
@@ -742,7 +742,7 @@ def test_a_nested_index_of_the_source_must_exist(policy: Policy) -> None:
     image, into = (Reference("quay.io", "app", tag=name) for name in ("new", "1"))
     registry.put(image, Index.from_bytes(stating(TRIO).content))
     registry.put(into, Index.from_bytes(OLD.content))
-    merging = Step(registry, registry, StepOptions(), Brought(RegistryServer()))
+    merging = Step(registry, Writer(registry, StepOptions()), Brought(RegistryServer()))
 
     with pytest.raises(NotFound, match=TRIO.digest):
         merging.merge(image, into, policy=policy)

@@ -591,7 +591,7 @@ class Quay:
         client = Interrupted(self.server.url, before, after)
         options = StepOptions(dry_run=dry_run)
         writer = Writer(client, options, history=TagHistory(client, TOKEN))
-        step = Step(client, client, options, Children(client, client), writer)
+        step = Step(client, writer, Children(client, client))
         name = Reference(self.server.host, "app", tag="1")
         self.now += 60
         return step.merge(name.tagged("ours"), name)

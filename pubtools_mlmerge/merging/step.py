@@ -37,7 +37,7 @@ from pubtools_mlmerge.errors import (
     NothingEligible,
 )
 from pubtools_mlmerge.locks import no_lock
-from pubtools_mlmerge.merging.decision import Decision, StepOptions
+from pubtools_mlmerge.merging.decision import Decision
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.observe import observed, span
@@ -145,23 +145,21 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
 class Step:
     """Merges sources into tags; a source for many tags is pulled once."""
 
-    def __init__(  # noqa: PLR0913 - the two sides, and what does each part of the work
+    def __init__(
         self,
         source: Registry,
-        destination: Registry,
-        options: StepOptions,
+        writer: Writer,
         children: Children,
-        writer: Writer | None = None,
         *,
         ages: Ages | None = None,
         referrers: Referrers | None = None,
     ) -> None:
         self._source = source
-        self._destination = destination
-        self._options = options
+        self._destination = writer.registry
+        self._options = writer.options
         self._children = children
-        self._writer = writer or Writer(destination, options)
-        self._ages = ages or Ages(destination, options.ages)
+        self._writer = writer
+        self._ages = ages or Ages(writer.registry, writer.options.ages)
         self._referrers = referrers
         self._sources: Memo[Reference, Manifest] = Memo(_SOURCES, _FRESH)
         self._wrapped: Memo[Reference, Index] = Memo(_SOURCES)  # by digest
