@@ -517,6 +517,8 @@ def test_nothing_to_remove_and_a_dry_run_write_nothing(server: RegistryServer) -
     assert len(server.requests) == 2
     assert (dry.changed, dry.dry_run) == (True, True)
     assert server.manifest("app", "whole").content == WHOLE.content
+    real = remove(server, "whole", "arm64")
+    assert (real.digest, real.entries) == (dry.digest, dry.entries)
 
 
 def test_emptying_needs_permission(server: RegistryServer) -> None:
