@@ -317,6 +317,7 @@ def test_each_upload_is_an_event(server: RegistryServer, caplog: pytest.LogCaptu
         for name in ("old", "old-kept")
     ]
     assert report.anchor_tag == "old-kept"
+    assert f"Uploaded {report.digest} to {tag(server, 'old')}" in caplog.messages
     assert server.manifest("app", "old-kept") == server.manifest("app", "old")
 
 

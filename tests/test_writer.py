@@ -507,24 +507,6 @@ def test_what_is_needed_is_brought_for_each_try(registry: Busy) -> None:
 # Uploads in the log
 
 
-def test_each_write_is_a_line_and_an_event(
-    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", "pubtools.mlmerge")
-    tag, empty = Reference(registry_server.host, "app", tag="1"), index()
-
-    digest = push(RegistryClient(), tag, empty)
-
-    (record,) = caplog.records
-    assert record.getMessage() == f"Uploaded {digest} to {tag}"
-    assert vars(record)["event"] == {
-        "type": "mlmerge-upload",
-        "destination": str(tag),
-        "digest": digest,
-    }
-    assert registry_server.manifest("app", "1").content == empty.content
-
-
 def test_what_is_refused_is_not_logged_as_written(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "pubtools.mlmerge")
     registry = MemoryRegistry()
