@@ -557,17 +557,16 @@ def check_shrink(tag: Reference, plan: Plan[Manifest], policy: Policy) -> None:
         for entry in plan.destination.manifests
         if entry.digest not in plan.too_old
         for slot in entry.slots - has
-        if any_version(slot) not in has and not _may_go(entry, slot, policy)
+        if any_version(slot) not in has
+        and not _is_among(policy.drop, entry, slot)
+        and (not policy.keep or _is_among(policy.keep, entry, slot))
     }
     if lost:
         raise ShrinkError(str(tag), tuple(sorted(lost)))
 
 
-def _may_go(entry: Descriptor, slot: Platform, policy: Policy) -> bool:
-    def is_among(patterns: Iterable[PlatformPattern]) -> bool:
-        return any(p.digest == entry.digest or p.matches(slot) for p in patterns)
-
-    return (bool(policy.keep) and not is_among(policy.keep)) or is_among(policy.drop)
+def _is_among(patterns: Iterable[PlatformPattern], entry: Descriptor, slot: Platform) -> bool:
+    return any(p.digest == entry.digest or p.matches(slot) for p in patterns)
 
 
 def _gone(plan: Plan[Manifest]) -> Iterator[str]:

@@ -22,11 +22,13 @@ from pubtools_mlmerge.registry.client import RegistryClient
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
-_REASONS: dict[Fate, str] = {
-    "same": "both have this digest",
-    "added": "it was listed before",
-    "replaced": "this one was listed before",
-    "dropped": "it was not listed before",
+# What a merge says of an entry, and what it means where nothing is kept.
+_OUTCOMES: dict[Fate, tuple[Fate, str]] = {
+    "same": ("same", "both have this digest"),
+    "added": ("added", "it was listed before"),
+    "replaced": ("replaced", "this one was listed before"),
+    "kept": ("dropped", "it was not listed before"),
+    "dropped": ("dropped", "it was not listed before"),
 }
 
 
@@ -120,14 +122,9 @@ def _plan(previous: Manifest, held: Manifest | None) -> Plan[Manifest]:
     if isinstance(previous, Image) and held is not None and changed:
         image = evolve(entries[0], fate="replaced", previous_digest=held.digest)
         entries = (image, *(entries[1:] if isinstance(held, Index) else ()))
-    return Plan(previous, tuple(map(_reworded, entries)), changed)
+    outcomes = (Entry(e.descriptor, *_OUTCOMES[e.fate], e.previous_digest) for e in entries)
+    return Plan(previous, tuple(outcomes), changed)
 
 
 def _listing(manifest: Manifest) -> Index:
     return manifest if isinstance(manifest, Index) else manifest.wrap(None)
-
-
-def _reworded(entry: Entry) -> Entry:
-    """Return fate and reason of an entry when nothing is kept."""
-    fate: Fate = "dropped" if entry.fate == "kept" else entry.fate
-    return Entry(entry.descriptor, fate, _REASONS[fate], entry.previous_digest)
