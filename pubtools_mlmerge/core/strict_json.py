@@ -15,18 +15,11 @@ DEEPEST = 32
 """Most levels of nested objects and arrays."""
 
 
-class _Flaw:
-    """Marks a value that is not allowed, in the decoded document."""
-
-    def __init__(self, problem: str) -> None:
-        self.problem = problem
-
-
 def decode(content: bytes, largest: int = LARGEST) -> Mapping[str, object]:
     """Decode a JSON object."""
     if len(content) > largest:
         raise InvalidIndex("", f"has {len(content)} bytes, at most {largest} are allowed")
-    flaws: list[_Flaw] = []
+    flaws: list[InvalidIndex] = []  # in the document, they stand where a value is not allowed
     try:
         text = content.decode("utf-8")
         document: object = _decoder(flaws).decode(text)
@@ -63,9 +56,9 @@ def folded(*names: str) -> Mapping[str, str]:
     return {name.casefold(): name for name in names}
 
 
-def _decoder(flaws: list[_Flaw]) -> json.JSONDecoder:
-    def flaw(problem: str) -> _Flaw:
-        flaws.append(_Flaw(problem))
+def _decoder(flaws: list[InvalidIndex]) -> json.JSONDecoder:
+    def flaw(problem: str) -> InvalidIndex:
+        flaws.append(InvalidIndex("", problem))
         return flaws[-1]
 
     def unique(pairs: list[tuple[str, object]]) -> object:
@@ -120,7 +113,7 @@ def _refuse_first(value: object, *steps: str) -> None:
     """
     problem = None
     texts = [value, *value] if isinstance(value, dict) else [value]
-    if isinstance(value, _Flaw):
+    if isinstance(value, InvalidIndex):
         problem = value.problem
     elif len(steps) >= DEEPEST and isinstance(value, (dict, list)):
         problem = f"nests deeper than {DEEPEST} levels"
