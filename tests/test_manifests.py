@@ -8,8 +8,6 @@ import json
 import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
@@ -31,7 +29,6 @@ from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import (
     DigestMismatch,
     InvalidIndex,
-    MergeError,
     NotAnIndex,
 )
 from pubtools_mlmerge.testing import make_image
@@ -48,7 +45,6 @@ from tests.factories import (
     index,
     platform,
 )
-from tests.laws.strategies import JSON
 
 # Descriptors
 
@@ -378,59 +374,6 @@ def test_equal_indexes_have_equal_bytes_and_types() -> None:
 
 def test_a_representation_does_not_spill_the_document() -> None:
     assert len(repr(index(*["linux/amd64"] * 50))) < 300
-
-
-def read(content: bytes, media_type: str | None) -> Index | MergeError:
-    """Read an index, or give our error; no other may come."""
-    try:
-        return Index.from_bytes(content, media_type)
-    except MergeError as error:
-        return error
-
-
-@given(st.binary(max_size=80), st.none() | st.text(max_size=20))
-def test_any_bytes_are_an_index_or_our_error(content: bytes, media_type: str | None) -> None:
-    found = read(content, media_type)
-
-    assert str(found).isprintable()
-
-
-NAMES = st.sampled_from(["mediaType", "digest", "size", "platform", "annotations", "os", "a"])
-VALUES = st.sampled_from([OCI_INDEX, OCI_MANIFEST, digest("x"), "", 0, 2, None]) | JSON
-LOOSE_ENTRIES = st.dictionaries(NAMES, VALUES | st.dictionaries(NAMES, VALUES, max_size=2))
-LOOSE_DOCUMENTS = st.fixed_dictionaries(
-    {},
-    optional={
-        "schemaVersion": st.just(2) | JSON,
-        "mediaType": st.sampled_from([OCI_INDEX, DOCKER_LIST]) | JSON,
-        "manifests": st.lists(st.builds(entry) | LOOSE_ENTRIES, max_size=3) | JSON,
-        "subject": JSON,
-        "config": JSON,
-        "Manifests": JSON,
-    },
-)
-
-
-@given(LOOSE_DOCUMENTS | JSON, st.sampled_from([None, OCI_INDEX, DOCKER_LIST, "text/html"]))
-def test_any_json_is_an_index_or_our_error(document: object, media_type: str | None) -> None:
-    found = read(content_of(document), media_type)
-
-    if isinstance(found, MergeError):
-        assert str(found).isprintable()
-    else:
-        assert found.content == content_of(document)
-        assert found.with_manifests(found.manifests, OCI_INDEX).manifests == found.manifests
-
-
-@given(st.lists(LOOSE_ENTRIES | st.builds(entry), max_size=3))
-def test_any_entries_are_read_or_their_place_is_named(entries: list[object]) -> None:
-    found = read(content_of(document(manifests=entries)), None)
-
-    if isinstance(found, InvalidIndex):
-        assert found.path.startswith("manifests[")
-    else:
-        assert isinstance(found, Index)
-        assert [e.fields for e in found.manifests] == entries
 
 
 # Images, and the index that lists one alone

@@ -319,24 +319,6 @@ def test_a_pattern_is_written_as_it_was_given() -> None:
     assert str(PlatformPattern.parse("Linux/AArch64")) == "Linux/AArch64"
 
 
-def parsed(text: str) -> PlatformPattern | InvalidPlatform:
-    """Read a pattern, or give our error; no other may come."""
-    try:
-        return PlatformPattern.parse(text)
-    except InvalidPlatform as error:
-        return error
-
-
-@given(st.text(max_size=12) | st.text(alphabet="*?[]!/arm64vlinux.", max_size=12), PLATFORMS)
-def test_any_text_is_a_pattern_or_our_error(text: str, platform: Platform) -> None:
-    found = parsed(text)
-
-    if isinstance(found, InvalidPlatform):
-        assert found.text == text
-    else:
-        assert found.matches(platform) == found.matches(platform.normalized())
-
-
 @given(PLATFORMS.filter(lambda p: p.architecture.isalnum() and p.variant.isalnum()))
 def test_the_text_of_a_platform_matches_it(platform: Platform) -> None:
     spelled = Platform(platform.os or "linux", platform.architecture, platform.variant)

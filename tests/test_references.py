@@ -187,22 +187,3 @@ def test_what_is_read_is_written_the_same(
 
     assert str(reference) == text
     assert Reference.parse(str(reference)) == reference
-
-
-def parsed(text: str) -> Reference | InvalidReference:
-    """Read a reference, or give our error; no other may come."""
-    try:
-        return Reference.parse(text)
-    except InvalidReference as error:
-        return error
-
-
-@given(st.text(max_size=40) | st.text(alphabet="aA0.:/@_-[]%?# \n", max_size=40))
-def test_any_text_is_a_reference_or_our_error(text: str) -> None:
-    found = parsed(text)
-
-    if isinstance(found, InvalidReference):
-        assert found.text == text
-    else:
-        assert str(found) == text
-        assert not set(text) & set("?#% \n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tracemalloc
-from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
@@ -229,23 +228,3 @@ def test_the_encoding_is_the_hosts() -> None:
 @given(st.dictionaries(st.text(), JSON, max_size=4))
 def test_what_is_encoded_is_decoded_the_same(document: dict[str, object]) -> None:
     assert decode(encode(document)) == document
-
-
-def decoded(content: bytes) -> Mapping[str, object] | InvalidIndex:
-    """Decode a document, or give our error; no other may come."""
-    try:
-        return decode(content)
-    except InvalidIndex as error:
-        return error
-
-
-@given(
-    st.binary(max_size=60) | st.text(alphabet='{}[]",:0aeEuNd\\ +-.', max_size=60).map(str.encode)
-)
-def test_any_bytes_are_a_document_or_our_error(content: bytes) -> None:
-    found = decoded(content)
-
-    if isinstance(found, InvalidIndex):
-        assert str(found).isprintable()
-    else:
-        assert decode(encode(found)) == found

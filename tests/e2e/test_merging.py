@@ -79,44 +79,6 @@ def test_a_source_that_covers_all_goes_up_as_it_is(shelf: Shelf, media_type_fiel
     assert held.digest == done.report["digest"] == done.report["source_digest"] == new.digest
 
 
-def test_nothing_to_do_writes_nothing(shelf: Shelf) -> None:
-    shelf.hold(stable=OLD, new=OLD[:2])
-    record, before = shelf.mark(), shelf.get("stable")
-
-    done = shelf.merge("--anchor-tag", "kept")
-
-    assert [line.partition(" ")[0] for line in record][:2] == ["GET", "GET"]
-    assert record.writes == []
-    assert shelf.get("stable") == before
-    assert (done.report["changed"], done.report["anchor_tag"]) == (False, None)
-    assert done.report["digest"] == done.report["previous_digest"] == before.digest
-    assert shelf.find("kept") is None
-
-
-@pytest.mark.parametrize(
-    ("options", "expected", "fate"),
-    [
-        ((), make_index(NEW).content, [("linux/amd64", "added"), ("linux/arm64", "added")]),
-        (
-            ("--arch", "arm64"),
-            merged(NEW[1]),
-            [("linux/arm64", "added"), ("linux/amd64", "excluded")],
-        ),
-    ],
-    ids=["all", "selected"],
-)
-def test_a_tag_that_does_not_exist_becomes_what_is_taken(
-    shelf: Shelf, options: tuple[str, ...], expected: bytes, fate: list[tuple[str, str]]
-) -> None:
-    shelf.hold(new=NEW)
-
-    done = shelf.merge(*options)
-
-    assert shelf.get("stable").content == expected
-    assert done.report["previous_digest"] is None
-    assert fates(done) == fate
-
-
 def test_an_oci_index_may_come_without_a_media_type(shelf: Shelf) -> None:
     bare = (make_index(children, media_type_field=False) for children in (OLD, NEW))
     shelf.hold(**dict(zip(("stable", "new"), bare)))
@@ -230,17 +192,6 @@ def test_four_images_go_into_a_tag_by_twelve_requests_and_one_write(
     assert record.writes == [f"PUT /v2/{shelf.repository}/manifests/stable 201"]
     assert shelf.get("stable").digests == [image.digest for image in (*four, *kept)]
     assert done.report["sources"] == sources
-
-
-def test_an_anchor_tag_holds_the_same(shelf: Shelf) -> None:
-    shelf.hold(stable=OLD, new=NEW)
-
-    done = shelf.merge("--anchor-tag", "{tag}-{timestamp}-{digest}")
-
-    tag = str(done.report["anchor_tag"])
-    name, timestamp, digest = tag.split("-")
-    assert (name, len(timestamp), digest) == ("stable", 14, str(done.report["digest"])[7:19])
-    assert shelf.get(tag) == shelf.get("stable")
 
 
 def test_a_single_image_is_merged_on_either_side(shelf: Shelf) -> None:
