@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from types import ModuleType
+from collections.abc import Callable, Mapping
 
 import pytest
 import requests
@@ -17,7 +16,6 @@ from pubtools_mlmerge.merging.merger import Manifest, ManifestList, ManifestList
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import (
     Image,
-    ImageIndex,
     RegistryServer,
     make_attestation,
     make_image,
@@ -26,53 +24,9 @@ from pubtools_mlmerge.testing import (
 from tests.factories import Entry, document, entry
 from tests.peers import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX
 from tests.programs import put
-from tests.quay import QuayDialect
 from tests.scripted import HURRIED, ScriptedServer, refusal
 
 SHORT = "sha256:1111111111"
-
-
-class TypeRefused(Exception):
-    """The error of the host's client for an image of another type."""
-
-
-@define
-class HostLike:
-    """Asks for one type at a time, raises the http library's errors, encodes as the host does."""
-
-    url: str
-    calls: list[str] = field(factory=list)
-
-    def get_manifest(
-        self,
-        image: str,
-        raw: bool = False,
-        media_type: str | None = None,
-        return_headers: bool = False,
-    ) -> object:
-        assert media_type is not None
-        self.calls.append(f"GET {media_type}")
-        answer = requests.get(self._url(image), headers={"Accept": media_type}, timeout=5)
-        answer.raise_for_status()
-        found = answer.headers["Content-Type"]
-        if found != media_type and "text/plain" not in found:
-            raise TypeRefused(image)
-        if not raw:
-            return answer.json()
-        return (answer.text, answer.headers) if return_headers else answer.text
-
-    def upload_manifest(self, manifest: object, image: str, raw: bool = False) -> None:
-        self.calls.append("PUT")
-        if not raw:
-            manifest = json.dumps(manifest, sort_keys=True, indent=4)
-        assert isinstance(manifest, (str, bytes))
-        stated = json.loads(manifest).get("mediaType", "schema 1")
-        headers = {"Content-Type": stated}
-        requests.put(self._url(image), manifest, headers=headers, timeout=5).raise_for_status()
-
-    def _url(self, image: str) -> str:
-        repository, _, tag = image.partition("/")[2].rpartition(":")
-        return f"{self.url}/v2/{repository}/manifests/{tag}"
 
 
 @define
@@ -97,25 +51,10 @@ class Plain:
         self.uploads.append((manifest, image, raw))
 
 
-@pytest.fixture(autouse=True)
-def _host_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the host's error known, as where the host is installed."""
-    errors = ModuleType("pubtools._quay.exceptions")
-    vars(errors)["ManifestTypeError"] = TypeRefused
-    monkeypatch.setitem(sys.modules, errors.__name__, errors)
-
-
 @pytest.fixture
 def no_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make sure that the host cannot be imported."""
     monkeypatch.setitem(sys.modules, "pubtools._quay.quay_client", None)
-
-
-@pytest.fixture
-def quay() -> Iterator[RegistryServer]:
-    """A registry that answers like Quay, open to all."""
-    with RegistryServer(dialect=QuayDialect()) as server:
-        yield server
 
 
 def typed(*entries: str | Entry, docker: bool = False) -> ManifestList:
@@ -433,76 +372,10 @@ def test_a_wrong_entry_names_image_and_place(new: object, old: object, words: st
         made.merge_manifest_lists_selected_architectures(["amd64"])
 
 
-# With a client that asks type by type
+# With the client of this package
 
-
-def host_like(
-    server: RegistryServer, new: ImageIndex | Image | None = None, old: ImageIndex | None = None
-) -> tuple[ManifestListMerger, HostLike, HostLike]:
-    """Let two tags hold these; make a merger of them with two clients of the host's kind."""
-    for tag, item in (("new", new), ("old", old)):
-        if item is not None:
-            put(server, tag, item)
-    name = f"{server.host}/app"
-    made = ManifestListMerger(f"{name}:new", f"{name}:old")
-    clients = HostLike(server.url), HostLike(server.url)
-    made.set_quay_clients(*clients)
-    return made, *clients
-
-
-DOCKER_OLD = make_index(
-    [make_image(p, seed="old", docker=True) for p in ("linux/amd64", "linux/s390x")], docker=True
-)
-DOCKER_NEW = make_index(
-    [make_image(p, seed="new", docker=True) for p in ("linux/amd64", "linux/arm64")], docker=True
-)
 OCI_OLD = make_index([make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")])
 OCI_NEW = make_index([make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")])
-BOTH_TYPES = [f"GET {DOCKER_LIST}", f"GET {OCI_INDEX}"]
-
-
-@pytest.mark.parametrize("is_docker", [True, False])
-def test_lists_are_found_by_type_and_merged_as_the_host_writes_them(
-    quay: RegistryServer, is_docker: bool
-) -> None:
-    new, old = (DOCKER_NEW, DOCKER_OLD) if is_docker else (OCI_NEW, OCI_OLD)
-    media_type = DOCKER_LIST if is_docker else OCI_INDEX
-    made, source, destination = host_like(quay, new, old)
-
-    made.merge_manifest_lists()
-
-    asked = BOTH_TYPES[:1] if is_docker else BOTH_TYPES
-    assert (source.calls, destination.calls) == (asked, [*asked, "PUT"])
-    manifests = [child.descriptor for child in (*new.children, old.children[1])]
-    expected = {"schemaVersion": 2, "mediaType": media_type, "manifests": manifests}
-    held = quay.manifest("app", "old")
-    assert held.content == json.dumps(expected, sort_keys=True, indent=4).encode()
-    assert held.media_type == media_type
-
-
-def test_a_list_without_amd64_is_found_behind_a_404(quay: RegistryServer) -> None:
-    made, _, _ = host_like(quay, OCI_NEW, make_index([make_image("linux/s390x")]))
-
-    made.merge_manifest_lists()
-
-    assert len(json.loads(quay.manifest("app", "old").content)["manifests"]) == 3
-
-
-def test_a_hidden_destination_is_none_in_selected_mode() -> None:
-    with RegistryServer(dialect=QuayDialect(), auth="token", public=["app"]) as server:
-        put(server, "new", OCI_NEW)
-        made = ManifestListMerger(f"{server.host}/app:new", f"{server.host}/hidden:old")
-        made.set_quay_clients(HostLike(server.url), HostLike(server.url))
-
-        merged = made.merge_manifest_lists_selected_architectures(["arm64"])
-        with pytest.raises(requests.exceptions.HTTPError) as caught:
-            made.merge_manifest_lists()
-
-        assert merged["manifests"] == [OCI_NEW.children[1].descriptor]
-        assert caught.value.response.status_code == 401
-
-
-# With the client of this package
 
 
 def built(server_url: str, host: str) -> ManifestListMerger:
