@@ -41,6 +41,7 @@ from tests.factories import (
     digest,
     digests,
     document,
+    each,
     entry,
     index,
     platform,
@@ -50,11 +51,6 @@ from tests.factories import (
 
 
 PATH = "manifests[3]"
-
-
-def each(name: str, *values: object) -> list[tuple[str, object]]:
-    """Pair a property with each of the values."""
-    return [(name, value) for value in values]
 
 
 def refusal(value: object) -> InvalidIndex:

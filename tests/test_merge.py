@@ -49,6 +49,7 @@ from tests.factories import (
     entry,
     index,
     platforms,
+    windows,
 )
 
 TAG = "quay.io/ns/app:1"
@@ -61,12 +62,6 @@ ARTIFACT, UNKNOWN = entry(None, seed="artifact"), entry("unknown/unknown", seed=
 NULL: Entry = {**entry(None, seed="null"), "platform": None, "annotations": None}
 NESTED = entry(None, seed="nested", media_type=OCI_INDEX)
 DOCKER_ARM = entry(ARM, media_type=DOCKER_MANIFEST)
-
-
-def windows(version: str, *features: str) -> Entry:
-    platform = {"os": "windows", "architecture": "amd64", "os.version": version}
-    stated = {**platform, "os.features": list(features)} if features else platform
-    return entry(platform=stated, seed=version)
 
 
 NAMED: dict[str, Entry] = {

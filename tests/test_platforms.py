@@ -8,12 +8,7 @@ from hypothesis import strategies as st
 
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern, normalize_names
 from pubtools_mlmerge.errors import InvalidPlatform
-
-
-def each(name: str, *values: object) -> list[tuple[str, object]]:
-    """Pair a property with each of the values."""
-    return [(name, value) for value in values]
-
+from tests.factories import each
 
 NORMALISED = {
     "386": "i386 i386/v2 i686",
