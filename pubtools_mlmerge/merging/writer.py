@@ -122,11 +122,7 @@ class Writer:
             if not decision.is_due:
                 return self._finish(first, decision, attempt + 1, check)
         conflict = conflict or _Conflict(decision.plan.result.digest, decision.seen)
-        if conflict.error is not None:
-            raise conflict.error
-        raise ConflictError(
-            str(first.destination), conflict.expected, conflict.found, self.options.tries
-        )
+        raise conflict.as_error(first.destination, self.options.tries)
 
     @STOP.finishing()
     def _finish(
@@ -240,10 +236,10 @@ class Writer:
             conflict = self._put(decision, anchor, None)
             if conflict is None:
                 return anchor
-            expected, found = conflict.expected, conflict.found
             # Once more only if nothing was stored: else that of somebody else may be lost.
-            if conflict.error is None or found is not None or attempt == self.options.tries:
-                raise conflict.error or ConflictError(str(anchor), expected, found, attempt)
+            is_stored = conflict.error is None or conflict.found is not None
+            if is_stored or attempt == self.options.tries:
+                raise conflict.as_error(anchor, attempt)
             _wait(attempt)
 
 
@@ -255,6 +251,9 @@ class _Conflict:
     found: str | None
     error: RegistryError | DigestMismatch | None = None  # of the write, if that failed
     is_written: bool = False  # whether the tag may have held the result, if only for a moment
+
+    def as_error(self, tag: Reference, tries: int) -> MergeError:
+        return self.error or ConflictError(str(tag), self.expected, self.found, tries)
 
     def is_ignored(self, before: str | None) -> bool:
         """Whether the write was accepted and the tag still holds what it held before."""
