@@ -52,21 +52,6 @@ def test_without_verifying_the_union_takes_three_requests(shelf: Shelf) -> None:
     assert sorted(line.split()[0] for line in record) == ["GET", "GET", "PUT"]
 
 
-@pytest.mark.parametrize("name", ["arm64", "linux/arm64/v8"])
-def test_only_the_selected_architecture_is_taken(shelf: Shelf, name: str) -> None:
-    shelf.hold(stable=OLD, new=NEW)
-
-    done = shelf.merge("--arch", name)
-
-    assert shelf.get("stable").content == merged(NEW[1], OLD[0], OLD[2])
-    assert fates(done) == [
-        ("linux/arm64", "replaced"),
-        ("linux/amd64", "kept"),
-        ("linux/s390x", "kept"),
-        ("linux/amd64", "excluded"),
-    ]
-
-
 @pytest.mark.parametrize("media_type_field", [True, False])
 def test_a_source_that_covers_all_goes_up_as_it_is(shelf: Shelf, media_type_field: bool) -> None:
     new = make_index([*NEW, SINGLE], media_type_field=media_type_field)
