@@ -125,8 +125,8 @@ def test_a_host_is_a_name_or_address_with_an_optional_port(host: str) -> None:
 
 NO_HOSTS = """
     quay.io: quay.io:0 quay.io:00000 quay.io:65536 quay.io:99999 quay.io:123456 quay.io:-1
-    quay.io:80:80 quay.io:٨٠ quay.io:x [::1]:0 [::1]:99999 [::1]x [::1 [] [fe80::1%25eth0] ::1
-    -quay.io quay-.io quay..io .io quay.io. user@quay.io bücher.example
+    quay.io:80:80 quay.io:٨٠ quay.io:x [1::2::3] [::1]:0 [::1]:99999 [::1]x [::1 [] [fe80::1%25eth0]
+    ::1 -quay.io quay-.io quay..io .io quay.io. user@quay.io bücher.example
 """
 
 

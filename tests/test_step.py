@@ -522,6 +522,18 @@ def test_nothing_to_remove_and_a_dry_run_write_nothing(server: RegistryServer) -
     assert (real.digest, real.entries) == (dry.digest, dry.entries)
 
 
+def test_what_somebody_else_removes_meanwhile_is_no_slip(server: RegistryServer) -> None:
+    class Overtaken(RegistryClient):
+        def digest(self, reference: Reference) -> str | None:
+            put(server, "whole", make_index([AMD64]))
+            return super().digest(reference)
+
+    writer = Writer(Overtaken(), StepOptions())
+    report = remove_platforms(writer, tag(server, "whole"), patterns_of(["arm64"]))
+
+    assert (fates(report), report.missing, report.attempts) == (["kept"], ("arm64",), 2)
+
+
 def test_emptying_needs_permission(server: RegistryServer) -> None:
     with pytest.raises(EmptyIndex, match=f"^{tag(server, 'whole')}: removing"):
         remove(server, "whole", "*")

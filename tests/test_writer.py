@@ -428,6 +428,30 @@ def test_an_anchor_tag_is_written_once_and_read_back(registry: Busy) -> None:
     assert registry.repeated == [False, False]
 
 
+@pytest.mark.parametrize("theirs", [None, THEIRS])
+def test_an_anchor_tag_is_written_again_only_if_nothing_was_stored(
+    registry: Busy, theirs: Index | None
+) -> None:
+    anchor = TAG.tagged("kept")
+
+    def fail_once() -> None:
+        registry.failures, registry.stores = [PASSING], False
+        registry.after_write = recover
+
+    def recover() -> None:
+        registry.stores = True
+        if theirs is not None:
+            registry.put(anchor, theirs)
+
+    registry.after_write = fail_once
+
+    report = write(registry, anchor="kept")
+
+    assert registry.digest_at(anchor) == (theirs or MERGED).digest
+    assert report.error == (None if theirs is None else PASSING)
+    assert registry.pushed[1:] == [str(anchor)] * (2 if theirs is None else 1)
+
+
 def test_an_anchor_tag_is_not_set_without_its_lock(
     registry: Busy, caplog: pytest.LogCaptureFixture
 ) -> None:
