@@ -224,14 +224,10 @@ class Step:
         writes = not self._options.dry_run
         intend(self._source, sources, self._destination, destination, writes=writes)
         read = partial(self._read_source, policy=policy)
-        pull_old = partial(self._look, destination)
-        if sources[0] in self._sources:  # perhaps another thread is about to read it
-            old = pull_old()
-            first = read(sources[0])
-        else:
-            first, old = pull_both(
-                self._source, partial(read, sources[0]), self._destination, pull_old
-            )
+        first, old = pull_both(
+            *(self._source, partial(read, sources[0])),
+            *(self._destination, partial(self._look, destination)),
+        )
         threads = 1 if self._source.logs_in_per_thread else _THREADS
         others = (partial(read, source) for source in sources[1:])
         return [first, *(map_in_order(others, threads) if len(sources) > 1 else ())], old
