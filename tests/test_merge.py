@@ -214,7 +214,7 @@ DECIDED: dict[str, tuple[Policy, str, str, str]] = {
 
 
 @pytest.mark.parametrize("case", DECIDED)
-def test_a_merge(case: str) -> None:
+def test_source_entries_come_first_and_then_what_is_kept(case: str) -> None:
     policy, ours, theirs, expected = DECIDED[case]
     source, destination = listed(ours), listed(theirs)
 
@@ -244,7 +244,7 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize(("new", "old"), [*SAME.items(), *DIFFERENT])
-def test_source_wins_on_the_same_platform_in_any_spelling(new: str, old: str) -> None:
+def test_source_wins_on_the_same_platform_in_another_spelling(new: str, old: str) -> None:
     result = merge(index(f"{new}@new"), index(f"{old}@old")).result
 
     assert platforms(result) == ([new] if SAME.get(new) == old else [new, old])
@@ -516,7 +516,9 @@ ONLY_ARM64 = PlatformPattern.parse("arm64")
         ("arm64 artifact unknown", [digest("unknown"), digest("absent")], "kept kept dropped"),
     ],
 )
-def test_a_removal(held: str, patterns: Sequence[str | PlatformPattern], expected: str) -> None:
+def test_removal_leaves_the_rest_in_order(
+    held: str, patterns: Sequence[str | PlatformPattern], expected: str
+) -> None:
     plan = remove(listed(held), patterns)
 
     assert (fates(plan), plan.changed) == (expected, True)
@@ -639,7 +641,7 @@ BOTH_ARM = listing(ARM, f"{ARM}@2")
         (artifact(), artifact("old"), [REPLACE], "source", "added dropped"),
     ],
 )
-def test_a_single_image(
+def test_a_single_image_is_merged_as_an_index_of_one_entry(
     new: Side, held: Side | None, policies: list[Policy], result: str, expected: str
 ) -> None:
     known = {"source": new.manifest, "wrapped": new.index, "destination": (held or new).manifest}
