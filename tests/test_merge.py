@@ -91,10 +91,9 @@ NAMED: dict[str, Entry] = {
 }
 
 
-def listed(text: str, *, docker: bool = False) -> Index:
+def listed(text: str) -> Index:
     """Make an index of named entries and of platforms, which are of linux if they do not say."""
-    entries = [NAMED.get(e, e if "/" in e else f"linux/{e}") for e in text.split()]
-    return index(*entries, docker=docker)
+    return index(*(NAMED.get(e, e if "/" in e else f"linux/{e}") for e in text.split()))
 
 
 def fates(plan: Plan[Index] | Plan[Manifest]) -> str:
