@@ -156,18 +156,6 @@ def test_a_child_that_cannot_be_brought_leaves_the_tag_alone(server: RegistrySer
     assert writes(server) == []
 
 
-def test_a_plan_writes_nothing_until_it_is_carried_out(server: RegistryServer) -> None:
-    planning = step(server)
-
-    decision = planning.plan(tag(server, "new"), tag(server, "old"))
-
-    assert writes(server) == []
-    assert decision.new is not None
-    assert (decision.new.digest, decision.seen) == (NEW.digest, OLD.digest)
-    report = planning.carry_out(decision)
-    assert server.manifest("app", "old").digest == report.digest == decision.plan.result.digest
-
-
 @pytest.mark.parametrize(("source", "dry_run"), [("old", False), ("new", True)])
 def test_nothing_to_do_and_a_dry_run_stop_before_the_children(
     server: RegistryServer, source: str, dry_run: bool
@@ -230,14 +218,6 @@ def test_a_source_is_looked_at_again_after_half_a_minute(
     asked = [r.method for r in server.requests if r.path.endswith("/manifests/new")]
     assert asked == methods
     assert report.digest == server.manifest("app", "new").digest
-
-
-def test_any_client_of_the_host_s_shape_will_do(server: RegistryServer) -> None:
-    merging = step(server, registry=ClientRegistry(RegistryClient()))
-
-    report = merging.merge(tag(server, "new"), tag(server, "old"))
-
-    assert server.manifest("app", "old").digest == report.digest
 
 
 @pytest.mark.parametrize("logged_in", [True, False])

@@ -496,14 +496,6 @@ def test_what_was_replaced_unseen_may_add_nothing(registry: Busy) -> None:
     assert (registry.pushed, history.forgotten) == ([str(TAG)], [lost])
 
 
-def test_a_history_without_losses_changes_nothing(registry: Busy) -> None:
-    history = Lost()
-
-    report = write(registry, history=history)
-
-    assert (report.attempts, history.asked) == (1, [(MERGED.digest, OLD.digest)])
-
-
 def test_losses_without_end_are_a_conflict(registry: Busy) -> None:
     lost = TAG.tagged("recovered")
     registry.put(lost, THEIRS)
