@@ -86,7 +86,7 @@ def _user_of(arguments: Namespace, side: str) -> tuple[str, str | None]:
     name = _SIDES[side]
     own = f"{PREFIX}{name}_CREDS"
     places = {
-        f"--{name.lower()}-creds": getattr(arguments, f"{side}_quay_user"),
+        f"--{name.lower()}-creds": getattr(arguments, f"{name.lower()}_creds"),
         "--creds": arguments.creds,
         own: os.environ.get(own),
         f"{PREFIX}CREDS": os.environ.get(f"{PREFIX}CREDS"),
@@ -112,7 +112,7 @@ def read_password(arguments: Namespace) -> None:
     arguments.read_password = None
     if not arguments.password_stdin:
         return
-    sides = [side for side in _SIDES if hasattr(arguments, f"{side}_quay_user")]
+    sides = [side for side, name in _SIDES.items() if f"{name.lower()}_creds" in arguments]
     users = {_user_of(arguments, side)[1] for side in sides}
     if len(users) != 1 or not all(users):
         raise ValueError("--password-stdin needs one user: give it by --creds")
@@ -150,7 +150,7 @@ def policy_of(arguments: Namespace, default: Policy) -> Policy:
     """Read the policy."""
     return Policy(
         match=arguments.match or default.match,
-        eligible=None if arguments.arch is None else split("--arch", arguments.arch),
+        eligible=split("--arch", arguments.arch) or None,
         keep=split("--keep", arguments.keep) or default.keep,
         drop=split("--drop", arguments.drop) or default.drop,
         mixed_types=arguments.mixed_types or default.mixed_types,
@@ -234,7 +234,7 @@ def writer_of(
         policy=policy or Policy(),
         dry_run=arguments.dry_run,
         anchor_tag=anchor_tag,
-        verify=settings.verify if arguments.verify is None else arguments.verify,
+        verify=settings.verify and not arguments.no_verify,
         tries=number("--tries", arguments.tries, MOST_TRIES) or settings.tries,
         ages=ages_of(arguments, settings),
     )
