@@ -307,16 +307,11 @@ class _Merges:
     def of_lines(self, name: str, file: int) -> Iterator[Ordered[_Merge]]:
         """Make a job of each non-empty line of a batch; an invalid line becomes one that fails."""
         is_empty = True
-        try:
-            with os.fdopen(
-                file, encoding="utf-8", errors="surrogateescape", closefd=False
-            ) as batch:
-                for number, text in enumerate(batch, start=1):
-                    if text.strip():
-                        is_empty = False
-                        yield self._of_line(f"line {number}", text)
-        finally:
-            os.close(file)
+        with os.fdopen(file, encoding="utf-8", errors="surrogateescape") as batch:
+            for number, text in enumerate(batch, start=1):
+                if text.strip():
+                    is_empty = False
+                    yield self._of_line(f"line {number}", text)
         if is_empty:
             LOG.warning("--batch: %s has no lines, so nothing is merged", name)
 

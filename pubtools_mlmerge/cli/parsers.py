@@ -17,6 +17,8 @@ from functools import partial
 from importlib import import_module
 from typing import NamedTuple, NoReturn
 
+LOG = logging.getLogger("pubtools.mlmerge")
+
 
 class _Parser(argparse.ArgumentParser):
     """Repeats nothing of what was given that would steer a terminal."""
@@ -359,6 +361,7 @@ def _run(command: str, given: Sequence[str] | None = None, name: str = "") -> No
 
     with ended_by_signals(_say_so):
         from pubtools_mlmerge.cli.commands import prepare  # noqa: PLC0415
+        from pubtools_mlmerge.errors import brief  # noqa: PLC0415
 
         try:
             run = prepare(command, arguments)
@@ -368,7 +371,9 @@ def _run(command: str, given: Sequence[str] | None = None, name: str = "") -> No
             try:
                 stack.enter_context(task_context())
             except Exception as error:
-                _say_broken(error, debug=arguments.debug > 0)
+                words = "a plugin of this environment cannot be loaded: %s"
+                problem = brief(f"{type(error).__name__}: {error}")
+                LOG.error(words, problem, exc_info=arguments.debug > 0)  # noqa: TRY400 - as asked for
                 raise SystemExit(1) from error
             if not run():
                 raise SystemExit(1)
@@ -380,16 +385,6 @@ remove_archs_main = partial(_run, "remove-archs")
 inspect_main = partial(_run, "inspect")
 restore_main = partial(_run, "restore")
 demo_main = partial(_run, "demo")
-
-
-def _say_broken(error: Exception, *, debug: bool) -> None:
-    from pubtools_mlmerge.errors import brief  # noqa: PLC0415 - see the module
-
-    logging.getLogger("pubtools.mlmerge").error(
-        "a plugin of this environment cannot be loaded: %s",
-        brief(f"{type(error).__name__}: {error}"),
-        exc_info=error if debug else None,
-    )
 
 
 def _open_closed_streams() -> None:
@@ -404,9 +399,7 @@ def _open_closed_streams() -> None:
 
 
 def _say_so(number: int) -> None:
-    logging.getLogger("pubtools.mlmerge").error(
-        "Interrupted by %s; what is not printed was not done", signal.Signals(number).name
-    )
+    LOG.error("Interrupted by %s; what is not printed was not done", signal.Signals(number).name)
 
 
 class _StandardError(logging.Handler):
