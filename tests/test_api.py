@@ -8,7 +8,6 @@ from types import FrameType
 
 import pytest
 
-import pubtools_mlmerge
 from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
@@ -181,7 +180,3 @@ def test_a_destination_is_a_tag(tag: str | list[str]) -> None:
 def test_no_url_passes_as_a_user_name() -> None:
     with pytest.raises(ValueError, match="the user name is a URL"):
         RegistryClient(username="https://quay.io", password="x")
-
-
-def test_the_package_gives_it() -> None:
-    assert pubtools_mlmerge.merge_tags is merge_tags

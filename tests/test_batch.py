@@ -151,13 +151,6 @@ def test_what_is_no_file_is_wrong_usage(shelf: Shelf, path: str, problem: str) -
     assert problem in done.err
 
 
-def test_only_a_batch_is_resumed() -> None:
-    done = run_here("merge", "registry.invalid/a:1", "registry.invalid/a:2", "--resume", "record")
-
-    assert done.code == 2
-    assert "--resume needs --batch" in done.err
-
-
 @contextmanager
 def files_no_longer_than(size: int) -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -58,24 +58,6 @@ def test_images_are_merged_by_position(app: str, registry_server: RegistryServer
     assert held(registry_server) == ["amd64", "arm64", "s390x", "unknown"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "problem"),
-    [
-        (["a:1"], "a source and a destination are needed"),
-        (["q/a:1", "q/a:2", "--dest-ref", "q/a:3"], "give images by position, or by --source-ref"),
-        (["q/a:1", "q/a:2", "--batch", "-"], "--batch: give sources"),
-        (["q.io/a:1", "q.io/a:2", "-o", "raw"], "--output raw is for a dry run of one destination"),
-        (["q.io/a:1", "q.io/a:2,q.io/a:3", "-no", "raw"], "--output raw is for a dry run of one"),
-        (["q.io/a:1", "q.io/a:2", "--json", "-o", "text"], "given twice, with different values"),
-        (["q.io/a:1", "q.io/a:2", "--annotation", "key"], "--annotation: expected KEY=VALUE"),
-    ],
-)
-def test_wrong_usage(arguments: list[str], problem: str, capsys: Capture) -> None:
-    assert call(merge_main, *arguments) == 2
-
-    assert problem in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("arguments", [["--version"], ["merge", "--version"]])
 def test_the_version_is_shown(arguments: list[str], capsys: Capture) -> None:
     assert call(main, *arguments) == 0
@@ -114,27 +96,6 @@ def test_the_rate_and_the_time_of_a_run_are_bounded_by_options() -> None:
     options = connection_of(new_parser("inspect", "x").parse_args(given))
 
     assert (options.max_rate, options.time_limit) == (2.5, 60.0)
-
-
-def test_rare_options_have_a_group_of_their_own() -> None:
-    (group,) = (g for g in new_parser("merge", "x")._action_groups if g.title == "Advanced")
-
-    named = {action.option_strings[0] for action in group._group_actions}
-    rare = {"--match", "--mixed-types", "--tries", "--no-verify", "--quay-api-token"}
-    assert rare <= named
-
-
-def test_a_shell_gets_completions(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Argcomplete:
-        @staticmethod
-        def autocomplete(parser: object) -> None:
-            raise SystemExit(f"completed {type(parser).__name__}")
-
-    monkeypatch.setitem(sys.modules, "argcomplete", Argcomplete)
-    monkeypatch.setenv("_ARGCOMPLETE", "1")
-
-    with pytest.raises(SystemExit, match="completed "):
-        main(["merge"])
 
 
 COMPLETE = """
@@ -297,31 +258,6 @@ def test_a_login_comes_from_an_option_or_a_variable(
 
     assert (done.code, "WARNING" in done.err) == (0, False), done.err  # no variable is unknown
     assert f"the login of alice from {place} was refused" in refused.err
-
-
-@pytest.mark.parametrize(
-    ("options", "problem"),
-    [
-        (["--creds", "alice"], "--creds needs a password: set MLMERGE_PASSWORD, or use --passw"),
-        (["--src-creds", "a"], "--src-creds needs a password: set MLMERGE_SRC_PASSWORD, or use"),
-        (["--creds", "alice:wonderland"], "--creds takes a user name; set the password in MLMER"),
-        (["--dest-creds", "alice:wonderland"], "set the password in MLMERGE_DEST_PASSWORD"),
-        (["--password-stdin"], "--password-stdin needs one user"),
-        (["--dest-creds=b", "--password-stdin"], "--password-stdin needs one"),
-        (["--src-creds=a", "--dest-creds=b", "--password-stdin"], "--password-stdin needs one"),
-        (["--creds=a", "--password-stdin"], "there is no password on standard input"),
-    ],
-)
-def test_a_login_must_be_whole(
-    options: list[str], problem: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.stdin", StringIO(""))
-
-    assert call(merge_main, "quay.io/a/b:1", "quay.io/a/b:2", *options) == 2
-
-    err = capsys.readouterr().err
-    assert problem in err
-    assert "wonderland" not in err
 
 
 # Editing

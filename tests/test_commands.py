@@ -8,9 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from datetime import datetime, timedelta, timezone
-from io import BytesIO, TextIOWrapper
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,11 +20,16 @@ from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.cli.batch import BatchLine
 from pubtools_mlmerge.cli.options import Login
-from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main, restore_main
+from pubtools_mlmerge.cli.parsers import (
+    demo_main,
+    inspect_main,
+    merge_main,
+    remove_archs_main,
+    restore_main,
+)
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import LockLost
-from pubtools_mlmerge.locks import lock_name, tag_lock
+from pubtools_mlmerge.locks import tag_lock
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
 from tests.programs import call, command, environment, put, run
@@ -60,14 +65,6 @@ def merge(server: RegistryServer, *options: str) -> int:
     return call(merge_main, *MERGE, "--quay-host", server.url, *options)
 
 
-def test_a_merge_prints_its_report(server: RegistryServer, capsys: Capture) -> None:
-    assert merge(server, "--output", "json") == 0
-
-    report = json.loads(capsys.readouterr().out)
-    assert report["digest"] == server.manifest("app", "old").digest
-    assert report["destination"] == "registry.invalid/app:old"
-
-
 def test_every_option_reaches_the_merge(server: RegistryServer, capsys: Capture) -> None:
     options = ("--match", "architecture", "--keep", "linux/*", "--drop", "s390x", "--arch", "arm64")
     rest = ("--single-image", "fail", "--mixed-types", "fail", "--copy", "never")
@@ -101,12 +98,6 @@ def test_the_environment_gives_defaults(
     assert second["changed"] is False
 
 
-def test_one_client_serves_both_sides(server: RegistryServer) -> None:
-    assert merge(server) == 0
-
-    assert [request.method for request in server.requests] == ["GET", "GET", "HEAD", "PUT", "HEAD"]
-
-
 def test_the_token_of_quays_api_goes_where_an_option_says() -> None:
     with RegistryServer(dialect=QuayDialect("0auth")) as quay:
         new, old = (put(quay, tag, item) for tag, item in (("new", NEW), ("old", OLD)))
@@ -115,17 +106,6 @@ def test_the_token_of_quays_api_goes_where_an_option_says() -> None:
             assert call(merge_main, new, old, "-n", "--quay-api-token", "0auth", *named) == 0
             sent = {request.headers.get("authorization") for request in quay.requests}
             assert ("Bearer 0auth" in sent) is bool(named)
-
-
-def test_a_source_host_of_its_own_is_used_for_the_source_alone(server: RegistryServer) -> None:
-    with RegistryServer() as other:
-        put(other, "new", NEW)
-
-        options = ("--source-quay-host", other.url, "--referrers", "ignore", "--dry-run")
-        assert merge(server, *options) == 0
-
-        assert [request.path for request in other.requests] == ["/v2/app/manifests/new"]
-    assert [request.path for request in server.requests] == ["/v2/app/manifests/old"]
 
 
 @pytest.mark.parametrize("given", ["argument", "environment"])
@@ -153,39 +133,6 @@ def test_each_side_logs_in_as_its_own_user(
 
         assert call(merge_main, *tags, *options, "--output", "json") == 0
         assert len(server.requests) == 8  # two of them look for referrers
-
-
-@pytest.mark.parametrize(
-    ("options", "rights", "requests"), [((), "pull%2Cpush", 7), (("--dry-run",), "pull", 4)]
-)
-def test_one_login_is_asked_for_what_the_merge_needs(
-    options: tuple[str, ...], rights: str, requests: int, capsys: Capture
-) -> None:
-    login = [f"--{side}-quay-{key}" for side in ("source", "dest") for key in ("user", "password")]
-    values = ["alice", "wonderland"] * 2
-    with RegistryServer(auth="token", users={"alice": "wonderland"}) as server:
-        put(server, "old", OLD)
-        put(server, "new", NEW)
-        given = [part for pair in zip(login, values) for part in pair]
-
-        assert merge(server, *given, *options, "--output", "json") == 0
-
-        (query,) = (request.query for request in server.requests if "scope=" in request.query)
-        assert query.endswith(f"scope=repository%3Aapp%3A{rights}")
-        assert len(server.requests) == requests
-
-
-def test_a_failure_is_logged_and_the_code_is_1(
-    server: RegistryServer, capsys: Capture, caplog: Log
-) -> None:
-    server.delete_tag("app", "new")
-
-    assert merge(server) == 1
-
-    captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", "")
-    words = "registry.invalid/app:old: registry.invalid/app:new: not found (HTTP 404)"
-    assert caplog.messages[-1].startswith(words)
 
 
 def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report(
@@ -312,34 +259,6 @@ def test_an_error_without_words_is_named(
     assert caplog.messages[-1] == "registry.invalid/app:old: MemoryError"
 
 
-def test_every_destination_gets_its_turn(server: RegistryServer, capsys: Capture) -> None:
-    put(server, "single", make_image("linux/s390x"))
-    destinations = "registry.invalid/app:single,,registry.invalid/app:one"
-
-    code = merge(server, "--dest-ref", destinations, "--single-image", "fail", "--output", "json")
-
-    reports = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert code == 1
-    assert [(r["destination"], "error" in r and r["error"] is None) for r in reports] == [
-        ("registry.invalid/app:old", True),
-        ("registry.invalid/app:single", False),
-        ("registry.invalid/app:one", True),
-    ]
-    failure = reports[1]["error"]
-    assert (failure["type"], failure["status"]) == ("NotAnIndex", None)
-    assert failure["message"].startswith("registry.invalid/app:single holds ")
-
-
-def test_removal_writes_and_reports(server: RegistryServer, capsys: Capture, caplog: Log) -> None:
-    command = ("--ref", "registry.invalid/app:old", "--quay-host", server.url, "--output", "json")
-
-    assert call(remove_archs_main, *command, "--arch", "s390x,riscv64") == 0
-
-    report = json.loads(capsys.readouterr().out)
-    assert report["digest"] == server.manifest("app", "old").digest
-    assert "registry.invalid/app:old has no riscv64" in caplog.messages
-
-
 @frozen
 class Shelf:
     """A registry, and records of its tags."""
@@ -377,15 +296,6 @@ def shelf(registry_server: RegistryServer, tmp_path: Path) -> Shelf:
     return Shelf(registry_server, directory)
 
 
-@pytest.mark.parametrize(("options", "code"), [((), 1), (("--allow-empty",), 0)])
-def test_removal_of_everything_needs_permission(
-    server: RegistryServer, options: tuple[str, ...], code: int
-) -> None:
-    command = ("--ref", "registry.invalid/app:old", "--quay-host", server.url, "--arch", "*")
-
-    assert call(remove_archs_main, *command, *options) == code
-
-
 # Wrong usage
 
 REF = "registry.invalid/app:1"
@@ -395,6 +305,8 @@ BY_DIGEST = f"registry.invalid/app@{OLD.digest}"
 NO_HOST = "for Docker Hub, or give --quay-host"
 NO_TAG = "a destination must be a tag, not a digest"
 NO_SUCH_HOST = "expected"
+ONE_USER = "--password-stdin needs one user"
+TWICE = "given twice, with different values"
 WRONG: list[tuple[Callable[..., None], str, str]] = [
     (merge_main, f"{PAIR} --dest-ref {BY_DIGEST}", NO_TAG),
     (merge_main, f"{PAIR} --dest-ref registry.invalid/app:1@{OLD.digest}", NO_TAG),
@@ -449,12 +361,45 @@ WRONG: list[tuple[Callable[..., None], str, str]] = [
     (restore_main, "RECORD --quay-host ftp://quay.io", NO_SUCH_HOST),
     (restore_main, "RECORD --source-quay-user x", "unrecognized arguments"),
     *((main, "--output html", "--output: invalid choice: 'html'") for main in MAINS),
+    (merge_main, "q/a:1", "a source and a destination are needed"),
+    (merge_main, "q/a:1 q/a:2 --dest-ref q/a:3", "give images by position, or by --source-ref"),
+    (merge_main, "q/a:1 q/a:2 --batch -", "--batch: give sources"),
+    (merge_main, f"{PAIR} --resume record", "--resume needs --batch"),
+    (merge_main, f"{PAIR} -o raw", "--output raw is for a dry run of one destination"),
+    (merge_main, f"{PAIR} --dest-ref q.io/a:3 -no raw", "--output raw is for a dry run of one"),
+    (merge_main, f"{PAIR} --annotation key", "--annotation: expected KEY=VALUE"),
+    # Logins that are not whole; there is nothing on standard input.
+    (
+        merge_main,
+        f"{PAIR} --creds me",
+        "--creds needs a password: set MLMERGE_PASSWORD, or use --pa",
+    ),
+    (merge_main, f"{PAIR} --src-creds me", "needs a password: set MLMERGE_SRC_PASSWORD, or use"),
+    (
+        merge_main,
+        f"{PAIR} --creds me:secret",
+        "--creds takes a user name; set the password in MLMER",
+    ),
+    (merge_main, f"{PAIR} --dest-creds me:secret", "set the password in MLMERGE_DEST_PASSWORD"),
+    (merge_main, f"{PAIR} --password-stdin", ONE_USER),
+    (merge_main, f"{PAIR} --dest-creds=me --password-stdin", ONE_USER),
+    (merge_main, f"{PAIR} --src-creds=me --dest-creds=you --password-stdin", ONE_USER),
+    (merge_main, f"{PAIR} --creds=me --password-stdin", "there is no password on standard input"),
+    # Options with two values
+    (merge_main, f"{PAIR} --match platform --match architecture", f"--match: {TWICE}"),
+    (merge_main, f"{PAIR} --threads 2 --threads 3", f"--threads: {TWICE}"),
+    (merge_main, f"{PAIR} --json -o text", f"-o: {TWICE}"),
+    (remove_archs_main, f"--ref {REF} --lock file:///a --lock=file:///b", f"--lock: {TWICE}"),
+    (inspect_main, f"{REF} --output json --output text", f"--output: {TWICE}"),
+    (restore_main, "RECORD --dest-quay-user me --dest-quay-user secret", f"user: {TWICE}"),
+    *((demo_main, f"--serve={port}", "from 0 to 65535") for port in ("-1", "65536", "http", "²")),
 ]
 
 
 @pytest.fixture
-def refused(capsys: Capture) -> Callable[..., str]:
+def refused(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Run a program that must end with 2 and print nothing, and return its last line."""
+    monkeypatch.setattr("sys.stdin", StringIO(""))
 
     def run(main: Callable[..., None], *arguments: str) -> str:
         assert call(main, *arguments) == 2
@@ -479,6 +424,7 @@ def test_wrong_usage_is_said_before_anything_is_asked(
     last = refused(main, *shlex.split(words.replace("RECORD", record)))
 
     assert problem in last
+    assert "secret" not in last
     assert shelf.server.requests == ()
 
 
@@ -493,14 +439,6 @@ def test_a_host_is_checked_before_anything_is_asked(
         problem = refused(*arguments, option, host)
         assert "expected" in problem
         assert "u:p" not in problem
-
-
-def test_a_certificate_file_is_looked_for(server: RegistryServer, tmp_path: Path) -> None:
-    bundle = tmp_path / "ca.pem"
-    bundle.touch()
-
-    connection = ("--quay-host", server.url, "--ca-bundle", str(bundle))
-    assert call(inspect_main, "registry.invalid/app:new", *connection) == 0
 
 
 def test_others_hear_of_what_was_merged(registry_server: RegistryServer) -> None:
@@ -519,21 +457,6 @@ def test_others_hear_of_what_was_merged(registry_server: RegistryServer) -> None
         assert call(merge_main, *merging) == 0
 
     assert [str(report.destination) for report in listener.reports] == [f"{image}:old"]
-
-
-def test_a_listener_that_fails_leaves_the_report_and_the_exit_code(
-    server: RegistryServer, capsys: Capture, caplog: Log
-) -> None:
-    class Listener:
-        @hookimpl
-        def mlmerge_merged(self, report: Report) -> None:
-            raise OSError("the journal is full")
-
-    with registered(Listener(), "journal"):
-        assert merge(server) == 0
-
-    assert "is now sha256:" in capsys.readouterr().out
-    assert "mlmerge_merged of the plugin journal failed" in caplog.text
 
 
 def test_a_plugin_that_takes_other_arguments_is_named_before_anything_is_asked(
@@ -802,35 +725,6 @@ def test_ages_of_all_images_are_read(reference: str, capsys: Capture) -> None:
     assert entries[0]["created"] == "2024-01-01T00:00:00Z"
 
 
-def test_all_that_is_listed_is_looked_for(
-    registry_server: RegistryServer, reference: str, capsys: Capture
-) -> None:
-    assert call(inspect_main, reference, "--check") == 0
-
-    assert "all are in the repository" in capsys.readouterr().out
-    asked = {r.path.rpartition("/")[2] for r in registry_server.requests if r.method == "HEAD"}
-    assert asked == {AMD64.digest, S390X.digest, PROOF.digest}
-
-
-@pytest.mark.parametrize("lost", [S390X, PROOF])
-@pytest.mark.parametrize("output", ["text", "json"])
-def test_what_is_missing_is_shown_and_the_code_is_1(
-    registry_server: RegistryServer, capsys: Capture, lost: object, output: str
-) -> None:
-    kept = [child for child in (AMD64, S390X, PROOF) if child is not lost]
-    for child in kept:
-        put(registry_server, child.digest, child)
-    registry_server.put_manifest("app", "1", LISTED.content, LISTED.media_type)
-    reference = f"{registry_server.host}/app:1"
-
-    assert call(inspect_main, reference, "--check", "--output", output) == 1
-
-    out = capsys.readouterr().out
-    assert "is not in the repository" in out
-    assert out.count("missing") == (2 if output == "text" else 1)
-    assert call(inspect_main, reference) == 0
-
-
 def test_problems_alone_are_no_failure(registry_server: RegistryServer, capsys: Capture) -> None:
     twice = make_index([AMD64, make_image("linux/amd64", seed="again")])
 
@@ -901,23 +795,6 @@ def test_an_old_image_catches_the_eye(reference: str, width: int) -> None:
 # Restoring tags
 
 
-def test_a_tag_is_put_back_and_reported(shelf: Shelf, capsys: Capture) -> None:
-    assert shelf.restore(shelf.changed("stable"), "--output", "json") == 0
-
-    report = json.loads(capsys.readouterr().out)
-    assert shelf.held("stable") == BEFORE.digest == report["digest"]
-    assert (report["destination"], report["previous_digest"]) == (
-        f"{NAME}:stable",
-        AFTER.digest,
-    )
-    assert [entry["fate"] for entry in report["entries"]] == [
-        "replaced",
-        "same",
-        "added",
-        "dropped",
-    ]
-
-
 def test_every_record_gets_its_turn_in_the_given_order(
     shelf: Shelf, capsys: Capture, caplog: Log
 ) -> None:
@@ -951,22 +828,6 @@ def test_the_changes_of_one_tag_are_undone_newest_first(
 
     assert shelf.restore(*files) == 0
     assert shelf.held("stable") == BEFORE.digest
-
-
-def test_force_overwrites_what_is_there_since(shelf: Shelf) -> None:
-    file = shelf.changed("stable")
-    put(shelf.server, "stable", OTHER)
-
-    assert shelf.restore(file, "--force") == 0
-
-    assert shelf.held("stable") == BEFORE.digest
-
-
-def test_a_new_tag_is_not_deleted(shelf: Shelf, caplog: Log) -> None:
-    assert shelf.restore(shelf.changed("stable", None)) == 1
-
-    assert caplog.messages[-1].endswith("nothing can be put back; delete it by hand")
-    assert shelf.held("stable") == AFTER.digest
 
 
 def test_the_password_of_the_destination_is_used(
@@ -1023,26 +884,6 @@ def test_a_run_that_waits_for_a_lock_is_out_of_time(
     assert caplog.messages[-1].startswith(f"{NAME}:old: not done within 0.2 seconds; ")
     with tag_lock(name, wait=5), tag_lock(f"{name}-of-the-site", wait=5):
         assert server.manifest("app", "old").digest == OLD.digest
-
-
-def test_a_site_may_lock_tags_in_its_own_way(shelf: Shelf, caplog: Log) -> None:
-    class Site:
-        """Gives out locks that are lost at once."""
-
-        @hookimpl
-        def mlmerge_lock(self, reference: str) -> AbstractContextManager[Site]:
-            self.locked = reference
-            return nullcontext(self)
-
-        def check(self) -> None:
-            raise LockLost(self.locked, "gone")
-
-    with registered(site := Site()):
-        assert shelf.restore(shelf.changed("stable")) == 1
-
-    assert f"{site.locked}: the lock of this tag was lost" in caplog.messages[-1]
-    assert site.locked == lock_name(f"{shelf.server.host}/app:stable")
-    assert shelf.held("stable") == AFTER.digest
 
 
 def test_no_tag_is_written_if_one_file_is_no_record(

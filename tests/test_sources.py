@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from attrs import evolve
 
-from pubtools_mlmerge.cli.parsers import inspect_main, merge_main, remove_archs_main, restore_main
 from pubtools_mlmerge.core.manifests import Image as SingleImage
 from pubtools_mlmerge.core.manifests import Index, Manifest
 from pubtools_mlmerge.core.merge import Side, combine, merge_manifests
@@ -24,7 +22,7 @@ from pubtools_mlmerge.testing import (
     make_image,
     make_index,
 )
-from tests.programs import Done, call, put, run_here
+from tests.programs import Done, put, run_here
 
 PLATFORMS = ("linux/amd64", "linux/arm64", "linux/ppc64le", "linux/s390x")
 AMD64, ARM64, PPC64LE, S390X = (make_image(platform) for platform in PLATFORMS)
@@ -108,28 +106,6 @@ def put_all(server: RegistryServer, *items: Image | ImageIndex, repository: str 
     return ",".join(names)
 
 
-@pytest.mark.parametrize("by_digest", [False, True])
-def test_four_images_go_into_a_tag_by_twelve_requests_and_one_write(
-    registry_server: RegistryServer, by_digest: bool
-) -> None:
-    images = AMD64, ARM64, PPC64LE, S390X
-    references = put_all(registry_server, *images)
-    old = put(registry_server, "stable", OLD)
-    if by_digest:
-        references = ",".join(f"{registry_server.host}/app@{image.digest}" for image in images)
-    before = len(registry_server.requests)
-
-    done = merge(registry_server, "--source-ref", references, "--dest-ref", old)
-
-    assert done.code == 0, done.err
-    methods = [request.method for request in registry_server.requests[before:]]
-    assert (len(methods) <= 12, methods.count("PUT")) == (True, 1)
-    assert done.report["sources"] == references.split(",")
-    listed = json.loads(registry_server.manifest("app", "stable").content)["manifests"]
-    names = [f"{e['platform']['os']}/{e['platform']['architecture']}" for e in listed]
-    assert names == [*PLATFORMS, "linux/riscv64"]
-
-
 def test_sources_of_several_repositories_are_read_once_for_many_tags(
     registry_server: RegistryServer,
 ) -> None:
@@ -202,28 +178,6 @@ def test_a_line_of_a_batch_may_name_several_sources(
     assert done.code == 0, done.err
     held = registry_server.manifest("app", "new").digest
     assert [report["digest"] for report in done.reports] == [held, held]
-
-
-@pytest.mark.parametrize(
-    ("main", "arguments"),
-    [
-        (merge_main, ["--match", "platform", "--match", "architecture"]),
-        (merge_main, ["--threads", "2", "--threads", "3"]),
-        (remove_archs_main, ["--ref", "quay.io/a:1", "--lock", "file:///a", "--lock=file:///b"]),
-        (inspect_main, ["quay.io/a:1", "--output", "json", "--output", "text"]),
-        (restore_main, ["record", "--dest-quay-user", "one", "--dest-quay-user", "two"]),
-    ],
-)
-def test_an_option_with_two_values_is_wrong_usage(
-    main: Callable[[Sequence[str]], None],
-    arguments: list[str],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert call(main, *arguments) == 2
-
-    err = capsys.readouterr().err
-    assert f"{arguments[-2] if '=' not in arguments[-1] else '--lock'}: given twice, with" in err
-    assert "two" not in err
 
 
 def test_an_option_may_repeat_its_value(registry_server: RegistryServer) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
-from pathlib import Path
 
 import pytest
 
@@ -85,19 +83,6 @@ def test_one_token_is_enough_for_a_merge(
     assert asked[3:] == [("HEAD", "200"), ("PUT", "201"), ("HEAD", "200")]
     asked_for = asked_scopes(token_shelf)[len(before) :]
     assert asked_for == [(f"repository:{token_shelf.repository}:pull,push",)]
-    assert is_merged(token_shelf)
-
-
-@pytest.mark.parametrize("variable", ["REGISTRY_AUTH_FILE", "DOCKER_CONFIG"])
-def test_a_login_is_found_in_an_auth_file(
-    token_shelf: Shelf, tmp_path: Path, variable: str
-) -> None:
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps({"auths": {token_shelf.registry.host: {"auth": LOGIN}}}))
-    value = path if variable == "REGISTRY_AUTH_FILE" else tmp_path
-
-    token_shelf.merge(env={variable: str(value)})
-
     assert is_merged(token_shelf)
 
 

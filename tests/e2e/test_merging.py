@@ -93,17 +93,6 @@ def test_nothing_to_do_writes_nothing(shelf: Shelf) -> None:
     assert shelf.find("kept") is None
 
 
-def test_merging_again_writes_nothing(shelf: Shelf) -> None:
-    shelf.hold(stable=OLD, new=NEW)
-    first = shelf.merge().report
-    record = shelf.mark()
-
-    again = shelf.merge().report
-
-    assert record.writes == []
-    assert (again["changed"], again["digest"]) == (False, first["digest"])
-
-
 @pytest.mark.parametrize(
     ("options", "expected", "fate"),
     [
@@ -169,34 +158,6 @@ def test_attestations_go_with_their_images(shelf: Shelf, artifact: bool) -> None
     assert (kept["platform"], kept["fate"], kept["attests"]) == (None, "kept", OLD[2].digest)
 
 
-def test_variants_are_told_apart_unless_architectures_alone_count(shelf: Shelf) -> None:
-    old = images("linux/amd64", "linux/arm/v6", "linux/arm/v7", seed="old")
-    new = images("linux/amd64", "linux/arm", seed="new")
-    shelf.hold(stable=old, new=new, other=old)
-
-    done = shelf.merge()
-
-    assert shelf.get("stable").content == merged(*new, old[1])
-    assert fates(done)[1:] == [("linux/arm/v7", "replaced"), ("linux/arm/v6", "kept")]
-    refused = shelf.merge("--match", "architecture", to="other", code=1)
-    assert "would lose linux/arm/v6" in refused.err
-    shelf.merge("--match", "architecture", "--drop", "linux/arm/v6", to="other")
-    assert shelf.get("other").content == make_index(new).content
-
-
-@pytest.mark.parametrize("options", [("--drop", "s390x,windows/*"), ("--keep", "ppc64le")])
-def test_what_stays_of_the_destination_can_be_chosen(
-    shelf: Shelf, options: tuple[str, ...]
-) -> None:
-    old = images("linux/amd64", "linux/s390x", "linux/ppc64le", "windows/arm64", seed="old")
-    shelf.hold(stable=old, new=NEW)
-
-    done = shelf.merge(*options)
-
-    assert shelf.get("stable").content == merged(*NEW, old[2])
-    assert fates(done)[-2:] == [("linux/s390x", "dropped"), ("windows/arm64", "dropped")]
-
-
 def test_unknown_fields_annotations_and_text_survive(shelf: Shelf) -> None:
     note = {"org.example.note": "Grüße"}
     old = make_index([OLD[2]], annotations={"of the": "destination"})
@@ -237,16 +198,6 @@ def test_one_source_goes_into_many_tags_and_is_pulled_once(shelf: Shelf) -> None
     assert 1 + 4 + 4 + 4 <= len(list(record)) <= 1 + 4 + 4 + 5
     assert shelf.get("one").content == shelf.get("two").content == merged(*NEW, OLD[2])
     assert shelf.get("three").content == make_index(NEW).content
-
-
-def test_a_source_can_be_named_by_digest(shelf: Shelf) -> None:
-    shelf.hold(stable=OLD, new=NEW)
-    source = f"{shelf.registry.host}/{shelf.repository}@{make_index(NEW).digest}"
-
-    done = merge(source, shelf.ref("stable"))
-
-    assert done.report["source"] == source
-    assert shelf.get("stable").content == merged(*NEW, OLD[2])
 
 
 @pytest.mark.parametrize("by_digest", [False, True])
@@ -295,16 +246,6 @@ def test_a_single_image_as_source_replaces_the_index(shelf: Shelf) -> None:
     assert [fate for _, fate in fates(done)] == ["replaced", "dropped", "dropped"]
 
 
-def test_an_index_replaces_a_single_image(shelf: Shelf) -> None:
-    shelf.hold(stable=SINGLE, new=NEW)
-
-    done = shelf.merge("--single-image", "replace", "--drop", "s390x")
-
-    assert shelf.get("stable").content == make_index(NEW).content
-    assert "WARNING" in done.err
-    assert fates(done)[-1] == ("linux/s390x", "dropped")
-
-
 def test_a_single_image_is_merged_on_either_side(shelf: Shelf) -> None:
     shelf.hold(stable=OLD, new=SINGLE, single=SINGLE, index=NEW)
 
@@ -314,31 +255,6 @@ def test_a_single_image_is_merged_on_either_side(shelf: Shelf) -> None:
     assert fates(done)[0] == ("linux/s390x", "replaced")
     merge(shelf.ref("index"), shelf.ref("single"))
     assert shelf.get("single").content == merged(*NEW, SINGLE)
-
-
-@pytest.mark.parametrize(
-    ("made", "expected"), [("wrap", SINGLE.content), ("index", merged(SINGLE))]
-)
-def test_one_image_is_written_alone_or_as_an_index(
-    shelf: Shelf, made: str, expected: bytes
-) -> None:
-    shelf.hold(new=SINGLE)
-
-    shelf.merge("--single-image", made)
-
-    assert shelf.get("stable").content == expected
-
-
-@pytest.mark.parametrize("single", ["new", "stable"])
-def test_a_single_image_can_be_refused(shelf: Shelf, single: str) -> None:
-    shelf.hold(new=NEW, stable=NEW)
-    shelf.put(single, SINGLE)
-    before = shelf.get("stable")
-
-    done = shelf.merge("--single-image", "fail", code=1)
-
-    assert f"{shelf.ref(single)} holds {SINGLE.media_type}, expected" in done.err
-    assert shelf.get("stable") == before
 
 
 # Removals
@@ -427,12 +343,3 @@ def test_a_digest_and_what_piles_up_are_removed_from_several_tags(shelf: Shelf) 
         "remove-archs", "--ref", shelf.ref("two"), "--prune", *named[3:], "-n", "-o", "raw"
     )
     assert planned.out == raw.out  # it has that already
-
-
-def test_nothing_is_removed_from_a_single_image(shelf: Shelf) -> None:
-    shelf.hold(stable=SINGLE)
-
-    done = remove(shelf, "--arch", "amd64")
-
-    assert done.code == 1
-    assert f"{shelf.ref('stable')} holds {SINGLE.media_type}, expected an image index" in done.err
