@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from datetime import datetime, timedelta, timezone
 from io import BytesIO, StringIO, TextIOWrapper
@@ -32,7 +32,7 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.locks import tag_lock
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
-from tests.programs import call, command, environment, put, run
+from tests.programs import Done, call, command, environment, put, run, run_here
 from tests.pushes import registered
 from tests.quay import QuayDialect
 from tests.terminals import program_on_a_terminal
@@ -61,41 +61,34 @@ def server(registry_server: RegistryServer) -> RegistryServer:
     return registry_server
 
 
-def merge(server: RegistryServer, *options: str) -> int:
-    return call(merge_main, *MERGE, "--quay-host", server.url, *options)
+def merge(server: RegistryServer, *options: str, env: Mapping[str, str] | None = None) -> Done:
+    return run_here("merge", *MERGE, "--quay-host", server.url, "--json", *options, env=env)
 
 
-def test_every_option_reaches_the_merge(server: RegistryServer, capsys: Capture) -> None:
-    options = ("--match", "architecture", "--keep", "linux/*", "--drop", "s390x", "--arch", "arm64")
-    rest = ("--single-image", "fail", "--mixed-types", "fail", "--copy", "never")
+def test_every_option_reaches_the_merge(server: RegistryServer) -> None:
+    options = "--match architecture --keep linux/* --drop s390x --arch arm64 --copy never"
+    rest = "--single-image fail --mixed-types fail --anchor-tag {tag}.{digest}"
 
-    assert merge(server, *options, *rest, "--anchor-tag", "{tag}.{digest}", "--output", "json") == 0
+    done = merge(server, *options.split(), *rest.split())
 
-    report = json.loads(capsys.readouterr().out)
-    fates = [(entry["platform"], entry["fate"]) for entry in report["entries"]]
-    assert fates == [
+    assert [(entry["platform"], entry["fate"]) for entry in done.entries] == [
         ("linux/arm64", "added"),
         ("linux/amd64", "kept"),
         ("linux/s390x", "dropped"),
         ("linux/amd64", "excluded"),
     ]
-    assert server.tags("app")[-1] == report["anchor_tag"]
+    assert server.tags("app")[-1] == done.report["anchor_tag"]
 
 
-def test_the_environment_gives_defaults(
-    server: RegistryServer, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLMERGE_DROP", "s390x")
-    monkeypatch.setenv("MLMERGE_ANCHOR_TAG", "{tag}.{digest}")
+def test_the_environment_gives_defaults(server: RegistryServer) -> None:
+    variables = {"MLMERGE_DROP": "s390x", "MLMERGE_ANCHOR_TAG": "{tag}.{digest}"}
 
-    assert merge(server, "--output", "json") == 0
-    assert merge(server, "--drop", "amd64", "--anchor-tag", "kept", "--output", "json") == 0
+    first = merge(server, env=variables)
+    second = merge(server, "--drop", "amd64", "--anchor-tag", "kept", env=variables).report
 
-    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
-    assert [entry["fate"] for entry in first["entries"]] == ["replaced", "added", "dropped"]
-    assert first["anchor_tag"] == f"old.{first['digest'][7:19]}"
-    assert second["anchor_tag"] is None
-    assert second["changed"] is False
+    assert [entry["fate"] for entry in first.entries] == ["replaced", "added", "dropped"]
+    assert first.report["anchor_tag"] == f"old.{str(first.report['digest'])[7:19]}"
+    assert (second["anchor_tag"], second["changed"]) == (None, False)
 
 
 def test_the_token_of_quays_api_goes_where_an_option_says() -> None:
@@ -108,49 +101,42 @@ def test_the_token_of_quays_api_goes_where_an_option_says() -> None:
             assert ("Bearer 0auth" in sent) is bool(named)
 
 
-@pytest.mark.parametrize("given", ["argument", "environment"])
-def test_each_side_logs_in_as_its_own_user(
-    given: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
+@pytest.mark.parametrize(
+    ("options", "variables"),
+    [
+        (  # they come before the environment
+            "--source-quay-password builder --dest-quay-password wonderland",
+            {"SOURCE_QUAY_PASSWORD": "looking-glass"},
+        ),
+        ("", {"SOURCE_QUAY_PASSWORD": "builder", "DEST_QUAY_PASSWORD": "wonderland"}),
+    ],
+)
+def test_each_side_logs_in_as_its_own_user(options: str, variables: dict[str, str]) -> None:
     users = {"bob": "builder", "alice": "wonderland"}
     grants = {"bob": ["from/*"], "alice": ["to/*"]}
-    options = ["--source-quay-user", "bob", "--dest-quay-user", "alice", "--dry-run"]
-    if given == "argument":  # it comes before the environment
-        options += ["--source-quay-password", "builder", "--dest-quay-password", "wonderland"]
-        monkeypatch.setenv("SOURCE_QUAY_PASSWORD", "looking-glass")
-    else:
-        monkeypatch.setenv("SOURCE_QUAY_PASSWORD", "builder")
-        monkeypatch.setenv("DEST_QUAY_PASSWORD", "wonderland")
+    named = f"--source-quay-user bob --dest-quay-user alice --dry-run {options}"
     with RegistryServer(auth="token", users=users, grants=grants) as server:
-        put(server, "1", NEW, "from/app")
-        put(server, "1", OLD, "to/app")
-        tags = (
-            "--source-ref",
-            f"{server.host}/from/app:1",
-            "--dest-ref",
-            f"{server.host}/to/app:1",
-        )
+        tags = put(server, "1", NEW, "from/app"), put(server, "1", OLD, "to/app")
 
-        assert call(merge_main, *tags, *options, "--output", "json") == 0
+        done = run_here("merge", *tags, *named.split(), env=variables)
+
+        assert done.code == 0, done.err
         assert len(server.requests) == 8  # two of them look for referrers
 
 
-def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report(
-    capsys: Capture, caplog: Log
-) -> None:
+def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report() -> None:
     new, old = (make_index([make_image("linux/amd64", seed=seed)]) for seed in ("new", "old"))
     anchor = f"old-{new.digest[7:19]}"
     with RegistryServer(immutable_tags=[anchor]) as server:
         for name, item in (("new", new), ("old", old), (anchor, new)):
             put(server, name, item)
 
-        assert merge(server, "--anchor-tag", "{tag}-{digest}", "--output", "json") == 1
+        done = merge(server, "--anchor-tag", "{tag}-{digest}")
 
-        report = json.loads(capsys.readouterr().out)
-        assert server.manifest("app", "old").digest == report["digest"]
-    assert (report["changed"], report["anchor_tag"]) == (True, None)
-    assert f"app:{anchor}: the tag is immutable (HTTP 412)" in report["error"]
-    assert report["error"] in caplog.messages
+        assert server.manifest("app", "old").digest == done.report["digest"]
+    assert (done.code, done.report["changed"], done.report["anchor_tag"]) == (1, True, None)
+    assert f"app:{anchor}: the tag is immutable (HTTP 412)" in str(done.report["error"])
+    assert f"ERROR: {done.report['error']}\n" in done.err
 
 
 @pytest.fixture
@@ -162,45 +148,41 @@ def two_tags(server: RegistryServer) -> tuple[str, ...]:
 
 
 def test_of_two_tags_with_one_anchor_tag_the_second_is_not_written(
-    server: RegistryServer, two_tags: tuple[str, ...], capsys: Capture, caplog: Log
+    server: RegistryServer, two_tags: tuple[str, ...]
 ) -> None:
     other = server.manifest("app", "other").digest
 
-    assert call(merge_main, *two_tags, "--output", "json") == 1
+    done = run_here("merge", *two_tags, "--json")
 
-    report, failure = map(json.loads, capsys.readouterr().out.splitlines())
-    assert (report["destination"], report["anchor_tag"]) == ("registry.invalid/app:old", "kept")
-    assert failure["error"]["type"] == "AnchorTaken"
+    report, (failure,) = done.report, done.failures
+    assert (report["destination"], report["anchor_tag"]) == (f"{NAME}:old", "kept")
+    assert "'AnchorTaken'" in str(failure["error"])
     assert server.manifest("app", "kept").digest == report["digest"]
     assert server.manifest("app", "other").digest == other
-    assert "app:kept: the anchor tag exists and holds" in caplog.messages[-1]
+    assert (done.code, "app:kept: the anchor tag exists and holds" in done.err) == (1, True)
 
 
 def test_two_anchor_tags_that_are_made_at_once_both_stay(
-    server: RegistryServer, two_tags: tuple[str, ...], capsys: Capture
+    server: RegistryServer, two_tags: tuple[str, ...]
 ) -> None:
-    assert call(merge_main, *two_tags[:-1], "kept-{timestamp}", "--output", "json") == 0
+    reports = run_here("merge", *two_tags[:-1], "kept-{timestamp}", "--json").reports
 
-    reports = [json.loads(each) for each in capsys.readouterr().out.splitlines()]
-    kept = [server.manifest("app", report["anchor_tag"]).digest for report in reports]
+    kept = [server.manifest("app", str(report["anchor_tag"])).digest for report in reports]
     assert kept == [report["digest"] for report in reports]
     assert len({*kept}) == 2
 
 
 @pytest.mark.parametrize("held", ["app:kept", "app:old"])
 def test_a_tag_and_its_anchor_tag_are_locked_by_any_name(
-    server: RegistryServer,
-    two_tags: tuple[str, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    held: str,
+    server: RegistryServer, two_tags: tuple[str, ...], tmp_path: Path, held: str
 ) -> None:
-    monkeypatch.setenv("MLMERGE_LOCK_ALIASES", f"{ALIAS},{server.host}")
-    monkeypatch.setenv("MLMERGE_LOCK", f"{tmp_path.as_uri()}?wait=0")
+    names = f"{ALIAS},{server.host}"
+    lock = f"{tmp_path.as_uri()}?wait=0"
 
     with tag_lock(f"{ALIAS}/{held}", tmp_path.as_uri(), aliases=[ALIAS, server.host]):
-        assert call(merge_main, *two_tags) == 1
+        done = run_here("merge", *two_tags, "--lock", lock, env={"MLMERGE_LOCK_ALIASES": names})
 
+    assert done.code == 1
     assert server.manifest("app", "old").digest == OLD.digest
 
 
@@ -209,14 +191,10 @@ def test_what_became_of_a_tag_is_said_where_it_cannot_be_printed(
     server: RegistryServer, stdout: str
 ) -> None:
     words = [*command("merge"), *MERGE, "--quay-host", server.url, "--anchor-tag", "kept"]
+    shell = ["sh", "-c", f'"$@" {stdout}', "sh", *words]
 
     done = subprocess.run(
-        ["sh", "-c", f'"$@" {stdout}', "sh", *words],
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=60,
-        check=False,
+        shell, env=environment(), stderr=subprocess.PIPE, text=True, timeout=60, check=False
     )
 
     digest = server.manifest("app", "old").digest
@@ -230,7 +208,7 @@ def test_a_terminal_without_umlauts_shows_escapes(server: RegistryServer) -> Non
     put(server, "new", make_index([make_image("linux/\u00fc86")]))
 
     with redirect_stdout(TextIOWrapper(BytesIO(), encoding="ascii")) as out:
-        assert merge(server) == 0
+        assert call(merge_main, *MERGE, "--quay-host", server.url) == 0
         out.seek(0)
         shown = out.read()
 
@@ -238,25 +216,25 @@ def test_a_terminal_without_umlauts_shows_escapes(server: RegistryServer) -> Non
     assert server.manifest("app", "old").digest in shown
 
 
-def test_debug_adds_the_traceback(server: RegistryServer, caplog: Log) -> None:
+def test_debug_adds_the_traceback(server: RegistryServer) -> None:
     server.delete_tag("app", "new")
 
-    assert merge(server, "--debug") == 1
+    done = merge(server, "--debug")
 
-    assert "Traceback" in caplog.text
+    assert (done.code, "Traceback" in done.err) == (1, True)
 
 
 def test_an_error_without_words_is_named(
-    server: RegistryServer, monkeypatch: pytest.MonkeyPatch, caplog: Log
+    server: RegistryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr("builtins.print", fail)
 
-    assert merge(server) == 1
+    done = run_here("merge", *MERGE, "--quay-host", server.url)
 
-    assert caplog.messages[-1] == "registry.invalid/app:old: MemoryError"
+    assert "\nERROR: registry.invalid/app:old: MemoryError\n" in done.err
 
 
 @frozen
@@ -285,8 +263,8 @@ class Shelf:
     def held(self, tag: str) -> str:
         return self.server.manifest("app", tag).digest
 
-    def restore(self, *arguments: str) -> int:
-        return call(restore_main, *arguments, "--quay-host", self.server.url)
+    def restore(self, *arguments: str, env: Mapping[str, str] | None = None) -> Done:
+        return run_here("restore", *arguments, "--json", "--quay-host", self.server.url, env=env)
 
 
 @pytest.fixture
@@ -441,7 +419,7 @@ def test_a_host_is_checked_before_anything_is_asked(
         assert "u:p" not in problem
 
 
-def test_others_hear_of_what_was_merged(registry_server: RegistryServer) -> None:
+def test_others_hear_of_what_was_merged(server: RegistryServer) -> None:
     class Listener:
         reports: ClassVar[list[Report]] = []
 
@@ -449,18 +427,15 @@ def test_others_hear_of_what_was_merged(registry_server: RegistryServer) -> None
         def mlmerge_merged(self, report: Report) -> None:
             self.reports.append(report)
 
-    put(registry_server, "new", make_index([make_image()]))
-    image = f"{registry_server.host}/app"
     with registered(listener := Listener()):
-        merging = ("--source-ref", f"{image}:new", "--dest-ref", f"{image}:old")
-        assert call(merge_main, *merging, "--dry-run") == 0
-        assert call(merge_main, *merging) == 0
+        merge(server, "--dry-run")
+        merge(server)
 
-    assert [str(report.destination) for report in listener.reports] == [f"{image}:old"]
+    assert [str(report.destination) for report in listener.reports] == [f"{NAME}:old"]
 
 
 def test_a_plugin_that_takes_other_arguments_is_named_before_anything_is_asked(
-    server: RegistryServer, caplog: Log
+    server: RegistryServer,
 ) -> None:
     class Listener:
         @hookimpl
@@ -473,13 +448,13 @@ def test_a_plugin_that_takes_other_arguments_is_named_before_anything_is_asked(
             pm.register(Listener(), "journal")
 
     with registered(Loading()):
-        assert merge(server) == 1
+        done = merge(server)
     pm.unregister(name="journal")
 
-    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
-    assert line.startswith("a plugin of this environment cannot be loaded: PluginValidationError: ")
-    assert "'journal'" in line
-    assert "mlmerge_merged(reprt" in line
+    words = "ERROR: a plugin of this environment cannot be loaded: PluginValidationError: "
+    assert (done.code, done.err.startswith(words)) == (1, True)
+    assert "'journal'" in done.err
+    assert "mlmerge_merged(reprt" in done.err
     assert server.requests == ()
 
 
@@ -496,74 +471,62 @@ def page(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("output", ["text", "json"])
-def test_a_page_has_results_and_failures(
-    server: RegistryServer, page: Path, capsys: Capture, output: str
-) -> None:
+def test_a_page_has_results_and_failures(server: RegistryServer, page: Path, output: str) -> None:
     put(server, "bad", make_image())
     tags = "registry.invalid/app:bad,registry.invalid/app:fresh"
     options = ("--single-image", "fail", "--html", str(page), "--output", output)
 
-    assert merge(server, "--dest-ref", tags, *options) == 1
+    done = run_here("merge", *MERGE, "--quay-host", server.url, "--dest-ref", tags, *options)
 
     text = page.read_text(encoding="ascii")
     digest = server.manifest("app", "old").digest
+    assert done.code == 1
     assert digest in text
-    assert digest in capsys.readouterr().out
+    assert digest in done.out
     assert "expected an image index" in text
     assert [name for name in ("app:old", "app:bad", "app:fresh") if name not in text] == []
 
 
-def test_a_result_that_cannot_be_printed_is_on_the_page(
-    server: RegistryServer, page: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("broken", ["builtins.print", "os.replace"])
+def test_what_cannot_be_printed_is_on_the_page_and_the_other_way_round(
+    server: RegistryServer, page: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("builtins.print", fail)
+    monkeypatch.setattr(broken, fail)
+    if broken == "os.replace":
+        monkeypatch.setattr(Path, "replace", fail)
 
-    assert merge(server, "--html", str(page)) == 1
+    done = merge(server, "--html", str(page))
 
-    text = page.read_text(encoding="ascii")
-    assert server.manifest("app", "old").digest in text
-    assert "No space left on device" in text
-
-
-def test_a_page_that_cannot_be_written_in_the_end_is_a_failure(
-    server: RegistryServer, page: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.replace", fail)
-    monkeypatch.setattr(Path, "replace", fail)
-
-    assert merge(server, "--html", str(page)) == 1
-
-    assert f"is now {server.manifest('app', 'old').digest}" in capsys.readouterr().out
-    assert not page.exists()
+    shown = done.out if broken == "os.replace" else page.read_text(encoding="ascii")
+    assert (done.code, page.exists()) == (1, broken != "os.replace")
+    assert server.manifest("app", "old").digest in shown
+    assert "No space left on device" in done.err
 
 
 @pytest.mark.parametrize(
     ("name", "problem"), [("absent/page.html", "No such file"), (".", "Is a directory")]
 )
 def test_a_page_is_checked_before_anything_is_asked(
-    server: RegistryServer, capsys: Capture, name: str, problem: str
+    server: RegistryServer, name: str, problem: str
 ) -> None:
-    assert merge(server, "--html", name) == 2
+    done = merge(server, "--html", name)
 
-    assert f"--html: {name}: {problem}" in capsys.readouterr().err
-    assert server.requests == ()
+    assert (done.code, server.requests) == (2, ())
+    assert f"--html: {name}: {problem}" in done.err
 
 
 def test_without_what_a_page_needs_nothing_is_asked(
-    server: RegistryServer, page: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    server: RegistryServer, page: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
 
-    assert merge(server, "--html", str(page)) == 2
+    done = merge(server, "--html", str(page))
 
-    assert "--html needs jinja2" in capsys.readouterr().err
-    assert server.requests == ()
+    assert (done.code, server.requests) == (2, ())
+    assert "--html needs jinja2" in done.err
 
 
 def test_removals_and_restores_have_a_page_and_inspections_none(
@@ -658,15 +621,13 @@ def test_a_line_waits_for_those_that_it_depends_on(
     assert site.most == 1
 
 
-def test_lines_are_numbered_as_editors_do(
-    server: RegistryServer, tmp_path: Path, caplog: Log
-) -> None:
+def test_lines_are_numbered_as_editors_do(tmp_path: Path) -> None:
     batch = tmp_path / "batch"
     batch.write_text("a\n\n  \nb", encoding="utf-8")
 
-    assert call(merge_main, "--batch", str(batch), "--quay-host", server.url) == 1
+    done = run_here("merge", "--batch", str(batch))
 
-    assert [line.partition(": ")[0] for line in caplog.messages] == ["line 1", "line 4"]
+    assert [line.split(": ")[1] for line in done.err.splitlines()] == ["line 1", "line 4"]
 
 
 # Inspections
@@ -685,71 +646,64 @@ def reference(registry_server: RegistryServer) -> str:
 
 @pytest.mark.parametrize("option", ["--quay-host", "--source-quay-host"])
 def test_it_connects_where_it_is_told(
-    registry_server: RegistryServer, reference: str, capsys: Capture, option: str
+    registry_server: RegistryServer, reference: str, option: str
 ) -> None:
-    name = reference.partition("/")[2]
+    name = f"registry.invalid/{reference.partition('/')[2]}"
 
-    assert call(inspect_main, f"registry.invalid/{name}", option, registry_server.url) == 0
+    done = run_here("inspect", name, option, registry_server.url)
 
-    assert capsys.readouterr().out.startswith(f"registry.invalid/{name} {LISTED.digest} ")
+    assert done.out.startswith(f"{name} {LISTED.digest} ")
 
 
 def test_it_shows_a_tree_or_json_with_one_request(
-    registry_server: RegistryServer, reference: str, capsys: Capture
+    registry_server: RegistryServer, reference: str
 ) -> None:
-    assert call(inspect_main, reference) == 0
-    assert f"|   `-- attestation  {PROOF.digest}" in capsys.readouterr().out.splitlines()[2]
-    assert call(inspect_main, reference, "--output", "json") == 0
+    text, document = run_here("inspect", reference).out, run_here("inspect", reference, "--json")
 
-    document = json.loads(capsys.readouterr().out)
-    assert (document["digest"], document["checked"]) == (LISTED.digest, False)
-    assert "age_days" not in document["entries"][0]
+    assert f"|   `-- attestation  {PROOF.digest}" in text.splitlines()[2]
+    assert (document.report["digest"], document.report["checked"]) == (LISTED.digest, False)
+    assert "age_days" not in document.entries[0]
     assert [request.method for request in registry_server.requests] == ["GET", "GET"]
 
 
-def test_it_shows_what_a_nested_index_lists(
-    registry_server: RegistryServer, capsys: Capture
-) -> None:
+def test_it_shows_what_a_nested_index_lists(registry_server: RegistryServer) -> None:
     whole = put(registry_server, "whole", make_index([LISTED, make_image("linux/arm64")]))
 
-    assert call(inspect_main, whole) == 0
+    shown = run_here("inspect", whole).out
 
-    assert f"|-- index of linux/amd64, linux/s390x  {LISTED.digest}" in capsys.readouterr().out
+    assert f"|-- index of linux/amd64, linux/s390x  {LISTED.digest}" in shown
 
 
-def test_ages_of_all_images_are_read(reference: str, capsys: Capture) -> None:
-    assert call(inspect_main, reference, "--ages", "--output", "json") == 0
+def test_ages_of_all_images_are_read(reference: str) -> None:
+    entries = run_here("inspect", reference, "--ages", "--json").entries
 
-    entries = json.loads(capsys.readouterr().out)["entries"]
     assert [entry.get("age_days", "not asked") for entry in entries][1:] == [1096, "not asked"]
     assert entries[0]["created"] == "2024-01-01T00:00:00Z"
 
 
-def test_problems_alone_are_no_failure(registry_server: RegistryServer, capsys: Capture) -> None:
+def test_problems_alone_are_no_failure(registry_server: RegistryServer) -> None:
     twice = make_index([AMD64, make_image("linux/amd64", seed="again")])
 
-    assert call(inspect_main, put(registry_server, "twice", twice), "--check") == 0
+    done = run_here("inspect", put(registry_server, "twice", twice), "--check")
 
-    assert "problem: duplicate: linux/amd64 is listed before" in capsys.readouterr().out
+    assert done.code == 0
+    assert "all are in the repository" in done.out
+    assert "problem: duplicate: linux/amd64 is listed before" in done.out
 
 
 @pytest.mark.parametrize("options", [(), ("--all",)])
 def test_two_references_are_compared(
-    registry_server: RegistryServer, reference: str, options: tuple[str, ...], capsys: Capture
+    registry_server: RegistryServer, reference: str, options: tuple[str, ...]
 ) -> None:
     other = put(registry_server, "2", make_index([AMD64, make_image("linux/arm64")]))
 
-    assert call(inspect_main, reference, other, *options) == 0
+    lines = run_here("inspect", reference, other, *options).out.splitlines()
 
-    lines = capsys.readouterr().out.splitlines()
     assert any("+1 attestation " in line for line in lines) != bool(options)
     assert any(line.startswith("attestation of") for line in lines) == bool(options)
     assert lines[0] == f"A: {reference} {LISTED.digest} {LISTED.media_type}"
     assert lines[-1] == "2 only in A, 1 only in B, 1 same"
-
-
-def test_a_comparison_needs_both(registry_server: RegistryServer, reference: str) -> None:
-    assert call(inspect_main, reference, f"{registry_server.host}/app:none") == 1
+    assert run_here("inspect", reference, f"{other}0").code == 1
 
 
 HOSTILE = "[bold red]x[/] \x1b[2J\x1b]0;title\x07\r\n"
@@ -795,83 +749,66 @@ def test_an_old_image_catches_the_eye(reference: str, width: int) -> None:
 # Restoring tags
 
 
-def test_every_record_gets_its_turn_in_the_given_order(
-    shelf: Shelf, capsys: Capture, caplog: Log
-) -> None:
+def test_every_record_gets_its_turn_in_the_given_order(shelf: Shelf) -> None:
     files = [shelf.changed(tag) for tag in ("one", "two", "three")]
     put(shelf.server, "two", OTHER)
 
-    assert shelf.restore(*reversed(files), "--output", "json") == 1
+    done = shelf.restore(*reversed(files))
 
-    reports = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [report["destination"] for report in reports] == [
-        *(f"{NAME}:three", f"{NAME}:two", f"{NAME}:one")
-    ]
-    assert [shelf.held(tag) for tag in ("one", "two", "three")] == [
-        BEFORE.digest,
-        OTHER.digest,
-        BEFORE.digest,
-    ]
-    assert f"{NAME}:two: not restored: it was changed since" in caplog.text
+    named = [report["destination"] for report in done.results]
+    assert (done.code, named) == (1, [f"{NAME}:{tag}" for tag in ("three", "two", "one")])
+    held = [shelf.held(tag) for tag in ("one", "two", "three")]
+    assert held == [BEFORE.digest, OTHER.digest, BEFORE.digest]
+    assert f"{NAME}:two: not restored: it was changed since" in done.err
 
 
 @pytest.mark.parametrize("is_reversed", [True, False])
-def test_the_changes_of_one_tag_are_undone_newest_first(
-    shelf: Shelf, capsys: Capture, is_reversed: bool
-) -> None:
+def test_the_changes_of_one_tag_are_undone_newest_first(shelf: Shelf, is_reversed: bool) -> None:
     files = [shelf.changed("stable"), shelf.changed("stable", AFTER, OTHER)]
     files = files[::-1] if is_reversed else files
 
-    assert shelf.restore(*files, "--dry-run") == 0
-    assert capsys.readouterr().out.count("would become") == 2
-    assert shelf.held("stable") == OTHER.digest
+    tried = shelf.restore(*files, "--dry-run")
 
-    assert shelf.restore(*files) == 0
+    assert (len(tried.reports), shelf.held("stable")) == (2, OTHER.digest)
+    assert shelf.restore(*files).code == 0
     assert shelf.held("stable") == BEFORE.digest
 
 
-def test_the_password_of_the_destination_is_used(
-    monkeypatch: pytest.MonkeyPatch, shelf: Shelf
-) -> None:
-    monkeypatch.setenv("DEST_QUAY_PASSWORD", "wonderland")
+def test_the_password_of_the_destination_is_used(shelf: Shelf) -> None:
     with RegistryServer(auth="token", users={"alice": "wonderland"}) as server:
         put(server, "stable", BEFORE)
         file = shelf.record(put(server, "stable", AFTER))
+        options, variables = ("--dest-quay-user", "alice"), {"DEST_QUAY_PASSWORD": "wonderland"}
 
-        assert call(restore_main, file, "--dest-quay-user", "alice", "--yes") == 0
+        done = run_here("restore", file, *options, "--yes", env=variables)
 
+        assert done.code == 0, done.err
         assert server.manifest("app", "stable").digest == BEFORE.digest
 
 
-def test_putting_back_is_recorded_where_the_environment_says(
-    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLMERGE_AUDIT", str(tmp_path / "audit"))
+def test_putting_back_is_recorded_where_the_environment_says(shelf: Shelf, tmp_path: Path) -> None:
+    records = tmp_path / "audit"
 
-    assert shelf.restore(shelf.changed("stable")) == 0
+    shelf.restore(shelf.changed("stable"), env={"MLMERGE_AUDIT": str(records)})
 
-    (file,) = (tmp_path / "audit").iterdir()
-    assert shelf.restore(str(file)) == 0
+    (file,) = map(str, records.iterdir())
+    assert shelf.restore(file).code == 0
     assert shelf.held("stable") == AFTER.digest
 
 
-def test_the_tag_is_locked_where_the_environment_says(
-    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Log
-) -> None:
+def test_the_tag_is_locked_where_the_environment_says(shelf: Shelf, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv("MLMERGE_LOCK", f"file://{tmp_path}/file")
 
-    assert shelf.restore(shelf.changed("stable")) == 1
+    lock = {"MLMERGE_LOCK": f"file://{tmp_path}/file"}
+    done = shelf.restore(shelf.changed("stable"), env=lock)
 
     place = NAME.replace("registry.invalid", shelf.server.host)  # however references name it
-    assert f"{place}:stable: cannot lock this tag: " in caplog.messages[-1]
-    assert shelf.server.requests == ()
+    assert (done.code, shelf.server.requests) == (1, ())
+    assert f"{place}:stable: cannot lock this tag: " in done.err
 
 
 @pytest.mark.parametrize("whose", ["ours", "the site's"])
-def test_a_run_that_waits_for_a_lock_is_out_of_time(
-    server: RegistryServer, caplog: Log, whose: str
-) -> None:
+def test_a_run_that_waits_for_a_lock_is_out_of_time(server: RegistryServer, whose: str) -> None:
     class Site:
         @hookimpl
         def mlmerge_lock(self, reference: str) -> AbstractContextManager[object] | None:
@@ -879,9 +816,9 @@ def test_a_run_that_waits_for_a_lock_is_out_of_time(
 
     name = f"{server.host}/app:old"
     with tag_lock(name), tag_lock(f"{name}-of-the-site"), registered(Site()):
-        assert merge(server, "--timeout", "0.2") == 1
+        done = merge(server, "--timeout", "0.2")
 
-    assert caplog.messages[-1].startswith(f"{NAME}:old: not done within 0.2 seconds; ")
+    assert f"ERROR: {NAME}:old: not done within 0.2 seconds; " in done.err
     with tag_lock(name, wait=5), tag_lock(f"{name}-of-the-site", wait=5):
         assert server.manifest("app", "old").digest == OLD.digest
 
@@ -902,7 +839,7 @@ def test_a_record_without_a_host_needs_one(refused: Callable[..., str], shelf: S
     file = shelf.record("app:stable")
 
     assert "its tag names no host; give --quay-host" in refused(restore_main, file)
-    assert shelf.restore(file) == 0
+    assert shelf.restore(file).code == 0
 
 
 @pytest.mark.parametrize("setting", ["LOCK=ftp://somewhere", "COPY=docker"])
