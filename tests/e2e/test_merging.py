@@ -233,19 +233,6 @@ def test_an_anchor_tag_holds_the_same(shelf: Shelf) -> None:
     assert shelf.get(tag) == shelf.get("stable")
 
 
-def test_a_single_image_as_source_replaces_the_index(shelf: Shelf) -> None:
-    shelf.hold(stable=OLD, new=SINGLE)
-
-    refused = shelf.merge("--single-image", "replace", code=1)
-    assert "would lose linux/amd64, " in refused.err
-    done = shelf.merge("--single-image", "replace", "--drop", "*/*")
-
-    held = shelf.get("stable")
-    assert (held.content, held.media_type) == (SINGLE.content, SINGLE.media_type)
-    assert "WARNING" in done.err
-    assert [fate for _, fate in fates(done)] == ["replaced", "dropped", "dropped"]
-
-
 def test_a_single_image_is_merged_on_either_side(shelf: Shelf) -> None:
     shelf.hold(stable=OLD, new=SINGLE, single=SINGLE, index=NEW)
 
@@ -288,17 +275,6 @@ def test_attestations_go_along_and_entries_without_platform_stay(
     assert done.report["source"] is done.report["source_digest"] is None
 
 
-def test_a_docker_list_stays_one(shelf: Shelf) -> None:
-    children = images("linux/amd64", "linux/arm64", docker=True)
-    shelf.hold(stable=make_index(children, docker=True))
-
-    remove(shelf, "--arch", "arm64")
-
-    held = shelf.get("stable")
-    expected = merged(children[0], media_type=DOCKER_LIST)
-    assert (held.media_type, held.content) == (DOCKER_LIST, expected)
-
-
 def test_an_index_is_not_emptied_unless_that_is_wanted(shelf: Shelf) -> None:
     whole = make_index([*ARM, make_attestation(ARM[0])])
     shelf.hold(stable=whole)
@@ -310,19 +286,6 @@ def test_an_index_is_not_emptied_unless_that_is_wanted(shelf: Shelf) -> None:
     assert shelf.get("stable").content == whole.content
     assert remove(shelf, "--arch", "amd64,arm", "--allow-empty").code == 0
     assert shelf.get("stable").content == merged()
-
-
-def test_a_dry_run_removes_nothing_and_neither_does_an_absent_architecture(shelf: Shelf) -> None:
-    shelf.hold(stable=ARM)
-    record = shelf.mark()
-
-    dry = remove(shelf, "--arch", "amd64", "--dry-run").report
-    assert remove(shelf, "--arch", "s390x").code == 1
-
-    assert record.writes == []
-    real = remove(shelf, "--arch", "amd64").report
-    assert (dry["digest"], dry["entries"]) == (real["digest"], real["entries"])
-    assert (dry["dry_run"], real["dry_run"]) == (True, False)
 
 
 def test_a_digest_and_what_piles_up_are_removed_from_several_tags(shelf: Shelf) -> None:
