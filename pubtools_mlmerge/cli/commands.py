@@ -217,25 +217,24 @@ def _message(error: Exception) -> str:
 
 def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
     """Prepare the merge of sources into their destinations, or of a batch."""
-    logins = Login.of(arguments, "source"), Login.of(arguments, "dest")
-    settings = Settings.for_commands(os.environ)
-    policy = policy_of(arguments, settings.policy)
+    merges = _Merges(arguments)
     threads = number("--threads", arguments.threads, _MOST_THREADS) or 1
     if arguments.batch is None:
         if arguments.resume is not None:
             raise ValueError("--resume needs --batch")
         named_sources, named_tags = references_of(arguments)
-        sources = [logins[0].reference(text) for text in named_sources]
-        tags = [logins[1].tag(text) for text in named_tags]
-        merges = _Merges(arguments, settings, policy, logins, tags)
-        ordered = (merges.of_tag(str(tag), sources, tag, policy) for tag in tags)
-        watch = unwatched if len(tags) == 1 else merges.watch
+        sources = [merges.logins[0].reference(text) for text in named_sources]
+        tags = [merges.logins[1].tag(text) for text in named_tags]
+        if merges.anchor is not None:
+            for tag in tags:  # so that an invalid anchor tag is wrong usage
+                merges.anchor.apply(tag, f"sha256:{'0' * 64}")
+        ordered = (merges.of_tag(str(tag), sources, tag, merges.policy) for tag in tags)
         threads = min(threads, len(tags))
+        watch = unwatched if len(tags) == 1 else merges.watch
         jobs = in_order(ordered, threads)
         return Run(arguments, jobs, total=len(tags), threads=threads, watch=watch)
     if arguments.references or arguments.source_ref or arguments.dest_ref or arguments.arch:
         raise ValueError("--batch: give sources, destinations and architectures in its lines")
-    merges = _Merges(arguments, settings, policy, logins)
     done = DoneLines.of(arguments.resume, dry_run=arguments.dry_run)
     lines = merges.of_lines(arguments.batch, open_batch(arguments.batch))
     jobs = in_order(lines if done is None else _left(lines, done), threads)
@@ -267,17 +266,12 @@ def _resumed(run: Run, done: DoneLines) -> bool:
 class _Merges:
     """The merges of one call of the program."""
 
-    def __init__(
-        self,
-        arguments: Namespace,
-        settings: Settings,
-        policy: Policy,
-        logins: tuple[Login, Login],
-        tags: Iterable[Reference] = (),
-    ) -> None:
+    def __init__(self, arguments: Namespace) -> None:
+        logins = self.logins = Login.of(arguments, "source"), Login.of(arguments, "dest")
+        settings = Settings.for_commands(os.environ)
+        self.policy = policy_of(arguments, settings.policy)
+        self.anchor = anchor_tag_of(arguments, settings)
         self.watch = Display().counted
-        self._logins, self._policy = logins, policy
-        locks, anchor = locks_of(arguments, settings), anchor_tag_of(arguments, settings, tags)
         options = connection_of(arguments)
         reader = logins[0].client(options)
         # One client for both sides needs one token and one pool of connections.
@@ -285,8 +279,8 @@ class _Merges:
         self._merger = TagMerger(
             reader,
             client,
-            writer_of(arguments, settings, client, policy, anchor),
-            locks,
+            writer_of(arguments, settings, client, self.policy, self.anchor),
+            locks_of(arguments, settings),
             copy=arguments.copy or settings.copy,
             referrers=arguments.referrers or settings.referrers,
             threads=arguments.threads,
@@ -320,9 +314,9 @@ class _Merges:
         try:
             line = BatchLine.parse(text)
             name = f"{place}: {line.destination}"
-            sources = [self._logins[0].reference(text) for text in line.sources]
-            tag = self._logins[1].tag(line.destination)
-            return self.of_tag(name, sources, tag, evolve(self._policy, eligible=line.archs))
+            sources = [self.logins[0].reference(text) for text in line.sources]
+            tag = self.logins[1].tag(line.destination)
+            return self.of_tag(name, sources, tag, evolve(self.policy, eligible=line.archs))
         except ValueError as error:
             return Ordered((name, partial(_refuse, place, error)))
 

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import urllib3
@@ -199,19 +199,12 @@ def number(option: str, value: int | None, most: int) -> int | None:
     return value
 
 
-def anchor_tag_of(
-    arguments: Namespace, settings: Settings, destinations: Iterable[Reference]
-) -> AnchorTag | None:
-    """Read the template, and make sure that it gives a valid tag for each destination."""
-    anchor = None
+def anchor_tag_of(arguments: Namespace, settings: Settings) -> AnchorTag | None:
+    """Read the template."""
     if arguments.anchor_tag:
-        anchor = AnchorTag.parse(arguments.anchor_tag)
-    elif f"{PREFIX}ANCHOR_TAG" in os.environ:  # the default of tasks is not that of commands
-        anchor = settings.anchor_tag
-    if anchor is not None:
-        for destination in destinations:
-            anchor.apply(destination, f"sha256:{'0' * 64}")
-    return anchor
+        return AnchorTag.parse(arguments.anchor_tag)
+    # The default of tasks is not that of commands.
+    return settings.anchor_tag if f"{PREFIX}ANCHOR_TAG" in os.environ else None
 
 
 def locks_of(arguments: Namespace, settings: Settings) -> TagLocks:
