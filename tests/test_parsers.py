@@ -8,13 +8,14 @@ import os
 import shlex
 import subprocess
 from glob import glob
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from pubtools_mlmerge.cli.parsers import merge_main
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
-from tests.programs import PROGRAMS, ROOT, Done, call, command, environment, put, python, run
+from tests.programs import PROGRAMS, ROOT, call, command, environment, put, python, run
 
 LOADED = """
 import json, sys
@@ -67,30 +68,28 @@ def test_help_shows_no_secret(
     ("options", "ours", "others"),
     [
         ((), logging.INFO, logging.WARNING),
-        (("-d",), logging.DEBUG, logging.WARNING),
-        (("--debug",), logging.DEBUG, logging.WARNING),
-        (("-v",), logging.DEBUG, logging.WARNING),
-        (("-v", "--verbose"), logging.DEBUG, logging.DEBUG),
-        (("-dd",), logging.DEBUG, logging.DEBUG),
-        (("-d", "--debug", "-d"), logging.DEBUG, logging.DEBUG),
+        *(((option,), logging.DEBUG, logging.WARNING) for option in ("-d", "--debug", "-v")),
+        *(
+            (options, logging.DEBUG, logging.DEBUG)
+            for options in (("-v", "--verbose"), ("-dd",), ("-d", "--debug", "-d"))
+        ),
     ],
 )
 def test_debug_can_be_repeated(
     options: tuple[str, ...], ours: int, others: int, registry_server: RegistryServer
 ) -> None:
     reference = put(registry_server, "1", make_index([make_image()]))
-    code = (
+    names = ["pubtools.mlmerge", "some.library", "urllib3.connectionpool"]
+
+    done = python(
         "import logging; from pubtools_mlmerge.cli.parsers import inspect_main;"
         f"inspect_main({[reference, *options]!r});"
-        "print([logging.getLogger(n).getEffectiveLevel() for n in"
-        " ('pubtools.mlmerge', 'some.library', 'urllib3.connectionpool')])"
+        f"print([logging.getLogger(name).getEffectiveLevel() for name in {names}])"
     )
 
-    done = python(code)
-
-    levels = json.loads(done.out.splitlines()[-1])
-    assert levels[:2] == [ours, others]
-    assert levels[2] > logging.DEBUG
+    *levels, of_urllib3 = json.loads(done.out.splitlines()[-1])
+    assert levels == [ours, others]
+    assert of_urllib3 > logging.DEBUG
 
 
 @pytest.mark.parametrize(("options", "is_shown"), [((), False), (("-d",), True)])
@@ -136,7 +135,7 @@ def test_a_reader_that_went_away_stops_nothing(registry_server: RegistryServer) 
 def test_the_task_context_is_entered(registry_server: RegistryServer) -> None:
     reference = put(registry_server, "1", make_index([make_image()]))
     code = (
-        "import sys; from pubtools.pluggy import hookimpl, pm\n"
+        "from pubtools.pluggy import hookimpl, pm\n"
         "class Plugin:\n"
         "    @hookimpl\n"
         "    def task_start(self): print('start')\n"
@@ -144,11 +143,9 @@ def test_the_task_context_is_entered(registry_server: RegistryServer) -> None:
         "    def task_stop(self, failed): print('stop', failed)\n"
         "pm.register(Plugin())\n"
         "from pubtools_mlmerge.cli.parsers import inspect_main\n"
-        "inspect_main([sys.argv[1]])\n"
     )
 
-    good = python(code.replace("sys.argv[1]", repr(reference)))
-    bad = python(code.replace("sys.argv[1]", repr(reference + "0")))
+    good, bad = (python(f"{code}inspect_main([{reference + end!r}])") for end in ("", "0"))
 
     assert (good.code, bad.code) == (0, 1)
     assert [good.out.split()[0], good.out.split()[-2:]] == ["start", ["stop", "False"]]
@@ -199,16 +196,13 @@ def filled(registry_server: RegistryServer, tmp_path: Path) -> RegistryServer:
     return registry_server
 
 
-def run_example(program: str, server: RegistryServer, directory: Path) -> Done:
-    words = [spelled_out(word, server, directory) for word in example(program)]
-    return run(program, *(word for found in words for word in found))
-
-
 @pytest.mark.parametrize("program", OWN)
 def test_the_example_works_and_writes_nothing(
     program: str, filled: RegistryServer, tmp_path: Path
 ) -> None:
-    done = run_example(program, filled, tmp_path)
+    words = [spelled_out(word, filled, tmp_path) for word in example(program)]
+
+    done = run(program, *chain(*words))
 
     assert done.code == 0, done.err
     assert "linux/s390x" in done.out
