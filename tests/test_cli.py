@@ -77,6 +77,13 @@ def test_every_option_with_a_value_states_its_default(command: str) -> None:
     assert [a.dest for a in valued if "default: " not in str(a.help)] == []
 
 
+def test_rare_options_have_a_group_of_their_own() -> None:
+    (group,) = (g for g in new_parser("merge", "x")._action_groups if g.title == "Advanced")
+
+    named = {action.option_strings[0] for action in group._group_actions}
+    assert named >= {"--match", "--mixed-types", "--tries", "--no-verify", "--quay-api-token"}
+
+
 def test_the_rate_and_the_time_of_a_run_are_bounded_by_options() -> None:
     given = ("app:1", "--max-rate", "2.5", "--timeout", "60")
 

@@ -681,6 +681,15 @@ def test_ages_of_all_images_are_read(reference: str) -> None:
     assert entries[0]["created"] == "2024-01-01T00:00:00Z"
 
 
+def test_what_is_missing_is_shown_and_the_code_is_1(registry_server: RegistryServer) -> None:
+    registry_server.put_manifest("app", "1", LISTED.content, LISTED.media_type)
+
+    done = run_here("inspect", f"{registry_server.host}/app:1", "--check")
+
+    assert (done.code, done.out.count("is not in the repository")) == (1, 3)
+    assert "app:1 lists manifests that the repository lacks" in done.err
+
+
 def test_problems_alone_are_no_failure(registry_server: RegistryServer) -> None:
     twice = make_index([AMD64, make_image("linux/amd64", seed="again")])
 
