@@ -6,9 +6,8 @@ import json
 import shlex
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, redirect_stdout
 from datetime import datetime, timedelta, timezone
 from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
@@ -91,14 +90,18 @@ def test_the_environment_gives_defaults(server: RegistryServer) -> None:
     assert (second["anchor_tag"], second["changed"]) == (None, False)
 
 
-def test_the_token_of_quays_api_goes_where_an_option_says() -> None:
+def test_the_token_of_quays_api_goes_where_it_is_said() -> None:
     with RegistryServer(dialect=QuayDialect("0auth")) as quay:
         new, old = (put(quay, tag, item) for tag, item in (("new", NEW), ("old", OLD)))
-        for named in ((), ("--quay-api-token-host", quay.host)):
+        for options, variables, is_sent in (
+            ("--quay-api-token 0auth", {}, False),
+            (f"--quay-api-token 0auth --quay-api-token-host {quay.host}", {}, True),
+            ("", {"QUAY_API_TOKEN": "0auth", "QUAY_API_TOKEN_HOST": quay.host}, True),
+        ):
             quay.forget_requests()
-            assert call(merge_main, new, old, "-n", "--quay-api-token", "0auth", *named) == 0
+            assert run_here("merge", new, old, "-n", *options.split(), env=variables).code == 0
             sent = {request.headers.get("authorization") for request in quay.requests}
-            assert ("Bearer 0auth" in sent) is bool(named)
+            assert ("Bearer 0auth" in sent) is is_sent
 
 
 @pytest.mark.parametrize(
@@ -578,47 +581,6 @@ def test_a_line_names_source_and_destination() -> None:
 def test_anything_else_is_no_line(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         BatchLine.parse(text)
-
-
-class OneAtATime:
-    """Gives locks that are held for a moment, and counts how many are held at a time."""
-
-    def __init__(self) -> None:
-        self.held = self.most = 0
-
-    @hookimpl
-    def mlmerge_lock(self, reference: str) -> AbstractContextManager[None]:
-        return self._hold()
-
-    @contextmanager
-    def _hold(self) -> Iterator[None]:
-        self.held += 1
-        self.most = max(self.most, self.held)
-        time.sleep(0.2)
-        yield
-        self.held -= 1
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [
-        (("new", "one"), ("one", "two")),
-        (("old", "one"), ("new", "old")),
-        (("old", "one"), ("new", "one")),
-    ],
-)
-def test_a_line_waits_for_those_that_it_depends_on(
-    server: RegistryServer, lines: Sequence[tuple[str, str]], tmp_path: Path
-) -> None:
-    file, site, keys = tmp_path / "batch", OneAtATime(), ("source_ref", "dest_ref")
-    other = server.host.replace("127.0.0.1", "LocalHost")
-    pairs = [(f"{server.host}/app:{source}", f"{other}/app:{tag}") for source, tag in lines]
-    file.write_text("\n".join(json.dumps(dict(zip(keys, pair))) for pair in pairs))
-
-    with registered(site):
-        assert call(merge_main, "--batch", str(file)) == 0
-
-    assert site.most == 1
 
 
 def test_lines_are_numbered_as_editors_do(tmp_path: Path) -> None:
