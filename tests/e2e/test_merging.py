@@ -52,33 +52,6 @@ def test_without_verifying_the_union_takes_three_requests(shelf: Shelf) -> None:
     assert sorted(line.split()[0] for line in record) == ["GET", "GET", "PUT"]
 
 
-@pytest.mark.parametrize("name", ["arm64", "linux/arm64/v8"])
-def test_only_the_selected_architecture_is_taken(shelf: Shelf, name: str) -> None:
-    shelf.hold(stable=OLD, new=NEW)
-
-    done = shelf.merge("--arch", name)
-
-    assert shelf.get("stable").content == merged(NEW[1], OLD[0], OLD[2])
-    assert fates(done) == [
-        ("linux/arm64", "replaced"),
-        ("linux/amd64", "kept"),
-        ("linux/s390x", "kept"),
-        ("linux/amd64", "excluded"),
-    ]
-
-
-@pytest.mark.parametrize("media_type_field", [True, False])
-def test_a_source_that_covers_all_goes_up_as_it_is(shelf: Shelf, media_type_field: bool) -> None:
-    new = make_index([*NEW, SINGLE], media_type_field=media_type_field)
-    shelf.hold(stable=OLD, new=new)
-
-    done = shelf.merge()
-
-    held = shelf.get("stable")
-    assert held.content == new.content
-    assert held.digest == done.report["digest"] == done.report["source_digest"] == new.digest
-
-
 def test_nothing_to_do_writes_nothing(shelf: Shelf) -> None:
     shelf.hold(stable=OLD, new=OLD[:2])
     record, before = shelf.mark(), shelf.get("stable")
@@ -91,30 +64,6 @@ def test_nothing_to_do_writes_nothing(shelf: Shelf) -> None:
     assert (done.report["changed"], done.report["anchor_tag"]) == (False, None)
     assert done.report["digest"] == done.report["previous_digest"] == before.digest
     assert shelf.find("kept") is None
-
-
-@pytest.mark.parametrize(
-    ("options", "expected", "fate"),
-    [
-        ((), make_index(NEW).content, [("linux/amd64", "added"), ("linux/arm64", "added")]),
-        (
-            ("--arch", "arm64"),
-            merged(NEW[1]),
-            [("linux/arm64", "added"), ("linux/amd64", "excluded")],
-        ),
-    ],
-    ids=["all", "selected"],
-)
-def test_a_tag_that_does_not_exist_becomes_what_is_taken(
-    shelf: Shelf, options: tuple[str, ...], expected: bytes, fate: list[tuple[str, str]]
-) -> None:
-    shelf.hold(new=NEW)
-
-    done = shelf.merge(*options)
-
-    assert shelf.get("stable").content == expected
-    assert done.report["previous_digest"] is None
-    assert fates(done) == fate
 
 
 def test_an_oci_index_may_come_without_a_media_type(shelf: Shelf) -> None:
