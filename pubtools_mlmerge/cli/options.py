@@ -26,7 +26,6 @@ from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.settings import MOST_TRIES, PREFIX, Settings
 
 _SIDES = {"source": "SRC", "dest": "DEST"}  # with their names in variables
-_FOR_BOTH = ("--creds", f"{PREFIX}CREDS")
 
 
 @frozen
@@ -44,11 +43,9 @@ class Login:
         host = (arguments.source_quay_host if side == "source" else None) or arguments.quay_host
         if host:
             Address.parse(host)  # so that a malformed one is wrong usage
-        option, username = _user_of(arguments, side)
+        option, username, variable = _user_of(arguments, side)
         if not username:  # then a password in the environment is for another program
             return cls(host, None, None)
-        own = f"{PREFIX}{_SIDES[side]}_PASSWORD"
-        variable = f"{PREFIX}PASSWORD" if option in _FOR_BOTH else own
         if ":" in username:
             raise ValueError(f"{option} takes a user name; set the password in {variable}")
         for place, password in _passwords_of(arguments, side, username):
@@ -81,17 +78,19 @@ class Login:
         return reference
 
 
-def _user_of(arguments: Namespace, side: str) -> tuple[str, str | None]:
-    """Find a user name, and which option or variable gives it: the one of a side or of both."""
+def _user_of(arguments: Namespace, side: str) -> tuple[str, str | None, str]:
+    """Find an option or variable with a user name, that name, and the variable of its password."""
     name = _SIDES[side]
-    own = f"{PREFIX}{name}_CREDS"
-    places = {
-        f"--{name.lower()}-creds": getattr(arguments, f"{name.lower()}_creds"),
-        "--creds": arguments.creds,
-        own: os.environ.get(own),
-        f"{PREFIX}CREDS": os.environ.get(f"{PREFIX}CREDS"),
-    }
-    return next(((place, user) for place, user in places.items() if user), ("", None))
+    own, both = f"{PREFIX}{name}", PREFIX[:-1]
+    for place, user, prefix in (
+        (f"--{name.lower()}-creds", getattr(arguments, f"{name.lower()}_creds"), own),
+        ("--creds", arguments.creds, both),
+        (f"{own}_CREDS", os.environ.get(f"{own}_CREDS"), own),
+        (f"{both}_CREDS", os.environ.get(f"{both}_CREDS"), both),
+    ):
+        if user:
+            return place, user, f"{prefix}_PASSWORD"
+    return "", None, ""
 
 
 def _passwords_of(
