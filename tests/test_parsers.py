@@ -15,7 +15,7 @@ import pytest
 
 from pubtools_mlmerge.cli.parsers import merge_main
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
-from tests.programs import PROGRAMS, ROOT, call, command, environment, put, python, run
+from tests.programs import PROGRAMS, call, command, environment, put, python, run
 
 LOADED = """
 import json, sys
@@ -107,25 +107,29 @@ def test_how_a_merge_begins_and_ends_is_shown_for_debugging_only(
     assert "INFO: Uploaded" in good.err
 
 
+def unread(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program whose reader went away."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "w") as out:
+        return subprocess.run(
+            [*command(program), *arguments],
+            env=environment(),
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
 def test_a_reader_that_went_away_stops_nothing(registry_server: RegistryServer) -> None:
     source = put(registry_server, "new", make_index([make_image()]))
     destinations = ",".join(f"{registry_server.host}/app:{tag}" for tag in ("one", "two"))
-    read_end, write_end = os.pipe()
-    os.close(read_end)
 
-    done = subprocess.run(
-        [*command("merge"), "--source-ref", source, "--dest-ref", destinations],
-        cwd=ROOT,
-        env=environment(),
-        stdout=write_end,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    os.close(write_end)
+    done, looked = unread("merge", source, destinations), unread("inspect", source)
 
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, looked.returncode, looked.stderr) == (0, 0, "")
     assert not {"Traceback", "BrokenPipe"} & set(done.stderr.split())
     assert registry_server.tags("app") == ("new", "one", "two")
     digest = registry_server.manifest("app", "two").digest
