@@ -140,6 +140,7 @@ def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report() -> None:
     assert (done.code, done.report["changed"], done.report["anchor_tag"]) == (1, True, None)
     assert f"app:{anchor}: the tag is immutable (HTTP 412)" in str(done.report["error"])
     assert f"ERROR: {done.report['error']}\n" in done.err
+    assert done.failures == []
 
 
 @pytest.fixture
