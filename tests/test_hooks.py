@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import ModuleType
@@ -35,19 +35,20 @@ REPORT = Report(
 
 
 class Lock:
-    """A lock of a site that cannot be lost."""
+    """A lock of a site that cannot be lost; something may happen before it is acquired."""
 
-    failure: object = None  # what failed while it was held
-
-    def __init__(self) -> None:
-        self.is_held = False
+    def __init__(self, before: Callable[[], object] = lambda: None) -> None:
+        self._before, self.is_held, self.released = before, False, threading.Event()
+        self.failure: object = None  # what failed while it was held
 
     def __enter__(self) -> object:
+        self._before()
         self.is_held = True
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         self.is_held, self.failure = False, kind
+        self.released.set()
 
 
 class LosableLock(Lock):
@@ -149,44 +150,26 @@ def test_the_lock_of_a_site_may_be_lost(wait: float) -> None:
     assert (site.lock.is_held, site.lock.failure) == (False, LockLost)
 
 
-class Refusing(Lock):
-    """A lock of a site that cannot be had, as there is nobody to ask."""
-
-    def __enter__(self) -> object:
-        raise OSError("nobody answers")
+def refuse() -> None:
+    raise OSError("nobody answers")
 
 
 @pytest.mark.parametrize("wait", WAITS)
 def test_the_lock_of_a_site_may_be_refused(wait: float) -> None:
     lock = lock_tags([[str(TAG)]], wait=wait)
-    with registered(Site(Refusing())), pytest.raises(OSError, match="nobody answers"), lock:
+    with registered(Site(Lock(refuse))), pytest.raises(OSError, match="nobody answers"), lock:
         pass
-
-
-class Slow(Lock):
-    """A lock of a site that somebody holds for now."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.free, self.left = threading.Event(), threading.Event()
-
-    def __enter__(self) -> object:
-        self.free.wait(60)
-        return super().__enter__()
-
-    def __exit__(self, *failure: object) -> None:
-        super().__exit__(*failure)
-        self.left.set()
 
 
 def test_the_lock_of_a_site_that_comes_too_late_is_let_go() -> None:
-    slow, lock = Slow(), lock_tags([[str(TAG)]], wait=0.01)
+    free = threading.Event()
+    slow, lock = Lock(lambda: free.wait(60)), lock_tags([[str(TAG)]], wait=0.01)
 
     with registered(Site(slow)), pytest.raises(LockFailed, match="has not given it"), lock:
         pass
-    slow.free.set()
+    free.set()
 
-    assert slow.left.wait(60)
+    assert slow.released.wait(60)
 
 
 def test_there_is_a_lock_of_the_process_where_a_site_has_none() -> None:
@@ -259,7 +242,7 @@ def test_only_in_the_host_may_its_own_event_fail(
     assert ("quay_images_tagged of the plugin bus failed" in caplog.text) is not in_host
 
 
-@pytest.mark.parametrize("site", [Broken(), Site(Refusing())])
+@pytest.mark.parametrize("site", [Broken(), Site(Lock(refuse))])
 def test_a_lock_that_fails_names_the_plugin(site: object, caplog: pytest.LogCaptureFixture) -> None:
     locks = lock_tags([[str(TAG)]])
     with registered(site, "leases"), pytest.raises(OSError, match="nobody answers"), locks:
