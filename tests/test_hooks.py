@@ -54,8 +54,16 @@ class Lock:
 class LosableLock(Lock):
     """A lock of a site that was lost."""
 
+    error: Exception = LockLost(str(TAG), "expired")
+
     def check(self) -> None:
-        raise LockLost(str(TAG), "expired")
+        raise self.error
+
+
+class UnansweredLock(LosableLock):
+    """A lock of a site that nobody can say anything of."""
+
+    error = OSError("nobody answers")
 
 
 class Site:
@@ -242,11 +250,11 @@ def test_only_in_the_host_may_its_own_event_fail(
     assert ("quay_images_tagged of the plugin bus failed" in caplog.text) is not in_host
 
 
-@pytest.mark.parametrize("site", [Broken(), Site(Lock(refuse))])
+@pytest.mark.parametrize("site", [Broken(), Site(Lock(refuse)), Site(UnansweredLock())])
 def test_a_lock_that_fails_names_the_plugin(site: object, caplog: pytest.LogCaptureFixture) -> None:
-    locks = lock_tags([[str(TAG)]])
-    with registered(site, "leases"), pytest.raises(OSError, match="nobody answers"), locks:
-        pass
+    locks, failure = lock_tags([[str(TAG)]]), pytest.raises(OSError, match="nobody answers")
+    with registered(site, "leases"), failure, locks as (check,):
+        check()
 
     (line,) = caplog.messages
     assert line == "mlmerge_lock of the plugin leases failed: OSError: nobody answers"

@@ -104,7 +104,7 @@ def test_null_stands_for_the_default() -> None:
 
 def test_all_problems_are_told_at_once() -> None:
     target = {"steps": ["push", "pull"], "match": "digest", "repos": "a/*", "keep": ["linux//x"]}
-    more = {"anchor_tag": "{user}", "sign": "yes", "tags": []}
+    more = {"anchor_tag": "{user}", "sign": "yes", "tags": [], 1: 2}
     environment = {"MLMERGE_REPORT_ONLY": "perhaps", "MLMERGE_DROP": "a b"}
 
     found = problems({**target, **more}, environment)
@@ -112,7 +112,7 @@ def test_all_problems_are_told_at_once() -> None:
     names = (
         "mlmerge.match mlmerge.keep MLMERGE_DROP MLMERGE_REPORT_ONLY mlmerge.steps mlmerge.repos"
     )
-    others = "mlmerge.anchor_tag mlmerge.sign mlmerge.tags"
+    others = "mlmerge.anchor_tag mlmerge.sign mlmerge.1 mlmerge.tags"
     assert [problem.partition(":")[0] for problem in found] == [*names.split(), *others.split()]
     assert "expected platform or architecture" in found[0]
     assert "'pull' is none of push, tag-docker" in found[4]
