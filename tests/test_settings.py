@@ -103,11 +103,16 @@ def test_null_stands_for_the_default() -> None:
 
 
 def test_all_problems_are_told_at_once() -> None:
-    target = {"steps": ["push", "pull"], "match": "digest", "repos": "a/*", "keep": ["linux//x"]}
-    more = {"anchor_tag": "{user}", "sign": "yes", "tags": [], 1: 2}
+    target: dict[object, object] = {
+        "steps": ["push", "pull"],
+        "match": "digest",
+        "repos": "a/*",
+        "keep": ["linux//x"],
+    }
+    target |= {"anchor_tag": "{user}", "sign": "yes", "tags": [], 1: 2}
     environment = {"MLMERGE_REPORT_ONLY": "perhaps", "MLMERGE_DROP": "a b"}
 
-    found = problems({**target, **more}, environment)
+    found = problems(target, environment)
 
     names = (
         "mlmerge.match mlmerge.keep MLMERGE_DROP MLMERGE_REPORT_ONLY mlmerge.steps mlmerge.repos"
