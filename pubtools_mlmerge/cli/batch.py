@@ -85,12 +85,10 @@ class DoneLines:
         self._written: dict[int, float] = {}
 
     @classmethod
-    def of(cls, path: str | None, *, dry_run: bool) -> DoneLines | None:
-        """Open the file, which no other process may use meanwhile; a dry run only reads it."""
-        if path is None:
-            return None
-        if dry_run and not os.path.exists(path):  # noqa: PTH110 - a dry run makes no file
-            return cls(path)
+    def of(cls, path: str | None, *, dry_run: bool) -> DoneLines:
+        """Open the file, if any, for no other process meanwhile; a dry run only reads it."""
+        if path is None or (dry_run and not os.path.exists(path)):  # noqa: PTH110 - it makes no file
+            return cls(path or "")
         flags = os.O_RDONLY if dry_run else os.O_RDWR | os.O_CREAT | os.O_APPEND
         try:
             file = os.open(path, flags | os.O_NONBLOCK, 0o666)

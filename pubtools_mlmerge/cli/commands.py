@@ -237,9 +237,9 @@ def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
         raise ValueError("--batch: give sources, destinations and architectures in its lines")
     done = DoneLines.of(arguments.resume, dry_run=arguments.dry_run)
     lines = merges.of_lines(arguments.batch, open_batch(arguments.batch))
-    jobs = in_order(lines if done is None else _left(lines, done), threads)
+    jobs = in_order(_left(lines, done), threads)
     run = Run(arguments, jobs, total=None, threads=threads, watch=merges.watch)
-    return run if done is None else partial(_resumed, run, done)
+    return partial(_resumed, run, done)
 
 
 def _left(merges: Iterable[Ordered[_Merge]], done: DoneLines) -> Iterator[Ordered[_Merge]]:
