@@ -98,7 +98,11 @@ def _add_all(parser: argparse.ArgumentParser, arguments: Mapping[str, str]) -> N
 
 
 def _add(parser: argparse._ActionsContainer, form: str, text: str) -> None:
-    """Add an argument; it is written as its names and its value, with `+`, `*` or `?` for many."""
+    """Add an argument that is written as its names and its value, such as `--keep PLATFORM*`.
+
+    Without a value it is a flag. `*` stands for any number, `+` for one or more, `?` for one or
+    none; an option is repeated for that.
+    """
     *names, value = form.split()
     metavar = value.rstrip("+*?")
     many = value[len(metavar) :] or None
