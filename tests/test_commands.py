@@ -31,7 +31,7 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.locks import tag_lock
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
-from tests.programs import Done, call, command, environment, put, run, run_here
+from tests.programs import Done, call, command, environment, put, run_here
 from tests.pushes import registered
 from tests.quay import QuayDialect
 from tests.terminals import program_on_a_terminal
@@ -705,14 +705,6 @@ def test_a_hostile_index_cannot_draw_on_the_terminal(
         assert max(map(len, found.text.splitlines())) <= width
         assert "[boldred]x[/]" in found.joined.replace("│", "")
         assert not any("2J" in style for style in found.styles)
-
-
-@pytest.mark.parametrize("width", [40, 80, 200])
-def test_an_old_image_catches_the_eye(reference: str, width: int) -> None:
-    shown = program_on_a_terminal("inspect", reference, "--ages", width=width)
-
-    assert "\x1b[1;31m1096" in shown.raw
-    assert "! old" in run("inspect", reference, "--ages").out
 
 
 # Restoring tags
