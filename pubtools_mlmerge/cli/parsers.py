@@ -186,42 +186,37 @@ _SAFETY = {
 }
 
 
-def _connection(*sides: str) -> dict[str, str]:
-    """List what says where and how to connect, with which logins."""
-    found = {
-        "--quay-host HOST": "registry to connect to: host, host:port or URL (default: the host of "
-        "each reference)"
-    }
-    if "source" in sides:
-        found["--source-quay-host HOST"] = "registry of the source (default: --quay-host)"
-    found["--creds USER"] = (
-        "user name; the password is in the environment variable MLMERGE_PASSWORD, or see "
-        "--password-stdin (default: MLMERGE_CREDS, else the logins of container tools)"
-    )
-    for side in sides:
-        name, side_name = ("src", side) if side == "source" else ("dest", "destination")
-        variable = f"MLMERGE_{name.upper()}"
-        found[f"--{name}-creds --{side}-quay-user USER"] = (
-            f"user name for the {side_name}; the password is in {variable}_PASSWORD (default: "
-            f"--creds or {variable}_CREDS)"
-        )
-        found[f"--{side}-quay-password PASSWORD"] = (
-            f"password, visible to other users of this machine (default: {variable}_PASSWORD or "
-            f"{side.upper()}_QUAY_PASSWORD)"
-        )
-    return {
-        **found,
-        "--password-stdin": "read the password from the first line of standard input",
-        "--ca-bundle FILE": "certificate authorities to trust (default: those of requests and of "
-        "certs.d)",
-        "--cert FILE": "client certificate (default: the one in certs.d)",
-        "--key FILE": "private key of --cert (default: the same file)",
-        "--max-rate N": "maximum requests per second to one registry (default: no limit)",
-        "--timeout SECONDS": "stop after this time (default: no limit)",
-        "--insecure": "do not verify certificates",
-    }
+_CONNECTION = {
+    "--quay-host HOST": "registry to connect to: host, host:port or URL (default: the host of "
+    "each reference)",
+    "--source-quay-host HOST": "registry of the source (default: --quay-host)",
+    "--creds USER": "user name; the password is in the environment variable MLMERGE_PASSWORD, or "
+    "see --password-stdin (default: MLMERGE_CREDS, else the logins of container tools)",
+    "--src-creds --source-quay-user USER": "user name for the source; the password is in "
+    "MLMERGE_SRC_PASSWORD (default: --creds or MLMERGE_SRC_CREDS)",
+    "--source-quay-password PASSWORD": "password, visible to other users of this machine "
+    "(default: MLMERGE_SRC_PASSWORD or SOURCE_QUAY_PASSWORD)",
+    "--dest-creds --dest-quay-user USER": "user name for the destination; the password is in "
+    "MLMERGE_DEST_PASSWORD (default: --creds or MLMERGE_DEST_CREDS)",
+    "--dest-quay-password PASSWORD": "password, visible to other users of this machine (default: "
+    "MLMERGE_DEST_PASSWORD or DEST_QUAY_PASSWORD)",
+    "--password-stdin": "read the password from the first line of standard input",
+    "--ca-bundle FILE": "certificate authorities to trust (default: those of requests and of "
+    "certs.d)",
+    "--cert FILE": "client certificate (default: the one in certs.d)",
+    "--key FILE": "private key of --cert (default: the same file)",
+    "--max-rate N": "maximum requests per second to one registry (default: no limit)",
+    "--timeout SECONDS": "stop after this time (default: no limit)",
+    "--insecure": "do not verify certificates",
+}
 
 
+def _one_side(*others: str) -> dict[str, str]:
+    """List the options of a connection, without those that begin as the other side's do."""
+    return {form: text for form, text in _CONNECTION.items() if not form.startswith(others)}
+
+
+_SOURCE, _DESTINATION = _one_side("--dest-"), _one_side("--src-", "--source-")
 _MERGE = {
     "references REF*": "images to merge; the last argument is the tag to merge into, or several "
     "separated by commas",
@@ -297,25 +292,25 @@ COMMANDS = {
         "Merge images into tags: all images of the sources, plus the images of each\n"
         "destination for platforms that the sources lack.",
         "registry.example.com/app:1.1 \\\n      registry.example.com/app:stable --dry-run",
-        {**_output(raw=True), **_CHANGES, **_MERGE, **_SAFETY, **_connection("source", "dest")},
+        {**_output(raw=True), **_CHANGES, **_MERGE, **_SAFETY, **_CONNECTION},
     ),
     "remove-archs": Command(
         ["--ref REF[,REF] --arch A,B ", "--ref REF[,REF] --prune "],
         "Remove architectures and their attestations from tags.",
         "--ref registry.example.com/app:stable \\\n      --arch s390x,linux/arm/v7 --dry-run",
-        {**_output(raw=True), **_CHANGES, **_REMOVE_ARCHS, **_SAFETY, **_connection("dest")},
+        {**_output(raw=True), **_CHANGES, **_REMOVE_ARCHS, **_SAFETY, **_DESTINATION},
     ),
     "inspect": Command(
         ["REF [REF] "],
         "Show the platforms of an image, or how two of them compare.",
         "registry.example.com/app:stable --ages",
-        {**_output(raw=False), **_INSPECT, **_connection("source")},
+        {**_output(raw=False), **_INSPECT, **_SOURCE},
     ),
     "restore": Command(
         ["RECORD... "],
         "Restore tags to what they held before a change that --audit recorded.",
         "records/*-app-stable-*.json --dry-run",
-        {**_output(raw=False), **_CHANGES, **_RESTORE, **_connection("dest")},
+        {**_output(raw=False), **_CHANGES, **_RESTORE, **_DESTINATION},
     ),
     "demo": Command([""], "Show two merges on a registry inside this program.", "", _DEMO),
 }
