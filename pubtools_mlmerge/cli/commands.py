@@ -43,15 +43,16 @@ from pubtools_mlmerge.merging.restore import restore
 from pubtools_mlmerge.merging.step import remove_platforms, wrap
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.referrers import ReferrerLists
-from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, write_page
+from pubtools_mlmerge.reports.html import Failure, check_html, write_page
 from pubtools_mlmerge.reports.inspection import (
     Inspection,
     compare,
     inspect,
+    inspection_sheet,
     inspection_to_json,
 )
 from pubtools_mlmerge.reports.report import failure_to_json, summary_of, to_json
-from pubtools_mlmerge.reports.terminal import Display, comparison_text, inspection_text, report_text
+from pubtools_mlmerge.reports.terminal import Display, report_text, shown
 from pubtools_mlmerge.settings import Settings
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -199,8 +200,8 @@ class Run:
         if self._page is None:
             return
         try:
-            info = PageInfo(datetime.now(timezone.utc), complete=complete)
-            write_page(self._page, self._on_page, info)
+            now = datetime.now(timezone.utc)
+            write_page(self._page, self._on_page, now, complete=complete)
         except Exception as error:  # noqa: BLE001 - it must not hide what became of the tags
             self._has_failed = True
             problem = getattr(error, "strerror", None) or _message(error)
@@ -422,15 +423,15 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
             return client.pull(reference).content
         if other is not None:
             sides = (_listing(client, reference)[1], _listing(client, other)[1])
-            compared = compare((str(reference), str(other)), sides)
-            return "" if arguments.quiet else comparison_text(compared, every=arguments.all)
+            compared = compare((str(reference), str(other)), sides, every=arguments.all)
+            return "" if arguments.quiet else shown(compared)
         found = _inspect(arguments, client, reference)
         if found.lacks_something:
             LOG.error("%s lists manifests that the repository lacks", reference)
             incomplete.append(found)
         if arguments.output == "json":
             return inspection_to_json(found)
-        return "" if arguments.quiet else inspection_text(found)
+        return "" if arguments.quiet else shown(inspection_sheet(found))
 
     if arguments.raw and (other or facts):
         raise ValueError("--raw is for the bytes of one reference")

@@ -13,7 +13,6 @@ from tests.paper import text_of
 from tests.programs import Done
 
 NEW = images("linux/amd64", seed="new")
-ANNOTATION = "org.opencontainers.image.created"
 THREE_YEARS = 3 * 365
 
 
@@ -71,6 +70,21 @@ def test_an_old_image_is_dropped_with_its_attestation(shelf: Shelf, how: str) ->
     assert "linux/s390x +1 attestation" in done.out
 
 
+def test_an_old_image_may_be_an_error(shelf: Shelf) -> None:
+    s390x = old_s390x()
+    fill(shelf, s390x)
+    record = shelf.mark()
+
+    done = shelf.merge("--max-age-days", "365", "--stale", "fail", code=1)
+
+    named = f"linux/s390x ({s390x.digest}) is 1095 days old, more than 365"
+    assert done.reports == []
+    assert done.err.startswith(
+        f"ERROR: {shelf.ref('stable')} would keep images that are too old: {named}; "
+    )
+    assert record.writes == []
+
+
 def test_an_image_that_is_gone_is_of_unknown_age(shelf: Shelf) -> None:
     s390x = old_s390x()
     fill(shelf, s390x)
@@ -80,16 +94,3 @@ def test_an_image_that_is_gone_is_of_unknown_age(shelf: Shelf) -> None:
 
     assert "  unknown  kept " in done.out
     assert f"{s390x.digest} (linux/s390x) is kept: age unknown: " in done.err
-
-
-def test_an_age_takes_the_manifest_and_the_config(shelf: Shelf) -> None:
-    s390x = old_s390x()
-    fill(shelf, s390x)
-    record = shelf.mark()
-
-    shelf.merge("--ages", "--dry-run")
-
-    asked = [line.partition(f"/v2/{shelf.repository}/")[2] for line in record]
-    config = next(digest for digest in s390x.blobs)
-    assert sorted(asked[2:]) == [f"blobs/{config} 200", f"manifests/{s390x.digest} 200"]
-    assert len(asked) == 4
