@@ -641,6 +641,14 @@ def test_ages_of_all_images_are_read(reference: str) -> None:
     assert entries[0]["created"] == "2024-01-01T00:00:00Z"
 
 
+def test_all_that_is_listed_is_looked_for(registry_server: RegistryServer, reference: str) -> None:
+    done = run_here("inspect", reference, "--check")
+
+    assert (done.code, "all are in the repository" in done.out) == (0, True)
+    asked = {r.path.rpartition("/")[2] for r in registry_server.requests if r.method == "HEAD"}
+    assert asked == {AMD64.digest, S390X.digest, PROOF.digest}
+
+
 def test_what_is_missing_is_shown_and_the_code_is_1(registry_server: RegistryServer) -> None:
     registry_server.put_manifest("app", "1", LISTED.content, LISTED.media_type)
 
@@ -656,7 +664,6 @@ def test_problems_alone_are_no_failure(registry_server: RegistryServer) -> None:
     done = run_here("inspect", put(registry_server, "twice", twice), "--check")
 
     assert done.code == 0
-    assert "all are in the repository" in done.out
     assert "problem: duplicate: linux/amd64 is listed before" in done.out
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from pubtools_mlmerge.reports.report import inspection_schema
+from pubtools_mlmerge.reports.report import inspection_schema, report_schema
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
-from tests.e2e.conftest import REPORTS, Shelf, images
+from tests.e2e.conftest import Shelf, images
 from tests.paper import text_of
 from tests.peers import OCI_INDEX
 from tests.programs import Done, command, environment, run_here
@@ -24,6 +24,7 @@ OLD = images("linux/amd64", "linux/arm/v7", "linux/s390x", seed="old")
 NEW = images("linux/amd64", "linux/arm64", seed="new")
 ORPHAN = make_attestation(make_image("linux/riscv64"))
 STABLE = make_index([*OLD, make_attestation(OLD[2]), ORPHAN])
+VALIDATOR = Draft202012Validator(report_schema())
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def filled(shelf: Shelf) -> Shelf:
 def reports_of(done: Done) -> list[dict[str, object]]:
     """Return the reports, which fit."""
     for report in done.reports:
-        REPORTS.validate(report)
+        VALIDATOR.validate(report)
     return done.reports
 
 
