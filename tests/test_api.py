@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
@@ -18,7 +17,7 @@ from pubtools_mlmerge.errors import (
     NotFound,
 )
 from pubtools_mlmerge.hooks import TagLocks
-from pubtools_mlmerge.merging.api import TagMerger, merge_tags
+from pubtools_mlmerge.merging.api import Ordered, TagMerger, in_order, merge_tags
 from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
@@ -79,23 +78,6 @@ def test_each_side_may_have_a_client(app: str, registry_server: RegistryServer) 
             )
 
     assert report.counts == {"added": 1, "kept": 1}
-
-
-def test_the_command_calls_it_for_each_tag(app: str) -> None:
-    called: list[object] = []
-
-    def note(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code is merge_tags.__code__:
-            called.append(frame.f_locals["destinations"])
-
-    threading.setprofile(note)
-    try:
-        done = run_here("merge", f"{app}:amd64", f"{app}:stable,{app}:other")
-    finally:
-        threading.setprofile(None)
-
-    assert done.code == 0, done.err
-    assert sorted(map(str, called)) == [f"{app}:other", f"{app}:stable"]
 
 
 def test_images_need_not_be_copied(app: str, registry_server: RegistryServer) -> None:
@@ -180,3 +162,23 @@ def test_a_destination_is_a_tag(tag: str | list[str]) -> None:
 def test_no_url_passes_as_a_user_name() -> None:
     with pytest.raises(ValueError, match="the user name is a URL"):
         RegistryClient(username="https://quay.io", password="x")
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        (("new", "one"), ("one", "two")),
+        (("old", "one"), ("new", "old")),
+        (("old", "one"), ("new", "one")),
+    ],
+)
+def test_a_merge_waits_for_one_under_way_that_it_depends_on(
+    first: tuple[str, str], last: tuple[str, str]
+) -> None:
+    merges = [
+        Ordered(tag, frozenset([source]), frozenset([tag]))
+        for source, tag in (first, ("other", "else"), last)
+    ]
+
+    assert [*in_order(merges, 2)] == [first[1], "else", None, last[1]]
+    assert [*in_order(merges, 1)] == [first[1], "else", last[1]]  # the first has ended by then

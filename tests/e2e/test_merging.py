@@ -52,16 +52,18 @@ def test_without_verifying_the_union_takes_three_requests(shelf: Shelf) -> None:
     assert sorted(line.split()[0] for line in record) == ["GET", "GET", "PUT"]
 
 
-@pytest.mark.parametrize("media_type_field", [True, False])
-def test_a_source_that_covers_all_goes_up_as_it_is(shelf: Shelf, media_type_field: bool) -> None:
-    new = make_index([*NEW, SINGLE], media_type_field=media_type_field)
-    shelf.hold(stable=OLD, new=new)
+def test_nothing_to_do_writes_nothing(shelf: Shelf) -> None:
+    shelf.hold(stable=OLD, new=OLD[:2])
+    record, before = shelf.mark(), shelf.get("stable")
 
-    done = shelf.merge()
+    done = shelf.merge("--anchor-tag", "kept")
 
-    held = shelf.get("stable")
-    assert held.content == new.content
-    assert held.digest == done.report["digest"] == done.report["source_digest"] == new.digest
+    assert [line.partition(" ")[0] for line in record][:2] == ["GET", "GET"]
+    assert record.writes == []
+    assert shelf.get("stable") == before
+    assert (done.report["changed"], done.report["anchor_tag"]) == (False, None)
+    assert done.report["digest"] == done.report["previous_digest"] == before.digest
+    assert shelf.find("kept") is None
 
 
 def test_an_oci_index_may_come_without_a_media_type(shelf: Shelf) -> None:
@@ -147,16 +149,6 @@ def test_one_source_goes_into_many_tags_and_is_pulled_once(shelf: Shelf) -> None
     assert shelf.get("three").content == make_index(NEW).content
 
 
-def test_a_source_can_be_named_by_digest(shelf: Shelf) -> None:
-    shelf.hold(stable=OLD, new=NEW)
-    source = f"{shelf.registry.host}/{shelf.repository}@{make_index(NEW).digest}"
-
-    done = merge(source, shelf.ref("stable"))
-
-    assert done.report["source"] == source
-    assert shelf.get("stable").content == merged(*NEW, OLD[2])
-
-
 @pytest.mark.parametrize("by_digest", [False, True])
 def test_four_images_go_into_a_tag_by_twelve_requests_and_one_write(
     shelf: Shelf, by_digest: bool
@@ -179,6 +171,17 @@ def test_four_images_go_into_a_tag_by_twelve_requests_and_one_write(
     assert done.report["sources"] == sources
 
 
+def test_an_anchor_tag_holds_the_same(shelf: Shelf) -> None:
+    shelf.hold(stable=OLD, new=NEW)
+
+    done = shelf.merge("--anchor-tag", "{tag}-{timestamp}-{digest}")
+
+    tag = str(done.report["anchor_tag"])
+    name, timestamp, digest = tag.split("-")
+    assert (name, len(timestamp), digest) == ("stable", 14, str(done.report["digest"])[7:19])
+    assert shelf.get(tag) == shelf.get("stable")
+
+
 def test_a_single_image_is_merged_on_either_side(shelf: Shelf) -> None:
     shelf.hold(stable=OLD, new=SINGLE, single=SINGLE, index=NEW)
 
@@ -190,23 +193,15 @@ def test_a_single_image_is_merged_on_either_side(shelf: Shelf) -> None:
     assert shelf.get("single").content == merged(*NEW, SINGLE)
 
 
-@pytest.mark.parametrize(
-    ("made", "expected"), [("wrap", SINGLE.content), ("index", merged(SINGLE))]
-)
-def test_one_image_is_written_alone_or_as_an_index(
-    shelf: Shelf, made: str, expected: bytes
-) -> None:
-    shelf.hold(new=SINGLE)
-
-    shelf.merge("--single-image", made)
-
-    assert shelf.get("stable").content == expected
-
-
 # Removals
 
 
 ARM = images("linux/amd64", "linux/arm/v6", "linux/arm/v7")
+
+
+def remove(shelf: Shelf, *options: str) -> Done:
+    """Remove architectures from the tag `stable`."""
+    return run_here("remove-archs", "--ref", shelf.ref("stable"), "--output", "json", *options)
 
 
 @pytest.mark.parametrize("artifact", [False, True])
@@ -218,8 +213,7 @@ def test_attestations_go_along_and_entries_without_platform_stay(
     reference = shelf.put("stable", make_index([*ARM, nested, *attestations]))
     record = shelf.mark()
 
-    named = ("--arch", "linux/arm/v6", "--arch", "x86_64,riscv64", "--output", "json")
-    done = run_here("remove-archs", "--ref", reference, *named)
+    done = remove(shelf, "--arch", "linux/arm/v6", "--arch", "x86_64,riscv64")
 
     assert len(list(record)) == 5  # one of them of the nested index
     held = shelf.get("stable")
@@ -228,6 +222,19 @@ def test_attestations_go_along_and_entries_without_platform_stay(
     assert f"{reference} has no riscv64" in done.err
     assert len(record.writes) == 1
     assert done.report["source"] is done.report["source_digest"] is None
+
+
+def test_an_index_is_not_emptied_unless_that_is_wanted(shelf: Shelf) -> None:
+    whole = make_index([*ARM, make_attestation(ARM[0])])
+    shelf.hold(stable=whole)
+
+    refused = remove(shelf, "--arch", "amd64,arm")
+
+    assert (refused.code, refused.reports) == (1, [])
+    assert "would leave an empty index" in refused.err
+    assert shelf.get("stable").content == whole.content
+    assert remove(shelf, "--arch", "amd64,arm", "--allow-empty").code == 0
+    assert shelf.get("stable").content == merged()
 
 
 def test_a_digest_and_what_piles_up_are_removed_from_several_tags(shelf: Shelf) -> None:

@@ -67,6 +67,33 @@ def test_oddly_written_bytes_come_back_as_they_were(shelf: Shelf, tmp_path: Path
     assert (shelf.get("stable").content, shelf.get("stable").media_type) == (odd, OCI_INDEX)
 
 
+def test_a_tag_that_was_changed_since_needs_force(shelf: Shelf, tmp_path: Path) -> None:
+    later = image_index("linux/ppc64le")
+    change(shelf, tmp_path)
+    reference = shelf.put("stable", later)
+
+    refused = restore(*records(tmp_path))
+
+    assert (refused.code, refused.reports) == (1, [])
+    words = f"{reference}: not restored: it was changed since: it holds {later.digest}, not sha256:"
+    assert words in refused.err
+    assert shelf.get("stable").content == later.content
+    assert restore(*records(tmp_path), "--force").code == 0
+    assert shelf.get("stable").content == make_index(OLD).content
+
+
+def test_a_dry_run_writes_nothing(shelf: Shelf, tmp_path: Path) -> None:
+    change(shelf, tmp_path)
+    before, record = shelf.get("stable"), shelf.mark()
+
+    dry = restore(*records(tmp_path), "--dry-run").report
+
+    assert record.writes == []
+    assert shelf.get("stable") == before
+    real = restore(*records(tmp_path)).report
+    assert (dry["digest"], dry["entries"]) == (real["digest"], real["entries"])
+
+
 @pytest.mark.parametrize("force", [(), ("--force",)])
 def test_an_image_that_was_deleted_is_named(
     shelf: Shelf, tmp_path: Path, force: tuple[str, ...]
