@@ -13,6 +13,7 @@ from pubtools_mlmerge.host.requests import MergeRequest, SelectedRequest
 from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import Step
+from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.settings import Settings
@@ -53,7 +54,9 @@ def ask(
     registry.load(SOURCE, source)
     if held is not None:
         registry.load(TAG, held)
-    step = Step(registry, registry, StepOptions(policy=policy or Settings().policy), Present())
+    step = Step(
+        registry, Writer(registry, StepOptions(policy=policy or Settings().policy)), Present()
+    )
     decision = step.plan(SOURCE, TAG)
     return Asked(registry, MergeRequest(SOURCE, TAG, "app", Settings(), step, decision))
 
