@@ -686,6 +686,17 @@ def test_a_nested_index_that_is_gone_is_kept_with_a_warning(
     assert unknown in caplog.messages
 
 
+def test_a_nested_index_is_kept_where_one_within_it_is_gone(registry: MemoryRegistry) -> None:
+    new, into = (Reference("quay.io", "app", tag=name) for name in ("new", "1"))
+    outer = make_index([AMD64, stating(TRIO)])  # the source has amd64
+    for reference, item in ((into, make_index([outer])), (into.at(outer.digest), outer)):
+        registry.put(reference, Index.from_bytes(item.content))
+
+    report = step(RegistryServer(), registry=registry, dry_run=True).merge(new, into)
+
+    assert fates(report) == ["added", "added", "kept"]
+
+
 @pytest.mark.parametrize("policy", [Policy(), Policy(eligible=["amd64"])])
 def test_a_nested_index_of_the_source_must_exist(registry: MemoryRegistry, policy: Policy) -> None:
     lacking, old = (Reference("quay.io", "app", tag=name) for name in ("lacking", "old"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol, TypeVar
+from typing import Optional, Protocol, TypeVar
 
 from attrs import evolve
 
@@ -17,6 +17,8 @@ from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex, NotFound, Registry
 LOG = logging.getLogger("pubtools.mlmerge")
 
 FoundT = TypeVar("FoundT")
+
+_Listed = frozenset[tuple[str, Optional[Platform]]]
 
 NESTED_LEVELS = 4  # of indexes within an index
 NESTED_INDEXES = 64  # nested indexes that are read for one index
@@ -90,27 +92,35 @@ class Registry(ABC):
         """
         if all(entry.listed is not None for entry in index.manifests if entry.is_index):
             return index
-        known: dict[str, frozenset[tuple[str, Platform | None]]] = {}
+        known: dict[str, _Listed] = {}
+        unread: set[str] = set()
 
-        def list_all(digest: str, level: int) -> frozenset[tuple[str, Platform | None]]:
+        def list_all(digest: str, level: int) -> _Listed:
             if digest not in known:
                 if level > NESTED_LEVELS or len(known) == NESTED_INDEXES:
                     raise InvalidIndex("manifests", TOO_NESTED, str(reference))
                 known[digest] = frozenset()
                 listed = self._list_nested(reference.at(digest), is_source=is_source)
-                within = (list_all(e.digest, level + 1) for e in listed if e.is_index)
-                known[digest] = frozenset((e.digest, e.slot) for e in listed).union(*within)
+                if listed is None:
+                    unread.add(digest)
+                within = (list_all(e.digest, level + 1) for e in listed or () if e.is_index)
+                mine = frozenset((e.digest, e.slot) for e in listed or ())
+                known[digest] = mine.union(*within)
             return known[digest]
 
-        return evolve(
-            index,
-            manifests=[
-                evolve(entry, listed=list_all(entry.digest, 1)) if entry.is_index else entry
-                for entry in index.manifests
-            ],
-        )
+        def read(entry: Descriptor) -> Descriptor:
+            if not entry.is_index:
+                return entry
+            listed = list_all(entry.digest, 1)
+            if any(digest in unread for digest, _ in listed):  # it may list any platform
+                listed = frozenset((digest, None) for digest, _ in listed)
+            return evolve(entry, listed=listed)
 
-    def _list_nested(self, reference: Reference, *, is_source: bool) -> tuple[Descriptor, ...]:
+        return evolve(index, manifests=[read(entry) for entry in index.manifests])
+
+    def _list_nested(
+        self, reference: Reference, *, is_source: bool
+    ) -> tuple[Descriptor, ...] | None:
         try:
             return self.pull_index(reference).manifests
         except NotAnIndex:
@@ -119,7 +129,7 @@ class Registry(ABC):
             if is_source:
                 raise
         LOG.warning("%s: no index there, so its platforms are unknown", reference)
-        return ()
+        return None
 
     def digest(self, reference: Reference) -> str | None:
         """Look up the digest of a reference; None if it does not exist."""
