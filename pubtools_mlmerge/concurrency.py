@@ -244,11 +244,6 @@ class Memo(Generic[KeyT, ValueT]):
         self._values: OrderedDict[KeyT, tuple[ValueT, float]] = OrderedDict()
         self._computed: dict[KeyT, Future[ValueT]] = {}
 
-    def __contains__(self, key: KeyT) -> bool:
-        """Whether the value is known, or a thread is computing it."""
-        with self._lock:
-            return key in self._computed or self._fresh(key) is not None
-
     def get(
         self,
         key: KeyT,

@@ -43,8 +43,6 @@ def test_each_value_is_computed_once() -> None:
 
     assert [memo.get(name, counted(name)) for name in "aabab"] == [5, 5, 6, 5, 6]
     assert counted.computed == ["a", "b"]
-    assert "a" in memo
-    assert "c" not in memo
 
 
 def test_threads_wait_for_the_one_that_computes() -> None:
@@ -54,7 +52,6 @@ def test_threads_wait_for_the_one_that_computes() -> None:
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(memo.get, "a", counted("a")) for _ in range(4)]
         assert counted.begun.wait(5)
-        assert "a" in memo
         counted.go.set()
 
         assert [each.result(5) for each in asked] == [7] * 4
@@ -73,7 +70,6 @@ def test_a_failure_is_raised_to_all_who_wait_and_not_remembered() -> None:
         counted.go.set()
 
         assert [str(each.exception(5)) for each in (first, second)] == ["no", "no"]
-    assert "a" not in memo
     assert memo.get("a", counted("a")) == 2
     assert counted.computed == ["a", "a"]
 
@@ -87,11 +83,10 @@ def test_a_value_that_is_false_is_not_remembered() -> None:
 
 def test_the_values_used_last_are_remembered() -> None:
     memo, counted = Memo[str, int](2), Counted()
-    for name in "abaca":
+    for name in "abacab":
         memo.get(name, counted(name))
 
-    assert counted.computed == ["a", "b", "c"]
-    assert "b" not in memo
+    assert counted.computed == ["a", "b", "c", "b"]
 
 
 def test_a_value_that_is_known_takes_little_memory() -> None:
@@ -126,9 +121,8 @@ def test_a_value_that_is_forgotten_is_computed_anew() -> None:
     memo.get("another", counted("b"))
     memo.forget("key".__eq__)
 
-    assert "key" not in memo
-    assert "another" in memo
-    assert memo.get("key", counted("c")) == 1
+    assert memo.get("another", counted("c")) == 6
+    assert memo.get("key", counted("d")) == 1
 
 
 # All jobs of a pool
