@@ -10,9 +10,8 @@ from attrs import define, field
 from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.errors import LockLost
-from pubtools_mlmerge.host.clients import Sides
+from pubtools_mlmerge.host.clients import HostClient, PushItem, Sides
 from pubtools_mlmerge.host.push_step import PushStep
-from pubtools_mlmerge.host.types import HostClient, PushItem
 from pubtools_mlmerge.settings import Settings
 
 
@@ -39,7 +38,7 @@ def begin(
 ) -> PushStep:
     """Begin a push between given sides."""
     task = Task(host, {"quay_namespace": namespace})
-    return PushStep(task, settings, items, lambda *_: sides)
+    return PushStep(task, settings, items, sides)
 
 
 def item(source: str, tags: Mapping[str, Sequence[str]], **metadata: object) -> PushItem:

@@ -6,7 +6,6 @@ import json
 import os
 import time
 from base64 import b64encode
-from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,14 +16,13 @@ from pubtools.pluggy import hookimpl, pm
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import Unauthorized
 from pubtools_mlmerge.host.clients import (
+    HostClient,
+    _Session,
     connect_like,
     history_of,
+    internal_reference,
     make_sides,
-    verifies,
-    warn_of_certificates,
 )
-from pubtools_mlmerge.host.push_step import tags_of
-from pubtools_mlmerge.host.types import HostClient, Metadata, _Session
 from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
@@ -78,44 +76,17 @@ class Pusher:
         self.copies.append((source_ref, dest_refs, all_arch, target_settings))
 
 
-@define
-class Item:
-    """Stands for the host's push item."""
-
-    metadata: Metadata
-    claims_signing_key: str | None = "key"
-    repos: Mapping[str, object] = field(factory=dict)
-
-
-def item(tags: dict[str, list[str]]) -> Item:
-    metadata: Metadata = {
-        "pull_url": "q/src:1",
-        "tags": tags,
-        "archs": [],
-        "exclude_archs": False,
-        "tag_source": "",
-    }
-    return Item(metadata)
-
-
 @pytest.fixture
 def pusher(registry_server: RegistryServer) -> Pusher:
     host = registry_server.host
     return Pusher(host, Client(host), Client(host))
 
 
-def test_tags_are_named_as_the_host_names_them() -> None:
+@pytest.mark.parametrize(("external", "internal"), [("a/app", "a----app"), ("tool", "tool")])
+def test_tags_are_named_as_the_host_names_them(external: str, internal: str) -> None:
     pusher = Pusher("quay.io", Client("quay.io"), Client("quay.io"))
 
-    tags = tags_of(
-        pusher.quay_host, pusher.target_settings, item({"a/app": ["1", "2", "1"], "tool": ["1"]})
-    )
-
-    assert [(tag.repository, str(tag.reference), tag.signing_key) for tag in tags] == [
-        ("a/app", "quay.io/ns/a----app:1", "key"),
-        ("a/app", "quay.io/ns/a----app:2", "key"),
-        ("tool", "quay.io/ns/tool:1", "key"),
-    ]
+    assert str(internal_reference(pusher, external, "1")) == f"quay.io/ns/{internal}:1"
 
 
 def test_the_host_copies_with_its_own_settings(pusher: Pusher) -> None:
@@ -179,13 +150,16 @@ def test_both_sides_keep_one_pace(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_certificates_are_verified_as_the_host_does_unless_the_settings_say(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    assert connect_like(Client("quay.io", verify=False), Settings(tls_verify=True)).options.verify
-    assert not verifies(Client("quay.io", verify=True), Settings(tls_verify=False))
-    warn_of_certificates(Client("quay.io", verify=True), Settings())
-    warn_of_certificates(Client("quay.io", verify=False), Settings())
+    cases = [(False, True), (True, False), (True, None), (False, None)]
 
-    (line,) = caplog.messages
-    assert line == "Certificates of the registries are not verified (as in pubtools-quay)"
+    clients = [connect_like(Client("q", theirs), Settings(tls_verify=v)) for theirs, v in cases]
+    connect_like(Client("q", verify=False), Settings(), clients[0])
+
+    assert [client.options.verify for client in clients] == [True, False, True, False]
+    assert caplog.messages == [
+        f"Certificates of the registries are not verified ({reason})"
+        for reason in ("tls_verify is false", "as in pubtools-quay")
+    ]
 
 
 class Announcing(Pusher):

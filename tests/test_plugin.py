@@ -15,7 +15,7 @@ from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.errors import CannotMergeHere, InvalidSettings
-from pubtools_mlmerge.host.task import TaskReports, refuse, settings_for
+from pubtools_mlmerge.host.task import refuse, settings_for, summed_up
 from pubtools_mlmerge.settings import Settings
 from tests.factories import index
 from tests.test_hooks import REPORT
@@ -84,11 +84,8 @@ def test_the_summary_counts_what_was_merged(
 ) -> None:
     caplog.set_level(logging.INFO, "pubtools.mlmerge")
     report = reported(index("linux/amd64@new"), index("linux/amd64@old", "linux/s390x@old"))
-    reports = TaskReports()
 
-    with suppress(SystemExit, Failure, KeyboardInterrupt), reports.summed_up():
-        reports.add(report)
-        reports.add(report)
+    with suppress(SystemExit, Failure, KeyboardInterrupt), summed_up([report, report]):
         if error is not None:
             raise error
 
@@ -100,7 +97,7 @@ def test_the_summary_counts_what_was_merged(
 def test_a_task_that_merged_nothing_says_nothing(caplog: Log) -> None:
     caplog.set_level(logging.DEBUG, "pubtools.mlmerge")
 
-    with TaskReports().summed_up():
+    with summed_up([]):
         pass
 
     assert caplog.messages == []

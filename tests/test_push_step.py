@@ -29,10 +29,9 @@ from pubtools_mlmerge.errors import (
     ShrinkError,
     StepNotDone,
 )
-from pubtools_mlmerge.host.clients import Sides
+from pubtools_mlmerge.host.clients import PushItem, Sides
 from pubtools_mlmerge.host.push_step import PushStep
 from pubtools_mlmerge.host.requests import MergeRequest
-from pubtools_mlmerge.host.types import PushItem
 from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.merging.decision import AnchorTag
 from pubtools_mlmerge.registry.client import RegistryClient
@@ -241,7 +240,7 @@ def test_a_tag_that_needs_nothing_is_held_and_not_counted(registry_server: Regis
 
     push.run_all(push.item("app:1"))
 
-    assert [report.changed for report in push.step.merged] == [False]
+    assert push.step.merged == []
     assert len(push.step.held) == 1
     assert push.copies == []
 
@@ -742,7 +741,7 @@ def test_a_merged_tag_that_no_signer_got_fails_the_task(
 
     with pytest.raises(StepNotDone, match=r"signer cosign.*app:1") if sign else nullcontext():
         push.step.check_done(["cosign"])
-    push.step.note_signed("cosign", [held.tag for held in push.step.held.values()])
+    push.step.to_sign()
     push.step.check_done(["cosign"])
 
 
@@ -761,7 +760,7 @@ def test_an_anchor_tag_that_cannot_be_set_fails_the_task_once_all_is_merged_and_
         assert push.digests("app:1") == push.digests("app:2") == MERGED
         with pytest.raises(StepNotDone, match="signer cosign"):
             push.step.check_done(["cosign"])
-        push.step.note_signed("cosign", [held.tag for held in push.step.held.values()])
+        push.step.to_sign()
         with pytest.raises(ImmutableTag, match=f"ns/app:{anchor}: the tag is immutable"):
             push.step.check_done(["cosign"])
 

@@ -19,7 +19,7 @@ from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import ConflictError, LockLost, NestedIndex, ShrinkError
-from pubtools_mlmerge.host.clients import history_of
+from pubtools_mlmerge.host.clients import Metadata, history_of
 from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.tag_step import (
     GuardedClient,
@@ -28,7 +28,6 @@ from pubtools_mlmerge.host.tag_step import (
     to_add,
     to_remove,
 )
-from pubtools_mlmerge.host.types import Metadata
 from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.registry.client import RegistryClient

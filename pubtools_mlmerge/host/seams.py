@@ -41,6 +41,11 @@ class _Seam(NamedTuple):
     def module_name(self) -> str:
         return f"{_PACKAGE}.{self.module}"
 
+    @property
+    def entry_point(self) -> str:
+        """Name our entry point of the group ``target``."""
+        return f"mlmerge-{self.module.replace('_', '-')}"
+
 
 SEAMS: Mapping[StepName, _Seam] = {
     "push": _Seam(
@@ -172,7 +177,12 @@ def _install(step: StepName, seam: _Seam) -> tuple[str, ...]:
         found, new = (f"{type(error).__name__}: {error}",), {}
     if found:
         LOG.warning("No step %r inside this pubtools-quay: %s", step, "; ".join(found))
-        new = _refusing(step, seam, module, found)
+        theirs = {name: getattr(module, name, None) for name in seam.replaced}
+        new = {
+            name: _refusing(step, each, found)
+            for name, each in theirs.items()
+            if isinstance(each, type) and "__init__" in seam.replaced[name]
+        }
     for name, replacement in new.items():
         _REPLACED[seam.module, name] = getattr(module, name)
         setattr(module, name, replacement)
@@ -189,19 +199,9 @@ def is_asked_for(step: StepName, target_settings: Mapping[str, object]) -> bool:
     return step in names or not names.issubset(STEPS)  # a misspelt one comes to light then
 
 
-def _refusing(
-    step: StepName, seam: _Seam, module: ModuleType, found: tuple[str, ...]
-) -> dict[str, type]:
-    """Make classes that do the host's work, unless a task asks for a step that does not fit."""
-    classes = {name: getattr(module, name, None) for name in seam.replaced}
-    return {
-        name: _refusing_class(step, theirs, found)
-        for name, theirs in classes.items()
-        if isinstance(theirs, type) and "__init__" in seam.replaced[name]
-    }
+def _refusing(step: StepName, theirs: type, found: tuple[str, ...]) -> type:
+    """Make a class that does the host's work, unless a task asks for a step that does not fit."""
 
-
-def _refusing_class(step: StepName, theirs: type, found: tuple[str, ...]) -> type:
     def refuse(self: object, *arguments: object, **named: object) -> None:
         given = [value for value in (*arguments, *named.values()) if isinstance(value, Mapping)]
         if any(is_asked_for(step, each) for each in given):
