@@ -22,9 +22,10 @@ from pubtools_mlmerge.errors import ConflictError, LockLost, NestedIndex, Shrink
 from pubtools_mlmerge.host.clients import Metadata, history_of
 from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.tag_step import (
+    Choose,
     GuardedClient,
-    Names,
     Selection,
+    chosen_by,
     to_add,
     to_remove,
 )
@@ -42,9 +43,9 @@ NEW = [make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")]
 OLD = [make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")]
 
 
-def names(*archs: str, exclude: bool = False) -> Names:
+def names(*archs: str, exclude: bool = False) -> Choose:
     metadata: Metadata = {"archs": archs, "exclude_archs": exclude}
-    return Names.of(SimpleNamespace(metadata=metadata, claims_signing_key=None, repos={}))
+    return chosen_by(SimpleNamespace(metadata=metadata, claims_signing_key=None, repos={}))
 
 
 VARIANTS = index(

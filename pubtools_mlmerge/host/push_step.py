@@ -31,7 +31,7 @@ from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.host.task import log_plan, summed_up
 from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import find_record, task_records
-from pubtools_mlmerge.merging.decision import Decision, StepOptions
+from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.merging.writer import Writer, push
 from pubtools_mlmerge.registry.copying import Children
@@ -164,11 +164,11 @@ class PushStep:
         refused = [
             each
             for each in looks
-            if isinstance(each.found, MergeError) and each.destination not in self._shared
+            if each.error is not None and each.destination not in self._shared
         ]
         if refused and not _site_merges():
             for each in refused[1:]:
-                LOG.error("%s", each.found)
+                LOG.error("%s", each.error)
             refused[0].carry_out()
         self._each(
             self._note_before,
@@ -266,13 +266,14 @@ class PushStep:
         self, job: _Job, tag: Reference, check: Callable[[], None] = no_lock
     ) -> MergeRequest:
         """Look at a tag and decide; nothing is written."""
-        found: Decision | MergeError | None
+        place = job.source, tag, job.tags[tag]
+        request = MergeRequest(*place, job.settings, job.step, check=check)
         try:
-            found = job.step.plan(job.source, tag)
-            self.before.setdefault(tag, found.old)
+            decision = job.step.plan(job.source, tag)
         except MergeError as error:
-            found = None if self._has_nothing(job, tag, error) else error
-        return MergeRequest(job.source, tag, job.tags[tag], job.settings, job.step, found, check)
+            return request if self._has_nothing(job, tag, error) else evolve(request, error=error)
+        self.before.setdefault(tag, decision.old)
+        return evolve(request, decision=decision)
 
     def _has_nothing(self, job: _Job, tag: Reference, error: MergeError) -> bool:
         """Whether a source that cannot be read may be copied: the tag has nothing to keep.
@@ -303,8 +304,8 @@ class PushStep:
     def _merge_all(self, job: _Job, requests: Sequence[MergeRequest]) -> list[MergeRequest]:
         """Merge what is to be merged, and return the rest, none of which moved until now."""
         # What must not be merged comes first and fails, unless a site's own step can do it.
-        refused = [each for each in requests if isinstance(each.found, MergeError)]
-        pending = [each for each in requests if not isinstance(each.found, MergeError)]
+        refused = [each for each in requests if each.error is not None]
+        pending = [each for each in requests if each.error is None]
         plain = [each for each in refused if not self._merge(job, each)]
         self._bring_to_all(job, pending)
         for _ in range(job.settings.tries):

@@ -41,8 +41,10 @@ class MergeRequest:
     repository: str
     settings: Settings
     _step: Step = field(repr=False)
-    found: Decision | MergeError | None = field(repr=False)
-    """None where the source cannot be merged; an error where the tag must not be written."""
+    decision: Decision | None = field(default=None, repr=False)
+    """None where the source cannot be merged."""
+    error: MergeError | None = field(default=None, repr=False)
+    """Why the tag must not be written."""
     check: Callable[[], None] = field(default=no_lock, repr=False)
     """What to check just before the tag is written."""
 
@@ -50,11 +52,6 @@ class MergeRequest:
     def public_name(self) -> str:
         """Repository and tag, as the public names them."""
         return f"{self.repository}:{self.destination.tag}"
-
-    @property
-    def decision(self) -> Decision | None:
-        """What was decided, if the tag can be merged."""
-        return self.found if isinstance(self.found, Decision) else None
 
     @property
     def new(self) -> Manifest | None:
@@ -70,10 +67,10 @@ class MergeRequest:
         Raises:
             MergeError: When it cannot be done; the tag then holds what it held before.
         """
-        if isinstance(self.found, MergeError):
+        if self.error is not None:
             with observed("merge", self.source, self.destination):
-                raise self.found
-        decision = self.found
+                raise self.error
+        decision = self.decision
         if decision is None or decision.plan.result == decision.new:
             LOG.debug("%s is copied plainly: %s", self.destination, _reason(decision))
             return None

@@ -8,11 +8,11 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import Protocol
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 from pubtools.pluggy import pm
 
 from pubtools_mlmerge.core.manifests import Index, Manifest
-from pubtools_mlmerge.core.merge import union
+from pubtools_mlmerge.core.merge import merge, union
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
@@ -52,36 +52,28 @@ class TagTask(HostTask, Protocol):
         """The client of both tags."""
 
 
-@frozen(eq=False)
-class Names:
-    """Which architectures or platforms a push item names."""
-
-    patterns: tuple[PlatformPattern, ...]
-    exclude: bool
-
-    @classmethod
-    def of(cls, item: PushItem) -> Names:
-        """Read the names of an item; what is no name means nothing, as in the host."""
-        patterns: list[PlatformPattern] = []
-        for name in item.metadata["archs"]:
-            try:
-                patterns.append(PlatformPattern.parse(str(name)))
-            except InvalidPlatform as error:
-                LOG.warning("%s is ignored: %s", name, error)
-        return cls(tuple(patterns), bool(item.metadata["exclude_archs"]))
-
-    def choose(self, platform: Platform) -> bool:
-        """Whether images of a platform are meant: it is named, or else not excluded."""
-        return self.exclude != any(pattern.matches(platform) for pattern in self.patterns)
+Choose = Callable[[Platform], bool]
 
 
-def to_add(source: Index, names: Names) -> list[str]:
+def chosen_by(item: PushItem) -> Choose:
+    """Return whether an item means images of a platform: it is named, or else not excluded."""
+    patterns: list[PlatformPattern] = []
+    for name in item.metadata["archs"]:
+        try:
+            patterns.append(PlatformPattern.parse(str(name)))
+        except InvalidPlatform as error:  # what is no name means nothing, as in the host
+            LOG.warning("%s is ignored: %s", name, error)
+    excludes = bool(item.metadata["exclude_archs"])
+    return lambda platform: excludes != any(each.matches(platform) for each in patterns)
+
+
+def to_add(source: Index, is_chosen: Choose) -> list[str]:
     """Name the platforms of a source that are to be added."""
     slots = (slot for entry in source.manifests for slot in sorted(entry.slots, key=str))
-    return list(dict.fromkeys(str(slot) for slot in slots if names.choose(slot)))
+    return list(dict.fromkeys(str(slot) for slot in slots if is_chosen(slot)))
 
 
-def to_remove(index: Index, source: Index | None, names: Names) -> tuple[list[str], list[str]]:
+def to_remove(index: Index, source: Index | None, is_chosen: Choose) -> tuple[list[str], list[str]]:
     """Name the platforms to remove and those that stay.
 
     Where there is a source, only what it lists as well is removed. An entry without a platform
@@ -97,7 +89,7 @@ def to_remove(index: Index, source: Index | None, names: Names) -> tuple[list[st
         if not entry.slots and entry.attested not in images:
             kept.append("")
         for slot in sorted(entry.slots, key=str):
-            is_gone = names.choose(slot) and (known is None or (entry.digest, slot) in known)
+            is_gone = is_chosen(slot) and (known is None or (entry.digest, slot) in known)
             (gone if is_gone else kept).append(str(slot))
     return gone, kept
 
@@ -129,13 +121,13 @@ class TagDockerStep:
     @staticmethod
     def is_relevant(item: PushItem, architecture: str) -> bool:
         """Whether an item means a single image; other spellings of the architecture count."""
-        return Names.of(item).choose(Platform("linux", architecture))
+        return chosen_by(item)(Platform("linux", architecture))
 
     def added(self, item: PushItem, tag: str) -> list[str] | None:
         """List the platforms that are to be added to a tag; None leaves that to the host."""
         source = self._read(item, item.metadata["tag_source"])
         if isinstance(source, Index):
-            return to_add(source, Names.of(item))
+            return to_add(source, chosen_by(item))
         # The host itself refuses a source that is absent or no index. But it does not
         # find an OCI tag on a registry that requires its type in Accept, and would replace it.
         destination = self._reference(item, tag)
@@ -153,7 +145,7 @@ class TagDockerStep:
         source = self._read(item, name) if name else None
         if not isinstance(held, Index) or (name and not isinstance(source, Index)):
             return None
-        return to_remove(held, source if isinstance(source, Index) else None, Names.of(item))
+        return to_remove(held, source if isinstance(source, Index) else None, chosen_by(item))
 
     def merge(self, item: PushItem, tag: str, host: Callable[[], object]) -> None:
         """Let the host merge and sign, with a list and an upload of ours."""
@@ -273,9 +265,11 @@ class Selection:
         source = self.client.read_nested(self.source, source, is_source=True)
         if destination is not None:
             destination = self.client.read_nested(self.destination, destination)
-        ages = Ages(self.client, self.settings.ages)
+        rule = self.settings.ages
         try:
-            return ages.merge(self.destination, source, destination, policy)
+            if rule.needs_ages:
+                return Ages(self.client, rule).merge(self.destination, source, destination, policy)
+            return merge(source, destination, policy)
         except NestedIndex as error:
             raise evolve(error, reference=str(self.destination)) from error
 
