@@ -39,11 +39,8 @@ def contents(step: StepName) -> dict[str, object]:
     """Make what a module of the host has, shaped as the table of seams says."""
     made: dict[str, object] = dict.fromkeys(seams.SEAMS[step].used, object())
     for name, methods in seams.SEAMS[step].replaced.items():
-        if "" in methods:
-            made[name] = function(*methods[""])
-        else:
-            functions = {each: function("self", *names) for each, names in methods.items()}
-            made[name] = type(name, (), {**functions, "__module__": __name__})
+        functions = {each: function("self", *names) for each, names in methods.items()}
+        made[name] = type(name, (), {**functions, "__module__": __name__})
     return made
 
 

@@ -37,39 +37,29 @@ class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is u
 
     run_tag_images = push_docker.ContainerImagePusher.run_tag_images
 
-    def __init__(
-        self,
-        push_items: list[PushItem],
-        hub: object,
-        task_id: str,
-        target_name: str,
-        target_settings: dict[str, object],
-    ) -> None:
-        self.push_step: PushStep | None = None
-        settings = settings_for("push", target_settings)
-        super().__init__(push_items, hub, task_id, target_name, target_settings)
-        if settings is not None:
+    push_step: PushStep | None = None
+
+    def run(self) -> None:
+        """Run the push; what the host makes for it finds the step by the context."""
+        settings = settings_for("push", self.target_settings)
+        token = _CURRENT.set(self)
+        try:
+            if settings is None:
+                super().run()
+                return
             from pubtools_mlmerge.host.clients import make_sides  # noqa: PLC0415 - the engine
             from pubtools_mlmerge.host.push_step import PushStep  # noqa: PLC0415 - as above
 
-            self.push_step = PushStep(self, settings, push_items, make_sides(self, settings))
-
-    def run(self) -> None:
-        """Run the push; the pusher that it makes finds the step by the context."""
-        token, step = _CURRENT.set(self), self.push_step
-        try:
-            if step is None:
-                super().run()
-                return
+            step = PushStep(self, settings, self.push_items, make_sides(self, settings))
+            self.push_step = step
             _STEPS.update((id(item), step) for item in self.push_items)
             with step.running():
                 super().run()
                 # Method names may fit and the host's behaviour may not.
                 step.check_done([signer["label"] for signer in self._late_signers()])
         finally:
-            if step is not None:
-                for item in self.push_items:
-                    _STEPS.pop(id(item), None)
+            for item in self.push_items:
+                _STEPS.pop(id(item), None)
             _CURRENT.reset(token)
 
     def get_docker_push_items(self) -> list[PushItem]:

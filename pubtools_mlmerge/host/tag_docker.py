@@ -25,21 +25,7 @@ _CURRENT: ContextVar[TagDocker | None] = ContextVar("pubtools_mlmerge_tag_docker
 class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is untyped
     """The host's tag-docker; knows platforms, attestations and OCI indexes."""
 
-    def __init__(
-        self,
-        push_items: list[PushItem],
-        hub: object,
-        task_id: str,
-        target_name: str,
-        target_settings: dict[str, object],
-    ) -> None:
-        self._tag_step: TagDockerStep | None = None
-        settings = settings_for("tag-docker", target_settings)
-        super().__init__(push_items, hub, task_id, target_name, target_settings)
-        if settings is not None:
-            from pubtools_mlmerge.host.tag_step import TagDockerStep  # noqa: PLC0415 - the engine
-
-            self._tag_step = TagDockerStep(self, settings, push_items)
+    _tag_step: TagDockerStep | None = None
 
     @property
     def selection(self) -> Selection | None:
@@ -54,10 +40,14 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
 
     def run(self) -> object:
         """Run the task."""
+        settings = settings_for("tag-docker", self.target_settings)
         token = _CURRENT.set(self)
         try:
-            if self._tag_step is None:
+            if settings is None:
                 return super().run()
+            from pubtools_mlmerge.host.tag_step import TagDockerStep  # noqa: PLC0415 - the engine
+
+            self._tag_step = TagDockerStep(self, settings, self.push_items)
             with self._tag_step.running():
                 return super().run()
         finally:
