@@ -10,13 +10,18 @@ from pubtools._quay.item_processor import SignEntry
 from pubtools.pluggy import task_context
 
 from tests.host.stand_ins import Hub, RecordingSigner
-from tests.host.world import Item, World
+from tests.host.world import ON, Item, World
 
 
 def push(items: Sequence[Item], settings: dict[str, object], hub: Hub | None = None) -> None:
     """Run push-docker inside a task."""
     with task_context():
         push_docker.PushDocker(list(items), hub, "1", "target", settings).run()
+
+
+def push_new(world: World, *tags: str, mlmerge: object = ON, **settings: object) -> None:
+    """Push the new build to tags of a/app."""
+    push([world.new_item(*tags)], world.settings(mlmerge, **settings))
 
 
 def copy(items: Sequence[Item], settings: dict[str, object]) -> None:
@@ -37,6 +42,33 @@ def tag(items: Sequence[Item], settings: dict[str, object], hub: Hub | None = No
     """Run tag-docker inside a task."""
     with task_context():
         tag_docker.TagDocker(list(items), hub, "1", "target", settings).run()
+
+
+def add(
+    world: World,
+    *archs: str,
+    mlmerge: object = ON,
+    exclude: bool = False,
+    hub: Hub | None = None,
+    **settings: object,
+) -> None:
+    """Add architectures of a/app:build to a/app:1."""
+    item = world.tag_item("a/app", source="build", add=["1"], archs=archs, exclude=exclude)
+    tag([item], world.settings(mlmerge, **settings), hub)
+
+
+def remove(
+    world: World,
+    *archs: str,
+    mlmerge: object = ON,
+    exclude: bool = False,
+    hub: Hub | None = None,
+    source: str = "",
+    **settings: object,
+) -> None:
+    """Remove architectures from a/app:1."""
+    item = world.tag_item("a/app", source=source, remove=["1"], archs=archs, exclude=exclude)
+    tag([item], world.settings(mlmerge, **settings), hub)
 
 
 def signed(world: World, repository: str, name: str) -> list[SignEntry]:
