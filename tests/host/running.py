@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from collections.abc import Sequence
 
 import pytest
@@ -69,6 +72,22 @@ def remove(
     """Remove architectures from a/app:1."""
     item = world.tag_item("a/app", source=source, remove=["1"], archs=archs, exclude=exclude)
     tag([item], world.settings(mlmerge, **settings), hub)
+
+
+def program(
+    *command: str, given: object = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a program without any of our variables; it gets JSON."""
+    clean = {name: value for name, value in os.environ.items() if "MLMERGE" not in name}
+    return subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        input=json.dumps(given),
+        env={**clean, "PYTHONWARNINGS": "ignore", **environment},
+    )
 
 
 def signed(world: World, repository: str, name: str) -> list[SignEntry]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
+
+from tests.host.running import program
 
 OTHERS = """
 import sys
@@ -23,15 +24,15 @@ from pubtools._quay import push_docker, tag_docker
 from pubtools.pluggy import task_context
 settings = dict.fromkeys(
     "source_quay_user source_quay_password dest_quay_user dest_quay_password dest_quay_api_token "
-    "pyxis_server quay_namespace iib_krb_principal iib_organization iib_index_image "
+    "quay_host pyxis_server quay_namespace iib_krb_principal iib_organization iib_index_image "
     "quay_operator_repository skopeo_image".split(), "x"
 )
 settings["docker_settings"] = {"umb_urls": [], "docker_reference_registry": []}
-settings["mlmerge"] = {"steps": []}
+settings.update(mlmerge={"steps": []}, signing=[])
+tag_docker.LocalExecutor.skopeo_login = lambda *_: None
 with task_context():
-    push_docker.PushDocker([], None, "1", "target", settings)
-    push_docker.ContainerImagePusher([], settings).push_container_images()
-    tag_docker.TagDocker([], None, "1", "target", settings)
+    push_docker.PushDocker([], None, "1", "target", settings).run()
+    tag_docker.TagDocker([], None, "1", "target", settings).run()
 print(*sorted(name for name in sys.modules if name.startswith("pubtools_mlmerge")))
 """
 
@@ -39,15 +40,10 @@ ENGINE = ("core", "merging", "registry", "reports", "settings", "locks", "hooks"
 MOST = 12
 
 
-def run(program: str) -> list[str]:
-    """Run a program in a process of its own, and return the names that it prints."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+def run(code: str) -> list[str]:
+    """Run code in a process of its own, and return the names that it prints."""
+    done = program(sys.executable, "-c", code)
+    assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
 

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 
+from tests.host.running import program
 from tests.pages import DOCS
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python without any of our variables."""
-    clean = {name: value for name, value in os.environ.items() if "MLMERGE" not in name}
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**clean, **environment},
-    )
-
-
 def test_the_plugin_alone_does_not_load_the_host() -> None:
-    done = run("-c", "import pubtools_mlmerge.plugin, sys; print('pubtools._quay' in sys.modules)")
+    done = program(
+        sys.executable,
+        "-c",
+        "import pubtools_mlmerge.plugin, sys; print('pubtools._quay' in sys.modules)",
+    )
 
     assert done.stdout.strip() == "False", done.stderr
 
@@ -35,7 +25,7 @@ def test_the_page_shows_what_an_installation_says() -> None:
     assert shown is not None
     expected = [line.removeprefix("   ") for line in shown[1].splitlines()]
 
-    done = run("-m", "pubtools_mlmerge.host")
+    done = program(sys.executable, "-m", "pubtools_mlmerge.host")
 
     said = done.stdout.splitlines()
     assert done.returncode == 0
@@ -44,7 +34,7 @@ def test_the_page_shows_what_an_installation_says() -> None:
 
 
 def test_it_says_what_the_environment_enables() -> None:
-    done = run("-m", "pubtools_mlmerge.host", MLMERGE_STEPS="push\n::x")
+    done = program(sys.executable, "-m", "pubtools_mlmerge.host", MLMERGE_STEPS="push\n::x")
 
     assert done.stdout.splitlines()[-1] == "environment: MLMERGE_STEPS=push?::x"
 
@@ -53,7 +43,7 @@ def test_it_says_what_does_not_fit() -> None:
     host = "from pubtools._quay import push_docker; del push_docker.PushDocker.rollback"
     main = "import runpy; runpy.run_module('pubtools_mlmerge.host', run_name='__main__')"
 
-    done = run("-c", f"{host}; {main}")
+    done = program(sys.executable, "-c", f"{host}; {main}")
 
     assert done.returncode == 1
     lines = done.stdout.splitlines()

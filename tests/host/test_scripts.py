@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from attrs import asdict
 
-from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
+from tests.host.running import program
+from tests.host.world import BUILD, ON, REPOSITORY, THREE, TWO, World
 
 TARGETS = """
 import json, sys
@@ -26,38 +24,17 @@ for name, items in given["items"].items():
 """
 
 
-def run(
-    *command: str, given: object = None, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if "MLMERGE" not in name}
-    return subprocess.run(
-        command,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        input=json.dumps(given),
-        env={**clean, "PYTHONWARNINGS": "ignore", **environment},
-    )
-
-
-def arrange(world: World) -> str:
-    world.put(REPOSITORY, "1", build("old", *THREE))
-    world.put(REPOSITORY, "build", build("new", *TWO))
-    return world.put("src/app", "new", build("new", *TWO))
-
-
 @pytest.mark.parametrize("first", ["pubtools_mlmerge.plugin", "pubtools._quay.push_docker"])
 def test_the_host_s_entry_points_merge_whatever_is_loaded_first(world: World, first: str) -> None:
-    arrange(world)
-    world.put(REPOSITORY, "2", build("old", *THREE))
+    world.fill("1", "2")
+    world.fill(source=BUILD)
     items = {
         "push-docker": [asdict(world.new_item())],
         "tag-docker": [asdict(world.tag_item("a/app", source="build", add=["2"], archs=[*TWO]))],
     }
     given = {"items": items, "settings": world.settings(ON, signing=[])}
 
-    done = run(sys.executable, "-c", TARGETS.format(first=first), given=given)
+    done = program(sys.executable, "-c", TARGETS.format(first=first), given=given)
 
     assert done.returncode == 0, done.stderr
     new = world.platforms("src/app", "new")
@@ -78,14 +55,14 @@ def test_the_host_s_entry_points_merge_whatever_is_loaded_first(world: World, fi
 def test_the_script_that_copies_is_refused_where_a_step_is_enabled(
     world: World, variables: dict[str, str], is_refused: bool
 ) -> None:
-    new = arrange(world)
-    old = world.digest(REPOSITORY, "1")
+    world.fill()
+    old, new = world.digest(REPOSITORY, "1"), world.digest("src/app", "new")
     script = str(Path(sys.executable).with_name("pubtools-quay-tag-image"))
     names = (f"{world.host}/src/app:new", f"{world.host}/{REPOSITORY}:1")
     references = ["--source-ref", names[0], "--dest-ref", names[1], "--all-arch"]
     login = ["--quay-user", "user", "--quay-password", "password"]
 
-    done = run(script, *references, *login, **variables)
+    done = program(script, *references, *login, **variables)
 
     assert (done.returncode != 0) == is_refused, done.stderr
     assert ("pubtools-mlmerge-merge" in done.stderr) == is_refused
