@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
@@ -16,15 +16,12 @@ from pubtools.pluggy import task_context
 from pubtools_mlmerge.errors import HostMismatch, InvalidSettings
 from pubtools_mlmerge.host import seams
 from tests.host.requests_made import Made
-from tests.host.world import ON, REPOSITORY, THREE, TWO, Item, World, build
+from tests.host.running import push
+from tests.host.stand_ins import Hub
+from tests.host.world import BUILD, ON, REPOSITORY, THREE, TWO, Item, World, build
 from tests.scripted import ScriptedServer, json_reply
 
 Start = Callable[[str, list[Item], dict[str, object]], None]
-
-
-def by_the_target(group_name: str, items: list[Item], settings: dict[str, object]) -> None:
-    """Start as a task host does, by the name of an entry point."""
-    _target(group_name).load()(items, None, "1", "target", settings)
 
 
 @cache  # looking through all that is installed takes longer than a push
@@ -33,26 +30,25 @@ def _target(name: str) -> EntryPoint:
     return found
 
 
-def by_our_target(name: str, items: list[Item], settings: dict[str, object]) -> None:
-    by_the_target(f"mlmerge-{name}", items, settings)
-
-
 def by_the_host_alone(name: str, items: list[Item], settings: dict[str, object]) -> None:
-    """Start by the host's own entry point, without a task context."""
-    by_the_target(name, items, settings)
+    """Start as a task host does, by the name of an entry point, without a task context."""
+    _target(name).load()(items, None, "1", "target", settings)
+
+
+def by_our_target(name: str, items: list[Item], settings: dict[str, object]) -> None:
+    by_the_host_alone(f"mlmerge-{name}", items, settings)
 
 
 def in_a_task(name: str, items: list[Item], settings: dict[str, object]) -> None:
     with task_context():
-        by_the_target(name, items, settings)
+        by_the_host_alone(name, items, settings)
 
 
 def arrange(world: World, name: str) -> list[Item]:
     """Arrange for a task that a merge makes a difference to."""
     world.empty()
     world.fill()
-    world.put(REPOSITORY, "build", build("new", *TWO))
-    world.log.forget()
+    world.fill(source=BUILD)
     if name == "push-docker":
         return [world.new_item()]
     # With its name as the host knows it, the host itself takes this architecture.
@@ -76,11 +72,12 @@ def unplugged() -> Iterator[None]:
         yield
 
 
-TASKS = ("push-docker", "tag-docker")
+TASKS = pytest.mark.parametrize("task", ["push-docker", "tag-docker"])
+STARTS = pytest.mark.parametrize("start", [in_a_task, by_our_target, by_the_host_alone])
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("start", [in_a_task, by_our_target, by_the_host_alone])
+@TASKS
+@STARTS
 def test_a_task_merges_where_that_is_enabled(world: World, start: Start, task: str) -> None:
     start(task, arrange(world, task), world.settings(ON))
 
@@ -89,7 +86,7 @@ def test_a_task_merges_where_that_is_enabled(world: World, start: Start, task: s
     assert [p for p in TWO if platforms[p] == new[p]] == list(TWO)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@TASKS
 @pytest.mark.parametrize(
     ("start", "mlmerge"),
     [
@@ -114,7 +111,7 @@ def test_a_task_asks_what_the_host_asks_where_it_is_not(
     assert world.digest(REPOSITORY, "1") == digest
 
 
-@pytest.mark.parametrize("task", TASKS)
+@TASKS
 def test_a_task_merges_where_the_environment_says_so(
     world: World, task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,8 +132,8 @@ def test_settings_win_over_the_environment(world: World, monkeypatch: pytest.Mon
     assert set(world.platforms(REPOSITORY, "1")) == set(TWO)
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("start", [in_a_task, by_our_target, by_the_host_alone])
+@TASKS
+@STARTS
 def test_wrong_settings_come_to_light_before_the_first_request(
     world: World, start: Start, task: str
 ) -> None:
@@ -150,7 +147,7 @@ def test_wrong_settings_come_to_light_before_the_first_request(
     assert world.log.made() == []
 
 
-@pytest.mark.parametrize("task", TASKS)
+@TASKS
 def test_our_targets_refuse_a_host_that_changed(
     world: World, task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,17 +166,14 @@ def test_our_targets_refuse_a_host_that_changed(
 
 def merge_by_script(world: World) -> tuple[list[str], object]:
     """Merge by the host's own script."""
-    world.put(REPOSITORY, "new", build("new", *TWO))
-    world.put(REPOSITORY, "1", build("old", *THREE))
-    world.log.forget()
-    source, target = f"{world.host}/{REPOSITORY}:new", f"{world.host}/{REPOSITORY}:1"
+    world.fill(source=BUILD)
+    source, target = f"{world.host}/{BUILD}", f"{world.host}/{REPOSITORY}:1"
     arguments = ["merge", "--source-ref", source, "--dest-ref", target]
     for side in ("source", "dest"):
         arguments += [f"--{side}-quay-user", side, f"--{side}-quay-password", "password"]
     merge_manifest_list_main(arguments)
-    return [f"{made.method} {made.path}" for made in world.log.made()], world.digest(
-        REPOSITORY, "1"
-    )
+    made = [f"{each.method} {each.path}" for each in world.log.made()]
+    return made, world.digest(REPOSITORY, "1")
 
 
 @pytest.mark.usefixtures("quay_io")
@@ -207,30 +201,24 @@ def test_pyxis_is_asked_as_ever(world: World, deprecated: bool) -> None:
             pyxis_ssl_key=__file__,
         )
         items = arrange(world, "push-docker")
-        if deprecated:
-            with pytest.raises(InvalidRepository):
-                in_a_task("push-docker", items, settings)
-        else:
+        with pytest.raises(InvalidRepository) if deprecated else nullcontext():
             in_a_task("push-docker", items, settings)
         assert pyxis.received
 
-    assert (set(world.platforms(REPOSITORY, "1")) == set(THREE)) or deprecated
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
     assert (world.log.writes() == []) == deprecated
 
 
 @pytest.mark.usefixtures("quay_io")
 def test_a_push_wants_the_repository_on_the_stage_target_first(world: World) -> None:
-    from tests.host.stand_ins import Hub  # noqa: PLC0415
-
     items = arrange(world, "push-docker")
     hub = Hub({"stage": world.settings(quay_namespace="stage")})
     settings = world.settings(ON, propagated_from="stage")
 
-    with pytest.raises(InvalidRepository), task_context():
-        push_docker.mod_entry_point(items, hub, "1", "target", settings)
+    with pytest.raises(InvalidRepository):
+        push(items, settings, hub)
     assert world.log.writes() == []
 
     world.put("stage/a----app", "1", build("new", *TWO))
-    with task_context():
-        push_docker.mod_entry_point(items, hub, "1", "target", settings)
+    push(items, settings, hub)
     assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
