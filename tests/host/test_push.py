@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pubtools.pluggy import hookimpl
 
 from pubtools_mlmerge.errors import MixedTypes
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
@@ -72,9 +69,12 @@ def test_attestations_stay_with_kept_images(world: World) -> None:
     assert left[1:] == [images[1].digest, attestations[1].digest]
 
 
-def test_docker_over_oci_is_refused_before_the_first_write_of_any_item(world: World) -> None:
+def test_docker_over_oci_is_refused_before_the_first_write_of_any_item(
+    world: World, caplog: Log
+) -> None:
     world.put(REPOSITORY, "1", build("old", *TWO))
-    world.put("ns/b----app", "1", build("old", *THREE, docker=False))
+    for name in ("1", "2"):
+        world.put("ns/b----app", name, build("old", *THREE, docker=False))
     for name in ("a", "b"):  # the host takes one item of each source
         world.put("src/app", name, build("new", "linux/amd64"))
     items = [world.push_item(f"src/app:{n}", {f"{n}/app": ["1", "2"]}) for n in ("a", "b")]
@@ -86,6 +86,7 @@ def test_docker_over_oci_is_refused_before_the_first_write_of_any_item(world: Wo
     assert world.log.writes() == []
     for words in ("Docker manifests", "OCI manifests", "mixed_types"):
         assert words in str(caught.value)
+    assert any(str(world.reference("ns/b----app", "2")) in line for line in caplog.messages)
 
 
 def test_a_product_that_moves_to_oci_goes_up_with_one_warning(world: World, caplog: Log) -> None:
@@ -106,34 +107,6 @@ def test_a_push_item_sets_what_concerns_its_merge(world: World) -> None:
     push([item], world.settings(ON))
 
     assert world.digest(REPOSITORY, "1") == world.digest("src/app", "new")
-
-
-class Meeting:
-    """Lets two threads in only when both have come."""
-
-    def __init__(self) -> None:
-        self.barrier = threading.Barrier(2)
-
-    @hookimpl
-    def mlmerge_lock(self, reference: str) -> None:
-        self.barrier.wait(timeout=20)
-
-
-def test_two_items_into_one_tag_lose_nothing(
-    world: World, plugged: Callable[[object], None]
-) -> None:
-    plugged(Meeting())
-    world.put(REPOSITORY, "1", build("old", *THREE))
-    new = {"one": build("one", "linux/amd64"), "two": build("two", "linux/arm64")}
-    for name, held in new.items():
-        world.put("src/app", name, held)
-    items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in new]
-    kept = world.platforms(REPOSITORY, "1")["linux/s390x"]
-
-    copy(items, world.settings(ON))
-
-    brought = [held.children[0].digest for held in new.values()]
-    assert world.platforms(REPOSITORY, "1") == dict(zip(THREE, [*brought, kept]))
 
 
 def test_what_holds_all_of_it_already_is_left_alone(world: World) -> None:

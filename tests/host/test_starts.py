@@ -8,12 +8,11 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 import pytest
-from pubtools._quay import push_docker
 from pubtools._quay.exceptions import InvalidRepository
 from pubtools._quay.merge_manifest_list import merge_manifest_list_main
 from pubtools.pluggy import task_context
 
-from pubtools_mlmerge.errors import HostMismatch, InvalidSettings
+from pubtools_mlmerge.errors import InvalidSettings
 from pubtools_mlmerge.host import seams
 from tests.host.requests_made import Made
 from tests.host.running import push
@@ -124,14 +123,6 @@ def test_a_task_merges_where_the_environment_says_so(
     assert world.tags(REPOSITORY) == ["1", "build"]
 
 
-def test_settings_win_over_the_environment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLMERGE_STEPS", "push")
-
-    in_a_task("push-docker", arrange(world, "push-docker"), world.settings({"steps": []}))
-
-    assert set(world.platforms(REPOSITORY, "1")) == set(TWO)
-
-
 @TASKS
 @STARTS
 def test_wrong_settings_come_to_light_before_the_first_request(
@@ -145,23 +136,6 @@ def test_wrong_settings_come_to_light_before_the_first_request(
 
     assert len(caught.value.problems) == 4
     assert world.log.made() == []
-
-
-@TASKS
-def test_our_targets_refuse_a_host_that_changed(
-    world: World, task: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    items = arrange(world, task)
-    monkeypatch.delattr(push_docker.PushDocker.__mro__[1], "rollback")
-
-    if task == "push-docker":
-        with pytest.raises(HostMismatch, match=r"push_docker\.PushDocker\.rollback"):
-            by_our_target(task, items, world.settings(ON))
-        assert world.log.made() == []
-        by_our_target(task, items, world.settings({"steps": []}))
-    else:  # what does not fit in the other step does not matter
-        by_our_target(task, items, world.settings(ON))
-        assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
 
 
 def merge_by_script(world: World) -> tuple[list[str], object]:
