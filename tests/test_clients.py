@@ -18,15 +18,13 @@ from pubtools_mlmerge.errors import Unauthorized
 from pubtools_mlmerge.host.clients import (
     HostClient,
     connect_like,
-    history_of,
     internal_reference,
     make_sides,
 )
 from pubtools_mlmerge.registry.auth import Credentials
-from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from tests.pushes import registered
-from tests.scripted import Reply, ScriptedServer, json_reply
+from tests.scripted import Reply, ScriptedServer
 
 
 def client_of(host: str, verify: bool | str = False, user: str | None = "alice") -> HostClient:
@@ -166,44 +164,6 @@ def test_the_host_copies_with_its_own_settings_and_fires_its_event_for_tags_alon
 
 DIGEST = f"sha256:{'1' * 64}"
 TAG = Reference.parse("quay.io/ns/app:1-kept")
-
-
-def test_a_registry_that_asks_for_patience_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The host's client fails on this status while it reads."""
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    held = Reply(200, {"Docker-Content-Digest": DIGEST})
-    with ScriptedServer(Reply(429, {"Retry-After": "1"}), held) as server:
-        client = connect_like(client_of(server.host), Settings())
-
-        assert client.digest(TAG) == DIGEST
-        assert server.lines == ["HEAD /v2/ns/app/manifests/1-kept"] * 2
-
-
-def test_a_tag_expires_by_the_token_of_the_target() -> None:
-    with ScriptedServer(json_reply({"tags": []}), Reply(201)) as server:
-        client = RegistryClient(host=server.url)
-        history = history_of(client, {"dest_quay_api_token": "some-token"})
-        assert history is not None
-
-        history.expire(TAG, 30)
-
-    (_, request) = server.received
-    assert server.lines[1:] == ["PUT /api/v1/repository/ns/app/tag/1-kept"]
-    assert server.authorizations == ["", "Bearer some-token"]
-    expiration = json.loads(request.body)["expiration"]
-    assert expiration == pytest.approx(time.time() + 30 * 86_400, abs=60)
-    assert history_of(client, {}) is None
-
-
-def test_a_tag_that_does_not_expire_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    with ScriptedServer(Reply(403)) as server:
-        history = history_of(RegistryClient(host=server.url), {"dest_quay_api_token": "token"})
-        assert history is not None
-
-        history.expire(TAG, 30)
-
-    (line,) = caplog.messages
-    assert line.startswith("quay.io/ns/app:1-kept does not expire: ")
 
 
 def test_no_login_and_no_certificate_of_the_worker_s_user_is_read(
