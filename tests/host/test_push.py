@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pubtools_mlmerge.errors import MixedTypes
-from pubtools_mlmerge.testing import make_attestation, make_image, make_index
+from pubtools_mlmerge.testing import make_image
 from tests.host.requests_made import Made
 from tests.host.running import copy, push, push_new
 from tests.host.stand_ins import RecordingSigner
@@ -55,18 +55,6 @@ def test_every_tag_is_merged_on_its_own_and_children_come_once_into_each_reposit
     assert list(world.platforms("ns/b----app", "1")) == ["linux/amd64", "linux/ppc64le"]
     for repository, tags in ((REPOSITORY, ["1", "2"]), ("ns/b----app", ["1"])):
         assert sorted(world.log.puts(repository)) == [*tags, child]
-
-
-def test_attestations_stay_with_kept_images(world: World) -> None:
-    images = [make_image(platform, seed="old") for platform in TWO]
-    attestations = [make_attestation(image) for image in images]
-    world.put(REPOSITORY, "1", make_index([*images, *attestations]))
-    world.put("src/app", "new", build("new", "linux/amd64", docker=False))
-
-    push_new(world)
-
-    left = [entry.digest for entry in world.read(REPOSITORY, "1").manifests]
-    assert left[1:] == [images[1].digest, attestations[1].digest]
 
 
 def test_docker_over_oci_is_refused_before_the_first_write_of_any_item(
@@ -117,19 +105,6 @@ def test_what_holds_all_of_it_already_is_left_alone(world: World) -> None:
     push_new(world)
 
     assert world.log.writes() == []
-
-
-@pytest.mark.parametrize("template", ["{tag}-{timestamp}", None])
-def test_an_anchor_tag_holds_each_merged_index_unless_none_is_wanted(
-    world: World, template: str | None
-) -> None:
-    push([world.fill("1", "2")], world.settings({**ON, "anchor_tag": template}))
-
-    anchors = {name.partition("-20")[0]: name for name in world.tags(REPOSITORY) if "-20" in name}
-    assert set(anchors) == (set() if template is None else {"1", "2"})
-    for name, anchor in anchors.items():
-        assert world.digest(REPOSITORY, anchor) == world.digest(REPOSITORY, name)
-    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
 
 
 @KINDS

@@ -144,16 +144,6 @@ def test_a_site_computes_the_list_of_tag_docker(world: World, plugged: Plug) -> 
     assert request.eligible == ("linux/arm64",)
 
 
-def test_a_site_leaves_the_list_to_us(world: World, plugged: Plug) -> None:
-    plugged(Site(lambda _: None))
-
-    add(world, "arm64")
-
-    platforms = world.platforms(REPOSITORY, "1")
-    assert set(platforms) == set(THREE)
-    assert platforms["linux/arm64"] == world.platforms(REPOSITORY, "build")["linux/arm64"]
-
-
 def failing(hook: str) -> ModuleType:
     """Make a plugin that raises in one hook."""
 

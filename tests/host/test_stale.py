@@ -6,7 +6,6 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from pubtools_mlmerge.errors import StaleImages
 from pubtools_mlmerge.testing import Image, make_attestation, make_image, make_index
 from tests.host.running import add, push_new, signed
 from tests.host.world import REPOSITORY, World, build
@@ -52,17 +51,6 @@ def test_a_push_drops_what_is_too_old(world: World, docker: bool, caplog: Log) -
     assert f"{image} (linux/s390x) is dropped: {SAID}" in caplog.messages
 
 
-def test_a_push_that_would_keep_what_is_too_old_may_fail(world: World) -> None:
-    _, old = arrange(world)
-    before = world.digest(REPOSITORY, "1")
-
-    with pytest.raises(StaleImages) as caught:
-        push_new(world, mlmerge=rule("push", "fail"))
-
-    assert caught.value.images == (f"linux/s390x ({old.digest}) is {SAID}",)
-    assert world.digest(REPOSITORY, "1") == before
-
-
 @pytest.mark.parametrize("stale", ["warn", "drop"])
 @KINDS
 def test_tag_docker_goes_by_ages_as_well(
@@ -78,13 +66,3 @@ def test_tag_docker_goes_by_ages_as_well(
     said = f"@{old.digest} (linux/s390x) is kept: {SAID}"
     assert (said in caplog.text) == (stale == "warn")
     assert len(signed(world, REPOSITORY, "1")) == 1
-
-
-def test_tag_docker_only_tells_where_it_is_to_report_only(world: World, caplog: Log) -> None:
-    _, old = arrange(world)
-    caplog.set_level("INFO", "pubtools.mlmerge")
-
-    add(world, "amd64", mlmerge={**rule("tag-docker", "drop"), "report_only": True})
-
-    assert "dropped   older than 365 days" in caplog.text
-    assert old.digest in world.platforms(REPOSITORY, "1").values()

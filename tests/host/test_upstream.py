@@ -5,44 +5,13 @@ from __future__ import annotations
 import importlib
 import re
 
-import pluggy
 import pytest
 from pubtools._quay import push_docker
 
 from pubtools_mlmerge.host import seams
 from tests.host.running import push_new
-from tests.host.stand_ins import RecordingSigner, add_proposed_hooks, proposed_hooks, source_of
+from tests.host.stand_ins import RecordingSigner, add_proposed_hooks, source_of
 from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
-
-HOOKIMPL = pluggy.HookimplMarker("pubtools")
-
-
-def proposed() -> pluggy.PluginManager:
-    """Make a plugin manager that has the proposed hooks."""
-    manager = pluggy.PluginManager("pubtools")
-    manager.add_hookspecs(proposed_hooks())
-    return manager
-
-
-def test_the_first_implementation_that_answers_decides() -> None:
-    class Merging:
-        @HOOKIMPL
-        def quay_images_tagging(self, dest_refs: list[str]) -> list[str]:
-            return dest_refs[1:]
-
-        @HOOKIMPL
-        def quay_images_signing(self, sign_entries: list[object]) -> list[object]:
-            return [*sign_entries, "merged"]
-
-    manager = proposed()
-    call = {"push_item": None, "source_ref": "a:1", "dest_refs": ["b:1", "b:2"]}
-    assert manager.hook.quay_images_tagging(**call, target_settings={}) is None
-
-    manager.register(Merging())
-
-    assert manager.hook.quay_images_tagging(**call, target_settings={}) == ["b:2"]
-    signed = manager.hook.quay_images_signing(push_items=[], sign_entries=[], target_settings={})
-    assert signed == ["merged"]
 
 
 def test_the_hooks_have_no_names_that_are_taken() -> None:
