@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
 import pytest
@@ -224,6 +225,17 @@ def test_a_tag_that_is_copied_over_holds_the_copy(push: Push) -> None:
     (held,) = push.step.held.values()
     assert len(push.step.merged) == 1
     assert held.digest == ALL.digest
+
+
+def test_the_source_is_claimed_for_a_tag_once_the_tag_holds_it(push: Push) -> None:
+    claim = SimpleNamespace(pub_reference="registry.example.com/app:1", digest=NEW.digest)
+
+    push.run("app:1")
+    assert push.step.true_claims([claim]) == []
+
+    push.put("app:1", make_index([OLD_AMD64]))
+    push.run("app:1")
+    assert push.step.true_claims([claim]) == [claim]
 
 
 def test_a_tag_that_needs_nothing_is_held_and_not_counted(push: Push, caplog: Log) -> None:
