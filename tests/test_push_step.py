@@ -604,15 +604,22 @@ def test_each_case_of_the_page_ends_as_it_says(
     assert outcome in cell(source, tag)
 
 
-@pytest.mark.parametrize(("choice", "error"), [("fail", NotAnIndex), ("replace", ShrinkError)])
+@pytest.mark.parametrize(
+    ("choice", "name", "error"),
+    [
+        ("fail", "app:1", NotAnIndex),
+        ("fail", "app:absent", NotAnIndex),
+        ("replace", "app:1", ShrinkError),
+    ],
+)
 def test_a_single_image_is_refused_where_that_is_wished_or_takes_away(
-    push: Push, choice: str, error: type[MergeError]
+    push: Push, choice: str, name: str, error: type[MergeError]
 ) -> None:
     push.begin(settings=settings_of(single_image=choice))
     push.put("src:image", AMD64)
 
     with pytest.raises(error):
-        push.run("app:1", source="src:image")
+        push.run(name, source="src:image")
 
     assert push.digests("app:1") == UNTOUCHED
     assert push.copies == []

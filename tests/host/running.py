@@ -6,17 +6,18 @@ import json
 import os
 import subprocess
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 from pubtools._quay import push_docker, tag_docker
 from pubtools._quay.item_processor import SignEntry
 from pubtools.pluggy import task_context
 
-from tests.host.stand_ins import Hub, RecordingSigner
+from tests.host.stand_ins import RecordingSigner
 from tests.host.world import ON, Item, World
 
 
-def push(items: Sequence[Item], settings: dict[str, object], hub: Hub | None = None) -> None:
+def push(items: Sequence[Item], settings: dict[str, object], hub: object = None) -> None:
     """Run push-docker inside a task."""
     with task_context():
         push_docker.PushDocker(list(items), hub, "1", "target", settings).run()
@@ -41,7 +42,7 @@ def _copy(worker: push_docker.PushDocker) -> None:
     pusher.push_container_images()
 
 
-def tag(items: Sequence[Item], settings: dict[str, object], hub: Hub | None = None) -> None:
+def tag(items: Sequence[Item], settings: dict[str, object], hub: object = None) -> None:
     """Run tag-docker inside a task."""
     with task_context():
         tag_docker.TagDocker(list(items), hub, "1", "target", settings).run()
@@ -52,7 +53,7 @@ def add(
     *archs: str,
     mlmerge: object = ON,
     exclude: bool = False,
-    hub: Hub | None = None,
+    hub: object = None,
     **settings: object,
 ) -> None:
     """Add architectures of a/app:build to a/app:1."""
@@ -65,7 +66,7 @@ def remove(
     *archs: str,
     mlmerge: object = ON,
     exclude: bool = False,
-    hub: Hub | None = None,
+    hub: object = None,
     source: str = "",
     **settings: object,
 ) -> None:
@@ -88,6 +89,12 @@ def program(
         input=json.dumps(given),
         env={**clean, "PYTHONWARNINGS": "ignore", **environment},
     )
+
+
+def hub_of(world: World) -> object:
+    """Make what stands for the task host's hub, which knows the settings of the stage target."""
+    target = {"settings": world.settings(quay_namespace="stage")}
+    return SimpleNamespace(worker=SimpleNamespace(get_target_info={"stage": target}.__getitem__))
 
 
 def signed(world: World, repository: str, name: str) -> list[SignEntry]:

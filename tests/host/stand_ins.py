@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import ClassVar
 
 import pytest
-from attrs import define, field
 from pubtools._quay.item_processor import SignEntry
 from pubtools._quay.signer_wrapper import MsgSignerWrapper
 from pubtools.pluggy import pm
@@ -191,19 +190,3 @@ def add_proposed_hooks(patch: pytest.MonkeyPatch) -> None:
         exec(changed, namespace)  # noqa: S102 - the host's own code
         owner = seams._REPLACED["push_docker", class_name]
         patch.setattr(owner, method, namespace[method])
-
-
-@define
-class Hub:
-    """Stands for the task host's hub, and knows the settings of other targets."""
-
-    targets: dict[str, dict[str, object]] = field(factory=dict)
-
-    @property
-    def worker(self) -> Hub:
-        """Hold the calls."""
-        return self
-
-    def get_target_info(self, name: str) -> dict[str, object]:
-        """Look up a target."""
-        return {"settings": self.targets[name]}

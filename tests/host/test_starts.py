@@ -18,8 +18,7 @@ from pubtools.pluggy import task_context
 from pubtools_mlmerge.errors import InvalidSettings
 from pubtools_mlmerge.host import seams
 from tests.host.requests_made import Made
-from tests.host.running import program, push
-from tests.host.stand_ins import Hub
+from tests.host.running import hub_of, program, push
 from tests.host.world import BUILD, ON, REPOSITORY, THREE, TWO, Item, World, build
 from tests.scripted import ScriptedServer, json_reply
 
@@ -189,7 +188,7 @@ def test_pyxis_is_asked_as_ever(world: World, deprecated: bool) -> None:
 @pytest.mark.usefixtures("quay_io")
 def test_a_push_wants_the_repository_on_the_stage_target_first(world: World) -> None:
     items = arrange(world, "push-docker")
-    hub = Hub({"stage": world.settings(quay_namespace="stage")})
+    hub = hub_of(world)
     settings = world.settings(ON, propagated_from="stage")
 
     with pytest.raises(InvalidRepository):

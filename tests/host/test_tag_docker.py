@@ -11,8 +11,8 @@ from pubtools._quay.quay_client import QuayClient
 
 from pubtools_mlmerge.errors import MixedTypes
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
-from tests.host.running import add, remove, signed
-from tests.host.stand_ins import EARLY_SIGNER, SIGNER, EarlySigner, Hub, RecordingSigner
+from tests.host.running import add, hub_of, remove, signed
+from tests.host.stand_ins import EARLY_SIGNER, SIGNER, EarlySigner, RecordingSigner
 from tests.host.world import KEY, ON, REPOSITORY, World, build, spoken
 
 ARM = "linux/arm/v7"
@@ -184,10 +184,9 @@ def test_a_tag_must_exist_on_the_stage_target_before(world: World, exists: bool)
     arrange(world)
     world.put("stage/a----app", "1" if exists else "2", build("new", *ALL))
     before = world.digest(REPOSITORY, "1")
-    hub = Hub({"stage": world.settings(quay_namespace="stage")})
 
     with nullcontext() if exists else pytest.raises(BadPushItem):
-        add(world, "arm64", hub=hub, propagated_from="stage")
+        add(world, "arm64", hub=hub_of(world), propagated_from="stage")
 
     assert (world.digest(REPOSITORY, "1") == before) != exists
 
@@ -315,10 +314,9 @@ def test_a_source_image_is_untagged_as_ever(world: World, untagged: list[str]) -
 def test_a_tag_stays_while_the_stage_target_has_it(world: World, untagged: list[str]) -> None:
     world.put(REPOSITORY, "1", build("old", *HELD))
     world.put("stage/a----app", "1", build("old", *HELD))
-    hub = Hub({"stage": world.settings(quay_namespace="stage")})
 
     with pytest.raises(BadPushItem):
-        remove(world, exclude=True, hub=hub, propagated_from="stage")
+        remove(world, exclude=True, hub=hub_of(world), propagated_from="stage")
 
     assert untagged == []
 
