@@ -404,7 +404,7 @@ def select(server: RegistryServer, settings: Settings) -> Selection:
     """Take amd64 from the new image."""
     client = RegistryClient(options=HURRIED)
     selection = Selection(settings, client, at(server, "new"), at(server, "1"))
-    selection.compute(["linux/amd64"], list)
+    selection.compute(["linux/amd64"])
     return selection
 
 

@@ -87,7 +87,7 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
         if self._tag_step is None:
             host()
         else:
-            self._tag_step.merge(push_item, tag, host)
+            self._tag_step.merge(push_item, tag, add_archs, host)
 
     def manifest_list_remove_archs(
         self, push_item: PushItem, tag: str, remove_archs: Sequence[str]
@@ -116,8 +116,9 @@ class ManifestListMerger(
         """Compute the list that a tag is to hold."""
         task = _CURRENT.get()
         selection = None if task is None else task.selection
-        host = partial(super().merge_manifest_lists_selected_architectures, eligible_archs)
-        return host() if selection is None else selection.compute(eligible_archs, host)
+        if selection is None:
+            return super().merge_manifest_lists_selected_architectures(eligible_archs)
+        return selection.compute(eligible_archs)
 
 
 class PushDocker(tag_docker.PushDocker):  # type: ignore[misc]  # the host is untyped

@@ -147,7 +147,9 @@ class TagDockerStep:
             return None
         return to_remove(held, source if isinstance(source, Index) else None, chosen_by(item))
 
-    def merge(self, item: PushItem, tag: str, host: Callable[[], object]) -> None:
+    def merge(
+        self, item: PushItem, tag: str, names: Sequence[str], host: Callable[[], object]
+    ) -> None:
         """Let the host merge and sign, with a list and an upload of ours."""
         if not self._covers(item):
             host()
@@ -157,30 +159,26 @@ class TagDockerStep:
         destination = self._reference(item, tag)
         select = partial(Selection, settings, self._client, source, destination, self._history)
         if settings.report_only:
-            self._run_with(select(), host)
+            select().report_only(names)
+            host()
             return
         lock = lock_tags([[str(destination)]], settings.lock, settings.lock_aliases)
         with lock as (check,), observed("merge", source, destination) as seen:
             for number in range(1, settings.tries + 1):
-                selection = select(check)
+                selection = self.selection = select(check)
                 try:
-                    self._run_with(selection, host)
+                    host()
                     break
                 except ConflictError as error:  # the host signed a list that is out of date
                     if number == settings.tries:
                         raise
                     LOG.info("Starting again: %s", error)
+                finally:
+                    self.selection = None
             seen.report = report = selection.report(number)
         if report is not None:
             self._reports.append(report)
             announce(report, in_host=True)
-
-    def _run_with(self, selection: Selection, host: Callable[[], object]) -> None:
-        self.selection = selection
-        try:
-            host()
-        finally:
-            self.selection = None
 
     def remove(self, item: PushItem, tag: str, names: Sequence[str]) -> list[tuple[str, str, str]]:
         """Remove platforms from a tag, with their attestations; list whose signatures are to go."""
@@ -231,22 +229,24 @@ class Selection:
     """None where somebody else's hook computes the list."""
     _written: str | None = field(default=None, init=False)
 
-    def compute(self, names: Sequence[str], host: Callable[[], object]) -> object:
-        """Compute the list that the tag is to hold; the host signs and uploads it."""
-        if not self.settings.report_only:
-            return self._compute(names)
-        outcome: Report | Exception | None
+    def report_only(self, names: Sequence[str]) -> None:
+        """Log what would be done, unless somebody else computes the list."""
+        outcome: Report | Exception
         try:
             with observed("merge", self.source, self.destination, dry_run=True) as seen:
-                self._compute(names)
-                seen.report = outcome = self._planned()
+                self.compute(names)
+                if self.plan is None:
+                    return
+                report = Report.of(self.plan, self.source, self.destination, dry_run=True)
+                is_absent = report.previous_digest is None
+                is_hidden = is_absent and self.client.look(self.destination)[1]
+                seen.report = outcome = evolve(report, is_hidden=is_hidden)
         except Exception as error:  # noqa: BLE001 - does not concern what the host does
             outcome = error
-        if outcome is not None:
-            log_plan(outcome)
-        return host()
+        log_plan(outcome)
 
-    def _compute(self, names: Sequence[str]) -> object:
+    def compute(self, names: Sequence[str]) -> object:
+        """Compute the list that the tag is to hold; the host signs and uploads it."""
         merger = ManifestListMerger(str(self.source), str(self.destination))
         merger.set_quay_clients(self.client, self.client)
 
@@ -275,7 +275,7 @@ class Selection:
 
     def guard(self, client: HostClient) -> object:
         """Let the next upload of the host's client be written by ours."""
-        return client if self.settings.report_only else GuardedClient(client, self)
+        return GuardedClient(client, self)
 
     def write(self, image: str, content: bytes) -> None:
         """Write what the host computed and signed."""
@@ -314,14 +314,6 @@ class Selection:
             return None
         report = Report.of(self.plan, self.source, self.destination)
         return evolve(report, digest=self._written, attempts=attempts)
-
-    def _planned(self) -> Report | None:
-        """Report what would be written; None where somebody else computes the list."""
-        if self.plan is None:
-            return None
-        report = Report.of(self.plan, self.source, self.destination, dry_run=True)
-        is_absent = report.previous_digest is None
-        return evolve(report, is_hidden=is_absent and self.client.look(self.destination)[1])
 
 
 class GuardedClient:
