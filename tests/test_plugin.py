@@ -16,7 +16,6 @@ from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.errors import CannotMergeHere, InvalidSettings
 from pubtools_mlmerge.host.task import refuse, settings_for, summed_up
-from pubtools_mlmerge.settings import Settings
 from tests.factories import index
 from tests.test_hooks import REPORT
 
@@ -164,5 +163,6 @@ def test_an_unknown_variable_is_a_warning_to_a_task_that_asks(
 
 def test_a_refusal_says_what_to_start_instead() -> None:
     with pytest.raises(CannotMergeHere, match="mlmerge-push-docker"):
-        refuse("push", Settings())
-    refuse("push", Settings(report_only=True))
+        refuse("push", {"mlmerge": {"steps": ["push"]}})
+    refuse("push", {"mlmerge": {"steps": ["push"], "report_only": True}})
+    refuse("push", {})

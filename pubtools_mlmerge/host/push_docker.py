@@ -160,9 +160,8 @@ class ContainerImagePusher(
     def __init__(self, push_items: list[PushItem], target_settings: dict[str, object]) -> None:
         super().__init__(push_items, target_settings)
         self.push_step = _current_step()
-        settings = None if self.push_step else settings_for("push", target_settings)
-        if settings is not None:
-            refuse("push", settings)
+        if self.push_step is None:
+            refuse("push", target_settings)
 
     def copy_multiarch_push_item(self, push_item: PushItem, source_ml: object) -> None:
         """Push a Docker manifest list."""

@@ -130,7 +130,5 @@ class PushDocker(tag_docker.PushDocker):  # type: ignore[misc]  # the host is un
     ) -> None:
         """Refuse a tag-docker that asks for the step and is of a class that cannot do it."""
         if _CURRENT.get() is None:
-            settings = settings_for("tag-docker", target_settings)
-            if settings is not None:
-                refuse("tag-docker", settings)
+            refuse("tag-docker", target_settings)
         super().check_repos_validity(push_items, hub, target_settings)

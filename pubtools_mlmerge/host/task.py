@@ -75,9 +75,10 @@ def refuse_script(program: str) -> None:
     )
 
 
-def refuse(step: StepName, settings: Settings) -> None:
+def refuse(step: StepName, target_settings: Mapping[str, object]) -> None:
     """Refuse to merge in the host's own class, imported before ours replaced it."""
-    if settings.report_only:
+    settings = settings_for(step, target_settings)
+    if settings is None or settings.report_only:
         return
     from pubtools_mlmerge.errors import CannotMergeHere  # noqa: PLC0415 - seldom needed
 
