@@ -12,7 +12,7 @@ from pubtools_mlmerge.errors import PushFailed, RegistryError
 from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.testing import make_image, make_index
 from tests.host.running import push
-from tests.host.stand_ins import Deletions, NoBundles
+from tests.host.stand_ins import Deletions, no_bundles
 from tests.host.world import ON, REPOSITORY, THREE, TWO, Item, World, build, bundle_item, spoken
 
 
@@ -80,7 +80,7 @@ def push_and_fail(world: World, monkeypatch: pytest.MonkeyPatch) -> PushAndFail:
     """Push, with a bundle that is missing at the end, so that the host rolls back."""
 
     def run(*items: Item, mlmerge: object = ON) -> None:
-        monkeypatch.setattr(push_docker, "OperatorPusher", NoBundles)
+        monkeypatch.setattr(push_docker, "OperatorPusher", no_bundles)
         settings = world.settings(mlmerge, num_thread_container_push=1)
         with pytest.raises(SystemExit):
             push([*items, bundle_item()], settings)
