@@ -172,7 +172,7 @@ def _install(step: StepName, seam: _Seam) -> tuple[str, ...]:
         new = {
             name: _refusing(step, each, found)
             for name, each in theirs.items()
-            if isinstance(each, type) and "__init__" in seam.replaced[name]
+            if isinstance(each, type)
         }
     for name, replacement in new.items():
         _REPLACED[seam.module, name] = getattr(module, name)
