@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
@@ -18,6 +19,7 @@ from pubtools.pluggy import hookimpl, pm
 from pubtools_mlmerge import plugin
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
+    ConflictError,
     ImmutableTag,
     InvalidSettings,
     LockLost,
@@ -420,15 +422,15 @@ def test_the_plugin_s_own_step_comes_last() -> None:
 
 
 class Late:
-    """Puts something into a tag once the step has left a tag to the host."""
+    """Puts something into a tag each time that the step has left a tag to the host."""
 
-    def __init__(self, push: Push, name: str, held: ImageIndex) -> None:
-        self.acts = [lambda: push.put(name, held)]
+    def __init__(self, push: Push, name: str, *held: ImageIndex) -> None:
+        self.acts = [partial(push.put, name, each) for each in held]
 
     @hookimpl(hookwrapper=True)
     def mlmerge_merge(self, request: MergeRequest) -> Iterator[None]:
         yield
-        while self.acts:
+        if self.acts:
             self.acts.pop()()
 
 
@@ -439,6 +441,17 @@ def test_a_tag_that_moved_before_the_plain_copy_is_judged_again(push: Push) -> N
         push.run("app:3")
 
     assert push.digests("app:3") == MERGED
+    assert push.copies == []
+
+
+def test_a_tag_that_moves_before_each_plain_copy_is_left_alone(push: Push) -> None:
+    push.begin(settings=evolve(PLAIN, tries=2))
+    held = [make_index([make_image("linux/amd64", seed=seed)]) for seed in ("one", "two", "three")]
+    push.put("app:3", held[0])
+
+    with registered(Late(push, "app:3", *held[1:])), pytest.raises(ConflictError, match="app:3"):
+        push.run("app:3")
+
     assert push.copies == []
 
 
@@ -502,18 +515,21 @@ def test_the_look_costs_no_request(registry_server: RegistryServer) -> None:
 def test_a_push_that_fails_names_what_was_merged_and_the_record_that_puts_it_back(
     push: Push, tmp_path: Path
 ) -> None:
-    push.begin(settings=settings_of(audit=str(tmp_path)))
+    push.begin(settings=settings_of(audit=str(tmp_path), single_image="index"))
+    push.put("src:image", AMD64)
+    items = [push.item("app:1"), push.item("app:new", source="src:image"), push.item("app:2")]
     site = failing("2", others_wait=False)
 
     with registered(site), pytest.raises(PushFailed, match=r"app:2.*no") as caught:
-        push.run_all(push.item("app:1"), push.item("app:3"), push.item("app:2"))
+        push.run_all(*items)
 
-    (line,) = caught.value.merged
+    line, of_new = caught.value.merged
     tag = push.reference("app:1")
     assert isinstance(caught.value.__cause__, RegistryError)
     words, _, record = line.rpartition(" ")
     assert words == f"{tag}, which held {OLD.digest}: pubtools-mlmerge-restore"
     assert read_change(record).destination == tag
+    assert of_new == f"{push.reference('app:new')}, which did not exist: delete it"
 
 
 # Each case of the table in docs/push.rst
