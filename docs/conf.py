@@ -70,12 +70,12 @@ nitpick_ignore = [
     # Not for users: what the merges, or the clients, of one run share.
     ("py:class", "TagMerger"),
     ("py:class", "pubtools_mlmerge.merging.api.TagMerger"),
-    ("py:class", "Throttle"),
+    ("py:class", "Pace"),
     ("py:class", "pubtools_mlmerge.registry.http.Stream"),
     ("py:class", "Path"),  # of pathlib
-    ("py:class", "Logins"),
-    ("py:class", "pubtools_mlmerge.registry.http.Throttle"),
-    ("py:class", "pubtools_mlmerge.registry.refusals.Logins"),
+    ("py:class", "LoginState"),
+    ("py:class", "pubtools_mlmerge.registry.http.Pace"),
+    ("py:class", "pubtools_mlmerge.registry.http.LoginState"),
     ("py:class", "Dialect"),  # not for users: the tests of this package have one for Quay
     ("py:class", "pubtools_mlmerge.testing.dialects.Dialect"),
 ]

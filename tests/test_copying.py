@@ -4,57 +4,71 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
+import tracemalloc
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import requests
 from attrs import define, evolve, field, frozen
 
-from pubtools_mlmerge.concurrency import STOP, Watch, progress_of, unwatched
+from pubtools_mlmerge.concurrency import STOP, Watch, unwatched
+from pubtools_mlmerge.core.manifests import digest_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     CopyFailed,
+    DigestMismatch,
     Forbidden,
     InvalidIndex,
+    MergeError,
     MissingChild,
+    NotFound,
+    OutOfTime,
     RegistryError,
     Unauthorized,
 )
-from pubtools_mlmerge.registry import copying
 from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.copying import Children, Copy
-from pubtools_mlmerge.registry.http import ConnectOptions
+from pubtools_mlmerge.registry.copying import Children, Copy, copy_by_skopeo, stream_blob
+from pubtools_mlmerge.registry.http import PIECE, ConnectOptions
 from pubtools_mlmerge.testing import (
-    Image,
-    ImageIndex,
     RegistryServer,
     make_attestation,
     make_image,
     make_index,
     upload,
 )
-from tests.factories import digest
+from tests.factories import Json, digest
 from tests.peers import SCHEMA_1
 from tests.quay import QuayDialect
 from tests.scripted import (
+    HANG_UP,
     HURRIED,
     Received,
     Reply,
     ScriptedServer,
+    bearer,
     ca_bundle,
+    json_reply,
     manifest_reply,
+    raw_server,
+    redirect,
     refusal,
     write_client,
 )
 
 ONE, TWO = make_image("linux/amd64"), make_image("linux/arm64")
 BOTH = (ONE.digest, TWO.digest)
+BLOBS = {**ONE.blobs, **TWO.blobs}
 
 
 @define
@@ -64,463 +78,13 @@ class Copies:
     asked: list[tuple[Reference, Reference]] = field(factory=list)
 
     def __call__(self, source: Reference, destination: Reference) -> None:
-        """Note it."""
+        """Note it, after a moment for those that others refer to."""
+        time.sleep(0.05 if source.digest in BOTH else 0)
         self.asked.append((source, destination))
 
-
-@pytest.fixture
-def other_server() -> Iterator[RegistryServer]:
-    with RegistryServer() as server:
-        yield server
-
-
-@pytest.fixture
-def copies() -> Copies:
-    return Copies()
-
-
-def reference(server: RegistryServer, name: str) -> Reference:
-    return Reference.parse(f"{server.host}/{name}")
-
-
-def asked(server: RegistryServer) -> list[str]:
-    """List the requests, uploads by the blob that is to be mounted.
-
-    A GET that follows a HEAD of the same manifest only makes sure that it is absent.
-    """
-    lines = []
-    for request in server.requests:
-        if request.method == "GET" and "/to/" in request.path:
-            continue
-        target = request.path.rpartition("/")[2] or request.query.partition("&")[0]
-        lines.append(f"{request.method} {target}".replace("%3A", ":"))
-    return lines
-
-
-def fill(server: RegistryServer, *images: Image, repository: str = "from/app") -> None:
-    for image in images:
-        upload(server.url, repository, image)
-    server.forget_requests()
-
-
-def tags(server: RegistryServer) -> tuple[Reference, Reference]:
-    """Name a tag of each of the two repositories."""
-    return reference(server, "from/app:1"), reference(server, "to/app:1")
-
-
-def bring(
-    server: RegistryServer,
-    *digests: str,
-    copy: Copy = "auto",
-    copies: Copies | None = None,
-    watch: Watch = unwatched,
-) -> None:
-    """Bring manifests from one repository into the other, with one client."""
-    client = RegistryClient()
-    Children(client, client, copy, copies, watch).ensure(*tags(server), digests)
-
-
-def test_nothing_is_asked_within_one_repository(registry_server: RegistryServer) -> None:
-    client = RegistryClient(host=registry_server.url)
-    names = [Reference.parse(f"{name}") for name in ("quay.io/app:1", "registry.test/app:2")]
-
-    Children(client, client, "never").ensure(names[0], names[1], BOTH)
-    Children(client, RegistryClient(host=registry_server.url), "never").ensure(
-        names[0], names[0].tagged("2"), BOTH
-    )
-
-    assert asked(registry_server) == []
-
-
-def test_blobs_are_mounted_and_the_manifest_follows(
-    registry_server: RegistryServer, copies: Copies
-) -> None:
-    fill(registry_server, ONE)
-
-    bring(registry_server, ONE.digest, copies=copies)
-
-    mounts = [f"POST mount={blob}" for blob in ONE.blobs]
-    digest = ONE.digest
-    head, get, *posts, put = asked(registry_server)
-    assert [head, get, put] == [f"{method} {digest}" for method in ("HEAD", "GET", "PUT")]
-    assert sorted(posts) == sorted(mounts)  # side by side
-    assert registry_server.manifest("to/app", digest).content == ONE.content
-    assert copies.asked == []
-
-
-def test_nothing_is_asked_twice(registry_server: RegistryServer) -> None:
-    fill(registry_server, ONE, TWO)
-    client = RegistryClient()
-    children = Children(client, client)
-    there = reference(registry_server, "to/app:1")
-    children.ensure(reference(registry_server, "from/app:1"), there, [*BOTH, ONE.digest])
-    lines = asked(registry_server)
-    registry_server.forget_requests()
-
-    children.ensure(reference(registry_server, "from/app:1"), there.tagged("2"), BOTH)
-
-    assert len(lines) == len(set(lines))
-    assert asked(registry_server) == []
-
-
-def test_a_layer_that_images_share_is_mounted_once(registry_server: RegistryServer) -> None:
-    twin = evolve(ONE, content=ONE.content + b"\n")
-    fill(registry_server, ONE, twin)
-
-    bring(registry_server, ONE.digest, twin.digest)
-
-    assert registry_server.manifest("to/app", twin.digest).content == twin.content
-    mounts = [line for line in asked(registry_server) if line.startswith("POST")]
-    assert sorted(mounts) == sorted(f"POST mount={blob}" for blob in ONE.blobs)
-
-
-def test_what_is_there_is_left_alone(registry_server: RegistryServer, copies: Copies) -> None:
-    fill(registry_server, ONE)
-    fill(registry_server, ONE, repository="to/app")
-
-    bring(registry_server, ONE.digest, copies=copies)
-
-    assert asked(registry_server) == [f"HEAD {ONE.digest}"]
-
-
-PROOFS = [make_attestation(image, artifact=True) for image in (ONE, TWO)]
-
-
-@pytest.mark.parametrize("copy", ["auto", "skopeo"])
-def test_an_image_comes_before_what_names_it_as_its_subject(
-    registry_server: RegistryServer, copy: Copy
-) -> None:
-    class InOrder(Copies):
-        def __call__(self, source: Reference, destination: Reference) -> None:
-            time.sleep(0.05 if source.digest in BOTH else 0)
-            super().__call__(source, destination)
-
-    copies = InOrder()
-    upload(registry_server.url, "from/app", make_index([*PROOFS, ONE, TWO]))
-    registry_server.forget_requests()
-    wanted = [*(proof.digest for proof in PROOFS), *BOTH]
-
-    bring(registry_server, *wanted, copy=copy, copies=copies)
-
-    written = [line[4:] for line in asked(registry_server) if line.startswith("PUT")]
-    written += [destination.digest for _, destination in copies.asked]
-    assert sorted(written) == sorted(wanted)
-    for image, proof in zip((ONE, TWO), PROOFS):
-        assert written.index(image.digest) < written.index(proof.digest)
-
-
-def test_what_a_nested_index_lists_comes_after_its_subject(
-    registry_server: RegistryServer,
-) -> None:
-    nested = make_index([PROOFS[0], ONE])
-    upload(registry_server.url, "from/app", nested)
-    registry_server.forget_requests()
-
-    bring(registry_server, nested.digest)
-
-    puts = [line[4:] for line in asked(registry_server) if line.startswith("PUT")]
-    assert puts == [ONE.digest, PROOFS[0].digest, nested.digest]
-
-
-def test_a_nested_index_comes_after_all_that_it_lists(registry_server: RegistryServer) -> None:
-    inner = make_index([TWO, make_attestation(TWO, artifact=True)])
-    nested = make_index([ONE, inner])
-    upload(registry_server.url, "from/app", nested)
-    registry_server.forget_requests()
-
-    bring(registry_server, nested.digest)
-
-    puts = [line.removeprefix("PUT ") for line in asked(registry_server) if "PUT" in line]
-    expected = [ONE, *inner.children, inner, nested]
-    assert puts == [item.digest for item in expected]
-
-
-def test_indexes_in_each_other_are_mounted_to_a_depth(registry_server: RegistryServer) -> None:
-    nested: Image | ImageIndex = ONE
-    for _ in range(5):
-        deepest, nested = nested, make_index([nested])
-    upload(registry_server.url, "from/app", nested)
-
-    bring(registry_server, deepest.digest)
-    with pytest.raises(InvalidIndex, match="at most 4 levels and 64 nested indexes"):
-        bring(registry_server, nested.digest)
-
-
-@pytest.mark.parametrize("dialect", ["distribution", "quay"])
-def test_a_refused_mount_becomes_a_copy(dialect: str, copies: Copies) -> None:
-    grants: Mapping[str, list[str]] = {"bob": ["from/*"], "alice": ["to/*"]}
-    users = {"bob": "builder", "alice": "wonderland"}
-    quay = QuayDialect() if dialect == "quay" else None
-    with RegistryServer(dialect=quay, auth="token", users=users, grants=grants) as server:
-        upload(server.url, "from/app", ONE, credentials=("bob", "builder"))
-        reader = RegistryClient(username="bob", password="builder")
-        writer = RegistryClient(username="alice", password="wonderland")
-        source, destination = reference(server, "from/app:1"), reference(server, "to/app:1")
-
-        Children(reader, writer, copy_one=copies).ensure(source, destination, [ONE.digest])
-
-        assert copies.asked == [(source.at(ONE.digest), destination.at(ONE.digest))]
-        puts = [request for request in server.requests if request.method == "PUT"]
-        assert [request.path for request in puts if "to/app" in request.path] == []
-
-
-def refusing(server: ScriptedServer, *, upload: int) -> None:
-    """Refuse every mount, and answer an upload so."""
-
-    def answer(request: Received) -> Reply:
-        if request.method == "POST":
-            return refusal(403 if "mount=" in request.target else upload, "DENIED", "sorry")
-        if request.method == "GET" and "/from/" in request.target:
-            return manifest_reply(ONE.content, ONE.media_type)
-        return Reply(404)
-
-    server.then(answer)
-
-
-@pytest.mark.parametrize("copy", ["auto", "skopeo"])
-@pytest.mark.parametrize("upload", [401, 403, 202])
-def test_only_who_may_write_gets_a_copy(copies: Copies, upload: int, copy: Copy) -> None:
-    may_not = "this login may not write to the repository to/app|not authorized"
-    refused = pytest.raises((Unauthorized, Forbidden), match=may_not)
-    with ScriptedServer(Reply(404)) as server:
-        refusing(server, upload=upload)
-        client = RegistryClient(host=server.url, options=HURRIED)
-        names = Reference.parse("r.test/from/app:1"), Reference.parse("r.test/to/app:1")
-
-        with nullcontext() if upload == 202 else refused:
-            Children(client, client, copy, copies).ensure(*names, [ONE.digest])
-
-    assert len(copies.asked) == (upload == 202)
-
-
-def test_another_registry_gets_copies(
-    registry_server: RegistryServer, other_server: RegistryServer, copies: Copies
-) -> None:
-    fill(registry_server, ONE, TWO)
-    client = RegistryClient()
-    source, destination = tags(registry_server)[0], tags(other_server)[1]
-
-    Children(client, client, copy_one=copies).ensure(source, destination, BOTH)
-
-    assert set(copies.asked) == {(source.at(d), destination.at(d)) for d in BOTH}
-    assert set(asked(registry_server)) == {f"GET {d}" for d in BOTH}
-    heads, (post, cancel) = asked(other_server)[:2], asked(other_server)[-2:]
-    assert set(heads) == {f"HEAD {d}" for d in BOTH}
-    assert (post[:5], cancel[:7]) == ("POST ", "DELETE ")  # whether it may be written, once
-
-
-def streamed(server: RegistryServer, other: RegistryServer, *names: str) -> Children:
-    """Bring all images of a repository into others of another registry, one after another."""
-    client = RegistryClient()
-    children = Children(client, client)
-    for name in names:
-        children.ensure(tags(server)[0], reference(other, f"{name}:1"), BOTH)
-    return children
-
-
-def sent(server: RegistryServer) -> list[str]:
-    """List how each request for a blob began, and how it ended."""
-    found = [r for r in server.requests if "/blobs/" in r.path]
-    return [f"{r.method} {r.query.partition('=')[0]}".rstrip() + f" {r.status}" for r in found]
-
-
-def test_between_registries_images_are_streamed(
-    registry_server: RegistryServer, other_server: RegistryServer
-) -> None:
-    fill(registry_server, ONE, TWO)
-
-    streamed(registry_server, other_server, "to/app")
-
-    for image in (ONE, TWO):
-        assert other_server.manifest("to/app", image.digest).content == image.content
-    blobs = {*ONE.blobs, *TWO.blobs}
-    one = ["HEAD 404", "POST 202", "PUT _state 201"]
-    assert sorted(sent(other_server)) == sorted(one * len(blobs))
-
-
-def test_blobs_that_are_there_are_not_sent(
-    registry_server: RegistryServer, other_server: RegistryServer
-) -> None:
-    fill(registry_server, ONE, TWO)
-    for image in (ONE, TWO):
-        for blob in image.blobs.values():
-            other_server.put_blob("to/app", blob)
-
-    streamed(registry_server, other_server, "to/app")
-
-    assert set(sent(other_server)) == {"HEAD 200"}
-    assert sent(registry_server) == []
-
-
-def test_blobs_of_a_repository_of_this_run_are_mounted_into_the_next(
-    registry_server: RegistryServer, other_server: RegistryServer
-) -> None:
-    fill(registry_server, ONE, TWO)
-    streamed(registry_server, other_server, "to/app", "to/too").close()
-
-    blobs = len({*ONE.blobs, *TWO.blobs})
-    assert sent(other_server)[-blobs:] == ["POST mount 201"] * blobs
-    assert len(sent(registry_server)) == blobs
-    assert other_server.manifest("to/too", ONE.digest).content == ONE.content
-
-
-def test_where_the_registry_does_not_mount_images_are_streamed() -> None:
-    grants: Mapping[str, list[str]] = {"bob": ["from/*"], "alice": ["to/*"]}
-    users = {"bob": "builder", "alice": "wonderland"}
-    with RegistryServer(auth="token", users=users, grants=grants) as server:
-        upload(server.url, "from/app", ONE, credentials=("bob", "builder"))
-        reader, writer = (
-            RegistryClient(username=user, password=password) for user, password in users.items()
-        )
-
-        Children(reader, writer).ensure(*tags(server), [ONE.digest])
-
-        assert server.manifest("to/app", ONE.digest).content == ONE.content
-
-
-def test_layers_that_are_elsewhere_are_left_alone(
-    registry_server: RegistryServer, other_server: RegistryServer
-) -> None:
-    document = json.loads(ONE.content)
-    far = {"urls": ["http://127.0.0.1:1/far"], "digest": digest("far"), "size": 7}
-    document["layers"].append({"mediaType": "application/vnd.oci.image.layer.v1.tar", **far})
-    content = json.dumps(document).encode()
-    fill(registry_server, ONE)
-    name = registry_server.put_manifest("from/app", "1", content, ONE.media_type)
-    client = RegistryClient()
-
-    names = tags(registry_server)[0], tags(other_server)[1]
-    Children(client, client).ensure(*names, [name])
-
-    assert other_server.manifest("to/app", name).content == content
-    assert len(sent(registry_server)) == len(ONE.blobs)
-
-
-def test_a_blob_without_a_size_is_an_error(
-    registry_server: RegistryServer, other_server: RegistryServer
-) -> None:
-    document = json.loads(ONE.content)
-    document["config"]["size"] = "7"
-    content = json.dumps(document).encode()
-    fill(registry_server, ONE)
-    name = registry_server.put_manifest("from/app", "1", content, ONE.media_type)
-    client = RegistryClient()
-    names = tags(registry_server)[0], tags(other_server)[1]
-
-    with pytest.raises(InvalidIndex, match=rf"{name}: size: expected the number of bytes"):
-        Children(client, client).ensure(*names, [name])
-
-
-@pytest.mark.parametrize(("levels", "width"), [(4, 1), (5, 1), (2, 63), (2, 64)])
-def test_indexes_are_within_each_other_as_in_a_merge(
-    registry_server: RegistryServer, other_server: RegistryServer, levels: int, width: int
-) -> None:
-    fill(registry_server, ONE)
-    nested = [make_index([ONE], annotations={"number": str(n)}) for n in range(width)]
-    for level in range(levels):
-        for item in nested:
-            registry_server.put_manifest("from/app", item.digest, item.content, item.media_type)
-        nested = [make_index(nested)] if level < levels - 1 else nested
-    client = RegistryClient()
-    children = Children(client, client)
-    names = tags(registry_server)[0], tags(other_server)[1]
-
-    is_refused = levels > 4 or width > 63
-    refused = pytest.raises(InvalidIndex, match="at most 4 levels and 64 nested indexes are read")
-    with refused if is_refused else nullcontext():
-        children.ensure(*names, [nested[0].digest])
-
-
-def test_mounting_can_be_ruled_out(registry_server: RegistryServer, copies: Copies) -> None:
-    fill(registry_server, ONE, TWO)
-    source, destination = tags(registry_server)
-
-    bring(registry_server, *BOTH, copy="skopeo", copies=copies)
-
-    assert set(copies.asked) == {(source.at(d), destination.at(d)) for d in BOTH}
-    assert not any("mount=" in line for line in asked(registry_server))
-
-
-def test_copying_can_be_ruled_out(registry_server: RegistryServer, copies: Copies) -> None:
-    fill(registry_server, ONE, repository="to/app")
-    destination = tags(registry_server)[1]
-
-    with pytest.raises(MissingChild, match="copying is disabled") as caught:
-        bring(registry_server, *BOTH, copy="never", copies=copies)
-
-    assert (caught.value.digests, caught.value.reference) == ((TWO.digest,), str(destination))
-    assert copies.asked == []
-
-
-def test_a_failed_copy_is_not_taken_for_done(
-    registry_server: RegistryServer, other_server: RegistryServer
-) -> None:
-    attempts: list[Reference] = []
-
-    def fail(source: Reference, destination: Reference) -> None:
-        attempts.append(source)
-        raise CopyFailed(str(source), str(destination), "no")
-
-    client = RegistryClient()
-    children = Children(client, client, copy_one=fail)
-    source, destination = reference(registry_server, "app:1"), reference(other_server, "app:1")
-
-    for _ in range(2):
-        with pytest.raises(CopyFailed):
-            children.ensure(source, destination, [ONE.digest])
-
-    assert len(attempts) == 2
-
-
-def test_a_child_of_another_type_is_left_to_the_copy(
-    registry_server: RegistryServer, copies: Copies
-) -> None:
-    content = b'{"schemaVersion": 1}'
-    digest = registry_server.put_manifest("from/app", "1", content, SCHEMA_1)
-    source, destination = tags(registry_server)
-
-    bring(registry_server, digest, copies=copies)
-
-    assert copies.asked == [(source.at(digest), destination.at(digest))]
-
-
-def test_a_child_that_the_source_lost_is_an_error(registry_server: RegistryServer) -> None:
-    with pytest.raises(RegistryError, match="not found"):
-        bring(registry_server, ONE.digest)
-
-
-def test_skopeo_connects_where_the_registries_really_are(
-    registry_server: RegistryServer,
-    other_server: RegistryServer,
-    tmp_path: object,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    reader = RegistryClient(host=registry_server.url)
-    writer = RegistryClient(host=other_server.url)
-    names = Reference.parse("quay.io/from/app:1"), Reference.parse("quay.io/to/app:1")
-
-    with pytest.raises(CopyFailed, match="skopeo is not installed") as caught:
-        Children(reader, writer, "skopeo").ensure(*names, [ONE.digest])
-
-    assert caught.value.source == f"quay.io/from/app@{ONE.digest}"
-    assert asked(other_server)[0] == f"HEAD {ONE.digest}"
-
-
-@pytest.mark.parametrize("by", ["mount", "copy"])
-def test_each_child_brought_is_an_event(
-    registry_server: RegistryServer, copies: Copies, caplog: pytest.LogCaptureFixture, by: str
-) -> None:
-    fill(registry_server, ONE)
-    caplog.set_level("INFO", "pubtools.mlmerge")
-    names = [str(tag.at(ONE.digest)) for tag in tags(registry_server)]
-
-    bring(registry_server, ONE.digest, copy="auto" if by == "mount" else "skopeo", copies=copies)
-
-    (record,) = (r for r in caplog.records if r.levelname == "INFO")
-    assert record.getMessage().endswith(f" by {by}")
-    expected = {"type": "mlmerge-child", "source": names[0], "destination": names[1], "by": by}
-    assert vars(record)["event"] == expected
+    @property
+    def digests(self) -> list[str]:
+        return [destination.digest for _, destination in self.asked]
 
 
 @define
@@ -540,17 +104,348 @@ class Watched:
         self.done += 1
 
 
-def test_what_is_brought_or_there_is_counted(registry_server: RegistryServer) -> None:
-    fill(registry_server, ONE, TWO)
-    fill(registry_server, ONE, repository="to/app")
-    watched = Watched()
+@pytest.fixture
+def server(registry_server: RegistryServer) -> RegistryServer:
+    """A registry that has both images in the source repository."""
+    upload(registry_server.url, "from/app", make_index([ONE, TWO]))
+    registry_server.forget_requests()
+    return registry_server
 
-    with pytest.raises(MissingChild):
-        bring(registry_server, *BOTH, copy="never", watch=watched)
+
+@pytest.fixture
+def other() -> Iterator[RegistryServer]:
+    with RegistryServer() as server:
+        yield server
+
+
+@pytest.fixture
+def copies() -> Copies:
+    return Copies()
+
+
+def asked(server: RegistryServer, *methods: str) -> list[str]:
+    """List the requests by what they name, uploads by the blob that is to be mounted.
+
+    A GET that follows a HEAD of the same manifest only makes sure that it is absent.
+    """
+    lines = []
+    for request in server.requests:
+        if request.method == "GET" and "/to/" in request.path:
+            continue
+        target = request.path.rpartition("/")[2] or request.query.partition("&")[0]
+        if not methods or request.method in methods:
+            lines.append(f"{request.method} {target}".replace("%3A", ":"))
+    return lines
+
+
+def written(server: RegistryServer) -> list[str]:
+    return [line.removeprefix("PUT ") for line in asked(server, "PUT")]
+
+
+def sent(server: RegistryServer) -> list[str]:
+    """List how each request for a blob began, and how it ended."""
+    found = [r for r in server.requests if "/blobs/" in r.path]
+    return [f"{r.method} {r.query.partition('=')[0]}".rstrip() + f" {r.status}" for r in found]
+
+
+def tags(server: RegistryServer, to: RegistryServer | None = None) -> tuple[Reference, Reference]:
+    """Name a tag of each of the two repositories."""
+    hosts = server.host, (to or server).host
+    return Reference.parse(f"{hosts[0]}/from/app:1"), Reference.parse(f"{hosts[1]}/to/app:1")
+
+
+def bring(
+    server: RegistryServer,
+    *digests: str,
+    to: RegistryServer | None = None,
+    copy: Copy = "auto",
+    copies: Callable[[Reference, Reference], None] | None = None,
+    watch: Watch = unwatched,
+) -> Children:
+    """Bring manifests from one repository into the other, with one client."""
+    client = RegistryClient()
+    children = Children(client, client, copy, copies, watch)
+    children.ensure(*tags(server, to), digests)
+    return children
+
+
+def test_nothing_is_asked_within_one_repository(server: RegistryServer) -> None:
+    client, twin = RegistryClient(host=server.url), RegistryClient(host=server.url)
+    names = [Reference.parse(name) for name in ("quay.io/app:1", "registry.test/app:2")]
+
+    Children(client, client, "never").ensure(names[0], names[1], BOTH)
+    Children(client, twin, "never").ensure(names[0], names[0].tagged("2"), BOTH)
+
+    assert asked(server) == []
+
+
+def test_blobs_are_mounted_and_the_manifest_follows(server: RegistryServer, copies: Copies) -> None:
+    bring(server, ONE.digest, copies=copies)
+
+    head, get, *posts, put = asked(server)
+    assert [head, get, put] == [f"{method} {ONE.digest}" for method in ("HEAD", "GET", "PUT")]
+    assert sorted(posts) == sorted(f"POST mount={blob}" for blob in ONE.blobs)  # side by side
+    assert server.manifest("to/app", ONE.digest).content == ONE.content
+    assert copies.asked == []
+
+
+def test_nothing_is_asked_twice(server: RegistryServer) -> None:
+    twin = evolve(ONE, content=ONE.content + b"\n")  # has the same layers
+    upload(server.url, "from/app", twin)
+    server.forget_requests()
+    children = bring(server, *BOTH, twin.digest, ONE.digest)
+    lines = asked(server)
+    server.forget_requests()
+
+    children.ensure(tags(server)[0], tags(server)[1].tagged("2"), [*BOTH, twin.digest])
+
+    assert len(lines) == len(set(lines))
+    assert asked(server) == []
+
+
+PROOFS = [make_attestation(image, artifact=True) for image in (ONE, TWO)]
+
+
+@pytest.mark.parametrize("copy", ["auto", "skopeo"])
+def test_an_image_comes_before_what_names_it_as_its_subject(
+    server: RegistryServer, copies: Copies, copy: Copy
+) -> None:
+    upload(server.url, "from/app", make_index([*PROOFS, ONE, TWO]))
+    server.forget_requests()
+    wanted = [*(proof.digest for proof in PROOFS), *BOTH]
+
+    bring(server, *wanted, copy=copy, copies=copies)
+
+    order = written(server) if copy == "auto" else copies.digests
+    assert sorted(written(server) + copies.digests) == sorted(order) == sorted(wanted)
+    for image, proof in zip((ONE, TWO), PROOFS):
+        assert order.index(image.digest) < order.index(proof.digest)
+    assert bool(asked(server, "POST")[1:]) is (copy == "auto")  # one asks for the right to write
+
+
+def test_a_nested_index_comes_after_all_that_it_lists(server: RegistryServer) -> None:
+    inner = make_index([PROOFS[1], TWO])
+    nested = make_index([ONE, inner])
+    upload(server.url, "from/app", nested)
+    server.forget_requests()
+
+    bring(server, nested.digest)
+
+    order = [ONE.digest, TWO.digest, PROOFS[1].digest, inner.digest, nested.digest]
+    assert written(server) == order
+
+
+@pytest.mark.parametrize(("levels", "width"), [(4, 1), (5, 1), (2, 63), (2, 64)])
+@pytest.mark.parametrize("between", [False, True])
+def test_indexes_are_within_each_other_as_in_a_merge(
+    server: RegistryServer, other: RegistryServer, levels: int, width: int, between: bool
+) -> None:
+    nested = [make_index([ONE], annotations={"number": str(n)}) for n in range(width)]
+    for level in range(levels):
+        for item in nested:
+            server.put_manifest("from/app", item.digest, item.content, item.media_type)
+        nested = [make_index(nested)] if level < levels - 1 else nested
+
+    is_refused = levels > 4 or width > 63
+    refused = pytest.raises(InvalidIndex, match="at most 4 levels and 64 nested indexes are read")
+    with refused if is_refused else nullcontext():
+        bring(server, nested[0].digest, to=other if between else None)
+
+
+@pytest.mark.parametrize("is_quay", [True, False])
+@pytest.mark.parametrize("streams", [True, False])
+def test_what_a_registry_does_not_mount_is_streamed_or_copied(
+    is_quay: bool, streams: bool, copies: Copies
+) -> None:
+    grants: Mapping[str, list[str]] = {"bob": ["from/*"], "alice": ["to/*"]}
+    users = {"bob": "builder", "alice": "wonderland"}
+    dialect = QuayDialect() if is_quay else None
+    with RegistryServer(dialect=dialect, auth="token", users=users, grants=grants) as server:
+        upload(server.url, "from/app", ONE, credentials=("bob", "builder"))
+        reader, writer = (RegistryClient(username=u, password=users[u]) for u in users)
+        source, destination = tags(server)
+
+        children = Children(reader, writer, copy_one=None if streams else copies)
+        children.ensure(source, destination, [ONE.digest])
+
+        puts = [r for r in server.requests if r.method == "PUT" and "to/app/manif" in r.path]
+        assert len(puts) == streams
+    expected = [] if streams else [(source.at(ONE.digest), destination.at(ONE.digest))]
+    assert copies.asked == expected
+
+
+@pytest.mark.parametrize("copy", ["auto", "skopeo"])
+@pytest.mark.parametrize("upload", [401, 403, 202])
+def test_only_who_may_write_gets_a_copy(copies: Copies, upload: int, copy: Copy) -> None:
+    def refuse_mounts(request: Received) -> Reply:
+        if request.method == "POST":
+            return refusal(403 if "mount=" in request.target else upload, "DENIED", "sorry")
+        if request.method == "GET" and "/from/" in request.target:
+            return manifest_reply(ONE.content, ONE.media_type)
+        return Reply(404)
+
+    may_not = "this login may not write to the repository to/app|not authorized"
+    refused = pytest.raises((Unauthorized, Forbidden), match=may_not)
+    with ScriptedServer(refuse_mounts) as server:
+        client = RegistryClient(host=server.url, options=HURRIED)
+        names = Reference.parse("r.test/from/app:1"), Reference.parse("r.test/to/app:1")
+        with nullcontext() if upload == 202 else refused:
+            Children(client, client, copy, copies).ensure(*names, [ONE.digest])
+
+    assert len(copies.asked) == (upload == 202)
+
+
+def test_another_registry_gets_copies(
+    server: RegistryServer, other: RegistryServer, copies: Copies
+) -> None:
+    source, destination = tags(server, other)
+
+    bring(server, *BOTH, to=other, copies=copies)
+
+    assert set(copies.asked) == {(source.at(d), destination.at(d)) for d in BOTH}
+    assert set(asked(server)) == {f"GET {d}" for d in BOTH}
+    assert set(asked(other, "HEAD")) == {f"HEAD {d}" for d in BOTH}
+    # Whether it may be written is asked once.
+    assert len(asked(other, "POST")) == len(asked(other, "DELETE")) == 1
+
+
+@pytest.mark.parametrize(
+    ("is_there", "requests"),
+    [(False, ["HEAD 404", "POST 202", "PUT _state 201"]), (True, ["HEAD 200"])],
+)
+def test_between_registries_images_are_streamed_unless_they_are_there(
+    server: RegistryServer, other: RegistryServer, is_there: bool, requests: list[str]
+) -> None:
+    for blob in BLOBS.values() if is_there else ():
+        other.put_blob("to/app", blob)
+
+    bring(server, *BOTH, to=other)
+
+    for image in (ONE, TWO):
+        assert other.manifest("to/app", image.digest).content == image.content
+    assert sorted(sent(other)) == sorted(requests * len(BLOBS))
+    assert len(sent(server)) == (0 if is_there else len(BLOBS))
+
+
+def test_blobs_of_a_repository_of_this_run_are_mounted_into_the_next(
+    server: RegistryServer, other: RegistryServer
+) -> None:
+    children = bring(server, *BOTH, to=other)
+    children.ensure(tags(server)[0], Reference.parse(f"{other.host}/to/too:1"), BOTH)
+    children.close()
+
+    assert sent(other)[-len(BLOBS) :] == ["POST mount 201"] * len(BLOBS)
+    assert len(sent(server)) == len(BLOBS)
+    assert other.manifest("to/too", ONE.digest).content == ONE.content
+
+
+def put_changed(server: RegistryServer, config: Json, *layers: Json) -> str:
+    """Store an image with another config and more layers, and return its digest."""
+    document = json.loads(ONE.content)
+    document["config"].update(config)
+    document["layers"] += layers
+    return server.put_manifest("from/app", "1", json.dumps(document).encode(), ONE.media_type)
+
+
+def test_layers_that_are_elsewhere_are_left_alone(
+    server: RegistryServer, other: RegistryServer
+) -> None:
+    far = {"urls": ["http://127.0.0.1:1/far"], "digest": digest("far"), "size": 7}
+    name = put_changed(server, {}, {"mediaType": "application/vnd.oci.image.layer.v1.tar", **far})
+
+    bring(server, name, to=other)
+
+    assert other.manifest("to/app", name).digest == name
+    assert len(sent(server)) == len(ONE.blobs)
+
+
+def test_a_blob_without_a_size_is_an_error(server: RegistryServer, other: RegistryServer) -> None:
+    name = put_changed(server, {"size": "7"})
+
+    with pytest.raises(InvalidIndex, match=rf"{name}: size: expected the number of bytes"):
+        bring(server, name, to=other)
+
+
+def test_a_failed_copy_is_not_taken_for_done(server: RegistryServer, other: RegistryServer) -> None:
+    attempts: list[Reference] = []
+
+    def fail(source: Reference, destination: Reference) -> None:
+        attempts.append(source)
+        raise CopyFailed(str(source), str(destination), "no")
+
+    client = RegistryClient()
+    children = Children(client, client, copy_one=fail)
+    for _ in range(2):
+        with pytest.raises(CopyFailed):
+            children.ensure(*tags(server, other), [ONE.digest])
+
+    assert len(attempts) == 2
+
+
+def test_a_child_of_another_type_is_left_to_the_copy(
+    registry_server: RegistryServer, copies: Copies
+) -> None:
+    content = b'{"schemaVersion": 1}'
+    digest = registry_server.put_manifest("from/app", "1", content, SCHEMA_1)
+
+    bring(registry_server, digest, copies=copies)
+
+    assert copies.digests == [digest]
+
+
+def test_skopeo_connects_where_the_registries_really_are(
+    server: RegistryServer,
+    other: RegistryServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    reader, writer = RegistryClient(host=server.url), RegistryClient(host=other.url)
+    names = Reference.parse("quay.io/from/app:1"), Reference.parse("quay.io/to/app:1")
+
+    with pytest.raises(CopyFailed, match="skopeo is not installed") as caught:
+        Children(reader, writer, "skopeo").ensure(*names, [ONE.digest])
+
+    assert caught.value.source == f"quay.io/from/app@{ONE.digest}"
+    assert asked(other)[0] == f"HEAD {ONE.digest}"
+
+
+@pytest.mark.parametrize("by", ["mount", "stream", "copy"])
+def test_each_child_brought_is_an_event(
+    server: RegistryServer,
+    other: RegistryServer,
+    copies: Copies,
+    caplog: pytest.LogCaptureFixture,
+    by: str,
+) -> None:
+    caplog.set_level("INFO", "pubtools.mlmerge")
+    to = other if by == "stream" else server
+    names = [str(tag.at(ONE.digest)) for tag in tags(server, to)]
+
+    if by == "copy":
+        bring(server, ONE.digest, copy="skopeo", copies=copies)
+    else:
+        bring(server, ONE.digest, to=to)
+
+    (record,) = (r for r in caplog.records if r.levelname == "INFO")
+    assert record.getMessage().endswith(f" by {by}")
+    expected = {"type": "mlmerge-child", "source": names[0], "destination": names[1], "by": by}
+    assert vars(record)["event"] == expected
+
+
+def test_what_is_brought_or_there_is_counted_and_copying_can_be_ruled_out(
+    server: RegistryServer,
+) -> None:
+    upload(server.url, "to/app", ONE)
+    watched, destination = Watched(), tags(server)[1]
+
+    with pytest.raises(MissingChild, match="copying is disabled") as caught:
+        bring(server, *BOTH, copy="never", watch=watched)
+    assert (caught.value.digests, caught.value.reference) == ((TWO.digest,), str(destination))
     assert watched.done == 1
-    bring(registry_server, *BOTH, watch=watched)
+    bring(server, *BOTH, *BOTH, watch=watched)
 
-    assert watched.shown == [(f"images for {tags(registry_server)[1]}", 2)] * 2
+    assert watched.shown == [(f"images for {destination}", 2)] * 2
     assert watched.done == 1 + 2
 
 
@@ -575,40 +470,29 @@ json.dump(what, open(os.environ["RECORD"], "w"))
 
 
 @frozen
-class Fake:
-    """A skopeo that writes down how it was called."""
+class Called:
+    """How skopeo was called."""
 
-    record: Path
+    arguments: list[str]
+    files: dict[str, str]
+    links: dict[str, list[int]]  # and modes
+    stdin: str
+    environment: dict[str, str]
 
-    def __iter__(self) -> Iterator[object]:
-        """Give arguments, files, their links and modes, standard input, and the environment."""
-        found = json.loads(self.record.read_text())
-        assert isinstance(found, list)
-        return iter(found)
-
-    @property
-    def arguments(self) -> list[str]:
-        """The command line without the name of the program."""
-        found = next(iter(self))
-        assert isinstance(found, list)
-        return found
+    @classmethod
+    def read(cls) -> Called:
+        return cls(*json.loads(Path(os.environ["RECORD"]).read_text()))
 
     def named(self, option: str) -> list[str]:
         """Return the values that an option was given."""
         return [a.partition("=")[2] for a in self.arguments if a.startswith(option)]
 
-    def content(self, path: str) -> str:
-        """Return what was in a file."""
-        _, seen, *_ = self
-        assert isinstance(seen, dict)
-        return str(seen[path])
-
     def authorities(self, option: str) -> list[str]:
         """Return what was in the directory that an option named, if it was given."""
-        return [self.content(f"{directory}/authorities.crt") for directory in self.named(option)]
+        return [self.files[f"{directory}/authorities.crt"] for directory in self.named(option)]
 
 
-def install(directory: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> Fake:
+def install(directory: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a program named skopeo on PATH, and nothing else."""
     script = directory / "bin" / "skopeo"
     script.parent.mkdir()
@@ -616,50 +500,45 @@ def install(directory: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> Fake
     script.chmod(0o755)
     monkeypatch.setenv("PATH", str(script.parent))
     monkeypatch.setenv("RECORD", str(directory / "record"))
-    return Fake(directory / "record")
 
 
 @pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
-    return install(tmp_path, RECORD, monkeypatch)
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A skopeo that writes down how it was called."""
+    install(tmp_path, RECORD, monkeypatch)
 
 
 def client_of(
-    host: str = "registry.test",
+    host: str = "one.test",
     login: Credentials | None = None,
-    *,
-    plain: bool = False,
-    ca_bundle: Path | None = None,
-    insecure: bool = False,
+    options: ConnectOptions | None = None,
 ) -> RegistryClient:
     """Make a client of one side; nothing is asked of it but where it connects, and how."""
-    options = ConnectOptions(ca_bundle=str(ca_bundle) if ca_bundle else None, insecure=insecure)
     user, password = (login.username, login.password) if login else (None, None)
-    return RegistryClient(
-        f"{'http' if plain else 'https'}://{host}",
-        username=user,
-        password=password,
-        options=options,
-    )
+    return RegistryClient(host, username=user, password=password, options=options)
 
 
-def copy(source: RegistryClient, destination: RegistryClient) -> None:
-    copying.copy(source, SOURCE, destination, DESTINATION)
+def copy(source: RegistryClient | None = None, destination: RegistryClient | None = None) -> Called:
+    sides = source or client_of(), destination or client_of("two.test")
+    copy_by_skopeo(*sides, SOURCE, DESTINATION)
+    return Called.read()
 
 
-def test_everything_is_copied_under_the_same_digest(fake: Fake) -> None:
-    copy(client_of("one.test"), client_of("two.test:5000"))
+@pytest.mark.usefixtures("fake")
+def test_everything_is_copied_under_the_same_digest() -> None:
+    called = copy(destination=client_of("two.test:5000", login=ALICE))
 
-    assert fake.arguments == [
-        *("copy", "--quiet", "--all", "--preserve-digests"),
-        f"docker://one.test/from/app@{CHILD}",
-        f"docker://two.test:5000/to/app@{CHILD}",
-    ]
+    *arguments, login, source, destination = called.arguments
+    assert arguments == ["copy", "--quiet", "--all", "--preserve-digests"]
+    assert login.startswith("--dest-authfile=")
+    assert source == f"docker://one.test/from/app@{CHILD}"
+    assert destination == f"docker://two.test:5000/to/app@{CHILD}"
 
 
+@pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize("umask", [0o000, 0o022])
 def test_logins_are_in_files_that_have_no_name(
-    fake: Fake, umask: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    umask: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Nobody else can open them, and whatever ends us, they are gone."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
@@ -667,26 +546,23 @@ def test_logins_are_in_files_that_have_no_name(
     at, to = client_of(login=Credentials("bob", "builder")), client_of("two.test", login=ALICE)
     before = os.umask(umask)
     try:
-        copy(at, to)
+        called = copy(at, to)
     finally:
         os.umask(before)
 
-    _, _, links, stdin, _ = fake
-    (path,), (other,) = fake.named("--dest-authfile"), fake.named("--src-authfile")
-    entry = json.loads(fake.content(path))["auths"]["two.test"]
+    (path,), (other,) = called.named("--dest-authfile"), called.named("--src-authfile")
+    entry = json.loads(called.files[path])["auths"]["two.test"]
     assert b64decode(entry["auth"]) == b"alice:wonder:land"
-    assert isinstance(links, dict)
-    assert links[path] == links[other] == [0, 0o600]
+    assert called.links[path] == called.links[other] == [0, 0o600]
     assert path != other
-    assert stdin == ""
+    assert called.stdin == ""
     assert list((tmp_path / "temporary").iterdir()) == []
     for secret in ("alice", "wonder:land", "bob", "builder", ALICE.basic.split()[1]):
-        assert secret not in str(fake.arguments)
+        assert secret not in str(called.arguments)
 
 
-def test_the_environment_of_skopeo_has_no_secret_of_ours(
-    fake: Fake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("fake")
+def test_the_environment_of_skopeo_has_no_secret_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = {
         "DEST_QUAY_PASSWORD": "x",
         "QUAY_API_TOKEN": "x",
@@ -698,29 +574,17 @@ def test_the_environment_of_skopeo_has_no_secret_of_ours(
     for name, value in {**ours, **needed}.items():
         monkeypatch.setenv(name, value)
 
-    copy(client_of(), client_of("two.test", login=ALICE))
+    environment = copy(destination=client_of("two.test", login=ALICE)).environment
 
-    *_, environment = fake
-    assert isinstance(environment, dict)
     assert needed.items() <= environment.items()
     assert [name for name in ours if name in environment] == []
 
 
 def test_skopeo_without_progress_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = install(tmp_path, "import time; time.sleep(600)", monkeypatch)
-    impatient = client_of("two.test")
-    impatient.options = evolve(impatient.options, silence=0.3)
+    install(tmp_path, "import time; time.sleep(600)", monkeypatch)
 
     with pytest.raises(CopyFailed, match=r"skopeo made no progress for 0.3 seconds"):
-        copy(client_of(), impatient)
-
-    assert not record.record.exists()
-
-
-def test_what_a_program_reads_or_writes_is_progress() -> None:
-    before = progress_of(os.getpid())
-    Path(__file__).read_bytes()
-    assert progress_of(os.getpid()) != before
+        copy(destination=client_of("two.test", options=ConnectOptions(silence=0.3)))
 
 
 class Busy(subprocess.Popen[str]):
@@ -750,91 +614,67 @@ def test_a_program_with_progress_may_take_any_time(monkeypatch: pytest.MonkeyPat
     assert STOP.wait_for(program, silence=3) == "done"
 
 
-def auth_file(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, host: str, entry: Mapping[str, str]
-) -> None:
-    """Have a login in a file, and no other one."""
-    path = directory / "own.json"
-    path.write_text(json.dumps({"auths": {host: entry}}))
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(path))
-
-
-IDENTITY = {"identitytoken": "1dentity"}
-
-
-@pytest.mark.parametrize("entry", [ALICE.entry, IDENTITY])
+@pytest.mark.parametrize("entry", [ALICE.entry, {"identitytoken": "1dentity"}])
 def test_a_login_that_was_found_is_handed_on_and_withheld(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Mapping[str, str]
 ) -> None:
     """So is that of a proxy, which skopeo repeats where it cannot read the URL."""
-    fake = install(tmp_path, f"{RECORD}\nsys.exit(os.environ['SAYS'])", monkeypatch)
+    install(tmp_path, f"{RECORD}\nsys.exit(os.environ['SAYS'])", monkeypatch)
     monkeypatch.setenv("https_proxy", "http://user:hidden@proxy.test:port")
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "own.json"))
     with ScriptedServer(refusal(401, WWW_Authenticate='Bearer realm="x"')) as server:
-        auth_file(tmp_path, monkeypatch, server.host, entry)
+        (tmp_path / "own.json").write_text(json.dumps({"auths": {server.host: entry}}))
         client = RegistryClient(host=server.url, options=HURRIED)
         with pytest.raises(Unauthorized):
             client.pull(DESTINATION)
         for secret in (entry.get("identitytoken", "wonder:land"), "hidden"):
             monkeypatch.setenv("SAYS", f"no: {secret}")
             with pytest.raises(CopyFailed, match="text withheld"):
-                copy(client_of(), client)
+                copy(destination=client)
 
-    (path,) = fake.named("--dest-authfile")
-    (found,) = json.loads(fake.content(path))["auths"].values()
+    called = Called.read()
+    (path,) = called.named("--dest-authfile")
+    (found,) = json.loads(called.files[path])["auths"].values()
     assert {**found, **entry} == found
 
 
-def test_without_a_login_there_is_no_such_file(fake: Fake) -> None:
-    copy(client_of(), client_of("two.test", login=ALICE))
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize(("scheme", "insecure"), [("http", False), ("https", True), ("http", True)])
+def test_each_side_is_verified_or_not_by_itself(scheme: str, insecure: bool) -> None:
+    called = copy(client_of(f"{scheme}://one.test", options=ConnectOptions(insecure=insecure)))
 
-    assert not any(option.startswith("--src-authfile") for option in fake.arguments)
-
-
-@pytest.mark.parametrize(("plain", "insecure"), [(True, False), (False, True), (True, True)])
-def test_each_side_is_verified_or_not_by_itself(fake: Fake, plain: bool, insecure: bool) -> None:
-    copy(client_of(plain=plain, insecure=insecure), client_of("two.test"))
-
-    options = [a for a in fake.arguments if "tls" in a]
-    assert options == ["--src-tls-verify=false"]
+    assert [a for a in called.arguments if "tls" in a] == ["--src-tls-verify=false"]
 
 
+@pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize("named_by", ["option", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_authorities_are_handed_on(
-    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named_by: str
+@pytest.mark.parametrize("names", [["ca.pem"], ["certs/a.pem", "certs/b.pem", "certs/README"]])
+def test_authorities_are_handed_on_as_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named_by: str, names: list[str]
 ) -> None:
-    bundle = tmp_path / "ca.pem"
-    bundle.write_text("an authority")
-    option = bundle if named_by == "option" else None
-    if option is None:
-        monkeypatch.setenv(named_by, str(bundle))
+    (tmp_path / "certs").mkdir()
+    for name in names:
+        begin = "-----BEGIN CERTIFICATE-----\n" if name.endswith(".pem") else "about "
+        (tmp_path / name).write_text(f"{begin}{name}\n")
+    (tmp_path / "certs/0a1b2c3d.0").symlink_to("a.pem")
+    bundle = str(tmp_path / names[0].partition("/")[0])
+    if named_by != "option":
+        monkeypatch.setenv(named_by, bundle)
+    options = ConnectOptions(ca_bundle=bundle if named_by == "option" else None)
 
-    copy(client_of(plain=True, ca_bundle=option), client_of("two.test", ca_bundle=option))
+    called = copy(
+        client_of("http://one.test", options=options), client_of("two.test", options=options)
+    )
 
-    assert fake.authorities("--src-cert-dir") == []
-    assert fake.authorities("--dest-cert-dir") == ["an authority"]
-
-
-def test_a_directory_of_authorities_is_handed_on_as_one_file(
-    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    authorities = tmp_path / "certs"
-    authorities.mkdir()
-    for name in ("a", "b"):
-        text = f"-----BEGIN CERTIFICATE-----\n{name}\n"
-        (authorities / f"{name}.pem").write_text(text)
-    (authorities / "0a1b2c3d.0").symlink_to(authorities / "a.pem")
-    (authorities / "README").write_text("about this directory")
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authorities))
-
-    copy(client_of(), client_of("two.test"))
-
-    (content,) = fake.authorities("--dest-cert-dir")
-    assert content.count("BEGIN CERTIFICATE") == 2
-    assert "about this directory" not in content
+    assert called.authorities("--src-cert-dir") == []
+    (content,) = called.authorities("--dest-cert-dir")
+    assert content.count("BEGIN CERTIFICATE") == len(names[:2])
+    assert "about" not in content
 
 
+@pytest.mark.usefixtures("fake")
 def test_a_client_s_certificate_is_handed_on(
-    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the authorities beside it; the key is linked to."""
     place = tmp_path / ".config/containers/certs.d/two.test"
@@ -843,12 +683,12 @@ def test_a_client_s_certificate_is_handed_on(
     ca_bundle(place, "ca.crt")
     monkeypatch.setenv("HOME", str(tmp_path))
 
-    copy(client_of(), client_of("two.test"))
+    called = copy()
 
-    (directory,) = fake.named("--dest-cert-dir")
-    handed = [fake.content(f"{directory}/{name}") for name in ("0.crt", "0.cert", "0.key")]
+    (directory,) = called.named("--dest-cert-dir")
+    handed = [called.files[f"{directory}/{name}"] for name in ("0.crt", "0.cert", "0.key")]
     assert handed == [(place / name).read_text() for name in ("ca.crt", "own.cert", "own.key")]
-    assert fake.named("--src-cert-dir") == []
+    assert called.named("--src-cert-dir") == []
 
 
 @pytest.mark.parametrize(
@@ -865,15 +705,327 @@ def test_what_skopeo_says_is_in_the_error(
     install(tmp_path, f"import sys; {code}", monkeypatch)
 
     with pytest.raises(CopyFailed) as caught:
-        copy(client_of(), client_of("two.test"))
+        copy()
 
     assert str(caught.value).startswith(f"cannot copy {SOURCE} to {DESTINATION}: {problem}; ")
 
 
-def test_its_absence_is_reported_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
+# Streaming: a blob arrives whole and right, or not at all
 
-    with pytest.raises(CopyFailed, match="skopeo is not installed") as caught:
-        copy(client_of(login=ALICE), client_of("two.test"))
 
-    assert "wonder" not in str(caught.value)
+BLOB = os.urandom(3 * PIECE + 5)
+DIGEST = digest_of(BLOB)
+CUT = Reply(200, {}, BLOB, cut=PIECE + 7)
+
+
+@define
+class Front:
+    """Stands before a registry, and answers some requests itself: each of these once."""
+
+    server: RegistryServer
+    replies: list[tuple[str, Reply]] = field(factory=list)
+
+    def __call__(self, request: Received) -> Reply:
+        for number, (method, reply) in enumerate(self.replies):
+            if method == request.method:
+                del self.replies[number]
+                return reply
+        dropped = ("host", "connection", "content-length")
+        kept = {name: value for name, value in request.headers.items() if name not in dropped}
+        url = self.server.url + request.target
+        got = requests.request(request.method, url, headers=kept, data=request.body, timeout=60)
+        headers = {n: v.replace(self.server.url, "") for n, v in got.headers.items()}
+        headers = {n: v for n, v in headers.items() if n not in ("Connection", "Date")}
+        return Reply(got.status_code, headers, got.content)
+
+
+@pytest.fixture
+def held(registry_server: RegistryServer) -> RegistryServer:
+    """A registry that has the blob."""
+    registry_server.put_blob("from/app", BLOB)
+    return registry_server
+
+
+def stream(
+    source: str,
+    destination: str,
+    *,
+    digest: str = DIGEST,
+    size: int = len(BLOB),
+    options: ConnectOptions = HURRIED,
+    watch: Watch = unwatched,
+    **login: str,
+) -> None:
+    """Stream a blob between two URLs."""
+    names = [Reference("quay.io", f"{side}/app", digest=digest) for side in ("from", "to")]
+    reader = RegistryClient(host=source, options=options, **login)
+    writer = RegistryClient(host=destination, options=options)
+    stream_blob(reader, names[0], writer, names[1], size=size, watch=watch)
+
+
+def has_blob(server: RegistryServer, digest: str = DIGEST) -> bool:
+    got = requests.head(f"{server.url}/v2/to/app/blobs/{digest}", timeout=60)
+    return got.status_code == 200
+
+
+@pytest.mark.parametrize("content", [BLOB, b""])
+def test_a_blob_is_sent_in_one_request(
+    held: RegistryServer, other: RegistryServer, content: bytes
+) -> None:
+    held.put_blob("from/app", content)
+    stream(held.url, other.url, digest=digest_of(content), size=len(content))
+
+    assert has_blob(other, digest_of(content))
+    assert [request.method for request in other.requests] == ["POST", "PUT", "HEAD"]
+    assert other.requests[1].body_size == len(content)
+    assert "transfer-encoding" not in other.requests[1].headers
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *(HANG_UP, CUT, Reply(200, {}, BLOB[:-1]), Reply(503), Reply(500)),
+        *(Reply(429), redirect("/v2/from/app/blobs/broken")),
+    ],
+)
+def test_what_breaks_at_the_source_begins_anew(
+    held: RegistryServer, other: RegistryServer, fault: Reply
+) -> None:
+    front = Front(held, [("GET", fault), *([("GET", CUT)] if fault.status == 307 else [])])
+    with ScriptedServer(front) as source:
+        stream(source.url, other.url)
+
+    assert has_blob(other)
+    writes = [request.method for request in other.requests[:-1]]
+    assert writes[-2:] == ["POST", "PUT"]
+    # What an upload has got so far is not added to.
+    assert writes.count("DELETE") == writes.count("POST") - 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "words"),
+    [
+        (Reply(200, {}, BLOB[:-1] + b"!"), DigestMismatch, "content has digest"),
+        (Reply(200, {}, BLOB + b"!"), RegistryError, f"more than the {len(BLOB)} bytes"),
+        (Reply(200, {}, BLOB[:-1]), RegistryError, f"{len(BLOB) - 1} of {len(BLOB)} bytes"),
+        (CUT, RegistryError, "connection broken|bytes came"),
+        (Reply(404), NotFound, "from/app@sha256:"),
+        (Reply(503), RegistryError, "HTTP 503"),
+        (HANG_UP, RegistryError, "connection broken"),
+    ],
+)
+def test_what_is_wrong_or_stays_broken_never_arrives(
+    other: RegistryServer, fault: Reply, error: type[MergeError], words: str
+) -> None:
+    with ScriptedServer(fault) as source, pytest.raises(error, match=words) as caught:
+        stream(source.url, other.url)
+
+    assert not has_blob(other)
+    assert "quay.io/from/app@" in str(caught.value)
+    writes = [request.method for request in other.requests[:-1]]
+    assert writes[-1] == "DELETE"
+    is_final = error in (DigestMismatch, NotFound) or "more than" in words
+    assert writes.count("POST") == (1 if is_final else 1 + HURRIED.retries.most)
+
+
+ANEW = "POST PUT DELETE POST PUT"
+
+
+@pytest.mark.parametrize(
+    ("fault", "sent", "error"),
+    [
+        (Reply(404), ANEW, None),  # so is an upload answered that expired
+        (refusal(404, "BLOB_UPLOAD_UNKNOWN"), ANEW, None),
+        (Reply(416), ANEW, None),
+        (Reply(408), ANEW, None),
+        (Reply(500), ANEW, None),
+        (Reply(503), ANEW, None),
+        (HANG_UP, ANEW, None),
+        (Reply(429), "POST PUT PUT", None),
+        (redirect("/v2/to/app/blobs/uploads/lost"), "POST PUT PUT DELETE POST PUT", None),
+        (refusal(400, "DIGEST_INVALID", "no"), "POST PUT DELETE", RegistryError),
+        (Reply(403), "POST PUT DELETE", Forbidden),
+    ],
+)
+def test_what_breaks_at_the_destination_begins_anew_unless_it_was_refused(
+    held: RegistryServer,
+    other: RegistryServer,
+    fault: Reply,
+    sent: str,
+    error: type[MergeError] | None,
+) -> None:
+    refused = pytest.raises(error, match=r"quay\.io/to/app@") if error else nullcontext()
+    with ScriptedServer(Front(other, [("PUT", fault)])) as front, refused:
+        stream(held.url, front.url)
+
+    assert [request.method for request in front.received] == sent.split()
+    assert has_blob(other) is (error is None)
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("/v2/to/app/blobs/uploads/7?state=a%3D", "/v2/to/app/blobs/uploads/7?state=a%3D&"),
+        ("{url}/somewhere/7", "/somewhere/7?"),
+        ("7", "/v2/to/app/blobs/uploads/7?"),
+        ("../uploads/7?a=b", "/v2/to/app/blobs/uploads/7?a=b&"),
+        ("?session=7", "/v2/to/app/blobs/uploads/?session=7&"),
+    ],
+)
+def test_a_location_has_any_form(held: RegistryServer, location: str, target: str) -> None:
+    with ScriptedServer(Reply()) as front:
+        front.then(Reply(202, {"Location": location.format(url=front.url)}), Reply(201))
+        stream(held.url, front.url)
+
+    assert front.lines[1] == f"PUT {target}digest={DIGEST.replace(':', '%3A')}"
+    assert front.received[1].body == BLOB
+
+
+@pytest.mark.parametrize(
+    ("begun", "error", "words"),
+    [
+        (refusal(403, "DENIED"), Forbidden, "this login may not write to the repository to/app"),
+        (Reply(202), RegistryError, "place"),
+        (Reply(202, {"Location": "http://127.0.0.1:1/upload"}), RegistryError, "place"),
+        (Reply(202, {"Location": "http://[::1"}), RegistryError, "place"),
+    ],
+)
+def test_without_a_place_to_write_to_nothing_is_read(
+    held: RegistryServer, begun: Reply, error: type[MergeError], words: str
+) -> None:
+    held.forget_requests()
+    with ScriptedServer(begun) as front, pytest.raises(error, match=words):
+        stream(held.url, front.url)
+
+    assert [request.method for request in front.received] == ["POST"]
+    assert held.requests == ()
+
+
+def test_a_token_that_expires_meanwhile_is_renewed(held: RegistryServer) -> None:
+    held.forget_requests()
+    with ScriptedServer(Reply()) as front:
+        begun, token = Reply(202, {"Location": "/upload/7"}), json_reply({"token": "fresh"})
+        front.then(begun, bearer(f"{front.url}/token"), token, Reply(201))
+        stream(held.url, front.url)
+
+    assert [request.method for request in front.received] == ["POST", "PUT", "GET", "PUT"]
+    assert front.received[-1].body == BLOB
+    assert len(held.requests) == 2  # it is read again
+
+
+def test_a_store_that_the_source_redirects_to_gets_no_login(other: RegistryServer) -> None:
+    compressed = Reply(200, {"Content-Encoding": "gzip"}, BLOB)
+    with ScriptedServer(compressed) as store, ScriptedServer(Reply()) as source:
+        source.then(bearer(f"{source.url}/t"), json_reply({"token": "x"}), redirect(store.url))
+        stream(source.url, other.url, username="alice", password="wonderland")
+
+    assert has_blob(other)
+    assert source.authorizations[-1] == "Bearer x"
+    assert store.authorizations == [""]
+
+
+@contextmanager
+def serving(handler: type[socketserver.StreamRequestHandler], buffer: int = PIECE) -> Iterator[str]:
+    """Run a server that takes in only so much ahead of what it reads."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_who_makes_no_progress_is_given_up(
+    held: RegistryServer, other: RegistryServer, side: str
+) -> None:
+    """The source sends nothing, or the destination takes nothing."""
+    options = evolve(HURRIED, silence=0.1, retries=evolve(HURRIED.retries, most=0))
+    ended = threading.Event()
+
+    class Silent(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            method = self.rfile.readline().split()[0]
+            if method == b"POST":
+                self.wfile.write(b"HTTP/1.1 202 A\r\nLocation: /7\r\nContent-Length: 0\r\n\r\n")
+            if method in (b"GET", b"PUT"):
+                ended.wait(60)
+
+    with serving(Silent, 4096) as silent:
+        urls = (silent, other.url) if side == "source" else (held.url, silent)
+        with pytest.raises(RegistryError, match=r"no answer in time|connection broken"):
+            stream(*urls, options=options)
+        ended.set()
+
+
+def test_the_time_limit_of_the_run_counts(other: RegistryServer) -> None:
+    """Though the registry goes on to send."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BLOB)
+    parts = head + BLOB[:PIECE], BLOB[PIECE : 2 * PIECE], BLOB[2 * PIECE :]
+
+    with raw_server(*parts, pause=0.2) as url, pytest.raises(OutOfTime):
+        stream(url, other.url, options=evolve(HURRIED, time_limit=0.3))
+
+    assert not has_blob(other)
+
+
+LARGE = 64 * PIECE
+
+
+def pieces() -> Iterator[bytes]:
+    """Make a large blob that is nowhere kept."""
+    piece = bytes(PIECE)
+    for number in range(LARGE // PIECE):
+        yield number.to_bytes(8, "big") + piece[8:]
+
+
+class LargeBlobs(socketserver.StreamRequestHandler):
+    """Serves the large blob, and takes blobs that it only hashes."""
+
+    taken: tuple[str, int] = ("", 0)
+
+    def handle(self) -> None:
+        method, length = self.rfile.readline().split()[0], 0
+        while line := self.rfile.readline().strip().lower():
+            length = int(line.split()[1]) if line.startswith(b"content-length:") else length
+        head = b"HTTP/1.1 %s\r\nLocation: /7\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        if method == b"GET":
+            self.wfile.write(head % (b"200 OK", LARGE))
+            for piece in pieces():
+                self.wfile.write(piece)
+            return
+        digest, buffer = sha256(), bytearray(PIECE)
+        for start in range(0, length, PIECE):
+            size = self.rfile.readinto(memoryview(buffer)[: length - start])
+            digest.update(buffer[:size])
+        if method == b"PUT":
+            type(self).taken = f"sha256:{digest.hexdigest()}", length
+        self.wfile.write(head % (b"202 Accepted" if method == b"POST" else b"201 Created", 0))
+
+
+def test_memory_stays_flat() -> None:
+    """Server and client are both in this process, and neither holds more than a few pieces."""
+    whole = sha256()
+    for piece in pieces():
+        whole.update(piece)
+    digest = f"sha256:{whole.hexdigest()}"
+    with serving(LargeBlobs) as url:
+        tracemalloc.start()
+        try:
+            stream(url, url, digest=digest, size=LARGE)
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert LargeBlobs.taken == (digest, LARGE)
+    assert most < LARGE / 4
+
+
+def test_progress_is_shown_in_mebibytes_and_never_goes_back(
+    held: RegistryServer, other: RegistryServer
+) -> None:
+    watched = Watched()
+    with ScriptedServer(Front(held, [("GET", CUT)])) as source:
+        stream(source.url, other.url, watch=watched)
+
+    assert watched.shown == [(f"quay.io/to/app {DIGEST[:19]}, MiB", 4)]
+    assert watched.done == 3

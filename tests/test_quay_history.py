@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import re
-import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 
 import pytest
@@ -25,10 +24,10 @@ from pubtools_mlmerge.errors import (
     RegistryError,
     Unauthorized,
 )
+from pubtools_mlmerge.registry.auth import WITHHELD
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.registry.quay_history import TagHistory, TagRow, replaced
-from pubtools_mlmerge.registry.refusals import WITHHELD
 from pubtools_mlmerge.testing import ImageIndex, RegistryServer, make_image, make_index
 from tests.factories import digest
 from tests.quay import QuayDialect
@@ -38,11 +37,11 @@ from tests.scripted import (
     Clock,
     Reply,
     ScriptedServer,
-    authority,
     json_reply,
     redirect,
 )
 
+Log = pytest.LogCaptureFixture
 TOKEN = "0auth+t0ken/of=QuayApi"
 TAG = Reference.parse("quay.test/alice/team/app:1")
 SHOWN = json_reply({"error_type": "invalid_token", "detail": "Requires authentication"}, 401)
@@ -59,13 +58,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def quay(clock: Clock) -> Iterator[RegistryServer]:
-    with RegistryServer(
-        dialect=QuayDialect(TOKEN),
-        auth="token",
-        users={"alice": "wonderland"},
-        immutable_tags=["v*"],
-        clock=clock,
-    ) as server:
+    with RegistryServer(dialect=QuayDialect(TOKEN), clock=clock) as server:
         yield server
 
 
@@ -79,11 +72,18 @@ def history_of(server: RegistryServer | ScriptedServer, token: str = TOKEN) -> T
     return TagHistory(client_of(server), token)
 
 
-def put(server: RegistryServer, *items: ImageIndex, reference: Reference = TAG) -> None:
+def put(server: RegistryServer, *items: ImageIndex, clock: Clock | None = None) -> None:
+    """Write the tag with each item, a minute after the one before if there is a clock."""
     for item in items:
         for child in item.children:
-            server.put_manifest(reference.repository, child.digest, child.content, child.media_type)
-        server.put_manifest(reference.repository, reference.tag, item.content, item.media_type)
+            server.put_manifest(TAG.repository, child.digest, child.content, child.media_type)
+        if clock is not None:
+            clock.now += 60
+        server.put_manifest(TAG.repository, TAG.tag, item.content, item.media_type)
+
+
+def warnings(caplog: Log) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
 
 
 # What a PUT replaced
@@ -96,14 +96,10 @@ def row(name: str, start: int, end: int | None = None) -> TagRow:
 OURS = row("ours", 100)
 
 
+# Where less than a second is in between, or clocks differ; the rest follows from the laws below.
 CASES = {
     "nothing known": ([], ()),
     "not there yet": ([row("a", 100), row("seen", 90, 100)], ()),
-    "a new tag": ([OURS], ()),
-    "what was seen": ([OURS, row("seen", 90, 100)], ()),
-    "something else": ([OURS, row("a", 90, 100)], ("a",)),
-    "not what is older": ([OURS, row("a", 90, 100), row("b", 80, 90)], ("a",)),
-    "not what was deleted before": ([OURS, row("a", 90, 95), row("seen", 80, 90)], ()),
     "one of one second": ([OURS, row("a", 99, 99), row("b", 99, 100), row("seen", 90, 99)], ("b",)),
     "either of one second": ([OURS, row("a", 99, 100), row("b", 99, 100)], ("a", "b")),
     "the same second": ([OURS, row("a", 100, 100), row("seen", 90, 100)], ("a",)),
@@ -219,90 +215,33 @@ def test_nothing_is_missed_when_the_put_is_repeated(
 
 
 def test_the_history_is_what_the_tag_named(quay: RegistryServer, clock: Clock) -> None:
-    start = int(clock.now)
-    put(quay, FIRST)
-    clock.now += 10
-    put(quay, SECOND)
-    put(quay, MERGED, reference=TAG.tagged("2"))
+    start = int(clock.now) + 60
+    put(quay, FIRST, SECOND, clock=clock)
+    history = history_of(quay)
 
-    assert history_of(quay).rows(TAG) == (
-        TagRow(SECOND.digest, start + 10, None),
-        TagRow(FIRST.digest, start, start + 10),
+    assert history.rows(TAG) == (
+        TagRow(SECOND.digest, start + 60, None),
+        TagRow(FIRST.digest, start, start + 60),
     )
-
-
-def test_one_request_asks_for_one_tag(quay: RegistryServer) -> None:
-    put(quay, FIRST)
-
-    history_of(quay).rows(TAG)
-
     (_, request) = quay.requests
     assert request.path == "/api/v1/repository/alice/team/app/tag/"
     assert request.query == "specificTag=1&onlyActiveTags=false&limit=100"
     assert request.headers["accept"] == "application/json"
-
-
-def test_the_history_ends_with_the_first_page(quay: RegistryServer, clock: Clock) -> None:
-    for _ in range(120):
-        put(quay, FIRST)
-        clock.now += 1
-
-    rows = history_of(quay).rows(TAG)
-
-    assert [row.start for row in rows] == list(range(int(clock.now) - 1, int(clock.now) - 101, -1))
-
-
-def test_a_tag_that_never_was_has_no_rows(quay: RegistryServer) -> None:
-    put(quay, FIRST)
-
-    assert history_of(quay).rows(TAG.tagged("2")) == ()
-
-
-def test_a_digest_has_no_history(quay: RegistryServer) -> None:
-    """Quay would answer with the rows of all tags."""
-    with pytest.raises(InvalidReference):
-        history_of(quay).rows(TAG.at(FIRST.digest))
-
-    assert quay.requests == ()
-
-
-def test_a_missing_repository_is_not_found(quay: RegistryServer) -> None:
-    expected = r"^tag history of quay.test/alice/team/app:1: not found \(HTTP 404\): Not Found"
-    with pytest.raises(NotFound, match=expected):
-        history_of(quay).rows(TAG)
+    assert history.rows(TAG.tagged("2")) == ()
 
 
 # Where to connect
 
 
-def test_the_host_of_a_reference_is_asked(quay: RegistryServer) -> None:
-    reference = evolve(TAG, host=quay.host)
-    put(quay, FIRST, reference=reference)
-
-    (row,) = TagHistory(RegistryClient(options=HURRIED), TOKEN, quay.url).rows(reference)
-
-    assert row.digest == FIRST.digest
-
-
-@pytest.fixture
-def tls_quay() -> Iterator[RegistryServer]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority().issue_cert("127.0.0.1").configure_cert(context)
-    with RegistryServer(dialect=QuayDialect(TOKEN), ssl_context=context) as server:
-        put(server, FIRST)
-        yield server
-
-
-def test_the_api_is_found_where_the_client_found_the_registry(tls_quay: RegistryServer) -> None:
+def test_the_api_is_found_where_the_client_found_the_registry() -> None:
     """Without the authority: the client does not verify."""
-    client = RegistryClient(tls_quay.host, options=ConnectOptions(insecure=True, retries=QUICK))
-    with pytest.warns(match="Unverified HTTPS request"):
-        client.pull(TAG)
-
-    with pytest.warns(match="Unverified HTTPS request"):
-        (row,) = TagHistory(client, TOKEN).rows(TAG)
-
-    assert row.digest == FIRST.digest
+    options = ConnectOptions(insecure=True, retries=QUICK)
+    with ScriptedServer(Reply(404), SHOWN, json_reply({"tags": []}), tls=True) as server:
+        client = RegistryClient(server.host, options=options)
+        with pytest.warns(match="Unverified HTTPS request"), pytest.raises(NotFound):
+            client.pull(TAG)
+        with pytest.warns(match="Unverified HTTPS request"):
+            assert TagHistory(client, TOKEN).rows(TAG) == ()
 
 
 def test_a_redirect_of_a_write_is_a_refusal() -> None:
@@ -328,13 +267,29 @@ def test_rows_come_newest_first_and_of_this_tag_only() -> None:
     assert found == (TagRow(digest("a"), 9, None), TagRow(digest("a"), 5, 9))
 
 
-def test_a_registry_without_this_api_is_asked_once() -> None:
+def test_a_registry_without_this_api_is_asked_once_and_no_reason_to_worry(caplog: Log) -> None:
     with ScriptedServer(Reply(404, body=b"404 page not found")) as server:
         history = history_of(server)
 
         assert [history.expiration(TAG), history.expiration(TAG)] == [None, None]
         assert history.lost(TAG, FIRST.digest, None) == ()
         assert len(server.received) == 1
+    assert warnings(caplog) == []
+
+
+def test_a_registry_that_fails_may_be_quay_nevertheless() -> None:
+    failures = [Reply(503)] * (1 + HURRIED.retries.most)
+    with ScriptedServer(*failures, SHOWN, json_reply({"tags": []})) as server:
+        history = history_of(server)
+        with pytest.raises(RegistryError, match="HTTP 503"):
+            history.rows(TAG)
+        assert history.rows(TAG) == ()
+
+
+@pytest.mark.parametrize(("end", "expected"), [(9, None), (2**33, 2**33), (None, None)])
+def test_a_tag_expires_when_its_row_ends(end: int | None, expected: int | None) -> None:
+    with ScriptedServer(SHOWN, json_reply({"tags": [answer_row(end_ts=end)]})) as server:
+        assert history_of(server).expiration(TAG) == expected
 
 
 @pytest.mark.parametrize(
@@ -354,6 +309,7 @@ def test_a_registry_without_this_api_is_asked_once() -> None:
         (json_reply({"tags": [answer_row(start_ts=True)]}), "start_ts.*: expected whole seconds"),
         (json_reply({"tags": [answer_row(end_ts=1.5)]}), "end_ts: expected whole seconds"),
         (json_reply({"tags": [answer_row(end_ts="9")]}), "end_ts: expected whole seconds"),
+        (json_reply({"tags": [answer_row(end_ts=10**12)]}), "end_ts: expected whole seconds"),
         (Reply(200, {}, b" " * (4 * 1024 * 1024 + 1)), "more than 4194304 bytes"),
     ],
 )
@@ -388,30 +344,38 @@ def test_a_refusal_keeps_its_message(reply: Reply, kind: type[RegistryError], me
 # Reading again what was replaced
 
 
-@pytest.mark.parametrize("item", [SECOND, MERGED], ids=["index", "list"])
-def test_a_replaced_index_can_be_pulled_again(quay: RegistryServer, item: ImageIndex) -> None:
-    put(quay, item, FIRST)
+def test_a_replaced_index_can_be_pulled_until_it_is_forgotten(
+    quay: RegistryServer, caplog: Log
+) -> None:
+    caplog.set_level(logging.INFO)
+    put(quay, SECOND, FIRST)
     client, history = client_of(quay), history_of(quay)
     with pytest.raises(NotFound):
-        client.pull(TAG.at(item.digest))
+        client.pull(TAG.at(SECOND.digest))
 
-    recovered = history.recover(TAG, item.digest)
+    recovered = history.recover(TAG, SECOND.digest)
 
-    assert recovered.tag.startswith(f"mlmerge-recovered-{item.digest[7:19]}-")
-    assert client.pull(recovered).content == item.content
-    history.forget(recovered)
+    assert recovered.tag.startswith(f"mlmerge-recovered-{SECOND.digest[7:19]}-")
+    assert client.pull(recovered).content == SECOND.content
+    for _ in range(2):
+        history.forget(recovered)
     assert quay.tags(TAG.repository) == (TAG.tag,)
     assert quay.manifest(TAG.repository, TAG.tag).digest == FIRST.digest
+    assert quay.requests[-1].status == 404
+    assert [vars(record)["event"] for record in caplog.records] == [
+        {"type": "mlmerge-recover", "destination": str(recovered), "digest": SECOND.digest},
+        {"type": "mlmerge-forget", "destination": str(recovered)},
+    ]
 
 
 def test_two_may_recover_the_same_index_at_once(quay: RegistryServer) -> None:
     put(quay, SECOND, FIRST)
-    client, history = client_of(quay), history_of(quay)
-    mine, other = history.recover(TAG, SECOND.digest), history.recover(TAG, SECOND.digest)
+    history = history_of(quay)
+    mine, other = (history.recover(TAG, SECOND.digest) for _ in range(2))
 
     history.forget(other)
 
-    assert client.pull(mine).content == SECOND.content
+    assert client_of(quay).pull(mine).content == SECOND.content
 
 
 def test_a_token_that_quay_takes_for_a_forgery_is_named(quay: RegistryServer) -> None:
@@ -431,84 +395,57 @@ def test_what_was_never_there_is_not_recovered(quay: RegistryServer) -> None:
     assert quay.tags(TAG.repository) == (TAG.tag,)
 
 
-@pytest.mark.parametrize("text", ["", "latest", "sha256:12", "sha256:../../x", "other:a=b"])
-def test_only_a_digest_is_recovered(quay: RegistryServer, text: str) -> None:
-    with pytest.raises(InvalidReference):
-        history_of(quay).recover(TAG, text)
-
-    assert quay.requests == ()
-
-
-def test_only_a_recovered_tag_is_forgotten(quay: RegistryServer) -> None:
-    put(quay, FIRST)
-
-    for reference in (TAG, TAG.at(FIRST.digest), TAG.tagged("recovered")):
-        with pytest.raises(InvalidReference, match="only tags mlmerge-recovered-"):
-            history_of(quay).forget(reference)
-
-    assert quay.requests == ()
-
-
 @pytest.mark.parametrize(
-    ("token", "immutable", "reason"),
+    "ask",
     [
-        ("an0ther", "", "check --quay-api-token"),
-        (TOKEN, "mlmerge-*", "Cannot modify immutable tag '{}'; use another tag"),
+        # Quay would answer with the rows of all tags.
+        lambda history: history.rows(TAG.at(FIRST.digest)),
+        lambda history: history.recover(TAG, ""),
+        lambda history: history.recover(TAG, "latest"),
+        lambda history: history.recover(TAG, "sha256:12"),
+        lambda history: history.recover(TAG, "sha256:../../x"),
+        lambda history: history.recover(TAG, "other:a=b"),
+        lambda history: history.forget(TAG),
+        lambda history: history.forget(TAG.at(FIRST.digest)),
+        lambda history: history.forget(TAG.tagged("recovered")),
     ],
 )
-def test_a_tag_that_cannot_be_deleted_is_a_warning(
-    token: str, immutable: str, reason: str, caplog: pytest.LogCaptureFixture
+def test_only_tags_have_a_history_digests_are_recovered_and_recovered_tags_forgotten(
+    quay: RegistryServer, ask: Callable[[TagHistory], object]
 ) -> None:
-    dialect = QuayDialect(TOKEN)
-    with RegistryServer(dialect=dialect, immutable_tags=[immutable]) as quay:
+    put(quay, FIRST)
+
+    with pytest.raises(InvalidReference):
+        ask(history_of(quay))
+
+    assert quay.requests == ()
+
+
+def test_a_tag_that_cannot_be_deleted_is_a_warning(caplog: Log) -> None:
+    with RegistryServer(dialect=QuayDialect(TOKEN), immutable_tags=["mlmerge-*"]) as quay:
         put(quay, FIRST)
         recovered = history_of(quay).recover(TAG, FIRST.digest)
-
-        history_of(quay, token).forget(recovered)
-
-        assert recovered.tag in quay.tags(TAG.repository)
-    (record,) = (r for r in caplog.records if r.levelno >= logging.WARNING)
-    assert record.getMessage().startswith("A temporary tag could not be deleted: tag history of")
-    assert reason.format(recovered.tag) in record.getMessage()
-
-
-def test_an_expiration_that_cannot_be_set_is_a_warning(
-    quay: RegistryServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    put(quay, FIRST)
-
-    history_of(quay, "an0ther").expire_at(TAG, 2_000_000_000)
-
-    (message,) = (r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING)
-    assert message.startswith(f"{TAG} does not expire: tag history of ")
-    assert "check --quay-api-token" in message
-
-
-def test_a_tag_that_is_gone_already_is_no_warning(
-    quay: RegistryServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    put(quay, FIRST)
-    recovered = history_of(quay).recover(TAG, FIRST.digest)
-
-    for _ in range(2):
         history_of(quay).forget(recovered)
 
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert quay.requests[-1].status == 404
+        assert recovered.tag in quay.tags(TAG.repository)
+    (message,) = warnings(caplog)
+    assert message.startswith("A temporary tag could not be deleted: tag history of")
+    assert f"Cannot modify immutable tag '{recovered.tag}'; use another tag" in message
 
 
-def test_each_write_is_an_event(quay: RegistryServer, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+def test_what_a_wrong_token_cannot_do_afterwards_is_a_warning(
+    quay: RegistryServer, caplog: Log
+) -> None:
     put(quay, FIRST)
-    history = history_of(quay)
+    history, recovered = history_of(quay, "an0ther"), TAG.tagged("mlmerge-recovered-0")
 
-    recovered = history.recover(TAG, FIRST.digest)
+    history.expire_at(TAG, 2_000_000_000)
     history.forget(recovered)
 
-    assert [vars(record)["event"] for record in caplog.records] == [
-        {"type": "mlmerge-recover", "destination": str(recovered), "digest": FIRST.digest},
-        {"type": "mlmerge-forget", "destination": str(recovered)},
-    ]
+    expiry, deletion = warnings(caplog)
+    assert expiry.startswith(f"{TAG} does not expire: tag history of ")
+    assert deletion.startswith("A temporary tag could not be deleted: tag history of")
+    assert all("check --quay-api-token" in message for message in (expiry, deletion))
 
 
 # The token
@@ -538,9 +475,7 @@ def test_the_end_of_a_line_is_no_part_of_the_token(quay: RegistryServer) -> None
     ],
     ids=["detail", "errors", "escaped", "key"],
 )
-def test_a_token_that_the_server_repeats_shows_in_no_error(
-    reply: Reply, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_token_that_the_server_repeats_shows_in_no_error(reply: Reply, caplog: Log) -> None:
     with ScriptedServer(SHOWN, reply) as server:
         history = history_of(server)
         with pytest.raises(RegistryError, match=re.escape(WITHHELD)) as caught:
@@ -592,12 +527,13 @@ def test_no_registry_gets_the_token_for_what_another_one_answers() -> None:
         ("registry.test", None, "Registry.test:443", True),
         ("registry.test", None, "https://other.test", False),
         ("quay.io", None, "registry.test", False),
+        ("eu.quay.io", None, "registry.test", False),
         ("quay.io", "registry.test", None, True),
         ("quay.io", "registry.test", "quay.io", False),
     ],
 )
 def test_only_the_registry_that_the_token_is_for_gets_it(
-    host: str, connects: str | None, named: str | None, gets: bool, caplog: pytest.LogCaptureFixture
+    host: str, connects: str | None, named: str | None, gets: bool, caplog: Log
 ) -> None:
     """Wherever the client connects to; an answer is the same from everywhere."""
     client = RegistryClient(host=connects, options=HURRIED)
@@ -617,78 +553,42 @@ def test_only_the_registry_that_the_token_is_for_gets_it(
 # What a write replaced unseen is found, and read again
 
 
-BEFORE, THEIRS = FIRST, SECOND
-
-
-@pytest.fixture
-def open_quay(clock: Clock) -> Iterator[RegistryServer]:
-    with RegistryServer(dialect=QuayDialect(TOKEN), clock=clock) as server:
-        yield server
-
-
-def write(quay: RegistryServer, clock: Clock, *items: ImageIndex) -> None:
-    """Write the tag with each item, a minute after the one before."""
-    for item in items:
-        clock.now += 60
-        put(quay, item)
-
-
-def test_what_was_seen_is_not_lost(open_quay: RegistryServer, clock: Clock) -> None:
-    write(open_quay, clock, BEFORE, MERGED)
-
-    assert history_of(open_quay).lost(TAG, MERGED.digest, BEFORE.digest) == ()
-
-
-def test_what_was_not_seen_can_be_pulled_until_it_is_forgotten(
-    open_quay: RegistryServer, clock: Clock, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_what_was_not_seen_is_recovered(
+    quay: RegistryServer, clock: Clock, caplog: Log, is_seen: bool
 ) -> None:
-    history = history_of(open_quay)
-    write(open_quay, clock, BEFORE, THEIRS, MERGED)
+    put(quay, FIRST, SECOND, MERGED, clock=clock)
 
-    (recovered,) = history.lost(TAG, MERGED.digest, BEFORE.digest)
+    lost = history_of(quay).lost(TAG, MERGED.digest, SECOND.digest if is_seen else FIRST.digest)
 
-    assert client_of(open_quay).pull(recovered).digest == THEIRS.digest
-    assert f"{THEIRS.digest} was replaced by {MERGED.digest}" in caplog.text
-    history.forget(recovered)
-    assert open_quay.tags(TAG.repository) == (TAG.tag,)
+    pulled = [client_of(quay).pull(recovered).digest for recovered in lost]
+    assert pulled == ([] if is_seen else [SECOND.digest])
+    assert (f"{SECOND.digest} was replaced by {MERGED.digest}" in caplog.text) is not is_seen
 
 
 def test_a_manifest_that_is_not_kept_any_more_is_a_warning(
-    open_quay: RegistryServer, clock: Clock, caplog: pytest.LogCaptureFixture
+    quay: RegistryServer, clock: Clock, caplog: Log
 ) -> None:
-    write(open_quay, clock, BEFORE, THEIRS, MERGED)
-    path = f"v2/{TAG.repository}/manifests/{THEIRS.digest}"
+    put(quay, FIRST, SECOND, MERGED, clock=clock)
+    requests.delete(f"{quay.url}/v2/{TAG.repository}/manifests/{SECOND.digest}", timeout=5)
 
-    requests.delete(f"{open_quay.url}/{path}", timeout=5)
-
-    assert client_of(open_quay).digest(TAG.at(THEIRS.digest)) is None
-    assert history_of(open_quay).lost(TAG, MERGED.digest, BEFORE.digest) == ()
+    assert client_of(quay).digest(TAG.at(SECOND.digest)) is None
+    assert history_of(quay).lost(TAG, MERGED.digest, FIRST.digest) == ()
     assert "its content is lost" in caplog.text
 
 
-def test_a_history_that_cannot_be_read_is_a_warning_without_the_token(
-    open_quay: RegistryServer, clock: Clock, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("token", "written", "warning"),
+    [
+        ("revoked-token", MERGED.digest, "cannot tell whether another writer was replaced"),
+        (TOKEN, digest("not there yet"), "its history does not have"),
+    ],
+)
+def test_a_history_that_cannot_tell_is_a_warning_without_the_token(
+    quay: RegistryServer, caplog: Log, token: str, written: str, warning: str
 ) -> None:
-    write(open_quay, clock, BEFORE, MERGED)
+    put(quay, FIRST, MERGED)
 
-    assert history_of(open_quay, "revoked-token").lost(TAG, MERGED.digest, BEFORE.digest) == ()
-    assert "cannot tell whether another writer was replaced" in caplog.text
-    assert "revoked" not in caplog.text
-
-
-def test_a_registry_without_a_history_is_no_reason_to_worry(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with RegistryServer() as server:
-        assert history_of(server).lost(TAG, MERGED.digest, BEFORE.digest) == ()
-
-    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
-
-
-def test_a_history_that_lags_behind_is_a_warning(
-    open_quay: RegistryServer, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
-    write(open_quay, clock, BEFORE)
-
-    assert history_of(open_quay).lost(TAG, digest("not there yet"), BEFORE.digest) == ()
-    assert "its history does not have" in caplog.text
+    assert history_of(quay, token).lost(TAG, written, FIRST.digest) == ()
+    assert warning in caplog.text
+    assert token not in caplog.text

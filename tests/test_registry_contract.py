@@ -33,7 +33,7 @@ numbers = itertools.count()
 
 @frozen
 class Subject:
-    """A registry under test, and how to put something there."""
+    """A registry under test, and how to put something there, with all that it lists."""
 
     registry: Registry
     load: Callable[[Reference, images.Child], object]
@@ -44,12 +44,6 @@ class Subject:
     def fresh(self, tag: str = "1") -> Reference:
         """Name a tag in a repository that no other test uses."""
         return Reference.parse(f"{self.place}{next(numbers)}:{tag}")
-
-
-def _loader(url: str) -> Callable[[Reference, images.Child], object]:
-    return lambda reference, item: upload(
-        url, reference.repository, item, reference=reference.target
-    )
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +61,7 @@ def quay() -> Iterator[Quay]:
 
 @pytest.fixture(params=["real", "distribution", "quay", "client", "memory"])
 def subject(
-    request: pytest.FixtureRequest,
-    embedded: RegistryServer,
-    quay: Quay,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, embedded: RegistryServer, quay: Quay
 ) -> Iterator[Subject]:
     if request.param == "memory":
         memory = MemoryRegistry()
@@ -82,132 +73,100 @@ def subject(
     server: RegistryServer | RealRegistry = embedded
     if request.param == "real":
         server = request.getfixturevalue("docker_registry_plain")
-    client, load = RegistryClient(options=HURRIED), _loader(server.url)
-    place = f"{server.host}/org/app"
-    if request.param == "client":
-        yield Subject(ClientRegistry(client), load, place, reads_configs=False, keeps_untyped=False)
-    else:
-        yield Subject(client, load, place)
-    client.close()
+    url, place = server.url, f"{server.host}/org/app"
 
+    def load(reference: Reference, item: images.Child) -> None:
+        upload(url, reference.repository, item, reference=reference.target)
 
-class TestRegistry:
-    """What a merge relies on."""
-
-    @pytest.mark.parametrize("item", [OCI, DOCKER, NO_AMD64, UNTYPED])
-    def test_an_index_comes_as_it_is_stored(
-        self, subject: Subject, item: images.ImageIndex
-    ) -> None:
-        reference = subject.fresh()
-        subject.load(reference, item)
-
-        found = subject.registry.pull(reference)
-
-        assert isinstance(found, Index)
-        assert (found.content, found.media_type) == (item.content, item.media_type)
-        assert found == subject.registry.pull_index(reference)
-
-    @pytest.mark.parametrize("item", [CHILDREN[0], DOCKER_CHILDREN[0]])
-    def test_an_image_comes_as_it_is_stored(self, subject: Subject, item: images.Image) -> None:
-        reference = subject.fresh()
-        subject.load(reference, item)
-
-        found = subject.registry.pull(reference)
-
-        assert isinstance(found, Image)
-        assert (found.content, found.media_type) == (item.content, item.media_type)
-        with pytest.raises((NotAnIndex, NotFound), match=f"^{reference}"):
-            subject.registry.pull_index(reference)
-
-    @pytest.mark.parametrize("item", [OCI, DOCKER])
-    def test_an_index_and_its_children_come_by_digest(
-        self, subject: Subject, item: images.ImageIndex
-    ) -> None:
-        reference = subject.fresh()
-        subject.load(reference, item)
-
-        assert subject.registry.pull(reference.at(item.digest)).content == item.content
-        for child in item.children:
-            assert subject.registry.pull(reference.at(child.digest)).content == child.content
-
-    @pytest.mark.parametrize("item", [OCI, DOCKER, UNTYPED])
-    def test_the_exact_bytes_are_pushed(self, subject: Subject, item: images.ImageIndex) -> None:
-        reference = subject.fresh()
-        subject.load(reference.tagged("children"), item)
-        pushed = Index.from_bytes(item.content, item.media_type)
-        # The host's client cannot do without a media type in the document.
-        expected = pushed if subject.keeps_untyped else pushed.with_media_type()
-
-        assert subject.registry.push(reference, pushed) == expected.digest
-        assert subject.registry.pull(reference) == expected
-
-    def test_an_image_is_pushed_under_another_tag(self, subject: Subject) -> None:
-        reference = subject.fresh()
-        subject.load(reference, CHILDREN[0])
-        image = subject.registry.pull(reference)
-
-        assert subject.registry.push(reference.tagged("2"), image) == CHILDREN[0].digest
-        assert subject.registry.pull(reference.tagged("2")) == image
-
-    def test_an_index_is_pushed_by_digest(self, subject: Subject) -> None:
-        reference = subject.fresh()
-        subject.load(reference, DOCKER)
-        smaller = Index.from_bytes(NO_AMD64.content, NO_AMD64.media_type)
-
-        assert subject.registry.push(reference.at(smaller.digest), smaller) == smaller.digest
-        assert subject.registry.pull(reference.at(smaller.digest)) == smaller
-        assert subject.registry.pull(reference).digest == DOCKER.digest
-
-    def test_a_tag_is_moved_by_a_push(self, subject: Subject) -> None:
-        reference = subject.fresh()
-        subject.load(reference, DOCKER)
-        smaller = Index.from_bytes(NO_AMD64.content, NO_AMD64.media_type)
-
-        subject.registry.push(reference, smaller)
-
-        assert subject.registry.pull(reference) == smaller
-
-    def test_an_index_without_its_children_is_refused(self, subject: Subject) -> None:
-        reference = subject.fresh()
-        subject.load(reference, DOCKER)
-        missing = digest("linux/ppc64le")
-
-        with pytest.raises(MissingChild, match=f"^{reference}") as caught:
-            subject.registry.push(reference, index("linux/ppc64le", docker=True))
-
-        assert caught.value.digests == (missing,)
-        assert subject.registry.pull(reference).digest == DOCKER.digest
-
-    @pytest.mark.parametrize("item", [OCI, DOCKER, NO_AMD64, UNTYPED, CHILDREN[0]])
-    def test_a_tag_has_the_digest_it_names(self, subject: Subject, item: images.Child) -> None:
-        reference = subject.fresh()
-        subject.load(reference, item)
-
-        assert subject.registry.digest(reference) == item.digest
-        assert subject.registry.digest(reference.at(item.digest)) == item.digest
-
-    def test_what_is_absent_is_not_found_and_has_no_digest(self, subject: Subject) -> None:
-        absent = subject.fresh()
-        subject.load(absent.tagged("2"), OCI)
-
-        for reference in (absent, absent.at(digest("absent")), subject.fresh()):
-            with pytest.raises(NotFound, match=f"^{reference}"):
-                subject.registry.pull(reference)
-            assert subject.registry.digest(reference) is None
-            assert subject.registry.pull_if_present(reference) is None
-
-    def test_a_config_tells_the_platform(self, subject: Subject) -> None:
-        reference = subject.fresh()
-        subject.load(reference, CHILDREN[1])
-        image = subject.registry.pull(reference)
-        assert isinstance(image, Image)
-
-        if subject.reads_configs:
-            config = subject.registry.pull_config(reference, image)
-            assert image.wrap(config).manifests[0].fields["platform"] == CHILDREN[1].platform
+    with RegistryClient(options=HURRIED) as client:
+        if request.param == "client":
+            asked = ClientRegistry(client)
+            yield Subject(asked, load, place, reads_configs=False, keeps_untyped=False)
         else:
-            with pytest.raises(RegistryError, match="cannot read blob"):
-                subject.registry.pull_config(reference, image)
+            yield Subject(client, load, place)
 
-        with pytest.raises(RegistryError):
-            subject.registry.pull_config(reference, Image(b"", "", "", digest("absent"), ()))
+
+IMAGES = CHILDREN[0], DOCKER_CHILDREN[0]
+
+
+@pytest.mark.parametrize("item", [OCI, DOCKER, NO_AMD64, UNTYPED, *IMAGES])
+def test_a_manifest_comes_as_it_is_stored(subject: Subject, item: images.Child) -> None:
+    reference, registry = subject.fresh(), subject.registry
+    subject.load(reference, item)
+
+    found = registry.pull(reference)
+
+    assert (found.content, found.media_type) == (item.content, item.media_type)
+    assert found == registry.pull(reference.at(item.digest))
+    assert registry.digest(reference) == registry.digest(reference.at(item.digest)) == item.digest
+    if isinstance(item, images.ImageIndex):
+        assert registry.pull_index(reference) == found
+        for child in item.children:
+            assert registry.pull(reference.at(child.digest)).content == child.content
+    else:
+        with pytest.raises((NotAnIndex, NotFound), match=f"^{reference}"):
+            registry.pull_index(reference)
+
+
+@pytest.mark.parametrize("item", [OCI, DOCKER, UNTYPED, *IMAGES])
+def test_the_exact_bytes_are_pushed(subject: Subject, item: images.Child) -> None:
+    reference, registry = subject.fresh(), subject.registry
+    subject.load(reference.tagged("loaded"), item)
+    pushed = expected = registry.pull(reference.tagged("loaded"))
+    if isinstance(pushed, Index) and not subject.keeps_untyped:
+        # The host's client cannot do without a media type in the document.
+        expected = pushed.with_media_type()
+
+    assert registry.push(reference, pushed) == expected.digest
+    assert registry.pull(reference) == expected
+
+
+def test_a_push_by_digest_leaves_the_tag_alone_and_one_by_tag_moves_it(subject: Subject) -> None:
+    reference, registry = subject.fresh(), subject.registry
+    subject.load(reference, DOCKER)
+    smaller = Index.from_bytes(NO_AMD64.content, NO_AMD64.media_type)
+
+    assert registry.push(reference.at(smaller.digest), smaller) == smaller.digest
+    assert registry.pull(reference.at(smaller.digest)) == smaller
+    assert registry.pull(reference).digest == DOCKER.digest
+
+    registry.push(reference, smaller)
+    assert registry.pull(reference) == smaller
+
+
+def test_an_index_without_its_children_is_refused(subject: Subject) -> None:
+    reference = subject.fresh()
+    subject.load(reference, DOCKER)
+
+    with pytest.raises(MissingChild, match=f"^{reference}") as caught:
+        subject.registry.push(reference, index("linux/ppc64le", docker=True))
+
+    assert caught.value.digests == (digest("linux/ppc64le"),)
+    assert subject.registry.pull(reference).digest == DOCKER.digest
+
+
+def test_what_is_absent_is_not_found_and_has_no_digest(subject: Subject) -> None:
+    absent = subject.fresh()
+    subject.load(absent.tagged("2"), OCI)
+
+    for reference in (absent, absent.at(digest("absent")), subject.fresh()):
+        with pytest.raises(NotFound, match=f"^{reference}"):
+            subject.registry.pull(reference)
+        assert subject.registry.digest(reference) is None
+        assert subject.registry.pull_if_present(reference) is None
+
+
+def test_a_config_tells_the_platform(subject: Subject) -> None:
+    reference = subject.fresh()
+    subject.load(reference, CHILDREN[1])
+    image = subject.registry.pull(reference)
+    assert isinstance(image, Image)
+
+    if subject.reads_configs:
+        config = subject.registry.pull_config(reference, image)
+        assert image.wrap(config).manifests[0].fields["platform"] == CHILDREN[1].platform
+    else:
+        with pytest.raises(RegistryError, match="cannot read blob"):
+            subject.registry.pull_config(reference, image)
+    with pytest.raises(RegistryError):
+        subject.registry.pull_config(reference, Image(b"", "", "", digest("absent"), ()))

@@ -19,19 +19,11 @@ from pubtools_mlmerge.core.manifests import (
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import MergeError, NotAnIndex, NotFound, RegistryError
+from pubtools_mlmerge.registry.auth import failure
 from pubtools_mlmerge.registry.base import ManifestClient, Registry
-from pubtools_mlmerge.registry.refusals import failure
 
 
-def unpack(answer: object) -> tuple[object, Mapping[str, str]]:
-    """Separate a manifest from its headers."""
-    if not isinstance(answer, tuple):
-        return answer, {}
-    body, headers = answer
-    return body, {str(name).lower(): str(value) for name, value in dict(headers).items()}
-
-
-def encode_body(body: object) -> bytes:
+def _encode(body: object) -> bytes:
     """Return the bytes of a manifest from any of the shapes that a client returns."""
     if isinstance(body, Mapping):
         return encode(body)
@@ -69,7 +61,13 @@ class ClientRegistry(Registry):
         refusal: NotFound | NotAnIndex | None = None
         for media_type in types:
             try:
-                return self._ask(reference, media_type)
+                with _mapped_errors(reference, media_type):
+                    answer = self._client.get_manifest(
+                        str(reference), raw=True, media_type=media_type, return_headers=True
+                    )
+                body, headers = answer if isinstance(answer, tuple) else (answer, {})
+                named = {str(name).lower(): str(value) for name, value in dict(headers).items()}
+                return self._read(reference, body, named)
             except (NotFound, NotAnIndex) as error:
                 # Registries hide a tag from those who ask for another type than it holds: a 404
                 # after "it is another type" is about the type, not about the tag.
@@ -77,15 +75,8 @@ class ClientRegistry(Registry):
                     refusal = error
         raise refusal or NotFound(str(reference))
 
-    def _ask(self, reference: Reference, media_type: str) -> Manifest:
-        with _mapped_errors(reference, media_type):
-            answer = self._client.get_manifest(
-                str(reference), raw=True, media_type=media_type, return_headers=True
-            )
-        return self._read(reference, *unpack(answer))
-
     def _read(self, reference: Reference, body: object, headers: Mapping[str, str]) -> Manifest:
-        content, stated = encode_body(body), headers.get("content-type")
+        content, stated = _encode(body), headers.get("content-type")
         if not isinstance(body, Mapping):  # a dict is not the bytes of the digest
             check_digest(reference, content, headers.get("docker-content-digest"), stated)
         # The host takes text/plain for any type; then only the document itself can tell.
@@ -113,8 +104,8 @@ def _mapped_errors(reference: Reference, media_type: str) -> Iterator[None]:
     except RequestException as error:
         if error.response is None:
             raise RegistryError(str(reference), None, str(error)) from error
-        body = error.response.content
-        body = body if isinstance(body, bytes) else b""  # callers' fakes have none
+        content = error.response.content
+        body = content if isinstance(content, bytes) else b""  # callers' fakes have none
         raise failure(str(reference), error.response.status_code, body) from error
     except Exception as error:
         # The host's error for another type, without importing the host.

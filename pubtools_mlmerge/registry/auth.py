@@ -1,4 +1,4 @@
-"""Logins: challenges, tokens, and the session with a registry."""
+"""The session with a registry: refusals, secrets, challenges, tokens and logins."""
 
 from __future__ import annotations
 
@@ -7,18 +7,194 @@ import re
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
+from html import unescape
 from typing import Optional
-from urllib.parse import urlencode
+from urllib.parse import unquote, unquote_plus, urlencode
 
 from attrs import evolve, field, frozen
+from requests.structures import CaseInsensitiveDict
 
 from pubtools_mlmerge.core.references import Address, Reference
-from pubtools_mlmerge.errors import InvalidReference, RegistryError, Unauthorized
-from pubtools_mlmerge.registry.http import TRANSIENT, Answer, Request, Transport, origin
-from pubtools_mlmerge.registry.refusals import Secrets, failure, redact
+from pubtools_mlmerge.errors import (
+    Forbidden,
+    ImmutableTag,
+    InvalidReference,
+    MissingChild,
+    NotFound,
+    RegistryError,
+    Unauthorized,
+)
+from pubtools_mlmerge.registry.http import (
+    TRANSIENT,
+    Answer,
+    LoginState,
+    Request,
+    Transport,
+    origin,
+)
+
+# Refusals: what the answer of a registry means
+
+_BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 400, 401, 403, 404
+_DIGEST = r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}"
+_ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "TAG_EXPIRED", "BLOB_UNKNOWN"})
+_IMMUTABLE = frozenset({"TAG_IMMUTABLE", "TAG_ALREADY_EXISTS", "PRECONDITION"})
+# Artifact Registry (with MANIFEST_INVALID); ECR and Alibaba.
+_SAYS_IMMUTABLE = re.compile(
+    r"(?i)has enabled tag immutability|already exists\b.{0,80}\bcannot be overwritten"
+)
+_MOST_TEXT = 64 * 1024  # bytes of an error body that are looked at
+
+
+def failure(reference: str, status: int, body: bytes = b"") -> RegistryError:
+    """Turn a refusal into the error that a caller may handle."""
+    text = body[:_MOST_TEXT].decode("utf-8", "replace")
+    codes, messages = _read(text)
+    message = redact("; ".join(dict.fromkeys(messages)) or ("" if "<" in text else text))
+    # The code of distribution, and the words of Quay.
+    in_quays_words = status == _BAD_REQUEST and "child manifest" in text
+    if "MANIFEST_BLOB_UNKNOWN" in codes or (in_quays_words and "MANIFEST_INVALID" in codes):
+        digests = tuple(dict.fromkeys(re.findall(_DIGEST, text)))
+        return MissingChild(reference, status, message, digests)
+    return _kind(status, codes, message)(reference, status, message)
+
+
+def _kind(status: int, codes: set[str], message: str) -> type[RegistryError]:
+    if status == _UNAUTHORIZED:
+        return Unauthorized
+    # Repositories and annotations may have the word in them: it counts where a PUT is refused,
+    # and not where the answer quotes the document or says that there is nothing.
+    said = "immutable" in message.lower() and not codes & {"MANIFEST_INVALID", *_ABSENT}
+    said = said or _SAYS_IMMUTABLE.search(message) is not None
+    said = said or (status == 405 and "DENIED" in codes)  # noqa: PLR2004 - a lock of Azure's
+    if status in (409, 412) or codes & _IMMUTABLE or (said and status != _NOT_FOUND):
+        return ImmutableTag
+    if status == _FORBIDDEN or "DENIED" in codes:
+        return Forbidden
+    return NotFound if status == _NOT_FOUND or codes & _ABSENT else RegistryError
+
+
+def _read(text: str) -> tuple[set[str], list[str]]:
+    """Collect the codes and the messages of the standard error document, if it is one."""
+    try:
+        document: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return set(), []
+    listed = document.get("errors") if isinstance(document, dict) else None
+    codes, messages = set(), []
+    for error in listed if isinstance(listed, list) else ():
+        if isinstance(error, dict):
+            detail, code = error.get("detail"), str(error.get("code", ""))
+            inner = detail.get("message") if isinstance(detail, dict) else None
+            found = [text for text in (error.get("message"), inner) if isinstance(text, str)]
+            codes.add(code)
+            messages += [*filter(None, found)] or [code]
+    return codes, messages
+
+
+# Secrets: a text of a registry that shows one is withheld
+
+WITHHELD = "(text withheld, as it repeats a password or a token)"
+# An Authorization header, whose secret need not be known here.
+_LOGIN = re.compile(r"(?i)\b(basic|bearer)[ +:]+[\w.~+/-]{16,}=*")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_SHORTEST = 6  # characters of base64 that are not in a text by chance
+_LONGEST_END = 32
+
+
+class Secrets:
+    """Texts that must not show up. A search takes no longer for thousands of them.
+
+    Of long ones only the ends are looked for; those of tokens are as random as the whole.
+    """
+
+    def __init__(self, texts: Iterable[str] = (), beside: Secrets | None = None) -> None:
+        self.ends: dict[int, Counter[str]] = {}  # by their length
+        self._lock = threading.Lock()
+        self._beside = beside
+        for text in texts:
+            self.add(text)
+
+    @classmethod
+    def of(cls, texts: Secrets | Iterable[str]) -> Secrets:
+        """Prepare to look for texts, unless that was done."""
+        return texts if isinstance(texts, Secrets) else cls(texts)
+
+    def add(self, text: str, replaced: str = "") -> None:
+        """Look for one more, and no longer for the one that it replaces."""
+        with self._lock:
+            for end in _ends(text):
+                self.ends.setdefault(len(end), Counter())[end] += 1
+            for end in _ends(replaced):
+                self.ends[len(end)][end] -= 1
+                if not self.ends[len(end)][end]:
+                    del self.ends[len(end)][end]
+
+    def shown_in(self, text: str) -> bool:
+        """Whether one is in a text: as it is, in base64, or escaped in JSON, HTML or a URL."""
+        known = [*self.ends.items(), *(self._beside.ends.items() if self._beside else ())]
+        readings = {text} if known else set()
+        for _ in range(2):  # such as JSON within JSON
+            readings |= {read(each) for each in readings for read in _READERS}
+        return any(_are_in(reading, *each) for reading in readings for each in known)
+
+
+def redact(text: str, secrets: Secrets | Iterable[str] = ()) -> str:
+    """Withhold a text that shows a secret, and blank in any other what looks like a login."""
+    return WITHHELD if Secrets.of(secrets).shown_in(text) else _LOGIN.sub(r"\1 ***", text)
+
+
+def _are_in(text: str, length: int, ends: Mapping[str, int]) -> bool:
+    """Look for each of the ends, or where they are more, for each piece of the text among them."""
+    if len(ends) <= len(text):
+        return any(end in text for end in tuple(ends))
+    return any(text[at : at + length] in ends for at in range(len(text) - length + 1))
+
+
+def _ends(secret: str) -> list[str]:
+    forms = (secret, *_in_base64(secret)) if secret else ()
+    return [form[-_LONGEST_END:] for form in forms]
+
+
+def _in_base64(secret: str) -> Iterator[str]:
+    """Encode a secret, with 0 to 2 bytes before it, and give the part that it alone decides."""
+    for before in range(3):
+        content = bytes(before) + secret.encode("utf-8", "surrogateescape")
+        part = b64encode(content)[before and before + 1 : len(content) * 8 // 6].decode()
+        if len(part) >= _SHORTEST:
+            yield from (part, part.replace("+", "-").replace("/", "_"))
+
+
+def _read_json(text: str) -> str:
+    plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[2], text)
+    # Two escapes may be one character.
+    return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+_READERS = (_read_json, unescape, unquote, unquote_plus)
+
+
+def redacted(answer: Answer, secrets: Secrets | Iterable[str]) -> Answer:
+    """Withhold each part of an answer that repeats a secret, before it ends up in an error."""
+    known, text = Secrets.of(secrets), answer.content.decode("utf-8", "surrogateescape")
+    return evolve(
+        with_redacted_headers(answer, known),
+        content=redact(text, known).encode("utf-8", "surrogateescape"),
+        reason=redact(answer.reason, known),
+        url=redact(answer.url, known),
+    )
+
+
+def with_redacted_headers(answer: Answer, secrets: Secrets) -> Answer:
+    """Withhold each header that repeats a secret, as an error may quote it."""
+    if not secrets.shown_in("\n".join(answer.headers.values())):
+        return answer
+    cleaned = {name: redact(value, secrets) for name, value in answer.headers.items()}
+    return evolve(answer, headers=CaseInsensitiveDict(cleaned))
+
 
 # Challenges
 
@@ -78,13 +254,8 @@ class Credentials:
     def entry(self) -> dict[str, str]:
         """The entry of an auth file (containers-auth.json), in which a token has a user, too."""
         if not self.is_token:
-            return {"auth": self.encoded[0]}
+            return {"auth": self.basic.partition(" ")[2]}
         return {"auth": b64encode(b"token:").decode(), "identitytoken": self.password}
-
-    @property
-    def key(self) -> str:
-        """Its identity among logins."""
-        return self.password if self.is_token else self.basic
 
     @property
     def name(self) -> str:
@@ -93,32 +264,48 @@ class Credentials:
         return f"{name} from {self.place}" if self.place else name
 
     @property
-    def encoded(self) -> tuple[str, ...]:
-        """User name and password as in a header, with and without padding, or the token."""
-        if self.is_token:
-            return (self.password,)
-        text = self.basic.partition(" ")[2]
-        return text, text.rstrip("=")
+    def encoded(self) -> str:
+        """User name and password as in a header, without padding, or the token."""
+        return self.password if self.is_token else self.basic.partition(" ")[2].rstrip("=")
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """The secrets in it, which must never be shown."""
-        return *self.encoded, self.password
+        return self.basic.partition(" ")[2], self.encoded, self.password
+
+    def state(self, transport: Transport, place: str) -> LoginState:
+        """Return what is known of this login at a place."""
+        return transport.options.logins.setdefault((place, self), LoginState())
 
     def send(self, transport: Transport, request: Request, place: str) -> Answer:
-        """Send a request with this login, unless it was refused at that place before."""
+        """Send a request with this login, from one thread at a time until it is known to be right.
+
+        A refused one is not sent again, as registries lock accounts for that: the same error is
+        raised.
+        """
         if not self.is_token:
             request = evolve(request, headers={**request.headers, "Authorization": self.basic})
-        login = transport.options.logins.get(place, self.key)
-        refuse = partial(self._refused, request.subject)
-        return login.attempt(request.subject, lambda: transport.send(request), refuse)
+        state = self.state(transport, place)
+        if state.is_accepted:
+            return transport.send(request)
+        with state.lock:
+            if state.refusal is not None:
+                raise evolve(state.refusal, reference=request.subject) from state.refusal.__cause__
+            if not state.is_accepted:
+                answer = transport.send(request)
+                state.is_accepted = answer.is_success or answer.status == _NOT_FOUND
+                if answer.status == _UNAUTHORIZED:
+                    state.refusal = self._refused(request.subject, answer)
+                    raise state.refusal
+                return answer
+        return transport.send(request)
 
     def _refused(self, subject: str, answer: Answer) -> Unauthorized:
         """Make the error of a refused login; it names the user and where the login was found."""
-        answer = answer.redacted(self.secrets)
+        answer = redacted(answer, self.secrets)
         words = failure(subject, answer.status, answer.content).message
-        message = f"the {self.name} was refused"
-        error = Unauthorized(subject, answer.status, f"{message}: {words}" if words else message)
+        message = f"the {self.name} was refused" + (f": {words}" if words else "")
+        error = Unauthorized(subject, answer.status, message)
         error.__cause__ = answer.as_http_error()
         return error
 
@@ -168,93 +355,60 @@ _ALLOWED = r"[ -\[\]-~]+"
 
 @frozen
 class _Token:
-    header: str = field(repr=False)
+    text: str = field(repr=False)
     expires: float
 
     @property
-    def text(self) -> str:
-        return self.header.partition(" ")[2]
+    def header(self) -> str:
+        return f"Bearer {self.text}"
 
 
-_Key = tuple[frozenset[Scope], Optional[Credentials]]
+def _fetch_token(
+    transport: Transport,
+    registry: str,
+    challenge: Challenge,
+    scopes: frozenset[Scope],
+    login: Credentials | None,
+) -> _Token:
+    realm = challenge.parameters.get("realm", "")
+    repositories = ", ".join(sorted(scope.repository for scope in scopes))
+    subject = f"login to {registry.partition('://')[2].rstrip('/')} for {repositories}"
+    _check_realm(realm, registry, subject)
+    query = [("scope", str(scope)) for scope in sorted(scopes)]
+    if "service" in challenge.parameters:
+        query.insert(0, ("service", challenge.parameters["service"]))
+    url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
+    request = Request(method="GET", url=url, subject=subject, limit=_LARGEST_REPLY)
+    asked = time.monotonic()
+    if login is None:
+        answer = transport.send(request)
+    else:
+        if login.is_token:
+            form = {**dict(query), "scope": " ".join(map(str, sorted(scopes)))}
+            request = _refresh(request, realm, form, login.password)
+        answer = login.send(transport, request, realm)
+    if not answer.is_success:
+        answer = redacted(answer, login.secrets if login else ())
+        raise failure(subject, answer.status, answer.content) from answer.as_http_error()
+    if login is not None:  # the registry may ask for it by Basic, too
+        login.state(transport, registry).is_accepted = True
+    return _read_token(answer, subject, asked)
 
 
-class Tokens:
-    """Fetches tokens and keeps them as long as they live; safe from several threads."""
-
-    def __init__(self, transport: Transport, registry: str, known: Secrets) -> None:
-        self._transport = transport
-        self._registry = registry
-        self._known = known
-        self._fetching: dict[_Key, threading.Lock] = {}
-        self._tokens: dict[_Key, _Token] = {}
-
-    def header(
-        self,
-        challenge: Challenge,
-        scopes: frozenset[Scope],
-        credentials: Credentials | None,
-        rejected: str | None = None,
-    ) -> str:
-        """Return an Authorization header for these scopes, another one than was rejected."""
-        key = scopes, credentials
-        # Threads that want the same token wait for one request.
-        with self._fetching.setdefault(key, threading.Lock()):
-            token = self._tokens.get(key)
-            if token is None or token.header == rejected or token.expires <= time.monotonic():
-                fresh = self._fetch(challenge, scopes, credentials)
-                self._known.add(fresh.text, replaced=token.text if token else "")
-                self._tokens[key] = token = fresh
-            return token.header
-
-    def secrets(self) -> list[str]:
-        """The secrets in it, which must never be shown."""
-        return [token.text for token in list(self._tokens.values())]
-
-    def _fetch(
-        self, challenge: Challenge, scopes: frozenset[Scope], credentials: Credentials | None
-    ) -> _Token:
-        realm = challenge.parameters.get("realm", "")
-        repositories = ", ".join(sorted(scope.repository for scope in scopes))
-        subject = f"login to {self._registry.partition('://')[2].rstrip('/')} for {repositories}"
-        self._check_realm(realm, subject)
-        query = [("scope", str(scope)) for scope in sorted(scopes)]
-        if "service" in challenge.parameters:
-            query.insert(0, ("service", challenge.parameters["service"]))
-        url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
-        request = Request(method="GET", url=url, subject=subject, limit=_LARGEST_REPLY)
-        if credentials is not None and credentials.is_token:
-            request = _refresh(request, realm, dict(query), scopes, credentials.password)
-        asked = time.monotonic()
-        if credentials is None:
-            answer = self._transport.send(request)
-        else:
-            answer = credentials.send(self._transport, request, realm)
-        if not answer.is_success:
-            answer = answer.redacted(credentials.secrets if credentials else ())
-            raise failure(subject, answer.status, answer.content) from answer.as_http_error()
-        if credentials is not None:  # the registry may ask for it by Basic, too
-            self._transport.options.logins.get(self._registry, credentials.key).accept()
-        return _read_token(answer, subject, asked)
-
-    def _check_realm(self, realm: str, subject: str) -> None:
-        """Refuse to send a login in the clear, unless the registry itself speaks plain http."""
-        scheme = ""
-        with suppress(ValueError):
-            scheme, host, _ = origin(realm)
-            scheme = scheme if host else ""
-        if scheme not in ("http", "https"):
-            raise Unauthorized(subject, _UNAUTHORIZED, "the registry names no place to log in")
-        if scheme == "http" and origin(self._registry)[0] != "http":
-            problem = "the registry wants the login over plain http"
-            raise Unauthorized(subject, _UNAUTHORIZED, problem)
+def _check_realm(realm: str, registry: str, subject: str) -> None:
+    """Refuse to send a login in the clear, unless the registry itself speaks plain http."""
+    scheme = host = ""
+    with suppress(ValueError):
+        scheme, host, _ = origin(realm)
+    if not host or scheme not in ("http", "https"):
+        raise Unauthorized(subject, _UNAUTHORIZED, "the registry names no place to log in")
+    if scheme == "http" and origin(registry)[0] != "http":
+        problem = "the registry wants the login over plain http"
+        raise Unauthorized(subject, _UNAUTHORIZED, problem)
 
 
-def _refresh(
-    request: Request, realm: str, form: dict[str, str], scopes: frozenset[Scope], token: str
-) -> Request:
+def _refresh(request: Request, realm: str, form: dict[str, str], token: str) -> Request:
     """Refresh by OAuth 2.0 (RFC 6749, section 6), which Azure's registry requires."""
-    form["scope"] = " ".join(map(str, sorted(scopes)))
     form |= {"grant_type": "refresh_token", "client_id": "pubtools-mlmerge", "refresh_token": token}
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     content = urlencode(form).encode()
@@ -274,15 +428,17 @@ def _read_token(answer: Answer, subject: str, asked: float) -> _Token:
     # Written so that NaN, too, counts as nothing stated.
     if not (isinstance(life, (int, float)) and _SHORTEST_LIFE <= life <= _LONGEST_LIFE):
         life = _SHORTEST_LIFE
-    return _Token(f"Bearer {token}", asked + life - _MARGIN)
+    return _Token(token, asked + life - _MARGIN)
 
 
 # The session with a registry
 
-_UNAUTHORIZED = 401
 _LACKING = (400, 403)  # how token servers refuse a scope
 # What Go's and nginx's servers answer to plain http on a TLS port.
 _SPEAKS_TLS = (b"HTTP request to an HTTPS server", b"HTTP request was sent to HTTPS port")
+
+
+_Key = tuple[frozenset[Scope], Optional[Credentials]]
 
 
 class RegistrySession:
@@ -295,18 +451,19 @@ class RegistrySession:
         find_credentials: Callable[[str], Credentials | None],
         say_none_found: Callable[[], str] = str,
     ) -> None:
-        self._address, self.transport, self.host = address, transport, address.host
+        self.transport, self.host = transport, address.host
         self._find_credentials = find_credentials
         self._say_none_found = say_none_found
         self._lock = threading.Lock()
-        self._base: str | None = None  # scheme and host, once they are known to work
+        self._bases = [f"{scheme}://{address.host}" for scheme in address.schemes]
+        self._base, self._is_found = self._bases[0], len(self._bases) == 1
         self._logins: dict[str, Credentials | None] = {}  # by repository, once it was challenged
         self._challenge: Challenge | None = None
-        self._tokens: Tokens | None = None
         # No header contains a long one by chance; a password may be a common word.
         self._long_secrets = Secrets()
         self._secrets = Secrets(beside=self._long_secrets)
-        self._known_logins: set[Credentials] = set()
+        self._fetching: dict[_Key, threading.Lock] = {}
+        self._tokens: dict[_Key, _Token] = {}
         self._intended: dict[str, frozenset[Scope]] = {}
         self._renamed: dict[frozenset[Scope], frozenset[Scope]] = {}
         self.answers_head: bool | None = None  # none until a HEAD or a GET showed it
@@ -318,8 +475,7 @@ class RegistrySession:
 
     def url(self, path: str) -> str:
         """Complete a path of this registry, or a Location that it gave."""
-        base = self._base or f"{self._address.schemes[0]}://{self.host}"
-        return base + path if path.startswith("/") else path
+        return self._base + path if path.startswith("/") else path
 
     def intend(self, scopes: Iterable[Scope]) -> None:
         """Announce the rights that will be needed, so that one token is fetched for all."""
@@ -331,23 +487,20 @@ class RegistrySession:
         """Send a request to a path of this registry, with a login if the registry wants one."""
         answer = self._log_in_and_send(request, scopes)
         if answer.is_success:
-            return answer.with_redacted_headers(self._long_secrets)
-        answer = answer.redacted(self._secrets)
+            return with_redacted_headers(answer, self._long_secrets)
+        answer = redacted(answer, self._secrets)
         error = failure(request.subject, answer.status, answer.content)
-        if isinstance(error, Unauthorized):
-            bearer = self._challenge is not None and self._challenge.scheme == "bearer"
-            words = filter(None, (self._say_login(scopes), error.message))
-            logged_in = bearer and self.known_login(scopes) is not None
-            error = evolve(error, logged_in=logged_in, message=": ".join(words))
+        if isinstance(error, Unauthorized) and self._challenge is not None:
+            login, is_bearer = self.known_login(scopes), self._challenge.scheme == "bearer"
+            if login is None:
+                problem = self._say_none_found()
+            elif login.is_token and not is_bearer:
+                problem = f"the {login.name} is of no use, as the registry wants user and password"
+            else:
+                problem = f"the {login.name} has no right to this"
+            message = ": ".join(filter(None, (problem, error.message)))
+            error = evolve(error, logged_in=is_bearer and login is not None, message=message)
         raise error from answer.as_http_error()
-
-    def _say_login(self, scopes: frozenset[Scope]) -> str:
-        login = self.known_login(scopes)
-        if login is None:
-            return self._say_none_found() if self._tokens is not None else ""
-        if login.is_token and self._challenge is not None and self._challenge.scheme == "basic":
-            return f"the {login.name} is of no use, as the registry wants user and password"
-        return f"the {login.name} has no right to this"
 
     def known_login(self, scopes: frozenset[Scope]) -> Credentials | None:
         """Return the login for these rights, if one was looked up: that of what is written."""
@@ -360,12 +513,10 @@ class RegistrySession:
             for scope in scopes:
                 if scope.repository not in self._logins:
                     login = self._find_credentials(scope.repository)
-                    self._logins[scope.repository] = login
-                    if login is not None and login not in self._known_logins:
-                        self._known_logins.add(login)
+                    if login is not None and login not in self._logins.values():
                         self._secrets.add(login.password)
-                        for text in login.encoded:
-                            self._long_secrets.add(text)
+                        self._long_secrets.add(login.encoded)
+                    self._logins[scope.repository] = login
         return self.known_login(scopes)
 
     def withhold(self, text: str) -> str:
@@ -373,36 +524,24 @@ class RegistrySession:
         return redact(text, self._secrets)
 
     def _log_in_and_send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
-        """Send a request with the rights that were announced, with these, or as challenged."""
-        header: str | None = None
-        refusal: RegistryError | None = None
+        """Send a request, and again as long as it is challenged and there are rights to try.
+
+        First come the rights that were announced, then these, then those of the challenge.
+        """
+        header, tried = None, set[frozenset[Scope]]()
         login: Credentials | None = None
+        refusal: RegistryError | None = None
         if self._challenge is not None:
             login, first = self._rights(scopes)
             header, refusal = self._try_authorization(self._challenge, first, login)
+            tried = {first} if refusal else tried
         answer = self._deliver(request, header, login)
         if answer.status != _UNAUTHORIZED or not self._is_ours(answer.url):
             return answer
-        return self._answer_challenge(request, scopes, answer, header, refusal)
-
-    def _answer_challenge(
-        self,
-        request: Request,
-        scopes: frozenset[Scope],
-        answer: Answer,
-        header: str | None,
-        refusal: RegistryError | None,
-    ) -> Answer:
-        """Send a request again, as long as there are other rights to try."""
         # Some servers refuse all rights for one that is lacking, when the token is fetched or when
         # it is used. Gateways that rewrite paths know the repository by another name.
         login, first = self._rights(scopes)
-        tried = {first} if refusal else set()
         for known in (first, scopes, None):
-            if answer.status != _UNAUTHORIZED or not self._is_ours(answer.url):
-                return answer
-            if known in tried:
-                continue
             challenge = self._choose_challenge(answer, request.subject, is_first=not tried)
             wanted = known or rename(scopes, challenge)
             if not wanted or wanted in tried:
@@ -418,7 +557,9 @@ class RegistrySession:
                 self._renamed[scopes] = wanted
                 for scope in scopes:  # all that was announced would be refused each time
                     self._intended.pop(scope.repository, None)
-        if answer.status == _UNAUTHORIZED and refusal is not None:
+            if answer.status != _UNAUTHORIZED or not self._is_ours(answer.url):
+                return answer
+        if refusal is not None:
             raise refusal
         return answer
 
@@ -434,21 +575,29 @@ class RegistrySession:
         login: Credentials | None,
         rejected: str | None = None,
     ) -> tuple[str | None, RegistryError | None]:
-        """Return the header for these rights, or how the server refused to give just them."""
-        with self._lock:
-            if self._tokens is None:
-                self._tokens = Tokens(self.transport, self.url("/"), self._long_secrets)
+        """Return the header for these rights, another one than was rejected.
+
+        Or how the server refused to give just these rights.
+        """
         if challenge.scheme == "basic":
             return login.basic if login and not login.is_token else None, None
-        try:
-            return self._tokens.header(challenge, scopes, login, rejected), None
-        except RegistryError as error:
-            if error.status not in _LACKING:
-                raise
-            return None, error
+        key = scopes, login
+        # Threads that want the same token wait for one request.
+        with self._fetching.setdefault(key, threading.Lock()):
+            token = self._tokens.get(key)
+            if token is None or token.header == rejected or token.expires <= time.monotonic():
+                try:
+                    fresh = _fetch_token(self.transport, self.url("/"), challenge, scopes, login)
+                except RegistryError as error:
+                    if error.status not in _LACKING:
+                        raise
+                    return None, error
+                self._long_secrets.add(fresh.text, replaced=token.text if token else "")
+                self._tokens[key] = token = fresh
+            return token.header, None
 
     def _deliver(self, request: Request, header: str | None, login: Credentials | None) -> Answer:
-        if self._base is None and (answer := self._find_scheme(request)) is not None:
+        if not self._is_found and (answer := self._find_scheme(request)) is not None:
             return answer
         url = self.url(request.url)
         if request.method not in ("GET", "HEAD") and not self._is_ours(url):
@@ -463,8 +612,7 @@ class RegistrySession:
 
     def _find_scheme(self, request: Request) -> Answer | None:
         """Find out which scheme the registry speaks, with the first request, without a login."""
-        for scheme in self._address.schemes if len(self._address.schemes) > 1 else ():
-            base = f"{scheme}://{self.host}"
+        for base in self._bases:
             attempt = evolve(request, url=base + request.url, repeatable=False)
             try:
                 answer = self.transport.send(attempt)
@@ -473,9 +621,9 @@ class RegistrySession:
                     raise
                 continue
             if not any(words in answer.content for words in _SPEAKS_TLS):
-                self._base = base
+                self._base, self._is_found = base, True
                 return None if answer.status in TRANSIENT else answer
-        self._base = f"{self._address.schemes[0]}://{self.host}"
+        self._is_found = True
         return None
 
     def _is_ours(self, url: str) -> bool:
@@ -502,10 +650,11 @@ class RegistrySession:
             parameters = {n: v for n, v in self._challenge.parameters.items() if n != "scope"}
             return Challenge(self._challenge.scheme, parameters)
         problem = "the registry offers no known way to log in"
-        cause = answer.redacted(self._secrets).as_http_error()
+        cause = redacted(answer, self._secrets).as_http_error()
         raise Unauthorized(subject, _UNAUTHORIZED, problem) from cause
 
     def secrets(self) -> list[str]:
         """List the secrets that a hostile registry might repeat."""
-        tokens = [] if self._tokens is None else self._tokens.secrets()
-        return [*tokens, *(text for login in list(self._known_logins) for text in login.secrets)]
+        logins = set(filter(None, list(self._logins.values())))
+        tokens = [token.text for token in list(self._tokens.values())]
+        return [*tokens, *(text for login in logins for text in login.secrets)]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, TypeVar
 
 from attrs import evolve
 
@@ -16,6 +15,8 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex, NotFound, RegistryError, Unauthorized
 
 LOG = logging.getLogger("pubtools.mlmerge")
+
+FoundT = TypeVar("FoundT")
 
 NESTED_LEVELS = 4  # of indexes within an index
 NESTED_INDEXES = 64  # nested indexes that are read for one index
@@ -79,9 +80,7 @@ class Registry(ABC):
 
     def look(self, reference: Reference) -> tuple[Manifest | None, bool]:
         """Read a manifest if there is one, and say whether the registry hides that."""
-        with suppress_absence(reference) as hidden:
-            return self.pull(reference), False
-        return None, bool(hidden)
+        return unless_absent(reference, self.pull)
 
     def read_nested(self, reference: Reference, index: Index, *, is_source: bool = False) -> Index:
         """Note at each nested index what it lists; those that a source lists must exist.
@@ -145,17 +144,17 @@ class Registry(ABC):
         raise RegistryError(str(reference), None, f"this client cannot read blob {image.config}")
 
 
-@contextmanager
-def suppress_absence(reference: Reference) -> Iterator[list[Unauthorized]]:
-    """Suppress the errors that mean that a tag does not exist; note one that may hide it."""
-    hidden: list[Unauthorized] = []
+def unless_absent(
+    reference: Reference, read: Callable[[Reference], FoundT]
+) -> tuple[FoundT | None, bool]:
+    """Read something of a tag if it exists, and say whether the registry may hide that it does."""
     try:
-        yield hidden
+        return read(reference), False
     except NotFound:
-        return
+        return None, False
     except Unauthorized as error:
         # Quay hides repositories that do not exist behind the status of a refused login.
         if not error.logged_in:
             raise
         LOG.debug("%s: taken as absent: %s", reference, error)
-        hidden.append(error)
+        return None, True

@@ -40,9 +40,8 @@ from pubtools_mlmerge.errors import (
     brief,
 )
 from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
-from pubtools_mlmerge.registry.base import Registry, suppress_absence
-from pubtools_mlmerge.registry.certificates import Certificates
-from pubtools_mlmerge.registry.credentials import AuthFiles
+from pubtools_mlmerge.registry.base import Registry, unless_absent
+from pubtools_mlmerge.registry.credentials import AuthFiles, Certificates
 from pubtools_mlmerge.registry.http import (
     Answer,
     ConnectOptions,
@@ -218,9 +217,7 @@ class RegistryClient(Registry):
 
     def digest(self, reference: Reference) -> str | None:
         """Look up the digest by a HEAD request, by GET where that is refused."""
-        with suppress_absence(reference):
-            return self._digest_by_head(reference)
-        return None
+        return unless_absent(reference, self._digest_by_head)[0]
 
     def _digest_by_head(self, reference: Reference) -> str:
         """Send HEAD unless this registry refuses it, which shows once GET succeeds.
@@ -253,7 +250,6 @@ class RegistryClient(Registry):
                 f"manifests/{reference.target}",
                 headers={"Content-Type": manifest.media_type},
                 content=manifest.content,
-                scopes=[Scope(reference.repository, push=True)],
                 repeatable=repeat,
             )
         stored = answer.headers.get("Docker-Content-Digest")
@@ -286,9 +282,7 @@ class RegistryClient(Registry):
         """
         name = self._repository(reference, source)
         path = f"blobs/uploads/?mount={quote(digest)}&from={quote(name, safe='')}"
-        scopes = {Scope(source), Scope(reference.repository, push=True)}
-        scopes.discard(Scope(reference.repository))
-        answer = self._send("POST", reference, path, content=b"", scopes=scopes)
+        answer = self._send("POST", reference, path, content=b"", mounts_from=source)
         if answer.status == _CREATED:
             return True
         # An upload was begun instead, and nobody will use it.
@@ -332,10 +326,8 @@ class RegistryClient(Registry):
         Raises:
             RegistryError: When the login may not write, or the registry cannot be asked.
         """
-        scopes = [Scope(reference.repository, push=True)]
         with _explain_lacking_right(reference):
-            answer = self._send("POST", reference, "blobs/uploads/", content=b"", scopes=scopes)
-        return _upload_of(answer)
+            return _upload_of(self._send("POST", reference, "blobs/uploads/", content=b""))
 
     def finish_upload(self, reference: Reference, upload: str, content: bytes | Stream) -> None:
         """Send the blob of a digest in one request, which is not tried again."""
@@ -349,7 +341,6 @@ class RegistryClient(Registry):
             url,
             headers={"Content-Type": "application/octet-stream"},
             content=content or b"",
-            scopes=[Scope(reference.repository, push=True)],
             repeatable=False,
         )
 
@@ -357,8 +348,7 @@ class RegistryClient(Registry):
         """Cancel an upload, if the registry can do that."""
         if upload:
             with suppress(RegistryError):
-                scopes = [Scope(reference.repository, push=True)]
-                self._send("DELETE", reference, upload, scopes=scopes, repeatable=False)
+                self._send("DELETE", reference, upload, repeatable=False)
 
     def require_push(self, reference: Reference) -> None:
         """Make sure that the login may write to a repository, by an upload without content.
@@ -387,11 +377,8 @@ class RegistryClient(Registry):
         wanted: dict[RegistrySession, dict[str, Scope]] = {}
         for references, pushes in ((pull, False), (push, True)):
             for reference in references:
-                scopes, name = (
-                    wanted.setdefault(self.session(reference), {}),
-                    self._repository(reference),
-                )
-                scopes[name] = Scope(name, push=pushes)
+                name = self._repository(reference)
+                wanted.setdefault(self.session(reference), {})[name] = Scope(name, push=pushes)
         for session, scopes in wanted.items():
             session.intend(scopes.values())
 
@@ -406,16 +393,12 @@ class RegistryClient(Registry):
                 address = evolve(address, host=registry_of(address.host))
                 find = partial(self._find_credentials, address.host)
                 say = partial(self._say_none_found, address.host)
-                transport = self._transport_for(address.host)
+                transport = self.transport
+                if (own := self.certificates(address.host)) is not None:
+                    contexts = own.contexts(address.host, verifies=not self.options.insecure)
+                    transport = Transport(self.options, contexts)
                 self._sessions[name] = RegistrySession(address, transport, find, say)
             return self._sessions[name]
-
-    def _transport_for(self, host: str) -> Transport:
-        certificates = self.certificates(host)
-        if certificates is None:
-            return self.transport
-        verifies = not self.options.insecure
-        return Transport(self.options, certificates.contexts(host, verifies=verifies))
 
     def certificates(self, host: str) -> Certificates | None:
         """Return the certificates for a registry, from the options or from certs.d."""
@@ -444,10 +427,8 @@ class RegistryClient(Registry):
     def secrets(self) -> list[str]:
         """The texts that must not show up anywhere, of logins given and found."""
         given = self.credentials.secrets if self.credentials else ()
-        return [
-            *given,
-            *(text for each in list(self._sessions.values()) for text in each.secrets()),
-        ]
+        sessions = list(self._sessions.values())  # another thread may add to them
+        return [*given, *(text for each in sessions for text in each.secrets())]
 
     @cached_property
     def _auth_files(self) -> AuthFiles:
@@ -467,23 +448,23 @@ class RegistryClient(Registry):
         *,
         headers: Mapping[str, str] | None = None,
         content: bytes | Stream | None = None,
-        scopes: Iterable[Scope] = (),
+        mounts_from: str = "",
         repeatable: bool = True,
         is_streamed: bool = False,
     ) -> Answer:
         """Send a request for a path below the repository, or a Location that the registry gave."""
+        repository = self._repository(reference)
         is_location = path.startswith(("/", "http://", "https://"))
         request = Request(
             method=method,
-            url=path if is_location else f"/v2/{self._repository(reference)}/{path}",
+            url=path if is_location else f"/v2/{repository}/{path}",
             subject=str(reference),
             headers=headers or {},
             content=content,
             repeatable=repeatable,
             is_streamed=is_streamed,
         )
-        wanted = frozenset(
-            evolve(scope, repository=self._repository(reference, scope.repository))
-            for scope in frozenset(scopes) or {Scope(reference.repository)}
-        )
-        return self.session(reference).send(request, wanted)
+        scopes = {Scope(repository, push=method not in ("GET", "HEAD"))}
+        if mounts_from not in ("", reference.repository):
+            scopes.add(Scope(self._repository(reference, mounts_from)))
+        return self.session(reference).send(request, frozenset(scopes))

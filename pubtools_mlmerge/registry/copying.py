@@ -9,12 +9,13 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Literal, Optional
+from typing import Literal
 
 from attrs import evolve
 from requests.exceptions import HTTPError
@@ -33,21 +34,26 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
 )
 from pubtools_mlmerge.observe import span
+from pubtools_mlmerge.registry.auth import redact
 from pubtools_mlmerge.registry.base import NESTED_INDEXES, NESTED_LEVELS, TOO_NESTED
 from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.connections import proxy_secrets, read_authorities
 from pubtools_mlmerge.registry.credentials import environment_without
 from pubtools_mlmerge.registry.http import PIECE, Stream, may_heal
-from pubtools_mlmerge.registry.refusals import proxy_secrets, read_authorities, redact
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
 Copy = Literal["auto", "skopeo", "never"]
-_Way = Optional[Literal["mount", "stream", "copy"]]  # none where it is left to another way
+_Way = Literal["mount", "stream", "copy"]
 
 _THREADS = 8  # requests for manifests at a time, and for blobs
 _COPIES = 4  # programs at a time
 _REMEMBERED = 10_000  # manifests that are there, and blobs
-_NOT_FOUND, _OUT_OF_ORDER = 404, 416
+_EXPIRED = (404, 416)  # how an upload is refused that the registry has given up
+
+
+class _OnlyByProgram(Exception):
+    """A blob cannot be mounted, or a manifest is of a kind that we do not know."""
 
 
 class Children:
@@ -70,7 +76,7 @@ class Children:
         self._source = source
         self._destination = destination
         self._copy = copy
-        self._copy_one = copy_one or self._use_skopeo
+        self._copy_one = copy_one or partial(copy_by_skopeo, source, destination)
         self._streams = copy == "auto" and copy_one is None
         self._watch = watch
         # Two pools, as threads of the first wait for those of the second.
@@ -97,16 +103,12 @@ class Children:
         by_blobs = self._streams or (is_one_registry and self._copy == "auto")
 
         def provide(digest: str) -> bool:
-            place = destination.at(digest)
+            place, manifest = destination.at(digest), None
             if not self._destination.has_manifest(place):
                 if self._copy == "never":
                     return False
-                is_read = by_blobs or len(digests) > 1
-                manifest = self._read(source.at(digest)) if is_read else None
-                # A registry may refuse what names a subject that it lacks.
-                subject = None if manifest is None else subject_of(manifest)
-                if subject in digests and subject != digest:
-                    ensure_one(subject)
+                if by_blobs or len(digests) > 1:
+                    manifest = self._read(source.at(digest), digests, ensure_one)
                 self._bring(manifest if by_blobs else None, source.at(digest), place)
             advance()
             return True
@@ -123,42 +125,48 @@ class Children:
     def _is_one_registry(self, source: Reference, destination: Reference) -> bool:
         return self._source.session(source).host == self._destination.session(destination).host
 
-    def _read(self, source: Reference) -> Manifest | None:
+    def _read(
+        self, source: Reference, siblings: Collection[str], bring: Callable[[str], object]
+    ) -> Manifest | None:
+        """Read a manifest; if its subject is among its siblings, bring that first."""
         try:
-            return self._source.pull(source)
+            manifest = self._source.pull(source)
         except NotAnIndex:  # nor an image: its blobs are not known here
             return None
+        # A registry may refuse what names a subject that it lacks.
+        subject = subject_of(manifest)
+        if subject is not None and subject in siblings and subject != source.digest:
+            bring(subject)
+        return manifest
 
     def _bring(self, manifest: Manifest | None, source: Reference, destination: Reference) -> None:
         """Write a manifest after its blobs; copy it by the program if it is unknown or refused."""
         with span("child", source=str(source), destination=str(destination)) as current:
-            way: _Way = None
-            if manifest is not None:
+            way: _Way = "copy"
+            with suppress(_OnlyByProgram):
                 way = self._write(manifest, source, destination, 0, set())
-            if way is None:
-                way = "copy"
+            if way == "copy":
                 # Without the right to write the program would fail as well, with a worse message.
                 self._writable.get(destination.name, partial(self._require_push, destination))
                 with self._copying:
                     self._copy_one(source, destination)
-                _log_brought(source, destination, "copy")
+                _log_brought(source, destination, way)
             current.note(by=way)
-
-    def _use_skopeo(self, source: Reference, destination: Reference) -> None:
-        copy(self._source, source, self._destination, destination)
 
     def _write(
         self,
-        manifest: Manifest,
+        manifest: Manifest | None,
         source: Reference,
         destination: Reference,
         level: int,
         known: set[str],
     ) -> _Way:
-        """Write a manifest after all that it needs; none as soon as that is refused.
+        """Write a manifest after all that it needs, unless only a program can bring some of that.
 
         `level` counts the indexes around it, and `known` has all that were read for its child.
         """
+        if manifest is None:
+            raise _OnlyByProgram
         if isinstance(manifest, Image):
             bring = partial(self._bring_blob, manifest, source, destination)
             jobs = [
@@ -168,8 +176,6 @@ class Children:
             ways = run_all(self._blob_threads, jobs)
         else:
             ways = self._write_listed(manifest, source, destination, level + 1, known)
-        if None in ways:
-            return None
         self._destination.push(destination, manifest)
         way: _Way = "stream" if "stream" in ways else "mount"
         _log_brought(source, destination, way)
@@ -191,24 +197,11 @@ class Children:
         def bring(digest: str) -> _Way:
             place = destination.at(digest)
             if place not in self._nested:
-                manifest = self._read(source.at(digest))
-                subject = None if manifest is None else subject_of(manifest)
-                if subject in listed and subject != digest and bring(subject) is None:
-                    return None
-                if manifest is None:
-                    return None
-                way = self._write(manifest, source.at(digest), place, level, known)
-                if way is None:
-                    return None
-                self._nested[place] = way
+                manifest = self._read(source.at(digest), listed, bring)
+                self._nested[place] = self._write(manifest, source.at(digest), place, level, known)
             return self._nested[place]
 
-        ways: list[_Way] = []
-        for digest in listed:
-            ways.append(bring(digest))
-            if ways[-1] is None:
-                break
-        return ways
+        return [bring(digest) for digest in listed]
 
     def _bring_blob(
         self, image: Image, source: Reference, destination: Reference, digest: str
@@ -218,10 +211,13 @@ class Children:
         held = self._destination.session(destination).host, digest
         is_one_registry = self._is_one_registry(source, destination)
         holder = source.repository if is_one_registry else self._holders.get(held)
-        if holder and self._mount_blob(place, holder):
-            return "mount"
+        try:
+            if holder and self._destination.mount_blob(place, digest, holder):
+                return "mount"
+        except RegistryError as error:
+            LOG.debug("Cannot mount %s: %s", digest, error)
         if not self._streams:
-            return None
+            raise _OnlyByProgram
         way: _Way = "mount"
         if not self._destination.has_blob(place):
             try:
@@ -234,13 +230,6 @@ class Children:
         if len(self._holders) < _REMEMBERED:
             self._holders[held] = destination.repository
         return way
-
-    def _mount_blob(self, place: Reference, repository: str) -> bool:
-        try:
-            return self._destination.mount_blob(place, place.digest, repository)
-        except RegistryError as error:
-            LOG.debug("Cannot mount %s: %s", place.digest, error)
-            return False
 
     def _require_push(self, destination: Reference) -> bool:
         try:
@@ -262,10 +251,10 @@ def _log_brought(source: Reference, destination: Reference, by: _Way) -> None:
 # The program skopeo
 
 
-def copy(
+def copy_by_skopeo(
     source_client: RegistryClient,
-    source: Reference,
     destination_client: RegistryClient,
+    source: Reference,
     destination: Reference,
 ) -> None:
     """Copy one manifest, all that it lists and all its blobs, under the same digest, by skopeo."""
@@ -277,7 +266,7 @@ def copy(
         command = [
             *("skopeo", "copy", "--quiet", "--all", "--preserve-digests"),
             *(option for side in sides for option in _options(*side, stack, passed)),
-            *(_address(client, reference) for _, client, reference in sides),
+            *(f"docker://{client.place(each).name}@{each.digest}" for _, client, each in sides),
         ]
         secrets = [*source_client.secrets(), *destination_client.secrets()]
         try:
@@ -304,10 +293,6 @@ def copy(
     if program.returncode:
         # It repeats what registries say, and they may repeat what it sent.
         raise failed(redact(said.strip(), [*secrets, *proxy_secrets()]) or "skopeo failed")
-
-
-def _address(client: RegistryClient, reference: Reference) -> str:
-    return f"docker://{client.place(reference).name}@{reference.digest}"
 
 
 def _options(
@@ -349,22 +334,22 @@ def stream_blob(  # noqa: PLR0913 - the two sides, and two options
     After a break all of it is sent again. Content of another digest or size never arrives whole,
     and an upload that is given up is cancelled.
     """
-    options, attempt, shown = destination_client.options, 0, 0
+    options, shown = destination_client.options, 0
 
     def read() -> Generator[bytes, None, None]:
         nonlocal shown
-        count = 0
+        sent = 0
         for part in _read_ahead(source_client.read_blob(source, size)):
             if time.monotonic() > options.ends:  # without the grace that cleaning up has
                 raise OutOfTime(str(destination), options.time_limit or 0.0)
             yield part
-            count += len(part)
-            while shown < count // PIECE:
+            sent += len(part)
+            while shown < sent // PIECE:
                 advance()
                 shown += 1
 
     with watch(f"{destination.name} {source.digest[:19]}, MiB", -(-size // PIECE)) as advance:
-        while True:
+        for attempt in count():
             upload = destination_client.begin_upload(destination)
             try:
                 with ExitStack() as begun:  # a failed request may hold on to what it was sending
@@ -373,10 +358,10 @@ def stream_blob(  # noqa: PLR0913 - the two sides, and two options
             except BaseException as error:
                 with STOP.finishing(cleans=True):
                     destination_client.cancel_upload(destination, upload)
-                is_last = attempt == options.retries.most
-                if is_last or not isinstance(error, RegistryError):
+                if attempt == options.retries.most or not isinstance(error, RegistryError):
                     raise
-                if not _may_heal(error, destination):
+                is_ours = error.reference == str(destination)  # where an upload may expire
+                if not may_heal(error) and not (is_ours and error.status in _EXPIRED):
                     raise
                 wait = options.retries.wait(attempt, _headers_of(error))
                 problem = error.message or f"HTTP {error.status}"
@@ -384,7 +369,6 @@ def stream_blob(  # noqa: PLR0913 - the two sides, and two options
             else:
                 return
             STOP.sleep(min(wait, max(0.0, options.ends - time.monotonic())))
-            attempt += 1
 
 
 def _read_ahead(parts: Iterator[bytes]) -> Iterator[bytes]:
@@ -394,12 +378,6 @@ def _read_ahead(parts: Iterator[bytes]) -> Iterator[bytes]:
         while part := coming.result():
             coming = pool.submit(next, parts, b"")
             yield part
-
-
-def _may_heal(error: RegistryError, destination: Reference) -> bool:
-    """Whether another attempt may succeed, with an upload that has not expired."""
-    is_lost = error.reference == str(destination) and error.status in (_NOT_FOUND, _OUT_OF_ORDER)
-    return is_lost or may_heal(error)
 
 
 def _headers_of(error: BaseException) -> Mapping[str, str]:

@@ -1,7 +1,7 @@
-"""Logins from the auth files and the credential helpers of container tools.
+"""Logins and certificates that container tools have configured for a registry.
 
-The formats are those of containers-auth.json and of Docker's config.json; helpers are programs
-that follow the protocol of docker-credential-helpers.
+Logins come from auth files (containers-auth.json, Docker's config.json) and from programs that
+follow the protocol of docker-credential-helpers, certificates from directories in certs.d.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ import logging
 import math
 import os
 import re
+import ssl
 import subprocess
 import threading
 import time
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from attrs import field, frozen
+from urllib3.util.ssl_ import create_urllib3_context
 
 from pubtools_mlmerge.concurrency import STOP
 from pubtools_mlmerge.core.references import registry_of
@@ -43,7 +47,7 @@ class AuthFiles:
     def __init__(self, patience: float = _PATIENCE, ends: float = math.inf) -> None:
         self._patience, self._ends = patience, ends  # seconds for a helper, and when a run ends
         self._lock = threading.Lock()
-        self._files: dict[Path, _File] = {}
+        self._read = lru_cache(_File.read)
         self._answers: dict[tuple[str, str], Credentials | str] = {}
 
     def find(self, host: str, repository: str = "") -> Credentials | None:
@@ -68,13 +72,8 @@ class AuthFiles:
         found = f"none was found: {files}{''.join(answers)}"
         return f"no login for {host} was given, and {found}"
 
-    def _read(self, path: Path) -> _File:
-        if path not in self._files:
-            self._files[path] = _File.read(path)
-        return self._files[path]
-
     def _find(self, file: _File, host: str, repository: str) -> Credentials | None:
-        names = list(_names(host, repository))
+        names = _names(host, repository)
         for name in names:
             for key, helper in file.helpers.get(name, ()):
                 if helper and (found := self._ask(file, str(helper), key)) is not None:
@@ -173,9 +172,8 @@ class _File:
             return Credentials("", str(fields["identitytoken"]), place, is_token=True)
         if not fields.get("auth"):
             username, password = fields.get("username"), fields.get("password")
-            return (
-                Credentials(str(username), str(password), place) if username and password else None
-            )
+            is_whole = username and password
+            return Credentials(str(username), str(password), place) if is_whole else None
         try:
             text = b64decode(str(fields["auth"])).decode("utf-8")
         except (binascii.Error, ValueError) as error:
@@ -203,10 +201,9 @@ def _name(key: str) -> str:
     return registry_of(host).lower() + ("" if is_host else f"/{path}")
 
 
-def _names(host: str, repository: str) -> Iterator[str]:
-    parts = repository.split("/") if repository else []
-    for length in range(len(parts), -1, -1):
-        yield "/".join([_name(host), *parts[:length]])
+def _names(host: str, repository: str) -> list[str]:
+    parts = [_name(host), *filter(None, repository.split("/"))]
+    return ["/".join(parts[:length]) for length in range(len(parts), 0, -1)]
 
 
 # Credential helpers
@@ -273,3 +270,76 @@ def _read_reply(text: str, place: str) -> Credentials | None:
     if username == _NO_USER:
         return Credentials("", secret, place, is_token=True) if secret else None
     return Credentials(username, secret, place) if secret else None
+
+
+# Certificates
+
+
+@frozen
+class Certificates:
+    """Certificates for one registry, beside the usual authorities."""
+
+    authorities: tuple[Path, ...] = ()
+    clients: tuple[tuple[Path, Path], ...] = ()  # each with its key
+
+    @classmethod
+    def read(cls, directory: Path) -> Certificates:
+        """Sort files as docker, podman and skopeo do: ``*.crt``, and ``*.cert`` with ``*.key``.
+
+        Raises:
+            InvalidCredentials: When a certificate of a client lacks its key.
+        """
+        try:
+            files = sorted(directory.iterdir())
+        except OSError:  # for others to read
+            return cls()
+        authorities = [file for file in files if file.suffix == ".crt"]
+        clients = [file for file in files if file.suffix == ".cert"]
+        pairs = [(client, client.with_suffix(".key")) for client in clients]
+        for client, key in pairs:
+            if key not in files:
+                raise InvalidCredentials(str(client), f"there is no {key.name} beside it")
+        return cls(tuple(authorities), tuple(pairs))
+
+    def or_given(self, ca_bundle: str | None, client: tuple[str, str] | None) -> Certificates:
+        """Use those of the options instead; a bundle replaces all authorities."""
+        clients = ((Path(client[0]), Path(client[1])),) if client else self.clients
+        return Certificates(() if ca_bundle else self.authorities, clients)
+
+    def link(self, directory: Path) -> None:
+        """Link all of them into a directory for another program; no key is copied."""
+        for number, authority in enumerate(self.authorities):
+            (directory / f"{number}.crt").symlink_to(authority.resolve())
+        for number, pair in enumerate(self.clients):
+            for file, kind in zip(pair, ("cert", "key")):
+                (directory / f"{number}.{kind}").symlink_to(file.resolve())
+
+    def contexts(self, host: str, *, verifies: bool) -> Iterator[tuple[str, ssl.SSLContext | None]]:
+        """Make TLS contexts by URL prefix; None for the usual one.
+
+        The http library adds the authorities that all registries have.
+        """
+        yield "http://", None
+        yield "https://", self._context((), verifies=verifies) if self.authorities else None
+        if self.clients:
+            yield f"https://{host}/", self._context(self.clients, verifies=verifies)
+
+    def _context(self, clients: tuple[tuple[Path, Path], ...], *, verifies: bool) -> ssl.SSLContext:
+        needed = ssl.CERT_REQUIRED if verifies else ssl.CERT_NONE
+        context = create_urllib3_context(cert_reqs=needed)
+        for authority in self.authorities:
+            with _explained(authority):
+                context.load_verify_locations(authority)
+        for client, key in clients:
+            with _explained(client):
+                context.load_cert_chain(client, key, password=str)  # asks nobody for one
+        return context
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # such as that of the library for TLS
+        problem = "cannot be read as a certificate, with its key where it is a client's"
+        raise InvalidCredentials(str(path), problem) from error

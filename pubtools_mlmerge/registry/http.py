@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -24,25 +24,19 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from attrs import define, evolve, field, frozen
 from requests.adapters import HTTPAdapter
-from requests.exceptions import (
-    ChunkedEncodingError,
-)
-from requests.structures import CaseInsensitiveDict
+from requests.exceptions import ChunkedEncodingError
+from requests.utils import select_proxy
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
 from pubtools_mlmerge.concurrency import SLICE, STOP
 from pubtools_mlmerge.core.strict_json import LARGEST
-from pubtools_mlmerge.errors import OutOfTime, RegistryError, brief
-from pubtools_mlmerge.registry.refusals import (
-    Logins,
-    Secrets,
-    check_proxy,
+from pubtools_mlmerge.errors import OutOfTime, RegistryError, Unauthorized, brief
+from pubtools_mlmerge.registry.connections import (
     explain,
-    explain_answer,
-    explain_connection,
+    explain_refusal,
     is_transient,
-    redact,
+    name_proxy,
     without_url,
 )
 
@@ -107,21 +101,6 @@ class Answer:
         """Whether the request was carried out."""
         return self.status // 100 == 2  # noqa: PLR2004 - status codes are their own names
 
-    def redacted(self, secrets: Secrets | Iterable[str]) -> Answer:
-        """Withhold each part that repeats a secret, before it ends up in an error."""
-        known, text = Secrets.of(secrets), self.content.decode("utf-8", "surrogateescape")
-        content = redact(text, known).encode("utf-8", "surrogateescape")
-        reason, url = redact(self.reason, known), redact(self.url, known)
-        headers = self.with_redacted_headers(known).headers
-        return Answer(self.status, headers, content, url, reason)
-
-    def with_redacted_headers(self, secrets: Secrets) -> Answer:
-        """Withhold each header that repeats a secret, as an error may quote it."""
-        if not secrets.shown_in("\n".join(self.headers.values())):
-            return self
-        cleaned = {name: redact(value, secrets) for name, value in self.headers.items()}
-        return evolve(self, headers=CaseInsensitiveDict(cleaned))
-
     def as_http_error(self) -> requests.exceptions.HTTPError:
         """Make the error that the http library would raise for this answer."""
         response = requests.Response()
@@ -143,67 +122,60 @@ _MOST_DOUBLINGS = 30
 
 
 @define
-class _Pace:
-    lock: threading.Lock = field(factory=threading.Lock)
-    next: float = 0.0  # when the next request may go
-    interval: float = 0.0  # seconds between requests
-    epoch: int = 0  # number of pauses so far
-    refusals: int = 0  # pauses since the last good answer
-    good: int = 0  # answers since the interval was changed
+class Pace:
+    """Limits the rate of requests to one host, for all threads.
 
-
-class Throttle:
-    """Limits the rate of requests to each host that answered 429.
-
-    A pause is for all threads; answers to what was sent before it do not prolong it. After it,
-    requests keep an interval, which doubles with each pause and slowly shrinks again.
+    After a 429 all requests pause; answers to what was sent before that do not prolong it. Then
+    they keep an interval, which doubles with each pause and slowly shrinks again.
     """
 
-    def __init__(self) -> None:
-        self._paces: dict[str, _Pace] = {}
+    _lock: threading.Lock = field(factory=threading.Lock)
+    _next: float = 0.0  # when the next request may go
+    _interval: float = 0.0  # seconds between requests
+    _epoch: int = 0  # number of pauses so far
+    _refusals: int = 0  # pauses since the last good answer
+    _good: int = 0  # answers since the interval was changed
 
-    def wait(
-        self,
-        host: str,
-        max_rate: float | None = None,
-        sleep: Callable[[float], None] | None = None,
-    ) -> int:
-        """Wait until a request may go to a host; return the number of pauses before it."""
-        pace = self._paces.setdefault(host, _Pace())
-        least = 1 / max_rate if max_rate else 0.0
+    def wait(self, least: float, sleep: Callable[[float], None]) -> int:
+        """Wait until a request may go, with an interval; return the number of pauses before it."""
         while True:
-            with pace.lock:
-                now, epoch = time.monotonic(), pace.epoch
-                at = max(now, pace.next)
-                pace.next = at + max(pace.interval, least)
+            with self._lock:
+                now, epoch = time.monotonic(), self._epoch
+                at = max(now, self._next)
+                self._next = at + max(self._interval, least)
             if at > now:
-                (sleep or STOP.sleep)(at - now)
-            if pace.epoch == epoch:  # otherwise another thread was refused in the meantime
+                sleep(at - now)
+            if self._epoch == epoch:  # otherwise another thread was refused in the meantime
                 return epoch
 
-    def slow_down(
-        self, host: str, epoch: int, retries: Retries, headers: Mapping[str, str]
-    ) -> float:
+    def slow_down(self, epoch: int, retries: Retries, headers: Mapping[str, str]) -> float:
         """Pause after a refusal of what `wait` let go; return the seconds until its end."""
-        pace = self._paces.setdefault(host, _Pace())
-        with pace.lock:
+        with self._lock:
             now = time.monotonic()
-            if epoch == pace.epoch:
-                wait = retries.wait(min(pace.refusals, _MOST_DOUBLINGS), headers)
+            if epoch == self._epoch:
+                wait = retries.wait(self._refusals, headers)
                 spread = wait * random.uniform(1.0, 1.1)  # noqa: S311 - spreads load, guards nothing
                 first = retries.first_wait * _FIRST_INTERVAL
-                pace.epoch, pace.refusals, pace.good = epoch + 1, pace.refusals + 1, 0
-                pace.interval = max(first, min(pace.interval * _SLOWER, retries.longest_wait))
-                pace.next = now + min(spread, retries.longest_wait)
-            return max(0.0, pace.next - now)
+                self._epoch, self._refusals, self._good = epoch + 1, self._refusals + 1, 0
+                self._interval = max(first, min(self._interval * _SLOWER, retries.longest_wait))
+                self._next = now + min(spread, retries.longest_wait)
+            return max(0.0, self._next - now)
 
-    def speed_up(self, host: str) -> None:
+    def speed_up(self) -> None:
         """Take note of an answer that is no refusal."""
-        pace = self._paces[host]
-        with pace.lock:
-            pace.refusals, pace.good = 0, pace.good + 1
-            if pace.good >= _GOOD:
-                pace.interval, pace.good = pace.interval * _FASTER, 0
+        with self._lock:
+            self._refusals, self._good = 0, self._good + 1
+            if self._good >= _GOOD:
+                self._interval, self._good = self._interval * _FASTER, 0
+
+
+@define
+class LoginState:
+    """Whether a login is right, as far as it was tried at one place; for all threads."""
+
+    lock: threading.Lock = field(factory=threading.Lock)
+    is_accepted: bool = False
+    refusal: Unauthorized | None = None
 
 
 @frozen(kw_only=True)
@@ -228,7 +200,7 @@ class Retries:
 
     def wait(self, attempt: int, headers: Mapping[str, str]) -> float:
         """Compute the seconds before the next repetition, at random, or as Retry-After asks."""
-        backoff = self.first_wait * float(2**attempt)
+        backoff = self.first_wait * 2.0 ** min(attempt, _MOST_DOUBLINGS)
         spread = backoff * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
         return min(max(spread, _retry_after(headers.get("Retry-After", ""))), self.longest_wait)
 
@@ -276,10 +248,10 @@ class ConnectOptions:
             Most requests per second to one registry.
         time_limit (float | None):
             Seconds, from now on, for all requests together; then they fail with `OutOfTime`.
-        throttle (Throttle):
-            The pace of requests, shared by clients with the same options.
-        logins (Logins):
-            Which logins were refused, shared as well.
+        throttle (dict[str, Pace]):
+            The pace of requests to each host, shared by clients with the same options.
+        logins (dict[tuple[str, collections.abc.Hashable], LoginState]):
+            Which logins were refused, by place and login, shared as well.
     """
 
     ca_bundle: str | None = None
@@ -292,8 +264,8 @@ class ConnectOptions:
     retries: Retries = field(factory=Retries)
     max_rate: float | None = None
     time_limit: float | None = None
-    throttle: Throttle = field(factory=Throttle, eq=False, repr=False)
-    logins: Logins = field(factory=Logins, eq=False, repr=False)
+    throttle: dict[str, Pace] = field(factory=dict, eq=False, repr=False)
+    logins: dict[tuple[str, Hashable], LoginState] = field(factory=dict, eq=False, repr=False)
     ends: float = field(init=False, eq=False, repr=False)
 
     @ends.default
@@ -356,34 +328,42 @@ class _Unreadable(Exception):
     """Why an answer is not read to its end; the http library lets this error pass."""
 
 
+def _in_slices(
+    link: socket.socket, transfer: Callable[[], int], silence: float, end: float = math.inf
+) -> int:
+    """Transfer some bytes, in slices so that a signal can end the program."""
+    usual, silent = link.gettimeout(), time.monotonic() + silence
+    try:
+        while True:
+            STOP.check()
+            now = time.monotonic()
+            if now >= end:
+                raise _Unreadable
+            if now >= silent:
+                raise socket.timeout("timed out")
+            link.settimeout(min(SLICE, end - now, silent - now))
+            # After a timeout TLS needs the same bytes again, which it gets.
+            with suppress(socket.timeout):
+                return transfer()
+    finally:
+        with suppress(OSError):  # closed meanwhile
+            link.settimeout(usual)
+
+
 class _TimedReader(io.RawIOBase):
     """Reads from a connection until a point in time."""
 
-    def __init__(self, raw: io.RawIOBase, connection: socket.socket, end: float) -> None:
-        self._raw = raw
-        self._socket = connection
-        self._timeout = connection.gettimeout()
-        self._end = end
+    def __init__(self, raw: io.RawIOBase, link: socket.socket, end: float) -> None:
+        self._raw, self._link, self._end = raw, link, end
+        self._silence = link.gettimeout() or math.inf
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # as it is called
-        silent = math.inf if self._timeout is None else time.monotonic() + self._timeout
-        try:
-            while True:
-                STOP.check()
-                now = time.monotonic()
-                if now >= self._end:
-                    raise _Unreadable
-                if now >= silent:
-                    raise socket.timeout("timed out")
-                self._socket.settimeout(min(SLICE, self._end - now, silent - now))
-                with suppress(socket.timeout):
-                    return self._socket.recv_into(buffer)
-        finally:
-            with suppress(OSError):  # closed meanwhile
-                self._socket.settimeout(self._timeout)
+        return _in_slices(
+            self._link, partial(self._link.recv_into, buffer), self._silence, self._end
+        )
 
     def close(self) -> None:
         self._raw.close()
@@ -416,36 +396,24 @@ class _BoundedReader(io.BufferedReader):
 
 
 class _BoundedResponse(http.client.HTTPResponse):
-    """An answer whose headers and body have to come within some seconds."""
+    """An answer whose headers and body have to come within some seconds, before the run ends."""
 
-    options: ConnectOptions
     longest: float
+    ends: float
 
     def __init__(self, sock: socket.socket, *others: object, **named: object) -> None:
         super().__init__(sock, *others, **named)  # type: ignore[arg-type]  # passed on as they came
-        end = min(time.monotonic() + self.longest, self.options.ends + _GRACE)
+        end = min(time.monotonic() + self.longest, self.ends)
         self.fp = _BoundedReader(_TimedReader(self.fp.detach(), sock, end))
 
 
 def _send_all(connection: http.client.HTTPConnection, content: bytes, silence: float) -> None:
-    """Send a part of a request, in slices so that a signal can end the program."""
+    """Send a part of a request."""
     if connection.sock is None:
         connection.connect()
-    link: socket.socket = connection.sock
-    timeout, rest = link.gettimeout(), memoryview(content)
-    silent = time.monotonic() + silence
-    try:
-        link.settimeout(SLICE)
-        while rest:
-            STOP.check()
-            # After a timeout TLS needs the same bytes again, which these are.
-            with suppress(socket.timeout):
-                rest, silent = rest[link.send(rest) :], time.monotonic() + silence
-            if time.monotonic() >= silent:
-                raise socket.timeout("timed out")
-    finally:
-        with suppress(OSError):  # closed meanwhile
-            link.settimeout(timeout)
+    link, rest = connection.sock, memoryview(content)
+    while rest:
+        rest = rest[_in_slices(link, partial(link.send, rest), silence) :]
 
 
 class _Adapter(HTTPAdapter):
@@ -459,10 +427,13 @@ class _Adapter(HTTPAdapter):
         streams: bool = False,
     ) -> None:
         longest = math.inf if streams else options.longest
-        names = {"options": options, "longest": longest}
-        self._response_class = type("Response", (_BoundedResponse,), names)
-        self._silence = options.silence if streams else options.timeout[1]
+        bounds = {"longest": longest, "ends": options.ends + _GRACE}
+        silence = options.silence if streams else options.timeout[1]
         self._context = context
+        self._methods = {
+            "response_class": type("Response", (_BoundedResponse,), bounds),
+            "send": partialmethod(_send_all, silence=silence),
+        }
         super().__init__(pool_connections=16, pool_maxsize=32)
         self._bound(self.poolmanager)
 
@@ -472,17 +443,13 @@ class _Adapter(HTTPAdapter):
         return manager if is_known else self._bound(manager)
 
     def _bound(self, manager: PoolManager) -> PoolManager:
-        """Make connections use our response class; the http library has no option for it."""
+        """Make connections use our methods; the http library has no option for it."""
         if self._context is not None:
             manager.connection_pool_kw["ssl_context"] = self._context
         classes = {}
         for scheme, pool in manager.pool_classes_by_scheme.items():
             plain = pool.ConnectionCls  # type: ignore[attr-defined]  # typed as any class
-            names = {
-                "response_class": self._response_class,
-                "send": partialmethod(_send_all, silence=self._silence),
-            }
-            timed = type(plain.__name__, (plain,), names)
+            timed = type(plain.__name__, (plain,), self._methods)
             classes[scheme] = type(pool.__name__, (pool,), {"ConnectionCls": timed})
         manager.pool_classes_by_scheme = classes
         return manager
@@ -527,11 +494,7 @@ class Transport:
         own = {"Accept-Encoding": "identity", "User-Agent": user_agent()}
         self._headers = {**self._session.headers, **own}
         # Looking for proxies and authorities in the environment takes a third of each request.
-        self._settings_for = lru_cache(
-            lambda place: self._session.merge_environment_settings(
-                place, {}, stream=True, verify=options.verify, cert=None
-            )
-        )
+        self._settings_for = lru_cache(self._read_settings)
         self._streams = requests.Session()
         for prefix, context in contexts:
             self._session.mount(prefix, _Adapter(options, context))
@@ -546,17 +509,9 @@ class Transport:
         """Send a request, with retries; a write follows redirects only within its origin."""
         for _ in range(_MOST_REDIRECTS + 1):
             answer = self._send_with_retries(request)
-            target = answer.headers.get("Location")
-            if answer.status not in _REDIRECTS or not target:
+            moved = _redirected(request, answer)
+            if moved is None:
                 return answer
-            reads = request.method in ("GET", "HEAD")
-            is_same_write = request.method in ("PUT", "POST") and answer.status in _SAME_METHOD
-            if not reads and not is_same_write:
-                return answer
-            moved = _redirected(request, target)
-            if not reads and origin(moved.url) != origin(request.url):
-                problem = "the registry redirects what is written to another host"
-                raise RegistryError(request.subject, answer.status, problem)
             request = moved
         raise RegistryError(request.subject, None, "the registry redirects in circles")
 
@@ -565,9 +520,11 @@ class Transport:
         most = retries.most if request.repeatable else 0
         patience = math.inf if self.options.time_limit else retries.patience
         host = request.url.partition("://")[2].partition("/")[0]
-        throttle, attempt, paused = self.options.throttle, 0, 0.0
+        pace = self.options.throttle.setdefault(host, Pace())
+        least = 1 / self.options.max_rate if self.options.max_rate else 0.0
+        attempt, paused = 0, 0.0
         while True:
-            epoch = throttle.wait(host, self.options.max_rate, sleep)
+            epoch = pace.wait(least, sleep)
             try:
                 answer = self._send_once(request)
             # Not all are the library's own: a missing file of authorities, a malformed host name,
@@ -581,13 +538,13 @@ class Transport:
                     )
             else:
                 if answer.status == _RATE_LIMIT:  # nothing was done, so this was no try
-                    wait = throttle.slow_down(host, epoch, retries, answer.headers)
+                    wait = pace.slow_down(epoch, retries, answer.headers)
                     paused += wait
                     if paused > patience:
                         return answer
                     LOG.info("%s: HTTP 429, retrying in %.1f s", request.subject, wait)
                     continue
-                throttle.speed_up(host)
+                pace.speed_up()
                 reads = request.method in ("GET", "HEAD")
                 if answer.status not in (*TRANSIENT, _SERVER_FAILED if reads else None):
                     return answer
@@ -613,12 +570,20 @@ class Transport:
         STOP.sleep(min(seconds, self._time_left(request)))
         self._time_left(request)
 
+    def _read_settings(self, place: str) -> tuple[Mapping[str, object], str]:
+        """Return how to send to a place, and the name of the proxy on the way there."""
+        settings = self._session.merge_environment_settings(
+            place, {}, stream=True, verify=self.options.verify, cert=None
+        )
+        proxy = select_proxy(place, settings["proxies"])
+        return settings, name_proxy(proxy, place) if proxy else ""
+
     def _explain(self, error: Exception, url: str) -> str:
-        known = None
-        with suppress(ValueError):  # the URL itself is malformed
-            settings = self._settings_for(_place(url))
-            known = explain_connection(error, url, settings["proxies"], settings["verify"])
-        return known or explain(error)
+        try:
+            settings, proxy = self._settings_for(_place(url))
+        except ValueError:  # the URL itself is malformed, or that of the proxy
+            return explain(error, url, "", verify=True)
+        return explain(error, url, proxy, settings["verify"])
 
     def _send_once(self, request: Request) -> Answer:
         STOP.check()
@@ -629,8 +594,7 @@ class Transport:
         prepared.prepare_url(request.url, None)
         prepared.prepare_headers({**self._headers, **request.headers})
         prepared.prepare_body(request.content, None)
-        settings = self._settings_for(_place(request.url))
-        check_proxy(request.url, settings["proxies"])
+        settings, proxy = self._settings_for(_place(request.url))
         session, longest = self._session, self.options.timeout[1]
         if request.is_streamed or isinstance(request.content, Stream):
             session, longest = self._streams, self.options.silence
@@ -646,9 +610,10 @@ class Transport:
                 return found(b"", parts=self._read_parts(request, response))
             with response:
                 content = _read_body(request, response)
-            problem = explain_answer(status, headers, request.url, settings["proxies"])
-            if problem is not None:
-                raise RegistryError(request.subject, status, problem)
+            if proxy and request.url.startswith("http://"):
+                problem = explain_refusal(proxy, status, headers, request.url)
+                if problem is not None:
+                    raise RegistryError(request.subject, status, problem)
             return found(content)
 
     @contextmanager
@@ -668,8 +633,9 @@ class Transport:
             # The library's own errors are not those of the request that sends these parts on.
             except (OSError, ValueError, HTTPError) as error:
                 self._time_left(request)
-                cause = ChunkedEncodingError(explain(error))
-                raise RegistryError(request.subject, None, explain(error)) from cause
+                problem = self._explain(error, request.url)
+                cause = ChunkedEncodingError(problem)
+                raise RegistryError(request.subject, None, problem) from cause
 
 
 def _place(url: str) -> str:
@@ -677,8 +643,13 @@ def _place(url: str) -> str:
     return "/".join(url.split("/", 3)[:3])
 
 
-def _redirected(request: Request, target: str) -> Request:
-    """Follow a redirect; credentials do not go to another origin."""
+def _redirected(request: Request, answer: Answer) -> Request | None:
+    """Follow a redirect, with the credentials within an origin alone, and none where it writes."""
+    target = answer.headers.get("Location")
+    reads = request.method in ("GET", "HEAD")
+    is_same_write = request.method in ("PUT", "POST") and answer.status in _SAME_METHOD
+    if answer.status not in _REDIRECTS or not target or not (reads or is_same_write):
+        return None
     try:
         url = urljoin(request.url, target)
         here, there = origin(request.url), origin(url)
@@ -686,6 +657,9 @@ def _redirected(request: Request, target: str) -> Request:
         raise RegistryError(request.subject, None, "the registry redirects nowhere") from error
     if there[0] not in ("https", here[0]):
         raise RegistryError(request.subject, None, "the registry redirects to plain http")
+    if here != there and not reads:
+        problem = "the registry redirects what is written to another host"
+        raise RegistryError(request.subject, answer.status, problem)
     kept = {n: v for n, v in request.headers.items() if here == there or n != "Authorization"}
     return evolve(request, url=url, headers=kept)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
@@ -12,7 +12,7 @@ from operator import attrgetter
 from secrets import token_hex
 from urllib.parse import quote, urlencode
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from pubtools_mlmerge.concurrency import Memo
 from pubtools_mlmerge.core.references import Address, Reference, is_registered_digest, one_name
@@ -25,9 +25,9 @@ from pubtools_mlmerge.errors import (
     NotFound,
     RegistryError,
 )
+from pubtools_mlmerge.registry.auth import WITHHELD, failure, redacted
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import TRANSIENT, Answer, Request, origin
-from pubtools_mlmerge.registry.refusals import WITHHELD, failure
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -41,7 +41,6 @@ _NOT_FOUND = 404
 _SERVER_FAILED = 500
 _MOST_HOSTS = 1000
 _IS_QUAY = "Quay"
-_start = attrgetter("start")
 
 _LAST_SECOND = 253_402_300_799  # of the year 9999
 
@@ -56,7 +55,7 @@ class TagRow:
     is_immutable: bool = False
 
 
-def replaced(rows: Sequence[TagRow], written: str, seen: str | None) -> tuple[str, ...]:
+def replaced(rows: Iterable[TagRow], written: str, seen: str | None) -> tuple[str, ...]:
     """List the digests that a PUT replaced unread.
 
     Quay ends what a PUT replaces in the second in which the new row begins. Rows of one second are
@@ -64,26 +63,19 @@ def replaced(rows: Sequence[TagRow], written: str, seen: str | None) -> tuple[st
     all that began or ended in that second is suspect. If `written` replaced itself, as when a PUT
     is repeated, the row before counts as the same PUT.
     """
-    own = _newest(rows, written)
-    found: list[TagRow] = []
+    rows = sorted(rows, key=attrgetter("start"), reverse=True)
+    found: set[TagRow] = set()
+    own = next((row for row in rows if row.digest == written), None)
     while own is not None:
-        suspects = _suspects(rows, own)
-        found += suspects
-        earlier = [row for row in suspects if row.start < own.start]
-        own = _newest(earlier, written) if seen != written else None
-    digests = dict.fromkeys(row.digest for row in sorted(found, key=_start, reverse=True))
+        start = own.start
+        alive = [row for row in rows if row.end is None or row.end >= start]
+        before = next((row.start for row in alive if row.start < start), None)
+        suspects = [row for row in alive if start in (row.start, row.end) or row.start == before]
+        found.update(suspects)
+        earlier = (row for row in suspects if row.start < start and row.digest == written)
+        own = next(earlier, None) if seen != written else None
+    digests = dict.fromkeys(row.digest for row in rows if row in found)
     return tuple(digest for digest in digests if digest not in (written, seen))
-
-
-def _newest(rows: Sequence[TagRow], digest: str) -> TagRow | None:
-    return max((row for row in rows if row.digest == digest), key=_start, default=None)
-
-
-def _suspects(rows: Sequence[TagRow], own: TagRow) -> list[TagRow]:
-    """Find the rows that began or ended in the same second, and the one directly before."""
-    alive = [row for row in rows if row.end is None or row.end >= own.start]
-    latest = max((row.start for row in alive if row.start < own.start), default=None)
-    return [row for row in alive if own.start in (row.start, row.end) or row.start == latest]
 
 
 class TagHistory:
@@ -198,56 +190,54 @@ class TagHistory:
     def _send(
         self, method: str, reference: Reference, path: str, content: bytes | None = None
     ) -> Answer:
-        session = self._client.session(reference)
-        path = f"/api/v1/repository/{quote(reference.repository)}/tag/{path}"
-        request = Request(
-            method=method,
-            url=session.url(path),
-            subject=f"tag history of {reference}",
-            headers={"Content-Type": _JSON} if content else {"Accept": _JSON},
-            content=content,
-        )
+        session, subject = self._client.session(reference), f"tag history of {reference}"
         found = self._hosts.get(session.host, partial(self._look, reference, session.host))
         if found != _IS_QUAY:
-            raise NotFound(request.subject, _NOT_FOUND, found)
-        login = {**request.headers, "Authorization": f"Bearer {self._token}"}
-        answer = session.transport.send(evolve(request, headers=login))
-        answer = answer.redacted([self._token])
+            raise NotFound(subject, _NOT_FOUND, found)
+        answer = self._ask(method, reference, path, content, self._token)
         if answer.status == _FORBIDDEN and b"CSRF" in answer.content:
             problem = "Quay's API does not accept the token: check --quay-api-token"
-            raise Forbidden(request.subject, answer.status, problem)
+            raise Forbidden(subject, answer.status, problem)
         if not answer.is_success or answer.content == WITHHELD.encode():
-            answer = answer.redacted(self._client.secrets())
-            raise failure(request.subject, answer.status, _explanation(answer.content))
+            raise self._failure(reference, answer)
         return answer
+
+    def _ask(
+        self, method: str, reference: Reference, path: str, content: bytes | None, token: str = ""
+    ) -> Answer:
+        session = self._client.session(reference)
+        login = {"Authorization": f"Bearer {token}"} if token else {}
+        request = Request(
+            method=method,
+            url=session.url(f"/api/v1/repository/{quote(reference.repository)}/tag/{path}"),
+            subject=f"tag history of {reference}",
+            headers={"Content-Type" if content else "Accept": _JSON, **login},
+            content=content,
+        )
+        return redacted(session.transport.send(request), [self._token])
+
+    def _failure(self, reference: Reference, answer: Answer) -> RegistryError:
+        answer = redacted(answer, self._client.secrets())
+        return failure(f"tag history of {reference}", answer.status, _explanation(answer.content))
 
     def _look(self, reference: Reference, host: str) -> str:
         """Check, without the token, that this is Quay and the host that the token is for."""
-        path = f"/api/v1/repository/{quote(reference.repository)}/tag/?limit=1"
-        session = self._client.session(reference)
-        url, subject = session.url(path), f"tag history of {reference}"
-        request = Request(method="GET", url=url, subject=subject, headers={"Accept": _JSON})
-        answer = session.transport.send(request)
+        url = self._client.session(reference).url("/")
+        answer = self._ask("GET", reference, "?limit=1", None)
         if answer.status in TRANSIENT or answer.status >= _SERVER_FAILED:
-            answer = answer.redacted(self._client.secrets())
-            raise failure(subject, answer.status, _explanation(answer.content))
+            raise self._failure(reference, answer)
         if origin(answer.url) != origin(url) or not _is_of_quay(answer.content):
             return "no API of Quay's"
-        if self._is_meant_for(host):
+        meant, name = self._host or "quay.io", one_name(f"{host}/")
+        is_part_of_quay_io = not self._host and name.endswith(".quay.io/")
+        if is_part_of_quay_io or name == one_name(f"{meant}/"):
             return _IS_QUAY
-        meant = self._host or "quay.io"
         LOG.warning(
             "%s: its history is not read, as the token of Quay's API is for %s; "
             "--quay-api-token-host %s sends it there",
             *(reference, meant, host),
         )
         return f"the token is for {meant}"
-
-    def _is_meant_for(self, host: str) -> bool:
-        name = one_name(f"{host}/")
-        if self._host:
-            return name == one_name(f"{self._host}/")
-        return name == "quay.io/" or name.endswith(".quay.io/")
 
 
 def _is_of_quay(content: bytes) -> bool:
@@ -268,22 +258,21 @@ def _explanation(content: bytes) -> bytes:
 
 
 def _read(content: bytes, tag: str) -> tuple[TagRow, ...]:
-    """Read the rows of a tag, and leave out those of other tags."""
-    listed = decode(content).get("tags")
+    """Read the rows of a tag, newest first, and leave out those of other tags."""
+    listed, rows = decode(content).get("tags"), []
     if not isinstance(listed, list):
         raise InvalidIndex("tags", "expected an array")
-    rows = [_read_row(f"tags[{number}]", row, tag) for number, row in enumerate(listed)]
-    return tuple(sorted((row for row in rows if row is not None), key=_start, reverse=True))
-
-
-def _read_row(path: str, row: object, tag: str) -> TagRow | None:
-    if not isinstance(row, Mapping) or not isinstance(row.get("name"), str):
-        raise InvalidIndex(path, "expected an object with a name")
-    if row["name"] != tag:
-        return None
-    digest, start, end = (row.get(name) for name in ("manifest_digest", "start_ts", "end_ts"))
-    if not isinstance(digest, str) or not is_registered_digest(digest):
-        raise InvalidIndex(f"{path}.manifest_digest", "expected a digest")
-    if type(start) is not int or not (end is None or (type(end) is int and end <= _LAST_SECOND)):
-        raise InvalidIndex(f"{path}.start_ts, end_ts", "expected whole seconds")
-    return TagRow(digest, start, end, is_immutable=row.get("immutable") is True)
+    for number, row in enumerate(listed):
+        path = f"tags[{number}]"
+        if not isinstance(row, Mapping) or not isinstance(row.get("name"), str):
+            raise InvalidIndex(path, "expected an object with a name")
+        if row["name"] != tag:
+            continue
+        digest, start, end = (row.get(name) for name in ("manifest_digest", "start_ts", "end_ts"))
+        if not isinstance(digest, str) or not is_registered_digest(digest):
+            raise InvalidIndex(f"{path}.manifest_digest", "expected a digest")
+        is_end = end is None or (type(end) is int and end <= _LAST_SECOND)
+        if type(start) is not int or not is_end:
+            raise InvalidIndex(f"{path}.start_ts, end_ts", "expected whole seconds")
+        rows.append(TagRow(digest, start, end, is_immutable=row.get("immutable") is True))
+    return tuple(sorted(rows, key=attrgetter("start"), reverse=True))

@@ -84,7 +84,7 @@ class ReferrerLists:
         """List the direct referrers of a manifest."""
         return self._found.get(subject, lambda: (self._find(subject),))[0]
 
-    def by_api(self, subject: Reference) -> Index | None:
+    def by_api(self, subject: Reference) -> list[Descriptor] | None:
         """Ask the referrers API; none where there is none."""
         host = self._client.session(subject).host
         if host in self._without_api:
@@ -107,39 +107,35 @@ class ReferrerLists:
                     self._without_api.add(host)
                 return None
             entries += page.manifests
-            following = _next_page(answer)
-            if following is None:
-                return page.with_manifests(entries, OCI_INDEX)
-            path = following
+            path = _next_page(answer)
+            if not path:
+                return entries
         LOG.warning(
             "%s: more than %d pages of referrers, the rest is ignored", subject, _MOST_PAGES
         )
-        return page.with_manifests(entries, OCI_INDEX)
+        return entries
 
     def _find(self, subject: Reference) -> tuple[Referrer, ...]:
-        by_api, tag = self.by_api(subject), schema_tag(subject.digest)
-        lists = [by_api] if by_api is not None else []
+        entries, tag = self.by_api(subject) or [], schema_tag(subject.digest)
+        has_tag = self._has_tag(subject, tag)
         # Clients keep the tag even for some registries that have the API, such as Quay.
-        if not (by_api and by_api.manifests) or self._has_tag(subject, tag) is True:
-            lists += self._by_schema(subject.tagged(tag))
-        found = {
-            entry.digest: Referrer(
-                subject.digest, entry.digest, _kind(entry.fields), "", entry.fields
+        if has_tag or (has_tag is None and not entries):
+            entries += self._by_schema(subject.tagged(tag))
+        found = {}
+        for entry in entries:
+            kind = entry.fields.get("artifactType") or entry.fields.get("mediaType")
+            found[entry.digest] = Referrer(
+                subject.digest, entry.digest, brief(str(kind), 100), "", entry.fields
             )
-            for index in lists
-            for entry in index.manifests
-        }
         return (*found.values(), *self._by_cosign(subject, tag))
 
-    def _by_schema(self, tag: Reference) -> list[Index]:
-        if self._has_tag(tag, tag.tag) is False:
-            return []
+    def _by_schema(self, tag: Reference) -> tuple[Descriptor, ...]:
         try:
             held = self._client.pull_if_present(tag)
         except (InvalidIndex, NotAnIndex) as error:
             LOG.debug("%s: no list of referrers: %s", tag, error)
             held = None
-        return [held] if isinstance(held, Index) else []
+        return held.manifests if isinstance(held, Index) else ()
 
     def _by_cosign(self, subject: Reference, stem: str) -> Iterable[Referrer]:
         for suffix, kind in _COSIGN.items():
@@ -152,7 +148,7 @@ class ReferrerLists:
 
     def _has_tag(self, repository: Reference, tag: str) -> bool | None:
         """Look a tag up among all of the repository; none where one answer does not list them."""
-        name = f"{self._client.session(repository).host}/{repository.repository}"
+        name = self._client.place(repository).name
         (tags,) = self._tags.get(name, lambda: (self._list_tags(repository),))
         return None if tags is None else tag in tags
 
@@ -165,22 +161,18 @@ class ReferrerLists:
         return None
 
 
-def _kind(entry: Mapping[str, object]) -> str:
-    return brief(str(entry.get("artifactType") or entry.get("mediaType")), 100)
-
-
-def _next_page(answer: Answer) -> str | None:
-    """Read the path of the next page, which must be at the same place."""
+def _next_page(answer: Answer) -> str:
+    """Read the path of the next page, which must be at the same place; empty if there is none."""
     found = _NEXT.search(answer.headers.get("Link", ""))
     if found is None:
-        return None
+        return ""
     with suppress(ValueError):
         url = urljoin(answer.url, found[1])
         if origin(url) == origin(answer.url):
             parts = urlsplit(url)
             return f"{parts.path}?{parts.query}"
     LOG.warning("The next page of referrers is on another host and is not read")
-    return None
+    return ""
 
 
 class Referrers:
@@ -210,7 +202,8 @@ class Referrers:
         """
         subjects, copies = tuple(dict.fromkeys(subjects)), self.mode == "copy"
         warning_key = source, destination.name, subjects
-        if self.mode == "ignore" or self._is_one_repository(source, destination):
+        names = {self._source.place(source).name, self._destination.place(destination).name}
+        if self.mode == "ignore" or len(names) == 1:
             return
         if copies and not dry_run:
             self._copy(source, destination, subjects)
@@ -219,7 +212,7 @@ class Referrers:
         self._warned.add(warning_key)
         words = []
         try:
-            left = 0 if copies else len(self._left(source, destination, subjects))
+            left = 0 if copies else self._count_left(source, destination, subjects)
             unfit = 0 if merged is None else len(self._lists.of(source.at(merged)))
         except MergeError as error:
             LOG.warning("%s: cannot tell what refers to its images: %s", source, error)
@@ -231,20 +224,16 @@ class Referrers:
         if words:
             LOG.warning("%s: %s; see --referrers", source, ", ".join(words))
 
-    def _is_one_repository(self, source: Reference, destination: Reference) -> bool:
-        hosts = {self._source.session(source).host, self._destination.session(destination).host}
-        return len(hosts) == 1 and source.repository == destination.repository
-
-    def _left(
+    def _count_left(
         self, source: Reference, destination: Reference, subjects: Sequence[str]
-    ) -> list[Referrer]:
-        """List the referrers that the destination lacks, or has with other content."""
+    ) -> int:
+        """Count the referrers that the destination lacks, or has with other content."""
         found = [
             each for each in self._lists.of_all(source, subjects) if each.digest not in subjects
         ]
         places = [destination.tagged(r.tag) if r.tag else destination.at(r.digest) for r in found]
         held = map_in_order((partial(self._destination.digest, each) for each in places), _THREADS)
-        return [each for each, digest in zip(found, held) if digest != each.digest]
+        return sum(digest != each.digest for each, digest in zip(found, held))
 
     def _copy(self, source: Reference, destination: Reference, subjects: Sequence[str]) -> None:
         """Copy level by level, so that each is there before what refers to it."""
@@ -292,8 +281,7 @@ class Referrers:
 
     def _list_there(self, subject: Reference, referrers: Sequence[Referrer]) -> None:
         """Keep the tag schema where the destination does not list what refers to an image."""
-        listed = self._there.by_api(subject)
-        known = {entry.digest for entry in listed.manifests} if listed is not None else set()
+        known = {entry.digest for entry in self._there.by_api(subject) or ()}
         missing = [each for each in referrers if each.digest not in known]
         if missing:
             tag = subject.tagged(schema_tag(subject.digest))
@@ -333,7 +321,8 @@ class Referrers:
     def _union(
         self, tag: Reference, images: tuple[Image, Image], fields: tuple[_Fields, _Fields]
     ) -> Image:
-        layers = [list(each["layers"]) for each in fields if isinstance(each["layers"], list)]
+        found = [each.get("layers") for each in fields]
+        layers = [each if isinstance(each, list) else [] for each in found]
         # Not by digest alone: signatures by two keys may be of the same content.
         added = [number for number, each in enumerate(layers[1]) if each not in layers[0]]
         if not added:
@@ -371,7 +360,7 @@ def _frame(fields: _Fields) -> _Fields:
     """Take what has to be the same for layers to be put together."""
     config = fields["config"]
     kind = config.get("mediaType") if isinstance(config, dict) else None
-    return {**fields, "config": kind, "layers": isinstance(fields.get("layers"), list)}
+    return {**fields, "config": kind, "layers": None}
 
 
 def _listing(tag: Reference, referrers: Sequence[Referrer], held: Manifest | None) -> Index | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
-from pathlib import Path
 
 import pytest
 
@@ -88,19 +86,6 @@ def test_one_token_is_enough_for_a_merge(
     assert is_merged(token_shelf)
 
 
-@pytest.mark.parametrize("variable", ["REGISTRY_AUTH_FILE", "DOCKER_CONFIG"])
-def test_a_login_is_found_in_an_auth_file(
-    token_shelf: Shelf, tmp_path: Path, variable: str
-) -> None:
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps({"auths": {token_shelf.registry.host: {"auth": LOGIN}}}))
-    value = path if variable == "REGISTRY_AUTH_FILE" else tmp_path
-
-    token_shelf.merge(env={variable: str(value)})
-
-    assert is_merged(token_shelf)
-
-
 def test_one_token_is_enough_for_the_class(token_shelf: Shelf) -> None:
     record, before = token_shelf.mark(), asked_scopes(token_shelf)
     client = RegistryClient(token_shelf.registry.url, username=TOKEN_USER, password=TOKEN_PASSWORD)
@@ -138,12 +123,6 @@ def test_a_refused_login_is_a_plain_error(token_shelf: Shelf, password: str | No
     assert len(done.err.splitlines()) <= 2
     assert "looking-glass" not in done.out + done.err
     assert is_as_before(token_shelf)
-
-
-def test_a_password_without_a_user_is_not_used(shelf: Shelf) -> None:
-    shelf.merge(env=VARIABLES)
-
-    assert is_merged(shelf)
 
 
 @pytest.mark.parametrize("debug", ["-d", "-ddd"])

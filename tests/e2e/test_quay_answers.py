@@ -1,4 +1,4 @@
-"""Programs against a Quay that locks accounts, limits the rate, and does not write what it says."""
+"""Programs against a Quay that gives tokens, locks accounts, limits the rate, or writes nothing."""
 
 from __future__ import annotations
 
@@ -31,6 +31,20 @@ def merge(server: RegistryServer, *tags: str, password: str = ALICE[1]) -> Done:
     )
 
 
+def test_the_union_takes_one_token_and_three_requests() -> None:
+    with serve(QuayDialect()) as server:
+        assert merge(server, "stable").code == 0
+        asked = [f"{r.method} {r.path} {r.status}" for r in server.requests]
+        assert server.manifest(NAME, "stable").content == merged(*NEW, OLD[1])
+
+    challenged, token, *pulls, look, write, check = asked
+    assert challenged.endswith(" 401")
+    assert token == "GET /v2/auth 200"
+    tag = f"/v2/{NAME}/manifests/stable"
+    assert sorted(pulls) == [f"GET /v2/{NAME}/manifests/new 200", f"GET {tag} 200"]
+    assert [look, write, check] == [f"HEAD {tag} 200", f"PUT {tag} 201", f"HEAD {tag} 200"]
+
+
 def test_a_wrong_password_locks_no_account_whatever_the_number_of_tags() -> None:
     """One failure is forgotten after two seconds, twelve after more than an hour."""
     with serve(QuayDialect()) as server:
@@ -39,9 +53,8 @@ def test_a_wrong_password_locks_no_account_whatever_the_number_of_tags() -> None
 
     assert done.code == 1
     assert tried == [401]
-    assert done.err.count("the login of alice from --dest-creds") + done.err.count(
-        "the login of alice from --src-creds"
-    ) >= len(TAGS)
+    said = [f"the login of alice from --{side}-creds" for side in ("src", "dest")]
+    assert sum(map(done.err.count, said)) >= len(TAGS)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +63,7 @@ def test_a_wrong_password_locks_no_account_whatever_the_number_of_tags() -> None
         (QuayDialect(read_only=NAME), f"this login may not write to the repository {NAME}"),
         (
             QuayDialect(caches=NAME),
-            "the registry accepts writes and ignores them, as a proxy cache",
+            "registry accepts writes and ignores them, as a proxy cache",
         ),
     ],
     ids=["read-only", "cache"],

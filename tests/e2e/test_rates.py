@@ -19,6 +19,7 @@ from tests.e2e.conftest import Shelf, images, merged
 from tests.faults.proxy import Exchange, Proxy, Response
 from tests.peers import OCI_INDEX
 from tests.programs import Done, run
+from tests.quay import Nginx
 from tests.servers import free_port
 
 # In the short form, how many requests are refused depends on who comes when.
@@ -52,27 +53,18 @@ class Limit:
 
     def __init__(self) -> None:
         self.answered: Counter[int] = Counter()
-        self._next = 0.0
-        self._lock = threading.Lock()
+        self._nginx, self._lock = Nginx(RATE, burst=0), threading.Lock()
 
     def __call__(self, exchange: Exchange) -> None:
         if "/manifests/" not in exchange.seen.target:
             exchange.relay()
-        elif self._is_let_pass():
-            response = exchange.forward()
-            self.answered[response.status] += 1
-            exchange.answer(response)
-        else:
-            self.answered[429] += 1
-            exchange.answer(Response(429, {"Content-Type": "text/html"}, PAGE))
-
-    def _is_let_pass(self) -> bool:
+            return
         with self._lock:
-            now = time.monotonic()
-            if now < self._next:
-                return False
-            self._next = now + 1 / RATE
-            return True
+            passes = self._nginx.lets_pass()
+        refusal = Response(429, {"Content-Type": "text/html"}, PAGE)
+        response = exchange.forward() if passes else refusal
+        self.answered[response.status] += 1
+        exchange.answer(response)
 
 
 @contextmanager
@@ -144,10 +136,8 @@ def test_a_program_that_does_not_end_is_out_of_time_too(shelf: Shelf, tmp_path: 
     skopeo = tmp_path / "skopeo"
     skopeo.write_text("#!/bin/sh\nexec sleep 100\n")
     skopeo.chmod(0o755)
-    source, tag = (
-        shelf.put("new", make_index(NEW), f"{shelf.repository}/other"),
-        shelf.ref("stable"),
-    )
+    source = shelf.put("new", make_index(NEW), f"{shelf.repository}/other")
+    tag = shelf.ref("stable")
     options = ("--copy", "skopeo", "--timeout", "2")
     done = run(
         *("merge", "--source-ref", source, "--dest-ref", tag, *options),

@@ -11,7 +11,7 @@ import pytest
 
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.registry.quay_history import TagHistory
-from pubtools_mlmerge.testing import ImageIndex, make_index
+from pubtools_mlmerge.testing import Image, make_index
 from tests.e2e.conftest import images, merged
 from tests.peers import DOCKER_LIST, EVERY_TYPE, OCI_INDEX
 from tests.programs import Done, run_here
@@ -49,48 +49,40 @@ def merge(quay: Quay, source: Reference, tag: Reference, *options: str) -> dict[
     return program(quay, "merge", *tags, *options).report
 
 
-def tags_of(quay: Quay, old: ImageIndex, new: ImageIndex) -> tuple[Reference, Reference]:
-    """Push both, and name the source and the tag to merge into."""
+def tags_of(
+    quay: Quay, old: list[Image], new: list[Image], *, docker: bool = False
+) -> tuple[Reference, Reference]:
+    """Push an index of each, and name the source and the tag to merge into."""
     tag = quay.reference(next(numbers), "stable")
     source = tag.tagged("new")
-    quay.put(tag, old)
-    quay.put(source, new)
+    quay.put(tag, make_index(old, docker=docker))
+    quay.put(source, make_index(new, docker=docker))
     return source, tag
 
 
 @KINDS
 def test_nothing_is_lost_and_a_second_merge_changes_nothing(quay: Quay, docker: bool) -> None:
     old, new = images(*THREE, seed="old", docker=docker), images(*TWO, seed="new", docker=docker)
-    source, tag = tags_of(quay, make_index(old, docker=docker), make_index(new, docker=docker))
+    source, tag = tags_of(quay, old, new, docker=docker)
 
     first, again = merge(quay, source, tag), merge(quay, source, tag)
 
-    expected = merged(*new, old[2], media_type=DOCKER_LIST if docker else OCI_INDEX)
-    assert held(quay, tag) == expected
+    assert held(quay, tag) == merged(*new, old[2], media_type=DOCKER_LIST if docker else OCI_INDEX)
     assert (first["changed"], again["changed"]) == (True, False)
     for child in (*new, old[2]):
         assert quay.peer.get(tag.repository, child.digest, EVERY_TYPE).content == child.content
 
 
 @KINDS
-def test_a_source_that_covers_all_goes_up_byte_for_byte(quay: Quay, docker: bool) -> None:
+def test_what_is_selected_or_covers_all_is_taken(quay: Quay, docker: bool) -> None:
     old, new = images(*TWO, seed="old", docker=docker), images(*THREE, seed="new", docker=docker)
-    whole = make_index(new, docker=docker)
-    source, tag = tags_of(quay, make_index(old, docker=docker), whole)
-
-    merge(quay, source, tag)
-
-    assert held(quay, tag) == whole.content
-
-
-@KINDS
-def test_only_what_was_selected_is_taken(quay: Quay, docker: bool) -> None:
-    old, new = images(*TWO, seed="old", docker=docker), images(*THREE, seed="new", docker=docker)
-    source, tag = tags_of(quay, make_index(old, docker=docker), make_index(new, docker=docker))
+    source, tag = tags_of(quay, old, new, docker=docker)
+    media_type = DOCKER_LIST if docker else OCI_INDEX
 
     merge(quay, source, tag, "--arch", "s390x")
-
-    assert held(quay, tag) == merged(new[2], *old, media_type=DOCKER_LIST if docker else OCI_INDEX)
+    assert held(quay, tag) == merged(new[2], *old, media_type=media_type)
+    merge(quay, source, tag)
+    assert held(quay, tag) == make_index(new, docker=docker).content  # byte for byte
 
 
 def test_images_of_another_repository_are_brought_and_a_dry_run_brings_none(quay: Quay) -> None:
@@ -107,16 +99,17 @@ def test_images_of_another_repository_are_brought_and_a_dry_run_brings_none(quay
 
 
 def test_what_was_replaced_is_restored_byte_for_byte(quay: Quay, tmp_path: Path) -> None:
-    old, new = make_index(images(*THREE, seed="old")), make_index(images(*TWO, seed="new"))
-    source, tag = tags_of(quay, old, new)
+    old = images(*THREE, seed="old")
+    source, tag = tags_of(quay, old, images(*TWO, seed="new"))
+    before = held(quay, tag)
     merge(quay, source, tag, "--audit", str(tmp_path))
-    assert held(quay, tag) != old.content
+    assert held(quay, tag) != before
 
     (record,) = tmp_path.iterdir()
     program(quay, "restore", str(record), source=False)
 
     assert json.loads(record.read_text())["destination"] == str(tag)
-    assert held(quay, tag) == old.content
+    assert held(quay, tag) == before
 
 
 def test_what_somebody_wrote_unseen_is_found_in_the_history(quay: Quay) -> None:

@@ -11,55 +11,55 @@ import pytest
 from pubtools_mlmerge.core.manifests import OCI_INDEX
 from pubtools_mlmerge.errors import Forbidden, RegistryError
 from pubtools_mlmerge.registry.http import ConnectOptions, Retries
-from tests.hostile.helpers import (
-    GOOD,
-    TOO_LARGE,
-    failure_of,
-    good,
-    refused,
-    wants_token,
-)
-from tests.scripted import (
-    Reply,
-    ScriptedServer,
-    json_reply,
-    raw_server,
-    redirect,
-    refusal,
-)
+from tests.hostile.helpers import GOOD, TOO_LARGE, failure_of, good, refused, wants_token
+from tests.scripted import Reply, ScriptedServer, json_reply, raw_server, redirect, refusal
 
 ENDLESS = {"Content-Length": str(10**12)}
 WORDS = "more than 4194304 bytes"
 
 
-def test_a_body_that_was_compressed_unasked_is_counted_decoded() -> None:
-    bomb = gzip.compress(TOO_LARGE)
-    assert len(bomb) < 10_000
-    reply = Reply(200, {"Content-Encoding": "gzip", "Content-Type": OCI_INDEX}, bomb)
+BOMB = gzip.compress(TOO_LARGE)
+# These two kilobytes would be a gigabyte before they could be counted.
+TWICE = gzip.compress(gzip.compress(b" " * 2**20))
+BODIES: dict[str, tuple[Reply, str]] = {
+    "compressed, unasked": (
+        Reply(200, {"Content-Encoding": "gzip", "Content-Type": OCI_INDEX}, BOMB),
+        WORDS,
+    ),
+    "without end": (
+        Reply(200, {**ENDLESS, "Content-Type": OCI_INDEX}, TOO_LARGE + b" " * 100_000),
+        WORDS,
+    ),
+    "a redirect without end": (
+        Reply(307, {**ENDLESS, "Location": "/elsewhere"}, TOO_LARGE + b" " * 100_000),
+        WORDS,
+    ),
+    **{
+        f"compressed: {coding:.12}": (
+            Reply(200, {"Content-Encoding": coding, "Content-Type": OCI_INDEX}, TWICE),
+            "in another encoding than gzip or deflate",
+        )
+        for coding in ("gzip, gzip", "br", "zstd", "gzip," * 20)
+    },
+    # An index that could be read, were its announced length not another one.
+    **{
+        f"announced with {length}": (
+            Reply(200, {"Content-Length": str(length), "Content-Type": OCI_INDEX}, GOOD),
+            words,
+        )
+        for length, words in [
+            (len(GOOD) + 1, "connection broken"),
+            (len(GOOD) - 1, "is not JSON"),
+            (10**12, "connection broken"),
+        ]
+    },
+}
 
-    assert WORDS in str(refused(reply))
 
-
-@pytest.mark.parametrize(
-    ("length", "words"),
-    [
-        (len(GOOD) + 1, "connection broken"),
-        (len(GOOD) - 1, "is not JSON"),
-        (10**12, "connection broken"),
-    ],
-)
-def test_a_length_that_lies_makes_no_document(length: int, words: str) -> None:
-    """What comes is an index that could be read, were its announced length not another one."""
-    reply = Reply(200, {"Content-Length": str(length), "Content-Type": OCI_INDEX}, GOOD)
-
+@pytest.mark.parametrize(("reply", "words"), BODIES.values(), ids=list(BODIES))
+def test_no_body_is_read_without_measure(reply: Reply, words: str) -> None:
+    assert len(BOMB) < 10_000
     assert words in str(refused(reply))
-
-
-def test_a_body_without_end_is_read_up_to_the_limit() -> None:
-    headers = {"Content-Length": str(10**12), "Content-Type": OCI_INDEX}
-    endless = Reply(200, headers, TOO_LARGE + b" " * 100_000)
-
-    assert WORDS in str(refused(endless))
 
 
 def test_a_body_without_announced_length_is_read_up_to_the_limit() -> None:
@@ -91,35 +91,19 @@ def test_a_token_without_end_is_not_read() -> None:
         assert "more than 65536 bytes" in str(failure_of(server))
 
 
-def test_a_redirect_without_end_is_not_read() -> None:
-    away = Reply(307, {**ENDLESS, "Location": "/elsewhere"}, TOO_LARGE + b" " * 100_000)
-
-    assert WORDS in str(refused(away))
-
-
-def test_an_answer_that_stops_in_the_middle_is_given_up() -> None:
-    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(GOOD)}\r\n\r\n".encode()
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ([b"Content-Length: %d\r\n\r\n" % len(GOOD), GOOD[:50], GOOD[50:]], "connection broken"),
+        ([b"", b"HTTP/1.1 200 OK\r\n\r\n"], "no answer in time"),
+    ],
+    ids=["stops", "does not begin"],
+)
+def test_an_answer_that_stops_is_given_up(parts: list[bytes], words: str) -> None:
+    first = b"HTTP/1.1 200 OK\r\n" + parts[0] if parts[0] else b""
     impatient = ConnectOptions(retries=Retries(most=0), timeout=(5.0, 0.4))
-    with raw_server(head, GOOD[:50], GOOD[50:], pause=60.0) as url:
-        error = refused(redirect(url), options=impatient)
-
-    assert "connection broken" in str(error)
-
-
-def test_an_answer_that_does_not_begin_is_given_up() -> None:
-    impatient = ConnectOptions(retries=Retries(most=0), timeout=(5.0, 0.4))
-    with raw_server(b"", b"HTTP/1.1 200 OK\r\n\r\n", pause=3.0) as url:
-        error = refused(redirect(url), options=impatient)
-
-    assert "no answer in time" in str(error)
-
-
-def test_an_answer_that_was_compressed_twice_is_not_read() -> None:
-    """These two kilobytes would be a gigabyte before they could be counted."""
-    bomb = gzip.compress(gzip.compress(b" " * 2**20))
-    for coding in ("gzip, gzip", "br", "zstd", "gzip," * 20):
-        error = refused(Reply(200, {"Content-Encoding": coding, "Content-Type": OCI_INDEX}, bomb))
-        assert "in another encoding than gzip or deflate" in str(error)
+    with raw_server(first, *parts[1:], pause=3.0) as url:
+        assert words in str(refused(redirect(url), options=impatient))
 
 
 @pytest.mark.filterwarnings("ignore:Exception ignored in")

@@ -216,13 +216,9 @@ def nested(depth: int, width: int) -> tuple[str, dict[str, Reply]]:
     child = dict(image.descriptor)
     for _ in range(depth):
         content = content_of(document(*[child] * width))
-        child = {
-            **child,
-            "mediaType": OCI_INDEX,
-            "digest": digest_of(content),
-            "size": len(content),
-        }
-        held[digest_of(content)] = good(content)
+        own = digest_of(content)
+        child = {**child, "mediaType": OCI_INDEX, "digest": own, "size": len(content)}
+        held[own] = good(content)
     return str(child["digest"]), held
 
 

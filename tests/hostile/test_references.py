@@ -101,12 +101,8 @@ def test_what_is_no_host_is_not_connected_to(host: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "app:1",
-        "a/b/c:V1._-x",
-        f"app@{digest('x')}",
-        f"app:1@{digest('x')}",
-        "app@md5+x.y:A=_-",
-        "a__b/c--d/e.f:" + "1" * 128,
+        *("app:1", "a/b/c:V1._-x", f"app@{digest('x')}", f"app:1@{digest('x')}"),
+        *("app@md5+x.y:A=_-", "a__b/c--d/e.f:" + "1" * 128),
     ],
 )
 def test_what_passes_is_asked_for_letter_by_letter(text: str) -> None:
@@ -123,14 +119,8 @@ def test_what_passes_is_asked_for_letter_by_letter(text: str) -> None:
 # Names in documents
 
 DIGESTS = [
-    "sha256:../../x",
-    "../x",
-    "sha256:a?x",
-    "sha256:a#x",
-    "md5:a/b",
-    "md5:\r\nX: 1",
-    "",
-    "x:",
+    *("sha256:../../x", "../x", "sha256:a?x", "sha256:a#x", "md5:a/b"),
+    *("md5:\r\nX: 1", "", "x:"),
 ]
 
 

@@ -20,8 +20,8 @@ from attrs import evolve
 from pubtools_mlmerge.core.manifests import OCI_INDEX, Image, digest_of
 from pubtools_mlmerge.errors import InvalidIndex, RegistryError
 from pubtools_mlmerge.registry.adapter import ClientRegistry
+from pubtools_mlmerge.registry.auth import WITHHELD
 from pubtools_mlmerge.registry.quay_history import TagHistory
-from pubtools_mlmerge.registry.refusals import WITHHELD
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import content_of, document
 from tests.hostile.helpers import (
@@ -90,6 +90,7 @@ SAID: dict[str, Reply] = {
     "far": Reply(403),  # where the one before leads
     "digest": manifest_reply(GOOD, OCI_INDEX, Docker_Content_Digest=TOLD),
     "type": manifest_reply(GOOD, f"application/{LOGIN}-{TOKEN}"),
+    "type-of-login": manifest_reply(GOOD, f"application/{LOGIN}"),
     "page": Reply(200, {"Content-Type": "text/html"}, TOLD.encode()),
     "key": good(f'{{"{TOKEN}": 1, "{TOKEN}": 2}}'.encode()),
     "kind": good(f'{{"schemaVersion": 2, "mediaType": "x/{LOGIN}"}}'.encode()),
