@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from attrs import field, frozen
+from attrs import field, fields, frozen, has
 
 if TYPE_CHECKING:
     from pubtools_mlmerge.core.plan import Report
@@ -75,20 +75,28 @@ logging.getLogger("pubtools.mlmerge").addFilter(_clean_record)
 logging.getLogger("pubtools.mlmerge").addHandler(logging.NullHandler())
 
 
-def _prefix(reference: str) -> str:
-    return f"{reference}: " if reference else ""
-
-
 class MergeError(Exception):
     """Base of all errors of this package."""
 
+    _text: ClassVar[str] = ""  # with fields in braces
     _advice: ClassVar[str] = ""  # what to do next, where the facts do not say it
+    _between: ClassVar[str] = ", "  # the items of a list
+    _none: ClassVar[str] = ""  # in place of an empty list
 
     def __str__(self) -> str:
         return one_line(f"{self._says()}; {self._advice}" if self._advice else self._says())
 
     def _says(self) -> str:
-        return super().__str__()
+        """Fill in the text, which begins with the reference if that is known."""
+        return self._text.format(**self._facts()).removeprefix(": ") or super().__str__()
+
+    def _facts(self) -> dict[str, object]:
+        kind = type(self)
+        facts = {each.name: getattr(self, each.name) for each in fields(kind)} if has(kind) else {}
+        for name, fact in facts.items():
+            if isinstance(fact, tuple):
+                facts[name] = self._between.join(fact) or self._none
+        return facts
 
     def __reduce__(self) -> tuple[type[MergeError], tuple[object, ...]]:
         return type(self), self.args
@@ -121,14 +129,16 @@ class InvalidPlatform(MergeError, ValueError):
 class InvalidIndex(MergeError, ValueError):
     """A document breaks a rule of the image index or manifest list (image-spec, "Image Index")."""
 
+    _text = "{reference}: {place}: {problem}{advice}"
+
     path: str
     problem: str
     reference: str = ""
 
-    def _says(self) -> str:
-        place = brief(self.path, 200) or "document"
+    def _facts(self) -> dict[str, object]:
         advice = "; build and push the image again" if self.reference else ""
-        return f"{_prefix(self.reference)}{place}: {brief(self.problem)}{advice}"
+        facts = {"place": brief(self.path, 200) or "document", "problem": brief(self.problem)}
+        return {"reference": self.reference, "advice": advice, **facts}
 
 
 @frozen
@@ -141,107 +151,91 @@ class NotAnIndex(MergeError):
     media_type: str
 
     def _says(self) -> str:
-        return (
-            f"{self.reference} holds {brief(self.media_type, 120) or 'an unknown type'}, "
-            "expected an image index or manifest list"
-        )
+        held = brief(self.media_type, 120) or "an unknown type"
+        return f"{self.reference} holds {held}, expected an image index or manifest list"
 
 
 @frozen
 class MixedTypes(MergeError):
     """The merged index would list Docker and OCI manifests together, which is not allowed here."""
 
+    _text = (
+        "{reference}: the merged index would mix Docker manifests ({docker}) and OCI manifests "
+        "({oci})"
+    )
+    _advice = "build both in one format, or allow it (--mixed-types oci, setting mixed_types)"
+
     docker: tuple[str, ...]
     oci: tuple[str, ...]
     reference: str = ""
-
-    def _says(self) -> str:
-        kinds = (
-            f"Docker manifests ({', '.join(self.docker)}) and OCI manifests ({', '.join(self.oci)})"
-        )
-        advice = "build both in one format, or allow it (--mixed-types oci, setting mixed_types)"
-        return f"{_prefix(self.reference)}the merged index would mix {kinds}; {advice}"
 
 
 @frozen
 class SourcesDiffer(MergeError):
     """Two sources have different images for one platform, which is not allowed here."""
 
+    _text = "an earlier source has a different image for {images}"
     _advice = "list each platform in one source only, or omit --strict to take the first"
 
     images: tuple[str, ...]
     """Platform and reference of each that is not the first one."""
-
-    def _says(self) -> str:
-        return f"an earlier source has a different image for {', '.join(self.images)}"
 
 
 @frozen
 class NestedIndex(MergeError):
     """A pattern fits a nested index only in part, and a nested index is never taken apart."""
 
+    _text = (
+        "{reference}: nested index {digest} cannot be split: the patterns match {fits}, not {rest}"
+    )
+    _advice = "name all, or none"
+
     digest: str
     fits: tuple[str, ...]
     rest: tuple[str, ...]
     reference: str = ""
-
-    def _says(self) -> str:
-        return (
-            f"{_prefix(self.reference)}nested index {self.digest} cannot be split: the patterns "
-            f"match {', '.join(self.fits)}, not {', '.join(self.rest)}; name all, or none"
-        )
 
 
 @frozen
 class EmptyIndex(MergeError):
     """Nothing would be left in the index."""
 
+    _text = "{reference}: removing {removed} would leave an empty index"
+    _advice = "add --allow-empty if that is meant"
+    _none = "these entries"
+
     removed: tuple[str, ...]
     reference: str = ""
-
-    def _says(self) -> str:
-        removed = ", ".join(self.removed) or "these entries"
-        return (
-            f"{_prefix(self.reference)}removing {removed} would leave an empty index; "
-            "add --allow-empty if that is meant"
-        )
 
 
 @frozen
 class NothingEligible(MergeError):
     """The source has no eligible entry, and the destination has nothing to keep."""
 
+    _text = "{reference} has none of {missing}, and the destination has nothing to keep"
     _advice = "name architectures that the source has"
 
     reference: str
     missing: tuple[str, ...]
-
-    def _says(self) -> str:
-        missing = ", ".join(self.missing)
-        return f"{self.reference} has none of {missing}, and the destination has nothing to keep"
 
 
 @frozen
 class DigestMismatch(MergeError):
     """Content has another digest than the one that was requested or announced."""
 
+    _text = "{reference}: content has digest {actual}, expected {expected}"
     _advice = "run it again; if it persists, a proxy may alter content"
 
     reference: str
-    expected: str
+    expected: str = field(converter=brief)
     actual: str
-
-    def _says(self) -> str:
-        return (
-            f"{self.reference}: content has digest {self.actual}, "
-            f"expected {brief(self.expected, 160)}"
-        )
 
 
 @frozen
 class RegistryError(MergeError):
     """A registry refused a request or could not be reached."""
 
+    _text = "{reference}: the request failed{answer}"
     _advice = "fix that, or run it again later"
 
     reference: str
@@ -250,163 +244,141 @@ class RegistryError(MergeError):
     message: str = field(default="", converter=brief)
     """The registry's own words, cut to one line."""
 
-    def _what(self) -> str:
-        return "the request failed"
-
-    def _says(self) -> str:
+    def _facts(self) -> dict[str, object]:
         status = "" if self.status is None else f" (HTTP {self.status})"
         words = f": {self.message}" if self.message else ""
-        return f"{self.reference}: {self._what()}{status}{words}"
+        return {**super()._facts(), "answer": status + words}
 
 
 class NotFound(RegistryError):
     """The tag, manifest or repository does not exist."""
 
+    _text = "{reference}: not found{answer}"
     _advice = "check the name and the permissions of the login"
-
-    def _what(self) -> str:
-        return "not found"
 
 
 @frozen
 class Unauthorized(RegistryError):
     """There is no valid login, or the registry hides that the repository is private or absent."""
 
+    _text = "{reference}: not authorized{answer}"
     _advice = "check the name and the login"
 
     logged_in: bool = False
     """Whether the login was accepted: then the repository is hidden or absent."""
 
-    def _what(self) -> str:
-        return "not authorized"
-
 
 class Forbidden(RegistryError):
     """The login is valid but has no permission (403, or DENIED)."""
 
+    _text = "{reference}: forbidden{answer}"
     _advice = "use a login with this permission"
-
-    def _what(self) -> str:
-        return "forbidden"
 
 
 class ImmutableTag(RegistryError):
     """The registry does not allow this tag to move."""
 
+    _text = "{reference}: the tag is immutable{answer}"
     _advice = "use another tag, or change the rule in the registry"
-
-    def _what(self) -> str:
-        return "the tag is immutable"
 
 
 @frozen
 class AnchorTaken(MergeError):
     """The anchor tag exists, and holds something else."""
 
+    _text = "{reference}: the anchor tag exists and holds {digest}"
     _advice = "choose another name, such as {tag}-{timestamp}"
 
     reference: str
     digest: str
-
-    def _says(self) -> str:
-        return f"{self.reference}: the anchor tag exists and holds {self.digest}"
 
 
 @frozen
 class MissingChild(RegistryError):
     """The repository lacks a manifest or blob that the manifest lists."""
 
+    _text = "{reference}: the repository lacks {digests}{answer}"
     _advice = "push the images, or allow copying (--copy auto, setting copy)"
+    _none = "a manifest that it lists"
 
     digests: tuple[str, ...] = ()
     """What is missing, as far as the registry says."""
-
-    def _what(self) -> str:
-        missing = ", ".join(self.digests) or "a manifest that it lists"
-        return f"the repository lacks {missing}"
 
 
 @frozen
 class CopyFailed(MergeError):
     """A manifest could not be copied into the destination repository."""
 
+    _text = "cannot copy {source} to {destination}: {problem}"
     _advice = "fix that, and run it again"
 
     source: str
     destination: str
     problem: str = field(converter=brief)
 
-    def _says(self) -> str:
-        return f"cannot copy {self.source} to {self.destination}: {self.problem}"
-
 
 @frozen
 class InvalidCredentials(MergeError):
     """Stored credentials cannot be read."""
 
+    _text = "credentials in {place}: {problem}"
     _advice = "correct it, or give a user and password"
 
     place: str
     problem: str
-
-    def _says(self) -> str:
-        return f"credentials in {self.place}: {self.problem}"
 
 
 @frozen
 class InvalidSettings(MergeError, ValueError):
     """Settings are unknown or malformed."""
 
-    problems: tuple[str, ...]
+    _text = "invalid settings: {problems}"
+    _between = "; "
 
-    def _says(self) -> str:
-        return f"invalid settings: {'; '.join(self.problems)}"
+    problems: tuple[str, ...]
 
 
 @frozen
 class HostMismatch(MergeError):
     """The installed pubtools-quay differs from those that tasks can merge in."""
 
+    _text = "cannot merge inside this pubtools-quay: {problems}"
     _advice = "install a tested version, or disable the step"
+    _between = "; "
 
     problems: tuple[str, ...]
-
-    def _says(self) -> str:
-        return f"cannot merge inside this pubtools-quay: {'; '.join(self.problems)}"
 
 
 @frozen
 class CannotMergeHere(MergeError):
     """A task that enables merging was started in a way that keeps the step from acting."""
 
+    _text = "{problem}; start the task by {start_instead}"
+
     problem: str
     start_instead: str
-
-    def _says(self) -> str:
-        return f"{self.problem}; start the task by {self.start_instead}"
 
 
 @frozen
 class StepNotDone(MergeError):
     """A task ended without merging or signing some of its tags."""
 
+    _text = "{problem}: {tags}"
+
     problem: str
     tags: tuple[str, ...]
-
-    def _says(self) -> str:
-        return f"{self.problem}: {', '.join(self.tags)}"
 
 
 @frozen
 class PushFailed(MergeError):
     """A push failed after it had merged some tags; the error that failed it is the cause."""
 
+    _text = "{problem}; merged before that: {merged}"
+    _between = "; "
+
     problem: str
     merged: tuple[str, ...]
     """Each merged tag, what it held before, and a command that puts it back."""
-
-    def _says(self) -> str:
-        return f"{self.problem}; merged before that: {'; '.join(self.merged)}"
 
 
 @frozen
@@ -440,35 +412,32 @@ class ConflictError(MergeError):
     """Whether the registry accepted two writes and the tag still holds what it held before."""
 
     def _says(self) -> str:
-        tries = "1 try" if self.tries == 1 else f"{self.tries} tries"
-        cause, advice = (
-            "another program writes this tag",
-            "run it again, with a lock for all writers",
-        )
-        if self.ignored and self.found:
-            cause = "the registry accepts writes and ignores them, as a proxy cache or mirror does"
-            advice = "write to the registry behind it"
-        elif not self.found:
+        if not self.found:
             cause = "the tag cannot be read back"
             advice = "see whether this login may read it, and whether the registry ignores writes"
-        return (
-            f"{self.reference}: {cause}, gave up after {tries}: "
-            f"it holds {self.found or 'nothing'}, expected {self.expected or 'nothing'}; {advice}"
-        )
+        elif self.ignored:
+            cause = "the registry accepts writes and ignores them, as a proxy cache or mirror does"
+            advice = "write to the registry behind it"
+        else:
+            cause = "another program writes this tag"
+            advice = "run it again, with a lock for all writers"
+        tries = "1 try" if self.tries == 1 else f"{self.tries} tries"
+        holds = f"it holds {self.found or 'nothing'}, expected {self.expected or 'nothing'}"
+        return f"{self.reference}: {cause}, gave up after {tries}: {holds}; {advice}"
 
 
 @frozen
 class OutOfTime(MergeError):
     """The run took longer than its time limit (``--timeout``)."""
 
+    _text = (
+        "{reference}: not done within {seconds:g} seconds; each tag holds its old content or the "
+        "whole result"
+    )
+    _advice = "run it again, or raise --timeout"
+
     reference: str
     seconds: float
-
-    def _says(self) -> str:
-        return (
-            f"{self.reference}: not done within {self.seconds:g} seconds; each tag holds its old "
-            "content or the whole result; run it again, or raise --timeout"
-        )
 
 
 @frozen
@@ -480,14 +449,15 @@ class ShrinkError(MergeError):
     """The platforms that would go."""
 
     def _says(self) -> str:
-        lost = ", ".join(self.lost)
         option = f"add --drop {','.join(self.lost)}, or in a task the setting drop"
-        return f"{self.reference} would lose {lost}; if that is meant, {option}"
+        return f"{self.reference} would lose {', '.join(self.lost)}; if that is meant, {option}"
 
 
 @frozen
 class PatternFitsNothing(MergeError):
     """A pattern of what to keep, drop or remove fits nothing in the tag, and may be a slip."""
+
+    _advice = "correct the name, or omit it"
 
     reference: str
     option: str
@@ -502,84 +472,72 @@ class PatternFitsNothing(MergeError):
         return f"{named} matches none of its platforms ({', '.join(self.platforms)})"
 
     def _says(self) -> str:
-        return f"{self.reference}: {self.problem}; correct the name, or omit it"
+        return f"{self.reference}: {self.problem}"
 
 
 @frozen
 class StaleImages(MergeError):
     """Images that the tag would keep are older than allowed."""
 
+    _text = "{reference} would keep images that are too old: {images}"
     _advice = "rebuild them, or choose stale=warn or stale=drop"
+    _between = "; "
 
     reference: str
     images: tuple[str, ...]
     """Platform, digest and age of each."""
-
-    def _says(self) -> str:
-        return f"{self.reference} would keep images that are too old: {'; '.join(self.images)}"
 
 
 @frozen
 class LockFailed(MergeError):
     """The lock of a tag cannot be acquired."""
 
+    _text = "{reference}: cannot lock this tag: {problem}"
     _advice = "run it again once the lock is available"
 
     reference: str
     problem: str = field(converter=brief)
-
-    def _says(self) -> str:
-        return f"{self.reference}: cannot lock this tag: {self.problem}"
 
 
 @frozen
 class LockLost(MergeError):
     """The lock of a tag was lost while it was held, so the tag was not written."""
 
+    _text = "{reference}: the lock of this tag was lost, so it was not written: {problem}"
     _advice = "run it again"
 
     reference: str
     problem: str = field(converter=brief)
-
-    def _says(self) -> str:
-        effect = "the lock of this tag was lost, so it was not written"
-        return f"{self.reference}: {effect}: {self.problem}"
 
 
 @frozen
 class InvalidRecord(MergeError, ValueError):
     """A file is not a record of a change."""
 
+    _text = "{file}: not a record of a change: {problem}"
     _advice = "name a record that --audit wrote"
 
     file: str
     problem: str = field(converter=brief)
-
-    def _says(self) -> str:
-        return f"{self.file}: not a record of a change: {self.problem}"
 
 
 @frozen
 class RecordFailed(MergeError):
     """The change of a tag could not be recorded, so it was not made."""
 
+    _text = "{reference}: not written, as the change cannot be recorded in {place}: {problem}"
     _advice = "fix that, and run it again"
 
     reference: str
     place: str
     problem: str = field(converter=brief)
 
-    def _says(self) -> str:
-        effect = f"not written, as the change cannot be recorded in {self.place}"
-        return f"{self.reference}: {effect}: {self.problem}"
-
 
 @frozen
 class CannotRestore(MergeError):
     """A tag cannot be restored to what a record says."""
 
+    _text = "{reference}: not restored: {problem}"
+
     reference: str
     problem: str = field(converter=brief)
-
-    def _says(self) -> str:
-        return f"{self.reference}: not restored: {self.problem}"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Literal, Union
+
+from attrs import define, field, frozen
 
 from pubtools_mlmerge.concurrency import Stopped
 from pubtools_mlmerge.core.manifests import platform_name
@@ -33,19 +35,18 @@ _TITLES: dict[Kind, str] = {
 }
 
 
+@frozen
 class Span:
     """One part of a merge; without a recorder (tracing is off) it does nothing."""
 
-    def __init__(self, recorder: trace.Span | None = None) -> None:
-        self._recorder = recorder
+    _recorder: trace.Span | None = None
 
     def note(self, **attributes: Value) -> None:
         """Add attributes, except those that are None; never pass a secret."""
-        if self._recorder is not None:
-            for name, value in attributes.items():
-                if value is not None:
-                    shown = one_line(value) if isinstance(value, str) else value
-                    self._recorder.set_attribute(f"mlmerge.{name}", shown)
+        for name, value in attributes.items():
+            if value is not None and self._recorder is not None:
+                shown = one_line(value) if isinstance(value, str) else value
+                self._recorder.set_attribute(f"mlmerge.{name}", shown)
 
 
 @contextmanager
@@ -95,22 +96,15 @@ def _provider() -> TracerProvider | None:
     return provider
 
 
+@define
 class Observation:
     """A change of a tag under way; `report` is its result, None if the host does it."""
 
-    def __init__(
-        self, kind: Kind, source: Reference | str | None, destination: Reference, *, dry_run: bool
-    ) -> None:
-        self.report: Report | None = None
-        self._kind = kind
-        title = _TITLES[kind].format(source=source, destination=destination)
-        self._title = f"{title} (dry run)" if dry_run else title
-        self.names: dict[str, Value] = {
-            "source": None if source is None else str(source),
-            "destination": str(destination),
-            "dry_run": dry_run,
-        }
-        self._began = time.monotonic()
+    _kind: Kind
+    _title: str
+    _names: Mapping[str, Value]
+    report: Report | None = None
+    _began: float = field(factory=time.monotonic)
 
     @property
     def seconds(self) -> float:
@@ -119,7 +113,7 @@ class Observation:
 
     def log(self, level: int, step: str, text: str, **more: object) -> None:
         """Log a step, with an event."""
-        event = {"type": f"mlmerge-{self._kind}-{step}", **self.names, **more}
+        event = {"type": f"mlmerge-{self._kind}-{step}", **self._names, **more}
         LOG.log(level, "%s: %s", self._title, text, extra={"event": event})
 
 
@@ -128,10 +122,16 @@ def observed(
     kind: Kind, source: Reference | str | None, destination: Reference, *, dry_run: bool = False
 ) -> Iterator[Observation]:
     """Log the start and the end of what is done to a tag, and trace it."""
-    seen = Observation(kind, source, destination, dry_run=dry_run)
+    names: dict[str, Value] = {
+        "source": None if source is None else str(source),
+        "destination": str(destination),
+        "dry_run": dry_run,
+    }
+    title = _TITLES[kind].format(**names)
+    seen = Observation(kind, f"{title} (dry run)" if dry_run else title, names)
     seen.log(logging.DEBUG, "start", "started")
     try:
-        with span(kind, **seen.names) as current:
+        with span(kind, **names) as current:
             yield seen
             if seen.report is not None:
                 current.note(**_digests(seen.report), **seen.report.counts)
@@ -148,15 +148,11 @@ def observed(
         raise
     if seen.report is None:
         seen.log(logging.DEBUG, "end", "left to others", is_left=True)
+    elif seen.report.changed:
+        counts = ", ".join(f"{count} {fate}" for fate, count in seen.report.counts.items())
+        seen.log(logging.INFO, "end", f"finished: {counts}", **_result(seen.report))
     else:
-        level = logging.INFO if seen.report.changed else logging.DEBUG
-        seen.log(level, "end", _summary(seen.report), **_result(seen.report))
-
-
-def _summary(report: Report) -> str:
-    if not report.changed:
-        return "finished, nothing to do"
-    return "finished: " + ", ".join(f"{count} {fate}" for fate, count in report.counts.items())
+        seen.log(logging.DEBUG, "end", "finished, nothing to do", **_result(seen.report))
 
 
 def _digests(report: Report) -> dict[str, Value]:

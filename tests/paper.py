@@ -29,18 +29,7 @@ POLICY = Policy(drop=["windows/*"], eligible=["amd64", "riscv64", "arm64"])
 def report_of(new: Index, old: Index, policy: Policy | None = None, **fields: object) -> Report:
     """Report a merge that was carried out."""
     plan = merge(new, old, policy or Policy())
-    made = Report(
-        source=SOURCE,
-        destination=STABLE,
-        source_digest=new.digest,
-        previous_digest=old.digest,
-        digest=plan.result.digest,
-        media_type=plan.result.media_type,
-        changed=plan.changed,
-        dry_run=False,
-        entries=plan.entries,
-        missing=plan.missing,
-    )
+    made = Report.of(plan, SOURCE, STABLE)
     return evolve(made, **fields)  # type: ignore[arg-type]  # each has the type of its field
 
 

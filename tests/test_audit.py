@@ -16,8 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from types import ModuleType
-from typing import Callable, ClassVar
+from types import ModuleType, SimpleNamespace
+from typing import Callable
 
 import pytest
 from attrs import evolve
@@ -96,21 +96,16 @@ def write(tmp_path: Path) -> Callable[[object], str]:
     return write
 
 
-def without(document: Json, *path: str) -> Json:
-    """Leave out a part of a document."""
-    first, *rest = path
-    if not rest:
-        return {name: value for name, value in document.items() if name != first}
-    inner = document[first]
-    assert isinstance(inner, dict)
-    return {**document, first: without(inner, *rest)}
-
-
-def with_(document: Json, value: object, *path: str) -> Json:
-    """Replace a part of a document."""
-    first, *rest = path
-    inner = document[first]
-    return {**document, first: with_(inner, value, *rest) if isinstance(inner, dict) else value}
+def edited(path: str, *values: object) -> Json:
+    """Change a part of a good record, or leave it out."""
+    part = document = json.loads(change().to_json())
+    *outer, last = path.split(".")
+    for name in outer:
+        part = part[name]
+    part.pop(last, None)
+    if values:
+        (part[last],) = values
+    return dict(document)
 
 
 def test_the_document_has_everything() -> None:
@@ -190,49 +185,44 @@ def test_the_largest_manifests_fit_into_a_record(write: Callable[[object], str])
 
 
 GOOD: Json = change().to_document()
-HELD: Json = json.loads(change().to_json())["previous"]
 
 
 @pytest.mark.parametrize(
     ("document", "problem"),
     [
         (b"", "Expecting value"),
-        (b"{", "Expecting"),
         (b"\xff\xfe\xfd", "is not UTF-8"),
         (b"[" * 100_000, "nests deeper than 32"),
-        (b'{"a":' * 50 + b"1" + b"}" * 50, "nests deeper than 32"),
         (b" " * (16 * LARGEST + 1), "at most 67108864 are allowed"),
         ([GOOD], "document: expected an object"),
         (json.dumps(GOOD).replace("{", '{"format": 1,', 1).encode(), "'format' more than once"),
-        (json.dumps(GOOD).replace('"new": {', '"new": {"digest": "",').encode(), "more than once"),
-        ({**GOOD, "format": True}, "format: expected 1"),
-        ({**GOOD, "format": 1.0}, "format: expected 1"),
-        ({**GOOD, "format": "1"}, "format: expected 1"),
-        ({**GOOD, "Format": 1}, "Format: is not a field of a record"),
-        ({**GOOD, "previous": {**HELD, "urls": []}}, "urls: is not a field of a record"),
-        (without(GOOD, "format"), "format: expected 1"),
-        ({**GOOD, "format": 2}, "format: expected 1"),
-        (without(GOOD, "time"), "time: expected text"),
-        ({**GOOD, "time": "noon"}, "Invalid isoformat string: 'noon'"),
-        ({**GOOD, "time": "2024-02-29T12:00:00"}, "time: expected one with its zone"),
-        (without(GOOD, "destination"), "destination: expected text"),
-        ({**GOOD, "destination": "quay.io/UPPER:1"}, "invalid reference"),
-        ({**GOOD, "destination": f"quay.io/app@{OLD.digest}"}, "destination: expected a tag"),
-        ({**GOOD, "destination": f"quay.io/app:1@{OLD.digest}"}, "destination: expected a tag"),
-        ({**GOOD, "source": 1}, "source: expected text"),
-        ({**GOOD, "source": "x"}, "invalid reference"),
-        ({**GOOD, "source_digest": []}, "source_digest: expected text"),
-        (without(GOOD, "previous"), "previous: expected an object or null"),
-        ({**GOOD, "previous": []}, "previous: expected an object"),
-        ({**GOOD, "new": None}, "new: expected an object"),
-        (without(GOOD, "new"), "new: expected an object"),
-        (without(GOOD, "previous", "content"), "content: expected text"),
-        (without(GOOD, "previous", "media_type"), "media_type: expected text"),
-        (without(GOOD, "new", "digest"), "digest: expected text"),
-        (with_(GOOD, "{}", "previous", "content"), "manifests: is missing"),
-        (with_(GOOD, "\ud800", "new", "content"), "new.content: has half of a surrogate pair"),
-        (with_(GOOD, DOCKER_LIST, "previous", "media_type"), "contradicts the content type"),
-        (with_(GOOD, "text/plain", "new", "media_type"), "came with content type"),
+        (edited("format", True), "format: expected 1"),
+        (edited("Format", 1), "Format: is not a field of a record"),
+        (edited("previous.urls", []), "urls: is not a field of a record"),
+        (edited("format"), "format: expected 1"),
+        (edited("format", 2), "format: expected 1"),
+        (edited("time"), "time: expected text"),
+        (edited("time", "noon"), "Invalid isoformat string: 'noon'"),
+        (edited("time", "2024-02-29T12:00:00"), "time: expected one with its zone"),
+        (edited("destination"), "destination: expected text"),
+        (edited("destination", "quay.io/UPPER:1"), "invalid reference"),
+        (edited("destination", f"quay.io/app@{OLD.digest}"), "destination: expected a tag"),
+        (edited("destination", f"quay.io/app:1@{OLD.digest}"), "destination: expected a tag"),
+        (edited("source", 1), "source: expected text"),
+        (edited("source", "x"), "invalid reference"),
+        (edited("source_digest", []), "source_digest: expected text"),
+        (edited("previous"), "previous: expected an object or null"),
+        (edited("previous", []), "previous: expected an object"),
+        (edited("new", None), "new: expected an object"),
+        (edited("previous.content"), "content: expected text"),
+        (edited("previous.media_type"), "media_type: expected text"),
+        (edited("new.digest"), "digest: expected text"),
+        (edited("previous.content", "{}"), "manifests: is missing"),
+        (edited("new.content", "\ud800"), "new.content: has half of a surrogate pair"),
+        (edited("previous.media_type", DOCKER_LIST), "contradicts the content type"),
+        (edited("new.media_type", "text/plain"), "came with content type"),
+        (edited("previous.content", f"{OLD.content.decode()} "), "previous: content has digest"),
+        (edited("new.content", OLD.content.decode()), f"new: .* expected {PLAN.result.digest}"),
     ],
 )
 def test_what_is_no_record_is_refused(
@@ -244,16 +234,6 @@ def test_what_is_no_record_is_refused(
         read_change(file)
 
     assert str(caught.value).startswith(f"{file}: not a record of a change: ")
-
-
-@pytest.mark.parametrize("name", ["previous", "new"])
-def test_a_record_that_was_altered_is_refused(write: Callable[[object], str], name: str) -> None:
-    held = GOOD[name]
-    assert isinstance(held, dict)
-    altered = with_(GOOD, held["content"] + " ", name, "content")
-
-    with pytest.raises(InvalidRecord, match=f"{name}: content has digest sha256:.*, expected "):
-        read_change(write(altered))
 
 
 @pytest.mark.parametrize(
@@ -473,9 +453,11 @@ def test_a_process_that_is_killed_leaves_whole_records_only(tmp_path: Path) -> N
 class Backend:
     """Keeps files as a host's own backend of pushcollector does."""
 
-    files: ClassVar[dict[str, bytes]] = {}
-    error: ClassVar[Exception | None] = None
-    answer: ClassVar[Future[None]]
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.error: Exception | None = None
+        self.answer: Future[None] = Future()
+        self.answer.set_result(None)
 
     def attach_file(self, filename: str, content: bytes) -> Future[None]:
         if self.error is not None:
@@ -484,66 +466,14 @@ class Backend:
         return self.answer
 
 
-class LocalBackend(Backend):
-    """A backend of the library, which would write into the current directory."""
-
-
-LocalBackend.__module__ = "pushcollector._impl.local"
-
-
-class Proxy(Backend):
-    """Has a backend behind it, as in pushcollector."""
-
-    def __init__(self, backend: Backend | None) -> None:
-        self._delegate = backend
-
-    def attach_file(self, filename: str, content: bytes) -> Future[None]:
-        return (self._delegate or Backend()).attach_file(filename, content)
-
-
-class Collector:
-    """Has the shape of the class of that name in pushcollector."""
-
-    backend: ClassVar[type[Backend] | None] = Backend
-
-    @classmethod
-    def get(cls) -> Proxy:
-        return Proxy(cls.backend() if cls.backend is not None else None)
-
-
 @pytest.fixture
-def collector(monkeypatch: pytest.MonkeyPatch) -> type[Backend]:
+def collector(monkeypatch: pytest.MonkeyPatch) -> Backend:
     """Load a fake pushcollector, with a backend of the host as default."""
-    library = ModuleType("pushcollector")
-    library.Collector = Collector  # type: ignore[attr-defined]  # a module takes any name
+    backend, library = Backend(), ModuleType("pushcollector")
+    proxy = SimpleNamespace(_delegate=backend, attach_file=backend.attach_file)
+    library.Collector = SimpleNamespace(get=lambda: proxy)  # type: ignore[attr-defined]  # a module takes any name
     monkeypatch.setitem(sys.modules, "pushcollector", library)
-    done: Future[None] = Future()
-    done.set_result(None)
-    for name, value in (("files", {}), ("error", None), ("answer", done)):
-        monkeypatch.setattr(Backend, name, value, raising=False)
-    return Backend
-
-
-def test_the_host_collects_the_record(collector: type[Backend], tmp_path: Path) -> None:
-    Collected().record(change())
-    Collected().record(change())
-
-    first, second = collector.files
-    assert first != second
-    assert re.match(r"20240229T120000\.000005Z-org-app-stable-", first)
-    (tmp_path / "record").write_bytes(collector.files[first])
-    assert read_change(str(tmp_path / "record")).new == PLAN.result
-
-
-@pytest.mark.parametrize("backend", [LocalBackend, None])
-def test_without_a_backend_of_the_host_nothing_is_collected(
-    collector: type[Backend], monkeypatch: pytest.MonkeyPatch, backend: type[Backend] | None
-) -> None:
-    monkeypatch.setattr(Collector, "backend", backend)
-
-    Collected().record(change())
-
-    assert collector.files == {}
+    return backend
 
 
 @pytest.mark.parametrize("library", [None, ModuleType("pushcollector")], ids=["none", "other"])
@@ -578,7 +508,7 @@ def failed(error: Exception) -> Future[None]:
     ],
 )
 def test_a_collector_that_fails_is_a_warning(
-    collector: type[Backend], caplog: Log, name: str, value: object, words: str
+    collector: Backend, caplog: Log, name: str, value: object, words: str
 ) -> None:
     setattr(collector, name, value)
 
@@ -590,7 +520,7 @@ def test_a_collector_that_fails_is_a_warning(
     assert caplog.records[0].levelname == "WARNING"
 
 
-def test_the_reports_of_a_task_are_one_file(collector: type[Backend]) -> None:
+def test_the_reports_of_a_task_are_one_file(collector: Backend) -> None:
     with summed_up([REPORT, evolve(REPORT, anchor_tag="kept")]):
         pass
 
@@ -600,7 +530,7 @@ def test_the_reports_of_a_task_are_one_file(collector: type[Backend]) -> None:
     assert content.decode().splitlines()[1] == to_json(REPORT) + ","
 
 
-def test_a_task_of_a_host_uses_both(collector: type[Backend], tmp_path: Path) -> None:
+def test_a_task_of_a_host_uses_both(collector: Backend, tmp_path: Path) -> None:
     recorder = task_records(str(tmp_path))
     assert recorder is not None
 

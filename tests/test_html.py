@@ -17,9 +17,8 @@ import pytest
 from attrs import evolve
 
 from pubtools_mlmerge.core.plan import Age, Report
-from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.reports import html
-from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, page_of, write_page
+from pubtools_mlmerge.reports.html import Failure, check_html, page_of, write_page
 from pubtools_mlmerge.reports.report import summary_of
 from tests.factories import attestation, digest, entry, index
 from tests.growth import growth
@@ -30,7 +29,7 @@ BAD = "<script>alert(1)</script>\u202e" + "y" * 300
 
 
 def made(*results: Report | Failure) -> str:
-    return page_of(results, PageInfo(NOW))
+    return page_of(results, NOW)
 
 
 def tags(*numbers: int) -> list[Report]:
@@ -130,18 +129,14 @@ def test_a_page_is_the_same_as_html_and_as_xml(
     assert "None" not in text
 
 
-def test_the_time_is_in_utc() -> None:
-    east = timezone(timedelta(hours=2))
-    page = page_of([example()], PageInfo(datetime(2026, 1, 1, 1, 30, tzinfo=east)))
-
-    assert "Made by pubtools-mlmerge on 2025-12-31 23:30:00 UTC" in text_of(page)
-
-
 @pytest.mark.parametrize("complete", [True, False])
-def test_a_page_says_that_the_run_was_interrupted(complete: bool) -> None:
-    page = page_of([example()], PageInfo(NOW, complete))
+def test_a_page_says_when_it_was_made_and_whether_the_run_was_interrupted(complete: bool) -> None:
+    east = datetime(2026, 1, 1, 1, 30, tzinfo=timezone(timedelta(hours=2)))
 
-    assert ("Interrupted: the rest is missing here." in text_of(page)) is not complete
+    text = text_of(page_of([example()], east, complete=complete))
+
+    assert "Made by pubtools-mlmerge on 2025-12-31 23:30:00 UTC" in text
+    assert ("Interrupted: the rest is missing here." in text) is not complete
 
 
 # One merge
@@ -182,7 +177,7 @@ def test_each_entry_is_a_row_with_full_digests() -> None:
     ]
 
 
-def test_a_table_names_its_columns_and_rows() -> None:
+def test_a_table_names_its_columns_and_rows_also_where_it_looks_like_cards() -> None:
     page = tree_of(made(example()))
 
     heads = [(th.text, th.get("scope")) for th in page.iterfind(".//thead//th")]
@@ -191,11 +186,6 @@ def test_a_table_names_its_columns_and_rows() -> None:
     assert {th.get("scope") for th in page.iterfind(".//tbody//th")} == {"row"}
     labels = [td.get("data-label") for td in page.iterfind(".//tbody/tr[1]/td")]
     assert labels == names[1:]
-
-
-def test_a_table_keeps_its_roles_where_it_looks_like_cards() -> None:
-    page = tree_of(made(example()))
-
     roles = {(each.tag, each.get("role")) for each in page.iterfind(".//table//*[@role]")}
     assert roles == {
         *(("thead", "rowgroup"), ("tbody", "rowgroup"), ("tr", "row"), ("td", "cell")),
@@ -219,6 +209,8 @@ def test_without_ages_there_is_no_column_of_them() -> None:
     heads = [head.text for head in tree_of(page).iterfind(".//thead//th")]
     assert heads == ["Platform", "Before", "After", "Fate", "Reason"]
     assert not classes(tree_of(page), "old")
+    empty = tree_of(made(example(entries=())))
+    assert (empty.find(".//figure"), empty.find(".//table")) == (None, None)
 
 
 def test_an_age_that_is_unknown_is_said() -> None:
@@ -239,21 +231,12 @@ def test_an_age_that_is_unknown_is_said() -> None:
         ({"missing": ("riscv64", "s390")}, "Not found: riscv64, s390"),
         ({"attempts": 3}, "Attempts 3"),
         ({"previous_digest": None}, "Before absent"),
+        ({"source_digest": "odd"}, "Source digest odd odd"),
+        ({"source": None}, "Record Result Destination"),
     ],
 )
 def test_what_is_special_is_said(fields: dict[str, object], text: str) -> None:
     assert text in text_of(made(example(**fields)))
-
-
-def test_a_digest_without_an_algorithm_is_shown_as_it_is() -> None:
-    assert facts(made(example(source_digest="odd")))["Source digest"] == "odd odd"
-
-
-def test_an_empty_index_has_no_picture_and_no_table() -> None:
-    page = tree_of(made(example(entries=())))
-
-    assert page.find(".//figure") is None
-    assert page.find(".//table") is None
 
 
 # The picture
@@ -319,17 +302,6 @@ def test_a_removal_has_two_columns_and_no_source() -> None:
     assert "Source" not in facts(made(report))
 
 
-def test_what_comes_from_no_source_comes_from_a_record() -> None:
-    assert cards(example(source=None), "source")[0] == "Record"
-
-
-def test_a_picture_has_a_name_for_readers_of_the_screen() -> None:
-    figure = tree_of(made(example())).find(".//figure[@role='img']")
-
-    assert figure is not None
-    assert figure.get("aria-label", "").startswith("What became of quay.io/org/app:stable")
-
-
 def test_what_has_no_platform_is_drawn() -> None:
     report = report_of(index("linux/amd64", entry(None), attestation("", seed="orphan")), OLD)
 
@@ -354,16 +326,11 @@ def test_a_batch_is_counted_and_listed_in_order() -> None:
 
     text = text_of(page)
     assert text.startswith("Merge 4 tags 2 changed 1 unchanged 1 failed line 3 not found at all")
+    assert tree_of(page).findtext(".//pre") == "not found\nat all"
+    assert "<bdi>quay.io/<wbr/>org/<wbr/>app<wbr/>:stable</bdi>" in page
     names = [words(bdi) for bdi in tree_of(page).iterfind(".//details/summary/bdi")]
     assert names == [f"quay.io/org/app:{tag}" for tag in ("v1", "v2", "stable")]
     assert len(tree_of(page).findall(".//figure")) == 3
-
-
-def test_failures_keep_their_lines() -> None:
-    page = tree_of(made(Failure("line 1", "one\ntwo <b>")))
-
-    (callout,) = classes(page, "callout")
-    assert (callout.findtext("strong"), callout.findtext("pre")) == ("line 1", "one\ntwo <b>")
 
 
 @pytest.mark.parametrize(("number", "is_open"), [(2, True), (3, True), (4, False)])
@@ -379,12 +346,6 @@ def test_an_old_image_of_many_tags_is_named_once() -> None:
     lines = ["".join(line.itertext()) for line in classes(page, "callout")[0].iter("li")]
     every_tag = ", ".join(f"quay.io/org/app:v{n}" for n in range(10))
     assert lines == [f"linux/s390x is 1095 days old, in {every_tag}"]
-
-
-def test_a_name_is_folded_between_its_parts() -> None:
-    page = made(evolve(example(), destination=Reference("quay.io", "org/app", tag="stable")))
-
-    assert "<bdi>quay.io/<wbr/>org/<wbr/>app<wbr/>:stable</bdi>" in page
 
 
 def test_a_page_grows_with_what_is_on_it() -> None:
@@ -442,7 +403,7 @@ def test_a_text_is_shown_and_does_nothing(text: str, shown: str, tmp_path: Path)
     path = tmp_path / "page.html"
     destination = evolve(example().destination, tag=text)
 
-    write_page(path, [Failure("x", text), example(destination=destination)], PageInfo(NOW))
+    write_page(path, [Failure("x", text), example(destination=destination)], NOW)
 
     page = tree_of(path.read_text(encoding="ascii"))
     assert page.findtext(".//pre") == shown
@@ -455,7 +416,7 @@ def test_a_text_is_shown_and_does_nothing(text: str, shown: str, tmp_path: Path)
 
 
 def write(path: Path, *results: Report) -> None:
-    write_page(path, results, PageInfo(NOW))
+    write_page(path, results, NOW)
 
 
 def test_a_page_is_written_as_a_whole(tmp_path: Path) -> None:
@@ -467,17 +428,6 @@ def test_a_page_is_written_as_a_whole(tmp_path: Path) -> None:
 
     assert list(tmp_path.iterdir()) == [path]
     assert text_of(path.read_text(encoding="ascii")) == text_of(made(example()))
-
-
-def test_what_is_there_stays_until_the_page_is_written(tmp_path: Path) -> None:
-    path = tmp_path / "page.html"
-    path.write_text("before", encoding="utf-8")
-
-    check_html(path)
-
-    assert path.read_text(encoding="utf-8") == "before"
-    write(path)
-    assert "0 tags" in path.read_text(encoding="utf-8")
 
 
 def test_a_page_is_for_whom_the_umask_says(tmp_path: Path) -> None:
@@ -501,26 +451,21 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert [each.name for each in (tmp_path / "there").iterdir()] == ["real.html"]
 
 
-def test_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
+def test_a_pipe_stays_a_pipe_and_a_device_a_device(tmp_path: Path) -> None:
+    pipe, device = tmp_path / "pipe", Path(os.devnull)
     os.mkfifo(pipe)
     read: list[bytes] = []
     reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
     reader.start()
 
-    check_html(pipe)
-    write(pipe)
+    for path in (pipe, device):
+        check_html(path)
+        write(path)
 
     reader.join(10)
     assert b"0 tags" in read[0]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
-
-
-def test_a_device_stays_a_device() -> None:
-    check_html(Path(os.devnull))
-    write(Path(os.devnull))
-
-    assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
+    assert stat.S_ISCHR(device.stat().st_mode)
 
 
 @pytest.mark.parametrize(
@@ -539,15 +484,18 @@ def test_what_cannot_be_written_is_said_at_once(tmp_path: Path, name: str, probl
         check_html(tmp_path / name)
 
 
-def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
+def test_what_is_there_stays_until_the_page_is_written(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     path.write_text("before", encoding="utf-8")
 
+    check_html(path)
     with pytest.raises(TypeError):
-        write_page(path, [example(attempts=None)], PageInfo(NOW))
+        write(path, example(attempts=None))
 
     assert [each.name for each in tmp_path.iterdir()] == ["page.html"]
     assert path.read_text(encoding="utf-8") == "before"
+    write(path)
+    assert "0 tags" in path.read_text(encoding="utf-8")
 
 
 def test_half_a_page_is_never_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,19 +17,14 @@ from pubtools_mlmerge.core.manifests import (
 )
 from pubtools_mlmerge.core.plan import Age
 from pubtools_mlmerge.reports.inspection import (
-    Comparison,
     Inspection,
     compare,
-    compared_rows,
-    compared_summary,
-    comparison_to_text,
     inspect,
+    inspection_sheet,
     inspection_to_json,
-    inspection_to_text,
     platform_text,
-    rows_of,
 )
-from pubtools_mlmerge.reports.report import short
+from pubtools_mlmerge.reports.report import Sheet, short
 from tests.factories import attestation, digest, entry, index
 
 AMD64, ARM64, S390X = tuple(digest(f"linux/{name}") for name in ("amd64", "arm64", "s390x"))
@@ -44,26 +39,30 @@ def of(*entries: str | dict[str, object]) -> Inspection:
     return inspect("app:1", index(*entries))
 
 
-def test_attestations_stand_with_their_images() -> None:
-    found = of(
-        PROOF, "linux/amd64", "linux/arm64", attestation(ARM64), attestation(ARM64, seed="x")
-    )
+def tree(inspection: Inspection) -> list[tuple[str, str]]:
+    """List what is shown of each entry: its branch and name, and its digest."""
+    return [(row.branch + row.cells[0], row.cells[1]) for row in inspection_sheet(inspection).rows]
 
-    amd64, arm64 = found.images
-    assert [platform_text(i.descriptor) for i in found.images] == ["linux/amd64", "linux/arm64"]
-    assert [a.digest for a in amd64.attestations] == [digest("proof")]
-    assert [a.digest for a in arm64.attestations] == [
-        digest(f"attestation of {ARM64}"),
-        digest("x"),
+
+def test_attestations_stand_with_their_images() -> None:
+    more = attestation(ARM64, seed="x")
+    found = of(PROOF, "linux/amd64", "linux/arm64", attestation(ARM64), more)
+
+    assert tree(found) == [
+        ("|-- linux/amd64", AMD64),
+        ("|   `-- attestation", digest("proof")),
+        ("`-- linux/arm64", ARM64),
+        ("    |-- attestation", digest(f"attestation of {ARM64}")),
+        ("    `-- attestation", digest("x")),
     ]
-    assert (found.orphans, found.problems) == ((), ())
+    assert found.problems == ()
 
 
 @pytest.mark.parametrize("named", ["", digest("elsewhere"), digest("proof")])
 def test_an_attestation_without_its_image_is_an_orphan(named: str) -> None:
     found = of("linux/amd64", PROOF, attestation(named, seed="orphan"))
 
-    assert [orphan.digest for orphan in found.orphans] == [digest("orphan")]
+    assert tree(found)[-1] == (f"`-- attestation of {short(named) or 'nothing'}", digest("orphan"))
     assert kinds(found) == [("orphan", digest("orphan"))]
     assert f"the attestation of {named or 'nothing'} has no image" in found.problems[0].message
 
@@ -78,7 +77,8 @@ def test_two_images_in_one_slot_are_told() -> None:
 def test_one_image_listed_twice_has_its_attestations_once() -> None:
     found = of("linux/amd64", "linux/amd64", PROOF)
 
-    assert [len(image.attestations) for image in found.images] == [1, 0]
+    names = ["|-- linux/amd64", "|   `-- attestation", "`-- linux/amd64"]
+    assert [name for name, _ in tree(found)] == names
     assert kinds(found) == [("duplicate", AMD64)]
 
 
@@ -87,7 +87,7 @@ def test_an_image_without_platform_is_told(platform: str | None) -> None:
     found = of("linux/amd64", entry(platform, seed="bare"), entry(platform, seed="other"))
 
     assert kinds(found) == [("no-platform", digest("bare")), ("no-platform", digest("other"))]
-    assert platform_text(found.images[1].descriptor) is None
+    assert tree(found)[1] == ("|-- no platform", digest("bare"))
 
 
 def mixed(*types: str, docker: bool) -> Index:
@@ -124,12 +124,6 @@ def test_what_is_missing_is_told_once() -> None:
     assert kinds(found) == [("missing", ARM64), ("missing", digest("proof"))]
     assert found.problems[1].message == f"the attestation of {AMD64} is not in the repository"
     assert (found.is_checked, found.lacks_something) == (True, True)
-
-
-def test_ages_stand_with_their_images() -> None:
-    found = inspect("app:1", index("linux/amd64", "linux/arm64", PROOF), {ARM64: Age(days=3)})
-
-    assert [image.age for image in found.images] == [None, Age(days=3)]
 
 
 def test_each_manifest_counts_once_to_the_size() -> None:
@@ -178,7 +172,7 @@ MADE = datetime(2021, 3, 4, tzinfo=timezone.utc)
 
 
 def test_an_index_is_shown_as_a_tree() -> None:
-    title, *tree, empty, summary = inspection_to_text(inspect("app:1", LISTED)).splitlines()
+    title, *tree, empty, summary = inspection_sheet(inspect("app:1", LISTED)).text.splitlines()
 
     assert title == f"app:1 {LISTED.digest} {OCI_INDEX}"
     assert tree == [
@@ -189,21 +183,11 @@ def test_an_index_is_shown_as_a_tree() -> None:
     assert (empty, summary) == ("", "2 images, 1 attestation, manifests of 3.7 kB")
 
 
-def test_what_follows_the_last_image_has_no_line_beside_it() -> None:
-    second = attestation(AMD64, seed="second")
-
-    _, *tree, _, _ = inspection_to_text(
-        inspect("app:1", index("linux/amd64", PROOF, second))
-    ).splitlines()
-
-    assert [line[:12] for line in tree] == ["`-- linux/am", "    |-- atte", "    `-- atte"]
-
-
 def test_problems_stand_at_the_entry_and_at_the_end() -> None:
     again = entry("linux/amd64", seed="again", media_type=DOCKER_MANIFEST)
     found = inspect("app:1", index("linux/amd64", again, ORPHAN), missing=[digest("again")])
 
-    lines = inspection_to_text(found).splitlines()
+    lines = inspection_sheet(found).text.splitlines()
 
     assert lines[2].endswith("  Docker manifest  ! duplicate, missing")
     assert lines[3].startswith("`-- attestation of nothing  ")
@@ -218,7 +202,7 @@ def test_problems_stand_at_the_entry_and_at_the_end() -> None:
 
 @pytest.mark.parametrize(("missing", "said"), [((), True), ((AMD64,), False)])
 def test_it_is_said_that_nothing_is_missing(missing: tuple[str, ...], said: bool) -> None:
-    text = inspection_to_text(inspect("app:1", LISTED, missing=missing))
+    text = inspection_sheet(inspect("app:1", LISTED, missing=missing)).text
 
     assert ("manifests of 3.7 kB, all are in the repository" in text) == said
 
@@ -226,32 +210,22 @@ def test_it_is_said_that_nothing_is_missing(missing: tuple[str, ...], said: bool
 def test_an_old_image_catches_the_eye() -> None:
     ages = {AMD64: Age(MADE, 365), S390X: Age(MADE, 1127)}
 
-    lines = inspection_to_text(inspect("app:1", LISTED, ages)).splitlines()
+    sheet = inspection_sheet(inspect("app:1", LISTED, ages))
 
+    lines = sheet.text.splitlines()
     assert lines[1].endswith("  365 days old (2021-03-04)")
     assert lines[2].endswith("  OCI manifest")
     assert lines[3].endswith("  1127 days old (2021-03-04)  ! old")
-    assert [row.is_old for row in rows_of(inspect("app:1", LISTED, ages))] == [False, False, True]
+    assert [row.is_alarming for row in sheet.rows] == [False, False, True]
 
 
 def test_an_unknown_age_is_said_with_its_reason() -> None:
     ages = {AMD64: Age(problem="'\x1b[2J' is no date"), S390X: Age(MADE, 1)}
 
-    lines = inspection_to_text(inspect("app:1", LISTED, ages)).splitlines()
+    lines = inspection_sheet(inspect("app:1", LISTED, ages)).text.splitlines()
 
     assert lines[1].endswith("  age unknown: '?[2J' is no date")
     assert lines[3].endswith("  1 day old (2021-03-04)")
-
-
-def test_what_a_registry_writes_cannot_draw_on_the_terminal() -> None:
-    platform: dict[str, object] = {"os": "linux", "architecture": "a\x1b[31m\nb"}
-    odd = entry(None, platform=platform, media_type="x\r\u2028y")
-
-    text = inspection_to_text(inspect("app:1\x07", index(odd)))
-
-    assert "linux/a?[31m?b" in text
-    assert "x??y" in text
-    assert all(c.isprintable() or c == "\n" for c in text)
 
 
 def test_json_has_each_entry_in_order() -> None:
@@ -282,6 +256,7 @@ def test_json_has_each_entry_in_order() -> None:
 
 def test_json_has_problems_and_ages_if_they_were_asked() -> None:
     ages = {AMD64: Age(MADE, 1127), S390X: Age(problem="no date is stated")}
+    ages[digest("proof")] = Age(MADE, 1)  # of what is no image here
 
     document = json.loads(inspection_to_json(inspect("app:1", LISTED, ages, missing=[S390X])))
 
@@ -304,12 +279,12 @@ A = index("linux/amd64@new", "linux/arm64", "linux/riscv64", attestation(NEW, se
 B = index("linux/amd64@old", "linux/arm64", "linux/s390x", attestation(OLD, seed="old proof"))
 
 
-def comparison(a: Index, b: Index) -> Comparison:
-    return compare(("app:a", "app:b"), (a, b))
+def comparison(a: Index, b: Index, *, every: bool = False) -> Sheet:
+    return compare(("app:a", "app:b"), (a, b), every=every)
 
 
 def rows(a: Index, b: Index, *, every: bool = False) -> list[tuple[str, ...]]:
-    return list(compared_rows(comparison(a, b), every=every))
+    return [row.cells for row in comparison(a, b, every=every).rows]
 
 
 def test_entries_are_paired_as_a_merge_of_a_into_b_does() -> None:
@@ -340,6 +315,7 @@ def test_an_attestation_that_one_side_lacks_is_seen_on_the_row_of_an_image_of_bo
     assert (on_a[0], on_a[-1]) == ("linux/arm64 +1 attestation", "same, attestations differ")
     assert (on_b[0], on_b[-1]) == ("linux/arm64 -1 attestation", "same, attestations differ")
     assert (on_both[0], on_both[-1]) == ("linux/arm64 +1 attestation", "same")
+    assert [row[-1] for row in rows(one, without, every=True)] == ["same", "only in A"]
 
 
 def test_platforms_are_compared_by_their_normalised_names() -> None:
@@ -349,7 +325,7 @@ def test_platforms_are_compared_by_their_normalised_names() -> None:
 
 
 def test_a_comparison_is_a_table_with_a_summary() -> None:
-    first, second, _, header, *lines, _, summary = comparison_to_text(comparison(A, B)).splitlines()
+    first, second, _, header, *lines, _, summary = comparison(A, B).text.splitlines()
 
     assert first == f"A: app:a {A.digest} {OCI_INDEX}"
     assert second == f"B: app:b {B.digest} {OCI_INDEX}"
@@ -377,14 +353,7 @@ def test_a_comparison_is_a_table_with_a_summary() -> None:
     ],
 )
 def test_the_last_line_sums_up(a: Index, b: Index, summary: str) -> None:
-    assert compared_summary(comparison(a, b)) == summary
-
-
-def test_a_hostile_platform_cannot_draw_on_the_terminal() -> None:
-    platform: dict[str, object] = {"os": "linux", "architecture": "a\x1b[31m\nb"}
-    odd = index(entry(None, platform=platform))
-
-    assert "linux/a?[31m?b" in comparison_to_text(comparison(odd, A))
+    assert comparison(a, b).closing == (summary,)
 
 
 def test_a_nested_index_is_shown_as_one_with_what_it_lists() -> None:
@@ -398,8 +367,8 @@ def test_a_nested_index_is_shown_as_one_with_what_it_lists() -> None:
         for each in (whole, evolve(whole, manifests=[read, *whole.manifests[1:]]))
     )
 
-    assert [platform_text(image.descriptor) for image in unread.images] == ["index", "linux/arm64"]
-    assert platform_text(found.images[0].descriptor) == "index of linux/amd64"
+    assert [name for name, _ in tree(unread)] == ["|-- index", "`-- linux/arm64"]
+    assert tree(found)[0][0] == "|-- index of linux/amd64"
     assert unread.problems == found.problems == ()
     document = json.loads(inspection_to_json(found))
     assert document["entries"][0]["platform"] is None

@@ -6,9 +6,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,25 +17,13 @@ from pubtools_mlmerge.core.ages import with_ages
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Age, Plan, Policy, Report
-from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.reports.inspection import (
-    Inspection,
-    compare,
-    comparison_to_text,
-    inspect,
-    inspection_to_text,
-)
-from pubtools_mlmerge.reports.report import to_text
-from pubtools_mlmerge.reports.terminal import (
-    Display,
-    comparison_text,
-    find_terminal,
-    inspection_text,
-    plain,
-    report_text,
-)
+from pubtools_mlmerge.reports.inspection import compare, inspect, inspection_sheet
+from pubtools_mlmerge.reports.report import Sheet, report_sheet, to_text
+from pubtools_mlmerge.reports.terminal import Display, find_terminal, plain, report_text
+from pubtools_mlmerge.reports.terminal import shown as draw
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import attestation, digest, entry, index
+from tests.paper import SOURCE, STABLE
 from tests.programs import put, python, run
 from tests.terminals import Shown, on_a_terminal, program_on_a_terminal
 
@@ -49,17 +35,7 @@ WIDTHS = [20, 40, 41, 60, 80, 100, 120, 140, 200]
 
 
 def report(plan: Plan[Index]) -> Report:
-    return Report(
-        source=Reference("quay.io", "org/app", tag="new"),
-        destination=Reference("quay.io", "org/app", tag="stable"),
-        source_digest=NEW.digest,
-        previous_digest=OLD.digest,
-        digest=plan.result.digest,
-        media_type=plan.result.media_type,
-        changed=plan.changed,
-        dry_run=False,
-        entries=plan.entries,
-    )
+    return Report.of(plan, SOURCE, STABLE)
 
 
 def console(width: int, *, no_color: bool = False) -> Console:
@@ -75,7 +51,7 @@ def console(width: int, *, no_color: bool = False) -> Console:
 
 
 def shown(width: int, plan: Plan[Index]) -> Shown:
-    return Shown(0, report_text(report(plan), console(width)))
+    return Shown(0, draw(report_sheet(report(plan)), console(width)))
 
 
 PLAN = merge(NEW, OLD, Policy(drop=["ppc64le"]))
@@ -92,42 +68,32 @@ AGES = {
     S390X: Age(datetime(2021, 2, 28, tzinfo=timezone.utc), 1096),
 }
 INSPECTION = inspect("quay.io/org/app:1", LISTED, AGES, missing=[S390X])
-COMPARISON = compare(
+COMPARED = (
     ("quay.io/org/app:1", "quay.io/org/app:2"),
     (LISTED, index("linux/amd64@new", "linux/s390x", "linux/arm64", attestation(S390X))),
 )
-SHOWN: list[tuple[Callable[[Console | None], str], str]] = [
-    *((partial(report_text, report(plan)), to_text(report(plan))) for plan in (PLAN, AGED, SAME)),
-    (partial(inspection_text, INSPECTION), inspection_to_text(INSPECTION)),
-    *(
-        (
-            partial(comparison_text, COMPARISON, every=each),
-            comparison_to_text(COMPARISON, every=each),
-        )
-        for each in (False, True)
-    ),
+SHEETS = [
+    *(report_sheet(report(plan)) for plan in (PLAN, AGED, SAME)),
+    *map(inspection_sheet, (INSPECTION, inspect("quay.io/org/app:1", index()))),
+    *(compare(*COMPARED, every=every) for every in (False, True)),
 ]
 
 
-@pytest.mark.parametrize(("write", "text"), SHOWN)
-def test_a_wide_terminal_shows_what_the_text_says(
-    write: Callable[[Console | None], str], text: str
-) -> None:
-    found = Shown(0, write(console(200)))
+@pytest.mark.parametrize("sheet", SHEETS)
+def test_a_wide_terminal_shows_what_the_text_says(sheet: Sheet) -> None:
+    found = Shown(0, draw(sheet, console(200)))
 
-    assert found.lines == [line.rstrip() for line in text.splitlines()]
+    assert found.lines == [line.rstrip() for line in sheet.text.splitlines()]
     assert found.styles
     assert found.others == set()
     assert find_terminal() is None
-    assert write(None) == text
+    assert draw(sheet) == sheet.text
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize(("write", "text"), SHOWN)
-def test_nothing_is_lost_where_it_is_narrow(
-    write: Callable[[Console | None], str], text: str, width: int
-) -> None:
-    found = Shown(0, write(console(width)))
+@pytest.mark.parametrize("sheet", SHEETS)
+def test_nothing_is_lost_where_it_is_narrow(sheet: Sheet, width: int) -> None:
+    found, text = Shown(0, draw(sheet, console(width))), sheet.text
 
     assert max(map(len, found.text.splitlines())) <= width
     lost = {word for word in text.split() if word not in found.joined}
@@ -196,7 +162,7 @@ def test_a_text_with_wide_characters_stays_in_its_lines() -> None:
 
 
 def test_without_colours_boldness_is_left() -> None:
-    raw = report_text(report(AGED), console(80, no_color=True))
+    raw = draw(report_sheet(report(AGED)), console(80, no_color=True))
 
     assert "\x1b[1m" in raw
     assert not {"\x1b[31m", BOLD_RED, "\x1b[32m", "\x1b[33m"} & Shown(0, raw).styles
@@ -277,14 +243,6 @@ def test_without_the_library_a_terminal_gets_plain_text(merging: list[str]) -> N
     assert found.raw.replace("\r\n", "\n") == run(*merging).out
 
 
-def test_a_removal_is_shown_as_well(registry_server: RegistryServer) -> None:
-    stable = put(registry_server, "stable", MERGE_OLD)
-
-    found = program_on_a_terminal("remove-archs", "--ref", stable, "--arch", "s390x", width=200)
-
-    assert f"{RED}dropped" in found.raw
-
-
 def test_tables_and_logs_appear_whole_above_the_bars(merging: list[str]) -> None:
     stable = merging[merging.index("--dest-ref") + 1]
     fresh = stable.replace(":stable", ":fresh")
@@ -302,36 +260,14 @@ def test_tables_and_logs_appear_whole_above_the_bars(merging: list[str]) -> None
 # Inspections and comparisons
 
 
-def shown_inspection(width: int, found: Inspection = INSPECTION) -> Shown:
-    return Shown(0, inspection_text(found, console(width)))
-
-
 @pytest.mark.parametrize("width", [40, 200])
 def test_what_is_old_or_odd_is_bold_and_red(width: int) -> None:
-    raw = shown_inspection(width).raw
+    raw = draw(inspection_sheet(INSPECTION), console(width))
 
     assert f"{BOLD_RED}1096" in raw
     assert f"{BOLD_RED}! old," in raw
     assert f"{BOLD_RED}problem: missing" in raw
     assert f"{BOLD_RED}3 days" not in raw
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_what_an_index_states_is_text_and_no_more(width: int) -> None:
-    platform: dict[str, object] = {"os": "[red]", "architecture": "[/]\x1b[2J\r\n:smile:"}
-    odd = entry(None, seed="odd", platform=platform, media_type="[blink]\x1b]0;x\x07")
-
-    found = shown_inspection(width, inspect("app:1", index(odd)))
-
-    assert found.others == set()
-    assert not any("5m" in style for style in found.styles)
-    assert "[red]/[/]?[2j??:smile:" in found.joined
-
-
-def test_an_empty_index_is_shown() -> None:
-    lines = shown_inspection(80, inspect("app:1", index())).lines
-
-    assert lines[-1].startswith("0 images")
 
 
 # Progress bars

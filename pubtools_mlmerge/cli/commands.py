@@ -44,16 +44,16 @@ from pubtools_mlmerge.merging.restore import restore
 from pubtools_mlmerge.merging.step import remove_platforms, wrap
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.referrers import ReferrerLists
-from pubtools_mlmerge.reports.html import Failure, PageInfo, check_html, write_page
+from pubtools_mlmerge.reports.html import Failure, check_html, write_page
 from pubtools_mlmerge.reports.inspection import (
-    Comparison,
     Inspection,
     compare,
     inspect,
+    inspection_sheet,
     inspection_to_json,
 )
-from pubtools_mlmerge.reports.report import failure_to_json, summary_of, to_json
-from pubtools_mlmerge.reports.terminal import Display, comparison_text, inspection_text, report_text
+from pubtools_mlmerge.reports.report import Sheet, failure_to_json, summary_of, to_json
+from pubtools_mlmerge.reports.terminal import Display, report_text, shown
 from pubtools_mlmerge.settings import Settings
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -83,8 +83,8 @@ class Page:
         if self._path is None:
             return True
         try:
-            info = PageInfo(datetime.now(timezone.utc), complete=complete)
-            write_page(self._path, self._results, info)
+            now = datetime.now(timezone.utc)
+            write_page(self._path, self._results, now, complete=complete)
         except Exception as error:  # noqa: BLE001 - it must not hide what became of the tags
             problem = error.strerror if isinstance(error, OSError) else None
             LOG.error("The page cannot be written: %s", problem or _message(error))  # noqa: TRY400 - no defect
@@ -508,12 +508,11 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:  # noqa: C901 -
             raise ValueError("--ages, --check, --referrers and --output json are for one reference")
         other = login.reference(arguments.other)
 
-        def compare_both() -> Comparison:
+        def compare_both() -> Sheet:
             sides = (_listing(client, reference)[1], _listing(client, other)[1])
-            return compare((str(reference), str(other)), sides)
+            return compare((str(reference), str(other)), sides, every=arguments.all)
 
-        write = partial(comparison_text, every=arguments.all)
-        show_both = _printer(_renderer(arguments, write, write))
+        show_both = _printer(_renderer(arguments, shown, shown))
         return partial(run_jobs, [(str(reference), compare_both)], show_both, options)
 
     def look() -> Inspection:
@@ -534,7 +533,8 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:  # noqa: C901 -
         return found
 
     incomplete: list[Inspection] = []
-    show = _printer(_renderer(arguments, inspection_text, inspection_to_json))
+    write = _renderer(arguments, lambda found: shown(inspection_sheet(found)), inspection_to_json)
+    show = _printer(write)
     return lambda: run_jobs([(str(reference), look)], show, options) and not incomplete
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 from attrs import evolve
 
-from pubtools_mlmerge.core.manifests import Index, platform_name
+from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.plan import Age, AgeRule, Entry, Plan
 from pubtools_mlmerge.errors import brief
 
@@ -57,17 +57,6 @@ def find_stale(ages: Mapping[str, Age], rule: AgeRule) -> dict[str, str]:
         for digest, age in ages.items()
         if most is not None and age.days is not None and age.days > most
     }
-
-
-def describe_stale(plan: Plan[Index], ages: Mapping[str, Age], rule: AgeRule) -> tuple[str, ...]:
-    """Name the images that a plan keeps although they are too old: platform, digest and age."""
-    stale = find_stale(ages, rule)
-    return tuple(
-        f"{brief(platform_name(image) or 'no platform', 100)} ({image.digest}) is "
-        f"{ages[image.digest].days} days old, more than {rule.max_age_days}"
-        for image in (entry.descriptor for entry in plan.entries if entry.fate == "kept")
-        if image.digest in stale
-    )
 
 
 def with_ages(plan: Plan[Index], ages: Mapping[str, Age], stale: Mapping[str, str]) -> Plan[Index]:

@@ -10,14 +10,14 @@ import secrets
 import stat
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from attrs import frozen
+from attrs import fields_dict, frozen
 
 from pubtools_mlmerge.core.manifests import Manifest, digest_of, read_manifest
 from pubtools_mlmerge.core.plan import Entry
@@ -31,21 +31,6 @@ LOG = logging.getLogger("pubtools.mlmerge")
 _FORMAT = 1
 # Two manifests, each at most three times as long as JSON text, and the entries of both.
 _LARGEST_RECORD = 16 * LARGEST
-_FIELDS = frozenset(
-    [
-        "format",
-        "time",
-        "source",
-        "destination",
-        "source_digest",
-        "previous",
-        "new",
-        "entries",
-        "missing",
-        "sources",
-        "digest",
-    ]
-)
 _HELD = frozenset({"digest", "media_type", "content"})
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _Value = TypeVar("_Value")
@@ -138,7 +123,7 @@ def _read(content: bytes) -> Change:
     rest = {name: value for name, value in fields.items() if name != "digest"}
     if fields.get("digest") != digest_of(encode(rest)):
         raise ValueError("digest: does not match, the record was edited")
-    _require_known(fields, _FIELDS)
+    _require_known(fields, {"format", "digest", *fields_dict(Change)})
     destination = Reference.parse(_get(fields, "destination", str))
     if not destination.tag or destination.digest:
         raise ValueError("destination: expected a tag")
@@ -171,7 +156,7 @@ def _optional(fields: Mapping[str, object], name: str) -> str | None:
     return None if fields.get(name) is None else _get(fields, name, str)
 
 
-def _require_known(fields: Mapping[str, object], known: frozenset[str]) -> None:
+def _require_known(fields: Mapping[str, object], known: Iterable[str]) -> None:
     for name in sorted(fields.keys() - known):
         raise ValueError(f"{name}: is not a field of a record")
 

@@ -12,12 +12,7 @@ from typing import Optional
 from attrs import evolve
 
 from pubtools_mlmerge.concurrency import run_all
-from pubtools_mlmerge.core.ages import (
-    age_of,
-    describe_stale,
-    find_stale,
-    with_ages,
-)
+from pubtools_mlmerge.core.ages import age_of, find_stale, with_ages
 from pubtools_mlmerge.core.manifests import Descriptor, Image, Index, platform_name
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Age, AgeRule, Entry, Plan, Policy
@@ -64,11 +59,16 @@ class Ages:
         ages = self.read(tag, (e.descriptor for e in plan.entries if e.fate == "kept"))
         stale = find_stale(ages, rule)
         if stale and rule.stale == "fail":
-            raise StaleImages(str(tag), describe_stale(plan, ages, rule))
+            old = (entry for entry in with_ages(plan, ages, stale).entries if entry.is_stale)
+            raise StaleImages(
+                str(tag),
+                tuple(f"{_name(e)} ({e.descriptor.digest}) is {_say_age(e, rule)}" for e in old),
+            )
         plan = merge(source, destination, policy, stale if rule.stale == "drop" else None)
         plan = with_ages(plan, ages, stale)
         for entry in plan.entries:
-            _log_age(tag, entry, rule, is_stale=entry.descriptor.digest in stale)
+            if entry.is_stale or (entry.age and entry.age.problem):
+                _log_age(tag, entry, rule)
         return plan
 
     def read(self, tag: Reference, entries: Iterable[Descriptor]) -> dict[str, Age]:
@@ -99,23 +99,24 @@ class Ages:
         return self._created[digest]
 
 
-def _log_age(tag: Reference, entry: Entry, rule: AgeRule, *, is_stale: bool) -> None:
+def _name(entry: Entry) -> str:
+    return brief(platform_name(entry.descriptor) or "no platform", 100)
+
+
+def _say_age(entry: Entry, rule: AgeRule) -> str:
+    if entry.age and entry.age.problem:
+        return f"age unknown: {entry.age.problem}"
+    return f"{entry.age_days} days old, more than {rule.max_age_days}"
+
+
+def _log_age(tag: Reference, entry: Entry, rule: AgeRule) -> None:
     """Log an age that is too old, or unknown."""
-    if entry.age is None or not (is_stale or entry.age.problem):
-        return
-    age = f"{entry.age.days} days old, more than {rule.max_age_days}"
-    image = f"{tag}@{entry.descriptor.digest}"
-    platform = brief(platform_name(entry.descriptor) or "no platform", 100)
+    image, platform = f"{tag}@{entry.descriptor.digest}", _name(entry)
     known = {"image": image, "platform": platform, "age_days": entry.age_days, "fate": entry.fate}
     LOG.log(
         logging.WARNING if entry.fate == "kept" else logging.INFO,
         "%s (%s) is %s: %s",
-        *(
-            image,
-            platform,
-            entry.fate,
-            f"age unknown: {entry.age.problem}" if entry.age.problem else age,
-        ),
+        *(image, platform, entry.fate, _say_age(entry, rule)),
         extra={"event": {"type": "mlmerge-age", **known}},
     )
 

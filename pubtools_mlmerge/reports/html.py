@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 
@@ -17,14 +18,6 @@ from attrs import frozen
 from pubtools_mlmerge.core.plan import Entry, Report
 from pubtools_mlmerge.errors import harmless
 from pubtools_mlmerge.reports import report as text
-
-
-@frozen
-class PageInfo:
-    """When a page was made, and whether the run came to its end."""
-
-    time: datetime
-    complete: bool = True
 
 
 @frozen
@@ -51,9 +44,13 @@ def check_html(path: Path) -> None:
         raise ValueError(f"--html: {path}: {error.strerror or error}") from error
 
 
-def write_page(path: Path, results: Sequence[Report | Failure], info: PageInfo) -> None:
+def write_page(
+    path: Path, results: Sequence[Report | Failure], time: datetime, *, complete: bool = True
+) -> None:
     """Replace a file by the page of these results; it never holds half a page."""
-    content = (page_of(results, info) + "\n").encode("ascii", "xmlcharrefreplace")
+    content = (page_of(results, time, complete=complete) + "\n").encode(
+        "ascii", "xmlcharrefreplace"
+    )
     temporary = _temporary(path)
     if temporary is None:
         path.write_bytes(content)
@@ -74,8 +71,11 @@ def _temporary(path: Path) -> Path | None:
     return target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
 
 
-def page_of(results: Sequence[Report | Failure], info: PageInfo) -> str:
-    """Make a page; its policy (CSP) allows its own style and nothing else."""
+def page_of(results: Sequence[Report | Failure], time: datetime, *, complete: bool = True) -> str:
+    """Make a page; its policy (CSP) allows its own style and nothing else.
+
+    It says when it was made, and whether the run came to its end.
+    """
     from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - comes with an extra
 
     style = Path(__file__).with_name("page.css").read_text(encoding="ascii")
@@ -84,24 +84,19 @@ def page_of(results: Sequence[Report | Failure], info: PageInfo) -> str:
         autoescape=True, finalize=_shown, trim_blocks=True, undefined=StrictUndefined
     )
     environment.filters.update(age=text.days_text, label=text.label_of, short=text.short)
-    environment.filters.update(
-        grouped=_grouped, parts=_parts, old=_old_images, summary=text.summary_of
-    )
+    environment.filters.update(grouped=_grouped, old=_old_images, summary=text.summary_of)
+    # Where a narrow window may fold a name: between the parts of references.
+    environment.filters["parts"] = partial(re.split, r"(?<=/)|(?<!sha256)(?=:\w)")
     environment.tests["old"] = text.is_noteworthy
     return environment.from_string(template).render(
-        complete=info.complete,
+        complete=complete,
         failures=[result for result in results if isinstance(result, Failure)],
         reports=[result for result in results if isinstance(result, Report)],
         sha256=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         signs=text.SIGNS,
         style=style,
-        time=f"{info.time.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S UTC}",
+        time=f"{time.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S UTC}",
     )
-
-
-def _parts(name: str) -> list[str]:
-    """Split a text where a narrow window may fold it: between the parts of references."""
-    return re.split(r"(?<=/)|(?<!sha256)(?=:\w)", name)
 
 
 def _shown(value: object) -> object:

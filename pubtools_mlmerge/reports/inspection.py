@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from typing import Literal, Optional
+from typing import Literal
 
 from attrs import field, frozen
 
@@ -17,26 +17,24 @@ from pubtools_mlmerge.core.manifests import (
     Index,
     Manifest,
     Referrer,
-    platform_name,
 )
 from pubtools_mlmerge.core.merge import merge
-from pubtools_mlmerge.core.plan import Age, Entry, Fate
-from pubtools_mlmerge.errors import brief, one_line
+from pubtools_mlmerge.core.plan import Age, Fate
+from pubtools_mlmerge.errors import brief
 from pubtools_mlmerge.reports.report import (
+    TYPES,
     VERSION,
-    age_document,
+    Row,
+    Sheet,
     age_text,
     count_text,
     fold,
     is_old,
     json_line,
     label_of,
-    platform_names,
+    listed_document,
     short,
     size_text,
-    table,
-    type_name,
-    version_document,
 )
 
 ProblemKind = Literal["duplicate", "orphan", "no-platform", "mixed-types", "missing"]
@@ -55,15 +53,6 @@ class Problem:
     message: str
 
 
-@frozen
-class ListedImage:
-    """An image in an index, with the attestations that refer to it."""
-
-    descriptor: Descriptor
-    attestations: tuple[Descriptor, ...] = ()
-    age: Age | None = None
-
-
 @frozen(kw_only=True)
 class Inspection:
     """The content of an index, in order, with its problems."""
@@ -71,8 +60,7 @@ class Inspection:
     reference: str
     index: Index = field(repr=False)  # one that lists the image alone, if it is a single one
     held: Manifest = field(repr=False)
-    images: tuple[ListedImage, ...]
-    orphans: tuple[Descriptor, ...]  # attestations whose image is not listed
+    ages: Mapping[str, Age]  # of images, by digest
     problems: tuple[Problem, ...]  # in the order of the entries; those of the whole index last
     is_checked: bool  # whether the repository was searched for everything that is listed
     referrers: tuple[Referrer, ...] | None = None  # none if these were not looked for
@@ -87,6 +75,10 @@ class Inspection:
         """Whether the repository is known to lack something that is listed."""
         return any(problem.kind == "missing" for problem in self.problems)
 
+    def age_of(self, entry: Descriptor) -> Age | None:
+        """Return the age of an image, if it was read."""
+        return None if entry.is_attestation else self.ages.get(entry.digest)
+
 
 def inspect(
     reference: str,
@@ -96,32 +88,17 @@ def inspect(
     *,
     held: Manifest | None = None,
 ) -> Inspection:
-    """Group the entries of an index by image, and find problems.
+    """Find the problems of an index.
 
     Ages are by digest; `missing` has the digests that the repository lacks, none if not checked;
     `held` is the single image that the index was made for.
     """
-    listed: dict[str, list[Descriptor]] = {
-        entry.digest: [] for entry in index.manifests if not entry.is_attestation
-    }
-    orphans: list[Descriptor] = []
-    for entry in index.manifests:
-        if entry.is_attestation:
-            listed.get(entry.attested or "", orphans).append(entry)
-    problems = (*_odd_entries(index, frozenset(listed), missing or ()), *_odd_types(index))
-    images = tuple(
-        # An image that is listed twice gets its attestations the first time.
-        ListedImage(entry, tuple(listed.pop(entry.digest, ())), (ages or {}).get(entry.digest))
-        for entry in index.manifests
-        if not entry.is_attestation
-    )
     return Inspection(
         reference=reference,
         index=index,
         held=held or index,
-        images=images,
-        orphans=tuple(orphans),
-        problems=problems,
+        ages=ages or {},
+        problems=(*_odd_entries(index, missing or ()), *_odd_types(index)),
         is_checked=missing is not None,
     )
 
@@ -138,9 +115,8 @@ def platform_text(descriptor: Descriptor) -> str | None:
     return f"{slot} ({more})" if more else str(slot)
 
 
-def _odd_entries(
-    index: Index, images: Collection[str], missing: Collection[str]
-) -> Iterator[Problem]:
+def _odd_entries(index: Index, missing: Collection[str]) -> Iterator[Problem]:
+    images = {entry.digest for entry in index.manifests if not entry.is_attestation}
     first: dict[object, str] = {}
     left = set(missing)
     for entry in index.manifests:
@@ -156,7 +132,7 @@ def _odd_entries(
                 yield Problem("duplicate", digest, f"{name} is listed before, as {first[key]}")
             for key in keys:
                 first.setdefault(key, digest)
-            if entry.slot is None and not entry.is_index:
+            if entry.lacks_platform:
                 yield Problem("no-platform", digest, "no platform is stated for this image")
         if digest in left:
             left.remove(digest)
@@ -174,73 +150,12 @@ def _odd_types(index: Index) -> Iterator[Problem]:
 _BRANCH, _LAST, _GUIDE = "|-- ", "`-- ", "|   "
 
 
-@frozen
-class Row:
-    """A line of the tree; the branch is what leads to it."""
-
-    branch: str
-    name: str
-    digest: str
-    facts: tuple[str, ...]  # size, type and perhaps age
-    flags: str  # the kinds of its problems
-    is_old: bool = False
-
-
-def inspection_to_text(inspection: Inspection) -> str:
-    """Write an inspection as a tree."""
-    rows = rows_of(inspection)
-    lines = table([(row.branch + row.name, row.digest, *row.facts, row.flags) for row in rows])
-    closing = map(one_line, closing_of(inspection))
-    return "\n".join([one_line(title_of(inspection)), *lines, "", *closing])
-
-
-def title_of(inspection: Inspection) -> str:
-    """Write the first line: reference, digest and media type."""
-    held = inspection.held
-    return f"{inspection.reference} {held.digest} {held.media_type}"
-
-
-def rows_of(inspection: Inspection) -> Iterator[Row]:
-    """Write the entries as lines of a tree."""
-    has_ages = any(image.age is not None for image in inspection.images)
-    kinds: dict[str | None, dict[str, None]] = {}  # each once: a digest may be listed often
-    for problem in inspection.problems:
-        kinds.setdefault(problem.digest, {})[problem.kind] = None
-
-    def row(entry: Descriptor, branch: str, name: str, age: Age | None = None) -> Row:
-        size, kind = size_text(entry.size), type_name(entry.media_type)
-        facts = (size, kind, age_text(age)) if has_ages else (size, kind)
-        old = age is not None and is_old(age.days)
-        flags = ", ".join([*(["old"] if old else []), *kinds.get(entry.digest, ())])
-        return Row(branch, name, entry.digest, facts, flags and f"! {flags}", old)
-
-    left = len(inspection.images) + len(inspection.orphans)
-    for image in inspection.images:
-        left -= 1
-        name = platform_text(image.descriptor) or "no platform"
-        yield row(image.descriptor, _BRANCH if left else _LAST, name, image.age)
-        guide = _GUIDE if left else " " * len(_GUIDE)
-        for number, entry in enumerate(image.attestations, 1):
-            is_last = number == len(image.attestations)
-            yield row(entry, guide + (_LAST if is_last else _BRANCH), "attestation")
-    for entry in inspection.orphans:
-        left -= 1
-        yield row(entry, _BRANCH if left else _LAST, label_of(entry))
-    names = {
-        image.descriptor.digest: platform_text(image.descriptor) for image in inspection.images
-    }
-    names[inspection.index.digest] = "the index"
-    for each in inspection.referrers or ():
-        name = f"{each.kind} of {names.get(each.subject) or each.subject}"
-        facts = ("-", "referrer", "") if has_ages else ("-", "referrer")
-        yield Row("", name, each.digest, facts, "")
-
-
-def closing_of(inspection: Inspection) -> list[str]:
-    """Write the last lines: a summary, and the problems."""
-    attestations = sum(entry.is_attestation for entry in inspection.index.manifests)
+def inspection_sheet(inspection: Inspection) -> Sheet:
+    """Show an inspection as a tree, a summary and the problems."""
+    held, listed = inspection.held, inspection.index.manifests
+    attestations = sum(entry.is_attestation for entry in listed)
     parts = [
-        count_text(len(inspection.images), "image"),
+        count_text(len(listed) - attestations, "image"),
         count_text(attestations, "attestation"),
         f"manifests of {size_text(inspection.size)}",
     ]
@@ -250,13 +165,57 @@ def closing_of(inspection: Inspection) -> list[str]:
         f"problem: {p.kind}: {p.message}" + (f" ({p.digest})" if p.digest else "")
         for p in inspection.problems
     )
-    return [", ".join(parts), *problems]
+    ages = ["AGE"] if inspection.ages else []
+    return Sheet(
+        titles=(f"{inspection.reference} {held.digest} {held.media_type}",),
+        columns=("NAME", "DIGEST", "SIZE", "TYPE", *ages, "PROBLEMS"),
+        rows=tuple(_rows(inspection)),
+        closing=(", ".join(parts), *problems),
+        is_tree=True,
+    )
+
+
+def _rows(inspection: Inspection) -> Iterator[Row]:
+    """Write each image with its attestations, then those without an image, and referrers."""
+    images = [entry for entry in inspection.index.manifests if not entry.is_attestation]
+    below: dict[str, list[Descriptor]] = {image.digest: [] for image in images}
+    orphans: list[Descriptor] = []
+    for entry in inspection.index.manifests:
+        if entry.is_attestation:
+            below.get(entry.attested or "", orphans).append(entry)
+    kinds: dict[str | None, dict[str, None]] = {}  # each once: a digest may be listed often
+    for problem in inspection.problems:
+        kinds.setdefault(problem.digest, {})[problem.kind] = None
+
+    def row(entry: Descriptor, branch: str, name: str) -> Row:
+        age = inspection.age_of(entry)
+        old = age is not None and is_old(age.days)
+        flags = ", ".join([*(["old"] if old else []), *kinds.get(entry.digest, ())])
+        facts = [size_text(entry.size), TYPES.get(entry.media_type, entry.media_type)]
+        ages = [age_text(age)] if inspection.ages else []
+        return Row((name, entry.digest, *facts, *ages, flags and f"! {flags}"), old, branch)
+
+    top = [*images, *orphans]
+    for number, entry in enumerate(top, 1):
+        is_last = number == len(top)
+        other = label_of(entry) if entry.is_attestation else "no platform"
+        yield row(entry, _LAST if is_last else _BRANCH, platform_text(entry) or other)
+        guide = " " * len(_GUIDE) if is_last else _GUIDE
+        # An image that is listed twice gets its attestations the first time.
+        attestations = below.pop(entry.digest, [])
+        for each in attestations:
+            last = each is attestations[-1]
+            yield row(each, guide + (_LAST if last else _BRANCH), "attestation")
+    names = {image.digest: platform_text(image) for image in images}
+    names[inspection.index.digest] = "the index"
+    for referrer in inspection.referrers or ():
+        name = f"{referrer.kind} of {names.get(referrer.subject) or referrer.subject}"
+        yield Row((name, referrer.digest, "-", "referrer", *([""] if inspection.ages else []), ""))
 
 
 def inspection_to_json(inspection: Inspection) -> str:
     """Write an inspection as one JSON object on one line."""
     index = inspection.index
-    ages = {image.descriptor.digest: image.age for image in inspection.images}
     document: dict[str, object] = {
         "schema": VERSION,
         "reference": inspection.reference,
@@ -264,7 +223,7 @@ def inspection_to_json(inspection: Inspection) -> str:
         "media_type": inspection.held.media_type,
         "size": inspection.size,
         "checked": inspection.is_checked,
-        "entries": [_entry(entry, ages.get(entry.digest)) for entry in index.manifests],
+        "entries": [_entry(entry, inspection.age_of(entry)) for entry in index.manifests],
         "problems": [
             {"kind": p.kind, "digest": p.digest, "message": p.message} for p in inspection.problems
         ],
@@ -278,25 +237,11 @@ def inspection_to_json(inspection: Inspection) -> str:
 
 
 def _entry(entry: Descriptor, age: Age | None) -> dict[str, object]:
-    written: dict[str, object] = {
-        "platform": platform_name(entry),
-        "digest": entry.digest,
-        "size": entry.size,
-        "media_type": entry.media_type,
-        **version_document(entry),
-    }
-    if entry.is_attestation:
-        written["attests"] = entry.attested or ""
-    if entry.is_index:
-        written["platforms"] = platform_names(entry)
-    if age is not None and not entry.is_attestation:
-        written.update(age_document(age))
-        if age.problem:
-            written["age_problem"] = age.problem
-    return written
+    facts = {"size": entry.size, "media_type": entry.media_type}
+    written = listed_document(entry, age, facts)
+    return {**written, "age_problem": age.problem} if age and age.problem else written
 
 
-COMPARED = ("PLATFORM", "A", "B", "STATE")
 _STATES: dict[Fate, str] = {  # of a merge of A into B; without a policy, nothing is excluded
     "replaced": "different",
     "added": "only in A",
@@ -306,61 +251,36 @@ _STATES: dict[Fate, str] = {  # of a merge of A into B; without a policy, nothin
 }
 
 
-ATTESTATIONS_DIFFER = "same, attestations differ"
-"""The state of an image of both, where one side has another attestation of it."""
+def compare(references: tuple[str, str], indexes: tuple[Index, Index], *, every: bool) -> Sheet:
+    """Show the entries of two indexes as a merge of A into B pairs them.
 
-
-@frozen(kw_only=True)
-class Comparison:
-    """Two indexes, with their entries paired as a merge of A into B does it."""
-
-    references: tuple[str, str]
-    indexes: tuple[Index, Index] = field(repr=False)
-    entries: tuple[Entry, ...] = field(repr=False)
-
-
-def compare(references: tuple[str, str], indexes: tuple[Index, Index]) -> Comparison:
-    """Compare two indexes."""
-    return Comparison(references=references, indexes=indexes, entries=merge(*indexes).entries)
-
-
-def comparison_to_text(comparison: Comparison, *, every: bool = False) -> str:
-    """Write a comparison as a table and a summary."""
-    lines = table([COMPARED, *compared_rows(comparison, every=every)])
-    titles = map(one_line, compared_titles(comparison))
-    return "\n".join([*titles, "", *lines, "", compared_summary(comparison)])
-
-
-def compared_titles(comparison: Comparison) -> list[str]:
-    """Write a line for each index."""
-    sides = zip("AB", comparison.references, comparison.indexes)
-    return [f"{n}: {ref} {index.digest} {index.media_type}" for n, ref, index in sides]
-
-
-def compared_rows(comparison: Comparison, *, every: bool = False) -> Iterator[tuple[str, ...]]:
-    """Write the entries as rows of the table; attestations as in that of a merge."""
-    entries, marks = [*comparison.entries], dict[int, str]()
-    differ = set[Optional[str]]()
-    if not every:
-        differ = {e.descriptor.attested for e in entries if e.fate != "same"}
-        entries, marks = fold(entries, ("kept", "dropped"))
-    for entry in entries:
-        state = _STATES[entry.fate]
+    An attestation is a mark on the row of its image, unless `every` entry is to have a row.
+    """
+    sides = zip("AB", references, indexes)
+    entries = merge(*indexes).entries
+    summary = _summary(indexes, [_STATES[entry.fate] for entry in entries])
+    differ = {e.descriptor.attested for e in entries if e.fate != "same" and not every}
+    rows = []
+    for entry, mark in fold(entries, ("kept", "dropped"), every=every):
+        state, digest = _STATES[entry.fate], short(entry.descriptor.digest)
         if state == "same" and entry.descriptor.digest in differ:
-            state = ATTESTATIONS_DIFFER
-        a = "-" if state == "only in B" else short(entry.descriptor.digest)
+            state = "same, attestations differ"
+        a = "-" if state == "only in B" else digest
         b = short(entry.previous_digest) if entry.previous_digest else "-"
-        yield label_of(entry.descriptor) + marks.get(id(entry), ""), a, b, state
+        rows.append(Row((label_of(entry.descriptor) + mark, a, b, state)))
+    return Sheet(
+        titles=tuple(f"{n}: {ref} {index.digest} {index.media_type}" for n, ref, index in sides),
+        columns=("PLATFORM", "A", "B", "STATE"),
+        rows=tuple(rows),
+        closing=(summary,),
+    )
 
 
-def compared_summary(comparison: Comparison) -> str:
-    """Count the entries of each state."""
-    a, b = comparison.indexes
-    if a.digest == b.digest:
+def _summary(indexes: tuple[Index, Index], states: list[str]) -> str:
+    if indexes[0].digest == indexes[1].digest:
         return "A and B are the same, byte for byte"
-    counts = Counter(_STATES[entry.fate] for entry in comparison.entries)
-    states = [f"{counts[s]} {s}" for s in dict.fromkeys(_STATES.values()) if counts[s]]
-    states = states or ["nothing is listed"]
+    counts = Counter(states)
+    parts = [f"{counts[s]} {s}" for s in dict.fromkeys(_STATES.values()) if counts[s]]
     if counts.keys() <= {"same"}:
-        states.append("but their order or other fields differ")
-    return ", ".join(states)
+        parts = [*(parts or ["nothing is listed"]), "but their order or other fields differ"]
+    return ", ".join(parts)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+
+from attrs import frozen
 
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
@@ -15,7 +17,7 @@ from pubtools_mlmerge.core.manifests import (
     platform_name,
 )
 from pubtools_mlmerge.core.plan import Age, Entry, Fate, Report
-from pubtools_mlmerge.errors import harmless, one_line
+from pubtools_mlmerge.errors import one_line
 
 VERSION = 1
 SIGNS: dict[Fate, str] = {
@@ -28,12 +30,14 @@ SIGNS: dict[Fate, str] = {
 }
 """A sign for each fate, for those who cannot see its colour."""
 
-_TYPES = {
+TYPES = {
     DOCKER_LIST: "Docker list",
     DOCKER_MANIFEST: "Docker manifest",
     OCI_INDEX: "OCI index",
     OCI_MANIFEST: "OCI manifest",
 }
+"""Names of media types for people."""
+
 _STEP = 1000  # of the units of sizes
 _LEAST_ROUNDED_UP = 999.95  # to one place
 _WIDEST = 500  # characters of a cell
@@ -79,11 +83,6 @@ def size_text(size: int) -> str:
         if amount < _LEAST_ROUNDED_UP:
             break
     return f"{amount:.1f} {unit}"
-
-
-def type_name(media_type: str) -> str:
-    """Write a media type for people."""
-    return _TYPES.get(media_type, media_type)
 
 
 def age_text(age: Age | None) -> str:
@@ -143,73 +142,98 @@ def json_line(document: Mapping[str, object]) -> str:
 
 def entry_document(entry: Entry) -> dict[str, object]:
     """Write an entry as a JSON object."""
-    written: dict[str, object] = {
-        "platform": platform_name(entry.descriptor),
-        "digest": entry.descriptor.digest,
+    facts = {
         "fate": entry.fate,
         "previous_digest": entry.previous_digest,
         "reason": entry.reason,
     }
-    written.update(version_document(entry.descriptor))
-    if entry.descriptor.is_attestation:
-        written["attests"] = entry.descriptor.attested or ""
-    if entry.descriptor.is_index:
-        written["platforms"] = platform_names(entry.descriptor)
-    if entry.age is not None:
-        written.update(age_document(entry.age), stale=entry.is_stale)
+    written = listed_document(entry.descriptor, entry.age, facts)
+    return written if entry.age is None else {**written, "stale": entry.is_stale}
+
+
+def listed_document(
+    descriptor: Descriptor, age: Age | None, facts: Mapping[str, object]
+) -> dict[str, object]:
+    """Write what an index lists as a JSON object, with facts about it."""
+    platform = descriptor.platform
+    written = {"platform": platform_name(descriptor), "digest": descriptor.digest, **facts}
+    if platform is not None and platform.os_version:
+        written["os_version"] = platform.os_version
+    if descriptor.is_attestation:
+        written["attests"] = descriptor.attested or ""
+    if descriptor.is_index:
+        written["platforms"] = sorted(map(str, descriptor.slots))
+    if age is not None:
+        written["created"] = age.created and age.created.strftime("%Y-%m-%dT%H:%M:%SZ")
+        written["age_days"] = age.days
     return written
 
 
-def version_document(descriptor: Descriptor) -> dict[str, object]:
-    """Write the version of the operating system, in full, if an entry states one."""
-    platform = descriptor.platform
-    version = "" if platform is None else platform.os_version
-    return {"os_version": version} if version else {}
+@frozen
+class Row:
+    """A row of a table or tree: its cells, and the branch that leads to it in a tree."""
+
+    cells: tuple[str, ...]
+    is_alarming: bool = False
+    branch: str = ""
 
 
-def platform_names(nested: Descriptor) -> list[str]:
-    """Name the platforms that a nested index lists, as far as they are known."""
-    return sorted(map(str, nested.slots))
+@frozen(kw_only=True)
+class Sheet:
+    """What people get to see: a table or tree between some lines."""
 
+    titles: tuple[str, ...] = ()
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    closing: tuple[str, ...]  # a summary, and problems
+    is_tree: bool = False  # which is shown without the names of its columns
 
-def age_document(age: Age) -> dict[str, object]:
-    """Write an age for a JSON object."""
-    created = age.created and age.created.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {"created": created, "age_days": age.days}
+    @property
+    def text(self) -> str:
+        """The plain text."""
+        cells = [(row.branch + row.cells[0], *row.cells[1:]) for row in self.rows]
+        head = [""] if self.titles and not self.is_tree else []
+        lines = table(cells if self.is_tree else [self.columns, *cells])
+        return "\n".join(map(one_line, [*self.titles, *head, *lines, "", *self.closing]))
 
 
 def to_text(report: Report, *, every: bool = False) -> str:
     """Write a report as a table and a summary line."""
-    entries, columns = columns_of(report, every=every)
-    rows = ([write(entry) for write in columns.values()] for entry in entries)
-    return harmless("\n".join([*table([tuple(columns), *rows]), "", summary_of(report)]))
+    return report_sheet(report, every=every).text
 
 
-def columns_of(
-    report: Report, *, every: bool = False
-) -> tuple[list[Entry], dict[str, Callable[[Entry], str]]]:
-    """Return the rows of the table of a report, and its columns by their headings.
+def report_sheet(report: Report, *, every: bool = False) -> Sheet:
+    """Show a report as a table and a summary.
 
     An attestation is a mark on the row of its image, unless `every` entry is to have a row.
     """
-    entries, marks = ([*report.entries], dict[int, str]()) if every else fold(report.entries)
-    columns: dict[str, Callable[[Entry], str]] = {
-        "PLATFORM": lambda entry: label_of(entry.descriptor) + marks.get(id(entry), ""),
-        "BEFORE": lambda entry: short(entry.previous_digest or "") or _NOTHING,
-        "AFTER": _after,
-        "AGE": _age,
-        "FATE": lambda entry: entry.fate,
-        "REASON": lambda entry: entry.reason,
-    }
-    if not any(entry.age for entry in report.entries):
-        del columns["AGE"]
-    return entries, columns
+    shown = fold(report.entries, every=every)
+    has_ages = any(entry.age for entry in report.entries)
+    rows = (
+        (
+            label_of(entry.descriptor) + mark,
+            short(entry.previous_digest or "") or _NOTHING,
+            _NOTHING if entry.fate in _GONE else short(entry.descriptor.digest),
+            *([_age(entry)] if has_ages else []),
+            entry.fate,
+            entry.reason,
+        )
+        for entry, mark in shown
+    )
+    return Sheet(
+        columns=("PLATFORM", "BEFORE", "AFTER", *(["AGE"] if has_ages else []), "FATE", "REASON"),
+        rows=tuple(Row(row, is_noteworthy(entry)) for row, (entry, _) in zip(rows, shown)),
+        closing=(summary_of(report),),
+    )
 
 
 def fold(
-    entries: Sequence[Entry], gone: Collection[Fate] = _GONE
-) -> tuple[list[Entry], dict[int, str]]:
-    """Leave out attestations whose image has a row, and return the marks for those rows."""
+    entries: Sequence[Entry], gone: Collection[Fate] = _GONE, *, every: bool
+) -> list[tuple[Entry, str]]:
+    """Return the entries that have rows, each with a mark of the attestations that have none.
+
+    Unless `every` entry is to have a row, an attestation has none where its image has one.
+    """
     images: dict[str, Entry] = {}
     for entry in reversed(entries):  # the first one of a digest counts
         if not entry.descriptor.is_attestation:
@@ -217,17 +241,18 @@ def fold(
     rows, signs = [], dict[int, list[str]]()
     for entry in entries:
         image = images.get(entry.descriptor.attested or "")
-        if image is None or not entry.descriptor.is_attestation:
+        if every or image is None or not entry.descriptor.is_attestation:
             rows.append(entry)
         else:
             goes = entry.fate in gone and image.fate not in gone
             signs.setdefault(id(image), []).append("-" if goes else "+")
-    return rows, {number: _mark(found) for number, found in signs.items()}
+    return [(entry, _mark(signs.get(id(entry), ()))) for entry in rows]
 
 
 def _mark(signs: Sequence[str]) -> str:
-    counts = [f"{sign}{signs.count(sign)}" for sign in "+-" if sign in signs]
-    return f" {' '.join(counts)} {'attestation' if len(signs) == 1 else 'attestations'}"
+    counts = [f" {sign}{signs.count(sign)}" for sign in "+-" if sign in signs]
+    noun = " attestation" if len(signs) == 1 else " attestations"
+    return "".join([*counts, noun]) if signs else ""
 
 
 def summary_of(report: Report) -> str:
@@ -248,16 +273,12 @@ def short(digest: str) -> str:
 
 def table(rows: Iterable[Sequence[str]]) -> list[str]:
     """Align cells in columns."""
-    lines = [[_cut(one_line(cell)) for cell in row] for row in rows]
+    lines = [[one_line(cell) for cell in row] for row in rows]
+    lines = [[c if len(c) <= _WIDEST else f"{c[:_WIDEST]} …" for c in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
     ]
-
-
-def _cut(cell: str) -> str:
-    """Limit the width of a column."""
-    return cell if len(cell) <= _WIDEST else f"{cell[:_WIDEST]} …"
 
 
 def label_of(descriptor: Descriptor) -> str:
@@ -265,12 +286,9 @@ def label_of(descriptor: Descriptor) -> str:
     if descriptor.is_attestation:
         return f"attestation of {short(descriptor.attested or '') or 'nothing'}"
     if descriptor.is_index:
-        return f"index of {', '.join(platform_names(descriptor))}" if descriptor.slots else "index"
+        names = ", ".join(sorted(map(str, descriptor.slots)))
+        return f"index of {names}" if names else "index"
     return platform_name(descriptor) or _NOTHING
-
-
-def _after(entry: Entry) -> str:
-    return _NOTHING if entry.fate in _GONE else short(entry.descriptor.digest)
 
 
 def _age(entry: Entry) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pubtools_mlmerge.core.plan import Report
-from pubtools_mlmerge.reports.html import Failure, PageInfo, write_page
+from pubtools_mlmerge.reports.html import Failure, write_page
 from tests.browser.devtools import Browser
 from tests.factories import entry, index
 from tests.paper import NEW, NOW, example, report_of
@@ -27,7 +27,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     }
     directory = tmp_path_factory.mktemp("pages")
     for name, results in contents.items():
-        write_page(directory / f"{name}.html", results, PageInfo(NOW))
+        write_page(directory / f"{name}.html", results, NOW)
     return {name: directory / f"{name}.html" for name in contents}
 
 

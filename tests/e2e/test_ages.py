@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pubtools_mlmerge.testing import Image, make_attestation, make_image, make_index
+from pubtools_mlmerge.testing import Image, make_attestation, make_image
 from tests.e2e.conftest import Shelf, images, merged
 from tests.paper import text_of
 from tests.programs import Done
 
 NEW = images("linux/amd64", seed="new")
-ANNOTATION = "org.opencontainers.image.created"
 THREE_YEARS = 3 * 365
 
 
@@ -71,18 +70,6 @@ def test_an_old_image_is_dropped_with_its_attestation(shelf: Shelf, how: str) ->
     assert "linux/s390x +1 attestation" in done.out
 
 
-@pytest.mark.parametrize("options", [(), ("--arch", "amd64")])
-def test_where_all_is_too_old_the_tag_lists_what_the_source_does(
-    shelf: Shelf, options: tuple[str, ...]
-) -> None:
-    fill(shelf, old_s390x())
-
-    done = shelf.merge("--max-age-days", "365", "--stale", "drop", *options)
-
-    assert shelf.get("stable").content == make_index(NEW).content
-    assert entries(done)["linux/s390x"]["fate"] == "dropped"
-
-
 def test_an_old_image_may_be_an_error(shelf: Shelf) -> None:
     s390x = old_s390x()
     fill(shelf, s390x)
@@ -98,36 +85,6 @@ def test_an_old_image_may_be_an_error(shelf: Shelf) -> None:
     assert record.writes == []
 
 
-@pytest.mark.parametrize("stale", ["warn", "drop"])
-def test_a_dry_run_shows_the_same(shelf: Shelf, stale: str) -> None:
-    fill(shelf, old_s390x())
-    rule = ("--max-age-days", "365", "--stale", stale)
-    before = shelf.get("stable")
-
-    tried = shelf.merge(*rule, "--dry-run")
-    assert shelf.get("stable") == before
-    done = shelf.merge(*rule)
-
-    assert tried.entries == done.entries
-    assert tried.report["digest"] == done.report["digest"] == shelf.get("stable").digest
-
-
-@pytest.mark.parametrize("stale", ["warn", "drop", "fail"])
-def test_dates_that_cannot_be_true_are_unknown(shelf: Shelf, stale: str) -> None:
-    epoch = make_image("linux/s390x", created="1970-01-01T00:00:00Z")
-    future = make_image("linux/arm64", created=ago(-30))
-    none = make_image("linux/ppc64le", created="")
-
-    fill(shelf, epoch, future, none)
-    done = shelf.merge("--max-age-days", "1", "--stale", stale)
-
-    for image in (epoch, future, none):
-        entry = entries(done)["/".join(image.platform.values())]
-        assert (entry["fate"], entry["created"], entry["age_days"]) == ("kept", None, None)
-        assert "; age unknown: " in str(entry["reason"])
-    assert done.err.count("is kept: age unknown: ") == 3
-
-
 def test_an_image_that_is_gone_is_of_unknown_age(shelf: Shelf) -> None:
     s390x = old_s390x()
     fill(shelf, s390x)
@@ -137,16 +94,3 @@ def test_an_image_that_is_gone_is_of_unknown_age(shelf: Shelf) -> None:
 
     assert "  unknown  kept " in done.out
     assert f"{s390x.digest} (linux/s390x) is kept: age unknown: " in done.err
-
-
-def test_an_age_takes_the_manifest_and_the_config(shelf: Shelf) -> None:
-    s390x = old_s390x()
-    fill(shelf, s390x)
-    record = shelf.mark()
-
-    shelf.merge("--ages", "--dry-run")
-
-    asked = [line.partition(f"/v2/{shelf.repository}/")[2] for line in record]
-    config = next(digest for digest in s390x.blobs)
-    assert sorted(asked[2:]) == [f"blobs/{config} 200", f"manifests/{s390x.digest} 200"]
-    assert len(asked) == 4

@@ -1,64 +1,69 @@
-"""What the programs print, and the codes that they end with, on a real registry."""
+"""What the programs print and write on a real registry, and that it fits the schemas."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from pubtools_mlmerge.testing import make_attestation, make_index
-from tests.e2e.conftest import Shelf, images, merge
+from pubtools_mlmerge.reports.report import inspection_schema, report_schema
+from pubtools_mlmerge.testing import make_attestation, make_image, make_index
+from tests.e2e.conftest import Shelf, images
+from tests.paper import text_of
 from tests.peers import OCI_INDEX
+from tests.programs import Done, command, environment, run_here
+from tests.terminals import program_on_a_terminal
 
-OLD = images("linux/amd64", "linux/arm64", "linux/s390x", seed="old")
-NEW = images("linux/amd64", seed="new")
-KEYS = [
-    "schema",
-    *(
-        "source",
-        "sources",
-        "destination",
-        "source_digest",
-        "previous_digest",
-        "digest",
-        "media_type",
-    ),
-    *(
-        "changed",
-        "dry_run",
-        "destination_state",
-        "anchor_tag",
-        "error",
-        "attempts",
-        "seconds",
-        "entries",
-    ),
-]
+OLD = images("linux/amd64", "linux/arm/v7", "linux/s390x", seed="old")
+NEW = images("linux/amd64", "linux/arm64", seed="new")
+ORPHAN = make_attestation(make_image("linux/riscv64"))
+STABLE = make_index([*OLD, make_attestation(OLD[2]), ORPHAN])
+VALIDATOR = Draft202012Validator(report_schema())
 
 
 @pytest.fixture
 def filled(shelf: Shelf) -> Shelf:
-    shelf.hold(stable=OLD, new=[*NEW, make_attestation(NEW[0])])
+    shelf.hold(stable=STABLE, new=[*NEW, make_attestation(NEW[0])])
     return shelf
 
 
-def test_json_is_one_object_on_one_line_and_logs_go_to_standard_error(filled: Shelf) -> None:
-    done = filled.merge("--anchor-tag", "{tag}-{digest}")
+def reports_of(done: Done) -> list[dict[str, object]]:
+    """Return the reports, which fit."""
+    for report in done.reports:
+        VALIDATOR.validate(report)
+    return done.reports
+
+
+def read(page: Path) -> str:
+    return text_of(page.read_text(encoding="ascii"))
+
+
+def test_json_is_one_object_on_one_line_beside_logs_and_a_page(
+    filled: Shelf, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+
+    done = filled.merge("--anchor-tag", "{tag}-{digest}", "--html", str(page))
 
     assert done.err.startswith("INFO: Uploaded sha256:")
     line, end = done.out.split("\n")
     report = json.loads(line)
-    assert (end, list(report)) == ("", KEYS)
     held = filled.get("stable")
     entries, seconds = report.pop("entries"), report.pop("seconds")
-    assert 0 < seconds < 60
+    assert (end, 0 < seconds < 60) == ("", True)
     assert report == {
         "schema": 1,
         "source": filled.ref("new"),
         "sources": [filled.ref("new")],
         "destination": filled.ref("stable"),
         "source_digest": filled.get("new").digest,
-        "previous_digest": make_index(OLD).digest,
+        "previous_digest": STABLE.digest,
         "digest": held.digest,
         "media_type": OCI_INDEX,
         "changed": True,
@@ -68,7 +73,7 @@ def test_json_is_one_object_on_one_line_and_logs_go_to_standard_error(filled: Sh
         "error": None,
         "attempts": 1,
     }
-    assert [entry["digest"] for entry in entries] == held.digests
+    assert [entry["digest"] for entry in entries[:-1]] == held.digests
     assert entries[0] == {
         "platform": "linux/amd64",
         "digest": NEW[0].digest,
@@ -76,8 +81,10 @@ def test_json_is_one_object_on_one_line_and_logs_go_to_standard_error(filled: Sh
         "previous_digest": OLD[0].digest,
         "reason": "in both, the source wins",
     }
-    assert entries[1]["platform"] is None
-    assert entries[1]["attests"] == NEW[0].digest
+    assert (entries[2]["platform"], entries[2]["attests"]) == (None, NEW[0].digest)
+    for fact in (held.digest, "2 added", "1 replaced", "3 kept", "linux/s390x", OLD[2].digest):
+        assert fact in read(page)
+    assert list(tmp_path.iterdir()) == [page]
 
 
 def test_a_table_and_a_summary_tell_what_became_of_each_platform(filled: Shelf) -> None:
@@ -85,52 +92,177 @@ def test_a_table_and_a_summary_tell_what_became_of_each_platform(filled: Shelf) 
 
     *table, empty, summary = done.out.splitlines()
     rows = [line.replace(" +1 attestation", "").split()[:4] for line in table]
-    assert rows[0] == ["PLATFORM", "BEFORE", "AFTER", "FATE"]
-    assert rows[1] == ["linux/amd64", OLD[0].digest[7:19], NEW[0].digest[7:19], "replaced"]
+    old, new = ([image.digest[7:19] for image in each] for each in (OLD, NEW))
+    assert rows[:4] == [
+        ["PLATFORM", "BEFORE", "AFTER", "FATE"],
+        ["linux/amd64", old[0], new[0], "replaced"],
+        ["linux/arm64", "-", new[1], "added"],
+        ["linux/arm/v7", old[1], old[1], "kept"],
+    ]
     assert "linux/amd64 +1 attestation" in table[1]
-    assert rows[2] == ["linux/arm64", OLD[1].digest[7:19], OLD[1].digest[7:19], "kept"]
-    assert empty == ""
-    digest, before = filled.get("stable").digest, make_index(OLD).digest[7:19]
-    counts = "1 added, 1 replaced, 2 kept"
-    assert summary == f"{filled.ref('stable')} is now {digest} (was {before}): {counts}"
+    changed = f"is now {filled.get('stable').digest} (was {STABLE.digest[7:19]}): "
+    counts = "2 added, 1 replaced, 3 kept, 1 dropped"
+    assert (empty, summary) == ("", f"{filled.ref('stable')} {changed}{counts}")
 
 
-def test_a_failure_is_one_line_on_standard_error(shelf: Shelf) -> None:
-    shelf.hold(stable=OLD)
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--dry-run",),
+        ("--ages",),
+        ("--max-age-days", "1", "--stale", "drop"),
+        ("--anchor-tag", "{tag}-{timestamp}"),
+        ("--arch", "arm64,riscv64", "--drop", "s390x"),
+        ("--match", "architecture", "--no-verify"),
+    ],
+)
+def test_the_report_of_a_merge_fits(filled: Shelf, options: tuple[str, ...]) -> None:
+    done = filled.merge(*options)
 
-    done = shelf.merge(code=1)
-
-    expected = f"ERROR: {shelf.ref('stable')}: {shelf.ref('new')}: not found (HTTP 404): manifest"
-    assert (done.reports, done.err.count("\n")) == ([], 1)
-    assert done.err.startswith(expected)
-
-
-@pytest.mark.parametrize("debug", ["-d", "--debug"])
-def test_a_traceback_needs_debug(shelf: Shelf, debug: str) -> None:
-    done = shelf.merge(debug, code=1)
-
-    assert "Traceback (most recent call last)" in done.err
-    assert f"{shelf.ref('new')}: not found" in done.err.splitlines()[-1]
-
-
-def test_one_failure_does_not_keep_the_other_tags_from_being_merged(filled: Shelf) -> None:
-    image = images("linux/s390x")[0]
-    filled.put("single", image)
-    wanted = f"{filled.ref('single')},{filled.ref('stable')}"
-
-    done = merge(filled.ref("new"), wanted, "--single-image", "fail", code=1)
-
-    assert [report["destination"] for report in done.reports] == [filled.ref("stable")]
-    assert filled.get("single").content == image.content
-    assert filled.get("stable").digest == done.report["digest"]
+    (report,) = reports_of(done)
+    assert report["changed"]
+    assert "dropped" in {entry["fate"] for entry in done.entries}  # the orphan, at least
 
 
-def test_a_destination_by_digest_is_wrong_usage(filled: Shelf) -> None:
-    destination = f"{filled.registry.host}/{filled.repository}@{make_index(OLD).digest}"
-    record = filled.mark()
+def test_whatever_changes_a_tag_has_a_report_that_fits(filled: Shelf, tmp_path: Path) -> None:
+    json_of = ("--output", "json")
+    filled.hold(single=OLD[0])
 
-    done = merge(filled.ref("new"), destination, code=2)
+    (copied,), (again,) = (reports_of(filled.merge(to="fresh")) for _ in range(2))
+    filled.merge("--audit", str(tmp_path))
+    (record,) = tmp_path.iterdir()
+    restores = [run_here("restore", str(record), *json_of, *o) for o in (("--dry-run",), ())]
+    removal = run_here("remove-archs", "--ref", filled.ref("stable"), "--arch", "arm", *json_of)
+    filled.hold(new=NEW[0])
+    (single,) = reports_of(filled.merge(to="single"))
 
-    assert (done.out, list(record)) == ("", [])
-    assert done.err.splitlines()[-1].endswith("a destination must be a tag, not a digest")
-    assert "Traceback" not in done.err
+    assert (copied["previous_digest"], copied["changed"], again["changed"]) == (None, True, False)
+    others = [report for done in (*restores, removal) for report in reports_of(done)]
+    assert [(report["source"], report["changed"]) for report in others] == [(None, True)] * 3
+    assert single["media_type"] == NEW[0].media_type
+
+
+def test_a_batch_has_reports_without_the_lines_that_fail(filled: Shelf, tmp_path: Path) -> None:
+    lines = [
+        {"source_ref": filled.ref(source), "dest_ref": filled.ref(tag)}
+        for source, tag in (("new", "stable"), ("absent", "one"), ("new", "two"))
+    ]
+    file = tmp_path / "batch"
+    file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+
+    done = run_here("merge", "--batch", str(file), "--output", "json")
+
+    assert (done.code, len(reports_of(done))) == (1, 2)
+
+
+@pytest.mark.parametrize("tag", ["stable", "docker"])
+@pytest.mark.parametrize("options", [(), ("--ages", "--check")])
+def test_an_inspection_fits(filled: Shelf, tag: str, options: tuple[str, ...]) -> None:
+    docker = images("linux/amd64", "linux/s390x", docker=True)
+    filled.put("docker", make_index(docker, docker=True))
+
+    done = run_here("inspect", filled.ref(tag), "--output", "json", *options)
+
+    assert done.code == 0, done.err
+    Draft202012Validator(inspection_schema()).validate(done.report)
+
+
+@pytest.mark.parametrize(
+    ("options", "to", "code"),
+    [(("--mixed-types", "fail"), "absent@no", 2), (("--arch", "riscv64"), "fresh", 1)],
+)
+def test_a_failure_has_no_report(
+    filled: Shelf, options: tuple[str, ...], to: str, code: int
+) -> None:
+    assert filled.merge(*options, to=to, code=code).reports == []
+
+
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Let programs heed SIGINT, also where the tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
+def test_an_interruption_leaves_a_page_of_what_was_done(filled: Shelf, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    call = [*command("merge"), "--batch", "-", "--threads", "1", "--html", str(page)]
+    line = json.dumps({"source_ref": filled.ref("new"), "dest_ref": filled.ref("stable")})
+    before = filled.get("stable").digest
+    with subprocess.Popen(
+        call,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(f"{line}\n")
+        process.stdin.flush()
+        while filled.get("stable").digest == before:
+            assert process.poll() is None, "it ended early"
+        os.kill(process.pid, signal.SIGINT)  # as it waits for the next line
+
+        assert process.wait(30) == 128 + signal.SIGINT
+    text = read(page)
+    assert "Interrupted: the rest is missing here." in text
+    assert f"{filled.ref('stable')} is now {filled.get('stable').digest}" in text
+
+
+# Inspections
+
+
+CHILDREN = images("linux/amd64", "linux/arm/v7")
+PROOF = make_attestation(CHILDREN[1])
+INDEX = make_index([*CHILDREN, PROOF])
+
+
+@pytest.mark.parametrize("name", [":stable", f"@{INDEX.digest}"], ids=["tag", "digest"])
+def test_a_tree_shows_each_entry(shelf: Shelf, name: str) -> None:
+    reference = shelf.put("stable", INDEX).replace(":stable", name)
+
+    done = run_here("inspect", reference)
+
+    title, *tree, empty, summary = done.out.splitlines()
+    assert (done.code, done.err, empty) == (0, "", "")
+    assert title == f"{reference} {INDEX.digest} {OCI_INDEX}"
+    first, second = CHILDREN
+    assert [" ".join(line.split()) for line in tree] == [
+        f"|-- linux/amd64 {first.digest} {len(first.content)} B OCI manifest",
+        f"`-- linux/arm/v7 {second.digest} {len(second.content)} B OCI manifest",
+        f"`-- attestation {PROOF.digest} {len(PROOF.content)} B OCI manifest",
+    ]
+    assert summary.startswith("2 images, 1 attestation, manifests of ")
+
+
+@pytest.mark.parametrize("lost", [CHILDREN[0], PROOF], ids=["image", "attestation"])
+def test_what_is_lost_is_found_missing(shelf: Shelf, lost: object) -> None:
+    reference = shelf.put("stable", INDEX)
+    digest = next(child.digest for child in INDEX.children if child is lost)
+    gone = shelf.peer.once("DELETE", f"/v2/{shelf.repository}/manifests/{digest}")
+    assert gone.status_code == 202, gone.text
+
+    done = run_here("inspect", reference, "--check", "--output", "json")
+
+    assert done.code == 1
+    problems = done.report["problems"]
+    assert isinstance(problems, list)
+    assert [(problem["kind"], problem["digest"]) for problem in problems] == [("missing", digest)]
+    assert f"ERROR: {reference} lists manifests that the repository lacks" in done.err
+    assert run_here("inspect", reference).code == 0
+
+
+def test_images_that_are_brought_are_counted_on_a_terminal(shelf: Shelf) -> None:
+    source = shelf.put("new", INDEX)
+    target = f"{shelf.registry.host}/{shelf.repository}-copy:stable"
+
+    words = ("merge", "--source-ref", source, "--dest-ref", target)
+    shown = program_on_a_terminal(*words, width=200, logs=True)
+
+    assert shown.code == 0, shown.raw
+    assert f"images for {target}" in shown.text
+    assert "/3" in shown.text
+    assert shown.lines[-1].startswith(f"{target} is now sha256:")

@@ -11,21 +11,19 @@ import logging
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from html import unescape
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import attrs
 import pytest
 
-from pubtools_mlmerge import errors
 from pubtools_mlmerge.core.manifests import OCI_INDEX, OCI_MANIFEST, Index, digest_of
 from pubtools_mlmerge.errors import InvalidSettings, MergeError, harmless, one_line
 from pubtools_mlmerge.registry.quay_history import TagHistory
-from pubtools_mlmerge.reports.terminal import inspection_text
+from pubtools_mlmerge.reports.terminal import shown as draw
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import make_image
 from tests.factories import attestation, content_of, digest, document, entry, index
@@ -34,6 +32,7 @@ from tests.hostile.test_forged_records import signed
 from tests.programs import run_here
 from tests.scripted import Received, Reply, ScriptedServer, json_reply, manifest_reply, refusal
 from tests.stress.counts import Counts
+from tests.test_errors import KINDS, made
 
 SHOWN = "\x1b[31m\x1b]0;t\x07\x9b2J\x08\u202e\u2066\u200f\u2028\u2029\ufeff<script>x</script>"
 TEXT = f"::error::A\nERROR: forged\r##vso[task.complete]##[group]{SHOWN}"
@@ -250,41 +249,39 @@ AUTHS = {
     "credHelpers": {"HOST": "x"},
 }
 SETTINGS = ("ANCHOR_TAG", "AUDIT", "COPY", "DROP", "KEEP", "LOCK", "MATCH", "STALE", "TRIES", "X")
-GIVEN: dict[str, Callable[[Path], tuple[tuple[str, ...], dict[str, str]]]] = {
-    "source": lambda _: ((*MERGE, "--source-ref", TORN), {}),
-    "destination": lambda _: ((*MERGE, "--dest-ref", f"HOST/{TORN}:1"), {}),
-    "unknown": lambda _: ((*MERGE, TORN, f"--{TORN}"), {}),
-    "option": lambda _: ((*MERGE, "--match", TORN), {}),
-    "number": lambda _: ((*MERGE, "--threads", TORN), {}),
-    "architecture": lambda _: ((*MERGE, "--arch", TORN), {}),
-    "host": lambda _: ((*MERGE, "--quay-host", TORN), {}),
-    "token": lambda _: ((*MERGE, "--quay-api-token", TORN), {}),
-    "bundle": lambda _: ((*MERGE, "--ca-bundle", TORN), {}),
-    "page": lambda _: ((*MERGE, "--html", f"/nonexistent/{TEXT}"), {}),
-    "directory": lambda _: ((*MERGE, "--audit", f"/nonexistent/{TEXT}"), {}),
-    "keep": lambda _: ((*MERGE, "--keep", TORN), {}),
-    "lock": lambda _: ((*MERGE, "--lock", f"redis://{TORN}"), {}),
-    "anchor": lambda _: ((*MERGE, "--anchor-tag", TORN), {}),
-    "removed": lambda _: (("remove-archs", "--ref", TORN, "--arch", TORN), {}),
-    "batch": lambda _: (("merge", "--batch", f"/nonexistent/{TEXT}"), {}),
-    "record": lambda _: (("restore", f"/nonexistent/{TEXT}"), {}),
-    **{name: lambda _, name=name: (MERGE, {f"MLMERGE_{name}": TEXT}) for name in SETTINGS},  # type: ignore[misc]  # its default
-    "proxy": lambda _: (MERGE, {"HTTP_PROXY": f"http://{TEXT}"}),
-    "environment": lambda _: (MERGE, {f"MLMERGE_{TEXT}": TEXT}),
+Given = tuple[tuple[str, ...], dict[str, str]]
+GIVEN: dict[str, Given] = {
+    "source": ((*MERGE, "--source-ref", TORN), {}),
+    "destination": ((*MERGE, "--dest-ref", f"HOST/{TORN}:1"), {}),
+    "unknown": ((*MERGE, TORN, f"--{TORN}"), {}),
+    "option": ((*MERGE, "--match", TORN), {}),
+    "number": ((*MERGE, "--threads", TORN), {}),
+    "architecture": ((*MERGE, "--arch", TORN), {}),
+    "host": ((*MERGE, "--quay-host", TORN), {}),
+    "token": ((*MERGE, "--quay-api-token", TORN), {}),
+    "bundle": ((*MERGE, "--ca-bundle", TORN), {}),
+    "page": ((*MERGE, "--html", f"/nonexistent/{TEXT}"), {}),
+    "directory": ((*MERGE, "--audit", f"/nonexistent/{TEXT}"), {}),
+    "keep": ((*MERGE, "--keep", TORN), {}),
+    "lock": ((*MERGE, "--lock", f"redis://{TORN}"), {}),
+    "anchor": ((*MERGE, "--anchor-tag", TORN), {}),
+    "removed": (("remove-archs", "--ref", TORN, "--arch", TORN), {}),
+    "batch": (("merge", "--batch", f"/nonexistent/{TEXT}"), {}),
+    "record": (("restore", f"/nonexistent/{TEXT}"), {}),
+    **{name: (MERGE, {f"MLMERGE_{name}": TEXT}) for name in SETTINGS},
+    "proxy": (MERGE, {"HTTP_PROXY": f"http://{TEXT}"}),
+    "environment": (MERGE, {f"MLMERGE_{TEXT}": TEXT}),
 }
 
 
-def given(
-    directory: Path, host: str
-) -> Iterator[tuple[str, tuple[tuple[str, ...], dict[str, str]]]]:
+def given(directory: Path, host: str) -> Iterator[tuple[str, Given]]:
     """Give the text in options, variables and files."""
 
     def file_with(name: str, content: str) -> str:
         (directory / name).write_text(content.replace("HOST", host))
         return str(directory / name)
 
-    for name, make in GIVEN.items():
-        yield name, make(directory)
+    yield from GIVEN.items()
     lines = [json.dumps(changed) for text in (TEXT, TORN) for _, changed in versions(LINE, text)]
     batch = file_with("batch", "\n".join([TEXT.replace("\n", ""), *lines]))
     yield "lines", (("merge", "--batch", batch, "--quay-host", "HOST"), {})
@@ -322,26 +319,12 @@ def test_no_error_about_settings_shows_them_as_they_are(caplog: pytest.LogCaptur
 # What shows it
 
 
-KINDS = [
-    kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, MergeError) and kind is not MergeError
-]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_error_shows_a_field_as_it_is(kind: type[MergeError]) -> None:
-    values: dict[str, Any] = {}  # typed as any, as it is for many classes
-    for field in attrs.fields(kind):  # type: ignore[arg-type]  # all but the base are of attrs
-        of = str(field.type)
-        number = 1 if "int" in of or "float" in of or "bool" in of else TORN
-        pair = TORN, TORN
-        values[field.name] = (pair,) if "tuple[tuple" in of else pair if "tuple" in of else number
+    error = made(kind, TORN)
 
-    made = kind(**values)
-
-    assert steering(str(made)) == []
-    assert "forged" in str(made)
+    assert steering(str(error)) == []
+    assert "forged" in str(error)
 
 
 def test_a_record_of_the_log_has_one_line_for_each_of_the_code() -> None:
@@ -369,12 +352,12 @@ def test_a_record_of_the_log_has_one_line_for_each_of_the_code() -> None:
 def test_no_fold_of_a_terminal_begins_a_command(width: int) -> None:
     from rich.console import Console  # noqa: PLC0415
 
-    from pubtools_mlmerge.reports.inspection import inspect  # noqa: PLC0415
+    from pubtools_mlmerge.reports.inspection import inspect, inspection_sheet  # noqa: PLC0415
 
     for before in range(width):
         platform = {"os": "x" * before + "::error::A", "architecture": "::error::B"}
         listed = inspect("app:1", index({**entry(), "platform": platform}))
-        shown = inspection_text(listed, Console(width=width, force_terminal=True))
+        shown = draw(inspection_sheet(listed), Console(width=width, force_terminal=True))
         assert not re.search(r"(?m)^(\s|\x1b\[[\d;]*m)*::", shown)
 
 
