@@ -160,8 +160,12 @@ def test_the_list_has_what_was_chosen_and_the_rest_of_the_tag(
 ) -> None:
     expected = [NEW[1].digest, *(image.digest for image in OLD)]
 
+    tags.server.forget_requests()
+
     document = tags.compute(eligible)
 
+    asked = [request.path for request in tags.server.requests]  # nothing of children
+    assert asked == ["/v2/app/manifests/build", "/v2/app/manifests/1"]
     assert listed(document) == expected
     assert document["mediaType"] == OCI_INDEX
 

@@ -12,7 +12,7 @@ from attrs import define, evolve, field
 from pubtools.pluggy import pm
 
 from pubtools_mlmerge.core.manifests import Index, Manifest
-from pubtools_mlmerge.core.merge import merge, union
+from pubtools_mlmerge.core.merge import union
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
@@ -265,11 +265,9 @@ class Selection:
         source = self.client.read_nested(self.source, source, is_source=True)
         if destination is not None:
             destination = self.client.read_nested(self.destination, destination)
-        rule = self.settings.ages
+        ages = Ages(self.client, self.settings.ages)
         try:
-            if rule.needs_ages:
-                return Ages(self.client, rule).merge(self.destination, source, destination, policy)
-            return merge(source, destination, policy)
+            return ages.merge(self.destination, source, destination, policy)
         except NestedIndex as error:
             raise evolve(error, reference=str(self.destination)) from error
 
