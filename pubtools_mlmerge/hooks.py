@@ -85,21 +85,17 @@ def lock_tags(
             with plugins_named("mlmerge_lock"):
                 held = locks.enter_context(lock)
             locks.enter_context(STOP.releasing(partial(lock.__exit__, None, None, None)))
-            checks[name] = partial(_check, getattr(held, "check", no_lock))
+            checks[name] = getattr(held, "check", no_lock)
         yield [
             partial(_check_all, [checks[lock_name(tag, aliases)] for tag in group])
             for group in groups
         ]
 
 
-def _check(check: Callable[[], None]) -> None:
-    with plugins_named("mlmerge_lock"):
-        check()
-
-
 def _check_all(checks: Iterable[Callable[[], None]]) -> None:
-    for check in checks:
-        check()
+    with plugins_named("mlmerge_lock"):
+        for check in checks:
+            check()
 
 
 @contextmanager

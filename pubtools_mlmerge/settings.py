@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal, Protocol, TypeVar, get_args
 
@@ -20,6 +20,7 @@ from pubtools_mlmerge.merging.decision import AnchorTag
 LOG = logging.getLogger("pubtools.mlmerge")
 
 _Value = TypeVar("_Value")
+_Default = TypeVar("_Default")
 _DIGITS = "[0-9]{1,9}"
 _TRUE = ("1", "true", "t", "yes", "y")
 _FALSE = ("0", "false", "f", "no", "n", "")
@@ -32,122 +33,121 @@ PREFIX = "MLMERGE_"
 """What our environment variables begin with."""
 
 
+class _Variable(str):
+    """A value of the environment, where everything is text."""
+
+    __slots__ = ()
+
+
 class Values:
     """Reads values by name, and collects all problems."""
 
-    def __init__(self, environment: Mapping[str, object], given: object, place: str = KEY) -> None:
+    def __init__(self, environment: Mapping[str, str], given: object, place: str = KEY) -> None:
+        self._place = place
         self._problems: list[str] = []
         self._known: set[str] = set()
-        if given is None:
-            given = {}
         if not isinstance(given, Mapping):
-            self._problems.append(f"{place}: expected an object")
+            if given is not None:
+                self._problems.append(f"{place}: expected an object")
             given = {}
-        self._places = {
-            **{name: f"{PREFIX}{name.upper()}" for name in environment},
-            **{str(name): f"{place}.{name}" for name in given},
+        self._values: dict[str, object] = {
+            **{name: _Variable(text) for name, text in environment.items()},
+            **{str(name): value for name, value in given.items()},
         }
-        self._values: dict[str, object] = {**environment, **{str(k): v for k, v in given.items()}}
 
     def finish(self) -> tuple[str, ...]:
         """Return what is wrong; variables that are unknown are only warned of."""
         for name in sorted(self._values.keys() - self._known):
-            place = self._places[name]
-            if self._is_text_only(name):
+            if isinstance(self._values[name], _Variable):
                 # Other programs and Kubernetes make variables with such names, too.
-                LOG.warning("%s is not a setting of pubtools-mlmerge, ignored", place)
+                variable = f"{PREFIX}{name.upper()}"
+                LOG.warning("%s is not a setting of pubtools-mlmerge, ignored", variable)
             else:
-                known = ", ".join(sorted(self._known))
-                self._problems.append(f"{place}: unknown, expected one of {known}")
+                self._refuse(name, f"unknown, expected one of {', '.join(sorted(self._known))}")
         return tuple(self._problems)
 
-    def _take(self, name: str) -> object:
-        self._known.add(name)
-        return self._values.get(name)
+    def _refuse(self, name: str, problem: object) -> None:
+        is_variable = isinstance(self._values[name], _Variable)
+        place = f"{PREFIX}{name.upper()}" if is_variable else f"{self._place}.{name}"
+        self._problems.append(f"{place}: {problem}")
 
-    def _refuse(self, name: str, expected: str) -> None:
-        self._problems.append(f"{self._places[name]}: {expected}")
+    def _read(
+        self, name: str, default: _Default, convert: Callable[[object], _Value]
+    ) -> _Value | _Default:
+        self._known.add(name)
+        value = self._values.get(name)
+        try:
+            return default if value is None else convert(value)
+        except ValueError as error:
+            self._refuse(name, error)
+            return default
 
     def choice(self, name: str, default: _Value, allowed: Iterable[_Value]) -> _Value:
         """Read one of some values; the default comes first in what is said of them."""
-        value = self._take(name)
-        choices = dict.fromkeys((default, *allowed))
-        for candidate in choices:
-            if candidate == value or value is None:
-                return candidate
-        self._refuse(name, f"expected {' or '.join(map(str, choices))}")
-        return default
+        choices = [*dict.fromkeys((default, *allowed))]
 
-    def texts(self, name: str) -> list[str]:
-        """Read a list of texts; the environment separates them by commas."""
-        value = self._take(name)
-        if isinstance(value, str) and self._is_text_only(name):
-            value = [part.strip() for part in value.split(",") if part.strip()]
-        if value is None:
-            return []
-        if isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value):
-            return list(value)
-        self._refuse(name, "expected a list of texts")
-        return []
+        def convert(value: object) -> _Value:
+            for candidate in choices:
+                if candidate == value:
+                    return candidate
+            raise ValueError(f"expected {' or '.join(map(str, choices))}")
+
+        return self._read(name, default, convert)
 
     def parsed(self, name: str, parse: Callable[[str], _Value]) -> list[_Value]:
-        """Read a list of texts that follow a grammar."""
+        """Read a list of texts that follow a grammar; the environment separates them by commas."""
         values: list[_Value] = []
-        for text in self.texts(name):
+        for text in self._read(name, (), _texts):
             try:
                 values.append(parse(text))
             except ValueError as error:
-                self._refuse(name, str(error))
+                self._refuse(name, error)
         return values
 
-    def flag(self, name: str, *, default: bool) -> bool:
+    def flag(self, name: str, default: _Default) -> bool | _Default:
         """Read yes or no; the environment writes them in several ways."""
-        value = self._take(name)
-        if value is None or isinstance(value, bool):
-            return default if value is None else value
-        is_text = isinstance(value, str) and self._is_text_only(name)
-        if is_text and str(value).lower() in (*_TRUE, *_FALSE):
-            return str(value).lower() in _TRUE
-        self._refuse(name, "expected true or false")
-        return default
+        return self._read(name, default, _flag)
 
-    def optional_flag(self, name: str) -> bool | None:
-        """Read yes, no or null."""
-        return None if self._take(name) is None else self.flag(name, default=False)
-
-    def number(self, name: str, default: int, most: int) -> int:
+    def number(self, name: str, default: _Default, most: int) -> int | _Default:
         """Read a whole number from 1 on; the environment writes it in digits."""
-        value = self._take(name)
-        if value is None:
-            return default
-        if isinstance(value, str) and self._is_text_only(name) and re.fullmatch(_DIGITS, value):
-            value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most:
-            return value
-        self._refuse(name, f"expected a number from 1 to {most}")
-        return default
+
+        def convert(value: object) -> int:
+            if isinstance(value, _Variable) and re.fullmatch(_DIGITS, value):
+                value = int(value)
+            if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most:
+                return value
+            raise ValueError(f"expected a number from 1 to {most}")
+
+        return self._read(name, default, convert)
 
     def optional(
         self, name: str, default: _Value | None, parse: Callable[[str], _Value]
     ) -> _Value | None:
         """Read a text that follows a grammar, or null for none."""
-        value = self._take(name)
-        if name not in self._places:
-            return default
-        if value is None or value == "":
-            return None
-        if not isinstance(value, str):
-            self._refuse(name, "expected a text or null")
-            return default
-        try:
-            return parse(value)
-        except ValueError as error:
-            self._refuse(name, str(error))
-        return default
 
-    def _is_text_only(self, name: str) -> bool:
-        """Whether a value comes from the environment, where everything is text."""
-        return self._places[name].startswith(PREFIX)
+        def convert(value: object) -> _Value | None:
+            if isinstance(value, str):
+                return parse(value) if value else None
+            raise ValueError("expected a text or null")
+
+        is_null = self._values.get(name, "") is None
+        return self._read(name, None if is_null else default, convert)
+
+
+def _texts(value: object) -> Sequence[str]:
+    if isinstance(value, _Variable):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value):
+        return value
+    raise ValueError("expected a list of texts")
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, _Variable) and value.lower() in (*_TRUE, *_FALSE):
+        return value.lower() in _TRUE
+    if isinstance(value, bool):
+        return value
+    raise ValueError("expected true or false")
 
 
 MOST_TRIES = 100
@@ -235,19 +235,14 @@ class Settings:
         Raises:
             InvalidSettings: Naming all problems at once.
         """
-        reader = Values(_from_environment(environment), target_settings.get(KEY))
-        settings = _read(reader, cls())
-        _raise(reader.finish())
+        settings = _read(environment, target_settings.get(KEY), cls())
         excluded = (*settings.exclude_repos, *_index_images(target_settings))
         return evolve(settings, exclude_repos=excluded)
 
     @classmethod
     def for_commands(cls, environment: Mapping[str, str]) -> Settings:
         """Read the defaults of the command line's options from the environment."""
-        reader = Values(_from_environment(environment), None)
-        settings = _read(reader, cls(policy=Policy(), referrers="warn"))
-        _raise(reader.finish())
-        return settings
+        return _read(environment, None, cls(policy=Policy(), referrers="warn"))
 
     def for_item(self, given: object, place: str) -> tuple[Settings, tuple[str, ...]]:
         """Read what a push item sets differently; also return what is wrong with it."""
@@ -289,41 +284,41 @@ def _read_for_item(reader: Values, defaults: Settings) -> Settings:
             mixed_types=reader.choice("mixed_types", policy.mixed_types, ("oci", "fail")),
             single_image=reader.choice("single_image", policy.single_image, get_args(SingleImage)),
         ),
-        max_age_days=reader.number("max_age_days", 0, MOST_DAYS) or defaults.max_age_days,
+        max_age_days=reader.number("max_age_days", defaults.max_age_days, MOST_DAYS),
         stale=reader.choice("stale", defaults.stale, get_args(Stale)),
-        report_only=reader.flag("report_only", default=defaults.report_only),
+        report_only=reader.flag("report_only", defaults.report_only),
     )
 
 
-def _read(reader: Values, defaults: Settings) -> Settings:
-    return evolve(
+def _read(environment: Mapping[str, str], given: object, defaults: Settings) -> Settings:
+    """Read all settings; what is given wins over the environment."""
+    reader = Values(_from_environment(environment), given)
+    settings = evolve(
         _read_for_item(reader, defaults),
         steps=frozenset(reader.parsed("steps", _step)),
-        repos=reader.texts("repos"),
-        exclude_repos=reader.texts("exclude_repos"),
+        repos=reader.parsed("repos", str),
+        exclude_repos=reader.parsed("exclude_repos", str),
         copy=reader.choice("copy", defaults.copy, ("auto", "skopeo", "never")),
         referrers=reader.choice("referrers", defaults.referrers, ("copy", "warn", "ignore")),
         anchor_tag=reader.optional("anchor_tag", defaults.anchor_tag, AnchorTag.parse),
-        anchor_days=reader.number("anchor_days", 0, MOST_DAYS) or None,
-        sign=reader.flag("sign", default=defaults.sign),
-        verify=reader.flag("verify", default=defaults.verify),
+        anchor_days=reader.number("anchor_days", None, MOST_DAYS),
+        sign=reader.flag("sign", defaults.sign),
+        verify=reader.flag("verify", defaults.verify),
         tries=reader.number("tries", defaults.tries, MOST_TRIES),
         lock=reader.optional("lock", None, _lock_url),
         lock_aliases=reader.parsed("lock_aliases", _host),
         audit=reader.optional("audit", None, str),
-        tls_verify=reader.optional_flag("tls_verify"),
+        tls_verify=reader.flag("tls_verify", None),
     )
+    if problems := reader.finish():
+        raise InvalidSettings(problems)
+    return settings
 
 
 def _step(text: str) -> str:
     if text not in _STEPS:
         raise ValueError(f"{text!r} is none of {', '.join(_STEPS)}")
     return text
-
-
-def _raise(problems: tuple[str, ...]) -> None:
-    if problems:
-        raise InvalidSettings(problems)
 
 
 class HasMetadata(Protocol):
@@ -344,12 +339,13 @@ class ItemSettings:
     def __init__(self, task: Settings, items: Iterable[HasMetadata]) -> None:
         self.task = task
         self._of_items: dict[int, Settings] = {}
-        problems: list[str] = []
+        problems: tuple[str, ...] = ()
         for number, item in enumerate(items):
             found, wrong = task.for_item(item.metadata.get(KEY), f"push_items[{number}].{KEY}")
             self._of_items[id(item)] = found
             problems += wrong
-        _raise(tuple(problems))
+        if problems:
+            raise InvalidSettings(problems)
 
     @property
     def all(self) -> frozenset[Settings]:
@@ -372,7 +368,7 @@ def _lock_url(text: str) -> str:
     return text
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
+def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Read our variables; an empty one counts as not set, save where the value may be none."""
     found = {
         name[len(PREFIX) :].lower(): value

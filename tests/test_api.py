@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
-import pubtools_mlmerge
 from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
@@ -19,7 +17,7 @@ from pubtools_mlmerge.errors import (
     NotFound,
 )
 from pubtools_mlmerge.hooks import TagLocks
-from pubtools_mlmerge.merging.api import TagMerger, merge_tags
+from pubtools_mlmerge.merging.api import Ordered, TagMerger, in_order, merge_tags
 from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
@@ -80,23 +78,6 @@ def test_each_side_may_have_a_client(app: str, registry_server: RegistryServer) 
             )
 
     assert report.counts == {"added": 1, "kept": 1}
-
-
-def test_the_command_calls_it_for_each_tag(app: str) -> None:
-    called: list[object] = []
-
-    def note(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code is merge_tags.__code__:
-            called.append(frame.f_locals["destinations"])
-
-    threading.setprofile(note)
-    try:
-        done = run_here("merge", f"{app}:amd64", f"{app}:stable,{app}:other")
-    finally:
-        threading.setprofile(None)
-
-    assert done.code == 0, done.err
-    assert sorted(map(str, called)) == [f"{app}:other", f"{app}:stable"]
 
 
 def test_images_need_not_be_copied(app: str, registry_server: RegistryServer) -> None:
@@ -183,5 +164,21 @@ def test_no_url_passes_as_a_user_name() -> None:
         RegistryClient(username="https://quay.io", password="x")
 
 
-def test_the_package_gives_it() -> None:
-    assert pubtools_mlmerge.merge_tags is merge_tags
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        (("new", "one"), ("one", "two")),
+        (("old", "one"), ("new", "old")),
+        (("old", "one"), ("new", "one")),
+    ],
+)
+def test_a_merge_waits_for_one_under_way_that_it_depends_on(
+    first: tuple[str, str], last: tuple[str, str]
+) -> None:
+    merges = [
+        Ordered(tag, frozenset([source]), frozenset([tag]))
+        for source, tag in (first, ("other", "else"), last)
+    ]
+
+    assert [*in_order(merges, 2)] == [first[1], "else", None, last[1]]
+    assert [*in_order(merges, 1)] == [first[1], "else", last[1]]  # the first has ended by then

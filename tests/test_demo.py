@@ -32,21 +32,6 @@ def test_the_demo_shows_both_merges(capsys: pytest.CaptureFixture[str]) -> None:
     assert ": 1 added, 1 replaced, 3 kept, 4 excluded" in selected
 
 
-def test_the_demo_says_what_to_try_next() -> None:
-    done = run("demo")
-
-    assert (done.code, "Traceback" in done.err) == (0, False)
-    assert "pubtools-mlmerge-inspect HOST/REPOSITORY:TAG" in done.out
-    assert done.out.index("$ pubtools-mlmerge-merge --source-ref 127.0.0.1:") > 0
-    assert done.out.index(":stable holds") < done.out.index("s390x is still there")
-
-
-def test_the_demo_takes_no_arguments(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(main, "something") == 2
-
-    assert "unrecognized arguments" in capsys.readouterr().err
-
-
 Served = subprocess.Popen[str]
 
 
@@ -84,15 +69,6 @@ def test_the_demo_serves_until_it_is_interrupted(served: tuple[Served, str]) -> 
 
     out, _ = process.communicate(timeout=10)
     assert (process.returncode, "The registry has stopped." in out) == (0, True)
-
-
-@pytest.mark.parametrize("port", ["-1", "65536", "http", "²"])
-def test_the_demo_serves_on_no_port_that_there_is_not(
-    port: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call(main, f"--serve={port}") == 2
-
-    assert "expected a number from 0 to 65535" in capsys.readouterr().err
 
 
 def test_the_demo_says_that_a_port_is_taken() -> None:

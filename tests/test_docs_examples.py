@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 
@@ -216,29 +216,3 @@ class Watching:
     @hookimpl
     def mlmerge_merged(self, report: Report) -> None:
         self.look()
-
-
-class LeaseEndedError(Exception):
-    """A lock was lost."""
-
-
-class Leasing:
-    """Locks tags by leases that have ended by the time of a write."""
-
-    @hookimpl
-    def mlmerge_lock(self, reference: str) -> AbstractContextManager[Leasing]:
-        return nullcontext(self)
-
-    def check(self) -> None:
-        raise LeaseEndedError
-
-
-@pytest.mark.parametrize("name", ["stable", "small"])
-def test_a_lock_that_was_lost_keeps_the_tag_as_it_was(push: Push, name: str) -> None:
-    before = push.read(name).digest
-
-    with registered(Leasing()), pytest.raises(LeaseEndedError):
-        push.run(name)
-
-    assert push.read(name).digest == before
-    assert push.copied == []

@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from attrs import define, field
 from pubtools_mlmerge.cli.parsers import inspect_main
 from pubtools_mlmerge.locks import tag_lock
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
-from tests.programs import ROOT, Done, call, command, environment, put
+from tests.programs import ROOT, Done, call, command, environment, put, python
 from tests.quay import QuayDialect
 from tests.redis_servers import redis_server
 from tests.scripted import Received, Reply, ScriptedServer
@@ -141,9 +140,29 @@ def server(registry_server: RegistryServer) -> RegistryServer:
     return registry_server
 
 
+def batch_of_200(host: str, path: Path) -> list[str]:
+    """Write a batch into 200 tags, and name it."""
+    line = '{{"source_ref": "{0}/app:new", "dest_ref": "{0}/app:tag{1}"}}\n'
+    path.write_text("".join(line.format(host, number) for number in range(200)), encoding="ascii")
+    return ["--batch", str(path), "--output", "json"]
+
+
 def merge_on(host: str, tags: Sequence[str] = ("old",)) -> list[str]:
     destinations = ",".join(f"{host}/app:{tag}" for tag in tags)
     return ["--source-ref", f"{host}/app:new", "--dest-ref", destinations]
+
+
+@contextmanager
+def held_back(
+    server: RegistryServer, *options: str, ignored: bool = False
+) -> Iterator[tuple[ScriptedServer, Gate, Program]]:
+    """Run a merge whose write is held back until the gate opens."""
+    gate = Gate(server, is_put)
+    with ScriptedServer(gate) as front:
+        with program(*merge_on(front.host), *options, ignored=ignored) as running:
+            until(gate.held.is_set)
+            yield front, gate, running
+        gate.open.set()
 
 
 # Each wait gives arguments and variables, and what is so once the program waits.
@@ -217,10 +236,7 @@ def helper(stack: ExitStack, _: RegistryServer, path: Path) -> Waiting:
 @pytest.mark.parametrize(("number", "output"), [(signal.SIGINT, "text"), (signal.SIGTERM, "json")])
 @pytest.mark.parametrize(
     "wait",
-    [
-        *(retry, locked_file, locked_redis),
-        *(silent, unreachable, skopeo),
-    ],
+    [retry, locked_file, locked_redis, silent, unreachable, skopeo],
 )
 def test_no_wait_holds_up_the_end(
     wait: Wait, number: signal.Signals, output: str, server: RegistryServer, tmp_path: Path
@@ -259,17 +275,10 @@ def test_another_program_does_not_go_on(
 
 
 def test_a_program_that_is_just_being_started_does_not_go_on() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", STARTING],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = python(STARTING)
 
-    assert done.returncode == CODES[signal.SIGTERM], done.stderr
-    until(lambda: not Path(f"/proc/{int(done.stdout)}").exists())
+    assert done.code == CODES[signal.SIGTERM], done.err
+    until(lambda: not Path(f"/proc/{int(done.out)}").exists())
 
 
 def test_blobs_under_way_are_given_up_and_their_uploads_cancelled(server: RegistryServer) -> None:
@@ -348,10 +357,8 @@ def test_a_batch_that_waits_for_lines_ends(server: RegistryServer) -> None:
 def test_no_further_line_of_a_batch_begins(server: RegistryServer, tmp_path: Path) -> None:
     gate = Gate(server, lambda request: request.target.endswith("/tag9"))
     with ScriptedServer(gate) as front:
-        line = '{{"source_ref": "{0}/app:new", "dest_ref": "{0}/app:tag{1}"}}\n'
-        batch = tmp_path / "batch"
-        batch.write_text("".join(line.format(front.host, n) for n in range(200)), encoding="ascii")
-        with program("--batch", str(batch), "--threads", "1", "--output", "json") as running:
+        batch = batch_of_200(front.host, tmp_path / "batch")
+        with program(*batch, "--threads", "1") as running:
             until(gate.held.is_set)
 
             done = running.end(signal.SIGTERM)
@@ -363,10 +370,8 @@ def test_no_further_line_of_a_batch_begins(server: RegistryServer, tmp_path: Pat
 
 
 def test_a_batch_that_was_killed_goes_on(server: RegistryServer, tmp_path: Path) -> None:
-    line = '{{"source_ref": "{0}/app:new", "dest_ref": "{0}/app:tag{1}"}}\n'
-    batch, record = tmp_path / "batch", tmp_path / "record"
-    batch.write_text("".join(line.format(server.host, n) for n in range(200)), encoding="ascii")
-    how = ("--batch", str(batch), "--resume", str(record), "--output", "json")
+    record = tmp_path / "record"
+    how = [*batch_of_200(server.host, tmp_path / "batch"), "--resume", str(record)]
     with program(*how) as running:
         until(lambda: "tag20" in server.tags("app"))
         running.end(signal.SIGKILL)
@@ -386,9 +391,7 @@ def test_a_batch_that_was_killed_goes_on(server: RegistryServer, tmp_path: Path)
 def test_a_write_under_way_is_finished_and_reported(
     server: RegistryServer, number: signal.Signals
 ) -> None:
-    gate = Gate(server, is_put)
-    with ScriptedServer(gate) as front, program(*merge_on(front.host)) as running:
-        until(gate.held.is_set)
+    with held_back(server) as (front, gate, running):
         running.process.send_signal(number)
         gate.open.set()
 
@@ -403,20 +406,13 @@ def test_a_write_under_way_is_finished_and_reported(
 def test_a_write_that_is_never_answered_is_given_up_and_the_lock_released(
     server: RegistryServer, tmp_path: Path
 ) -> None:
-    gate = Gate(server, is_put)
-    with ScriptedServer(gate) as front:
-        with program(*merge_on(front.host), "--lock", tmp_path.as_uri()) as running:
-            until(gate.held.is_set)
-
-            done = running.end(signal.SIGINT)
+    with held_back(server, "--lock", tmp_path.as_uri()) as (front, _, running):
+        done = running.end(signal.SIGINT)
         with tag_lock(f"{front.host}/app:old", f"{tmp_path.as_uri()}?wait=0"):
             assert server.manifest("app", "old").digest == OLD.digest
-        gate.open.set()
 
-    assert (done.code, done.out) == (130, "")
-    assert (
-        "app:old: interrupted during the write, it holds its old content or the result" in done.err
-    )
+    words = "app:old: interrupted during the write, it holds its old content or the result"
+    assert (done.code, done.out, words in done.err) == (130, "", True)
 
 
 def test_a_lock_is_released_where_a_connection_hangs(
@@ -462,30 +458,19 @@ def test_a_tag_made_for_the_moment_is_deleted() -> None:
 
 
 def test_a_second_signal_ends_the_program_at_once(server: RegistryServer) -> None:
-    gate = Gate(server, is_put)
-    with ScriptedServer(gate) as front, program(*merge_on(front.host)) as running:
-        until(gate.held.is_set)
-
+    with held_back(server) as (_, _, running):
         done = running.end(signal.SIGINT, signal.SIGTERM)
-        gate.open.set()
 
     assert (done.code, done.out) == (130, "")
     assert "Interrupted" not in done.err  # that comes after the write was given up
 
 
 def test_a_program_that_is_to_ignore_ctrl_c_does(server: RegistryServer) -> None:
-    gate = Gate(server, is_put)
-    with (
-        ScriptedServer(gate) as front,
-        program(*merge_on(front.host), ignored=True) as running,
-    ):
-        until(gate.held.is_set)
+    with held_back(server, ignored=True) as (_, gate, running):
         running.process.send_signal(signal.SIGINT)
         gate.open.set()
 
-        done = running.end()
-
-    assert done.code == 0
+        assert running.end().code == 0
 
 
 def test_handlers_are_set_by_programs_alone(server: RegistryServer) -> None:
@@ -494,12 +479,13 @@ def test_handlers_are_set_by_programs_alone(server: RegistryServer) -> None:
     before = [signal.getsignal(number) for number in numbers]
     seen: list[object] = []
 
-    thread = threading.Thread(
-        target=lambda: seen.append(call(inspect_main, f"{server.host}/app:old"))
-    )
+    def look() -> None:
+        seen.append(call(inspect_main, f"{server.host}/app:old"))
+
+    thread = threading.Thread(target=look)
     thread.start()
     thread.join()
+    look()
 
-    assert call(inspect_main, f"{server.host}/app:old") == 0
-    assert seen == [0]
+    assert seen == [0, 0]
     assert [signal.getsignal(number) for number in numbers] == before

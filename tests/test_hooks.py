@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -35,26 +35,35 @@ REPORT = Report(
 
 
 class Lock:
-    """A lock of a site that cannot be lost."""
+    """A lock of a site that cannot be lost; something may happen before it is acquired."""
 
-    failure: object = None  # what failed while it was held
-
-    def __init__(self) -> None:
-        self.is_held = False
+    def __init__(self, before: Callable[[], object] = lambda: None) -> None:
+        self._before, self.is_held, self.released = before, False, threading.Event()
+        self.failure: object = None  # what failed while it was held
 
     def __enter__(self) -> object:
+        self._before()
         self.is_held = True
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         self.is_held, self.failure = False, kind
+        self.released.set()
 
 
 class LosableLock(Lock):
     """A lock of a site that was lost."""
 
+    error: Exception = LockLost(str(TAG), "expired")
+
     def check(self) -> None:
-        raise LockLost(str(TAG), "expired")
+        raise self.error
+
+
+class UnansweredLock(LosableLock):
+    """A lock of a site that nobody can say anything of."""
+
+    error = OSError("nobody answers")
 
 
 class Site:
@@ -86,15 +95,6 @@ class HostHooks:
         """Declare the host's hook."""
 
 
-def test_an_upload_is_announced_by_our_hook() -> None:
-    site = Site()
-
-    with registered(site):
-        announce(REPORT)
-
-    assert REPORT in site.heard
-
-
 @pytest.fixture
 def _host_hooks() -> Iterator[None]:
     had = hasattr(pm.hook, "quay_images_tagged")
@@ -106,13 +106,13 @@ def _host_hooks() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_host_hooks")
-def test_an_upload_is_announced_by_the_host_s_hook_where_there_is_one() -> None:
+def test_an_upload_is_announced_by_our_hook_and_the_host_s() -> None:
     site = Site()
 
     with registered(site):
         announce(REPORT)
 
-    assert ("quay.io/src/app:new", ["quay.io/ns/app:1"]) in site.heard
+    assert site.heard == [REPORT, ("quay.io/src/app:new", ["quay.io/ns/app:1"])]
 
 
 def test_without_the_host_there_is_our_hook_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,55 +158,36 @@ def test_the_lock_of_a_site_may_be_lost(wait: float) -> None:
     assert (site.lock.is_held, site.lock.failure) == (False, LockLost)
 
 
-class Refusing(Lock):
-    """A lock of a site that cannot be had, as there is nobody to ask."""
-
-    def __enter__(self) -> object:
-        raise OSError("nobody answers")
+def refuse() -> None:
+    raise OSError("nobody answers")
 
 
 @pytest.mark.parametrize("wait", WAITS)
 def test_the_lock_of_a_site_may_be_refused(wait: float) -> None:
     lock = lock_tags([[str(TAG)]], wait=wait)
-    with registered(Site(Refusing())), pytest.raises(OSError, match="nobody answers"), lock:
+    with registered(Site(Lock(refuse))), pytest.raises(OSError, match="nobody answers"), lock:
         pass
-
-
-class Slow(Lock):
-    """A lock of a site that somebody holds for now."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.free, self.left = threading.Event(), threading.Event()
-
-    def __enter__(self) -> object:
-        self.free.wait(60)
-        return super().__enter__()
-
-    def __exit__(self, *failure: object) -> None:
-        super().__exit__(*failure)
-        self.left.set()
 
 
 def test_the_lock_of_a_site_that_comes_too_late_is_let_go() -> None:
-    slow, lock = Slow(), lock_tags([[str(TAG)]], wait=0.01)
+    free = threading.Event()
+    slow, lock = Lock(lambda: free.wait(60)), lock_tags([[str(TAG)]], wait=0.01)
 
     with registered(Site(slow)), pytest.raises(LockFailed, match="has not given it"), lock:
         pass
-    slow.free.set()
+    free.set()
 
-    assert slow.left.wait(60)
-
-
-def hold(held: threading.Event) -> None:
-    with lock_tags([[str(TAG)]]):
-        held.set()
+    assert slow.released.wait(60)
 
 
 def test_there_is_a_lock_of_the_process_where_a_site_has_none() -> None:
     held = threading.Event()
-    other = threading.Thread(target=hold, args=(held,))
 
+    def hold() -> None:
+        with lock_tags([[str(TAG)]]):
+            held.set()
+
+    other = threading.Thread(target=hold)
     with lock_tags([[str(TAG)]]) as (check,):
         check()
         other.start()
@@ -262,20 +243,18 @@ def test_only_in_the_host_may_its_own_event_fail(
         def quay_images_tagged(self, source_ref: str, dest_refs: list[str]) -> None:
             raise OSError("no bus")
 
-    with registered(Listener(), "bus"):
-        if in_host:
-            with pytest.raises(OSError, match="no bus"):
-                announce(REPORT, in_host=True)
-        else:
-            announce(REPORT)
-            assert "quay_images_tagged of the plugin bus failed" in caplog.text
+    failure = pytest.raises(OSError, match="no bus") if in_host else nullcontext()
+    with registered(Listener(), "bus"), failure:
+        announce(REPORT, in_host=in_host)
+
+    assert ("quay_images_tagged of the plugin bus failed" in caplog.text) is not in_host
 
 
-@pytest.mark.parametrize("site", [Broken(), Site(Refusing())])
+@pytest.mark.parametrize("site", [Broken(), Site(Lock(refuse)), Site(UnansweredLock())])
 def test_a_lock_that_fails_names_the_plugin(site: object, caplog: pytest.LogCaptureFixture) -> None:
-    locks = lock_tags([[str(TAG)]])
-    with registered(site, "leases"), pytest.raises(OSError, match="nobody answers"), locks:
-        pass
+    locks, failure = lock_tags([[str(TAG)]]), pytest.raises(OSError, match="nobody answers")
+    with registered(site, "leases"), failure, locks as (check,):
+        check()
 
     (line,) = caplog.messages
     assert line == "mlmerge_lock of the plugin leases failed: OSError: nobody answers"

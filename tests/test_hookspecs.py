@@ -28,8 +28,3 @@ def test_all_hooks_bear_our_name() -> None:
     ours = {name for name, function in functions if function.__module__ == hookspecs.__name__}
 
     assert ours == set(HOOKS)
-
-
-@pytest.mark.parametrize("name", HOOKS)
-def test_a_hook_says_when_it_is_called(name: str) -> None:
-    assert (getattr(hookspecs, name).__doc__ or "").startswith("Called ")

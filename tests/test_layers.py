@@ -123,25 +123,3 @@ def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
         return lines
     docstring = function.body[0]
     return lines - ((docstring.end_lineno or docstring.lineno) - docstring.lineno + 1)
-
-
-def test_a_docstring_does_not_make_a_function_long() -> None:
-    (function,) = ast.parse('def f():\n    """One.\n\n    Two.\n    """\n    return 1\n').body
-
-    assert isinstance(function, ast.FunctionDef)
-    assert body_lines(function) == 2
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("import requests", []),
-        ("import pubtools_mlmerge", [("__init__", False)]),
-        ("from pubtools_mlmerge import settings", [("settings", False)]),
-        ("from pubtools_mlmerge.errors import MergeError", [("errors", False)]),
-        ("def f():\n    from pubtools_mlmerge.errors import MergeError", [("errors", False)]),
-        ("if TYPE_CHECKING:\n    from pubtools_mlmerge import errors", [("errors", True)]),
-    ],
-)
-def test_an_import_is_seen_wherever_it_is(line: str, expected: list[tuple[str, bool]]) -> None:
-    assert list(imported(ast.parse(line))) == expected

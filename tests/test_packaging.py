@@ -73,11 +73,6 @@ def test_the_licence_is_named_by_its_identifier(wheel_metadata: Message) -> None
     assert "License ::" not in str(wheel_metadata)
 
 
-def test_every_python_it_claims_can_have_it(wheel_metadata: Message) -> None:
-    assert wheel_metadata["Requires-Python"] == ">=3.9"
-    assert wheel_metadata["Name"] == NAME
-
-
 def test_every_module_and_data_file_is_in_the_wheel(wheel: ZipFile) -> None:
     package = ROOT / "pubtools_mlmerge"
     files = [path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from contextlib import suppress
 
 import pytest
@@ -11,25 +10,16 @@ from attrs import evolve
 from pubtools.pluggy import hookimpl, pm, task_context
 
 from pubtools_mlmerge import plugin
-from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import merge
-from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.errors import CannotMergeHere, InvalidSettings
 from pubtools_mlmerge.host.task import refuse, settings_for, summed_up
 from tests.factories import index
+from tests.pushes import registered
 from tests.test_hooks import REPORT
 
 Log = pytest.LogCaptureFixture
 
-
-@pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("MLMERGE_")]:
-        monkeypatch.delenv(name)
-
-
-def reported(source: Index, destination: Index) -> Report:
-    return evolve(REPORT, entries=merge(source, destination).entries)
+pytestmark = pytest.mark.usefixtures("no_variables")
 
 
 def test_importing_it_twice_registers_it_once() -> None:
@@ -55,13 +45,8 @@ def test_a_task_registers_nothing_however_it_ends() -> None:
 
     with task_context(), task_context():
         assert set(pm.get_plugins()) == before
-    other = BadStart()
-    pm.register(other)
-    try:
-        with pytest.raises(Failure), task_context():
-            pass
-    finally:
-        pm.unregister(other)
+    with registered(BadStart()), pytest.raises(Failure), task_context():
+        pass
     assert set(pm.get_plugins()) == before
 
 
@@ -73,16 +58,15 @@ def test_a_task_registers_nothing_however_it_ends() -> None:
     [
         (None, "succeeded"),
         (SystemExit(0), "succeeded"),
-        (SystemExit(1), "failed"),
-        (Failure(), "failed"),
-        (KeyboardInterrupt(), "failed"),
+        *((error, "failed") for error in (SystemExit(1), Failure(), KeyboardInterrupt())),
     ],
 )
 def test_the_summary_counts_what_was_merged(
     error: BaseException | None, outcome: str, caplog: Log
 ) -> None:
     caplog.set_level(logging.INFO, "pubtools.mlmerge")
-    report = reported(index("linux/amd64@new"), index("linux/amd64@old", "linux/s390x@old"))
+    merged = merge(index("linux/amd64@new"), index("linux/amd64@old", "linux/s390x@old"))
+    report = evolve(REPORT, entries=merged.entries)
 
     with suppress(SystemExit, Failure, KeyboardInterrupt), summed_up([report, report]):
         if error is not None:
@@ -127,14 +111,10 @@ def test_wrong_settings_are_an_error_and_do_not_pass_for_none(mlmerge: object) -
 
 def test_the_environment_enables_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLMERGE_STEPS", "tag-docker")
-
     assert settings_for("tag-docker", {}) is not None
     assert settings_for("push", {}) is None
 
-
-def test_a_misspelt_step_in_the_environment_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLMERGE_STEPS", "psuh")
-
     with pytest.raises(InvalidSettings, match="MLMERGE_STEPS"):
         settings_for("push", {})
 
@@ -150,15 +130,6 @@ def test_a_task_that_does_not_ask_reads_no_other_variable(
 
     assert settings_for("push", target) is None
     assert caplog.messages == []
-
-
-def test_an_unknown_variable_is_a_warning_to_a_task_that_asks(
-    monkeypatch: pytest.MonkeyPatch, caplog: Log
-) -> None:
-    monkeypatch.setenv("MLMERGE_SERVICE_PORT", "8080")
-
-    assert settings_for("push", {"mlmerge": {"steps": ["push"]}}) is not None
-    assert caplog.messages == ["MLMERGE_SERVICE_PORT is not a setting of pubtools-mlmerge, ignored"]
 
 
 def test_a_refusal_says_what_to_start_instead() -> None:

@@ -103,30 +103,22 @@ def test_null_stands_for_the_default() -> None:
 
 
 def test_all_problems_are_told_at_once() -> None:
-    found = problems(
-        {
-            "steps": ["push", "pull"],
-            "match": "digest",
-            "repos": "a/*",
-            "keep": ["linux//x"],
-            "anchor_tag": "{user}",
-            "sign": "yes",
-            "tags": [],
-        },
-        {"MLMERGE_REPORT_ONLY": "perhaps", "MLMERGE_DROP": "a b"},
-    )
+    target: dict[object, object] = {
+        "steps": ["push", "pull"],
+        "match": "digest",
+        "repos": "a/*",
+        "keep": ["linux//x"],
+    }
+    target |= {"anchor_tag": "{user}", "sign": "yes", "tags": [], 1: 2}
+    environment = {"MLMERGE_REPORT_ONLY": "perhaps", "MLMERGE_DROP": "a b"}
 
-    assert [problem.partition(":")[0] for problem in found] == [
-        "mlmerge.match",
-        "mlmerge.keep",
-        "MLMERGE_DROP",
-        "MLMERGE_REPORT_ONLY",
-        "mlmerge.steps",
-        "mlmerge.repos",
-        "mlmerge.anchor_tag",
-        "mlmerge.sign",
-        "mlmerge.tags",
-    ]
+    found = problems(target, environment)
+
+    names = (
+        "mlmerge.match mlmerge.keep MLMERGE_DROP MLMERGE_REPORT_ONLY mlmerge.steps mlmerge.repos"
+    )
+    others = "mlmerge.anchor_tag mlmerge.sign mlmerge.1 mlmerge.tags"
+    assert [problem.partition(":")[0] for problem in found] == [*names.split(), *others.split()]
     assert "expected platform or architecture" in found[0]
     assert "'pull' is none of push, tag-docker" in found[4]
 
@@ -166,26 +158,14 @@ def test_commands_allow_mixed_types_and_tasks_do_not() -> None:
 
 def test_a_push_item_overrides_what_concerns_the_merge() -> None:
     task = read({"keep": ["arm64"], "max_age_days": 30})
+    names = {"match": "architecture", "stale": "drop", "single_image": "fail", "mixed_types": "oci"}
+    given = {**names, "drop": ["s390x"], "max_age_days": 90, "report_only": True}
 
-    settings, found = task.for_item(
-        {
-            "match": "architecture",
-            "drop": ["s390x"],
-            "max_age_days": 90,
-            "stale": "drop",
-            "single_image": "fail",
-            "mixed_types": "oci",
-            "report_only": True,
-        },
-        "items[0].mlmerge",
-    )
+    settings, problems_found = task.for_item(given, "items[0].mlmerge")
 
-    assert found == ()
-    policy = settings.policy
-    assert (policy.match, policy.single_image, policy.mixed_types) == (
-        *("architecture", "fail", "oci"),
-    )
-    assert [str(pattern) for pattern in (*policy.keep, *policy.drop)] == ["arm64", "s390x"]
+    assert problems_found == ()
+    assert {name: found(settings, name) for name in names} == names
+    assert [str(each) for each in settings.policy.keep + settings.policy.drop] == ["arm64", "s390x"]
     assert settings.ages == AgeRule(max_age_days=90, stale="drop")
     assert settings.report_only
     assert task.for_item(None, "")[0] == task
@@ -216,20 +196,23 @@ def test_repositories_are_chosen_by_patterns(
     assert read({"repos": chosen, "exclude_repos": excluded}).covers("a/app") == expected
 
 
+IIB = "registry.example.com/ns/iib"
+
+
 @pytest.mark.parametrize(
-    ("target", "excluded"),
+    ("key", "value", "excluded"),
     [
-        ({"quay_operator_repository": "operators/index"}, "operators/index"),
-        ({"quay_operator_repository": "operators----index"}, "operators/index"),
-        ({"quay_operator_repository": "ns/operators----index"}, "operators/index"),
-        ({"iib_index_image": "registry.example.com/ns/iib:v4.9"}, "iib"),
-        ({"iib_index_image": "registry.example.com/ns/iib:v4.9"}, "ns/iib"),
-        ({"iib_index_image": "registry.example.com:5000/a----iib"}, "a/iib"),
-        ({"iib_index_image": "registry.example.com/ns/iib@sha256:0"}, "ns/iib"),
+        ("quay_operator_repository", "operators/index", "operators/index"),
+        ("quay_operator_repository", "operators----index", "operators/index"),
+        ("quay_operator_repository", "ns/operators----index", "operators/index"),
+        ("iib_index_image", f"{IIB}:v4.9", "iib"),
+        ("iib_index_image", f"{IIB}:v4.9", "ns/iib"),
+        ("iib_index_image", "registry.example.com:5000/a----iib", "a/iib"),
+        ("iib_index_image", f"{IIB}@sha256:0", "ns/iib"),
     ],
 )
-def test_index_image_repositories_are_excluded(target: dict[str, object], excluded: str) -> None:
-    settings = Settings.from_task(target, {})
+def test_index_image_repositories_are_excluded(key: str, value: str, excluded: str) -> None:
+    settings = Settings.from_task({key: value}, {})
 
     assert not settings.covers(excluded)
     assert settings.covers("a/app")

@@ -6,10 +6,11 @@ import sys
 from importlib.metadata import distribution
 
 import pytest
-from pubtools.pluggy import hookimpl, pm, task_context
+from pubtools.pluggy import hookimpl, task_context
 
 from pubtools_mlmerge import tasks
 from pubtools_mlmerge.errors import HostMismatch
+from tests.pushes import registered
 from tests.test_seams import PACKAGE, Modules, modules
 
 __all__ = ["modules"]
@@ -52,11 +53,8 @@ def test_the_host_s_task_runs_in_a_task_context(name: str, modules: Modules) -> 
         return "done"
 
     setattr(modules[name], "mod_entry_point", run)  # noqa: B010 - mypy knows no such attribute
-    pm.register(starts)
-    try:
+    with registered(starts):
         assert STARTS[name](*arguments(OFF)) == "done"
-    finally:
-        pm.unregister(starts)
     assert seen == [arguments(OFF), 1]
 
 

@@ -85,32 +85,26 @@ class DoneLines:
         self._written: dict[int, float] = {}
 
     @classmethod
-    def of(cls, path: str | None, *, dry_run: bool) -> DoneLines | None:
-        """Open the file, which no other process may use meanwhile; a dry run only reads it."""
-        if path is None:
-            return None
+    def of(cls, path: str | None, *, dry_run: bool) -> DoneLines:
+        """Open the file, if any, for no other process meanwhile; a dry run only reads it."""
+        if path is None or (dry_run and not os.path.exists(path)):  # noqa: PTH110 - it makes no file
+            return cls(path or "")
+        flags = os.O_RDONLY if dry_run else os.O_RDWR | os.O_CREAT | os.O_APPEND
         try:
-            return cls._open(path, dry_run=dry_run)
+            file = os.open(path, flags | os.O_NONBLOCK, 0o666)
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise ValueError(f"--resume: {path}: expected a file")
+            if not dry_run:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            done = cls(path, None if dry_run else file)
+            with open(file, "rb", closefd=dry_run) as lines:
+                last = done._read(lines)
+            if not dry_run and not last.endswith(b"\n"):
+                os.write(file, _HEAD[len(last) :] if _HEAD.startswith(last) else b"\n")
         except BlockingIOError as error:
             raise ValueError(f"--resume: {path}: another process uses it") from error
         except OSError as error:
             raise ValueError(f"--resume: {path}: {error.strerror or error}") from error
-
-    @classmethod
-    def _open(cls, path: str, *, dry_run: bool) -> DoneLines:
-        if dry_run and not os.path.exists(path):  # noqa: PTH110 - a dry run makes no file
-            return cls(path)
-        flags = os.O_RDONLY if dry_run else os.O_RDWR | os.O_CREAT | os.O_APPEND
-        file = os.open(path, flags | os.O_NONBLOCK, 0o666)
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise ValueError(f"--resume: {path}: expected a file")
-        if not dry_run:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        done = cls(path, None if dry_run else file)
-        with open(file, "rb", closefd=dry_run) as lines:
-            last = done._read(lines)
-        if not dry_run and not last.endswith(b"\n"):
-            os.write(file, _HEAD[len(last) :] if _HEAD.startswith(last) else b"\n")
         return done
 
     def _read(self, lines: Iterable[bytes]) -> bytes:
@@ -118,9 +112,8 @@ class DoneLines:
         line = b""
         for number, line in enumerate(lines):
             if number == 0 and not _HEAD.startswith(line):
-                raise ValueError(
-                    f"--resume: {self._path}: not written by --resume, give a new file"
-                )
+                problem = "not written by --resume, give a new file"
+                raise ValueError(f"--resume: {self._path}: {problem}")
             found = _DONE.fullmatch(line)
             if found is not None:
                 places = self._places.setdefault(bytes.fromhex(found[1].decode()), [])

@@ -6,16 +6,15 @@ import logging
 import os
 import re
 import sys
-import threading
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn, Union
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 
 from pubtools_mlmerge.cli.batch import BatchLine, DoneLines, open_batch
 from pubtools_mlmerge.cli.options import (
@@ -52,7 +51,7 @@ from pubtools_mlmerge.reports.inspection import (
     inspection_sheet,
     inspection_to_json,
 )
-from pubtools_mlmerge.reports.report import Sheet, failure_to_json, summary_of, to_json
+from pubtools_mlmerge.reports.report import failure_to_json, summary_of, to_json
 from pubtools_mlmerge.reports.terminal import Display, report_text, shown
 from pubtools_mlmerge.settings import Settings
 
@@ -61,208 +60,108 @@ LOG = logging.getLogger("pubtools.mlmerge")
 _MOST_THREADS = 100
 _CHECK_THREADS = 8
 
-Item = TypeVar("Item")
+_Result = Union[Report, str, bytes]  # what is no report is printed as it is
+_Merge = tuple[str, Callable[[], Report]]  # with the name to show
 
 
-class Page:
-    """Collects what goes into the HTML page of a run, if there is to be one."""
-
-    def __init__(self, path: str | None = None) -> None:
-        self._path = None if path is None else Path(path)
-        self._results: list[Report | Failure] = []
-        if self._path is not None:
-            check_html(self._path)
-
-    def note(self, result: Report | Failure) -> None:
-        """Keep a result for the page."""
-        if self._path is not None:
-            self._results.append(result)
-
-    def write(self, *, complete: bool) -> bool:
-        """Write the page, and return whether that succeeded."""
-        if self._path is None:
-            return True
-        try:
-            now = datetime.now(timezone.utc)
-            write_page(self._path, self._results, now, complete=complete)
-        except Exception as error:  # noqa: BLE001 - it must not hide what became of the tags
-            problem = error.strerror if isinstance(error, OSError) else None
-            LOG.error("The page cannot be written: %s", problem or _message(error))  # noqa: TRY400 - no defect
-            return False
-        return True
-
-
-def _message(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
-class _Output:
-    """Standard output; after a failed write, every later result fails to print as well."""
-
-    def __init__(self) -> None:
-        self._failure: OSError | None = None
-
-    def print(self, text: str | bytes) -> None:
-        """Print a text, escaping characters that the encoding lacks, or exact bytes."""
-        if self._failure is not None:
-            raise self._failure
-        try:
-            if isinstance(text, bytes):
-                sys.stdout.buffer.write(text)
-                sys.stdout.flush()
-            else:
-                encoding = sys.stdout.encoding or "utf-8"
-                text = text.encode(encoding, "backslashreplace").decode(encoding)
-                print(text, flush=True)  # noqa: T201 - the output of a program
-        except OSError as error:
-            self._failure = error
-            # The rest of its buffer would fail when the program exits.
-            if sys.__stdout__ is not None and sys.stdout is sys.__stdout__:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
-            raise
-
-
-_Job = tuple[str, Callable[[], Report]]  # with the name to show
-_Ordered = Ordered[_Job]
-
-
-@frozen(kw_only=True)
-class RunOptions:
-    """How jobs are run and shown; the total is None if unknown."""
-
-    debug: bool
-    page: Page = field(factory=Page)
-    threads: int = 1
-    fail_fast: bool = False
-    total: int | None = 1
-    watch: Watch = unwatched
-    output: _Output = field(factory=_Output)
-    failed_key: str | None = None
-    """What a failure is a JSON object about; none where it is not."""
-
-    @classmethod
-    def of(cls, arguments: Namespace, *, failed_key: str = "destination") -> RunOptions:
-        """Read the options that all commands have."""
-        return cls(
-            debug=arguments.debug > 0,
-            page=Page(getattr(arguments, "html", None)),
-            failed_key=failed_key if arguments.output == "json" else None,
-        )
-
-
-def run_jobs(
-    jobs: Iterable[tuple[str, Callable[[], Item]] | None],
-    show: Callable[[Item], None],
-    options: RunOptions,
-) -> bool:
-    """Run jobs, each with a name, and show their results in order; return whether all succeeded.
+class Run:
+    """Runs jobs, each with a name, and shows their results in order, on a page as well if asked to.
 
     A None among the jobs is a barrier: all before it end before any after it begins.
     """
-    failed, complete = threading.Event(), False
-    outcomes: dict[int, tuple[str, Item | Exception]] = {}
 
-    def attempt(number: int, name: str, job: Callable[[], Item]) -> int:
-        if STOP.signal is None and not (options.fail_fast and failed.is_set()):
-            outcomes[number] = name, _outcome(name, job, failed)
+    def __init__(  # noqa: PLR0913 - independent options, each with a default
+        self,
+        arguments: Namespace,
+        jobs: Iterable[tuple[str, Callable[[], _Result]] | None],
+        *,
+        total: int | None = 1,
+        threads: int = 1,
+        watch: Watch = unwatched,
+        failed_key: str = "destination",
+    ) -> None:
+        if arguments.output == "raw" and not (arguments.dry_run and total == 1):
+            raise ValueError("--output raw is for a dry run of one destination")
+        self._arguments, self._jobs, self._failed_key = arguments, jobs, failed_key
+        self._total, self._threads, self._watch = total, threads, watch
+        self._fails_fast: bool = getattr(arguments, "fail_fast", False)
+        html: str | None = getattr(arguments, "html", None)
+        self._page = None if html is None else Path(html)
+        if self._page is not None:
+            check_html(self._page)
+        self._on_page: list[Report | Failure] = []
+        self._outcomes: dict[int, tuple[str, _Result | Exception]] = {}
+        self._has_failed = False
+        self._print_failure: OSError | None = None
+
+    def __call__(self) -> bool:
+        """Run all jobs, and return whether they succeeded."""
+        complete = False
+        numbered = (job and partial(self._do, n, *job) for n, job in enumerate(self._jobs))
+        numbers = map_in_order(numbered, self._threads)
+        try:
+            with suppress(Stopped), self._watch("", self._total) as advance, closing(numbers):
+                for number in numbers:
+                    advance()
+                    self._show(number)
+                    if self._fails_fast and self._has_failed:
+                        break
+            for number in sorted(self._outcomes):  # finished beside one that hangs, or failed fast
+                self._show(number)
+            complete = STOP.signal is None
+        finally:
+            self._write_page(complete=complete)
+        return not self._has_failed
+
+    def _do(self, number: int, name: str, job: Callable[[], _Result]) -> int:
+        if STOP.signal is not None or (self._fails_fast and self._has_failed):
+            return number
+        try:
+            self._outcomes[number] = name, job()
+        except Exception as error:  # noqa: BLE001 - the last line of defence of a program
+            self._has_failed = True
+            self._outcomes[number] = name, error
+        except Stopped:
+            self._outcomes[number] = (
+                name,
+                InterruptedError(f"{name}: interrupted before it was done"),
+            )
         return number
 
-    def show_of(number: int) -> None:
-        if number in outcomes and not _show(show, *outcomes.pop(number), options):
-            failed.set()
-
-    numbered = (job and partial(attempt, number, *job) for number, job in enumerate(jobs))
-    numbers = map_in_order(numbered, options.threads)
-    try:
-        with suppress(Stopped), options.watch("", options.total) as advance, closing(numbers):
-            for number in numbers:
-                advance()
-                show_of(number)
-                if options.fail_fast and failed.is_set():
-                    break
-        for number in sorted(outcomes):  # finished beside one that hangs, or failed fast
-            show_of(number)
-        complete = STOP.signal is None
-    finally:
-        if not options.page.write(complete=complete):
-            failed.set()
-    return not failed.is_set()
-
-
-def _outcome(name: str, job: Callable[[], Item], failed: threading.Event) -> Item | Exception:
-    try:
-        return job()
-    except Exception as error:  # noqa: BLE001 - the last line of defence of a program
-        failed.set()
-        return error
-    except Stopped:
-        return InterruptedError(f"{name}: interrupted before it was done")
-
-
-def _show(
-    show: Callable[[Item], None], name: str, outcome: Item | Exception, options: RunOptions
-) -> bool:
-    tag = re.sub(r"^line \d+(: )?", "", name)
-    try:
-        if isinstance(outcome, Exception):
-            raise outcome  # noqa: TRY301 - a result that cannot be printed is a failure as well
-        show(outcome)
-    except Exception as error:
-        message = _message(error)
-        # A line of a batch names its tag as well.
-        text = message if name in message or message.startswith(tag) else f"{name}: {message}"
-        LOG.error("%s", text, exc_info=options.debug)  # noqa: TRY400 - as asked for
-        options.page.note(Failure(name, message))
-        if options.failed_key is not None and not isinstance(error, _Reported):
-            with suppress(OSError):
-                text = failure_to_json(error, {options.failed_key: tag or None}, message)
-                options.output.print(text)
-        return False
-    return True
-
-
-class _Reported(Exception):
-    """What failed is in the report that was printed."""
-
-
-def _printer(render: Callable[[Item], str | bytes | None]) -> Callable[[Item], None]:
-    output = _Output()
-
-    def show(item: Item) -> None:
-        text = render(item)
-        if text is not None:
-            with suppress(BrokenPipeError):  # the reader has seen enough
-                output.print(text)
-
-    return show
-
-
-def _renderer(
-    arguments: Namespace, to_text: Callable[[Item], str], to_json: Callable[[Item], str]
-) -> Callable[[Item], str | bytes | None]:
-    """Choose the output format."""
-    if arguments.output == "json":
-        return to_json
-    return (lambda _: None) if arguments.quiet else to_text
-
-
-def _changes(
-    arguments: Namespace, jobs: Iterable[_Job | None], options: RunOptions
-) -> Callable[[], bool]:
-    """Prepare to run jobs that change tags, with their reports printed and on the page."""
-    if arguments.output == "raw" and not (arguments.dry_run and options.total == 1):
-        raise ValueError("--output raw is for a dry run of one destination")
-    to_text = partial(report_text, every=arguments.all, titled=options.total != 1)
-    render = _renderer(arguments, to_text, to_json)
-    output = options.output
-
-    def show(report: Report) -> None:
-        options.page.note(report)
-        is_raw = arguments.output == "raw" and report.manifest is not None
+    def _show(self, number: int) -> None:
+        if number not in self._outcomes:
+            return
+        name, outcome = self._outcomes.pop(number)
         try:
-            text = report.manifest.content if is_raw and report.manifest else render(report)
-            if text is not None:
-                output.print(text)
+            if isinstance(outcome, Exception):
+                raise outcome  # noqa: TRY301 - a result that cannot be printed is a failure as well
+            if isinstance(outcome, Report):
+                self._show_report(outcome)
+            else:
+                with suppress(BrokenPipeError):  # the reader has seen enough
+                    self._print(outcome)
+        except Exception as error:
+            self._has_failed = True
+            message, tag = _message(error), re.sub(r"^line \d+(: )?", "", name)
+            # A line of a batch names its tag as well.
+            text = message if name in message or message.startswith(tag) else f"{name}: {message}"
+            LOG.error("%s", text, exc_info=self._arguments.debug > 0)  # noqa: TRY400 - as asked for
+            self._note(Failure(name, message))
+            if self._arguments.output == "json" and not isinstance(error, _Reported):
+                with suppress(OSError):
+                    self._print(failure_to_json(error, {self._failed_key: tag or None}, message))
+
+    def _show_report(self, report: Report) -> None:
+        self._note(report)
+        arguments = self._arguments
+        try:
+            if arguments.output == "raw" and report.manifest is not None:
+                self._print(report.manifest.content)
+            elif arguments.output == "json":
+                self._print(to_json(report))
+            elif not arguments.quiet:
+                text = report_text(report, every=arguments.all, titled=self._total != 1)
+                self._print(text)
         except BrokenPipeError:  # the reader has seen enough
             LOG.warning("%s; standard output is closed", summary_of(report))
         except Exception as error:
@@ -271,129 +170,86 @@ def _changes(
         if report.error is not None:
             raise _Reported(str(report.error)) from report.error
 
-    return partial(run_jobs, jobs, show, options)
+    def _print(self, text: str | bytes) -> None:
+        """Print a text, escaping characters that the encoding lacks, or exact bytes.
+
+        After a failed write, every later result fails to print as well.
+        """
+        if self._print_failure is not None:
+            raise self._print_failure
+        try:
+            if isinstance(text, bytes):
+                sys.stdout.buffer.write(text)
+                sys.stdout.flush()
+            elif text:
+                encoding = sys.stdout.encoding or "utf-8"
+                text = text.encode(encoding, "backslashreplace").decode(encoding)
+                print(text, flush=True)  # noqa: T201 - the output of a program
+        except OSError as error:
+            self._print_failure = error
+            # The rest of its buffer would fail when the program exits.
+            if sys.__stdout__ is not None and sys.stdout is sys.__stdout__:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+            raise
+
+    def _note(self, result: Report | Failure) -> None:
+        if self._page is not None:
+            self._on_page.append(result)
+
+    def _write_page(self, *, complete: bool) -> None:
+        if self._page is None:
+            return
+        try:
+            now = datetime.now(timezone.utc)
+            write_page(self._page, self._on_page, now, complete=complete)
+        except Exception as error:  # noqa: BLE001 - it must not hide what became of the tags
+            self._has_failed = True
+            problem = getattr(error, "strerror", None) or _message(error)
+            LOG.error("The page cannot be written: %s", problem)  # noqa: TRY400 - no defect
+
+
+class _Reported(Exception):
+    """What failed is in the report that was printed."""
+
+
+def _message(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
     """Prepare the merge of sources into their destinations, or of a batch."""
-    logins = Login.of(arguments, "source"), Login.of(arguments, "dest")
-    settings = Settings.for_commands(os.environ)
-    policy = policy_of(arguments, settings.policy)
+    merges = _Merges(arguments)
     threads = number("--threads", arguments.threads, _MOST_THREADS) or 1
-    options = evolve(RunOptions.of(arguments), threads=threads, fail_fast=arguments.fail_fast)
-    if arguments.batch is not None:
-        named = arguments.references or arguments.source_ref or arguments.dest_ref
-        if named or arguments.arch:
-            raise ValueError("--batch: give sources, destinations and architectures in its lines")
-        merges = _Merges(arguments, settings, policy, logins)
-        done = DoneLines.of(arguments.resume, dry_run=arguments.dry_run)
-        jobs = merges.of_batch(arguments.batch, open_batch(arguments.batch), done)
-        options = evolve(options, total=None, watch=merges.display.counted)
-    else:
+    if arguments.batch is None:
         if arguments.resume is not None:
             raise ValueError("--resume needs --batch")
-        done = None
         named_sources, named_tags = references_of(arguments)
-        sources = [logins[0].reference(text) for text in named_sources]
-        tags = [logins[1].tag(text) for text in named_tags]
-        merges = _Merges(arguments, settings, policy, logins, tags)
-        jobs = merges.of_tags(sources, tags)
-        watch = unwatched if len(tags) == 1 else merges.display.counted
-        options = evolve(options, threads=min(threads, len(tags)), total=len(tags), watch=watch)
-    run = _changes(arguments, jobs, options)
-    return run if done is None else partial(_resumed, run, done)
+        sources = [merges.logins[0].reference(text) for text in named_sources]
+        tags = [merges.logins[1].tag(text) for text in named_tags]
+        if merges.anchor is not None:
+            for tag in tags:  # so that an invalid anchor tag is wrong usage
+                merges.anchor.apply(tag, f"sha256:{'0' * 64}")
+        ordered = (merges.of_tag(str(tag), sources, tag, merges.policy) for tag in tags)
+        threads = min(threads, len(tags))
+        watch = unwatched if len(tags) == 1 else merges.watch
+        jobs = in_order(ordered, threads)
+        return Run(arguments, jobs, total=len(tags), threads=threads, watch=watch)
+    if arguments.references or arguments.source_ref or arguments.dest_ref or arguments.arch:
+        raise ValueError("--batch: give sources, destinations and architectures in its lines")
+    done = DoneLines.of(arguments.resume, dry_run=arguments.dry_run)
+    lines = merges.of_lines(arguments.batch, open_batch(arguments.batch))
+    jobs = in_order(_left(lines, done), threads)
+    run = Run(arguments, jobs, total=None, threads=threads, watch=merges.watch)
+    return partial(_resumed, run, done)
 
 
-def _resumed(run: Callable[[], bool], done: DoneLines) -> bool:
-    with done.held():
-        return run() and done.is_whole
-
-
-class _Merges:
-    """The merges of one call of the program."""
-
-    def __init__(
-        self,
-        arguments: Namespace,
-        settings: Settings,
-        policy: Policy,
-        logins: tuple[Login, Login],
-        tags: Iterable[Reference] = (),
-    ) -> None:
-        self.display = Display()
-        self._logins, self._policy, self._threads = logins, policy, arguments.threads
-        locks, anchor = locks_of(arguments, settings), anchor_tag_of(arguments, settings, tags)
-        options = connection_of(arguments)
-        reader = logins[0].client(options)
-        # One client for both sides needs one token and one pool of connections.
-        client = reader if logins[0] == logins[1] else logins[1].client(options)
-        self._merger = TagMerger(
-            reader,
-            client,
-            writer_of(arguments, settings, client, policy, anchor),
-            locks,
-            copy=arguments.copy or settings.copy,
-            referrers=arguments.referrers or settings.referrers,
-            threads=arguments.threads,
-            watch=self.display.counted,
-        )
-
-    def of_tags(
-        self, sources: Sequence[Reference], tags: Iterable[Reference]
-    ) -> Iterator[_Job | None]:
-        """Make a job of each destination."""
-        jobs = (self._job(str(tag), sources, tag, self._policy) for tag in tags)
-        return in_order(jobs, self._threads)
-
-    def of_batch(self, name: str, file: int, done: DoneLines | None) -> Iterator[_Job | None]:
-        """Make a job of each non-empty line; an invalid line becomes a job that fails."""
-        jobs = self._of_lines(name, file)
-        return in_order(jobs if done is None else _left(jobs, done), self._threads)
-
-    def _of_lines(self, name: str, file: int) -> Iterator[_Ordered]:
-        is_empty = True
-        try:
-            with os.fdopen(
-                file, encoding="utf-8", errors="surrogateescape", closefd=False
-            ) as batch:
-                for number, text in enumerate(batch, start=1):
-                    if text.strip():
-                        is_empty = False
-                        yield self._of_line(f"line {number}", text)
-        finally:
-            os.close(file)
-        if is_empty:
-            LOG.warning("--batch: %s has no lines, so nothing is merged", name)
-
-    def _of_line(self, place: str, text: str) -> _Ordered:
-        name = place
-        try:
-            line = BatchLine.parse(text)
-            name = f"{place}: {line.destination}"
-            sources = [self._logins[0].reference(text) for text in line.sources]
-            tag = self._logins[1].tag(line.destination)
-            return self._job(name, sources, tag, evolve(self._policy, eligible=line.archs))
-        except ValueError as error:
-            return Ordered((name, partial(_refuse, place, error)))
-
-    def _job(
-        self, name: str, sources: Sequence[Reference], tag: Reference, policy: Policy
-    ) -> _Ordered:
-        job = name, partial(self.merge, sources, tag, policy)
-        return self._merger.ordered(job, sources, tag, policy)
-
-    def merge(self, sources: Sequence[Reference], tag: Reference, policy: Policy) -> Report:
-        """Merge sources into one tag."""
-        (report,) = merge_tags(sources, tag, policy=policy, merger=self._merger)
-        return report
-
-
-def _left(jobs: Iterable[_Ordered], done: DoneLines) -> Iterator[_Ordered]:
-    """Leave out what is done, and let the other jobs record that they are."""
-    for job in jobs:
-        begun = done.begin(job.work, job.reads, job.writes)
+def _left(merges: Iterable[Ordered[_Merge]], done: DoneLines) -> Iterator[Ordered[_Merge]]:
+    """Leave out what is done, and let the other merges record that they are."""
+    for merge in merges:
+        begun = done.begin(merge.work, merge.reads, merge.writes)
         if begun is not None:
-            yield evolve(job, job=(job.job[0], partial(_record, done, begun, job.job[1])))
+            name, job = merge.job
+            yield evolve(merge, job=(name, partial(_record, done, begun, job)))
 
 
 def _record(done: DoneLines, begun: str, job: Callable[[], Report]) -> Report:
@@ -401,6 +257,69 @@ def _record(done: DoneLines, begun: str, job: Callable[[], Report]) -> Report:
     if report.error is None:
         done.add(begun, str(report.destination))
     return report
+
+
+def _resumed(run: Run, done: DoneLines) -> bool:
+    with done.held():
+        return run() and done.is_whole
+
+
+class _Merges:
+    """The merges of one call of the program."""
+
+    def __init__(self, arguments: Namespace) -> None:
+        logins = self.logins = Login.of(arguments, "source"), Login.of(arguments, "dest")
+        settings = Settings.for_commands(os.environ)
+        self.policy = policy_of(arguments, settings.policy)
+        self.anchor = anchor_tag_of(arguments, settings)
+        self.watch = Display().counted
+        options = connection_of(arguments)
+        reader = logins[0].client(options)
+        # One client for both sides needs one token and one pool of connections.
+        client = reader if logins[0] == logins[1] else logins[1].client(options)
+        self._merger = TagMerger(
+            reader,
+            client,
+            writer_of(arguments, settings, client, self.policy, self.anchor),
+            locks_of(arguments, settings),
+            copy=arguments.copy or settings.copy,
+            referrers=arguments.referrers or settings.referrers,
+            threads=arguments.threads,
+            watch=self.watch,
+        )
+
+    def of_tag(
+        self, name: str, sources: Sequence[Reference], tag: Reference, policy: Policy
+    ) -> Ordered[_Merge]:
+        """Make a job that merges sources into a tag."""
+
+        def merge() -> Report:
+            (report,) = merge_tags(sources, tag, policy=policy, merger=self._merger)
+            return report
+
+        return self._merger.ordered((name, merge), sources, tag, policy)
+
+    def of_lines(self, name: str, file: int) -> Iterator[Ordered[_Merge]]:
+        """Make a job of each non-empty line of a batch; an invalid line becomes one that fails."""
+        is_empty = True
+        with os.fdopen(file, encoding="utf-8", errors="surrogateescape") as batch:
+            for number, text in enumerate(batch, start=1):
+                if text.strip():
+                    is_empty = False
+                    yield self._of_line(f"line {number}", text)
+        if is_empty:
+            LOG.warning("--batch: %s has no lines, so nothing is merged", name)
+
+    def _of_line(self, place: str, text: str) -> Ordered[_Merge]:
+        name = place
+        try:
+            line = BatchLine.parse(text)
+            name = f"{place}: {line.destination}"
+            sources = [self.logins[0].reference(text) for text in line.sources]
+            tag = self.logins[1].tag(line.destination)
+            return self.of_tag(name, sources, tag, evolve(self.policy, eligible=line.archs))
+        except ValueError as error:
+            return Ordered((name, partial(_refuse, place, error)))
 
 
 def _refuse(name: str, error: ValueError) -> NoReturn:
@@ -412,7 +331,6 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
     login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
     client = login.client(connection_of(arguments))
     tags = [login.tag(text) for text in split("--ref", arguments.ref)]
-    options = evolve(RunOptions.of(arguments), total=len(tags))
     patterns = tuple(PlatformPattern.removed(text) for text in split("--arch", arguments.arch))
     annotations = annotations_of(arguments)
     if not patterns and not arguments.prune and not annotations:
@@ -436,13 +354,12 @@ def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
             LOG.warning("%s has no %s", reference, name)
         return report
 
-    return _changes(arguments, [(str(tag), partial(remove, tag)) for tag in tags], options)
+    return Run(arguments, [(str(tag), partial(remove, tag)) for tag in tags], total=len(tags))
 
 
 def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     """Prepare to restore tags; every record is read before the first tag is written."""
     login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
-    options = evolve(RunOptions.of(arguments), total=len(arguments.records))
     client = login.client(connection_of(arguments))
     files = [Path(file) for file in arguments.records]
     warn_of_writers(*files, *(file.parent for file in files))
@@ -466,7 +383,7 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
         return report
 
     jobs = [(str(change.destination), partial(restore_tag, change)) for change in changes]
-    return _changes(arguments, jobs, options)
+    return Run(arguments, jobs, total=len(jobs))
 
 
 def _is_confirmed(login: Login, tags: Iterable[Reference]) -> bool:
@@ -492,50 +409,51 @@ def _read_change(file: str, login: Login) -> Change:
     return change
 
 
-def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:  # noqa: C901 - three ways to look
+def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
     """Prepare to show an image, or how two of them compare."""
-    login, options = Login.of(arguments, "source"), RunOptions.of(arguments, failed_key="reference")
+    login = Login.of(arguments, "source")
     client = login.client(connection_of(arguments))
     reference = login.reference(arguments.reference)
+    other = None if arguments.other is None else login.reference(arguments.other)
     facts = arguments.ages or arguments.check or arguments.referrers
-    if arguments.raw and (arguments.other or facts):
-        raise ValueError("--raw is for the bytes of one reference")
-    if arguments.raw:
-        jobs = [(str(reference), partial(client.pull, reference))]
-        return partial(run_jobs, jobs, _printer(lambda found: found.content), options)
-    if arguments.other is not None:
-        if facts or arguments.output == "json":
-            raise ValueError("--ages, --check, --referrers and --output json are for one reference")
-        other = login.reference(arguments.other)
+    incomplete: list[Inspection] = []
 
-        def compare_both() -> Sheet:
+    def look() -> str | bytes:
+        if arguments.raw:
+            return client.pull(reference).content
+        if other is not None:
             sides = (_listing(client, reference)[1], _listing(client, other)[1])
-            return compare((str(reference), str(other)), sides, every=arguments.all)
-
-        show_both = _printer(_renderer(arguments, shown, shown))
-        return partial(run_jobs, [(str(reference), compare_both)], show_both, options)
-
-    def look() -> Inspection:
-        held, index = _listing(client, reference)
-        ages = missing = None
-        if arguments.ages:
-            ages = Ages(client, AgeRule(shown=True)).read(reference, index.manifests)
-        if arguments.check:
-            missing = _missing(client, reference, index)
-        found = inspect(str(reference), index, ages, missing, held=held)
-        if arguments.referrers:
-            subjects = (held.digest, *(entry.digest for entry in index.manifests))
-            referrers = ReferrerLists(client).of_all(reference, subjects)
-            found = evolve(found, referrers=tuple(referrers))
+            compared = compare((str(reference), str(other)), sides, every=arguments.all)
+            return "" if arguments.quiet else shown(compared)
+        found = _inspect(arguments, client, reference)
         if found.lacks_something:
             LOG.error("%s lists manifests that the repository lacks", reference)
             incomplete.append(found)
-        return found
+        if arguments.output == "json":
+            return inspection_to_json(found)
+        return "" if arguments.quiet else shown(inspection_sheet(found))
 
-    incomplete: list[Inspection] = []
-    write = _renderer(arguments, lambda found: shown(inspection_sheet(found)), inspection_to_json)
-    show = _printer(write)
-    return lambda: run_jobs([(str(reference), look)], show, options) and not incomplete
+    if arguments.raw and (other or facts):
+        raise ValueError("--raw is for the bytes of one reference")
+    if other and (facts or arguments.output == "json"):
+        raise ValueError("--ages, --check, --referrers and --output json are for one reference")
+    run = Run(arguments, [(str(reference), look)], failed_key="reference")
+    return lambda: run() and not incomplete
+
+
+def _inspect(arguments: Namespace, client: RegistryClient, reference: Reference) -> Inspection:
+    held, index = _listing(client, reference)
+    ages = missing = None
+    if arguments.ages:
+        ages = Ages(client, AgeRule(shown=True)).read(reference, index.manifests)
+    if arguments.check:
+        missing = _missing(client, reference, index)
+    found = inspect(str(reference), index, ages, missing, held=held)
+    if arguments.referrers:
+        subjects = (held.digest, *(entry.digest for entry in index.manifests))
+        referrers = ReferrerLists(client).of_all(reference, subjects)
+        found = evolve(found, referrers=tuple(referrers))
+    return found
 
 
 def _listing(client: RegistryClient, reference: Reference) -> tuple[Manifest, Index]:

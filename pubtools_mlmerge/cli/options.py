@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import urllib3
@@ -26,7 +26,6 @@ from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.settings import MOST_TRIES, PREFIX, Settings
 
 _SIDES = {"source": "SRC", "dest": "DEST"}  # with their names in variables
-_FOR_BOTH = ("--creds", f"{PREFIX}CREDS")
 
 
 @frozen
@@ -44,11 +43,9 @@ class Login:
         host = (arguments.source_quay_host if side == "source" else None) or arguments.quay_host
         if host:
             Address.parse(host)  # so that a malformed one is wrong usage
-        option, username = _user_of(arguments, side)
+        option, username, variable = _user_of(arguments, side)
         if not username:  # then a password in the environment is for another program
             return cls(host, None, None)
-        own = f"{PREFIX}{_SIDES[side]}_PASSWORD"
-        variable = f"{PREFIX}PASSWORD" if option in _FOR_BOTH else own
         if ":" in username:
             raise ValueError(f"{option} takes a user name; set the password in {variable}")
         for place, password in _passwords_of(arguments, side, username):
@@ -81,17 +78,19 @@ class Login:
         return reference
 
 
-def _user_of(arguments: Namespace, side: str) -> tuple[str, str | None]:
-    """Find a user name, and which option or variable gives it: the one of a side or of both."""
+def _user_of(arguments: Namespace, side: str) -> tuple[str, str | None, str]:
+    """Find an option or variable with a user name, that name, and the variable of its password."""
     name = _SIDES[side]
-    own = f"{PREFIX}{name}_CREDS"
-    places = {
-        f"--{name.lower()}-creds": getattr(arguments, f"{side}_quay_user"),
-        "--creds": arguments.creds,
-        own: os.environ.get(own),
-        f"{PREFIX}CREDS": os.environ.get(f"{PREFIX}CREDS"),
-    }
-    return next(((place, user) for place, user in places.items() if user), ("", None))
+    own, both = f"{PREFIX}{name}", PREFIX[:-1]
+    for place, user, prefix in (
+        (f"--{name.lower()}-creds", getattr(arguments, f"{name.lower()}_creds"), own),
+        ("--creds", arguments.creds, both),
+        (f"{own}_CREDS", os.environ.get(f"{own}_CREDS"), own),
+        (f"{both}_CREDS", os.environ.get(f"{both}_CREDS"), both),
+    ):
+        if user:
+            return place, user, f"{prefix}_PASSWORD"
+    return "", None, ""
 
 
 def _passwords_of(
@@ -112,7 +111,7 @@ def read_password(arguments: Namespace) -> None:
     arguments.read_password = None
     if not arguments.password_stdin:
         return
-    sides = [side for side in _SIDES if hasattr(arguments, f"{side}_quay_user")]
+    sides = [side for side, name in _SIDES.items() if f"{name.lower()}_creds" in arguments]
     users = {_user_of(arguments, side)[1] for side in sides}
     if len(users) != 1 or not all(users):
         raise ValueError("--password-stdin needs one user: give it by --creds")
@@ -150,7 +149,7 @@ def policy_of(arguments: Namespace, default: Policy) -> Policy:
     """Read the policy."""
     return Policy(
         match=arguments.match or default.match,
-        eligible=None if arguments.arch is None else split("--arch", arguments.arch),
+        eligible=split("--arch", arguments.arch) or None,
         keep=split("--keep", arguments.keep) or default.keep,
         drop=split("--drop", arguments.drop) or default.drop,
         mixed_types=arguments.mixed_types or default.mixed_types,
@@ -199,19 +198,12 @@ def number(option: str, value: int | None, most: int) -> int | None:
     return value
 
 
-def anchor_tag_of(
-    arguments: Namespace, settings: Settings, destinations: Iterable[Reference]
-) -> AnchorTag | None:
-    """Read the template, and make sure that it gives a valid tag for each destination."""
-    anchor = None
+def anchor_tag_of(arguments: Namespace, settings: Settings) -> AnchorTag | None:
+    """Read the template."""
     if arguments.anchor_tag:
-        anchor = AnchorTag.parse(arguments.anchor_tag)
-    elif f"{PREFIX}ANCHOR_TAG" in os.environ:  # the default of tasks is not that of commands
-        anchor = settings.anchor_tag
-    if anchor is not None:
-        for destination in destinations:
-            anchor.apply(destination, f"sha256:{'0' * 64}")
-    return anchor
+        return AnchorTag.parse(arguments.anchor_tag)
+    # The default of tasks is not that of commands.
+    return settings.anchor_tag if f"{PREFIX}ANCHOR_TAG" in os.environ else None
 
 
 def locks_of(arguments: Namespace, settings: Settings) -> TagLocks:
@@ -234,7 +226,7 @@ def writer_of(
         policy=policy or Policy(),
         dry_run=arguments.dry_run,
         anchor_tag=anchor_tag,
-        verify=settings.verify if arguments.verify is None else arguments.verify,
+        verify=settings.verify and not arguments.no_verify,
         tries=number("--tries", arguments.tries, MOST_TRIES) or settings.tries,
         ages=ages_of(arguments, settings),
     )

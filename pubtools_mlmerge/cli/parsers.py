@@ -11,10 +11,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from importlib import import_module
 from typing import NamedTuple, NoReturn
+
+LOG = logging.getLogger("pubtools.mlmerge")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -56,12 +59,12 @@ class _Version(argparse.Action):
 
 
 class Command(NamedTuple):
-    """A command's help texts, and the function that adds its options."""
+    """A command's texts, and the help of each argument by how it is written, see `_add`."""
 
     usages: Sequence[str]
     description: str
     example: str
-    add: Callable[[argparse.ArgumentParser], None]
+    arguments: Mapping[str, str]
 
 
 def new_parser(command: str, name: str) -> argparse.ArgumentParser:
@@ -75,410 +78,50 @@ def new_parser(command: str, name: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.register("action", None, _Once)
-    about.add(parser)
+    _add_all(parser, about.arguments)
     return parser
 
 
-def _add_version(parser: argparse.ArgumentParser) -> None:
+def _add_all(parser: argparse.ArgumentParser, arguments: Mapping[str, str]) -> None:
+    advanced = parser.add_argument_group("Advanced")
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-
-
-def add_output(parser: argparse.ArgumentParser, *, raw: str = "") -> None:
-    """Add how results are shown; `raw` says when the exact bytes may be."""
-    _add_version(parser)
-    text = "print results as text, or as one JSON object per line"
-    parser.add_argument(
-        "-o",
-        "--output",
-        choices=("text", "json", *(["raw"] if raw else [])),
-        default="text",
-        help=f"{text}{raw} (default: text)",
-    )
-    parser.add_argument(
-        "--json",
-        dest="output",
-        action=_Once,
-        nargs=0,
-        const="json",
-        default=argparse.SUPPRESS,
-        help="same as --output json",
-    )
-    parser.add_argument(
-        "-q", "--quiet", action="store_true", help="print only errors, and results with --json"
-    )
-    parser.add_argument(
-        *("-v", "--verbose", "-d", "--debug"),
-        dest="debug",
-        action="count",
-        default=0,
-        help="show debug logs and tracebacks; twice: also those of other libraries",
+    for form, text in arguments.items():
+        name = form.partition(" ")[0]
+        _add(advanced if name in _ADVANCED else parser, form, text)
+    parser.set_defaults(
+        debug=0,
+        output="text",
+        quay_api_token=os.environ.get("QUAY_API_TOKEN"),
+        quay_api_token_host=os.environ.get("QUAY_API_TOKEN_HOST"),
+        threads=8,
     )
 
 
-def add_changes(parser: argparse.ArgumentParser, *, raw: str = "") -> None:
-    """Add the options of all commands that change tags."""
-    add_output(parser, raw=raw)
-    parser.add_argument(
-        "-n", "--dry-run", action="store_true", help="show the result, but write nothing"
-    )
-    add_all(parser)
-    parser.add_argument(
-        "--html",
-        metavar="FILE",
-        help="also write all results to this HTML file (default: none)",
-    )
+def _add(parser: argparse._ActionsContainer, form: str, text: str) -> None:
+    """Add an argument that is written as its names and its value, such as `--keep PLATFORM*`.
 
-
-def add_all(parser: argparse.ArgumentParser) -> None:
-    """Add how many rows tables have."""
-    parser.add_argument("--all", action="store_true", help="show a row for each attestation")
-
-
-def add_references(parser: argparse.ArgumentParser) -> None:
-    """Add sources and destinations."""
-    parser.add_argument(
-        "references",
-        nargs="*",
-        metavar="REF",
-        help="images to merge; the last argument is the tag to merge into, or several separated by "
-        "commas",
-    )
-    parser.add_argument(
-        "--source-ref",
-        action="append",
-        default=[],
-        metavar="REF[,REF]",
-        help="image to merge, by tag or digest; repeatable, or several separated by commas: of two "
-        "images for one platform, the first is taken (default: none)",
-    )
-    parser.add_argument(
-        "--dest-ref",
-        action="append",
-        default=[],
-        metavar="REF[,REF]",
-        help="tag to merge into; repeatable, or several separated by commas (default: none)",
-    )
-    parser.add_argument(
-        "--copy",
-        choices=("auto", "skopeo", "never"),
-        help="how to copy images into another repository: mount or stream them (auto), run "
-        "skopeo, or fail if one is missing (never) (default: auto)",
-    )
-    parser.add_argument(
-        "--referrers",
-        choices=("copy", "warn", "ignore"),
-        help="signatures, SBOMs and others that refer to images from another repository: copy "
-        "them, warn about them, or ignore them (default: warn)",
-    )
-    parser.add_argument(
-        "--anchor-tag",
-        metavar="TEMPLATE",
-        help="give the result a second tag, made from {tag}, {timestamp} and {digest} "
-        "(default: none)",
-    )
-
-
-def add_batch(parser: argparse.ArgumentParser) -> None:
-    """Add batches, and how several merges are run."""
-    parser.add_argument(
-        "--batch",
-        metavar="FILE",
-        help="read merges from a file, or from standard input (-): each line is a JSON object with "
-        "source_ref (text or list), dest_ref and optionally archs (default: none)",
-    )
-    parser.add_argument(
-        "--resume",
-        metavar="FILE",
-        help="record in this file which lines of the batch are done, and leave out those that it "
-        "has already (default: none)",
-    )
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=8,
-        metavar="N",
-        help="merge N tags at a time, at most 100 (default: 8)",
-    )
-    parser.add_argument(
-        "--fail-fast", action="store_true", help="start no more merges after a failure"
-    )
-
-
-def add_policy(parser: argparse.ArgumentParser, advanced: argparse._ArgumentGroup) -> None:
-    """Add the policy of a merge."""
-    parser.add_argument(
-        "--arch",
-        action="append",
-        metavar="A,B",
-        help="take only these architectures (arm64) or platforms (linux/arm/v7, "
-        "windows/amd64:10.0.17763) from the sources; repeatable (default: all)",
-    )
-    advanced.add_argument(
-        "--match",
-        choices=("platform", "architecture"),
-        help="replace images of the same platform, or of the same architecture (default: platform)",
-    )
-    for name, kept, default in (
-        ("keep", "only these platforms", "all"),
-        ("drop", "all but these platforms", "none of them"),
-    ):
-        text = f"keep {kept} of the destination, or patterns such as windows/*; repeatable "
-        text += f"(default: {default})"
-        parser.add_argument(f"--{name}", action="append", default=[], metavar="PLATFORM", help=text)
-    parser.add_argument(
-        "--single-image",
-        choices=("wrap", "index", "replace", "fail"),
-        help="merge a single image as an index of one entry (wrap), always write an index (index), "
-        "let the source replace the destination (replace), or fail (default: wrap)",
-    )
-    advanced.add_argument(
-        "--mixed-types",
-        choices=("oci", "fail"),
-        help="allow Docker and OCI manifests in one OCI index, or fail (default: oci)",
-    )
-    parser.add_argument(
-        "--max-age-days",
-        type=int,
-        metavar="N",
-        help="maximum age of kept images in days; see --stale (default: no limit)",
-    )
-    parser.add_argument(
-        "--stale",
-        choices=("warn", "drop", "fail"),
-        help="warn about images older than --max-age-days, drop them, or fail (default: warn)",
-    )
-    parser.add_argument("--ages", action="store_true", help="show the age of kept images")
-
-
-def add_strict(parser: argparse.ArgumentParser, also: str = "") -> None:
-    """Add --strict, for names that match nothing."""
-    parser.add_argument(
-        "--strict", action="store_true", help=f"fail if a named platform is not in the tag{also}"
-    )
-
-
-def add_connection(parser: argparse.ArgumentParser, sides: Sequence[str]) -> None:
-    """Add the options for connections and logins."""
-    parser.add_argument(
-        "--quay-host",
-        metavar="HOST",
-        help="registry to connect to: host, host:port or URL (default: the host of each reference)",
-    )
-    if "source" in sides:
+    Without a value it is a flag. `*` stands for any number, `+` for one or more, `?` for one or
+    none; an option is repeated for that.
+    """
+    *names, value = form.split()
+    metavar = value.rstrip("+*?")
+    many = value[len(metavar) :] or None
+    if value == "--json":
+        parser.add_argument(value, dest="output", action=_Once, nargs=0, const="json", help=text)
+    elif value == "--debug":
+        parser.add_argument(*names, value, dest="debug", action="count", help=text)
+    elif value.startswith("-"):
+        parser.add_argument(*names, value, action="store_true", help=text)
+    elif "|" in value:
+        parser.add_argument(*names, choices=tuple(value.split("|")), help=text)
+    elif many and names[0].startswith("-"):
+        needed = many == "+"
         parser.add_argument(
-            "--source-quay-host",
-            metavar="HOST",
-            help="registry of the source (default: --quay-host)",
+            *names, action="append", default=[], metavar=metavar, required=needed, help=text
         )
-    add_logins(parser, sides)
-    parser.add_argument(
-        "--ca-bundle",
-        metavar="FILE",
-        help="certificate authorities to trust (default: those of requests and of certs.d)",
-    )
-    parser.add_argument(
-        "--cert",
-        metavar="FILE",
-        help="client certificate (default: the one in certs.d)",
-    )
-    parser.add_argument(
-        "--key", metavar="FILE", help="private key of --cert (default: the same file)"
-    )
-    parser.add_argument(
-        "--max-rate",
-        type=float,
-        metavar="N",
-        help="maximum requests per second to one registry (default: no limit)",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        metavar="SECONDS",
-        help="stop after this time (default: no limit)",
-    )
-    parser.add_argument("--insecure", action="store_true", help="do not verify certificates")
-
-
-def add_logins(parser: argparse.ArgumentParser, sides: Sequence[str]) -> None:
-    """Add the options for logins."""
-    parser.add_argument(
-        "--creds",
-        metavar="USER",
-        help="user name; the password is in the environment variable MLMERGE_PASSWORD, or see "
-        "--password-stdin (default: MLMERGE_CREDS, else the logins of container tools)",
-    )
-    for side in sides:
-        name, side_name = ("src", side) if side == "source" else ("dest", "destination")
-        variable = f"MLMERGE_{name.upper()}"
-        parser.add_argument(
-            f"--{name}-creds",
-            f"--{side}-quay-user",
-            dest=f"{side}_quay_user",
-            metavar="USER",
-            help=f"user name for the {side_name}; the password is in {variable}_PASSWORD (default: "
-            f"--creds or {variable}_CREDS)",
-        )
-        parser.add_argument(
-            f"--{side}-quay-password",
-            metavar="PASSWORD",
-            help="password, visible to other users of this machine (default: "
-            f"{variable}_PASSWORD or {side.upper()}_QUAY_PASSWORD)",
-        )
-    parser.add_argument(
-        "--password-stdin",
-        action="store_true",
-        help="read the password from the first line of standard input",
-    )
-
-
-def add_safety(parser: argparse.ArgumentParser, advanced: argparse._ArgumentGroup) -> None:
-    """Add locks, records and the checks around a write."""
-    parser.add_argument(
-        "--lock",
-        metavar="URL",
-        help="where to lock tags: file:///DIRECTORY or redis://HOST (default: MLMERGE_LOCK, which "
-        "hides a password, else only in this process)",
-    )
-    parser.add_argument(
-        "--audit",
-        metavar="DIRECTORY",
-        help="record each change in this directory before making it (default: none)",
-    )
-    advanced.add_argument(
-        "--no-verify",
-        dest="verify",
-        action="store_false",
-        default=None,
-        help="do not check the tag before and after writing it",
-    )
-    advanced.add_argument(
-        "--tries",
-        type=int,
-        metavar="N",
-        help="try at most N times if another program writes the tag (default: 5)",
-    )
-    advanced.add_argument(
-        "--quay-api-token",
-        default=os.environ.get("QUAY_API_TOKEN"),
-        metavar="TOKEN",
-        help="token of Quay's API, to find in a tag's history what the write replaced (default: "
-        "QUAY_API_TOKEN)",
-    )
-    advanced.add_argument(
-        "--quay-api-token-host",
-        default=os.environ.get("QUAY_API_TOKEN_HOST"),
-        metavar="HOST",
-        help="the only registry that gets this token (default: --quay-host, else quay.io)",
-    )
-
-
-_RAW = "; with --dry-run, raw prints the exact bytes of one result"
-
-
-def _add_merge(parser: argparse.ArgumentParser) -> None:
-    advanced = parser.add_argument_group("Advanced")
-    add_changes(parser, raw=_RAW)
-    add_references(parser)
-    add_batch(parser)
-    add_policy(parser, advanced)
-    add_annotation(parser)
-    add_strict(parser, ", or two sources have different images for one platform")
-    add_safety(parser, advanced)
-    add_connection(parser, sides=("source", "dest"))
-
-
-def add_annotation(parser: argparse.ArgumentParser) -> None:
-    """Add --annotation."""
-    parser.add_argument(
-        "--annotation",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="annotate the index, which makes it an OCI index; repeatable (default: none)",
-    )
-
-
-def _add_remove_archs(parser: argparse.ArgumentParser) -> None:
-    advanced = parser.add_argument_group("Advanced")
-    add_changes(parser, raw=_RAW)
-    parser.add_argument(
-        "--ref",
-        action="append",
-        required=True,
-        metavar="REF[,REF]",
-        help="tag to change; repeatable, or several separated by commas",
-    )
-    parser.add_argument(
-        "--arch",
-        action="append",
-        default=[],
-        metavar="A,B",
-        help="architectures (arm64), platforms (linux/arm/v7, windows/amd64:10.0.17763) or digests "
-        "(whole or as shown) to remove; none means entries without a platform; "
-        "repeatable (default: none)",
-    )
-    parser.add_argument(
-        "--prune",
-        action="store_true",
-        help="remove attestations without their image, entries for unknown/unknown that name no "
-        "image, and duplicates; finding none is no failure",
-    )
-    add_annotation(parser)
-    add_strict(parser)
-    parser.add_argument(
-        "--allow-empty", action="store_true", help="allow an empty index as the result"
-    )
-    add_safety(parser, advanced)
-    add_connection(parser, sides=("dest",))
-
-
-def _add_inspect(parser: argparse.ArgumentParser) -> None:
-    add_output(parser)
-    parser.add_argument("reference", metavar="REF", help="image reference, by tag or digest")
-    parser.add_argument(
-        "other", nargs="?", metavar="REF", help="another reference, to compare with"
-    )
-    add_all(parser)
-    parser.add_argument("--ages", action="store_true", help="show the age of each image")
-    parser.add_argument(
-        "--check",
-        action="store_true",
-        help="check that the repository has all listed manifests; if not, the exit code is 1",
-    )
-    parser.add_argument("--raw", action="store_true", help="print the exact bytes of the manifest")
-    parser.add_argument(
-        "--referrers",
-        action="store_true",
-        help="show signatures, SBOMs and others that refer to the index or its images",
-    )
-    add_connection(parser, sides=("source",))
-
-
-def _add_restore(parser: argparse.ArgumentParser) -> None:
-    add_changes(parser)
-    parser.add_argument("records", nargs="+", metavar="RECORD", help="file with a recorded change")
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="restore even if the tag was changed since, or images seem to be missing",
-    )
-    parser.add_argument(
-        "--yes",
-        action="store_true",
-        help="do not ask before sending a given login to the host of a record",
-    )
-    add_connection(parser, sides=("dest",))
-
-
-def _add_demo(parser: argparse.ArgumentParser) -> None:
-    _add_version(parser)
-    parser.add_argument(
-        "--serve",
-        metavar="PORT",
-        type=_port,
-        help="serve the registry on this port of the loopback interface (0: any free port) until "
-        "interrupted, to try commands (default: show two merges and exit)",
-    )
+    else:
+        convert = _TYPES.get(names[0], str)
+        parser.add_argument(*names, nargs=many, type=convert, metavar=metavar, help=text)
 
 
 _LAST_PORT = 65535
@@ -490,38 +133,186 @@ def _port(text: str) -> int:
     return int(text)
 
 
+_TYPES: Mapping[str, Callable[[str], object]] = {
+    "--max-age-days": int,
+    "--max-rate": float,
+    "--serve": _port,
+    "--threads": int,
+    "--timeout": float,
+    "--tries": int,
+}
+_ADVANCED = (
+    *("--match", "--mixed-types", "--no-verify", "--tries"),
+    *("--quay-api-token", "--quay-api-token-host"),
+)
+
+
+def _output(*, raw: bool) -> dict[str, str]:
+    """List how results are shown."""
+    form, text = "text|json", "print results as text, or as one JSON object per line"
+    if raw:
+        form += "|raw"
+        text += "; with --dry-run, raw prints the exact bytes of one result"
+    return {
+        f"-o --output {form}": f"{text} (default: text)",
+        "--json": "same as --output json",
+        "-q --quiet": "print only errors, and results with --json",
+        "-v --verbose -d --debug": "show debug logs and tracebacks; twice: also those of other "
+        "libraries",
+    }
+
+
+_ALL = {"--all": "show a row for each attestation"}
+_CHANGES = {
+    "-n --dry-run": "show the result, but write nothing",
+    **_ALL,
+    "--html FILE": "also write all results to this HTML file (default: none)",
+}
+_ANNOTATION = {
+    "--annotation KEY=VALUE*": "annotate the index, which makes it an OCI index; repeatable "
+    "(default: none)"
+}
+_STRICT = "fail if a named platform is not in the tag"
+_SAFETY = {
+    "--lock URL": "where to lock tags: file:///DIRECTORY or redis://HOST (default: MLMERGE_LOCK, "
+    "which hides a password, else only in this process)",
+    "--audit DIRECTORY": "record each change in this directory before making it (default: none)",
+    "--no-verify": "do not check the tag before and after writing it",
+    "--tries N": "try at most N times if another program writes the tag (default: 5)",
+    "--quay-api-token TOKEN": "token of Quay's API, to find in a tag's history what the write "
+    "replaced (default: QUAY_API_TOKEN)",
+    "--quay-api-token-host HOST": "the only registry that gets this token (default: --quay-host, "
+    "else quay.io)",
+}
+
+
+_CONNECTION = {
+    "--quay-host HOST": "registry to connect to: host, host:port or URL (default: the host of "
+    "each reference)",
+    "--source-quay-host HOST": "registry of the source (default: --quay-host)",
+    "--creds USER": "user name; the password is in the environment variable MLMERGE_PASSWORD, or "
+    "see --password-stdin (default: MLMERGE_CREDS, else the logins of container tools)",
+    "--src-creds --source-quay-user USER": "user name for the source; the password is in "
+    "MLMERGE_SRC_PASSWORD (default: --creds or MLMERGE_SRC_CREDS)",
+    "--source-quay-password PASSWORD": "password, visible to other users of this machine "
+    "(default: MLMERGE_SRC_PASSWORD or SOURCE_QUAY_PASSWORD)",
+    "--dest-creds --dest-quay-user USER": "user name for the destination; the password is in "
+    "MLMERGE_DEST_PASSWORD (default: --creds or MLMERGE_DEST_CREDS)",
+    "--dest-quay-password PASSWORD": "password, visible to other users of this machine (default: "
+    "MLMERGE_DEST_PASSWORD or DEST_QUAY_PASSWORD)",
+    "--password-stdin": "read the password from the first line of standard input",
+    "--ca-bundle FILE": "certificate authorities to trust (default: those of requests and of "
+    "certs.d)",
+    "--cert FILE": "client certificate (default: the one in certs.d)",
+    "--key FILE": "private key of --cert (default: the same file)",
+    "--max-rate N": "maximum requests per second to one registry (default: no limit)",
+    "--timeout SECONDS": "stop after this time (default: no limit)",
+    "--insecure": "do not verify certificates",
+}
+
+
+def _one_side(*others: str) -> dict[str, str]:
+    """List the options of a connection, without those that begin as the other side's do."""
+    return {form: text for form, text in _CONNECTION.items() if not form.startswith(others)}
+
+
+_SOURCE, _DESTINATION = _one_side("--dest-"), _one_side("--src-", "--source-")
+_MERGE = {
+    "references REF*": "images to merge; the last argument is the tag to merge into, or several "
+    "separated by commas",
+    "--source-ref REF[,REF]*": "image to merge, by tag or digest; repeatable, or several separated "
+    "by commas: of two images for one platform, the first is taken (default: none)",
+    "--dest-ref REF[,REF]*": "tag to merge into; repeatable, or several separated by commas "
+    "(default: none)",
+    "--copy auto|skopeo|never": "how to copy images into another repository: mount or stream them "
+    "(auto), run skopeo, or fail if one is missing (never) (default: auto)",
+    "--referrers copy|warn|ignore": "signatures, SBOMs and others that refer to images from "
+    "another repository: copy them, warn about them, or ignore them (default: warn)",
+    "--anchor-tag TEMPLATE": "give the result a second tag, made from {tag}, {timestamp} and "
+    "{digest} (default: none)",
+    "--batch FILE": "read merges from a file, or from standard input (-): each line is a JSON "
+    "object with source_ref (text or list), dest_ref and optionally archs (default: none)",
+    "--resume FILE": "record in this file which lines of the batch are done, and leave out those "
+    "that it has already (default: none)",
+    "--threads N": "merge N tags at a time, at most 100 (default: 8)",
+    "--fail-fast": "start no more merges after a failure",
+    "--arch A,B*": "take only these architectures (arm64) or platforms (linux/arm/v7, "
+    "windows/amd64:10.0.17763) from the sources; repeatable (default: all)",
+    "--match platform|architecture": "replace images of the same platform, or of the same "
+    "architecture (default: platform)",
+    "--keep PLATFORM*": "keep only these platforms of the destination, or patterns such as "
+    "windows/*; repeatable (default: all)",
+    "--drop PLATFORM*": "keep all but these platforms of the destination, or patterns such as "
+    "windows/*; repeatable (default: none of them)",
+    "--single-image wrap|index|replace|fail": "merge a single image as an index of one entry "
+    "(wrap), always write an index (index), let the source replace the destination (replace), or "
+    "fail (default: wrap)",
+    "--mixed-types oci|fail": "allow Docker and OCI manifests in one OCI index, or fail (default: "
+    "oci)",
+    "--max-age-days N": "maximum age of kept images in days; see --stale (default: no limit)",
+    "--stale warn|drop|fail": "warn about images older than --max-age-days, drop them, or fail "
+    "(default: warn)",
+    "--ages": "show the age of kept images",
+    **_ANNOTATION,
+    "--strict": f"{_STRICT}, or two sources have different images for one platform",
+}
+_REMOVE_ARCHS = {
+    "--ref REF[,REF]+": "tag to change; repeatable, or several separated by commas",
+    "--arch A,B*": "architectures (arm64), platforms (linux/arm/v7, windows/amd64:10.0.17763) or "
+    "digests (whole or as shown) to remove; none means entries without a platform; repeatable "
+    "(default: none)",
+    "--prune": "remove attestations without their image, entries for unknown/unknown that name no "
+    "image, and duplicates; finding none is no failure",
+    **_ANNOTATION,
+    "--strict": _STRICT,
+    "--allow-empty": "allow an empty index as the result",
+}
+_INSPECT = {
+    "reference REF": "image reference, by tag or digest",
+    "other REF?": "another reference, to compare with",
+    **_ALL,
+    "--ages": "show the age of each image",
+    "--check": "check that the repository has all listed manifests; if not, the exit code is 1",
+    "--raw": "print the exact bytes of the manifest",
+    "--referrers": "show signatures, SBOMs and others that refer to the index or its images",
+}
+_RESTORE = {
+    "records RECORD+": "file with a recorded change",
+    "--force": "restore even if the tag was changed since, or images seem to be missing",
+    "--yes": "do not ask before sending a given login to the host of a record",
+}
+_DEMO = {
+    "--serve PORT": "serve the registry on this port of the loopback interface (0: any free port) "
+    "until interrupted, to try commands (default: show two merges and exit)"
+}
+
 COMMANDS = {
     "merge": Command(
         ["REF... REF[,REF] ", "--source-ref REF --dest-ref REF ", "--batch FILE "],
         "Merge images into tags: all images of the sources, plus the images of each\n"
         "destination for platforms that the sources lack.",
         "registry.example.com/app:1.1 \\\n      registry.example.com/app:stable --dry-run",
-        _add_merge,
+        {**_output(raw=True), **_CHANGES, **_MERGE, **_SAFETY, **_CONNECTION},
     ),
     "remove-archs": Command(
         ["--ref REF[,REF] --arch A,B ", "--ref REF[,REF] --prune "],
         "Remove architectures and their attestations from tags.",
         "--ref registry.example.com/app:stable \\\n      --arch s390x,linux/arm/v7 --dry-run",
-        _add_remove_archs,
+        {**_output(raw=True), **_CHANGES, **_REMOVE_ARCHS, **_SAFETY, **_DESTINATION},
     ),
     "inspect": Command(
         ["REF [REF] "],
         "Show the platforms of an image, or how two of them compare.",
         "registry.example.com/app:stable --ages",
-        _add_inspect,
+        {**_output(raw=False), **_INSPECT, **_SOURCE},
     ),
     "restore": Command(
         ["RECORD... "],
         "Restore tags to what they held before a change that --audit recorded.",
         "records/*-app-stable-*.json --dry-run",
-        _add_restore,
+        {**_output(raw=False), **_CHANGES, **_RESTORE, **_DESTINATION},
     ),
-    "demo": Command(
-        [""],
-        "Show two merges on a registry inside this program.",
-        "",
-        _add_demo,
-    ),
+    "demo": Command([""], "Show two merges on a registry inside this program.", "", _DEMO),
 }
 
 
@@ -536,38 +327,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         usage="pubtools-mlmerge COMMAND [options]",
         description="Merge, edit and inspect multi-arch images without losing a platform.",
     )
-    _add_version(parser)
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
     for name, about in COMMANDS.items():
         summary = " ".join(about.description.split())
-        about.add(commands.add_parser(name, help=summary[:1].lower() + summary[1:]))
+        subparser = commands.add_parser(name, help=summary[:1].lower() + summary[1:])
+        _add_all(subparser, about.arguments)
     _complete(parser)
     parser.parse_args(given)
-
-
-def merge_main(arguments: Sequence[str] | None = None) -> None:
-    """Merge images into one or more tags."""
-    _run("merge", arguments)
-
-
-def remove_archs_main(arguments: Sequence[str] | None = None) -> None:
-    """Remove architectures from tags."""
-    _run("remove-archs", arguments)
-
-
-def inspect_main(arguments: Sequence[str] | None = None) -> None:
-    """Show what an image lists."""
-    _run("inspect", arguments)
-
-
-def restore_main(arguments: Sequence[str] | None = None) -> None:
-    """Restore tags to what they held before a recorded change."""
-    _run("restore", arguments)
-
-
-def demo_main(arguments: Sequence[str] | None = None) -> None:
-    """Show what a merge does, on an embedded registry."""
-    _run("demo", arguments)
 
 
 def _complete(parser: argparse.ArgumentParser) -> None:
@@ -576,7 +343,7 @@ def _complete(parser: argparse.ArgumentParser) -> None:
         import_module("argcomplete").autocomplete(parser)
 
 
-def _run(command: str, given: Sequence[str] | None, name: str = "") -> None:
+def _run(command: str, given: Sequence[str] | None = None, name: str = "") -> None:
     """Parse arguments, prepare a command, and run it inside the task context."""
     _open_closed_streams()
     parser = new_parser(command, name or f"pubtools-mlmerge-{command}")
@@ -593,6 +360,7 @@ def _run(command: str, given: Sequence[str] | None, name: str = "") -> None:
 
     with ended_by_signals(_say_so):
         from pubtools_mlmerge.cli.commands import prepare  # noqa: PLC0415
+        from pubtools_mlmerge.errors import brief  # noqa: PLC0415
 
         try:
             run = prepare(command, arguments)
@@ -602,20 +370,20 @@ def _run(command: str, given: Sequence[str] | None, name: str = "") -> None:
             try:
                 stack.enter_context(task_context())
             except Exception as error:
-                _say_broken(error, debug=arguments.debug > 0)
+                words = "a plugin of this environment cannot be loaded: %s"
+                problem = brief(f"{type(error).__name__}: {error}")
+                LOG.error(words, problem, exc_info=arguments.debug > 0)  # noqa: TRY400 - as asked for
                 raise SystemExit(1) from error
             if not run():
                 raise SystemExit(1)
 
 
-def _say_broken(error: Exception, *, debug: bool) -> None:
-    from pubtools_mlmerge.errors import brief  # noqa: PLC0415 - see the module
-
-    logging.getLogger("pubtools.mlmerge").error(
-        "a plugin of this environment cannot be loaded: %s",
-        brief(f"{type(error).__name__}: {error}"),
-        exc_info=error if debug else None,
-    )
+# The console scripts.
+merge_main = partial(_run, "merge")
+remove_archs_main = partial(_run, "remove-archs")
+inspect_main = partial(_run, "inspect")
+restore_main = partial(_run, "restore")
+demo_main = partial(_run, "demo")
 
 
 def _open_closed_streams() -> None:
@@ -630,9 +398,7 @@ def _open_closed_streams() -> None:
 
 
 def _say_so(number: int) -> None:
-    logging.getLogger("pubtools.mlmerge").error(
-        "Interrupted by %s; what is not printed was not done", signal.Signals(number).name
-    )
+    LOG.error("Interrupted by %s; what is not printed was not done", signal.Signals(number).name)
 
 
 class _StandardError(logging.Handler):

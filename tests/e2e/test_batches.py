@@ -139,30 +139,14 @@ def test_what_is_done_already_takes_one_read(shelf: Shelf, tags: list[str], tmp_
     assert [each for each in record if f"{path} " in each] == [f"GET {path} 200"]
 
 
-def test_one_failure_does_not_stop_the_others(
-    shelf: Shelf, tags: list[str], tmp_path: Path
-) -> None:
-    absent = {**line(shelf, tags[1]), "source_ref": shelf.ref("absent")}
-    lines = [line(shelf, tags[0]), absent, "no object", line(shelf, tags[2])]
-
-    done = batch(tmp_path / "lines", lines)
-
-    assert done.code == 1
-    assert [report["destination"] for report in done.reports] == [
-        *(shelf.ref(tags[0]), shelf.ref(tags[2]))
-    ]
-    assert f"{shelf.ref('absent')}: not found" in done.err
-    assert "line 3: document: expected an object" in done.err
-    assert "Traceback" not in done.err
-
-
 def test_failing_fast_begins_nothing_more(shelf: Shelf, tags: list[str], tmp_path: Path) -> None:
-    lines = ["no object", *(line(shelf, tag) for tag in tags)]
+    """The second line fails while the first one is merged."""
+    lines = [line(shelf, tags[0]), "no object", *(line(shelf, tag) for tag in tags[1:])]
 
-    done = batch(tmp_path / "lines", lines, "--fail-fast", "--threads", "1")
+    done = batch(tmp_path / "lines", lines, "--fail-fast", "--threads", "2")
 
-    assert (done.code, done.reports) == (1, [])
-    assert shelf.get(tags[0]).content == make_index(OLD).content
+    assert (done.code, len(done.reports)) == (1, 1)
+    assert {shelf.get(tag).content for tag in tags[1:]} == {make_index(OLD).content}
 
 
 def test_lines_may_select_architectures(shelf: Shelf, tags: list[str], tmp_path: Path) -> None:

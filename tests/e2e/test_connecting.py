@@ -44,14 +44,15 @@ def asked_scopes(shelf: Shelf) -> list[tuple[str, ...]]:
     return list(shelf.registry.tokens.scopes)
 
 
-@pytest.mark.parametrize("how", ["option", "environment"])
-def test_a_ca_bundle_makes_a_registry_trusted(tls_shelf: Shelf, how: str) -> None:
+@pytest.mark.parametrize("how", ["option", "environment", "off"])
+def test_a_registry_is_trusted_by_its_authority_or_if_told_so(tls_shelf: Shelf, how: str) -> None:
     bundle = str(tls_shelf.registry.ca_file)
-    options = ("--ca-bundle", bundle) if how == "option" else ()
+    options = {"option": ("--ca-bundle", bundle), "off": ("--insecure",)}.get(how, ())
 
-    tls_shelf.merge(*options, env={} if options else {"REQUESTS_CA_BUNDLE": bundle})
+    done = tls_shelf.merge(*options, env={} if options else {"REQUESTS_CA_BUNDLE": bundle})
 
     assert is_merged(tls_shelf)
+    assert "Warning:" not in done.err
 
 
 def test_certificates_are_verified(tls_shelf: Shelf) -> None:
@@ -61,55 +62,42 @@ def test_certificates_are_verified(tls_shelf: Shelf) -> None:
     assert is_as_before(tls_shelf)
 
 
-def test_verification_can_be_turned_off(tls_shelf: Shelf) -> None:
-    done = tls_shelf.merge("--insecure")
-
-    assert is_merged(tls_shelf)
-    assert "Warning:" not in done.err
-
-
 @pytest.mark.parametrize(
-    ("options", "variables"), [((*USERS, *PASSWORDS), {}), (USERS, VARIABLES)], ids=["args", "env"]
+    ("options", "variables", "rights"),
+    [
+        ((*USERS, *PASSWORDS), {}, "pull,push"),
+        (USERS, VARIABLES, "pull,push"),
+        ((*USERS, "--dry-run"), VARIABLES, "pull"),
+    ],
 )
-def test_one_token_is_enough_for_a_merge(
-    token_shelf: Shelf, options: tuple[str, ...], variables: dict[str, str]
+def test_one_token_is_enough_for_what_a_merge_needs(
+    token_shelf: Shelf, options: tuple[str, ...], variables: dict[str, str], rights: str
 ) -> None:
     record, before = token_shelf.mark(), asked_scopes(token_shelf)
 
     token_shelf.merge(*options, env=variables)
 
-    asked = [(line.split()[0], line.split()[2]) for line in record]
-    assert asked[:3] == [("GET", "401"), ("GET", "200"), ("GET", "200")]
-    assert asked[3:] == [("HEAD", "200"), ("PUT", "201"), ("HEAD", "200")]
-    asked_for = asked_scopes(token_shelf)[len(before) :]
-    assert asked_for == [(f"repository:{token_shelf.repository}:pull,push",)]
-    assert is_merged(token_shelf)
+    asked = [f"{line.split()[0]} {line.split()[2]}" for line in record]
+    assert asked[:3] == ["GET 401", "GET 200", "GET 200"]
+    assert asked[3:] == (["HEAD 200", "PUT 201", "HEAD 200"] if "push" in rights else [])
+    scope = f"repository:{token_shelf.repository}:{rights}"
+    assert asked_scopes(token_shelf)[len(before) :] == [(scope,)]
+    assert is_merged(token_shelf) is ("push" in rights)
 
 
 def test_one_token_is_enough_for_the_class(token_shelf: Shelf) -> None:
     record, before = token_shelf.mark(), asked_scopes(token_shelf)
-    client = RegistryClient(token_shelf.registry.url, username=TOKEN_USER, password=TOKEN_PASSWORD)
-    merger = ManifestListMerger(token_shelf.ref("new"), token_shelf.ref("stable"))
-    merger.set_quay_clients(client, client)
+    url = token_shelf.registry.url
+    with RegistryClient(url, username=TOKEN_USER, password=TOKEN_PASSWORD) as client:
+        merger = ManifestListMerger(token_shelf.ref("new"), token_shelf.ref("stable"))
+        merger.set_quay_clients(client, client)
 
-    merger.merge_manifest_lists()
-    client.close()
+        merger.merge_manifest_lists()
 
     assert sorted(line.split()[2] for line in record) == ["200", "200", "201", "401"]
-    asked_for = asked_scopes(token_shelf)[len(before) :]
-    assert asked_for == [(f"repository:{token_shelf.repository}:pull,push",)]
+    scope = f"repository:{token_shelf.repository}:pull,push"
+    assert asked_scopes(token_shelf)[len(before) :] == [(scope,)]
     assert is_merged(token_shelf)
-
-
-def test_a_dry_run_asks_for_no_right_to_write(token_shelf: Shelf) -> None:
-    before = asked_scopes(token_shelf)
-
-    token_shelf.merge(*USERS, "--dry-run", env=VARIABLES)
-
-    assert asked_scopes(token_shelf)[len(before) :] == [
-        (f"repository:{token_shelf.repository}:pull",)
-    ]
-    assert is_as_before(token_shelf)
 
 
 @pytest.mark.parametrize("password", ["looking-glass", None])
@@ -123,6 +111,12 @@ def test_a_refused_login_is_a_plain_error(token_shelf: Shelf, password: str | No
     assert len(done.err.splitlines()) <= 2
     assert "looking-glass" not in done.out + done.err
     assert is_as_before(token_shelf)
+
+
+def test_a_password_without_a_user_is_not_used(shelf: Shelf) -> None:
+    shelf.merge(env=VARIABLES)
+
+    assert is_merged(shelf)
 
 
 @pytest.mark.parametrize("debug", ["-d", "-ddd"])

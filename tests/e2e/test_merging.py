@@ -52,33 +52,6 @@ def test_without_verifying_the_union_takes_three_requests(shelf: Shelf) -> None:
     assert sorted(line.split()[0] for line in record) == ["GET", "GET", "PUT"]
 
 
-@pytest.mark.parametrize("name", ["arm64", "linux/arm64/v8"])
-def test_only_the_selected_architecture_is_taken(shelf: Shelf, name: str) -> None:
-    shelf.hold(stable=OLD, new=NEW)
-
-    done = shelf.merge("--arch", name)
-
-    assert shelf.get("stable").content == merged(NEW[1], OLD[0], OLD[2])
-    assert fates(done) == [
-        ("linux/arm64", "replaced"),
-        ("linux/amd64", "kept"),
-        ("linux/s390x", "kept"),
-        ("linux/amd64", "excluded"),
-    ]
-
-
-@pytest.mark.parametrize("media_type_field", [True, False])
-def test_a_source_that_covers_all_goes_up_as_it_is(shelf: Shelf, media_type_field: bool) -> None:
-    new = make_index([*NEW, SINGLE], media_type_field=media_type_field)
-    shelf.hold(stable=OLD, new=new)
-
-    done = shelf.merge()
-
-    held = shelf.get("stable")
-    assert held.content == new.content
-    assert held.digest == done.report["digest"] == done.report["source_digest"] == new.digest
-
-
 def test_nothing_to_do_writes_nothing(shelf: Shelf) -> None:
     shelf.hold(stable=OLD, new=OLD[:2])
     record, before = shelf.mark(), shelf.get("stable")
@@ -91,41 +64,6 @@ def test_nothing_to_do_writes_nothing(shelf: Shelf) -> None:
     assert (done.report["changed"], done.report["anchor_tag"]) == (False, None)
     assert done.report["digest"] == done.report["previous_digest"] == before.digest
     assert shelf.find("kept") is None
-
-
-def test_merging_again_writes_nothing(shelf: Shelf) -> None:
-    shelf.hold(stable=OLD, new=NEW)
-    first = shelf.merge().report
-    record = shelf.mark()
-
-    again = shelf.merge().report
-
-    assert record.writes == []
-    assert (again["changed"], again["digest"]) == (False, first["digest"])
-
-
-@pytest.mark.parametrize(
-    ("options", "expected", "fate"),
-    [
-        ((), make_index(NEW).content, [("linux/amd64", "added"), ("linux/arm64", "added")]),
-        (
-            ("--arch", "arm64"),
-            merged(NEW[1]),
-            [("linux/arm64", "added"), ("linux/amd64", "excluded")],
-        ),
-    ],
-    ids=["all", "selected"],
-)
-def test_a_tag_that_does_not_exist_becomes_what_is_taken(
-    shelf: Shelf, options: tuple[str, ...], expected: bytes, fate: list[tuple[str, str]]
-) -> None:
-    shelf.hold(new=NEW)
-
-    done = shelf.merge(*options)
-
-    assert shelf.get("stable").content == expected
-    assert done.report["previous_digest"] is None
-    assert fates(done) == fate
 
 
 def test_an_oci_index_may_come_without_a_media_type(shelf: Shelf) -> None:
@@ -167,34 +105,6 @@ def test_attestations_go_with_their_images(shelf: Shelf, artifact: bool) -> None
     assert shelf.get("stable").content == merged(*new, OLD[2], old[5])
     kept = next(entry for entry in done.entries if entry["digest"] == old[5].digest)
     assert (kept["platform"], kept["fate"], kept["attests"]) == (None, "kept", OLD[2].digest)
-
-
-def test_variants_are_told_apart_unless_architectures_alone_count(shelf: Shelf) -> None:
-    old = images("linux/amd64", "linux/arm/v6", "linux/arm/v7", seed="old")
-    new = images("linux/amd64", "linux/arm", seed="new")
-    shelf.hold(stable=old, new=new, other=old)
-
-    done = shelf.merge()
-
-    assert shelf.get("stable").content == merged(*new, old[1])
-    assert fates(done)[1:] == [("linux/arm/v7", "replaced"), ("linux/arm/v6", "kept")]
-    refused = shelf.merge("--match", "architecture", to="other", code=1)
-    assert "would lose linux/arm/v6" in refused.err
-    shelf.merge("--match", "architecture", "--drop", "linux/arm/v6", to="other")
-    assert shelf.get("other").content == make_index(new).content
-
-
-@pytest.mark.parametrize("options", [("--drop", "s390x,windows/*"), ("--keep", "ppc64le")])
-def test_what_stays_of_the_destination_can_be_chosen(
-    shelf: Shelf, options: tuple[str, ...]
-) -> None:
-    old = images("linux/amd64", "linux/s390x", "linux/ppc64le", "windows/arm64", seed="old")
-    shelf.hold(stable=old, new=NEW)
-
-    done = shelf.merge(*options)
-
-    assert shelf.get("stable").content == merged(*NEW, old[2])
-    assert fates(done)[-2:] == [("linux/s390x", "dropped"), ("windows/arm64", "dropped")]
 
 
 def test_unknown_fields_annotations_and_text_survive(shelf: Shelf) -> None:
@@ -239,16 +149,6 @@ def test_one_source_goes_into_many_tags_and_is_pulled_once(shelf: Shelf) -> None
     assert shelf.get("three").content == make_index(NEW).content
 
 
-def test_a_source_can_be_named_by_digest(shelf: Shelf) -> None:
-    shelf.hold(stable=OLD, new=NEW)
-    source = f"{shelf.registry.host}/{shelf.repository}@{make_index(NEW).digest}"
-
-    done = merge(source, shelf.ref("stable"))
-
-    assert done.report["source"] == source
-    assert shelf.get("stable").content == merged(*NEW, OLD[2])
-
-
 @pytest.mark.parametrize("by_digest", [False, True])
 def test_four_images_go_into_a_tag_by_twelve_requests_and_one_write(
     shelf: Shelf, by_digest: bool
@@ -282,29 +182,6 @@ def test_an_anchor_tag_holds_the_same(shelf: Shelf) -> None:
     assert shelf.get(tag) == shelf.get("stable")
 
 
-def test_a_single_image_as_source_replaces_the_index(shelf: Shelf) -> None:
-    shelf.hold(stable=OLD, new=SINGLE)
-
-    refused = shelf.merge("--single-image", "replace", code=1)
-    assert "would lose linux/amd64, " in refused.err
-    done = shelf.merge("--single-image", "replace", "--drop", "*/*")
-
-    held = shelf.get("stable")
-    assert (held.content, held.media_type) == (SINGLE.content, SINGLE.media_type)
-    assert "WARNING" in done.err
-    assert [fate for _, fate in fates(done)] == ["replaced", "dropped", "dropped"]
-
-
-def test_an_index_replaces_a_single_image(shelf: Shelf) -> None:
-    shelf.hold(stable=SINGLE, new=NEW)
-
-    done = shelf.merge("--single-image", "replace", "--drop", "s390x")
-
-    assert shelf.get("stable").content == make_index(NEW).content
-    assert "WARNING" in done.err
-    assert fates(done)[-1] == ("linux/s390x", "dropped")
-
-
 def test_a_single_image_is_merged_on_either_side(shelf: Shelf) -> None:
     shelf.hold(stable=OLD, new=SINGLE, single=SINGLE, index=NEW)
 
@@ -314,31 +191,6 @@ def test_a_single_image_is_merged_on_either_side(shelf: Shelf) -> None:
     assert fates(done)[0] == ("linux/s390x", "replaced")
     merge(shelf.ref("index"), shelf.ref("single"))
     assert shelf.get("single").content == merged(*NEW, SINGLE)
-
-
-@pytest.mark.parametrize(
-    ("made", "expected"), [("wrap", SINGLE.content), ("index", merged(SINGLE))]
-)
-def test_one_image_is_written_alone_or_as_an_index(
-    shelf: Shelf, made: str, expected: bytes
-) -> None:
-    shelf.hold(new=SINGLE)
-
-    shelf.merge("--single-image", made)
-
-    assert shelf.get("stable").content == expected
-
-
-@pytest.mark.parametrize("single", ["new", "stable"])
-def test_a_single_image_can_be_refused(shelf: Shelf, single: str) -> None:
-    shelf.hold(new=NEW, stable=NEW)
-    shelf.put(single, SINGLE)
-    before = shelf.get("stable")
-
-    done = shelf.merge("--single-image", "fail", code=1)
-
-    assert f"{shelf.ref(single)} holds {SINGLE.media_type}, expected" in done.err
-    assert shelf.get("stable") == before
 
 
 # Removals
@@ -372,17 +224,6 @@ def test_attestations_go_along_and_entries_without_platform_stay(
     assert done.report["source"] is done.report["source_digest"] is None
 
 
-def test_a_docker_list_stays_one(shelf: Shelf) -> None:
-    children = images("linux/amd64", "linux/arm64", docker=True)
-    shelf.hold(stable=make_index(children, docker=True))
-
-    remove(shelf, "--arch", "arm64")
-
-    held = shelf.get("stable")
-    expected = merged(children[0], media_type=DOCKER_LIST)
-    assert (held.media_type, held.content) == (DOCKER_LIST, expected)
-
-
 def test_an_index_is_not_emptied_unless_that_is_wanted(shelf: Shelf) -> None:
     whole = make_index([*ARM, make_attestation(ARM[0])])
     shelf.hold(stable=whole)
@@ -394,19 +235,6 @@ def test_an_index_is_not_emptied_unless_that_is_wanted(shelf: Shelf) -> None:
     assert shelf.get("stable").content == whole.content
     assert remove(shelf, "--arch", "amd64,arm", "--allow-empty").code == 0
     assert shelf.get("stable").content == merged()
-
-
-def test_a_dry_run_removes_nothing_and_neither_does_an_absent_architecture(shelf: Shelf) -> None:
-    shelf.hold(stable=ARM)
-    record = shelf.mark()
-
-    dry = remove(shelf, "--arch", "amd64", "--dry-run").report
-    assert remove(shelf, "--arch", "s390x").code == 1
-
-    assert record.writes == []
-    real = remove(shelf, "--arch", "amd64").report
-    assert (dry["digest"], dry["entries"]) == (real["digest"], real["entries"])
-    assert (dry["dry_run"], real["dry_run"]) == (True, False)
 
 
 def test_a_digest_and_what_piles_up_are_removed_from_several_tags(shelf: Shelf) -> None:
@@ -427,12 +255,3 @@ def test_a_digest_and_what_piles_up_are_removed_from_several_tags(shelf: Shelf) 
         "remove-archs", "--ref", shelf.ref("two"), "--prune", *named[3:], "-n", "-o", "raw"
     )
     assert planned.out == raw.out  # it has that already
-
-
-def test_nothing_is_removed_from_a_single_image(shelf: Shelf) -> None:
-    shelf.hold(stable=SINGLE)
-
-    done = remove(shelf, "--arch", "amd64")
-
-    assert done.code == 1
-    assert f"{shelf.ref('stable')} holds {SINGLE.media_type}, expected an image index" in done.err

@@ -18,24 +18,6 @@ def merge(shelf: Shelf, *options: str, env: dict[str, str] | None = None) -> Don
     return run_here("merge", "--source-ref", source, "--dest-ref", destination, *options, env=env)
 
 
-@pytest.mark.parametrize("option", ["--keep", "--drop"])
-@pytest.mark.parametrize("name", ["s390", "ppc64el,s390", "windows/amd64,osver=10.0", "[a-z]*"])
-def test_an_unknown_name_is_wrong_usage_before_the_first_request(
-    shelf: Shelf, option: str, name: str
-) -> None:
-    reference = shelf.put("stable", OLD)
-    record = shelf.mark()
-
-    done = run_here("merge", "--source-ref", reference, "--dest-ref", reference, option, name)
-    variable = {f"MLMERGE_{option[2:].upper()}": name}
-    other = run_here("merge", "--source-ref", reference, "--dest-ref", reference, env=variable)
-
-    assert (done.code, other.code) == (2, 2)
-    assert "invalid platform" in done.err
-    assert "invalid platform" in other.err
-    assert list(record) == []
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [

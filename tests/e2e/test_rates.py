@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,11 +14,9 @@ import pytest
 
 from pubtools_mlmerge.testing import make_index
 from tests.e2e.conftest import Shelf, images, merged
-from tests.faults.proxy import Exchange, Proxy, Response
 from tests.peers import OCI_INDEX
 from tests.programs import Done, run
-from tests.quay import Nginx
-from tests.servers import free_port
+from tests.servers import free_port, require
 
 # In the short form, how many requests are refused depends on who comes when.
 LONG = bool(os.environ.get("MLMERGE_STRESS"))
@@ -48,37 +44,10 @@ http {{
 """
 
 
-class Limit:
-    """Does what `limit_req` does without a burst: refuses what comes too soon after the last."""
-
-    def __init__(self) -> None:
-        self.answered: Counter[int] = Counter()
-        self._nginx, self._lock = Nginx(RATE, burst=0), threading.Lock()
-
-    def __call__(self, exchange: Exchange) -> None:
-        if "/manifests/" not in exchange.seen.target:
-            exchange.relay()
-            return
-        with self._lock:
-            passes = self._nginx.lets_pass()
-        refusal = Response(429, {"Content-Type": "text/html"}, PAGE)
-        response = exchange.forward() if passes else refusal
-        self.answered[response.status] += 1
-        exchange.answer(response)
-
-
 @contextmanager
 def limited(shelf: Shelf, directory: Path) -> Iterator[tuple[str, Counter[int]]]:
-    """Put nginx in front of a registry, or where there is none what does the same.
-
-    Its answers for manifests are there, by their status, in the end.
-    """
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        limit = Limit()
-        with Proxy(shelf.registry, limit) as proxy:
-            yield proxy.host, limit.answered
-        return
+    """Put nginx in front of a registry; in the end, count its answers for manifests by status."""
+    program = require("/usr/sbin/nginx")
     host, answered = f"127.0.0.1:{free_port()}", Counter[int]()
     config = directory / "nginx.conf"
     names = {"directory": directory, "host": host, "registry": shelf.registry.host, "rate": RATE}
@@ -137,12 +106,10 @@ def test_a_program_that_does_not_end_is_out_of_time_too(shelf: Shelf, tmp_path: 
     skopeo.write_text("#!/bin/sh\nexec sleep 100\n")
     skopeo.chmod(0o755)
     source = shelf.put("new", make_index(NEW), f"{shelf.repository}/other")
-    tag = shelf.ref("stable")
     options = ("--copy", "skopeo", "--timeout", "2")
-    done = run(
-        *("merge", "--source-ref", source, "--dest-ref", tag, *options),
-        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
-    )
+
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = run("merge", source, shelf.ref("stable"), *options, env={"PATH": path})
 
     assert done.code == 1
     assert "not done within 2 seconds" in done.err
