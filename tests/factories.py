@@ -60,6 +60,18 @@ def attestation(of: str, *, seed: str | None = None, **extra: object) -> Json:
     return {**entry("unknown/unknown", seed=seed, annotations=tie), **extra}
 
 
+def windows(version: str = "", *features: str) -> Json:
+    """Make an entry for a version of windows."""
+    made = {"os": "windows", "architecture": "amd64", "os.version": version}
+    stated = {**made, "os.features": list(features)} if features else made
+    return entry(platform=stated, seed=f"windows {version}")
+
+
+def each(name: str, *values: object) -> list[tuple[str, object]]:
+    """Pair a name with each of the values."""
+    return [(name, value) for value in values]
+
+
 def content_of(document: object) -> bytes:
     """Encode as neither the host nor we do, so that kept bytes are told from encoded ones."""
     return json.dumps(document, separators=(",", ": "), ensure_ascii=False).encode()

@@ -14,7 +14,7 @@ from pubtools_mlmerge.core.merge import check_removal, merge, remove, review
 from pubtools_mlmerge.core.plan import Age, Plan, Policy, patterns_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import PatternFitsNothing, ShrinkError
-from tests.factories import Entry, attestation, digest, entry, index, platforms
+from tests.factories import Entry, attestation, digest, entry, index, platforms, windows
 
 TAG = Reference.parse("quay.io/ns/app:1")
 SOURCE = index("linux/amd64@new")
@@ -169,11 +169,6 @@ def test_one_digest_does_not_cover_for_another() -> None:
 
 
 # Versions of windows
-
-
-def windows(version: str = "") -> Entry:
-    platform = {"os": "windows", "architecture": "amd64", "os.version": version}
-    return entry(platform=platform, seed=f"windows {version}")
 
 
 OLD, NEWER = windows("10.0.17763.1"), windows("10.0.20348.1")

@@ -19,6 +19,7 @@ from pubtools_mlmerge.errors import MixedTypes, RegistryError, StaleImages
 from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.step import Step
+from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.testing import (
@@ -299,7 +300,7 @@ def step(rule: AgeRule, *, dry_run: bool = False) -> Step:
     client = RegistryClient(options=HURRIED)
     options = StepOptions(dry_run=dry_run, ages=rule)
     ages = Ages(client, rule, lambda: NOW)
-    return Step(client, client, options, Nothing(), ages=ages)
+    return Step(client, Writer(client, options), Nothing(), ages=ages)
 
 
 def paths(server: RegistryServer) -> list[str]:

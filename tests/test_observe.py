@@ -171,7 +171,7 @@ def tag(server: RegistryServer, name: str, repository: str = "app") -> Reference
 
 def merge_by_step(server: RegistryServer) -> None:
     client = RegistryClient()
-    step = Step(client, client, StepOptions(), Children(client, client))
+    step = Step(client, Writer(client, StepOptions()), Children(client, client))
     step.merge(tag(server, "new"), tag(server, "stable"))
 
 
@@ -233,7 +233,7 @@ def test_each_manifest_that_is_written_has_its_line(server: RegistryServer, log:
     put(server, "deep", make_index([make_image("linux/amd64"), inner]))
     put(server, "stable", OLD, "to")
     client, anchor = RegistryClient(), AnchorTag.parse("{tag}-kept")
-    step = Step(client, client, StepOptions(anchor_tag=anchor), Children(client, client))
+    step = Step(client, Writer(client, StepOptions(anchor_tag=anchor)), Children(client, client))
     server.forget_requests()
 
     step.merge(tag(server, "deep"), tag(server, "stable", "to"))
@@ -329,8 +329,9 @@ from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.concurrency import map_in_order
 from pubtools_mlmerge.merging.step import Step
+from pubtools_mlmerge.merging.writer import Writer
 client = RegistryClient(username="alice", password={password!r})
-step = Step(client, client, StepOptions(), Children(client, client))
+step = Step(client, Writer(client, StepOptions()), Children(client, client))
 def merge(source, destination):
     return step.merge(Reference.parse(source), Reference.parse(destination))
 """

@@ -48,42 +48,22 @@ def test_a_scheme_is_to_be_left_out(scheme: str) -> None:
         Reference.parse(f"{scheme}://quay.io/app:1")
 
 
+CHANGING = """
+    quay.io/org/../app:1 quay.io/../app:1 ../app:1 quay.io/./app:1 quay.io/org//app:1
+    quay.io//app:1 /app:1 quay.io/app/:1 quay.io/app?x=1:1 quay.io/app:1?x=1 quay.io/app#x:1
+    quay.io/app:1#x quay.io/a%2e%2e:1 quay.io/app:1%20 quay.io/App:1 quay.io/äpp:1 quay.io/app:é
+    quay.io/a___b:1 quay.io/a..b:1 quay.io/-app:1 quay.io/app-:1 quay.io/app\\x:1
+    https://quay.io/app:1 user:secret@quay.io/app:1
+"""
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        "quay.io/org/../app:1",
-        "quay.io/../app:1",
-        "../app:1",
-        "quay.io/./app:1",
-        "quay.io/org//app:1",
-        "quay.io//app:1",
-        "/app:1",
-        "quay.io/app/:1",
-        "quay.io/app?x=1:1",
-        "quay.io/app:1?x=1",
-        "quay.io/app#x:1",
-        "quay.io/app:1#x",
-        "quay.io/a%2e%2e:1",
-        "quay.io/app:1%20",
-        "quay.io/a b:1",
-        " quay.io/app:1",
-        "quay.io/app:1 ",
-        "quay.io/app:1\n",
-        "quay.io/app\n:1",
-        "quay.io/app\x00:1",
-        "quay.io/app\x7f:1",
-        "quay.io/a\r\nHost: evil:1",
-        "quay.io/App:1",
-        "quay.io/äpp:1",
-        "quay.io/app:é",
+        *CHANGING.split(),
+        *("quay.io/a b:1", " quay.io/app:1", "quay.io/app:1 ", "quay.io/app:1\n"),
+        *("quay.io/app\n:1", "quay.io/app\x00:1", "quay.io/app\x7f:1", "quay.io/a\r\nHost: evil:1"),
         "quay.io/app:\u0661",
-        "quay.io/a___b:1",
-        "quay.io/a..b:1",
-        "quay.io/-app:1",
-        "quay.io/app-:1",
-        "quay.io/app\\x:1",
-        "https://quay.io/app:1",
-        "user:secret@quay.io/app:1",
     ],
 )
 def test_what_would_change_the_url_is_refused(text: str) -> None:
@@ -110,24 +90,10 @@ def test_a_tag_has_its_grammar(tag: str) -> None:
 
 
 BAD_DIGESTS = [
-    "",
-    "sha256",
-    "sha256:",
-    "sha256:abc",
-    "sha256:" + "a" * 63,
-    "sha256:" + "a" * 65,
-    "sha256:" + "A" * 64,
-    "sha256:" + "g" * 64,
-    "sha256:" + "a" * 64 + "\n",
-    "sha512:" + "a" * 64,
-    "blake3:" + "a" * 63,
-    "SHA256:" + "a" * 64,
-    ":" + "a" * 64,
-    "md5:a b",
-    "md5:a/b",
-    "md5:..",
-    "md5+:abc",
-    SHA256 + "@" + SHA256,
+    *("", "sha256", "sha256:", "sha256:abc", "md5:a b", "md5:a/b", "md5:..", "md5+:abc"),
+    *(f"sha256:{'a' * 63}", f"sha256:{'a' * 65}", f"sha256:{'A' * 64}", f"sha256:{'g' * 64}"),
+    *(f"sha512:{'a' * 64}", f"blake3:{'a' * 63}", f"SHA256:{'a' * 64}", f":{'a' * 64}"),
+    *(f"{SHA256}\n", f"{SHA256}@{SHA256}"),
 ]
 
 
@@ -148,55 +114,23 @@ def test_registered_digests_are_known(good: str) -> None:
     assert not is_registered_digest("sha256+b64u:LCa0a2j_xo=")
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        "quay.io",
-        "a",
-        "localhost",
-        "xn--bcher-kva.example",
-        "127.0.0.1",
-        "[::1]",
-        "[::1]:65535",
-        "a:1",
-    ],
-)
+HOSTS = ("quay.io", "a", "localhost", "xn--bcher-kva.example", "127.0.0.1", "[::1]")
+
+
+@pytest.mark.parametrize("host", [*HOSTS, "[::1]:65535", "a:1"])
 def test_a_host_is_a_name_or_address_with_an_optional_port(host: str) -> None:
     assert is_host(host)
     assert Reference.parse(f"{host}:1/app:1").host if ":" not in host else True
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        "",
-        "quay.io:",
-        "quay.io:0",
-        "quay.io:00000",
-        "quay.io:65536",
-        "quay.io:99999",
-        "quay.io:123456",
-        "quay.io:-1",
-        "quay.io:80:80",
-        "quay.io:٨٠",
-        "quay.io:x",
-        "[::1]:0",
-        "[::1]:99999",
-        "[::1]x",
-        "[::1",
-        "[]",
-        "[fe80::1%25eth0]",
-        "::1",
-        "-quay.io",
-        "quay-.io",
-        "quay..io",
-        ".io",
-        "quay.io.",
-        "user@quay.io",
-        "quay.io\n",
-        "bücher.example",
-    ],
-)
+NO_HOSTS = """
+    quay.io: quay.io:0 quay.io:00000 quay.io:65536 quay.io:99999 quay.io:123456 quay.io:-1
+    quay.io:80:80 quay.io:٨٠ quay.io:x [1::2::3] [::1]:0 [::1]:99999 [::1]x [::1 [] [fe80::1%25eth0]
+    ::1 -quay.io quay-.io quay..io .io quay.io. user@quay.io bücher.example
+"""
+
+
+@pytest.mark.parametrize("host", ["", "quay.io\n", *NO_HOSTS.split()])
 def test_other_text_is_no_host(host: str) -> None:
     assert not is_host(host)
     with pytest.raises(InvalidReference):
@@ -235,7 +169,7 @@ def test_docker_io_is_a_name_of_docker_hub(text: str, resolved: str) -> None:
     assert str(Reference.parse(text).resolved) == resolved
 
 
-HOSTS = st.sampled_from(["org/", "quay.io/", "localhost/", "a.b:5000/", "[::1]:443/", "HOST/"])
+ANY_HOSTS = st.sampled_from(["org/", "quay.io/", "localhost/", "a.b:5000/", "[::1]:443/", "HOST/"])
 REPOSITORIES = st.from_regex(
     r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,2}(/[a-z0-9]+){0,2}", fullmatch=True
 )
@@ -243,7 +177,7 @@ TAGS = st.from_regex(r"(:[a-zA-Z0-9_][a-zA-Z0-9._-]{0,9})?", fullmatch=True)
 DIGESTS = st.sampled_from(["", f"@{SHA256}", f"@{SHA512}", "@md5:x", "@a+b.c_d-e:=_-"])
 
 
-@given(HOSTS, REPOSITORIES, TAGS, DIGESTS)
+@given(ANY_HOSTS, REPOSITORIES, TAGS, DIGESTS)
 def test_what_is_read_is_written_the_same(
     host: str, repository: str, tag: str, digest: str
 ) -> None:
@@ -253,22 +187,3 @@ def test_what_is_read_is_written_the_same(
 
     assert str(reference) == text
     assert Reference.parse(str(reference)) == reference
-
-
-def parsed(text: str) -> Reference | InvalidReference:
-    """Read a reference, or give our error; no other may come."""
-    try:
-        return Reference.parse(text)
-    except InvalidReference as error:
-        return error
-
-
-@given(st.text(max_size=40) | st.text(alphabet="aA0.:/@_-[]%?# \n", max_size=40))
-def test_any_text_is_a_reference_or_our_error(text: str) -> None:
-    found = parsed(text)
-
-    if isinstance(found, InvalidReference):
-        assert found.text == text
-    else:
-        assert str(found) == text
-        assert not set(text) & set("?#% \n")

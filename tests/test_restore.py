@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Literal, Union
+from typing import Callable, Union
 
 import pytest
-from attrs import define, frozen
+from attrs import frozen
 
 from pubtools_mlmerge.core.manifests import Manifest, read_manifest
 from pubtools_mlmerge.core.references import Reference
@@ -36,7 +35,7 @@ from pubtools_mlmerge.testing import (
 )
 from tests.programs import put
 from tests.quay import QuayDialect
-from tests.scripted import HURRIED, Reply, ScriptedServer, refusal
+from tests.scripted import HURRIED, Clock, Reply, ScriptedServer, refusal
 from tests.test_audit import NOON
 
 Item = Union[Image, ImageIndex]
@@ -65,16 +64,6 @@ def change_of(tag: Reference, previous: Item | None = OLD, new: Item = NEW) -> C
         previous=None if previous is None else manifest(previous),
         new=manifest(new),
     )
-
-
-@define
-class Clock:
-    """A clock that a test sets."""
-
-    now: float = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @frozen
@@ -124,13 +113,10 @@ class Place:
         return change_of(self.tag, previous, new)
 
 
-@contextmanager
-def running(dialect: Literal["distribution", "quay"]) -> Iterator[Place]:
+def run(dialect: QuayDialect | None) -> Iterator[Place]:
     """Run a registry whose clock can be set."""
     clock = Clock()
-    with RegistryServer(
-        dialect=QuayDialect() if dialect == "quay" else None, clock=clock
-    ) as server:
+    with RegistryServer(dialect=dialect, clock=clock) as server:
         client = RegistryClient(options=HURRIED)
         yield Place(server, clock, client)
         client.close()
@@ -139,14 +125,12 @@ def running(dialect: Literal["distribution", "quay"]) -> Iterator[Place]:
 @pytest.fixture(params=["distribution", "quay"])
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """A registry of either kind."""
-    with running(request.param) as place:
-        yield place
+    yield from run(QuayDialect() if request.param == "quay" else None)
 
 
 @pytest.fixture
 def quay() -> Iterator[Place]:
-    with running("quay") as place:
-        yield place
+    yield from run(QuayDialect())
 
 
 def short(item: Item) -> str:
@@ -487,17 +471,3 @@ def test_no_change_is_no_record(place: Place, tmp_path: Path, *, dry_run: bool) 
     restore(place.client, change, dry_run=dry_run, recorder=AuditDirectory(str(tmp_path)))
 
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_record_has_no_secret(quay_server: RegistryServer, tmp_path: Path) -> None:
-    put(quay_server, "stable", OLD, "alice/app")
-    tag = Reference.parse(put(quay_server, "stable", NEW, "alice/app"))
-    client = RegistryClient(username="alice", password="wonderland")
-
-    restore(client, change_of(tag), recorder=AuditDirectory(str(tmp_path)))
-
-    sent = [request.headers.get("authorization", "") for request in quay_server.requests]
-    secrets = {"wonderland", *(text.split()[-1] for text in sent if text)}
-    (file,) = tmp_path.iterdir()
-    assert len(secrets) >= 3
-    assert not any(secret in file.read_text() + file.name for secret in secrets)

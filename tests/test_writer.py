@@ -25,6 +25,7 @@ from pubtools_mlmerge.errors import (
     RecordFailed,
     RegistryError,
 )
+from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import Change, Recorder
 from pubtools_mlmerge.merging.decision import AnchorTag, Decision, StepOptions
 from pubtools_mlmerge.merging.step import Step
@@ -161,12 +162,18 @@ def decided(registry: MemoryRegistry) -> Decision:
 
 def write(
     registry: Busy,
-    options: StepOptions | None = None,
     recorder: Recorder | None = None,
     history: TagHistory | None = None,
+    check: Callable[[], None] = no_lock,
+    *,
+    anchor: str = "",
+    tries: int = 5,
+    verify: bool = True,
+    dry_run: bool = False,
 ) -> Report:
-    writer = Writer(registry, options or StepOptions(), recorder, history)
-    return writer.carry_out(decided(registry))
+    template = AnchorTag.parse(anchor) if anchor else None
+    options = StepOptions(anchor_tag=template, tries=tries, verify=verify, dry_run=dry_run)
+    return Writer(registry, options, recorder, history).carry_out(decided(registry), check)
 
 
 def held(registry: MemoryRegistry) -> list[str]:
@@ -175,12 +182,14 @@ def held(registry: MemoryRegistry) -> list[str]:
     return sorted(platforms(found))
 
 
-def test_a_quiet_tag_is_written_once(registry: Busy) -> None:
-    report = write(registry)
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_quiet_tag_is_written_once_unless_in_a_dry_run(registry: Busy, *, dry_run: bool) -> None:
+    report = write(registry, dry_run=dry_run)
 
-    assert registry.digest_at(TAG) == report.digest == MERGED.digest
+    assert registry.digest_at(TAG) == (OLD if dry_run else MERGED).digest
+    assert registry.pushed == ([] if dry_run else [str(TAG)])
+    assert (report.digest, report.dry_run) == (MERGED.digest, dry_run)
     assert (report.attempts, report.previous_digest, report.changed) == (1, OLD.digest, True)
-    assert registry.pushed == [str(TAG)]
 
 
 @pytest.mark.parametrize(
@@ -200,21 +209,16 @@ def test_what_others_write_meanwhile_is_merged_as_well(
     assert registry.looks == looks
 
 
-def test_a_tag_that_vanished_meanwhile_is_made(registry: Busy) -> None:
-    registry.before_write = registry._tags.clear
+def test_a_tag_may_vanish_or_hold_the_result_meanwhile() -> None:
+    vanishing, done = Busy(), Busy()
+    vanishing.before_write = vanishing._tags.clear
+    done.before_write = partial(done.put, TAG, MERGED)
 
-    report = write(registry)
+    anew, same = write(vanishing), write(done)
 
-    assert registry.digest_at(TAG) == report.digest == NEW.digest
-
-
-def test_another_writer_may_have_done_the_same(registry: Busy) -> None:
-    registry.before_write = partial(registry.put, TAG, MERGED)
-
-    report = write(registry)
-
-    assert (report.digest, report.changed, report.attempts) == (MERGED.digest, True, 2)
-    assert registry.pushed == []
+    assert vanishing.digest_at(TAG) == anew.digest == NEW.digest
+    assert (same.digest, same.changed, same.attempts) == (MERGED.digest, True, 2)
+    assert done.pushed == []
 
 
 def test_a_registry_may_lag_behind(registry: Busy, waits: list[float]) -> None:
@@ -280,7 +284,7 @@ def test_a_registry_that_ignores_writes_is_named_after_the_second(
         registry._tags.pop((TAG.name, TAG.tag))
 
     with pytest.raises(ConflictError, match=cause) as caught:
-        write(registry, StepOptions(tries=tries))
+        write(registry, tries=tries)
 
     error = caught.value
     assert (error.ignored, error.tries, len(registry.pushed)) == (True, 2, 2)
@@ -292,7 +296,7 @@ def test_a_write_that_always_fails_raises_its_error(registry: Busy, waits: list[
     registry.failures, registry.stores = [PASSING] * 9, False
 
     with pytest.raises(RegistryError, match="HTTP 500"):
-        write(registry, StepOptions(tries=9))
+        write(registry, tries=9)
 
     assert registry.digest_at(TAG) == OLD.digest
     assert all(0.05 <= wait <= 2.0 for wait in waits)
@@ -307,18 +311,16 @@ def test_a_tag_that_never_rests_is_a_conflict(registry: Busy) -> None:
     registry.after_write = write_again
 
     with pytest.raises(ConflictError, match="after 3 tries"):
-        write(registry, StepOptions(tries=3))
+        write(registry, tries=3)
 
 
 def test_without_verifying_nothing_is_read_or_done_again(registry: Busy) -> None:
     registry.failures = [PASSING]
-    plan = decided(registry)
-    read = len(registry.pulled)
 
     with pytest.raises(RegistryError):
-        Writer(registry, StepOptions(verify=False)).carry_out(plan)
+        write(registry, verify=False)
 
-    assert (len(registry.pulled), len(registry.pushed)) == (read, 1)
+    assert (registry.pulled, registry.pushed) == ([str(TAG)], [str(TAG)])
 
 
 def test_a_lock_or_a_record_that_fails_prevents_the_write(registry: Busy) -> None:
@@ -327,13 +329,10 @@ def test_a_lock_or_a_record_that_fails_prevents_the_write(registry: Busy) -> Non
 
     records = Records(registry)
     with pytest.raises(LockLost):
-        Writer(registry, StepOptions(), records).carry_out(decided(registry), check)
+        write(registry, records, check=check)
     assert records.changes == []
     with pytest.raises(RecordFailed):
-        write(
-            registry,
-            recorder=Records(registry, FULL),
-        )
+        write(registry, Records(registry, FULL))
 
     assert registry.pushed == []
 
@@ -341,7 +340,7 @@ def test_a_lock_or_a_record_that_fails_prevents_the_write(registry: Busy) -> Non
 def test_a_change_is_recorded_before_it_is_made(registry: Busy) -> None:
     records = Records(registry)
 
-    write(registry, recorder=records)
+    write(registry, records)
 
     (change,) = records.changes
     assert records.seen == [OLD.digest]
@@ -354,12 +353,10 @@ def test_a_change_is_recorded_before_it_is_made(registry: Busy) -> None:
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_an_anchor_tag_replaces_no_other_tag(registry: Busy, *, dry_run: bool) -> None:
     registry.put(TAG.tagged("latest"), THEIRS)
-    options = StepOptions(anchor_tag=AnchorTag.parse("latest"), dry_run=dry_run)
+    words = f"latest: the anchor tag exists and holds {THEIRS.digest}"
 
-    with pytest.raises(
-        AnchorTaken, match=f"latest: the anchor tag exists and holds {THEIRS.digest}"
-    ):
-        write(registry, options)
+    with pytest.raises(AnchorTaken, match=words):
+        write(registry, anchor="latest", dry_run=dry_run)
 
     assert registry.pushed == []
 
@@ -379,7 +376,7 @@ def test_an_anchor_tag_with_the_time_waits_for_one_that_is_free(
             registry._tags.pop((each.name, each.tag), None)
 
     monkeypatch.setattr(time, "sleep", wait)
-    report = write(registry, StepOptions(anchor_tag=AnchorTag.parse("{timestamp}")))
+    report = write(registry, anchor="{timestamp}")
 
     assert registry.digest_at(TAG) == report.digest == MERGED.digest
     written = [each for each in taken if registry.digest_at(each) == MERGED.digest]
@@ -393,22 +390,15 @@ def test_an_anchor_tag_with_the_time_waits_for_one_that_is_free(
 def test_an_anchor_tag_that_holds_the_result_already_is_recorded_too(registry: Busy) -> None:
     records, anchor = Records(registry), TAG.tagged("1-kept")
     registry.put(anchor, MERGED)
-    options = StepOptions(anchor_tag=AnchorTag.parse("{tag}-kept"))
 
-    report = write(registry, options, records)
+    report = write(registry, records, anchor="{tag}-kept")
 
     assert [change.previous for change in records.changes] == [OLD, MERGED]
     assert registry.digest_at(anchor) == report.digest
     assert report.anchor_tag == "1-kept"
 
 
-@pytest.mark.parametrize(
-    "failure",
-    [
-        ImmutableTag(str(TAG.tagged("kept")), 409, "no"),
-        FULL,
-    ],
-)
+@pytest.mark.parametrize("failure", [ImmutableTag(str(TAG.tagged("kept")), 409, "no"), FULL])
 def test_an_anchor_tag_that_cannot_be_set_is_in_the_report(
     registry: Busy, failure: MergeError
 ) -> None:
@@ -421,7 +411,7 @@ def test_an_anchor_tag_that_cannot_be_set_is_in_the_report(
     records = Records(registry)
     registry.after_write = break_the_next
 
-    report = write(registry, StepOptions(anchor_tag=AnchorTag.parse("kept")), records)
+    report = write(registry, records, anchor="kept")
 
     assert (report.error, report.anchor_tag, report.changed) == (failure, None, True)
     assert registry.digest_at(TAG) == report.digest == MERGED.digest
@@ -431,11 +421,35 @@ def test_an_anchor_tag_is_written_once_and_read_back(registry: Busy) -> None:
     """Its write may be done although it failed, and to repeat it may replace what came since."""
     registry.after_write = lambda: registry.failures.append(PASSING)
 
-    report = write(registry, StepOptions(anchor_tag=AnchorTag.parse("kept")))
+    report = write(registry, anchor="kept")
 
     assert (report.error, report.anchor_tag) == (None, "kept")
     assert registry.pushed == [str(TAG), str(TAG.tagged("kept"))]
     assert registry.repeated == [False, False]
+
+
+@pytest.mark.parametrize("theirs", [None, THEIRS])
+def test_an_anchor_tag_is_written_again_only_if_nothing_was_stored(
+    registry: Busy, theirs: Index | None
+) -> None:
+    anchor = TAG.tagged("kept")
+
+    def fail_once() -> None:
+        registry.failures, registry.stores = [PASSING], False
+        registry.after_write = recover
+
+    def recover() -> None:
+        registry.stores = True
+        if theirs is not None:
+            registry.put(anchor, theirs)
+
+    registry.after_write = fail_once
+
+    report = write(registry, anchor="kept")
+
+    assert registry.digest_at(anchor) == (theirs or MERGED).digest
+    assert report.error == (None if theirs is None else PASSING)
+    assert registry.pushed[1:] == [str(anchor)] * (2 if theirs is None else 1)
 
 
 def test_an_anchor_tag_is_not_set_without_its_lock(
@@ -445,8 +459,8 @@ def test_an_anchor_tag_is_not_set_without_its_lock(
         if registry.pushed:
             raise LockLost(str(TAG), "expired")
 
-    records, options = Records(registry), StepOptions(anchor_tag=AnchorTag.parse("kept"))
-    report = Writer(registry, options, records).carry_out(decided(registry), check)
+    records = Records(registry)
+    report = write(registry, records, check=check, anchor="kept")
 
     assert [change.destination for change in records.changes] == [TAG]
     assert str(report.error) == str(LockLost(str(TAG.tagged("kept")), "expired"))
@@ -456,19 +470,12 @@ def test_an_anchor_tag_is_not_set_without_its_lock(
     )
 
 
-def test_nothing_is_written_in_a_dry_run(registry: Busy) -> None:
-    report = write(registry, StepOptions(dry_run=True))
-
-    assert (report.digest, report.changed, report.dry_run) == (MERGED.digest, True, True)
-    assert registry.pushed == []
-
-
 def test_what_was_replaced_unseen_is_merged_back_in(registry: Busy) -> None:
     lost, records = TAG.tagged("recovered"), Records(registry)
     registry.put(lost, THEIRS)
     history = Lost(lost)
 
-    report = write(registry, None, records, history)
+    report = write(registry, records, history)
 
     assert held(registry) == sorted(ALL)
     assert report.attempts == 2
@@ -489,20 +496,12 @@ def test_what_was_replaced_unseen_may_add_nothing(registry: Busy) -> None:
     assert (registry.pushed, history.forgotten) == ([str(TAG)], [lost])
 
 
-def test_a_history_without_losses_changes_nothing(registry: Busy) -> None:
-    history = Lost()
-
-    report = write(registry, history=history)
-
-    assert (report.attempts, history.asked) == (1, [(MERGED.digest, OLD.digest)])
-
-
 def test_losses_without_end_are_a_conflict(registry: Busy) -> None:
     lost = TAG.tagged("recovered")
     registry.put(lost, THEIRS)
 
     with pytest.raises(ConflictError):
-        write(registry, StepOptions(tries=1), history=Lost(lost))
+        write(registry, tries=1, history=Lost(lost))
 
 
 def test_what_is_needed_is_brought_for_each_try(registry: Busy) -> None:
@@ -522,24 +521,6 @@ def test_what_is_needed_is_brought_for_each_try(registry: Busy) -> None:
 
 
 # Uploads in the log
-
-
-def test_each_write_is_a_line_and_an_event(
-    registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", "pubtools.mlmerge")
-    tag, empty = Reference(registry_server.host, "app", tag="1"), index()
-
-    digest = push(RegistryClient(), tag, empty)
-
-    (record,) = caplog.records
-    assert record.getMessage() == f"Uploaded {digest} to {tag}"
-    assert vars(record)["event"] == {
-        "type": "mlmerge-upload",
-        "destination": str(tag),
-        "digest": digest,
-    }
-    assert registry_server.manifest("app", "1").content == empty.content
 
 
 def test_what_is_refused_is_not_logged_as_written(caplog: pytest.LogCaptureFixture) -> None:
@@ -591,7 +572,7 @@ class Quay:
         client = Interrupted(self.server.url, before, after)
         options = StepOptions(dry_run=dry_run)
         writer = Writer(client, options, history=TagHistory(client, TOKEN))
-        step = Step(client, client, options, Children(client, client), writer)
+        step = Step(client, writer, Children(client, client))
         name = Reference(self.server.host, "app", tag="1")
         self.now += 60
         return step.merge(name.tagged("ours"), name)
@@ -640,29 +621,35 @@ def all_of(*architectures: str) -> set[str]:
     return {f"linux/{each}" for each in architectures}
 
 
-@pytest.mark.parametrize("seconds", [10, 0])
-def test_who_comes_between_the_look_and_the_write_is_merged_back_in(
-    quay: Quay, seconds: int
-) -> None:
-    report = quay.merge(before=lambda: quay.write(EARLIER, seconds))
+SINGLES = {name: make_image(f"linux/{name}", docker=True) for name in ("amd64", "arm64")}
 
-    assert quay.held == all_of("s390x", "amd64", "loong64")
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ((EARLIER, 10), None, ["amd64"]),
+        ((EARLIER, 0), None, ["amd64"]),
+        ((SINGLES["amd64"], 10), None, ["amd64"]),
+        # Another one over our write, which is merged with what that replaced.
+        ((EARLIER, 0), (SINGLES["arm64"], 1), ["amd64", "arm64"]),
+        ((EARLIER, 0), (LATER, 1), ["amd64", "arm64"]),
+    ],
+)
+def test_who_comes_between_the_look_and_the_write_is_merged_back_in(
+    quay: Quay,
+    before: tuple[Image | ImageIndex, float],
+    after: tuple[Image | ImageIndex, float] | None,
+    expected: list[str],
+) -> None:
+    others = [partial(quay.write, *each) for each in (before, after) if each is not None]
+
+    report = quay.merge(*others)
+
+    assert quay.held == all_of("s390x", "loong64", *expected)
     assert report.attempts == 2
     assert quay.server.tags("app") == ("1", "others", "ours")
-
-
-def test_a_single_image_that_was_replaced_unseen_is_merged_back_in(quay: Quay) -> None:
-    quay.merge(before=lambda: quay.write(make_image("linux/amd64", docker=True), 10))
-
-    assert quay.held == all_of("s390x", "amd64", "loong64")
-
-
-def test_a_single_image_over_our_write_is_merged_with_what_that_replaced(quay: Quay) -> None:
-    image = make_image("linux/arm64", docker=True)
-
-    quay.merge(before=lambda: quay.write(EARLIER, 0), after=lambda: quay.write(image, 1))
-
-    assert quay.held == all_of("s390x", "amd64", "arm64", "loong64")
+    known, tag = history(quay)
+    assert known.expiration(tag) is None  # as before
 
 
 def test_an_artifact_that_was_replaced_unseen_is_named(
@@ -674,12 +661,6 @@ def test_an_artifact_that_was_replaced_unseen_is_named(
 
     assert quay.held == all_of("s390x", "loong64")
     assert any("which no index can list" in message for message in caplog.messages)
-
-
-def test_what_our_write_replaced_is_found_although_our_write_was_replaced(quay: Quay) -> None:
-    quay.merge(before=lambda: quay.write(EARLIER, 0), after=lambda: quay.write(LATER, 1))
-
-    assert quay.held == all_of("s390x", "amd64", "arm64", "loong64")
 
 
 def test_another_order_is_no_reason_to_write_again(quay: Quay) -> None:
@@ -721,14 +702,6 @@ def test_a_tag_that_has_expired_is_absent(quay: Quay, caplog: pytest.LogCaptureF
 
     assert (quay.held, known.expiration(tag)) == (all_of("s390x"), None)
     assert [message for message in caplog.messages if "expire" in message] == []
-
-
-def test_a_tag_that_does_not_expire_does_not_after_a_merge(quay: Quay) -> None:
-    known, tag = history(quay)
-
-    quay.merge()
-
-    assert known.expiration(tag) is None
 
 
 def test_a_dry_run_warns_of_an_immutable_tag(caplog: pytest.LogCaptureFixture) -> None:

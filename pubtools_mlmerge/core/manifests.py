@@ -108,7 +108,9 @@ class Descriptor:
         platform = _platform(value.get("platform"), f"{path}.platform")
         is_attestation, attested = _attestation(value.get("annotations"), f"{path}.annotations")
         is_image = not is_attestation and media_type not in INDEX_TYPES
-        slot = _slot(platform) if platform is not None and is_image else None
+        slot = platform.normalized() if platform is not None and is_image else None
+        if slot is not None and slot.os == slot.architecture == _UNKNOWN:
+            slot = None
         return cls(media_type, digest, size, platform, is_attestation, attested, slot, value)
 
     @property
@@ -145,11 +147,6 @@ def _platform(value: object, path: str) -> Platform | None:
         return Platform.from_json(value)
     except InvalidPlatform as error:
         raise InvalidIndex(f"{path}.{error.text}", error.problem) from error
-
-
-def _slot(platform: Platform) -> Platform | None:
-    slot = platform.normalized()
-    return None if slot.os == slot.architecture == _UNKNOWN else slot
 
 
 def _attestation(annotations: object, path: str) -> tuple[bool, str | None]:
@@ -322,6 +319,7 @@ class Image:
         digest (str): Digest of the content.
         config (str): Digest of the config blob.
         blobs (tuple[str, ...]): Digests of the config and the layers, each once.
+        fields (Mapping[str, object]): The whole document as decoded.
     """
 
     content: bytes = field(repr=False)
@@ -329,6 +327,7 @@ class Image:
     digest: str
     config: str
     blobs: tuple[str, ...] = field(converter=tuple[str, ...], repr=False)
+    fields: Mapping[str, object] = field(factory=dict, eq=False, repr=False)
 
     @classmethod
     def from_bytes(cls, content: bytes, media_type: str | None = None) -> Image:
@@ -351,13 +350,11 @@ class Image:
         Raises:
             InvalidIndex: When it states none.
         """
-        fields, sizes = decode(self.content), {}
-        layers = fields.get("layers")
-        listed = [fields["config"], *(layers if isinstance(layers, list) else ())]
-        for blob in (each for each in listed if isinstance(each, dict)):
+        sizes, layers = {}, self.fields.get("layers")
+        for blob in (self.fields.get("config"), *(layers if isinstance(layers, list) else ())):
+            if not isinstance(blob, dict) or blob.get("digest") not in self.blobs:
+                continue  # stored elsewhere
             size = blob.get("size")
-            if blob["digest"] not in self.blobs:
-                continue
             if not isinstance(size, int) or isinstance(size, bool) or size < 0:
                 problem = f"expected the number of bytes of {blob['digest']}, zero or more"
                 raise InvalidIndex("size", problem)
@@ -367,14 +364,12 @@ class Image:
     @property
     def kind(self) -> str:
         """The type of an artifact, or the media type, for messages."""
-        fields = decode(self.content)
-        config = fields["config"]
-        config_type = config.get("mediaType") if isinstance(config, dict) else None
-        if config_type in _IMAGE_CONFIGS or not isinstance(config_type, str):
+        config_type = _text(self.fields.get("config"), "mediaType")
+        if config_type is None or config_type in _IMAGE_CONFIGS:
             return self.media_type
         if config_type == _HELM_CONFIG:
             return f"a Helm chart ({config_type})"
-        return f"an artifact of type {fields.get('artifactType') or config_type}"
+        return f"an artifact of type {self.fields.get('artifactType') or config_type}"
 
     def wrap(self, config: Mapping[str, object] | None) -> Index:
         """Make an index that lists this image alone.
@@ -429,15 +424,14 @@ def _read_image(fields: Mapping[str, object], content_type: str | None, content:
         if not (isinstance(layer, dict) and layer.get("urls"))
     ]
     blobs = dict.fromkeys([config, *held])
-    return Image(content, media_type, digest_of(content), config, blobs)
+    return Image(content, media_type, digest_of(content), config, blobs, fields)
 
 
 def _digest(value: object, path: str) -> str:
-    digest = None
     if isinstance(value, dict):
         check_names(value, _PROPERTIES, path)
-        digest = value.get("digest")
-    if not isinstance(digest, str) or not is_digest(digest):
+    digest = _text(value, "digest")
+    if digest is None or not is_digest(digest):
         raise InvalidIndex(f"{path}.digest", "expected algorithm:encoded")
     return digest
 
@@ -448,9 +442,12 @@ Manifest = Union[Index, Image]
 
 def subject_of(manifest: Manifest) -> str | None:
     """Read which manifest this one refers to, if any (image-spec, "subject")."""
-    subject = decode(manifest.content).get("subject")
-    digest = subject.get("digest") if isinstance(subject, dict) else None
-    return digest if isinstance(digest, str) else None
+    return _text(manifest.fields.get("subject"), "digest")
+
+
+def _text(fields: object, name: str) -> str | None:
+    value = fields.get(name) if isinstance(fields, dict) else None
+    return value if isinstance(value, str) else None
 
 
 @frozen
@@ -506,16 +503,13 @@ def check_digest(
     if content_type_name(content_type) in _SCHEMA_1_TYPES:
         # Schema 1 is signed anew for each answer; its digest is that of the payload.
         raise NotAnIndex(str(reference), "a schema 1 manifest")
-    if reference.digest:
-        _check(reference, content, reference.digest)
+    expected = [reference.digest] if reference.digest else []
     if announced and announced.startswith("sha256:") and is_registered_digest(announced):
-        _check(reference, content, announced)
-
-
-def _check(reference: Reference, content: bytes, expected: str) -> None:
-    check = DigestCheck(reference, expected)
-    check.update(content)
-    check.finish()
+        expected.append(announced)
+    for digest in expected:
+        check = DigestCheck(reference, digest)
+        check.update(content)
+        check.finish()
 
 
 class DigestCheck:

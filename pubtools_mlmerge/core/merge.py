@@ -80,7 +80,7 @@ def merge(
         result,
         (*taken, *kept, *dropped, *excluded),
         changed=changed,
-        missing=_missing(eligible, policy.eligible or ()),
+        missing=_texts(_fit_nothing(eligible, policy.eligible or ())),
         source=source,
         destination=destination,
         warnings=tuple(_listed_twice(taken, kept, policy.match)),
@@ -224,8 +224,14 @@ def matches(entry: Descriptor, patterns: Iterable[PlatformPattern]) -> bool:
     return bool(fitting)
 
 
-def _missing(entries: Sequence[Descriptor], patterns: Iterable[PlatformPattern]) -> tuple[str, ...]:
-    return tuple(p.text for p in patterns if not any(fits(p, entry) for entry in entries))
+def _fit_nothing(
+    entries: Sequence[Descriptor], patterns: Iterable[PlatformPattern]
+) -> list[PlatformPattern]:
+    return [p for p in patterns if not any(fits(p, entry) for entry in entries)]
+
+
+def _texts(patterns: Iterable[PlatformPattern]) -> tuple[str, ...]:
+    return tuple(pattern.text for pattern in patterns)
 
 
 def remove(
@@ -269,11 +275,11 @@ def remove(
         else:
             kept.append(Entry(entry, "kept", "not among those removed", entry.digest))
     if not kept and not allow_empty:
-        raise EmptyIndex(tuple(pattern.text for pattern in chosen))
+        raise EmptyIndex(_texts(chosen))
     result = index
     if dropped:
         result = index.with_manifests((e.descriptor for e in kept), index.media_type)
-    missing = _missing(index.manifests, chosen)
+    missing = _texts(_fit_nothing(index.manifests, chosen))
     return Plan(result, (*kept, *dropped), bool(dropped), missing, destination=index)
 
 
@@ -477,20 +483,18 @@ def _without_wrapping(result: Manifest, sides: Sequence[Side], policy: Policy) -
 
 def _replace(source: Side, destination: Side | None, policy: Policy) -> Plan[Manifest]:
     """Replace the destination by the source, or by its eligible part."""
-    plan: Plan[Manifest] = merge(source.index, None, policy)
-    result = source.manifest if plan.result is source.index else plan.result
-    if destination is None:
-        return evolve(plan, result=result)
-    compared: Plan[Manifest] = merge(
-        source.index, destination.index, evolve(policy, mixed_types="oci")
-    )
+    old = None if destination is None else destination.index
+    plan: Plan[Manifest] = merge(source.index, old, evolve(policy, mixed_types="oci"))
+    result = source.manifest
+    if any(entry.fate == "excluded" for entry in plan.entries):
+        result = assemble([source.index], plan.taken, policy)
     entries = tuple(
         evolve(entry, fate="dropped", reason="the source replaces all of it")
         if entry.fate == "kept"
         else entry
-        for entry in compared.entries
+        for entry in plan.entries
     )
-    return evolve(compared, result=result, entries=entries)
+    return evolve(plan, result=result, entries=entries)
 
 
 def serve_the_same(one: Index, other: Index) -> bool:
@@ -553,17 +557,16 @@ def check_shrink(tag: Reference, plan: Plan[Manifest], policy: Policy) -> None:
         for entry in plan.destination.manifests
         if entry.digest not in plan.too_old
         for slot in entry.slots - has
-        if any_version(slot) not in has and not _may_go(entry, slot, policy)
+        if any_version(slot) not in has
+        and not _is_among(policy.drop, entry, slot)
+        and (not policy.keep or _is_among(policy.keep, entry, slot))
     }
     if lost:
         raise ShrinkError(str(tag), tuple(sorted(lost)))
 
 
-def _may_go(entry: Descriptor, slot: Platform, policy: Policy) -> bool:
-    def is_among(patterns: Iterable[PlatformPattern]) -> bool:
-        return any(p.digest == entry.digest or p.matches(slot) for p in patterns)
-
-    return (bool(policy.keep) and not is_among(policy.keep)) or is_among(policy.drop)
+def _is_among(patterns: Iterable[PlatformPattern], entry: Descriptor, slot: Platform) -> bool:
+    return any(p.digest == entry.digest or p.matches(slot) for p in patterns)
 
 
 def _gone(plan: Plan[Manifest]) -> Iterator[str]:
@@ -639,10 +642,9 @@ def check_removal(
     strict: bool,
 ) -> None:
     """Refuse patterns of a removal that must be slips; if strict, all that fit nothing."""
-    unfit = _fit_nothing(old, patterns)
+    unfit = _fit_nothing(old.manifests, patterns)
     if unfit and (strict or _is_near(unfit, _at_stake(plan, patterns))):
-        texts = tuple(pattern.text for pattern in unfit)
-        raise PatternFitsNothing(str(tag), "removal", texts, platforms_of(old))
+        raise PatternFitsNothing(str(tag), "removal", _texts(unfit), platforms_of(old))
 
 
 def _at_stake(plan: Plan[Manifest], named: Iterable[PlatformPattern]) -> frozenset[Platform]:
@@ -661,21 +663,15 @@ def _is_near(patterns: Iterable[PlatformPattern], gone: Iterable[Platform]) -> b
 
 def _slips(tag: Reference, old: Index, policy: Policy, gone: frozenset[Platform]) -> Iterator[str]:
     """Refuse patterns that must be slips, and name others that fit nothing."""
-    keep = _fit_nothing(old, policy.keep)
+    keep = _fit_nothing(old.manifests, policy.keep)
     # With --drop none, an index without such entries is the normal case.
-    drop = _fit_nothing(old, (p for p in policy.drop if p.os != NO_PLATFORM))
+    drop = _fit_nothing(old.manifests, (p for p in policy.drop if p.os != NO_PLATFORM))
     platforms = platforms_of(old)
     none_fits = len(keep) == len(policy.keep) and not policy.serves_many
     for option, patterns, is_slip in (("keep", keep, none_fits), ("drop", drop, False)):
         if not patterns or not platforms:
             continue
-        error = PatternFitsNothing(
-            str(tag), option, tuple(pattern.text for pattern in patterns), platforms
-        )
+        error = PatternFitsNothing(str(tag), option, _texts(patterns), platforms)
         if is_slip or policy.strict or _is_near(patterns, gone):
             raise error
         yield error.problem
-
-
-def _fit_nothing(index: Index, patterns: Iterable[PlatformPattern]) -> list[PlatformPattern]:
-    return [p for p in patterns if not any(fits(p, entry) for entry in index.manifests)]

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Generic, Literal, TypeVar, get_args
 
 from attrs import field, frozen
+from attrs.converters import optional
 
 from pubtools_mlmerge.core.manifests import Descriptor, Index, Manifest
 from pubtools_mlmerge.core.platforms import PlatformPattern
@@ -36,12 +37,6 @@ def named_patterns(values: Iterable[str | PlatformPattern]) -> tuple[PlatformPat
     return patterns_of(values, PlatformPattern.named)
 
 
-def _eligible(
-    values: Iterable[str | PlatformPattern] | None,
-) -> tuple[PlatformPattern, ...] | None:
-    return None if values is None else patterns_of(values)
-
-
 @frozen(kw_only=True)
 class Policy:
     """How a merge decides where it has a choice.
@@ -68,7 +63,9 @@ class Policy:
     """
 
     match: Match = "platform"
-    eligible: tuple[PlatformPattern, ...] | None = field(default=None, converter=_eligible)
+    eligible: tuple[PlatformPattern, ...] | None = field(
+        default=None, converter=optional(patterns_of)
+    )
     keep: tuple[PlatformPattern, ...] = field(default=(), converter=named_patterns)
     drop: tuple[PlatformPattern, ...] = field(default=(), converter=named_patterns)
     mixed_types: Literal["oci", "fail"] = "oci"

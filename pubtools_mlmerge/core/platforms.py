@@ -14,7 +14,7 @@ from pubtools_mlmerge.errors import InvalidPlatform
 # What `go tool dist list` prints: operating systems and architectures.
 _KNOWN_OS = re.compile(
     "aix|android|darwin|dragonfly|freebsd|illumos|ios|js|linux|netbsd|openbsd|plan9|solaris|wasip1"
-    "|windows|hurd|nacl|zos"  # and those that it printed once, or knows
+    "|windows|hurd|nacl|zos|macos"  # and those that it printed once or knows, and a common name
 )
 _KNOWN_ARCHITECTURES = re.compile(
     "386|amd64|arm|arm64|loong64|mips|mips64|mips64le|mipsle|ppc64|ppc64le|riscv64|s390x|wasm"
@@ -173,12 +173,18 @@ class PlatformPattern:
         named = [*parts, version] if colon else parts
         if not all(part and part.isprintable() and " " not in part for part in named):
             raise InvalidPlatform(text, "a part is empty or has a space")
-        os = "*"
-        if _names_os(parts):
-            os = "darwin" if parts[0] == "macos" else parts[0]
-            parts = parts[1:]
-        pattern = evolve(cls._of_architecture(text, *parts), os=os) if parts else cls(text, os)
-        return evolve(pattern, os_version=_windows_build(version)) if colon else pattern
+        # In */arm64 the star is an operating system; in arm*/v7 the first part is an architecture.
+        star_is_os = len(parts) > 1 and parts[0] == "*"
+        has_os = len(parts) == _MOST_PARTS or _KNOWN_OS.fullmatch(parts[0]) or star_is_os
+        os = parts.pop(0) if has_os else "*"
+        architecture = parts[0] if parts else "*"
+        variant = parts[1] if len(parts) > 1 else None
+        if not _GLOB.intersection(architecture + (variant or "")):
+            states_variant = variant is not None or architecture in _FIXED_VARIANTS
+            architecture, normal = normalize_names(architecture, variant or "")
+            variant = normal if states_variant else None
+        build = _windows_build(version) if colon else None
+        return cls(text, "darwin" if os == "macos" else os, architecture, variant, build)
 
     @classmethod
     def named(cls, text: str) -> PlatformPattern:
@@ -244,17 +250,6 @@ class PlatformPattern:
             return pattern
         return evolve(pattern, variant=normalize_names(pattern.architecture)[1])
 
-    @classmethod
-    def _of_architecture(
-        cls, text: str, architecture: str, variant: str | None = None
-    ) -> PlatformPattern:
-        if _GLOB.intersection(architecture + (variant or "")):
-            return cls(text, architecture=architecture, variant=variant)
-        name, normal = normalize_names(architecture, variant or "")
-        if variant is None and architecture not in _FIXED_VARIANTS:
-            return cls(text, architecture=name)
-        return cls(text, architecture=name, variant=normal)
-
     def matches(self, platform: Platform) -> bool:
         """Whether every part of the pattern matches a platform, in any spelling."""
         normal = platform.normalized()
@@ -275,11 +270,3 @@ class PlatformPattern:
 
     def __str__(self) -> str:
         return self.text
-
-
-def _names_os(parts: list[str]) -> bool:
-    """Whether the first part is an operating system rather than an architecture."""
-    if len(parts) == _MOST_PARTS or _KNOWN_OS.fullmatch(parts[0]) or parts[0] == "macos":
-        return True
-    # In */arm64 the star is an operating system; in arm*/v7 the first part is an architecture.
-    return len(parts) > 1 and parts[0] == "*"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
@@ -23,7 +24,9 @@ _REGISTERED = {
     "blake3": re.compile(r"[a-f0-9]{64}"),
 }
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:.]+\])(?::[0-9]{{1,5}})?")
+_HOST = re.compile(
+    rf"(?:{_LABEL}(?:\.{_LABEL})*|\[(?P<address>[0-9a-fA-F:.]+)\])(?::(?P<port>[0-9]{{1,5}}))?"
+)
 _LONGEST_NAME = 255  # host and repository together, as most clients limit them
 _LAST_PORT = 65535
 _BAD_TAG = "tag: expected 1 to 128 of A-Z a-z 0-9 _ . -"
@@ -43,19 +46,12 @@ def is_registered_digest(text: str) -> bool:
 
 def is_host(text: str) -> bool:
     """Check for a host name or address with or without a port, such as ``[::1]:5000``."""
-    if _HOST.fullmatch(text) is None:
+    found = _HOST.fullmatch(text)
+    if found is None or not 0 < int(found["port"] or 1) <= _LAST_PORT:
         return False
-    address, _, rest = text.rpartition("]")
-    _, _, port = rest.partition(":")
-    return (not address or _is_ipv6(address[1:])) and (not port or 0 < int(port) <= _LAST_PORT)
-
-
-def _is_ipv6(text: str) -> bool:
-    try:
-        IPv6Address(text)
-    except ValueError:
-        return False
-    return True
+    with suppress(ValueError):
+        return found["address"] is None or IPv6Address(found["address"]) is not None
+    return False
 
 
 _DEFAULT_PORTS = (":443", ":80")
@@ -140,10 +136,9 @@ class Reference:
     @property
     def resolved(self) -> Reference:
         """What to request, as ``docker.io/app`` is ``registry-1.docker.io/library/app``."""
-        host = registry_of(self.host)
-        return (
-            evolve(self, host=host, repository=_in_hub(self.repository)) if host == _HUB else self
-        )
+        if registry_of(self.host) != _HUB:
+            return self
+        return evolve(self, host=_HUB, repository=_in_hub(self.repository))
 
     def at(self, digest: str) -> Reference:
         """Name a manifest of the same repository by digest.
@@ -235,9 +230,6 @@ class Address:
 def is_loopback(host: str) -> bool:
     """Whether a host, with or without a port, is this machine itself."""
     name = urlsplit(f"//{host}").hostname or ""
-    if name == "localhost":
-        return True
-    try:
+    with suppress(ValueError):
         return ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return name == "localhost"

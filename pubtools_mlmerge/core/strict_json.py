@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from pubtools_mlmerge.errors import InvalidIndex
 
@@ -15,18 +15,11 @@ DEEPEST = 32
 """Most levels of nested objects and arrays."""
 
 
-class _Flaw:
-    """Marks a value that is not allowed, in the decoded document."""
-
-    def __init__(self, problem: str) -> None:
-        self.problem = problem
-
-
 def decode(content: bytes, largest: int = LARGEST) -> Mapping[str, object]:
     """Decode a JSON object."""
     if len(content) > largest:
         raise InvalidIndex("", f"has {len(content)} bytes, at most {largest} are allowed")
-    flaws: list[_Flaw] = []
+    flaws: list[InvalidIndex] = []  # in the document, they stand where a value is not allowed
     try:
         text = content.decode("utf-8")
         document: object = _decoder(flaws).decode(text)
@@ -37,10 +30,8 @@ def decode(content: bytes, largest: int = LARGEST) -> Mapping[str, object]:
         raise InvalidIndex("", problem) from error
     except RecursionError as error:
         raise InvalidIndex("", f"nests deeper than {DEEPEST} levels") from error
-    if isinstance(document, dict):
-        _check_depth(document)
-    if flaws or "\\ud" in text.lower():
-        _check_values(document)
+    if flaws or "\\ud" in text.lower() or _is_too_deep(document):
+        _refuse_first(document)
     if not isinstance(document, dict):
         raise InvalidIndex("", "expected an object")
     return document
@@ -65,9 +56,9 @@ def folded(*names: str) -> Mapping[str, str]:
     return {name.casefold(): name for name in names}
 
 
-def _decoder(flaws: list[_Flaw]) -> json.JSONDecoder:
-    def flaw(problem: str) -> _Flaw:
-        flaws.append(_Flaw(problem))
+def _decoder(flaws: list[InvalidIndex]) -> json.JSONDecoder:
+    def flaw(problem: str) -> InvalidIndex:
+        flaws.append(InvalidIndex("", problem))
         return flaws[-1]
 
     def unique(pairs: list[tuple[str, object]]) -> object:
@@ -101,9 +92,9 @@ def _members(value: object) -> Iterator[tuple[str, object]]:
         yield from ((f"[{number}]", member) for number, member in enumerate(value))
 
 
-def _check_depth(document: Mapping[str, object]) -> None:
-    """Check level by level, as recursion would overflow the stack on a nesting bomb."""
-    level: list[object] = [document]
+def _is_too_deep(document: object) -> bool:
+    """Look level by level, as recursion would overflow the stack on a nesting bomb."""
+    level = [document]
     for _ in range(DEEPEST):
         level = [
             member
@@ -111,53 +102,24 @@ def _check_depth(document: Mapping[str, object]) -> None:
             for _, member in _members(value)
             if isinstance(member, (dict, list))
         ]
-        if not level:
-            return
-    raise InvalidIndex(_deepest_path(document), f"nests deeper than {DEEPEST} levels")
+    return bool(level)
 
 
-def _walk(document: object) -> Iterator[tuple[Sequence[str], object]]:
-    """Visit every value in document order, with the steps that lead to it.
+def _refuse_first(value: object, *steps: str) -> None:
+    """Report the first flaw with its path, which the decoder does not know.
 
     The steps are joined to a path only when needed: with keys of a megabyte, one path for each
     value would fill the memory.
     """
-    steps: list[str] = []
-    yield steps, document
-    levels = [_members(document)]
-    while levels:
-        for step, value in levels[-1]:
-            steps.append(step)
-            yield steps, value
-            levels.append(_members(value))
-            break
-        else:
-            levels.pop()
-            del steps[-1:]
-
-
-def _path(steps: Sequence[str]) -> str:
-    return "".join(steps).lstrip(".")
-
-
-def _deepest_path(document: object) -> str:
-    """Find the path of the first value that is too deep."""
-    return next(
-        _path(steps)
-        for steps, value in _walk(document)
-        if len(steps) >= DEEPEST and isinstance(value, (dict, list))
-    )
-
-
-def _check_values(document: object) -> None:
-    """Report the first flaw with its path, which the decoder does not know."""
-    for steps, value in _walk(document):
-        if isinstance(value, _Flaw):
-            raise InvalidIndex(_path(steps), value.problem)
-        texts = [value, *value] if isinstance(value, dict) else [value]
-        if any(isinstance(t, str) and _is_torn(t) for t in texts):
-            raise InvalidIndex(_path(steps), "has half of a surrogate pair")
-
-
-def _is_torn(text: str) -> bool:
-    return any("\ud800" <= c <= "\udfff" for c in text)
+    problem = None
+    texts = [value, *value] if isinstance(value, dict) else [value]
+    if isinstance(value, InvalidIndex):
+        problem = value.problem
+    elif len(steps) >= DEEPEST and isinstance(value, (dict, list)):
+        problem = f"nests deeper than {DEEPEST} levels"
+    elif any("\ud800" <= c <= "\udfff" for text in texts if isinstance(text, str) for c in text):
+        problem = "has half of a surrogate pair"
+    if problem is not None:
+        raise InvalidIndex("".join(steps).lstrip("."), problem)
+    for step, member in _members(value):
+        _refuse_first(member, *steps, step)

@@ -123,9 +123,8 @@ class PushStep:
         )
         sides = self._sides
         writer = Writer(sides.destination, options, task_records(settings.audit), sides.history)
-        ends = sides.source, sides.destination
-        referrers = Referrers(*ends, self._children, settings.referrers)
-        return Step(*ends, options, self._children, writer, referrers=referrers)
+        referrers = Referrers(sides.source, sides.destination, self._children, settings.referrers)
+        return Step(sides.source, writer, self._children, referrers=referrers)
 
     # One push, from start to end
 

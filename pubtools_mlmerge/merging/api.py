@@ -156,7 +156,7 @@ class TagMerger:
         self._options, self._anchor = writer.options, writer.options.anchor_tag
         self._children = Children(reader, client, copy, watch=watch, threads=threads)
         tended = Referrers(reader, client, self._children, referrers)
-        self._step = Step(reader, client, writer.options, self._children, writer, referrers=tended)
+        self._step = Step(reader, writer, self._children, referrers=tended)
 
     def close(self) -> None:
         """End the threads."""

@@ -99,10 +99,6 @@ class StepOptions:
     upload_level: int = logging.INFO  # of the line of an upload; lower where its end has one
 
 
-def _bring_nothing(_decision: Decision) -> None:
-    """Copy nothing: the rest of an index is in the repository already."""
-
-
 @frozen(eq=False)
 class Decision:
     """Both sides as they were read, the plan, and how to decide again."""
@@ -114,8 +110,8 @@ class Decision:
     plan: Plan[Manifest]
     decide: Callable[[Manifest | None], Decision] = field(repr=False)
     """Decides again, on what the tag holds by then."""
-    prepare: Callable[[Decision], None] = field(default=_bring_nothing, repr=False)
-    """Brings what the result needs into the repository of the tag."""
+    prepare: Callable[[Decision], None] = field(default=lambda _decision: None, repr=False)
+    """Brings what the result needs into the repository of the tag; by default it is there."""
     # Where a lost write of somebody else is merged back in, `old` is more than the tag holds.
     seen: str | None = field(kw_only=True)
     """The digest of what the tag holds."""

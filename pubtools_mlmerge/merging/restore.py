@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from attrs import evolve
 
@@ -22,11 +22,13 @@ from pubtools_mlmerge.registry.client import RegistryClient
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
-_REASONS: dict[Fate, str] = {
-    "same": "both have this digest",
-    "added": "it was listed before",
-    "replaced": "this one was listed before",
-    "dropped": "it was not listed before",
+# What a merge says of an entry, and what it means where nothing is kept.
+_OUTCOMES: dict[Fate, tuple[Fate, str]] = {
+    "same": ("same", "both have this digest"),
+    "added": ("added", "it was listed before"),
+    "replaced": ("replaced", "this one was listed before"),
+    "kept": ("dropped", "it was not listed before"),
+    "dropped": ("dropped", "it was not listed before"),
 }
 
 
@@ -87,18 +89,19 @@ def _held(
 
 def _require_children(registry: RegistryClient, tag: Reference, previous: Manifest) -> None:
     """Fail if the repository lacks a manifest that the previous index lists."""
-    missing = _missing(registry, tag, _children(previous))
-    if not missing:
-        return
-    # Quay hides what no tag leads to as if it were gone, and a manifest that lists it brings it
-    # back. A PUT by digest moves no tag, and is refused if a child is really gone.
-    try:
-        push(registry, tag.at(previous.digest), previous)
-    except MissingChild as error:
-        raise _lacks(tag, error.digests or missing) from error
-    missing = _missing(registry, tag, missing)
+    missing: Sequence[str] = _missing(registry, tag, _children(previous))
+    refusal = None
     if missing:
-        raise _lacks(tag, missing)
+        # Quay hides what no tag leads to as if it were gone, and a manifest that lists it brings
+        # it back. A PUT by digest moves no tag, and is refused if a child is really gone.
+        try:
+            push(registry, tag.at(previous.digest), previous)
+            missing = _missing(registry, tag, missing)
+        except MissingChild as error:
+            missing, refusal = error.digests or missing, error
+    if missing:
+        problem = f"the repository lacks {', '.join(missing)}; push them first"
+        raise CannotRestore(str(tag), problem) from refusal
 
 
 def _children(manifest: Manifest) -> Iterable[str]:
@@ -111,10 +114,6 @@ def _missing(registry: RegistryClient, tag: Reference, digests: Iterable[str]) -
     return [digest for digest in digests if not registry.has_manifest(tag.at(digest))]
 
 
-def _lacks(tag: Reference, digests: Iterable[str]) -> CannotRestore:
-    return CannotRestore(str(tag), f"the repository lacks {', '.join(digests)}; push them first")
-
-
 def _plan(previous: Manifest, held: Manifest | None) -> Plan[Manifest]:
     """Compare what the tag gets with what it holds."""
     plan = merge(_listing(previous), None if held is None else _listing(held))
@@ -123,14 +122,9 @@ def _plan(previous: Manifest, held: Manifest | None) -> Plan[Manifest]:
     if isinstance(previous, Image) and held is not None and changed:
         image = evolve(entries[0], fate="replaced", previous_digest=held.digest)
         entries = (image, *(entries[1:] if isinstance(held, Index) else ()))
-    return Plan(previous, tuple(map(_reworded, entries)), changed)
+    outcomes = (Entry(e.descriptor, *_OUTCOMES[e.fate], e.previous_digest) for e in entries)
+    return Plan(previous, tuple(outcomes), changed)
 
 
 def _listing(manifest: Manifest) -> Index:
     return manifest if isinstance(manifest, Index) else manifest.wrap(None)
-
-
-def _reworded(entry: Entry) -> Entry:
-    """Return fate and reason of an entry when nothing is kept."""
-    fate: Fate = "dropped" if entry.fate == "kept" else entry.fate
-    return Entry(entry.descriptor, fate, _REASONS[fate], entry.previous_digest)

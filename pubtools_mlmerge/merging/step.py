@@ -13,7 +13,7 @@ from typing import Optional, TypeVar
 from attrs import evolve
 
 from pubtools_mlmerge.concurrency import Memo, map_in_order
-from pubtools_mlmerge.core.manifests import Image, Index, Manifest, platforms_of
+from pubtools_mlmerge.core.manifests import Image, Index, Manifest
 from pubtools_mlmerge.core.merge import (
     Side,
     annotate,
@@ -35,10 +35,9 @@ from pubtools_mlmerge.errors import (
     NotAnIndex,
     NotFound,
     NothingEligible,
-    PatternFitsNothing,
 )
 from pubtools_mlmerge.locks import no_lock
-from pubtools_mlmerge.merging.decision import Decision, StepOptions
+from pubtools_mlmerge.merging.decision import Decision
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.observe import observed, span
@@ -130,10 +129,10 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
         except (EmptyIndex, NestedIndex) as error:
             raise evolve(error, reference=str(reference)) from error
         plan = annotate(removal, annotations or {})
-        check_removal(reference, known, plan, named, strict=strict)
-        if plan.missing and not plan.changed and not tried:
-            raise PatternFitsNothing(str(reference), "removal", plan.missing, platforms_of(known))
-        tried.append(old)  # later on, somebody else may have removed them
+        # Later on, somebody else may have removed them.
+        is_slip = not plan.changed and not tried
+        check_removal(reference, known, plan, named, strict=strict or is_slip)
+        tried.append(old)
         return Decision(None, reference, None, old, plan, decide, began=began)
 
     with observed("remove", None, reference, dry_run=dry_run) as seen:
@@ -146,23 +145,21 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
 class Step:
     """Merges sources into tags; a source for many tags is pulled once."""
 
-    def __init__(  # noqa: PLR0913 - the two sides, and what does each part of the work
+    def __init__(
         self,
         source: Registry,
-        destination: Registry,
-        options: StepOptions,
+        writer: Writer,
         children: Children,
-        writer: Writer | None = None,
         *,
         ages: Ages | None = None,
         referrers: Referrers | None = None,
     ) -> None:
         self._source = source
-        self._destination = destination
-        self._options = options
+        self._destination = writer.registry
+        self._options = writer.options
         self._children = children
-        self._writer = writer or Writer(destination, options)
-        self._ages = ages or Ages(destination, options.ages)
+        self._writer = writer
+        self._ages = ages or Ages(writer.registry, writer.options.ages)
         self._referrers = referrers
         self._sources: Memo[Reference, Manifest] = Memo(_SOURCES, _FRESH)
         self._wrapped: Memo[Reference, Index] = Memo(_SOURCES)  # by digest
@@ -227,14 +224,10 @@ class Step:
         writes = not self._options.dry_run
         intend(self._source, sources, self._destination, destination, writes=writes)
         read = partial(self._read_source, policy=policy)
-        pull_old = partial(self._look, destination)
-        if sources[0] in self._sources:  # perhaps another thread is about to read it
-            old = pull_old()
-            first = read(sources[0])
-        else:
-            first, old = pull_both(
-                self._source, partial(read, sources[0]), self._destination, pull_old
-            )
+        first, old = pull_both(
+            *(self._source, partial(read, sources[0])),
+            *(self._destination, partial(self._look, destination)),
+        )
         threads = 1 if self._source.logs_in_per_thread else _THREADS
         others = (partial(read, source) for source in sources[1:])
         return [first, *(map_in_order(others, threads) if len(sources) > 1 else ())], old
@@ -246,18 +239,17 @@ class Step:
         return found, is_hidden
 
     def _read_source(self, source: Reference, policy: Policy) -> Side:
-        still_holds = partial(self._still_holds, source)
-        found = self._sources.get(source, partial(self._pull_source, source), still_holds)
+        def pull() -> Manifest:
+            found = recorded(self._source.pull, source)
+            if isinstance(found, Index):
+                return self._source.read_nested(source, found, is_source=True)
+            return found
+
+        def still_holds(found: Manifest) -> bool:
+            return bool(source.digest) or self._source.digest(source) == found.digest
+
+        found = self._sources.get(source, pull, still_holds)
         return self._side(self._source, source, found, policy)
-
-    def _pull_source(self, source: Reference) -> Manifest:
-        found = recorded(self._source.pull, source)
-        if isinstance(found, Index):
-            return self._source.read_nested(source, found, is_source=True)
-        return found
-
-    def _still_holds(self, source: Reference, found: Manifest) -> bool:
-        return bool(source.digest) or self._source.digest(source) == found.digest
 
     def carry_out(self, decision: Decision, check: Callable[[], None] = no_lock) -> Report:
         """Do what was decided: children first, then the tag, then its anchor."""

@@ -122,11 +122,7 @@ class Writer:
             if not decision.is_due:
                 return self._finish(first, decision, attempt + 1, check)
         conflict = conflict or _Conflict(decision.plan.result.digest, decision.seen)
-        if conflict.error is not None:
-            raise conflict.error
-        raise ConflictError(
-            str(first.destination), conflict.expected, conflict.found, self.options.tries
-        )
+        raise conflict.as_error(first.destination, self.options.tries)
 
     @STOP.finishing()
     def _finish(
@@ -230,26 +226,21 @@ class Writer:
         anchor = self._anchor_of(decision)
         if anchor is None:
             return None
-        attempt = 1
-        while conflict := self._put_anchor(decision, anchor, check):
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                check()
+            except LockLost as error:
+                raise evolve(error, reference=str(anchor)) from error
+            conflict = self._put(decision, anchor, None)
+            if conflict is None:
+                return anchor
             # Once more only if nothing was stored: else that of somebody else may be lost.
             is_stored = conflict.error is None or conflict.found is not None
             if is_stored or attempt == self.options.tries:
-                raise conflict.error or ConflictError(
-                    str(anchor), conflict.expected, conflict.found, attempt
-                )
+                raise conflict.as_error(anchor, attempt)
             _wait(attempt)
-            attempt += 1
-        return anchor
-
-    def _put_anchor(
-        self, decision: Decision, anchor: Reference, check: Callable[[], None]
-    ) -> _Conflict | None:
-        try:
-            check()
-        except LockLost as error:
-            raise evolve(error, reference=str(anchor)) from error
-        return self._put(decision, anchor, None)
 
 
 @frozen(eq=False)
@@ -260,6 +251,9 @@ class _Conflict:
     found: str | None
     error: RegistryError | DigestMismatch | None = None  # of the write, if that failed
     is_written: bool = False  # whether the tag may have held the result, if only for a moment
+
+    def as_error(self, tag: Reference, tries: int) -> MergeError:
+        return self.error or ConflictError(str(tag), self.expected, self.found, tries)
 
     def is_ignored(self, before: str | None) -> bool:
         """Whether the write was accepted and the tag still holds what it held before."""
@@ -306,16 +300,16 @@ class _Overwritten:
             other = self._listing(decision.destination, decision.old if is_ours else held)
             sides = [*replaced, other] if is_ours else [other, *replaced]
             base = union(side for side in sides if side is not None)
-        seen = None if held is None else held.digest
-        again = evolve(decision.decide(base), seen=seen)
+        again = decision.decide(base)
         plan = again.plan
-        if decision.source is None:  # nothing is merged, and the exact bytes may matter
-            return again
-        if not isinstance(held, Index) or not isinstance(plan.result, Index):
-            return again
-        if not serve_the_same(plan.result, held):
-            return again
-        return evolve(again, plan=Plan(held, plan.entries, changed=False, missing=plan.missing))
+        if (
+            decision.source is not None  # else nothing is merged, and the exact bytes may matter
+            and isinstance(held, Index)
+            and isinstance(plan.result, Index)
+            and serve_the_same(plan.result, held)
+        ):
+            plan = Plan(held, plan.entries, changed=False, missing=plan.missing)
+        return evolve(again, plan=plan, seen=None if held is None else held.digest)
 
     def _listing(self, reference: Reference, manifest: Manifest | None) -> Index | None:
         """Return an index, or for a single image one that lists it (law 11); none for the rest."""

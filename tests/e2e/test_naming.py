@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pubtools_mlmerge.testing import make_attestation, make_image, make_index
-from tests.e2e.conftest import Shelf, image_index, merged
+from pubtools_mlmerge.testing import make_image
+from tests.e2e.conftest import Shelf, image_index
 from tests.programs import Done, run_here
 
 OLD = image_index("linux/amd64", "linux/arm64", "linux/ppc64le", "linux/s390x", seed="old")
@@ -35,16 +35,6 @@ def test_a_slip_leaves_the_tag_alone(shelf: Shelf, options: list[str], words: st
     assert shelf.get("stable").content == OLD.content
 
 
-def test_what_keep_leaves_out_and_what_fits_nothing_is_warned_of(shelf: Shelf) -> None:
-    done = merge(shelf, "--keep", "ppc64el,riscv64", "--drop", "windows")
-
-    assert done.code == 0
-    assert "loses linux/arm64, linux/s390x, which keep does not name" in done.err
-    assert "keep riscv64 matches none of its platforms" in done.err
-    assert "drop windows matches none of its platforms" in done.err
-    assert len(shelf.get("stable").manifests) == 2
-
-
 def test_one_architecture_after_the_other_and_then_all_give_one_digest(shelf: Shelf) -> None:
     new = image_index("linux/amd64", "linux/arm64", "linux/s390x", seed="new")
     source, tag = shelf.put("new", new), shelf.put("stable", image_index("linux/ppc64le"))
@@ -57,21 +47,6 @@ def test_one_architecture_after_the_other_and_then_all_give_one_digest(shelf: Sh
 
     assert shelf.get("stable") == before
     assert record.writes == []
-
-
-def test_what_piles_up_is_warned_of_and_pruned(shelf: Shelf) -> None:
-    amd64, gone = make_image("linux/amd64"), make_image("linux/arm64")
-    proof, orphan = make_attestation(amd64), make_attestation(gone)
-    source = shelf.put("new", make_index([amd64, proof, orphan]))
-    tag = shelf.ref("stable")
-
-    done = run_here("merge", "--source-ref", source, "--dest-ref", tag)
-    pruned = run_here("remove-archs", "--ref", tag, "--prune")
-
-    assert "1 of its entries: its image is not listed" in done.err
-    assert "pubtools-mlmerge-remove-archs --prune" in done.err
-    assert pruned.code == 0
-    assert shelf.get("stable").content == merged(amd64, proof)
 
 
 def test_a_strict_removal_fails_for_a_name_that_is_not_there(shelf: Shelf) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pubtools_mlmerge.testing import make_index
-from tests.e2e.conftest import Item, Shelf, image_index, images, pull_whole
+from tests.e2e.conftest import Item, Shelf, image_index, images
 from tests.peers import OCI_INDEX
 from tests.programs import Done, run_here
 from tests.servers import TOKEN_PASSWORD, TOKEN_USER
@@ -65,15 +65,6 @@ def test_oddly_written_bytes_come_back_as_they_were(shelf: Shelf, tmp_path: Path
     assert restore(*records(tmp_path)).code == 0
 
     assert (shelf.get("stable").content, shelf.get("stable").media_type) == (odd, OCI_INDEX)
-
-
-def test_what_is_put_back_can_be_pulled(shelf: Shelf, tmp_path: Path) -> None:
-    change(shelf, tmp_path / "audit")
-
-    restore(*records(tmp_path / "audit"))
-
-    for number, image in enumerate(OLD):
-        pull_whole(shelf.ref("stable"), image, tmp_path / str(number))
 
 
 def test_a_tag_that_was_changed_since_needs_force(shelf: Shelf, tmp_path: Path) -> None:
