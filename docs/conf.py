@@ -77,7 +77,7 @@ nitpick_ignore = [
     ("py:class", "pubtools_mlmerge.registry.http.Pace"),
     ("py:class", "pubtools_mlmerge.registry.http.LoginState"),
     ("py:class", "Dialect"),  # not for users: the tests of this package have one for Quay
-    ("py:class", "pubtools_mlmerge.testing.dialects.Dialect"),
+    ("py:class", "pubtools_mlmerge.testing.registry.Dialect"),
 ]
 # There are two classes Image, one of them for tests. Docstrings name classes without their modules;
 # Sphinx takes the one in the module at hand, else the first in the reference, and would say so.

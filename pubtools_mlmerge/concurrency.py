@@ -11,7 +11,6 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from concurrent.futures import TimeoutError as NotYet
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from pathlib import Path
@@ -92,28 +91,36 @@ class Stop:
             self._programs.add(program)
         return program
 
-    def wait_for(
-        self, program: subprocess.Popen[str], end: float = math.inf, silence: float = math.inf
-    ) -> str:
-        """Wait for the end of a program, and return what it wrote to standard error.
+    def communicate(
+        self,
+        program: subprocess.Popen[str],
+        end: float = math.inf,
+        text: str | None = None,
+        *,
+        silence: float = math.inf,
+    ) -> tuple[str, str]:
+        """Give a program a text, wait for its end, and return what it wrote to both streams.
 
         Raises:
             subprocess.TimeoutExpired: When it runs until a time, or without progress for some
                 seconds; it was ended then.
         """
-        return self.communicate(program, end, silence=silence)[1]
-
-    def communicate(
-        self,
-        program: subprocess.Popen[str],
-        end: float,
-        text: str | None = None,
-        *,
-        silence: float = math.inf,
-    ) -> tuple[str, str]:
-        """Give a program a text, and wait as `wait_for` does; return what it wrote to both."""
+        progress, since = progress_of(program.pid), time.monotonic()
         try:
-            return self._communicate(program, end, text, silence)
+            while True:
+                try:
+                    said: tuple[str, str] = program.communicate(text, timeout=SLICE)
+                except subprocess.TimeoutExpired:
+                    text = None  # it has it
+                    self.check()
+                    before, progress, now = progress, progress_of(program.pid), time.monotonic()
+                    since = since if progress == before else now
+                    if now > end or now - since >= silence:
+                        raise
+                else:
+                    if program.returncode:
+                        self.sleep(SLICE)  # Ctrl-C reaches it too, perhaps before us
+                    return said
         except (Stopped, subprocess.TimeoutExpired):
             program.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -122,25 +129,6 @@ class Stop:
             raise
         finally:
             self._programs.discard(program)
-
-    def _communicate(
-        self, program: subprocess.Popen[str], end: float, text: str | None, silence: float
-    ) -> tuple[str, str]:
-        progress, since = progress_of(program.pid), time.monotonic()
-        while True:
-            try:
-                said: tuple[str, str] = program.communicate(text, timeout=SLICE)
-            except subprocess.TimeoutExpired:
-                text = None  # it has it
-                self.check()
-                before, progress, now = progress, progress_of(program.pid), time.monotonic()
-                since = since if progress == before else now
-                if now > end or now - since >= silence:
-                    raise
-            else:
-                if program.returncode:
-                    self.sleep(SLICE)  # Ctrl-C reaches it too, perhaps before us
-                return said
 
     def on_signal(self, number: int, _frame: FrameType | None = None) -> None:
         """Handle a signal: let all threads end, and end at once on a second one."""
@@ -259,7 +247,7 @@ class Memo(Generic[KeyT, ValueT]):
     def __contains__(self, key: KeyT) -> bool:
         """Whether the value is known, or a thread is computing it."""
         with self._lock:
-            return key in self._computed or (key in self._values and self._is_fresh(key))
+            return key in self._computed or self._fresh(key) is not None
 
     def get(
         self,
@@ -272,23 +260,22 @@ class Memo(Generic[KeyT, ValueT]):
         A value past its age is kept if it still holds.
         """
         with self._lock:
-            known, computed = self._values.get(key), self._computed.get(key)
-            if computed is None and known is not None and self._is_fresh(key):
+            if (fresh := self._fresh(key)) is not None:
                 self._values.move_to_end(key)
-                return known[0]
-            if computed is None:
-                mine = self._computed[key] = Future[ValueT]()
-                end = time.monotonic() + self._seconds
-        if computed is not None:
-            return computed.result()
+                return fresh
+            old, mine = self._values.get(key), Future[ValueT]()
+            first = self._computed.setdefault(key, mine)
+        if first is not mine:
+            return first.result()
+        end = time.monotonic() + self._seconds
         try:
-            is_kept = known is not None and still_holds is not None and still_holds(known[0])
-            value = known[0] if known is not None and is_kept else compute()
+            is_kept = old is not None and still_holds is not None and still_holds(old[0])
+            value = old[0] if old is not None and is_kept else compute()
         except BaseException as error:
-            self._end(key, mine)
+            self._end(key, mine, None)
             mine.set_exception(error)
             raise
-        self._end(key, mine, *([(value, end)] if value else []))
+        self._end(key, mine, (value, end) if value else None)
         mine.set_result(value)
         return value
 
@@ -299,20 +286,20 @@ class Memo(Generic[KeyT, ValueT]):
                 for key in [key for key in known if is_meant(key)]:
                     del known[key]
 
-    def _is_fresh(self, key: KeyT) -> bool:
-        return time.monotonic() < self._values[key][1]
+    def _fresh(self, key: KeyT) -> ValueT | None:
+        value, end = self._values.get(key, (None, 0.0))
+        return value if time.monotonic() < end else None
 
-    def _end(self, key: KeyT, mine: Future[ValueT], *value: tuple[ValueT, float]) -> None:
+    def _end(self, key: KeyT, mine: Future[ValueT], kept: tuple[ValueT, float] | None) -> None:
         """Remember what was computed, unless it was to be forgotten meanwhile."""
         with self._lock:
-            if self._computed.get(key) is not mine:
-                return
-            del self._computed[key]
-            self._values.pop(key, None)
-            for each in value:
-                self._values[key] = each
-            while len(self._values) > self._most:
-                self._values.popitem(last=False)
+            if self._computed.get(key) is mine:
+                del self._computed[key]
+                self._values.pop(key, None)
+                if kept is not None:
+                    self._values[key] = kept
+                while len(self._values) > self._most:
+                    self._values.popitem(last=False)
 
 
 def run_all(pool: Executor, jobs: Iterable[Callable[[], ValueT]]) -> list[ValueT]:
@@ -342,22 +329,19 @@ def map_in_order(
 
 def map_in_order_by(
     pool: Executor, jobs: Iterable[Callable[[], ValueT] | None], ahead: int
-) -> Iterator[ValueT]:
+) -> Generator[ValueT, None, None]:
     """Run jobs in a pool that may serve others too; otherwise like `map_in_order`."""
     feed = _Feed(pool, jobs, ahead)
     # A daemon, as it may wait for a job that is no longer needed.
     threading.Thread(
         target=copy_context().run, args=(feed.begin_all,), name="mlmerge-jobs", daemon=True
     ).start()
-    under_way: list[Future[ValueT]] = []
     try:
         for future in iter(feed.take, None):
-            under_way[:] = [future]
             yield _result(future)
             feed.room.release()
     finally:
-        under_way += feed.end()
-        wait(under_way, 0 if STOP.is_over else None)
+        feed.end()
 
 
 class _Feed(Generic[ValueT]):
@@ -369,7 +353,7 @@ class _Feed(Generic[ValueT]):
         self.room = threading.Semaphore(ahead)
         self._pool = pool
         self._jobs = iter(jobs)
-        self._last: deque[Future[ValueT]] = deque(maxlen=ahead)
+        self._last: deque[Future[ValueT]] = deque(maxlen=ahead)  # all not taken yet
         self._begun: SimpleQueue[Future[ValueT] | None] = SimpleQueue()
         self._failure: BaseException | None = None
         self._guard = threading.Lock()
@@ -394,26 +378,21 @@ class _Feed(Generic[ValueT]):
         self._begun.put(None)
 
     def take(self) -> Future[ValueT] | None:
-        """Wait for the next job that began; none where there are no more."""
+        """Wait for the next job that began; none where there are no more, or after a signal."""
         while True:
             try:
-                return self._begun.get(timeout=SLICE if STOP.is_armed else None)
+                return self._begun.get(timeout=SLICE)
             except Empty:
                 if STOP.signal is not None:
                     return None
 
-    def end(self) -> list[Future[ValueT]]:
-        """Begin no further job, and return those of which no result was taken."""
+    def end(self) -> None:
+        """Begin no further job, and wait for those under way, unless they hang after a signal."""
         with self._guard:
             self._is_ended = True
         self.room.release()
-        left = []
-        with suppress(Empty):
-            while True:
-                future = self._begun.get_nowait()
-                if future is not None and not future.cancel():
-                    left.append(future)
-        return left
+        under_way = [future for future in self._last if not future.cancel()]
+        wait(under_way, 0 if STOP.is_over else None)
 
     def _begin(self, job: Callable[[], ValueT]) -> None:
         with self._guard:  # once it is ended, the pool may be shut down
@@ -433,11 +412,7 @@ class _Feed(Generic[ValueT]):
 
 def _result(future: Future[ValueT]) -> ValueT:
     """Wait for a result, though not for what hangs after a signal."""
-    while True:
-        try:
-            return future.result(SLICE if STOP.is_armed else None)
-        except NotYet:
-            if future.done():  # it is the job's own
-                raise
-            if STOP.is_over:
-                raise Stopped from None
+    while not wait([future], SLICE).done:
+        if STOP.is_over:
+            raise Stopped
+    return future.result()

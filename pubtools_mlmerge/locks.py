@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import math
 import os
 import random
 import re
+import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 from weakref import WeakValueDictionary
 
@@ -21,11 +23,10 @@ from attrs import field, frozen
 
 from pubtools_mlmerge.concurrency import STOP
 from pubtools_mlmerge.core.references import one_name
-from pubtools_mlmerge.errors import LockFailed, LockLost
+from pubtools_mlmerge.errors import LockFailed, LockLost, brief
 
-if TYPE_CHECKING:
-    from pubtools_mlmerge.redis_lock import RedisLock
-
+LOG = logging.getLogger("pubtools.mlmerge")
+PREFIX = "pubtools-mlmerge:lock:"  # of keys in Redis
 _FORMS = "file:///DIRECTORY, redis://HOST:PORT/NUMBER or rediss://HOST:PORT/NUMBER"
 _SECONDS = {"wait": (600.0, 0.0, 86400.0), "expiry": (30.0, 1.0, 3600.0)}  # default, least, most
 _TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
@@ -35,6 +36,7 @@ _OPTIONS = {
     "rediss": ("wait", "expiry", *_TLS),
 }
 _READABLE = 80  # characters of a reference in the name of a file
+_LONGEST_SILENCE = 5.0  # seconds that Redis may take for an answer
 
 
 class Held(Protocol):
@@ -80,16 +82,14 @@ def tag_lock(
         LockFailed: When it cannot be acquired in time.
         ValueError: When the URL is wrong.
     """
-    key = lock_name(name, aliases)
-    if not url:
-        with process_lock(name, wait, key) as lock:
-            yield lock
-        return
-    place = _Place.parse(url)
-    wait = min(wait, place.wait)
+    key, place = lock_name(name, aliases), _Place.parse(url) if url else None
+    wait = min(wait, place.wait) if place else wait
     deadline = time.monotonic() + wait
     # Threads first, so that only one thread of each process waits for other processes.
-    with process_lock(name, wait, key):
+    with _process_lock(name, key, wait) as threads:
+        if place is None:
+            yield threads
+            return
         lock = place.lock(name, key)
         try:
             while not lock.take():
@@ -115,11 +115,10 @@ def lock_name(name: str, aliases: Iterable[str] = ()) -> str:
 class _ThreadLock:
     """A lock that is deleted once no thread holds it or waits for it."""
 
+    check = staticmethod(no_lock)  # within a process, nobody takes it away
+
     def __init__(self) -> None:
         self.lock = threading.Lock()
-
-    def check(self) -> None:
-        """Do nothing: within a process, nobody takes it away."""
 
 
 _GUARD = threading.Lock()
@@ -127,10 +126,10 @@ _LOCKS: WeakValueDictionary[str, _ThreadLock] = WeakValueDictionary()
 
 
 @contextmanager
-def process_lock(name: str, wait: float = math.inf, key: str | None = None) -> Iterator[Held]:
+def _process_lock(name: str, key: str, wait: float) -> Iterator[Held]:
     """Keep other threads of this process away from a tag."""
     with _GUARD:
-        lock = _LOCKS.setdefault(key or one_name(name), _ThreadLock())
+        lock = _LOCKS.setdefault(key, _ThreadLock())
     # Threads of one program never await each other here, so that no signal has to end this.
     if not lock.lock.acquire(timeout=min(wait, threading.TIMEOUT_MAX)):
         raise LockFailed(name, f"another thread holds it, given up after {wait:g} seconds")
@@ -166,16 +165,11 @@ class _Place:
         tls = {option: options[option] for option in _TLS if option in options}
         return cls(scheme=url.scheme, address=address, wait=wait, expiry=expiry, tls=tls)
 
-    def lock(self, name: str, key: str) -> _FileLock | RedisLock:
+    def lock(self, name: str, key: str) -> _FileLock | _RedisLock:
         """Prepare the lock of a tag."""
         if self.scheme == "file":
             return _FileLock(name, Path(self.address, _file_name(key)))
-        try:
-            from pubtools_mlmerge.redis_lock import RedisLock  # noqa: PLC0415 - may be absent
-        except ImportError as error:
-            problem = "a lock in Redis needs the library redis; install pubtools-mlmerge[lock]"
-            raise LockFailed(name, problem) from error
-        return RedisLock(name, key, self.address, self.expiry, self.tls)
+        return _RedisLock(name, key, self)
 
 
 def _split(text: str) -> SplitResult | None:
@@ -261,3 +255,89 @@ class _FileLock:
             return os.path.samestat(os.fstat(self._file), self._path.lstat())
         except OSError:
             return False
+
+
+class _RedisLock:
+    """A key that holds a random token, expires, and is renewed before that.
+
+    The library's lock renews and deletes the key in scripts, and only while it holds the token.
+    """
+
+    def __init__(self, name: str, key: str, place: _Place) -> None:
+        try:
+            from redis import Redis, exceptions  # noqa: PLC0415 - an optional library
+            from redis.backoff import NoBackoff  # noqa: PLC0415
+            from redis.lock import Lock  # noqa: PLC0415
+            from redis.retry import Retry  # noqa: PLC0415
+        except ImportError as error:
+            problem = "a lock in Redis needs the library redis; install pubtools-mlmerge[lock]"
+            raise LockFailed(name, problem) from error
+        self._name = name
+        self._pause = place.expiry / 3
+        silence = min(_LONGEST_SILENCE, self._pause)
+        # Old versions take a certificate for any name.
+        secure = {**place.tls, "ssl_check_hostname": True} if place.scheme == "rediss" else {}
+        client = Redis.from_url(
+            place.address,
+            socket_timeout=silence,
+            socket_connect_timeout=silence,
+            retry=Retry(NoBackoff(), 1),  # the same in all versions
+            retry_on_error=[exceptions.ConnectionError, exceptions.TimeoutError],
+            **secure,
+        )
+        self._connections = client.connection_pool
+        at = self._connections.connection_kwargs
+        self._server = f"Redis at {at['host']}:{at.get('port', 6379)}"
+        self._not_ours, self._failures = exceptions.LockError, (exceptions.RedisError, OSError)
+        # Two threads need the token: this one and the one that renews.
+        self._lock = Lock(client, PREFIX + key, timeout=place.expiry, thread_local=False)
+        self._taken = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name=f"lock of {name}", daemon=True)
+
+    def take(self) -> bool:
+        """Try to acquire it; false if somebody else holds it."""
+        token = secrets.token_hex(16)  # the library's tokens reveal address and time
+        try:
+            self._taken = bool(self._lock.acquire(blocking=False, token=token))
+        except self._failures as error:  # if only the answer was lost, the key expires
+            raise LockFailed(self._name, f"{self._server}: {error}") from error
+        if self._taken:
+            self._thread.start()
+        return self._taken
+
+    def check(self) -> None:
+        """Make sure that it is still held, and will be for the whole of its expiry."""
+        try:
+            self._lock.reacquire()
+        except self._not_ours as error:
+            raise LockLost(self._name, "it expired, or somebody took it away") from error
+        except self._failures as error:
+            raise LockLost(self._name, f"{self._server}: {error}") from error
+
+    def release(self) -> None:
+        """Release it if it was acquired; log a failure, as the tag is written by then."""
+        try:
+            if self._taken:
+                self._ended.set()
+                self._lock.release()
+        except self._not_ours:
+            LOG.warning("%s: the lock of this tag was lost before it was released", self._name)
+        except self._failures as error:
+            self._warn("was not released and will expire", error)
+        finally:
+            if self._taken:
+                self._thread.join(_LONGEST_SILENCE)
+            self._connections.disconnect()
+
+    def _renew(self) -> None:
+        while not self._ended.wait(self._pause):
+            try:
+                self._lock.reacquire()
+            except self._not_ours:  # check() raises, where it matters
+                return
+            except self._failures as error:
+                self._warn("could not be renewed", error)
+
+    def _warn(self, problem: str, error: BaseException) -> None:
+        LOG.warning("%s: the lock of this tag %s: %s", self._name, problem, brief(str(error)))

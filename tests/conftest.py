@@ -11,6 +11,7 @@ import pytest
 
 from pubtools_mlmerge.testing import RegistryServer
 from tests.quay import QuayDialect
+from tests.stress.counts import Counts, counts_of
 
 pytest_plugins = ["tests.servers", "pubtools_mlmerge.testing.fixtures"]
 
@@ -34,6 +35,12 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("MLMERGE_") or name.endswith("_QUAY_PASSWORD"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def counts(pytestconfig: pytest.Config) -> Counts:
+    """Count what was attempted; the counts are printed at the end."""
+    return counts_of(pytestconfig)
 
 
 @pytest.fixture

@@ -13,15 +13,6 @@ def growth(work: Callable[[int], object], size: int) -> float:
     """Tell how many times as long the processor takes for four times the size.
 
     It is 4 where work is in proportion to the size, and 16 where it grows with its square.
-
-    Args:
-        work (Callable[[int], object]):
-            Does the work for a size.
-        size (int):
-            The smaller of the two sizes.
-
-    Returns:
-        float: The ratio of the shortest times of a few runs.
     """
     return _shortest(work, 4 * size) / max(_shortest(work, size), _SHORT)
 

@@ -9,10 +9,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 from attrs import frozen
 
@@ -123,18 +124,14 @@ def start(
 
 def python(code: str) -> Done:
     """Run a piece of code in a process of its own."""
-    return _run([sys.executable, "-c", code], {}, 60)
-
-
-def _run(arguments: Sequence[str], variables: Mapping[str, str], seconds: float) -> Done:
     done = subprocess.run(
-        arguments,
+        [sys.executable, "-c", code],
         cwd=ROOT,
-        env=environment(**variables),
+        env=environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=seconds,
+        timeout=60,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
@@ -155,17 +152,9 @@ def run_here(
     return Done(code, out.getvalue(), err.getvalue())
 
 
-@contextmanager
-def own_environment(**variables: str) -> Iterator[None]:
+def own_environment(**variables: str) -> AbstractContextManager[object]:
     """Leave only such variables as a program of the tests would have."""
-    before, wanted = dict(os.environ), environment(**variables)
-    try:
-        os.environ.clear()
-        os.environ.update(wanted)
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    return patch.dict(os.environ, environment(**variables), clear=True)
 
 
 @contextmanager

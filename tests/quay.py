@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import secrets
 import time
 from base64 import b64decode
 from collections import Counter
@@ -24,6 +23,7 @@ from pubtools_mlmerge.core.manifests import (
     DOCKER_MANIFEST,
     INDEX_TYPES,
     MANIFEST_TYPES,
+    OCI_INDEX,
     Descriptor,
     Image,
     Index,
@@ -32,15 +32,18 @@ from pubtools_mlmerge.core.manifests import (
 )
 from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex
 from pubtools_mlmerge.testing import StoredManifest, TagPeriod
-from pubtools_mlmerge.testing.dialects import Dialect, Right
-from pubtools_mlmerge.testing.http import (
-    Refused,
-    RegistryError,
-    Request,
-    Response,
-    json_response,
+from pubtools_mlmerge.testing.http import Refused, Request, Response, json_response
+from pubtools_mlmerge.testing.registry import (
+    DIGEST,
+    NAME,
+    PULL,
+    Dialect,
+    Endpoint,
+    Repository,
+    Right,
+    Routes,
+    Storage,
 )
-from pubtools_mlmerge.testing.storage import Repository, Storage
 from tests.peers import SCHEMA_1
 
 PUSHED_BY_DIGEST_SECONDS = 3600
@@ -51,7 +54,49 @@ HTML = {"Content-Type": "text/html; charset=utf-8"}
 _WRITTEN = re.compile("PUT /v2/(.+)/manifests/[^/]+")
 
 
-class QuayDialect(Dialect):
+class ListingDialect(Dialect):
+    """Serves the list of what refers to a manifest, some at a time."""
+
+    referrers_page = 100
+
+    def routes(self, storage: Storage) -> Routes:
+        def referrers(request: Request, name: str, subject: str) -> Response:
+            repository = storage.repositories.get(name)
+            held = sorted(repository.manifests.items()) if repository else []
+            last, size = request.parameter("last"), self.referrers_page
+            left = [found for digest, found in held if digest > last and _subject(found) == subject]
+            document = {
+                "schemaVersion": 2,
+                "mediaType": OCI_INDEX,
+                "manifests": [_referring(manifest) for manifest in left[:size]],
+            }
+            headers = {"Content-Type": OCI_INDEX}
+            if len(left) > size:
+                following = f"/v2/{name}/referrers/{subject}?last={left[size - 1].digest}"
+                headers["Link"] = f'<{following}>; rel="next"'
+            return Response(200, headers, json.dumps(document).encode())
+
+        return {f"/v2/{NAME}/referrers/{DIGEST}": {"GET": (PULL, referrers)}}
+
+
+def _subject(manifest: StoredManifest) -> object:
+    subject = json.loads(manifest.content).get("subject")
+    return subject.get("digest") if isinstance(subject, dict) else None
+
+
+def _referring(manifest: StoredManifest) -> dict[str, object]:
+    """Describe a referrer as the specification of its list says."""
+    fields = json.loads(manifest.content)
+    entry: dict[str, object] = {
+        "mediaType": manifest.media_type,
+        "digest": manifest.digest,
+        "size": len(manifest.content),
+        "artifactType": fields.get("artifactType") or fields.get("config", {}).get("mediaType"),
+    }
+    return {**entry, "annotations": fields["annotations"]} if "annotations" in fields else entry
+
+
+class QuayDialect(ListingDialect):
     """Strict about Docker lists and children; answers old clients at any price.
 
     Args:
@@ -69,7 +114,6 @@ class QuayDialect(Dialect):
     delete_action = "push"
     reads_without_token = True
     mount_needs_source = False
-    lists_referrers = True
 
     def __init__(
         self,
@@ -116,7 +160,7 @@ class QuayDialect(Dialect):
             headers = {**HTML, "Retry-After": str(int(self._locked_until[user] - now))}
             return Response(429, headers, b"<html>Too many login attempts</html>")
         if not encoded and not request.parameters("scope"):
-            raise Refused(401, RegistryError("UNAUTHORIZED", "access is not authorized"))
+            raise Refused(401, "UNAUTHORIZED", "access is not authorized")
         try:
             return serve(request)
         except Refused:
@@ -140,9 +184,9 @@ class QuayDialect(Dialect):
         self, repository: Repository | None, name: str, reference: str, accepted: frozenset[str]
     ) -> StoredManifest:
         if repository is None:
-            raise Refused(404, RegistryError("NAME_UNKNOWN", "repository name not known"))
+            raise Refused(404, "NAME_UNKNOWN", "repository name not known")
         if self.expirations.get((repository, reference), math.inf) <= repository.clock():
-            repository.remove_tag(reference)
+            repository.remove(reference)
         found = repository.find(reference)
         if found is None or (":" in reference and not self._is_reachable(repository, reference)):
             raise _not_found(repository, reference)
@@ -180,20 +224,20 @@ class QuayDialect(Dialect):
             self._pin(repository, child, LISTED_SECONDS)
 
     def refuse_tag_move(self, tag: str) -> Refused:
-        return Refused(409, RegistryError("TAG_IMMUTABLE", f"tag {tag} is immutable"))
+        return Refused(409, "TAG_IMMUTABLE", f"tag {tag} is immutable")
 
     def rights_in(self, scope: str) -> list[Right]:
         """Refuse a scope with anything unusual in it."""
         rights = super().rights_in(scope)
         if " " in scope or not {right.action for right in rights} <= ACTIONS:
-            raise Refused(400, RegistryError("INVALID_REQUEST", f"cannot decode the scope {scope}"))
+            raise Refused(400, "INVALID_REQUEST", f"cannot decode the scope {scope}")
         return [
             right
             for right in rights
             if right.action == "pull" or not fnmatchcase(right.repository, self._read_only)
         ]
 
-    def token_reply(self, token: str, seconds: int, issued: str) -> Mapping[str, object]:
+    def token_reply(self, token: str, seconds: int) -> Mapping[str, object]:
         return {"token": token}
 
     def granted(self, storage: Storage, rights: Iterable[Right]) -> None:
@@ -202,8 +246,8 @@ class QuayDialect(Dialect):
             if right.action == "push":
                 storage.create(right.repository)
 
-    def serve(self, storage: Storage, request: Request) -> Response:
-        return self._api.answer(storage, request) or super().serve(storage, request)
+    def routes(self, storage: Storage) -> Routes:
+        return {**super().routes(storage), **self._api.routes(storage)}
 
     def _pin(self, repository: Repository, digest: str, seconds: float) -> None:
         until = repository.clock() + seconds
@@ -281,7 +325,7 @@ def _schema_1(name: str, tag: str, image: StoredManifest) -> StoredManifest:
     try:
         layers = Image.from_bytes(image.content, image.media_type).blobs[1:]
     except (InvalidIndex, NotAnIndex) as error:
-        raise Refused(500, RegistryError("UNKNOWN", str(error))) from error
+        raise Refused(500, "UNKNOWN", str(error)) from error
     document = {
         "schemaVersion": 1,
         "name": name,
@@ -298,55 +342,47 @@ def _schema_1(name: str, tag: str, image: StoredManifest) -> StoredManifest:
 def _not_found(repository: Repository, reference: str) -> Refused:
     if repository.history(reference):
         message = f"tag {reference} was deleted or has expired"
-        return Refused(404, RegistryError("TAG_EXPIRED", message))
-    return Refused(404, RegistryError("MANIFEST_UNKNOWN", "manifest unknown"))
+        return Refused(404, "TAG_EXPIRED", message)
+    return Refused(404, "MANIFEST_UNKNOWN", "manifest unknown")
 
 
 def _invalid(message: str, *, status: int = 400) -> Refused:
     detail = {"message": message}
-    return Refused(status, RegistryError("MANIFEST_INVALID", "manifest invalid", detail))
+    return Refused(status, "MANIFEST_INVALID", "manifest invalid", detail)
 
 
 class TagHistory:
     """The part of Quay's API that serves the history of tags, to holders of the API token."""
 
-    _PATH = re.compile(r"/api/v1/repository/(.+?)/tag/(?:([^/]+)(/restore)?)?")
-
     def __init__(self, dialect: QuayDialect, api_token: str | None) -> None:
         self._dialect = dialect
         self._api_token = api_token
 
-    def answer(self, storage: Storage, request: Request) -> Response | None:
-        """Answer a request for the API, or nothing to any other request."""
-        match = self._PATH.fullmatch(request.path)
-        if match is None:
-            return None
-        given, expected = request.credentials("bearer"), self._api_token
-        if not expected or not secrets.compare_digest(given.encode(), expected.encode()):
-            if given and request.method != "GET":
-                return Response(403, HTML, b"<html>CSRF token was invalid or missing.</html>")
-            return _problem(401, "Requires authentication")
-        name, tag, restores = match.groups()
-        repository = storage.repositories.get(name)
-        if repository is None:
-            return _problem(404, "Not Found")
-        return self._serve(repository, tag or "", request, restores=bool(restores))
+    def routes(self, storage: Storage) -> Routes:
+        """Serve each path of the API."""
 
-    def _serve(
-        self, repository: Repository, tag: str, request: Request, *, restores: bool
-    ) -> Response | None:
-        if request.method == "GET" and not tag:
-            return self._read(repository, request)
-        if request.method == "POST" and restores:
-            return self._restore(repository, tag, request.body)
-        if request.method == "DELETE" and tag and not restores:
-            return self._delete(repository, tag)
-        if request.method == "PUT" and tag in repository.tags:
-            self._dialect.expirations[repository, tag] = json.loads(request.body)["expiration"]
-            return json_response("Updated", 201)
-        return None
+        def guarded(serve: Callable[[Repository, str, Request], Response]) -> Endpoint:
+            def answer(request: Request, name: str, tag: str = "") -> Response:
+                given, expected = request.credentials("bearer"), self._api_token
+                if not expected or given != expected:
+                    if given and request.method != "GET":
+                        return Response(
+                            403, HTML, b"<html>CSRF token was invalid or missing.</html>"
+                        )
+                    return _problem(401, "Requires authentication")
+                repository = storage.repositories.get(name)
+                return serve(repository, tag, request) if repository else NOT_FOUND
 
-    def _read(self, repository: Repository, request: Request) -> Response:
+            return None, answer
+
+        path = "/api/v1/repository/(.+?)/tag/"
+        return {
+            path: {"GET": guarded(self._read)},
+            f"{path}([^/]+)": {"PUT": guarded(self._expire), "DELETE": guarded(self._delete)},
+            f"{path}([^/]+)/restore": {"POST": guarded(self._restore)},
+        }
+
+    def _read(self, repository: Repository, _tag: str, request: Request) -> Response:
         """Answer with the newest periods of one tag or of all, newest first."""
         wanted = request.parameter("specificTag")
         rows = [
@@ -358,7 +394,7 @@ class TagHistory:
         # Of two rows of the same second, the later one comes first.
         rows.reverse()
         rows.sort(key=lambda row: row["start_ts"], reverse=True)
-        limit = min(max(request.number("limit", 50), 1), 100)
+        limit = min(max(int(request.parameter("limit") or 50), 1), 100)
         page = {"tags": rows[:limit], "page": 1, "has_additional": limit < len(rows)}
         return json_response(page)
 
@@ -373,24 +409,31 @@ class TagHistory:
             row["immutable"] = True
         return row
 
-    def _restore(self, repository: Repository, tag: str, body: bytes) -> Response:
+    def _restore(self, repository: Repository, tag: str, request: Request) -> Response:
         """Let a tag, old or new, name a manifest that is still stored."""
-        digest = json.loads(body)["manifest_digest"]
+        digest = json.loads(request.body)["manifest_digest"]
         if digest not in repository.manifests:
-            return _problem(404, "Not Found")
+            return NOT_FOUND
         if repository.is_immutable(tag):
             return _immutable(tag)
         repository.set_tag(tag, digest)
         return json_response({})
 
-    def _delete(self, repository: Repository, tag: str) -> Response:
+    def _delete(self, repository: Repository, tag: str, _request: Request) -> Response:
         """Delete a tag; its history stays."""
         if tag not in repository.tags:
-            return _problem(404, "Not Found")
+            return NOT_FOUND
         if repository.is_immutable(tag):
             return _immutable(tag)
-        repository.remove_tag(tag)
+        repository.remove(tag)
         return Response(204)
+
+    def _expire(self, repository: Repository, tag: str, request: Request) -> Response:
+        """Let a tag expire at a time."""
+        if tag not in repository.tags:
+            return NOT_FOUND
+        self._dialect.expirations[repository, tag] = json.loads(request.body)["expiration"]
+        return json_response("Updated", 201)
 
 
 class _Row(TypedDict, total=False):
@@ -408,6 +451,9 @@ def _immutable(tag: str) -> Response:
 def _problem(status: int, message: str, kind: str = "error") -> Response:
     body = {"status": status, "error_message": message, "title": kind, "detail": message}
     return json_response({**body, "error_type": kind}, status)
+
+
+NOT_FOUND = _problem(404, "Not Found")
 
 
 class Nginx:

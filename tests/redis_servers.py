@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 import trustme
 from attrs import field, frozen
 from redis import Redis
 
-from tests.servers import READY_SECONDS, free_port, require
+from tests.servers import free_port, require, running
 
 
 @frozen(kw_only=True)
@@ -69,18 +66,9 @@ def redis_server(
     lines += _tls(directory, port) if tls else [f"port {port}"]
     config, log = directory / "redis.conf", directory / "redis.log"
     config.write_text("\n".join(lines), encoding="utf-8")
-    command = [program, str(config)]
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process,
-    ):
-        ca_file = directory / "ca.pem" if tls else None
-        server = RealRedis(port=port, process=process, password=password, ca_file=ca_file)
-        try:
-            _wait_until_ready(server, log)
-            yield server
-        finally:
-            server.kill()
+    ca_file = directory / "ca.pem" if tls else None
+    with running([program, str(config)], f"127.0.0.1:{port}", log) as process:
+        yield RealRedis(port=port, process=process, password=password, ca_file=ca_file)
 
 
 def _tls(directory: Path, port: int) -> list[str]:
@@ -94,12 +82,3 @@ def _tls(directory: Path, port: int) -> list[str]:
         *(f"{key} {directory / 'redis.pem'}" for key in ("tls-cert-file", "tls-key-file")),
         f"tls-ca-cert-file {directory / 'ca.pem'}",
     ]
-
-
-def _wait_until_ready(server: RealRedis, log: Path) -> None:
-    give_up = time.monotonic() + READY_SECONDS
-    while time.monotonic() < give_up and server.process.poll() is None:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", server.port), timeout=1):
-            return
-        time.sleep(0.02)
-    pytest.fail(f"redis-server did not start:\n{log.read_text(encoding='utf-8')}")

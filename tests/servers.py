@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import final
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import trustme
-from attrs import field, frozen
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from attrs import frozen
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from tests.scripted import Received, Reply, ScriptedServer, json_reply
 
 READY_SECONDS = 20
 TOKEN_USER = "alice"
@@ -51,40 +51,48 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@frozen(kw_only=True)
+@contextmanager
+def running(
+    command: Sequence[str], host: str, log: Path, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server that listens at a host and port, and writes a log."""
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=env) as process,
+    ):
+        try:
+            give_up = time.monotonic() + READY_SECONDS
+            while not _listens(host):
+                if time.monotonic() > give_up or process.poll() is not None:
+                    text = log.read_text(encoding="utf-8")
+                    pytest.fail(f"{command[0]} did not start:\n{text}")
+                time.sleep(0.02)
+            yield process
+        finally:
+            process.kill()
+
+
+def _listens(host: str) -> bool:
+    name, _, port = host.partition(":")
+    with suppress(OSError), socket.create_connection((name, int(port)), timeout=1):
+        return True
+    return False
+
+
 class Signer:
     """A key, and the certificate that makes docker-registry trust its tokens."""
 
-    key: rsa.RSAPrivateKey = field(repr=False)
-    certificate: x509.Certificate
-
-    @classmethod
-    def generate(cls) -> Signer:
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "token signer")])
-        now = dt.datetime.now(dt.timezone.utc)
-        day = dt.timedelta(days=1)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - day)
-            .not_valid_after(now + day)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        )
-        return cls(key=key, certificate=builder.sign(key, hashes.SHA256()))
-
-    @property
-    def pem(self) -> bytes:
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
+    def __init__(self) -> None:
+        authority = trustme.CA(key_type=trustme.KeyType.RSA)
+        self.pem = authority.cert_pem.bytes()
+        self._key = load_pem_private_key(authority.private_key_pem.bytes(), password=None)
 
     def sign(self, claims: Mapping[str, object]) -> str:
-        der = self.certificate.public_bytes(serialization.Encoding.DER)
+        der = ssl.PEM_cert_to_DER_cert(self.pem.decode())
         header = {"typ": "JWT", "alg": "RS256", "x5c": [base64.b64encode(der).decode()]}
         signed = ".".join(_segment(json.dumps(part).encode()) for part in (header, claims))
-        signature = self.key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+        assert isinstance(self._key, rsa.RSAPrivateKey)
+        signature = self._key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
         return f"{signed}.{_segment(signature)}"
 
 
@@ -105,18 +113,17 @@ class TokenServer:
     def __init__(self, users: Mapping[str, str], seconds: int = 300) -> None:
         self.users = users
         self.seconds = seconds
-        self.signer = Signer.generate()
+        self.signer = Signer()
         self.scopes: list[tuple[str, ...]] = []
-        self._server = _TokenHTTPServer(self)
-        self.realm = f"http://127.0.0.1:{self._server.server_port}/token"
+        self._server = ScriptedServer(self._answer)
+        self.realm = f"{self._server.url}/token"
 
     def __enter__(self) -> TokenServer:
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        self._server.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.__exit__()
 
     @property
     def count(self) -> int:
@@ -147,6 +154,11 @@ class TokenServer:
         }
         return {"token": self.signer.sign(claims), "expires_in": self.seconds}
 
+    def _answer(self, request: Received) -> Reply:
+        self.scopes.append(tuple(parse_qs(urlsplit(request.target).query).get("scope", ())))
+        user = self.login(request.authorization)
+        return Reply(401) if user is None else json_reply(self.issue(user, self.scopes[-1]))
+
 
 def _access(user: str, scope: str) -> list[dict[str, object]]:
     if " " in scope:
@@ -159,31 +171,6 @@ def _access(user: str, scope: str) -> list[dict[str, object]]:
         if user or (action == "pull" and name.startswith("public/"))
     ]
     return [{"type": kind, "name": name, "actions": allowed}] if allowed else []
-
-
-class _TokenHTTPServer(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, issuer: TokenServer) -> None:
-        self.issuer = issuer
-        super().__init__(("127.0.0.1", 0), _TokenHandler)
-
-
-class _TokenHandler(BaseHTTPRequestHandler):
-    server: _TokenHTTPServer
-
-    def do_GET(self) -> None:
-        issuer = self.server.issuer
-        scopes = tuple(parse_qs(urlsplit(self.path).query).get("scope", ()))
-        issuer.scopes.append(scopes)
-        user = issuer.login(self.headers.get("Authorization", ""))
-        self.send_response(200 if user is not None else 401)
-        self.end_headers()
-        if user is not None:
-            self.wfile.write(json.dumps(issuer.issue(user, scopes)).encode())
-
-    def log_message(self, *_arguments: object) -> None:
-        """Keep quiet."""
 
 
 @frozen(kw_only=True)
@@ -231,28 +218,16 @@ def docker_registry(
     config_file = directory / "config.yml"
     config_file.write_text(json.dumps({"version": "0.1", **config}), encoding="utf-8")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("REGISTRY_")}
-    log = directory / "registry.log"
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            [program, "serve", str(config_file)],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        ) as process,
-    ):
-        try:
-            _wait_until_ready(process, host, log)
-            yield RealRegistry(
-                url=f"{'https' if tls else 'http'}://{host}",
-                host=host,
-                process=process,
-                log=log,
-                ca_file=ca_file,
-                tokens=tokens,
-            )
-        finally:
-            _end(process)
+    command, log = [program, "serve", str(config_file)], directory / "registry.log"
+    with running(command, host, log, environment) as process:
+        yield RealRegistry(
+            url=f"{'https' if tls else 'http'}://{host}",
+            host=host,
+            process=process,
+            log=log,
+            ca_file=ca_file,
+            tokens=tokens,
+        )
 
 
 def _config(directory: Path, host: str) -> Config:
@@ -291,24 +266,6 @@ def _add_tokens(config: Config, directory: Path, tokens: TokenServer) -> None:
     config["auth"] = {"token": parts}
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], host: str, log: Path) -> None:
-    name, _, port = host.partition(":")
-    give_up = time.monotonic() + READY_SECONDS
-    while time.monotonic() < give_up and process.poll() is None:
-        with suppress(OSError), socket.create_connection((name, int(port)), timeout=1):
-            return
-        time.sleep(0.02)
-    pytest.fail(f"docker-registry did not start:\n{log.read_text(encoding='utf-8')}")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-
-
 @pytest.fixture(scope="session")
 def docker_registry_plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRegistry]:
     """A real registry, open to all."""
@@ -327,11 +284,6 @@ def docker_registry_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
 def docker_registry_token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRegistry]:
     """A real registry that wants tokens."""
     users = {TOKEN_USER: TOKEN_PASSWORD}
-    with (
-        TokenServer(users) as tokens,
-        docker_registry(
-            tmp_path_factory.mktemp("token"),
-            tokens=tokens,
-        ) as registry,
-    ):
+    directory = tmp_path_factory.mktemp("token")
+    with TokenServer(users) as tokens, docker_registry(directory, tokens=tokens) as registry:
         yield registry

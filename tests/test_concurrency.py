@@ -13,7 +13,7 @@ from itertools import count
 
 import pytest
 
-from pubtools_mlmerge.concurrency import Memo, map_in_order, run_all
+from pubtools_mlmerge.concurrency import Memo, map_in_order, map_in_order_by, run_all
 
 
 class Counted:
@@ -61,18 +61,8 @@ def test_threads_wait_for_the_one_that_computes() -> None:
     assert counted.computed == ["a"]
 
 
-def test_a_failure_is_raised_and_not_remembered() -> None:
+def test_a_failure_is_raised_to_all_who_wait_and_not_remembered() -> None:
     memo, counted = Memo[str, int](9), Counted(-1, 2)
-
-    with pytest.raises(RuntimeError, match="no"):
-        memo.get("a", counted("a"))
-
-    assert "a" not in memo
-    assert memo.get("a", counted("a")) == 2
-
-
-def test_those_who_waited_get_the_failure_too() -> None:
-    memo, counted = Memo[str, int](9), Counted(-1)
     counted.go.clear()
 
     with ThreadPoolExecutor(2) as pool:
@@ -83,7 +73,9 @@ def test_those_who_waited_get_the_failure_too() -> None:
         counted.go.set()
 
         assert [str(each.exception(5)) for each in (first, second)] == ["no", "no"]
-    assert counted.computed == ["a"]
+    assert "a" not in memo
+    assert memo.get("a", counted("a")) == 2
+    assert counted.computed == ["a", "a"]
 
 
 def test_a_value_that_is_false_is_not_remembered() -> None:
@@ -114,42 +106,6 @@ def test_a_value_that_is_known_takes_little_memory() -> None:
     assert each < 400  # bytes; what threads wait for takes a thousand
 
 
-# All jobs of a pool
-
-
-VARIABLE: ContextVar[str] = ContextVar("test_variable", default="")
-
-
-def test_all_jobs_run_side_by_side_in_the_context_of_the_caller() -> None:
-    meeting = threading.Barrier(3, timeout=5)
-
-    def job(number: int) -> tuple[int, str]:
-        meeting.wait()
-        return number, VARIABLE.get()
-
-    token = VARIABLE.set("caller")
-    with ThreadPoolExecutor(3) as pool:
-        results = run_all(pool, [partial(job, number) for number in range(3)])
-    VARIABLE.reset(token)
-
-    assert results == [(0, "caller"), (1, "caller"), (2, "caller")]
-
-
-def test_the_first_failure_is_raised_once_all_have_ended() -> None:
-    counted, failing = Counted(), Counted(-1)
-
-    with ThreadPoolExecutor(1) as pool:
-        with pytest.raises(RuntimeError, match="no"):
-            run_all(pool, [failing("a"), counted("b")])
-
-        assert counted.computed == ["b"]
-
-
-def test_there_may_be_nothing_to_do() -> None:
-    with ThreadPoolExecutor(1) as pool:
-        assert run_all(pool, list[Callable[[], int]]()) == []
-
-
 @pytest.mark.parametrize(
     ("seconds", "holds", "values"),
     [(60.0, None, [5, 5]), (0.0, None, [5, 6]), (0.0, 5, [5, 5]), (0.0, 7, [5, 6])],
@@ -173,6 +129,38 @@ def test_a_value_that_is_forgotten_is_computed_anew() -> None:
     assert "key" not in memo
     assert "another" in memo
     assert memo.get("key", counted("c")) == 1
+
+
+# All jobs of a pool
+
+
+VARIABLE: ContextVar[str] = ContextVar("test_variable", default="")
+
+
+def test_all_jobs_run_side_by_side_in_the_context_of_the_caller() -> None:
+    meeting = threading.Barrier(3, timeout=5)
+
+    def job(number: int) -> tuple[int, str]:
+        meeting.wait()
+        return number, VARIABLE.get()
+
+    token = VARIABLE.set("caller")
+    with ThreadPoolExecutor(3) as pool:
+        results = run_all(pool, [partial(job, number) for number in range(3)])
+        assert run_all(pool, list[Callable[[], int]]()) == []
+    VARIABLE.reset(token)
+
+    assert results == [(0, "caller"), (1, "caller"), (2, "caller")]
+
+
+def test_the_first_failure_is_raised_once_all_have_ended() -> None:
+    counted, failing = Counted(), Counted(-1)
+
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(RuntimeError, match="no"):
+            run_all(pool, [failing("a"), counted("b")])
+
+        assert counted.computed == ["b"]
 
 
 # In order, while memory does not grow with the number of jobs
@@ -238,31 +226,34 @@ def test_a_result_comes_before_the_next_job_is_made(threads: int) -> None:
         seen.release()
 
 
-def test_a_failure_to_make_a_job_is_raised_after_the_results_before_it() -> None:
+@pytest.mark.parametrize("in_job", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_failure_of_a_job_or_to_make_one_takes_the_place_of_its_result(
+    threads: int, *, in_job: bool
+) -> None:
+    def fail() -> int:
+        raise OSError("no")
+
     def jobs() -> Iterator[Callable[[], int]]:
         yield lambda: 1
-        raise OSError("unreadable")
+        yield fail if in_job else partial(int, fail())
+        yield lambda: 3
 
-    results = map_in_order(jobs(), 2)
+    results = map_in_order(jobs(), threads)
 
     assert next(results) == 1
-    with pytest.raises(OSError, match="unreadable"):
+    with pytest.raises(OSError, match="no"):
         next(results)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_failure_takes_the_place_of_its_result(threads: int) -> None:
-    def fail() -> int:
-        raise RuntimeError("no")
-
-    results = map_in_order([lambda: 1, fail, lambda: 3], threads)
-
-    assert next(results) == 1
-    with pytest.raises(RuntimeError, match="no"):
-        next(results)
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """A pool that serves others, too: it goes on after the results."""
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
 
 
-def test_no_job_begins_after_a_failure_and_those_under_way_end() -> None:
+def test_no_job_begins_after_a_failure_and_those_under_way_end(pool: ThreadPoolExecutor) -> None:
     failed = threading.Event()
     done: list[str] = []
 
@@ -277,18 +268,26 @@ def test_no_job_begins_after_a_failure_and_those_under_way_end() -> None:
 
     rest: list[Callable[[], None]] = [partial(done.append, "another")] * 20
     with pytest.raises(RuntimeError, match="no"):
-        list(map_in_order([wait, fail, *rest], 2))
+        list(map_in_order_by(pool, [wait, fail, *rest], 22))
 
     assert done == ["first"]
 
 
-def test_no_job_begins_once_the_caller_stops() -> None:
+def test_no_job_begins_once_the_caller_stops_and_those_under_way_end(
+    pool: ThreadPoolExecutor,
+) -> None:
     done: list[int] = []
-    results = map_in_order((partial(done.append, n) for n in range(1000)), 2)
+
+    def work(number: int) -> None:
+        time.sleep(0.02 if number else 0.0)
+        done.append(number)
+
+    results = map_in_order_by(pool, (partial(work, n) for n in count()), 2)
 
     next(results)
+    time.sleep(0.01)
     results.close()
-    number = len(done)
+    before = len(done)
     time.sleep(0.05)
 
-    assert len(done) == number < 20
+    assert len(done) == before < 10

@@ -611,7 +611,7 @@ def test_a_program_with_progress_may_take_any_time(monkeypatch: pytest.MonkeyPat
     program = Busy()
     monkeypatch.setattr(time, "monotonic", lambda: float(program.seconds))
 
-    assert STOP.wait_for(program, silence=3) == "done"
+    assert STOP.communicate(program, silence=3) == ("", "done")
 
 
 @pytest.mark.parametrize("entry", [ALICE.entry, {"identitytoken": "1dentity"}])

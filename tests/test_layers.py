@@ -25,7 +25,7 @@ ROWS = (
     {"hooks", "hookspecs"},
     {"registry"},
     {"reports"},
-    {"observe", "locks", "redis_lock", "concurrency"},
+    {"observe", "locks", "concurrency"},
     {"testing"},
     {"core"},
     {"errors"},

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -18,14 +20,17 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from redis import Redis
 
 from pubtools_mlmerge import locks
 from pubtools_mlmerge.errors import LockFailed, LockLost
-from pubtools_mlmerge.locks import Held, _file_name, _FileLock, check_url, process_lock, tag_lock
+from pubtools_mlmerge.locks import PREFIX, Held, _file_name, _FileLock, check_url, tag_lock
 from tests.programs import ROOT, environment, python
 from tests.redis_servers import RealRedis, redis_server
+from tests.servers import free_port
 
 TAG, OTHER = "quay.io/ns/app:1", "quay.io/ns/app:2"
+KEY = PREFIX + TAG
 # Adds one to a number in a file, in two steps that another process may come between.
 COUNT = """
 import sys, time
@@ -55,22 +60,37 @@ ALIASES = ["alias.test", "Mirror.test", "10.0.0.1:5000"]
 
 
 @pytest.fixture(scope="module")
-def real_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
     """Start a server for all tests of this module."""
     with redis_server(tmp_path_factory.mktemp("redis"), password=SECRET) as server:
         yield server
 
 
+@pytest.fixture
+def redis(server: RealRedis) -> Iterator[Redis]:
+    """Look into the server."""
+    with server.client() as client:
+        yield client
+        client.flushall()
+
+
+@pytest.fixture
+def doomed(tmp_path: Path) -> Iterator[RealRedis]:
+    """Start a server that a test may end or stop."""
+    with redis_server(tmp_path) as server:
+        yield server
+
+
 @pytest.fixture(params=["file", "redis"])
-def outer_url(request: pytest.FixtureRequest, tmp_path: Path, real_redis: RealRedis) -> str:
+def outer_url(request: pytest.FixtureRequest, tmp_path: Path, server: RealRedis) -> str:
     """A place for locks that other processes respect."""
-    return real_redis.url if request.param == "redis" else tmp_path.as_uri()
+    return server.url if request.param == "redis" else tmp_path.as_uri()
 
 
 @pytest.fixture(params=["process", "file", "redis"])
-def url(request: pytest.FixtureRequest, tmp_path: Path, real_redis: RealRedis) -> str | None:
+def url(request: pytest.FixtureRequest, tmp_path: Path, server: RealRedis) -> str | None:
     """A place for locks, of each kind."""
-    urls = {"process": None, "file": tmp_path.as_uri(), "redis": real_redis.url}
+    urls = {"process": None, "file": tmp_path.as_uri(), "redis": server.url}
     return urls[request.param]
 
 
@@ -85,23 +105,18 @@ def take(url: str | None, name: str = TAG, aliases: Sequence[str] = ()) -> bool:
 
 
 def test_one_thread_at_a_time_holds_a_tag(url: str | None) -> None:
-    inside, most = [0], [0]
-    guard, pause = threading.Lock(), threading.Event()
+    numbers = [0]
 
-    def work() -> None:
+    def work(_: int) -> None:
         with tag_lock(TAG, url):
-            with guard:
-                inside[0] += 1
-                most[0] = max(most[0], inside[0])
-            pause.wait(0.005)
-            with guard:
-                inside[0] -= 1
+            number = numbers[0]
+            time.sleep(0.005)
+            numbers[0] = number + 1
 
     with ThreadPoolExecutor(8) as pool:
-        for done in [pool.submit(work) for _ in range(16)]:
-            done.result()
+        assert [*pool.map(work, range(16))] == [None] * 16
 
-    assert (most, inside) == ([1], [0])
+    assert numbers == [16]
 
 
 def test_other_tags_do_not_wait(url: str | None) -> None:
@@ -174,7 +189,7 @@ def test_a_thread_waits_for_another_as_long_as_it_takes_without_a_url() -> None:
 
 
 def test_locks_that_nobody_needs_are_forgotten() -> None:
-    with process_lock(TAG):
+    with tag_lock(TAG):
         assert TAG in locks._LOCKS
 
     gc.collect()
@@ -230,15 +245,6 @@ def test_a_process_waits_no_longer_than_it_may(outer_url: str) -> None:
         "run it again once the lock is available"
     )
     assert waited >= 0.3
-
-
-def test_a_process_gets_the_tag_when_the_holder_is_done(outer_url: str) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        with program(HOLD, outer_url):
-            waiting = pool.submit(take, outer_url)
-            assert wait([waiting], timeout=0.3).done == set()
-
-        assert waiting.result(timeout=5)
 
 
 def test_a_holder_that_is_killed_holds_nothing(outer_url: str) -> None:
@@ -333,7 +339,6 @@ def test_the_library_for_redis_is_loaded_only_where_it_is_used() -> None:
 def test_without_the_library_for_redis_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delitem(sys.modules, "pubtools_mlmerge.redis_lock", raising=False)
     monkeypatch.setitem(sys.modules, "redis", None)
 
     with pytest.raises(LockFailed, match=r"install pubtools-mlmerge\[lock\]"):
@@ -358,10 +363,6 @@ def test_a_missing_directory_is_made(tmp_path: Path) -> None:
     (file,) = take_in(tmp_path / "of" / "locks")
 
     assert file.name.startswith("quay.io_ns_app_1-")
-
-
-def test_a_file_that_was_left_behind_hinders_nobody(tmp_path: Path) -> None:
-    assert take_in(tmp_path) == take_in(tmp_path) != []
 
 
 def test_a_directory_that_cannot_be_written_is_named() -> None:
@@ -392,16 +393,6 @@ def test_a_lock_whose_file_was_removed_is_lost(tmp_path: Path, replaced: bool) -
 
         with pytest.raises(LockLost, match="was removed"):
             held.check()
-
-
-def test_a_lost_lock_does_not_cover_the_error_of_its_body(tmp_path: Path) -> None:
-    def lose() -> None:
-        with lock(tmp_path / "locks"):
-            shutil.rmtree(tmp_path / "locks")
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        lose()
 
 
 def test_who_locks_a_file_just_removed_takes_the_next_one(
@@ -465,3 +456,262 @@ def test_no_reference_leads_out_of_the_directory(name: str) -> None:
 )
 def test_each_tag_has_a_file_of_its_own(one: str, other: str) -> None:
     assert _file_name(one) != _file_name(other)
+
+
+# Locks in Redis
+
+
+def short(server: RealRedis) -> AbstractContextManager[Held]:
+    """Lock the tag in a way that is lost after a second."""
+    return tag_lock(TAG, f"{server.url}?expiry=1")
+
+
+def test_the_key_expires_and_is_gone_after_the_release(server: RealRedis, redis: Redis) -> None:
+    with tag_lock(TAG, server.url) as held:
+        held.check()
+        assert 25_000 < redis.pttl(KEY) <= 30_000
+
+    assert redis.keys() == []
+
+
+def test_tokens_cannot_be_guessed(server: RealRedis, redis: Redis) -> None:
+    tokens = set()
+    for _ in range(3):
+        with tag_lock(TAG, server.url):
+            tokens.add(redis.get(KEY))
+
+    assert len({str(token)[-12:] for token in tokens}) == 3  # in the library's, the address
+
+
+def test_a_lock_outlives_its_expiry_while_it_is_held(server: RealRedis, redis: Redis) -> None:
+    with short(server) as held:
+        token = redis.get(KEY)
+        time.sleep(1.6)
+
+        assert redis.get(KEY) == token
+        held.check()
+
+
+def test_the_key_is_renewed_well_before_it_expires(
+    server: RealRedis, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two renewals may fail before the lock is lost."""
+    pauses: list[float] = []
+
+    class Event(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if timeout is None:  # a thread that starts
+                return super().wait()
+            pauses.append(timeout)
+            return True
+
+    monkeypatch.setattr(threading, "Event", Event)
+    with tag_lock(TAG, f"{server.url}?expiry=30"):
+        pass
+
+    assert pauses == [10.0]
+
+
+def test_a_check_renews_the_lock(server: RealRedis, redis: Redis) -> None:
+    with tag_lock(TAG, server.url) as held:
+        redis.pexpire(KEY, 5000)
+
+        held.check()
+
+        assert redis.pttl(KEY) > 25_000
+
+
+def test_a_connection_that_was_cut_is_made_again(server: RealRedis, redis: Redis) -> None:
+    with tag_lock(TAG, server.url) as held:
+        redis.client_kill_filter(skipme=True)
+
+        held.check()
+
+    assert redis.keys() == []
+
+
+def test_a_connection_that_is_cut_before_the_answer_is_made_again(
+    server: RealRedis, redis: Redis
+) -> None:
+    with tag_lock(TAG, server.url) as held, ThreadPoolExecutor(1) as pool:
+        redis.client_pause(5000, all=False)
+        check = pool.submit(held.check)
+        while not (check.done() or any("b" in each["flags"] for each in redis.client_list())):
+            time.sleep(0.01)
+
+        redis.client_kill_filter(skipme=True)
+        redis.client_unpause()
+
+        check.result(timeout=5)
+
+
+def test_no_connection_stays_where_the_lock_is_not_had(server: RealRedis, redis: Redis) -> None:
+    redis.set(KEY, "somebody else")
+
+    with pytest.raises(LockFailed) as caught:  # its traceback has everything that there was
+        take(f"{server.url}?wait=0")
+
+    assert caught.value.problem == "somebody else holds it, given up after 0 seconds"
+    assert len(redis.client_list()) == 1
+
+
+def test_nothing_runs_or_is_connected_after_the_release(server: RealRedis, redis: Redis) -> None:
+    threads = threading.active_count()
+
+    with tag_lock(TAG, server.url):
+        assert threading.active_count() == threads + 1
+
+    assert threading.active_count() == threads
+    assert len(redis.client_list()) == 1
+
+
+# Lost
+
+
+def test_a_lock_that_was_removed_is_lost(server: RealRedis, redis: Redis) -> None:
+    with tag_lock(TAG, server.url) as held:
+        redis.delete(KEY)
+
+        with pytest.raises(LockLost, match="it expired, or somebody took it away"):
+            held.check()
+
+
+def test_the_lock_of_somebody_else_is_neither_ours_nor_released(
+    server: RealRedis, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tag_lock(TAG, server.url) as held:
+        redis.set(KEY, "somebody else", px=60_000)
+        with pytest.raises(LockLost):
+            held.check()
+
+    assert redis.get(KEY) == "somebody else"
+    assert redis.pttl(KEY) > 30_000
+    assert f"{TAG}: the lock of this tag was lost before it was released" in caplog.messages
+
+
+def test_the_lock_of_somebody_else_is_not_renewed(server: RealRedis, redis: Redis) -> None:
+    with short(server):
+        redis.set(KEY, "somebody else", px=600)
+        time.sleep(0.7)
+
+        assert redis.get(KEY) is None
+
+
+def test_a_server_that_dies_takes_the_lock_along(
+    doomed: RealRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    started = time.monotonic()
+
+    with tag_lock(TAG, doomed.url) as held:
+        doomed.kill()
+        with pytest.raises(LockLost, match=rf"Redis at 127\.0\.0\.1:{doomed.port}: .* refused"):
+            held.check()
+
+    assert time.monotonic() - started < 30
+    assert f"{TAG}: the lock of this tag was not released and will expire" in caplog.text
+
+
+def test_a_server_that_hangs_ends_in_an_error_and_then_the_lock_has_expired(
+    doomed: RealRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    with short(doomed) as held:
+        started = time.monotonic()
+        with doomed.frozen():
+            with pytest.raises(LockLost, match="Timeout"):
+                held.check()
+            assert time.monotonic() - started < 30
+            time.sleep(1)
+
+        with pytest.raises(LockLost, match="it expired"):
+            held.check()
+
+    assert f"{TAG}: the lock of this tag could not be renewed: Timeout" in caplog.text
+
+
+def test_a_server_that_hangs_does_not_hold_up_the_end(doomed: RealRedis) -> None:
+    started = time.monotonic()
+
+    with ExitStack() as thawing, short(doomed):
+        thawing.enter_context(doomed.frozen())
+
+    assert time.monotonic() - started < 30
+
+
+# Not had
+
+
+def test_where_no_server_is_the_error_says_where(tmp_path: Path) -> None:
+    port = free_port()
+
+    with pytest.raises(LockFailed, match=rf"Redis at 127\.0\.0\.1:{port}: .* refused"):
+        take(f"redis://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("login", "problem"), [(":hunter22@", "invalid username-password pair"), ("", "uthenticat")]
+)
+def test_a_wrong_login_is_an_error(server: RealRedis, login: str, problem: str) -> None:
+    url = server.url.replace(f":{SECRET}@", login)
+
+    with pytest.raises(LockFailed, match=problem):
+        take(url)
+
+
+@pytest.mark.parametrize("password", ["hunter22", SECRET])
+def test_a_password_shows_nowhere(
+    server: RealRedis, redis: Redis, password: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    shown = []
+
+    try:
+        with tag_lock(TAG, server.url.replace(SECRET, password)) as held:
+            shown.append(repr(held))
+            redis.delete(KEY)
+            held.check()
+    except (LockFailed, LockLost) as error:
+        shown += [repr(error), *traceback.format_exception(None, error, error.__traceback__)]
+
+    assert shown
+    assert SECRET not in "".join(shown) + caplog.text
+
+
+def test_a_user_needs_few_rights(server: RealRedis, redis: Redis) -> None:
+    rights = ["+set", "+get", "+del", "+pexpire", "+evalsha", "+script|load"]
+    redis.acl_setuser(
+        "merger", enabled=True, passwords=["+p/w"], keys=[f"{PREFIX}*"], commands=rights
+    )
+
+    with tag_lock(TAG, server.url.replace(f":{SECRET}", "merger:p%2Fw")) as held:
+        held.check()
+
+    assert redis.keys() == []
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
+    """Start a server that speaks TLS."""
+    with redis_server(tmp_path_factory.mktemp("tls"), tls=True) as server:
+        yield server
+
+
+def test_a_certificate_of_a_known_authority_is_trusted(secure: RealRedis) -> None:
+    with tag_lock(TAG, secure.url) as held:
+        held.check()
+
+
+def test_a_certificate_of_an_unknown_authority_is_refused(secure: RealRedis) -> None:
+    url = secure.url.partition("?")[0]
+
+    with pytest.raises(LockFailed, match="certificate verify failed"):
+        take(url)
+
+
+def test_a_certificate_for_another_name_is_refused(secure: RealRedis) -> None:
+    url = secure.url.replace("127.0.0.1", "localhost")
+
+    with pytest.raises(LockFailed, match="not valid for 'localhost'"):
+        take(url)

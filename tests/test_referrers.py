@@ -18,11 +18,11 @@ from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children, Copy
 from pubtools_mlmerge.registry.referrers import Mode, ReferrerLists, Referrers, schema_tag
 from pubtools_mlmerge.testing import Image, RegistryServer, make_image, make_index
-from pubtools_mlmerge.testing.dialects import Dialect
+from pubtools_mlmerge.testing.registry import Dialect
 from tests.factories import Json, digest
 from tests.peers import SCHEMA_1
 from tests.programs import put
-from tests.quay import QuayDialect
+from tests.quay import ListingDialect, QuayDialect
 from tests.scripted import HURRIED, Received, Reply, ScriptedServer, json_reply, manifest_reply
 
 Log = pytest.LogCaptureFixture
@@ -33,10 +33,9 @@ SIGNATURE = "dev.cosignproject.cosign/signature"
 FROM, TO = "from/app", "to/app"
 
 
-class Listing(Dialect):
+class Listing(ListingDialect):
     """Has the referrers API, with two on each page."""
 
-    lists_referrers = True
     referrers_page = 2
 
 

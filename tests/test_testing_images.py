@@ -12,6 +12,7 @@ import requests
 from pubtools_mlmerge.core.manifests import digest_of
 from pubtools_mlmerge.testing import (
     Image,
+    ImageIndex,
     RegistryServer,
     make_attestation,
     make_image,
@@ -19,7 +20,7 @@ from pubtools_mlmerge.testing import (
     upload,
     upload_index,
 )
-from pubtools_mlmerge.testing.endpoints import AuthMode
+from pubtools_mlmerge.testing.registry import AuthMode
 from tests.servers import RealRegistry
 
 OCI = "application/vnd.oci.image"
@@ -41,27 +42,41 @@ def layer(image: Image) -> tuple[dict[str, object], bytes]:
     return described, image.blobs[described["digest"]]
 
 
+def described(item: Image | ImageIndex) -> dict[str, object]:
+    return {"mediaType": item.media_type, "size": len(item.content), "digest": item.digest}
+
+
 # Images
 
 
-OCI_TYPES = [f"{OCI}.{t}" for t in ("manifest.v1+json", "config.v1+json", "layer.v1.tar+gzip")]
-DOCKER_TYPES = [
-    f"{DOCKER}.{t}"
-    for t in (
-        "distribution.manifest.v2+json",
-        "container.image.v1+json",
-        "image.rootfs.diff.tar.gzip",
-    )
-]
-
-
-@pytest.mark.parametrize(("docker", "types"), [(False, OCI_TYPES), (True, DOCKER_TYPES)])
-def test_an_image_is_of_one_family_of_types(docker: bool, types: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("docker", "types"),
+    [
+        (
+            False,
+            [f"{OCI}.manifest.v1+json", f"{OCI}.config.v1+json", f"{OCI}.layer.v1.tar+gzip"],
+        ),
+        (
+            True,
+            [
+                f"{DOCKER}.distribution.manifest.v2+json",
+                f"{DOCKER}.container.image.v1+json",
+                f"{DOCKER}.image.rootfs.diff.tar.gzip",
+            ],
+        ),
+    ],
+)
+def test_a_manifest_describes_its_blobs_with_types_of_one_family(
+    docker: bool, types: list[str]
+) -> None:
     image = make_image(docker=docker)
 
-    found = [image.media_type, manifest(image)["config"]["mediaType"], layer(image)[0]["mediaType"]]
-    assert found == types
+    parts = (manifest(image)["config"], layer(image)[0])
+    assert [image.media_type, *(part["mediaType"] for part in parts)] == types
     assert json.loads(image.content)["mediaType"] == image.media_type
+    for part in parts:
+        blob = image.blobs[str(part["digest"])]
+        assert (part["digest"], part["size"]) == (digest_of(blob), len(blob))
 
 
 @pytest.mark.parametrize(
@@ -71,44 +86,34 @@ def test_an_image_is_of_one_family_of_types(docker: bool, types: list[str]) -> N
         ("windows/amd64", {"os": "windows", "architecture": "amd64"}),
     ],
 )
-def test_the_config_tells_the_platform_and_the_time(
-    platform: str, expected: dict[str, str]
-) -> None:
+def test_config_and_entry_tell_the_platform(platform: str, expected: dict[str, str]) -> None:
     image = make_image(platform, created="2020-02-02T02:02:02Z")
 
-    described = config(image)
-    assert image.platform == expected
-    assert {k: described.get(k) for k in (*expected, "variant")} == {"variant": None, **expected}
-    assert described["created"] == "2020-02-02T02:02:02Z"
+    stated = config(image)
+    assert {k: stated[k] for k in ("os", "architecture", "variant") if k in stated} == expected
+    assert stated["created"] == "2020-02-02T02:02:02Z"
+    assert image.descriptor == {**described(image), "platform": expected}
 
 
 def test_the_layer_is_a_real_archive() -> None:
     image = make_image("linux/s390x", seed="salt")
-    _, compressed = layer(image)
 
-    archive = gzip.decompress(compressed)
+    archive = gzip.decompress(layer(image)[1])
 
-    rootfs = config(image)["rootfs"]
-    assert rootfs == {"type": "layers", "diff_ids": [digest_of(archive)]}
+    assert config(image)["rootfs"] == {"type": "layers", "diff_ids": [digest_of(archive)]}
     with tarfile.open(fileobj=io.BytesIO(archive)) as members:
         file = members.extractfile("content.txt")
         assert file
         assert file.read() == b"linux/s390x salt\n"
 
 
-def test_sizes_and_digests_are_those_of_the_blobs() -> None:
+def test_an_image_is_the_same_on_every_machine_and_encoded_as_nowhere_else() -> None:
     image = make_image()
 
-    for described in (manifest(image)["config"], layer(image)[0]):
-        blob = image.blobs[str(described["digest"])]
-        assert described["digest"] == digest_of(blob)
-        assert described["size"] == len(blob)
-
-
-def test_an_image_is_the_same_on_every_machine() -> None:
     digest = "sha256:e1505f0d68081354b18a281f8ea4c492b700db2605787bd828485343f3f33013"
-
-    assert make_image().digest == digest
+    assert image.digest == digest
+    for indent in (None, 2, 4):
+        assert json.dumps(json.loads(image.content), indent=indent).encode() != image.content
 
 
 def test_every_argument_changes_the_digest() -> None:
@@ -123,41 +128,28 @@ def test_every_argument_changes_the_digest() -> None:
     assert len({image.digest for image in images}) == len(images)
 
 
-def test_no_usual_encoding_gives_the_same_bytes() -> None:
-    image = make_image()
-    document = json.loads(image.content)
-
-    for indent in (None, 2, 4):
-        assert json.dumps(document, indent=indent).encode() != image.content
-
-
 # Attestations
-
-
-@pytest.mark.parametrize("artifact", [False, True])
-def test_an_attestation_refers_to_its_image(artifact: bool) -> None:
-    image = make_image()
-
-    entry = make_attestation(image, artifact=artifact).descriptor
-
-    assert entry["platform"] == {"architecture": "unknown", "os": "unknown"}
-    assert entry["annotations"] == {
-        "vnd.docker.reference.type": "attestation-manifest",
-        "vnd.docker.reference.digest": image.digest,
-    }
 
 
 @pytest.mark.parametrize("artifact", [False, True])
 def test_an_attestation_holds_a_statement_about_its_image(artifact: bool) -> None:
     image = make_image()
+    attestation = make_attestation(image, artifact=artifact)
 
-    described, statement = layer(make_attestation(image, artifact=artifact))
-
+    assert attestation.descriptor == {
+        **described(attestation),
+        "platform": {"architecture": "unknown", "os": "unknown"},
+        "annotations": {
+            "vnd.docker.reference.type": "attestation-manifest",
+            "vnd.docker.reference.digest": image.digest,
+        },
+    }
+    about, statement = layer(attestation)
     (subject,) = json.loads(statement)["subject"]
     assert f"sha256:{subject['digest']['sha256']}" == image.digest
-    assert described["mediaType"] == "application/vnd.in-toto+json"
     predicate = json.loads(statement)["predicateType"]
-    assert described["annotations"] == {"in-toto.io/predicate-type": predicate}
+    assert about["annotations"] == {"in-toto.io/predicate-type": predicate}
+    assert about["mediaType"] == "application/vnd.in-toto+json"
 
 
 def test_the_older_attestation_looks_like_an_image() -> None:
@@ -172,11 +164,7 @@ def test_the_newer_attestation_is_an_artifact_with_a_subject() -> None:
     image = make_image(docker=True)
     attestation = make_attestation(image, artifact=True)
 
-    assert manifest(attestation)["subject"] == {
-        "mediaType": image.media_type,
-        "size": len(image.content),
-        "digest": image.digest,
-    }
+    assert manifest(attestation)["subject"] == described(image)
     expected = "application/vnd.docker.attestation.manifest.v1+json"
     assert json.loads(attestation.content)["artifactType"] == expected
     assert config(attestation) == {}
@@ -192,24 +180,14 @@ def test_the_newer_attestation_is_an_artifact_with_a_subject() -> None:
 )
 def test_an_index_lists_its_children_in_order(docker: bool, media_type: str) -> None:
     children = [make_image(name, docker=docker) for name in ("linux/s390x", "linux/amd64")]
+    inner = make_index(children, docker=docker)
 
-    index = make_index(children, docker=docker)
+    index = make_index([*children, inner], docker=docker)
 
     document = json.loads(index.content)
-    assert document["manifests"] == [child.descriptor for child in children]
+    assert document["manifests"] == [*(child.descriptor for child in children), described(inner)]
     assert document["mediaType"] == index.media_type == media_type
     assert index.digest == digest_of(index.content)
-
-
-def test_an_entry_describes_its_image() -> None:
-    image = make_image("linux/arm64/v8")
-
-    assert image.descriptor == {
-        "mediaType": image.media_type,
-        "size": len(image.content),
-        "digest": image.digest,
-        "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"},
-    }
 
 
 def test_an_index_may_leave_out_its_type_and_have_annotations() -> None:
@@ -217,18 +195,6 @@ def test_an_index_may_leave_out_its_type_and_have_annotations() -> None:
 
     expected = {"schemaVersion": 2, "manifests": [], "annotations": {"key": "value"}}
     assert json.loads(index.content) == expected
-
-
-def test_an_index_in_an_index_has_no_platform() -> None:
-    inner = make_index([make_image()])
-
-    (entry,) = json.loads(make_index([inner]).content)["manifests"]
-
-    assert entry == {
-        "mediaType": inner.media_type,
-        "size": len(inner.content),
-        "digest": inner.digest,
-    }
 
 
 # Uploads

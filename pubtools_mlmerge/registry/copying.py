@@ -282,7 +282,7 @@ def copy_by_skopeo(
                     errors="replace",
                 )
             ) as program:
-                said = STOP.wait_for(program, options.ends, options.silence)
+                _, said = STOP.communicate(program, options.ends, silence=options.silence)
         except subprocess.TimeoutExpired:
             if time.monotonic() >= options.ends:
                 raise OutOfTime(str(destination), options.time_limit or 0.0) from None

@@ -12,8 +12,8 @@ from pubtools_mlmerge.testing.images import (
     upload,
     upload_index,
 )
+from pubtools_mlmerge.testing.registry import StoredManifest, TagPeriod
 from pubtools_mlmerge.testing.server import RegistryServer
-from pubtools_mlmerge.testing.storage import StoredManifest, TagPeriod
 
 __all__ = [
     "Image",

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
-import socketserver
 import ssl
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from io import BufferedReader
-from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote
+from socketserver import TCPServer
+from urllib.parse import parse_qs, unquote
 
 from attrs import field, frozen
 
@@ -53,19 +52,13 @@ class Request:
         """The path with escaped characters decoded."""
         return unquote(self.raw_path)
 
-    def parameters(self, name: str) -> tuple[str, ...]:
+    def parameters(self, name: str) -> list[str]:
         """Return every value of a query parameter, in order."""
-        pairs = parse_qsl(self.query, keep_blank_values=True)
-        return tuple(value for key, value in pairs if key == name)
+        return parse_qs(self.query, keep_blank_values=True).get(name, [])
 
     def parameter(self, name: str) -> str:
         """Return the first value of a query parameter, or an empty string."""
         return next(iter(self.parameters(name)), "")
-
-    def number(self, name: str, default: int) -> int:
-        """Return a query parameter that is a number, or the default."""
-        text = self.parameter(name)
-        return int(text) if text.isascii() and text.isdigit() else default
 
     def credentials(self, scheme: str) -> str:
         """Return what the Authorization header holds for a scheme, or an empty string."""
@@ -88,26 +81,24 @@ class Response:
     body: bytes = b""
 
 
-class RegistryError(NamedTuple):
-    """One entry of the error list that registries answer with."""
-
-    code: str
-    message: str
-    detail: object = None
-
-
 class Refused(Exception):
-    """Ends the work on a request, with the registry's error format as the response."""
+    """Ends the work on a request, with the registry's error format as the response.
+
+    There is one error in its list for each detail, or one without any.
+    """
 
     def __init__(
-        self, status: int, *errors: RegistryError, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *details: object,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(status)
-        listed = [
-            {name: value for name, value in error._asdict().items() if value is not None}
-            for error in errors
-        ]
-        self.response = json_response({"errors": listed}, status, headers)
+        error: dict[str, object] = {"code": code, "message": message}
+        errors = [{**error, "detail": detail} for detail in details] or [error]
+        self.response = json_response({"errors": errors}, status, headers)
 
 
 def json_response(
@@ -118,9 +109,10 @@ def json_response(
     return Response(status, {**JSON, **(headers or {})}, body)
 
 
-class Server(HTTPServer):
+class Server(TCPServer):
     """Listens on the loopback interface; each connection has a thread."""
 
+    allow_reuse_address = True
     request_queue_size = 128
 
     def __init__(
@@ -129,7 +121,8 @@ class Server(HTTPServer):
         self.answer = answer
         self._connections: dict[socket.socket, threading.Thread] = {}
         super().__init__(("127.0.0.1", port), _Handler)
-        self.url = f"{'https' if ssl_context else 'http'}://127.0.0.1:{self.server_port}"
+        scheme = "https" if ssl_context else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.socket.getsockname()[1]}"
         if ssl_context:  # the thread that serves a connection shakes hands
             self.socket = ssl_context.wrap_socket(
                 self.socket, server_side=True, do_handshake_on_connect=False
@@ -150,12 +143,6 @@ class Server(HTTPServer):
             with suppress(OSError):
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
             thread.join()
-
-    def server_bind(self) -> None:
-        """Bind without asking any name server for a name."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name = "127.0.0.1"
-        self.server_port = int(self.server_address[1])
 
     def process_request(
         self, request: socket.socket | tuple[bytes, socket.socket], client_address: object

@@ -9,10 +9,16 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import final
 
-from pubtools_mlmerge.testing.dialects import Dialect
-from pubtools_mlmerge.testing.endpoints import AuthMode, Guard, Router
 from pubtools_mlmerge.testing.http import RecordedRequest, Request, Response, Server
-from pubtools_mlmerge.testing.storage import Storage, StoredManifest, TagPeriod
+from pubtools_mlmerge.testing.registry import (
+    AuthMode,
+    Dialect,
+    Guard,
+    Registry,
+    Storage,
+    StoredManifest,
+    TagPeriod,
+)
 
 
 @final
@@ -56,7 +62,7 @@ class RegistryServer:
         self._dialect = dialect or Dialect()
         self._storage = Storage(clock, tuple(immutable_tags))
         guard = Guard(users or {}, public, grants, auth, self._dialect, token_seconds, clock)
-        self._router = Router(self._storage, self._dialect, guard)
+        self._registry = Registry(self._storage, self._dialect, guard)
         self._lock = threading.Lock()
         self._requests: list[RecordedRequest] = []
         self._listen = partial(Server, self._answer, ssl_context, port)
@@ -138,7 +144,7 @@ class RegistryServer:
             stored = self._storage.repositories[repository]
             if tag not in stored.tags:
                 raise KeyError(tag)
-            stored.remove_tag(tag)
+            stored.remove(tag)
 
     def history(self, repository: str, tag: str) -> tuple[TagPeriod, ...]:
         """Return what a tag named and when, newest first."""
@@ -147,7 +153,7 @@ class RegistryServer:
 
     def _answer(self, request: Request) -> Response:
         with self._lock:
-            response = self._router.answer(request)
+            response = self._registry.answer(request)
             sent = (request.method, request.raw_path, request.query, request.headers)
             self._requests.append(
                 RecordedRequest(*sent, status=response.status, body_size=len(request.body))

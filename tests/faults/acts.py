@@ -24,10 +24,6 @@ def refuse(exchange: Exchange, status: int, headers: Mapping[str, str] | None = 
     exchange.answer(Response(status, {"Content-Type": "text/html", **(headers or {})}, body))
 
 
-def reset(exchange: Exchange) -> None:
-    exchange.reset()
-
-
 def go_down(exchange: Exchange) -> None:
     exchange.proxy.collapse()
     exchange.reset()

@@ -27,9 +27,9 @@ class Fault:
 
     name: str
     act: Callable[[Exchange], None]
-    fits: Callable[[Seen], bool]
+    fits: Callable[[Seen], bool] = lambda _: True
     """Whether it can happen to this request."""
-    says: str
+    says: str = _BROKEN
     """What an error of the program then looks like."""
     shows: str = ""
     """What its log must show in any case."""
@@ -75,40 +75,12 @@ class Injection:
         )
 
 
-def _any(seen: Seen) -> bool:
-    return True
-
-
-def _gets(seen: Seen) -> bool:
-    return seen.method == "GET"
-
-
-def _has_body(seen: Seen) -> bool:
-    return seen.method != "HEAD"
-
-
-def _writes(seen: Seen) -> bool:
+def _is_write(seen: Seen) -> bool:
     return seen.is_write
-
-
-def _puts(seen: Seen) -> bool:
-    return seen.method == "PUT"
 
 
 def _puts_tag(seen: Seen) -> bool:
     return seen.label == "PUT tag"
-
-
-def _reads_tag(seen: Seen) -> bool:
-    return seen.what == "tag" and not seen.is_write
-
-
-def _puts_part(seen: Seen) -> bool:
-    return _writes(seen) and not _puts_tag(seen)
-
-
-def _has_digest(seen: Seen) -> bool:
-    return seen.what in ("source", "tag", "child", "anchor")
 
 
 def _has_token(seen: Seen) -> bool:
@@ -118,7 +90,7 @@ def _has_token(seen: Seen) -> bool:
 
 def _status(status: int, *, heals: bool = True) -> Fault:
     act = partial(acts.refuse, status=status)
-    return Fault(name=str(status), act=act, fits=_any, says=rf"\(HTTP {status}\)", heals=heals)
+    return Fault(name=str(status), act=act, says=rf"\(HTTP {status}\)", heals=heals)
 
 
 _ONCE: tuple[Mode, ...] = ("once",)
@@ -127,20 +99,30 @@ _CONNECTION = (
     Fault(
         name="connection refused",
         act=acts.go_down,
-        fits=_any,
-        says=_BROKEN,
         shows="connection refused",
         modes=("once", "from then on"),
     ),
-    Fault(name="reset before it is read", act=acts.reset, fits=_any, says=_BROKEN),
-    Fault(name="reset amid the request", act=acts.reset_amid_request, fits=_puts, says=_BROKEN),
-    Fault(name="reset amid the answer", act=acts.reset_amid_answer, fits=_gets, says=_BROKEN),
-    Fault(name="reset once stored", act=acts.reset_when_done, fits=_writes, says=_BROKEN),
-    Fault(name="truncated answer", act=acts.truncate, fits=_has_body, says=_BROKEN),
-    Fault(name="slow drip", act=acts.drip, fits=_any, says=_NEVER),
-    Fault(name="stall", act=acts.stall, fits=_any, says=_LATE, is_slow=True),
+    Fault(name="reset before it is read", act=Exchange.reset),
     Fault(
-        name="stall once stored", act=acts.stall_when_done, fits=_writes, says=_LATE, is_slow=True
+        name="reset amid the request",
+        act=acts.reset_amid_request,
+        fits=lambda seen: seen.method == "PUT",
+    ),
+    Fault(
+        name="reset amid the answer",
+        act=acts.reset_amid_answer,
+        fits=lambda seen: seen.method == "GET",
+    ),
+    Fault(name="reset once stored", act=acts.reset_when_done, fits=_is_write),
+    Fault(name="truncated answer", act=acts.truncate, fits=lambda seen: seen.method != "HEAD"),
+    Fault(name="slow drip", act=acts.drip, says=_NEVER),
+    Fault(name="stall", act=acts.stall, says=_LATE, is_slow=True),
+    Fault(
+        name="stall once stored",
+        act=acts.stall_when_done,
+        fits=_is_write,
+        says=_LATE,
+        is_slow=True,
     ),
 )
 _REFUSALS = (
@@ -156,14 +138,13 @@ _REFUSALS = (
     _status(502),
     _status(503),
     evolve(
-        _status(500, heals=False), name="500 though stored", act=acts.fail_when_done, fits=_writes
+        _status(500, heals=False), name="500 though stored", act=acts.fail_when_done, fits=_is_write
     ),
 )
 _LOGINS = (
     Fault(
         name="401 without a challenge",
         act=partial(acts.refuse, status=401),
-        fits=_any,
         says=_LOGIN,
         heals=False,
     ),
@@ -175,14 +156,14 @@ _LIES = (
     Fault(
         name="wrong digest header",
         act=acts.mislead,
-        fits=_has_digest,
+        fits=lambda seen: seen.what in ("source", "tag", "child", "anchor"),
         says="content has digest|holds sha256:",
         heals=False,
     ),
     Fault(
         name="404 for a tag that is there",
         act=partial(acts.refuse, status=404),
-        fits=_reads_tag,
+        fits=lambda seen: seen.what == "tag" and not seen.is_write,
         says="it holds",
         modes=("once", "each time"),  # a registry in which the tag is not there at all is none
     ),
@@ -206,7 +187,7 @@ _LIES = (
     Fault(
         name="201 for a part that is not stored",
         act=acts.pretend,
-        fits=_puts_part,
+        fits=lambda seen: seen.is_write and not _puts_tag(seen),
         says="lacks sha256:|not found|it holds",
         heals=False,
     ),

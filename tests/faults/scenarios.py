@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from hashlib import sha256
 from http.client import HTTPConnection
+from typing import ClassVar
 
 from attrs import evolve, field, frozen
 
@@ -20,8 +21,6 @@ from tests.servers import TOKEN_USER, RealRegistry
 
 _NUMBERS = itertools.count(1)
 _USERS = ("--source-quay-user", TOKEN_USER, "--dest-quay-user", TOKEN_USER)
-_OLD = ("linux/amd64", "linux/s390x")
-_NEW = ("linux/amd64", "linux/arm64", "linux/ppc64le")
 
 
 @frozen(kw_only=True)
@@ -34,8 +33,10 @@ class Scenario:
     """Repository with the tag; each run gets a copy of it."""
     source: str = ""
     """Repository with the source; none for that of the tag."""
-    old: ImageIndex
-    new: ImageIndex
+    old: ClassVar[ImageIndex] = make_index(images("linux/amd64", "linux/s390x", seed="old"))
+    new: ClassVar[ImageIndex] = make_index(
+        images("linux/amd64", "linux/arm64", "linux/ppc64le", seed="new")
+    )
     present: tuple[Child, ...] = ()
     """Children of the source that the repository with the tag has already."""
     options: tuple[str, ...] = ()
@@ -144,14 +145,7 @@ def _digest(content: bytes) -> str:
 
 def union(registry: RealRegistry) -> Scenario:
     """Set up a plain union of two indexes of one repository."""
-    scenario = Scenario(
-        name="union",
-        registry=registry,
-        model="faults/union",
-        old=make_index(images(*_OLD, seed="old")),
-        new=make_index(images(*_NEW, seed="new")),
-    )
-    return _stocked(scenario)
+    return _stocked(Scenario(name="union", registry=registry, model="faults/union"))
 
 
 def across(registry: RealRegistry) -> Scenario:
@@ -161,8 +155,6 @@ def across(registry: RealRegistry) -> Scenario:
         registry=registry,
         model="faults/across",
         source="faults/source",
-        old=make_index(images(*_OLD, seed="old")),
-        new=make_index(images(*_NEW, seed="new")),
         options=("--anchor-tag", "{tag}-{digest}"),
     )
     return _stocked(scenario)
@@ -170,16 +162,13 @@ def across(registry: RealRegistry) -> Scenario:
 
 def tokens(registry: RealRegistry) -> Scenario:
     """Set up the same where tokens are wanted, and where two children are there already."""
-    scenario = across(registry)
-    return _stocked(
-        evolve(
-            scenario,
-            name="tokens",
-            model="faults/tokens",
-            present=scenario.new.children[:2],
-            options=(*scenario.options, *_USERS),
-        )
+    scenario = evolve(
+        across(registry),
+        name="tokens",
+        model="faults/tokens",
+        present=Scenario.new.children[:2],
     )
+    return _stocked(evolve(scenario, options=(*scenario.options, *_USERS)))
 
 
 def _stocked(scenario: Scenario) -> Scenario:

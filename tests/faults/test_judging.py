@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from pubtools_mlmerge.testing import make_image, make_index
-from tests.faults.conftest import Recording, Tally
+from tests.faults.conftest import Recording
 from tests.faults.judging import damage, flaws
 from tests.faults.scenarios import Bench, Held
 from tests.programs import Done
+from tests.stress.counts import Counts
 
 REPORT = {"anchor_tag": None, "changed": True, "digest": "sha256:0"}
 WELL, TOLD = json.dumps(REPORT), json.dumps({**REPORT, "error": "x"})
@@ -77,10 +78,10 @@ def test_a_failure_that_names_the_repository_is_no_flaw(bench: Bench) -> None:
     assert [*flaws(bench, done, bench.held())] == []
 
 
-def test_cases_are_counted_even_if_they_break_down() -> None:
-    tally = Tally()
+def test_attacks_are_counted_even_if_they_break_down() -> None:
+    counts = Counts()
 
-    assert [tally.count(list), tally.count(lambda: ["lost"])] == [[], ["lost"]]
+    assert [counts.judge("a", list), counts.judge("a", lambda: ["lost"])] == [[], ["lost"]]
     with pytest.raises(ZeroDivisionError):
-        tally.count(lambda: [str(1 / 0)])
-    assert str(tally) == "faults survived: 1/3"
+        counts.judge("a", lambda: [str(1 / 0)])
+    assert counts.attacks == {"a": (3, 1)}

@@ -11,12 +11,13 @@ from functools import partial
 import pytest
 from attrs import field, frozen
 
-from tests.faults.conftest import Recording, Tally
+from tests.faults.conftest import Recording
 from tests.faults.judging import damage, judge_second_run
 from tests.faults.proxy import Exchange, Proxy
 from tests.faults.running import PASSWORDS
 from tests.faults.scenarios import Scenario
 from tests.programs import start
+from tests.stress.counts import Counts
 
 _PATIENCE = 30
 
@@ -67,15 +68,11 @@ def problems(scenario: Scenario, place: str, *, is_early: bool) -> Iterator[str]
 @pytest.mark.parametrize("is_early", [True, False], ids=["before it is done", "when it is done"])
 @pytest.mark.parametrize("name", ["union", "across"])
 def test_a_kill_leaves_the_tag_whole(
-    recordings: Mapping[str, Recording], tally: Tally, name: str, is_early: bool
+    recordings: Mapping[str, Recording], counts: Counts, name: str, is_early: bool
 ) -> None:
-    recording = recordings[name]
-    places = [request.place for request in recording.chosen()]
-
-    found = [
-        problem
-        for place in places
-        for problem in tally.count(partial(problems, recording.scenario, place, is_early=is_early))
-    ]
+    scenario, found = recordings[name].scenario, list[str]()
+    for request in recordings[name].chosen():
+        judge = partial(problems, scenario, request.place, is_early=is_early)
+        found += counts.judge("kills at a request", judge)
 
     assert not found, "\n".join(found)

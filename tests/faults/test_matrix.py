@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from tests.faults.cases import Case
-from tests.faults.conftest import STRESS, Recording, Tally
+from tests.faults.conftest import Recording
 from tests.faults.kinds import FAULTS, Fault, Mode
 from tests.faults.proxy import Seen
+from tests.stress.arena import IS_LONG
+from tests.stress.counts import Counts
 
 # It would take twice as long, and other tests are there for coverage.
 pytestmark = pytest.mark.no_cover
@@ -22,7 +24,7 @@ _BRINGS = (Seen("POST", _MOUNT), Seen("PUT", f"{_PATH}/sha256:0"))
 _SCENARIOS = {
     "union": (*_READS, _PUT),
     "tokens": (*_READS, *_BRINGS, _PUT, Seen("GET", f"{_PATH}/new", "Bearer token")),
-    **({"across": (*_READS, *_BRINGS, _PUT)} if STRESS else {}),
+    **({"across": (*_READS, *_BRINGS, _PUT)} if IS_LONG else {}),
 }
 """Requests of each kind that there are in a scenario."""
 
@@ -32,19 +34,19 @@ def _combinations() -> Iterator[tuple[str, Fault, Mode]]:
         for fault in FAULTS:
             is_short = name == "union" and not fault.is_slow
             if any(map(fault.fits, requests)):
-                for mode in fault.modes if STRESS or is_short else fault.modes[:1]:
+                for mode in fault.modes if IS_LONG or is_short else fault.modes[:1]:
                     yield name, fault, mode
 
 
 @pytest.mark.parametrize(("name", "fault", "mode"), tuple(_combinations()), ids=str)
 def test_a_fault_leaves_the_tag_whole(
-    recordings: Mapping[str, Recording], tally: Tally, name: str, fault: Fault, mode: Mode
+    recordings: Mapping[str, Recording], counts: Counts, name: str, fault: Fault, mode: Mode
 ) -> None:
     recording = recordings[name]
     requests = filter(fault.fits, recording.chosen())
     cases = [Case(recording.scenario, fault, mode, request) for request in requests]
 
-    problems = [problem for case in cases for problem in tally.count(case.problems)]
+    problems = [each for case in cases for each in counts.judge("faults", case.problems)]
 
     assert cases
     assert not problems, "\n".join(problems)

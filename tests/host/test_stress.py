@@ -10,13 +10,8 @@ import pytest
 from tests.host.world import World
 from tests.peers import Peer
 from tests.stress.arena import Arena
-from tests.stress.counts import WRITERS, Counts, counts_of
+from tests.stress.counts import WRITERS, Counts
 from tests.stress.crew import Crew
-
-
-@pytest.fixture
-def counts(pytestconfig: pytest.Config) -> Counts:
-    return counts_of(pytestconfig)
 
 
 @pytest.fixture

@@ -18,9 +18,8 @@ from pubtools_mlmerge.errors import MergeError
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import Image, ImageIndex, RegistryServer
-from pubtools_mlmerge.testing.dialects import Dialect
-from pubtools_mlmerge.testing.http import Refused, RegistryError
-from pubtools_mlmerge.testing.storage import Repository, StoredManifest
+from pubtools_mlmerge.testing.http import Refused
+from pubtools_mlmerge.testing.registry import Dialect, Repository, StoredManifest
 from tests.faults.running import hurried
 from tests.hunt.items import ANCIENT, BARE, RECIPES, Item, Recipe, make
 from tests.hunt.model import (
@@ -152,7 +151,7 @@ class Troubled(Dialect):
     def _pass(self, when: str, reference: str) -> None:
         status = self.expected.at(when, reference)
         if status is not None:
-            raise Refused(status, RegistryError("UNKNOWN", "in trouble"))
+            raise Refused(status, "UNKNOWN", "in trouble")
 
     def find(
         self, repository: Repository | None, name: str, reference: str, accepted: frozenset[str]
@@ -322,6 +321,9 @@ class Hunt(RuleBasedStateMachine):
         named = named_by(options)
         brought = eligible(self.offer(reference), options.get("--arch"))
         is_sure = not (trouble and source in TAGS)
+        if trouble and source in TAGS and not isinstance(trouble.what, int):
+            # Another program may write the source, which then brings other images.
+            named = evolve(named, coarse=True)
         act = Act(brought, named, "--dry-run" in options, is_sure)
         arguments = ["--source-ref", reference, "--dest-ref", ",".join(map(self.ref, tags))]
         arguments += ["--audit", str(self.records), "--threads", f"{threads}", *_arguments(options)]

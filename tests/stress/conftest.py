@@ -13,15 +13,10 @@ from tests.quay import QuayDialect
 from tests.redis_servers import RealRedis, redis_server
 from tests.servers import RealRegistry
 from tests.stress.arena import Arena
-from tests.stress.counts import WRITERS, Counts, counts_of
+from tests.stress.counts import WRITERS
 from tests.stress.crew import Crew
 
 API_TOKEN = "opens the history of tags"
-
-
-@pytest.fixture
-def counts(pytestconfig: pytest.Config) -> Counts:
-    return counts_of(pytestconfig)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 
 import pytest
 from attrs import define, field
@@ -64,6 +65,13 @@ class Counts:
         """Count attacks of a kind; those that did no harm were survived."""
         attempted, before = self.attacks.get(kind, (0, 0))
         self.attacks[kind] = attempted + of, before + survived
+
+    def judge(self, kind: str, judge: Callable[[], Iterable[str]]) -> list[str]:
+        """Judge one more attack, which may break down; hand on its problems."""
+        self.survived(kind, 0, of=1)
+        problems = list(judge())
+        self.survived(kind, not problems, of=0)
+        return problems
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the counts, and a table of attacks."""

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from types import TracebackType
 from typing import IO, Literal, final
 
 from attrs import frozen
@@ -48,14 +47,9 @@ class Crew:
     def __enter__(self) -> Crew:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, failure: object, *_: object) -> None:
         for writer in self._writers:
-            if error is not None:
+            if failure is not None:
                 writer.kill()
             writer.communicate()
         os.close(self._gate)
