@@ -6,40 +6,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import SimpleNamespace
 
-from attrs import define, field
 from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.errors import LockLost
-from pubtools_mlmerge.host.clients import Sides
+from pubtools_mlmerge.host.clients import PushItem, Sides
 from pubtools_mlmerge.host.push_step import PushStep
-from pubtools_mlmerge.host.types import HostClient, PushItem
 from pubtools_mlmerge.settings import Settings
-
-
-@define
-class Task:
-    """Stands for the host's task; its clients are never used."""
-
-    quay_host: str
-    target_settings: dict[str, object]
-    src_quay_client: HostClient = field(init=False)
-    dest_quay_client: HostClient = field(init=False)
-
-    def run_tag_images(self, *_: object) -> None:
-        """Copy nothing."""
 
 
 def begin(
     sides: Sides,
     host: str,
     settings: Settings,
-    *,
-    namespace: str = "ns",
     items: Iterable[PushItem] = (),
 ) -> PushStep:
     """Begin a push between given sides."""
-    task = Task(host, {"quay_namespace": namespace})
-    return PushStep(task, settings, items, lambda *_: sides)
+    task = SimpleNamespace(quay_host=host, target_settings={"quay_namespace": "ns"})
+    return PushStep(task, settings, items, sides)
 
 
 def item(source: str, tags: Mapping[str, Sequence[str]], **metadata: object) -> PushItem:

@@ -35,7 +35,7 @@ from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import InvalidRecord, RecordFailed
-from pubtools_mlmerge.host.task import TaskReports
+from pubtools_mlmerge.host.task import summed_up
 from pubtools_mlmerge.merging.audit import (
     AuditDirectory,
     Change,
@@ -521,10 +521,8 @@ def test_a_collector_that_fails_is_a_warning(
 
 
 def test_the_reports_of_a_task_are_one_file(collector: Backend) -> None:
-    reports = TaskReports()
-    with reports.summed_up():
-        reports.add(REPORT)
-        reports.add(evolve(REPORT, anchor_tag="kept"))
+    with summed_up([REPORT, evolve(REPORT, anchor_tag="kept")]):
+        pass
 
     (content,) = collector.files.values()
     assert list(collector.files) == ["mlmerge-report.json"]

@@ -6,7 +6,6 @@ import json
 import os
 import time
 from base64 import b64encode
-from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,49 +16,26 @@ from pubtools.pluggy import hookimpl, pm
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import Unauthorized
 from pubtools_mlmerge.host.clients import (
+    HostClient,
     connect_like,
-    history_of,
+    internal_reference,
     make_sides,
-    verifies,
-    warn_of_certificates,
 )
-from pubtools_mlmerge.host.push_step import tags_of
-from pubtools_mlmerge.host.types import HostClient, Metadata, _Session
 from pubtools_mlmerge.registry.auth import Credentials
-from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.testing import RegistryServer
-from tests.scripted import HURRIED, Reply, ScriptedServer, json_reply
+from tests.pushes import registered
+from tests.scripted import Reply, ScriptedServer
 
 
-class Client:
-    """Stands for the host's client, on ours."""
-
-    username: str | None = "alice"
-    password: str | None = "wonderland"
-
-    def __init__(self, host: str, verify: bool | str = False) -> None:
-        connection = SimpleNamespace(hostname=host, session=SimpleNamespace(verify=verify))
-        self.session: _Session = connection
-        self.own = RegistryClient(options=HURRIED)
-        self.uploads: list[str] = []
-
-    def get_manifest(
-        self,
-        image: str,
-        raw: bool = False,
-        media_type: str | None = None,
-        return_headers: bool = False,
-    ) -> object:
-        return self.own.get_manifest(image, raw, media_type, return_headers)
-
-    def upload_manifest(self, manifest: object, image: str, raw: bool = False) -> None:
-        self.uploads.append(image)
-        self.own.upload_manifest(manifest, image, raw)
+def client_of(host: str, verify: bool | str = False, user: str | None = "alice") -> HostClient:
+    """Make what stands for the host's client."""
+    session = SimpleNamespace(hostname=host, session=SimpleNamespace(verify=verify))
+    password = user and "wonderland"
+    return SimpleNamespace(username=user, password=password, session=session)
 
 
 @define
-class Pusher:
+class HostPusher:
     """Stands for the host's pusher."""
 
     quay_host: str
@@ -75,58 +51,30 @@ class Pusher:
         all_arch: bool,
         target_settings: dict[str, object],
     ) -> None:
+        """Copy nothing, and fire the host's event."""
         self.copies.append((source_ref, dest_refs, all_arch, target_settings))
+        pm.hook.quay_images_tagged(source_ref=source_ref, dest_refs=dest_refs)
 
 
-@define
-class Item:
-    """Stands for the host's push item."""
-
-    metadata: Metadata
-    claims_signing_key: str | None = "key"
-    repos: Mapping[str, object] = field(factory=dict)
-
-
-def item(tags: dict[str, list[str]]) -> Item:
-    metadata: Metadata = {
-        "pull_url": "q/src:1",
-        "tags": tags,
-        "archs": [],
-        "exclude_archs": False,
-        "tag_source": "",
-    }
-    return Item(metadata)
+def pusher_of(host: str) -> HostPusher:
+    return HostPusher(host, client_of(host), client_of(host))
 
 
 @pytest.fixture
-def pusher(registry_server: RegistryServer) -> Pusher:
-    host = registry_server.host
-    return Pusher(host, Client(host), Client(host))
+def pusher() -> HostPusher:
+    return pusher_of("quay.io")
 
 
-def test_tags_are_named_as_the_host_names_them() -> None:
-    pusher = Pusher("quay.io", Client("quay.io"), Client("quay.io"))
-
-    tags = tags_of(
-        pusher.quay_host, pusher.target_settings, item({"a/app": ["1", "2", "1"], "tool": ["1"]})
-    )
-
-    assert [(tag.repository, str(tag.reference), tag.signing_key) for tag in tags] == [
-        ("a/app", "quay.io/ns/a----app:1", "key"),
-        ("a/app", "quay.io/ns/a----app:2", "key"),
-        ("tool", "quay.io/ns/tool:1", "key"),
-    ]
-
-
-def test_the_host_copies_with_its_own_settings(pusher: Pusher) -> None:
-    make_sides(pusher, Settings()).copy("q/a:1", ["q/b:1"])
-
-    assert pusher.copies == [("q/a:1", ["q/b:1"], True, pusher.target_settings)]
+@pytest.mark.parametrize(("external", "internal"), [("a/app", "a----app"), ("tool", "tool")])
+def test_tags_are_named_as_the_host_names_them(
+    pusher: HostPusher, external: str, internal: str
+) -> None:
+    assert str(internal_reference(pusher, external, "1")) == f"quay.io/ns/{internal}:1"
 
 
 @pytest.mark.parametrize(("settings", "threads"), [({}, 5), ({"num_thread_container_push": 2}, 2)])
 def test_tags_are_merged_in_as_many_threads_as_items_are_pushed_in(
-    pusher: Pusher, settings: dict[str, object], threads: int
+    pusher: HostPusher, settings: dict[str, object], threads: int
 ) -> None:
     pusher.target_settings.update(settings)
 
@@ -137,7 +85,7 @@ def test_tags_are_merged_in_as_many_threads_as_items_are_pushed_in(
     ("verify", "expected"), [(False, False), (True, True), ("/etc/ca.pem", "/etc/ca.pem")]
 )
 def test_our_client_connects_as_the_host_s_does(verify: bool | str, expected: bool | str) -> None:
-    client = connect_like(Client("quay.example.com", verify), Settings())
+    client = connect_like(client_of("quay.example.com", verify), Settings())
 
     session = client.session(Reference.parse("elsewhere.example.com/app:1"))
     assert session.host == "quay.example.com"
@@ -149,9 +97,7 @@ def test_both_sides_send_a_refused_login_once() -> None:
     """Registries lock accounts."""
     challenge = Reply(401, {"WWW-Authenticate": 'Basic realm="registry"'})
     with ScriptedServer(challenge) as server:
-        sides = make_sides(
-            Pusher(server.host, Client(server.host), Client(server.host)), Settings()
-        )
+        sides = make_sides(pusher_of(server.host), Settings())
         for side in (sides.source, sides.destination):
             with pytest.raises(Unauthorized, match="the login of alice was refused"):
                 side.pull(TAG)
@@ -164,9 +110,7 @@ def test_both_sides_keep_one_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", naps.append)
     held = Reply(200, {"Docker-Content-Digest": DIGEST})
     with ScriptedServer(Reply(429, {"Retry-After": "9"}), held) as server:
-        sides = make_sides(
-            Pusher(server.host, Client(server.host), Client(server.host)), Settings()
-        )
+        sides = make_sides(pusher_of(server.host), Settings())
         sides.source.digest(TAG)
         before = len(naps)
         sides.destination.digest(TAG)
@@ -179,27 +123,16 @@ def test_both_sides_keep_one_pace(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_certificates_are_verified_as_the_host_does_unless_the_settings_say(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    assert connect_like(Client("quay.io", verify=False), Settings(tls_verify=True)).options.verify
-    assert not verifies(Client("quay.io", verify=True), Settings(tls_verify=False))
-    warn_of_certificates(Client("quay.io", verify=True), Settings())
-    warn_of_certificates(Client("quay.io", verify=False), Settings())
+    cases = [(False, True), (True, False), (True, None), (False, None)]
 
-    (line,) = caplog.messages
-    assert line == "Certificates of the registries are not verified (as in pubtools-quay)"
+    clients = [connect_like(client_of("q", theirs), Settings(tls_verify=v)) for theirs, v in cases]
+    connect_like(client_of("q"), Settings(), clients[0])
 
-
-class Announcing(Pusher):
-    """Copies, and fires the host's event."""
-
-    def run_tag_images(
-        self,
-        source_ref: str,
-        dest_refs: list[str],
-        all_arch: bool,
-        target_settings: dict[str, object],
-    ) -> None:
-        super().run_tag_images(source_ref, dest_refs, all_arch, target_settings)
-        pm.hook.quay_images_tagged(source_ref=source_ref, dest_refs=dest_refs)
+    assert [client.options.verify for client in clients] == [True, False, True, False]
+    assert caplog.messages == [
+        f"Certificates of the registries are not verified ({reason})"
+        for reason in ("tls_verify is false", "as in pubtools-quay")
+    ]
 
 
 class Listening:
@@ -213,64 +146,24 @@ class Listening:
         self.heard.append(dest_refs)
 
 
-def test_the_host_s_event_is_fired_for_tags_and_not_for_digests() -> None:
-    pusher, site = Announcing("quay.io", Client("quay.io"), Client("quay.io")), Listening()
-    copy = make_sides(pusher, Settings()).copy
+def test_the_host_copies_with_its_own_settings_and_fires_its_event_for_tags_alone(
+    pusher: HostPusher,
+) -> None:
     by_digest = f"q/b@sha256:{'0' * 64}"
-    pm.register(site)
-    try:
+    copy = make_sides(pusher, Settings()).copy
+
+    with registered(site := Listening()):
         copy("q/a:1", [by_digest])
         copy("q/a:1", ["q/b:1"])
-    finally:
-        pm.unregister(site)
 
-    assert [made[1] for made in pusher.copies if isinstance(made, tuple)] == [
-        [by_digest],
-        ["q/b:1"],
+    assert pusher.copies == [
+        ("q/a:1", [name], True, pusher.target_settings) for name in (by_digest, "q/b:1")
     ]
     assert site.heard == [["q/b:1"]]
 
 
 DIGEST = f"sha256:{'1' * 64}"
 TAG = Reference.parse("quay.io/ns/app:1-kept")
-
-
-def test_a_registry_that_asks_for_patience_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The host's client fails on this status while it reads."""
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    held = Reply(200, {"Docker-Content-Digest": DIGEST})
-    with ScriptedServer(Reply(429, {"Retry-After": "1"}), held) as server:
-        client = connect_like(Client(server.host), Settings())
-
-        assert client.digest(TAG) == DIGEST
-        assert server.lines == ["HEAD /v2/ns/app/manifests/1-kept"] * 2
-
-
-def test_a_tag_expires_by_the_token_of_the_target() -> None:
-    with ScriptedServer(json_reply({"tags": []}), Reply(201)) as server:
-        client = RegistryClient(host=server.url)
-        history = history_of(client, {"dest_quay_api_token": "some-token"})
-        assert history is not None
-
-        history.expire(TAG, 30)
-
-    (_, request) = server.received
-    assert server.lines[1:] == ["PUT /api/v1/repository/ns/app/tag/1-kept"]
-    assert server.authorizations == ["", "Bearer some-token"]
-    expiration = json.loads(request.body)["expiration"]
-    assert expiration == pytest.approx(time.time() + 30 * 86_400, abs=60)
-    assert history_of(client, {}) is None
-
-
-def test_a_tag_that_does_not_expire_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    with ScriptedServer(Reply(403)) as server:
-        history = history_of(RegistryClient(host=server.url), {"dest_quay_api_token": "token"})
-        assert history is not None
-
-        history.expire(TAG, 30)
-
-    (line,) = caplog.messages
-    assert line.startswith("quay.io/ns/app:1-kept does not expire: ")
 
 
 def test_no_login_and_no_certificate_of_the_worker_s_user_is_read(
@@ -294,8 +187,7 @@ def test_no_login_and_no_certificate_of_the_worker_s_user_is_read(
         ):
             (tmp_path / "containers").mkdir(exist_ok=True)
             (tmp_path / "containers/auth.json").write_text(json.dumps(logins))
-            theirs = Client(server.host)
-            theirs.username = theirs.password = None
+            theirs = client_of(server.host, user=None)
 
             with pytest.raises(Unauthorized, match="the target's settings have no login"):
                 connect_like(theirs, Settings()).pull(TAG)

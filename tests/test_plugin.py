@@ -12,8 +12,7 @@ from pubtools.pluggy import hookimpl, pm, task_context
 from pubtools_mlmerge import plugin
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.errors import CannotMergeHere, InvalidSettings
-from pubtools_mlmerge.host.task import TaskReports, refuse, settings_for
-from pubtools_mlmerge.settings import Settings
+from pubtools_mlmerge.host.task import refuse, settings_for, summed_up
 from tests.factories import index
 from tests.pushes import registered
 from tests.test_hooks import REPORT
@@ -67,11 +66,9 @@ def test_the_summary_counts_what_was_merged(
 ) -> None:
     caplog.set_level(logging.INFO, "pubtools.mlmerge")
     merged = merge(index("linux/amd64@new"), index("linux/amd64@old", "linux/s390x@old"))
-    report, reports = evolve(REPORT, entries=merged.entries), TaskReports()
+    report = evolve(REPORT, entries=merged.entries)
 
-    with suppress(SystemExit, Failure, KeyboardInterrupt), reports.summed_up():
-        reports.add(report)
-        reports.add(report)
+    with suppress(SystemExit, Failure, KeyboardInterrupt), summed_up([report, report]):
         if error is not None:
             raise error
 
@@ -83,7 +80,7 @@ def test_the_summary_counts_what_was_merged(
 def test_a_task_that_merged_nothing_says_nothing(caplog: Log) -> None:
     caplog.set_level(logging.DEBUG, "pubtools.mlmerge")
 
-    with TaskReports().summed_up():
+    with summed_up([]):
         pass
 
     assert caplog.messages == []
@@ -137,5 +134,6 @@ def test_a_task_that_does_not_ask_reads_no_other_variable(
 
 def test_a_refusal_says_what_to_start_instead() -> None:
     with pytest.raises(CannotMergeHere, match="mlmerge-push-docker"):
-        refuse("push", Settings())
-    refuse("push", Settings(report_only=True))
+        refuse("push", {"mlmerge": {"steps": ["push"]}})
+    refuse("push", {"mlmerge": {"steps": ["push"], "report_only": True}})
+    refuse("push", {})

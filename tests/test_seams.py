@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import reduce
 from inspect import Parameter, Signature
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,8 @@ PACKAGE = "pubtools._quay"
 
 
 Modules = Mapping[str, ModuleType]
+Patch = pytest.MonkeyPatch
+Log = pytest.LogCaptureFixture
 
 
 def function(*names: str) -> Callable[..., None]:
@@ -39,16 +42,13 @@ def contents(step: StepName) -> dict[str, object]:
     """Make what a module of the host has, shaped as the table of seams says."""
     made: dict[str, object] = dict.fromkeys(seams.SEAMS[step].used, object())
     for name, methods in seams.SEAMS[step].replaced.items():
-        if "" in methods:
-            made[name] = function(*methods[""])
-        else:
-            functions = {each: function("self", *names) for each, names in methods.items()}
-            made[name] = type(name, (), {**functions, "__module__": __name__})
+        functions = {each: function("self", *names) for each, names in methods.items()}
+        made[name] = type(name, (), {**functions, "__module__": __name__})
     return made
 
 
 @pytest.fixture
-def modules(monkeypatch: pytest.MonkeyPatch) -> Modules:
+def modules(monkeypatch: Patch) -> Modules:
     """Put modules in the place of the host's, and forget that anything was replaced."""
     for name in [name for name in os.environ if name.startswith("MLMERGE_")]:
         monkeypatch.delenv(name)
@@ -81,50 +81,32 @@ def test_a_host_as_expected_has_no_problems(modules: Modules, step: StepName) ->
     assert is_in_place(step)
 
 
-def without(name: str, method: str = "") -> Callable[[Modules, pytest.MonkeyPatch], None]:
-    """Make a change to the host: a name is missing, in a module or in a class."""
-
-    def change(modules: Modules, patch: pytest.MonkeyPatch) -> None:
-        module, _, attribute = name.partition(".")
-        if method:
-            patch.delattr(getattr(modules[module], attribute), method)
-        else:
-            patch.delattr(modules[module], attribute)
-
-    return change
-
-
-def renamed(modules: Modules, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(modules["push_docker"].PushDocker, "rollback", function("self", "tags"))
-
-
-def no_class(modules: Modules, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(modules["push_docker"], "PushDocker", "PushDocker")
-
-
-CHANGES: list[tuple[StepName, Callable[[Modules, pytest.MonkeyPatch], None], str]] = [
-    ("push", without("push_docker.PushDocker"), "push_docker.PushDocker is missing"),
-    ("push", no_class, "push_docker.PushDocker is missing"),
-    ("push", without("push_docker.SignEntry"), "push_docker.SignEntry is missing"),
-    (
-        "tag-docker",
-        without("tag_docker.TagDocker", "is_arch_relevant"),
-        "tag_docker.TagDocker.is_arch_relevant takes None",
-    ),
-    ("push", renamed, "push_docker.PushDocker.rollback takes ('tags',)"),
+CHANGES: list[tuple[StepName, str, object, str]] = [  # what is there instead of a name, if anything
+    ("push", "push_docker.PushDocker", None, " is missing"),
+    ("push", "push_docker.PushDocker", "PushDocker", " is missing"),
+    ("push", "push_docker.SignEntry", None, " is missing"),
+    ("tag-docker", "tag_docker.TagDocker.is_arch_relevant", None, " takes None"),
+    ("push", "push_docker.PushDocker.rollback", function("self", "tags"), " takes ('tags',)"),
 ]
 
 
-@pytest.mark.parametrize(("step", "change", "message"), CHANGES)
+@pytest.mark.parametrize(("step", "name", "instead", "problem"), CHANGES)
 def test_what_does_not_fit_disables_its_step_with_one_line_and_leaves_the_other(  # noqa: PLR0917
     modules: Modules,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    monkeypatch: Patch,
+    caplog: Log,
     step: StepName,
-    change: Callable[[Modules, pytest.MonkeyPatch], None],
-    message: str,
+    name: str,
+    instead: object,
+    problem: str,
 ) -> None:
-    change(modules, monkeypatch)
+    module, *owner, attribute = name.split(".")
+    place = reduce(getattr, owner, modules[module])
+    if instead is None:
+        monkeypatch.delattr(place, attribute)
+    else:
+        monkeypatch.setattr(place, attribute, instead)
+    message = name + problem
     (other,) = {*seams.STEPS} - {step}
 
     install()
@@ -159,7 +141,7 @@ NOT_ASKING: list[tuple[dict[str, object], dict[str, str]]] = [
 @pytest.mark.parametrize("named", [False, True])
 def test_only_a_task_that_asks_gets_an_error_from_a_step_that_does_not_fit(  # noqa: PLR0917
     modules: Modules,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: Patch,
     settings: dict[str, object],
     environment: dict[str, str],
     asks: bool,
@@ -171,11 +153,9 @@ def test_only_a_task_that_asks_gets_an_error_from_a_step_that_does_not_fit(  # n
     install()
     start = modules["tag_docker"].TagDocker
 
+    given, by_name = ([], {"target_settings": settings}) if named else ([settings], {})
     with pytest.raises(HostMismatch, match="is_arch_relevant") if asks else nullcontext():
-        if named:
-            start([], None, "1", "target", target_settings=settings)
-        else:
-            start([], None, "1", "target", settings)
+        start([], None, "1", "target", *given, **by_name)
 
 
 def test_ours_are_put_in_place_once_and_stay(modules: Modules) -> None:
@@ -204,7 +184,7 @@ def test_what_others_replaced_since_is_left_to_them(modules: Modules) -> None:
 
 
 def test_where_ours_do_not_load_only_tasks_that_ask_suffer(
-    modules: Modules, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    modules: Modules, monkeypatch: Patch, caplog: Log
 ) -> None:
     monkeypatch.setitem(sys.modules, "pubtools_mlmerge.host.tag_docker", None)
 
@@ -217,9 +197,7 @@ def test_where_ours_do_not_load_only_tasks_that_ask_suffer(
     assert is_in_place("push")
 
 
-def test_nothing_is_loaded_where_no_host_is(
-    modules: Modules, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_loaded_where_no_host_is(modules: Modules, monkeypatch: Patch) -> None:
     for name in modules:
         monkeypatch.delitem(sys.modules, f"{PACKAGE}.{name}")
 
@@ -230,7 +208,7 @@ def test_nothing_is_loaded_where_no_host_is(
 
 
 def test_names_are_replaced_when_the_host_s_module_is_imported_after_us(
-    modules: Modules, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    modules: Modules, monkeypatch: Patch, tmp_path: Path
 ) -> None:
     """Whoever imports it, and without any hook being called."""
     for name in modules:

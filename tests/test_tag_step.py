@@ -5,30 +5,29 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from pubtools.pluggy import hookimpl, pm
+from pubtools.pluggy import hookimpl
 from requests.exceptions import HTTPError
 
 from pubtools_mlmerge import plugin  # noqa: F401 - has the step itself
-from pubtools_mlmerge.core.manifests import digest_of
+from pubtools_mlmerge.core.manifests import OCI_INDEX, digest_of
 from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import ConflictError, LockLost, NestedIndex, ShrinkError
-from pubtools_mlmerge.host.clients import history_of
+from pubtools_mlmerge.host.clients import Metadata, history_of
 from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.tag_step import (
+    Choose,
     GuardedClient,
-    Names,
     Selection,
+    chosen_by,
     to_add,
     to_remove,
 )
-from pubtools_mlmerge.host.types import Metadata
 from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.registry.client import RegistryClient
@@ -36,16 +35,19 @@ from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import attestation, digest, entry, index
 from tests.programs import put
+from tests.pushes import registered
 from tests.quay import QuayDialect
 from tests.scripted import HURRIED
+
+Log = pytest.LogCaptureFixture
 
 NEW = [make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")]
 OLD = [make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")]
 
 
-def names(*archs: str, exclude: bool = False) -> Names:
+def names(*archs: str, exclude: bool = False) -> Choose:
     metadata: Metadata = {"archs": archs, "exclude_archs": exclude}
-    return Names.of(SimpleNamespace(metadata=metadata, claims_signing_key=None, repos={}))
+    return chosen_by(SimpleNamespace(metadata=metadata, claims_signing_key=None, repos={}))
 
 
 VARIANTS = index(
@@ -75,9 +77,7 @@ def test_names_choose_platforms(archs: list[str], exclude: bool, expected: list[
     assert to_add(VARIANTS, names(*archs, exclude=exclude)) == expected
 
 
-def test_a_name_that_means_nothing_is_ignored_with_a_warning(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_name_that_means_nothing_is_ignored_with_a_warning(caplog: Log) -> None:
     assert to_add(VARIANTS, names("", "linux//amd64", "x86_64")) == ["linux/amd64"]
     assert len(caplog.messages) == 2
 
@@ -109,10 +109,8 @@ class Site:
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    site = Site()
-    pm.register(site)
-    yield site
-    pm.unregister(site)
+    with registered(site := Site()):
+        yield site
 
 
 class Tags:
@@ -133,7 +131,7 @@ class Tags:
         return self.selection
 
     def compute(self, eligible: Sequence[str] = ("arm64",)) -> dict[str, object]:
-        computed = self.selection.compute(eligible, dict)
+        computed = self.selection.compute(eligible)
         assert isinstance(computed, dict)
         return computed
 
@@ -162,23 +160,26 @@ def test_the_list_has_what_was_chosen_and_the_rest_of_the_tag(
 ) -> None:
     expected = [NEW[1].digest, *(image.digest for image in OLD)]
 
-    assert listed(tags.compute(eligible)) == expected
+    tags.server.forget_requests()
+
+    document = tags.compute(eligible)
+
+    asked = [request.path for request in tags.server.requests]  # nothing of children
+    assert asked == ["/v2/app/manifests/build", "/v2/app/manifests/1"]
+    assert listed(document) == expected
+    assert document["mediaType"] == OCI_INDEX
 
 
-def test_the_coarse_rule_takes_no_platform_away(registry_server: RegistryServer) -> None:
-    tags = Tags(registry_server)
-    put(registry_server, "1", make_index([*OLD, make_image("windows/amd64")]))
+def test_the_coarse_rule_takes_no_platform_away(tags: Tags) -> None:
+    put(tags.server, "1", make_index([*OLD, make_image("windows/amd64")]))
     tags.select(Settings(policy=Policy(match="architecture")))
 
     with pytest.raises(ShrinkError, match="would lose windows/amd64"):
         tags.compute(["amd64"])
 
 
-def test_the_host_may_look_at_the_platform_of_an_entry_without_one(
-    registry_server: RegistryServer,
-) -> None:
-    tags = Tags(registry_server)
-    put(registry_server, "1", make_index([*OLD, make_index(NEW)]))
+def test_the_host_may_look_at_the_platform_of_an_entry_without_one(tags: Tags) -> None:
+    put(tags.server, "1", make_index([*OLD, make_index(NEW)]))
 
     document = tags.compute(["arm64"])
 
@@ -208,22 +209,19 @@ def test_nothing_is_reported_where_nothing_was_written(tags: Tags) -> None:
 
 
 def test_a_list_of_somebody_else_s_is_written_and_not_reported(tags: Tags, site: Site) -> None:
-    site.document = {**json.loads(make_index(NEW).content)}
+    site.document = document = json.loads(make_index(NEW).content)
 
-    assert tags.compute() == site.document
-    tags.write(site.document)
+    assert tags.compute() == document
+    tags.write(document)
 
-    assert tags.client.digest(tags.images[1]) == digest_of(encode(site.document))
-
+    assert tags.client.digest(tags.images[1]) == digest_of(encode(document))
     assert tags.selection.report(1) is None
 
 
-def test_the_plan_is_logged_where_only_that_is_wished(
-    tags: Tags, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_plan_is_logged_where_only_that_is_wished(tags: Tags, caplog: Log) -> None:
     caplog.set_level("INFO", "pubtools.mlmerge")
 
-    assert tags.select(Settings(report_only=True)).compute(["arm64"], lambda: "host") == "host"
+    tags.selection.report_only(["arm64"])
 
     end, line = caplog.messages
     assert end.endswith("(dry run): finished: 1 added, 2 kept, 1 excluded")
@@ -231,12 +229,12 @@ def test_the_plan_is_logged_where_only_that_is_wished(
     assert "linux/s390x" in line
 
 
-def test_a_plan_that_fails_is_logged_as_well(tags: Tags, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_plan_that_fails_is_logged_as_well(tags: Tags, caplog: Log) -> None:
     tags.images = (tags.images[0].tagged("absent"), tags.images[1])
 
-    assert tags.select(Settings(report_only=True)).compute(["arm64"], lambda: "host") == "host"
+    tags.select(Settings()).report_only(["arm64"])
     with pytest.raises(HTTPError):
-        tags.select(Settings()).compute(["arm64"], dict)
+        tags.compute()
 
     event, line = caplog.messages
     assert "(dry run): failed: " in event
@@ -259,7 +257,7 @@ class HostsClient:
 
 
 def test_the_host_s_client_keeps_all_but_its_upload_and_what_it_cannot_read(tags: Tags) -> None:
-    tags.selection.compute(["arm64"], dict)
+    tags.compute()
     client = tags.selection.guard(HostsClient())  # type: ignore[arg-type]  # no more is needed
     assert isinstance(client, GuardedClient)
     source = str(tags.images[0])
@@ -288,34 +286,11 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
 
 
-def test_a_tag_that_moved_is_left_alone(tags: Tags) -> None:
-    document = tags.compute()
-    put(tags.server, "1", THEIRS)
-
-    with pytest.raises(ConflictError) as caught:
-        tags.write(document)
-
-    assert (caught.value.expected, caught.value.found) == (make_index(OLD).digest, THEIRS.digest)
-    assert tags.client.digest(tags.images[1]) == THEIRS.digest
-
-
-def test_without_verifying_nobody_looks(tags: Tags) -> None:
-    tags.select(Settings(verify=False))
-    document = tags.compute()
-    put(tags.server, "1", THEIRS)
-    tags.server.forget_requests()
-
-    tags.write(document)
-
-    assert [request.method for request in tags.server.requests] == ["PUT"]
-
-
-@pytest.mark.parametrize("ours", [True, False])
-def test_a_lost_lock_prevents_the_write(tags: Tags, site: Site, ours: bool) -> None:
+def test_a_lost_lock_prevents_the_write_of_somebody_else_s_list(tags: Tags, site: Site) -> None:
     def check() -> None:
         raise LockLost(str(tags.images[1]), "expired")
 
-    site.document = None if ours else {**json.loads(make_index(NEW).content)}
+    site.document = json.loads(make_index(NEW).content)
     tags.select(Settings(), check)
 
     with pytest.raises(LockLost):
@@ -335,70 +310,69 @@ def test_changes_are_recorded(tags: Tags, tmp_path: Path) -> None:
     assert change.source == tags.images[0]
 
 
-@pytest.mark.parametrize("is_lost", [True, False])
-def test_what_was_replaced_unseen_is_given_back_and_the_host_begins_again(is_lost: bool) -> None:
+class QuayTags(Tags):
+    """Tags of a registry that has Quay's history of them."""
+
     now = 1_700_000_000.0
-    with RegistryServer(dialect=QuayDialect(TOKEN), clock=lambda: now) as quay:
-        tags = Tags(quay, TOKEN)
-        tags.select(Settings(verify=not is_lost))
-        document = tags.compute()
-        now += 60
-        if is_lost:  # nobody reads theirs
-            put(quay, "1", THEIRS)
-        now += 60
 
-        with pytest.raises(ConflictError) if is_lost else nullcontext() as caught:
-            tags.write(document)
-
-        expected = {"linux/amd64", "linux/arm64", "linux/s390x"}
-        if caught is not None:
-            found = (caught.value.expected, caught.value.found)
-            assert found == (make_index(OLD).digest, THEIRS.digest)
-            expected |= {"linux/ppc64le"}
-        assert tags.held() == expected
-        assert quay.tags("app") == ("1", "build")
+    def replace(self) -> None:
+        """Write as somebody else, once the list was computed and before it is written."""
+        QuayTags.now += 60
+        put(self.server, "1", THEIRS)
+        QuayTags.now += 60
 
 
-def test_nothing_is_given_back_without_the_lock() -> None:
+@pytest.fixture
+def quay() -> Iterator[QuayTags]:
+    with RegistryServer(dialect=QuayDialect(TOKEN), clock=lambda: QuayTags.now) as server:
+        yield QuayTags(server, TOKEN)
+
+
+def test_what_was_replaced_unseen_is_given_back_and_the_host_begins_again(quay: QuayTags) -> None:
+    quay.select(Settings(verify=False))
+    document = quay.compute()
+    quay.replace()
+
+    with pytest.raises(ConflictError) as caught:
+        quay.write(document)
+
+    assert (caught.value.expected, caught.value.found) == (make_index(OLD).digest, THEIRS.digest)
+    assert quay.held() == {"linux/amd64", "linux/arm64", "linux/s390x", "linux/ppc64le"}
+    assert quay.server.tags("app") == ("1", "build")
+
+
+def test_where_nothing_was_replaced_nothing_is_given_back(quay: QuayTags) -> None:
+    quay.write(quay.compute())
+
+    assert quay.held() == {"linux/amd64", "linux/arm64", "linux/s390x"}
+    assert quay.server.tags("app") == ("1", "build")
+
+
+def test_nothing_is_given_back_without_the_lock(quay: QuayTags) -> None:
     is_held = iter([True, False])
 
     def check() -> None:
         if not next(is_held):
             raise LockLost("app:1", "expired")
 
-    now = 1_700_000_000.0
-    with RegistryServer(dialect=QuayDialect(TOKEN), clock=lambda: now) as quay:
-        tags = Tags(quay, TOKEN)
-        tags.select(Settings(verify=False), check)
-        document = tags.compute()
-        now += 60
-        put(quay, "1", THEIRS)
-        now += 60
+    quay.select(Settings(verify=False), check)
+    document = quay.compute()
+    quay.replace()
 
-        with pytest.raises(LockLost):
-            tags.write(document)
+    with pytest.raises(LockLost):
+        quay.write(document)
 
-        assert tags.held() == {"linux/amd64", "linux/arm64", "linux/s390x"}
+    assert quay.held() == {"linux/amd64", "linux/arm64", "linux/s390x"}
 
 
-def test_a_tag_that_expires_does_so_after_a_merge() -> None:
-    with RegistryServer(dialect=QuayDialect(TOKEN)) as quay:
-        tags, moment = Tags(quay, TOKEN), 2_000_000_000
-        assert tags.history is not None
-        tags.history.expire_at(tags.images[1], moment)
+def test_a_tag_that_expires_does_so_after_a_merge(quay: QuayTags) -> None:
+    moment = 2_000_000_000
+    assert quay.history is not None
+    quay.history.expire_at(quay.images[1], moment)
 
-        tags.write(tags.compute())
+    quay.write(quay.compute())
 
-        assert tags.history.expiration(tags.images[1]) == moment
-
-
-def test_a_new_tag_is_made(tags: Tags) -> None:
-    tags.images = (tags.images[0], tags.images[1].tagged("fresh"))
-    tags.select(Settings())
-
-    tags.write(tags.compute())
-
-    assert tags.held() == {"linux/arm64"}
+    assert quay.history.expiration(quay.images[1]) == moment
 
 
 # Nested indexes
@@ -406,38 +380,30 @@ def test_a_new_tag_is_made(tags: Tags) -> None:
 NESTED = make_index([make_image(p, seed="in") for p in ("linux/amd64", "linux/s390x")])
 
 
-def test_a_nested_index_is_named_by_what_it_lists(registry_server: RegistryServer) -> None:
-    put(registry_server, "1", make_index([NESTED, *NEW]))
-    client, tag = RegistryClient(), Reference(registry_server.host, "app", tag="1")
+def test_a_nested_index_is_named_by_what_it_lists(tags: Tags) -> None:
+    put(tags.server, "1", make_index([NESTED, *NEW]))
+    tag = tags.images[1]
 
-    held = client.read_nested(tag, client.pull_index(tag))
+    held = tags.client.read_nested(tag, tags.client.pull_index(tag))
 
     assert to_add(held, names("s390x")) == ["linux/s390x"]
     gone, kept = to_remove(held, None, names("amd64"))
     assert (gone, kept) == (["linux/amd64"] * 2, ["linux/s390x", "linux/arm64"])
 
 
-def test_a_nested_index_is_selected_whole_or_not_at_all(registry_server: RegistryServer) -> None:
-    put(registry_server, "nested", make_index([NESTED]))
-    put(registry_server, "1", make_index(OLD))
-    client = RegistryClient(options=HURRIED)
-    source, into = (Reference(registry_server.host, "app", tag=tag) for tag in ("nested", "1"))
+def test_a_nested_index_is_selected_whole_or_not_at_all(tags: Tags) -> None:
+    put(tags.server, "build", make_index([NESTED]))
 
-    selection = Selection(Settings(), client, source, into)
-    with pytest.raises(NestedIndex, match=f"^{into}: nested index {NESTED.digest} cannot be split"):
-        selection._compute(["linux/amd64"])
-    selection._compute(["linux/amd64", "linux/s390x"])
+    nested = f"^{tags.images[1]}: nested index {NESTED.digest} cannot be split"
+    with pytest.raises(NestedIndex, match=nested):
+        tags.compute(["linux/amd64"])
 
-    assert selection.plan is not None
-    assert [entry.digest for entry in selection.plan.result.manifests] == [NESTED.digest]
+    assert listed(tags.compute(["linux/amd64", "linux/s390x"])) == [NESTED.digest]
 
 
-def test_a_nested_index_of_the_tag_goes_once_all_of_it_is_covered(
-    registry_server: RegistryServer,
-) -> None:
-    tags = Tags(registry_server)
-    put(registry_server, "build", make_index([*NEW, make_image("linux/s390x")]))
-    put(registry_server, "1", make_index([NESTED]))
+def test_a_nested_index_of_the_tag_goes_once_all_of_it_is_covered(tags: Tags) -> None:
+    put(tags.server, "build", make_index([*NEW, make_image("linux/s390x")]))
+    put(tags.server, "1", make_index([NESTED]))
 
     assert listed(tags.compute(["amd64"])) == [NEW[0].digest, NESTED.digest]
     assert NESTED.digest not in listed(tags.compute(["amd64", "s390x"]))

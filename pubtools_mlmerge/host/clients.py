@@ -1,17 +1,19 @@
-"""How a step reaches the host's registries: clients of ours with the host's logins."""
+"""The host's objects as far as we look at them, and clients of ours with the host's logins."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
+from typing import Protocol, TypedDict
 
 from attrs import evolve, frozen
 from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.host.types import HostClient, Pusher
 from pubtools_mlmerge.registry.auth import Credentials
+from pubtools_mlmerge.registry.base import ManifestClient
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.registry.quay_history import TagHistory
@@ -20,6 +22,75 @@ from pubtools_mlmerge.settings import Settings
 LOG = logging.getLogger("pubtools.mlmerge")
 
 _THREADS = 5  # the host's default
+
+
+# The host itself is untyped.
+
+
+class _Requests(Protocol):
+    verify: bool | str
+
+
+class _Session(Protocol):
+    hostname: str
+    session: _Requests
+
+
+class HostClient(ManifestClient, Protocol):
+    """The host's Quay client, with how it connects."""
+
+    username: str | None
+    password: str | None
+    session: _Session
+
+
+class HostTask(Protocol):
+    """What the host's workers have in common."""
+
+    quay_host: str
+    target_settings: dict[str, object]
+
+
+class Pusher(HostTask, Protocol):
+    """The host's pusher."""
+
+    src_quay_client: HostClient
+    dest_quay_client: HostClient
+
+    def run_tag_images(
+        self,
+        source_ref: str,
+        dest_refs: list[str],
+        all_arch: bool,  # noqa: FBT001 - the host's signature
+        target_settings: dict[str, object],
+    ) -> None:
+        """Copy a reference to others."""
+
+
+class Metadata(TypedDict, total=False):
+    """What the host keeps about a push item."""
+
+    pull_url: str
+    tags: Mapping[str, Sequence[str]]
+    build: Mapping[str, object]
+    archs: Sequence[str]
+    exclude_archs: bool
+    tag_source: str
+    mlmerge: object
+
+
+class PushItem(Protocol):
+    """The host's push item."""
+
+    claims_signing_key: str | None
+    metadata: Metadata
+    repos: Mapping[str, object]
+
+
+def internal_reference(task: HostTask, repository: str, tag: str) -> Reference:
+    """Name a tag as the host does in its registry; the repository is the external one."""
+    place = f"{task.quay_host}/{task.target_settings['quay_namespace']}"
+    return Reference.parse(f"{place}/{repository.replace('/', '----')}:{tag}")
 
 
 @frozen(eq=False)
@@ -43,16 +114,13 @@ def make_sides(pusher: Pusher, settings: Settings) -> Sides:
     target = pusher.target_settings
 
     def copy(source: str, destinations: list[str]) -> None:
-        with_event = all(Reference.parse(each).tag for each in destinations)
-        token = _SILENT.set(not with_event)
+        token = _SILENT.set(not all(Reference.parse(each).tag for each in destinations))
         try:
-            pusher.run_tag_images(source, destinations, True, target)  # noqa: FBT003
-        except _Silenced:
-            pass
+            with suppress(_Silenced):
+                pusher.run_tag_images(source, destinations, True, target)  # noqa: FBT003
         finally:
             _SILENT.reset(token)
 
-    warn_of_certificates(pusher.dest_quay_client, settings)
     source = connect_like(pusher.src_quay_client, settings)
     destination = connect_like(pusher.dest_quay_client, settings, source)
     threads = target.get("num_thread_container_push")
@@ -80,12 +148,18 @@ def connect_like(
 ) -> RegistryClient:
     """Make a client of ours with the login and the host of a client of the host.
 
-    It shares the request rate and the refused logins of `other`.
+    It shares the request rate and the refused logins of `other`. The first one of a task warns if
+    nothing proves which registry answers.
     """
-    verify = client.session.session.verify
+    theirs, verifies = client.session.session.verify, settings.tls_verify
+    if verifies is None:
+        verifies = theirs is not False
+    if not verifies and other is None:
+        reason = "as in pubtools-quay" if settings.tls_verify is None else "tls_verify is false"
+        LOG.warning("Certificates of the registries are not verified (%s)", reason)
     options = ConnectOptions(
-        insecure=not verifies(client, settings),
-        ca_bundle=verify if isinstance(verify, str) else None,
+        insecure=not verifies,
+        ca_bundle=theirs if isinstance(theirs, str) else None,
         certs_d=(),
     )
     if other is not None:
@@ -97,20 +171,6 @@ def connect_like(
         password=client.password,
         options=options,
     )
-
-
-def verifies(client: HostClient, settings: Settings) -> bool:
-    """Whether certificates are verified: as the settings say, or else as the host does."""
-    if settings.tls_verify is not None:
-        return settings.tls_verify
-    return client.session.session.verify is not False
-
-
-def warn_of_certificates(client: HostClient, settings: Settings) -> None:
-    """Warn where nothing proves which registry answers; called once per task."""
-    if not verifies(client, settings):
-        reason = "as in pubtools-quay" if settings.tls_verify is None else "tls_verify is false"
-        LOG.warning("Certificates of the registries are not verified (%s)", reason)
 
 
 def history_of(client: RegistryClient, target_settings: dict[str, object]) -> TagHistory | None:

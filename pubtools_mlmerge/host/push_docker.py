@@ -7,7 +7,7 @@ before that.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Callable
@@ -18,8 +18,8 @@ from pubtools.pluggy import hookimpl, pm
 from pubtools_mlmerge.host.task import refuse, settings_for
 
 if TYPE_CHECKING:
+    from pubtools_mlmerge.host.clients import PushItem
     from pubtools_mlmerge.host.push_step import PushStep, SignEntry
-    from pubtools_mlmerge.host.types import PushItem
 
 _CURRENT: ContextVar[PushDocker | None] = ContextVar("pubtools_mlmerge_push", default=None)
 _STEPS: dict[int, PushStep] = {}  # by id of the push item, for hooks in threads of the host
@@ -37,38 +37,29 @@ class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is u
 
     run_tag_images = push_docker.ContainerImagePusher.run_tag_images
 
-    def __init__(
-        self,
-        push_items: list[PushItem],
-        hub: object,
-        task_id: str,
-        target_name: str,
-        target_settings: dict[str, object],
-    ) -> None:
-        self.push_step: PushStep | None = None
-        settings = settings_for("push", target_settings)
-        super().__init__(push_items, hub, task_id, target_name, target_settings)
-        if settings is not None:
-            from pubtools_mlmerge.host.push_step import PushStep  # noqa: PLC0415 - the engine
-
-            self.push_step = PushStep(self, settings, push_items)
+    push_step: PushStep | None = None
 
     def run(self) -> None:
-        """Run the push; the pusher that it makes finds the step by the context."""
-        token, step = _CURRENT.set(self), self.push_step
+        """Run the push; what the host makes for it finds the step by the context."""
+        settings = settings_for("push", self.target_settings)
+        token = _CURRENT.set(self)
         try:
-            if step is None:
+            if settings is None:
                 super().run()
                 return
+            from pubtools_mlmerge.host.clients import make_sides  # noqa: PLC0415 - the engine
+            from pubtools_mlmerge.host.push_step import PushStep  # noqa: PLC0415 - as above
+
+            step = PushStep(self, settings, self.push_items, make_sides(self, settings))
+            self.push_step = step
             _STEPS.update((id(item), step) for item in self.push_items)
             with step.running():
                 super().run()
                 # Method names may fit and the host's behaviour may not.
                 step.check_done([signer["label"] for signer in self._late_signers()])
         finally:
-            if step is not None:
-                for item in self.push_items:
-                    _STEPS.pop(id(item), None)
+            for item in self.push_items:
+                _STEPS.pop(id(item), None)
             _CURRENT.reset(token)
 
     def get_docker_push_items(self) -> list[PushItem]:
@@ -94,23 +85,17 @@ class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is u
 
     def claims(self) -> list[SignEntry]:
         """List what is to be signed of the tags that hold a merged index or an OCI index."""
-        step = self.push_step
-        if step is None or not step.settings.sign:
-            return []
-        held = [each for each in step.held.values() if each.tag.signing_key]
-        for signer in self._late_signers():
-            step.note_signed(signer["label"], [each.tag for each in held])
         return [
             push_docker.SignEntry(
-                repo=each.tag.repository,
-                pub_reference=f"{registry}/{each.tag.name}",
+                repo=each.request.repository,
+                pub_reference=f"{registry}/{each.request.public_name}",
                 # The host's own references to what is on Quay name it by this host.
-                reference=f"quay.io/{each.tag.reference.repository}:{each.tag.reference.tag}",
+                reference=f"quay.io/{str(each.request.destination).partition('/')[2]}",
                 digest=digest,
                 arch=architecture,
-                signing_key=each.tag.signing_key,
+                signing_key=each.signing_key,
             )
-            for each in held
+            for each in (self.push_step.to_sign() if self.push_step is not None else ())
             for digest, architecture in each.to_sign
             for registry in self.dest_registries
         ]
@@ -158,10 +143,10 @@ class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is u
     ) -> list[tuple[str, str, str]]:
         """List what is outdated, but nothing that a tag still lists."""
         outdated: list[tuple[str, str, str]] = super().get_outdated_manifests(backup_tags)
-        held = self.push_step.held.values() if self.push_step is not None else ()
+        held = self.push_step.held if self.push_step is not None else {}
         listed = {
-            (digest, each.tag.reference.tag, each.tag.repository)
-            for each in held
+            (digest, tag.tag, each.request.repository)
+            for tag, each in held.items()
             for digest in each.listed
         }
         return [entry for entry in outdated if entry not in listed]
@@ -175,9 +160,8 @@ class ContainerImagePusher(
     def __init__(self, push_items: list[PushItem], target_settings: dict[str, object]) -> None:
         super().__init__(push_items, target_settings)
         self.push_step = _current_step()
-        settings = None if self.push_step else settings_for("push", target_settings)
-        if settings is not None:
-            refuse("push", settings)
+        if self.push_step is None:
+            refuse("push", target_settings)
 
     def copy_multiarch_push_item(self, push_item: PushItem, source_ml: object) -> None:
         """Push a Docker manifest list."""
@@ -208,26 +192,13 @@ class SecurityManifestPusher(
         super().push_manifest_list_security_manifests(item, dir_path)
 
 
-def item_processor_for_internal_data(
-    quay_client: object,
-    internal_registry: str,
-    external_registries: list[str],
-    retry_sleep_time: int,
-    internal_namespace: str,
-) -> object:
+def item_processor_for_internal_data(*arguments: object, **named: object) -> object:
     """Make the host's maker of claims; it leaves out what a merged tag never held."""
-    processor = _make_item_processor(
-        quay_client, internal_registry, external_registries, retry_sleep_time, internal_namespace
-    )
+    processor = _make_item_processor(*arguments, **named)
     step = _current_step()
     if step is not None:
         make = processor.generate_to_sign
-
-        def generate_to_sign(item: object, include_manifest_lists: bool = False) -> list[SignEntry]:  # noqa: FBT001, FBT002 - the host's signature
-            claims: Iterable[SignEntry] = make(item, include_manifest_lists=include_manifest_lists)
-            return step.true_claims(claims)
-
-        processor.generate_to_sign = generate_to_sign
+        processor.generate_to_sign = lambda *of, **how: step.true_claims(make(*of, **how))
     return processor
 
 

@@ -26,59 +26,30 @@ from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ConflictError, MergeError, NotAnIndex, PushFailed, StepNotDone
 from pubtools_mlmerge.hooks import announce, lock_tags, plugins_named
-from pubtools_mlmerge.host.clients import Sides, make_sides
+from pubtools_mlmerge.host.clients import Pusher, PushItem, Sides, internal_reference
 from pubtools_mlmerge.host.requests import MergeRequest
-from pubtools_mlmerge.host.task import TaskReports
-from pubtools_mlmerge.host.types import Pusher, PushItem
+from pubtools_mlmerge.host.task import log_plan, summed_up
 from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import find_record, task_records
-from pubtools_mlmerge.merging.decision import Decision, StepOptions
+from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.merging.writer import Writer, push
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.referrers import Referrers
-from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.settings import ItemSettings, Settings
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
+_Item = TypeVar("_Item")
 _Outcome = TypeVar("_Outcome")
-
-
-@frozen
-class Tag:
-    """One destination of a push item."""
-
-    repository: str  # its external name
-    reference: Reference  # by its internal name
-    signing_key: str | None
-
-    @property
-    def name(self) -> str:
-        """Repository and tag, as the public names them."""
-        return f"{self.repository}:{self.reference.tag}"
-
-
-def tags_of(quay_host: str, target_settings: Mapping[str, object], item: PushItem) -> list[Tag]:
-    """List the destinations of a push item."""
-    namespace = target_settings["quay_namespace"]
-    references = {
-        f"{quay_host}/{namespace}/{repository.replace('/', '----')}:{tag}": repository
-        for repository, names in item.metadata["tags"].items()
-        for tag in names
-    }
-    return [
-        Tag(repository, Reference.parse(reference), item.claims_signing_key)
-        for reference, repository in references.items()
-    ]
 
 
 def is_source_container(item: PushItem) -> bool:
     """Whether an item is a source container, which is never merged."""
-    build = item.metadata.get("build")
-    extra = build.get("extra") if isinstance(build, Mapping) else None
-    image = extra.get("image") if isinstance(extra, Mapping) else None
-    return isinstance(image, Mapping) and bool(image.get("sources_for_nvr"))
+    found: object = item.metadata
+    for key in ("build", "extra", "image", "sources_for_nvr"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return bool(found)
 
 
 class SignEntry(Protocol):
@@ -92,61 +63,12 @@ class SignEntry(Protocol):
 class Held:
     """A tag that holds a merged index, or an OCI index that was copied."""
 
-    tag: Tag
+    request: MergeRequest
+    signing_key: str | None
     digest: str
     to_sign: tuple[tuple[str, str], ...]  # digests with architectures that the host does not sign
     listed: frozenset[str]
     is_oci: bool
-
-    @classmethod
-    def of(
-        cls,
-        tag: Tag,
-        digest: str,
-        listed: Iterable[Descriptor],
-        left: Iterable[Descriptor],
-        *,
-        is_oci: bool,
-    ) -> Held:
-        """Note what a tag holds; `left` are the entries that the host does not sign."""
-        images = {e.digest: e.platform.architecture if e.platform else "" for e in left}
-        to_sign = ((digest, ""), *images.items())
-        return cls(tag, digest, to_sign, frozenset(e.digest for e in listed), is_oci)
-
-    @classmethod
-    def of_merged(cls, tag: Tag, report: Report, new: Manifest | None) -> Held:
-        """Note what a merged tag holds now."""
-        entries = [entry for entry in report.entries if entry.fate not in ("dropped", "excluded")]
-        # The host signs the images of a Docker list that it pushes, whatever became of the list.
-        is_docker_list = isinstance(new, Index) and new.media_type == DOCKER_LIST
-        left = [
-            entry.descriptor
-            for entry in entries
-            if entry.fate == "kept"
-            or not is_docker_list
-            or entry.descriptor.media_type not in DOCKER_MANIFESTS
-        ]
-        listed = [entry.descriptor for entry in entries]
-        return cls.of(tag, report.digest, listed, left, is_oci=report.media_type == OCI_INDEX)
-
-
-@frozen(eq=False)
-class _Look:
-    """A tag as it was looked at; nothing is written yet."""
-
-    tag: Tag
-    found: Decision | MergeError | None  # None where the source cannot be read, and need not be
-    check: Callable[[], None] = no_lock
-
-    @property
-    def decision(self) -> Decision | None:
-        """What was decided, if the tag can be merged."""
-        return self.found if isinstance(self.found, Decision) else None
-
-    @property
-    def new(self) -> Manifest | None:
-        """What the source holds, if that could be read."""
-        return None if self.decision is None else self.decision.new
 
 
 @frozen(eq=False)
@@ -154,32 +76,24 @@ class _Job:
     """One push item: where its tags are, and what merges into them."""
 
     source: Reference
+    signing_key: str | None
     settings: Settings
     step: Step
-    covered: Sequence[Tag]
-    excluded: Sequence[Tag]
-    looks: dict[Reference, _Look] = field(factory=dict)  # from before the first write of the push
-
-    @property
-    def tags(self) -> tuple[Tag, ...]:
-        """All destinations of the item."""
-        return (*self.covered, *self.excluded)
+    tags: dict[Reference, str]  # all of them, with the external names of their repositories
+    covered: Sequence[Reference]
+    looks: dict[Reference, MergeRequest] = field(factory=dict)  # before the push's first write
 
 
 class PushStep:
     """Merges the tags of one push; safe from several threads."""
 
     def __init__(
-        self,
-        task: Pusher,
-        settings: Settings,
-        push_items: Iterable[PushItem] = (),
-        connect: Callable[[Pusher, Settings], Sides] = make_sides,
+        self, task: Pusher, settings: Settings, push_items: Iterable[PushItem], sides: Sides
     ) -> None:
         self.settings = settings
         self._settings = ItemSettings(settings, push_items)
         self._task = task
-        self._sides = sides = connect(task, settings)
+        self._sides = sides
         self._pool = ThreadPoolExecutor(sides.threads, thread_name_prefix="mlmerge")
         self._children = Children(
             sides.source,
@@ -188,15 +102,13 @@ class PushStep:
             lambda source, destination: sides.copy(str(source), [str(destination)]),
         )
         self._steps = {each: self._make_step(each) for each in self._settings.all}
-        self._reports = TaskReports()
         self._jobs: dict[int, _Job] = {}  # by id of the push item, until it is pushed
         self._shared: frozenset[Reference] = frozenset()  # tags of several items
-        self._expected: list[Tag] = []
-        self._judged: set[Reference] = set()
-        self._never_held: set[tuple[str, str]] = set()  # repository:tag, and digest of a source
-        self._signed: set[tuple[str, Reference]] = set()  # by the label of the signer
+        self._not_judged: set[Reference] = set()
+        self._never_held: set[tuple[str, str]] = set()  # public name, and digest of a source
+        self._signed: set[Reference] = set()
         self.before: dict[Reference, Manifest | None] = {}  # what tags held at the first look
-        self.merged: list[Report] = []  # a tag may have several
+        self.merged: list[Report] = []  # of tags that changed; one may have several
         self.held: dict[Reference, Held] = {}
 
     def _make_step(self, settings: Settings) -> Step:
@@ -219,18 +131,18 @@ class PushStep:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Bracket a push; if it fails, the error names what was merged before."""
-        with self._reports.summed_up(), closing(self._sides), closing(self._children), self._pool:
+        with summed_up(self.merged), closing(self._sides), closing(self._children), self._pool:
             try:
                 yield
             except StepNotDone:
                 raise
             except Exception as error:
-                merged = [_undo(each, self.settings.audit) for each in self.merged if each.changed]
-                if not merged:
+                if not self.merged:
                     raise
                 # Errors of others may quote signed URLs.
                 problem = str(error) if isinstance(error, MergeError) else type(error).__name__
-                raise PushFailed(problem, tuple(merged)) from error
+                ways_back = tuple(_undo(each, self.settings.audit) for each in self.merged)
+                raise PushFailed(problem, ways_back) from error
 
     def look(self, items: Sequence[PushItem]) -> None:
         """Look at all tags of the push, and refuse it before the first of them is written.
@@ -238,53 +150,55 @@ class PushStep:
         A tag that several items write is judged when it is their turn. So is all where a site has
         its own step, which may merge what ours refuses.
         """
-        if not items:
-            return
-        times = Counter(tag.reference for item in items for tag in self._tags(item))
-        self._shared = frozenset(reference for reference, number in times.items() if number > 1)
         self._jobs = {id(item): self._begin(item) for item in items}
+        times = Counter(tag for job in self._jobs.values() for tag in job.tags)
+        self._shared = frozenset(tag for tag, number in times.items() if number > 1)
         images = [self._jobs[id(item)] for item in items if not is_source_container(item)]
-        self._expected = [tag for job in images for tag in job.tags]
+        self._not_judged.update(tag for job in images for tag in job.tags)
         merging = [job for job in self._jobs.values() if not job.settings.report_only]
         judged = [(job, tag) for job in merging for tag in job.covered]
-        refused = []
-        looks = self._in_order([partial(self._judge, *each) for each in judged])
-        for (job, tag), look in zip(judged, looks):
-            job.looks[tag.reference] = look
-            if isinstance(look.found, MergeError) and tag.reference not in self._shared:
-                refused.append((job, look))
+        looks = self._each(lambda pair: self._judge(*pair), judged)
+        for (job, tag), request in zip(judged, looks):
+            job.looks[tag] = request
+        refused = [
+            each
+            for each in looks
+            if each.error is not None and each.destination not in self._shared
+        ]
         if refused and not _site_merges():
-            for _, look in refused[1:]:
-                LOG.error("%s", look.found)
-            self._request(*refused[0]).carry_out()
-        rest = [tag for job in merging for tag in job.tags if tag.reference not in self.before]
-        list(self._in_order([partial(self._note_before, tag) for tag in rest]))
+            for each in refused[1:]:
+                LOG.error("%s", each.error)
+            refused[0].carry_out()
+        self._each(
+            self._note_before,
+            [tag for job in merging for tag in job.tags if tag not in self.before],
+        )
 
-    def _note_before(self, tag: Tag) -> None:
+    def _note_before(self, tag: Reference) -> None:
         try:
-            self.before[tag.reference] = self._sides.destination.pull_if_present(tag.reference)
+            self.before[tag] = self._sides.destination.pull_if_present(tag)
         except MergeError as error:
             LOG.warning("A rollback would be left to pubtools-quay: %s", error)
 
-    def note_signed(self, label: str, tags: Iterable[Tag]) -> None:
-        """Note that claims about tags were handed to a signer."""
-        self._signed.update((label, tag.reference) for tag in tags)
+    def to_sign(self) -> list[Held]:
+        """List what is to be signed, by all signers; it counts as handed to them."""
+        held = [each for each in self.held.values() if self.settings.sign and each.signing_key]
+        self._signed.update(each.request.destination for each in held)
+        return held
 
-    def check_done(self, labels: Iterable[str]) -> None:
-        """Raise for tags that were not judged, or not handed to a signer of these labels."""
-        missed = {str(t.reference) for t in self._expected if t.reference not in self._judged}
-        if missed:
+    def check_done(self, signers: Sequence[str]) -> None:
+        """Raise for tags that were not judged, or not handed to the signers of these labels."""
+        if self._not_judged:
             problem = "pubtools-quay copied these tags without the step, so they may lack images"
-            raise StepNotDone(problem, tuple(sorted(missed)))
-        for label in labels:
-            unsigned = {
-                str(held.tag.reference)
-                for held in self.held.values()
-                if held.tag.signing_key and (label, held.tag.reference) not in self._signed
-            }
-            if unsigned and self.settings.sign:
-                problem = f"not handed to the signer {label}, which a retry of the push does"
-                raise StepNotDone(problem, tuple(sorted(unsigned)))
+            raise StepNotDone(problem, tuple(sorted(map(str, self._not_judged))))
+        unsigned = {
+            str(tag)
+            for tag, held in self.held.items()
+            if self.settings.sign and held.signing_key and tag not in self._signed
+        }
+        if unsigned and signers:
+            problem = f"not handed to the signer {signers[0]}, which a retry of the push does"
+            raise StepNotDone(problem, tuple(sorted(unsigned)))
         for error in (report.error for report in self.merged):
             if error is not None:  # of an anchor tag, after its tag was merged
                 raise error
@@ -297,191 +211,212 @@ class PushStep:
         `copy_all` is the host's plain copy of it; without one, the item is copied here.
         """
         job = self._jobs.pop(id(item), None) or self._begin(item)
-        everything = [str(tag.reference) for tag in job.tags]
-        copy_all = copy_all or partial(self._sides.copy, str(job.source), everything)
-        self._judged.update(tag.reference for tag in job.tags)
-        for tag in job.excluded:
-            LOG.debug("%s is copied plainly: its repository is excluded", tag.reference)
+        copy_all = copy_all or partial(self._copy, job, job.tags)
+        self._not_judged.difference_update(job.tags)
+        excluded = [tag for tag in job.tags if tag not in job.covered]
+        for tag in excluded:
+            LOG.debug("%s is copied plainly: its repository is excluded", tag)
         if job.settings.report_only:
-            self._report(job)
+            for outcome in self._each(partial(self._attempt, job), job.covered):
+                log_plan(outcome)
         if job.settings.report_only or not job.covered:
             copy_all()
             return
         anchor = job.settings.anchor_tag
-        tags = [tag.reference for tag in job.covered]
-        groups = [[str(tag), *map(str, anchor.to_lock(tag) if anchor else ())] for tag in tags]
-        with lock_tags(groups, job.settings.lock, job.settings.lock_aliases) as checks:
+        groups = [[tag, *(anchor.to_lock(tag) if anchor else ())] for tag in job.covered]
+        names = [list(map(str, group)) for group in groups]
+        with lock_tags(names, job.settings.lock, job.settings.lock_aliases) as checks:
             # All tags of the item are judged before the first of them is written.
-            again = [partial(self._look_again, job, *each) for each in zip(job.covered, checks)]
-            plain = self._merge_all(job, list(self._in_order(again)))
-            for look in plain:
-                look.check()
-            left = [tag.reference for tag in (*(look.tag for look in plain), *job.excluded)]
-            if len(left) == len(everything):
+            locked = list(zip(job.covered, checks))
+            plain = self._merge_all(
+                job, self._each(lambda each: self._look_again(job, *each), locked)
+            )
+            for request in plain:
+                request.check()
+            left = [*(request.destination for request in plain), *excluded]
+            if len(left) == len(job.tags):
                 copy_all()
             elif left:
-                self._sides.copy(str(job.source), [str(reference) for reference in left])
-            for look in plain:
-                self._note_copied(look)
+                self._copy(job, left)
+            for request in plain:
+                self._note_copied(job, request)
 
-    def _tags(self, item: PushItem) -> list[Tag]:
-        return tags_of(self._task.quay_host, self._task.target_settings, item)
+    def _copy(self, job: _Job, tags: Iterable[Reference]) -> None:
+        self._sides.copy(str(job.source), list(map(str, tags)))
 
     def _begin(self, item: PushItem) -> _Job:
         settings = self._settings.of(item)
-        tags = sorted(self._tags(item), key=lambda tag: str(tag.reference))
-        covers = {t: settings.covers(t.repository) and not is_source_container(item) for t in tags}
-        covered = [tag for tag in tags if covers[tag]]
-        excluded = [tag for tag in tags if not covers[tag]]
+        tags = dict(sorted(self._tags(item).items(), key=lambda each: str(each[0])))
+        is_image = not is_source_container(item)
+        covered = [tag for tag in tags if is_image and settings.covers(tags[tag])]
         source = Reference.parse(item.metadata["pull_url"])
-        return _Job(source, settings, self._steps[settings], covered, excluded)
+        step = self._steps[settings]
+        return _Job(source, item.claims_signing_key, settings, step, tags, covered)
 
-    def _judge(self, job: _Job, tag: Tag, check: Callable[[], None] = no_lock) -> _Look:
+    def _tags(self, item: PushItem) -> dict[Reference, str]:
+        """List the tags of an item, with the external names of their repositories."""
+        return {
+            internal_reference(self._task, repository, tag): repository
+            for repository, names in item.metadata["tags"].items()
+            for tag in names
+        }
+
+    def _judge(
+        self, job: _Job, tag: Reference, check: Callable[[], None] = no_lock
+    ) -> MergeRequest:
         """Look at a tag and decide; nothing is written."""
+        place = job.source, tag, job.tags[tag]
+        request = MergeRequest(*place, job.settings, job.step, check=check)
         try:
-            decision = job.step.plan(job.source, tag.reference)
-        except NotAnIndex as error:
-            may_copy = job.settings.policy.single_image != "fail"
-            is_nothing = may_copy and self._has_nothing(error, job.source, tag.reference)
-            return _Look(tag, None if is_nothing else error, check)
+            decision = job.step.plan(job.source, tag)
         except MergeError as error:
-            return _Look(tag, error, check)
-        self.before.setdefault(tag.reference, decision.old)
-        return _Look(tag, decision, check)
+            return request if self._has_nothing(job, tag, error) else evolve(request, error=error)
+        self.before.setdefault(tag, decision.old)
+        return evolve(request, decision=decision)
 
-    def _has_nothing(self, error: NotAnIndex, source: Reference, tag: Reference) -> bool:
-        """Whether a tag has nothing that could be kept beside a source that cannot be read.
+    def _has_nothing(self, job: _Job, tag: Reference, error: MergeError) -> bool:
+        """Whether a source that cannot be read may be copied: the tag has nothing to keep.
 
         A tag that is of a kind that cannot be read either is one of those: schema 1 over schema 1.
         """
-        if error.reference != str(source):
+        is_source = isinstance(error, NotAnIndex) and error.reference == str(job.source)
+        if not is_source or job.settings.policy.single_image == "fail":
             return False
         try:
             return self._sides.destination.pull_if_present(tag) is None
         except NotAnIndex:
             return True
 
-    def _look_again(self, job: _Job, tag: Tag, check: Callable[[], None]) -> _Look:
+    def _look_again(self, job: _Job, tag: Reference, check: Callable[[], None]) -> MergeRequest:
         """Judge a tag that is locked now; a look from before serves if another one follows."""
-        look = job.looks.get(tag.reference)
+        look = job.looks.get(tag)
         if (
             look is None
             or look.decision is None
             or not look.decision.is_due
             or not job.settings.verify
-            or tag.reference in self._shared
+            or tag in self._shared
         ):
             return self._judge(job, tag, check)
         return evolve(look, check=check)
 
-    def _merge_all(self, job: _Job, looks: Sequence[_Look]) -> list[_Look]:
+    def _merge_all(self, job: _Job, requests: Sequence[MergeRequest]) -> list[MergeRequest]:
         """Merge what is to be merged, and return the rest, none of which moved until now."""
         # What must not be merged comes first and fails, unless a site's own step can do it.
-        refused = [look for look in looks if isinstance(look.found, MergeError)]
-        pending = [look for look in looks if not isinstance(look.found, MergeError)]
-        plain = [look for look in refused if not self._merge(job, look)]
+        refused = [each for each in requests if each.error is not None]
+        pending = [each for each in requests if each.error is None]
+        plain = [each for each in refused if not self._merge(job, each)]
         self._bring_to_all(job, pending)
         for _ in range(job.settings.tries):
-            merged = list(self._in_order([partial(self._merge, job, look) for look in pending]))
-            plain += [look for look, is_merged in zip(pending, merged) if not is_merged]
-            if not job.settings.verify:
-                return plain
-            moved = list(self._in_order([partial(self._has_moved, look) for look in plain]))
-            again = [look for look, has_moved in zip(plain, moved) if has_moved]
+            merged = self._each(partial(self._merge, job), pending)
+            plain += [each for each, is_merged in zip(pending, merged) if not is_merged]
+            moved = self._each(self._has_moved, plain) if job.settings.verify else []
+            again = [each for each, has_moved in zip(plain, moved) if has_moved]
             if not again:
                 return plain
-            plain = [look for look, has_moved in zip(plain, moved) if not has_moved]
-            names = ", ".join(str(look.tag.reference) for look in again)
+            plain = [each for each, has_moved in zip(plain, moved) if not has_moved]
+            names = ", ".join(str(each.destination) for each in again)
             LOG.info("Checking again tags that moved: %s", names)
-            pending = [self._judge(job, look.tag, look.check) for look in again]
+            pending = [self._judge(job, each.destination, each.check) for each in again]
         first = pending[0]
         seen = None if first.decision is None else first.decision.seen
-        raise ConflictError(str(first.tag.reference), seen, None, job.settings.tries)
+        raise ConflictError(str(first.destination), seen, None, job.settings.tries)
 
-    def _has_moved(self, look: _Look) -> bool:
-        decision, tag = look.decision, look.tag.reference
-        return decision is not None and self._sides.destination.digest(tag) != decision.seen
+    def _has_moved(self, request: MergeRequest) -> bool:
+        decision = request.decision
+        held = self._sides.destination.digest
+        return decision is not None and held(request.destination) != decision.seen
 
-    def _request(self, job: _Job, look: _Look) -> MergeRequest:
-        tag = look.tag
-        return MergeRequest(
-            job.source,
-            tag.reference,
-            tag.repository,
-            job.settings,
-            job.step,
-            look.found,
-            look.check,
-        )
-
-    def _merge(self, job: _Job, look: _Look) -> bool:
+    def _merge(self, job: _Job, request: MergeRequest) -> bool:
         """Merge one tag; false where the host is to copy it."""
-        tag = look.tag
-        request = self._request(job, look)
         with plugins_named("mlmerge_merge"):
             answer: Report | Literal[False] | None = pm.hook.mlmerge_merge(request=request)
-        report = answer or None
-        self.held.pop(tag.reference, None)
+        tag, report = request.destination, answer or None
+        self.held.pop(tag, None)
         if report is None:
             return False
-        self.held[tag.reference] = Held.of_merged(tag, report, look.new)
-        self.merged.append(report)
+        entries = [entry for entry in report.entries if entry.fate not in ("dropped", "excluded")]
+        # The host signs the images of a Docker list that it pushes, whatever became of the list.
+        new = request.new
+        is_docker_list = isinstance(new, Index) and new.media_type == DOCKER_LIST
+        not_signed = [
+            entry.descriptor
+            for entry in entries
+            if entry.fate == "kept"
+            or not is_docker_list
+            or entry.descriptor.media_type not in DOCKER_MANIFESTS
+        ]
+        listed = [entry.descriptor for entry in entries]
+        self._hold(job, request, report, listed, not_signed)
         if report.source_digest is not None and report.source_digest != report.digest:
-            self._never_held.add((tag.name, report.source_digest))
+            self._never_held.add((request.public_name, report.source_digest))
         if report.changed:
-            self._reports.add(report)
+            self.merged.append(report)
             history, days = self._sides.history, job.settings.anchor_days
             if days and report.anchor_tag and history is not None:
-                history.expire(tag.reference.tagged(report.anchor_tag), days)
+                history.expire(tag.tagged(report.anchor_tag), days)
             announce(report, in_host=True)
         return True
 
-    def _note_copied(self, look: _Look) -> None:
-        tag, new = look.tag, look.new
-        self.held.pop(tag.reference, None)
+    def _note_copied(self, job: _Job, request: MergeRequest) -> None:
+        new = request.new
+        self.held.pop(request.destination, None)
         if new is not None:
-            self._never_held.discard((tag.name, new.digest))
+            self._never_held.discard((request.public_name, new.digest))
         # The host knows no OCI index, and signs none of its images.
         if isinstance(new, Index) and new.media_type != DOCKER_LIST:
-            listed = new.manifests
-            self.held[tag.reference] = Held.of(tag, new.digest, listed, listed, is_oci=True)
+            self._hold(job, request, new, new.manifests, new.manifests)
 
-    def _bring_to_all(self, job: _Job, looks: Sequence[_Look]) -> None:
+    def _hold(
+        self,
+        job: _Job,
+        request: MergeRequest,
+        held: Report | Index,
+        listed: Iterable[Descriptor],
+        not_signed: Iterable[Descriptor],
+    ) -> None:
+        """Note what a tag holds, and which entries of it the host does not sign."""
+        images = {e.digest: e.platform.architecture if e.platform else "" for e in not_signed}
+        self.held[request.destination] = Held(
+            request,
+            job.signing_key,
+            held.digest,
+            ((held.digest, ""), *images.items()),
+            frozenset(entry.digest for entry in listed),
+            is_oci=held.media_type == OCI_INDEX,
+        )
+
+    def _bring_to_all(self, job: _Job, requests: Sequence[MergeRequest]) -> None:
         """Bring the source to another registry, into all repositories by one run of the copy."""
         sides = self._sides
         merging = [
-            look
-            for look in looks
-            if look.decision and look.decision.is_due and look.decision.plan.result != look.new
+            each
+            for each in requests
+            if each.decision and each.decision.is_due and each.decision.plan.result != each.new
         ]
         if not merging or job.settings.copy == "never":
             return
-        new, tags = merging[0].new, [look.tag.reference for look in merging]
+        new, tags = merging[0].new, [each.destination for each in merging]
         hosts = (sides.source.session(job.source).host, sides.destination.session(tags[0]).host)
         if not isinstance(new, Index) or hosts[0] == hosts[1]:
             return
         wanted = dict.fromkeys(tag.at(new.digest) for tag in tags)
-        lacking = [str(each) for each in wanted if not sides.destination.has_manifest(each)]
+        lacking = [each for each in wanted if not sides.destination.has_manifest(each)]
         if lacking:
-            sides.copy(str(job.source), lacking)
+            self._copy(job, lacking)
 
-    def _report(self, job: _Job) -> None:
-        def attempt(tag: Tag) -> Report | MergeError:
-            try:
-                return job.step.merge(job.source, tag.reference)
-            except MergeError as error:  # does not concern what the host does
-                return error
+    @staticmethod
+    def _attempt(job: _Job, tag: Reference) -> Report | MergeError:
+        """Try a merge that is not to be done."""
+        try:
+            return job.step.merge(job.source, tag)
+        except MergeError as error:  # does not concern what the host does
+            return error
 
-        for outcome in self._in_order([partial(attempt, tag) for tag in job.covered]):
-            if isinstance(outcome, MergeError):
-                LOG.warning("Would fail, if not report_only: %s", outcome)
-            else:
-                words = "Would merge, if not report_only"
-                LOG.info(f"{words}:\n{to_text(outcome)}")  # noqa: G004 - arguments are put on one line
-
-    def _in_order(self, jobs: Sequence[Callable[[], _Outcome]]) -> Iterator[_Outcome]:
-        """Run jobs in threads that all items share."""
-        return map_in_order_by(self._pool, jobs, max(1, len(jobs)))
+    def _each(self, act: Callable[[_Item], _Outcome], items: Iterable[_Item]) -> list[_Outcome]:
+        """Do something with each item, in threads that all push items share."""
+        jobs = [partial(act, item) for item in items]
+        return list(map_in_order_by(self._pool, jobs, max(1, len(jobs))))
 
     # After the push
 
@@ -495,21 +430,20 @@ class PushStep:
 
     def docker_tags(self, item: PushItem) -> dict[str, list[str]]:
         """List the tags of an item that do not hold an OCI index; warn of those that do."""
-        oci = {reference for reference, held in self.held.items() if held.is_oci}
         tags: dict[str, list[str]] = {}
-        for tag in self._tags(item):
-            if tag.reference in oci:
-                LOG.warning("%s is an OCI index and gets no security manifests", tag.reference)
+        for tag, repository in self._tags(item).items():
+            if tag in self.held and self.held[tag].is_oci:
+                LOG.warning("%s is an OCI index and gets no security manifests", tag)
             else:
-                tags.setdefault(tag.repository, []).append(tag.reference.tag)
+                tags.setdefault(repository, []).append(tag.tag)
         return tags
 
     def restore(self) -> None:
         """Restore the tags of the push to the exact bytes from before."""
         registry = self._sides.destination
-        for reference, previous in self.before.items():
-            if previous is not None and registry.digest(reference) != previous.digest:
-                push(registry, reference, previous)
+        for tag, previous in self.before.items():
+            if previous is not None and registry.digest(tag) != previous.digest:
+                push(registry, tag, previous)
 
 
 def _site_merges() -> bool:

@@ -7,15 +7,13 @@ from collections.abc import Callable
 
 from attrs import evolve, field, frozen
 
-from pubtools_mlmerge.core.manifests import Index
-from pubtools_mlmerge.core.plan import Plan, Report
+from pubtools_mlmerge.core.manifests import Index, Manifest
+from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MergeError
 from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.decision import Decision
-from pubtools_mlmerge.merging.image_ages import MergeFunction
-from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.settings import Settings
@@ -25,7 +23,7 @@ LOG = logging.getLogger("pubtools.mlmerge")
 
 @frozen(eq=False)
 class MergeRequest:
-    """One destination tag of a push item.
+    """One destination tag of a push item, as it was looked at; nothing is written yet.
 
     Attributes:
         source (Reference):
@@ -43,9 +41,22 @@ class MergeRequest:
     repository: str
     settings: Settings
     _step: Step = field(repr=False)
-    # None where the source cannot be merged; an error where the tag must not be written.
-    _decision: Decision | MergeError | None = field(repr=False)
-    _check: Callable[[], None] = field(default=no_lock, repr=False)
+    decision: Decision | None = field(default=None, repr=False)
+    """None where the source cannot be merged."""
+    error: MergeError | None = field(default=None, repr=False)
+    """Why the tag must not be written."""
+    check: Callable[[], None] = field(default=no_lock, repr=False)
+    """What to check just before the tag is written."""
+
+    @property
+    def public_name(self) -> str:
+        """Repository and tag, as the public names them."""
+        return f"{self.repository}:{self.destination.tag}"
+
+    @property
+    def new(self) -> Manifest | None:
+        """What the source holds, if that could be read."""
+        return None if self.decision is None else self.decision.new
 
     def carry_out(self) -> Report | None:
         """Merge, unless the host's plain copy does the same.
@@ -56,18 +67,18 @@ class MergeRequest:
         Raises:
             MergeError: When it cannot be done; the tag then holds what it held before.
         """
-        decision = self._decision
-        if isinstance(decision, MergeError):
+        if self.error is not None:
             with observed("merge", self.source, self.destination):
-                raise decision
+                raise self.error
+        decision = self.decision
         if decision is None or decision.plan.result == decision.new:
             LOG.debug("%s is copied plainly: %s", self.destination, _reason(decision))
             return None
         if not decision.is_due:
             LOG.debug("%s holds all of %s already", self.destination, self.source)
-            return self._step.carry_out(decision, self._check)
+            return self._step.carry_out(decision, self.check)
         with observed("merge", self.source, self.destination) as seen:
-            seen.report = report = self._step.carry_out(decision, self._check)
+            seen.report = report = self._step.carry_out(decision, self.check)
         return report
 
 
@@ -100,9 +111,7 @@ class SelectedRequest:
     destination: str
     eligible: tuple[str, ...]
     settings: Settings
-    _merger: ManifestListMerger = field(repr=False)
-    _note: Callable[[Plan[Index]], None] = field(repr=False)
-    _merging: MergeFunction | None = field(default=None, repr=False)
+    _plan: Callable[[Policy], Plan[Index]] = field(repr=False)
 
     def carry_out(self) -> dict[str, object]:
         """Compute the new list; nothing is uploaded.
@@ -116,10 +125,9 @@ class SelectedRequest:
         """
         patterns = tuple(map(PlatformPattern.exact, self.eligible))
         policy = evolve(self.settings.policy, eligible=patterns)
-        plan = self._merger.plan_selected(policy, self._merging)
-        self._note(plan)
-        fields = {**plan.result.fields, "mediaType": plan.result.media_type}
-        return {**fields, "manifests": [_Entry(e.fields) for e in plan.result.manifests]}
+        result = self._plan(policy).result
+        fields = {**result.fields, "mediaType": result.media_type}
+        return {**fields, "manifests": [_Entry(entry.fields) for entry in result.manifests]}
 
 
 class _Entry(dict[str, object]):

@@ -34,12 +34,17 @@ class _Seam(NamedTuple):
 
     module: str
     replaced: Mapping[str, _Signatures]
-    """Classes, with the arguments of the methods that ours override or call; "" is a function."""
+    """Classes, with the arguments of the methods that ours override or call, and a function."""
     used: tuple[str, ...]
 
     @property
     def module_name(self) -> str:
         return f"{_PACKAGE}.{self.module}"
+
+    @property
+    def entry_point(self) -> str:
+        """Name our entry point of the group ``target``."""
+        return f"mlmerge-{self.module.replace('_', '-')}"
 
 
 SEAMS: Mapping[StepName, _Seam] = {
@@ -64,15 +69,7 @@ SEAMS: Mapping[StepName, _Seam] = {
             "SecurityManifestPusher": {
                 "push_manifest_list_security_manifests": ("item", "dir_path"),
             },
-            "item_processor_for_internal_data": {
-                "": (
-                    "quay_client",
-                    "internal_registry",
-                    "external_registries",
-                    "retry_sleep_time",
-                    "internal_namespace",
-                ),
-            },
+            "item_processor_for_internal_data": {},
         },
         ("SignEntry", "SIGNER_BY_LABEL", "set_aws_kms_environment_variables"),
     ),
@@ -115,14 +112,13 @@ def problems(step: StepName) -> tuple[str, ...]:
     for name, signatures in seam.replaced.items():
         # Once it is replaced, ours has the same methods: the host's is below it.
         theirs = _REPLACED.get((seam.module, name), getattr(module, name, None))
-        if not callable(theirs) or isinstance(theirs, type) == ("" in signatures):
+        if not callable(theirs):
             found.append(f"{seam.module}.{name} is missing")
             continue
         for method, expected in signatures.items():
-            actual = _arguments(getattr(theirs, method, None) if method else theirs)
+            actual = _arguments(getattr(theirs, method, None))
             if actual != expected:
-                place = f"{seam.module}.{name}" + (f".{method}" if method else "")
-                found.append(f"{place} takes {actual}")
+                found.append(f"{seam.module}.{name}.{method} takes {actual}")
     return tuple(found)
 
 
@@ -172,7 +168,12 @@ def _install(step: StepName, seam: _Seam) -> tuple[str, ...]:
         found, new = (f"{type(error).__name__}: {error}",), {}
     if found:
         LOG.warning("No step %r inside this pubtools-quay: %s", step, "; ".join(found))
-        new = _refusing(step, seam, module, found)
+        theirs = {name: getattr(module, name, None) for name in seam.replaced}
+        new = {
+            name: _refusing(step, each, found)
+            for name, each in theirs.items()
+            if isinstance(each, type)
+        }
     for name, replacement in new.items():
         _REPLACED[seam.module, name] = getattr(module, name)
         setattr(module, name, replacement)
@@ -189,19 +190,9 @@ def is_asked_for(step: StepName, target_settings: Mapping[str, object]) -> bool:
     return step in names or not names.issubset(STEPS)  # a misspelt one comes to light then
 
 
-def _refusing(
-    step: StepName, seam: _Seam, module: ModuleType, found: tuple[str, ...]
-) -> dict[str, type]:
-    """Make classes that do the host's work, unless a task asks for a step that does not fit."""
-    classes = {name: getattr(module, name, None) for name in seam.replaced}
-    return {
-        name: _refusing_class(step, theirs, found)
-        for name, theirs in classes.items()
-        if isinstance(theirs, type) and "__init__" in seam.replaced[name]
-    }
+def _refusing(step: StepName, theirs: type, found: tuple[str, ...]) -> type:
+    """Make a class that does the host's work, unless a task asks for a step that does not fit."""
 
-
-def _refusing_class(step: StepName, theirs: type, found: tuple[str, ...]) -> type:
     def refuse(self: object, *arguments: object, **named: object) -> None:
         given = [value for value in (*arguments, *named.values()) if isinstance(value, Mapping)]
         if any(is_asked_for(step, each) for each in given):

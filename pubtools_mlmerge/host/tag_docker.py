@@ -6,6 +6,7 @@ before that.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,71 +16,68 @@ from pubtools._quay import tag_docker
 from pubtools_mlmerge.host.task import refuse, settings_for
 
 if TYPE_CHECKING:
-    from pubtools_mlmerge.host.tag_step import TagDockerStep
-    from pubtools_mlmerge.host.types import PushItem
+    from pubtools_mlmerge.host.clients import PushItem
+    from pubtools_mlmerge.host.tag_step import Selection, TagDockerStep
 
-_IS_OURS: ContextVar[bool] = ContextVar("pubtools_mlmerge_tag_docker", default=False)
-_STEP: ContextVar[TagDockerStep | None] = ContextVar("pubtools_mlmerge_tag_step", default=None)
+_CURRENT: ContextVar[TagDocker | None] = ContextVar("pubtools_mlmerge_tag_docker", default=None)
 
 
 class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is untyped
     """The host's tag-docker; knows platforms, attestations and OCI indexes."""
 
-    def __init__(
-        self,
-        push_items: list[PushItem],
-        hub: object,
-        task_id: str,
-        target_name: str,
-        target_settings: dict[str, object],
-    ) -> None:
-        self._tag_step: TagDockerStep | None = None
-        settings = settings_for("tag-docker", target_settings)
-        if settings is not None:
-            from pubtools_mlmerge.host.tag_step import TagDockerStep  # noqa: PLC0415 - the engine
+    _tag_step: TagDockerStep | None = None
 
-            self._tag_step = TagDockerStep(settings, push_items)
-        super().__init__(push_items, hub, task_id, target_name, target_settings)
+    @property
+    def selection(self) -> Selection | None:
+        """The merge that is under way."""
+        return None if self._tag_step is None else self._tag_step.selection
 
     @property
     def quay_client(self) -> object:
         """The host's client; while a merge is under way, its upload is ours."""
         host_client = super().quay_client
-        selection = self._tag_step.selection if self._tag_step is not None else None
-        return host_client if selection is None else selection.guard(host_client)
+        return host_client if self.selection is None else self.selection.guard(host_client)
 
     def run(self) -> object:
         """Run the task."""
-        is_ours, step = _IS_OURS.set(True), _STEP.set(self._tag_step)
+        settings = settings_for("tag-docker", self.target_settings)
+        token = _CURRENT.set(self)
         try:
-            if self._tag_step is None:
+            if settings is None:
                 return super().run()
+            from pubtools_mlmerge.host.tag_step import TagDockerStep  # noqa: PLC0415 - the engine
+
+            self._tag_step = TagDockerStep(self, settings, self.push_items)
             with self._tag_step.running():
                 return super().run()
         finally:
-            _STEP.reset(step)
-            _IS_OURS.reset(is_ours)
+            _CURRENT.reset(token)
+
+    def _step_for(self, push_item: PushItem) -> TagDockerStep | None:
+        """Return the step if it writes for an item."""
+        step = self._tag_step
+        return step if step is not None and step.writes(push_item) else None
 
     def is_arch_relevant(self, push_item: PushItem, arch: str) -> object:
         """Accept other spellings of an architecture."""
-        host = partial(super().is_arch_relevant, push_item, arch)
-        if self._tag_step is None:
-            return host()
-        return self._tag_step.is_relevant(push_item, arch, host)
+        step = self._step_for(push_item)
+        if step is None:
+            return super().is_arch_relevant(push_item, arch)
+        return step.is_relevant(push_item, arch)
 
     def tag_add_calculate_archs(self, push_item: PushItem, tag: str, executor: object) -> object:
         """List the platforms of the source that are to be added, or let the host do it."""
-        host = partial(super().tag_add_calculate_archs, push_item, tag, executor)
-        if self._tag_step is None:
-            return host()
-        return self._tag_step.added(self, push_item, tag, host)
+        step = self._step_for(push_item)
+        found = None if step is None else step.added(push_item, tag)
+        return super().tag_add_calculate_archs(push_item, tag, executor) if found is None else found
 
     def tag_remove_calculate_archs(self, push_item: PushItem, tag: str, executor: object) -> object:
         """List the platforms to remove and those that stay, or let the host do it."""
-        host = partial(super().tag_remove_calculate_archs, push_item, tag, executor)
-        if self._tag_step is None:
-            return host()
-        return self._tag_step.removed(self, push_item, tag, host)
+        step = self._step_for(push_item)
+        found = None if step is None else step.removed(push_item, tag)
+        if found is None:
+            return super().tag_remove_calculate_archs(push_item, tag, executor)
+        return found
 
     def merge_manifest_lists_sign_images(
         self, push_item: PushItem, tag: str, add_archs: list[str]
@@ -89,20 +87,17 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
         if self._tag_step is None:
             host()
         else:
-            self._tag_step.merge(self, push_item, tag, host)
+            self._tag_step.merge(push_item, tag, add_archs, host)
 
     def manifest_list_remove_archs(
-        self, push_item: PushItem, tag: str, remove_archs: list[str]
+        self, push_item: PushItem, tag: str, remove_archs: Sequence[str]
     ) -> None:
-        """Remove platforms, with their attestations and signatures."""
-        host = partial(super().manifest_list_remove_archs, push_item, tag, remove_archs)
-        if self._tag_step is None:
-            host()
-        else:
-            self._tag_step.remove(self, push_item, tag, remove_archs, host)
-
-    def remove_signatures(self, outdated: list[tuple[str, str, str]]) -> None:
-        """Let the enabled signers remove signatures."""
+        """Remove platforms, with their attestations, and then the signatures."""
+        step = self._step_for(push_item)
+        if step is None:
+            super().manifest_list_remove_archs(push_item, tag, remove_archs)
+            return
+        outdated = step.remove(push_item, tag, remove_archs)
         for signer in self.target_settings["signing"]:
             if signer["enabled"]:
                 signer_class = tag_docker.SIGNER_BY_LABEL[signer["label"]]
@@ -119,10 +114,11 @@ class ManifestListMerger(
 
     def merge_manifest_lists_selected_architectures(self, eligible_archs: list[str]) -> object:
         """Compute the list that a tag is to hold."""
-        step = _STEP.get()
-        selection = step.selection if step is not None else None
-        host = partial(super().merge_manifest_lists_selected_architectures, eligible_archs)
-        return host() if selection is None else selection.compute(eligible_archs, host)
+        task = _CURRENT.get()
+        selection = None if task is None else task.selection
+        if selection is None:
+            return super().merge_manifest_lists_selected_architectures(eligible_archs)
+        return selection.compute(eligible_archs)
 
 
 class PushDocker(tag_docker.PushDocker):  # type: ignore[misc]  # the host is untyped
@@ -133,8 +129,6 @@ class PushDocker(tag_docker.PushDocker):  # type: ignore[misc]  # the host is un
         cls, push_items: list[PushItem], hub: object, target_settings: dict[str, object]
     ) -> None:
         """Refuse a tag-docker that asks for the step and is of a class that cannot do it."""
-        if not _IS_OURS.get():
-            settings = settings_for("tag-docker", target_settings)
-            if settings is not None:
-                refuse("tag-docker", settings)
+        if _CURRENT.get() is None:
+            refuse("tag-docker", target_settings)
         super().check_repos_validity(push_items, hub, target_settings)

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from typing import Protocol
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field
 from pubtools.pluggy import pm
 
 from pubtools_mlmerge.core.manifests import Index, Manifest
-from pubtools_mlmerge.core.merge import merge, union
+from pubtools_mlmerge.core.merge import union
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import ConflictError, InvalidPlatform, NestedIndex
 from pubtools_mlmerge.hooks import announce, lock_tags, plugins_named
-from pubtools_mlmerge.host.clients import connect_like, history_of, warn_of_certificates
+from pubtools_mlmerge.host.clients import (
+    HostClient,
+    HostTask,
+    PushItem,
+    connect_like,
+    history_of,
+    internal_reference,
+)
 from pubtools_mlmerge.host.requests import SelectedRequest
-from pubtools_mlmerge.host.task import TaskReports
-from pubtools_mlmerge.host.types import HostClient, HostTask, PushItem
+from pubtools_mlmerge.host.task import log_plan, summed_up
 from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import task_records
 from pubtools_mlmerge.merging.decision import Decision, StepOptions
@@ -32,51 +39,41 @@ from pubtools_mlmerge.merging.writer import Writer, expiration_kept, push
 from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.quay_history import TagHistory
-from pubtools_mlmerge.reports.report import to_text
 from pubtools_mlmerge.settings import ItemSettings, Settings
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
 
 class TagTask(HostTask, Protocol):
-    """The host's tag-docker, with what ours adds to it."""
+    """The host's tag-docker."""
 
-    quay_client: HostClient
-
-    def remove_signatures(self, outdated: list[tuple[str, str, str]]) -> None:
-        """Let the enabled signers remove signatures."""
-
-
-@frozen(eq=False)
-class Names:
-    """Which architectures or platforms a push item names."""
-
-    patterns: tuple[PlatformPattern, ...]
-    exclude: bool
-
-    @classmethod
-    def of(cls, item: PushItem) -> Names:
-        """Read the names of an item; what is no name means nothing, as in the host."""
-        patterns: list[PlatformPattern] = []
-        for name in item.metadata["archs"]:
-            try:
-                patterns.append(PlatformPattern.parse(str(name)))
-            except InvalidPlatform as error:
-                LOG.warning("%s is ignored: %s", name, error)
-        return cls(tuple(patterns), bool(item.metadata["exclude_archs"]))
-
-    def choose(self, platform: Platform) -> bool:
-        """Whether images of a platform are meant: it is named, or else not excluded."""
-        return self.exclude != any(pattern.matches(platform) for pattern in self.patterns)
+    @property
+    def quay_client(self) -> HostClient:
+        """The client of both tags."""
 
 
-def to_add(source: Index, names: Names) -> list[str]:
+Choose = Callable[[Platform], bool]
+
+
+def chosen_by(item: PushItem) -> Choose:
+    """Return whether an item means images of a platform: it is named, or else not excluded."""
+    patterns: list[PlatformPattern] = []
+    for name in item.metadata["archs"]:
+        try:
+            patterns.append(PlatformPattern.parse(str(name)))
+        except InvalidPlatform as error:  # what is no name means nothing, as in the host
+            LOG.warning("%s is ignored: %s", name, error)
+    excludes = bool(item.metadata["exclude_archs"])
+    return lambda platform: excludes != any(each.matches(platform) for each in patterns)
+
+
+def to_add(source: Index, is_chosen: Choose) -> list[str]:
     """Name the platforms of a source that are to be added."""
     slots = (slot for entry in source.manifests for slot in sorted(entry.slots, key=str))
-    return list(dict.fromkeys(str(slot) for slot in slots if names.choose(slot)))
+    return list(dict.fromkeys(str(slot) for slot in slots if is_chosen(slot)))
 
 
-def to_remove(index: Index, source: Index | None, names: Names) -> tuple[list[str], list[str]]:
+def to_remove(index: Index, source: Index | None, is_chosen: Choose) -> tuple[list[str], list[str]]:
     """Name the platforms to remove and those that stay.
 
     Where there is a source, only what it lists as well is removed. An entry without a platform
@@ -92,7 +89,7 @@ def to_remove(index: Index, source: Index | None, names: Names) -> tuple[list[st
         if not entry.slots and entry.attested not in images:
             kept.append("")
         for slot in sorted(entry.slots, key=str):
-            is_gone = names.choose(slot) and (known is None or (entry.digest, slot) in known)
+            is_gone = is_chosen(slot) and (known is None or (entry.digest, slot) in known)
             (gone if is_gone else kept).append(str(slot))
     return gone, kept
 
@@ -100,164 +97,121 @@ def to_remove(index: Index, source: Index | None, names: Names) -> tuple[list[st
 class TagDockerStep:
     """Merges in the tags of one tag-docker task."""
 
-    def __init__(self, settings: Settings, push_items: Iterable[PushItem] = ()) -> None:
+    def __init__(self, task: TagTask, settings: Settings, push_items: Iterable[PushItem]) -> None:
         self._settings = ItemSettings(settings, push_items)
-        self._reports = TaskReports()
-        self._client: RegistryClient | None = None
+        self._task = task
+        self._client = connect_like(task.quay_client, settings)
+        self._history = history_of(self._client, task.target_settings)
+        self._reports: list[Report] = []
         self.selection: Selection | None = None  # while a merge is under way
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Bracket a task: sum up at the end, and close the connections."""
-        try:
-            with self._reports.summed_up():
-                yield
-        finally:
-            if self._client is not None:
-                self._client.close()
-                self._client = None
+        with closing(self._client), summed_up(self._reports):
+            yield
 
-    def is_relevant(self, item: PushItem, architecture: str, host: Callable[[], object]) -> object:
+    def _covers(self, item: PushItem) -> bool:
+        return self._settings.of(item).covers(_repository(item))
+
+    def writes(self, item: PushItem) -> bool:
+        """Whether the step writes the tags of an item."""
+        return self._covers(item) and not self._settings.of(item).report_only
+
+    @staticmethod
+    def is_relevant(item: PushItem, architecture: str) -> bool:
         """Whether an item means a single image; other spellings of the architecture count."""
-        if self._writing(item) is None:
-            return host()
-        return Names.of(item).choose(Platform("linux", architecture))
+        return chosen_by(item)(Platform("linux", architecture))
 
-    def added(self, task: TagTask, item: PushItem, tag: str, host: Callable[[], object]) -> object:
-        """List the platforms that are to be added to a tag."""
-        settings = self._writing(item)
-        if settings is None:
-            return host()
-        client = self._connect(task)
-        source = _read(client, _reference(task, item, item.metadata["tag_source"]))
+    def added(self, item: PushItem, tag: str) -> list[str] | None:
+        """List the platforms that are to be added to a tag; None leaves that to the host."""
+        source = self._read(item, item.metadata["tag_source"])
         if isinstance(source, Index):
-            return to_add(source, Names.of(item))
+            return to_add(source, chosen_by(item))
         # The host itself refuses a source that is absent or no index. But it does not
         # find an OCI tag on a registry that requires its type in Accept, and would replace it.
-        destination = _reference(task, item, tag)
-        held = None if source is None else client.pull_if_present(destination)
+        destination = self._reference(item, tag)
+        held = None if source is None else self._client.pull_if_present(destination)
         if source is not None and held is not None and held.media_type != source.media_type:
             from pubtools._quay.exceptions import BadPushItem  # noqa: PLC0415 - the host
 
             problem = f"it holds {held.media_type}, and the source {source.media_type}"
             raise BadPushItem(f"{destination}: {problem}; add tags of one type only")
-        return host()
+        return None
 
-    def removed(
-        self, task: TagTask, item: PushItem, tag: str, host: Callable[[], object]
-    ) -> object:
-        """List the platforms that are to be removed from a tag, and those that stay."""
-        settings = self._writing(item)
-        if settings is None:
-            return host()
-        client = self._connect(task)
-        held = _read(client, _reference(task, item, tag))
-        source: Index | None = None
-        if item.metadata["tag_source"]:
-            found = _read(client, _reference(task, item, item.metadata["tag_source"]))
-            if not isinstance(found, Index):
-                return host()
-            source = found
-        if not isinstance(held, Index):
-            return host()
-        return to_remove(held, source, Names.of(item))
+    def removed(self, item: PushItem, tag: str) -> tuple[list[str], list[str]] | None:
+        """List the platforms to remove from a tag, and those that stay; None as in `added`."""
+        held, name = self._read(item, tag), item.metadata["tag_source"]
+        source = self._read(item, name) if name else None
+        if not isinstance(held, Index) or (name and not isinstance(source, Index)):
+            return None
+        return to_remove(held, source if isinstance(source, Index) else None, chosen_by(item))
 
-    def merge(self, task: TagTask, item: PushItem, tag: str, host: Callable[[], object]) -> None:
+    def merge(
+        self, item: PushItem, tag: str, names: Sequence[str], host: Callable[[], object]
+    ) -> None:
         """Let the host merge and sign, with a list and an upload of ours."""
-        settings = self._of(item)
-        if settings is None:
+        if not self._covers(item):
             host()
             return
-        source = _reference(task, item, item.metadata["tag_source"])
-        destination = _reference(task, item, tag)
-        client = self._connect(task)
+        settings = self._settings.of(item)
+        source = self._reference(item, item.metadata["tag_source"])
+        destination = self._reference(item, tag)
+        select = partial(Selection, settings, self._client, source, destination, self._history)
         if settings.report_only:
-            self._run_with(Selection(settings, client, source, destination), host)
+            select().report_only(names)
+            host()
             return
-        history = history_of(client, task.target_settings)
         lock = lock_tags([[str(destination)]], settings.lock, settings.lock_aliases)
         with lock as (check,), observed("merge", source, destination) as seen:
             for number in range(1, settings.tries + 1):
-                selection = Selection(settings, client, source, destination, history, check)
+                selection = self.selection = select(check)
                 try:
-                    self._run_with(selection, host)
+                    host()
                     break
                 except ConflictError as error:  # the host signed a list that is out of date
                     if number == settings.tries:
                         raise
                     LOG.info("Starting again: %s", error)
+                finally:
+                    self.selection = None
             seen.report = report = selection.report(number)
         if report is not None:
-            self._reports.add(report)
+            self._reports.append(report)
             announce(report, in_host=True)
 
-    def remove(
-        self,
-        task: TagTask,
-        item: PushItem,
-        tag: str,
-        names: Sequence[str],
-        host: Callable[[], object],
-    ) -> None:
-        """Remove platforms from a tag, with their attestations, and then the signatures."""
-        settings = self._writing(item)
-        if settings is None:
-            host()
-            return
-        reference = _reference(task, item, tag)
-        client = self._connect(task)
-        writer = make_writer(client, settings, history_of(client, task.target_settings))
+    def remove(self, item: PushItem, tag: str, names: Sequence[str]) -> list[tuple[str, str, str]]:
+        """Remove platforms from a tag, with their attestations; list whose signatures are to go."""
+        settings, reference = self._settings.of(item), self._reference(item, tag)
+        writer = make_writer(self._client, settings, self._history)
         patterns = tuple(PlatformPattern.exact(name) for name in names if name)
         with lock_tags([[str(reference)]], settings.lock, settings.lock_aliases) as (check,):
             report = remove_platforms(writer, reference, patterns, allow_empty=True, check=check)
-        repository = next(iter(item.repos))
         gone = [entry.descriptor.digest for entry in report.entries if entry.fate == "dropped"]
-        task.remove_signatures([(digest, tag, repository) for digest in gone])
+        return [(digest, tag, _repository(item)) for digest in gone]
 
-    def _run_with(self, selection: Selection, host: Callable[[], object]) -> None:
-        self.selection = selection
-        try:
-            host()
-        finally:
-            self.selection = None
+    def _reference(self, item: PushItem, tag: str) -> Reference:
+        return internal_reference(self._task, _repository(item), tag)
 
-    def _of(self, item: PushItem) -> Settings | None:
-        """Return the settings of an item; None if its repository is excluded."""
-        settings = self._settings.of(item)
-        return settings if settings.covers(next(iter(item.repos))) else None
-
-    def _writing(self, item: PushItem) -> Settings | None:
-        """Return the settings of an item that the step writes for."""
-        settings = self._of(item)
-        return None if settings is None or settings.report_only else settings
-
-    def _connect(self, task: TagTask) -> RegistryClient:
-        if self._client is None:
-            warn_of_certificates(task.quay_client, self._settings.task)
-            self._client = connect_like(task.quay_client, self._settings.task)
-        return self._client
+    def _read(self, item: PushItem, tag: str) -> Manifest | None:
+        reference = self._reference(item, tag)
+        found = self._client.pull_if_present(reference)
+        return self._client.read_nested(reference, found) if isinstance(found, Index) else found
 
 
-def _read(client: RegistryClient, reference: Reference) -> Manifest | None:
-    found = client.pull_if_present(reference)
-    return client.read_nested(reference, found) if isinstance(found, Index) else found
-
-
-def _reference(task: TagTask, item: PushItem, tag: str) -> Reference:
-    name = next(iter(item.repos)).replace("/", "----")
-    namespace = task.target_settings["quay_namespace"]
-    return Reference.parse(f"{task.quay_host}/{namespace}/{name}:{tag}")
+def _repository(item: PushItem) -> str:
+    return next(iter(item.repos))
 
 
 def make_writer(
-    client: RegistryClient, settings: Settings, history: TagHistory | None = None, tries: int = 0
+    client: RegistryClient, settings: Settings, history: TagHistory | None = None
 ) -> Writer:
     """Make a writer of tags."""
-    tries = tries or settings.tries
-    options = StepOptions(verify=settings.verify, tries=tries, upload_level=logging.DEBUG)
+    options = StepOptions(verify=settings.verify, tries=settings.tries, upload_level=logging.DEBUG)
     return Writer(client, options, task_records(settings.audit), history)
 
 
+@define(eq=False)
 class Selection:
     """One attempt to give a tag selected platforms of another one.
 
@@ -265,118 +219,99 @@ class Selection:
     that somebody else wrote is a `ConflictError`, and the host is to begin again.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the two tags, and how the second is written
-        self,
-        settings: Settings,
-        client: RegistryClient,
-        source: Reference,
-        destination: Reference,
-        history: TagHistory | None = None,
-        check: Callable[[], None] = no_lock,
-    ) -> None:
-        self._settings = settings
-        self.client = client
-        self._source = source
-        self._destination = destination
-        self._history = history
-        self._check = check
-        self.plan: Plan[Index] | None = None  # None where somebody else's hook computes the list
-        self._written: str | None = None
+    settings: Settings
+    client: RegistryClient
+    source: Reference
+    destination: Reference
+    history: TagHistory | None = None
+    check: Callable[[], None] = no_lock
+    plan: Plan[Index] | None = field(default=None, init=False)
+    """None where somebody else's hook computes the list."""
+    _written: str | None = field(default=None, init=False)
 
-    def compute(self, names: Sequence[str], host: Callable[[], object]) -> object:
-        """Compute the list that the tag is to hold; the host signs and uploads it."""
-        if not self._settings.report_only:
-            return self._compute(names)
+    def report_only(self, names: Sequence[str]) -> None:
+        """Log what would be done, unless somebody else computes the list."""
+        outcome: Report | Exception
         try:
-            with observed("merge", self._source, self._destination, dry_run=True) as seen:
-                self._compute(names)
-                seen.report = report = self._make_report(dry_run=True)
+            with observed("merge", self.source, self.destination, dry_run=True) as seen:
+                self.compute(names)
+                if self.plan is None:
+                    return
+                report = Report.of(self.plan, self.source, self.destination, dry_run=True)
+                is_absent = report.previous_digest is None
+                is_hidden = is_absent and self.client.look(self.destination)[1]
+                seen.report = outcome = evolve(report, is_hidden=is_hidden)
         except Exception as error:  # noqa: BLE001 - does not concern what the host does
-            LOG.warning("Would fail, if not report_only: %s", error)
-        else:
-            if report is not None:
-                words = "Would merge, if not report_only"
-                LOG.info(f"{words}:\n{to_text(report)}")  # noqa: G004 - arguments are put on one line
-        return host()
+            outcome = error
+        log_plan(outcome)
 
-    def _compute(self, names: Sequence[str]) -> object:
-        merger = ManifestListMerger(str(self._source), str(self._destination))
+    def compute(self, names: Sequence[str]) -> object:
+        """Compute the list that the tag is to hold; the host signs and uploads it."""
+        merger = ManifestListMerger(str(self.source), str(self.destination))
         merger.set_quay_clients(self.client, self.client)
+
+        def plan(policy: Policy) -> Plan[Index]:
+            self.plan = merger.plan_selected(policy, self._merge)
+            return self.plan
+
+        eligible = tuple(name for name in names if name)
         request = SelectedRequest(
-            str(self._source),
-            str(self._destination),
-            tuple(name for name in names if name),
-            self._settings,
-            merger,
-            self._note,
-            self._merge,
+            merger.src_image, merger.dest_image, eligible, self.settings, plan
         )
         with plugins_named("mlmerge_merge_selected"):
             return pm.hook.mlmerge_merge_selected(request=request)
 
     def _merge(self, source: Index, destination: Index | None, policy: Policy) -> Plan[Index]:
-        source = self.client.read_nested(self._source, source, is_source=True)
+        source = self.client.read_nested(self.source, source, is_source=True)
         if destination is not None:
-            destination = self.client.read_nested(self._destination, destination)
-        rule, tag = self._settings.ages, self._destination
+            destination = self.client.read_nested(self.destination, destination)
+        ages = Ages(self.client, self.settings.ages)
         try:
-            if rule.needs_ages:
-                return Ages(self.client, rule).merge(tag, source, destination, policy)
-            return merge(source, destination, policy)
+            return ages.merge(self.destination, source, destination, policy)
         except NestedIndex as error:
-            raise evolve(error, reference=str(self._destination)) from error
-
-    def _note(self, plan: Plan[Index]) -> None:
-        self.plan = plan
+            raise evolve(error, reference=str(self.destination)) from error
 
     def guard(self, client: HostClient) -> object:
         """Let the next upload of the host's client be written by ours."""
-        return client if self._settings.report_only else GuardedClient(client, self)
+        return GuardedClient(client, self)
 
     def write(self, image: str, content: bytes) -> None:
         """Write what the host computed and signed."""
         tag, plan = Reference.parse(image), self.plan
         if plan is None:
-            self._check()
+            self.check()
             self._written = push(self.client, tag, Index.from_bytes(content))
             return
         seen = plan.previous_digest
         plan = evolve(plan, result=Index.from_bytes(content, plan.result.media_type), changed=True)
-        decision = _decision(plan, self._source, tag, seen)
-        writer = make_writer(self.client, self._settings, tries=1)
-        with expiration_kept(self._history, tag):
-            self._written = writer.carry_out(decision, self._check).digest
+        decision = _decision(plan, self.source, tag, seen)
+        writer = make_writer(self.client, evolve(self.settings, tries=1))
+        with expiration_kept(self.history, tag):
+            self._written = writer.carry_out(decision, self.check).digest
         self._put_back(tag, self._written, seen)
 
     def _put_back(self, tag: Reference, written: str, seen: str | None) -> None:
         """Write back what was replaced unseen; the host's computed list is then out of date."""
-        if self._history is None:
+        if self.history is None:
             return
         with ExitStack() as recovered:
             lost: list[Manifest] = []
-            for reference in self._history.lost(tag, written, seen):
-                recovered.callback(self._history.forget, reference)
+            for reference in self.history.lost(tag, written, seen):
+                recovered.callback(self.history.forget, reference)
                 lost.append(self.client.pull(reference))
             old = union([*lost, self.client.pull(tag)]) if lost else None
             if old is None:
                 return
             decision = _decision(Plan(old, (), changed=True), None, tag, written)
-            make_writer(self.client, self._settings).carry_out(decision, self._check)
+            make_writer(self.client, self.settings).carry_out(decision, self.check)
         raise ConflictError(str(tag), seen, lost[0].digest, 1)
 
     def report(self, attempts: int) -> Report | None:
         """Report what was written; None where nothing was, or somebody else computed the list."""
-        report = self._make_report(dry_run=False)
-        if report is None or self._written is None:
+        if self.plan is None or self._written is None:
             return None
+        report = Report.of(self.plan, self.source, self.destination)
         return evolve(report, digest=self._written, attempts=attempts)
-
-    def _make_report(self, *, dry_run: bool) -> Report | None:
-        if self.plan is None:
-            return None
-        report = Report.of(self.plan, self._source, self._destination, dry_run=dry_run)
-        is_absent = dry_run and report.previous_digest is None
-        return evolve(report, is_hidden=is_absent and self.client.look(self._destination)[1])
 
 
 class GuardedClient:
@@ -412,20 +347,16 @@ class GuardedClient:
         raw: bool = False,  # noqa: ARG002, FBT001, FBT002 - the host's signature
     ) -> None:
         """Write a manifest, looked at before and after."""
-        self._selection.write(image, _encode(manifest))
-
-
-def _encode(manifest: object) -> bytes:
-    if isinstance(manifest, dict):
-        return encode(manifest)
-    return manifest if isinstance(manifest, bytes) else str(manifest).encode("utf-8")
+        if isinstance(manifest, dict):
+            manifest = encode(manifest)
+        content = manifest if isinstance(manifest, bytes) else str(manifest).encode("utf-8")
+        self._selection.write(image, content)
 
 
 def _decision(
     plan: Plan[Index], source: Reference | None, tag: Reference, seen: str | None
 ) -> Decision:
     def decide(held: Manifest | None) -> Decision:
-        found = None if held is None else held.digest
-        return Decision(source, tag, None, held, plan, decide, seen=found)
+        return Decision(source, tag, None, held, plan, decide)
 
-    return Decision(source, tag, None, None, plan, decide, seen=seen)
+    return evolve(decide(None), seen=seen)

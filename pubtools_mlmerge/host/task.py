@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pubtools_mlmerge.host.seams import STEPS, StepName, is_asked_for, is_in_place
+from pubtools_mlmerge.host.seams import SEAMS, STEPS, StepName, is_asked_for, is_in_place
 
 if TYPE_CHECKING:
     from pubtools_mlmerge.core.plan import Report
@@ -76,56 +75,55 @@ def refuse_script(program: str) -> None:
     )
 
 
-def refuse(step: StepName, settings: Settings) -> None:
+def refuse(step: StepName, target_settings: Mapping[str, object]) -> None:
     """Refuse to merge in the host's own class, imported before ours replaced it."""
-    if settings.report_only:
+    settings = settings_for(step, target_settings)
+    if settings is None or settings.report_only:
         return
     from pubtools_mlmerge.errors import CannotMergeHere  # noqa: PLC0415 - seldom needed
 
     raise CannotMergeHere(
         f"the step {step!r} is enabled, but this task was begun by a class that was taken from "
         "pubtools-quay before pubtools-mlmerge was loaded, so that nothing would be merged well",
-        f"the entry point mlmerge-{'push-docker' if step == 'push' else step}",
+        f"the entry point {SEAMS[step].entry_point}",
     )
 
 
-class TaskReports:
-    """The reports of one task, added by any thread."""
+def log_plan(outcome: Report | Exception) -> None:
+    """Log what would be done to a tag, or why that would fail."""
+    from pubtools_mlmerge.reports.report import to_text  # noqa: PLC0415 - part of the engine
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._reports: list[Report] = []
+    if isinstance(outcome, Exception):
+        LOG.warning("Would fail, if not report_only: %s", outcome)
+    else:
+        LOG.info(f"Would merge, if not report_only:\n{to_text(outcome)}")  # noqa: G004 - arguments are put on one line
 
-    def add(self, report: Report) -> None:
-        """Add the report of a tag that changed."""
-        with self._lock:
-            self._reports.append(report)
 
-    @contextmanager
-    def summed_up(self) -> Iterator[None]:
-        """Log a summary at the end, and attach the reports where the task host collects files."""
-        outcome = "failed"
-        try:
-            yield
-            outcome = "succeeded"
-        except SystemExit as error:
-            outcome = "failed" if error.code else "succeeded"
-            raise
-        finally:
-            if self._reports:
-                self._finish(outcome)
+@contextmanager
+def summed_up(reports: Sequence[Report]) -> Iterator[None]:
+    """Log a summary at the end, and attach the reports where the task host collects files."""
+    outcome = "failed"
+    try:
+        yield
+        outcome = "succeeded"
+    except SystemExit as error:
+        outcome = "failed" if error.code else "succeeded"
+        raise
+    finally:
+        if reports:
+            _sum_up(reports, outcome)
 
-    def _finish(self, outcome: str) -> None:
-        from pubtools_mlmerge.merging.audit import Collected  # noqa: PLC0415 - part of the engine
-        from pubtools_mlmerge.reports.report import to_json  # noqa: PLC0415 - as above
 
-        reports = self._reports
-        lines = ",\n".join(map(to_json, reports))
-        Collected().attach("mlmerge-report.json", f"[\n{lines}\n]\n".encode("ascii"), "report")
-        kept = sum(entry.fate == "kept" for report in reports for entry in report.entries)
-        event = {"type": "mlmerge-summary", "merged": len(reports), "kept": kept}
-        LOG.info(
-            "Merged %d tags, kept %d entries, in a task that %s",
-            *(len(reports), kept, outcome),
-            extra={"event": event},
-        )
+def _sum_up(reports: Sequence[Report], outcome: str) -> None:
+    from pubtools_mlmerge.merging.audit import Collected  # noqa: PLC0415 - part of the engine
+    from pubtools_mlmerge.reports.report import to_json  # noqa: PLC0415 - as above
+
+    lines = ",\n".join(map(to_json, reports))
+    Collected().attach("mlmerge-report.json", f"[\n{lines}\n]\n".encode("ascii"), "report")
+    kept = sum(entry.fate == "kept" for report in reports for entry in report.entries)
+    event = {"type": "mlmerge-summary", "merged": len(reports), "kept": kept}
+    LOG.info(
+        "Merged %d tags, kept %d entries, in a task that %s",
+        *(len(reports), kept, outcome),
+        extra={"event": event},
+    )

@@ -7,11 +7,10 @@ import importlib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import ClassVar
 
 import pytest
-from attrs import define, field
 from pubtools._quay.item_processor import SignEntry
 from pubtools._quay.signer_wrapper import MsgSignerWrapper
 from pubtools.pluggy import pm
@@ -88,22 +87,13 @@ class ClaimsSigner(MsgSignerWrapper):  # type: ignore[misc]  # of an untyped pac
         """Keep all."""
 
 
-class NoBundles:
-    """Stands for the operators' pusher, and finds no bundles: the host rolls everything back."""
-
-    def __init__(self, items: object, task_id: str, settings: object) -> None:
-        """Take what the host gives."""
-
-    def get_existing_index_images(self, client: object) -> list[object]:
-        """Have none."""
-        return []
-
-    def ensure_bundles_present(self) -> bool:
-        """Miss some."""
-        return False
-
-    def push_index_images(self, results: object, stamp: str) -> None:
-        """Have nothing to push."""
+def no_bundles(*_: object) -> object:
+    """Make a pusher of operators that finds no bundles: the host rolls everything back."""
+    return SimpleNamespace(
+        get_existing_index_images=lambda _: [],
+        ensure_bundles_present=lambda: False,
+        push_index_images=lambda *_: None,
+    )
 
 
 class Deletions:
@@ -134,14 +124,6 @@ def source_of(name: str) -> str:
     return source
 
 
-def proposed_hooks() -> ModuleType:
-    """Make the module of the hooks that docs/upstream.rst proposes."""
-    (code,) = (b.code for b in blocks(DOCS / "upstream.rst") if b.language == "python")
-    module = ModuleType("proposed")
-    exec(code, vars(module))  # noqa: S102 - our own page
-    return module
-
-
 _COPY = "self.run_tag_images(source_ref, {}, True, self.target_settings)"
 _TAGGING = """\
 left = pm.hook.quay_images_tagging(push_item=push_item, source_ref=source_ref,
@@ -167,7 +149,9 @@ _CHANGES = [
 
 def add_proposed_hooks(patch: pytest.MonkeyPatch) -> None:
     """Let the host call the hooks that docs/upstream.rst proposes, where that page says so."""
-    module = proposed_hooks()
+    (code,) = (b.code for b in blocks(DOCS / "upstream.rst") if b.language == "python")
+    module = ModuleType("proposed")
+    exec(code, vars(module))  # noqa: S102 - our own page
     pm.add_hookspecs(module)
     for name in ("quay_images_tagging", "quay_images_signing"):
         caller = getattr(pm.hook, name)
@@ -191,19 +175,3 @@ def add_proposed_hooks(patch: pytest.MonkeyPatch) -> None:
         exec(changed, namespace)  # noqa: S102 - the host's own code
         owner = seams._REPLACED["push_docker", class_name]
         patch.setattr(owner, method, namespace[method])
-
-
-@define
-class Hub:
-    """Stands for the task host's hub, and knows the settings of other targets."""
-
-    targets: dict[str, dict[str, object]] = field(factory=dict)
-
-    @property
-    def worker(self) -> Hub:
-        """Hold the calls."""
-        return self
-
-    def get_target_info(self, name: str) -> dict[str, object]:
-        """Look up a target."""
-        return {"settings": self.targets[name]}

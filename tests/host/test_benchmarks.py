@@ -23,17 +23,23 @@ FIGURES = {
 }
 
 
-def test_every_figure_is_measured_and_shown(tmp_path: Path) -> None:
+def run(*arguments: str) -> str:
+    """Run a module, and return what it prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--tiny", "--into", str(tmp_path), "-k", ONCE],
+        [sys.executable, "-m", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_figure_is_measured_and_shown(tmp_path: Path) -> None:
+    run("benchmarks", "--tiny", "--into", str(tmp_path), "-k", ONCE)
+
     figures = json.loads((tmp_path / "benchmarks.json").read_text(encoding="utf-8"))["figures"]
     assert set(figures) >= FIGURES
     ET.fromstring((tmp_path / "benchmarks.svg").read_text(encoding="utf-8"))  # noqa: S314 - our own
@@ -42,14 +48,4 @@ def test_every_figure_is_measured_and_shown(tmp_path: Path) -> None:
 
 
 def test_a_small_batch_has_the_table_of_a_large_one() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.scale", "2000"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "to resume when all is done 0, results 0" in done.stdout
+    assert "to resume when all is done 0, results 0" in run("benchmarks.scale", "2000")

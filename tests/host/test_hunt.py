@@ -24,7 +24,7 @@ from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import user_agent
 from tests.host.running import push, tag
 from tests.host.shelves import root_of, shelve, store
-from tests.host.stand_ins import NoBundles
+from tests.host.stand_ins import no_bundles
 from tests.host.world import ON, Item, World, bundle_item
 from tests.hunt.items import Item as Held
 from tests.hunt.items import Recipe
@@ -234,7 +234,7 @@ class HostHunt(Hunt):
     ) -> None:
         before = dict(self.contents)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(push_docker, "OperatorPusher", NoBundles)
+            patch.setattr(push_docker, "OperatorPusher", no_bundles)
             self.push(source, tags, chosen, threads, trouble, bundle_item())
         for name, content in before.items():
             if content is not None and trouble is None and isinstance(self.error, SystemExit):

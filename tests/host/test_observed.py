@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from attrs import define, field
@@ -12,11 +13,13 @@ from jsonschema import Draft202012Validator
 from pushcollector import Collector
 
 from pubtools_mlmerge.errors import MixedTypes
+from pubtools_mlmerge.merging.audit import Collected, read_change
 from pubtools_mlmerge.reports.report import report_schema
-from tests.host.running import push, tag
+from tests.host.running import add, push_new, remove
 from tests.host.test_safety import Interferer
-from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
+from tests.host.world import BUILD, ON, REPOSITORY, THREE, TWO, World, build
 from tests.pushes import registered
+from tests.test_audit import PLAN, change
 
 Log = pytest.LogCaptureFixture
 
@@ -31,9 +34,8 @@ def log(caplog: Log) -> Log:
 
 @pytest.fixture
 def filled(world: World) -> World:
-    world.put("src/app", "new", build("new", *TWO))
-    world.put(REPOSITORY, "build", build("new", *TWO))
-    world.put(REPOSITORY, "1", build("old", *THREE))
+    world.fill()
+    world.fill(source=BUILD)
     return world
 
 
@@ -44,17 +46,13 @@ def events(log: Log, *kinds: str) -> list[dict[str, object]]:
 
 
 def push_tags(world: World, *tags: str, **settings: object) -> None:
-    item = world.push_item("src/app:new", {"a/app": list(tags)})
-    push([item], world.settings({**ON, "anchor_tag": None, **settings}))
+    push_new(world, *tags, mlmerge={**ON, "anchor_tag": None, **settings})
 
 
-def add_arm64(world: World, **settings: object) -> None:
-    item = world.tag_item("a/app", source="build", add=["1"], archs=["arm64"])
-    tag([item], world.settings({**ON, **settings}))
+def test_each_merged_tag_of_a_push_is_logged_once_and_no_other(filled: World, log: Log) -> None:
+    filled.put(REPOSITORY, "covered", build("old", *TWO))
 
-
-def test_each_merged_tag_of_a_push_is_logged_once(filled: World, log: Log) -> None:
-    push_tags(filled, "1", "fresh")
+    push_tags(filled, "1", "fresh", "covered")
 
     (start,) = events(log, "merge-start")
     (end,) = events(log, "merge-end")
@@ -63,13 +61,6 @@ def test_each_merged_tag_of_a_push_is_logged_once(filled: World, log: Log) -> No
     assert end["digest"] == filled.digest(REPOSITORY, "1")
     assert end["counts"] == {"replaced": 2, "kept": 1}
     assert events(log, "-error") == []
-
-
-def test_a_merged_tag_has_one_line_and_one_that_is_not_merged_none(filled: World, log: Log) -> None:
-    filled.put(REPOSITORY, "covered", build("old", *TWO))
-
-    push_tags(filled, "1", "fresh", "covered")
-
     said = {name: str(filled.reference(REPOSITORY, name)) for name in ("1", "fresh", "covered")}
     lines = [r.getMessage() for r in log.records if r.levelno >= logging.INFO]
     lines = [line for line in lines if not line.startswith("Push item")]  # the host's
@@ -78,15 +69,12 @@ def test_a_merged_tag_has_one_line_and_one_that_is_not_merged_none(filled: World
 
 
 def test_each_manifest_that_a_push_writes_has_its_line(world: World, log: Log) -> None:
-    new = build("new", *TWO)
-    world.put("src/app", "new", new)
-    world.put(REPOSITORY, "1", build("old", *THREE))
-    world.log.forget()
+    world.fill()
 
     push_tags(world, "1")
 
     told = [str(each["destination"]) for each in events(log, "mlmerge-child", "mlmerge-upload")]
-    digests = [child.digest for child in new.children]
+    digests = world.platforms("src/app", "new").values()
     assert sorted(world.log.puts(REPOSITORY)) == sorted(["1", *digests])
     children = sorted(f"{world.host}/{REPOSITORY}@{digest}" for digest in digests)
     assert [*sorted(told[:-1]), told[-1]] == [*children, str(world.reference(REPOSITORY, "1"))]
@@ -97,7 +85,7 @@ def test_what_is_only_reported_is_told_as_a_dry_run(filled: World, log: Log, ste
     if step == "push":
         push_tags(filled, "1", report_only=True)
     else:
-        add_arm64(filled, report_only=True)
+        add(filled, "arm64", mlmerge={**ON, "report_only": True})
 
     assert [event["type"] for event in events(log)] == ["mlmerge-merge-start", "mlmerge-merge-end"]
     assert {event["dry_run"] for event in events(log)} == {True}
@@ -116,7 +104,7 @@ def test_a_push_that_fails_is_told(filled: World, log: Log) -> None:
 
 def test_tag_docker_is_told_once_however_often_it_begins_again(filled: World, log: Log) -> None:
     with registered(Interferer(filled, 2)):
-        add_arm64(filled)
+        add(filled, "arm64")
 
     (start,) = events(log, "merge-start")
     (end,) = events(log, "merge-end")
@@ -126,9 +114,7 @@ def test_tag_docker_is_told_once_however_often_it_begins_again(filled: World, lo
 
 
 def test_a_removal_by_tag_docker_is_told(filled: World, log: Log) -> None:
-    item = filled.tag_item("a/app", remove=["1"], archs=["s390x"])
-
-    tag([item], filled.settings(ON))
+    remove(filled, "s390x")
 
     (start,) = events(log, "remove-start")
     (end,) = events(log, "remove-end")
@@ -147,8 +133,9 @@ class Backend:
     items: list[object] = field(factory=list)
 
     def attach_file(self, filename: str, content: bytes) -> None:
-        """Keep a file; no two have one name."""
-        assert filename not in self.files
+        """Keep a file; no two may have one name. It need not return anything."""
+        if filename in self.files:
+            raise ValueError(filename)
         self.files[filename] = content
 
     def update_push_items(self, items: list[object]) -> None:
@@ -171,6 +158,7 @@ def test_the_report_of_a_push_is_collected(filled: World, collected: Backend) ->
 
     push_tags(filled, "1", "2", "fresh")
 
+    assert collected.items == []
     reports = json.loads(collected.files[REPORT])
     for report in reports:
         Draft202012Validator(report_schema()).validate(report)
@@ -182,7 +170,7 @@ def test_the_report_of_a_push_is_collected(filled: World, collected: Backend) ->
 
 
 def test_the_report_of_tag_docker_is_collected(filled: World, collected: Backend) -> None:
-    add_arm64(filled)
+    add(filled, "arm64")
 
     (report,) = json.loads(collected.files[REPORT])
     Draft202012Validator(report_schema()).validate(report)
@@ -198,8 +186,22 @@ def test_a_task_that_merged_nothing_has_no_report(
     assert REPORT not in collected.files
 
 
-def test_the_states_of_push_items_are_not_touched(filled: World, collected: Backend) -> None:
-    push_tags(filled, "1")
+def test_the_host_collects_records(collected: Backend, tmp_path: Path) -> None:
+    Collected().record(change())
+    Collected().record(change())
 
-    assert REPORT in collected.files
-    assert collected.items == []
+    assert len(collected.files) == 2
+    (tmp_path / "record").write_bytes(min(collected.files.values()))
+    assert read_change(str(tmp_path / "record")).new == PLAN.result
+
+
+@pytest.mark.parametrize("backend", [None, "local", "dummy"])
+def test_the_backends_of_the_library_are_left_alone(
+    backend: str | None, collected: Backend, tmp_path: Path, log: Log
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        Collector.set_default_backend(backend)
+        Collected().record(change())
+
+    assert (collected.files, list(tmp_path.iterdir()), log.messages) == ({}, [], [])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 from pubtools._quay import push_docker
 
+from pubtools_mlmerge.core.manifests import OCI_INDEX
 from pubtools_mlmerge.errors import StepNotDone
 from pubtools_mlmerge.host import seams
 from tests.host.running import push
-from tests.host.world import ON, REPOSITORY, THREE, TWO, Item, World, build
+from tests.host.world import ON, REPOSITORY, THREE, Item, World, build
 
 
 def theirs(name: str) -> type:
@@ -59,20 +62,14 @@ def run_without_signing(worker: push_docker.PushDocker) -> None:
     ids=["sign", "no sign", "no key"],
 )
 def test_a_merged_tag_that_no_signer_got_fails_the_task(
-    world: World,
-    mlmerge: object,
-    key: str | None,
-    fails: bool,
-    monkeypatch: pytest.MonkeyPatch,
+    world: World, mlmerge: object, key: str | None, fails: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     item = arrange(world)
     item.claims_signing_key = key
     monkeypatch.setattr(theirs("PushDocker"), "run", run_without_signing)
 
-    if fails:
-        with pytest.raises(StepNotDone, match=r"recording-signer.*ns/a----app:1"):
-            push([item], world.settings(mlmerge))
-    else:
+    refused = pytest.raises(StepNotDone, match=r"recording-signer.*ns/a----app:1")
+    with refused if fails else nullcontext():
         push([item], world.settings(mlmerge))
     assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
 
@@ -80,10 +77,8 @@ def test_a_merged_tag_that_no_signer_got_fails_the_task(
 def test_security_manifests_leave_out_what_became_an_oci_index(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    item = world.fill("1", "2")
     world.put(REPOSITORY, "1", build("old", *THREE, docker=False))
-    world.put(REPOSITORY, "2", build("old", *THREE))
-    world.put("src/app", "new", build("new", *TWO))
-    item = world.new_item("1", "2")
     attested: list[object] = []
 
     def push_all(pusher: push_docker.SecurityManifestPusher) -> None:
@@ -98,17 +93,17 @@ def test_security_manifests_leave_out_what_became_an_oci_index(
         lambda _self, each, _path: attested.append(each.metadata["tags"]),
     )
 
-    push(
-        [item],
-        world.settings(
-            {**ON, "mixed_types": "oci"},
-            push_security_manifests_enabled=True,
-            cosign_private_key_path="cosign.key",
-            cosign_public_key_path="cosign.pub",
-        ),
+    settings = world.settings(
+        {**ON, "mixed_types": "oci"},
+        push_security_manifests_enabled=True,
+        cosign_private_key_path="cosign.key",
+        cosign_public_key_path="cosign.pub",
     )
+    push([item], settings)
 
     assert attested == [{"a/app": ["2"]}]
+    assert world.read(REPOSITORY, "1").media_type == OCI_INDEX
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
     tag = world.reference(REPOSITORY, "1")
     assert f"{tag} is an OCI index and gets no security manifests" in caplog.messages
     assert item.metadata["tags"] == {"a/app": ["1", "2"]}

@@ -1,28 +1,30 @@
-"""Pushes of the real host that merge."""
+"""Pushes of the real host: what is merged, and what ends in its plain copy."""
 
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pubtools.pluggy import hookimpl
 
-from pubtools_mlmerge.core.manifests import OCI_INDEX
 from pubtools_mlmerge.errors import MixedTypes
-from pubtools_mlmerge.testing import make_attestation, make_image, make_index
-from tests.host.running import copy, push
-from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build, spoken
+from pubtools_mlmerge.testing import make_image
+from tests.host.requests_made import Made
+from tests.host.running import copy, push, push_new
+from tests.host.stand_ins import RecordingSigner
+from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
+
+Log = pytest.LogCaptureFixture
+
+KINDS = pytest.mark.parametrize("docker", [True, False], ids=["docker", "oci"])
 
 
-@pytest.mark.parametrize("docker", [True, False], ids=["docker", "oci"])
+@KINDS
 def test_a_partial_build_keeps_what_it_lacks(world: World, docker: bool, tmp_path: Path) -> None:
-    item = world.fill(docker=docker)
+    world.fill(docker=docker)
     old, new = world.platforms(REPOSITORY, "1"), world.platforms("src/app", "new")
 
-    push([item], world.settings(ON))
+    push_new(world)
 
     merged = world.read(REPOSITORY, "1")
     expected = [*new.values(), old["linux/s390x"]]
@@ -55,21 +57,12 @@ def test_every_tag_is_merged_on_its_own_and_children_come_once_into_each_reposit
         assert sorted(world.log.puts(repository)) == [*tags, child]
 
 
-def test_attestations_stay_with_kept_images(world: World) -> None:
-    images = [make_image(platform, seed="old") for platform in TWO]
-    attestations = [make_attestation(image) for image in images]
-    world.put(REPOSITORY, "1", make_index([*images, *attestations]))
-    world.put("src/app", "new", build("new", "linux/amd64", docker=False))
-
-    push([world.new_item()], world.settings(ON))
-
-    left = [entry.digest for entry in world.read(REPOSITORY, "1").manifests]
-    assert left[1:] == [images[1].digest, attestations[1].digest]
-
-
-def test_docker_over_oci_is_refused_before_the_first_write_of_any_item(world: World) -> None:
+def test_docker_over_oci_is_refused_before_the_first_write_of_any_item(
+    world: World, caplog: Log
+) -> None:
     world.put(REPOSITORY, "1", build("old", *TWO))
-    world.put("ns/b----app", "1", build("old", *THREE, docker=False))
+    for name in ("1", "2"):
+        world.put("ns/b----app", name, build("old", *THREE, docker=False))
     for name in ("a", "b"):  # the host takes one item of each source
         world.put("src/app", name, build("new", "linux/amd64"))
     items = [world.push_item(f"src/app:{n}", {f"{n}/app": ["1", "2"]}) for n in ("a", "b")]
@@ -81,27 +74,14 @@ def test_docker_over_oci_is_refused_before_the_first_write_of_any_item(world: Wo
     assert world.log.writes() == []
     for words in ("Docker manifests", "OCI manifests", "mixed_types"):
         assert words in str(caught.value)
+    assert any(str(world.reference("ns/b----app", "2")) in line for line in caplog.messages)
 
 
-def test_docker_over_oci_gives_an_index_that_lists_both_where_that_is_allowed(
-    world: World,
-) -> None:
-    item = world.fill()
-    world.put(REPOSITORY, "1", build("old", *THREE, docker=False))
-
-    push([item], world.settings({**ON, "mixed_types": "oci"}))
-
-    assert world.read(REPOSITORY, "1").media_type == OCI_INDEX
-    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
-
-
-def test_a_product_that_moves_to_oci_goes_up_with_one_warning(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_product_that_moves_to_oci_goes_up_with_one_warning(world: World, caplog: Log) -> None:
     world.put(REPOSITORY, "1", build("old", *TWO))
     digest = world.put("src/app", "new", build("new", *THREE, docker=False))
 
-    push([world.new_item()], world.settings(ON))
+    push_new(world)
 
     assert world.digest(REPOSITORY, "1") == digest
     tag = world.reference(REPOSITORY, "1")
@@ -117,73 +97,101 @@ def test_a_push_item_sets_what_concerns_its_merge(world: World) -> None:
     assert world.digest(REPOSITORY, "1") == world.digest("src/app", "new")
 
 
-class Meeting:
-    """Lets two threads in only when both have come."""
-
-    def __init__(self) -> None:
-        self.barrier = threading.Barrier(2)
-
-    @hookimpl
-    def mlmerge_lock(self, reference: str) -> None:
-        self.barrier.wait(timeout=20)
-
-
-def test_two_items_into_one_tag_lose_nothing(
-    world: World, plugged: Callable[[object], None]
-) -> None:
-    plugged(Meeting())
-    world.put(REPOSITORY, "1", build("old", *THREE))
-    world.put("src/app", "one", build("one", "linux/amd64"))
-    world.put("src/app", "two", build("two", "linux/arm64"))
-    items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in ("one", "two")]
-
-    copy(items, world.settings(ON))
-
-    expected = {
-        **world.platforms(REPOSITORY, "1"),
-        "linux/amd64": world.platforms("src/app", "one")["linux/amd64"],
-        "linux/arm64": world.platforms("src/app", "two")["linux/arm64"],
-    }
-    assert world.platforms(REPOSITORY, "1") == expected
-    assert set(expected) == set(THREE)
-
-
 def test_what_holds_all_of_it_already_is_left_alone(world: World) -> None:
-    item = world.fill()
-    push([item], world.settings(ON))
+    world.fill()
+    push_new(world)
     world.log.forget()
 
-    push([item], world.settings(ON))
+    push_new(world)
 
     assert world.log.writes() == []
 
 
-@pytest.mark.parametrize("template", ["{tag}-{timestamp}", None])
-def test_an_anchor_tag_holds_each_merged_index_unless_none_is_wanted(
-    world: World, template: str | None
+@KINDS
+def test_a_single_image_becomes_an_entry_beside_what_the_tag_has(
+    world: World, docker: bool
 ) -> None:
-    push([world.fill("1", "2")], world.settings({**ON, "anchor_tag": template}))
+    world.put(REPOSITORY, "1", build("old", *THREE, docker=docker))
+    before = world.platforms(REPOSITORY, "1")
+    digest = world.put("src/app", "new", make_image("linux/amd64", docker=docker, seed="new"))
 
-    anchors = {name.partition("-20")[0]: name for name in world.tags(REPOSITORY) if "-20" in name}
-    assert set(anchors) == (set() if template is None else {"1", "2"})
-    for name, anchor in anchors.items():
-        assert world.digest(REPOSITORY, anchor) == world.digest(REPOSITORY, name)
-    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
+    push_new(world)
+
+    assert world.platforms(REPOSITORY, "1") == {**before, "linux/amd64": digest}
 
 
-def test_a_single_image_in_the_tag_becomes_an_entry(world: World) -> None:
+def test_a_source_container_is_copied_and_never_judged(world: World) -> None:
     item = world.fill()
-    world.put(REPOSITORY, "1", make_image("linux/s390x", docker=True))
+    digest = world.put("src/app", "new", make_image("linux/amd64", docker=True))
+    image = {"media_types": [], "sources_for_nvr": "app-1-1"}
+    item.metadata["build"] = {"extra": {"image": image}}
 
     push([item], world.settings(ON))
 
-    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
+    assert world.digest(REPOSITORY, "1") == digest
 
 
-def test_annotations_that_are_not_ascii_survive(world: World) -> None:
-    world.put(REPOSITORY, "1", spoken(build("old", *THREE, docker=False)))
-    world.put("src/app", "new", spoken(build("new", *TWO, docker=False)))
+# What the host copies
 
-    push([world.new_item()], world.settings(ON))
 
-    assert world.read(REPOSITORY, "1").fields["annotations"] == {"title": "Müller — ☃"}
+def test_some_tags_are_merged_and_the_others_copied(world: World) -> None:
+    world.fill("1")
+    world.put(REPOSITORY, "covered", build("old", *TWO))
+
+    push_new(world, "1", "covered", "absent", mlmerge={**ON, "anchor_tag": "{tag}-kept"})
+
+    assert len(world.platforms(REPOSITORY, "1")) == 3
+    for name in ("covered", "absent"):
+        assert world.digest(REPOSITORY, name) == world.digest("src/app", "new")
+    assert world.tags(REPOSITORY) == ["1", "1-kept", "absent", "covered"]
+
+
+@pytest.mark.parametrize(
+    ("mlmerge", "others"),
+    [
+        ({**ON, "exclude_repos": ["a/*"]}, {}),
+        ({**ON, "repos": ["b/*"]}, {}),
+        (ON, {"iib_index_image": "registry.example.com/a/app:v4.9"}),
+        (ON, {"quay_operator_repository": "a----app"}),
+    ],
+    ids=["exclude_repos", "repos", "index image", "operators"],
+)
+def test_excluded_repositories_are_left_to_the_host(
+    world: World, mlmerge: object, others: dict[str, object], caplog: Log
+) -> None:
+    caplog.set_level("DEBUG", "pubtools.mlmerge")
+    world.fill()
+
+    push_new(world, mlmerge=mlmerge, **others)
+
+    assert world.digest(REPOSITORY, "1") == world.digest("src/app", "new")
+    reason = f"{world.host}/ns/a----app:1 is copied plainly: its repository is excluded"
+    assert reason in caplog.messages
+
+
+def test_an_item_without_tags_is_copied_nowhere(world: World) -> None:
+    world.fill()
+
+    copy([world.push_item("src/app:new", {})], world.settings(ON))
+
+    assert world.log.writes() == []
+
+
+def written_and_signed(world: World, docker: bool, mlmerge: object) -> tuple[list[Made], object]:
+    """Push what a merge would change; skopeo uploads several things at once, so without order."""
+    world.empty()
+    RecordingSigner.signed.clear()
+    push([world.fill(docker=docker)], world.settings(mlmerge))
+    return sorted(world.log.writes()), list(RecordingSigner.signed)
+
+
+@KINDS
+def test_report_only_logs_the_plan_and_writes_what_the_host_writes(
+    world: World, docker: bool, caplog: Log
+) -> None:
+    expected = written_and_signed(world, docker, None)
+    caplog.set_level("INFO", "pubtools.mlmerge")
+
+    assert written_and_signed(world, docker, {**ON, "report_only": True}) == expected
+    assert "Would merge, if not report_only" in caplog.text
+    assert "linux/s390x" in caplog.text

@@ -12,7 +12,7 @@ from pubtools_mlmerge.errors import PushFailed, RegistryError
 from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.testing import make_image, make_index
 from tests.host.running import push
-from tests.host.stand_ins import Deletions, NoBundles
+from tests.host.stand_ins import Deletions, no_bundles
 from tests.host.world import ON, REPOSITORY, THREE, TWO, Item, World, build, bundle_item, spoken
 
 
@@ -31,9 +31,7 @@ class Refusing:
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_a_push_that_fails_half_way_leaves_every_tag_old_or_complete_and_names_what_was_merged(
-    world: World,
-    threads: int,
-    plugged: Callable[[object], None],
+    world: World, threads: int, plugged: Callable[[object], None]
 ) -> None:
     plugged(Refusing("3"))
     new = build("new", *TWO)
@@ -43,10 +41,7 @@ def test_a_push_that_fails_half_way_leaves_every_tag_old_or_complete_and_names_w
     world.put("src/app", "new", new)
     world.put("src/app", "other", build("other", *TWO))
     taken = {"linux/amd64": new.children[0].digest, "linux/arm64": new.children[1].digest}
-    items = [
-        world.new_item("1", "2"),
-        world.push_item("src/app:other", {"a/app": ["3"]}),
-    ]
+    items = [world.new_item("1", "2"), world.push_item("src/app:other", {"a/app": ["3"]})]
 
     with pytest.raises((RegistryError, PushFailed)) as caught:
         push(items, world.settings(ON, num_thread_container_push=threads))
@@ -68,23 +63,29 @@ def test_a_failure_just_before_the_write_leaves_the_tag_as_it_was(
     world: World, plugged: Callable[[object], None]
 ) -> None:
     plugged(Refusing("1"))
-    old = world.put(REPOSITORY, "1", build("old", *THREE))
-    world.put("src/app", "new", build("new", *TWO))
+    item = world.fill()
+    old = world.digest(REPOSITORY, "1")
 
     with pytest.raises(RegistryError):
-        push([world.new_item()], world.settings(ON))
+        push([item], world.settings(ON))
 
     assert world.digest(REPOSITORY, "1") == old
 
 
-def push_and_fail(
-    world: World, items: list[Item], mlmerge: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+PushAndFail = Callable[..., None]
+
+
+@pytest.fixture
+def push_and_fail(world: World, monkeypatch: pytest.MonkeyPatch) -> PushAndFail:
     """Push, with a bundle that is missing at the end, so that the host rolls back."""
-    monkeypatch.setattr(push_docker, "OperatorPusher", NoBundles)
-    settings = world.settings(mlmerge, num_thread_container_push=1)
-    with pytest.raises(SystemExit):
-        push([*items, bundle_item()], settings)
+
+    def run(*items: Item, mlmerge: object = ON) -> None:
+        monkeypatch.setattr(push_docker, "OperatorPusher", no_bundles)
+        settings = world.settings(mlmerge, num_thread_container_push=1)
+        with pytest.raises(SystemExit):
+            push([*items, bundle_item()], settings)
+
+    return run
 
 
 # Encoded as the host would not do it, to tell bytes that were kept from bytes that were made.
@@ -98,7 +99,7 @@ OLD = {
 
 @pytest.mark.parametrize("kind", OLD)
 def test_every_tag_that_was_there_returns_to_its_very_bytes(
-    world: World, kind: str, monkeypatch: pytest.MonkeyPatch
+    world: World, kind: str, push_and_fail: PushAndFail
 ) -> None:
     """One that was merged, one copied plainly, an excluded one, one of a source container."""
     docker = kind == "docker"
@@ -114,8 +115,7 @@ def test_every_tag_that_was_there_returns_to_its_very_bytes(
     item = world.push_item("src/app:new", {"a/app": ["1", "2"], "b/app": ["1"]})
     world.log.forget()
 
-    mlmerge = {**ON, "exclude_repos": ["b/*"], "anchor_tag": None}
-    push_and_fail(world, [item, sources], mlmerge, monkeypatch)
+    push_and_fail(item, sources, mlmerge={**ON, "exclude_repos": ["b/*"], "anchor_tag": None})
 
     assert {place: world.content(*place) for place in before} == {
         place: index.content for place, index in before.items()
@@ -125,12 +125,12 @@ def test_every_tag_that_was_there_returns_to_its_very_bytes(
 
 
 def test_the_host_deletes_what_is_new_and_the_anchors_go_with_it(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, push_and_fail: PushAndFail
 ) -> None:
     world.put(REPOSITORY, "1", OLD["docker"])
     world.put("src/app", "new", build("new", *TWO))
 
-    push_and_fail(world, [world.new_item("1", "2")], ON, monkeypatch)
+    push_and_fail(world.new_item("1", "2"))
 
     (anchor,) = [name for name in world.tags(REPOSITORY) if name.startswith("1-")]
     assert Deletions.made == [(REPOSITORY, "2"), (REPOSITORY, anchor)]
@@ -138,7 +138,7 @@ def test_the_host_deletes_what_is_new_and_the_anchors_go_with_it(
 
 @pytest.mark.parametrize("kind", ["docker", "oci"])
 def test_a_tag_of_two_items_returns_to_what_it_held_before_both(
-    world: World, kind: str, monkeypatch: pytest.MonkeyPatch
+    world: World, kind: str, push_and_fail: PushAndFail
 ) -> None:
     docker = kind == "docker"
     world.put(REPOSITORY, "1", OLD[kind])
@@ -146,43 +146,43 @@ def test_a_tag_of_two_items_returns_to_what_it_held_before_both(
     world.put("src/app", "one", build("one", "linux/amd64", docker=docker))
 
     items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in ("all", "one")]
-    push_and_fail(world, items, ON, monkeypatch)
+    push_and_fail(*items)
 
     assert world.content(REPOSITORY, "1") == OLD[kind].content
 
 
 def test_a_tag_of_two_items_that_was_new_is_deleted(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, push_and_fail: PushAndFail
 ) -> None:
     world.put("src/app", "two", build("two", *TWO))
     world.put("src/app", "one", build("one", "linux/amd64"))
 
     items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in ("two", "one")]
-    push_and_fail(world, items, {**ON, "anchor_tag": None}, monkeypatch)
+    push_and_fail(*items, mlmerge={**ON, "anchor_tag": None})
 
     assert Deletions.made == [(REPOSITORY, "1")]
 
 
 def test_a_tag_that_held_the_merged_index_before_keeps_its_bytes(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, push_and_fail: PushAndFail
 ) -> None:
     old, new = build("old", *THREE), build("new", *TWO)
     merged = make_index([*new.children, old.children[2]], docker=True)
     world.put(REPOSITORY, "1", merged)
     world.put("src/app", "new", new)
 
-    push_and_fail(world, [world.new_item()], ON, monkeypatch)
+    push_and_fail(world.new_item())
 
     assert world.content(REPOSITORY, "1") == merged.content
 
 
 def test_without_the_step_the_host_rolls_back_as_ever(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, push_and_fail: PushAndFail
 ) -> None:
     world.put(REPOSITORY, "1", OLD["docker"])
     world.put("src/app", "new", build("new", *TWO))
 
-    push_and_fail(world, [world.new_item("1", "2")], None, monkeypatch)
+    push_and_fail(world.new_item("1", "2"), mlmerge=None)
 
     assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
     assert Deletions.made == [(REPOSITORY, "2")]

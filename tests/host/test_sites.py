@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 import pytest
@@ -15,9 +16,9 @@ from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.host.requests import MergeRequest, SelectedRequest
-from tests.host.running import push, tag
+from tests.host.running import add, push_new
 from tests.host.stand_ins import RecordingSigner
-from tests.host.world import ON, REPOSITORY, THREE, TWO, Item, World, build
+from tests.host.world import BUILD, ON, REPOSITORY, THREE, TWO, World
 from tests.programs import ROOT, python
 from tests.pushes import registered
 
@@ -73,34 +74,31 @@ class Site:
         self.requests: list[MergeRequest | SelectedRequest] = []
 
     @hookimpl
-    def mlmerge_merge(self, request: MergeRequest) -> object:
+    def mlmerge_merge(self, request: MergeRequest | SelectedRequest) -> object:
         self.requests.append(request)
         return self.answer(request)
 
-    @hookimpl
-    def mlmerge_merge_selected(self, request: SelectedRequest) -> object:
-        self.requests.append(request)
-        return self.answer(request)
+    mlmerge_merge_selected = mlmerge_merge
 
 
-def to_tag(world: World) -> list[Item]:
-    """Arrange for an architecture to be taken."""
+@pytest.fixture(autouse=True)
+def _old_and_new(world: World) -> None:
     world.fill()
-    world.put(REPOSITORY, "build", build("new", *TWO))
-    return [world.tag_item("a/app", source="build", add=["1"], archs=["arm64"])]
+    world.fill(source=BUILD)
 
 
-@pytest.mark.parametrize("task", ["push", "tag-docker"])
-def test_events_follow_the_upload(world: World, plugged: Plug, task: str) -> None:
+Run = Callable[[World], None]
+TASKS: dict[str, Run] = {"push": push_new, "tag-docker": lambda world: add(world, "arm64")}
+
+
+@pytest.mark.parametrize(("task", "source"), [("push", "src/app:new"), ("tag-docker", BUILD)])
+def test_events_follow_the_upload(world: World, plugged: Plug, task: str, source: str) -> None:
     site = Listening()
     plugged(site)
 
-    if task == "push":
-        push([world.fill()], world.settings(ON))
-    else:
-        tag(to_tag(world), world.settings(ON))
+    TASKS[task](world)
 
-    source = f"{world.host}/{'src/app:new' if task == 'push' else REPOSITORY + ':build'}"
+    source = f"{world.host}/{source}"
     target = f"{world.host}/{REPOSITORY}:1"
     assert site.heard == [
         ("lock", target),
@@ -116,7 +114,7 @@ def test_a_site_replaces_the_step_of_a_push_or_leaves_it_to_the_host(
     site = Site(lambda request: request.carry_out() if merges else False)
     plugged(site)
 
-    push([world.fill()], world.settings(ON))
+    push_new(world)
 
     (request,) = site.requests
     assert isinstance(request, MergeRequest)
@@ -128,18 +126,17 @@ def test_a_site_replaces_the_step_of_a_push_or_leaves_it_to_the_host(
 def test_what_a_site_says_it_merged_is_signed(world: World, plugged: Plug) -> None:
     plugged(Wrapping())
 
-    push([world.fill()], world.settings(ON))
+    push_new(world)
 
     assert [entry.digest for entry in RecordingSigner.signed].count(Wrapping.digest) == 1
 
 
 def test_a_site_computes_the_list_of_tag_docker(world: World, plugged: Plug) -> None:
-    items = to_tag(world)
     new = world.read(REPOSITORY, "build")
     site = Site(lambda _: {**new.fields, "manifests": [new.manifests[0].fields]})
     plugged(site)
 
-    tag(items, world.settings(ON))
+    add(world, "arm64")
 
     assert list(world.platforms(REPOSITORY, "1").values()) == [new.manifests[0].digest]
     (request,) = site.requests
@@ -147,41 +144,16 @@ def test_a_site_computes_the_list_of_tag_docker(world: World, plugged: Plug) -> 
     assert request.eligible == ("linux/arm64",)
 
 
-def test_a_site_leaves_the_list_to_us(world: World, plugged: Plug) -> None:
-    plugged(Site(lambda _: None))
-
-    tag(to_tag(world), world.settings(ON))
-
-    platforms = world.platforms(REPOSITORY, "1")
-    assert set(platforms) == set(THREE)
-    assert platforms["linux/arm64"] == world.platforms(REPOSITORY, "build")["linux/arm64"]
-
-
-class Failing:
-    """Raises in each hook that it names."""
-
-    def __init__(self, *hooks: str) -> None:
-        self.hooks = hooks
-
-    def _fail(self, hook: str) -> None:
-        if hook in self.hooks:
-            raise RuntimeError("out of order")
+def failing(hook: str) -> ModuleType:
+    """Make a plugin that raises in one hook."""
 
     @hookimpl
-    def mlmerge_merge(self, request: MergeRequest) -> None:
-        self._fail("mlmerge_merge")
+    def fail() -> None:
+        raise RuntimeError("out of order")
 
-    @hookimpl
-    def mlmerge_merge_selected(self, request: SelectedRequest) -> None:
-        self._fail("mlmerge_merge_selected")
-
-    @hookimpl
-    def mlmerge_lock(self, reference: str) -> None:
-        self._fail("mlmerge_lock")
-
-    @hookimpl
-    def mlmerge_merged(self, report: Report) -> None:
-        self._fail("mlmerge_merged")
+    site = ModuleType("site")
+    setattr(site, hook, fail)
+    return site
 
 
 @pytest.mark.parametrize(
@@ -196,11 +168,10 @@ class Failing:
 def test_a_site_that_fails_before_the_write_is_named_and_leaves_the_tag(
     world: World, caplog: pytest.LogCaptureFixture, hook: str, task: str
 ) -> None:
-    items = [world.fill()] if task == "push" else to_tag(world)
     before = world.digest(REPOSITORY, "1")
 
-    with registered(Failing(hook), "site-rules"), pytest.raises(RuntimeError, match="out of order"):
-        (push if task == "push" else tag)(items, world.settings(ON))
+    with registered(failing(hook), "site-rules"), pytest.raises(RuntimeError, match="out of order"):
+        TASKS[task](world)
 
     assert f"{hook} of the plugin site-rules failed: RuntimeError: out of order" in caplog.messages
     assert world.digest(REPOSITORY, "1") == before
@@ -210,10 +181,8 @@ def test_a_site_that_fails_before_the_write_is_named_and_leaves_the_tag(
 def test_a_site_that_fails_after_the_write_fails_no_task(
     world: World, caplog: pytest.LogCaptureFixture, task: str
 ) -> None:
-    items = [world.fill()] if task == "push" else to_tag(world)
-
-    with registered(Failing("mlmerge_merged"), "site-rules"):
-        (push if task == "push" else tag)(items, world.settings(ON))
+    with registered(failing("mlmerge_merged"), "site-rules"):
+        TASKS[task](world)
 
     assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
     assert "mlmerge_merged of the plugin site-rules failed, after the tag was" in caplog.text
@@ -254,13 +223,13 @@ def test_the_plugin_of_the_documentation_takes_part_in_a_push(
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "examples"))
     site = importlib.import_module("site_plugin")
     try:
-        push([world.fill()], world.settings(ON))
+        push_new(world)
         held = world.digest(REPOSITORY, "1")
         (tmp_path / "frozen").write_text("a/app", encoding="utf-8")
-        item = world.fill()
+        world.fill()
         before = world.digest(REPOSITORY, "1")
         with pytest.raises(site.FrozenError, match="a/app is frozen"):
-            push([item], world.settings(ON))
+            push_new(world)
     finally:
         pm.unregister(site)
 
@@ -279,7 +248,7 @@ def test_report_only_gets_over_a_site_that_fails(
 
     plugged(Site(fail))
 
-    tag(to_tag(world), world.settings({**ON, "report_only": True}))
+    add(world, "arm64", mlmerge={**ON, "report_only": True})
 
     assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
     assert "Would fail, if not report_only: out of order" in caplog.text

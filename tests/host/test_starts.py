@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 import pytest
-from pubtools._quay import push_docker
+from attrs import asdict
 from pubtools._quay.exceptions import InvalidRepository
 from pubtools._quay.merge_manifest_list import merge_manifest_list_main
 from pubtools.pluggy import task_context
 
-from pubtools_mlmerge.errors import HostMismatch, InvalidSettings
+from pubtools_mlmerge.errors import InvalidSettings
 from pubtools_mlmerge.host import seams
 from tests.host.requests_made import Made
-from tests.host.world import ON, REPOSITORY, THREE, TWO, Item, World, build
+from tests.host.running import hub_of, program, push
+from tests.host.world import BUILD, ON, REPOSITORY, THREE, TWO, Item, World, build
 from tests.scripted import ScriptedServer, json_reply
 
 Start = Callable[[str, list[Item], dict[str, object]], None]
-
-
-def by_the_target(group_name: str, items: list[Item], settings: dict[str, object]) -> None:
-    """Start as a task host does, by the name of an entry point."""
-    _target(group_name).load()(items, None, "1", "target", settings)
 
 
 @cache  # looking through all that is installed takes longer than a push
@@ -33,26 +31,25 @@ def _target(name: str) -> EntryPoint:
     return found
 
 
-def by_our_target(name: str, items: list[Item], settings: dict[str, object]) -> None:
-    by_the_target(f"mlmerge-{name}", items, settings)
-
-
 def by_the_host_alone(name: str, items: list[Item], settings: dict[str, object]) -> None:
-    """Start by the host's own entry point, without a task context."""
-    by_the_target(name, items, settings)
+    """Start as a task host does, by the name of an entry point, without a task context."""
+    _target(name).load()(items, None, "1", "target", settings)
+
+
+def by_our_target(name: str, items: list[Item], settings: dict[str, object]) -> None:
+    by_the_host_alone(f"mlmerge-{name}", items, settings)
 
 
 def in_a_task(name: str, items: list[Item], settings: dict[str, object]) -> None:
     with task_context():
-        by_the_target(name, items, settings)
+        by_the_host_alone(name, items, settings)
 
 
 def arrange(world: World, name: str) -> list[Item]:
     """Arrange for a task that a merge makes a difference to."""
     world.empty()
     world.fill()
-    world.put(REPOSITORY, "build", build("new", *TWO))
-    world.log.forget()
+    world.fill(source=BUILD)
     if name == "push-docker":
         return [world.new_item()]
     # With its name as the host knows it, the host itself takes this architecture.
@@ -76,11 +73,12 @@ def unplugged() -> Iterator[None]:
         yield
 
 
-TASKS = ("push-docker", "tag-docker")
+TASKS = pytest.mark.parametrize("task", ["push-docker", "tag-docker"])
+STARTS = pytest.mark.parametrize("start", [in_a_task, by_our_target, by_the_host_alone])
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("start", [in_a_task, by_our_target, by_the_host_alone])
+@TASKS
+@STARTS
 def test_a_task_merges_where_that_is_enabled(world: World, start: Start, task: str) -> None:
     start(task, arrange(world, task), world.settings(ON))
 
@@ -89,7 +87,7 @@ def test_a_task_merges_where_that_is_enabled(world: World, start: Start, task: s
     assert [p for p in TWO if platforms[p] == new[p]] == list(TWO)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@TASKS
 @pytest.mark.parametrize(
     ("start", "mlmerge"),
     [
@@ -114,7 +112,7 @@ def test_a_task_asks_what_the_host_asks_where_it_is_not(
     assert world.digest(REPOSITORY, "1") == digest
 
 
-@pytest.mark.parametrize("task", TASKS)
+@TASKS
 def test_a_task_merges_where_the_environment_says_so(
     world: World, task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,16 +125,8 @@ def test_a_task_merges_where_the_environment_says_so(
     assert world.tags(REPOSITORY) == ["1", "build"]
 
 
-def test_settings_win_over_the_environment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLMERGE_STEPS", "push")
-
-    in_a_task("push-docker", arrange(world, "push-docker"), world.settings({"steps": []}))
-
-    assert set(world.platforms(REPOSITORY, "1")) == set(TWO)
-
-
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("start", [in_a_task, by_our_target, by_the_host_alone])
+@TASKS
+@STARTS
 def test_wrong_settings_come_to_light_before_the_first_request(
     world: World, start: Start, task: str
 ) -> None:
@@ -150,36 +140,16 @@ def test_wrong_settings_come_to_light_before_the_first_request(
     assert world.log.made() == []
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_our_targets_refuse_a_host_that_changed(
-    world: World, task: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    items = arrange(world, task)
-    monkeypatch.delattr(push_docker.PushDocker.__mro__[1], "rollback")
-
-    if task == "push-docker":
-        with pytest.raises(HostMismatch, match=r"push_docker\.PushDocker\.rollback"):
-            by_our_target(task, items, world.settings(ON))
-        assert world.log.made() == []
-        by_our_target(task, items, world.settings({"steps": []}))
-    else:  # what does not fit in the other step does not matter
-        by_our_target(task, items, world.settings(ON))
-        assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
-
-
 def merge_by_script(world: World) -> tuple[list[str], object]:
     """Merge by the host's own script."""
-    world.put(REPOSITORY, "new", build("new", *TWO))
-    world.put(REPOSITORY, "1", build("old", *THREE))
-    world.log.forget()
-    source, target = f"{world.host}/{REPOSITORY}:new", f"{world.host}/{REPOSITORY}:1"
+    world.fill(source=BUILD)
+    source, target = f"{world.host}/{BUILD}", f"{world.host}/{REPOSITORY}:1"
     arguments = ["merge", "--source-ref", source, "--dest-ref", target]
     for side in ("source", "dest"):
         arguments += [f"--{side}-quay-user", side, f"--{side}-quay-password", "password"]
     merge_manifest_list_main(arguments)
-    return [f"{made.method} {made.path}" for made in world.log.made()], world.digest(
-        REPOSITORY, "1"
-    )
+    made = [f"{each.method} {each.path}" for each in world.log.made()]
+    return made, world.digest(REPOSITORY, "1")
 
 
 @pytest.mark.usefixtures("quay_io")
@@ -207,30 +177,84 @@ def test_pyxis_is_asked_as_ever(world: World, deprecated: bool) -> None:
             pyxis_ssl_key=__file__,
         )
         items = arrange(world, "push-docker")
-        if deprecated:
-            with pytest.raises(InvalidRepository):
-                in_a_task("push-docker", items, settings)
-        else:
+        with pytest.raises(InvalidRepository) if deprecated else nullcontext():
             in_a_task("push-docker", items, settings)
         assert pyxis.received
 
-    assert (set(world.platforms(REPOSITORY, "1")) == set(THREE)) or deprecated
+    assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
     assert (world.log.writes() == []) == deprecated
 
 
 @pytest.mark.usefixtures("quay_io")
 def test_a_push_wants_the_repository_on_the_stage_target_first(world: World) -> None:
-    from tests.host.stand_ins import Hub  # noqa: PLC0415
-
     items = arrange(world, "push-docker")
-    hub = Hub({"stage": world.settings(quay_namespace="stage")})
+    hub = hub_of(world)
     settings = world.settings(ON, propagated_from="stage")
 
-    with pytest.raises(InvalidRepository), task_context():
-        push_docker.mod_entry_point(items, hub, "1", "target", settings)
+    with pytest.raises(InvalidRepository):
+        push(items, settings, hub)
     assert world.log.writes() == []
 
     world.put("stage/a----app", "1", build("new", *TWO))
-    with task_context():
-        push_docker.mod_entry_point(items, hub, "1", "target", settings)
+    push(items, settings, hub)
     assert set(world.platforms(REPOSITORY, "1")) == set(THREE)
+
+
+# In processes of their own
+
+TARGETS = """
+import json, sys
+import {first}
+from importlib.metadata import entry_points
+import pubtools_mlmerge.plugin
+from tests.host.world import Item
+given = json.load(sys.stdin)
+for name, items in given["items"].items():
+    (found,) = [e for e in entry_points(group="target") if e.name == name]
+    found.load()([Item(**item) for item in items], None, "1", "target", given["settings"])
+"""
+
+
+@pytest.mark.parametrize("first", ["pubtools_mlmerge.plugin", "pubtools._quay.push_docker"])
+def test_the_host_s_entry_points_merge_whatever_is_loaded_first(world: World, first: str) -> None:
+    world.fill("1", "2")
+    world.fill(source=BUILD)
+    items = {
+        "push-docker": [asdict(world.new_item())],
+        "tag-docker": [asdict(world.tag_item("a/app", source="build", add=["2"], archs=[*TWO]))],
+    }
+    given = {"items": items, "settings": world.settings(ON, signing=[])}
+
+    done = program(sys.executable, "-c", TARGETS.format(first=first), given=given)
+
+    assert done.returncode == 0, done.stderr
+    new = world.platforms("src/app", "new")
+    for tag in ("1", "2"):
+        platforms = world.platforms(REPOSITORY, tag)
+        assert set(platforms) == set(THREE)
+        assert [p for p in TWO if platforms[p] == new[p]] == list(TWO)
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_refused"),
+    [
+        ({"MLMERGE_STEPS": "push"}, True),
+        ({"MLMERGE_STEPS": "push", "MLMERGE_REPORT_ONLY": "yes"}, False),
+        ({}, False),
+    ],
+)
+def test_the_script_that_copies_is_refused_where_a_step_is_enabled(
+    world: World, variables: dict[str, str], is_refused: bool
+) -> None:
+    world.fill()
+    old, new = world.digest(REPOSITORY, "1"), world.digest("src/app", "new")
+    script = str(Path(sys.executable).with_name("pubtools-quay-tag-image"))
+    names = (f"{world.host}/src/app:new", f"{world.host}/{REPOSITORY}:1")
+    references = ["--source-ref", names[0], "--dest-ref", names[1], "--all-arch"]
+    login = ["--quay-user", "user", "--quay-password", "password"]
+
+    done = program(script, *references, *login, **variables)
+
+    assert (done.returncode != 0) == is_refused, done.stderr
+    assert ("pubtools-mlmerge-merge" in done.stderr) == is_refused
+    assert world.digest(REPOSITORY, "1") == (old if is_refused else new)

@@ -5,50 +5,13 @@ from __future__ import annotations
 import importlib
 import re
 
-import pluggy
 import pytest
 from pubtools._quay import push_docker
 
 from pubtools_mlmerge.host import seams
-from tests.host.running import push
-from tests.host.stand_ins import RecordingSigner, add_proposed_hooks, proposed_hooks, source_of
+from tests.host.running import push_new
+from tests.host.stand_ins import RecordingSigner, add_proposed_hooks, source_of
 from tests.host.world import ON, REPOSITORY, THREE, TWO, World, build
-from tests.pages import DOCS
-
-PAGE = DOCS / "upstream.rst"
-HOOKIMPL = pluggy.HookimplMarker("pubtools")
-
-
-def proposed() -> pluggy.PluginManager:
-    """Make a plugin manager that has the proposed hooks."""
-    manager = pluggy.PluginManager("pubtools")
-    manager.add_hookspecs(proposed_hooks())
-    return manager
-
-
-def test_the_page_is_short() -> None:
-    assert len(PAGE.read_text(encoding="utf-8").splitlines()) <= 120
-
-
-def test_the_first_implementation_that_answers_decides() -> None:
-    class Merging:
-        @HOOKIMPL
-        def quay_images_tagging(self, dest_refs: list[str]) -> list[str]:
-            return dest_refs[1:]
-
-        @HOOKIMPL
-        def quay_images_signing(self, sign_entries: list[object]) -> list[object]:
-            return [*sign_entries, "merged"]
-
-    manager = proposed()
-    call = {"push_item": None, "source_ref": "a:1", "dest_refs": ["b:1", "b:2"]}
-    assert manager.hook.quay_images_tagging(**call, target_settings={}) is None
-
-    manager.register(Merging())
-
-    assert manager.hook.quay_images_tagging(**call, target_settings={}) == ["b:2"]
-    signed = manager.hook.quay_images_signing(push_items=[], sign_entries=[], target_settings={})
-    assert signed == ["merged"]
 
 
 def test_the_hooks_have_no_names_that_are_taken() -> None:
@@ -57,15 +20,15 @@ def test_the_hooks_have_no_names_that_are_taken() -> None:
     assert not {"quay_images_tagging", "quay_images_signing"} & vars(hooks).keys()
 
 
+PUSHER = "container_image_pusher.ContainerImagePusher"
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("container_image_pusher.ContainerImagePusher.copy_v1_push_item", "self.run_tag_images("),
-        (
-            "container_image_pusher.ContainerImagePusher.copy_multiarch_push_item",
-            "self.run_tag_images(",
-        ),
-        ("container_image_pusher.ContainerImagePusher.copy_source_push_item", "run_tag_images("),
+        (f"{PUSHER}.copy_v1_push_item", "self.run_tag_images("),
+        (f"{PUSHER}.copy_multiarch_push_item", "self.run_tag_images("),
+        (f"{PUSHER}.copy_source_push_item", "run_tag_images("),
         ("push_docker.PushDocker.run", "for signer in self.target_settings"),
         ("push_docker.mod_entry_point", "push.run()"),
         ("tag_docker.mod_entry_point", "tag_docker.run()"),
@@ -92,10 +55,9 @@ def push_it(world: World, mlmerge: object) -> tuple[object, ...]:
     """Push over two tags and a new one; tell what they hold and what was signed."""
     world.empty()
     RecordingSigner.signed.clear()
-    for name, platforms in (("1", THREE), ("2", TWO)):
-        world.put(REPOSITORY, name, build("old", *platforms))
-    world.put("src/app", "new", build("new", *TWO))
-    push([world.new_item("1", "2", "new")], world.settings(mlmerge))
+    world.fill("1")
+    world.put(REPOSITORY, "2", build("old", *TWO))
+    push_new(world, "1", "2", "new", mlmerge=mlmerge)
     claims = sorted((e.pub_reference, e.digest, e.arch) for e in RecordingSigner.signed)
     return world.platforms(REPOSITORY, "1"), claims, world.tags(REPOSITORY)
 

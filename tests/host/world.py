@@ -27,6 +27,7 @@ PUBLIC = "registry.example.com"
 KEY = "some-key"
 ON: Mapping[str, object] = {"steps": ["push", "tag-docker"]}
 REPOSITORY = "ns/a----app"  # the internal name of a/app
+BUILD = f"{REPOSITORY}:build"  # where tag-docker takes architectures from
 SECONDS = 10
 THREE = ("linux/amd64", "linux/arm64", "linux/s390x")
 TWO = ("linux/amd64", "linux/arm64")
@@ -166,11 +167,12 @@ class World:
         """Make an item that pushes the new build to tags of a/app."""
         return self.push_item("src/app:new", {"a/app": tags or ("1",)})
 
-    def fill(self, *tags: str, docker: bool = True) -> Item:
+    def fill(self, *tags: str, docker: bool = True, source: str = "src/app:new") -> Item:
         """Put an old build of three platforms under tags of a/app; return a new one of two."""
         for name in tags or ("1",):
             self.put(REPOSITORY, name, build(f"old {name}", *THREE, docker=docker))
-        self.put("src/app", "new", build("new", *TWO, docker=docker))
+        repository, _, new = source.partition(":")
+        self.put(repository, new, build("new", *TWO, docker=docker))
         self.log.forget()
         return self.new_item(*tags)
 

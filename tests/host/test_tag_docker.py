@@ -1,9 +1,8 @@
-"""tag-docker of the real host that adds selected architectures to a tag."""
+"""tag-docker of the real host, which adds selected architectures to a tag or removes them."""
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
+from contextlib import nullcontext
 
 import pytest
 from pubtools._quay import tag_docker
@@ -12,20 +11,18 @@ from pubtools._quay.quay_client import QuayClient
 
 from pubtools_mlmerge.errors import MixedTypes
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
-from tests.host.running import signed, tag
-from tests.host.stand_ins import EARLY_SIGNER, SIGNER, EarlySigner, Hub, RecordingSigner
+from tests.host.running import add, hub_of, remove, signed
+from tests.host.stand_ins import EARLY_SIGNER, SIGNER, EarlySigner, RecordingSigner
 from tests.host.world import KEY, ON, REPOSITORY, World, build, spoken
 
 ARM = "linux/arm/v7"
 ALL = ("linux/amd64", "linux/arm64", ARM, "linux/s390x")
 
 
-def arrange(world: World, *, docker: bool = True, untyped: bool = False) -> None:
+def arrange(world: World, *, docker: bool = True) -> None:
     """Put a new index under a tag of its own, and an old one under the tag to be moved."""
     for name, version in (("build", "new"), ("1", "old")):
-        world.put(
-            REPOSITORY, name, build(version, *ALL, docker=docker, media_type_field=not untyped)
-        )
+        world.put(REPOSITORY, name, build(version, *ALL, docker=docker))
 
 
 def taken(world: World, name: str = "1") -> set[str]:
@@ -59,49 +56,29 @@ def test_chosen_architectures_are_taken(
 ) -> None:
     arrange(world, docker=exclude)
 
-    tag(
-        [world.tag_item("a/app", source="build", add=["1"], archs=archs, exclude=exclude)],
-        world.settings(ON),
-    )
+    add(world, *archs, exclude=exclude)
 
     assert taken(world) == expected
     assert set(world.platforms(REPOSITORY, "1")) == set(ALL)
     assert_signed(world, "1")
 
 
-def test_other_variants_of_an_architecture_are_told_apart(world: World) -> None:
-    variants = ("linux/amd64", "linux/amd64/v2", "linux/amd64/v3")
-    world.put(REPOSITORY, "build", build("new", *variants))
-    world.put(REPOSITORY, "1", build("old", *variants))
-    item = world.tag_item(
-        "a/app", source="build", add=["1"], archs=["linux/amd64/v3"], exclude=True
-    )
-
-    tag([item], world.settings(ON))
-
-    assert taken(world) == {"linux/amd64", "linux/amd64/v2"}
+KINDS = {
+    "typed": build("new", *ALL, docker=False),
+    "untyped": build("new", *ALL, docker=False, media_type_field=False),
+    "not in ascii": spoken(build("new", *ALL, docker=False)),
+}
 
 
-@pytest.mark.parametrize("untyped", [False, True], ids=["typed", "untyped"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("archs", [[*ALL], ["arm64"]], ids=["all", "some"])
-def test_a_new_tag_gets_what_was_chosen(world: World, archs: list[str], untyped: bool) -> None:
-    digest = world.put(
-        REPOSITORY, "build", build("new", *ALL, docker=False, media_type_field=not untyped)
-    )
+def test_a_new_tag_gets_what_was_chosen(world: World, archs: list[str], kind: str) -> None:
+    digest = world.put(REPOSITORY, "build", KINDS[kind])
 
-    tag([world.tag_item("a/app", source="build", add=["1"], archs=archs)], world.settings(ON))
+    add(world, *archs)
 
     assert len(taken(world)) == len(archs)
     assert (world.digest(REPOSITORY, "1") == digest) == (len(archs) == len(ALL))
-    assert_signed(world, "1")
-
-
-def test_text_that_is_not_ascii_goes_up_byte_for_byte(world: World) -> None:
-    digest = world.put(REPOSITORY, "build", spoken(build("new", *ALL, docker=False)))
-
-    tag([world.tag_item("a/app", source="build", add=["1"], archs=[*ALL])], world.settings(ON))
-
-    assert world.digest(REPOSITORY, "1") == digest
     assert_signed(world, "1")
 
 
@@ -111,7 +88,7 @@ def test_attestations_come_and_go_with_their_images(world: World) -> None:
     for name, images in (("build", new), ("1", old)):
         world.put(REPOSITORY, name, make_index([*images, *map(make_attestation, images)]))
 
-    tag([world.tag_item("a/app", source="build", add=["1"], archs=["arm64"])], world.settings(ON))
+    add(world, "arm64")
 
     expected = {new[1].digest, make_attestation(new[1]).digest}
     expected |= {old[0].digest, make_attestation(old[0]).digest}
@@ -125,28 +102,16 @@ def test_docker_images_go_into_an_oci_index_where_that_is_allowed(
 ) -> None:
     world.put(REPOSITORY, "build", build("new", *ALL))
     before = world.put(REPOSITORY, "1", build("old", *ALL, docker=False))
-    item = world.tag_item("a/app", source="build", add=["1"], archs=["arm64"])
 
     if choice == "fail":
         with pytest.raises(MixedTypes):
-            tag([item], world.settings(ON))
+            add(world, "arm64")
         assert world.digest(REPOSITORY, "1") == before
         assert RecordingSigner.signed == []
     else:
-        tag([item], world.settings({**ON, "mixed_types": "oci"}))
+        add(world, "arm64", mlmerge={**ON, "mixed_types": "oci"})
         assert taken(world) == {"linux/arm64"}
         assert_signed(world, "1")
-
-
-@pytest.mark.parametrize("exclude", [True, False])
-def test_an_architecture_means_all_its_variants(world: World, exclude: bool) -> None:
-    variants = {"linux/arm/v6", "linux/arm/v7"}
-    world.put(REPOSITORY, "build", build("new", "linux/amd64", *sorted(variants)))
-    item = world.tag_item("a/app", source="build", add=["1"], archs=["arm"], exclude=exclude)
-
-    tag([item], world.settings(ON))
-
-    assert set(world.platforms(REPOSITORY, "1")) == ({"linux/amd64"} if exclude else variants)
 
 
 def test_the_host_s_own_client_stays_in_its_place(
@@ -162,9 +127,8 @@ def test_the_host_s_own_client_stays_in_its_place(
         seen.append(type(vars(task)["_quay_client"]))
 
     monkeypatch.setattr(theirs, "merge_manifest_lists_sign_images", spy)
-    item = world.tag_item("a/app", source="build", add=["1"], archs=["arm64"])
 
-    tag([item], world.settings(ON))
+    add(world, "arm64")
 
     assert seen == [QuayClient]
     assert taken(world) == {"linux/arm64"}
@@ -175,32 +139,24 @@ def test_entries_without_a_platform_stay(world: World) -> None:
     world.put(REPOSITORY, "build", build("new", "linux/amd64", docker=False))
     world.put(REPOSITORY, "1", make_index([make_image("linux/arm64"), nested]))
 
-    tag([world.tag_item("a/app", source="build", add=["1"], archs=["amd64"])], world.settings(ON))
+    add(world, "amd64")
 
     assert nested.digest in {entry.digest for entry in world.read(REPOSITORY, "1").manifests}
     assert_signed(world, "1")
 
 
-def test_each_platform_can_be_pulled(world: World, tmp_path: Path) -> None:
+def test_early_signers_sign_the_children_and_disabled_ones_nothing(world: World) -> None:
     arrange(world)
+    signing = [
+        {"enabled": label == EARLY_SIGNER, "label": label, "config_file": "signer.yaml"}
+        for label in (SIGNER, EARLY_SIGNER)
+    ]
 
-    tag([world.tag_item("a/app", source="build", add=["1"], archs=["arm64"])], world.settings(ON))
-
-    for number, (platform, digest) in enumerate(world.platforms(REPOSITORY, "1").items()):
-        world.pull(REPOSITORY, "1", platform, tmp_path / str(number))
-        pulled = (tmp_path / str(number) / "manifest.json").read_bytes()
-        assert f"sha256:{hashlib.sha256(pulled).hexdigest()}" == digest
-
-
-def test_early_signers_sign_the_children(world: World) -> None:
-    arrange(world)
-    signing = [{"enabled": True, "label": EARLY_SIGNER, "config_file": "early.yaml"}]
-    item = world.tag_item("a/app", source="build", add=["1"], archs=["arm64"])
-
-    tag([item], world.settings(ON, signing=signing))
+    add(world, "arm64", signing=signing)
 
     entries = world.read(REPOSITORY, "1").manifests
     assert {e.digest for e in entries} == {s.digest for s in EarlySigner.signed}
+    assert RecordingSigner.signed == []
 
 
 def test_a_source_image_replaces_nothing_of_another_type(world: World) -> None:
@@ -208,10 +164,8 @@ def test_a_source_image_replaces_nothing_of_another_type(world: World) -> None:
     world.put(REPOSITORY, "build", make_image("linux/amd64", docker=True))
     old = world.put(REPOSITORY, "1", make_image("linux/arm64"))
 
-    item = world.tag_item("a/app", source="build", add=["1"], archs=["amd64"])
-
     with pytest.raises(BadPushItem, match="it holds application"):
-        tag([item], world.settings(ON))
+        add(world, "amd64")
 
     assert world.digest(REPOSITORY, "1") == old
 
@@ -219,7 +173,7 @@ def test_a_source_image_replaces_nothing_of_another_type(world: World) -> None:
 def test_a_source_image_is_copied_as_ever(world: World) -> None:
     digest = world.put(REPOSITORY, "build", make_image("linux/amd64", docker=True))
 
-    tag([world.tag_item("a/app", source="build", add=["1"], archs=["x86_64"])], world.settings(ON))
+    add(world, "x86_64")
 
     assert world.digest(REPOSITORY, "1") == digest
 
@@ -230,17 +184,11 @@ def test_a_tag_must_exist_on_the_stage_target_before(world: World, exists: bool)
     arrange(world)
     world.put("stage/a----app", "1" if exists else "2", build("new", *ALL))
     before = world.digest(REPOSITORY, "1")
-    hub = Hub({"stage": world.settings(quay_namespace="stage")})
-    item = world.tag_item("a/app", source="build", add=["1"], archs=["arm64"])
-    settings = world.settings(ON, propagated_from="stage")
 
-    if exists:
-        tag([item], settings, hub)
-        assert taken(world) == {"linux/arm64"}
-    else:
-        with pytest.raises(BadPushItem):
-            tag([item], settings, hub)
-        assert world.digest(REPOSITORY, "1") == before
+    with nullcontext() if exists else pytest.raises(BadPushItem):
+        add(world, "arm64", hub=hub_of(world), propagated_from="stage")
+
+    assert (world.digest(REPOSITORY, "1") == before) != exists
 
 
 def hosts_own(world: World, mlmerge: object) -> tuple[object, ...]:
@@ -248,8 +196,7 @@ def hosts_own(world: World, mlmerge: object) -> tuple[object, ...]:
     arrange(world)
     RecordingSigner.signed.clear()
     world.log.forget()
-    item = world.tag_item("a/app", source="build", add=["1"], archs=["arm64"])
-    tag([item], world.settings(mlmerge))
+    add(world, "arm64", mlmerge=mlmerge)
     return world.log.writes(), list(RecordingSigner.signed), world.digest(REPOSITORY, "1")
 
 
@@ -269,11 +216,122 @@ def test_the_host_is_left_to_its_ways(
     assert planned == ("report_only" in str(mlmerge))
 
 
-def test_disabled_signers_sign_nothing(world: World) -> None:
-    arrange(world)
-    signing = [{"enabled": False, "label": SIGNER, "config_file": "signer.yaml"}]
-    item = world.tag_item("a/app", source="build", add=["1"], archs=["arm64"])
+# Removals
 
-    tag([item], world.settings(ON, signing=signing))
+HELD = ALL[:3]
 
-    assert RecordingSigner.signed == []
+
+@pytest.fixture
+def untagged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note what is untagged; docker-registry has not the API for it."""
+    found: list[str] = []
+    monkeypatch.setattr(
+        tag_docker, "untag_images", lambda references, **_: found.extend(references)
+    )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("archs", "exclude", "left"),
+    [
+        (["x86_64"], False, {"linux/arm64", ARM}),
+        ([ARM, "arm64"], False, {"linux/amd64"}),
+        (["aarch64"], True, {"linux/arm64"}),
+        (["s390x"], False, set(HELD)),
+    ],
+)
+def test_chosen_architectures_go(
+    world: World, archs: list[str], exclude: bool, left: set[str]
+) -> None:
+    old = build("old", *HELD, docker="arm64" in archs)
+    world.put(REPOSITORY, "1", old)
+
+    remove(world, *archs, exclude=exclude)
+
+    assert set(world.platforms(REPOSITORY, "1")) == left
+    assert world.read(REPOSITORY, "1").media_type == old.media_type
+
+
+@pytest.mark.parametrize("untyped", [False, True], ids=["typed", "untyped"])
+def test_attestations_go_with_their_images_and_lose_their_signatures(
+    world: World, untyped: bool
+) -> None:
+    gone, stays = make_image("linux/amd64"), make_image("linux/arm64")
+    attested = [make_attestation(gone), make_attestation(stays)]
+    world.put(REPOSITORY, "1", make_index([gone, stays, *attested], media_type_field=not untyped))
+
+    remove(world, "amd64")
+
+    left = [entry.digest for entry in world.read(REPOSITORY, "1").manifests]
+    assert left == [stays.digest, attested[1].digest]
+    removed = {digest for digest, _, _ in RecordingSigner.removed}
+    assert removed == {gone.digest, attested[0].digest}
+
+
+def test_entries_without_a_platform_survive(world: World) -> None:
+    nested = make_index([make_image("linux/386")])
+    world.put(REPOSITORY, "1", make_index([make_image("linux/amd64"), nested]))
+
+    remove(world, "amd64")
+
+    (entry,) = world.read(REPOSITORY, "1").manifests
+    assert entry.digest == nested.digest
+    assert "platform" not in entry.fields
+
+
+def test_only_what_the_source_still_has_is_removed(world: World) -> None:
+    world.put(REPOSITORY, "build", build("old", "linux/amd64", "linux/s390x"))
+    world.put(REPOSITORY, "1", build("old", *HELD))
+
+    remove(world, source="build", exclude=True)
+
+    assert set(world.platforms(REPOSITORY, "1")) == {"linux/arm64", ARM}
+
+
+def test_a_tag_is_removed_when_nothing_is_left(world: World, untagged: list[str]) -> None:
+    world.put(REPOSITORY, "1", build("old", *HELD))
+
+    remove(world, exclude=True)
+
+    assert untagged == [f"{world.host}/{REPOSITORY}:1"]
+
+
+def test_a_tag_that_is_gone_already_is_no_problem(world: World, untagged: list[str]) -> None:
+    remove(world, "amd64")
+
+    assert untagged == []
+
+
+def test_a_source_image_is_untagged_as_ever(world: World, untagged: list[str]) -> None:
+    world.put(REPOSITORY, "1", make_image("linux/amd64", docker=True))
+
+    remove(world, "x86_64")
+
+    assert untagged == [f"{world.host}/{REPOSITORY}:1"]
+
+
+@pytest.mark.usefixtures("quay_io")
+def test_a_tag_stays_while_the_stage_target_has_it(world: World, untagged: list[str]) -> None:
+    world.put(REPOSITORY, "1", build("old", *HELD))
+    world.put("stage/a----app", "1", build("old", *HELD))
+
+    with pytest.raises(BadPushItem):
+        remove(world, exclude=True, hub=hub_of(world), propagated_from="stage")
+
+    assert untagged == []
+
+
+def test_the_host_removes_as_ever_where_the_step_is_off(world: World) -> None:
+    outcomes = []
+    for mlmerge in (
+        None,
+        {"steps": ["push"]},
+        {**ON, "report_only": True},
+        {**ON, "repos": ["b/*"]},
+    ):
+        world.put(REPOSITORY, "1", build("old", *HELD))
+        world.log.forget()
+        remove(world, "arm64", mlmerge=mlmerge)
+        outcomes.append((world.log.writes(), world.digest(REPOSITORY, "1")))
+
+    assert outcomes == outcomes[:1] * 4
