@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pubtools.pluggy import hookimpl, pm
@@ -29,7 +30,9 @@ def task_start() -> None:
     """Replace the host's names, unless that is done."""
     seams.install()
     warn_of_unknown_hooks()
-    task.refuse_script("".join(sys.argv[:1]))  # embedded, Python may have none
+    program = "".join(sys.argv[:1])  # embedded, Python may have none
+    if Path(program).name == task.COPYING_SCRIPT:
+        task.refuse_script()
 
 
 def warn_of_unknown_hooks() -> None:

@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pubtools_mlmerge.host.seams import SEAMS, STEPS, StepName, is_asked_for, is_in_place
@@ -58,11 +57,12 @@ def settings_for(step: StepName, target_settings: Mapping[str, object]) -> Setti
     return settings
 
 
-def refuse_script(program: str) -> None:
-    """Refuse a script of the host that copies and cannot merge, where a step is enabled."""
-    if Path(program).name != "pubtools-quay-tag-image" or not any(
-        is_asked_for(step, {}) for step in STEPS
-    ):
+COPYING_SCRIPT = "pubtools-quay-tag-image"
+
+
+def refuse_script() -> None:
+    """Refuse the host's script that copies and cannot merge, where a step is enabled."""
+    if not any(is_asked_for(step, {}) for step in STEPS):
         return
     from pubtools_mlmerge.errors import CannotMergeHere  # noqa: PLC0415 - seldom needed
     from pubtools_mlmerge.settings import Settings  # noqa: PLC0415 - as above
@@ -70,7 +70,7 @@ def refuse_script(program: str) -> None:
     if Settings.from_task({}, os.environ).report_only:
         return
     raise CannotMergeHere(
-        "MLMERGE_STEPS enables merging, but pubtools-quay-tag-image copies images as they are",
+        f"MLMERGE_STEPS enables merging, but {COPYING_SCRIPT} copies images as they are",
         "pubtools-mlmerge-merge, or without that variable",
     )
 
