@@ -14,7 +14,7 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.cli.batch import DoneLines
+from pubtools_mlmerge.cli.commands import DoneLines
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.programs import Done, put, run_here
 

@@ -17,7 +17,7 @@ import pytest
 from attrs import evolve, frozen
 from pubtools.pluggy import hookimpl, pm
 
-from pubtools_mlmerge.cli.batch import BatchLine
+from pubtools_mlmerge.cli.commands import BatchLine
 from pubtools_mlmerge.cli.options import Login
 from pubtools_mlmerge.cli.parsers import (
     demo_main,
