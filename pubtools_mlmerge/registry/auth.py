@@ -652,9 +652,3 @@ class RegistrySession:
         problem = "the registry offers no known way to log in"
         cause = redacted(answer, self._secrets).as_http_error()
         raise Unauthorized(subject, _UNAUTHORIZED, problem) from cause
-
-    def secrets(self) -> list[str]:
-        """List the secrets that a hostile registry might repeat."""
-        logins = set(filter(None, list(self._logins.values())))
-        tokens = [token.text for token in list(self._tokens.values())]
-        return [*tokens, *(text for login in logins for text in login.secrets)]

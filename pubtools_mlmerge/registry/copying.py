@@ -268,11 +268,10 @@ def copy_by_skopeo(
             *(option for side in sides for option in _options(*side, stack, passed)),
             *(f"docker://{client.place(each).name}@{each.digest}" for _, client, each in sides),
         ]
-        secrets = [*source_client.secrets(), *destination_client.secrets()]
         try:
             done = STOP.run(
                 command,
-                environment_without(secrets),
+                environment_without(client.login(each) for _, client, each in sides),
                 end=options.ends,
                 silence=options.silence,
                 stderr=subprocess.STDOUT,
@@ -287,7 +286,8 @@ def copy_by_skopeo(
             raise failed("skopeo is not installed, or cannot be run") from error
     if done.returncode:
         # It repeats what registries say, and they may repeat what it sent.
-        said = redact(done.stdout.strip(), [*secrets, *proxy_secrets()])
+        said = redact(done.stdout.strip(), proxy_secrets())
+        said = destination_client.withhold(source_client.withhold(said))
         raise failed(said or "skopeo failed")
 
 

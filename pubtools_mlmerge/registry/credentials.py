@@ -214,12 +214,12 @@ _OURS = re.compile(r"MLMERGE_.*|.*QUAY_(PASSWORD|API_TOKEN)")
 _URL_WITH_LOGIN = re.compile(r"\w://[^\s/@]*:[^\s/@]+@")
 
 
-def environment_without(secrets: Iterable[str] = ()) -> dict[str, str]:
+def environment_without(logins: Iterable[Credentials | None] = ()) -> dict[str, str]:
     """Return the environment of another program, without our passwords and tokens.
 
     It may need any other variable, and a proxy may need a login.
     """
-    known = frozenset(secrets)
+    known = {secret for login in logins if login is not None for secret in login.secrets}
     return {
         name: value
         for name, value in os.environ.items()

@@ -118,7 +118,7 @@ class TagHistory:
         query = {"specificTag": tag, "onlyActiveTags": "false", "limit": _MOST_ROWS}
         answer = self._send("GET", reference, f"?{urlencode(query)}")
         try:
-            with self._client.withholding(reference):
+            with self._client.withholding():
                 return _read(answer.content, tag)
         except InvalidIndex as error:
             subject = f"tag history of {reference}"
@@ -217,8 +217,9 @@ class TagHistory:
         return redacted(session.transport.send(request), [self._token])
 
     def _failure(self, reference: Reference, answer: Answer) -> RegistryError:
-        answer = redacted(answer, self._client.secrets())
-        return failure(f"tag history of {reference}", answer.status, _explanation(answer.content))
+        text = self._client.withhold(answer.content.decode("utf-8", "surrogateescape"))
+        content = _explanation(text.encode("utf-8", "surrogateescape"))
+        return failure(f"tag history of {reference}", answer.status, content)
 
     def _look(self, reference: Reference, host: str) -> str:
         """Check, without the token, that this is Quay and the host that the token is for."""
