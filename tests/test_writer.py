@@ -111,7 +111,7 @@ class Records:
         self._registry = registry
         self.failure = failure
 
-    def record(self, change: Change) -> None:
+    def __call__(self, change: Change) -> None:
         if self.failure is not None:
             raise self.failure
         self.seen.append(self._registry.digest_at(change.destination))

@@ -231,7 +231,7 @@ def writer_of(
         ages=ages_of(arguments, settings),
     )
     audit, token = arguments.audit or settings.audit, arguments.quay_api_token
-    recorder = AuditDirectory(audit) if audit else None
+    recorder = AuditDirectory(audit).record if audit else None
     history = TagHistory(client, token, arguments.quay_api_token_host) if token else None
     return Writer(client, options, recorder, history)
 

@@ -88,7 +88,7 @@ def merge_tags(  # noqa: PLR0913 - independent options, each with a default
         if merger is None:
             client = client or stack.enter_context(RegistryClient())
             options = StepOptions(policy=policy, dry_run=dry_run)
-            writer = Writer(client, options, AuditDirectory(audit) if audit else None)
+            writer = Writer(client, options, AuditDirectory(audit).record if audit else None)
             reader, locks = source_client or client, TagLocks(lock)
             merger = TagMerger(reader, client, writer, locks, copy=copy, referrers=referrers)
             stack.callback(merger.close)

@@ -204,7 +204,7 @@ class Writer:
             missing=decision.plan.missing,
             sources=decision.sources,
         )
-        self._recorder.record(change)
+        self._recorder(change)
 
     def _anchor_of(self, decision: Decision, *, is_early: bool = False) -> Reference | None:
         """Name the anchor tag, and make sure that it is new or holds the result already."""
