@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,8 @@ from pubtools_mlmerge.registry.referrers import Referrers
 from pubtools_mlmerge.settings import ItemSettings, Settings
 
 LOG = logging.getLogger("pubtools.mlmerge")
+
+_DAY = 86_400  # seconds
 
 _Item = TypeVar("_Item")
 _Outcome = TypeVar("_Outcome")
@@ -354,7 +357,8 @@ class PushStep:
             self.merged.append(report)
             history, days = self._sides.history, job.settings.anchor_days
             if days and report.anchor_tag and history is not None:
-                history.expire(tag.tagged(report.anchor_tag), days)
+                moment = int(time.time()) + days * _DAY
+                history.expire_at(tag.tagged(report.anchor_tag), moment)
             announce(report, in_host=True)
         return True
 

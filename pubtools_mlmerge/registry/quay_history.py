@@ -34,7 +34,6 @@ LOG = logging.getLogger("pubtools.mlmerge")
 _RECOVERED = "mlmerge-recovered-"  # how the tags begin under which manifests are read again
 _DIGEST_LENGTH = 12  # hexadecimal digits of the digest that go into such a tag
 _MOST_ROWS = 100  # what Quay gives at once
-_DAY = 86_400  # seconds
 _FORBIDDEN = 403
 _JSON = "application/json"
 _NOT_FOUND = 404
@@ -134,10 +133,6 @@ class TagHistory:
         event = {"type": "mlmerge-recover", "destination": str(recovered), "digest": digest}
         LOG.info("Recovered %s as %s", digest, recovered, extra={"event": event})
         return recovered
-
-    def expire(self, reference: Reference, days: int) -> None:
-        """Let Quay delete a tag after some days; on failure, warn that it stays."""
-        self.expire_at(reference, int(time.time()) + days * _DAY)
 
     def expire_at(self, reference: Reference, moment: int) -> None:
         """Let Quay delete a tag at a time; on failure, warn that it stays."""
