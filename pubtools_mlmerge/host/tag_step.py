@@ -16,7 +16,6 @@ from pubtools_mlmerge.core.merge import union
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import ConflictError, InvalidPlatform, NestedIndex
 from pubtools_mlmerge.hooks import announce, lock_tags, plugins_named
 from pubtools_mlmerge.host.clients import (
@@ -37,6 +36,7 @@ from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import remove_platforms
 from pubtools_mlmerge.merging.writer import Writer, expiration_kept, push
 from pubtools_mlmerge.observe import observed
+from pubtools_mlmerge.registry.adapter import content_of
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.settings import ItemSettings, Settings
@@ -347,10 +347,7 @@ class GuardedClient:
         raw: bool = False,  # noqa: ARG002, FBT001, FBT002 - the host's signature
     ) -> None:
         """Write a manifest, looked at before and after."""
-        if isinstance(manifest, dict):
-            manifest = encode(manifest)
-        content = manifest if isinstance(manifest, bytes) else str(manifest).encode("utf-8")
-        self._selection.write(image, content)
+        self._selection.write(image, content_of(manifest))
 
 
 def _decision(
