@@ -437,7 +437,7 @@ class _Merges:
         self._merger = TagMerger(
             reader,
             client,
-            writer_of(arguments, settings, client, self.policy, self.anchor),
+            writer_of(arguments, settings, client, self.anchor),
             locks_of(arguments, settings),
             copy=arguments.copy or settings.copy,
             referrers=arguments.referrers or settings.referrers,

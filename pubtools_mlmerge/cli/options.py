@@ -218,12 +218,10 @@ def writer_of(
     arguments: Namespace,
     settings: Settings,
     client: RegistryClient,
-    policy: Policy | None = None,
     anchor_tag: AnchorTag | None = None,
 ) -> Writer:
     """Make the writer of tags, with records and Quay's history if the options say so."""
     options = StepOptions(
-        policy=policy or Policy(),
         dry_run=arguments.dry_run,
         anchor_tag=anchor_tag,
         verify=settings.verify and not arguments.no_verify,

@@ -116,7 +116,6 @@ class PushStep:
 
     def _make_step(self, settings: Settings) -> Step:
         options = StepOptions(
-            policy=settings.policy,
             anchor_tag=settings.anchor_tag,
             dry_run=settings.report_only,
             verify=settings.verify,
@@ -271,7 +270,7 @@ class PushStep:
         place = job.source, tag, job.tags[tag]
         request = MergeRequest(*place, job.settings, job.step, check=check)
         try:
-            decision = job.step.plan(job.source, tag)
+            decision = job.step.plan(job.source, tag, job.settings.policy)
         except MergeError as error:
             return request if self._has_nothing(job, tag, error) else evolve(request, error=error)
         self.before.setdefault(tag, decision.old)
@@ -413,7 +412,7 @@ class PushStep:
     def _attempt(job: _Job, tag: Reference) -> Report | MergeError:
         """Try a merge that is not to be done."""
         try:
-            return job.step.merge(job.source, tag)
+            return job.step.merge(job.source, tag, job.settings.policy)
         except MergeError as error:  # does not concern what the host does
             return error
 

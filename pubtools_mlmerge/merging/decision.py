@@ -12,7 +12,7 @@ from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.core.manifests import Image, Manifest
 from pubtools_mlmerge.core.merge import Side
-from pubtools_mlmerge.core.plan import AgeRule, Plan, Policy, Report
+from pubtools_mlmerge.core.plan import AgeRule, Plan, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference, MergeError
 
@@ -90,7 +90,6 @@ class AnchorTag:
 class StepOptions:
     """How a step carries out its decisions."""
 
-    policy: Policy = field(factory=Policy)
     dry_run: bool = False
     anchor_tag: AnchorTag | None = None
     verify: bool = True  # read the tag again before and after it is written

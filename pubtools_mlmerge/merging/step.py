@@ -49,6 +49,7 @@ LOG = logging.getLogger("pubtools.mlmerge")
 
 _SOURCES, _FRESH = 64, 30.0  # how many are remembered, and for how many seconds
 _THREADS = 8  # sources that are read at a time
+_DEFAULT = Policy()
 
 _First = TypeVar("_First")
 _Second = TypeVar("_Second")
@@ -168,8 +169,8 @@ class Step:
         self,
         source: Reference | Sequence[Reference],
         destination: Reference,
+        policy: Policy = _DEFAULT,
         check: Callable[[], None] = no_lock,
-        policy: Policy | None = None,
     ) -> Report:
         """Merge a source, or several, into a tag."""
         sources = (source,) if isinstance(source, Reference) else tuple(source)
@@ -183,11 +184,10 @@ class Step:
         self,
         source: Reference | Sequence[Reference],
         destination: Reference,
-        policy: Policy | None = None,
+        policy: Policy = _DEFAULT,
     ) -> Decision:
         """Read both sides and decide; nothing is written."""
         sources = (source,) if isinstance(source, Reference) else tuple(source)
-        policy = policy or self._options.policy
         began = time.monotonic()
         sides, (old, is_hidden) = self._pull(sources, destination, policy)
         if is_hidden and self._options.dry_run:
