@@ -25,7 +25,7 @@ from pubtools_mlmerge.errors import (
     NotFound,
     RegistryError,
 )
-from pubtools_mlmerge.registry.auth import WITHHELD, failure, redacted
+from pubtools_mlmerge.registry.auth import WITHHELD, Secrets, failure, redacted
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import TRANSIENT, Answer, Request, origin
 
@@ -209,7 +209,7 @@ class TagHistory:
             headers={"Content-Type" if content else "Accept": _JSON, **login},
             content=content,
         )
-        return redacted(session.transport.send(request), [self._token])
+        return redacted(session.transport.send(request), Secrets([self._token]))
 
     def _failure(self, reference: Reference, answer: Answer) -> RegistryError:
         text = self._client.withhold(answer.content.decode("utf-8", "surrogateescape"))
