@@ -12,7 +12,7 @@ from attrs import define, evolve, field
 from pubtools.pluggy import pm
 
 from pubtools_mlmerge.core.manifests import Index, Manifest
-from pubtools_mlmerge.core.merge import union
+from pubtools_mlmerge.core.merge import Side, union
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
@@ -284,7 +284,8 @@ class Selection:
             return
         seen = plan.previous_digest
         plan = evolve(plan, result=Index.from_bytes(content, plan.result.media_type), changed=True)
-        decision = _decision(plan, self.source, tag, seen)
+        new = None if plan.source is None else Side(self.source, plan.source, plan.source)
+        decision = _decision(plan, new, tag, seen)
         writer = make_writer(self.client, evolve(self.settings, tries=1))
         with expiration_kept(self.history, tag):
             self._written = writer.carry_out(decision, self.check).digest
@@ -350,10 +351,8 @@ class GuardedClient:
         self._selection.write(image, content_of(manifest))
 
 
-def _decision(
-    plan: Plan[Index], source: Reference | None, tag: Reference, seen: str | None
-) -> Decision:
+def _decision(plan: Plan[Index], source: Side | None, tag: Reference, seen: str | None) -> Decision:
     def decide(held: Manifest | None) -> Decision:
-        return Decision(source, tag, None, held, plan, decide)
+        return Decision(source, tag, held, plan, decide)
 
     return evolve(decide(None), seen=seen)

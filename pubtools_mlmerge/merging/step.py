@@ -134,7 +134,7 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
         is_slip = not plan.changed and not tried
         check_removal(reference, known, plan, named, strict=strict or is_slip)
         tried.append(old)
-        return Decision(None, reference, None, old, plan, decide, began=began)
+        return Decision(None, reference, old, plan, decide, began=began)
 
     with observed("remove", None, reference, dry_run=dry_run) as seen:
         registry.intend(pull=(reference,), push=() if dry_run else (reference,))
@@ -202,18 +202,8 @@ class Step:
             plan = self._merge(new, destination, held, policy)
             for name in plan.missing:
                 LOG.warning("%s: the source has no %s", ", ".join(map(str, sources)), name)
-            return Decision(
-                sources[0],
-                destination,
-                sides[0].manifest,
-                held,
-                plan,
-                decide,
-                partial(self._bring, new),
-                began=began,
-                sources=sources,
-                merged=new,
-            )
+            bring = partial(self._bring, new)
+            return Decision(new, destination, held, plan, decide, bring, began=began)
 
         return evolve(decide(old), is_hidden=is_hidden)
 
@@ -280,7 +270,7 @@ class Step:
             return
         nested = [digest for entry in decision.plan.taken for digest in sorted(entry.digests)]
         groups = decision.merged.by_origin([*decision.needed, *nested])
-        for source in decision.merged.parts or (decision.merged,):
+        for source in decision.sources:
             new = source.manifest
             is_whole = new.digest == decision.plan.result.digest
             self._referrers.tend(
