@@ -640,6 +640,15 @@ def test_a_login_that_was_found_is_handed_on_and_withheld(
     assert {**found, **entry} == found
 
 
+def test_a_login_that_was_given_is_withheld(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, f"raise SystemExit('no: {ALICE.password}')", monkeypatch)
+
+    with pytest.raises(CopyFailed, match="text withheld"):
+        copy(client_of(login=ALICE))
+
+
 @pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize(("scheme", "insecure"), [("http", False), ("https", True), ("http", True)])
 def test_each_side_is_verified_or_not_by_itself(scheme: str, insecure: bool) -> None:
