@@ -195,7 +195,10 @@ def test_a_program_fills_the_terminal_and_no_more(merging: list[str], width: int
 
 
 def test_a_terminal_without_size_is_taken_for_a_common_one(merging: list[str]) -> None:
-    assert max(map(len, program_on_a_terminal(*merging, width=0).lines)) <= 80
+    found = program_on_a_terminal(*merging, width=0)
+
+    assert "linux/s390x" in found.text
+    assert max(map(len, found.lines)) <= 80
 
 
 def test_the_user_may_say_how_wide_it_is(merging: list[str]) -> None:

@@ -35,6 +35,7 @@ _COLOURS = {  # of fates, and of states in a comparison
     "same, attestations differ": "cyan",
 }
 _STYLES = {"NAME": "bold", "DIGEST": "cyan", "PROBLEMS": ALARM}  # of columns
+_COMMON_WIDTH = 80
 _GAP = 2
 _LEAST = 14  # columns for a text of several words; of 80, a report leaves no more
 
@@ -48,8 +49,8 @@ def find_terminal() -> Console | None:
         from rich.console import Console  # noqa: PLC0415
     except ImportError:
         return None
-    # rich respects NO_COLOR and TERM.
-    return Console(force_terminal=True, width=shutil.get_terminal_size().columns)
+    # rich respects NO_COLOR and TERM. Before Python 3.11, a terminal without size has no columns.
+    return Console(force_terminal=True, width=shutil.get_terminal_size().columns or _COMMON_WIDTH)
 
 
 def report_text(report: Report, *, every: bool = False, titled: bool = False) -> str:
