@@ -22,14 +22,13 @@ from attrs import evolve, frozen
 
 from pubtools_mlmerge.cli.options import (
     Login,
-    anchor_tag_of,
     annotations_of,
     connection_of,
-    locks_of,
+    merge_settings_of,
     number,
-    policy_of,
     read_password,
     references_of,
+    settings_of,
     split,
     writer_of,
 )
@@ -40,6 +39,7 @@ from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Address, Reference, one_name
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import InvalidRecord
+from pubtools_mlmerge.hooks import TagLocks
 from pubtools_mlmerge.merging.api import Ordered, TagMerger, in_order, merge_tags
 from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change, warn_of_writers
 from pubtools_mlmerge.merging.image_ages import Ages
@@ -426,9 +426,8 @@ class _Merges:
 
     def __init__(self, arguments: Namespace) -> None:
         logins = self.logins = Login.of(arguments, "source"), Login.of(arguments, "dest")
-        settings = Settings.for_commands(os.environ)
-        self.policy = policy_of(arguments, settings.policy)
-        self.anchor = anchor_tag_of(arguments, settings)
+        settings = merge_settings_of(arguments)
+        self.policy, self.anchor = settings.policy, settings.anchor_tag
         self.watch = Display().counted
         options = connection_of(arguments)
         reader = logins[0].client(options)
@@ -437,10 +436,10 @@ class _Merges:
         self._merger = TagMerger(
             reader,
             client,
-            writer_of(arguments, settings, client, self.policy, self.anchor),
-            locks_of(arguments, settings),
-            copy=arguments.copy or settings.copy,
-            referrers=arguments.referrers or settings.referrers,
+            writer_of(arguments, settings, client),
+            TagLocks(settings.lock, settings.lock_aliases),
+            copy=settings.copy,
+            referrers=settings.referrers,
             threads=arguments.threads,
             watch=self.watch,
         )
@@ -485,15 +484,15 @@ def _refuse(name: str, error: ValueError) -> NoReturn:
 
 def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
     """Prepare the removal of architectures from tags."""
-    login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
+    login, settings = Login.of(arguments, "dest"), settings_of(arguments)
     client = login.client(connection_of(arguments))
     tags = [login.tag(text) for text in split("--ref", arguments.ref)]
     patterns = tuple(PlatformPattern.removed(text) for text in split("--arch", arguments.arch))
     annotations = annotations_of(arguments)
     if not patterns and not arguments.prune and not annotations:
         raise ValueError("--arch, --prune or --annotation is needed")
-    writer = writer_of(arguments, settings, client)
-    locks = locks_of(arguments, settings)
+    writer = writer_of(arguments, evolve(settings, anchor_tag=None), client)
+    locks = TagLocks(settings.lock, settings.lock_aliases)
 
     def remove(reference: Reference) -> Report:
         with locks.held(client, reference) as check:
@@ -526,7 +525,7 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
         LOG.error("Nothing is restored")
         return lambda: False
     recorder = AuditDirectory(settings.audit) if settings.audit else None
-    locks = locks_of(arguments, settings)
+    locks = TagLocks(settings.lock, settings.lock_aliases)
 
     how = partial(restore, client, force=arguments.force, dry_run=arguments.dry_run)
     would_hold = dict[str, Manifest]()  # after a dry run of newer records

@@ -31,12 +31,11 @@ from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.host.task import log_plan, summed_up
 from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import find_record, task_records
-from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.merging.writer import Writer, push
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.referrers import Referrers
-from pubtools_mlmerge.settings import ItemSettings, Settings
+from pubtools_mlmerge.settings import ItemSettings, Settings, step_options
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -112,15 +111,7 @@ class PushStep:
         self.held: dict[Reference, Held] = {}
 
     def _make_step(self, settings: Settings) -> Step:
-        options = StepOptions(
-            policy=settings.policy,
-            anchor_tag=settings.anchor_tag,
-            dry_run=settings.report_only,
-            verify=settings.verify,
-            tries=settings.tries,
-            ages=settings.ages,
-            upload_level=logging.DEBUG,
-        )
+        options = evolve(step_options(settings), upload_level=logging.DEBUG)
         sides = self._sides
         writer = Writer(sides.destination, options, task_records(settings.audit), sides.history)
         referrers = Referrers(sides.source, sides.destination, self._children, settings.referrers)
