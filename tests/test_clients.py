@@ -23,6 +23,7 @@ from pubtools_mlmerge.host.clients import (
 )
 from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.settings import Settings
+from tests.programs import write_program
 from tests.pushes import registered
 from tests.scripted import Reply, ScriptedServer
 
@@ -171,9 +172,7 @@ def test_no_login_and_no_certificate_of_the_worker_s_user_is_read(
 ) -> None:
     """Neither an auth file nor what it names is looked at, nor certs.d."""
     challenge = Reply(401, {"WWW-Authenticate": 'Basic realm="registry"'})
-    helper = tmp_path / "docker-credential-own"
-    helper.write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\n")
-    helper.chmod(0o700)
+    write_program(tmp_path / "docker-credential-own", f"touch {tmp_path}/was-run")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
