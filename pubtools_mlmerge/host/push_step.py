@@ -173,23 +173,22 @@ class PushStep:
 
     def to_sign(self) -> list[Held]:
         """List what is to be signed, by all signers; it counts as handed to them."""
-        held = [each for each in self.held.values() if self.settings.sign and each.signing_key]
+        held = self._with_keys()
         self._signed.update(each.request.destination for each in held)
         return held
+
+    def _with_keys(self) -> list[Held]:
+        return [each for each in self.held.values() if self.settings.sign and each.signing_key]
 
     def check_done(self, signers: Sequence[str]) -> None:
         """Raise for tags that were not judged, or not handed to the signers of these labels."""
         if self._not_judged:
             problem = "pubtools-quay copied these tags without the step, so they may lack images"
             raise StepNotDone(problem, tuple(sorted(map(str, self._not_judged))))
-        unsigned = {
-            str(tag)
-            for tag, held in self.held.items()
-            if self.settings.sign and held.signing_key and tag not in self._signed
-        }
+        unsigned = {each.request.destination for each in self._with_keys()} - self._signed
         if unsigned and signers:
             problem = f"not handed to the signer {signers[0]}, which a retry of the push does"
-            raise StepNotDone(problem, tuple(sorted(unsigned)))
+            raise StepNotDone(problem, tuple(sorted(map(str, unsigned))))
         for error in (report.error for report in self.merged):
             if error is not None:  # of an anchor tag, after its tag was merged
                 raise error
