@@ -10,8 +10,8 @@ import re
 import stat
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from datetime import datetime, timezone
 from functools import partial
 from hashlib import sha256
@@ -40,7 +40,7 @@ from pubtools_mlmerge.core.references import Address, Reference, one_name
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import InvalidRecord
 from pubtools_mlmerge.hooks import TagLocks
-from pubtools_mlmerge.merging.api import Ordered, TagMerger, in_order, merge_tags
+from pubtools_mlmerge.merging.api import Ordered, TagMerger, in_order
 from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change, warn_of_writers
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.restore import restore
@@ -238,20 +238,20 @@ class BatchLine:
         unknown = sorted(fields.keys() - set(_LINE_KEYS))
         if unknown:
             raise ValueError(f"{unknown[0]}: unknown, expected one of {', '.join(_LINE_KEYS)}")
-        sources = _texts(fields, "source_ref", [fields.get("source_ref")])
+        source = fields.get("source_ref")
+        listed = source if isinstance(source, list) else [source]
+        sources = _texts("source_ref", listed, "a text, or a list of texts")
         destination = fields.get("dest_ref")
         if not isinstance(destination, str):
             raise ValueError("dest_ref: expected a text")  # noqa: TRY004 - a wrong line
-        archs = None if fields.get("archs") is None else _texts(fields, "archs")
-        return cls(sources, destination, archs)
+        archs = fields.get("archs")
+        platforms = None if archs is None else _texts("archs", archs, "a list of texts")
+        return cls(sources, destination, platforms)
 
 
-def _texts(fields: Mapping[str, object], name: str, otherwise: object = None) -> tuple[str, ...]:
+def _texts(name: str, listed: object, expected: str) -> tuple[str, ...]:
     """Read a list of texts that is not empty."""
-    found = fields.get(name)
-    listed = found if isinstance(found, list) else otherwise
     if not isinstance(listed, list) or not listed or not all(isinstance(x, str) for x in listed):
-        expected = "a list of texts" if otherwise is None else "a text, or a list of texts"
         raise ValueError(f"{name}: expected {expected}")
     return tuple(listed)
 
@@ -325,17 +325,13 @@ class DoneLines:
                     places.append(place)
         return line
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep the file until the end of the run."""
-        try:
-            yield
-        finally:
-            if self.count:
-                LOG.info("%s: %d lines were done before", self._path, self.count)
-            file, self._file = self._file, None
-            if file is not None:
-                os.close(file)
+    def close(self) -> None:
+        """Log how many lines were done before, and close the file."""
+        if self.count:
+            LOG.info("%s: %d lines were done before", self._path, self.count)
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
 
     def begin(self, work: str, reads: Collection[str], writes: Collection[str]) -> str | None:
         """Return what to record once some work is done; none where it is done already.
@@ -417,7 +413,7 @@ def _record(done: DoneLines, begun: str, job: Callable[[], Report]) -> Report:
 
 
 def _resumed(run: Run, done: DoneLines) -> bool:
-    with done.held():
+    with closing(done):
         return run() and done.is_whole
 
 
@@ -448,11 +444,7 @@ class _Merges:
         self, name: str, sources: Sequence[Reference], tag: Reference, policy: Policy
     ) -> Ordered[_Merge]:
         """Make a job that merges sources into a tag."""
-
-        def merge() -> Report:
-            (report,) = merge_tags(sources, tag, policy=policy, merger=self._merger)
-            return report
-
+        merge = partial(self._merger.merge, sources, tag, policy)
         return self._merger.ordered((name, merge), sources, tag, policy)
 
     def of_lines(self, name: str, file: int) -> Iterator[Ordered[_Merge]]:
