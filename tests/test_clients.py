@@ -150,17 +150,19 @@ class Listening:
 def test_the_host_copies_with_its_own_settings_and_fires_its_event_for_tags_alone(
     pusher: HostPusher,
 ) -> None:
-    by_digest = f"q/b@sha256:{'0' * 64}"
+    source, tag, by_digest = map(
+        Reference.parse, ("q.io/a:1", "q.io/b:1", f"q.io/b@sha256:{'0' * 64}")
+    )
     copy = make_sides(pusher, Settings()).copy
 
     with registered(site := Listening()):
-        copy("q/a:1", [by_digest])
-        copy("q/a:1", ["q/b:1"])
+        copy(source, [by_digest])
+        copy(source, [tag])
 
     assert pusher.copies == [
-        ("q/a:1", [name], True, pusher.target_settings) for name in (by_digest, "q/b:1")
+        (str(source), [str(to)], True, pusher.target_settings) for to in (by_digest, tag)
     ]
-    assert site.heard == [["q/b:1"]]
+    assert site.heard == [[str(tag)]]
 
 
 DIGEST = f"sha256:{'1' * 64}"

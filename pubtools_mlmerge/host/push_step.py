@@ -98,7 +98,7 @@ class PushStep:
             sides.source,
             sides.destination,
             settings.copy,
-            lambda source, destination: sides.copy(str(source), [str(destination)]),
+            lambda source, destination: sides.copy(source, [destination]),
         )
         self._steps = {each: self._make_step(each) for each in self._settings.all}
         self._jobs: dict[int, _Job] = {}  # by id of the push item, until it is pushed
@@ -201,7 +201,7 @@ class PushStep:
         `copy_all` is the host's plain copy of it; without one, the item is copied here.
         """
         job = self._jobs.pop(id(item), None) or self._begin(item)
-        copy_all = copy_all or partial(self._copy, job, job.tags)
+        copy_all = copy_all or partial(self._sides.copy, job.source, [*job.tags])
         self._not_judged.difference_update(job.tags)
         excluded = [tag for tag in job.tags if tag not in job.covered]
         for tag in excluded:
@@ -227,12 +227,9 @@ class PushStep:
             if len(left) == len(job.tags):
                 copy_all()
             elif left:
-                self._copy(job, left)
+                self._sides.copy(job.source, left)
             for request in plain:
                 self._note_copied(job, request)
-
-    def _copy(self, job: _Job, tags: Iterable[Reference]) -> None:
-        self._sides.copy(str(job.source), list(map(str, tags)))
 
     def _begin(self, item: PushItem) -> _Job:
         settings = self._settings.of(item)
@@ -393,7 +390,7 @@ class PushStep:
         wanted = dict.fromkeys(tag.at(new.digest) for tag in tags)
         lacking = [each for each in wanted if not sides.destination.has_manifest(each)]
         if lacking:
-            self._copy(job, lacking)
+            sides.copy(job.source, lacking)
 
     @staticmethod
     def _attempt(job: _Job, tag: Reference) -> Report | MergeError:
