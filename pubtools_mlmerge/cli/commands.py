@@ -34,7 +34,7 @@ from pubtools_mlmerge.cli.options import (
 )
 from pubtools_mlmerge.concurrency import STOP, Stopped, Watch, map_in_order, unwatched
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest
-from pubtools_mlmerge.core.plan import AgeRule, Policy, Report
+from pubtools_mlmerge.core.plan import Age, AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Address, Reference, one_name
 from pubtools_mlmerge.core.strict_json import decode
@@ -51,7 +51,6 @@ from pubtools_mlmerge.reports.html import Failure, check_html, write_page
 from pubtools_mlmerge.reports.inspection import (
     Inspection,
     compare,
-    inspect,
     inspection_sheet,
     inspection_to_json,
 )
@@ -591,17 +590,15 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
 
 def _inspect(arguments: Namespace, client: RegistryClient, reference: Reference) -> Inspection:
     held, index = _listing(client, reference)
-    ages = missing = None
+    ages, missing, referrers = dict[str, Age](), None, None
     if arguments.ages:
         ages = Ages(client, AgeRule(shown=True)).read(reference, index.manifests)
     if arguments.check:
         missing = _missing(client, reference, index)
-    found = inspect(str(reference), index, ages, missing, held=held)
     if arguments.referrers:
         subjects = (held.digest, *(entry.digest for entry in index.manifests))
-        referrers = ReferrerLists(client).of_all(reference, subjects)
-        found = evolve(found, referrers=tuple(referrers))
-    return found
+        referrers = tuple(ReferrerLists(client).of_all(reference, subjects))
+    return Inspection(str(reference), index, ages, missing, referrers, held=held)
 
 
 def _listing(client: RegistryClient, reference: Reference) -> tuple[Manifest, Index]:
