@@ -337,8 +337,11 @@ class DoneLines:
 
         Lines of the batch begin in their order.
         """
-        name = sha256(work.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        place = self._place(bytes.fromhex(name))
+        key = sha256(work.encode("utf-8", "surrogateescape")).digest()[:16]
+        places = self._places.get(key, [0])
+        place = places.pop(0)  # of the line that says that this is done; 0 where there is none
+        if not places:
+            self._places.pop(key, None)
         last = max(self._written.get(hash(tag), 0) for tag in (*reads, *writes, ""))
         if self._places:
             mine = place if place > last else math.inf
@@ -346,15 +349,7 @@ class DoneLines:
         if place > last:
             self.count += 1
             return None
-        return f"{name} {place}"
-
-    def _place(self, key: bytes) -> int:
-        """Take the number of the line that says that this is done; 0 where there is none."""
-        places = self._places.get(key, [0])
-        place = places.pop(0)
-        if not places:
-            self._places.pop(key, None)
-        return place
+        return f"{key.hex()} {place}"
 
     def add(self, begun: str, tag: str) -> None:
         """Record what is done."""
