@@ -40,7 +40,7 @@ from pubtools_mlmerge.core.references import Address, Reference, one_name
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import InvalidRecord
 from pubtools_mlmerge.hooks import TagLocks
-from pubtools_mlmerge.merging.api import Ordered, TagMerger, in_order
+from pubtools_mlmerge.merging.api import Ordered, TagMerger, in_order, merge_tags
 from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change, warn_of_writers
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.restore import restore
@@ -438,7 +438,11 @@ class _Merges:
         self, name: str, sources: Sequence[Reference], tag: Reference, policy: Policy
     ) -> Ordered[_Merge]:
         """Make a job that merges sources into a tag."""
-        merge = partial(self._merger.merge, sources, tag, policy)
+
+        def merge() -> Report:
+            (report,) = merge_tags(sources, tag, policy=policy, merger=self._merger)
+            return report
+
         return self._merger.ordered((name, merge), sources, tag, policy)
 
     def of_lines(self, name: str, file: int) -> Iterator[Ordered[_Merge]]:
