@@ -54,9 +54,10 @@ def no_lock() -> None:
     """Do nothing: there is no lock, or it cannot be lost."""
 
 
-def check_url(url: str) -> None:
-    """Raise ValueError unless a text says where locks are kept; nothing is opened."""
+def check_url(url: str) -> str:
+    """Return a text that says where locks are kept, else raise ValueError; nothing is opened."""
     _Place.parse(url)
+    return url
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import is_host
 from pubtools_mlmerge.errors import InvalidSettings
 from pubtools_mlmerge.locks import check_url
-from pubtools_mlmerge.merging.decision import AnchorTag
+from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -242,7 +242,8 @@ class Settings:
     @classmethod
     def for_commands(cls, environment: Mapping[str, str]) -> Settings:
         """Read the defaults of the command line's options from the environment."""
-        return _read(environment, None, cls(policy=Policy(), referrers="warn"))
+        defaults = cls(policy=Policy(), referrers="warn", anchor_tag=None)
+        return _read(environment, None, defaults)
 
     def for_item(self, given: object, place: str) -> tuple[Settings, tuple[str, ...]]:
         """Read what a push item sets differently; also return what is wrong with it."""
@@ -269,6 +270,17 @@ class Settings:
         """
         chosen = not self.repos or any(fnmatchcase(repository, glob) for glob in self.repos)
         return chosen and not any(fnmatchcase(repository, glob) for glob in self.exclude_repos)
+
+
+def step_options(settings: Settings) -> StepOptions:
+    """Say how a step is to carry out its decisions."""
+    return StepOptions(
+        dry_run=settings.report_only,
+        anchor_tag=settings.anchor_tag,
+        verify=settings.verify,
+        tries=settings.tries,
+        ages=settings.ages,
+    )
 
 
 def _read_for_item(reader: Values, defaults: Settings) -> Settings:
@@ -305,7 +317,7 @@ def _read(environment: Mapping[str, str], given: object, defaults: Settings) -> 
         sign=reader.flag("sign", defaults.sign),
         verify=reader.flag("verify", defaults.verify),
         tries=reader.number("tries", defaults.tries, MOST_TRIES),
-        lock=reader.optional("lock", None, _lock_url),
+        lock=reader.optional("lock", None, check_url),
         lock_aliases=reader.parsed("lock_aliases", _host),
         audit=reader.optional("audit", None, str),
         tls_verify=reader.flag("tls_verify", None),
@@ -360,11 +372,6 @@ class ItemSettings:
 def _host(text: str) -> str:
     if not is_host(text):
         raise ValueError(f"{text!r}: expected a host with an optional port")
-    return text
-
-
-def _lock_url(text: str) -> str:
-    check_url(text)
     return text
 
 

@@ -97,6 +97,12 @@ def command(program: str) -> list[str]:
     return [sys.executable, "-c", f"from {module} import {function}; {function}()"]
 
 
+def write_program(path: Path, code: str, interpreter: str = "/bin/sh") -> None:
+    """Write a program of the tests' own."""
+    path.write_text(f"#!{interpreter}\n{code}\n", encoding="utf-8")
+    path.chmod(0o755)
+
+
 def run(
     program: str, *arguments: str, env: Mapping[str, str] | None = None, seconds: float = 60
 ) -> Done:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -11,7 +10,8 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.cli.options import ages_of
+from pubtools_mlmerge.cli.options import merge_settings_of
+from pubtools_mlmerge.cli.parsers import new_parser
 from pubtools_mlmerge.core.ages import age_of, find_stale, parse_time, with_ages
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import check_shrink, merge
@@ -19,8 +19,8 @@ from pubtools_mlmerge.core.plan import Age, AgeRule, Entry, Plan, Policy, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import ShrinkError
 from pubtools_mlmerge.reports.report import is_noteworthy, to_json, to_text
-from pubtools_mlmerge.settings import Settings
 from tests.factories import attestation, digest, digests, entry, index
+from tests.programs import own_environment
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 NEW_YEAR = datetime(2023, 1, 1, tzinfo=timezone.utc)
@@ -283,29 +283,26 @@ def test_an_image_is_old_by_the_rule_or_after_a_year(
 # The command line
 
 
-def arguments(
-    days: int | None = None, stale: str | None = None, *, ages: bool = False
-) -> Namespace:
-    return Namespace(max_age_days=days, stale=stale, ages=ages)
+def rule(*options: str, **variables: str) -> AgeRule:
+    with own_environment(**variables):
+        return merge_settings_of(new_parser("merge", "merge").parse_args(options)).ages
 
 
 def test_arguments_win_over_the_environment() -> None:
-    settings = Settings(max_age_days=30, stale="fail")
+    env = {"MLMERGE_MAX_AGE_DAYS": "30", "MLMERGE_STALE": "fail"}
 
-    assert ages_of(arguments(), settings) == AgeRule(max_age_days=30, stale="fail")
-    assert ages_of(arguments(9), settings) == AgeRule(max_age_days=9, stale="fail")
-    assert ages_of(arguments(9, "drop"), settings) == AgeRule(max_age_days=9, stale="drop")
-    assert ages_of(arguments(ages=True), Settings()) == AgeRule(shown=True)
-    assert not ages_of(Namespace(), settings).needs_ages  # a removal asks for none
+    assert rule(**env) == AgeRule(max_age_days=30, stale="fail")
+    assert rule("--max-age-days=9", **env) == AgeRule(max_age_days=9, stale="fail")
+    assert rule("--max-age-days=9", "--stale=drop", **env) == AgeRule(max_age_days=9, stale="drop")
 
 
 @pytest.mark.parametrize(
-    ("given", "problem"),
+    ("option", "problem"),
     [
-        *((arguments(n), "--max-age-days: expected a number from 1 to") for n in (0, -1, 36501)),
-        (arguments(stale="drop"), "--stale needs --max-age-days"),
+        *((f"--max-age-days={n}", "--max-age-days: expected a number") for n in (0, -1, 36501)),
+        ("--stale=drop", "--stale needs --max-age-days"),
     ],
 )
-def test_a_number_of_days_has_bounds_and_is_needed(given: Namespace, problem: str) -> None:
+def test_a_number_of_days_has_bounds_and_is_needed(option: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
-        ages_of(given, Settings())
+        rule(option)

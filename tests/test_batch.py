@@ -6,7 +6,7 @@ import json
 import resource
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -119,7 +119,7 @@ def test_a_dry_run_only_reads_the_record(shelf: Shelf) -> None:
 def test_no_other_process_may_use_the_record(shelf: Shelf) -> None:
     held = DoneLines.of(str(shelf.record), dry_run=False)
 
-    with held.held():
+    with closing(held):
         done = shelf.run([shelf.line("v0")])
 
     assert (done.code, shelf.asked()) == (2, set())
@@ -197,7 +197,7 @@ class Work:
         Return whether the record has all that were done.
         """
         done = DoneLines.of(str(self.record), dry_run=False)
-        with done.held():
+        with closing(done):
             for number, (reads, writes) in enumerate(self.lines[:until]):
                 begun = done.begin(f"{reads} to {writes}", [reads], [writes])
                 if begun is not None and number not in failing:

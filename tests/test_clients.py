@@ -23,6 +23,7 @@ from pubtools_mlmerge.host.clients import (
 )
 from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.settings import Settings
+from tests.programs import write_program
 from tests.pushes import registered
 from tests.scripted import Reply, ScriptedServer
 
@@ -149,17 +150,19 @@ class Listening:
 def test_the_host_copies_with_its_own_settings_and_fires_its_event_for_tags_alone(
     pusher: HostPusher,
 ) -> None:
-    by_digest = f"q/b@sha256:{'0' * 64}"
+    source, tag, by_digest = map(
+        Reference.parse, ("q.io/a:1", "q.io/b:1", f"q.io/b@sha256:{'0' * 64}")
+    )
     copy = make_sides(pusher, Settings()).copy
 
     with registered(site := Listening()):
-        copy("q/a:1", [by_digest])
-        copy("q/a:1", ["q/b:1"])
+        copy(source, [by_digest])
+        copy(source, [tag])
 
     assert pusher.copies == [
-        ("q/a:1", [name], True, pusher.target_settings) for name in (by_digest, "q/b:1")
+        (str(source), [str(to)], True, pusher.target_settings) for to in (by_digest, tag)
     ]
-    assert site.heard == [["q/b:1"]]
+    assert site.heard == [[str(tag)]]
 
 
 DIGEST = f"sha256:{'1' * 64}"
@@ -171,9 +174,7 @@ def test_no_login_and_no_certificate_of_the_worker_s_user_is_read(
 ) -> None:
     """Neither an auth file nor what it names is looked at, nor certs.d."""
     challenge = Reply(401, {"WWW-Authenticate": 'Basic realm="registry"'})
-    helper = tmp_path / "docker-credential-own"
-    helper.write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\n")
-    helper.chmod(0o700)
+    write_program(tmp_path / "docker-credential-own", f"touch {tmp_path}/was-run")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))

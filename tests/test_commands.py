@@ -66,7 +66,7 @@ def merge(server: RegistryServer, *options: str, env: Mapping[str, str] | None =
 
 def test_every_option_reaches_the_merge(server: RegistryServer) -> None:
     options = "--match architecture --keep linux/* --drop s390x --arch arm64 --copy never"
-    rest = "--single-image fail --mixed-types fail --anchor-tag {tag}.{digest}"
+    rest = "--single-image fail --mixed-types fail --anchor-tag {tag}.{digest} --ages"
 
     done = merge(server, *options.split(), *rest.split())
 
@@ -76,6 +76,7 @@ def test_every_option_reaches_the_merge(server: RegistryServer) -> None:
         ("linux/s390x", "dropped"),
         ("linux/amd64", "excluded"),
     ]
+    assert "age_days" in done.entries[1]
     assert server.tags("app")[-1] == done.report["anchor_tag"]
 
 

@@ -49,6 +49,7 @@ from pubtools_mlmerge.testing import (
 )
 from tests.factories import Json, digest
 from tests.peers import SCHEMA_1
+from tests.programs import write_program
 from tests.quay import QuayDialect
 from tests.scripted import (
     HANG_UP,
@@ -496,8 +497,7 @@ def install(directory: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> None
     """Put a program named skopeo on PATH, and nothing else."""
     script = directory / "bin" / "skopeo"
     script.parent.mkdir()
-    script.write_text(f"#!{sys.executable} -ISE\n{code}")
-    script.chmod(0o755)
+    write_program(script, code, f"{sys.executable} -ISE")
     monkeypatch.setenv("PATH", str(script.parent))
     monkeypatch.setenv("RECORD", str(directory / "record"))
 

@@ -19,7 +19,7 @@ from pubtools_mlmerge.locks import check_url
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer
 from tests.pages import ROOT, Block, every_block, relative
-from tests.programs import PROGRAMS, Done, command, environment, run, run_here
+from tests.programs import PROGRAMS, Done, command, environment, run, run_here, write_program
 from tests.redis_servers import redis_server
 
 BLOCKS = every_block()
@@ -28,7 +28,7 @@ REGISTRY, REDIS = "localhost:5000", "127.0.0.1:6379"
 NOT_RUN = re.compile(
     r"make \w+|pip install \S+|\. \.venv/bin/activate|pubtools-mlmerge-demo --serve \d+"
 )
-COSIGN = 'echo "$@" >>"$(dirname "$0")/cosign.log"\n'
+COSIGN = 'echo "$@" >>"$(dirname "$0")/cosign.log"'
 
 OURS, NEEDS_SHELL = "pubtools-mlmerge-", re.compile(r"[|&;<>()$`*?#~{}\n]")
 
@@ -57,14 +57,9 @@ def programs(tmp_path: Path) -> Path:
     found = {f"pubtools-mlmerge-{name}": shlex.join(command(name)) for name in PROGRAMS}
     found["pubtools-mlmerge"] = f"{sys.executable} -m pubtools_mlmerge"
     for name, begun in {**found, "python3": sys.executable}.items():
-        write_program(directory / name, f'exec {begun} "$@"\n')
+        write_program(directory / name, f'exec {begun} "$@"')
     write_program(directory / "cosign", COSIGN)
     return directory
-
-
-def write_program(path: Path, line: str) -> None:
-    path.write_text(f"#!/bin/sh\n{line}", encoding="utf-8")
-    path.chmod(0o755)
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ class Push:
     def run(self, *names: str) -> None:
         """Push what the tag 1.1 holds to tags."""
         client = RegistryClient(host=self.server.url)
-        sides = Sides(client, client, lambda _, to: self.copied.append(to))
+        sides = Sides(client, client, lambda _, to: self.copied.append(list(map(str, to))))
         step = begin(sides, self.server.host, Settings())
         pushed = item(str(self.tag("1.1")), {"demo/app": names})
         step.push_item(pushed, lambda: self.copied.append(list(names)))

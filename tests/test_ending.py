@@ -22,7 +22,7 @@ from attrs import define, field
 from pubtools_mlmerge.cli.parsers import inspect_main
 from pubtools_mlmerge.locks import tag_lock
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
-from tests.programs import ROOT, Done, call, command, environment, put, python
+from tests.programs import ROOT, Done, call, command, environment, put, python, write_program
 from tests.quay import QuayDialect
 from tests.redis_servers import redis_server
 from tests.scripted import Received, Reply, ScriptedServer
@@ -212,11 +212,8 @@ def unreachable(stack: ExitStack, _: RegistryServer, __: Path) -> Waiting:
 
 def sleeper(path: Path, name: str) -> dict[str, str]:
     """Put a program on PATH that writes down its number, and sleeps."""
-    script = path / name
-    script.write_text(
-        f"#!/bin/sh\necho $$ >{path}/part\nmv {path}/part {path}/started\nexec sleep 600\n"
-    )
-    script.chmod(0o755)
+    code = f"echo $$ >{path}/part\nmv {path}/part {path}/started\nexec sleep 600"
+    write_program(path / name, code)
     return {"PATH": f"{path}:{os.environ['PATH']}"}
 
 

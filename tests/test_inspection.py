@@ -19,7 +19,6 @@ from pubtools_mlmerge.core.plan import Age
 from pubtools_mlmerge.reports.inspection import (
     Inspection,
     compare,
-    inspect,
     inspection_sheet,
     inspection_to_json,
     platform_text,
@@ -36,7 +35,7 @@ def kinds(inspection: Inspection) -> list[tuple[str, str | None]]:
 
 
 def of(*entries: str | dict[str, object]) -> Inspection:
-    return inspect("app:1", index(*entries))
+    return Inspection("app:1", index(*entries))
 
 
 def tree(inspection: Inspection) -> list[tuple[str, str]]:
@@ -111,7 +110,7 @@ def mixed(*types: str, docker: bool) -> Index:
 def test_docker_and_oci_together_are_told(
     types: tuple[str, ...], docker: bool, is_odd: bool
 ) -> None:
-    found = inspect("app:1", mixed(*types, docker=docker))
+    found = Inspection("app:1", mixed(*types, docker=docker))
 
     assert kinds(found) == ([("mixed-types", None)] if is_odd else [])
 
@@ -119,11 +118,11 @@ def test_docker_and_oci_together_are_told(
 def test_what_is_missing_is_told_once() -> None:
     listed = index("linux/amd64", "linux/arm64", PROOF, PROOF)
 
-    found = inspect("app:1", listed, missing=[ARM64, digest("proof"), digest("not listed")])
+    found = Inspection("app:1", listed, missing=[ARM64, digest("proof"), digest("not listed")])
 
     assert kinds(found) == [("missing", ARM64), ("missing", digest("proof"))]
     assert found.problems[1].message == f"the attestation of {AMD64} is not in the repository"
-    assert (found.is_checked, found.lacks_something) == (True, True)
+    assert found.lacks_something
 
 
 def test_each_manifest_counts_once_to_the_size() -> None:
@@ -172,7 +171,7 @@ MADE = datetime(2021, 3, 4, tzinfo=timezone.utc)
 
 
 def test_an_index_is_shown_as_a_tree() -> None:
-    title, *tree, empty, summary = inspection_sheet(inspect("app:1", LISTED)).text.splitlines()
+    title, *tree, empty, summary = inspection_sheet(Inspection("app:1", LISTED)).text.splitlines()
 
     assert title == f"app:1 {LISTED.digest} {OCI_INDEX}"
     assert tree == [
@@ -185,7 +184,7 @@ def test_an_index_is_shown_as_a_tree() -> None:
 
 def test_problems_stand_at_the_entry_and_at_the_end() -> None:
     again = entry("linux/amd64", seed="again", media_type=DOCKER_MANIFEST)
-    found = inspect("app:1", index("linux/amd64", again, ORPHAN), missing=[digest("again")])
+    found = Inspection("app:1", index("linux/amd64", again, ORPHAN), missing=[digest("again")])
 
     lines = inspection_sheet(found).text.splitlines()
 
@@ -202,7 +201,7 @@ def test_problems_stand_at_the_entry_and_at_the_end() -> None:
 
 @pytest.mark.parametrize(("missing", "said"), [((), True), ((AMD64,), False)])
 def test_it_is_said_that_nothing_is_missing(missing: tuple[str, ...], said: bool) -> None:
-    text = inspection_sheet(inspect("app:1", LISTED, missing=missing)).text
+    text = inspection_sheet(Inspection("app:1", LISTED, missing=missing)).text
 
     assert ("manifests of 3.7 kB, all are in the repository" in text) == said
 
@@ -210,7 +209,7 @@ def test_it_is_said_that_nothing_is_missing(missing: tuple[str, ...], said: bool
 def test_an_old_image_catches_the_eye() -> None:
     ages = {AMD64: Age(MADE, 365), S390X: Age(MADE, 1127)}
 
-    sheet = inspection_sheet(inspect("app:1", LISTED, ages))
+    sheet = inspection_sheet(Inspection("app:1", LISTED, ages))
 
     lines = sheet.text.splitlines()
     assert lines[1].endswith("  365 days old (2021-03-04)")
@@ -222,14 +221,14 @@ def test_an_old_image_catches_the_eye() -> None:
 def test_an_unknown_age_is_said_with_its_reason() -> None:
     ages = {AMD64: Age(problem="'\x1b[2J' is no date"), S390X: Age(MADE, 1)}
 
-    lines = inspection_sheet(inspect("app:1", LISTED, ages)).text.splitlines()
+    lines = inspection_sheet(Inspection("app:1", LISTED, ages)).text.splitlines()
 
     assert lines[1].endswith("  age unknown: '?[2J' is no date")
     assert lines[3].endswith("  1 day old (2021-03-04)")
 
 
 def test_json_has_each_entry_in_order() -> None:
-    text = inspection_to_json(inspect("app:1", LISTED))
+    text = inspection_to_json(Inspection("app:1", LISTED))
 
     common = {"size": 1234, "media_type": OCI_MANIFEST}
     assert "\n" not in text
@@ -258,7 +257,7 @@ def test_json_has_problems_and_ages_if_they_were_asked() -> None:
     ages = {AMD64: Age(MADE, 1127), S390X: Age(problem="no date is stated")}
     ages[digest("proof")] = Age(MADE, 1)  # of what is no image here
 
-    document = json.loads(inspection_to_json(inspect("app:1", LISTED, ages, missing=[S390X])))
+    document = json.loads(inspection_to_json(Inspection("app:1", LISTED, ages, missing=[S390X])))
 
     assert document["checked"] is True
     assert document["problems"] == [
@@ -363,7 +362,7 @@ def test_a_nested_index_is_shown_as_one_with_what_it_lists() -> None:
     read = evolve(whole.manifests[0], listed=listed)
 
     unread, found = (
-        inspect("app:1", each)
+        Inspection("app:1", each)
         for each in (whole, evolve(whole, manifests=[read, *whole.manifests[1:]]))
     )
 

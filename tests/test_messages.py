@@ -17,7 +17,7 @@ from pubtools_mlmerge.locks import tag_lock
 from pubtools_mlmerge.merging.api import merge_tags
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import digest
-from tests.programs import call, put
+from tests.programs import call, put, write_program
 from tests.scripted import Reply, ScriptedServer, manifest_reply, refusal
 from tests.test_ending import Gate, is_put
 
@@ -120,8 +120,7 @@ def immutable(case: Case) -> int:
 
 def copy_failed(case: Case) -> int:
     other = case.stack.enter_context(RegistryServer())
-    (case.path / "skopeo").write_text("#!/bin/sh\necho no such blob >&2; exit 1\n", "ascii")
-    (case.path / "skopeo").chmod(0o755)
+    write_program(case.path / "skopeo", "echo no such blob >&2; exit 1")
     case.patch.setenv("PATH", str(case.path), prepend=":")
     return case.merge("--copy", "skopeo", app=f"{other.host}/app")
 

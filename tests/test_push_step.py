@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import datetime, timedelta, timezone
@@ -87,8 +87,8 @@ class Push:
         sides = Sides(client, client, self.copy, history, threads)
         self.step = begin(sides, self.server.host, settings, items=items)
 
-    def copy(self, source: str, destinations: list[str]) -> None:
-        self.copies.append([each.partition("/ns/")[2] for each in destinations])
+    def copy(self, source: Reference, destinations: Sequence[Reference]) -> None:
+        self.copies.append([str(each).partition("/ns/")[2] for each in destinations])
 
     def put(self, name: str, held: Image | ImageIndex) -> None:
         repository, _, tag = name.partition(":")

@@ -21,7 +21,7 @@ from pubtools_mlmerge.core.manifests import OCI_INDEX, Index
 from pubtools_mlmerge.core.merge import merge, remove
 from pubtools_mlmerge.core.plan import Age, Fate, Plan, Policy, Report
 from pubtools_mlmerge.reports import inspection
-from pubtools_mlmerge.reports.inspection import ProblemKind, inspect
+from pubtools_mlmerge.reports.inspection import Inspection, ProblemKind
 from pubtools_mlmerge.reports.report import (
     SIGNS,
     VERSION,
@@ -345,13 +345,13 @@ def test_no_key_may_be_missing_more_or_wrong(of_entry: bool, key: str, value: ob
 # Inspections
 
 
-@pytest.mark.parametrize("ages", [None, {digest("linux/s390x"): Age(problem="no date")}])
+@pytest.mark.parametrize("ages", [{}, {digest("linux/s390x"): Age(problem="no date")}])
 @pytest.mark.parametrize("missing", [None, [digest("linux/s390x")]])
-def test_inspections_fit(ages: Mapping[str, Age] | None, missing: list[str] | None) -> None:
+def test_inspections_fit(ages: Mapping[str, Age], missing: list[str] | None) -> None:
     twice = index(entry("linux/amd64", seed="a"), entry("linux/amd64", seed="b"))
 
     for found in (ODD, NEW, twice, index()):
-        written = inspection.inspection_to_json(inspect("app:1", found, ages, missing))
+        written = inspection.inspection_to_json(Inspection("app:1", found, ages, missing))
         Draft202012Validator(inspection_schema()).validate(json.loads(written))
 
 

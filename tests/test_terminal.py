@@ -17,7 +17,7 @@ from pubtools_mlmerge.core.ages import with_ages
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Age, Plan, Policy, Report
-from pubtools_mlmerge.reports.inspection import compare, inspect, inspection_sheet
+from pubtools_mlmerge.reports.inspection import Inspection, compare, inspection_sheet
 from pubtools_mlmerge.reports.report import Sheet, report_sheet, to_text
 from pubtools_mlmerge.reports.terminal import Display, find_terminal, plain, report_text
 from pubtools_mlmerge.reports.terminal import shown as draw
@@ -67,14 +67,14 @@ AGES = {
     AMD64: Age(datetime(2024, 2, 29, tzinfo=timezone.utc), 3),
     S390X: Age(datetime(2021, 2, 28, tzinfo=timezone.utc), 1096),
 }
-INSPECTION = inspect("quay.io/org/app:1", LISTED, AGES, missing=[S390X])
+INSPECTION = Inspection("quay.io/org/app:1", LISTED, AGES, missing=[S390X])
 COMPARED = (
     ("quay.io/org/app:1", "quay.io/org/app:2"),
     (LISTED, index("linux/amd64@new", "linux/s390x", "linux/arm64", attestation(S390X))),
 )
 SHEETS = [
     *(report_sheet(report(plan)) for plan in (PLAN, AGED, SAME)),
-    *map(inspection_sheet, (INSPECTION, inspect("quay.io/org/app:1", index()))),
+    *map(inspection_sheet, (INSPECTION, Inspection("quay.io/org/app:1", index()))),
     *(compare(*COMPARED, every=every) for every in (False, True)),
 ]
 

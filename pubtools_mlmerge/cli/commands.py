@@ -10,8 +10,8 @@ import re
 import stat
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from datetime import datetime, timezone
 from functools import partial
 from hashlib import sha256
@@ -22,24 +22,24 @@ from attrs import evolve, frozen
 
 from pubtools_mlmerge.cli.options import (
     Login,
-    anchor_tag_of,
     annotations_of,
     connection_of,
-    locks_of,
+    merge_settings_of,
     number,
-    policy_of,
     read_password,
     references_of,
+    settings_of,
     split,
     writer_of,
 )
 from pubtools_mlmerge.concurrency import STOP, Stopped, Watch, map_in_order, unwatched
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest
-from pubtools_mlmerge.core.plan import AgeRule, Policy, Report
+from pubtools_mlmerge.core.plan import Age, AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Address, Reference, one_name
 from pubtools_mlmerge.core.strict_json import decode
 from pubtools_mlmerge.errors import InvalidRecord
+from pubtools_mlmerge.hooks import TagLocks
 from pubtools_mlmerge.merging.api import Ordered, TagMerger, in_order, merge_tags
 from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change, warn_of_writers
 from pubtools_mlmerge.merging.image_ages import Ages
@@ -51,7 +51,6 @@ from pubtools_mlmerge.reports.html import Failure, check_html, write_page
 from pubtools_mlmerge.reports.inspection import (
     Inspection,
     compare,
-    inspect,
     inspection_sheet,
     inspection_to_json,
 )
@@ -238,20 +237,20 @@ class BatchLine:
         unknown = sorted(fields.keys() - set(_LINE_KEYS))
         if unknown:
             raise ValueError(f"{unknown[0]}: unknown, expected one of {', '.join(_LINE_KEYS)}")
-        sources = _texts(fields, "source_ref", [fields.get("source_ref")])
+        source = fields.get("source_ref")
+        listed = source if isinstance(source, list) else [source]
+        sources = _texts("source_ref", listed, "a text, or a list of texts")
         destination = fields.get("dest_ref")
         if not isinstance(destination, str):
             raise ValueError("dest_ref: expected a text")  # noqa: TRY004 - a wrong line
-        archs = None if fields.get("archs") is None else _texts(fields, "archs")
-        return cls(sources, destination, archs)
+        archs = fields.get("archs")
+        platforms = None if archs is None else _texts("archs", archs, "a list of texts")
+        return cls(sources, destination, platforms)
 
 
-def _texts(fields: Mapping[str, object], name: str, otherwise: object = None) -> tuple[str, ...]:
+def _texts(name: str, listed: object, expected: str) -> tuple[str, ...]:
     """Read a list of texts that is not empty."""
-    found = fields.get(name)
-    listed = found if isinstance(found, list) else otherwise
     if not isinstance(listed, list) or not listed or not all(isinstance(x, str) for x in listed):
-        expected = "a list of texts" if otherwise is None else "a text, or a list of texts"
         raise ValueError(f"{name}: expected {expected}")
     return tuple(listed)
 
@@ -325,25 +324,24 @@ class DoneLines:
                     places.append(place)
         return line
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep the file until the end of the run."""
-        try:
-            yield
-        finally:
-            if self.count:
-                LOG.info("%s: %d lines were done before", self._path, self.count)
-            file, self._file = self._file, None
-            if file is not None:
-                os.close(file)
+    def close(self) -> None:
+        """Log how many lines were done before, and close the file."""
+        if self.count:
+            LOG.info("%s: %d lines were done before", self._path, self.count)
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
 
     def begin(self, work: str, reads: Collection[str], writes: Collection[str]) -> str | None:
         """Return what to record once some work is done; none where it is done already.
 
         Lines of the batch begin in their order.
         """
-        name = sha256(work.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        place = self._place(bytes.fromhex(name))
+        key = sha256(work.encode("utf-8", "surrogateescape")).digest()[:16]
+        places = self._places.get(key, [0])
+        place = places.pop(0)  # of the line that says that this is done; 0 where there is none
+        if not places:
+            self._places.pop(key, None)
         last = max(self._written.get(hash(tag), 0) for tag in (*reads, *writes, ""))
         if self._places:
             mine = place if place > last else math.inf
@@ -351,15 +349,7 @@ class DoneLines:
         if place > last:
             self.count += 1
             return None
-        return f"{name} {place}"
-
-    def _place(self, key: bytes) -> int:
-        """Take the number of the line that says that this is done; 0 where there is none."""
-        places = self._places.get(key, [0])
-        place = places.pop(0)
-        if not places:
-            self._places.pop(key, None)
-        return place
+        return f"{key.hex()} {place}"
 
     def add(self, begun: str, tag: str) -> None:
         """Record what is done."""
@@ -417,7 +407,7 @@ def _record(done: DoneLines, begun: str, job: Callable[[], Report]) -> Report:
 
 
 def _resumed(run: Run, done: DoneLines) -> bool:
-    with done.held():
+    with closing(done):
         return run() and done.is_whole
 
 
@@ -426,9 +416,8 @@ class _Merges:
 
     def __init__(self, arguments: Namespace) -> None:
         logins = self.logins = Login.of(arguments, "source"), Login.of(arguments, "dest")
-        settings = Settings.for_commands(os.environ)
-        self.policy = policy_of(arguments, settings.policy)
-        self.anchor = anchor_tag_of(arguments, settings)
+        settings = merge_settings_of(arguments)
+        self.policy, self.anchor = settings.policy, settings.anchor_tag
         self.watch = Display().counted
         options = connection_of(arguments)
         reader = logins[0].client(options)
@@ -437,10 +426,10 @@ class _Merges:
         self._merger = TagMerger(
             reader,
             client,
-            writer_of(arguments, settings, client, self.anchor),
-            locks_of(arguments, settings),
-            copy=arguments.copy or settings.copy,
-            referrers=arguments.referrers or settings.referrers,
+            writer_of(arguments, settings, client),
+            TagLocks(settings.lock, settings.lock_aliases),
+            copy=settings.copy,
+            referrers=settings.referrers,
             threads=arguments.threads,
             watch=self.watch,
         )
@@ -485,15 +474,15 @@ def _refuse(name: str, error: ValueError) -> NoReturn:
 
 def prepare_remove_archs(arguments: Namespace) -> Callable[[], bool]:
     """Prepare the removal of architectures from tags."""
-    login, settings = Login.of(arguments, "dest"), Settings.for_commands(os.environ)
+    login, settings = Login.of(arguments, "dest"), settings_of(arguments)
     client = login.client(connection_of(arguments))
     tags = [login.tag(text) for text in split("--ref", arguments.ref)]
     patterns = tuple(PlatformPattern.removed(text) for text in split("--arch", arguments.arch))
     annotations = annotations_of(arguments)
     if not patterns and not arguments.prune and not annotations:
         raise ValueError("--arch, --prune or --annotation is needed")
-    writer = writer_of(arguments, settings, client)
-    locks = locks_of(arguments, settings)
+    writer = writer_of(arguments, evolve(settings, anchor_tag=None), client)
+    locks = TagLocks(settings.lock, settings.lock_aliases)
 
     def remove(reference: Reference) -> Report:
         with locks.held(client, reference) as check:
@@ -526,7 +515,7 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
         LOG.error("Nothing is restored")
         return lambda: False
     recorder = AuditDirectory(settings.audit).record if settings.audit else None
-    locks = locks_of(arguments, settings)
+    locks = TagLocks(settings.lock, settings.lock_aliases)
 
     how = partial(restore, client, force=arguments.force, dry_run=arguments.dry_run)
     would_hold = dict[str, Manifest]()  # after a dry run of newer records
@@ -600,17 +589,15 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
 
 def _inspect(arguments: Namespace, client: RegistryClient, reference: Reference) -> Inspection:
     held, index = _listing(client, reference)
-    ages = missing = None
+    ages, missing, referrers = dict[str, Age](), None, None
     if arguments.ages:
         ages = Ages(client, AgeRule(shown=True)).read(reference, index.manifests)
     if arguments.check:
         missing = _missing(client, reference, index)
-    found = inspect(str(reference), index, ages, missing, held=held)
     if arguments.referrers:
         subjects = (held.digest, *(entry.digest for entry in index.manifests))
-        referrers = ReferrerLists(client).of_all(reference, subjects)
-        found = evolve(found, referrers=tuple(referrers))
-    return found
+        referrers = tuple(ReferrerLists(client).of_all(reference, subjects))
+    return Inspection(str(reference), index, ages, missing, referrers, held=held)
 
 
 def _listing(client: RegistryClient, reference: Reference) -> tuple[Manifest, Index]:

@@ -10,20 +10,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import urllib3
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from pubtools_mlmerge.core.plan import MOST_DAYS, AgeRule, Policy
+from pubtools_mlmerge.core.plan import MOST_DAYS, Policy
 from pubtools_mlmerge.core.references import Address, Reference, lacks_host
 from pubtools_mlmerge.errors import InvalidReference
-from pubtools_mlmerge.hooks import TagLocks
 from pubtools_mlmerge.locks import check_url
 from pubtools_mlmerge.merging.audit import AuditDirectory
-from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
+from pubtools_mlmerge.merging.decision import AnchorTag
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.registry.quay_history import TagHistory
-from pubtools_mlmerge.settings import MOST_TRIES, PREFIX, Settings
+from pubtools_mlmerge.settings import MOST_TRIES, PREFIX, Settings, step_options
 
 _SIDES = {"source": "SRC", "dest": "DEST"}  # with their names in variables
 
@@ -145,17 +144,47 @@ def connection_of(arguments: Namespace) -> ConnectOptions:
     )
 
 
-def policy_of(arguments: Namespace, default: Policy) -> Policy:
-    """Read the policy."""
-    return Policy(
-        match=arguments.match or default.match,
-        eligible=split("--arch", arguments.arch) or None,
-        keep=split("--keep", arguments.keep) or default.keep,
-        drop=split("--drop", arguments.drop) or default.drop,
-        mixed_types=arguments.mixed_types or default.mixed_types,
-        single_image=arguments.single_image or default.single_image,
-        strict=arguments.strict,
-        annotations=annotations_of(arguments),
+def settings_of(arguments: Namespace) -> Settings:
+    """Read the environment, and what a command that writes tags may set differently."""
+    settings = Settings.for_commands(os.environ)
+    if arguments.lock:
+        check_url(arguments.lock)
+    return evolve(
+        settings,
+        report_only=arguments.dry_run,
+        verify=settings.verify and not arguments.no_verify,
+        tries=number("--tries", arguments.tries, MOST_TRIES) or settings.tries,
+        # An empty URL turns the lock of the environment off.
+        lock=settings.lock if arguments.lock is None else arguments.lock or None,
+        audit=arguments.audit or settings.audit,
+    )
+
+
+def merge_settings_of(arguments: Namespace) -> Settings:
+    """Read the environment, and what the merge may set differently."""
+    settings = settings_of(arguments)
+    default = settings.policy
+    days = number("--max-age-days", arguments.max_age_days, MOST_DAYS) or settings.max_age_days
+    if days is None and arguments.stale:
+        raise ValueError("--stale needs --max-age-days")
+    anchor = arguments.anchor_tag
+    return evolve(
+        settings,
+        policy=Policy(
+            match=arguments.match or default.match,
+            eligible=split("--arch", arguments.arch) or None,
+            keep=split("--keep", arguments.keep) or default.keep,
+            drop=split("--drop", arguments.drop) or default.drop,
+            mixed_types=arguments.mixed_types or default.mixed_types,
+            single_image=arguments.single_image or default.single_image,
+            strict=arguments.strict,
+            annotations=annotations_of(arguments),
+        ),
+        max_age_days=days,
+        stale=arguments.stale or settings.stale,
+        copy=arguments.copy or settings.copy,
+        referrers=arguments.referrers or settings.referrers,
+        anchor_tag=AnchorTag.parse(anchor) if anchor else settings.anchor_tag,
     )
 
 
@@ -180,17 +209,6 @@ def references_of(arguments: Namespace) -> tuple[list[str], list[str]]:
     return split("--source-ref", sources), split("--dest-ref", destinations)
 
 
-def ages_of(arguments: Namespace, settings: Settings) -> AgeRule:
-    """Read what to do about the ages of images."""
-    if "max_age_days" not in arguments:  # a command that keeps nothing for its age
-        return AgeRule()
-    days = number("--max-age-days", arguments.max_age_days, MOST_DAYS) or settings.max_age_days
-    if days is None and arguments.stale:
-        raise ValueError("--stale needs --max-age-days")
-    stale = arguments.stale or settings.stale
-    return AgeRule(max_age_days=days, stale=stale, shown=arguments.ages)
-
-
 def number(option: str, value: int | None, most: int) -> int | None:
     """Check a number."""
     if value is not None and not 1 <= value <= most:
@@ -198,40 +216,13 @@ def number(option: str, value: int | None, most: int) -> int | None:
     return value
 
 
-def anchor_tag_of(arguments: Namespace, settings: Settings) -> AnchorTag | None:
-    """Read the template."""
-    if arguments.anchor_tag:
-        return AnchorTag.parse(arguments.anchor_tag)
-    # The default of tasks is not that of commands.
-    return settings.anchor_tag if f"{PREFIX}ANCHOR_TAG" in os.environ else None
-
-
-def locks_of(arguments: Namespace, settings: Settings) -> TagLocks:
-    """Read where tags are locked; an empty URL turns the lock of the environment off."""
-    url = getattr(arguments, "lock", None)
-    if url:
-        check_url(url)
-    return TagLocks(settings.lock if url is None else url or None, settings.lock_aliases)
-
-
-def writer_of(
-    arguments: Namespace,
-    settings: Settings,
-    client: RegistryClient,
-    anchor_tag: AnchorTag | None = None,
-) -> Writer:
+def writer_of(arguments: Namespace, settings: Settings, client: RegistryClient) -> Writer:
     """Make the writer of tags, with records and Quay's history if the options say so."""
-    options = StepOptions(
-        dry_run=arguments.dry_run,
-        anchor_tag=anchor_tag,
-        verify=settings.verify and not arguments.no_verify,
-        tries=number("--tries", arguments.tries, MOST_TRIES) or settings.tries,
-        ages=ages_of(arguments, settings),
-    )
-    audit, token = arguments.audit or settings.audit, arguments.quay_api_token
-    recorder = AuditDirectory(audit).record if audit else None
+    recorder = AuditDirectory(settings.audit).record if settings.audit else None
+    token = arguments.quay_api_token
     history = TagHistory(client, token, arguments.quay_api_token_host) if token else None
-    return Writer(client, options, recorder, history)
+    ages = evolve(settings.ages, shown="ages" in arguments and arguments.ages)
+    return Writer(client, evolve(step_options(settings), ages=ages), recorder, history)
 
 
 def split(option: str, values: Sequence[str]) -> list[str]:

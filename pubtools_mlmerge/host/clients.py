@@ -99,7 +99,7 @@ class Sides:
 
     source: RegistryClient
     destination: RegistryClient
-    copy: Callable[[str, list[str]], None]  # the host's copy of a reference to others
+    copy: Callable[[Reference, Sequence[Reference]], None]  # the host's, of one to others
     history: TagHistory | None = None  # where the target has a token of Quay's API
     threads: int = 1  # how many tags may be merged at a time, of all items together
 
@@ -113,11 +113,12 @@ def make_sides(pusher: Pusher, settings: Settings) -> Sides:
     """Connect as a pusher of the host does."""
     target = pusher.target_settings
 
-    def copy(source: str, destinations: list[str]) -> None:
-        token = _SILENT.set(not all(Reference.parse(each).tag for each in destinations))
+    def copy(source: Reference, destinations: Sequence[Reference]) -> None:
+        token = _SILENT.set(not all(each.tag for each in destinations))
         try:
             with suppress(_Silenced):
-                pusher.run_tag_images(source, destinations, True, target)  # noqa: FBT003
+                names = list(map(str, destinations))
+                pusher.run_tag_images(str(source), names, True, target)  # noqa: FBT003
         finally:
             _SILENT.reset(token)
 

@@ -32,12 +32,11 @@ from pubtools_mlmerge.host.requests import MergeRequest
 from pubtools_mlmerge.host.task import log_plan, summed_up
 from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import find_record, task_records
-from pubtools_mlmerge.merging.decision import StepOptions
 from pubtools_mlmerge.merging.step import Step
 from pubtools_mlmerge.merging.writer import Writer, push
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.referrers import Referrers
-from pubtools_mlmerge.settings import ItemSettings, Settings
+from pubtools_mlmerge.settings import ItemSettings, Settings, step_options
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -102,7 +101,7 @@ class PushStep:
             sides.source,
             sides.destination,
             settings.copy,
-            lambda source, destination: sides.copy(str(source), [str(destination)]),
+            lambda source, destination: sides.copy(source, [destination]),
         )
         self._steps = {each: self._make_step(each) for each in self._settings.all}
         self._jobs: dict[int, _Job] = {}  # by id of the push item, until it is pushed
@@ -115,14 +114,7 @@ class PushStep:
         self.held: dict[Reference, Held] = {}
 
     def _make_step(self, settings: Settings) -> Step:
-        options = StepOptions(
-            anchor_tag=settings.anchor_tag,
-            dry_run=settings.report_only,
-            verify=settings.verify,
-            tries=settings.tries,
-            ages=settings.ages,
-            upload_level=logging.DEBUG,
-        )
+        options = evolve(step_options(settings), upload_level=logging.DEBUG)
         sides = self._sides
         writer = Writer(sides.destination, options, task_records(settings.audit), sides.history)
         referrers = Referrers(sides.source, sides.destination, self._children, settings.referrers)
@@ -184,23 +176,22 @@ class PushStep:
 
     def to_sign(self) -> list[Held]:
         """List what is to be signed, by all signers; it counts as handed to them."""
-        held = [each for each in self.held.values() if self.settings.sign and each.signing_key]
+        held = self._with_keys()
         self._signed.update(each.request.destination for each in held)
         return held
+
+    def _with_keys(self) -> list[Held]:
+        return [each for each in self.held.values() if self.settings.sign and each.signing_key]
 
     def check_done(self, signers: Sequence[str]) -> None:
         """Raise for tags that were not judged, or not handed to the signers of these labels."""
         if self._not_judged:
             problem = "pubtools-quay copied these tags without the step, so they may lack images"
             raise StepNotDone(problem, tuple(sorted(map(str, self._not_judged))))
-        unsigned = {
-            str(tag)
-            for tag, held in self.held.items()
-            if self.settings.sign and held.signing_key and tag not in self._signed
-        }
+        unsigned = {each.request.destination for each in self._with_keys()} - self._signed
         if unsigned and signers:
             problem = f"not handed to the signer {signers[0]}, which a retry of the push does"
-            raise StepNotDone(problem, tuple(sorted(unsigned)))
+            raise StepNotDone(problem, tuple(sorted(map(str, unsigned))))
         for error in (report.error for report in self.merged):
             if error is not None:  # of an anchor tag, after its tag was merged
                 raise error
@@ -213,7 +204,7 @@ class PushStep:
         `copy_all` is the host's plain copy of it; without one, the item is copied here.
         """
         job = self._jobs.pop(id(item), None) or self._begin(item)
-        copy_all = copy_all or partial(self._copy, job, job.tags)
+        copy_all = copy_all or partial(self._sides.copy, job.source, [*job.tags])
         self._not_judged.difference_update(job.tags)
         excluded = [tag for tag in job.tags if tag not in job.covered]
         for tag in excluded:
@@ -239,12 +230,9 @@ class PushStep:
             if len(left) == len(job.tags):
                 copy_all()
             elif left:
-                self._copy(job, left)
+                self._sides.copy(job.source, left)
             for request in plain:
                 self._note_copied(job, request)
-
-    def _copy(self, job: _Job, tags: Iterable[Reference]) -> None:
-        self._sides.copy(str(job.source), list(map(str, tags)))
 
     def _begin(self, item: PushItem) -> _Job:
         settings = self._settings.of(item)
@@ -406,7 +394,7 @@ class PushStep:
         wanted = dict.fromkeys(tag.at(new.digest) for tag in tags)
         lacking = [each for each in wanted if not sides.destination.has_manifest(each)]
         if lacking:
-            self._copy(job, lacking)
+            sides.copy(job.source, lacking)
 
     @staticmethod
     def _attempt(job: _Job, tag: Reference) -> Report | MergeError:

@@ -30,7 +30,7 @@ from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.host.task import log_plan, summed_up
 from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import task_records
-from pubtools_mlmerge.merging.decision import Decision, StepOptions
+from pubtools_mlmerge.merging.decision import Decision
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import remove_platforms
@@ -39,7 +39,7 @@ from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.adapter import content_of
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.quay_history import TagHistory
-from pubtools_mlmerge.settings import ItemSettings, Settings
+from pubtools_mlmerge.settings import ItemSettings, Settings, step_options
 
 LOG = logging.getLogger("pubtools.mlmerge")
 
@@ -206,8 +206,8 @@ def _repository(item: PushItem) -> str:
 def make_writer(
     client: RegistryClient, settings: Settings, history: TagHistory | None = None
 ) -> Writer:
-    """Make a writer of tags."""
-    options = StepOptions(verify=settings.verify, tries=settings.tries, upload_level=logging.DEBUG)
+    """Make a writer of tags, without anchor tags."""
+    options = evolve(step_options(settings), anchor_tag=None, upload_level=logging.DEBUG)
     return Writer(client, options, task_records(settings.audit), history)
 
 

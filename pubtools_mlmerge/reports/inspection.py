@@ -53,17 +53,25 @@ class Problem:
     message: str
 
 
-@frozen(kw_only=True)
+@frozen
 class Inspection:
     """The content of an index, in order, with its problems."""
 
     reference: str
     index: Index = field(repr=False)  # one that lists the image alone, if it is a single one
-    held: Manifest = field(repr=False)
-    ages: Mapping[str, Age]  # of images, by digest
-    problems: tuple[Problem, ...]  # in the order of the entries; those of the whole index last
-    is_checked: bool  # whether the repository was searched for everything that is listed
+    ages: Mapping[str, Age] = field(factory=dict)  # of images, by digest
+    missing: Collection[str] | None = None  # digests that the repository lacks, if looked for
     referrers: tuple[Referrer, ...] | None = None  # none if these were not looked for
+    held: Manifest = field(kw_only=True, repr=False)
+    problems: tuple[Problem, ...] = field(init=False)  # those of the whole index last
+
+    @held.default
+    def _index(self) -> Manifest:
+        return self.index
+
+    @problems.default
+    def _find_problems(self) -> tuple[Problem, ...]:
+        return (*_odd_entries(self.index, self.missing or ()), *_odd_types(self.index))
 
     @property
     def size(self) -> int:
@@ -78,29 +86,6 @@ class Inspection:
     def age_of(self, entry: Descriptor) -> Age | None:
         """Return the age of an image, if it was read."""
         return None if entry.is_attestation else self.ages.get(entry.digest)
-
-
-def inspect(
-    reference: str,
-    index: Index,
-    ages: Mapping[str, Age] | None = None,
-    missing: Collection[str] | None = None,
-    *,
-    held: Manifest | None = None,
-) -> Inspection:
-    """Find the problems of an index.
-
-    Ages are by digest; `missing` has the digests that the repository lacks, none if not checked;
-    `held` is the single image that the index was made for.
-    """
-    return Inspection(
-        reference=reference,
-        index=index,
-        held=held or index,
-        ages=ages or {},
-        problems=(*_odd_entries(index, missing or ()), *_odd_types(index)),
-        is_checked=missing is not None,
-    )
 
 
 def platform_text(descriptor: Descriptor) -> str | None:
@@ -159,7 +144,7 @@ def inspection_sheet(inspection: Inspection) -> Sheet:
         count_text(attestations, "attestation"),
         f"manifests of {size_text(inspection.size)}",
     ]
-    if inspection.is_checked and not inspection.lacks_something:
+    if inspection.missing is not None and not inspection.lacks_something:
         parts.append("all are in the repository")
     problems = (
         f"problem: {p.kind}: {p.message}" + (f" ({p.digest})" if p.digest else "")
@@ -222,7 +207,7 @@ def inspection_to_json(inspection: Inspection) -> str:
         "digest": inspection.held.digest,
         "media_type": inspection.held.media_type,
         "size": inspection.size,
-        "checked": inspection.is_checked,
+        "checked": inspection.missing is not None,
         "entries": [_entry(entry, inspection.age_of(entry)) for entry in index.manifests],
         "problems": [
             {"kind": p.kind, "digest": p.digest, "message": p.message} for p in inspection.problems

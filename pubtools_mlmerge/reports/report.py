@@ -207,10 +207,10 @@ def report_sheet(report: Report, *, every: bool = False) -> Sheet:
 
     An attestation is a mark on the row of its image, unless `every` entry is to have a row.
     """
-    shown = fold(report.entries, every=every)
     has_ages = any(entry.age for entry in report.entries)
-    rows = (
-        (
+    rows = []
+    for entry, mark in fold(report.entries, every=every):
+        cells = (
             label_of(entry.descriptor) + mark,
             short(entry.previous_digest or "") or _NOTHING,
             _NOTHING if entry.fate in _GONE else short(entry.descriptor.digest),
@@ -218,11 +218,10 @@ def report_sheet(report: Report, *, every: bool = False) -> Sheet:
             entry.fate,
             entry.reason,
         )
-        for entry, mark in shown
-    )
+        rows.append(Row(cells, is_noteworthy(entry)))
     return Sheet(
         columns=("PLATFORM", "BEFORE", "AFTER", *(["AGE"] if has_ages else []), "FATE", "REASON"),
-        rows=tuple(Row(row, is_noteworthy(entry)) for row, (entry, _) in zip(rows, shown)),
+        rows=tuple(rows),
         closing=(summary_of(report),),
     )
 

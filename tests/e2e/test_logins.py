@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from pubtools_mlmerge.testing import make_image, make_index, upload
-from tests.programs import environment, run_here
+from tests.programs import environment, run_here, write_program
 from tests.servers import TOKEN_PASSWORD, TOKEN_USER, RealRegistry, docker_registry, require
 
 INDEX = make_index([make_image()])
-HELPER = f"""#!/bin/sh
+HELPER = f"""
 read server
 echo "$server" >"$0.asked"
 echo '{{"Username": "{TOKEN_USER}", "Secret": "{TOKEN_PASSWORD}"}}'
@@ -53,8 +53,7 @@ def test_who_logged_in_by_another_program_is_logged_in(
 def test_a_helper_on_the_path_logs_in(registry: RealRegistry, tmp_path: Path) -> None:
     """It is for docker and skopeo as well, and is asked in the same way."""
     helper = tmp_path / "docker-credential-tests"
-    helper.write_text(HELPER, encoding="ascii")
-    helper.chmod(0o700)
+    write_program(helper, HELPER)
     config = {"credHelpers": {registry.host: "tests"}}
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="ascii")
     path = f"{tmp_path}:{environment()['PATH']}"

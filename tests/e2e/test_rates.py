@@ -15,7 +15,7 @@ import pytest
 from pubtools_mlmerge.testing import make_index
 from tests.e2e.conftest import Shelf, images, merged
 from tests.peers import OCI_INDEX
-from tests.programs import Done, run
+from tests.programs import Done, run, write_program
 from tests.servers import free_port, require
 
 # In the short form, how many requests are refused depends on who comes when.
@@ -102,9 +102,7 @@ def test_a_batch_that_is_out_of_time_ends_with_whole_tags(filled: Shelf, tmp_pat
 
 
 def test_a_program_that_does_not_end_is_out_of_time_too(shelf: Shelf, tmp_path: Path) -> None:
-    skopeo = tmp_path / "skopeo"
-    skopeo.write_text("#!/bin/sh\nexec sleep 100\n")
-    skopeo.chmod(0o755)
+    write_program(tmp_path / "skopeo", "exec sleep 100")
     source = shelf.put("new", make_index(NEW), f"{shelf.repository}/other")
     options = ("--copy", "skopeo", "--timeout", "2")
 

@@ -24,7 +24,7 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.testing import make_image, make_index, upload
-from tests.programs import ROOT, environment
+from tests.programs import ROOT, environment, write_program
 from tests.redis_servers import redis_server
 from tests.servers import (
     TOKEN_PASSWORD,
@@ -143,8 +143,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     for name in ("pip", "pipx"):  # the package is installed by the tests of the distributions
         lines[name] = f'[ "$*" = {shlex.quote(" ".join(shlex.split(INSTALL)))} ]'
     for name, line in lines.items():
-        (programs / name).write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
-        (programs / name).chmod(0o755)
+        write_program(programs / name, line)
     (tmp_path / "redis").mkdir()
     (tmp_path / "registry").mkdir()
     with (

@@ -28,7 +28,7 @@ from pubtools_mlmerge.registry import auth, http, quay_history
 from pubtools_mlmerge.registry.auth import failure, parse_challenges
 from pubtools_mlmerge.registry.credentials import AuthFiles
 from pubtools_mlmerge.registry.http import Answer, Request, Retries
-from pubtools_mlmerge.reports.inspection import inspect, inspection_sheet, inspection_to_json
+from pubtools_mlmerge.reports.inspection import Inspection, inspection_sheet, inspection_to_json
 from tests.factories import content_of
 
 Target = Callable[[bytes], Optional[MergeError]]
@@ -70,7 +70,7 @@ def _index(content: bytes) -> None:
     assert (found.content, found.digest) == (content, digest_of(content))
     assert Index.from_fields(found.fields).manifests == found.manifests
     assert not merge(found, found).changed
-    inspection = inspect("app:1", found)
+    inspection = Inspection("app:1", found)
     shown = inspection_sheet(inspection).text + inspection_to_json(inspection)
     assert all(c.isprintable() or c == "\n" for c in shown)
 

@@ -33,7 +33,7 @@ from tests.hostile.helpers import (
     wants_password,
     wants_token,
 )
-from tests.programs import call, put, run_here
+from tests.programs import call, put, run_here, write_program
 from tests.scripted import (
     HURRIED,
     Received,
@@ -265,9 +265,7 @@ def test_skopeo_gets_no_secret_on_its_command_line(
     tmp_path: Path, registry_server: RegistryServer
 ) -> None:
     """Everybody on a machine can read command lines."""
-    script = tmp_path / "skopeo"
-    script.write_text(f"#!{sys.executable} -ISE\n{RECORD}")
-    script.chmod(0o755)
+    write_program(tmp_path / "skopeo", RECORD, f"{sys.executable} -ISE")
     put(registry_server, "1", make_index([make_image()]))
     host = registry_server.host
 

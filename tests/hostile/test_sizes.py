@@ -12,7 +12,7 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidIndex, InvalidReference
 from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.reports.html import page_of
-from pubtools_mlmerge.reports.inspection import inspect, inspection_sheet, inspection_to_json
+from pubtools_mlmerge.reports.inspection import Inspection, inspection_sheet, inspection_to_json
 from tests.factories import attestation, content_of, digest, document, entry, index
 from tests.growth import growth
 from tests.hostile.helpers import REFERENCE, client_of
@@ -29,8 +29,8 @@ LISTED: dict[str, Callable[[int], object]] = {
     "orphans": lambda n: attestation(digest(str(n)), seed=str(n)),
 }
 WORK: dict[str, tuple[Callable[[Index], object], int]] = {
-    "text": (lambda found: inspection_sheet(inspect("app:1", found)).text, 200),
-    "json": (lambda found: inspection_to_json(inspect("app:1", found)), 200),
+    "text": (lambda found: inspection_sheet(Inspection("app:1", found)).text, 200),
+    "json": (lambda found: inspection_to_json(Inspection("app:1", found)), 200),
     "merge": (lambda found: (merge(found, OLD), merge(OLD, found)), 200),
     "page": (lambda found: page_of([report_of(found, OLD)], NOW), 40),
 }
@@ -57,7 +57,7 @@ def test_one_long_name_does_not_widen_each_row() -> None:
     images = [entry(f"linux/cpu{n}", seed=str(n)) for n in range(100)]
     found = index(entry(f"linux/{'x' * 100_000}"), *images)
 
-    assert len(inspection_sheet(inspect("app:1", found)).text) < 100_000
+    assert len(inspection_sheet(Inspection("app:1", found)).text) < 100_000
 
 
 @pytest.mark.parametrize("size", [2**63, 9 * 10**307, 1e308, -1, 1.0, True])
@@ -68,7 +68,7 @@ def test_a_size_has_at_most_63_bits(size: object) -> None:
 
 
 def test_the_largest_sizes_are_added_and_shown() -> None:
-    found = inspect("app:1", index(*[entry(seed=str(n), size=2**63 - 1) for n in range(20)]))
+    found = Inspection("app:1", index(*[entry(seed=str(n), size=2**63 - 1) for n in range(20)]))
 
     assert "184467.4 PB" in inspection_sheet(found).text
 

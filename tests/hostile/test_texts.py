@@ -352,11 +352,11 @@ def test_a_record_of_the_log_has_one_line_for_each_of_the_code() -> None:
 def test_no_fold_of_a_terminal_begins_a_command(width: int) -> None:
     from rich.console import Console  # noqa: PLC0415
 
-    from pubtools_mlmerge.reports.inspection import inspect, inspection_sheet  # noqa: PLC0415
+    from pubtools_mlmerge.reports.inspection import Inspection, inspection_sheet  # noqa: PLC0415
 
     for before in range(width):
         platform = {"os": "x" * before + "::error::A", "architecture": "::error::B"}
-        listed = inspect("app:1", index({**entry(), "platform": platform}))
+        listed = Inspection("app:1", index({**entry(), "platform": platform}))
         shown = draw(inspection_sheet(listed), Console(width=width, force_terminal=True))
         assert not re.search(r"(?m)^(\s|\x1b\[[\d;]*m)*::", shown)
 

@@ -21,7 +21,7 @@ from attrs import define, field
 from pubtools_mlmerge.testing import make_image, make_index
 from tests.factories import content_of, document
 from tests.hostile.helpers import LOGIN, PASSWORD, SECRETS, TOKEN, USER, good
-from tests.programs import ROOT, command, environment
+from tests.programs import ROOT, command, environment, write_program
 from tests.scripted import (
     Received,
     Reply,
@@ -39,7 +39,7 @@ TOLD = f"no: Basic {LOGIN} {PASSWORD} Bearer {TOKEN}"
 CHILD = make_image()
 INDEX = make_index([CHILD])
 OLD = content_of(document("linux/s390x"))
-HELPER = f"""#!{sys.executable} -ISE
+HELPER = f"""
 import json
 print(json.dumps({{"Username": {USER!r}, "Secret": {PASSWORD!r}}}))
 """
@@ -127,9 +127,7 @@ def login(way: str, place: Path, hosts: tuple[str, str]) -> tuple[list[str], Map
     if way in ("auth file", "helper"):
         if way == "helper":
             auths = {"credHelpers": dict.fromkeys(hosts, "hunt")}
-            script = place / "docker-credential-hunt"
-            script.write_text(HELPER)
-            script.chmod(0o755)
+            write_program(place / "docker-credential-hunt", HELPER, f"{sys.executable} -ISE")
         (place / "auth.json").write_text(json.dumps(auths))
         path = f"{place}{os.pathsep}{os.environ['PATH']}"
         return [], {"REGISTRY_AUTH_FILE": str(place / "auth.json"), "PATH": path}
