@@ -84,34 +84,51 @@ class Stop:
             seconds -= longest
             self.check()
 
-    def start(self, begin: Callable[[], subprocess.Popen[str]]) -> subprocess.Popen[str]:
-        """Start a program that is ended with this one, however early a signal comes."""
-        with self._starting:
-            program = begin()
-            self._programs.add(program)
-        return program
-
-    def communicate(
+    def run(  # noqa: PLR0913 - independent options, each with a default
         self,
-        program: subprocess.Popen[str],
-        end: float = math.inf,
-        text: str | None = None,
+        command: list[str],
+        environment: dict[str, str],
+        text: str = "",
         *,
+        end: float = math.inf,
         silence: float = math.inf,
-    ) -> tuple[str, str]:
-        """Give a program a text, wait for its end, and return what it wrote to both streams.
+        stderr: int = subprocess.DEVNULL,
+        passed: Iterable[int] = (),
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program that reads a text and inherits some files; it is ended with this one.
 
         Raises:
+            OSError: When it cannot be run.
             subprocess.TimeoutExpired: When it runs until a time, or without progress for some
                 seconds; it was ended then.
         """
+        self.check()  # else each waiting thread would start one
+        with self._starting:  # a signal may come in this moment
+            program = subprocess.Popen(  # noqa: S603 - callers check the arguments
+                command,
+                env=environment,
+                pass_fds=tuple(passed),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                encoding="utf-8",
+                errors="replace",
+            )
+            self._programs.add(program)
+        with program:
+            said = self._communicate(program, text, end, silence)
+        return subprocess.CompletedProcess(command, program.returncode, said)
+
+    def _communicate(
+        self, program: subprocess.Popen[str], text: str, end: float, silence: float
+    ) -> str:
         progress, since = progress_of(program.pid), time.monotonic()
         try:
             while True:
                 try:
-                    said: tuple[str, str] = program.communicate(text, timeout=SLICE)
+                    said: str = program.communicate(text, timeout=SLICE)[0]
                 except subprocess.TimeoutExpired:
-                    text = None  # it has it
+                    text = ""  # it has it
                     self.check()
                     before, progress, now = progress, progress_of(program.pid), time.monotonic()
                     since = since if progress == before else now

@@ -275,7 +275,6 @@ class Settings:
 def step_options(settings: Settings) -> StepOptions:
     """Say how a step is to carry out its decisions."""
     return StepOptions(
-        policy=settings.policy,
         dry_run=settings.report_only,
         anchor_tag=settings.anchor_tag,
         verify=settings.verify,

@@ -39,7 +39,8 @@ from pubtools_mlmerge.host.task import summed_up
 from pubtools_mlmerge.merging.audit import (
     AuditDirectory,
     Change,
-    Collected,
+    collect,
+    collect_change,
     read_change,
     task_records,
 )
@@ -484,7 +485,7 @@ def test_without_the_library_nothing_is_collected_or_loaded(
     if library is not None:
         monkeypatch.setitem(sys.modules, "pushcollector", library)
 
-    Collected().record(change())
+    collect_change(change())
 
     assert sys.modules.get("pushcollector") is library
     assert caplog.messages == []
@@ -512,11 +513,9 @@ def test_a_collector_that_fails_is_a_warning(
 ) -> None:
     setattr(collector, name, value)
 
-    Collected(patience=0.01).record(change())
-    Collected(patience=0.01).attach("mlmerge-report.json", b"[]", "report")
+    collect("mlmerge-report.json", b"[]", "report", patience=0.01)
 
-    titles = "change of quay.io/org/app:stable", "report"
-    assert caplog.messages == [f"The {title} is not collected: {words}" for title in titles]
+    assert caplog.messages == [f"The report is not collected: {words}"]
     assert caplog.records[0].levelname == "WARNING"
 
 
@@ -534,6 +533,6 @@ def test_a_task_of_a_host_uses_both(collector: Backend, tmp_path: Path) -> None:
     recorder = task_records(str(tmp_path))
     assert recorder is not None
 
-    recorder.record(change())
+    recorder(change())
 
     assert len(records(tmp_path)) == len(collector.files) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 import tracemalloc
@@ -10,10 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import partial
 from itertools import count
+from pathlib import Path
 
 import pytest
 
-from pubtools_mlmerge.concurrency import Memo, map_in_order, map_in_order_by, run_all
+from pubtools_mlmerge.concurrency import (
+    Memo,
+    Stop,
+    Stopped,
+    map_in_order,
+    map_in_order_by,
+    run_all,
+)
 
 
 class Counted:
@@ -285,3 +294,14 @@ def test_no_job_begins_once_the_caller_stops_and_those_under_way_end(
     time.sleep(0.05)
 
     assert len(done) == before < 10
+
+
+def test_no_program_is_started_after_a_signal(tmp_path: Path) -> None:
+    stop, file = Stop(), tmp_path / "started"
+    assert stop.run(["touch", str(file)], {}).returncode == 0
+    file.unlink()
+    stop.on_signal(signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        stop.run(["touch", str(file)], {})
+    assert not file.exists()

@@ -592,6 +592,7 @@ class Busy(subprocess.Popen[str]):
 
     def __init__(self) -> None:
         self.pid, self.returncode, self.seconds = os.getpid(), 0, 0
+        self.stdin = self.stdout = self.stderr = None
 
     def communicate(
         self,
@@ -602,16 +603,17 @@ class Busy(subprocess.Popen[str]):
         if self.seconds < 60:
             Path(__file__).read_bytes()
             raise subprocess.TimeoutExpired("busy", 1)
-        return "", "done"
+        return "done", ""
 
     def __del__(self) -> None: ...
 
 
 def test_a_program_with_progress_may_take_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
     program = Busy()
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: program)
     monkeypatch.setattr(time, "monotonic", lambda: float(program.seconds))
 
-    assert STOP.communicate(program, silence=3) == ("", "done")
+    assert STOP.run(["busy"], {}, silence=3).stdout == "done"
 
 
 @pytest.mark.parametrize("entry", [ALICE.entry, {"identitytoken": "1dentity"}])
@@ -636,6 +638,15 @@ def test_a_login_that_was_found_is_handed_on_and_withheld(
     (path,) = called.named("--dest-authfile")
     (found,) = json.loads(called.files[path])["auths"].values()
     assert {**found, **entry} == found
+
+
+def test_a_login_that_was_given_is_withheld(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, f"raise SystemExit('no: {ALICE.password}')", monkeypatch)
+
+    with pytest.raises(CopyFailed, match="text withheld"):
+        copy(client_of(login=ALICE))
 
 
 @pytest.mark.usefixtures("fake")

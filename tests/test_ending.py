@@ -68,16 +68,17 @@ STARTING = """
 import signal, subprocess, threading, time
 from pubtools_mlmerge.concurrency import STOP
 
-def begin():
-    program = subprocess.Popen(["sleep", "1000"], stdout=subprocess.DEVNULL)
-    print(program.pid, flush=True)
-    begun.set()
-    while STOP.signal is None:
-        time.sleep(0.01)
-    return program
+class Slow(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        print(self.pid, flush=True)
+        begun.set()
+        while STOP.signal is None:
+            time.sleep(0.01)
 
+subprocess.Popen = Slow
 begun = threading.Event()
-threading.Thread(target=STOP.start, args=[begin]).start()
+threading.Thread(target=STOP.run, args=[["sleep", "1000"], {}]).start()
 begun.wait()
 STOP.on_signal(signal.SIGTERM)
 STOP.on_signal(signal.SIGTERM)

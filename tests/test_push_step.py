@@ -196,7 +196,8 @@ def test_report_only_copies_all_and_tells_of_the_tags_in_their_order(
     push: Push, caplog: Log
 ) -> None:
     caplog.set_level("INFO", "pubtools.mlmerge")
-    push.begin(settings=settings_of(report_only=True, exclude_repos=["other"]), threads=3)
+    settings = settings_of(report_only=True, exclude_repos=["other"], drop=["s390x"])
+    push.begin(settings=settings, threads=3)
 
     push.run("app:1", source="src:absent")
     push.run_all(push.item(*(f"app:{number}" for number in range(6)), "other:1"))
@@ -207,6 +208,7 @@ def test_report_only_copies_all_and_tells_of_the_tags_in_their_order(
     assert all(f"{push.reference(f'app:{n}')} " in line for n, line in enumerate(told))
     assert len(told) == 6
     assert "linux/s390x" in told[1]
+    assert "dropped by name" in told[1]
     assert "Would fail, if not report_only" in caplog.text
 
 

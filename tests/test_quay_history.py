@@ -501,7 +501,7 @@ def test_no_registry_gets_the_token_before_it_shows_itself_as_quay(reply: Reply)
     with ScriptedServer(reply) as server:
         history = history_of(server)
         assert history.lost(TAG, FIRST.digest, None) == ()
-        history.expire(TAG, 1)
+        history.expire_at(TAG, 2_000_000_000)
         history.forget(TAG.tagged("mlmerge-recovered-0"))
 
     assert server.authorizations == [""]  # asked once

@@ -332,7 +332,9 @@ def test_force_overwrites_what_is_there_since(
     change = place.changed()
     place.hold(now)
 
-    report = restore(place.client, change, force=True, recorder=AuditDirectory(str(tmp_path)))
+    report = restore(
+        place.client, change, force=True, recorder=AuditDirectory(str(tmp_path)).record
+    )
 
     assert place.held == OLD.digest
     assert report.previous_digest == (now.digest if now else None)
@@ -440,7 +442,7 @@ def test_nothing_is_written_once_the_lock_is_lost_or_without_a_record(
     with pytest.raises(LockLost):
         restore(place.client, change, check=check)
     with pytest.raises(RecordFailed):
-        restore(place.client, change, recorder=AuditDirectory(str(tmp_path / "file")))
+        restore(place.client, change, recorder=AuditDirectory(str(tmp_path / "file")).record)
 
     assert place.held == NEW.digest
     assert "PUT stable 201" not in place.asked
@@ -452,7 +454,7 @@ def test_nothing_is_written_once_the_lock_is_lost_or_without_a_record(
 def test_putting_back_is_recorded_and_can_be_undone(place: Place, tmp_path: Path) -> None:
     change = place.changed()
 
-    restore(place.client, change, recorder=AuditDirectory(str(tmp_path)))
+    restore(place.client, change, recorder=AuditDirectory(str(tmp_path)).record)
     (file,) = tmp_path.iterdir()
     recorded = read_change(str(file))
     restore(place.client, recorded)
@@ -468,6 +470,6 @@ def test_no_change_is_no_record(place: Place, tmp_path: Path, *, dry_run: bool) 
     if not dry_run:
         place.put(OLD)
 
-    restore(place.client, change, dry_run=dry_run, recorder=AuditDirectory(str(tmp_path)))
+    restore(place.client, change, dry_run=dry_run, recorder=AuditDirectory(str(tmp_path)).record)
 
     assert list(tmp_path.iterdir()) == []

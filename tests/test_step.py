@@ -94,7 +94,6 @@ def tag(server: RegistryServer, name: str) -> Reference:
 
 def step(
     server: RegistryServer,
-    policy: Policy | None = None,
     *,
     registry: Registry | None = None,
     children: Brought | None = None,
@@ -102,7 +101,7 @@ def step(
     anchor: str = "",
 ) -> Step:
     template = AnchorTag.parse(anchor) if anchor else None
-    options = StepOptions(policy=policy or Policy(), dry_run=dry_run, anchor_tag=template)
+    options = StepOptions(dry_run=dry_run, anchor_tag=template)
     registry = registry or RegistryClient()
     return Step(registry, Writer(registry, options), children or Brought(server))
 
@@ -111,15 +110,15 @@ def merge(
     server: RegistryServer,
     source: str,
     destination: str,
-    policy: Policy | None = None,
+    policy: Policy = WRAP,
     *,
     children: Brought | None = None,
     dry_run: bool = False,
     anchor: str = "",
 ) -> Report:
     """Merge one tag into another."""
-    merging = step(server, policy, children=children, dry_run=dry_run, anchor=anchor)
-    return merging.merge(tag(server, source), tag(server, destination))
+    merging = step(server, children=children, dry_run=dry_run, anchor=anchor)
+    return merging.merge(tag(server, source), tag(server, destination), policy)
 
 
 def fates(report: Report) -> list[str]:

@@ -307,7 +307,7 @@ def test_changes_are_recorded(tags: Tags, tmp_path: Path) -> None:
     assert change.previous is not None
     assert change.previous.content == make_index(OLD).content
     assert change.new.digest == tags.client.digest(tags.images[1])
-    assert change.source == tags.images[0]
+    assert (change.source, change.source_digest) == (tags.images[0], make_index(NEW).digest)
 
 
 class QuayTags(Tags):

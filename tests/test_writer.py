@@ -11,7 +11,7 @@ import pytest
 from attrs import evolve
 
 from pubtools_mlmerge.core.manifests import Index, Manifest
-from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.merge import Side, merge
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
@@ -111,7 +111,7 @@ class Records:
         self._registry = registry
         self.failure = failure
 
-    def record(self, change: Change) -> None:
+    def __call__(self, change: Change) -> None:
         if self.failure is not None:
             raise self.failure
         self.seen.append(self._registry.digest_at(change.destination))
@@ -155,7 +155,7 @@ def decided(registry: MemoryRegistry) -> Decision:
 
     def decide(old: Manifest | None) -> Decision:
         assert old is None or isinstance(old, Index)
-        return Decision(SOURCE, TAG, NEW, old, merge(NEW, old), decide)
+        return Decision(Side(SOURCE, NEW, NEW), TAG, old, merge(NEW, old), decide)
 
     return decide(registry.pull_if_present(TAG))
 

@@ -514,7 +514,7 @@ def prepare_restore(arguments: Namespace) -> Callable[[], bool]:
     if not arguments.yes and not _is_confirmed(login, [change.destination for change in changes]):
         LOG.error("Nothing is restored")
         return lambda: False
-    recorder = AuditDirectory(settings.audit) if settings.audit else None
+    recorder = AuditDirectory(settings.audit).record if settings.audit else None
     locks = TagLocks(settings.lock, settings.lock_aliases)
 
     how = partial(restore, client, force=arguments.force, dry_run=arguments.dry_run)

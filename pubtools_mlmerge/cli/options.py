@@ -218,7 +218,7 @@ def number(option: str, value: int | None, most: int) -> int | None:
 
 def writer_of(arguments: Namespace, settings: Settings, client: RegistryClient) -> Writer:
     """Make the writer of tags, with records and Quay's history if the options say so."""
-    recorder = AuditDirectory(settings.audit) if settings.audit else None
+    recorder = AuditDirectory(settings.audit).record if settings.audit else None
     token = arguments.quay_api_token
     history = TagHistory(client, token, arguments.quay_api_token_host) if token else None
     ages = evolve(settings.ages, shown="ages" in arguments and arguments.ages)

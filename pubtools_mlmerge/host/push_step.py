@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,8 @@ from pubtools_mlmerge.registry.referrers import Referrers
 from pubtools_mlmerge.settings import ItemSettings, Settings, step_options
 
 LOG = logging.getLogger("pubtools.mlmerge")
+
+_DAY = 86_400  # seconds
 
 _Item = TypeVar("_Item")
 _Outcome = TypeVar("_Outcome")
@@ -255,7 +258,7 @@ class PushStep:
         place = job.source, tag, job.tags[tag]
         request = MergeRequest(*place, job.settings, job.step, check=check)
         try:
-            decision = job.step.plan(job.source, tag)
+            decision = job.step.plan(job.source, tag, job.settings.policy)
         except MergeError as error:
             return request if self._has_nothing(job, tag, error) else evolve(request, error=error)
         self.before.setdefault(tag, decision.old)
@@ -341,7 +344,8 @@ class PushStep:
             self.merged.append(report)
             history, days = self._sides.history, job.settings.anchor_days
             if days and report.anchor_tag and history is not None:
-                history.expire(tag.tagged(report.anchor_tag), days)
+                moment = int(time.time()) + days * _DAY
+                history.expire_at(tag.tagged(report.anchor_tag), moment)
             announce(report, in_host=True)
         return True
 
@@ -396,7 +400,7 @@ class PushStep:
     def _attempt(job: _Job, tag: Reference) -> Report | MergeError:
         """Try a merge that is not to be done."""
         try:
-            return job.step.merge(job.source, tag)
+            return job.step.merge(job.source, tag, job.settings.policy)
         except MergeError as error:  # does not concern what the host does
             return error
 

@@ -12,11 +12,10 @@ from attrs import define, evolve, field
 from pubtools.pluggy import pm
 
 from pubtools_mlmerge.core.manifests import Index, Manifest
-from pubtools_mlmerge.core.merge import union
+from pubtools_mlmerge.core.merge import Side, union
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.core.strict_json import encode
 from pubtools_mlmerge.errors import ConflictError, InvalidPlatform, NestedIndex
 from pubtools_mlmerge.hooks import announce, lock_tags, plugins_named
 from pubtools_mlmerge.host.clients import (
@@ -37,6 +36,7 @@ from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import remove_platforms
 from pubtools_mlmerge.merging.writer import Writer, expiration_kept, push
 from pubtools_mlmerge.observe import observed
+from pubtools_mlmerge.registry.adapter import content_of
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.settings import ItemSettings, Settings, step_options
@@ -284,7 +284,8 @@ class Selection:
             return
         seen = plan.previous_digest
         plan = evolve(plan, result=Index.from_bytes(content, plan.result.media_type), changed=True)
-        decision = _decision(plan, self.source, tag, seen)
+        new = None if plan.source is None else Side(self.source, plan.source, plan.source)
+        decision = _decision(plan, new, tag, seen)
         writer = make_writer(self.client, evolve(self.settings, tries=1))
         with expiration_kept(self.history, tag):
             self._written = writer.carry_out(decision, self.check).digest
@@ -347,16 +348,11 @@ class GuardedClient:
         raw: bool = False,  # noqa: ARG002, FBT001, FBT002 - the host's signature
     ) -> None:
         """Write a manifest, looked at before and after."""
-        if isinstance(manifest, dict):
-            manifest = encode(manifest)
-        content = manifest if isinstance(manifest, bytes) else str(manifest).encode("utf-8")
-        self._selection.write(image, content)
+        self._selection.write(image, content_of(manifest))
 
 
-def _decision(
-    plan: Plan[Index], source: Reference | None, tag: Reference, seen: str | None
-) -> Decision:
+def _decision(plan: Plan[Index], source: Side | None, tag: Reference, seen: str | None) -> Decision:
     def decide(held: Manifest | None) -> Decision:
-        return Decision(source, tag, None, held, plan, decide)
+        return Decision(source, tag, held, plan, decide)
 
     return evolve(decide(None), seen=seen)

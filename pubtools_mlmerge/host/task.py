@@ -115,11 +115,11 @@ def summed_up(reports: Sequence[Report]) -> Iterator[None]:
 
 
 def _sum_up(reports: Sequence[Report], outcome: str) -> None:
-    from pubtools_mlmerge.merging.audit import Collected  # noqa: PLC0415 - part of the engine
+    from pubtools_mlmerge.merging.audit import collect  # noqa: PLC0415 - part of the engine
     from pubtools_mlmerge.reports.report import to_json  # noqa: PLC0415 - as above
 
     lines = ",\n".join(map(to_json, reports))
-    Collected().attach("mlmerge-report.json", f"[\n{lines}\n]\n".encode("ascii"), "report")
+    collect("mlmerge-report.json", f"[\n{lines}\n]\n".encode("ascii"), "report")
     kept = sum(entry.fate == "kept" for report in reports for entry in report.entries)
     event = {"type": "mlmerge-summary", "merged": len(reports), "kept": kept}
     LOG.info(

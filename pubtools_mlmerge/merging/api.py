@@ -87,15 +87,16 @@ def merge_tags(  # noqa: PLR0913 - independent options, each with a default
     with ExitStack() as stack:
         if merger is None:
             client = client or stack.enter_context(RegistryClient())
-            options = StepOptions(policy=policy, dry_run=dry_run)
-            writer = Writer(client, options, AuditDirectory(audit) if audit else None)
+            options = StepOptions(dry_run=dry_run)
+            writer = Writer(client, options, AuditDirectory(audit).record if audit else None)
             reader, locks = source_client or client, TagLocks(lock)
             merger = TagMerger(reader, client, writer, locks, copy=copy, referrers=referrers)
             stack.callback(merger.close)
         if len(tags) == 1:
             return [merger.merge(new, tags[0], policy)]
         merges = (
-            merger.ordered(partial(merger.attempt, new, tag, policy), new, tag) for tag in tags
+            merger.ordered(partial(merger.attempt, new, tag, policy), new, tag, policy)
+            for tag in tags
         )
         outcomes = list(map_in_order(in_order(merges, _THREADS), _THREADS))
     failures = [(tag, each) for tag, each in zip(tags, outcomes) if isinstance(each, Exception)]
@@ -162,12 +163,10 @@ class TagMerger:
         """End the threads."""
         self._children.close()
 
-    def merge(
-        self, sources: Sequence[Reference], destination: Reference, policy: Policy | None = None
-    ) -> Report:
+    def merge(self, sources: Sequence[Reference], destination: Reference, policy: Policy) -> Report:
         """Merge sources into a tag."""
         with self._locks.held(self._client, *self._written(destination)) as check:
-            report = self._step.merge(sources, destination, check, policy)
+            report = self._step.merge(sources, destination, policy, check)
         if report.changed and not report.dry_run:
             announce(report)
         return report
@@ -186,13 +185,13 @@ class TagMerger:
         job: JobT,
         sources: Iterable[Reference],
         destination: Reference,
-        policy: Policy | None = None,
+        policy: Policy,
     ) -> Ordered[JobT]:
         """Say what a job reads and writes that merges sources into a tag, and what decides it."""
         reads = [self._locks.name(self._reader, source) for source in sources]
         writes = [self._locks.name(self._client, tag) for tag in self._written(destination)]
         options = self._options
-        work = repr((reads, writes[0], policy or options.policy, options.ages, options.anchor_tag))
+        work = repr((reads, writes[0], policy, options.ages, options.anchor_tag))
         return Ordered(job, frozenset(reads), frozenset(writes), work)
 
     def _written(self, destination: Reference) -> tuple[Reference, ...]:

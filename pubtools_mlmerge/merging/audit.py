@@ -10,7 +10,7 @@ import secrets
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -183,11 +183,8 @@ def warn_of_writers(*paths: Path) -> None:
                 LOG.warning(words, path)
 
 
-class Recorder(Protocol):
-    """Keeps changes, such as `AuditDirectory`."""
-
-    def record(self, change: Change) -> None:
-        """Keep a change that is about to be made, or raise RecordFailed."""
+Recorder = Callable[[Change], None]
+"""Keeps a change that is about to be made, or raises RecordFailed."""
 
 
 class AuditDirectory:
@@ -228,25 +225,20 @@ def _write(path: Path, content: bytes) -> None:
         os.close(directory)
 
 
-class Collected:
-    """The collector that the host set up for the files of its tasks, if it did."""
+def collect_change(change: Change) -> None:
+    """Hand a record to the host's collector, see `collect`."""
+    collect(change.file_name, change.to_json(), f"change of {change.destination}")
 
-    def __init__(self, patience: float = 60) -> None:
-        self._patience = patience
 
-    def record(self, change: Change) -> None:
-        """Hand over a file; if that fails, the host lacks a file and its task goes on."""
-        self.attach(change.file_name, change.to_json(), f"change of {change.destination}")
-
-    def attach(self, name: str, content: bytes, title: str) -> None:
-        """Hand over a file; if that fails, the host lacks it and a warning says so."""
-        try:
-            collector = _collector()
-            if collector is not None:
-                collector.attach_file(name, content).result(timeout=self._patience)
-        except Exception as error:  # noqa: BLE001 - a collector may raise anything
-            problem = brief(str(error)) or type(error).__name__
-            LOG.warning("The %s is not collected: %s", title, problem)
+def collect(name: str, content: bytes, title: str, patience: float = 60) -> None:
+    """Hand a file to the collector of the host, if there is one; a failure is a warning."""
+    try:
+        collector = _collector()
+        if collector is not None:
+            collector.attach_file(name, content).result(timeout=patience)
+    except Exception as error:  # noqa: BLE001 - a collector may raise anything
+        problem = brief(str(error)) or type(error).__name__
+        LOG.warning("The %s is not collected: %s", title, problem)
 
 
 class _Collector(Protocol):
@@ -269,19 +261,14 @@ def _collector() -> _Collector | None:
     return None if backend is None or library == "pushcollector" else collector
 
 
-@frozen
-class _All:
-    _recorders: tuple[Recorder, ...]
-
-    def record(self, change: Change) -> None:
-        """Let each keep the change."""
-        for recorder in self._recorders:
-            recorder.record(change)
-
-
 def task_records(directory: str | None) -> Recorder | None:
     """Return what keeps the changes in a task of the host, if anything does."""
-    recorders: list[Recorder] = [AuditDirectory(directory)] if directory else []
+    recorders: list[Recorder] = [AuditDirectory(directory).record] if directory else []
     if _collector() is not None:
-        recorders.append(Collected())
-    return _All(tuple(recorders)) if recorders else None
+        recorders.append(collect_change)
+
+    def record(change: Change) -> None:
+        for recorder in recorders:
+            recorder(change)
+
+    return record if recorders else None

@@ -12,7 +12,7 @@ from attrs import evolve, field, frozen
 
 from pubtools_mlmerge.core.manifests import Image, Manifest
 from pubtools_mlmerge.core.merge import Side
-from pubtools_mlmerge.core.plan import AgeRule, Plan, Policy, Report
+from pubtools_mlmerge.core.plan import AgeRule, Plan, Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidReference, MergeError
 
@@ -90,7 +90,6 @@ class AnchorTag:
 class StepOptions:
     """How a step carries out its decisions."""
 
-    policy: Policy = field(factory=Policy)
     dry_run: bool = False
     anchor_tag: AnchorTag | None = None
     verify: bool = True  # read the tag again before and after it is written
@@ -103,9 +102,8 @@ class StepOptions:
 class Decision:
     """Both sides as they were read, the plan, and how to decide again."""
 
-    source: Reference | None  # None where platforms are removed or a tag is restored
+    merged: Side | None  # the sources; None where platforms are removed or a tag is restored
     destination: Reference
-    new: Manifest | None  # what the source holds
     old: Manifest | None  # what the tag holds; None if it does not exist
     plan: Plan[Manifest]
     decide: Callable[[Manifest | None], Decision] = field(repr=False)
@@ -118,18 +116,20 @@ class Decision:
     began: float = field(factory=time.monotonic, kw_only=True)
     is_hidden: bool = field(default=False, kw_only=True)
     """Whether the registry refused to show the tag, which is taken as absent."""
-    merged: Side | None = field(default=None, kw_only=True)
-    """The sources, put together."""
-    sources: tuple[Reference, ...] = field(kw_only=True)
-    """All sources; the fields above have the first."""
-
-    @sources.default
-    def _only_source(self) -> tuple[Reference, ...]:
-        return () if self.source is None else (self.source,)
 
     @seen.default
     def _digest_of_old(self) -> str | None:
         return None if self.old is None else self.old.digest
+
+    @property
+    def sources(self) -> tuple[Side, ...]:
+        """What was merged, each with its place."""
+        return () if self.merged is None else self.merged.parts or (self.merged,)
+
+    @property
+    def new(self) -> Manifest | None:
+        """What the first source holds."""
+        return self.sources[0].manifest if self.sources else None
 
     @property
     def is_due(self) -> bool:
@@ -153,10 +153,10 @@ class Decision:
         error: MergeError | None = None,
     ) -> Report:
         """Report what became of the tag; `final` is the last decision, if there were several."""
-        plan = (final or self).plan
+        plan, sources = (final or self).plan, [side.reference for side in self.sources]
         return evolve(
-            Report.of(plan, self.source, self.destination, dry_run=dry_run),
-            sources=self.sources,
+            Report.of(plan, next(iter(sources), None), self.destination, dry_run=dry_run),
+            sources=sources,
             source_digest=None if self.new is None else self.new.digest,
             previous_digest=self.seen,
             changed=plan.result.digest != self.seen,

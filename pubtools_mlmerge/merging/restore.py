@@ -53,7 +53,7 @@ def restore(  # noqa: PLR0913 - independent options, each with a default
 
     def decide(held: Manifest | None) -> Decision:
         plan = _plan(previous, held)
-        return Decision(None, tag, None, held, plan, decide, prepare, began=began)
+        return Decision(None, tag, held, plan, decide, prepare, began=began)
 
     def prepare(_decision: Decision) -> None:
         if not force:

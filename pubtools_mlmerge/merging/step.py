@@ -49,6 +49,7 @@ LOG = logging.getLogger("pubtools.mlmerge")
 
 _SOURCES, _FRESH = 64, 30.0  # how many are remembered, and for how many seconds
 _THREADS = 8  # sources that are read at a time
+_DEFAULT = Policy()
 
 _First = TypeVar("_First")
 _Second = TypeVar("_Second")
@@ -133,7 +134,7 @@ def remove_platforms(  # noqa: PLR0913 - independent options, each with a defaul
         is_slip = not plan.changed and not tried
         check_removal(reference, known, plan, named, strict=strict or is_slip)
         tried.append(old)
-        return Decision(None, reference, None, old, plan, decide, began=began)
+        return Decision(None, reference, old, plan, decide, began=began)
 
     with observed("remove", None, reference, dry_run=dry_run) as seen:
         registry.intend(pull=(reference,), push=() if dry_run else (reference,))
@@ -168,8 +169,8 @@ class Step:
         self,
         source: Reference | Sequence[Reference],
         destination: Reference,
+        policy: Policy = _DEFAULT,
         check: Callable[[], None] = no_lock,
-        policy: Policy | None = None,
     ) -> Report:
         """Merge a source, or several, into a tag."""
         sources = (source,) if isinstance(source, Reference) else tuple(source)
@@ -183,11 +184,10 @@ class Step:
         self,
         source: Reference | Sequence[Reference],
         destination: Reference,
-        policy: Policy | None = None,
+        policy: Policy = _DEFAULT,
     ) -> Decision:
         """Read both sides and decide; nothing is written."""
         sources = (source,) if isinstance(source, Reference) else tuple(source)
-        policy = policy or self._options.policy
         began = time.monotonic()
         sides, (old, is_hidden) = self._pull(sources, destination, policy)
         if is_hidden and self._options.dry_run:
@@ -202,18 +202,8 @@ class Step:
             plan = self._merge(new, destination, held, policy)
             for name in plan.missing:
                 LOG.warning("%s: the source has no %s", ", ".join(map(str, sources)), name)
-            return Decision(
-                sources[0],
-                destination,
-                sides[0].manifest,
-                held,
-                plan,
-                decide,
-                partial(self._bring, new),
-                began=began,
-                sources=sources,
-                merged=new,
-            )
+            bring = partial(self._bring, new)
+            return Decision(new, destination, held, plan, decide, bring, began=began)
 
         return evolve(decide(old), is_hidden=is_hidden)
 
@@ -280,7 +270,7 @@ class Step:
             return
         nested = [digest for entry in decision.plan.taken for digest in sorted(entry.digests)]
         groups = decision.merged.by_origin([*decision.needed, *nested])
-        for source in decision.merged.parts or (decision.merged,):
+        for source in decision.sources:
             new = source.manifest
             is_whole = new.digest == decision.plan.result.digest
             self._referrers.tend(

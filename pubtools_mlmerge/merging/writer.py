@@ -193,18 +193,19 @@ class Writer:
         holds_old = decision.seen == (None if previous is None else previous.digest)
         if tag != decision.destination or not holds_old:
             previous = self.registry.pull_if_present(tag)
+        sources = tuple(side.reference for side in decision.sources)
         change = Change(
             time=datetime.now(timezone.utc),
-            source=decision.source,
+            source=next(iter(sources), None),
             destination=tag,
             source_digest=None if decision.new is None else decision.new.digest,
             previous=previous,
             new=decision.plan.result,
             entries=decision.plan.entries,
             missing=decision.plan.missing,
-            sources=decision.sources,
+            sources=sources,
         )
-        self._recorder.record(change)
+        self._recorder(change)
 
     def _anchor_of(self, decision: Decision, *, is_early: bool = False) -> Reference | None:
         """Name the anchor tag, and make sure that it is new or holds the result already."""
@@ -303,7 +304,7 @@ class _Overwritten:
         again = decision.decide(base)
         plan = again.plan
         if (
-            decision.source is not None  # else nothing is merged, and the exact bytes may matter
+            decision.merged is not None  # else nothing is merged, and the exact bytes may matter
             and isinstance(held, Index)
             and isinstance(plan.result, Index)
             and serve_the_same(plan.result, held)

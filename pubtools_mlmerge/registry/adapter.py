@@ -23,8 +23,8 @@ from pubtools_mlmerge.registry.auth import failure
 from pubtools_mlmerge.registry.base import ManifestClient, Registry
 
 
-def _encode(body: object) -> bytes:
-    """Return the bytes of a manifest from any of the shapes that a client returns."""
+def content_of(body: object) -> bytes:
+    """Return the bytes of a manifest from any of the shapes that a client takes or returns."""
     if isinstance(body, Mapping):
         return encode(body)
     if isinstance(body, str):
@@ -76,7 +76,7 @@ class ClientRegistry(Registry):
         raise refusal or NotFound(str(reference))
 
     def _read(self, reference: Reference, body: object, headers: Mapping[str, str]) -> Manifest:
-        content, stated = _encode(body), headers.get("content-type")
+        content, stated = content_of(body), headers.get("content-type")
         if not isinstance(body, Mapping):  # a dict is not the bytes of the digest
             check_digest(reference, content, headers.get("docker-content-digest"), stated)
         # The host takes text/plain for any type; then only the document itself can tell.

@@ -1,4 +1,4 @@
-"""The session with a registry: refusals, secrets, challenges, tokens and logins."""
+"""The session with a registry: refusals, secrets, challenges, logins, rights and tokens."""
 
 from __future__ import annotations
 
@@ -118,11 +118,6 @@ class Secrets:
         for text in texts:
             self.add(text)
 
-    @classmethod
-    def of(cls, texts: Secrets | Iterable[str]) -> Secrets:
-        """Prepare to look for texts, unless that was done."""
-        return texts if isinstance(texts, Secrets) else cls(texts)
-
     def add(self, text: str, replaced: str = "") -> None:
         """Look for one more, and no longer for the one that it replaces."""
         with self._lock:
@@ -141,10 +136,14 @@ class Secrets:
             readings |= {read(each) for each in readings for read in _READERS}
         return any(_are_in(reading, *each) for reading in readings for each in known)
 
+    def withhold(self, text: str) -> str:
+        """Withhold a text that shows one, and blank in any other what looks like a login."""
+        return WITHHELD if self.shown_in(text) else _LOGIN.sub(r"\1 ***", text)
 
-def redact(text: str, secrets: Secrets | Iterable[str] = ()) -> str:
-    """Withhold a text that shows a secret, and blank in any other what looks like a login."""
-    return WITHHELD if Secrets.of(secrets).shown_in(text) else _LOGIN.sub(r"\1 ***", text)
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """Withhold a text that shows a secret, see `Secrets.withhold`."""
+    return Secrets(secrets).withhold(text)
 
 
 def _are_in(text: str, length: int, ends: Mapping[str, int]) -> bool:
@@ -177,14 +176,14 @@ def _read_json(text: str) -> str:
 _READERS = (_read_json, unescape, unquote, unquote_plus)
 
 
-def redacted(answer: Answer, secrets: Secrets | Iterable[str]) -> Answer:
+def redacted(answer: Answer, secrets: Secrets) -> Answer:
     """Withhold each part of an answer that repeats a secret, before it ends up in an error."""
-    known, text = Secrets.of(secrets), answer.content.decode("utf-8", "surrogateescape")
+    text = answer.content.decode("utf-8", "surrogateescape")
     return evolve(
-        with_redacted_headers(answer, known),
-        content=redact(text, known).encode("utf-8", "surrogateescape"),
-        reason=redact(answer.reason, known),
-        url=redact(answer.url, known),
+        with_redacted_headers(answer, secrets),
+        content=secrets.withhold(text).encode("utf-8", "surrogateescape"),
+        reason=secrets.withhold(answer.reason),
+        url=secrets.withhold(answer.url),
     )
 
 
@@ -192,7 +191,7 @@ def with_redacted_headers(answer: Answer, secrets: Secrets) -> Answer:
     """Withhold each header that repeats a secret, as an error may quote it."""
     if not secrets.shown_in("\n".join(answer.headers.values())):
         return answer
-    cleaned = {name: redact(value, secrets) for name, value in answer.headers.items()}
+    cleaned = {name: secrets.withhold(value) for name, value in answer.headers.items()}
     return evolve(answer, headers=CaseInsensitiveDict(cleaned))
 
 
@@ -230,7 +229,7 @@ def parse_challenges(header: str) -> tuple[Challenge, ...]:
     return tuple(challenges)
 
 
-# Tokens
+# Logins
 
 
 @frozen
@@ -302,12 +301,15 @@ class Credentials:
 
     def _refused(self, subject: str, answer: Answer) -> Unauthorized:
         """Make the error of a refused login; it names the user and where the login was found."""
-        answer = redacted(answer, self.secrets)
+        answer = redacted(answer, Secrets(self.secrets))
         words = failure(subject, answer.status, answer.content).message
         message = f"the {self.name} was refused" + (f": {words}" if words else "")
         error = Unauthorized(subject, answer.status, message)
         error.__cause__ = answer.as_http_error()
         return error
+
+
+# Rights
 
 
 @frozen(order=True)
@@ -344,6 +346,8 @@ def _is_repository(name: str) -> bool:
         return Reference.parse(f"registry.invalid/{name}:tag").repository == name
     return False
 
+
+# Tokens
 
 _SHORTEST_LIFE = 60  # seconds; also the life of a token whose server states none
 _LONGEST_LIFE = 24 * 60 * 60
@@ -388,7 +392,7 @@ def _fetch_token(
             request = _refresh(request, realm, form, login.password)
         answer = login.send(transport, request, realm)
     if not answer.is_success:
-        answer = redacted(answer, login.secrets if login else ())
+        answer = redacted(answer, Secrets(login.secrets if login else ()))
         raise failure(subject, answer.status, answer.content) from answer.as_http_error()
     if login is not None:  # the registry may ask for it by Basic, too
         login.state(transport, registry).is_accepted = True
@@ -461,7 +465,7 @@ class RegistrySession:
         self._challenge: Challenge | None = None
         # No header contains a long one by chance; a password may be a common word.
         self._long_secrets = Secrets()
-        self._secrets = Secrets(beside=self._long_secrets)
+        self.secrets = Secrets(beside=self._long_secrets)
         self._fetching: dict[_Key, threading.Lock] = {}
         self._tokens: dict[_Key, _Token] = {}
         self._intended: dict[str, frozenset[Scope]] = {}
@@ -488,7 +492,7 @@ class RegistrySession:
         answer = self._log_in_and_send(request, scopes)
         if answer.is_success:
             return with_redacted_headers(answer, self._long_secrets)
-        answer = redacted(answer, self._secrets)
+        answer = redacted(answer, self.secrets)
         error = failure(request.subject, answer.status, answer.content)
         if isinstance(error, Unauthorized) and self._challenge is not None:
             login, is_bearer = self.known_login(scopes), self._challenge.scheme == "bearer"
@@ -514,14 +518,10 @@ class RegistrySession:
                 if scope.repository not in self._logins:
                     login = self._find_credentials(scope.repository)
                     if login is not None and login not in self._logins.values():
-                        self._secrets.add(login.password)
+                        self.secrets.add(login.password)
                         self._long_secrets.add(login.encoded)
                     self._logins[scope.repository] = login
         return self.known_login(scopes)
-
-    def withhold(self, text: str) -> str:
-        """Withhold a text of the registry that repeats a secret."""
-        return redact(text, self._secrets)
 
     def _log_in_and_send(self, request: Request, scopes: frozenset[Scope]) -> Answer:
         """Send a request, and again as long as it is challenged and there are rights to try.
@@ -650,11 +650,5 @@ class RegistrySession:
             parameters = {n: v for n, v in self._challenge.parameters.items() if n != "scope"}
             return Challenge(self._challenge.scheme, parameters)
         problem = "the registry offers no known way to log in"
-        cause = redacted(answer, self._secrets).as_http_error()
+        cause = redacted(answer, self.secrets).as_http_error()
         raise Unauthorized(subject, _UNAUTHORIZED, problem) from cause
-
-    def secrets(self) -> list[str]:
-        """List the secrets that a hostile registry might repeat."""
-        logins = set(filter(None, list(self._logins.values())))
-        tokens = [token.text for token in list(self._tokens.values())]
-        return [*tokens, *(text for login in logins for text in login.secrets)]

@@ -39,7 +39,7 @@ from pubtools_mlmerge.errors import (
     Unauthorized,
     brief,
 )
-from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope
+from pubtools_mlmerge.registry.auth import Credentials, RegistrySession, Scope, redact
 from pubtools_mlmerge.registry.base import Registry, unless_absent
 from pubtools_mlmerge.registry.credentials import AuthFiles, Certificates
 from pubtools_mlmerge.registry.http import (
@@ -186,7 +186,7 @@ class RegistryClient(Registry):
     def _pull(self, reference: Reference) -> tuple[Manifest, Mapping[str, str]]:
         answer = self._get_manifest(reference)
         content_type = answer.headers.get("Content-Type")
-        with self.withholding(reference):
+        with self.withholding():
             try:
                 return read_manifest(reference, answer.content, content_type), answer.headers
             except InvalidIndex as error:
@@ -198,15 +198,14 @@ class RegistryClient(Registry):
                 raise evolve(error, problem=f"{error.problem}; {advice}") from None
 
     @contextmanager
-    def withholding(self, reference: Reference) -> Iterator[None]:
+    def withholding(self) -> Iterator[None]:
         """Withhold what repeats a secret in the error of a document, which may quote its keys."""
-        withhold = self.session(reference).withhold
         try:
             yield
         except NotAnIndex as error:
-            raise evolve(error, media_type=withhold(error.media_type)) from None
+            raise evolve(error, media_type=self.withhold(error.media_type)) from None
         except InvalidIndex as error:
-            path, problem = withhold(error.path), withhold(error.problem)
+            path, problem = self.withhold(error.path), self.withhold(error.problem)
             raise evolve(error, path=path, problem=problem) from None
 
     def _get_manifest(self, reference: Reference) -> Answer:
@@ -261,7 +260,7 @@ class RegistryClient(Registry):
         blob = reference.at(image.config)
         answer = self._send("GET", blob, f"blobs/{image.config}")
         check_digest(blob, answer.content, None)
-        with self.withholding(reference):
+        with self.withholding():
             try:
                 return decode(answer.content)
             except InvalidIndex as error:
@@ -424,11 +423,11 @@ class RegistryClient(Registry):
         scopes = frozenset({Scope(self._repository(reference))})
         return self.credentials or self.session(reference).known_login(scopes)
 
-    def secrets(self) -> list[str]:
-        """The texts that must not show up anywhere, of logins given and found."""
-        given = self.credentials.secrets if self.credentials else ()
-        sessions = list(self._sessions.values())  # another thread may add to them
-        return [*given, *(text for each in sessions for text in each.secrets())]
+    def withhold(self, text: str) -> str:
+        """Withhold a text that repeats a login, given or found, or a token."""
+        for session in tuple(self._sessions.values()):  # another thread may add to them
+            text = session.secrets.withhold(text)
+        return redact(text, self.credentials.secrets if self.credentials else ())
 
     @cached_property
     def _auth_files(self) -> AuthFiles:

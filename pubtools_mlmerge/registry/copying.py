@@ -268,21 +268,15 @@ def copy_by_skopeo(
             *(option for side in sides for option in _options(*side, stack, passed)),
             *(f"docker://{client.place(each).name}@{each.digest}" for _, client, each in sides),
         ]
-        secrets = [*source_client.secrets(), *destination_client.secrets()]
         try:
-            with STOP.start(
-                lambda: subprocess.Popen(  # noqa: S603 - every argument fits a grammar that we check
-                    command,
-                    env=environment_without(secrets),
-                    pass_fds=passed,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                    encoding="utf-8",
-                    errors="replace",
-                )
-            ) as program:
-                _, said = STOP.communicate(program, options.ends, silence=options.silence)
+            done = STOP.run(
+                command,
+                environment_without(client.login(each) for _, client, each in sides),
+                end=options.ends,
+                silence=options.silence,
+                stderr=subprocess.STDOUT,
+                passed=passed,
+            )
         except subprocess.TimeoutExpired:
             if time.monotonic() >= options.ends:
                 raise OutOfTime(str(destination), options.time_limit or 0.0) from None
@@ -290,9 +284,11 @@ def copy_by_skopeo(
             raise failed(problem) from None
         except OSError as error:
             raise failed("skopeo is not installed, or cannot be run") from error
-    if program.returncode:
+    if done.returncode:
         # It repeats what registries say, and they may repeat what it sent.
-        raise failed(redact(said.strip(), [*secrets, *proxy_secrets()]) or "skopeo failed")
+        said = redact(done.stdout.strip(), proxy_secrets())
+        said = destination_client.withhold(source_client.withhold(said))
+        raise failed(said or "skopeo failed")
 
 
 def _options(

@@ -214,12 +214,12 @@ _OURS = re.compile(r"MLMERGE_.*|.*QUAY_(PASSWORD|API_TOKEN)")
 _URL_WITH_LOGIN = re.compile(r"\w://[^\s/@]*:[^\s/@]+@")
 
 
-def environment_without(secrets: Iterable[str] = ()) -> dict[str, str]:
+def environment_without(logins: Iterable[Credentials | None] = ()) -> dict[str, str]:
     """Return the environment of another program, without our passwords and tokens.
 
     It may need any other variable, and a proxy may need a login.
     """
-    known = frozenset(secrets)
+    known = {secret for login in logins if login is not None for secret in login.secrets}
     return {
         name: value
         for name, value in os.environ.items()
@@ -235,28 +235,18 @@ def _ask_helper(helper: str, server: str, patience: float, place: str) -> Creden
         return f"{place} names a credential helper by other characters than A-Z a-z 0-9 . _ -"
     program = f"docker-credential-{helper}"
     asked = f"{program} for {brief(server, 80)}"
-    STOP.check()  # else each waiting thread would start one
     try:
-        with STOP.start(
-            lambda: subprocess.Popen(  # noqa: S603 - the name is checked, the server is its input
-                [program, "get"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                encoding="utf-8",
-                errors="replace",
-                env=environment_without(),
-            )
-        ) as process:
-            said, _ = STOP.communicate(process, time.monotonic() + patience, server)
+        done = STOP.run(
+            [program, "get"], environment_without(), server, end=time.monotonic() + patience
+        )
     except subprocess.TimeoutExpired:
         return f"{asked} gave no answer within {patience:g} seconds"
     except OSError as error:
         return f"{asked} cannot be run ({error.strerror})"
-    if process.returncode:
-        is_absent = "not found" in said.lower()
-        return f"{asked} {_NONE if is_absent else f'failed (exit code {process.returncode})'}"
-    return _read_reply(said, f"{place} ({asked})") or f"{asked} {_NONE}"
+    if done.returncode:
+        is_absent = "not found" in done.stdout.lower()
+        return f"{asked} {_NONE if is_absent else f'failed (exit code {done.returncode})'}"
+    return _read_reply(done.stdout, f"{place} ({asked})") or f"{asked} {_NONE}"
 
 
 def _read_reply(text: str, place: str) -> Credentials | None:

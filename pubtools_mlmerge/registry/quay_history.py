@@ -25,7 +25,7 @@ from pubtools_mlmerge.errors import (
     NotFound,
     RegistryError,
 )
-from pubtools_mlmerge.registry.auth import WITHHELD, failure, redacted
+from pubtools_mlmerge.registry.auth import WITHHELD, Secrets, failure, redacted
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import TRANSIENT, Answer, Request, origin
 
@@ -34,7 +34,6 @@ LOG = logging.getLogger("pubtools.mlmerge")
 _RECOVERED = "mlmerge-recovered-"  # how the tags begin under which manifests are read again
 _DIGEST_LENGTH = 12  # hexadecimal digits of the digest that go into such a tag
 _MOST_ROWS = 100  # what Quay gives at once
-_DAY = 86_400  # seconds
 _FORBIDDEN = 403
 _JSON = "application/json"
 _NOT_FOUND = 404
@@ -118,7 +117,7 @@ class TagHistory:
         query = {"specificTag": tag, "onlyActiveTags": "false", "limit": _MOST_ROWS}
         answer = self._send("GET", reference, f"?{urlencode(query)}")
         try:
-            with self._client.withholding(reference):
+            with self._client.withholding():
                 return _read(answer.content, tag)
         except InvalidIndex as error:
             subject = f"tag history of {reference}"
@@ -134,10 +133,6 @@ class TagHistory:
         event = {"type": "mlmerge-recover", "destination": str(recovered), "digest": digest}
         LOG.info("Recovered %s as %s", digest, recovered, extra={"event": event})
         return recovered
-
-    def expire(self, reference: Reference, days: int) -> None:
-        """Let Quay delete a tag after some days; on failure, warn that it stays."""
-        self.expire_at(reference, int(time.time()) + days * _DAY)
 
     def expire_at(self, reference: Reference, moment: int) -> None:
         """Let Quay delete a tag at a time; on failure, warn that it stays."""
@@ -214,11 +209,12 @@ class TagHistory:
             headers={"Content-Type" if content else "Accept": _JSON, **login},
             content=content,
         )
-        return redacted(session.transport.send(request), [self._token])
+        return redacted(session.transport.send(request), Secrets([self._token]))
 
     def _failure(self, reference: Reference, answer: Answer) -> RegistryError:
-        answer = redacted(answer, self._client.secrets())
-        return failure(f"tag history of {reference}", answer.status, _explanation(answer.content))
+        text = self._client.withhold(answer.content.decode("utf-8", "surrogateescape"))
+        content = _explanation(text.encode("utf-8", "surrogateescape"))
+        return failure(f"tag history of {reference}", answer.status, content)
 
     def _look(self, reference: Reference, host: str) -> str:
         """Check, without the token, that this is Quay and the host that the token is for."""

@@ -94,7 +94,7 @@ class ReferrerLists:
         for _ in range(_MOST_PAGES):
             try:
                 answer = self._client.get(subject, path, _ACCEPT)
-                with self._client.withholding(subject):
+                with self._client.withholding():
                     page = Index.from_bytes(answer.content, answer.headers.get("Content-Type"))
             except (InvalidIndex, NotAnIndex) as error:  # such as a page of HTML
                 LOG.debug("%s: no referrers API: %s", subject, error)

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from pushcollector import Collector
 
 from pubtools_mlmerge.errors import MixedTypes
-from pubtools_mlmerge.merging.audit import Collected, read_change
+from pubtools_mlmerge.merging.audit import collect_change, read_change
 from pubtools_mlmerge.reports.report import report_schema
 from tests.host.running import add, push_new, remove
 from tests.host.test_safety import Interferer
@@ -187,8 +187,8 @@ def test_a_task_that_merged_nothing_has_no_report(
 
 
 def test_the_host_collects_records(collected: Backend, tmp_path: Path) -> None:
-    Collected().record(change())
-    Collected().record(change())
+    collect_change(change())
+    collect_change(change())
 
     assert len(collected.files) == 2
     (tmp_path / "record").write_bytes(min(collected.files.values()))
@@ -202,6 +202,6 @@ def test_the_backends_of_the_library_are_left_alone(
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         Collector.set_default_backend(backend)
-        Collected().record(change())
+        collect_change(change())
 
     assert (collected.files, list(tmp_path.iterdir()), log.messages) == ({}, [], [])

@@ -130,7 +130,8 @@ def _error(content: bytes) -> None:
 
 def _echo(content: bytes) -> None:
     """Look for a login in any text, which is withheld if there is one."""
-    cleaned = auth.redacted(Answer(403, {}, content, "", _header(content)), ["s3cr3t", "p&a\\ss"])
+    secrets = auth.Secrets(["s3cr3t", "p&a\\ss"])
+    cleaned = auth.redacted(Answer(403, {}, content, "", _header(content)), secrets)
     assert b"s3cr3t" not in cleaned.content
     assert "p&a\\ss" not in cleaned.reason
     cleaned.as_http_error()
