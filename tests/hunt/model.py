@@ -115,7 +115,8 @@ class Named:
         """Whether what is to be kept is meant: it fits something, and no slip is in it."""
         if self.is_exact or not any(fits(self.keep, name) for name in before):
             return self.is_exact and bool(self.keep)
-        going = {name for name in before if not covers(brought, name) and not fits(self.keep, name)}
+        named = [*self.keep, *self.drop]  # what is dropped by its name makes no slip of another
+        going = {name for name in before if not covers(brought, name) and not fits(named, name)}
         near = {p for p in _NEARLY if _NEARLY[p] in going and not any(fits([p], n) for n in before)}
         return {*SLIPS[:-1], *near}.isdisjoint(self.keep)
 
