@@ -70,12 +70,8 @@ nitpick_ignore = [
     # Not for users: what the merges, or the clients, of one run share.
     ("py:class", "TagMerger"),
     ("py:class", "pubtools_mlmerge.merging.api.TagMerger"),
-    ("py:class", "Pace"),
     ("py:class", "pubtools_mlmerge.registry.http.Stream"),
     ("py:class", "Path"),  # of pathlib
-    ("py:class", "LoginState"),
-    ("py:class", "pubtools_mlmerge.registry.http.Pace"),
-    ("py:class", "pubtools_mlmerge.registry.http.LoginState"),
     ("py:class", "Dialect"),  # not for users: the tests of this package have one for Quay
     ("py:class", "pubtools_mlmerge.testing.registry.Dialect"),
 ]

@@ -31,7 +31,7 @@ from pubtools_mlmerge.registry.auth import (
     parse_challenges,
     rename,
 )
-from pubtools_mlmerge.registry.http import Answer, ConnectOptions, Request, Transport
+from pubtools_mlmerge.registry.http import Answer, ConnectOptions, Request, Shared, Transport
 from tests.hostile.helpers import TOKEN, wants_token
 from tests.scripted import (
     HANG_UP,
@@ -340,7 +340,7 @@ def test_threads_and_both_sides_send_a_wrong_password_once(scheme: str) -> None:
     with ScriptedServer(BASIC) as server:
         if scheme == "bearer":
             granting(server, on_refusal=refusal(401, "UNAUTHORIZED", "wrong password"))
-        options = evolve(HURRIED, logins={})
+        options = evolve(HURRIED, shared=Shared())
         sides = [session(server, ALICE, options), session(server, ALICE, options)]
 
         def fail(number: int) -> str:
@@ -354,7 +354,7 @@ def test_threads_and_both_sides_send_a_wrong_password_once(scheme: str) -> None:
 
 
 def test_another_password_is_tried_after_a_refused_one() -> None:
-    options = evolve(HURRIED, logins={})
+    options = evolve(HURRIED, shared=Shared())
 
     def answer(request: Received) -> Reply:
         return OK if request.authorization == BOB.basic else BASIC
@@ -691,7 +691,7 @@ def test_a_token_is_renewed_before_its_end(clock: Clock, reply: str, life: int) 
 
 def test_threads_that_want_the_same_token_ask_for_it_once() -> None:
     """Also for another one than was rejected."""
-    together, rejected = threading.Barrier(8), set[str]()
+    together, rejected = threading.Barrier(8, timeout=20), set[str]()
 
     def answer(request: Received) -> Reply:
         if request.target.startswith("/token"):

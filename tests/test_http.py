@@ -33,6 +33,7 @@ from pubtools_mlmerge.registry.http import (
     Pace,
     Request,
     Retries,
+    Shared,
     Transport,
     origin,
 )
@@ -219,7 +220,7 @@ def test_a_run_that_is_out_of_time_ends(answer: Reply, method: str) -> None:
 
 def test_a_rate_limit_holds_for_all_requests_to_that_host(naps: list[float]) -> None:
     limit = Reply(429, {"Retry-After": "7"})
-    options = ConnectOptions(retries=Retries(patience=1.0))
+    options = ConnectOptions(retries=Retries(patience=1.0), shared=Shared())
     with ScriptedServer(limit, OK) as limited, ScriptedServer(OK) as other:
         transport, another = Transport(options), Transport(options)
         assert transport.send(ask(limited)).status == 429
@@ -229,6 +230,15 @@ def test_a_rate_limit_holds_for_all_requests_to_that_host(naps: list[float]) -> 
 
     (nap,) = naps
     assert 6.5 <= nap <= 7.7
+
+
+def test_clients_share_nothing_unless_they_are_to(naps: list[float]) -> None:
+    options = ConnectOptions(retries=Retries(patience=1.0))
+    with ScriptedServer(Reply(429, {"Retry-After": "7"}), OK) as limited:
+        assert Transport(options).send(ask(limited)).status == 429
+        assert Transport(options).send(ask(limited)).status == 200
+
+    assert naps == []
 
 
 def test_threads_find_the_rate_that_a_registry_allows() -> None:
@@ -252,7 +262,7 @@ def test_threads_find_the_rate_that_a_registry_allows() -> None:
 
 
 def test_the_rate_is_bounded_where_that_was_asked_for(naps: list[float]) -> None:
-    options = ConnectOptions(max_rate=2.0)
+    options = ConnectOptions(max_rate=2.0, shared=Shared())
     with ScriptedServer(OK) as server, ScriptedServer(OK) as other:
         transports = [Transport(options), Transport(options)]
         for number in range(4):

@@ -20,7 +20,7 @@ from pubtools_mlmerge.merging.audit import AuditDirectory
 from pubtools_mlmerge.merging.decision import AnchorTag
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.http import ConnectOptions
+from pubtools_mlmerge.registry.http import ConnectOptions, Shared
 from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.settings import MOST_TRIES, PREFIX, Settings, step_options
 
@@ -141,6 +141,7 @@ def connection_of(arguments: Namespace) -> ConnectOptions:
         insecure=arguments.insecure,
         max_rate=rate,
         time_limit=limit,
+        shared=Shared(),
     )
 
 

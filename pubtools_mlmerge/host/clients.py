@@ -8,14 +8,14 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Protocol, TypedDict
 
-from attrs import evolve, frozen
+from attrs import frozen
 from pubtools.pluggy import hookimpl, pm
 
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.registry.auth import Credentials
 from pubtools_mlmerge.registry.base import ManifestClient
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.registry.http import ConnectOptions
+from pubtools_mlmerge.registry.http import ConnectOptions, Shared
 from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.settings import Settings
 
@@ -162,10 +162,8 @@ def connect_like(
         insecure=not verifies,
         ca_bundle=theirs if isinstance(theirs, str) else None,
         certs_d=(),
+        shared=other.options.shared if other is not None else Shared(),
     )
-    if other is not None:
-        known = other.options
-        options = evolve(options, throttle=known.throttle, logins=known.logins)
     return _HostLoginClient(
         client.session.hostname,
         username=client.username,

@@ -274,7 +274,7 @@ class Credentials:
 
     def state(self, transport: Transport, place: str) -> LoginState:
         """Return what is known of this login at a place."""
-        return transport.options.logins.setdefault((place, self), LoginState())
+        return transport.shared.login(place, self)
 
     def send(self, transport: Transport, request: Request, place: str) -> Answer:
         """Send a request with this login, from one thread at a time until it is known to be right.

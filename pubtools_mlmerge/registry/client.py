@@ -95,7 +95,7 @@ class RegistryClient(Registry):
         password (str | None):
             Password.
         options (ConnectOptions | None):
-            How to connect. Clients with the same options share pace and refused logins.
+            How to connect.
         login_from (str):
             Where user and password come from, for errors.
 

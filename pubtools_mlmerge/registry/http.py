@@ -178,6 +178,22 @@ class LoginState:
     refusal: Unauthorized | None = None
 
 
+@define
+class Shared:
+    """What clients know of registries: how fast each may be asked, and refused logins."""
+
+    _paces: dict[str, Pace] = field(factory=dict, init=False)
+    _logins: dict[tuple[str, Hashable], LoginState] = field(factory=dict, init=False)
+
+    def pace(self, host: str) -> Pace:
+        """Return the pace of requests to a host."""
+        return self._paces.setdefault(host, Pace())
+
+    def login(self, place: str, login: Hashable) -> LoginState:
+        """Return what is known of a login at a place."""
+        return self._logins.setdefault((place, login), LoginState())
+
+
 @frozen(kw_only=True)
 class Retries:
     """How often and how patiently a request is repeated.
@@ -248,10 +264,9 @@ class ConnectOptions:
             Most requests per second to one registry.
         time_limit (float | None):
             Seconds, from now on, for all requests together; then they fail with `OutOfTime`.
-        throttle (dict[str, Pace]):
-            The pace of requests to each host, shared by clients with the same options.
-        logins (dict[tuple[str, collections.abc.Hashable], LoginState]):
-            Which logins were refused, by place and login, shared as well.
+        shared (Shared | None):
+            Where clients note the pace of each host and refused logins, to share it; none for a
+            client of its own.
     """
 
     ca_bundle: str | None = None
@@ -264,8 +279,7 @@ class ConnectOptions:
     retries: Retries = field(factory=Retries)
     max_rate: float | None = None
     time_limit: float | None = None
-    throttle: dict[str, Pace] = field(factory=dict, eq=False, repr=False)
-    logins: dict[tuple[str, Hashable], LoginState] = field(factory=dict, eq=False, repr=False)
+    shared: Shared | None = field(default=None, eq=False, repr=False)
     ends: float = field(init=False, eq=False, repr=False)
 
     @ends.default
@@ -489,6 +503,7 @@ class Transport:
         contexts: Iterable[tuple[str, ssl.SSLContext | None]] = _USUAL,
     ) -> None:
         self.options = options
+        self.shared = options.shared or Shared()
         self._session = requests.Session()
         # Undecoded bodies: a small compressed one cannot become a huge one.
         own = {"Accept-Encoding": "identity", "User-Agent": user_agent()}
@@ -520,7 +535,7 @@ class Transport:
         most = retries.most if request.repeatable else 0
         patience = math.inf if self.options.time_limit else retries.patience
         host = request.url.partition("://")[2].partition("/")[0]
-        pace = self.options.throttle.setdefault(host, Pace())
+        pace = self.shared.pace(host)
         least = 1 / self.options.max_rate if self.options.max_rate else 0.0
         attempt, paused = 0, 0.0
         while True:
