@@ -28,8 +28,8 @@ WHEELS := .wheels
 # How many sequences `make hunt` tries.
 SEQUENCES ?= 20000
 
-# Nothing may be skipped where CI is set.
-PYTEST := -m pytest $(if $(CI),-p tests.no_skips)
+# Where CI is set, nothing may be skipped or hang.
+PYTEST := -m pytest $(if $(CI),-p tests.in_ci)
 # Only the tests of single modules leave figures for `make coverage`, as taking them doubles the time.
 COV := --cov --cov-report= --cov-fail-under=0
 FIGURES := .coverage-data

@@ -1,12 +1,23 @@
-"""A pytest plugin for continuous integration: a run in which a test was skipped fails.
+"""A pytest plugin for continuous integration: a run in which a test is skipped or hangs fails.
 
-Loaded with `-p tests.no_skips`. On a developer's machine a missing program skips its tests;
+Loaded with `-p tests.in_ci`. On a developer's machine a missing program skips its tests;
 where everything is installed a skip hides something.
 """
 
 from __future__ import annotations
 
+import faulthandler
+import os
+
 import pytest
+
+LONGEST = 600  # seconds from the start of a test to that of the next one, or to the end
+STDERR = os.dup(2)  # pytest captures what is written to the other one
+
+
+def pytest_runtest_logstart() -> None:
+    """End the process if it hangs in a test or at its end, and show where each thread is."""
+    faulthandler.dump_traceback_later(LONGEST, exit=True, file=STDERR)
 
 
 def skipped(config: pytest.Config) -> int:
