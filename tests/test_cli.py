@@ -13,6 +13,7 @@ import pytest
 from pubtools_mlmerge import __version__
 from pubtools_mlmerge.cli.options import connection_of
 from pubtools_mlmerge.cli.parsers import COMMANDS, main, merge_main, new_parser
+from pubtools_mlmerge.concurrency import STOP
 from pubtools_mlmerge.core.manifests import digest_of
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.errors import InvalidPlatform
@@ -90,6 +91,20 @@ def test_the_rate_and_the_time_of_a_run_are_bounded_by_options() -> None:
     options = connection_of(new_parser("inspect", "x").parse_args(given))
 
     assert (options.max_rate, options.time_limit) == (2.5, 60.0)
+
+
+def test_both_sides_together_keep_the_rate(
+    app: str, registry_server: RegistryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(STOP, "sleep", waited.append)
+    for side in ("SRC", "DEST"):
+        monkeypatch.setenv(f"MLMERGE_{side}_PASSWORD", "wonderland")
+    logins = ("--src-creds", "alice", "--dest-creds", "bob")
+
+    call(main, "merge", f"{app}:amd64", f"{app}:stable", *logins, "--max-rate", "0.01")
+
+    assert max(waited) > 100 * (len(registry_server.requests) - 2)
 
 
 COMPLETE = """
