@@ -145,7 +145,7 @@ class PlatformPattern:
         architecture (str): Pattern of the architecture.
         variant (str | None): Pattern of the variant, or none for any; empty for platforms without
             one.
-        os_version (str | None): Version of the operating system; none for any.
+        os_version (str | None): Pattern of the version of the operating system; none for any.
         digest (str | None): Digest of the one entry that fits; then the rest does not count.
     """
 
@@ -179,12 +179,12 @@ class PlatformPattern:
         os = parts.pop(0) if has_os else "*"
         architecture = parts[0] if parts else "*"
         variant = parts[1] if len(parts) > 1 else None
-        if not _GLOB.intersection(architecture + (variant or "")):
+        if not _GLOB.intersection(architecture):
             states_variant = variant is not None or architecture in _FIXED_VARIANTS
             architecture, normal = normalize_names(architecture, variant or "")
             variant = normal if states_variant else None
-        build = _windows_build(version) if colon else None
-        return cls(text, "darwin" if os == "macos" else os, architecture, variant, build)
+        os = "darwin" if os == "macos" else os
+        return cls(text, os, architecture, variant, version if colon else None)
 
     @classmethod
     def named(cls, text: str) -> PlatformPattern:
@@ -258,8 +258,14 @@ class PlatformPattern:
             and fnmatchcase(normal.os, self.os)
             and fnmatchcase(normal.architecture, self.architecture)
             and (self.variant is None or fnmatchcase(normal.variant, self.variant))
-            and self.os_version in (None, normal.os_version)
+            and self._fits_version(normal)
         )
+
+    def _fits_version(self, platform: Platform) -> bool:
+        version = self.os_version
+        if version is not None and platform.os == "windows":
+            version = _windows_build(version)
+        return version is None or fnmatchcase(platform.os_version.lower(), version)
 
     def is_nearly(self, platform: Platform) -> bool:
         """Whether it may be a slip for a platform, such as s390 for s390x or arm for arm64."""
