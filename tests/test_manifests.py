@@ -8,6 +8,7 @@ import json
 import re
 
 import pytest
+from attrs import evolve
 
 from pubtools_mlmerge.core.manifests import (
     DOCKER_LIST,
@@ -366,6 +367,15 @@ def test_equal_indexes_have_equal_bytes_and_types() -> None:
     assert hash(one) == hash(Index.from_bytes(one.content))
     assert one != other
     assert one != one.content
+
+
+def test_an_index_whose_nested_indexes_were_read_is_another_one() -> None:
+    """A merge of one must not be taken for a merge of the other."""
+    unread = index(entry(None, media_type=OCI_INDEX))
+    (nested,) = unread.manifests
+    listed = frozenset({(digest("child"), Platform("linux", "amd64"))})
+
+    assert evolve(unread, manifests=[evolve(nested, listed=listed)]) != unread
 
 
 def test_a_representation_does_not_spill_the_document() -> None:
