@@ -19,6 +19,7 @@ from tests.factories import Entry, attestation, digest, entry, index, platforms,
 TAG = Reference.parse("quay.io/ns/app:1")
 SOURCE = index("linux/amd64@new")
 HELD = index("linux/amd64@old", "linux/arm64", "linux/s390x", "linux/ppc64le")
+OLD, NEWER = windows("10.0.17763.1"), windows("10.0.20348.1")
 ALL = "linux/amd64, linux/arm64, linux/ppc64le, linux/s390x"
 
 
@@ -89,6 +90,29 @@ def test_a_slip_is_refused(policy: Policy, option: str, patterns: tuple[str, ...
 )
 def test_what_goes_and_what_fits_nothing_is_named(policy: Policy, expected: list[str]) -> None:
     assert reviewed(policy) == expected
+
+
+COARSE = Policy(match="architecture")
+
+
+def test_what_goes_by_the_coarse_rule_is_named_too() -> None:
+    """A source entry for another variant, or for all versions, replaces it."""
+    policy = evolve(COARSE, keep=("linux/arm64/v8",))
+    expected = ["loses linux/arm64/v9, which keep does not name"]
+    assert reviewed(policy, index("linux/arm64/v9", "linux/arm64"), index("linux/arm64@new")) == (
+        expected
+    )
+
+    versions = "windows/amd64:10.0.17763, windows/amd64:10.0.20348"
+    expected = [f"an entry without os.version replaces {versions}"]
+    assert reviewed(COARSE, index(OLD, NEWER), index(windows())) == expected
+
+
+def test_a_slip_of_keep_is_refused_where_the_coarse_rule_replaces_what_it_meant() -> None:
+    policy = evolve(COARSE, keep=("linux/amd64", "linux/arm"))
+
+    with pytest.raises(PatternFitsNothing, match="keep linux/arm matches none"):
+        reviewed(policy, index("linux/amd64", "linux/arm64/v9"), index("linux/arm64"))
 
 
 def test_a_similar_name_is_no_slip_where_nothing_like_it_goes() -> None:
@@ -169,9 +193,6 @@ def test_one_digest_does_not_cover_for_another() -> None:
 
 
 # Versions of windows
-
-
-OLD, NEWER = windows("10.0.17763.1"), windows("10.0.20348.1")
 
 
 def test_an_entry_without_version_replaces_all_versions() -> None:
