@@ -128,14 +128,21 @@ def _compare(taken: Sequence[Descriptor], old: Sequence[Descriptor], match: Matc
 
 
 def _split_kept(
-    old: Sequence[Descriptor], taken: Sequence[Entry], policy: Policy, stale: Mapping[str, str]
+    old: Sequence[Descriptor],
+    taken: Sequence[Entry],
+    policy: Policy,
+    stale: Mapping[str, str],
+    carried: frozenset[str | None] = frozenset(),
 ) -> tuple[list[Entry], list[Entry]]:
-    """Split the destination into what is kept and what is dropped, each with its reason."""
+    """Split the destination into what is kept and what is dropped, each with its reason.
+
+    Attestations of the images in `carried` are kept although these are not listed.
+    """
     accounted = {(_key(e.descriptor, policy.match), e.previous_digest) for e in taken}
     covered = frozenset[Hashable]().union(*(key for key, _ in accounted))
     keys = [_key(entry, policy.match) for entry in old]
     reasons = [_reason_to_drop(entry, key, covered, policy, stale) for key, entry in zip(keys, old)]
-    images = _digests(e.descriptor for e in taken)
+    images = carried | _digests(e.descriptor for e in taken)
     images |= _digests(entry for entry, reason in zip(old, reasons) if reason is None)
     kept: list[Entry] = []
     dropped: list[Entry] = []
@@ -197,7 +204,7 @@ def _listed_twice(taken: Sequence[Entry], kept: Sequence[Entry]) -> Iterator[str
 
 def _key(entry: Descriptor, match: Match = "platform") -> frozenset[Hashable]:
     """Say what an entry covers: it replaces what covers the same, or a part of that."""
-    if entry.is_attestation:
+    if entry.attested:
         return frozenset({("attestation", entry.attested)})
     if not entry.slots:
         return frozenset({("digest", entry.digest)})
@@ -409,7 +416,9 @@ def _add_source(
 ) -> tuple[list[Descriptor], list[Descriptor]]:
     """Split another source into new entries and those an earlier source has with another digest."""
     taken = _compare(listed, entries, match)
-    kept, dropped = _split_kept(entries, taken, Policy(match=match), {})
+    # An attestation of an image that this source does not list is carried as it is (law 3).
+    orphaned = frozenset(e.attested for e in entries if e.is_attestation) - _digests(entries)
+    kept, dropped = _split_kept(entries, taken, Policy(match=match), {}, orphaned)
     replaced = {(_key(e.descriptor, match), e.previous_digest) for e in taken if e.fate != "same"}
     lost = [entry for entry in entries if (_key(entry, match), entry.digest) in replaced]
     return [e.descriptor for e in kept], [*lost, *(e.descriptor for e in dropped)]
