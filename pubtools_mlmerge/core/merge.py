@@ -36,7 +36,6 @@ from pubtools_mlmerge.errors import (
 )
 
 NOT_KEPT = "not among the platforms to keep"
-ALL_VERSIONS = "the source has one for all versions"
 _DEFAULT = Policy()
 # What an OCI index may have at its top level, and a Docker list may not.
 _OCI_ONLY = frozenset({"annotations", "artifactType"})
@@ -171,19 +170,13 @@ def _reason_to_drop(
         if entry.is_attestation:
             return "the source has newer attestations"
         return "the source has another one for this platform"
-    if entry.slots and all(s in covered or any_version(s) in covered for s in entry.slots):
-        return ALL_VERSIONS
+    if entry.slots and all(s in covered or s.of_any_version in covered for s in entry.slots):
+        return "the source has one for all versions"
     if policy.keep and entry.slots and not matches(entry, policy.keep):
         return NOT_KEPT
     if matches(entry, policy.drop):
         return "dropped by name"
     return stale.get(entry.digest)
-
-
-def any_version(slot: Platform) -> Platform | None:
-    """Return the platform that covers a version of windows as well (law 2)."""
-    is_version = slot.os == "windows" and slot.os_version
-    return evolve(slot, os_version="") if is_version else None
 
 
 def _digests(entries: Iterable[Descriptor]) -> frozenset[str]:
@@ -578,7 +571,7 @@ def _lacking(plan: Plan[Manifest]) -> list[tuple[Descriptor, Platform]]:
         (entry, slot)
         for entry in held
         for slot in entry.slots - has
-        if any_version(slot) not in has
+        if slot.of_any_version not in has
     ]
 
 
@@ -606,7 +599,7 @@ def _gone(plan: Plan[Manifest], policy: Policy) -> Iterator[str]:
         yield f"loses {_names(not_kept)}, which keep does not name"
     held = () if plan.destination is None else plan.destination.manifests
     taken = _slots(plan.taken)
-    versions = {slot for slot in _slots(held) - _result_slots(plan) if any_version(slot) in taken}
+    versions = {slot for slot in _slots(held) - _result_slots(plan) if slot.of_any_version in taken}
     if versions:
         yield f"an entry without os.version replaces {_names(versions)}"
 

@@ -109,6 +109,12 @@ class Platform:
         return Platform(os, architecture, variant, version, sorted(features))
 
     @property
+    def of_any_version(self) -> Platform | None:
+        """The platform that covers all versions of windows; none if this states no version."""
+        is_version = self.os == "windows" and self.os_version
+        return evolve(self, os_version="") if is_version else None
+
+    @property
     def name(self) -> str:
         """The name in a pattern, as in ``linux/arm/v7`` and ``windows/amd64:10.0.17763``."""
         return f"{self}:{self.os_version}" if self.os_version else str(self)

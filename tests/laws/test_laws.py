@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from pubtools_mlmerge.core.manifests import DOCKER_LIST, DOCKER_MANIFESTS, Descriptor, Index
 from pubtools_mlmerge.core.merge import (
     Side,
-    any_version,
     check_shrink,
     merge,
     merge_manifests,
@@ -77,7 +76,7 @@ def lost(before: set[Hashable], after: set[Hashable]) -> set[Hashable]:
     return {
         one
         for one in before - after
-        if not (isinstance(one, Platform) and any_version(one) in after)
+        if not (isinstance(one, Platform) and one.of_any_version in after)
     }
 
 
