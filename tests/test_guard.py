@@ -170,6 +170,14 @@ def test_a_digest_names_one_entry() -> None:
     assert review(TAG, plan, policy) == ()
 
 
+def test_another_image_for_a_platform_that_keep_names_by_digest_goes_with_a_warning() -> None:
+    held = index("linux/arm64@gzip", "linux/arm64@zstd", windows(), OLD)
+    policy = Policy(keep=[digest("linux/arm64@gzip"), str(windows()["digest"])])
+
+    lost = f"{digest('linux/arm64@zstd')}, windows/amd64:10.0.17763"
+    assert reviewed(policy, held) == [f"loses {lost}, which keep does not name"]
+
+
 def test_none_names_what_has_no_platform() -> None:
     odd: list[Entry] = [entry(None), entry("unknown/unknown"), entry(None, platform={}, seed="b")]
     nested = entry(None, seed="nested", media_type=HELD.media_type)
@@ -204,6 +212,15 @@ def test_an_entry_without_version_replaces_all_versions() -> None:
     assert review(TAG, plan, Policy()) == (warning,)
 
 
+def test_a_version_that_stays_in_a_nested_index_is_not_replaced() -> None:
+    nested = entry(None, seed="nested", media_type=HELD.media_type)
+    (listing,) = index(nested).manifests
+    within = frozenset((e.digest, e.slot) for e in index(OLD, "linux/s390x").manifests)
+    held = evolve(index(nested), manifests=[evolve(listing, listed=within)])
+
+    assert reviewed(Policy(), held, index(windows())) == []
+
+
 def test_an_entry_with_a_version_replaces_that_version_only() -> None:
     plan = merge(index(windows("10.0.17763.2")), index(OLD, NEWER, windows()))
 
@@ -214,7 +231,7 @@ def test_an_entry_with_a_version_replaces_that_version_only() -> None:
 def test_a_version_can_be_named() -> None:
     policy = Policy(drop=["windows/amd64:10.0.17763.5329"])
 
-    plan = merge(SOURCE, index(OLD, NEWER), policy)
+    plan = merge(SOURCE, index(OLD, NEWER, windows()), policy)
 
     assert [e.descriptor.digest for e in plan.entries if e.fate == "dropped"] == [OLD["digest"]]
     assert review(TAG, plan, policy) == ()

@@ -593,13 +593,14 @@ def _is_among(patterns: Iterable[PlatformPattern], entry: Descriptor, slot: Plat
 
 def _gone(plan: Plan[Manifest], policy: Policy) -> Iterator[str]:
     """Name the platforms that go; the guard has let those pass that keep does not name."""
-    not_kept = {slot for _, slot in _not_dropped(plan, policy)}
-    not_kept |= _slots(e.descriptor for e in plan.entries if e.reason == NOT_KEPT)
+    has, taken = _result_slots(plan), _slots(plan.taken)
+    not_kept = {slot.name for _, slot in _not_dropped(plan, policy)}
+    for entry in (e.descriptor for e in plan.entries if e.reason == NOT_KEPT):
+        not_kept |= {entry.digest if slot in has else slot.name for slot in entry.slots}
     if not_kept:
-        yield f"loses {_names(not_kept)}, which keep does not name"
+        yield f"loses {', '.join(sorted(not_kept))}, which keep does not name"
     held = () if plan.destination is None else plan.destination.manifests
-    taken = _slots(plan.taken)
-    versions = {slot for slot in _slots(held) - _result_slots(plan) if slot.of_any_version in taken}
+    versions = {slot for slot in _slots(held) - has if slot.of_any_version in taken}
     if versions:
         yield f"an entry without os.version replaces {_names(versions)}"
 
