@@ -192,20 +192,6 @@ def test_an_index_keeps_its_exact_bytes() -> None:
     assert read.digest == f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def test_entries_keep_their_order() -> None:
-    names = ["linux/s390x", "linux/amd64", "linux/arm64"]
-
-    assert digests(index(*names)) == [digest(name) for name in names]
-    assert index().manifests == ()
-
-
-def test_unknown_fields_are_carried() -> None:
-    read = index(annotations={"é": "ü"}, artifactType="x/y", subject=entry(None), new=[None])
-
-    assert read.fields["annotations"] == {"é": "ü"}
-    assert (read.fields["artifactType"], read.fields["new"]) == ("x/y", [None])
-
-
 @pytest.mark.parametrize("header", [None, "", " ", ";", OCI_INDEX, DOCKER_LIST])
 @pytest.mark.parametrize("stated", [None, OCI_INDEX, DOCKER_LIST])
 def test_document_and_header_agree_on_one_type(stated: str | None, header: str | None) -> None:
