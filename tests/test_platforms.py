@@ -248,6 +248,7 @@ def test_an_exact_name_of_a_platform_fits_no_other_variant(
         *[(name, "linux/arm/v6") for name in ("armel", "arm/*", "a?m/v6")],
         *[(name, "linux/ppc64le") for name in ("ppc64le", "ppc64el", "linux/ppc64el")],
         *[(name, "linux/sparc64") for name in ("linux/sparc64", "linux", "sparc*")],
+        *[(name, "wasi/wasm32") for name in ("wasi/wasm32", "wasi")],
         *[(name, "darwin/arm64") for name in ("macos", "darwin/arm64", "*")],
         *[(name, "windows/amd64") for name in ("windows", "windows/amd64:10.0.17763.5")],
     ],

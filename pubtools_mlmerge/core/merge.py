@@ -361,7 +361,7 @@ class Side:
         places: dict[str, Side] = {}
         for part in self.parts:
             for entry in part.index.manifests:
-                for digest in (entry.digest, *entry.digests):
+                for digest in entry.digests:
                     places.setdefault(digest, part)
         groups: dict[Side, list[str]] = {}
         for digest in digests:

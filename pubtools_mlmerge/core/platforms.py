@@ -14,7 +14,7 @@ from pubtools_mlmerge.errors import InvalidPlatform
 # What `go tool dist list` prints: operating systems and architectures.
 _KNOWN_OS = re.compile(
     "aix|android|darwin|dragonfly|freebsd|illumos|ios|js|linux|netbsd|openbsd|plan9|solaris|wasip1"
-    "|windows|hurd|nacl|zos|macos"  # and those that it printed once or knows, and a common name
+    "|windows|hurd|nacl|zos|macos|wasi"  # and those it printed once or knows, and common names
 )
 _KNOWN_ARCHITECTURES = re.compile(
     "386|amd64|arm|arm64|loong64|mips|mips64|mips64le|mipsle|ppc64|ppc64le|riscv64|s390x|wasm"
