@@ -40,7 +40,6 @@ from tests.factories import (
     attestation,
     content_of,
     digest,
-    digests,
     document,
     each,
     entry,
