@@ -19,6 +19,7 @@ from tests.factories import Entry, attestation, digest, entry, index, platforms,
 TAG = Reference.parse("quay.io/ns/app:1")
 SOURCE = index("linux/amd64@new")
 HELD = index("linux/amd64@old", "linux/arm64", "linux/s390x", "linux/ppc64le")
+OLD, NEWER = windows("10.0.17763.1"), windows("10.0.20348.1")
 ALL = "linux/amd64, linux/arm64, linux/ppc64le, linux/s390x"
 
 
@@ -91,6 +92,29 @@ def test_what_goes_and_what_fits_nothing_is_named(policy: Policy, expected: list
     assert reviewed(policy) == expected
 
 
+COARSE = Policy(match="architecture")
+
+
+def test_what_goes_by_the_coarse_rule_is_named_too() -> None:
+    """A source entry for another variant, or for all versions, replaces it."""
+    policy = evolve(COARSE, keep=("linux/arm64/v8",))
+    expected = ["loses linux/arm64/v9, which keep does not name"]
+    assert reviewed(policy, index("linux/arm64/v9", "linux/arm64"), index("linux/arm64@new")) == (
+        expected
+    )
+
+    versions = "windows/amd64:10.0.17763, windows/amd64:10.0.20348"
+    expected = [f"an entry without os.version replaces {versions}"]
+    assert reviewed(COARSE, index(OLD, NEWER), index(windows())) == expected
+
+
+def test_a_slip_of_keep_is_refused_where_the_coarse_rule_replaces_what_it_meant() -> None:
+    policy = evolve(COARSE, keep=("linux/amd64", "linux/arm"))
+
+    with pytest.raises(PatternFitsNothing, match="keep linux/arm matches none"):
+        reviewed(policy, index("linux/amd64", "linux/arm64/v9"), index("linux/arm64"))
+
+
 def test_a_similar_name_is_no_slip_where_nothing_like_it_goes() -> None:
     held = index("linux/arm64", "linux/s390x")
     policy = Policy(keep=["arm", "s390x"])
@@ -146,6 +170,14 @@ def test_a_digest_names_one_entry() -> None:
     assert review(TAG, plan, policy) == ()
 
 
+def test_another_image_for_a_platform_that_keep_names_by_digest_goes_with_a_warning() -> None:
+    held = index("linux/arm64@gzip", "linux/arm64@zstd", windows(), OLD)
+    policy = Policy(keep=[digest("linux/arm64@gzip"), str(windows()["digest"])])
+
+    lost = f"{digest('linux/arm64@zstd')}, windows/amd64:10.0.17763"
+    assert reviewed(policy, held) == [f"loses {lost}, which keep does not name"]
+
+
 def test_none_names_what_has_no_platform() -> None:
     odd: list[Entry] = [entry(None), entry("unknown/unknown"), entry(None, platform={}, seed="b")]
     nested = entry(None, seed="nested", media_type=HELD.media_type)
@@ -171,9 +203,6 @@ def test_one_digest_does_not_cover_for_another() -> None:
 # Versions of windows
 
 
-OLD, NEWER = windows("10.0.17763.1"), windows("10.0.20348.1")
-
-
 def test_an_entry_without_version_replaces_all_versions() -> None:
     plan = merge(index(windows()), index(OLD, NEWER, "linux/amd64"))
 
@@ -181,6 +210,15 @@ def test_an_entry_without_version_replaces_all_versions() -> None:
     versions = "windows/amd64:10.0.17763, windows/amd64:10.0.20348"
     warning = f"{TAG}: an entry without os.version replaces {versions}"
     assert review(TAG, plan, Policy()) == (warning,)
+
+
+def test_a_version_that_stays_in_a_nested_index_is_not_replaced() -> None:
+    nested = entry(None, seed="nested", media_type=HELD.media_type)
+    (listing,) = index(nested).manifests
+    within = frozenset((e.digest, e.slot) for e in index(OLD, "linux/s390x").manifests)
+    held = evolve(index(nested), manifests=[evolve(listing, listed=within)])
+
+    assert reviewed(Policy(), held, index(windows())) == []
 
 
 def test_an_entry_with_a_version_replaces_that_version_only() -> None:
@@ -193,7 +231,7 @@ def test_an_entry_with_a_version_replaces_that_version_only() -> None:
 def test_a_version_can_be_named() -> None:
     policy = Policy(drop=["windows/amd64:10.0.17763.5329"])
 
-    plan = merge(SOURCE, index(OLD, NEWER), policy)
+    plan = merge(SOURCE, index(OLD, NEWER, windows()), policy)
 
     assert [e.descriptor.digest for e in plan.entries if e.fate == "dropped"] == [OLD["digest"]]
     assert review(TAG, plan, policy) == ()

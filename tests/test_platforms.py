@@ -171,17 +171,18 @@ EVERYTHING = (*LINUX, WINDOWS, DARWIN)
 
 
 MATCHING = {
-    "arm64 aarch64 arm64/v8 */arm64": (LINUX_ARM64, DARWIN),
+    "arm64 aarch64 arm64/v8 */arm64 aarch64/*": (LINUX_ARM64, DARWIN),
     "linux/arm64 linux/arm64/v8 Linux/AArch64": (LINUX_ARM64,),
     "arm arm/* arm/v[67] arm/v?": (LINUX_ARM_V6, LINUX_ARM),
     "arm/v6 armel */*/v6": (LINUX_ARM_V6,),
-    "armhf linux/armhf linux/arm/7 arm*/v7": (LINUX_ARM,),
+    "armhf linux/armhf linux/arm/7 arm*/v7 armhf/*": (LINUX_ARM,),
     "amd64": (LINUX_AMD64, LINUX_AMD64_V3, WINDOWS),
     "x86_64/v1": (LINUX_AMD64, WINDOWS),
     "linux/amd64/v1": (LINUX_AMD64,),
     "linux/amd64/v3 amd64/v*": (LINUX_AMD64_V3,),
     "i386 386": (LINUX_386,),
-    "windows windows/* win*/amd64/*": (WINDOWS,),
+    "windows windows/* win*/amd64/* windows/x86_64/*": (WINDOWS,),
+    "windows:10.0.17763.9 amd64:10.0.17763.9 windows:10.0.* *:*.17763": (WINDOWS,),
     "macos darwin macos/arm64": (DARWIN,),
     "linux": LINUX,
     "arm*": (LINUX_ARM_V6, LINUX_ARM, LINUX_ARM64, DARWIN),
@@ -247,6 +248,7 @@ def test_an_exact_name_of_a_platform_fits_no_other_variant(
         *[(name, "linux/arm/v6") for name in ("armel", "arm/*", "a?m/v6")],
         *[(name, "linux/ppc64le") for name in ("ppc64le", "ppc64el", "linux/ppc64el")],
         *[(name, "linux/sparc64") for name in ("linux/sparc64", "linux", "sparc*")],
+        *[(name, "wasi/wasm32") for name in ("wasi/wasm32", "wasi")],
         *[(name, "darwin/arm64") for name in ("macos", "darwin/arm64", "*")],
         *[(name, "windows/amd64") for name in ("windows", "windows/amd64:10.0.17763.5")],
     ],
@@ -286,6 +288,17 @@ def test_a_version_is_matched_up_to_the_build_number() -> None:
     assert not pattern.matches(Platform("windows", "amd64", os_version="10.0.20348.1"))
     assert not pattern.matches(Platform("windows", "amd64"))
     assert PlatformPattern.parse(WINDOWS.name).matches(WINDOWS)
+
+
+@pytest.mark.parametrize("version", ["14.1-RELEASE", "6.1.2.3"])
+def test_a_version_of_another_system_is_matched_in_full_as_it_is_shown(version: str) -> None:
+    stated = Platform("freebsd", "amd64", os_version=version).normalized()
+    others = [Platform("freebsd", "amd64", os_version=text) for text in ("", "6.1.2", "14.1")]
+
+    pattern = PlatformPattern.named(stated.name)
+
+    assert pattern.matches(stated)
+    assert not any(map(pattern.matches, others))
 
 
 @pytest.mark.parametrize("text", ["none", " None ", "sha256:" + "a" * 64])

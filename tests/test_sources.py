@@ -81,6 +81,20 @@ def test_attestations_come_from_any_source_that_has_them() -> None:
     assert digests(plan) == [AMD64.digest, attestation.digest]
 
 
+def test_an_attestation_of_no_listed_image_is_carried_from_any_source() -> None:
+    """It is left out only with an image that an earlier source comes before."""
+    of_other, orphan = make_attestation(OTHER_AMD64), make_attestation(PPC64LE)
+    one, two = (
+        evolve(make_attestation(image), annotations={"vnd.docker.reference.type": "x"})
+        for image in (S390X, RISCV64)  # they name no image
+    )
+
+    plan = plan_of(side(AMD64, one), side(orphan, OTHER_AMD64, of_other, two, ARM64, name="b"))
+
+    carried = [each.digest for each in (AMD64, one, orphan, two, ARM64)]
+    assert digests(plan) == carried
+
+
 def test_sources_of_both_types_are_listed_together_unless_that_is_ruled_out() -> None:
     sides = side(AMD64), side(make_image("linux/arm64", docker=True), name="b")
 

@@ -211,7 +211,12 @@ class Index:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Index):
             return NotImplemented
-        return self.media_type == other.media_type and self.content == other.content
+        return (
+            self.media_type == other.media_type
+            and self.content == other.content
+            # What nested indexes list is known for one, and perhaps not for the other.
+            and [e.listed for e in self.manifests] == [e.listed for e in other.manifests]
+        )
 
     def __hash__(self) -> int:
         return hash(self.content)

@@ -36,7 +36,6 @@ from pubtools_mlmerge.errors import (
 )
 
 NOT_KEPT = "not among the platforms to keep"
-ALL_VERSIONS = "the source has one for all versions"
 _DEFAULT = Policy()
 # What an OCI index may have at its top level, and a Docker list may not.
 _OCI_ONLY = frozenset({"annotations", "artifactType"})
@@ -83,7 +82,7 @@ def merge(
         missing=_texts(_fit_nothing(eligible, policy.eligible or ())),
         source=source,
         destination=destination,
-        warnings=tuple(_listed_twice(taken, kept, policy.match)),
+        warnings=tuple(_listed_twice(taken, kept)),
     )
 
 
@@ -128,14 +127,21 @@ def _compare(taken: Sequence[Descriptor], old: Sequence[Descriptor], match: Matc
 
 
 def _split_kept(
-    old: Sequence[Descriptor], taken: Sequence[Entry], policy: Policy, stale: Mapping[str, str]
+    old: Sequence[Descriptor],
+    taken: Sequence[Entry],
+    policy: Policy,
+    stale: Mapping[str, str],
+    carried: frozenset[str | None] = frozenset(),
 ) -> tuple[list[Entry], list[Entry]]:
-    """Split the destination into what is kept and what is dropped, each with its reason."""
+    """Split the destination into what is kept and what is dropped, each with its reason.
+
+    Attestations of the images in `carried` are kept although these are not listed.
+    """
     accounted = {(_key(e.descriptor, policy.match), e.previous_digest) for e in taken}
     covered = frozenset[Hashable]().union(*(key for key, _ in accounted))
     keys = [_key(entry, policy.match) for entry in old]
     reasons = [_reason_to_drop(entry, key, covered, policy, stale) for key, entry in zip(keys, old)]
-    images = _digests(e.descriptor for e in taken)
+    images = carried | _digests(e.descriptor for e in taken)
     images |= _digests(entry for entry, reason in zip(old, reasons) if reason is None)
     kept: list[Entry] = []
     dropped: list[Entry] = []
@@ -164,19 +170,13 @@ def _reason_to_drop(
         if entry.is_attestation:
             return "the source has newer attestations"
         return "the source has another one for this platform"
-    if entry.slots and all(s in covered or any_version(s) in covered for s in entry.slots):
-        return ALL_VERSIONS
+    if entry.slots and all(s in covered or s.of_any_version in covered for s in entry.slots):
+        return "the source has one for all versions"
     if policy.keep and entry.slots and not matches(entry, policy.keep):
         return NOT_KEPT
     if matches(entry, policy.drop):
         return "dropped by name"
     return stale.get(entry.digest)
-
-
-def any_version(slot: Platform) -> Platform | None:
-    """Return the platform that covers a version of windows as well (law 2)."""
-    is_version = slot.os == "windows" and slot.os_version
-    return evolve(slot, os_version="") if is_version else None
 
 
 def _digests(entries: Iterable[Descriptor]) -> frozenset[str]:
@@ -185,20 +185,19 @@ def _digests(entries: Iterable[Descriptor]) -> frozenset[str]:
     return frozenset(chain.from_iterable(images))
 
 
-def _listed_twice(taken: Sequence[Entry], kept: Sequence[Entry], match: Match) -> Iterator[str]:
+def _listed_twice(taken: Sequence[Entry], kept: Sequence[Entry]) -> Iterator[str]:
     """Warn of kept nested indexes of which the source covers a part."""
-    nested = [entry.descriptor for entry in kept if entry.descriptor.is_index]
-    covered = frozenset[Hashable]().union(*(_key(e.descriptor, match) for e in taken if nested))
-    for entry in nested:
-        twice = _key(entry, match) & covered
+    covered = _slots(entry.descriptor for entry in taken)
+    for entry in kept:
+        twice = entry.descriptor.slots & covered if entry.descriptor.is_index else ()
         if twice:
-            names = ", ".join(sorted(map(str, twice)))
-            yield f"the nested index {entry.digest} is kept whole, so {names} is listed twice"
+            nested = f"the nested index {entry.descriptor.digest} is kept whole"
+            yield f"{nested}, so {_names(twice)} is listed twice"
 
 
 def _key(entry: Descriptor, match: Match = "platform") -> frozenset[Hashable]:
     """Say what an entry covers: it replaces what covers the same, or a part of that."""
-    if entry.is_attestation:
+    if entry.attested:
         return frozenset({("attestation", entry.attested)})
     if not entry.slots:
         return frozenset({("digest", entry.digest)})
@@ -362,7 +361,7 @@ class Side:
         places: dict[str, Side] = {}
         for part in self.parts:
             for entry in part.index.manifests:
-                for digest in (entry.digest, *entry.digests):
+                for digest in entry.digests:
                     places.setdefault(digest, part)
         groups: dict[Side, list[str]] = {}
         for digest in digests:
@@ -391,7 +390,7 @@ def combine(sources: Sequence[Side], policy: Policy = _DEFAULT) -> Side:
         passed_over += [Entry(entry, "excluded", "an earlier source comes first") for entry in lost]
         images = [entry for entry in lost if not entry.is_attestation]
         for entry in _split_eligible(images, policy.eligible)[0]:
-            differing.append(f"{_names([entry]) or entry.digest} of {side.reference}")
+            differing.append(f"{_names(entry.slots) or entry.digest} of {side.reference}")
     if differing and policy.strict:
         raise SourcesDiffer(tuple(differing))
     taken = _split_eligible(listed, policy.eligible)[0]
@@ -410,7 +409,9 @@ def _add_source(
 ) -> tuple[list[Descriptor], list[Descriptor]]:
     """Split another source into new entries and those an earlier source has with another digest."""
     taken = _compare(listed, entries, match)
-    kept, dropped = _split_kept(entries, taken, Policy(match=match), {})
+    # An attestation of an image that this source does not list is carried as it is (law 3).
+    orphaned = frozenset(e.attested for e in entries if e.is_attestation) - _digests(entries)
+    kept, dropped = _split_kept(entries, taken, Policy(match=match), {}, orphaned)
     replaced = {(_key(e.descriptor, match), e.previous_digest) for e in taken if e.fate != "same"}
     lost = [entry for entry in entries if (_key(entry, match), entry.digest) in replaced]
     return [e.descriptor for e in kept], [*lost, *(e.descriptor for e in dropped)]
@@ -537,7 +538,7 @@ def review(tag: Reference, plan: Plan[Manifest], policy: Policy) -> tuple[str, .
         PatternFitsNothing: When a pattern of `keep` or `drop` must be a slip.
     """
     check_shrink(tag, plan, policy)
-    warnings = [*plan.warnings, *_gone(plan), *_waste(plan), *_types(plan)]
+    warnings = [*plan.warnings, *_gone(plan, policy), *_waste(plan), *_types(plan)]
     if plan.destination is not None:
         warnings += _slips(tag, plan.destination, policy, _at_stake(plan, policy.drop))
     return tuple(f"{tag}: {warning}" for warning in warnings)
@@ -545,42 +546,67 @@ def review(tag: Reference, plan: Plan[Manifest], policy: Policy) -> tuple[str, .
 
 def check_shrink(tag: Reference, plan: Plan[Manifest], policy: Policy) -> None:
     """Refuse a result that lacks a platform of the tag, except those named to go (law 4)."""
-    if plan.destination is None:
-        return
-    if isinstance(plan.result, Index):
-        listed = plan.result.manifests
-    else:  # its platform is known from its entry
-        listed = tuple(e.descriptor for e in plan.entries if e.fate not in ("dropped", "excluded"))
-    has = frozenset[Platform]().union(*(entry.slots for entry in listed))
     lost = {
         slot.name
-        for entry in plan.destination.manifests
-        if entry.digest not in plan.too_old
-        for slot in entry.slots - has
-        if any_version(slot) not in has
-        and not _is_among(policy.drop, entry, slot)
-        and (not policy.keep or _is_among(policy.keep, entry, slot))
+        for entry, slot in _not_dropped(plan, policy)
+        if not policy.keep or _is_among(policy.keep, entry, slot)
     }
     if lost:
         raise ShrinkError(str(tag), tuple(sorted(lost)))
+
+
+def _not_dropped(plan: Plan[Manifest], policy: Policy) -> Iterator[tuple[Descriptor, Platform]]:
+    """Find what the result lacks although it is neither dropped by name nor too old."""
+    too_old = plan.too_old
+    for entry, slot in _lacking(plan):
+        if entry.digest not in too_old and not _is_among(policy.drop, entry, slot):
+            yield entry, slot
+
+
+def _lacking(plan: Plan[Manifest]) -> list[tuple[Descriptor, Platform]]:
+    """List the platforms of the tag that the result lacks, each with the entry for it."""
+    held = () if plan.destination is None else plan.destination.manifests
+    has = _result_slots(plan)
+    return [
+        (entry, slot)
+        for entry in held
+        for slot in entry.slots - has
+        if slot.of_any_version not in has
+    ]
+
+
+def _result_slots(plan: Plan[Manifest]) -> frozenset[Platform]:
+    """List the platforms of the result; that of a single image is known from its entry."""
+    if isinstance(plan.result, Index):
+        return _slots(plan.result.manifests)
+    left_out = ("dropped", "excluded")
+    return _slots(e.descriptor for e in plan.entries if e.fate not in left_out)
+
+
+def _slots(entries: Iterable[Descriptor]) -> frozenset[Platform]:
+    return frozenset(chain.from_iterable(entry.slots for entry in entries))
 
 
 def _is_among(patterns: Iterable[PlatformPattern], entry: Descriptor, slot: Platform) -> bool:
     return any(p.digest == entry.digest or p.matches(slot) for p in patterns)
 
 
-def _gone(plan: Plan[Manifest]) -> Iterator[str]:
-    """Name the platforms that go."""
-    not_kept = _names(e.descriptor for e in plan.entries if e.reason == NOT_KEPT)
-    versions = _names(e.descriptor for e in plan.entries if e.reason == ALL_VERSIONS)
+def _gone(plan: Plan[Manifest], policy: Policy) -> Iterator[str]:
+    """Name the platforms that go; the guard has let those pass that keep does not name."""
+    has, taken = _result_slots(plan), _slots(plan.taken)
+    not_kept = {slot.name for _, slot in _not_dropped(plan, policy)}
+    for entry in (e.descriptor for e in plan.entries if e.reason == NOT_KEPT):
+        not_kept |= {entry.digest if slot in has else slot.name for slot in entry.slots}
     if not_kept:
-        yield f"loses {not_kept}, which keep does not name"
+        yield f"loses {', '.join(sorted(not_kept))}, which keep does not name"
+    held = () if plan.destination is None else plan.destination.manifests
+    versions = {slot for slot in _slots(held) - has if slot.of_any_version in taken}
     if versions:
-        yield f"an entry without os.version replaces {versions}"
+        yield f"an entry without os.version replaces {_names(versions)}"
 
 
-def _names(entries: Iterable[Descriptor]) -> str:
-    return ", ".join(sorted({slot.name for entry in entries for slot in entry.slots}))
+def _names(slots: Iterable[Platform]) -> str:
+    return ", ".join(sorted({slot.name for slot in slots}))
 
 
 def _waste(plan: Plan[Manifest]) -> Iterator[str]:
@@ -628,8 +654,8 @@ def _types(plan: Plan[Manifest]) -> Iterator[str]:
 def _mix(entries: Iterable[Descriptor]) -> Iterator[str]:
     docker, oci = _by_kind(entries)
     if docker and oci:
-        others = _names(oci) or "without platform"
-        both = f"Docker manifests ({_names(docker)}) beside OCI manifests ({others})"
+        others = _names(_slots(oci)) or "without platform"
+        both = f"Docker manifests ({_names(_slots(docker))}) beside OCI manifests ({others})"
         yield f"lists {both}, which some registries refuse"
 
 
@@ -649,12 +675,8 @@ def check_removal(
 
 def _at_stake(plan: Plan[Manifest], named: Iterable[PlatformPattern]) -> frozenset[Platform]:
     """List the platforms that would go, but for those whose architecture is named to go."""
-    slots: dict[bool, set[Platform]] = {True: set(), False: set()}
-    for entry in plan.entries:
-        if entry.fate != "excluded":
-            slots[entry.fate == "dropped"] |= entry.descriptor.slots
     architectures = {pattern.architecture for pattern in named}
-    return frozenset(s for s in slots[True] - slots[False] if s.architecture not in architectures)
+    return frozenset(s for _, s in _lacking(plan) if s.architecture not in architectures)
 
 
 def _is_near(patterns: Iterable[PlatformPattern], gone: Iterable[Platform]) -> bool:

@@ -14,7 +14,7 @@ from pubtools_mlmerge.errors import InvalidPlatform
 # What `go tool dist list` prints: operating systems and architectures.
 _KNOWN_OS = re.compile(
     "aix|android|darwin|dragonfly|freebsd|illumos|ios|js|linux|netbsd|openbsd|plan9|solaris|wasip1"
-    "|windows|hurd|nacl|zos|macos"  # and those that it printed once or knows, and a common name
+    "|windows|hurd|nacl|zos|macos|wasi"  # and those it printed once or knows, and common names
 )
 _KNOWN_ARCHITECTURES = re.compile(
     "386|amd64|arm|arm64|loong64|mips|mips64|mips64le|mipsle|ppc64|ppc64le|riscv64|s390x|wasm"
@@ -109,6 +109,12 @@ class Platform:
         return Platform(os, architecture, variant, version, sorted(features))
 
     @property
+    def of_any_version(self) -> Platform | None:
+        """The platform that covers all versions of windows; none if this states no version."""
+        is_version = self.os == "windows" and self.os_version
+        return evolve(self, os_version="") if is_version else None
+
+    @property
     def name(self) -> str:
         """The name in a pattern, as in ``linux/arm/v7`` and ``windows/amd64:10.0.17763``."""
         return f"{self}:{self.os_version}" if self.os_version else str(self)
@@ -145,7 +151,7 @@ class PlatformPattern:
         architecture (str): Pattern of the architecture.
         variant (str | None): Pattern of the variant, or none for any; empty for platforms without
             one.
-        os_version (str | None): Version of the operating system; none for any.
+        os_version (str | None): Pattern of the version of the operating system; none for any.
         digest (str | None): Digest of the one entry that fits; then the rest does not count.
     """
 
@@ -179,12 +185,12 @@ class PlatformPattern:
         os = parts.pop(0) if has_os else "*"
         architecture = parts[0] if parts else "*"
         variant = parts[1] if len(parts) > 1 else None
-        if not _GLOB.intersection(architecture + (variant or "")):
+        if not _GLOB.intersection(architecture):
             states_variant = variant is not None or architecture in _FIXED_VARIANTS
             architecture, normal = normalize_names(architecture, variant or "")
             variant = normal if states_variant else None
-        build = _windows_build(version) if colon else None
-        return cls(text, "darwin" if os == "macos" else os, architecture, variant, build)
+        os = "darwin" if os == "macos" else os
+        return cls(text, os, architecture, variant, version if colon else None)
 
     @classmethod
     def named(cls, text: str) -> PlatformPattern:
@@ -258,8 +264,14 @@ class PlatformPattern:
             and fnmatchcase(normal.os, self.os)
             and fnmatchcase(normal.architecture, self.architecture)
             and (self.variant is None or fnmatchcase(normal.variant, self.variant))
-            and self.os_version in (None, normal.os_version)
+            and self._fits_version(normal)
         )
+
+    def _fits_version(self, platform: Platform) -> bool:
+        version = self.os_version
+        if version is not None and platform.os == "windows":
+            version = _windows_build(version)
+        return version is None or fnmatchcase(platform.os_version.lower(), version)
 
     def is_nearly(self, platform: Platform) -> bool:
         """Whether it may be a slip for a platform, such as s390 for s390x or arm for arm64."""

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from pubtools_mlmerge.core.manifests import OCI_INDEX, Index
-from pubtools_mlmerge.core.merge import merge
+from pubtools_mlmerge.core.merge import check_shrink, merge
+from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import InvalidIndex, InvalidReference
 from pubtools_mlmerge.registry.quay_history import TagHistory
@@ -46,6 +47,12 @@ def test_work_grows_in_proportion_to_what_is_listed(work: str, kind: str) -> Non
     found = {n: _listing(kind, n) for n in (size, 4 * size)}
 
     assert growth(lambda number: do(found[number]), size) < 9
+
+
+def test_the_guard_takes_time_in_proportion_to_what_is_listed() -> None:
+    plans = {n: merge(index(), _listing("images", n)) for n in (1000, 4000)}
+
+    assert growth(lambda number: check_shrink(REFERENCE, plans[number], Policy()), 1000) < 9
 
 
 def _listing(kind: str, number: int) -> Index:

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from pubtools_mlmerge.core.manifests import DOCKER_LIST, DOCKER_MANIFESTS, Descriptor, Index
 from pubtools_mlmerge.core.merge import (
     Side,
-    any_version,
     check_shrink,
+    combine,
     merge,
     merge_manifests,
     remove,
@@ -77,7 +77,7 @@ def lost(before: set[Hashable], after: set[Hashable]) -> set[Hashable]:
     return {
         one
         for one in before - after
-        if not (isinstance(one, Platform) and any_version(one) in after)
+        if not (isinstance(one, Platform) and one.of_any_version in after)
     }
 
 
@@ -382,6 +382,22 @@ def test_merging_images_again_changes_nothing(
 
     assert again.result == result
     assert not again.changed
+
+
+@given(st.lists(SIDES, min_size=2, max_size=3), MATCHES)
+def test_what_a_source_lacks_in_the_result_an_earlier_source_has(
+    sources: list[Side], policy: Policy
+) -> None:
+    present = set(digests(combine(sources, policy).index))
+
+    had, attested = set[Hashable](), set[object]()
+    for source in sources:
+        left_out = [e for e in source.index.manifests if e.digest not in present]
+        own = {e.digest for e in images_of(source.index)}
+        assert not lost({slot(e, policy) for e in left_out if not e.is_attestation}, had)
+        assert {e.attested for e in left_out if e.is_attestation} <= own | attested
+        had |= slots(source.index, policy)
+        attested |= {e.attested for e in source.index.manifests if e.is_attestation}
 
 
 EVEN = [f"*/*/x*{digit}" for digit in "02468"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pubtools_mlmerge.core.manifests import Descriptor, Index
-from pubtools_mlmerge.core.merge import any_version, check_shrink, merge, remove
+from pubtools_mlmerge.core.merge import check_shrink, merge, remove
 from pubtools_mlmerge.core.plan import Policy
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.errors import EmptyIndex, NestedIndex
@@ -57,7 +57,7 @@ def covered(of: Index) -> set[Platform]:
 
 def lost(before: set[Platform], after: Index) -> set[Platform]:
     has = covered(after)
-    return {slot for slot in before if slot not in has and any_version(slot) not in has}
+    return {slot for slot in before if slot not in has and slot.of_any_version not in has}
 
 
 @given(READ, READ)
