@@ -158,6 +158,22 @@ def test_the_lock_of_a_site_may_be_lost(wait: float) -> None:
     assert (site.lock.is_held, site.lock.failure) == (False, LockLost)
 
 
+@pytest.mark.parametrize("wait", WAITS)
+def test_the_lock_of_a_site_hides_no_failure(wait: float) -> None:
+    """Many a lock returns True once it is released, and that from `__exit__` as well."""
+
+    class Hiding(Lock):
+        def __exit__(self, *failure: object) -> bool:  # type: ignore[override]
+            super().__exit__(*failure)
+            return True
+
+    site, locks = Site(Hiding()), lock_tags([[str(TAG)]], wait=wait)
+    with registered(site), pytest.raises(KeyError), locks:
+        raise KeyError
+
+    assert (site.lock.is_held, site.lock.failure) == (False, KeyError)
+
+
 def refuse() -> None:
     raise OSError("nobody answers")
 
