@@ -527,7 +527,7 @@ def test_who_has_no_time_left_after_a_write_still_gets_the_report(
     assert report.digest == registry.digest_at(TAG)
     assert caplog.messages[-2:] == [
         f"{TAG} does not expire: no time was left to set that again",
-        f"{lost} is temporary: no time was left to delete it",
+        f"A temporary tag could not be deleted: {lost}: no time was left",
     ]
 
 

@@ -286,7 +286,8 @@ class _Overwritten:
                 try:
                     self._history.forget(reference)
                 except (OutOfTime, Stopped):  # as above
-                    LOG.warning("%s is temporary: no time was left to delete it", reference)
+                    words = "A temporary tag could not be deleted: %s: no time was left"
+                    LOG.warning(words, reference)
 
     @STOP.finishing()
     def look(self, decision: Decision) -> bool:
