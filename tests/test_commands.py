@@ -139,8 +139,9 @@ def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report() -> None:
 
         assert server.manifest("app", "old").digest == done.report["digest"]
     assert (done.code, done.report["changed"], done.report["anchor_tag"]) == (1, True, None)
-    assert f"app:{anchor}: the anchor tag exists and holds {old.digest}" in str(done.report["error"])
-    assert f"ERROR: {done.report['error']}\n" in done.err
+    error = str(done.report["error"])
+    assert f"app:{anchor}: the anchor tag exists and holds {old.digest}" in error
+    assert f"ERROR: {error}\n" in done.err
     assert done.failures == []
 
 
