@@ -83,13 +83,19 @@ def lock_tags(
             else:
                 lock = site if wait == math.inf else _in_time(site, name, left)
             with plugins_named("mlmerge_lock"):
-                held = locks.enter_context(lock)
+                held = lock.__enter__()
+            locks.push(partial(_release, lock))
             locks.enter_context(STOP.releasing(partial(lock.__exit__, None, None, None)))
             checks[name] = getattr(held, "check", no_lock)
         yield [
             partial(_check_all, [checks[lock_name(tag, aliases)] for tag in group])
             for group in groups
         ]
+
+
+def _release(lock: AbstractContextManager[object], *failure: object) -> None:
+    """Release a lock; what failed while it was held still failed, whatever the lock returns."""
+    lock.__exit__(*failure)  # type: ignore[arg-type]  # as it came
 
 
 def _check_all(checks: Iterable[Callable[[], None]]) -> None:

@@ -20,7 +20,10 @@ import requests
 from attrs import define, field
 
 from pubtools_mlmerge.cli.parsers import inspect_main
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.locks import tag_lock
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.programs import ROOT, Done, call, command, environment, put, python, write_program
 from tests.quay import QuayDialect
@@ -82,6 +85,52 @@ threading.Thread(target=STOP.run, args=[["sleep", "1000"], {}]).start()
 begun.wait()
 STOP.on_signal(signal.SIGTERM)
 STOP.on_signal(signal.SIGTERM)
+"""
+
+# A signal comes at each moment of the end, one in each of many processes.
+AT_THE_END = """
+import os, signal, sys
+from pubtools_mlmerge.concurrency import ended_by_signals
+
+def end(moment):
+    def count(*_):
+        nonlocal moment
+        moment -= 1
+        if moment == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return count
+
+    with ended_by_signals(lambda number: None):
+        sys.settrace(count)
+
+processes = []
+for moment in range(1, 100):
+    if (process := os.fork()) == 0:
+        signal.alarm(30)
+        end(moment)
+        sys.exit(0)
+    processes.append(process)
+print(*{os.waitstatus_to_exitcode(os.waitpid(each, 0)[1]) for each in processes})
+"""
+
+# Another thread releases what it holds just when the program does so too.
+RELEASING = """
+import os, signal, threading
+from contextlib import ExitStack
+from functools import partial
+from pubtools_mlmerge.concurrency import STOP
+
+class Thread(threading.Thread):
+    def __init__(self, **options):
+        super().__init__(**options)
+        held.close()
+
+held = ExitStack()
+for number in range(3):
+    held.enter_context(STOP.releasing(partial(os.write, 1, b"released\\n")))
+threading.Thread = Thread
+STOP.on_signal(signal.SIGTERM)
+STOP.watch()
 """
 
 
@@ -279,6 +328,19 @@ def test_a_program_that_is_just_being_started_does_not_go_on() -> None:
     until(lambda: not Path(f"/proc/{int(done.out)}").exists())
 
 
+def test_a_signal_ends_a_program_at_every_moment_of_its_end() -> None:
+    codes = {int(code) for code in python(AT_THE_END).out.split()}
+
+    assert CODES[signal.SIGTERM] in codes
+    assert codes <= {0, CODES[signal.SIGTERM], -signal.SIGTERM}  # the last after the end
+
+
+def test_what_is_held_is_released_although_a_thread_releases_some_of_it() -> None:
+    done = python(RELEASING)
+
+    assert (done.code, done.out) == (CODES[signal.SIGTERM], "released\n" * 3), done.err
+
+
 def test_blobs_under_way_are_given_up_and_their_uploads_cancelled(server: RegistryServer) -> None:
     image = make_image("linux/riscv64")
     with RegistryServer() as other:
@@ -389,7 +451,7 @@ def test_a_batch_that_was_killed_goes_on(server: RegistryServer, tmp_path: Path)
 def test_a_write_under_way_is_finished_and_reported(
     server: RegistryServer, number: signal.Signals
 ) -> None:
-    with held_back(server) as (front, gate, running):
+    with held_back(server, "--anchor-tag", "kept") as (front, gate, running):
         running.process.send_signal(number)
         gate.open.set()
 
@@ -397,8 +459,20 @@ def test_a_write_under_way_is_finished_and_reported(
 
     assert done.code == CODES[number]
     held = server.manifest("app", "old").digest
-    assert held != OLD.digest
+    assert held == server.manifest("app", "kept").digest != OLD.digest
     assert f"{front.host}/app:old is now {held}" in done.out
+
+
+def test_no_write_begins_after_a_signal(server: RegistryServer) -> None:
+    gate = Gate(server, lambda request: request.method == "HEAD")
+    with ScriptedServer(gate) as front, program(*merge_on(front.host)) as running:
+        until(gate.held.is_set)
+        running.process.send_signal(signal.SIGTERM)
+        gate.open.set()
+
+        assert running.end().code == 143
+
+    assert server.manifest("app", "old").digest == OLD.digest
 
 
 def test_a_write_that_is_never_answered_is_given_up_and_the_lock_released(
@@ -453,6 +527,29 @@ def test_a_tag_made_for_the_moment_is_deleted() -> None:
 
         assert done.code == 143
         assert quay.tags("app") == ("new", "old")
+
+
+def test_a_tag_that_expires_still_does_after_a_signal_during_its_write() -> None:
+    moment = 2_000_000_000
+    with RegistryServer(dialect=QuayDialect("api-token")) as quay:
+        for name, item in (("old", OLD), ("new", NEW)):
+            put(quay, name, item)
+        history = TagHistory(RegistryClient(quay.url), "api-token")
+        tag = Reference.parse(f"{quay.host}/app:old")
+        history.expire_at(tag, moment)
+        gate = Gate(quay, lambda request: is_put(request) and "/v2/" in request.target)
+        with ScriptedServer(gate) as front:
+            token = ("--quay-api-token", "api-token", "--quay-api-token-host", front.host)
+            with program(*merge_on(front.host), *token) as running:
+                until(gate.held.is_set)
+                running.process.send_signal(signal.SIGTERM)
+                gate.open.set()
+
+                done = running.end()
+
+        assert done.code == 143
+        assert f"{front.host}/app:old is now {quay.manifest('app', 'old').digest}" in done.out
+        assert history.expiration(tag) == moment
 
 
 def test_a_second_signal_ends_the_program_at_once(server: RegistryServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta, timezone
@@ -10,6 +11,7 @@ from functools import partial
 import pytest
 from attrs import evolve
 
+from pubtools_mlmerge.concurrency import Stopped
 from pubtools_mlmerge.core.manifests import Index, Manifest
 from pubtools_mlmerge.core.merge import Side, merge
 from pubtools_mlmerge.core.plan import Report
@@ -22,6 +24,7 @@ from pubtools_mlmerge.errors import (
     LockLost,
     MergeError,
     MissingChild,
+    OutOfTime,
     RecordFailed,
     RegistryError,
 )
@@ -121,20 +124,27 @@ class Records:
 class Lost(TagHistory):
     """A history that names once what a write replaced."""
 
-    def __init__(self, *lost: Reference) -> None:
+    def __init__(self, *lost: Reference, failure: BaseException | None = None) -> None:
         self._lost = lost
+        self._too_late = failure  # after a write
         self.asked: list[tuple[str, str | None]] = []
-        self.forgotten: list[Reference] = []
+        self.cleaned: list[Reference] = []
 
     def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
         self.asked.append((written, seen))
         lost, self._lost = self._lost, ()
         return lost
 
-    def expiration(self, tag: Reference) -> None: ...
+    def expiration(self, tag: Reference) -> int:
+        return 2_000_000_000
+
+    def expire_at(self, reference: Reference, moment: int) -> None:
+        self.forget(reference)
 
     def forget(self, reference: Reference) -> None:
-        self.forgotten.append(reference)
+        self.cleaned.append(reference)
+        if self._too_late is not None:
+            raise self._too_late
 
 
 @pytest.fixture(autouse=True)
@@ -200,13 +210,14 @@ def test_what_others_write_meanwhile_is_merged_as_well(
 ) -> None:
     """Once another writer's index is seen, there is no reason to look for ours again."""
     setattr(registry, when, partial(registry.put, TAG, THEIRS))
+    history = Lost()
 
-    report = write(registry)
+    report = write(registry, history=history)
 
     assert held(registry) == sorted(ALL)
     assert (report.attempts, report.previous_digest) == (2, OLD.digest)
     assert (report.digest, len(registry.pushed)) == (registry.digest_at(TAG), writes)
-    assert registry.looks == looks
+    assert (registry.looks, len(history.asked)) == (looks, writes)
 
 
 def test_a_tag_may_vanish_or_hold_the_result_meanwhile() -> None:
@@ -387,15 +398,19 @@ def test_an_anchor_tag_with_the_time_waits_for_one_that_is_free(
         assert written == []
 
 
-def test_an_anchor_tag_that_holds_the_result_already_is_recorded_too(registry: Busy) -> None:
-    records, anchor = Records(registry), TAG.tagged("1-kept")
+@pytest.mark.parametrize("name", ["{tag}-kept", "{digest}"])
+def test_an_anchor_tag_that_holds_the_result_already_is_left_alone(
+    registry: Busy, name: str
+) -> None:
+    """The same result for another tag may have set it, and it may be immutable since."""
+    records, anchor = Records(registry), AnchorTag(name).apply(TAG, MERGED.digest)
     registry.put(anchor, MERGED)
 
-    report = write(registry, records, anchor="{tag}-kept")
+    report = write(registry, records, anchor=name)
 
-    assert [change.previous for change in records.changes] == [OLD, MERGED]
-    assert registry.digest_at(anchor) == report.digest
-    assert report.anchor_tag == "1-kept"
+    assert [change.destination for change in records.changes] == [TAG]
+    assert registry.pushed == [str(TAG)]
+    assert (report.anchor_tag, report.error) == (anchor.tag, None)
 
 
 @pytest.mark.parametrize("failure", [ImmutableTag(str(TAG.tagged("kept")), 409, "no"), FULL])
@@ -452,18 +467,24 @@ def test_an_anchor_tag_is_written_again_only_if_nothing_was_stored(
     assert registry.pushed[1:] == [str(anchor)] * (2 if theirs is None else 1)
 
 
+@pytest.mark.parametrize(
+    ("failure", "problem"),
+    [(LockLost(str(TAG), "expired"), "expired"), (OSError("no answer"), "OSError: no answer")],
+)
 def test_an_anchor_tag_is_not_set_without_its_lock(
-    registry: Busy, caplog: pytest.LogCaptureFixture
+    registry: Busy, failure: Exception, problem: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The check of a site's lock may raise anything, and the tag is written by then."""
+
     def check() -> None:
         if registry.pushed:
-            raise LockLost(str(TAG), "expired")
+            raise failure
 
     records = Records(registry)
     report = write(registry, records, check=check, anchor="kept")
 
     assert [change.destination for change in records.changes] == [TAG]
-    assert str(report.error) == str(LockLost(str(TAG.tagged("kept")), "expired"))
+    assert str(report.error) == str(LockLost(str(TAG.tagged("kept")), problem))
     assert registry.pushed == [str(TAG)]
     assert caplog.messages[-1] == (
         f"{TAG} is written and holds {report.digest}, but its anchor tag is not"
@@ -472,15 +493,15 @@ def test_an_anchor_tag_is_not_set_without_its_lock(
 
 def test_what_was_replaced_unseen_is_merged_back_in(registry: Busy) -> None:
     lost, records = TAG.tagged("recovered"), Records(registry)
-    registry.put(lost, THEIRS)
+    registry.put(lost, index("linux/arm64@theirs"))
     history = Lost(lost)
 
     report = write(registry, records, history)
 
     assert held(registry) == sorted(ALL)
-    assert report.attempts == 2
+    assert (report.attempts, report.counts) == (2, {"replaced": 1, "kept": 2})
     assert history.asked == [(MERGED.digest, OLD.digest), (report.digest, MERGED.digest)]
-    assert history.forgotten == [lost]
+    assert history.cleaned == [TAG, lost]
     previous = [change.previous for change in records.changes]  # what the tag really held
     assert [each.digest if each else None for each in previous] == [OLD.digest, MERGED.digest]
 
@@ -493,7 +514,23 @@ def test_what_was_replaced_unseen_may_add_nothing(registry: Busy) -> None:
     report = write(registry, history=history)
 
     assert (report.digest, report.attempts) == (MERGED.digest, 2)
-    assert (registry.pushed, history.forgotten) == ([str(TAG)], [lost])
+    assert (registry.pushed, history.cleaned) == ([str(TAG)], [TAG, lost])
+
+
+@pytest.mark.parametrize("failure", [OutOfTime(str(TAG), 60), Stopped()])
+def test_who_has_no_time_left_after_a_write_still_gets_the_report(
+    registry: Busy, failure: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    lost = TAG.tagged("recovered")
+    registry.put(lost, THEIRS)
+
+    report = write(registry, history=Lost(lost, failure=failure))
+
+    assert report.digest == registry.digest_at(TAG)
+    assert caplog.messages[-2:] == [
+        f"{TAG} does not expire: no time was left to set that again",
+        f"A temporary tag could not be deleted: {lost}: no time was left",
+    ]
 
 
 def test_losses_without_end_are_a_conflict(registry: Busy) -> None:
@@ -575,7 +612,7 @@ class Quay:
         step = Step(client, writer, Children(client, client))
         name = Reference(self.server.host, "app", tag="1")
         self.now += 60
-        return step.merge(name.tagged("ours"), name)
+        return step.merge([name.tagged("ours")], name)
 
     @property
     def held(self) -> set[str]:
@@ -650,6 +687,36 @@ def test_who_comes_between_the_look_and_the_write_is_merged_back_in(
     assert quay.server.tags("app") == ("1", "others", "ours")
     known, tag = history(quay)
     assert known.expiration(tag) is None  # as before
+
+
+AMD64 = [make_image("linux/amd64", docker=True, seed=str(number)) for number in range(3)]
+TURNS = [make_index([image], docker=True) for image in AMD64]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [([(TURNS[0], 10), (TURNS[1], 5)], None), ([(TURNS[1], 10)], (TURNS[2], 1))],
+)
+def test_of_what_others_wrote_for_a_platform_the_newest_is_merged_back_in(
+    quay: Quay, before: list[tuple[ImageIndex, float]], after: tuple[ImageIndex, float] | None
+) -> None:
+    """The first of two was replaced by the second, in the second of our write."""
+
+    def write_all(*each: tuple[ImageIndex, float]) -> None:
+        for item, seconds in each:
+            quay.write(item, seconds)
+
+    def write_later() -> None:
+        if after is not None:
+            write_all(after)
+            quay.now += 5
+
+    quay.merge(partial(write_all, *before), write_later)
+
+    newest, _ = after or before[-1]
+    listed = json.loads(quay.server.manifest("app", "1").content)["manifests"]
+    amd64 = [each["digest"] for each in listed if each["platform"]["architecture"] == "amd64"]
+    assert amd64 == [newest.children[0].digest]
 
 
 def test_an_artifact_that_was_replaced_unseen_is_named(

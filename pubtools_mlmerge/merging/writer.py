@@ -22,6 +22,7 @@ from pubtools_mlmerge.errors import (
     InvalidIndex,
     LockLost,
     MergeError,
+    OutOfTime,
     RegistryError,
 )
 from pubtools_mlmerge.locks import no_lock
@@ -63,7 +64,11 @@ def expiration_kept(history: TagHistory | None, tag: Reference) -> Iterator[None
     moment = None if history is None else history.expiration(tag)
     yield
     if history is not None and moment is not None:
-        history.expire_at(tag, moment)
+        try:
+            with STOP.finishing():
+                history.expire_at(tag, moment)
+        except (OutOfTime, Stopped):  # the tag is written, so its report must appear
+            LOG.warning("%s does not expire: no time was left to set that again", tag)
 
 
 class Writer:
@@ -91,8 +96,7 @@ class Writer:
         if dry_run or not is_due:
             return decision.report(dry_run=dry_run)
         overwritten = _Overwritten(self.registry, self._history)
-        history = self._history if decision.seen is not None else None
-        with closing(overwritten), expiration_kept(history, tag):
+        with closing(overwritten), expiration_kept(self._history, tag):
             return self._write_until_held(decision, check, overwritten)
 
     def _write_until_held(
@@ -207,16 +211,18 @@ class Writer:
         )
         self._recorder(change)
 
-    def _anchor_of(self, decision: Decision, *, is_early: bool = False) -> Reference | None:
-        """Name the anchor tag, and make sure that it is new or holds the result already."""
+    def _anchor_of(
+        self, decision: Decision, *, is_early: bool = False
+    ) -> tuple[Reference | None, bool]:
+        """Name the anchor tag, and say whether it holds the result already; it may be new."""
         template, digest = self.options.anchor_tag, decision.plan.result.digest
         if template is None:
-            return None
+            return None, False
         for _ in range(self.options.tries):
             anchor = template.apply(decision.destination, digest)
             found = None if is_early and template.is_new else self.registry.digest(anchor)
             if found is None or found == digest:
-                return anchor
+                return anchor, found == digest
             taken = AnchorTaken(str(anchor), found)
             if not template.has_time:
                 break
@@ -224,24 +230,25 @@ class Writer:
         raise taken
 
     def _set_anchor(self, decision: Decision, check: Callable[[], None]) -> Reference | None:
-        anchor = self._anchor_of(decision)
-        if anchor is None:
-            return None
-        attempt = 0
-        while True:
-            attempt += 1
+        anchor, is_set = self._anchor_of(decision)
+        if anchor is None or is_set:  # an immutable one cannot be written again
+            return anchor
+        for attempt in range(1, self.options.tries + 1):
             try:
                 check()
             except LockLost as error:
                 raise evolve(error, reference=str(anchor)) from error
+            except Exception as error:  # a site's lock may raise anything
+                raise LockLost(str(anchor), f"{type(error).__name__}: {error}") from error
             conflict = self._put(decision, anchor, None)
             if conflict is None:
-                return anchor
+                break
             # Once more only if nothing was stored: else that of somebody else may be lost.
             is_stored = conflict.error is None or conflict.found is not None
             if is_stored or attempt == self.options.tries:
                 raise conflict.as_error(anchor, attempt)
             _wait(attempt)
+        return anchor
 
 
 @frozen(eq=False)
@@ -268,14 +275,18 @@ class _Overwritten:
         self._registry = registry
         self._history = history
         self._readable: list[Reference] = []
-        self._indexes: list[Index] = []
+        self._indexes: list[Index] = []  # the newest first
 
     @STOP.finishing(cleans=True)
     def close(self) -> None:
         """Delete the temporary tags."""
         if self._history is not None:
             for reference in self._readable:
-                self._history.forget(reference)
+                try:
+                    self._history.forget(reference)
+                except (OutOfTime, Stopped):  # as above
+                    words = "A temporary tag could not be deleted: %s: no time was left"
+                    LOG.warning(words, reference)
 
     @STOP.finishing()
     def look(self, decision: Decision) -> bool:
@@ -284,22 +295,22 @@ class _Overwritten:
             return False
         tag, result = decision.destination, decision.plan.result
         known = _digests(result).union(*map(_digests, self._indexes))
-        number = len(self._indexes)
+        found: list[Index] = []
         for reference in self._history.lost(tag, result.digest, decision.seen):
             self._readable.append(reference)
             index = self._listing(reference, self._registry.pull(reference))
             if index is not None and not _digests(index) <= known:
                 LOG.info("%s: another writer was replaced, merging it back in", tag)
-                self._indexes.append(index)
-        return len(self._indexes) > number
+                found.append(index)
+        self._indexes[:0] = found
+        return bool(found)
 
     def decide(self, decision: Decision, held: Manifest | None, *, is_ours: bool) -> Decision:
         """Decide again, on what the tag holds and on what was replaced."""
         base: Manifest | None = held
         if self._indexes:
-            replaced = reversed(self._indexes)
             other = self._listing(decision.destination, decision.old if is_ours else held)
-            sides = [*replaced, other] if is_ours else [other, *replaced]
+            sides = [*self._indexes, other] if is_ours else [other, *self._indexes]
             base = union(side for side in sides if side is not None)
         again = decision.decide(base)
         plan = again.plan
@@ -316,11 +327,19 @@ class _Overwritten:
         """Return an index, or for a single image one that lists it (law 11); none for the rest."""
         if not isinstance(manifest, Image):
             return manifest
-        try:
-            return manifest.wrap(self._registry.pull_config(reference, manifest))
-        except InvalidIndex:  # the config of an artifact states no platform
+        index = wrap(self._registry, reference, manifest)
+        if index.manifests[0].slot is None:
             LOG.warning("%s: %s, which no index can list", reference, manifest.kind)
             return None
+        return index
+
+
+def wrap(registry: Registry, reference: Reference, image: Image) -> Index:
+    """Make an index that lists a single image, with the platform that its config states."""
+    try:
+        return image.wrap(registry.pull_config(reference, image))
+    except InvalidIndex:  # the config of an artifact states no platform
+        return image.wrap(None)
 
 
 def _digests(manifest: Manifest) -> frozenset[str]:
