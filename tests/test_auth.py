@@ -241,6 +241,18 @@ def test_unauthorized_tells_whether_there_was_a_login(
     assert len(server.received) == 3  # the token is asked for once
 
 
+def test_a_token_that_the_registry_does_not_accept_is_no_login() -> None:
+    """Else what it refuses to show would be taken for absent."""
+    with ScriptedServer(OK) as server:
+        wants_token(server, bearer(f"{server.url}/token", error="invalid_token"))
+        error = failure_of(session(server))
+
+    words = "the registry does not accept the token for the login of alice"
+    assert error.message == f"{words}: who are you?"
+    assert isinstance(error, Unauthorized)
+    assert not error.logged_in
+
+
 def test_credentials_that_cannot_be_read_stay_an_error() -> None:
     """Going on as anonymous the second time would hide what is wrong."""
 
@@ -389,13 +401,18 @@ def test_a_login_that_a_token_showed_to_be_right_is_not_final_by_basic() -> None
     assert server.authorizations[-2:] == [ALICE.basic] * 2
 
 
-def test_without_a_login_the_error_says_where_one_was_looked_for() -> None:
+@pytest.mark.parametrize("status", [None, 401, 403])
+def test_without_a_login_the_error_says_where_one_was_looked_for(status: int | None) -> None:
+    """Whether the registry wants one, or the server that gives tokens."""
     nowhere = "no login for registry.test was given"
     with ScriptedServer(BASIC) as server:
+        if status:
+            wants_token(server, OK, token=refusal(status, message="who are you?"))
         error = failure_of(session(server, None, say_none_found=lambda: nowhere))
 
-    assert (type(error), error.message) == (Unauthorized, f"{nowhere}: who are you?")
-    assert len(server.received) == 1
+    assert type(error) is (Forbidden if status == 403 else Unauthorized)
+    assert error.message == f"{nowhere}: who are you?"
+    assert len(server.received) == (2 if status else 1)
 
 
 def test_each_repository_has_its_own_login() -> None:
