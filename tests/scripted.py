@@ -237,15 +237,21 @@ class _Handler(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def raw_server(*parts: bytes, pause: float = 0.0, tls: bool = False) -> Iterator[str]:
-    """Serve these bytes to everybody who connects, with a pause before each part but the first."""
+def raw_server(*parts: bytes | None, pause: float = 0.0, tls: bool = False) -> Iterator[str]:
+    """Serve these bytes to everybody who connects, with a pause before each part but the first.
+
+    None reads a part of the request, of which the first is read anyway.
+    """
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             self.connection.recv(65536)
             for number, part in enumerate(parts):
                 time.sleep(pause if number else 0.0)
-                self.wfile.write(part)
+                if part is None:
+                    self.connection.recv(65536)
+                else:
+                    self.wfile.write(part)
 
     server = _Server(Handler, _tls_context() if tls else None)
     with server:

@@ -38,6 +38,8 @@ _PLAIN = re.compile(
     r"(?i)wrong.version.number|unknown.protocol|http.request|record.layer.failure"
     r"|packet.length.too.long"
 )
+# The other side hung up without the end that TLS has: so do load balancers with too much to do.
+_HUNG_UP = re.compile(r"(?i)EOF occurred|unexpected.eof")
 _UNKNOWN_AUTHORITY = re.compile(r"(?i)self.signed certificate[\w ]*|unable to get [\w ]*")
 # Where distributions keep what the system trusts; Python knows it of some of them.
 _SYSTEM_STORES = (
@@ -62,7 +64,7 @@ def explain(error: Exception, url: str, proxy: str, verify: object) -> str:
         return f"{proxy} speaks SOCKS, which needs PySocks: install requests[socks]"
     if isinstance(error, ProxyError):
         return f"{proxy} {_read_proxy(text)[0]}"
-    if isinstance(error, SSLError):
+    if isinstance(error, SSLError) and not _HUNG_UP.search(text):
         return _explain_tls(text, url, verify)
     if isinstance(error, InvalidURL) or not isinstance(error, (RequestException, HTTPError)):
         return text.partition("?")[0]
@@ -105,7 +107,9 @@ def _bundle_problem(path: str) -> str | None:
 
 def is_transient(error: Exception) -> bool:
     """Whether another attempt may succeed, as after a broken connection."""
-    if isinstance(error, SSLError) or _UNKNOWN_HOST in str(error):
+    if isinstance(error, SSLError):
+        return _HUNG_UP.search(str(error)) is not None
+    if _UNKNOWN_HOST in str(error):
         return False
     if isinstance(error, ProxyError) and _read_proxy(str(error))[1]:
         return False

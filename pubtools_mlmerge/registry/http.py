@@ -255,7 +255,7 @@ class ConnectOptions:
         timeout (tuple[float, float]):
             Seconds to connect, and between two parts of an answer.
         longest (float):
-            Seconds that one answer may take as a whole, headers and body.
+            Seconds that a request may take to be sent, and its answer to come, headers and body.
         silence (float):
             Seconds without progress after which copying a blob is given up; it may take any time.
         retries (Retries):
@@ -421,13 +421,20 @@ class _BoundedResponse(http.client.HTTPResponse):
         self.fp = _BoundedReader(_TimedReader(self.fp.detach(), sock, end))
 
 
-def _send_all(connection: http.client.HTTPConnection, content: bytes, silence: float) -> None:
+def _send_all(
+    connection: http.client.HTTPConnection,
+    content: bytes,
+    silence: float,
+    longest: float,
+    ends: float,
+) -> None:
     """Send a part of a request."""
     if connection.sock is None:
         connection.connect()
     link, rest = connection.sock, memoryview(content)
+    end = min(time.monotonic() + longest, ends)
     while rest:
-        rest = rest[_in_slices(link, partial(link.send, rest), silence) :]
+        rest = rest[_in_slices(link, partial(link.send, rest), silence, end) :]
 
 
 class _Adapter(HTTPAdapter):
@@ -446,7 +453,7 @@ class _Adapter(HTTPAdapter):
         self._context = context
         self._methods = {
             "response_class": type("Response", (_BoundedResponse,), bounds),
-            "send": partialmethod(_send_all, silence=silence),
+            "send": partialmethod(_send_all, silence=silence, **bounds),
         }
         super().__init__(pool_connections=16, pool_maxsize=32)
         self._bound(self.poolmanager)
@@ -637,7 +644,7 @@ class Transport:
             yield
         except _Unreadable as error:
             self._time_left(request)
-            slow = f"the answer takes more than {self.options.longest:g} seconds"
+            slow = f"no whole answer within {self.options.longest:g} seconds"
             raise RegistryError(request.subject, None, str(error) or slow) from error
 
     def _read_parts(self, request: Request, response: requests.Response) -> Iterator[bytes]:
@@ -673,7 +680,7 @@ def _redirected(request: Request, answer: Answer) -> Request | None:
     if there[0] not in ("https", here[0]):
         raise RegistryError(request.subject, None, "the registry redirects to plain http")
     if here != there and not reads:
-        problem = "the registry redirects what is written to another host"
+        problem = "the registry redirects what is written to another host or scheme"
         raise RegistryError(request.subject, answer.status, problem)
     kept = {n: v for n, v in request.headers.items() if here == there or n != "Authorization"}
     return evolve(request, url=url, headers=kept)
