@@ -48,6 +48,7 @@ from tests.factories import content_of, digest, document, index
 from tests.scripted import (
     HANG_UP,
     HURRIED,
+    QUICK,
     Received,
     Reply,
     ScriptedServer,
@@ -55,6 +56,7 @@ from tests.scripted import (
     json_reply,
     manifest_reply,
     refusal,
+    write_client,
 )
 
 ALICE = ("alice", "wonderland")
@@ -184,6 +186,22 @@ def test_each_namespace_has_its_login(
 
     sent = {(got.target[4:10], got.authorization) for got in server.received if got.authorization}
     assert sent == {(f"team-{team}", f"Basic {logins[team]}") for team in "ab"}
+
+
+def test_a_wrong_password_is_given_once_to_a_token_server_of_two_registries(tmp_path: Path) -> None:
+    """Also where each registry has connections of its own, for the sake of certificates."""
+    write_client(tmp_path, "client.pem", "key.pem")
+    pair = (str(tmp_path / "client.pem"), str(tmp_path / "key.pem"))
+    options = ConnectOptions(client=pair, retries=QUICK)
+    client = RegistryClient(username="alice", password="wrong", options=options)
+    with ScriptedServer(refusal(401)) as tokens:
+        challenge = bearer(f"{tokens.url}/token")
+        with ScriptedServer(challenge) as one, ScriptedServer(challenge) as other:
+            for server in (one, other):
+                with pytest.raises(Unauthorized):
+                    client.pull(Reference.parse(f"{server.host}/app:1"))
+
+    assert len(tokens.received) == 1
 
 
 def test_a_reference_without_host_needs_another_one() -> None:

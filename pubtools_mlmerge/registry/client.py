@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cached_property, partial
+from functools import partial
 from typing import TypeVar
 from urllib.parse import quote, urljoin
 
@@ -120,6 +120,7 @@ class RegistryClient(Registry):
             self.credentials = Credentials(username, password, login_from)
         self.options = options or ConnectOptions()
         self.transport = Transport(self.options)
+        self._auth_files = AuthFiles(ends=self.options.ends)
         self._lock = threading.Lock()
         self._sessions: dict[str, RegistrySession] = {}
 
@@ -131,7 +132,7 @@ class RegistryClient(Registry):
 
     def close(self) -> None:
         """Close the connections."""
-        for session in self._sessions.values():
+        for session in tuple(self._sessions.values()):  # another thread may add to them
             session.transport.close()
         self.transport.close()
 
@@ -395,7 +396,7 @@ class RegistryClient(Registry):
                 transport = self.transport
                 if (own := self.certificates(address.host)) is not None:
                     contexts = own.contexts(address.host, verifies=not self.options.insecure)
-                    transport = Transport(self.options, contexts)
+                    transport = Transport(self.options, contexts, transport.shared)
                 self._sessions[name] = RegistrySession(address, transport, find, say)
             return self._sessions[name]
 
@@ -425,13 +426,9 @@ class RegistryClient(Registry):
 
     def withhold(self, text: str) -> str:
         """Withhold a text that repeats a login, given or found, or a token."""
-        for session in tuple(self._sessions.values()):  # another thread may add to them
+        for session in tuple(self._sessions.values()):
             text = session.secrets.withhold(text)
         return redact(text, self.credentials.secrets if self.credentials else ())
-
-    @cached_property
-    def _auth_files(self) -> AuthFiles:
-        return AuthFiles(ends=self.options.ends)
 
     def _find_credentials(self, host: str, repository: str) -> Credentials | None:
         return self.credentials or self._auth_files.find(host, repository)

@@ -501,16 +501,18 @@ _USUAL = (("https://", None), ("http://", None))
 class Transport:
     """Sends requests, to any host, over one pool of connections; safe from several threads.
 
-    Contexts say, by the beginning of a URL, which certificates count beside the usual ones.
+    Contexts say, by the beginning of a URL, which certificates count beside the usual ones. Pace
+    and refused logins are shared with those who have the same `shared`.
     """
 
     def __init__(
         self,
         options: ConnectOptions,
         contexts: Iterable[tuple[str, ssl.SSLContext | None]] = _USUAL,
+        shared: Shared | None = None,
     ) -> None:
         self.options = options
-        self.shared = options.shared or Shared()
+        self.shared = shared or options.shared or Shared()
         self._session = requests.Session()
         # Undecoded bodies: a small compressed one cannot become a huge one.
         own = {"Accept-Encoding": "identity", "User-Agent": user_agent()}
