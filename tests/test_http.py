@@ -103,7 +103,7 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 # Retries
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
 def test_a_passing_refusal_is_asked_again(status: int) -> None:
     with ScriptedServer(Reply(status), OK) as server:
         assert send(ask(server)).content == b"fine"

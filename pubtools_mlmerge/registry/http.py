@@ -478,9 +478,9 @@ class _Adapter(HTTPAdapter):
 
 # Sending
 
-_RATE_LIMIT, _LATE = 429, 408
+_RATE_LIMIT = 429
 _SERVER_FAILED = 500  # docker-registry says so while somebody else writes the tag
-TRANSIENT = frozenset({_RATE_LIMIT, 502, 503, 504})
+TRANSIENT = frozenset({408, _RATE_LIMIT, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAME_METHOD = frozenset({307, 308})
 _MOST_REDIRECTS = 5
@@ -569,13 +569,12 @@ class Transport:
                     LOG.info("%s: HTTP 429, retrying in %.1f s", request.subject, wait)
                     continue
                 pace.speed_up()
-                reads = request.method in ("GET", "HEAD")
-                if answer.status not in (*TRANSIENT, _SERVER_FAILED if reads else None):
+                failed = answer.status == _SERVER_FAILED and request.method in ("GET", "HEAD")
+                if answer.status not in TRANSIENT and not failed:
                     return answer
                 problem, wait = f"HTTP {answer.status}", retries.wait(attempt, answer.headers)
-                if answer.status == _SERVER_FAILED and not attempt:
-                    # docker-registry says so for milliseconds, while somebody writes the tag.
-                    wait /= 1 if "Retry-After" in answer.headers else _SOON
+                if failed and not attempt and "Retry-After" not in answer.headers:
+                    wait /= _SOON  # docker-registry fails for milliseconds, while a tag is written
                 if attempt == most:
                     return answer
             LOG.info("%s: %s, retrying in %.1f s", request.subject, problem, wait)
@@ -692,4 +691,4 @@ def may_heal(error: RegistryError) -> bool:
     """Whether a transfer that broke off may succeed if repeated."""
     if error.status is None:
         return isinstance(error.__cause__, Exception) and is_transient(error.__cause__)
-    return error.status in {*TRANSIENT, _LATE, _SERVER_FAILED}
+    return error.status in {*TRANSIENT, _SERVER_FAILED}
