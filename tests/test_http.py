@@ -360,6 +360,17 @@ def test_a_proxy_that_cannot_be_used_is_named(
     assert naps == []
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_no_proxy_is_asked_for_this_machine(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither do docker and skopeo; plain http is for this machine alone, too."""
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    options = evolve(HURRIED, ca_bundle=ca_bundle(tmp_path))
+    with ScriptedServer(OK, tls=scheme == "https") as server:
+        assert send(ask(server), options).content == b"fine"
+
+
 FORBIDS = "seems to forbid this; allow registry.invalid there, or name it in no_proxy"
 
 

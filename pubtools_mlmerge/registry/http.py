@@ -30,6 +30,7 @@ from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
 from pubtools_mlmerge.concurrency import SLICE, STOP
+from pubtools_mlmerge.core.references import is_loopback
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import OutOfTime, RegistryError, Unauthorized, brief
 from pubtools_mlmerge.registry.connections import (
@@ -598,6 +599,8 @@ class Transport:
         settings = self._session.merge_environment_settings(
             place, {}, stream=True, verify=self.options.verify, cert=None
         )
+        if is_loopback(place.partition("://")[2]):  # as Go's programs do
+            settings["proxies"] = {}
         proxy = select_proxy(place, settings["proxies"])
         return settings, name_proxy(proxy, place) if proxy else ""
 
