@@ -17,7 +17,6 @@ from pubtools_mlmerge.core.manifests import (
     OCI_INDEX,
     OCI_MANIFEST,
     Image,
-    Index,
     digest_of,
 )
 from pubtools_mlmerge.core.references import Reference
@@ -37,7 +36,6 @@ from pubtools_mlmerge.errors import (
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.testing import (
-    ImageIndex,
     RegistryServer,
     images,
     make_image,
@@ -59,6 +57,7 @@ from tests.scripted import (
     write_client,
 )
 
+pytestmark = pytest.mark.usefixtures("nobody")
 ALICE = ("alice", "wonderland")
 OCI = make_index([make_image(), make_image("linux/arm64")])
 DOCKER = make_index([make_image(docker=True)], docker=True)
@@ -77,10 +76,6 @@ def parsed(text: str, host: str = "registry.test") -> Reference:
     return Reference.parse(f"{host}/{text}")
 
 
-def as_index(item: ImageIndex) -> Index:
-    return Index.from_bytes(item.content, item.media_type)
-
-
 def put(
     server: RegistryServer,
     reference: Reference,
@@ -88,12 +83,6 @@ def put(
     login: tuple[str, str] | None = None,
 ) -> None:
     upload(server.url, reference.repository, item, reference=reference.target, credentials=login)
-
-
-@pytest.fixture(autouse=True)
-def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no login in any auth file."""
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "absent.json"))
 
 
 @pytest.fixture
@@ -153,18 +142,6 @@ def test_half_a_login_is_none(guarded: RegistryServer, login: tuple[str, str]) -
 
 
 # Where to connect
-
-
-@pytest.mark.parametrize("prefix", ["quay.io/", ""])
-def test_another_host_stands_in_for_the_one_of_references(
-    registry_server: RegistryServer, prefix: str
-) -> None:
-    reference = Reference.parse(f"{prefix}app:1")
-    put(registry_server, reference, OCI)
-
-    for client in map(client_of, (registry_server.host, registry_server.url)):
-        assert client.pull(reference) == as_index(OCI)
-        assert client.session(reference).host == registry_server.host
 
 
 @pytest.mark.parametrize("teams", ["ab", "ba"])

@@ -467,14 +467,6 @@ def test_a_write_is_redirected_within_its_origin(method: str, status: int) -> No
     assert server.authorizations == [SECRET, SECRET]
 
 
-def test_a_write_is_not_redirected_to_another_host() -> None:
-    with ScriptedServer(OK) as other, ScriptedServer(redirect(f"{other.url}/there")) as server:
-        error = failure_of(ask(server, "PUT", b"x"))
-
-    assert error.message == "the registry redirects what is written to another host or scheme"
-    assert other.received == []
-
-
 @pytest.mark.parametrize(
     ("method", "reply"),
     [

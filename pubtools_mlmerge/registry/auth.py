@@ -408,7 +408,7 @@ def _check_realm(realm: str, registry: str, subject: str) -> None:
     with suppress(ValueError):
         scheme, host, _ = origin(realm)
     if not host or scheme not in ("http", "https"):
-        raise Unauthorized(subject, _UNAUTHORIZED, "the registry names no place to log in")
+        raise Unauthorized(subject, _UNAUTHORIZED, "the registry names no valid login server")
     if scheme == "http" and origin(registry)[0] != "http":
         problem = "the registry wants the login over plain http"
         raise Unauthorized(subject, _UNAUTHORIZED, problem)
@@ -626,7 +626,7 @@ class RegistrySession:
             return answer
         url = self.url(request.url)
         if request.method not in ("GET", "HEAD") and not self._is_ours(url):
-            raise RegistryError(request.subject, None, "the registry names a place elsewhere")
+            raise RegistryError(request.subject, None, "the registry gives a URL on another host")
         request = evolve(request, url=url)
         if header is None or not self._is_ours(url):
             return self.transport.send(request)

@@ -332,7 +332,7 @@ class RegistryClient(Registry):
     def finish_upload(self, reference: Reference, upload: str, content: bytes | Stream) -> None:
         """Send the blob of a digest in one request, which is not tried again."""
         if not upload:
-            problem = "the registry names no place to upload to"
+            problem = "the registry gives no URL to upload to"
             raise RegistryError(str(reference), None, problem)
         url = f"{upload}{'&' if '?' in upload else '?'}digest={quote(reference.digest)}"
         self._send(

@@ -150,7 +150,7 @@ class Pace:
                 return epoch
 
     def slow_down(self, epoch: int, retries: Retries, headers: Mapping[str, str]) -> float:
-        """Pause after a refusal of what `wait` let go; return the seconds until its end."""
+        """Pause after a 429 to what `wait` let go; return the seconds until the pause ends."""
         with self._lock:
             now = time.monotonic()
             if epoch == self._epoch:
@@ -163,7 +163,7 @@ class Pace:
             return max(0.0, self._next - now)
 
     def speed_up(self) -> None:
-        """Take note of an answer that is no refusal."""
+        """Count an answer that is not a 429."""
         with self._lock:
             self._refusals, self._good = 0, self._good + 1
             if self._good >= _GOOD:
@@ -319,7 +319,7 @@ def _read_body(request: Request, response: requests.Response) -> bytes:
     if coding not in _CODINGS:
         if refused:
             return b""
-        problem = "the answer comes in another encoding than gzip or deflate"
+        problem = "the answer has an encoding other than gzip or deflate"
         raise RegistryError(request.subject, response.status_code, problem)
     content = bytearray()
     # Compression makes up to a thousand bytes of one.
@@ -670,7 +670,7 @@ def _place(url: str) -> str:
 
 
 def _redirected(request: Request, answer: Answer) -> Request | None:
-    """Follow a redirect, with the credentials within an origin alone, and none where it writes."""
+    """Make the request that a redirect asks for; credentials and writes stay within an origin."""
     target = answer.headers.get("Location")
     reads = request.method in ("GET", "HEAD")
     is_same_write = request.method in ("PUT", "POST") and answer.status in _SAME_METHOD
@@ -680,7 +680,9 @@ def _redirected(request: Request, answer: Answer) -> Request | None:
         url = urljoin(request.url, target)
         here, there = origin(request.url), origin(url)
     except ValueError as error:
-        raise RegistryError(request.subject, None, "the registry redirects nowhere") from error
+        raise RegistryError(
+            request.subject, None, "the registry redirects to an invalid URL"
+        ) from error
     if there[0] not in ("https", here[0]):
         raise RegistryError(request.subject, None, "the registry redirects to plain http")
     if here != there and not reads:

@@ -47,17 +47,12 @@ from tests.scripted import (
     refusal,
 )
 
+pytestmark = pytest.mark.usefixtures("nobody")
 CONFIG = b'{"os": "linux", "architecture": "amd64"}'
 IMAGE = Image(b"", "", digest("image"), digest_of(CONFIG), ())
 GUARDS = pytest.mark.parametrize("guard", [wants_token, wants_password])
 FAR = digest("far")
 RECORD = "import json, os, sys; json.dump(sys.argv, open(os.environ['RECORD'], 'w')); sys.exit(1)"
-
-
-@pytest.fixture(autouse=True)
-def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no login in any auth file."""
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "absent.json"))
 
 
 def headers_of(received: list[Received]) -> str:
@@ -160,7 +155,7 @@ def test_a_manifest_is_not_written_to_another_place() -> None:
     index = pull(good())
     with ScriptedServer(Reply(201)) as other, ScriptedServer(redirect(other.url)) as registry:
         client = client_of(registry)
-        with pytest.raises(RegistryError):
+        with pytest.raises(RegistryError, match="written to another host or scheme"):
             client.push(REFERENCE, index)
 
     assert other.received == []

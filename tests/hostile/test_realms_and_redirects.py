@@ -105,7 +105,7 @@ def test_a_realm_that_is_no_place_is_refused(realm: str) -> None:
     error = refused(bearer(realm.replace("\\", "\\\\")))  # as a quoted string has it
 
     assert isinstance(error, Unauthorized)
-    assert "names no place to log in" in str(error)
+    assert "names no valid login server" in str(error)
 
 
 @pytest.mark.parametrize("name", ["user", "registry.test", "registry.test:80"])

@@ -406,11 +406,11 @@ def test_an_error_shows_no_login_however_it_is_looked_at(form: str) -> None:
 
 def test_a_login_that_only_the_hosts_client_knows_is_taken_out_by_its_form() -> None:
     told = f"no: Authorization: Basic {LOGIN}, or Bearer {TOKEN}"
-    response = failure_response(error(message=told).body)
+    caught_by_host = Answer(403, {}, error(message=told).body, "https://quay.io/").as_http_error()
 
     class Client:
         def get_manifest(self, *_: object, **__: object) -> object:
-            raise response
+            raise caught_by_host
 
         upload_manifest = get_manifest
 
@@ -418,11 +418,3 @@ def test_a_login_that_only_the_hosts_client_knows_is_taken_out_by_its_form() -> 
         ClientRegistry(Client()).pull(REFERENCE)
 
     assert caught.value.message == "no: Authorization: Basic ***, or Bearer ***"
-
-
-def failure_response(body: bytes) -> Exception:
-    """Make the error with which the host's client lets a refusal out."""
-    with ScriptedServer(Reply(403, {}, body)) as server:
-        cause = failure_of(server).__cause__
-    assert isinstance(cause, Exception)
-    return cause
