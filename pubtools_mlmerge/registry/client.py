@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 from urllib.parse import quote, urljoin
 
@@ -120,7 +120,6 @@ class RegistryClient(Registry):
             self.credentials = Credentials(username, password, login_from)
         self.options = options or ConnectOptions()
         self.transport = Transport(self.options)
-        self._auth_files = AuthFiles(ends=self.options.ends)
         self._lock = threading.Lock()
         self._sessions: dict[str, RegistrySession] = {}
 
@@ -429,6 +428,10 @@ class RegistryClient(Registry):
         for session in tuple(self._sessions.values()):
             text = session.secrets.withhold(text)
         return redact(text, self.credentials.secrets if self.credentials else ())
+
+    @cached_property
+    def _auth_files(self) -> AuthFiles:
+        return AuthFiles(ends=self.options.ends)
 
     def _find_credentials(self, host: str, repository: str) -> Credentials | None:
         return self.credentials or self._auth_files.find(host, repository)
