@@ -240,8 +240,10 @@ NOWHERE = "no login for registry.test was given"
 @pytest.mark.parametrize(
     ("login", "challenge", "problem", "logged_in"),
     [
-        *((FOUND, challenge, NO_RIGHT, True) for challenge in ({}, None)),
-        *((None, challenge, NOWHERE, False) for challenge in ({}, None)),
+        (FOUND, {}, NO_RIGHT, True),
+        (FOUND, None, NO_RIGHT, True),
+        (None, {}, NOWHERE, False),
+        (None, None, NOWHERE, False),
         (FOUND, {"error": "invalid_token"}, NOT_ACCEPTED, False),
     ],
 )

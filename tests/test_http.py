@@ -157,7 +157,7 @@ def test_a_connection_that_breaks_before_tls_is_up_is_tried_again(naps: list[flo
     with raw_server() as url:
         error = failure_of(ask(url.replace("http:", "https:")))
 
-    assert error.message == "connection broken (SSLError)"
+    assert error.message == "TLS failed: the other side closed the connection"
     assert len(naps) == QUICK.most
 
 

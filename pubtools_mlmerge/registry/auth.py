@@ -1,4 +1,9 @@
-"""The session with a registry: refusals, secrets, challenges, logins, rights and tokens."""
+"""The session with a registry, and its parts: each has a heading, and the session comes last.
+
+`RegistrySession.send` is what clients call. It finds out how to log in (challenges), with which
+user (logins), asks for what is needed (rights, tokens), and turns a refusal into an error that
+shows no secret.
+"""
 
 from __future__ import annotations
 

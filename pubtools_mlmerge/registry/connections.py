@@ -38,7 +38,7 @@ _PLAIN = re.compile(
     r"(?i)wrong.version.number|unknown.protocol|http.request|record.layer.failure"
     r"|packet.length.too.long"
 )
-# The other side hung up without the end that TLS has: so do load balancers with too much to do.
+# A connection that ends without the end that TLS has, as overloaded load balancers close it.
 _HUNG_UP = re.compile(r"(?i)EOF occurred|unexpected.eof")
 _UNKNOWN_AUTHORITY = re.compile(r"(?i)self.signed certificate[\w ]*|unable to get [\w ]*")
 # Where distributions keep what the system trusts; Python knows it of some of them.
@@ -64,7 +64,7 @@ def explain(error: Exception, url: str, proxy: str, verify: object) -> str:
         return f"{proxy} speaks SOCKS, which needs PySocks: install requests[socks]"
     if isinstance(error, ProxyError):
         return f"{proxy} {_read_proxy(text)[0]}"
-    if isinstance(error, SSLError) and not _HUNG_UP.search(text):
+    if isinstance(error, SSLError):
         return _explain_tls(text, url, verify)
     if isinstance(error, InvalidURL) or not isinstance(error, (RequestException, HTTPError)):
         return text.partition("?")[0]
@@ -78,6 +78,8 @@ def _explain_tls(text: str, url: str, verify: object) -> str:
     problem = _bundle_problem(verify) if isinstance(verify, str) else None
     if problem is not None:
         return problem
+    if _HUNG_UP.search(text):
+        return "TLS failed: the other side closed the connection"
     if _PLAIN.search(text):
         advice = f"give --quay-host http://{urlsplit(url).netloc.rpartition('@')[2]}"
         return f"TLS failed: the registry seems to speak plain http; if so, {advice}"
