@@ -127,7 +127,7 @@ class ScriptedServer:
         self.received: list[Received] = []
         self._steps = list(steps)
         self._lock = threading.Lock()
-        self._server = _ScriptServer(_Handler, _tls_context(name) if tls else None)
+        self._server = _Server(_Handler, _tls_context(name) if tls else None)
         self._server.answer = self._answer
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
         self.url = f"{'https' if tls else 'http'}://{self.host}"
@@ -170,6 +170,7 @@ def _tls_context(name: str = "127.0.0.1") -> ssl.SSLContext:
 
 
 class _Server(socketserver.ThreadingTCPServer):
+    answer: Callable[[Received], Reply]  # of a script
     daemon_threads = True
     allow_reuse_address = True
     request_queue_size = 64
@@ -192,12 +193,8 @@ class _Server(socketserver.ThreadingTCPServer):
         """Keep quiet: tests and their servers break connections on purpose."""
 
 
-class _ScriptServer(_Server):
-    answer: Callable[[Received], Reply]
-
-
 class _Handler(socketserver.StreamRequestHandler):
-    server: _ScriptServer
+    server: _Server
 
     def handle(self) -> None:
         """Answer one request and end the connection."""

@@ -175,15 +175,6 @@ def test_a_token_is_fetched_when_asked_for_and_kept(login: Credentials | None) -
     assert scopes_of(server.received[1]) == {str(APP)}
 
 
-def test_basic_is_answered_and_then_given_at_once() -> None:
-    with ScriptedServer(BASIC, OK) as server:
-        registry = session(server)
-        send(registry)
-        send(registry)
-
-    assert server.authorizations == ["", ALICE.basic, ALICE.basic]
-
-
 def test_a_wrong_password_is_given_once_and_the_error_says_where_it_was_found() -> None:
     with ScriptedServer(BASIC) as server:
         error = failure_of(session(server, FOUND))
@@ -446,6 +437,7 @@ def test_each_repository_has_its_own_login() -> None:
 
 
 def test_by_basic_too_each_repository_has_its_own_login() -> None:
+    """Once it was asked for, it is given at once."""
     with ScriptedServer(BASIC, OK) as server:
         registry = session(server, OF_TEAMS.get)
         send(registry, APP)
@@ -453,7 +445,7 @@ def test_by_basic_too_each_repository_has_its_own_login() -> None:
         send(registry, APP, BASE)
         send(registry, APP, Scope("org/base", push=True))
 
-    assert server.authorizations[1:] == [each.basic for each in (ALICE, BOB, ALICE, BOB)]
+    assert server.authorizations == ["", ALICE.basic, BOB.basic, ALICE.basic, BOB.basic]
 
 
 def test_an_identity_token_is_refreshed_for_a_token() -> None:

@@ -118,12 +118,6 @@ def test_a_refused_login_is_a_plain_error(token_shelf: Shelf, password: str | No
     assert is_as_before(token_shelf)
 
 
-def test_a_password_without_a_user_is_not_used(shelf: Shelf) -> None:
-    shelf.merge(env=VARIABLES)
-
-    assert is_merged(shelf)
-
-
 @pytest.mark.parametrize("debug", ["-d", "-ddd"])
 def test_secrets_show_up_nowhere(token_shelf: Shelf, debug: str) -> None:
     source = token_shelf.put("new", NEW, f"{token_shelf.repository}-too")
