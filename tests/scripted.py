@@ -127,7 +127,7 @@ class ScriptedServer:
         self.received: list[Received] = []
         self._steps = list(steps)
         self._lock = threading.Lock()
-        self._server = _ScriptServer(_Handler, _tls_context(name) if tls else None)
+        self._server = _Server(_Handler, _tls_context(name) if tls else None)
         self._server.answer = self._answer
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
         self.url = f"{'https' if tls else 'http'}://{self.host}"
@@ -170,6 +170,7 @@ def _tls_context(name: str = "127.0.0.1") -> ssl.SSLContext:
 
 
 class _Server(socketserver.ThreadingTCPServer):
+    answer: Callable[[Received], Reply]  # of a script
     daemon_threads = True
     allow_reuse_address = True
     request_queue_size = 64
@@ -192,12 +193,8 @@ class _Server(socketserver.ThreadingTCPServer):
         """Keep quiet: tests and their servers break connections on purpose."""
 
 
-class _ScriptServer(_Server):
-    answer: Callable[[Received], Reply]
-
-
 class _Handler(socketserver.StreamRequestHandler):
-    server: _ScriptServer
+    server: _Server
 
     def handle(self) -> None:
         """Answer one request and end the connection."""
@@ -237,15 +234,21 @@ class _Handler(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def raw_server(*parts: bytes, pause: float = 0.0, tls: bool = False) -> Iterator[str]:
-    """Serve these bytes to everybody who connects, with a pause before each part but the first."""
+def raw_server(*parts: bytes | None, pause: float = 0.0, tls: bool = False) -> Iterator[str]:
+    """Serve these bytes to everybody who connects, with a pause before each part but the first.
+
+    None reads a part of the request, of which the first is read anyway.
+    """
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             self.connection.recv(65536)
             for number, part in enumerate(parts):
                 time.sleep(pause if number else 0.0)
-                self.wfile.write(part)
+                if part is None:
+                    self.connection.recv(65536)
+                else:
+                    self.wfile.write(part)
 
     server = _Server(Handler, _tls_context() if tls else None)
     with server:

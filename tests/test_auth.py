@@ -1,7 +1,8 @@
-"""Logins: challenges are read, tokens kept, and a login is given only to whom it belongs."""
+"""Sessions: logins go only to whom they belong, tokens are kept, and refusals understood."""
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,9 @@ from hypothesis import strategies as st
 from pubtools_mlmerge.core.references import Address
 from pubtools_mlmerge.errors import (
     Forbidden,
+    ImmutableTag,
     InvalidCredentials,
+    MissingChild,
     NotFound,
     RegistryError,
     Unauthorized,
@@ -28,10 +31,12 @@ from pubtools_mlmerge.registry.auth import (
     Credentials,
     RegistrySession,
     Scope,
+    failure,
     parse_challenges,
     rename,
 )
 from pubtools_mlmerge.registry.http import Answer, ConnectOptions, Request, Shared, Transport
+from tests.factories import digest
 from tests.hostile.helpers import TOKEN, wants_token
 from tests.scripted import (
     HANG_UP,
@@ -51,6 +56,7 @@ from tests.scripted import (
 ALICE = Credentials("alice", 's3c"r3t')
 BOB = Credentials("bob", "builder")
 OF_TEAMS: dict[str, Credentials] = {"org/app": ALICE, "org/base": BOB}
+FOUND = evolve(ALICE, place="~/auth.json")
 IDENTITY = Credentials("", "1dentity", "auth.json (registry.test)", is_token=True)
 BASIC = refusal(401, "UNAUTHORIZED", "who are you?", WWW_Authenticate='Basic realm="registry"')
 OK = Reply(200, {}, b"fine")
@@ -169,18 +175,9 @@ def test_a_token_is_fetched_when_asked_for_and_kept(login: Credentials | None) -
     assert scopes_of(server.received[1]) == {str(APP)}
 
 
-def test_basic_is_answered_and_then_given_at_once() -> None:
-    with ScriptedServer(BASIC, OK) as server:
-        registry = session(server)
-        send(registry)
-        send(registry)
-
-    assert server.authorizations == ["", ALICE.basic, ALICE.basic]
-
-
 def test_a_wrong_password_is_given_once_and_the_error_says_where_it_was_found() -> None:
     with ScriptedServer(BASIC) as server:
-        error = failure_of(session(server, evolve(ALICE, place="~/auth.json")))
+        error = failure_of(session(server, FOUND))
 
     assert isinstance(error, Unauthorized)
     assert error.message == "the login of alice from ~/auth.json was refused: who are you?"
@@ -226,18 +223,33 @@ def test_a_token_that_expires_is_renewed() -> None:
     assert bearers == ["Bearer first", "Bearer first", "Bearer second"]
 
 
-@pytest.mark.parametrize("credentials", [ALICE, None])
-@pytest.mark.parametrize("challenges", [True, False])
-def test_unauthorized_tells_whether_there_was_a_login(
-    credentials: Credentials | None, challenges: bool
+NO_RIGHT = "the login of alice from ~/auth.json has no right to this"
+NOT_ACCEPTED = "the registry does not accept the token for the login of alice from ~/auth.json"
+NOWHERE = "no login for registry.test was given"
+
+
+@pytest.mark.parametrize(
+    ("login", "challenge", "problem", "logged_in"),
+    [
+        (FOUND, {}, NO_RIGHT, True),
+        (FOUND, None, NO_RIGHT, True),
+        (None, {}, NOWHERE, False),
+        (None, None, NOWHERE, False),
+        (FOUND, {"error": "invalid_token"}, NOT_ACCEPTED, False),
+    ],
+)
+def test_a_refused_token_tells_whether_there_was_a_login(
+    login: Credentials | None, challenge: dict[str, str] | None, problem: str, *, logged_in: bool
 ) -> None:
-    """Also where a token is refused without another challenge."""
+    """Only then may the registry hide something; some refuse without another challenge."""
     with ScriptedServer(OK) as server:
-        wants_token(server, bearer(f"{server.url}/token") if challenges else refusal(401))
-        error = failure_of(session(server, credentials))
+        refused = refusal(401, message="who are you?")
+        again = refused if challenge is None else bearer(f"{server.url}/token", 401, **challenge)
+        wants_token(server, again)
+        error = failure_of(session(server, login, say_none_found=lambda: NOWHERE))
 
     assert isinstance(error, Unauthorized)
-    assert error.logged_in is (credentials is not None)
+    assert (error.message, error.logged_in) == (f"{problem}: who are you?", logged_in)
     assert len(server.received) == 3  # the token is asked for once
 
 
@@ -389,13 +401,17 @@ def test_a_login_that_a_token_showed_to_be_right_is_not_final_by_basic() -> None
     assert server.authorizations[-2:] == [ALICE.basic] * 2
 
 
-def test_without_a_login_the_error_says_where_one_was_looked_for() -> None:
-    nowhere = "no login for registry.test was given"
+@pytest.mark.parametrize("status", [None, 401, 403])
+def test_without_a_login_the_error_says_where_one_was_looked_for(status: int | None) -> None:
+    """Whether the registry wants one, or the server that gives tokens."""
     with ScriptedServer(BASIC) as server:
-        error = failure_of(session(server, None, say_none_found=lambda: nowhere))
+        if status:
+            wants_token(server, OK, token=refusal(status, message="who are you?"))
+        error = failure_of(session(server, None, say_none_found=lambda: NOWHERE))
 
-    assert (type(error), error.message) == (Unauthorized, f"{nowhere}: who are you?")
-    assert len(server.received) == 1
+    assert type(error) is (Forbidden if status == 403 else Unauthorized)
+    assert error.message == f"{NOWHERE}: who are you?"
+    assert len(server.received) == (2 if status else 1)
 
 
 def test_each_repository_has_its_own_login() -> None:
@@ -421,6 +437,7 @@ def test_each_repository_has_its_own_login() -> None:
 
 
 def test_by_basic_too_each_repository_has_its_own_login() -> None:
+    """Once it was asked for, it is given at once."""
     with ScriptedServer(BASIC, OK) as server:
         registry = session(server, OF_TEAMS.get)
         send(registry, APP)
@@ -428,7 +445,7 @@ def test_by_basic_too_each_repository_has_its_own_login() -> None:
         send(registry, APP, BASE)
         send(registry, APP, Scope("org/base", push=True))
 
-    assert server.authorizations[1:] == [each.basic for each in (ALICE, BOB, ALICE, BOB)]
+    assert server.authorizations == ["", ALICE.basic, BOB.basic, ALICE.basic, BOB.basic]
 
 
 def test_an_identity_token_is_refreshed_for_a_token() -> None:
@@ -466,25 +483,6 @@ def test_an_identity_token_is_no_password() -> None:
 
     assert "is of no use, as the registry wants user and password" in error.message
     assert server.authorizations == [""]
-
-
-def test_a_login_that_has_no_right_is_named() -> None:
-    found = evolve(ALICE, place="~/.docker/config.json (registry.test)")
-    with ScriptedServer(OK) as server:
-        wants_token(server, refusal(401, "UNAUTHORIZED", "not yours"))
-        error = failure_of(session(server, found))
-
-    words = "the login of alice from ~/.docker/config.json (registry.test) has no right to this"
-    assert error.message == f"{words}: not yours"
-
-
-def test_a_right_that_is_refused_alone_is_an_error() -> None:
-    with ScriptedServer(OK) as server:
-        granting(server, on_refusal=refusal(403, "DENIED", "not yours"))
-        error = failure_of(session(server))
-
-    assert (type(error), error.message) == (Forbidden, "not yours")
-    assert len(token_requests(server)) == 1
 
 
 def test_a_header_that_repeats_a_login_is_withheld_and_a_common_word_is_not() -> None:
@@ -614,6 +612,7 @@ def error_for(step: Step) -> RegistryError:
     with ScriptedServer(OK) as server:
         issuing(server, step)
         error = failure_of(session(server))
+    assert len(token_requests(server)) == 1
     cause = error.__cause__
     assert ALICE.password not in f"{error} {error!r} {cause} {cause!r}"
     return error
@@ -713,7 +712,7 @@ def test_threads_that_want_the_same_token_ask_for_it_once() -> None:
     assert len(token_requests(server)) == 2
 
 
-# Refusals
+# Token servers that refuse, or give no token
 
 
 @pytest.mark.parametrize(
@@ -767,6 +766,139 @@ def test_nothing_is_kept_of_a_failure_and_a_passing_one_is_asked_again() -> None
         send(registry)
 
     assert server.authorizations[-1] == "Bearer T0"
+
+
+# Refusals: registries say the same thing in many ways
+
+
+PLACE = "quay.io/org/app:1"
+
+
+def body(*errors: object) -> bytes:
+    return json.dumps({"errors": list(errors)}).encode()
+
+
+def refused(status: int, code: str = "", message: str = "", detail: object = None) -> RegistryError:
+    return failure(PLACE, status, body({"code": code, "message": message, "detail": detail}))
+
+
+IN_WORDS = "The tag '1' cannot be overwritten because the repository is immutable."
+IN_OTHERS = "cannot update tag 1. The repository has enabled tag immutability"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code", "words"),
+    [
+        *((Unauthorized, 401, code, "") for code in ("UNAUTHORIZED", "")),
+        *((Forbidden, 403, code, "") for code in ("DENIED", "")),
+        *((NotFound, 404, name, "") for name in ("MANIFEST_UNKNOWN", "NAME_UNKNOWN")),
+        *((NotFound, 404, code, "") for code in ("TAG_EXPIRED", "")),
+        (NotFound, 400, "NAME_UNKNOWN", ""),
+        *((ImmutableTag, 409, code, "") for code in ("TAG_IMMUTABLE", "TAG_ALREADY_EXISTS", "")),
+        *((ImmutableTag, 412, "PRECONDITION", ""), (ImmutableTag, 400, "TAG_IMMUTABLE", "")),
+        (MissingChild, 400, "MANIFEST_BLOB_UNKNOWN", ""),
+        *((RegistryError, 400, "MANIFEST_INVALID", ""), (RegistryError, 413, "", "")),
+        *((RegistryError, 429, "TOOMANYREQUESTS", ""), (RegistryError, 500, "UNKNOWN", "")),
+        (RegistryError, 307, "", ""),
+        # How other registries say that a tag is immutable.
+        *((ImmutableTag, status, "TAG_INVALID", IN_WORDS) for status in (400, 403)),
+        (ImmutableTag, 400, "MANIFEST_INVALID", IN_OTHERS),
+        (ImmutableTag, 403, "DENIED", "The requested tag already exists and cannot be overwritten"),
+        (ImmutableTag, 400, "TAG_INVALID", "'1' already exists in 'app' and cannot be overwritten"),
+        (ImmutableTag, 405, "DENIED", "The operation is disallowed on this registry"),
+        # An image that has the word in its name.
+        (Unauthorized, 401, "UNAUTHORIZED", "org/immutable-os"),
+        *((NotFound, 404, code, "org/immutable-os") for code in ("NAME_UNKNOWN", "")),
+        (RegistryError, 400, "MANIFEST_INVALID", "org/immutable-os"),
+    ],
+)
+def test_status_code_and_words_tell_the_kind(
+    kind: type[RegistryError], status: int, code: str, words: str
+) -> None:
+    found = refused(status, code, words)
+
+    assert type(found) is kind
+    assert (found.reference, found.status) == (PLACE, status)
+
+
+def test_distribution_names_each_missing_child_by_code() -> None:
+    missing = [digest("a"), digest("b"), digest("a")]
+    errors = [{"code": "MANIFEST_BLOB_UNKNOWN", "message": "?", "detail": d} for d in missing]
+
+    found = failure(PLACE, 400, body(*errors))
+
+    assert isinstance(found, MissingChild)
+    assert found.digests == (digest("a"), digest("b"))
+
+
+def test_quay_names_the_missing_child_in_words() -> None:
+    words = f"Could not find child manifest with digest `{digest('a')}`"
+
+    found = refused(400, "MANIFEST_INVALID", "manifest invalid", {"message": words})
+
+    assert isinstance(found, MissingChild)
+    assert found.digests == (digest("a"),)
+    assert words in found.message
+
+
+def test_other_words_about_a_child_are_about_no_missing_one() -> None:
+    absent = f"Could not find child manifest with digest `{digest('a')}`"
+    size = "Size of manifest does not match that retrieved: 522 vs 1"
+
+    for status, words in ((400, size), (500, absent)):
+        assert type(refused(status, "MANIFEST_INVALID", "", {"message": words})) is RegistryError
+
+
+def test_the_words_are_the_messages_each_once() -> None:
+    errors = [
+        {"code": "DENIED", "message": "no rights"},
+        {"code": "DENIED", "message": "no rights"},
+        {"code": "UNSUPPORTED"},
+        "not an object",
+    ]
+
+    assert failure(PLACE, 403, body(*errors)).message == "no rights; UNSUPPORTED"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", ""),
+        (b"Too many login attempts", "Too many login attempts"),
+        (b"<html><h1>413 Request Entity Too Large</h1></html>", ""),
+        (b"true", "true"),
+        (b"[1]", "[1]"),
+        (b'{"errors": 5}', '{"errors": 5}'),
+        (b"\xff\x00ok", "\ufffd?ok"),
+    ],
+)
+def test_any_other_body_is_shown_if_it_is_text(content: bytes, message: str) -> None:
+    assert failure(PLACE, 500, content).message == message
+
+
+def test_only_the_beginning_of_a_huge_body_is_read_and_shown() -> None:
+    assert 3 < len(failure(PLACE, 400, b"[" * 50_000).message) < 600
+    found = failure(PLACE, 400, b" " * 70_000 + body({"code": "MANIFEST_BLOB_UNKNOWN"}))
+
+    assert type(found) is RegistryError
+
+
+@given(st.binary(), st.integers(100, 599))
+def test_any_answer_becomes_an_error_that_can_be_shown(content: bytes, status: int) -> None:
+    assert str(failure(PLACE, status, content)).startswith(PLACE)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+FIELDS = st.fixed_dictionaries({}, optional={"code": JSON, "message": JSON, "detail": JSON})
+
+
+@given(st.lists(FIELDS | JSON))
+def test_error_documents_of_any_shape_are_read(errors: list[object]) -> None:
+    assert failure(PLACE, 400, body(*errors)).status == 400
 
 
 # Challenges: the forms that registries write, and what attackers might

@@ -17,7 +17,6 @@ from pubtools_mlmerge.core.manifests import (
     OCI_INDEX,
     OCI_MANIFEST,
     Image,
-    Index,
     digest_of,
 )
 from pubtools_mlmerge.core.references import Reference
@@ -37,7 +36,6 @@ from pubtools_mlmerge.errors import (
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.http import ConnectOptions
 from pubtools_mlmerge.testing import (
-    ImageIndex,
     RegistryServer,
     images,
     make_image,
@@ -48,6 +46,7 @@ from tests.factories import content_of, digest, document, index
 from tests.scripted import (
     HANG_UP,
     HURRIED,
+    QUICK,
     Received,
     Reply,
     ScriptedServer,
@@ -55,8 +54,10 @@ from tests.scripted import (
     json_reply,
     manifest_reply,
     refusal,
+    write_client,
 )
 
+pytestmark = pytest.mark.usefixtures("nobody")
 ALICE = ("alice", "wonderland")
 OCI = make_index([make_image(), make_image("linux/arm64")])
 DOCKER = make_index([make_image(docker=True)], docker=True)
@@ -75,10 +76,6 @@ def parsed(text: str, host: str = "registry.test") -> Reference:
     return Reference.parse(f"{host}/{text}")
 
 
-def as_index(item: ImageIndex) -> Index:
-    return Index.from_bytes(item.content, item.media_type)
-
-
 def put(
     server: RegistryServer,
     reference: Reference,
@@ -86,12 +83,6 @@ def put(
     login: tuple[str, str] | None = None,
 ) -> None:
     upload(server.url, reference.repository, item, reference=reference.target, credentials=login)
-
-
-@pytest.fixture(autouse=True)
-def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no login in any auth file."""
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "absent.json"))
 
 
 @pytest.fixture
@@ -106,24 +97,6 @@ def token_scopes(server: RegistryServer) -> list[str]:
 
 
 # Requests of a merge
-
-
-def test_an_intended_merge_takes_one_token_and_three_requests(guarded: RegistryServer) -> None:
-    source, destination = parsed("alice/a:1"), parsed("alice/b:1")
-    put(guarded, source, OCI, ALICE)
-    put(guarded, destination, OCI, ALICE)
-    guarded.forget_requests()
-    client = client_of(guarded.host, ALICE)
-    client.intend(pull=[source, destination], push=[destination])
-
-    client.pull(source)
-    client.push(destination, client.pull(destination))
-
-    assert [r.status for r in guarded.requests] == [401, 200, 200, 200, 201]
-    assert guarded.requests[0].headers["accept"].split(", ") == list(MANIFEST_TYPES)
-    (scopes,) = token_scopes(guarded)
-    assert "alice%2Fa%3Apull&" in scopes
-    assert scopes.endswith("alice%2Fb%3Apull%2Cpush")
 
 
 def test_without_writing_only_the_right_to_pull_is_asked_for(quay_server: RegistryServer) -> None:
@@ -153,18 +126,6 @@ def test_half_a_login_is_none(guarded: RegistryServer, login: tuple[str, str]) -
 # Where to connect
 
 
-@pytest.mark.parametrize("prefix", ["quay.io/", ""])
-def test_another_host_stands_in_for_the_one_of_references(
-    registry_server: RegistryServer, prefix: str
-) -> None:
-    reference = Reference.parse(f"{prefix}app:1")
-    put(registry_server, reference, OCI)
-
-    for client in map(client_of, (registry_server.host, registry_server.url)):
-        assert client.pull(reference) == as_index(OCI)
-        assert client.session(reference).host == registry_server.host
-
-
 @pytest.mark.parametrize("teams", ["ab", "ba"])
 def test_each_namespace_has_its_login(
     teams: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -184,6 +145,22 @@ def test_each_namespace_has_its_login(
 
     sent = {(got.target[4:10], got.authorization) for got in server.received if got.authorization}
     assert sent == {(f"team-{team}", f"Basic {logins[team]}") for team in "ab"}
+
+
+def test_a_wrong_password_is_given_once_to_a_token_server_of_two_registries(tmp_path: Path) -> None:
+    """Also where each registry has connections of its own, for the sake of certificates."""
+    write_client(tmp_path, "client.pem", "key.pem")
+    pair = (str(tmp_path / "client.pem"), str(tmp_path / "key.pem"))
+    options = ConnectOptions(client=pair, retries=QUICK)
+    client = RegistryClient(username="alice", password="wrong", options=options)
+    with ScriptedServer(refusal(401)) as tokens:
+        challenge = bearer(f"{tokens.url}/token")
+        with ScriptedServer(challenge) as one, ScriptedServer(challenge) as other:
+            for server in (one, other):
+                with pytest.raises(Unauthorized):
+                    client.pull(Reference.parse(f"{server.host}/app:1"))
+
+    assert len(tokens.received) == 1
 
 
 def test_a_reference_without_host_needs_another_one() -> None:
@@ -397,6 +374,8 @@ def test_a_digest_that_no_header_tells_is_that_of_the_content(header: str) -> No
 
     assert found == digest_of(PULLED)
     assert [request.method for request in server.received] == ["HEAD", "GET"]
+    for request in server.received:
+        assert request.headers["accept"].split(", ") == list(MANIFEST_TYPES)
 
 
 def without_head(status: int, *, has: bytes = PULLED) -> Callable[[Received], Reply]:

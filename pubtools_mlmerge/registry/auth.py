@@ -1,4 +1,9 @@
-"""The session with a registry: refusals, secrets, challenges, logins, rights and tokens."""
+"""The session with a registry, and its parts: each has a heading, and the session comes last.
+
+`RegistrySession.send` is what clients call. It finds out how to log in (challenges), with which
+user (logins), asks for what is needed (rights, tokens), and turns a refusal into an error that
+shows no secret.
+"""
 
 from __future__ import annotations
 
@@ -60,6 +65,11 @@ def failure(reference: str, status: int, body: bytes = b"") -> RegistryError:
         digests = tuple(dict.fromkeys(re.findall(_DIGEST, text)))
         return MissingChild(reference, status, message, digests)
     return _kind(status, codes, message)(reference, status, message)
+
+
+def _joined(problem: str, words: str) -> str:
+    """Put our words before those of the registry, of which either may be missing."""
+    return ": ".join(filter(None, (problem, words)))
 
 
 def _kind(status: int, codes: set[str], message: str) -> type[RegistryError]:
@@ -293,7 +303,9 @@ class Credentials:
             if not state.is_accepted:
                 answer = transport.send(request)
                 state.is_accepted = answer.is_success or answer.status == _NOT_FOUND
-                if answer.status == _UNAUTHORIZED:
+                # Another place that this one redirects to gets no login, and can refuse none.
+                is_own = origin(answer.url) == origin(request.url)
+                if answer.status == _UNAUTHORIZED and is_own:
                     state.refusal = self._refused(request.subject, answer)
                     raise state.refusal
                 return answer
@@ -303,7 +315,7 @@ class Credentials:
         """Make the error of a refused login; it names the user and where the login was found."""
         answer = redacted(answer, Secrets(self.secrets))
         words = failure(subject, answer.status, answer.content).message
-        message = f"the {self.name} was refused" + (f": {words}" if words else "")
+        message = _joined(f"the {self.name} was refused", words)
         error = Unauthorized(subject, answer.status, message)
         error.__cause__ = answer.as_http_error()
         return error
@@ -367,13 +379,10 @@ class _Token:
         return f"Bearer {self.text}"
 
 
-def _fetch_token(
-    transport: Transport,
-    registry: str,
-    challenge: Challenge,
-    scopes: frozenset[Scope],
-    login: Credentials | None,
-) -> _Token:
+def _token_request(
+    registry: str, challenge: Challenge, scopes: frozenset[Scope], login: Credentials | None
+) -> Request:
+    """Make the request for a token; an Authorization header is for who sends it."""
     realm = challenge.parameters.get("realm", "")
     repositories = ", ".join(sorted(scope.repository for scope in scopes))
     subject = f"login to {registry.partition('://')[2].rstrip('/')} for {repositories}"
@@ -383,20 +392,19 @@ def _fetch_token(
         query.insert(0, ("service", challenge.parameters["service"]))
     url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
     request = Request(method="GET", url=url, subject=subject, limit=_LARGEST_REPLY)
-    asked = time.monotonic()
-    if login is None:
-        answer = transport.send(request)
-    else:
-        if login.is_token:
-            form = {**dict(query), "scope": " ".join(map(str, sorted(scopes)))}
-            request = _refresh(request, realm, form, login.password)
-        answer = login.send(transport, request, realm)
-    if not answer.is_success:
-        answer = redacted(answer, Secrets(login.secrets if login else ()))
-        raise failure(subject, answer.status, answer.content) from answer.as_http_error()
-    if login is not None:  # the registry may ask for it by Basic, too
-        login.state(transport, registry).is_accepted = True
-    return _read_token(answer, subject, asked)
+    if login is None or not login.is_token:
+        return request
+    # By OAuth 2.0 (RFC 6749, section 6), which Azure's registry requires.
+    form = {
+        **dict(query),
+        "scope": " ".join(map(str, sorted(scopes))),
+        "grant_type": "refresh_token",
+        "client_id": "pubtools-mlmerge",
+        "refresh_token": login.password,
+    }
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    content = urlencode(form).encode()
+    return evolve(request, method="POST", url=realm, headers=headers, content=content)
 
 
 def _check_realm(realm: str, registry: str, subject: str) -> None:
@@ -405,18 +413,10 @@ def _check_realm(realm: str, registry: str, subject: str) -> None:
     with suppress(ValueError):
         scheme, host, _ = origin(realm)
     if not host or scheme not in ("http", "https"):
-        raise Unauthorized(subject, _UNAUTHORIZED, "the registry names no place to log in")
+        raise Unauthorized(subject, _UNAUTHORIZED, "the registry names no valid login server")
     if scheme == "http" and origin(registry)[0] != "http":
         problem = "the registry wants the login over plain http"
         raise Unauthorized(subject, _UNAUTHORIZED, problem)
-
-
-def _refresh(request: Request, realm: str, form: dict[str, str], token: str) -> Request:
-    """Refresh by OAuth 2.0 (RFC 6749, section 6), which Azure's registry requires."""
-    form |= {"grant_type": "refresh_token", "client_id": "pubtools-mlmerge", "refresh_token": token}
-    headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    content = urlencode(form).encode()
-    return evolve(request, method="POST", url=realm, headers=headers, content=content)
 
 
 def _read_token(answer: Answer, subject: str, asked: float) -> _Token:
@@ -492,19 +492,30 @@ class RegistrySession:
         answer = self._log_in_and_send(request, scopes)
         if answer.is_success:
             return with_redacted_headers(answer, self._long_secrets)
+        is_own = self._is_ours(answer.url)
         answer = redacted(answer, self.secrets)
         error = failure(request.subject, answer.status, answer.content)
-        if isinstance(error, Unauthorized) and self._challenge is not None:
-            login, is_bearer = self.known_login(scopes), self._challenge.scheme == "bearer"
-            if login is None:
-                problem = self._say_none_found()
-            elif login.is_token and not is_bearer:
-                problem = f"the {login.name} is of no use, as the registry wants user and password"
-            else:
-                problem = f"the {login.name} has no right to this"
-            message = ": ".join(filter(None, (problem, error.message)))
-            error = evolve(error, logged_in=is_bearer and login is not None, message=message)
+        if isinstance(error, Unauthorized):
+            # Another place got no login, and does not know who has a right to what.
+            problem, logged_in = "the registry redirects to a host that refuses this", False
+            if is_own:
+                problem, logged_in = self._explain(answer, scopes)
+            error = evolve(error, logged_in=logged_in, message=_joined(problem, error.message))
         raise error from answer.as_http_error()
+
+    def _explain(self, answer: Answer, scopes: frozenset[Scope]) -> tuple[str, bool]:
+        """Say why the registry did not authorize this, and whether it accepted the login."""
+        login = self.known_login(scopes)
+        is_bearer = self._challenge is not None and self._challenge.scheme == "bearer"
+        if login is None:
+            return self._say_none_found(), False
+        if login.is_token and not is_bearer:
+            words = "is of no use, as the registry wants user and password"
+            return f"the {login.name} {words}", False
+        offered = parse_challenges(answer.headers.get("WWW-Authenticate", ""))
+        if any(each.parameters.get("error") == "invalid_token" for each in offered):
+            return f"the registry does not accept the token for the {login.name}", False
+        return f"the {login.name} has no right to this", is_bearer
 
     def known_login(self, scopes: frozenset[Scope]) -> Credentials | None:
         """Return the login for these rights, if one was looked up: that of what is written."""
@@ -587,7 +598,7 @@ class RegistrySession:
             token = self._tokens.get(key)
             if token is None or token.header == rejected or token.expires <= time.monotonic():
                 try:
-                    fresh = _fetch_token(self.transport, self.url("/"), challenge, scopes, login)
+                    fresh = self._fetch_token(challenge, scopes, login)
                 except RegistryError as error:
                     if error.status not in _LACKING:
                         raise
@@ -596,12 +607,31 @@ class RegistrySession:
                 self._tokens[key] = token = fresh
             return token.header, None
 
+    def _fetch_token(
+        self, challenge: Challenge, scopes: frozenset[Scope], login: Credentials | None
+    ) -> _Token:
+        request = _token_request(self.url("/"), challenge, scopes, login)
+        asked = time.monotonic()
+        if login is None:
+            answer = self.transport.send(request)
+        else:
+            answer = login.send(self.transport, request, challenge.parameters["realm"])
+        if not answer.is_success:
+            answer = redacted(answer, Secrets(login.secrets if login else ()))
+            error = failure(request.subject, answer.status, answer.content)
+            if login is None and isinstance(error, (Unauthorized, Forbidden)):
+                error = evolve(error, message=_joined(self._say_none_found(), error.message))
+            raise error from answer.as_http_error()
+        if login is not None:  # the registry may ask for it by Basic, too
+            login.state(self.transport, self.url("/")).is_accepted = True
+        return _read_token(answer, request.subject, asked)
+
     def _deliver(self, request: Request, header: str | None, login: Credentials | None) -> Answer:
         if not self._is_found and (answer := self._find_scheme(request)) is not None:
             return answer
         url = self.url(request.url)
         if request.method not in ("GET", "HEAD") and not self._is_ours(url):
-            raise RegistryError(request.subject, None, "the registry names a place elsewhere")
+            raise RegistryError(request.subject, None, "the registry gives a URL on another host")
         request = evolve(request, url=url)
         if header is None or not self._is_ours(url):
             return self.transport.send(request)

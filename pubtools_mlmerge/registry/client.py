@@ -131,7 +131,7 @@ class RegistryClient(Registry):
 
     def close(self) -> None:
         """Close the connections."""
-        for session in self._sessions.values():
+        for session in tuple(self._sessions.values()):  # another thread may add to them
             session.transport.close()
         self.transport.close()
 
@@ -331,7 +331,7 @@ class RegistryClient(Registry):
     def finish_upload(self, reference: Reference, upload: str, content: bytes | Stream) -> None:
         """Send the blob of a digest in one request, which is not tried again."""
         if not upload:
-            problem = "the registry names no place to upload to"
+            problem = "the registry gives no URL to upload to"
             raise RegistryError(str(reference), None, problem)
         url = f"{upload}{'&' if '?' in upload else '?'}digest={quote(reference.digest)}"
         self._send(
@@ -395,7 +395,7 @@ class RegistryClient(Registry):
                 transport = self.transport
                 if (own := self.certificates(address.host)) is not None:
                     contexts = own.contexts(address.host, verifies=not self.options.insecure)
-                    transport = Transport(self.options, contexts)
+                    transport = Transport(self.options, contexts, transport.shared)
                 self._sessions[name] = RegistrySession(address, transport, find, say)
             return self._sessions[name]
 
@@ -425,7 +425,7 @@ class RegistryClient(Registry):
 
     def withhold(self, text: str) -> str:
         """Withhold a text that repeats a login, given or found, or a token."""
-        for session in tuple(self._sessions.values()):  # another thread may add to them
+        for session in tuple(self._sessions.values()):
             text = session.secrets.withhold(text)
         return redact(text, self.credentials.secrets if self.credentials else ())
 

@@ -38,6 +38,8 @@ _PLAIN = re.compile(
     r"(?i)wrong.version.number|unknown.protocol|http.request|record.layer.failure"
     r"|packet.length.too.long"
 )
+# A connection that ends without the end that TLS has, as overloaded load balancers close it.
+_HUNG_UP = re.compile(r"(?i)EOF occurred|unexpected.eof")
 _UNKNOWN_AUTHORITY = re.compile(r"(?i)self.signed certificate[\w ]*|unable to get [\w ]*")
 # Where distributions keep what the system trusts; Python knows it of some of them.
 _SYSTEM_STORES = (
@@ -76,6 +78,8 @@ def _explain_tls(text: str, url: str, verify: object) -> str:
     problem = _bundle_problem(verify) if isinstance(verify, str) else None
     if problem is not None:
         return problem
+    if _HUNG_UP.search(text):
+        return "TLS failed: the other side closed the connection"
     if _PLAIN.search(text):
         advice = f"give --quay-host http://{urlsplit(url).netloc.rpartition('@')[2]}"
         return f"TLS failed: the registry seems to speak plain http; if so, {advice}"
@@ -105,7 +109,9 @@ def _bundle_problem(path: str) -> str | None:
 
 def is_transient(error: Exception) -> bool:
     """Whether another attempt may succeed, as after a broken connection."""
-    if isinstance(error, SSLError) or _UNKNOWN_HOST in str(error):
+    if isinstance(error, SSLError):
+        return _HUNG_UP.search(str(error)) is not None
+    if _UNKNOWN_HOST in str(error):
         return False
     if isinstance(error, ProxyError) and _read_proxy(str(error))[1]:
         return False

@@ -30,6 +30,7 @@ from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
 from pubtools_mlmerge.concurrency import SLICE, STOP
+from pubtools_mlmerge.core.references import is_loopback
 from pubtools_mlmerge.core.strict_json import LARGEST
 from pubtools_mlmerge.errors import OutOfTime, RegistryError, Unauthorized, brief
 from pubtools_mlmerge.registry.connections import (
@@ -149,7 +150,7 @@ class Pace:
                 return epoch
 
     def slow_down(self, epoch: int, retries: Retries, headers: Mapping[str, str]) -> float:
-        """Pause after a refusal of what `wait` let go; return the seconds until its end."""
+        """Pause after a 429 to what `wait` let go; return the seconds until the pause ends."""
         with self._lock:
             now = time.monotonic()
             if epoch == self._epoch:
@@ -162,7 +163,7 @@ class Pace:
             return max(0.0, self._next - now)
 
     def speed_up(self) -> None:
-        """Take note of an answer that is no refusal."""
+        """Count an answer that is not a 429."""
         with self._lock:
             self._refusals, self._good = 0, self._good + 1
             if self._good >= _GOOD:
@@ -255,7 +256,7 @@ class ConnectOptions:
         timeout (tuple[float, float]):
             Seconds to connect, and between two parts of an answer.
         longest (float):
-            Seconds that one answer may take as a whole, headers and body.
+            Seconds that a request may take to be sent, and its answer to come, headers and body.
         silence (float):
             Seconds without progress after which copying a blob is given up; it may take any time.
         retries (Retries):
@@ -318,7 +319,7 @@ def _read_body(request: Request, response: requests.Response) -> bytes:
     if coding not in _CODINGS:
         if refused:
             return b""
-        problem = "the answer comes in another encoding than gzip or deflate"
+        problem = "the answer has an encoding other than gzip or deflate"
         raise RegistryError(request.subject, response.status_code, problem)
     content = bytearray()
     # Compression makes up to a thousand bytes of one.
@@ -421,13 +422,20 @@ class _BoundedResponse(http.client.HTTPResponse):
         self.fp = _BoundedReader(_TimedReader(self.fp.detach(), sock, end))
 
 
-def _send_all(connection: http.client.HTTPConnection, content: bytes, silence: float) -> None:
+def _send_all(
+    connection: http.client.HTTPConnection,
+    content: bytes,
+    silence: float,
+    longest: float,
+    ends: float,
+) -> None:
     """Send a part of a request."""
     if connection.sock is None:
         connection.connect()
     link, rest = connection.sock, memoryview(content)
+    end = min(time.monotonic() + longest, ends)
     while rest:
-        rest = rest[_in_slices(link, partial(link.send, rest), silence) :]
+        rest = rest[_in_slices(link, partial(link.send, rest), silence, end) :]
 
 
 class _Adapter(HTTPAdapter):
@@ -446,7 +454,7 @@ class _Adapter(HTTPAdapter):
         self._context = context
         self._methods = {
             "response_class": type("Response", (_BoundedResponse,), bounds),
-            "send": partialmethod(_send_all, silence=silence),
+            "send": partialmethod(_send_all, silence=silence, **bounds),
         }
         super().__init__(pool_connections=16, pool_maxsize=32)
         self._bound(self.poolmanager)
@@ -471,9 +479,9 @@ class _Adapter(HTTPAdapter):
 
 # Sending
 
-_RATE_LIMIT, _LATE = 429, 408
+_RATE_LIMIT = 429
 _SERVER_FAILED = 500  # docker-registry says so while somebody else writes the tag
-TRANSIENT = frozenset({_RATE_LIMIT, 502, 503, 504})
+TRANSIENT = frozenset({408, _RATE_LIMIT, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAME_METHOD = frozenset({307, 308})
 _MOST_REDIRECTS = 5
@@ -494,16 +502,18 @@ _USUAL = (("https://", None), ("http://", None))
 class Transport:
     """Sends requests, to any host, over one pool of connections; safe from several threads.
 
-    Contexts say, by the beginning of a URL, which certificates count beside the usual ones.
+    Contexts say, by the beginning of a URL, which certificates count beside the usual ones. Pace
+    and refused logins are shared with those who have the same `shared`.
     """
 
     def __init__(
         self,
         options: ConnectOptions,
         contexts: Iterable[tuple[str, ssl.SSLContext | None]] = _USUAL,
+        shared: Shared | None = None,
     ) -> None:
         self.options = options
-        self.shared = options.shared or Shared()
+        self.shared = shared or options.shared or Shared()
         self._session = requests.Session()
         # Undecoded bodies: a small compressed one cannot become a huge one.
         own = {"Accept-Encoding": "identity", "User-Agent": user_agent()}
@@ -560,13 +570,12 @@ class Transport:
                     LOG.info("%s: HTTP 429, retrying in %.1f s", request.subject, wait)
                     continue
                 pace.speed_up()
-                reads = request.method in ("GET", "HEAD")
-                if answer.status not in (*TRANSIENT, _SERVER_FAILED if reads else None):
+                failed = answer.status == _SERVER_FAILED and request.method in ("GET", "HEAD")
+                if answer.status not in TRANSIENT and not failed:
                     return answer
                 problem, wait = f"HTTP {answer.status}", retries.wait(attempt, answer.headers)
-                if answer.status == _SERVER_FAILED and not attempt:
-                    # docker-registry says so for milliseconds, while somebody writes the tag.
-                    wait /= 1 if "Retry-After" in answer.headers else _SOON
+                if failed and not attempt and "Retry-After" not in answer.headers:
+                    wait /= _SOON  # docker-registry fails for milliseconds, while a tag is written
                 if attempt == most:
                     return answer
             LOG.info("%s: %s, retrying in %.1f s", request.subject, problem, wait)
@@ -590,6 +599,8 @@ class Transport:
         settings = self._session.merge_environment_settings(
             place, {}, stream=True, verify=self.options.verify, cert=None
         )
+        if is_loopback(place.partition("://")[2]):  # as Go's programs do
+            settings["proxies"] = {}
         proxy = select_proxy(place, settings["proxies"])
         return settings, name_proxy(proxy, place) if proxy else ""
 
@@ -637,7 +648,7 @@ class Transport:
             yield
         except _Unreadable as error:
             self._time_left(request)
-            slow = f"the answer takes more than {self.options.longest:g} seconds"
+            slow = f"no whole answer within {self.options.longest:g} seconds"
             raise RegistryError(request.subject, None, str(error) or slow) from error
 
     def _read_parts(self, request: Request, response: requests.Response) -> Iterator[bytes]:
@@ -659,7 +670,7 @@ def _place(url: str) -> str:
 
 
 def _redirected(request: Request, answer: Answer) -> Request | None:
-    """Follow a redirect, with the credentials within an origin alone, and none where it writes."""
+    """Make the request that a redirect asks for; credentials and writes stay within an origin."""
     target = answer.headers.get("Location")
     reads = request.method in ("GET", "HEAD")
     is_same_write = request.method in ("PUT", "POST") and answer.status in _SAME_METHOD
@@ -669,11 +680,13 @@ def _redirected(request: Request, answer: Answer) -> Request | None:
         url = urljoin(request.url, target)
         here, there = origin(request.url), origin(url)
     except ValueError as error:
-        raise RegistryError(request.subject, None, "the registry redirects nowhere") from error
+        raise RegistryError(
+            request.subject, None, "the registry redirects to an invalid URL"
+        ) from error
     if there[0] not in ("https", here[0]):
         raise RegistryError(request.subject, None, "the registry redirects to plain http")
     if here != there and not reads:
-        problem = "the registry redirects what is written to another host"
+        problem = "the registry redirects what is written to another host or scheme"
         raise RegistryError(request.subject, answer.status, problem)
     kept = {n: v for n, v in request.headers.items() if here == there or n != "Authorization"}
     return evolve(request, url=url, headers=kept)
@@ -683,4 +696,4 @@ def may_heal(error: RegistryError) -> bool:
     """Whether a transfer that broke off may succeed if repeated."""
     if error.status is None:
         return isinstance(error.__cause__, Exception) and is_transient(error.__cause__)
-    return error.status in {*TRANSIENT, _LATE, _SERVER_FAILED}
+    return error.status in {*TRANSIENT, _SERVER_FAILED}

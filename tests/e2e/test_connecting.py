@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.registry.client import RegistryClient
-from pubtools_mlmerge.testing import make_index
+from pubtools_mlmerge.testing import make_image, make_index, upload
 from tests.e2e.conftest import Shelf, images, merge, merged
-from tests.servers import TOKEN_PASSWORD, TOKEN_USER
+from tests.programs import environment, run_here, write_program
+from tests.servers import TOKEN_PASSWORD, TOKEN_USER, RealRegistry, docker_registry, require
 
 OLD = images("linux/amd64", "linux/s390x", seed="old")
 NEW = images("linux/amd64", seed="new")
@@ -113,12 +118,6 @@ def test_a_refused_login_is_a_plain_error(token_shelf: Shelf, password: str | No
     assert is_as_before(token_shelf)
 
 
-def test_a_password_without_a_user_is_not_used(shelf: Shelf) -> None:
-    shelf.merge(env=VARIABLES)
-
-    assert is_merged(shelf)
-
-
 @pytest.mark.parametrize("debug", ["-d", "-ddd"])
 def test_secrets_show_up_nowhere(token_shelf: Shelf, debug: str) -> None:
     source = token_shelf.put("new", NEW, f"{token_shelf.repository}-too")
@@ -154,3 +153,59 @@ def test_the_source_may_be_on_a_host_of_its_own(shelf: Shelf, token_shelf: Shelf
     )
 
     assert is_merged(token_shelf)
+
+
+# Logins as other programs leave them
+
+INDEX = make_index([make_image()])
+HELPER = f"""
+read server
+echo "$server" >"$0.asked"
+echo '{{"Username": "{TOKEN_USER}", "Secret": "{TOKEN_PASSWORD}"}}'
+"""
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRegistry]:
+    with docker_registry(tmp_path_factory.mktemp("htpasswd"), passwords=True) as running:
+        login = (TOKEN_USER, TOKEN_PASSWORD)
+        upload(running.url, "team/app", INDEX, reference="1", credentials=login)
+        yield running
+
+
+@pytest.mark.parametrize("place", ["", "/team", "/team/app"])
+@pytest.mark.parametrize("program", ["skopeo", "buildah"])
+def test_who_logged_in_by_another_program_is_logged_in(
+    program: str, place: str, guarded: RealRegistry, tmp_path: Path
+) -> None:
+    """For the registry, a namespace or a repository, in the file that the program chose."""
+    variables = {"XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path)}
+    options = ["--tls-verify=false", "--username", TOKEN_USER, "--password-stdin"]
+    subprocess.run(
+        [require(program), "login", *options, f"{guarded.host}{place}"],
+        env=environment(**variables),
+        input=TOKEN_PASSWORD.encode(),
+        check=True,
+        capture_output=True,
+    )
+
+    done = run_here("inspect", f"{guarded.host}/team/app:1", env=variables)
+
+    assert INDEX.digest in done.out, done.err
+
+
+def test_a_helper_on_the_path_logs_in(guarded: RealRegistry, tmp_path: Path) -> None:
+    """It is for docker and skopeo as well, and is asked in the same way."""
+    helper = tmp_path / "docker-credential-tests"
+    write_program(helper, HELPER)
+    config = {"credHelpers": {guarded.host: "tests"}}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="ascii")
+    path = f"{tmp_path}:{environment()['PATH']}"
+
+    done = run_here(
+        *("inspect", f"{guarded.host}/team/app:1"),
+        env={"DOCKER_CONFIG": str(tmp_path), "PATH": path},
+    )
+
+    assert INDEX.digest in done.out, done.err
+    assert Path(f"{helper}.asked").read_text("ascii") == f"{guarded.host}\n"

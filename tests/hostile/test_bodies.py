@@ -37,7 +37,7 @@ BODIES: dict[str, tuple[Reply, str]] = {
     **{
         f"compressed: {coding:.12}": (
             Reply(200, {"Content-Encoding": coding, "Content-Type": OCI_INDEX}, TWICE),
-            "in another encoding than gzip or deflate",
+            "an encoding other than gzip or deflate",
         )
         for coding in ("gzip, gzip", "br", "zstd", "gzip," * 20)
     },

@@ -37,6 +37,7 @@ from tests.scripted import (
     ca_bundle,
     json_reply,
     redirect,
+    refusal,
 )
 from tests.servers import free_port
 
@@ -83,8 +84,12 @@ def test_a_realm_that_redirects_elsewhere_gives_nothing_away() -> None:
         wants_token(registry, good(), token=redirect(f"{other.url}/token"))
         client_of(registry).pull(REFERENCE)
 
+        other.then(refusal(401, message="who are you?"))
+        error = failure_of(registry)
+
     assert registry.authorizations[1] == f"Basic {LOGIN}"
-    assert other.authorizations == [""]
+    assert other.authorizations == ["", ""]
+    assert "HTTP 401): who are you?" in str(error)  # the login itself was not refused
 
 
 REALMS = [
@@ -100,7 +105,7 @@ def test_a_realm_that_is_no_place_is_refused(realm: str) -> None:
     error = refused(bearer(realm.replace("\\", "\\\\")))  # as a quoted string has it
 
     assert isinstance(error, Unauthorized)
-    assert "names no place to log in" in str(error)
+    assert "names no valid login server" in str(error)
 
 
 @pytest.mark.parametrize("name", ["user", "registry.test", "registry.test:80"])

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import json
 import traceback
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
 from functools import cache
-from html import unescape
+from html import escape, unescape
 from pathlib import Path
-from urllib.parse import unquote
+from secrets import token_urlsafe
+from urllib.parse import quote, quote_plus, unquote
 
 import pytest
 from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pubtools_mlmerge.core.manifests import OCI_INDEX, Image, digest_of
 from pubtools_mlmerge.errors import InvalidIndex, RegistryError
 from pubtools_mlmerge.registry.adapter import ClientRegistry
-from pubtools_mlmerge.registry.auth import WITHHELD
+from pubtools_mlmerge.registry.auth import WITHHELD, Secrets, redact, redacted
+from pubtools_mlmerge.registry.http import Answer
 from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
-from tests.factories import content_of, document
+from tests.factories import content_of, digest, document
+from tests.growth import growth
 from tests.hostile.helpers import (
     GOOD,
     LOGIN,
@@ -62,7 +68,8 @@ LEVELS = ["", "-d", "-dd", "-ddd"]
 
 def escaped(text: str) -> str:
     """Write a text as JSON may, too."""
-    return "".join(f"\\u{ord(c):04X}" for c in text)
+    units = text.encode("utf-16-be").hex().upper()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def error(**fields: object) -> Reply:
@@ -253,6 +260,121 @@ def test_what_skopeo_repeats_shows_up_nowhere(place: str, level: str) -> None:
     assert [secret for secret in SECRETS if secret in done.out + done.err] == []
 
 
+# A text that shows a secret in any reading is withheld, and no text takes long
+
+
+SECRET = 'p"a\\s/s <w&rd> 100% \U0001f511'
+FORMS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "in JSON": lambda text: json.dumps(text)[1:-1],
+    "in JSON, unescaped": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    "in JSON, escaped": escaped,
+    "in HTML": escape,
+    "in HTML by numbers": lambda text: "".join(f"&#{ord(c)};" for c in text),
+    "in HTML by hexadecimals": lambda text: "".join(f"&#x{ord(c):X};" for c in text),
+    "in a URL": quote,
+    "in a URL, all": lambda text: "".join(f"%{byte:02x}" for byte in text.encode()),
+    "in a form": quote_plus,
+    "in JSON in JSON": lambda text: json.dumps(json.dumps({"a": text})),
+    "in HTML in JSON": lambda text: json.dumps(escape(text)),
+    "in JSON in a URL": lambda text: quote(json.dumps(text)),
+    "in HTML in HTML": lambda text: escape(escape(text)),
+}
+PRINTABLE = st.text(min_size=1).filter(str.isprintable)
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=list(FORMS))
+def test_a_text_that_shows_a_secret_is_withheld(form: Callable[[str], str]) -> None:
+    text = f'{{"a": "\\n&lt;%41 {form(SECRET)}!"}}'
+
+    assert redact(text, ["", "another", SECRET]) == WITHHELD
+    assert redact(text, ["", "another"]) == text
+
+
+@pytest.mark.parametrize("secrets", [(), ("",), ("absent",)])
+def test_an_answer_without_a_secret_stays_as_it_is(secrets: tuple[str, ...]) -> None:
+    harmless = Answer(403, {"X": "harmless"}, b"\xff\x00", "https://quay.io/", "no")
+
+    assert redacted(harmless, Secrets(secrets)) == harmless
+
+
+def test_each_part_of_an_answer_that_repeats_a_secret_is_withheld() -> None:
+    repeats = {"X-Echo": "s3cr3t", "X": "harmless"}
+    found = Answer(403, repeats, b"s3cr3t", "https://quay.io/?s3cr3t", "no s3cr3t here")
+
+    cleaned = redacted(found, Secrets(["s3cr3t"]))
+
+    assert cleaned.headers == {"x-echo": WITHHELD, "x": "harmless"}
+    assert (cleaned.content, cleaned.url, cleaned.reason) == (WITHHELD.encode(), WITHHELD, WITHHELD)
+
+
+@given(PRINTABLE, st.sampled_from(list(FORMS)))
+def test_no_way_to_write_a_secret_hides_it(secret: str, form: str) -> None:
+    assert redact(FORMS[form](secret), [secret]) == WITHHELD
+
+
+@given(st.binary(max_size=8), st.text(min_size=6).filter(str.isprintable), st.binary(max_size=8))
+def test_base64_hides_no_secret_wherever_it_begins(before: bytes, secret: str, end: bytes) -> None:
+    content = before + secret.encode() + end
+
+    for encode in (b64encode, urlsafe_b64encode):
+        encoded = encode(content).decode()
+        for text in (encoded, encoded.rstrip("="), json.dumps(encoded).replace("/", "\\/")):
+            assert redact(f"no: {text}!", [secret]) == WITHHELD
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Authorization: Bearer 0123456789abcdef.x-y, sorry", "Authorization: Bearer ***, sorry"),
+        ("basic+QWxhZGRpbjpvcGVuIHNlc2FtZQ==!", "basic ***!"),
+        ("basic authentication is required", "basic authentication is required"),
+    ],
+)
+def test_a_login_that_is_not_known_is_blanked_by_its_form(text: str, expected: str) -> None:
+    assert redact(text) == expected
+
+
+@given(st.text(), st.lists(PRINTABLE, max_size=2))
+def test_a_text_without_a_secret_stays_as_it_is(text: str, secrets: list[str]) -> None:
+    if set(text).isdisjoint("\\&%+") and not any(secret in text for secret in secrets):
+        assert redact(text, secrets) in (text, redact(text))
+
+
+@pytest.mark.parametrize("piece", ["a", "\\", "\\u0061", "&#97;", "%61", "&", "%", "\\u00", "+"])
+def test_no_text_takes_longer_than_its_length(piece: str) -> None:
+    def work(size: int) -> None:
+        text, half = piece * (size // len(piece)), size // 2
+        redact(text, [text[:-1] + "b", "a" * half + "b", "\\" * half + "b"])
+
+    assert growth(work, 15_000) < 9
+
+
+@pytest.mark.parametrize("others", [0, 500])
+@pytest.mark.parametrize("form", FORMS.values(), ids=list(FORMS))
+def test_one_of_many_tokens_is_found_until_it_is_replaced(
+    form: Callable[[str], str], others: int
+) -> None:
+    token = token_urlsafe(300)
+    tokens = Secrets([token_urlsafe(300) for _ in range(others)], beside=Secrets([SECRET]))
+    tokens.add(token)
+    tokens.add(token)
+
+    tokens.add("another", replaced=token)
+    assert tokens.withhold(f"no: {form(token)}!") == WITHHELD
+    assert tokens.withhold(f"no: {form(SECRET)}!") == WITHHELD
+
+    tokens.add("a third", replaced=token)
+    assert tokens.withhold(f"no: {form(token)}!") != WITHHELD
+
+
+def test_many_tokens_take_no_longer_than_a_few() -> None:
+    text = "Docker-Content-Digest: " + digest("a") * 5
+    known = {n: Secrets([token_urlsafe(24) for _ in range(n)]) for n in (500, 2000)}
+
+    assert growth(lambda size: [known[size].shown_in(text) for _ in range(100)], 500) < 2
+
+
 # Errors as values
 
 
@@ -265,18 +387,10 @@ def test_the_query_of_a_redirect_is_not_in_a_traceback() -> None:
         assert TOKEN not in "".join(shown)
 
 
-# All other forms are in tests/test_refusals.py.
-FORMS: list[Callable[[str], str]] = [
-    escaped,
-    lambda text: "".join(f"&#x{ord(c):X};" for c in text),
-    lambda text: "".join(f"%{ord(c):02x}" for c in text),
-]
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_an_error_shows_no_login_however_it_is_looked_at(form: Callable[[str], str]) -> None:
+@pytest.mark.parametrize("form", ["in JSON, escaped", "in HTML by hexadecimals", "in a URL, all"])
+def test_an_error_shows_no_login_however_it_is_looked_at(form: str) -> None:
     with ScriptedServer(Reply()) as server:
-        wants_token(server, Reply(403, {}, f"no: {form(TOLD)}".encode(), reason=TOLD))
+        wants_token(server, Reply(403, {}, f"no: {FORMS[form](TOLD)}".encode(), reason=TOLD))
         caught = failure_of(server)
 
     cause = caught.__cause__
@@ -292,11 +406,11 @@ def test_an_error_shows_no_login_however_it_is_looked_at(form: Callable[[str], s
 
 def test_a_login_that_only_the_hosts_client_knows_is_taken_out_by_its_form() -> None:
     told = f"no: Authorization: Basic {LOGIN}, or Bearer {TOKEN}"
-    response = failure_response(error(message=told).body)
+    caught_by_host = Answer(403, {}, error(message=told).body, "https://quay.io/").as_http_error()
 
     class Client:
         def get_manifest(self, *_: object, **__: object) -> object:
-            raise response
+            raise caught_by_host
 
         upload_manifest = get_manifest
 
@@ -304,11 +418,3 @@ def test_a_login_that_only_the_hosts_client_knows_is_taken_out_by_its_form() -> 
         ClientRegistry(Client()).pull(REFERENCE)
 
     assert caught.value.message == "no: Authorization: Basic ***, or Bearer ***"
-
-
-def failure_response(body: bytes) -> Exception:
-    """Make the error with which the host's client lets a refusal out."""
-    with ScriptedServer(Reply(403, {}, body)) as server:
-        cause = failure_of(server).__cause__
-    assert isinstance(cause, Exception)
-    return cause

@@ -269,7 +269,7 @@ GIVEN: dict[str, Given] = {
     "batch": (("merge", "--batch", f"/nonexistent/{TEXT}"), {}),
     "record": (("restore", f"/nonexistent/{TEXT}"), {}),
     **{name: (MERGE, {f"MLMERGE_{name}": TEXT}) for name in SETTINGS},
-    "proxy": (MERGE, {"HTTP_PROXY": f"http://{TEXT}"}),
+    "proxy": ((*MERGE, "--quay-host", "http://a.test"), {"HTTP_PROXY": f"http://{TEXT}"}),
     "environment": (MERGE, {f"MLMERGE_{TEXT}": TEXT}),
 }
 

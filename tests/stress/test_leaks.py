@@ -134,10 +134,12 @@ def login(way: str, place: Path, hosts: tuple[str, str]) -> tuple[list[str], Map
     port, quoted = free_port(), "wonder-land&<77>"
     more = {
         "environment": {},
-        "proxy": {"http_proxy": f"http://{USER}:{quoted}@127.0.0.1:{port}", "no_proxy": hosts[1]},
+        "proxy": {"http_proxy": f"http://{USER}:{quoted}@127.0.0.1:{port}"},
         "lock": {"MLMERGE_LOCK": f"redis://:{quoted}@127.0.0.1:{port}/0?wait=0"},
         "token of Quay's API": {"QUAY_API_TOKEN": TOKEN},
     }
+    if way == "proxy":  # none is asked for this machine
+        sides.append("--source-quay-host=http://registry.test")
     return sides, {**exported, **more[way]}
 
 
