@@ -22,7 +22,7 @@ import requests
 from attrs import define, evolve, field, frozen
 
 from pubtools_mlmerge.concurrency import STOP, Watch, unwatched
-from pubtools_mlmerge.core.manifests import digest_of
+from pubtools_mlmerge.core.manifests import OCI_INDEX, digest_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     CopyFailed,
@@ -192,9 +192,11 @@ def test_blobs_are_mounted_and_the_manifest_follows(server: RegistryServer, copi
 
 def test_nothing_is_asked_twice(server: RegistryServer) -> None:
     twin = evolve(ONE, content=ONE.content + b"\n")  # has the same layers
-    upload(server.url, "from/app", twin)
+    both = make_index([ONE, TWO])
+    for item in (twin, make_index([both, ONE])):
+        upload(server.url, "from/app", item)
     server.forget_requests()
-    children = bring(server, *BOTH, twin.digest, ONE.digest)
+    children = bring(server, *BOTH, twin.digest, ONE.digest, both.digest)
     lines = asked(server)
     server.forget_requests()
 
@@ -234,6 +236,31 @@ def test_a_nested_index_comes_after_all_that_it_lists(server: RegistryServer) ->
 
     order = [ONE.digest, TWO.digest, PROOFS[1].digest, inner.digest, nested.digest]
     assert written(server) == order
+
+
+def test_what_a_nested_index_lists_is_not_written_where_it_is(server: RegistryServer) -> None:
+    nested = make_index([ONE, TWO], annotations={"is": "nested"})
+    for repository, item in (("from/app", nested), ("to/app", ONE)):
+        upload(server.url, repository, item)
+    server.forget_requests()
+
+    bring(server, nested.digest)
+
+    assert written(server) == [TWO.digest, nested.digest]
+
+
+def test_a_long_chain_of_subjects_comes_to_an_end(server: RegistryServer) -> None:
+    fields, subject, chain = json.loads(ONE.content), ONE.digest, []
+    for _ in range(300):
+        described = {"mediaType": ONE.media_type, "digest": subject, "size": 1}
+        content = json.dumps({**fields, "subject": described}).encode()
+        subject = server.put_manifest("from/app", digest_of(content), content, ONE.media_type)
+        chain.append(subject)
+    server.forget_requests()
+
+    bring(server, *reversed(chain))
+
+    assert sorted(written(server)) == sorted(chain)
 
 
 @pytest.mark.parametrize(("levels", "width"), [(4, 1), (5, 1), (2, 63), (2, 64)])
@@ -360,8 +387,11 @@ def test_layers_that_are_elsewhere_are_left_alone(
     assert len(sent(server)) == len(ONE.blobs)
 
 
-def test_a_blob_without_a_size_is_an_error(server: RegistryServer, other: RegistryServer) -> None:
-    name = put_changed(server, {"size": "7"})
+@pytest.mark.parametrize("size", ["7", 2**63])
+def test_a_blob_without_a_size_is_an_error(
+    server: RegistryServer, other: RegistryServer, size: object
+) -> None:
+    name = put_changed(server, {"size": size})
 
     with pytest.raises(InvalidIndex, match=rf"{name}: size: expected the number of bytes"):
         bring(server, name, to=other)
@@ -386,12 +416,21 @@ def test_a_failed_copy_is_not_taken_for_done(server: RegistryServer, other: Regi
 def test_a_child_of_another_type_is_left_to_the_copy(
     registry_server: RegistryServer, copies: Copies
 ) -> None:
+    """Not what lists it."""
     content = b'{"schemaVersion": 1}'
     digest = registry_server.put_manifest("from/app", "1", content, SCHEMA_1)
+    listed = {"mediaType": SCHEMA_1, "digest": digest, "size": len(content)}
+    index = json.dumps({**json.loads(make_index([]).content), "manifests": [listed]}).encode()
+    nested = registry_server.put_manifest("from/app", "2", index, OCI_INDEX)
+    registry_server.forget_requests()
 
-    bring(registry_server, digest, copies=copies)
+    def copy(source: Reference, destination: Reference) -> None:
+        copies(source, destination)
+        registry_server.put_manifest("to/app", digest, content, SCHEMA_1)
 
-    assert copies.digests == [digest]
+    bring(registry_server, nested, copies=copy)
+
+    assert (copies.digests, written(registry_server)) == ([digest], [nested])
 
 
 def test_skopeo_connects_where_the_registries_really_are(
@@ -444,10 +483,11 @@ def test_what_is_brought_or_there_is_counted_and_copying_can_be_ruled_out(
         bring(server, *BOTH, copy="never", watch=watched)
     assert (caught.value.digests, caught.value.reference) == ((TWO.digest,), str(destination))
     assert watched.done == 1
-    bring(server, *BOTH, *BOTH, watch=watched)
+    children = bring(server, *BOTH, *BOTH, watch=watched)
+    children.ensure(*tags(server), BOTH)  # when all of them are known to be there
 
-    assert watched.shown == [(f"images for {destination}", 2)] * 2
-    assert watched.done == 1 + 2
+    assert watched.shown == [(f"images for {destination}", 2)] * 3
+    assert watched.done == 1 + 2 + 2
 
 
 # Copies by skopeo: its command line, and the secrets that are not on it

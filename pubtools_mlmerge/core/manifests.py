@@ -355,8 +355,8 @@ class Image:
             if not isinstance(blob, dict) or blob.get("digest") not in self.blobs:
                 continue  # stored elsewhere
             size = blob.get("size")
-            if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-                problem = f"expected the number of bytes of {blob['digest']}, zero or more"
+            if type(size) is not int or not 0 <= size <= _LARGEST_SIZE:
+                problem = f"expected the number of bytes of {blob['digest']}, of at most 63 bits"
                 raise InvalidIndex("size", problem)
             sizes[str(blob["digest"])] = size
         return sizes
