@@ -368,11 +368,22 @@ def test_the_list_of_the_tag_schema_keeps_what_it_has(caplog: Log) -> None:
         assert "it holds no list of referrers, and is left unchanged" in caplog.text
 
 
+def test_what_both_the_api_and_the_tag_list_is_named_by_the_api() -> None:
+    item, tag = referrer(AMD64), schema_tag(AMD64.digest)
+    with RegistryServer(dialect=Listing()) as server:
+        attach(server, item, AMD64)
+        server.put_manifest(FROM, tag, make_index([item]).content, OCI_INDEX)
+
+        (only,) = lists().of(at(server, AMD64, FROM))
+
+    assert only == Referrer(AMD64.digest, item.digest, "application/sbom+json")
+
+
 # Lists that are wrong
 
 
 def test_what_a_list_says_wrongly_is_left_and_said(caplog: Log) -> None:
-    """Entries that are gone, that refer to another image, or in a circle."""
+    """Entries that are gone, that refer to another image, which keeps them, or in a circle."""
     with RegistryServer() as server:
         put(server, "1", make_index([AMD64, ARM64]), FROM)
         other, sbom = referrer(ARM64), referrer(AMD64)
@@ -383,17 +394,23 @@ def test_what_a_list_says_wrongly_is_left_and_said(caplog: Log) -> None:
             for name in (digest("gone"), "sha256:short")
         )
         entries = [blob(each.content, each.media_type) for each in (other, sbom, AMD64)]
-        for subject, listed in ((AMD64, [gone, odd, *entries]), (sbom, entries)):
+        for subject, listed in (
+            (AMD64, [gone, odd, *entries]),
+            (sbom, entries),
+            (ARM64, entries[1:2]),
+        ):
             server.put_manifest(FROM, schema_tag(subject.digest), listing(*listed), OCI_INDEX)
 
-        tend(server, "copy", AMD64)
+        tend(server, "copy", AMD64, ARM64)
 
         assert {r.path.rpartition("/")[2] for r in server.requests if r.method == "PUT"} == {
             sbom.digest,
             schema_tag(AMD64.digest),
         }
     assert f"/{FROM}@{AMD64.digest} is left behind: " in caplog.text
-    assert f"{other.digest} is left behind: it is listed for {AMD64.digest}" in caplog.text
+    for item, subject in ((other, AMD64), (sbom, ARM64)):
+        words = f"{item.digest} is left behind: it is listed for {subject.digest}, and does not"
+        assert words in caplog.text
 
 
 def endless(request: Received) -> Reply:

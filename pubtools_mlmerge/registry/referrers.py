@@ -74,11 +74,11 @@ class ReferrerLists:
         self._tags: Memo[str, tuple[frozenset[str] | None]] = Memo(_REMEMBERED, _FRESH)
 
     def of_all(self, repository: Reference, subjects: Iterable[str]) -> list[Referrer]:
-        """List the referrers of manifests in one repository, each once."""
+        """List the direct referrers of manifests in one repository."""
         jobs = [partial(self.of, repository.at(subject)) for subject in dict.fromkeys(subjects)]
         # The first one finds out whether there is an API.
         found = [*(job() for job in jobs[:1]), *map_in_order(jobs[1:], _THREADS)]
-        return list({(each.tag, each.digest): each for some in found for each in some}.values())
+        return [each for some in found for each in some]
 
     def of(self, subject: Reference) -> tuple[Referrer, ...]:
         """List the direct referrers of a manifest."""
@@ -124,9 +124,10 @@ class ReferrerLists:
         found = {}
         for entry in entries:
             kind = entry.fields.get("artifactType") or entry.fields.get("mediaType")
-            found[entry.digest] = Referrer(
+            referrer = Referrer(
                 subject.digest, entry.digest, brief(str(kind), 100), "", entry.fields
             )
+            found.setdefault(entry.digest, referrer)  # the tag may say less than the API
         return (*found.values(), *self._by_cosign(subject, tag))
 
     def _by_schema(self, tag: Reference) -> tuple[Descriptor, ...]:
