@@ -22,7 +22,7 @@ import requests
 from attrs import define, evolve, field, frozen
 
 from pubtools_mlmerge.concurrency import STOP, Watch, unwatched
-from pubtools_mlmerge.core.manifests import OCI_INDEX, digest_of
+from pubtools_mlmerge.core.manifests import OCI_INDEX, Image, digest_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     CopyFailed,
@@ -47,7 +47,8 @@ from pubtools_mlmerge.testing import (
     make_index,
     upload,
 )
-from tests.factories import Json, digest
+from tests.factories import Json, content_of, digest
+from tests.growth import growth
 from tests.peers import SCHEMA_1
 from tests.programs import write_program
 from tests.quay import QuayDialect
@@ -395,6 +396,18 @@ def test_a_blob_without_a_size_is_an_error(
 
     with pytest.raises(InvalidIndex, match=rf"{name}: size: expected the number of bytes"):
         bring(server, name, to=other)
+
+
+def test_sizes_are_read_once_for_all_blobs() -> None:
+    def image(number: int) -> Image:
+        blobs = [{"digest": digest(str(n)), "size": n} for n in range(number)]
+        return Image.from_bytes(content_of({"config": blobs[0], "layers": blobs[1:]}))
+
+    def look_up(number: int) -> object:
+        found = image(number)
+        return [found.sizes[blob] for blob in found.blobs]
+
+    assert growth(look_up, 150) < 9
 
 
 def test_a_failed_copy_is_not_taken_for_done(server: RegistryServer, other: RegistryServer) -> None:

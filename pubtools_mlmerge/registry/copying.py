@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from functools import partial
@@ -63,7 +63,7 @@ class _Family:
 
     source: Reference
     destination: Reference
-    digests: tuple[str, ...]
+    digests: Collection[str]
     is_one_registry: bool
     level: int = 0  # of indexes around them
     indexes: set[str] = field(factory=set)  # that were read, at all levels
@@ -109,7 +109,7 @@ class Children:
 
     def ensure(self, source: Reference, destination: Reference, digests: Iterable[str]) -> None:
         """Make sure that manifests, with all that they need, are in the destination repository."""
-        digests = tuple(dict.fromkeys(digests))
+        digests = dict.fromkeys(digests)
         sides = self._source.session(source), self._destination.session(destination)
         family = _Family(source, destination, digests, sides[0].host == sides[1].host)
         if family.is_one_registry and source.repository == destination.repository:
@@ -191,7 +191,7 @@ class Children:
         if family.level == NESTED_LEVELS or len(family.indexes) > NESTED_INDEXES:
             source = family.source.at(index.digest)
             raise InvalidIndex("manifests", TOO_NESTED, str(source))
-        digests = tuple(dict.fromkeys(entry.digest for entry in index.manifests))
+        digests = dict.fromkeys(entry.digest for entry in index.manifests)
         listed = evolve(family, digests=digests, level=family.level + 1, waiting=0)
         for digest in digests:
             self._ensure_one(digest, listed)
