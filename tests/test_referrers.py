@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -339,6 +340,33 @@ def test_referrers_of_referrers_are_copied_to_a_depth(
 
     assert [len(found(registry_server, each)) for each in chain] == [1, 1, 1, 1, 0, 0]
     assert "only 4 levels of referrers of referrers are copied" in caplog.text
+
+
+class Weighed(Children):
+    """Weighs what is in memory when it is to copy something, and fails."""
+
+    memory = 0
+
+    def ensure(self, *_: object) -> None:
+        self.memory = tracemalloc.get_traced_memory()[0]
+        raise MissingChild("", None)
+
+
+def test_large_referrers_are_not_all_in_memory(registry_server: RegistryServer) -> None:
+    described = blob(AMD64.content, AMD64.media_type)
+    for number in range(24):
+        large = {"number": str(number), "large": "x" * 2**20}
+        attach(registry_server, manifest(b"{}", [], subject=described, annotations=large), AMD64)
+    client = RegistryClient(options=HURRIED)
+    children, to = Weighed(client, client), reference(registry_server, TO)
+    tracemalloc.start()
+    with pytest.raises(MissingChild):
+        Referrers(client, client, children, "copy").tend(
+            reference(registry_server, FROM), to, [AMD64.digest]
+        )
+    tracemalloc.stop()
+
+    assert 0 < children.memory < 12 * 2**20
 
 
 def test_two_that_copy_at_once_keep_all_signatures(registry_server: RegistryServer) -> None:

@@ -244,19 +244,22 @@ class Referrers:
             if len(found) > left:
                 LOG.warning("%s: more than %d referrers, the rest is left behind", source, _MOST)
             pulls = (partial(self._pull, source, each) for each in found[:left])
-            pulled = zip(found, map_in_order(pulls, _THREADS))
-            whole = [(each, manifest) for each, manifest in pulled if manifest is not None]
+            whole, tagged = [], []
+            for each, manifest in zip(found, map_in_order(pulls, _THREADS)):
+                if manifest is None:
+                    continue
+                whole.append(each)
+                if each.tag:  # the others may be many, and are not held in memory
+                    tagged.append((destination.tagged(each.tag), manifest))
             if not whole:
                 return
             left -= len(whole)
-            digests = list(dict.fromkeys(each.digest for each, _ in whole))
+            digests = list(dict.fromkeys(each.digest for each in whole))
             self._children.ensure(source, destination, digests)
-            for each, manifest in whole:
-                if each.tag:
-                    tag = destination.tagged(each.tag)
-                    self._set_tag(tag, partial(self._combined, tag, manifest))
-            for subject in dict.fromkeys(each.subject for each, _ in whole if not each.tag):
-                of = [each for each, _ in whole if each.subject == subject and not each.tag]
+            for tag, manifest in tagged:
+                self._set_tag(tag, partial(self._combined, tag, manifest))
+            for subject in dict.fromkeys(each.subject for each in whole if not each.tag):
+                of = [each for each in whole if each.subject == subject and not each.tag]
                 self._list_there(destination.at(subject), of)
             level = [digest for digest in digests if digest not in visited]
             visited.update(level)
