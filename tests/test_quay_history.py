@@ -570,7 +570,7 @@ def test_each_is_known_before_the_next_is_recovered(quay: RegistryServer) -> Non
     """So that its temporary tag can be deleted, whatever happens then."""
     put(quay, FIRST, SECOND, MERGED)  # in one second
 
-    recovered = next(history_of(quay).lost(TAG, MERGED.digest, None))
+    recovered = next(iter(history_of(quay).lost(TAG, MERGED.digest, None)))
 
     assert quay.tags(TAG.repository) == (TAG.tag, recovered.tag)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
@@ -95,7 +95,7 @@ class TagHistory:
         self._host = Address.parse(named).host if named else ""
         self._hosts: Memo[str, str] = Memo(_MOST_HOSTS)
 
-    def lost(self, tag: Reference, written: str, seen: str | None) -> Iterator[Reference]:
+    def lost(self, tag: Reference, written: str, seen: str | None) -> Iterable[Reference]:
         """Recover what the write replaced unread, one by one; a missing history is a warning."""
         rows = self._rows_if_any(tag, "another writer was replaced")
         if rows is None:

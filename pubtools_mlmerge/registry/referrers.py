@@ -121,7 +121,7 @@ class ReferrerLists:
         # Clients keep the tag even for some registries that have the API, such as Quay.
         if has_tag or (has_tag is None and not entries):
             entries += self._by_schema(subject.tagged(tag))
-        found = {}
+        found: dict[str, Referrer] = {}
         for entry in entries:
             kind = entry.fields.get("artifactType") or entry.fields.get("mediaType")
             referrer = Referrer(
