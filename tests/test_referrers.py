@@ -457,6 +457,36 @@ def test_a_list_without_end_ends(caplog: Log) -> None:
     assert "more than 32 pages of referrers, the rest is ignored" in caplog.text
 
 
+def test_no_more_than_a_thousand_are_copied(registry_server: RegistryServer, caplog: Log) -> None:
+    entries = [
+        {"mediaType": AMD64.media_type, "digest": f"sha256:{n}", "size": 1} for n in range(1001)
+    ]
+    tag = schema_tag(AMD64.digest)
+    registry_server.put_manifest(FROM, tag, listing(*entries), OCI_INDEX)
+
+    tend(registry_server, "copy", AMD64)
+
+    assert "more than 1000 referrers, the rest is left behind" in caplog.text
+    assert caplog.text.count("A referrer of") == 1000
+
+
+def test_a_tag_may_be_on_a_later_page_of_all_tags() -> None:
+    """So each is looked up where there is another page."""
+    signature = signed("alice")
+
+    def answer(request: Received) -> Reply:
+        if request.target.startswith("/v2/from/app/tags/list"):
+            return json_reply({"tags": ["1"]}, Link='</v2/from/app/tags/list?last=1>; rel="next"')
+        if request.target.endswith(f"/manifests/{cosign(AMD64)}"):
+            return manifest_reply(signature.content, signature.media_type)
+        return Reply(404)
+
+    with ScriptedServer(answer) as server:
+        (only,) = lists().of(at(server, AMD64, FROM))
+
+    assert only.digest == signature.digest
+
+
 def test_no_page_is_asked_for_elsewhere(caplog: Log) -> None:
     with ScriptedServer(Reply(200)) as other, ScriptedServer(Reply()) as server:
         page = manifest_reply(listing(), OCI_INDEX, Link=f'<{other.url}/x>; rel="next"')
