@@ -441,6 +441,17 @@ def test_what_a_list_says_wrongly_is_left_and_said(caplog: Log) -> None:
         assert words in caplog.text
 
 
+@pytest.mark.parametrize("content", [AMD64.content, listing({"digest": "x"})])
+def test_a_list_that_cannot_be_read_is_said(
+    registry_server: RegistryServer, content: bytes, caplog: Log
+) -> None:
+    tag, media_type = schema_tag(AMD64.digest), json.loads(content)["mediaType"]
+    registry_server.put_manifest(FROM, tag, content, media_type)
+
+    assert lists().of(at(registry_server, AMD64, FROM)) == ()
+    assert f"No list of referrers: {registry_server.host}/{FROM}:{tag}" in caplog.text
+
+
 def endless(request: Received) -> Reply:
     """Give one referrer a page, and always another page."""
     if "/referrers/" not in request.target:

@@ -36,6 +36,7 @@ from pubtools_mlmerge.errors import (
     RegistryError,
     brief,
 )
+from pubtools_mlmerge.registry.base import unless_absent
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.http import Answer, origin
@@ -132,11 +133,11 @@ class ReferrerLists:
 
     def _by_schema(self, tag: Reference) -> tuple[Descriptor, ...]:
         try:
-            held = self._client.pull_if_present(tag)
+            held = unless_absent(tag, self._client.pull_index)[0]
         except (InvalidIndex, NotAnIndex) as error:
-            LOG.debug("%s: no list of referrers: %s", tag, error)
-            held = None
-        return held.manifests if isinstance(held, Index) else ()
+            LOG.warning("No list of referrers: %s", error)
+            return ()
+        return () if held is None else held.manifests
 
     def _by_cosign(self, subject: Reference, stem: str) -> Iterable[Referrer]:
         for suffix, kind in _COSIGN.items():
