@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import socketserver
-import subprocess
 import sys
 import threading
 import time
@@ -21,7 +20,7 @@ import pytest
 import requests
 from attrs import define, evolve, field, frozen
 
-from pubtools_mlmerge.concurrency import STOP, Watch, unwatched
+from pubtools_mlmerge.concurrency import Watch, unwatched
 from pubtools_mlmerge.core.manifests import OCI_INDEX, Image, digest_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
@@ -446,23 +445,6 @@ def test_a_child_of_another_type_is_left_to_the_copy(
     assert (copies.digests, written(registry_server)) == ([digest], [nested])
 
 
-def test_skopeo_connects_where_the_registries_really_are(
-    server: RegistryServer,
-    other: RegistryServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    reader, writer = RegistryClient(host=server.url), RegistryClient(host=other.url)
-    names = Reference.parse("quay.io/from/app:1"), Reference.parse("quay.io/to/app:1")
-
-    with pytest.raises(CopyFailed, match="skopeo is not installed") as caught:
-        Children(reader, writer, "skopeo").ensure(*names, [ONE.digest])
-
-    assert caught.value.source == f"quay.io/from/app@{ONE.digest}"
-    assert asked(other)[0] == f"HEAD {ONE.digest}"
-
-
 @pytest.mark.parametrize("by", ["mount", "stream", "copy"])
 def test_each_child_brought_is_an_event(
     server: RegistryServer,
@@ -588,6 +570,17 @@ def test_everything_is_copied_under_the_same_digest() -> None:
     assert destination == f"docker://two.test:5000/to/app@{CHILD}"
 
 
+def test_without_skopeo_the_copy_fails(
+    server: RegistryServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(CopyFailed, match="skopeo is not installed") as caught:
+        bring(server, ONE.digest, copy="skopeo")
+
+    assert caught.value.source == str(tags(server)[0].at(ONE.digest))
+
+
 @pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize("umask", [0o000, 0o022])
 def test_logins_are_in_files_that_have_no_name(
@@ -640,37 +633,18 @@ def test_skopeo_without_progress_is_ended(tmp_path: Path, monkeypatch: pytest.Mo
         copy(destination=client_of("two.test", options=ConnectOptions(silence=0.3)))
 
 
-class Busy(subprocess.Popen[str]):
-    """Makes progress in each second of a minute, and then ends."""
+def test_skopeo_with_progress_may_take_any_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = "for _ in range(16): time.sleep(0.1); open('/proc/self/stat').read()"
+    install(tmp_path, f"import time\n{reads}", monkeypatch)
+    options = ConnectOptions(silence=1.0)
 
-    def __init__(self) -> None:
-        self.pid, self.returncode, self.seconds = os.getpid(), 0, 0
-        self.stdin = self.stdout = self.stderr = None
-
-    def communicate(
-        self,
-        input: str | None = None,  # noqa: A002 - the library's name
-        timeout: float | None = None,
-    ) -> tuple[str, str]:
-        self.seconds += 1
-        if self.seconds < 60:
-            Path(__file__).read_bytes()
-            raise subprocess.TimeoutExpired("busy", 1)
-        return "done", ""
-
-    def __del__(self) -> None: ...
-
-
-def test_a_program_with_progress_may_take_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    program = Busy()
-    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: program)
-    monkeypatch.setattr(time, "monotonic", lambda: float(program.seconds))
-
-    assert STOP.run(["busy"], {}, silence=3).stdout == "done"
+    copy_by_skopeo(client_of(), client_of("two.test", options=options), SOURCE, DESTINATION)
 
 
 @pytest.mark.parametrize("entry", [ALICE.entry, {"identitytoken": "1dentity"}])
-def test_a_login_that_was_found_is_handed_on_and_withheld(
+def test_a_login_is_handed_on_and_withheld_found_or_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Mapping[str, str]
 ) -> None:
     """So is that of a proxy, which skopeo repeats where it cannot read the URL."""
@@ -687,19 +661,14 @@ def test_a_login_that_was_found_is_handed_on_and_withheld(
             with pytest.raises(CopyFailed, match="text withheld"):
                 copy(destination=client)
 
+    monkeypatch.setenv("SAYS", f"no: {ALICE.password}")
+    with pytest.raises(CopyFailed, match="text withheld"):
+        copy(client_of(login=ALICE), client)
+
     called = Called.read()
     (path,) = called.named("--dest-authfile")
     (found,) = json.loads(called.files[path])["auths"].values()
     assert {**found, **entry} == found
-
-
-def test_a_login_that_was_given_is_withheld(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install(tmp_path, f"raise SystemExit('no: {ALICE.password}')", monkeypatch)
-
-    with pytest.raises(CopyFailed, match="text withheld"):
-        copy(client_of(login=ALICE))
 
 
 @pytest.mark.usefixtures("fake")
