@@ -337,6 +337,23 @@ def test_another_registry_gets_copies(
     assert len(asked(other, "POST")) == len(asked(other, "DELETE")) == 1
 
 
+def test_no_more_than_four_are_copied_at_a_time(
+    server: RegistryServer, other: RegistryServer
+) -> None:
+    images, under_way, most = [make_image(seed=str(n)) for n in range(8)], set[str](), set[int]()
+    upload(server.url, "from/app", make_index(images))
+
+    def copy(source: Reference, _destination: Reference) -> None:
+        under_way.add(source.digest)
+        time.sleep(0.1)
+        most.add(len(under_way))
+        under_way.remove(source.digest)
+
+    bring(server, *(image.digest for image in images), to=other, copies=copy)
+
+    assert max(most) == 4
+
+
 @pytest.mark.parametrize(
     ("is_there", "requests"),
     [(False, ["HEAD 404", "POST 202", "PUT _state 201"]), (True, ["HEAD 200"])],
@@ -893,6 +910,24 @@ def test_what_breaks_at_the_destination_begins_anew_unless_it_was_refused(
 
     assert [request.method for request in front.received] == sent.split()
     assert has_blob(other) is (error is None)
+
+
+@pytest.mark.parametrize(("time_limit", "wait"), [(None, 7.0), (3.0, 3.0)])
+def test_the_registry_says_how_long_to_wait_within_the_time_limit(
+    held: RegistryServer,
+    other: RegistryServer,
+    monkeypatch: pytest.MonkeyPatch,
+    time_limit: float | None,
+    wait: float,
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    retries = evolve(HURRIED.retries, longest_wait=9.0)
+    with ScriptedServer(Front(other, [("PUT", Reply(503, {"Retry-After": "7"}))])) as front:
+        stream(held.url, front.url, options=evolve(HURRIED, retries=retries, time_limit=time_limit))
+
+    assert has_blob(other)
+    assert max(waits) == pytest.approx(wait, abs=1)
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ class Children:
             source = family.source.at(index.digest)
             raise InvalidIndex("manifests", TOO_NESTED, str(source))
         digests = dict.fromkeys(entry.digest for entry in index.manifests)
-        listed = evolve(family, digests=digests, level=family.level + 1, waiting=0)
+        listed = evolve(family, digests=digests, level=family.level + 1)
         for digest in digests:
             self._ensure_one(digest, listed)
 
