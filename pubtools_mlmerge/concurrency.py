@@ -251,8 +251,8 @@ class Memo(Generic[KeyT, ValueT]):
     """Computes the value of each key once, while other threads that want it wait.
 
     Failures and false values are not kept. Of the rest, the least recently
-    used values are forgotten first, and any after some seconds. Computing one value must not need
-    another of the same memo.
+    used values are forgotten first, and any after some seconds. Computing one value may need
+    others of the same memo, but not in a circle.
     """
 
     def __init__(self, most: int, seconds: float = math.inf) -> None:

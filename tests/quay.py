@@ -28,7 +28,6 @@ from pubtools_mlmerge.core.manifests import (
     Image,
     Index,
     Manifest,
-    digest_of,
 )
 from pubtools_mlmerge.errors import InvalidIndex, NotAnIndex
 from pubtools_mlmerge.testing import StoredManifest, TagPeriod
@@ -44,7 +43,6 @@ from pubtools_mlmerge.testing.registry import (
     Routes,
     Storage,
 )
-from tests.peers import SCHEMA_1
 
 PUSHED_BY_DIGEST_SECONDS = 3600
 LISTED_SECONDS = 300
@@ -97,7 +95,7 @@ def _referring(manifest: StoredManifest) -> dict[str, object]:
 
 
 class QuayDialect(ListingDialect):
-    """Strict about Docker lists and children; answers old clients at any price.
+    """Strict about Docker lists and children.
 
     Args:
         api_token (str | None):
@@ -190,12 +188,10 @@ class QuayDialect(ListingDialect):
         found = repository.find(reference)
         if found is None or (":" in reference and not self._is_reachable(repository, reference)):
             raise _not_found(repository, reference)
-        if ":" in reference or found.media_type in accepted:
-            return found
-        image = repository.manifests.get(_linux_amd64(found))
-        if image is None:
+        if ":" not in reference and found.media_type not in accepted:
+            # It may also serve the amd64 child or schema 1 instead; our clients accept any type.
             raise _not_found(repository, found.digest)
-        return image if image.media_type in accepted else _schema_1(name, reference, image)
+        return found
 
     def check(self, repository: Repository, content: bytes, content_type: str) -> str:
         if content_type not in (*MANIFEST_TYPES, *UNSTATED_TYPES):
@@ -296,47 +292,13 @@ def _check_child(repository: Repository, child: Descriptor) -> None:
         raise _invalid(f"{child.digest} is {stored.media_type}, not {child.media_type}")
 
 
-def _index(stored: StoredManifest) -> Index | None:
-    """Read a stored index; tests store what cannot be read, too."""
-    try:
-        return Index.from_bytes(stored.content)
-    except (InvalidIndex, NotAnIndex):
-        return None
-
-
 @lru_cache(maxsize=1000)
 def _children(stored: StoredManifest) -> tuple[str, ...]:
-    index = _index(stored)
-    return tuple(child.digest for child in index.manifests) if index else ()
-
-
-def _linux_amd64(stored: StoredManifest) -> str:
-    """Find the image that clients get that do not accept indexes."""
-    index = _index(stored)
-    if index is None:
-        return stored.digest
-    platforms = ((child.digest, child.platform) for child in index.manifests)
-    named = (d for d, p in platforms if p and (p.os, p.architecture) == ("linux", "amd64"))
-    return next(named, "")
-
-
-def _schema_1(name: str, tag: str, image: StoredManifest) -> StoredManifest:
-    """Make the document of the first schema that stands for an image."""
+    """List what an index lists; tests store what cannot be read, too."""
     try:
-        layers = Image.from_bytes(image.content, image.media_type).blobs[1:]
-    except (InvalidIndex, NotAnIndex) as error:
-        raise Refused(500, "UNKNOWN", str(error)) from error
-    document = {
-        "schemaVersion": 1,
-        "name": name,
-        "tag": tag,
-        "architecture": "amd64",
-        "fsLayers": [{"blobSum": digest} for digest in layers],
-        "history": [{"v1Compatibility": json.dumps({"id": image.digest})} for _ in layers],
-        "signatures": [],
-    }
-    content = json.dumps(document).encode()
-    return StoredManifest(content=content, media_type=SCHEMA_1, digest=digest_of(content))
+        return tuple(child.digest for child in Index.from_bytes(stored.content).manifests)
+    except (InvalidIndex, NotAnIndex):
+        return ()
 
 
 def _not_found(repository: Repository, reference: str) -> Refused:

@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import socketserver
-import subprocess
 import sys
 import threading
 import time
@@ -21,8 +20,8 @@ import pytest
 import requests
 from attrs import define, evolve, field, frozen
 
-from pubtools_mlmerge.concurrency import STOP, Watch, unwatched
-from pubtools_mlmerge.core.manifests import digest_of
+from pubtools_mlmerge.concurrency import Watch, unwatched
+from pubtools_mlmerge.core.manifests import OCI_INDEX, Image, digest_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     CopyFailed,
@@ -47,7 +46,8 @@ from pubtools_mlmerge.testing import (
     make_index,
     upload,
 )
-from tests.factories import Json, digest
+from tests.factories import Json, content_of, digest
+from tests.growth import growth
 from tests.peers import SCHEMA_1
 from tests.programs import write_program
 from tests.quay import QuayDialect
@@ -192,9 +192,11 @@ def test_blobs_are_mounted_and_the_manifest_follows(server: RegistryServer, copi
 
 def test_nothing_is_asked_twice(server: RegistryServer) -> None:
     twin = evolve(ONE, content=ONE.content + b"\n")  # has the same layers
-    upload(server.url, "from/app", twin)
+    both = make_index([ONE, TWO])
+    for item in (twin, make_index([both, ONE])):
+        upload(server.url, "from/app", item)
     server.forget_requests()
-    children = bring(server, *BOTH, twin.digest, ONE.digest)
+    children = bring(server, *BOTH, twin.digest, ONE.digest, both.digest)
     lines = asked(server)
     server.forget_requests()
 
@@ -234,6 +236,31 @@ def test_a_nested_index_comes_after_all_that_it_lists(server: RegistryServer) ->
 
     order = [ONE.digest, TWO.digest, PROOFS[1].digest, inner.digest, nested.digest]
     assert written(server) == order
+
+
+def test_what_a_nested_index_lists_is_not_written_where_it_is(server: RegistryServer) -> None:
+    nested = make_index([ONE, TWO], annotations={"is": "nested"})
+    for repository, item in (("from/app", nested), ("to/app", ONE)):
+        upload(server.url, repository, item)
+    server.forget_requests()
+
+    bring(server, nested.digest)
+
+    assert written(server) == [TWO.digest, nested.digest]
+
+
+def test_a_long_chain_of_subjects_comes_to_an_end(server: RegistryServer) -> None:
+    fields, subject, chain = json.loads(ONE.content), ONE.digest, []
+    for _ in range(300):
+        described = {"mediaType": ONE.media_type, "digest": subject, "size": 1}
+        content = json.dumps({**fields, "subject": described}).encode()
+        subject = server.put_manifest("from/app", digest_of(content), content, ONE.media_type)
+        chain.append(subject)
+    server.forget_requests()
+
+    bring(server, *reversed(chain))
+
+    assert sorted(written(server)) == sorted(chain)
 
 
 @pytest.mark.parametrize(("levels", "width"), [(4, 1), (5, 1), (2, 63), (2, 64)])
@@ -310,6 +337,23 @@ def test_another_registry_gets_copies(
     assert len(asked(other, "POST")) == len(asked(other, "DELETE")) == 1
 
 
+def test_no_more_than_four_are_copied_at_a_time(
+    server: RegistryServer, other: RegistryServer
+) -> None:
+    images, under_way, most = [make_image(seed=str(n)) for n in range(8)], set[str](), set[int]()
+    upload(server.url, "from/app", make_index(images))
+
+    def copy(source: Reference, _destination: Reference) -> None:
+        under_way.add(source.digest)
+        time.sleep(0.1)
+        most.add(len(under_way))
+        under_way.remove(source.digest)
+
+    bring(server, *(image.digest for image in images), to=other, copies=copy)
+
+    assert max(most) == 4
+
+
 @pytest.mark.parametrize(
     ("is_there", "requests"),
     [(False, ["HEAD 404", "POST 202", "PUT _state 201"]), (True, ["HEAD 200"])],
@@ -360,11 +404,26 @@ def test_layers_that_are_elsewhere_are_left_alone(
     assert len(sent(server)) == len(ONE.blobs)
 
 
-def test_a_blob_without_a_size_is_an_error(server: RegistryServer, other: RegistryServer) -> None:
-    name = put_changed(server, {"size": "7"})
+@pytest.mark.parametrize("size", ["7", 2**63])
+def test_a_blob_without_a_size_is_an_error(
+    server: RegistryServer, other: RegistryServer, size: object
+) -> None:
+    name = put_changed(server, {"size": size})
 
     with pytest.raises(InvalidIndex, match=rf"{name}: size: expected the number of bytes"):
         bring(server, name, to=other)
+
+
+def test_sizes_are_read_once_for_all_blobs() -> None:
+    def image(number: int) -> Image:
+        blobs = [{"digest": digest(str(n)), "size": n} for n in range(number)]
+        return Image.from_bytes(content_of({"config": blobs[0], "layers": blobs[1:]}))
+
+    def look_up(number: int) -> object:
+        found = image(number)
+        return [found.sizes[blob] for blob in found.blobs]
+
+    assert growth(look_up, 150) < 9
 
 
 def test_a_failed_copy_is_not_taken_for_done(server: RegistryServer, other: RegistryServer) -> None:
@@ -386,29 +445,21 @@ def test_a_failed_copy_is_not_taken_for_done(server: RegistryServer, other: Regi
 def test_a_child_of_another_type_is_left_to_the_copy(
     registry_server: RegistryServer, copies: Copies
 ) -> None:
+    """Not what lists it."""
     content = b'{"schemaVersion": 1}'
     digest = registry_server.put_manifest("from/app", "1", content, SCHEMA_1)
+    listed = {"mediaType": SCHEMA_1, "digest": digest, "size": len(content)}
+    index = json.dumps({**json.loads(make_index([]).content), "manifests": [listed]}).encode()
+    nested = registry_server.put_manifest("from/app", "2", index, OCI_INDEX)
+    registry_server.forget_requests()
 
-    bring(registry_server, digest, copies=copies)
+    def copy(source: Reference, destination: Reference) -> None:
+        copies(source, destination)
+        registry_server.put_manifest("to/app", digest, content, SCHEMA_1)
 
-    assert copies.digests == [digest]
+    bring(registry_server, nested, copies=copy)
 
-
-def test_skopeo_connects_where_the_registries_really_are(
-    server: RegistryServer,
-    other: RegistryServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    reader, writer = RegistryClient(host=server.url), RegistryClient(host=other.url)
-    names = Reference.parse("quay.io/from/app:1"), Reference.parse("quay.io/to/app:1")
-
-    with pytest.raises(CopyFailed, match="skopeo is not installed") as caught:
-        Children(reader, writer, "skopeo").ensure(*names, [ONE.digest])
-
-    assert caught.value.source == f"quay.io/from/app@{ONE.digest}"
-    assert asked(other)[0] == f"HEAD {ONE.digest}"
+    assert (copies.digests, written(registry_server)) == ([digest], [nested])
 
 
 @pytest.mark.parametrize("by", ["mount", "stream", "copy"])
@@ -444,10 +495,11 @@ def test_what_is_brought_or_there_is_counted_and_copying_can_be_ruled_out(
         bring(server, *BOTH, copy="never", watch=watched)
     assert (caught.value.digests, caught.value.reference) == ((TWO.digest,), str(destination))
     assert watched.done == 1
-    bring(server, *BOTH, *BOTH, watch=watched)
+    children = bring(server, *BOTH, *BOTH, watch=watched)
+    children.ensure(*tags(server), BOTH)  # when all of them are known to be there
 
-    assert watched.shown == [(f"images for {destination}", 2)] * 2
-    assert watched.done == 1 + 2
+    assert watched.shown == [(f"images for {destination}", 2)] * 3
+    assert watched.done == 1 + 2 + 2
 
 
 # Copies by skopeo: its command line, and the secrets that are not on it
@@ -535,6 +587,17 @@ def test_everything_is_copied_under_the_same_digest() -> None:
     assert destination == f"docker://two.test:5000/to/app@{CHILD}"
 
 
+def test_without_skopeo_the_copy_fails(
+    server: RegistryServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(CopyFailed, match="skopeo is not installed") as caught:
+        bring(server, ONE.digest, copy="skopeo")
+
+    assert caught.value.source == str(tags(server)[0].at(ONE.digest))
+
+
 @pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize("umask", [0o000, 0o022])
 def test_logins_are_in_files_that_have_no_name(
@@ -587,37 +650,18 @@ def test_skopeo_without_progress_is_ended(tmp_path: Path, monkeypatch: pytest.Mo
         copy(destination=client_of("two.test", options=ConnectOptions(silence=0.3)))
 
 
-class Busy(subprocess.Popen[str]):
-    """Makes progress in each second of a minute, and then ends."""
+def test_skopeo_with_progress_may_take_any_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = "for _ in range(16): time.sleep(0.1); open('/proc/self/stat').read()"
+    install(tmp_path, f"import time\n{reads}", monkeypatch)
+    options = ConnectOptions(silence=1.0)
 
-    def __init__(self) -> None:
-        self.pid, self.returncode, self.seconds = os.getpid(), 0, 0
-        self.stdin = self.stdout = self.stderr = None
-
-    def communicate(
-        self,
-        input: str | None = None,  # noqa: A002 - the library's name
-        timeout: float | None = None,
-    ) -> tuple[str, str]:
-        self.seconds += 1
-        if self.seconds < 60:
-            Path(__file__).read_bytes()
-            raise subprocess.TimeoutExpired("busy", 1)
-        return "done", ""
-
-    def __del__(self) -> None: ...
-
-
-def test_a_program_with_progress_may_take_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    program = Busy()
-    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: program)
-    monkeypatch.setattr(time, "monotonic", lambda: float(program.seconds))
-
-    assert STOP.run(["busy"], {}, silence=3).stdout == "done"
+    copy_by_skopeo(client_of(), client_of("two.test", options=options), SOURCE, DESTINATION)
 
 
 @pytest.mark.parametrize("entry", [ALICE.entry, {"identitytoken": "1dentity"}])
-def test_a_login_that_was_found_is_handed_on_and_withheld(
+def test_a_login_is_handed_on_and_withheld_found_or_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Mapping[str, str]
 ) -> None:
     """So is that of a proxy, which skopeo repeats where it cannot read the URL."""
@@ -634,19 +678,14 @@ def test_a_login_that_was_found_is_handed_on_and_withheld(
             with pytest.raises(CopyFailed, match="text withheld"):
                 copy(destination=client)
 
+    monkeypatch.setenv("SAYS", f"no: {ALICE.password}")
+    with pytest.raises(CopyFailed, match="text withheld"):
+        copy(client_of(login=ALICE), client)
+
     called = Called.read()
     (path,) = called.named("--dest-authfile")
     (found,) = json.loads(called.files[path])["auths"].values()
     assert {**found, **entry} == found
-
-
-def test_a_login_that_was_given_is_withheld(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install(tmp_path, f"raise SystemExit('no: {ALICE.password}')", monkeypatch)
-
-    with pytest.raises(CopyFailed, match="text withheld"):
-        copy(client_of(login=ALICE))
 
 
 @pytest.mark.usefixtures("fake")
@@ -871,6 +910,24 @@ def test_what_breaks_at_the_destination_begins_anew_unless_it_was_refused(
 
     assert [request.method for request in front.received] == sent.split()
     assert has_blob(other) is (error is None)
+
+
+@pytest.mark.parametrize(("time_limit", "wait"), [(None, 7.0), (3.0, 3.0)])
+def test_the_registry_says_how_long_to_wait_within_the_time_limit(
+    held: RegistryServer,
+    other: RegistryServer,
+    monkeypatch: pytest.MonkeyPatch,
+    time_limit: float | None,
+    wait: float,
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    retries = evolve(HURRIED.retries, longest_wait=9.0)
+    with ScriptedServer(Front(other, [("PUT", Reply(503, {"Retry-After": "7"}))])) as front:
+        stream(held.url, front.url, options=evolve(HURRIED, retries=retries, time_limit=time_limit))
+
+    assert has_blob(other)
+    assert max(waits) == pytest.approx(wait, abs=1)
 
 
 @pytest.mark.parametrize(

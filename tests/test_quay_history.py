@@ -272,7 +272,7 @@ def test_a_registry_without_this_api_is_asked_once_and_no_reason_to_worry(caplog
         history = history_of(server)
 
         assert [history.expiration(TAG), history.expiration(TAG)] == [None, None]
-        assert history.lost(TAG, FIRST.digest, None) == ()
+        assert list(history.lost(TAG, FIRST.digest, None)) == []
         assert len(server.received) == 1
     assert warnings(caplog) == []
 
@@ -500,7 +500,7 @@ NO_QUAY = {
 def test_no_registry_gets_the_token_before_it_shows_itself_as_quay(reply: Reply) -> None:
     with ScriptedServer(reply) as server:
         history = history_of(server)
-        assert history.lost(TAG, FIRST.digest, None) == ()
+        assert list(history.lost(TAG, FIRST.digest, None)) == []
         history.expire_at(TAG, 2_000_000_000)
         history.forget(TAG.tagged("mlmerge-recovered-0"))
 
@@ -509,7 +509,7 @@ def test_no_registry_gets_the_token_before_it_shows_itself_as_quay(reply: Reply)
 
 def test_no_registry_gets_the_token_for_what_another_one_answers() -> None:
     with ScriptedServer(SHOWN) as other, ScriptedServer(redirect(other.url)) as server:
-        assert history_of(server).lost(TAG, FIRST.digest, None) == ()
+        assert list(history_of(server).lost(TAG, FIRST.digest, None)) == []
 
     assert {*other.authorizations, *server.authorizations} == {""}
 
@@ -542,8 +542,8 @@ def test_only_the_registry_that_the_token_is_for_gets_it(
         client.session(tag)._base = server.url
 
         history = TagHistory(client, TOKEN, named)
-        assert history.lost(tag, FIRST.digest, None) == ()
-        assert history.lost(tag, FIRST.digest, None) == ()
+        assert list(history.lost(tag, FIRST.digest, None)) == []
+        assert list(history.lost(tag, FIRST.digest, None)) == []
 
     bearer = f"Bearer {TOKEN}"
     assert server.authorizations == (["", bearer, bearer] if gets else [""])
@@ -566,6 +566,15 @@ def test_what_was_not_seen_is_recovered(
     assert (f"{SECOND.digest} was replaced by {MERGED.digest}" in caplog.text) is not is_seen
 
 
+def test_each_is_known_before_the_next_is_recovered(quay: RegistryServer) -> None:
+    """So that its temporary tag can be deleted, whatever happens then."""
+    put(quay, FIRST, SECOND, MERGED)  # in one second
+
+    recovered = next(iter(history_of(quay).lost(TAG, MERGED.digest, None)))
+
+    assert quay.tags(TAG.repository) == (TAG.tag, recovered.tag)
+
+
 def test_a_manifest_that_is_not_kept_any_more_is_a_warning(
     quay: RegistryServer, clock: Clock, caplog: Log
 ) -> None:
@@ -573,7 +582,7 @@ def test_a_manifest_that_is_not_kept_any_more_is_a_warning(
     requests.delete(f"{quay.url}/v2/{TAG.repository}/manifests/{SECOND.digest}", timeout=5)
 
     assert client_of(quay).digest(TAG.at(SECOND.digest)) is None
-    assert history_of(quay).lost(TAG, MERGED.digest, FIRST.digest) == ()
+    assert list(history_of(quay).lost(TAG, MERGED.digest, FIRST.digest)) == []
     assert "its content is lost" in caplog.text
 
 
@@ -589,6 +598,6 @@ def test_a_history_that_cannot_tell_is_a_warning_without_the_token(
 ) -> None:
     put(quay, FIRST, MERGED)
 
-    assert history_of(quay, token).lost(TAG, written, FIRST.digest) == ()
+    assert list(history_of(quay, token).lost(TAG, written, FIRST.digest)) == []
     assert warning in caplog.text
     assert token not in caplog.text

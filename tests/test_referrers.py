@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -341,6 +342,33 @@ def test_referrers_of_referrers_are_copied_to_a_depth(
     assert "only 4 levels of referrers of referrers are copied" in caplog.text
 
 
+class Weighed(Children):
+    """Weighs what is in memory when it is to copy something, and fails."""
+
+    memory = 0
+
+    def ensure(self, *_: object) -> None:
+        self.memory = tracemalloc.get_traced_memory()[0]
+        raise MissingChild("", None)
+
+
+def test_large_referrers_are_not_all_in_memory(registry_server: RegistryServer) -> None:
+    described = blob(AMD64.content, AMD64.media_type)
+    for number in range(24):
+        large = {"number": str(number), "large": "x" * 2**20}
+        attach(registry_server, manifest(b"{}", [], subject=described, annotations=large), AMD64)
+    client = RegistryClient(options=HURRIED)
+    children, to = Weighed(client, client), reference(registry_server, TO)
+    tracemalloc.start()
+    with pytest.raises(MissingChild):
+        Referrers(client, client, children, "copy").tend(
+            reference(registry_server, FROM), to, [AMD64.digest]
+        )
+    tracemalloc.stop()
+
+    assert 0 < children.memory < 12 * 2**20
+
+
 def test_two_that_copy_at_once_keep_all_signatures(registry_server: RegistryServer) -> None:
     put(registry_server, cosign(AMD64), signed("alice"), TO)
     put(registry_server, cosign(AMD64), signed("bob"), FROM)
@@ -368,11 +396,22 @@ def test_the_list_of_the_tag_schema_keeps_what_it_has(caplog: Log) -> None:
         assert "it holds no list of referrers, and is left unchanged" in caplog.text
 
 
+def test_what_both_the_api_and_the_tag_list_is_named_by_the_api() -> None:
+    item, tag = referrer(AMD64), schema_tag(AMD64.digest)
+    with RegistryServer(dialect=Listing()) as server:
+        attach(server, item, AMD64)
+        server.put_manifest(FROM, tag, make_index([item]).content, OCI_INDEX)
+
+        (only,) = lists().of(at(server, AMD64, FROM))
+
+    assert only == Referrer(AMD64.digest, item.digest, "application/sbom+json")
+
+
 # Lists that are wrong
 
 
 def test_what_a_list_says_wrongly_is_left_and_said(caplog: Log) -> None:
-    """Entries that are gone, that refer to another image, or in a circle."""
+    """Entries that are gone, that refer to another image, which keeps them, or in a circle."""
     with RegistryServer() as server:
         put(server, "1", make_index([AMD64, ARM64]), FROM)
         other, sbom = referrer(ARM64), referrer(AMD64)
@@ -383,17 +422,34 @@ def test_what_a_list_says_wrongly_is_left_and_said(caplog: Log) -> None:
             for name in (digest("gone"), "sha256:short")
         )
         entries = [blob(each.content, each.media_type) for each in (other, sbom, AMD64)]
-        for subject, listed in ((AMD64, [gone, odd, *entries]), (sbom, entries)):
+        for subject, listed in (
+            (AMD64, [gone, odd, *entries]),
+            (sbom, entries),
+            (ARM64, entries[1:2]),
+        ):
             server.put_manifest(FROM, schema_tag(subject.digest), listing(*listed), OCI_INDEX)
 
-        tend(server, "copy", AMD64)
+        tend(server, "copy", AMD64, ARM64)
 
         assert {r.path.rpartition("/")[2] for r in server.requests if r.method == "PUT"} == {
             sbom.digest,
             schema_tag(AMD64.digest),
         }
     assert f"/{FROM}@{AMD64.digest} is left behind: " in caplog.text
-    assert f"{other.digest} is left behind: it is listed for {AMD64.digest}" in caplog.text
+    for item, subject in ((other, AMD64), (sbom, ARM64)):
+        words = f"{item.digest} is left behind: it is listed for {subject.digest}, and does not"
+        assert words in caplog.text
+
+
+@pytest.mark.parametrize("content", [AMD64.content, listing({"digest": "x"})])
+def test_a_list_that_cannot_be_read_is_said(
+    registry_server: RegistryServer, content: bytes, caplog: Log
+) -> None:
+    tag, media_type = schema_tag(AMD64.digest), json.loads(content)["mediaType"]
+    registry_server.put_manifest(FROM, tag, content, media_type)
+
+    assert lists().of(at(registry_server, AMD64, FROM)) == ()
+    assert f"No list of referrers: {registry_server.host}/{FROM}:{tag}" in caplog.text
 
 
 def endless(request: Received) -> Reply:
@@ -410,6 +466,36 @@ def test_a_list_without_end_ends(caplog: Log) -> None:
     with ScriptedServer(endless) as server:
         assert len(lists().of(at(server, AMD64, FROM))) == 32
     assert "more than 32 pages of referrers, the rest is ignored" in caplog.text
+
+
+def test_no_more_than_a_thousand_are_copied(registry_server: RegistryServer, caplog: Log) -> None:
+    entries = [
+        {"mediaType": AMD64.media_type, "digest": f"sha256:{n}", "size": 1} for n in range(1001)
+    ]
+    tag = schema_tag(AMD64.digest)
+    registry_server.put_manifest(FROM, tag, listing(*entries), OCI_INDEX)
+
+    tend(registry_server, "copy", AMD64)
+
+    assert "more than 1000 referrers, the rest is left behind" in caplog.text
+    assert caplog.text.count("A referrer of") == 1000
+
+
+def test_a_tag_may_be_on_a_later_page_of_all_tags() -> None:
+    """So each is looked up where there is another page."""
+    signature = signed("alice")
+
+    def answer(request: Received) -> Reply:
+        if request.target.startswith("/v2/from/app/tags/list"):
+            return json_reply({"tags": ["1"]}, Link='</v2/from/app/tags/list?last=1>; rel="next"')
+        if request.target.endswith(f"/manifests/{cosign(AMD64)}"):
+            return manifest_reply(signature.content, signature.media_type)
+        return Reply(404)
+
+    with ScriptedServer(answer) as server:
+        (only,) = lists().of(at(server, AMD64, FROM))
+
+    assert only.digest == signature.digest
 
 
 def test_no_page_is_asked_for_elsewhere(caplog: Log) -> None:

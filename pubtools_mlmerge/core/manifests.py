@@ -348,20 +348,20 @@ class Image:
         """
         return _read_image(decode(content), media_type, content)
 
-    @property
+    @cached_property
     def sizes(self) -> Mapping[str, int]:
         """The size of each blob, as the document states it.
 
         Raises:
             InvalidIndex: When it states none.
         """
-        sizes, layers = {}, self.fields.get("layers")
+        sizes, held, layers = {}, frozenset(self.blobs), self.fields.get("layers")
         for blob in (self.fields.get("config"), *(layers if isinstance(layers, list) else ())):
-            if not isinstance(blob, dict) or blob.get("digest") not in self.blobs:
+            if not isinstance(blob, dict) or blob.get("digest") not in held:
                 continue  # stored elsewhere
             size = blob.get("size")
-            if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-                problem = f"expected the number of bytes of {blob['digest']}, zero or more"
+            if type(size) is not int or not 0 <= size <= _LARGEST_SIZE:
+                problem = f"expected the number of bytes of {blob['digest']}, of at most 63 bits"
                 raise InvalidIndex("size", problem)
             sizes[str(blob["digest"])] = size
         return sizes

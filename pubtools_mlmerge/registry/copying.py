@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 from typing import Literal
 
-from attrs import evolve
+from attrs import evolve, field, frozen
 from requests.exceptions import HTTPError
 
 from pubtools_mlmerge.concurrency import STOP, Memo, Watch, run_all, unwatched
@@ -49,11 +49,25 @@ _Way = Literal["mount", "stream", "copy"]
 _THREADS = 8  # requests for manifests at a time, and for blobs
 _COPIES = 4  # programs at a time
 _REMEMBERED = 10_000  # manifests that are there, and blobs
+_SUBJECTS = 16  # of subjects, each brought before what refers to it
 _EXPIRED = (404, 416)  # how an upload is refused that the registry has given up
 
 
 class _OnlyByProgram(Exception):
-    """A blob cannot be mounted, or a manifest is of a kind that we do not know."""
+    """A blob can neither be mounted nor streamed."""
+
+
+@frozen
+class _Family:
+    """Manifests that are brought together: all that an index lists, or that a caller needs."""
+
+    source: Reference
+    destination: Reference
+    digests: Collection[str]
+    is_one_registry: bool
+    level: int = 0  # of indexes around them
+    indexes: set[str] = field(factory=set)  # that were read, at all levels
+    waiting: int = 0  # of them, each for its subject
 
 
 class Children:
@@ -85,7 +99,6 @@ class Children:
         self._manifests: Memo[Reference, bool] = Memo(_REMEMBERED)
         self._blobs: Memo[Reference, _Way] = Memo(_REMEMBERED)
         self._holders: dict[tuple[str, str], str] = {}  # a repository by its host and a blob
-        self._nested: dict[Reference, _Way] = {}
         self._writable: Memo[str, bool] = Memo(_REMEMBERED)
         self._copying = threading.BoundedSemaphore(_COPIES)
 
@@ -96,25 +109,17 @@ class Children:
 
     def ensure(self, source: Reference, destination: Reference, digests: Iterable[str]) -> None:
         """Make sure that manifests, with all that they need, are in the destination repository."""
-        digests = tuple(dict.fromkeys(digests))
-        is_one_registry = self._is_one_registry(source, destination)
-        if is_one_registry and source.repository == destination.repository:
+        digests = dict.fromkeys(digests)
+        sides = self._source.session(source), self._destination.session(destination)
+        family = _Family(source, destination, digests, sides[0].host == sides[1].host)
+        if family.is_one_registry and source.repository == destination.repository:
             return
-        by_blobs = self._streams or (is_one_registry and self._copy == "auto")
-
-        def provide(digest: str) -> bool:
-            place, manifest = destination.at(digest), None
-            if not self._destination.has_manifest(place):
-                if self._copy == "never":
-                    return False
-                if by_blobs or len(digests) > 1:
-                    manifest = self._read(source.at(digest), digests, ensure_one)
-                self._bring(manifest if by_blobs else None, source.at(digest), place)
-            advance()
-            return True
 
         def ensure_one(digest: str) -> bool:
-            return self._manifests.get(destination.at(digest), partial(provide, digest))
+            is_there = self._ensure_one(digest, evolve(family, indexes=set()))
+            if is_there:
+                advance()
+            return is_there
 
         with self._watch(f"images for {destination}", len(digests)) as advance:
             is_there = run_all(self._threads, [partial(ensure_one, digest) for digest in digests])
@@ -122,12 +127,38 @@ class Children:
             lacking = tuple(digest for digest, there in zip(digests, is_there) if not there)
             raise MissingChild(str(destination), None, "copying is disabled", lacking)
 
-    def _is_one_registry(self, source: Reference, destination: Reference) -> bool:
-        return self._source.session(source).host == self._destination.session(destination).host
+    def _ensure_one(self, digest: str, family: _Family) -> bool:
+        place = family.destination.at(digest)
+        return self._manifests.get(place, partial(self._provide, digest, family))
 
-    def _read(
-        self, source: Reference, siblings: Collection[str], bring: Callable[[str], object]
-    ) -> Manifest | None:
+    def _provide(self, digest: str, family: _Family) -> bool:
+        """Bring a manifest unless it is there; false if copying is disabled."""
+        source, destination = family.source.at(digest), family.destination.at(digest)
+        if self._destination.has_manifest(destination):
+            return True
+        if self._copy == "never":
+            return False
+        by_blobs = self._copy == "auto" and (self._streams or family.is_one_registry)
+        manifest = None
+        if by_blobs or len(family.digests) > 1:
+            manifest = self._read(source, family)
+        names = {"source": str(source), "destination": str(destination)}
+        with span("child", **names) as current:
+            way: _Way = "copy"
+            if by_blobs and manifest is not None:
+                with suppress(_OnlyByProgram):
+                    way = self._write(manifest, destination, family)
+            if way == "copy":
+                # Without the right to write the program would fail as well, with a worse message.
+                self._writable.get(destination.name, partial(self._require_push, destination))
+                with self._copying:
+                    self._copy_one(source, destination)
+            current.note(by=way)
+        event = {"type": "mlmerge-child", **names, "by": way}
+        LOG.info("Brought %s to %s by %s", source, destination.name, way, extra={"event": event})
+        return True
+
+    def _read(self, source: Reference, family: _Family) -> Manifest | None:
         """Read a manifest; if its subject is among its siblings, bring that first."""
         try:
             manifest = self._source.pull(source)
@@ -135,82 +166,41 @@ class Children:
             return None
         # A registry may refuse what names a subject that it lacks.
         subject = subject_of(manifest)
-        if subject is not None and subject in siblings and subject != source.digest:
-            bring(subject)
+        if subject is not None and subject in family.digests and family.waiting < _SUBJECTS:
+            self._ensure_one(subject, evolve(family, waiting=family.waiting + 1))
         return manifest
 
-    def _bring(self, manifest: Manifest | None, source: Reference, destination: Reference) -> None:
-        """Write a manifest after its blobs; copy it by the program if it is unknown or refused."""
-        with span("child", source=str(source), destination=str(destination)) as current:
-            way: _Way = "copy"
-            with suppress(_OnlyByProgram):
-                way = self._write(manifest, source, destination, 0, set())
-            if way == "copy":
-                # Without the right to write the program would fail as well, with a worse message.
-                self._writable.get(destination.name, partial(self._require_push, destination))
-                with self._copying:
-                    self._copy_one(source, destination)
-                _log_brought(source, destination, way)
-            current.note(by=way)
-
-    def _write(
-        self,
-        manifest: Manifest | None,
-        source: Reference,
-        destination: Reference,
-        level: int,
-        known: set[str],
-    ) -> _Way:
-        """Write a manifest after all that it needs, unless only a program can bring some of that.
-
-        `level` counts the indexes around it, and `known` has all that were read for its child.
-        """
-        if manifest is None:
-            raise _OnlyByProgram
+    def _write(self, manifest: Manifest, destination: Reference, family: _Family) -> _Way:
+        """Write a manifest after its blobs, or after all that it lists."""
+        ways: list[_Way] = []
         if isinstance(manifest, Image):
-            bring = partial(self._bring_blob, manifest, source, destination)
+            bring = partial(self._bring_blob, manifest, family)
             jobs = [
                 partial(self._blobs.get, destination.at(blob), partial(bring, blob))
                 for blob in manifest.blobs
             ]
             ways = run_all(self._blob_threads, jobs)
         else:
-            ways = self._write_listed(manifest, source, destination, level + 1, known)
+            self._bring_listed(manifest, family)
         self._destination.push(destination, manifest)
-        way: _Way = "stream" if "stream" in ways else "mount"
-        _log_brought(source, destination, way)
-        return way
+        return "stream" if "stream" in ways else "mount"
 
-    def _write_listed(
-        self, index: Index, source: Reference, destination: Reference, level: int, known: set[str]
-    ) -> list[_Way]:
-        """Write all that an index lists, in turn.
-
-        An index may list others, and these the same ones again and again: each is read once, and
-        no more of them than for a merge, or a few kilobytes could take hours.
-        """
-        known.add(index.digest)
-        if level > NESTED_LEVELS or len(known) > NESTED_INDEXES:
+    def _bring_listed(self, index: Index, family: _Family) -> None:
+        """Bring all that an index lists, in turn; no more indexes are read than for a merge."""
+        family.indexes.add(index.digest)
+        if family.level == NESTED_LEVELS or len(family.indexes) > NESTED_INDEXES:
+            source = family.source.at(index.digest)
             raise InvalidIndex("manifests", TOO_NESTED, str(source))
-        listed = dict.fromkeys(entry.digest for entry in index.manifests)
+        digests = dict.fromkeys(entry.digest for entry in index.manifests)
+        listed = evolve(family, digests=digests, level=family.level + 1)
+        for digest in digests:
+            self._ensure_one(digest, listed)
 
-        def bring(digest: str) -> _Way:
-            place = destination.at(digest)
-            if place not in self._nested:
-                manifest = self._read(source.at(digest), listed, bring)
-                self._nested[place] = self._write(manifest, source.at(digest), place, level, known)
-            return self._nested[place]
-
-        return [bring(digest) for digest in listed]
-
-    def _bring_blob(
-        self, image: Image, source: Reference, destination: Reference, digest: str
-    ) -> _Way:
+    def _bring_blob(self, image: Image, family: _Family, digest: str) -> _Way:
         """Mount a blob, or leave it if it is there, or else stream it."""
-        place = destination.at(digest)
-        held = self._destination.session(destination).host, digest
-        is_one_registry = self._is_one_registry(source, destination)
-        holder = source.repository if is_one_registry else self._holders.get(held)
+        source, place = family.source.at(digest), family.destination.at(digest)
+        held = self._destination.session(place).host, digest
+        holder = source.repository if family.is_one_registry else self._holders.get(held)
         try:
             if holder and self._destination.mount_blob(place, digest, holder):
                 return "mount"
@@ -223,12 +213,13 @@ class Children:
             try:
                 size = image.sizes[digest]
             except InvalidIndex as error:
-                raise evolve(error, reference=str(source)) from None
-            sides = self._source, source.at(digest), self._destination, place
-            stream_blob(*sides, size=size, watch=self._watch)
+                raise evolve(error, reference=str(source.at(image.digest))) from None
+            stream_blob(
+                self._source, source, self._destination, place, size=size, watch=self._watch
+            )
             way = "stream"
         if len(self._holders) < _REMEMBERED:
-            self._holders[held] = destination.repository
+            self._holders[held] = place.repository
         return way
 
     def _require_push(self, destination: Reference) -> bool:
@@ -239,13 +230,6 @@ class Children:
         except RegistryError as error:
             LOG.debug("Cannot tell whether %s may be written: %s", destination.name, error)
         return True
-
-
-def _log_brought(source: Reference, destination: Reference, by: _Way) -> None:
-    """Log that a manifest was written, with all that it needs."""
-    names = {"source": str(source), "destination": str(destination)}
-    event = {"type": "mlmerge-child", **names, "by": by}
-    LOG.info("Brought %s to %s by %s", source, destination.name, by, extra={"event": event})
 
 
 # The program skopeo

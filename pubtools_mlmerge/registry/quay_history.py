@@ -95,21 +95,21 @@ class TagHistory:
         self._host = Address.parse(named).host if named else ""
         self._hosts: Memo[str, str] = Memo(_MOST_HOSTS)
 
-    def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
-        """Make what the write replaced unread readable; a missing history is a warning."""
+    def lost(self, tag: Reference, written: str, seen: str | None) -> Iterable[Reference]:
+        """Recover what the write replaced unread, one by one; a missing history is a warning."""
         rows = self._rows_if_any(tag, "another writer was replaced")
         if rows is None:
-            return ()
+            return
         if all(row.digest != written for row in rows):
             LOG.warning("%s: its history does not have %s yet", tag, written)
-        found = []
         for digest in replaced(rows, written, seen):
             LOG.warning("%s: %s was replaced by %s", tag, digest, written)
             try:
-                found.append(self.recover(tag, digest))
+                recovered = self.recover(tag, digest)
             except RegistryError as error:
                 LOG.warning("%s: its content is lost: %s", tag, error)
-        return tuple(found)
+            else:
+                yield recovered
 
     def rows(self, reference: Reference) -> tuple[TagRow, ...]:
         """Read which digests a tag named lately, newest first, on one page of 100 rows."""

@@ -36,6 +36,7 @@ from pubtools_mlmerge.errors import (
     RegistryError,
     brief,
 )
+from pubtools_mlmerge.registry.base import unless_absent
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.http import Answer, origin
@@ -74,11 +75,11 @@ class ReferrerLists:
         self._tags: Memo[str, tuple[frozenset[str] | None]] = Memo(_REMEMBERED, _FRESH)
 
     def of_all(self, repository: Reference, subjects: Iterable[str]) -> list[Referrer]:
-        """List the referrers of manifests in one repository, each once."""
+        """List the direct referrers of manifests in one repository."""
         jobs = [partial(self.of, repository.at(subject)) for subject in dict.fromkeys(subjects)]
         # The first one finds out whether there is an API.
         found = [*(job() for job in jobs[:1]), *map_in_order(jobs[1:], _THREADS)]
-        return list({(each.tag, each.digest): each for some in found for each in some}.values())
+        return [each for some in found for each in some]
 
     def of(self, subject: Reference) -> tuple[Referrer, ...]:
         """List the direct referrers of a manifest."""
@@ -121,21 +122,22 @@ class ReferrerLists:
         # Clients keep the tag even for some registries that have the API, such as Quay.
         if has_tag or (has_tag is None and not entries):
             entries += self._by_schema(subject.tagged(tag))
-        found = {}
+        found: dict[str, Referrer] = {}
         for entry in entries:
             kind = entry.fields.get("artifactType") or entry.fields.get("mediaType")
-            found[entry.digest] = Referrer(
+            referrer = Referrer(
                 subject.digest, entry.digest, brief(str(kind), 100), "", entry.fields
             )
+            found.setdefault(entry.digest, referrer)  # the tag may say less than the API
         return (*found.values(), *self._by_cosign(subject, tag))
 
     def _by_schema(self, tag: Reference) -> tuple[Descriptor, ...]:
         try:
-            held = self._client.pull_if_present(tag)
+            held = unless_absent(tag, self._client.pull_index)[0]
         except (InvalidIndex, NotAnIndex) as error:
-            LOG.debug("%s: no list of referrers: %s", tag, error)
-            held = None
-        return held.manifests if isinstance(held, Index) else ()
+            LOG.warning("No list of referrers: %s", error)
+            return ()
+        return () if held is None else held.manifests
 
     def _by_cosign(self, subject: Reference, stem: str) -> Iterable[Referrer]:
         for suffix, kind in _COSIGN.items():
@@ -243,19 +245,22 @@ class Referrers:
             if len(found) > left:
                 LOG.warning("%s: more than %d referrers, the rest is left behind", source, _MOST)
             pulls = (partial(self._pull, source, each) for each in found[:left])
-            pulled = zip(found, map_in_order(pulls, _THREADS))
-            whole = [(each, manifest) for each, manifest in pulled if manifest is not None]
+            whole, tagged = [], []
+            for each, manifest in zip(found, map_in_order(pulls, _THREADS)):
+                if manifest is None:
+                    continue
+                whole.append(each)
+                if each.tag:  # the others may be many, and are not held in memory
+                    tagged.append((destination.tagged(each.tag), manifest))
             if not whole:
                 return
             left -= len(whole)
-            digests = list(dict.fromkeys(each.digest for each, _ in whole))
+            digests = list(dict.fromkeys(each.digest for each in whole))
             self._children.ensure(source, destination, digests)
-            for each, manifest in whole:
-                if each.tag:
-                    tag = destination.tagged(each.tag)
-                    self._set_tag(tag, partial(self._combined, tag, manifest))
-            for subject in dict.fromkeys(each.subject for each, _ in whole if not each.tag):
-                of = [each for each, _ in whole if each.subject == subject and not each.tag]
+            for tag, manifest in tagged:
+                self._set_tag(tag, partial(self._combined, tag, manifest))
+            for subject in dict.fromkeys(each.subject for each in whole if not each.tag):
+                of = [each for each in whole if each.subject == subject and not each.tag]
                 self._list_there(destination.at(subject), of)
             level = [digest for digest in digests if digest not in visited]
             visited.update(level)
