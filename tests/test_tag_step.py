@@ -94,7 +94,14 @@ def test_only_what_the_source_lists_as_well_is_removed() -> None:
 
     gone, _ = to_remove(VARIANTS, source, names(exclude=True))
 
-    assert gone == ["linux/amd64"]
+    assert gone == [f"linux/amd64@{digest('a')}"]
+
+
+def test_an_image_that_stays_for_another_platform_goes_by_its_platform() -> None:
+    held = index(entry("linux/arm/v6", seed="a"), entry("linux/arm/v7", seed="a"))
+    source = index(entry("linux/arm/v6", seed="a"))
+
+    assert to_remove(held, source, names("arm")) == (["linux/arm/v6"], ["linux/arm/v7"])
 
 
 class Site:
