@@ -33,7 +33,7 @@ from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
-from tests.factories import attestation, digest, entry, index
+from tests.factories import attestation, digest, entry, index, windows
 from tests.programs import put
 from tests.pushes import registered
 from tests.quay import QuayDialect
@@ -95,6 +95,26 @@ def test_only_what_the_source_lists_as_well_is_removed() -> None:
     gone, _ = to_remove(VARIANTS, source, names(exclude=True))
 
     assert gone == [f"linux/amd64@{digest('a')}"]
+
+
+WINDOWS = index(windows("10.0.17763.1"), windows("10.0.20348.1"), windows())
+
+
+def test_versions_of_an_operating_system_are_told_apart() -> None:
+    versions = ["windows/amd64:10.0.17763", "windows/amd64:10.0.20348"]
+
+    assert to_add(WINDOWS, names(versions[0])) == versions[:1]
+    assert to_remove(WINDOWS, None, names(versions[1])) == (
+        versions[1:],
+        [versions[0], "windows/amd64"],
+    )
+
+
+def test_what_has_no_name_of_its_own_is_removed_by_its_digest() -> None:
+    gone, _ = to_remove(WINDOWS, None, names("windows/amd64:10.0.17763", exclude=True))
+
+    unversioned = WINDOWS.manifests[2].digest
+    assert gone == ["windows/amd64:10.0.20348", f"windows/amd64@{unversioned}"]
 
 
 def test_an_image_that_stays_for_another_platform_goes_by_its_platform() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from typing import Protocol
 
@@ -70,38 +70,44 @@ def chosen_by(item: PushItem) -> Choose:
 def to_add(source: Index, is_chosen: Choose) -> list[str]:
     """Name the platforms of a source that are to be added."""
     slots = (slot for entry in source.manifests for slot in sorted(entry.slots, key=str))
-    return list(dict.fromkeys(str(slot) for slot in slots if is_chosen(slot)))
+    return list(dict.fromkeys(_name(slot) for slot in slots if is_chosen(slot)))
 
 
 def to_remove(index: Index, source: Index | None, is_chosen: Choose) -> tuple[list[str], list[str]]:
     """Name the platforms to remove and those that stay.
 
     Where there is a source, only what it lists as well is removed. Such a platform is named with
-    its digest, as the tag may have another image for it, or get one before the removal. An entry
-    without a platform stays, named by an empty text; an attestation goes by its image.
+    its digest, as the tag may get another image for it before the removal; so is one whose name
+    fits what stays. An entry without a platform stays, named by an empty text; an attestation goes
+    by its image.
     """
     images = {entry.digest for entry in index.manifests if entry.slots}
     known = None
     if source is not None:
         known = {(entry.digest, slot) for entry in source.manifests for slot in entry.slots}
-    gone: list[tuple[Platform, str]] = []
-    kept: list[str] = []
-    staying: set[str] = set()
+    gone: list[tuple[str, Platform]] = []
+    left: list[tuple[str, Platform]] = []
     for entry in index.manifests:
-        if not entry.slots and entry.attested not in images:
-            kept.append("")
         for slot in sorted(entry.slots, key=str):
-            if is_chosen(slot) and (known is None or (entry.digest, slot) in known):
-                gone.append((slot, entry.digest))
-            else:
-                kept.append(str(slot))
-                staying.add(entry.digest)
-    is_exact = known is not None
-    names = [
-        f"{slot}@{digest}" if is_exact and digest not in staying else str(slot)
-        for slot, digest in gone
-    ]
-    return names, kept
+            is_gone = is_chosen(slot) and (known is None or (entry.digest, slot) in known)
+            (gone if is_gone else left).append((entry.digest, slot))
+    digests_left = {digest for digest, _ in left}
+    names: list[str] = []
+    for digest, slot in gone:
+        name = _name(slot)
+        fits_more = any(PlatformPattern.exact(name).matches(other) for _, other in left)
+        needs_digest = (known is not None or fits_more) and digest not in digests_left
+        names.append(f"{name}@{digest}" if needs_digest else name)
+    others = [e for e in index.manifests if not e.slots and e.attested not in images]
+    return names, [*(_name(slot) for _, slot in left), *("" for _ in others)]
+
+
+def _name(platform: Platform) -> str:
+    """Name a platform as a pattern that fits it, with its version where one can be written."""
+    with suppress(InvalidPlatform):
+        if PlatformPattern.exact(platform.name).matches(platform):
+            return platform.name
+    return str(platform)
 
 
 def _to_pattern(name: str) -> PlatformPattern:

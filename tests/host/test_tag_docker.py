@@ -290,6 +290,31 @@ def test_another_image_for_the_platform_stays(world: World) -> None:
     assert [entry.digest for entry in world.read(REPOSITORY, "1").manifests] == [zstd.digest]
 
 
+@pytest.mark.parametrize(
+    ("archs", "exclude", "left"),
+    [
+        (["windows/amd64:10.0.20348"], False, {"10.0.17763.1", ""}),
+        (["windows/amd64:10.0.17763"], True, {"10.0.17763.1"}),
+    ],
+)
+def test_only_the_chosen_version_of_windows_is_removed(
+    world: World, archs: list[str], exclude: bool, left: set[str]
+) -> None:
+    versions = ["10.0.17763.1", "10.0.20348.1", ""]
+    images = [make_image("windows/amd64", seed=version) for version in versions]
+    listed = json.loads(make_index(images).content)
+    for entry, version in zip(listed["manifests"], versions):
+        entry["platform"]["os.version"] = version
+    content = json.dumps(listed).encode()
+    held = ImageIndex(content=content, media_type=OCI_INDEX, children=images)
+    world.put(REPOSITORY, "1", held)
+
+    remove(world, *archs, exclude=exclude)
+
+    kept = world.read(REPOSITORY, "1").manifests
+    assert {entry.platform.os_version for entry in kept if entry.platform} == left
+
+
 def test_an_image_that_is_listed_for_two_platforms_is_signed_until_both_are_gone(
     world: World,
 ) -> None:
