@@ -65,7 +65,8 @@ class SignEntry(Protocol):
 class Held:
     """A tag that holds a merged index, or an OCI index that was copied."""
 
-    request: MergeRequest
+    tag: Reference
+    repositories: tuple[str, ...]  # its repository's external names
     signing_key: str | None
     digest: str
     to_sign: tuple[tuple[str, str], ...]  # digests with architectures that the host does not sign
@@ -81,7 +82,7 @@ class _Job:
     signing_key: str | None
     settings: Settings
     step: Step
-    tags: dict[Reference, str]  # all of them, with the external names of their repositories
+    tags: dict[Reference, tuple[str, ...]]  # all, with the external names of their repositories
     covered: Sequence[Reference]
     looks: dict[Reference, MergeRequest] = field(factory=dict)  # before the push's first write
 
@@ -177,7 +178,7 @@ class PushStep:
     def to_sign(self) -> list[Held]:
         """List what is to be signed, by all signers; it counts as handed to them."""
         held = self._with_keys()
-        self._signed.update(each.request.destination for each in held)
+        self._signed.update(each.tag for each in held)
         return held
 
     def _with_keys(self) -> list[Held]:
@@ -188,7 +189,7 @@ class PushStep:
         if self._not_judged:
             problem = "pubtools-quay copied these tags without the step, so they may lack images"
             raise StepNotDone(problem, tuple(sorted(map(str, self._not_judged))))
-        unsigned = {each.request.destination for each in self._with_keys()} - self._signed
+        unsigned = {each.tag for each in self._with_keys()} - self._signed
         if unsigned and signers:
             problem = f"not handed to the signer {signers[0]}, which a retry of the push does"
             raise StepNotDone(problem, tuple(sorted(map(str, unsigned))))
@@ -238,24 +239,28 @@ class PushStep:
         settings = self._settings.of(item)
         tags = dict(sorted(self._tags(item).items(), key=lambda each: str(each[0])))
         is_image = not is_source_container(item)
-        covered = [tag for tag in tags if is_image and settings.covers(tags[tag])]
+        covered = [tag for tag in tags if is_image and all(map(settings.covers, tags[tag]))]
         source = Reference.parse(item.metadata["pull_url"])
         step = self._steps[settings]
         return _Job(source, item.claims_signing_key, settings, step, tags, covered)
 
-    def _tags(self, item: PushItem) -> dict[Reference, str]:
-        """List the tags of an item, with the external names of their repositories."""
-        return {
-            internal_reference(self._task, repository, tag): repository
-            for repository, names in item.metadata["tags"].items()
-            for tag in names
-        }
+    def _tags(self, item: PushItem) -> dict[Reference, tuple[str, ...]]:
+        """List the tags of an item, with the external names of their repositories.
+
+        A repository may have two, such as a/app and a----app.
+        """
+        names: dict[Reference, dict[str, None]] = {}
+        for repository, tags in item.metadata["tags"].items():
+            for tag in tags:
+                reference = internal_reference(self._task, repository, tag)
+                names.setdefault(reference, {})[repository] = None
+        return {reference: tuple(repositories) for reference, repositories in names.items()}
 
     def _judge(
         self, job: _Job, tag: Reference, check: Callable[[], None] = no_lock
     ) -> MergeRequest:
         """Look at a tag and decide; nothing is written."""
-        place = job.source, tag, job.tags[tag]
+        place = job.source, tag, job.tags[tag][0]
         request = MergeRequest(*place, job.settings, job.step, check=check)
         try:
             decision = job.step.plan(job.source, tag, job.settings.policy)
@@ -337,9 +342,10 @@ class PushStep:
             or entry.descriptor.media_type not in DOCKER_MANIFESTS
         ]
         listed = [entry.descriptor for entry in entries]
-        self._hold(job, request, report, listed, not_signed)
-        if report.source_digest is not None and report.source_digest != report.digest:
-            self._never_held.add((request.public_name, report.source_digest))
+        self._hold(job, tag, report, listed, not_signed)
+        source = report.source_digest
+        if source not in (None, report.digest, *(entry.digest for entry in listed)):
+            self._never_held.update((name, source) for name in _public_names(job, tag))
         if report.changed:
             self.merged.append(report)
             history, days = self._sides.history, job.settings.anchor_days
@@ -350,26 +356,27 @@ class PushStep:
         return True
 
     def _note_copied(self, job: _Job, request: MergeRequest) -> None:
-        new = request.new
-        self.held.pop(request.destination, None)
+        new, tag = request.new, request.destination
+        self.held.pop(tag, None)
         if new is not None:
-            self._never_held.discard((request.public_name, new.digest))
+            self._never_held.difference_update((n, new.digest) for n in _public_names(job, tag))
         # The host knows no OCI index, and signs none of its images.
         if isinstance(new, Index) and new.media_type != DOCKER_LIST:
-            self._hold(job, request, new, new.manifests, new.manifests)
+            self._hold(job, tag, new, new.manifests, new.manifests)
 
     def _hold(
         self,
         job: _Job,
-        request: MergeRequest,
+        tag: Reference,
         held: Report | Index,
         listed: Iterable[Descriptor],
         not_signed: Iterable[Descriptor],
     ) -> None:
         """Note what a tag holds, and which entries of it the host does not sign."""
         images = {e.digest: e.platform.architecture if e.platform else "" for e in not_signed}
-        self.held[request.destination] = Held(
-            request,
+        self.held[tag] = Held(
+            tag,
+            job.tags[tag],
             job.signing_key,
             held.digest,
             ((held.digest, ""), *images.items()),
@@ -422,10 +429,11 @@ class PushStep:
     def docker_tags(self, item: PushItem) -> dict[str, list[str]]:
         """List the tags of an item that do not hold an OCI index; warn of those that do."""
         tags: dict[str, list[str]] = {}
-        for tag, repository in self._tags(item).items():
+        for tag, repositories in self._tags(item).items():
             if tag in self.held and self.held[tag].is_oci:
                 LOG.warning("%s is an OCI index and gets no security manifests", tag)
-            else:
+                continue
+            for repository in repositories:
                 tags.setdefault(repository, []).append(tag.tag)
         return tags
 
@@ -435,6 +443,11 @@ class PushStep:
         for tag, previous in self.before.items():
             if previous is not None and registry.digest(tag) != previous.digest:
                 push(registry, tag, previous)
+
+
+def _public_names(job: _Job, tag: Reference) -> list[str]:
+    """Name a tag as the public does."""
+    return [f"{repository}:{tag.tag}" for repository in job.tags[tag]]
 
 
 def _site_merges() -> bool:

@@ -49,11 +49,6 @@ class MergeRequest:
     """What to check just before the tag is written."""
 
     @property
-    def public_name(self) -> str:
-        """Repository and tag, as the public names them."""
-        return f"{self.repository}:{self.destination.tag}"
-
-    @property
     def new(self) -> Manifest | None:
         """What the source holds, if that could be read."""
         return None if self.decision is None else self.decision.new
