@@ -43,6 +43,7 @@ from tests.pages import DOCS
 from tests.peers import SCHEMA_1
 from tests.programs import put
 from tests.pushes import Expired, begin, item, registered
+from tests.quay import QuayDialect
 from tests.scripted import HURRIED
 
 Log = pytest.LogCaptureFixture
@@ -532,6 +533,39 @@ def test_a_push_that_fails_names_what_was_merged_and_the_record_that_puts_it_bac
     assert words == f"{tag}, which held {OLD.digest}: pubtools-mlmerge-restore"
     assert read_change(record).destination == tag
     assert of_new == f"{push.reference('app:new')}, which did not exist: delete it"
+
+
+# What a rollback restores
+
+
+def test_all_tags_are_restored_that_can_be(caplog: Log) -> None:
+    with RegistryServer(immutable_tags=["1", "3"]) as server:
+        push, names = Push(server), ("app:1", "app:2", "app:3")
+        push.put("app:3", OLD)
+        push.step.look([push.item(*names)])
+        for name in names:
+            push.put(name, NEW)
+
+        with pytest.raises(ImmutableTag, match="app:1"):
+            push.step.restore()
+
+        assert push.digests("app:2") == UNTOUCHED
+        assert [str(push.reference("app:3")) in line for line in caplog.messages] == [True]
+
+
+def test_a_tag_that_is_restored_expires_as_before() -> None:
+    moment = 2_000_000_000
+    with RegistryServer(dialect=QuayDialect("token")) as server:
+        push = Push(server)
+        history = TagHistory(RegistryClient(server.host, options=HURRIED), "token")
+        push.begin(history=history)
+        history.expire_at(push.reference("app:1"), moment)
+
+        push.run("app:1")
+        push.step.restore()
+
+        assert push.digests("app:1") == UNTOUCHED
+        assert history.expiration(push.reference("app:1")) == moment
 
 
 # Each case of the table in docs/push.rst

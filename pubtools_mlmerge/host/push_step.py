@@ -33,7 +33,7 @@ from pubtools_mlmerge.host.task import log_plan, summed_up
 from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import find_record, task_records
 from pubtools_mlmerge.merging.step import Step
-from pubtools_mlmerge.merging.writer import Writer, push
+from pubtools_mlmerge.merging.writer import Writer, expiration_kept, push
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.referrers import Referrers
 from pubtools_mlmerge.settings import ItemSettings, Settings, step_options
@@ -438,11 +438,19 @@ class PushStep:
         return tags
 
     def restore(self) -> None:
-        """Restore the tags of the push to the exact bytes from before."""
-        registry = self._sides.destination
+        """Restore the tags of the push to the exact bytes from before, as many as possible."""
+        registry, failures = self._sides.destination, list[MergeError]()
         for tag, previous in self.before.items():
-            if previous is not None and registry.digest(tag) != previous.digest:
-                push(registry, tag, previous)
+            try:
+                if previous is not None and registry.digest(tag) != previous.digest:
+                    with expiration_kept(self._sides.history, tag):
+                        push(registry, tag, previous)
+            except MergeError as error:
+                failures.append(error)
+        for error in failures[1:]:
+            LOG.error("%s", error)
+        if failures:
+            raise failures[0]
 
 
 def _public_names(job: _Job, tag: Reference) -> list[str]:
