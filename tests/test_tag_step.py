@@ -229,6 +229,18 @@ def test_what_was_written_is_reported_with_its_digest(tags: Tags) -> None:
     assert [e.fate for e in report.entries].count("kept") == 2
 
 
+def test_the_tag_counts_as_changed_by_its_digest(tags: Tags) -> None:
+    outcomes = []
+    for _ in range(2):  # what is there already is encoded by the host once
+        tags.select(Settings())
+        tags.write(tags.compute(["s390x"]))
+        report = tags.selection.report(1)
+        assert report is not None
+        outcomes.append((report.changed, report.digest == report.previous_digest))
+
+    assert outcomes == [(True, False), (False, True)]
+
+
 def test_nothing_is_reported_where_nothing_was_written(tags: Tags) -> None:
     tags.compute()
 

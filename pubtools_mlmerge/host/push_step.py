@@ -108,7 +108,8 @@ class PushStep:
         self._jobs: dict[int, _Job] = {}  # by id of the push item, until it is pushed
         self._shared: frozenset[Reference] = frozenset()  # tags of several items
         self._not_judged: set[Reference] = set()
-        self._never_held: set[tuple[str, str]] = set()  # public name, and digest of a source
+        # Public name and digest: of a source that was merged, or copied and replaced since.
+        self._not_held: set[tuple[str, str | None]] = set()
         self._signed: set[Reference] = set()
         self.before: dict[Reference, Manifest | None] = {}  # what tags held at the first look
         self.merged: list[Report] = []  # of tags that changed; one may have several
@@ -313,9 +314,10 @@ class PushStep:
             names = ", ".join(str(each.destination) for each in again)
             LOG.info("Checking again tags that moved: %s", names)
             pending = [self._judge(job, each.destination, each.check) for each in again]
-        first = pending[0]
-        seen = None if first.decision is None else first.decision.seen
-        raise ConflictError(str(first.destination), seen, None, job.settings.tries)
+        tag, decision = again[0].destination, again[0].decision
+        seen = None if decision is None else decision.seen
+        found = self._sides.destination.digest(tag)
+        raise ConflictError(str(tag), seen, found, job.settings.tries)
 
     def _has_moved(self, request: MergeRequest) -> bool:
         decision = request.decision
@@ -343,9 +345,8 @@ class PushStep:
         ]
         listed = [entry.descriptor for entry in entries]
         self._hold(job, tag, report, listed, not_signed)
-        source = report.source_digest
-        if source not in (None, report.digest, *(entry.digest for entry in listed)):
-            self._never_held.update((name, source) for name in _public_names(job, tag))
+        replaced = {report.source_digest, report.previous_digest}
+        self._note_claims(job, tag, {report.digest, *(e.digest for e in listed)}, replaced)
         if report.changed:
             self.merged.append(report)
             history, days = self._sides.history, job.settings.anchor_days
@@ -356,13 +357,25 @@ class PushStep:
         return True
 
     def _note_copied(self, job: _Job, request: MergeRequest) -> None:
-        new, tag = request.new, request.destination
+        decision, tag = request.decision, request.destination
         self.held.pop(tag, None)
-        if new is not None:
-            self._never_held.difference_update((n, new.digest) for n in _public_names(job, tag))
+        new = None if decision is None else decision.new
+        if decision is None or new is None:
+            return
+        listed = new.manifests if isinstance(new, Index) else ()
+        self._note_claims(job, tag, {new.digest, *(e.digest for e in listed)}, {decision.seen})
         # The host knows no OCI index, and signs none of its images.
         if isinstance(new, Index) and new.media_type != DOCKER_LIST:
-            self._hold(job, tag, new, new.manifests, new.manifests)
+            self._hold(job, tag, new, listed, listed)
+
+    def _note_claims(
+        self, job: _Job, tag: Reference, held: set[str], others: set[str | None]
+    ) -> None:
+        """Note what may be claimed of a tag, and what may not."""
+        for repository in job.tags[tag]:
+            name = f"{repository}:{tag.tag}"
+            self._not_held.difference_update((name, digest) for digest in held)
+            self._not_held.update((name, digest) for digest in others - held)
 
     def _hold(
         self,
@@ -419,11 +432,11 @@ class PushStep:
     # After the push
 
     def true_claims(self, claims: Iterable[SignEntry]) -> list[SignEntry]:
-        """Leave out claims about the list of a source that a merged tag never held."""
+        """Leave out claims about the list of a source that a merged tag does not hold."""
         return [
             claim
             for claim in claims
-            if (claim.pub_reference.partition("/")[2], claim.digest) not in self._never_held
+            if (claim.pub_reference.partition("/")[2], claim.digest) not in self._not_held
         ]
 
     def docker_tags(self, item: PushItem) -> dict[str, list[str]]:
@@ -451,11 +464,6 @@ class PushStep:
             LOG.error("%s", error)
         if failures:
             raise failures[0]
-
-
-def _public_names(job: _Job, tag: Reference) -> list[str]:
-    """Name a tag as the public does."""
-    return [f"{repository}:{tag.tag}" for repository in job.tags[tag]]
 
 
 def _site_merges() -> bool:

@@ -353,7 +353,9 @@ class Selection:
         if self.plan is None or self._written is None:
             return None
         report = Report.of(self.plan, self.source, self.destination)
-        return evolve(report, digest=self._written, attempts=attempts)
+        # The host encodes anew even what the tag held already.
+        changed = self._written != report.previous_digest
+        return evolve(report, digest=self._written, changed=changed, attempts=attempts)
 
 
 class GuardedClient:

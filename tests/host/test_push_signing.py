@@ -100,10 +100,19 @@ def test_a_repository_of_two_names_is_signed_under_both(world: World) -> None:
     assert kept not in removed()
 
 
-def test_a_tag_of_two_items_is_signed_as_it_is_in_the_end(world: World) -> None:
-    world.fill()
+@pytest.mark.parametrize(
+    ("exists", "names"),
+    [(True, "new one"), (False, "new one"), (False, "one new")],
+    ids=["merged twice", "copied and merged", "copied twice"],
+)
+def test_a_tag_of_two_items_is_signed_as_it_is_in_the_end(
+    world: World, exists: bool, names: str
+) -> None:
+    if exists:
+        world.fill()
+    world.put("src/app", "new", build("new", *TWO))
     world.put("src/app", "one", build("one", "linux/amd64"))
-    items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in ("new", "one")]
+    items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in names.split()]
 
     push(items, world.settings(ON, num_thread_container_push=1))
 
