@@ -206,17 +206,23 @@ def test_the_coarse_rule_takes_no_platform_away(tags: Tags) -> None:
 
 
 def test_the_host_may_look_at_the_platform_of_an_entry_without_one(tags: Tags) -> None:
-    put(tags.server, "1", make_index([*OLD, make_index(NEW)]))
+    images = json.loads(make_index(OLD).content)["manifests"]
+    (nested,) = json.loads(make_index([make_index(NEW)]).content)["manifests"]
+    bare = [
+        {**images[0], "digest": digest(str(nothing)), "platform": nothing} for nothing in ({}, None)
+    ]
+    document = {"schemaVersion": 2, "manifests": [*images, nested, *bare]}
+    tags.server.put_manifest("app", "1", encode(document), OCI_INDEX)
 
-    document = tags.compute(["arm64"])
+    entries = tags.compute(["arm64"])["manifests"]
 
-    entries = document["manifests"]
     assert isinstance(entries, list)
     shown = [each["platform"]["architecture"] for each in entries]
-    assert shown == ["arm64", "amd64", "s390x", ""]
-    assert "platform" not in entries[-1]
+    assert shown == ["arm64", "amd64", "s390x", "", "", ""]
+    assert "platform" not in entries[3]
+    assert [json.loads(encode(each)) for each in entries[4:]] == bare
     with pytest.raises(KeyError):
-        entries[-1]["annotations"]
+        entries[3]["annotations"]
 
 
 def test_what_was_written_is_reported_with_its_digest(tags: Tags) -> None:

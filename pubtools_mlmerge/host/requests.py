@@ -132,7 +132,8 @@ class _Entry(dict[str, object]):
     it is.
     """
 
-    def __missing__(self, key: str) -> object:
-        if key == "platform":
-            return {"architecture": ""}
-        raise KeyError(key)
+    def __getitem__(self, key: str) -> object:
+        if key != "platform":
+            return super().__getitem__(key)
+        platform = self.get(key)
+        return platform if isinstance(platform, dict) and platform else {"architecture": ""}
