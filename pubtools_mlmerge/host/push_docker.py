@@ -70,7 +70,7 @@ class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is u
         return items
 
     def sign_new_manifests(self, docker_push_items: list[PushItem]) -> object:
-        """Sign what the host signs, then merged indexes and OCI indexes, with what they list."""
+        """Sign what the host signs, then merged and OCI indexes, with what they list."""
         signed = super().sign_new_manifests(docker_push_items)
         claims = [] if _host_has("quay_images_signing") else self.claims()
         if claims:
@@ -84,7 +84,7 @@ class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is u
         return signed
 
     def claims(self) -> list[SignEntry]:
-        """List what is to be signed of the tags that hold a merged index or an OCI index."""
+        """List what is to be signed of the tags whose content the host does not sign."""
         return [
             push_docker.SignEntry(
                 repo=repository,

@@ -63,7 +63,7 @@ class SignEntry(Protocol):
 
 @frozen(eq=False)
 class Held:
-    """A tag that holds a merged index, or an OCI index that was copied."""
+    """A tag that holds a merged index, or an OCI index or image that was copied."""
 
     tag: Reference
     repositories: tuple[str, ...]  # its repository's external names
@@ -364,8 +364,8 @@ class PushStep:
             return
         listed = new.manifests if isinstance(new, Index) else ()
         self._note_claims(job, tag, {new.digest, *(e.digest for e in listed)}, {decision.seen})
-        # The host knows no OCI index, and signs none of its images.
-        if isinstance(new, Index) and new.media_type != DOCKER_LIST:
+        # The host signs no OCI image, and no OCI index with its images.
+        if new.media_type != DOCKER_LIST and new.media_type not in DOCKER_MANIFESTS:
             self._hold(job, tag, new, listed, listed)
 
     def _note_claims(
@@ -381,7 +381,7 @@ class PushStep:
         self,
         job: _Job,
         tag: Reference,
-        held: Report | Index,
+        held: Report | Manifest,
         listed: Iterable[Descriptor],
         not_signed: Iterable[Descriptor],
     ) -> None:

@@ -230,6 +230,18 @@ def test_an_oci_index_that_is_copied_is_signed_like_a_merged_one(
     assert len(about_images()) == len(TWO)
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_an_oci_image_that_is_copied_is_signed(world: World, exists: bool) -> None:
+    if exists:
+        world.put(REPOSITORY, "1", make_image("linux/s390x", seed="old"))
+    digest = world.put("src/app", "new", make_image("linux/s390x", seed="new"))
+
+    push_new(world)
+
+    assert world.digest(REPOSITORY, "1") == digest
+    assert [entry.digest for entry in RecordingSigner.signed] == [digest]
+
+
 def test_the_source_list_is_claimed_for_the_tags_that_hold_it_and_for_no_other(
     world: World,
 ) -> None:
