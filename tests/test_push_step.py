@@ -132,16 +132,24 @@ def push(registry_server: RegistryServer) -> Push:
     return Push(registry_server)
 
 
-def test_every_tag_keeps_what_the_source_lacks_and_what_it_brings_is_brought_once(
+def test_every_tag_keeps_what_the_source_lacks_and_each_repository_gets_images_once(
     push: Push,
 ) -> None:
-    push.run("app:1", "app:2", "app:1")
+    ppc64le = make_image("linux/ppc64le", seed="old")
+    for name in ("app:2", "other:1"):
+        push.put(name, make_index([OLD_AMD64, ppc64le]))
+
+    push.run("app:1", "app:2", "other:1", "app:1")
 
     lines = [f"{r.method} {r.path}" for r in push.server.requests]
     assert lines.count("GET /v2/ns/src/manifests/new") == 1
     assert lines.count("PUT /v2/ns/app/manifests/1") == 1
-    assert len([line for line in lines if line.startswith("PUT /v2/ns/app/manifests/sha256")]) == 2
-    assert push.digests("app:1") == push.digests("app:2") == MERGED
+    for repository in ("app", "other"):
+        start = f"PUT /v2/ns/{repository}/manifests/sha256"
+        assert len([line for line in lines if line.startswith(start)]) == 2
+    assert push.digests("app:1") == MERGED
+    others = {AMD64.digest, ARM64.digest, ppc64le.digest}
+    assert push.digests("app:2") == push.digests("other:1") == others
     assert push.copies == []
 
 
@@ -170,6 +178,7 @@ TOO_OLD = {"max_age_days": 365, "stale": "drop"}
         ({}, "app:image", "all", "the source covers all of it"),
         ({}, "app:same", "all", "the source covers all of it"),
         ({"exclude_repos": ["a*"]}, "app:1", "all", "its repository is excluded"),
+        ({"repos": ["b*"]}, "app:1", "all", "its repository is excluded"),
         ({"drop": ["s390x"]}, "app:1", "all", "dropped by name"),
         ({"keep": ["arm64"]}, "app:1", "all", "not among the platforms to keep"),
         (TOO_OLD, "app:aged", "all", "older than 365 days"),
