@@ -43,6 +43,7 @@ from tests.pages import DOCS
 from tests.peers import SCHEMA_1
 from tests.programs import put
 from tests.pushes import Expired, begin, item, registered
+from tests.quay import QuayDialect
 from tests.scripted import HURRIED
 
 Log = pytest.LogCaptureFixture
@@ -131,16 +132,24 @@ def push(registry_server: RegistryServer) -> Push:
     return Push(registry_server)
 
 
-def test_every_tag_keeps_what_the_source_lacks_and_what_it_brings_is_brought_once(
+def test_every_tag_keeps_what_the_source_lacks_and_each_repository_gets_images_once(
     push: Push,
 ) -> None:
-    push.run("app:1", "app:2", "app:1")
+    ppc64le = make_image("linux/ppc64le", seed="old")
+    for name in ("app:2", "other:1"):
+        push.put(name, make_index([OLD_AMD64, ppc64le]))
+
+    push.run("app:1", "app:2", "other:1", "app:1")
 
     lines = [f"{r.method} {r.path}" for r in push.server.requests]
     assert lines.count("GET /v2/ns/src/manifests/new") == 1
     assert lines.count("PUT /v2/ns/app/manifests/1") == 1
-    assert len([line for line in lines if line.startswith("PUT /v2/ns/app/manifests/sha256")]) == 2
-    assert push.digests("app:1") == push.digests("app:2") == MERGED
+    for repository in ("app", "other"):
+        start = f"PUT /v2/ns/{repository}/manifests/sha256"
+        assert len([line for line in lines if line.startswith(start)]) == 2
+    assert push.digests("app:1") == MERGED
+    others = {AMD64.digest, ARM64.digest, ppc64le.digest}
+    assert push.digests("app:2") == push.digests("other:1") == others
     assert push.copies == []
 
 
@@ -169,6 +178,7 @@ TOO_OLD = {"max_age_days": 365, "stale": "drop"}
         ({}, "app:image", "all", "the source covers all of it"),
         ({}, "app:same", "all", "the source covers all of it"),
         ({"exclude_repos": ["a*"]}, "app:1", "all", "its repository is excluded"),
+        ({"repos": ["b*"]}, "app:1", "all", "its repository is excluded"),
         ({"drop": ["s390x"]}, "app:1", "all", "dropped by name"),
         ({"keep": ["arm64"]}, "app:1", "all", "not among the platforms to keep"),
         (TOO_OLD, "app:aged", "all", "older than 365 days"),
@@ -451,7 +461,8 @@ def test_a_tag_that_moves_before_each_plain_copy_is_left_alone(push: Push) -> No
     held = [make_index([make_image("linux/amd64", seed=seed)]) for seed in ("one", "two", "three")]
     push.put("app:3", held[0])
 
-    with registered(Late(push, "app:3", *held[1:])), pytest.raises(ConflictError, match="app:3"):
+    words = f"app:3: another program writes this tag.*holds {held[1].digest}"
+    with registered(Late(push, "app:3", *held[1:])), pytest.raises(ConflictError, match=words):
         push.run("app:3")
 
     assert push.copies == []
@@ -532,6 +543,39 @@ def test_a_push_that_fails_names_what_was_merged_and_the_record_that_puts_it_bac
     assert words == f"{tag}, which held {OLD.digest}: pubtools-mlmerge-restore"
     assert read_change(record).destination == tag
     assert of_new == f"{push.reference('app:new')}, which did not exist: delete it"
+
+
+# What a rollback restores
+
+
+def test_all_tags_are_restored_that_can_be(caplog: Log) -> None:
+    with RegistryServer(immutable_tags=["1", "3"]) as server:
+        push, names = Push(server), ("app:1", "app:2", "app:3")
+        push.put("app:3", OLD)
+        push.step.look([push.item(*names)])
+        for name in names:
+            push.put(name, NEW)
+
+        with pytest.raises(ImmutableTag, match="app:1"):
+            push.step.restore()
+
+        assert push.digests("app:2") == UNTOUCHED
+        assert [str(push.reference("app:3")) in line for line in caplog.messages] == [True]
+
+
+def test_a_tag_that_is_restored_expires_as_before() -> None:
+    moment = 2_000_000_000
+    with RegistryServer(dialect=QuayDialect("token")) as server:
+        push = Push(server)
+        history = TagHistory(RegistryClient(server.host, options=HURRIED), "token")
+        push.begin(history=history)
+        history.expire_at(push.reference("app:1"), moment)
+
+        push.run("app:1")
+        push.step.restore()
+
+        assert push.digests("app:1") == UNTOUCHED
+        assert history.expiration(push.reference("app:1")) == moment
 
 
 # Each case of the table in docs/push.rst

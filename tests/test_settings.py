@@ -70,10 +70,6 @@ def test_each_is_read_from_the_target_and_from_the_environment(name: str) -> Non
     assert found(Settings(), name) != expected
 
 
-def test_referrers_are_warned_of_in_commands_and_left_to_a_host() -> None:
-    assert (Settings().referrers, Settings.for_commands({}).referrers) == ("ignore", "warn")
-
-
 def test_every_setting_is_among_them() -> None:
     fields = {each.name for kind in (Settings, Policy) for each in attrs.fields(kind)}
 
@@ -150,9 +146,11 @@ def test_an_unknown_variable_is_a_warning(caplog: pytest.LogCaptureFixture) -> N
     assert caplog.messages == ["MLMERGE_SERVICE_HOST is not a setting of pubtools-mlmerge, ignored"]
 
 
-def test_commands_allow_mixed_types_and_tasks_do_not() -> None:
-    assert read().policy.mixed_types == "fail"
-    assert Settings.for_commands({}).policy == Policy()
+def test_commands_have_other_defaults_than_tasks() -> None:
+    task, commands = read(), Settings.for_commands({})
+
+    assert (task.policy.mixed_types, commands.policy) == ("fail", Policy())
+    assert (task.referrers, commands.referrers) == ("ignore", "warn")
     assert Settings.for_commands({"MLMERGE_MIXED_TYPES": "fail"}).policy.mixed_types == "fail"
 
 
@@ -239,17 +237,20 @@ def test_the_environment_cannot_write_other_numbers(text: str) -> None:
     assert problem == "MLMERGE_TRIES: expected a number from 1 to 100"
 
 
-@pytest.mark.parametrize("name", ["lock", "audit"])
-def test_none_wins_over_the_environment(name: str) -> None:
-    environment = {"MLMERGE_LOCK": "file:///locks", "MLMERGE_AUDIT": "records"}
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("lock", "file:///locks"),
+        ("audit", "records"),
+        ("anchor_tag", "{tag}-kept"),
+        ("max_age_days", "365"),
+    ],
+)
+def test_none_wins_over_the_environment(name: str, text: str) -> None:
+    environment = {f"MLMERGE_{name.upper()}": text}
 
     assert getattr(read(environment=environment), name) is not None
     assert getattr(read({name: None}, environment), name) is None
-
-
-def test_no_age_is_ruled_by_default_and_null_says_so() -> None:
-    assert not read().ages.needs_ages
-    assert not read({"max_age_days": None}, {"MLMERGE_MAX_AGE_DAYS": "365"}).ages.needs_ages
 
 
 def test_the_password_of_a_lock_is_shown_by_nothing() -> None:

@@ -33,7 +33,7 @@ from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
-from tests.factories import attestation, digest, entry, index
+from tests.factories import attestation, digest, entry, index, windows
 from tests.programs import put
 from tests.pushes import registered
 from tests.quay import QuayDialect
@@ -94,7 +94,34 @@ def test_only_what_the_source_lists_as_well_is_removed() -> None:
 
     gone, _ = to_remove(VARIANTS, source, names(exclude=True))
 
-    assert gone == ["linux/amd64"]
+    assert gone == [f"linux/amd64@{digest('a')}"]
+
+
+WINDOWS = index(windows("10.0.17763.1"), windows("10.0.20348.1"), windows())
+
+
+def test_versions_of_an_operating_system_are_told_apart() -> None:
+    versions = ["windows/amd64:10.0.17763", "windows/amd64:10.0.20348"]
+
+    assert to_add(WINDOWS, names(versions[0])) == versions[:1]
+    assert to_remove(WINDOWS, None, names(versions[1])) == (
+        versions[1:],
+        [versions[0], "windows/amd64"],
+    )
+
+
+def test_what_has_no_name_of_its_own_is_removed_by_its_digest() -> None:
+    gone, _ = to_remove(WINDOWS, None, names("windows/amd64:10.0.17763", exclude=True))
+
+    unversioned = WINDOWS.manifests[2].digest
+    assert gone == ["windows/amd64:10.0.20348", f"windows/amd64@{unversioned}"]
+
+
+def test_an_image_that_stays_for_another_platform_goes_by_its_platform() -> None:
+    held = index(entry("linux/arm/v6", seed="a"), entry("linux/arm/v7", seed="a"))
+    source = index(entry("linux/arm/v6", seed="a"))
+
+    assert to_remove(held, source, names("arm")) == (["linux/arm/v6"], ["linux/arm/v7"])
 
 
 class Site:
@@ -179,17 +206,23 @@ def test_the_coarse_rule_takes_no_platform_away(tags: Tags) -> None:
 
 
 def test_the_host_may_look_at_the_platform_of_an_entry_without_one(tags: Tags) -> None:
-    put(tags.server, "1", make_index([*OLD, make_index(NEW)]))
+    images = json.loads(make_index(OLD).content)["manifests"]
+    (nested,) = json.loads(make_index([make_index(NEW)]).content)["manifests"]
+    bare = [
+        {**images[0], "digest": digest(str(nothing)), "platform": nothing} for nothing in ({}, None)
+    ]
+    document = {"schemaVersion": 2, "manifests": [*images, nested, *bare]}
+    tags.server.put_manifest("app", "1", encode(document), OCI_INDEX)
 
-    document = tags.compute(["arm64"])
+    entries = tags.compute(["arm64"])["manifests"]
 
-    entries = document["manifests"]
     assert isinstance(entries, list)
     shown = [each["platform"]["architecture"] for each in entries]
-    assert shown == ["arm64", "amd64", "s390x", ""]
-    assert "platform" not in entries[-1]
+    assert shown == ["arm64", "amd64", "s390x", "", "", ""]
+    assert "platform" not in entries[3]
+    assert [json.loads(encode(each)) for each in entries[4:]] == bare
     with pytest.raises(KeyError):
-        entries[-1]["annotations"]
+        entries[3]["annotations"]
 
 
 def test_what_was_written_is_reported_with_its_digest(tags: Tags) -> None:
@@ -200,6 +233,18 @@ def test_what_was_written_is_reported_with_its_digest(tags: Tags) -> None:
     assert report.digest == tags.client.digest(tags.images[1])
     assert (report.source, report.destination, report.attempts) == (*tags.images, 2)
     assert [e.fate for e in report.entries].count("kept") == 2
+
+
+def test_the_tag_counts_as_changed_by_its_digest(tags: Tags) -> None:
+    outcomes = []
+    for _ in range(2):  # what is there already is encoded by the host once
+        tags.select(Settings())
+        tags.write(tags.compute(["s390x"]))
+        report = tags.selection.report(1)
+        assert report is not None
+        outcomes.append((report.changed, report.digest == report.previous_digest))
+
+    assert outcomes == [(True, False), (False, True)]
 
 
 def test_nothing_is_reported_where_nothing_was_written(tags: Tags) -> None:

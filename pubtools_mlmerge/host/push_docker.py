@@ -70,7 +70,7 @@ class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is u
         return items
 
     def sign_new_manifests(self, docker_push_items: list[PushItem]) -> object:
-        """Sign what the host signs, then merged indexes and OCI indexes, with what they list."""
+        """Sign what the host signs, then merged and OCI indexes, with what they list."""
         signed = super().sign_new_manifests(docker_push_items)
         claims = [] if _host_has("quay_images_signing") else self.claims()
         if claims:
@@ -84,19 +84,20 @@ class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is u
         return signed
 
     def claims(self) -> list[SignEntry]:
-        """List what is to be signed of the tags that hold a merged index or an OCI index."""
+        """List what is to be signed of the tags whose content the host does not sign."""
         return [
             push_docker.SignEntry(
-                repo=each.request.repository,
-                pub_reference=f"{registry}/{each.request.public_name}",
+                repo=repository,
+                pub_reference=f"{registry}/{repository}:{each.tag.tag}",
                 # The host's own references to what is on Quay name it by this host.
-                reference=f"quay.io/{str(each.request.destination).partition('/')[2]}",
+                reference=f"quay.io/{str(each.tag).partition('/')[2]}",
                 digest=digest,
                 arch=architecture,
                 signing_key=each.signing_key,
             )
             for each in (self.push_step.to_sign() if self.push_step is not None else ())
             for digest, architecture in each.to_sign
+            for repository in each.repositories
             for registry in self.dest_registries
         ]
 
@@ -139,17 +140,21 @@ class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is u
             )
 
     def get_outdated_manifests(
-        self, backup_tags: Mapping[object, object]
+        self, backup_tags: Mapping[tuple[str, ...], object]
     ) -> list[tuple[str, str, str]]:
         """List what is outdated, but nothing that a tag still lists."""
-        outdated: list[tuple[str, str, str]] = super().get_outdated_manifests(backup_tags)
         held = self.push_step.held if self.push_step is not None else {}
         listed = {
-            (digest, tag.tag, each.request.repository)
-            for tag, each in held.items()
-            for digest in each.listed
+            (r.repository, r.tag, digest) for r, each in held.items() for digest in each.listed
         }
-        return [entry for entry in outdated if entry not in listed]
+
+        def is_listed(data: tuple[str, ...]) -> bool:
+            repository, tag, *digests = data
+            return any((repository, tag, digest) in listed for digest in digests)
+
+        outdated = {data: old for data, old in backup_tags.items() if not is_listed(data)}
+        found: list[tuple[str, str, str]] = super().get_outdated_manifests(outdated)
+        return found
 
 
 class ContainerImagePusher(

@@ -33,7 +33,7 @@ from pubtools_mlmerge.host.task import log_plan, summed_up
 from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import find_record, task_records
 from pubtools_mlmerge.merging.step import Step
-from pubtools_mlmerge.merging.writer import Writer, push
+from pubtools_mlmerge.merging.writer import Writer, expiration_kept, push
 from pubtools_mlmerge.registry.copying import Children
 from pubtools_mlmerge.registry.referrers import Referrers
 from pubtools_mlmerge.settings import ItemSettings, Settings, step_options
@@ -63,9 +63,10 @@ class SignEntry(Protocol):
 
 @frozen(eq=False)
 class Held:
-    """A tag that holds a merged index, or an OCI index that was copied."""
+    """A tag that holds a merged index, or an OCI index or image that was copied."""
 
-    request: MergeRequest
+    tag: Reference
+    repositories: tuple[str, ...]  # its repository's external names
     signing_key: str | None
     digest: str
     to_sign: tuple[tuple[str, str], ...]  # digests with architectures that the host does not sign
@@ -81,7 +82,7 @@ class _Job:
     signing_key: str | None
     settings: Settings
     step: Step
-    tags: dict[Reference, str]  # all of them, with the external names of their repositories
+    tags: dict[Reference, tuple[str, ...]]  # all, with the external names of their repositories
     covered: Sequence[Reference]
     looks: dict[Reference, MergeRequest] = field(factory=dict)  # before the push's first write
 
@@ -107,7 +108,8 @@ class PushStep:
         self._jobs: dict[int, _Job] = {}  # by id of the push item, until it is pushed
         self._shared: frozenset[Reference] = frozenset()  # tags of several items
         self._not_judged: set[Reference] = set()
-        self._never_held: set[tuple[str, str]] = set()  # public name, and digest of a source
+        # Public name and digest: of a source that was merged, or copied and replaced since.
+        self._not_held: set[tuple[str, str | None]] = set()
         self._signed: set[Reference] = set()
         self.before: dict[Reference, Manifest | None] = {}  # what tags held at the first look
         self.merged: list[Report] = []  # of tags that changed; one may have several
@@ -177,7 +179,7 @@ class PushStep:
     def to_sign(self) -> list[Held]:
         """List what is to be signed, by all signers; it counts as handed to them."""
         held = self._with_keys()
-        self._signed.update(each.request.destination for each in held)
+        self._signed.update(each.tag for each in held)
         return held
 
     def _with_keys(self) -> list[Held]:
@@ -188,7 +190,7 @@ class PushStep:
         if self._not_judged:
             problem = "pubtools-quay copied these tags without the step, so they may lack images"
             raise StepNotDone(problem, tuple(sorted(map(str, self._not_judged))))
-        unsigned = {each.request.destination for each in self._with_keys()} - self._signed
+        unsigned = {each.tag for each in self._with_keys()} - self._signed
         if unsigned and signers:
             problem = f"not handed to the signer {signers[0]}, which a retry of the push does"
             raise StepNotDone(problem, tuple(sorted(map(str, unsigned))))
@@ -238,24 +240,28 @@ class PushStep:
         settings = self._settings.of(item)
         tags = dict(sorted(self._tags(item).items(), key=lambda each: str(each[0])))
         is_image = not is_source_container(item)
-        covered = [tag for tag in tags if is_image and settings.covers(tags[tag])]
+        covered = [tag for tag in tags if is_image and all(map(settings.covers, tags[tag]))]
         source = Reference.parse(item.metadata["pull_url"])
         step = self._steps[settings]
         return _Job(source, item.claims_signing_key, settings, step, tags, covered)
 
-    def _tags(self, item: PushItem) -> dict[Reference, str]:
-        """List the tags of an item, with the external names of their repositories."""
-        return {
-            internal_reference(self._task, repository, tag): repository
-            for repository, names in item.metadata["tags"].items()
-            for tag in names
-        }
+    def _tags(self, item: PushItem) -> dict[Reference, tuple[str, ...]]:
+        """List the tags of an item, with the external names of their repositories.
+
+        A repository may have two, such as a/app and a----app.
+        """
+        names: dict[Reference, dict[str, None]] = {}
+        for repository, tags in item.metadata["tags"].items():
+            for tag in tags:
+                reference = internal_reference(self._task, repository, tag)
+                names.setdefault(reference, {})[repository] = None
+        return {reference: tuple(repositories) for reference, repositories in names.items()}
 
     def _judge(
         self, job: _Job, tag: Reference, check: Callable[[], None] = no_lock
     ) -> MergeRequest:
         """Look at a tag and decide; nothing is written."""
-        place = job.source, tag, job.tags[tag]
+        place = job.source, tag, job.tags[tag][0]
         request = MergeRequest(*place, job.settings, job.step, check=check)
         try:
             decision = job.step.plan([job.source], tag, job.settings.policy)
@@ -308,9 +314,10 @@ class PushStep:
             names = ", ".join(str(each.destination) for each in again)
             LOG.info("Checking again tags that moved: %s", names)
             pending = [self._judge(job, each.destination, each.check) for each in again]
-        first = pending[0]
-        seen = None if first.decision is None else first.decision.seen
-        raise ConflictError(str(first.destination), seen, None, job.settings.tries)
+        tag, decision = again[0].destination, again[0].decision
+        seen = None if decision is None else decision.seen
+        found = self._sides.destination.digest(tag)
+        raise ConflictError(str(tag), seen, found, job.settings.tries)
 
     def _has_moved(self, request: MergeRequest) -> bool:
         decision = request.decision
@@ -337,9 +344,9 @@ class PushStep:
             or entry.descriptor.media_type not in DOCKER_MANIFESTS
         ]
         listed = [entry.descriptor for entry in entries]
-        self._hold(job, request, report, listed, not_signed)
-        if report.source_digest is not None and report.source_digest != report.digest:
-            self._never_held.add((request.public_name, report.source_digest))
+        self._hold(job, tag, report, listed, not_signed)
+        replaced = {report.source_digest, report.previous_digest}
+        self._note_claims(job, tag, {report.digest, *(e.digest for e in listed)}, replaced)
         if report.changed:
             self.merged.append(report)
             history, days = self._sides.history, job.settings.anchor_days
@@ -350,26 +357,39 @@ class PushStep:
         return True
 
     def _note_copied(self, job: _Job, request: MergeRequest) -> None:
-        new = request.new
-        self.held.pop(request.destination, None)
-        if new is not None:
-            self._never_held.discard((request.public_name, new.digest))
-        # The host knows no OCI index, and signs none of its images.
-        if isinstance(new, Index) and new.media_type != DOCKER_LIST:
-            self._hold(job, request, new, new.manifests, new.manifests)
+        decision, tag = request.decision, request.destination
+        self.held.pop(tag, None)
+        new = None if decision is None else decision.new
+        if decision is None or new is None:
+            return
+        listed = new.manifests if isinstance(new, Index) else ()
+        self._note_claims(job, tag, {new.digest, *(e.digest for e in listed)}, {decision.seen})
+        # The host signs no OCI image, and no OCI index with its images.
+        if new.media_type != DOCKER_LIST and new.media_type not in DOCKER_MANIFESTS:
+            self._hold(job, tag, new, listed, listed)
+
+    def _note_claims(
+        self, job: _Job, tag: Reference, held: set[str], others: set[str | None]
+    ) -> None:
+        """Note what may be claimed of a tag, and what may not."""
+        for repository in job.tags[tag]:
+            name = f"{repository}:{tag.tag}"
+            self._not_held.difference_update((name, digest) for digest in held)
+            self._not_held.update((name, digest) for digest in others - held)
 
     def _hold(
         self,
         job: _Job,
-        request: MergeRequest,
-        held: Report | Index,
+        tag: Reference,
+        held: Report | Manifest,
         listed: Iterable[Descriptor],
         not_signed: Iterable[Descriptor],
     ) -> None:
         """Note what a tag holds, and which entries of it the host does not sign."""
         images = {e.digest: e.platform.architecture if e.platform else "" for e in not_signed}
-        self.held[request.destination] = Held(
-            request,
+        self.held[tag] = Held(
+            tag,
+            job.tags[tag],
             job.signing_key,
             held.digest,
             ((held.digest, ""), *images.items()),
@@ -412,29 +432,38 @@ class PushStep:
     # After the push
 
     def true_claims(self, claims: Iterable[SignEntry]) -> list[SignEntry]:
-        """Leave out claims about the list of a source that a merged tag never held."""
+        """Leave out claims about the list of a source that a merged tag does not hold."""
         return [
             claim
             for claim in claims
-            if (claim.pub_reference.partition("/")[2], claim.digest) not in self._never_held
+            if (claim.pub_reference.partition("/")[2], claim.digest) not in self._not_held
         ]
 
     def docker_tags(self, item: PushItem) -> dict[str, list[str]]:
         """List the tags of an item that do not hold an OCI index; warn of those that do."""
         tags: dict[str, list[str]] = {}
-        for tag, repository in self._tags(item).items():
+        for tag, repositories in self._tags(item).items():
             if tag in self.held and self.held[tag].is_oci:
                 LOG.warning("%s is an OCI index and gets no security manifests", tag)
-            else:
+                continue
+            for repository in repositories:
                 tags.setdefault(repository, []).append(tag.tag)
         return tags
 
     def restore(self) -> None:
-        """Restore the tags of the push to the exact bytes from before."""
-        registry = self._sides.destination
+        """Restore the tags of the push to the exact bytes from before, as many as possible."""
+        registry, failures = self._sides.destination, list[MergeError]()
         for tag, previous in self.before.items():
-            if previous is not None and registry.digest(tag) != previous.digest:
-                push(registry, tag, previous)
+            try:
+                if previous is not None and registry.digest(tag) != previous.digest:
+                    with expiration_kept(self._sides.history, tag):
+                        push(registry, tag, previous)
+            except MergeError as error:
+                failures.append(error)
+        for error in failures[1:]:
+            LOG.error("%s", error)
+        if failures:
+            raise failures[0]
 
 
 def _site_merges() -> bool:

@@ -49,11 +49,6 @@ class MergeRequest:
     """What to check just before the tag is written."""
 
     @property
-    def public_name(self) -> str:
-        """Repository and tag, as the public names them."""
-        return f"{self.repository}:{self.destination.tag}"
-
-    @property
     def new(self) -> Manifest | None:
         """What the source holds, if that could be read."""
         return None if self.decision is None else self.decision.new
@@ -137,7 +132,8 @@ class _Entry(dict[str, object]):
     it is.
     """
 
-    def __missing__(self, key: str) -> object:
-        if key == "platform":
-            return {"architecture": ""}
-        raise KeyError(key)
+    def __getitem__(self, key: str) -> object:
+        if key != "platform":
+            return super().__getitem__(key)
+        platform = self.get(key)
+        return platform if isinstance(platform, dict) and platform else {"architecture": ""}

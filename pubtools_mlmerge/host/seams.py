@@ -83,6 +83,8 @@ SEAMS: Mapping[StepName, _Seam] = {
                 "tag_add_calculate_archs": ("push_item", "tag", "executor"),
                 "tag_remove_calculate_archs": ("push_item", "tag", "executor"),
                 "merge_manifest_lists_sign_images": ("push_item", "tag", "add_archs"),
+                "copy_tag_sign_images": ("push_item", "tag", "executor"),
+                "untag_image": ("push_item", "tag"),
                 "manifest_list_remove_archs": ("push_item", "tag", "remove_archs"),
             },
             "ManifestListMerger": {

@@ -6,7 +6,7 @@ before that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING
@@ -88,6 +88,22 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
             host()
         else:
             self._tag_step.merge(push_item, tag, add_archs, host)
+
+    def copy_tag_sign_images(self, push_item: PushItem, tag: str, executor: object) -> None:
+        """Copy a single image over a tag."""
+        host = partial(super().copy_tag_sign_images, push_item, tag, executor)
+        self._run_alone(push_item, tag, host)
+
+    def untag_image(self, push_item: PushItem, tag: str) -> None:
+        """Delete a tag of which nothing would be left."""
+        self._run_alone(push_item, tag, partial(super().untag_image, push_item, tag))
+
+    def _run_alone(self, push_item: PushItem, tag: str, host: Callable[[], object]) -> None:
+        step = self._step_for(push_item)
+        if step is None:
+            host()
+        else:
+            step.alone(push_item, tag, host)
 
     def manifest_list_remove_archs(
         self, push_item: PushItem, tag: str, remove_archs: Sequence[str]

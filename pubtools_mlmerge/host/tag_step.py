@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from typing import Protocol
 
@@ -70,28 +70,49 @@ def chosen_by(item: PushItem) -> Choose:
 def to_add(source: Index, is_chosen: Choose) -> list[str]:
     """Name the platforms of a source that are to be added."""
     slots = (slot for entry in source.manifests for slot in sorted(entry.slots, key=str))
-    return list(dict.fromkeys(str(slot) for slot in slots if is_chosen(slot)))
+    return list(dict.fromkeys(_name(slot) for slot in slots if is_chosen(slot)))
 
 
 def to_remove(index: Index, source: Index | None, is_chosen: Choose) -> tuple[list[str], list[str]]:
     """Name the platforms to remove and those that stay.
 
-    Where there is a source, only what it lists as well is removed. An entry without a platform
-    stays, named by an empty text; an attestation goes by its image.
+    Where there is a source, only what it lists as well is removed. Such a platform is named with
+    its digest, as the tag may get another image for it before the removal; so is one whose name
+    fits what stays. An entry without a platform stays, named by an empty text; an attestation goes
+    by its image.
     """
     images = {entry.digest for entry in index.manifests if entry.slots}
     known = None
     if source is not None:
         known = {(entry.digest, slot) for entry in source.manifests for slot in entry.slots}
-    gone: list[str] = []
-    kept: list[str] = []
+    gone: list[tuple[str, Platform]] = []
+    left: list[tuple[str, Platform]] = []
     for entry in index.manifests:
-        if not entry.slots and entry.attested not in images:
-            kept.append("")
         for slot in sorted(entry.slots, key=str):
             is_gone = is_chosen(slot) and (known is None or (entry.digest, slot) in known)
-            (gone if is_gone else kept).append(str(slot))
-    return gone, kept
+            (gone if is_gone else left).append((entry.digest, slot))
+    digests_left = {digest for digest, _ in left}
+    names: list[str] = []
+    for digest, slot in gone:
+        name = _name(slot)
+        fits_more = any(PlatformPattern.exact(name).matches(other) for _, other in left)
+        needs_digest = (known is not None or fits_more) and digest not in digests_left
+        names.append(f"{name}@{digest}" if needs_digest else name)
+    others = [e for e in index.manifests if not e.slots and e.attested not in images]
+    return names, [*(_name(slot) for _, slot in left), *("" for _ in others)]
+
+
+def _name(platform: Platform) -> str:
+    """Name a platform as a pattern that fits it, with its version where one can be written."""
+    with suppress(InvalidPlatform):
+        if PlatformPattern.exact(platform.name).matches(platform):
+            return platform.name
+    return str(platform)
+
+
+def _to_pattern(name: str) -> PlatformPattern:
+    platform, _, digest = name.partition("@")
+    return PlatformPattern.named(digest) if digest else PlatformPattern.exact(platform)
 
 
 class TagDockerStep:
@@ -103,6 +124,7 @@ class TagDockerStep:
         self._client = connect_like(task.quay_client, settings)
         self._history = history_of(self._client, task.target_settings)
         self._reports: list[Report] = []
+        self._seen: dict[Reference, str | None] = {}  # what tags held when that was decided on
         self.selection: Selection | None = None  # while a merge is under way
 
     @contextmanager
@@ -130,18 +152,18 @@ class TagDockerStep:
             return to_add(source, chosen_by(item))
         # The host itself refuses a source that is absent or no index. But it does not
         # find an OCI tag on a registry that requires its type in Accept, and would replace it.
-        destination = self._reference(item, tag)
-        held = None if source is None else self._client.pull_if_present(destination)
+        held = None if source is None else self._look(item, tag)
         if source is not None and held is not None and held.media_type != source.media_type:
             from pubtools._quay.exceptions import BadPushItem  # noqa: PLC0415 - the host
 
             problem = f"it holds {held.media_type}, and the source {source.media_type}"
+            destination = self._reference(item, tag)
             raise BadPushItem(f"{destination}: {problem}; add tags of one type only")
         return None
 
     def removed(self, item: PushItem, tag: str) -> tuple[list[str], list[str]] | None:
         """List the platforms to remove from a tag, and those that stay; None as in `added`."""
-        held, name = self._read(item, tag), item.metadata["tag_source"]
+        held, name = self._look(item, tag), item.metadata["tag_source"]
         source = self._read(item, name) if name else None
         if not isinstance(held, Index) or (name and not isinstance(source, Index)):
             return None
@@ -184,14 +206,33 @@ class TagDockerStep:
         """Remove platforms from a tag, with their attestations; list whose signatures are to go."""
         settings, reference = self._settings.of(item), self._reference(item, tag)
         writer = make_writer(self._client, settings, self._history)
-        patterns = tuple(PlatformPattern.exact(name) for name in names if name)
+        patterns = tuple(_to_pattern(name) for name in names)
         with lock_tags([[str(reference)]], settings.lock, settings.lock_aliases) as (check,):
             report = remove_platforms(writer, reference, patterns, allow_empty=True, check=check)
-        gone = [entry.descriptor.digest for entry in report.entries if entry.fate == "dropped"]
-        return [(digest, tag, _repository(item)) for digest in gone]
+        gone = (entry.descriptor.digest for entry in report.entries if entry.fate == "dropped")
+        # An image may be listed for two platforms, of which one stays.
+        left = {entry.descriptor.digest for entry in report.entries if entry.fate != "dropped"}
+        return [(digest, tag, _repository(item)) for digest in gone if digest not in left]
+
+    def alone(self, item: PushItem, tag: str, host: Callable[[], object]) -> None:
+        """Let the host replace or delete a whole tag, unless it moved since it was looked at."""
+        settings, reference = self._settings.of(item), self._reference(item, tag)
+        with lock_tags([[str(reference)]], settings.lock, settings.lock_aliases) as (check,):
+            if settings.verify:
+                seen, found = self._seen[reference], self._client.digest(reference)
+                if found not in (None, seen):
+                    raise ConflictError(str(reference), seen, found, 1)
+            check()
+            host()
 
     def _reference(self, item: PushItem, tag: str) -> Reference:
         return internal_reference(self._task, _repository(item), tag)
+
+    def _look(self, item: PushItem, tag: str) -> Manifest | None:
+        """Read a tag that is to be changed, and note what it holds."""
+        held = self._read(item, tag)
+        self._seen[self._reference(item, tag)] = None if held is None else held.digest
+        return held
 
     def _read(self, item: PushItem, tag: str) -> Manifest | None:
         reference = self._reference(item, tag)
@@ -312,7 +353,9 @@ class Selection:
         if self.plan is None or self._written is None:
             return None
         report = Report.of(self.plan, self.source, self.destination)
-        return evolve(report, digest=self._written, attempts=attempts)
+        # The host encodes anew even what the tag held already.
+        changed = self._written != report.previous_digest
+        return evolve(report, digest=self._written, changed=changed, attempts=attempts)
 
 
 class GuardedClient:

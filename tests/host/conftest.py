@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from pubtools._quay import push_docker, quay_client
+from pubtools._quay import push_docker, quay_client, tag_docker
 from pubtools._quay.quay_session import QuaySession
 from pubtools.pluggy import pm
 
@@ -92,6 +92,16 @@ def _world(registry: RealRegistry) -> World:
     made = World(registry, AccessLog(registry))
     made.empty()
     return made
+
+
+@pytest.fixture
+def untagged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note what is untagged; docker-registry has not the API for it."""
+    found: list[str] = []
+    monkeypatch.setattr(
+        tag_docker, "untag_images", lambda references, **_: found.extend(references)
+    )
+    return found
 
 
 @pytest.fixture

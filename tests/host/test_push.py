@@ -37,26 +37,6 @@ def test_a_partial_build_keeps_what_it_lacks(world: World, docker: bool, tmp_pat
     assert f"sha256:{hashlib.sha256(pulled.read_bytes()).hexdigest()}" == expected[2]
 
 
-def test_every_tag_is_merged_on_its_own_and_children_come_once_into_each_repository(
-    world: World,
-) -> None:
-    first, second = build("first", "linux/amd64", "linux/s390x"), build("second", "linux/ppc64le")
-    for repository, name, held in (("a", "1", first), ("a", "2", second), ("b", "1", second)):
-        world.put(f"ns/{repository}----app", name, held)
-    world.put("src/app", "new", build("new", "linux/amd64"))
-    (child,) = world.platforms("src/app", "new").values()
-    world.log.forget()
-
-    item = world.push_item("src/app:new", {"a/app": ["1", "2"], "b/app": ["1"]})
-    push([item], world.settings({**ON, "anchor_tag": None}))
-
-    assert list(world.platforms(REPOSITORY, "1")) == ["linux/amd64", "linux/s390x"]
-    assert list(world.platforms(REPOSITORY, "2")) == ["linux/amd64", "linux/ppc64le"]
-    assert list(world.platforms("ns/b----app", "1")) == ["linux/amd64", "linux/ppc64le"]
-    for repository, tags in ((REPOSITORY, ["1", "2"]), ("ns/b----app", ["1"])):
-        assert sorted(world.log.puts(repository)) == [*tags, child]
-
-
 def test_docker_over_oci_is_refused_before_the_first_write_of_any_item(
     world: World, caplog: Log
 ) -> None:
@@ -97,16 +77,6 @@ def test_a_push_item_sets_what_concerns_its_merge(world: World) -> None:
     assert world.digest(REPOSITORY, "1") == world.digest("src/app", "new")
 
 
-def test_what_holds_all_of_it_already_is_left_alone(world: World) -> None:
-    world.fill()
-    push_new(world)
-    world.log.forget()
-
-    push_new(world)
-
-    assert world.log.writes() == []
-
-
 @KINDS
 def test_a_single_image_becomes_an_entry_beside_what_the_tag_has(
     world: World, docker: bool
@@ -144,29 +114,6 @@ def test_some_tags_are_merged_and_the_others_copied(world: World) -> None:
     for name in ("covered", "absent"):
         assert world.digest(REPOSITORY, name) == world.digest("src/app", "new")
     assert world.tags(REPOSITORY) == ["1", "1-kept", "absent", "covered"]
-
-
-@pytest.mark.parametrize(
-    ("mlmerge", "others"),
-    [
-        ({**ON, "exclude_repos": ["a/*"]}, {}),
-        ({**ON, "repos": ["b/*"]}, {}),
-        (ON, {"iib_index_image": "registry.example.com/a/app:v4.9"}),
-        (ON, {"quay_operator_repository": "a----app"}),
-    ],
-    ids=["exclude_repos", "repos", "index image", "operators"],
-)
-def test_excluded_repositories_are_left_to_the_host(
-    world: World, mlmerge: object, others: dict[str, object], caplog: Log
-) -> None:
-    caplog.set_level("DEBUG", "pubtools.mlmerge")
-    world.fill()
-
-    push_new(world, mlmerge=mlmerge, **others)
-
-    assert world.digest(REPOSITORY, "1") == world.digest("src/app", "new")
-    reason = f"{world.host}/ns/a----app:1 is copied plainly: its repository is excluded"
-    assert reason in caplog.messages
 
 
 def test_an_item_without_tags_is_copied_nowhere(world: World) -> None:

@@ -6,6 +6,7 @@ import pytest
 from pubtools._quay.item_processor import SignEntry
 
 from pubtools_mlmerge.errors import PushFailed
+from pubtools_mlmerge.testing import make_image
 from tests.host.running import push, push_new, signed
 from tests.host.stand_ins import (
     CLAIMS_SIGNER,
@@ -74,10 +75,44 @@ def test_nothing_of_ours_is_signed_where_that_is_off_or_without_a_key(
     assert signed(world, REPOSITORY, "1") == []
 
 
-def test_a_tag_of_two_items_is_signed_as_it_is_in_the_end(world: World) -> None:
+def test_an_image_that_was_merged_is_signed_by_the_host_where_ours_is_off(world: World) -> None:
+    item = world.fill()
+    image = make_image("linux/s390x", docker=True, seed="new")
+    world.put("src/app", "new", image)
+    types = {"media_types": [image.media_type]}
+    item.metadata["build"] = {"extra": {"image": types}}
+
+    push([item], world.settings({**ON, "sign": False}))
+
+    assert image.digest in {entry.digest for entry in RecordingSigner.signed}
+
+
+def test_a_repository_of_two_names_is_signed_under_both(world: World) -> None:
     world.fill()
+    kept = world.platforms(REPOSITORY, "1")["linux/s390x"]
+    item = world.push_item("src/app:new", {"a/app": ["1"], "a----app": ["1"]})
+
+    push([item], world.settings(ON))
+
+    names = {entry.pub_reference for entry in signed(world, REPOSITORY, "1")}
+    assert names == {"registry.example.com/a/app:1", "registry.example.com/a----app:1"}
+    assert world.digest("src/app", "new") not in {e.digest for e in RecordingSigner.signed}
+    assert kept not in removed()
+
+
+@pytest.mark.parametrize(
+    ("exists", "names"),
+    [(True, "new one"), (False, "new one"), (False, "one new")],
+    ids=["merged twice", "copied and merged", "copied twice"],
+)
+def test_a_tag_of_two_items_is_signed_as_it_is_in_the_end(
+    world: World, exists: bool, names: str
+) -> None:
+    if exists:
+        world.fill()
+    world.put("src/app", "new", build("new", *TWO))
     world.put("src/app", "one", build("one", "linux/amd64"))
-    items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in ("new", "one")]
+    items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in names.split()]
 
     push(items, world.settings(ON, num_thread_container_push=1))
 
@@ -193,6 +228,18 @@ def test_an_oci_index_that_is_copied_is_signed_like_a_merged_one(
 
     assert len(signed(world, REPOSITORY, "1")) == 1
     assert len(about_images()) == len(TWO)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_an_oci_image_that_is_copied_is_signed(world: World, exists: bool) -> None:
+    if exists:
+        world.put(REPOSITORY, "1", make_image("linux/s390x", seed="old"))
+    digest = world.put("src/app", "new", make_image("linux/s390x", seed="new"))
+
+    push_new(world)
+
+    assert world.digest(REPOSITORY, "1") == digest
+    assert [entry.digest for entry in RecordingSigner.signed] == [digest]
 
 
 def test_the_source_list_is_claimed_for_the_tags_that_hold_it_and_for_no_other(

@@ -59,19 +59,6 @@ def test_a_push_that_fails_half_way_leaves_every_tag_old_or_complete_and_names_w
         assert line == f"{tag}, which held {old[name]}: {copy}"
 
 
-def test_a_failure_just_before_the_write_leaves_the_tag_as_it_was(
-    world: World, plugged: Callable[[object], None]
-) -> None:
-    plugged(Refusing("1"))
-    item = world.fill()
-    old = world.digest(REPOSITORY, "1")
-
-    with pytest.raises(RegistryError):
-        push([item], world.settings(ON))
-
-    assert world.digest(REPOSITORY, "1") == old
-
-
 PushAndFail = Callable[..., None]
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from pubtools.pluggy import hookimpl
 
-from pubtools_mlmerge.errors import ConflictError, LockFailed, LockLost
+from pubtools_mlmerge.errors import ConflictError, LockFailed, LockLost, PatternFitsNothing
 from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.locks import tag_lock
 from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.merging.restore import restore
+from pubtools_mlmerge.testing import make_image
 from tests.host.running import add, push_new, remove, signed
-from tests.host.world import BUILD, ON, REPOSITORY, THREE, World, build
+from tests.host.world import BUILD, ON, REPOSITORY, THREE, TWO, World, build
 from tests.pushes import Expired, registered
 
 THEIRS = ("linux/amd64", "linux/s390x", "linux/ppc64le")
@@ -79,10 +80,56 @@ def test_records_of_a_push_bring_the_old_bytes_back(world: World, tmp_path: Path
     assert world.content(REPOSITORY, "1") == before
 
 
+class Meanwhile:
+    """Writes the tag once, after tag-docker has looked at it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    @hookimpl
+    def mlmerge_lock(self, reference: str) -> None:
+        self.world.put(REPOSITORY, "1", build("theirs", *THEIRS))
+
+
+def test_an_image_that_came_since_is_not_removed_for_the_one_that_the_source_has(
+    world: World,
+) -> None:
+    world.put(REPOSITORY, "1", build("new", *TWO))
+
+    with registered(Meanwhile(world)), pytest.raises(PatternFitsNothing):
+        remove(world, "amd64", source="build")
+
+    assert set(world.platforms(REPOSITORY, "1")) == set(THEIRS)
+
+
+def test_a_tag_that_moved_is_not_deleted(world: World, untagged: list[str]) -> None:
+    with registered(Meanwhile(world)), pytest.raises(ConflictError):
+        remove(world, exclude=True)
+    assert untagged == []
+
+    with registered(Meanwhile(world)):
+        remove(world, exclude=True, mlmerge={**ON, "verify": False})
+    assert untagged == [f"{world.host}/{REPOSITORY}:1"]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_no_image_is_copied_over_a_tag_that_moved(world: World, exists: bool) -> None:
+    world.empty()
+    world.put(REPOSITORY, "build", make_image("linux/amd64", docker=True, seed="new"))
+    if exists:
+        world.put(REPOSITORY, "1", make_image("linux/amd64", docker=True))
+
+    with registered(Meanwhile(world)), pytest.raises(ConflictError):
+        add(world, "amd64")
+
+    assert set(world.platforms(REPOSITORY, "1")) == set(THEIRS)
+
+
 TASKS: dict[str, Callable[..., None]] = {
     "push": push_new,
     "add": lambda world, **settings: add(world, "arm64", **settings),
     "remove": lambda world, **settings: remove(world, "arm64", **settings),
+    "delete": lambda world, **settings: remove(world, exclude=True, **settings),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 
 import pytest
@@ -9,8 +10,9 @@ from pubtools._quay import tag_docker
 from pubtools._quay.exceptions import BadPushItem
 from pubtools._quay.quay_client import QuayClient
 
+from pubtools_mlmerge.core.manifests import OCI_INDEX
 from pubtools_mlmerge.errors import MixedTypes
-from pubtools_mlmerge.testing import make_attestation, make_image, make_index
+from pubtools_mlmerge.testing import ImageIndex, make_attestation, make_image, make_index
 from tests.host.running import add, hub_of, remove, signed
 from tests.host.stand_ins import EARLY_SIGNER, SIGNER, EarlySigner, RecordingSigner
 from tests.host.world import KEY, ON, REPOSITORY, World, build, spoken
@@ -221,16 +223,6 @@ def test_the_host_is_left_to_its_ways(
 HELD = ALL[:3]
 
 
-@pytest.fixture
-def untagged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Note what is untagged; docker-registry has not the API for it."""
-    found: list[str] = []
-    monkeypatch.setattr(
-        tag_docker, "untag_images", lambda references, **_: found.extend(references)
-    )
-    return found
-
-
 @pytest.mark.parametrize(
     ("archs", "exclude", "left"),
     [
@@ -286,6 +278,58 @@ def test_only_what_the_source_still_has_is_removed(world: World) -> None:
     remove(world, source="build", exclude=True)
 
     assert set(world.platforms(REPOSITORY, "1")) == {"linux/arm64", ARM}
+
+
+def test_another_image_for_the_platform_stays(world: World) -> None:
+    gzip, zstd = (make_image("linux/amd64", seed=seed) for seed in ("gzip", "zstd"))
+    world.put(REPOSITORY, "build", make_index([gzip]))
+    world.put(REPOSITORY, "1", make_index([gzip, zstd]))
+
+    remove(world, "amd64", source="build")
+
+    assert [entry.digest for entry in world.read(REPOSITORY, "1").manifests] == [zstd.digest]
+
+
+@pytest.mark.parametrize(
+    ("archs", "exclude", "left"),
+    [
+        (["windows/amd64:10.0.20348"], False, {"10.0.17763.1", ""}),
+        (["windows/amd64:10.0.17763"], True, {"10.0.17763.1"}),
+    ],
+)
+def test_only_the_chosen_version_of_windows_is_removed(
+    world: World, archs: list[str], exclude: bool, left: set[str]
+) -> None:
+    versions = ["10.0.17763.1", "10.0.20348.1", ""]
+    images = [make_image("windows/amd64", seed=version) for version in versions]
+    listed = json.loads(make_index(images).content)
+    for entry, version in zip(listed["manifests"], versions):
+        entry["platform"]["os.version"] = version
+    content = json.dumps(listed).encode()
+    held = ImageIndex(content=content, media_type=OCI_INDEX, children=images)
+    world.put(REPOSITORY, "1", held)
+
+    remove(world, *archs, exclude=exclude)
+
+    kept = world.read(REPOSITORY, "1").manifests
+    assert {entry.platform.os_version for entry in kept if entry.platform} == left
+
+
+def test_an_image_that_is_listed_for_two_platforms_is_signed_until_both_are_gone(
+    world: World,
+) -> None:
+    image = make_image("linux/arm/v6")
+    listed = json.loads(make_index([image]).content)
+    (entry,) = listed["manifests"]
+    listed["manifests"].append({**entry, "platform": {**entry["platform"], "variant": "v7"}})
+    content = json.dumps(listed).encode()
+    held = ImageIndex(content=content, media_type=OCI_INDEX, children=[image])
+    world.put(REPOSITORY, "1", held)
+
+    remove(world, "arm/v6")
+
+    assert list(world.platforms(REPOSITORY, "1")) == [ARM]
+    assert RecordingSigner.removed == []
 
 
 def test_a_tag_is_removed_when_nothing_is_left(world: World, untagged: list[str]) -> None:
