@@ -447,14 +447,20 @@ class _Merges:
 
     def of_lines(self, name: str, file: int) -> Iterator[Ordered[_Merge]]:
         """Make a job of each non-empty line of a batch; an invalid line becomes one that fails."""
-        is_empty = True
-        with os.fdopen(file, encoding="utf-8", errors="surrogateescape") as batch:
-            for number, text in enumerate(batch, start=1):
-                if text.strip():
-                    is_empty = False
-                    yield self._of_line(f"line {number}", text)
-        if is_empty:
-            LOG.warning("--batch: %s has no lines, so nothing is merged", name)
+        number, is_empty = 0, True
+        try:
+            with os.fdopen(file, encoding="utf-8", errors="surrogateescape") as batch:
+                for number, text in enumerate(batch, start=1):
+                    if text.strip():
+                        is_empty = False
+                        yield self._of_line(f"line {number}", text)
+        except OSError as error:
+            place = f"line {number + 1}"
+            problem = ValueError(f"cannot be read: {error.strerror or error}")
+            yield Ordered((place, partial(_refuse, place, problem)))
+        else:
+            if is_empty:
+                LOG.warning("--batch: %s has no lines, so nothing is merged", name)
 
     def _of_line(self, place: str, text: str) -> Ordered[_Merge]:
         name = place
