@@ -93,7 +93,8 @@ class Run:
         if self._page is not None:
             check_html(self._page)
         self._on_page: list[Report | Failure] = []
-        self._outcomes: dict[int, tuple[str, _Result | Exception]] = {}
+        self._begun: dict[int, str] = {}  # names of jobs that are not shown yet
+        self._outcomes: dict[int, _Result | Exception] = {}
         self._has_failed = False
         self._print_failure: OSError | None = None
 
@@ -109,7 +110,7 @@ class Run:
                     self._show(number)
                     if self._fails_fast and self._has_failed:
                         break
-            for number in sorted(self._outcomes):  # finished beside one that hangs, or failed fast
+            for number in sorted(self._begun):  # it hangs, or finished beside one, or failed fast
                 self._show(number)
             complete = STOP.signal is None
         finally:
@@ -119,22 +120,23 @@ class Run:
     def _do(self, number: int, name: str, job: Callable[[], _Result]) -> int:
         if STOP.signal is not None or (self._fails_fast and self._has_failed):
             return number
+        self._begun[number] = name
         try:
-            self._outcomes[number] = name, job()
+            self._outcomes[number] = job()
         except Exception as error:  # noqa: BLE001 - the last line of defence of a program
             self._has_failed = True
-            self._outcomes[number] = name, error
-        except Stopped:
-            self._outcomes[number] = (
-                name,
-                InterruptedError(f"{name}: interrupted before it was done"),
-            )
+            self._outcomes[number] = error
+        except Stopped as stopped:
+            words = str(stopped) or f"{name}: interrupted before it was done"
+            self._outcomes[number] = InterruptedError(words)
         return number
 
     def _show(self, number: int) -> None:
-        if number not in self._outcomes:
+        name = self._begun.pop(number, None)
+        if name is None:
             return
-        name, outcome = self._outcomes.pop(number)
+        unknown = InterruptedError(f"{name}: interrupted, and whether it was done is unknown")
+        outcome = self._outcomes.pop(number, unknown)
         try:
             if isinstance(outcome, Exception):
                 raise outcome  # noqa: TRY301 - a result that cannot be printed is a failure as well
