@@ -168,7 +168,8 @@ class Run:
                 text = report_text(report, every=arguments.all, titled=self._total != 1)
                 self._print(text)
         except BrokenPipeError:  # the reader has seen enough
-            LOG.warning("%s; standard output is closed", summary_of(report))
+            level = logging.ERROR if arguments.quiet else logging.WARNING  # to be seen at all
+            LOG.log(level, "%s; standard output is closed", summary_of(report))
         except Exception as error:
             LOG.error("%s; its report cannot be printed", summary_of(report))  # noqa: TRY400
             raise report.error or error from error
@@ -192,9 +193,7 @@ class Run:
                 print(text, flush=True)  # noqa: T201 - the output of a program
         except OSError as error:
             self._print_failure = error
-            # The rest of its buffer would fail when the program exits.
-            if sys.__stdout__ is not None and sys.stdout is sys.__stdout__:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+            discard_output()
             raise
 
     def _note(self, result: Report | Failure) -> None:
@@ -211,6 +210,12 @@ class Run:
             self._has_failed = True
             problem = getattr(error, "strerror", None) or _message(error)
             LOG.error("The page cannot be written: %s", problem)  # noqa: TRY400 - no defect
+
+
+def discard_output() -> None:
+    """Discard what is left to print, which would fail when the program exits."""
+    if sys.__stdout__ is not None and sys.stdout is sys.__stdout__:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
 
 
 class _Reported(Exception):
