@@ -34,7 +34,7 @@ from pubtools_mlmerge.cli.options import (
 )
 from pubtools_mlmerge.concurrency import STOP, Stopped, Watch, map_in_order, unwatched
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest
-from pubtools_mlmerge.core.plan import Age, AgeRule, Policy, Report
+from pubtools_mlmerge.core.plan import AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Address, Reference, one_name
 from pubtools_mlmerge.core.strict_json import decode
@@ -581,9 +581,8 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
         if arguments.raw:
             return client.pull(reference).content
         if other is not None:
-            sides = (_listing(client, reference)[1], _listing(client, other)[1])
-            compared = compare((str(reference), str(other)), sides, every=arguments.all)
-            return "" if arguments.quiet else shown(compared)
+            sides = _listing(client, reference), _listing(client, other)
+            return "" if arguments.quiet else shown(compare(*sides, every=arguments.all))
         found = _inspect(arguments, client, reference)
         if found.lacks_something:
             LOG.error("%s lists manifests that the repository lacks", reference)
@@ -601,25 +600,24 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
 
 
 def _inspect(arguments: Namespace, client: RegistryClient, reference: Reference) -> Inspection:
-    held, index = _listing(client, reference)
-    ages, missing, referrers = dict[str, Age](), None, None
+    found = _listing(client, reference)
+    listed = found.index.manifests
     if arguments.ages:
-        ages = Ages(client, AgeRule(shown=True)).read(reference, index.manifests)
+        found = evolve(found, ages=Ages(client, AgeRule(shown=True)).read(reference, listed))
     if arguments.check:
-        missing = _missing(client, reference, index)
+        found = evolve(found, missing=_missing(client, reference, found.index))
     if arguments.referrers:
-        subjects = (held.digest, *(entry.digest for entry in index.manifests))
-        referrers = tuple(ReferrerLists(client).of_all(reference, subjects))
-    return Inspection(str(reference), index, ages, missing, referrers, held=held)
+        subjects = (found.held.digest, *(entry.digest for entry in listed))
+        found = evolve(found, referrers=tuple(ReferrerLists(client).of_all(reference, subjects)))
+    return found
 
 
-def _listing(client: RegistryClient, reference: Reference) -> tuple[Manifest, Index]:
-    """Read a reference; return its manifest and an index, made for a single image if need be."""
+def _listing(client: RegistryClient, reference: Reference) -> Inspection:
+    """Read what a reference lists; a single image counts as an index of one entry."""
     held = client.pull(reference)
     if isinstance(held, Image):
-        return held, wrap(client, reference, held)
-    index = client.read_nested(reference, held)
-    return index, index
+        return Inspection(str(reference), wrap(client, reference, held), held=held)
+    return Inspection(str(reference), client.read_nested(reference, held))
 
 
 def _missing(client: RegistryClient, reference: Reference, index: Index) -> frozenset[str]:
