@@ -31,6 +31,7 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.locks import tag_lock
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
+from tests.paper import text_of
 from tests.programs import Done, call, command, environment, put, run, run_here
 from tests.pushes import registered
 from tests.quay import QuayDialect
@@ -128,20 +129,21 @@ def test_each_side_logs_in_as_its_own_user(options: str, variables: dict[str, st
         assert len(server.requests) == 8  # two of them look for referrers
 
 
-def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report() -> None:
+def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report(page: Path) -> None:
     new, old = (make_index([make_image("linux/amd64", seed=seed)]) for seed in ("new", "old"))
     anchor = f"old-{new.digest[7:19]}"
     with RegistryServer(immutable_tags=[anchor]) as server:
         for name, item in (("new", new), ("old", old), (anchor, new)):
             put(server, name, item)
 
-        done = merge(server, "--anchor-tag", "{tag}-{digest}")
+        done = merge(server, "--anchor-tag", "{tag}-{digest}", "--html", str(page))
 
         assert server.manifest("app", "old").digest == done.report["digest"]
     assert (done.code, done.report["changed"], done.report["anchor_tag"]) == (1, True, None)
     assert f"app:{anchor}: the tag is immutable (HTTP 412)" in str(done.report["error"])
     assert f"ERROR: {done.report['error']}\n" in done.err
     assert done.failures == []
+    assert text_of(page.read_text("ascii")).startswith(f"Merge {NAME}:old changed failed ")
 
 
 @pytest.fixture

@@ -151,7 +151,8 @@ class Run:
             # A line of a batch names its tag as well.
             text = message if name in message or message.startswith(tag) else f"{name}: {message}"
             LOG.error("%s", text, exc_info=self._arguments.debug > 0)  # noqa: TRY400 - as asked for
-            self._note(Failure(name, message))
+            if not isinstance(outcome, Report):  # else the page has its report
+                self._note(Failure(name, message))
             if self._arguments.output == "json" and not isinstance(error, _Reported):
                 with suppress(OSError):
                     self._print(failure_to_json(error, {self._failed_key: tag or None}, message))
