@@ -432,6 +432,8 @@ def test_a_tag_that_was_written_is_not_said_to_be_left_undone(
     assert server.manifest("app", "old").digest != OLD.digest
     assert f"ERROR: {words} result\n" in done.err
     assert (words in done.out) is (option == "--json")
+    rest = {"--quiet": "with --quiet, no results are", "--json": "what is not printed was not done"}
+    assert f"ERROR: Interrupted by SIGTERM; {rest[option]}" in done.err
 
 
 def test_an_expiration_is_set_again_after_a_signal_during_the_write() -> None:
