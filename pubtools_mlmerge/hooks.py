@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import copy_context
 from functools import partial
 from traceback import walk_tb
+from types import TracebackType
 
 from attrs import field, frozen
 from pubtools.pluggy import pm
@@ -84,7 +85,7 @@ def lock_tags(
                 lock = site if wait == math.inf else _in_time(site, name, left)
             with plugins_named("mlmerge_lock"):
                 held = lock.__enter__()
-            locks.push(partial(_release, lock))
+            locks.push(partial(_release, tag, lock))
             locks.enter_context(STOP.releasing(partial(lock.__exit__, None, None, None)))
             checks[name] = getattr(held, "check", no_lock)
         yield [
@@ -93,9 +94,19 @@ def lock_tags(
         ]
 
 
-def _release(lock: AbstractContextManager[object], *failure: object) -> None:
-    """Release a lock; what failed while it was held still failed, whatever the lock returns."""
-    lock.__exit__(*failure)  # type: ignore[arg-type]  # as it came
+def _release(
+    tag: str,
+    lock: AbstractContextManager[object],
+    kind: type[BaseException] | None,
+    failure: BaseException | None,
+    trace: TracebackType | None,
+) -> None:
+    """Release a lock; what failed under it still failed, and what fails now is a warning."""
+    try:
+        lock.__exit__(kind, failure, trace)
+    except Exception as error:  # noqa: BLE001 - a site's lock may raise anything
+        if error is not failure:
+            LOG.warning("%s: the lock of this tag was not released: %s", tag, _describe(error))
 
 
 def _check_all(checks: Iterable[Callable[[], None]]) -> None:

@@ -104,16 +104,25 @@ def write_program(path: Path, code: str, interpreter: str = "/bin/sh") -> None:
 
 
 def run(
-    program: str, *arguments: str, env: Mapping[str, str] | None = None, seconds: float = 60
+    program: str,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    seconds: float = 60,
+    is_read: bool = True,
 ) -> Done:
-    """Run a program to its end, in a process of its own."""
+    """Run a program to its end, in a process of its own; perhaps nobody reads its output."""
     with (
         tempfile.TemporaryFile("w+") as out,
         tempfile.TemporaryFile("w+") as err,
         open(os.devnull) as nothing,  # noqa: PTH123 - no file
     ):
-        files = (nothing, out, err)
-        started = start(program, arguments, [file.fileno() for file in files], env or {})
+        files = [file.fileno() for file in (nothing, out, err)]
+        reader, writer = os.pipe()
+        os.close(reader)
+        if not is_read:
+            files[1] = writer
+        started = start(program, arguments, files, env or {})
+        os.close(writer)
         code = started.wait(seconds)
         out.seek(0)
         err.seek(0)

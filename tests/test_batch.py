@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -148,6 +150,23 @@ def test_what_is_no_file_is_wrong_usage(shelf: Shelf, path: str, problem: str) -
 
     assert (done.code, shelf.asked()) == (2, set())
     assert problem in done.err
+
+
+def test_a_batch_that_cannot_be_read_to_its_end_fails_and_keeps_its_results(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal that hangs up gives its lines, and then an error."""
+    leader, follower = os.openpty()
+    os.write(follower, f"{json.dumps(shelf.line('v0'))}\n".encode())
+    os.close(follower)
+
+    with os.fdopen(leader) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        done = run_here("merge", "--batch", "-", "--json")
+
+    assert done.code == 1
+    assert done.report["destination"] == f"{shelf.server.host}/app:v0"
+    assert done.err.splitlines()[-1] == "ERROR: line 2: cannot be read: Input/output error"
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, redirect_stdout
 from datetime import datetime, timedelta, timezone
 from io import BytesIO, StringIO, TextIOWrapper
@@ -31,7 +31,8 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.locks import tag_lock
 from pubtools_mlmerge.testing import RegistryServer, make_attestation, make_image, make_index
 from tests.factories import REFERENCE_DIGEST, REFERENCE_TYPE
-from tests.programs import Done, call, command, environment, put, run_here
+from tests.paper import text_of
+from tests.programs import Done, call, command, environment, put, run, run_here
 from tests.pushes import registered
 from tests.quay import QuayDialect
 from tests.terminals import program_on_a_terminal
@@ -128,14 +129,14 @@ def test_each_side_logs_in_as_its_own_user(options: str, variables: dict[str, st
         assert len(server.requests) == 8  # two of them look for referrers
 
 
-def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report() -> None:
+def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report(page: Path) -> None:
     new, old = (make_index([make_image("linux/amd64", seed=seed)]) for seed in ("new", "old"))
     anchor = f"old-{new.digest[7:19]}"
     with RegistryServer() as server:
         for name, item in (("new", new), ("old", old), (anchor, old)):
             put(server, name, item)
 
-        done = merge(server, "--anchor-tag", "{tag}-{digest}")
+        done = merge(server, "--anchor-tag", "{tag}-{digest}", "--html", str(page))
 
         assert server.manifest("app", "old").digest == done.report["digest"]
     assert (done.code, done.report["changed"], done.report["anchor_tag"]) == (1, True, None)
@@ -143,6 +144,7 @@ def test_an_anchor_tag_that_cannot_be_set_is_said_beside_the_report() -> None:
     assert f"app:{anchor}: the anchor tag exists and holds {old.digest}" in error
     assert f"ERROR: {error}\n" in done.err
     assert done.failures == []
+    assert text_of(page.read_text("ascii")).startswith(f"Merge {NAME}:old changed failed ")
 
 
 @pytest.fixture
@@ -208,6 +210,22 @@ def test_what_became_of_a_tag_is_said_where_it_cannot_be_printed(
     assert f"ERROR: registry.invalid/app:old is now {digest}" in done.stderr
     assert "anchor tag kept; its report cannot be printed" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "level"),
+    [((), "WARNING"), (["--json"], "WARNING"), (["--json", "--quiet"], "ERROR")],
+)
+def test_what_became_of_a_tag_is_said_where_nobody_reads_on(
+    server: RegistryServer, options: Sequence[str], level: str
+) -> None:
+    done = run("merge", *MERGE, "--quay-host", server.url, *options, is_read=False)
+
+    digest = server.manifest("app", "old").digest
+    assert (done.code, digest == OLD.digest) == (0, False)
+    line = done.err.splitlines()[-1]
+    assert line.startswith(f"{level}: registry.invalid/app:old is now {digest}")
+    assert line.endswith("; standard output is closed")
 
 
 def test_a_terminal_without_umlauts_shows_escapes(server: RegistryServer) -> None:

@@ -77,3 +77,9 @@ def test_the_demo_says_that_a_port_is_taken() -> None:
 
     assert (done.code, done.out) == (1, "")
     assert "ERROR: cannot listen on port" in done.err
+
+
+def test_the_demo_ends_quietly_where_nobody_reads_it() -> None:
+    done = run("demo", is_read=False)
+
+    assert (done.code, done.err) == (0, "")

@@ -398,6 +398,7 @@ def test_what_was_done_beside_a_connection_that_hangs_is_printed(
 
     assert done.code == 143
     assert [report["destination"] for report in done.reports] == [f"{server.host}/app:one"]
+    assert f"ERROR: {first[-1]}: interrupted, and whether it was done is unknown" in done.err
 
 
 def test_a_batch_that_waits_for_lines_ends(server: RegistryServer) -> None:
@@ -485,6 +486,52 @@ def test_a_write_that_is_never_answered_is_given_up_and_the_lock_released(
 
     words = "app:old: interrupted during the write, it holds its old content or the result"
     assert (done.code, done.out, words in done.err) == (130, "", True)
+
+
+@pytest.mark.parametrize("option", ["--quiet", "--json"])
+def test_a_tag_that_was_written_is_not_said_to_be_left_undone(
+    server: RegistryServer, option: str
+) -> None:
+    """The write is answered, and reading the tag back is not."""
+    written = threading.Event()
+    gate = Gate(server, lambda request: written.is_set() and request.target.endswith("/old"))
+    gate.after = lambda request: written.set() if is_put(request) else None
+    with ScriptedServer(gate) as front:
+        with program(*merge_on(front.host), option) as running:
+            until(gate.held.is_set)
+            done = running.end(signal.SIGTERM)
+        gate.open.set()
+
+    words = f"{front.host}/app:old: interrupted during the write, it holds its old content or the"
+    assert server.manifest("app", "old").digest != OLD.digest
+    assert f"ERROR: {words} result\n" in done.err
+    assert (words in done.out) is (option == "--json")
+    rest = {"--quiet": "with --quiet, no results are", "--json": "what is not printed was not done"}
+    assert f"ERROR: Interrupted by SIGTERM; {rest[option]}" in done.err
+
+
+def test_an_expiration_is_set_again_after_a_signal_during_the_write() -> None:
+    dialect = QuayDialect("api-token")
+    with RegistryServer(dialect=dialect) as quay:
+        put(quay, "new", NEW)
+        put(quay, "old", OLD)
+        api, login = (
+            f"{quay.url}/api/v1/repository/app/tag/old",
+            {"Authorization": "Bearer api-token"},
+        )
+        moment = int(time.time()) + 3600
+        requests.put(api, json={"expiration": moment}, headers=login, timeout=60).raise_for_status()
+        gate = Gate(quay, lambda request: is_put(request) and "/v2/" in request.target)
+        with ScriptedServer(gate) as front:
+            token = ("--quay-api-token", "api-token", "--quay-api-token-host", front.host)
+            with program(*merge_on(front.host), *token) as running:
+                until(gate.held.is_set)
+                running.process.send_signal(signal.SIGTERM)
+                gate.open.set()
+                done = running.end()
+
+    assert f"{front.host}/app:old is now" in done.out
+    assert list(dialect.expirations.values()) == [moment]
 
 
 def test_a_lock_is_released_where_a_connection_hangs(

@@ -184,6 +184,27 @@ def test_the_lock_of_a_site_may_be_refused(wait: float) -> None:
         pass
 
 
+class StuckLock(Lock):
+    """A lock of a site that cannot be released."""
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        raise OSError("nobody answers")
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_a_lock_that_is_not_released_hides_neither_result_nor_failure(
+    wait: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    with registered(Site(StuckLock())):
+        with lock_tags([[str(TAG)]], wait=wait):
+            pass
+        with pytest.raises(KeyError), lock_tags([[str(TAG)]], wait=wait):
+            raise KeyError
+
+    words = f"{TAG}: the lock of this tag was not released: OSError: nobody answers"
+    assert caplog.messages == [words, words]
+
+
 def test_the_lock_of_a_site_that_comes_too_late_is_let_go() -> None:
     free = threading.Event()
     slow, lock = Lock(lambda: free.wait(60)), lock_tags([[str(TAG)]], wait=0.01)

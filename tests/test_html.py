@@ -17,6 +17,7 @@ import pytest
 from attrs import evolve
 
 from pubtools_mlmerge.core.plan import Age, Report
+from pubtools_mlmerge.errors import AnchorTaken
 from pubtools_mlmerge.reports import html
 from pubtools_mlmerge.reports.html import Failure, check_html, page_of, write_page
 from pubtools_mlmerge.reports.report import summary_of
@@ -26,6 +27,7 @@ from tests.paper import NEW, NOW, OLD, example, read_as_html, report_of, text_of
 
 STYLE = Path(html.__file__).with_name("page.css").read_text(encoding="ascii")
 BAD = "<script>alert(1)</script>\u202e" + "y" * 300
+TAKEN = AnchorTaken("quay.io/org/app:kept", digest("other"))
 
 
 def made(*results: Report | Failure) -> str:
@@ -110,6 +112,11 @@ def test_a_page_allows_nothing_but_its_own_style() -> None:
     [
         ([example()], "Merge: quay.io/org/app:stable", "Merge quay.io/org/app:stable"),
         ([*tags(1, 2), Failure("line 3", "no")], "Merge: 3 tags", "Merge 3 tags"),
+        (
+            [*tags(1, 2), example(error=TAKEN), *tags(3)],
+            "Merge: 4 tags",
+            "Merge 4 tags 4 changed 1 failed",
+        ),
         ([Failure("quay.io/org/app:v1", "not found")], "Merge: 1 tag", "Merge 1 tag 1 failed"),
         ([], "Merge: 0 tags", "Merge 0 tags"),
     ],
@@ -333,6 +340,16 @@ def test_a_batch_is_counted_and_listed_in_order() -> None:
     assert len(tree_of(page).findall(".//figure")) == 3
 
 
+def test_a_tag_that_was_written_without_its_anchor_tag_shows_both() -> None:
+    alone, several = made(example(error=TAKEN)), made(*tags(1, 2, 3), example(error=TAKEN))
+
+    assert text_of(alone).startswith("Merge quay.io/org/app:stable changed failed ")
+    failed = [each for each in classes(tree_of(several), "merge") if each.get("open")]
+    for shown in (*failed, tree_of(alone)):
+        assert shown.findtext(".//pre") == str(TAKEN)
+    assert len(failed) == 1
+
+
 @pytest.mark.parametrize(("number", "is_open"), [(2, True), (3, True), (4, False)])
 def test_a_few_merges_are_open(number: int, is_open: bool) -> None:
     page = tree_of(made(*tags(*range(number))))
@@ -363,7 +380,8 @@ def test_a_page_grows_with_what_is_on_it() -> None:
 def test_hostile_names_stay_text() -> None:
     report = report_of(NEW, index("linux/amd64@old", entry(f"linux/{BAD}"), entry(f"{BAD}/x")))
 
-    page = made(report, Failure(BAD, BAD), evolve(report, missing=(BAD,), anchor_tag=BAD))
+    bad = evolve(report, missing=(BAD,), anchor_tag=BAD, error=AnchorTaken(BAD, BAD))
+    page = made(report, Failure(BAD, BAD), bad)
 
     found, text = read_as_html(page)
     assert "script" not in found

@@ -279,7 +279,7 @@ B = index("linux/amd64@old", "linux/arm64", "linux/s390x", attestation(OLD, seed
 
 
 def comparison(a: Index, b: Index, *, every: bool = False) -> Sheet:
-    return compare(("app:a", "app:b"), (a, b), every=every)
+    return compare(Inspection("app:a", a), Inspection("app:b", b), every=every)
 
 
 def rows(a: Index, b: Index, *, every: bool = False) -> list[tuple[str, ...]]:

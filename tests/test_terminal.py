@@ -69,8 +69,11 @@ AGES = {
 }
 INSPECTION = Inspection("quay.io/org/app:1", LISTED, AGES, missing=[S390X])
 COMPARED = (
-    ("quay.io/org/app:1", "quay.io/org/app:2"),
-    (LISTED, index("linux/amd64@new", "linux/s390x", "linux/arm64", attestation(S390X))),
+    Inspection("quay.io/org/app:1", LISTED),
+    Inspection(
+        "quay.io/org/app:2",
+        index("linux/amd64@new", "linux/s390x", "linux/arm64", attestation(S390X)),
+    ),
 )
 SHEETS = [
     *(report_sheet(report(plan)) for plan in (PLAN, AGED, SAME)),

@@ -34,7 +34,7 @@ from pubtools_mlmerge.cli.options import (
 )
 from pubtools_mlmerge.concurrency import STOP, Stopped, Watch, map_in_order, unwatched
 from pubtools_mlmerge.core.manifests import Image, Index, Manifest
-from pubtools_mlmerge.core.plan import Age, AgeRule, Policy, Report
+from pubtools_mlmerge.core.plan import AgeRule, Policy, Report
 from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Address, Reference, one_name
 from pubtools_mlmerge.core.strict_json import decode
@@ -94,7 +94,8 @@ class Run:
         if self._page is not None:
             check_html(self._page)
         self._on_page: list[Report | Failure] = []
-        self._outcomes: dict[int, tuple[str, _Result | Exception]] = {}
+        self._begun: dict[int, str] = {}  # names of jobs that are not shown yet
+        self._outcomes: dict[int, _Result | Exception] = {}
         self._has_failed = False
         self._print_failure: OSError | None = None
 
@@ -110,7 +111,7 @@ class Run:
                     self._show(number)
                     if self._fails_fast and self._has_failed:
                         break
-            for number in sorted(self._outcomes):  # finished beside one that hangs, or failed fast
+            for number in sorted(self._begun):  # it hangs, or finished beside one, or failed fast
                 self._show(number)
             complete = STOP.signal is None
         finally:
@@ -120,22 +121,23 @@ class Run:
     def _do(self, number: int, name: str, job: Callable[[], _Result]) -> int:
         if STOP.signal is not None or (self._fails_fast and self._has_failed):
             return number
+        self._begun[number] = name
         try:
-            self._outcomes[number] = name, job()
+            self._outcomes[number] = job()
         except Exception as error:  # noqa: BLE001 - the last line of defence of a program
             self._has_failed = True
-            self._outcomes[number] = name, error
-        except Stopped:
-            self._outcomes[number] = (
-                name,
-                InterruptedError(f"{name}: interrupted before it was done"),
-            )
+            self._outcomes[number] = error
+        except Stopped as stopped:
+            words = str(stopped) or f"{name}: interrupted before it was done"
+            self._outcomes[number] = InterruptedError(words)
         return number
 
     def _show(self, number: int) -> None:
-        if number not in self._outcomes:
+        name = self._begun.pop(number, None)
+        if name is None:
             return
-        name, outcome = self._outcomes.pop(number)
+        unknown = InterruptedError(f"{name}: interrupted, and whether it was done is unknown")
+        outcome = self._outcomes.pop(number, unknown)
         try:
             if isinstance(outcome, Exception):
                 raise outcome  # noqa: TRY301 - a result that cannot be printed is a failure as well
@@ -150,7 +152,8 @@ class Run:
             # A line of a batch names its tag as well.
             text = message if name in message or message.startswith(tag) else f"{name}: {message}"
             LOG.error("%s", text, exc_info=self._arguments.debug > 0)  # noqa: TRY400 - as asked for
-            self._note(Failure(name, message))
+            if not isinstance(outcome, Report):  # else the page has its report
+                self._note(Failure(name, message))
             if self._arguments.output == "json" and not isinstance(error, _Reported):
                 with suppress(OSError):
                     self._print(failure_to_json(error, {self._failed_key: tag or None}, message))
@@ -167,7 +170,8 @@ class Run:
                 text = report_text(report, every=arguments.all, titled=self._total != 1)
                 self._print(text)
         except BrokenPipeError:  # the reader has seen enough
-            LOG.warning("%s; standard output is closed", summary_of(report))
+            level = logging.ERROR if arguments.quiet else logging.WARNING  # to be seen at all
+            LOG.log(level, "%s; standard output is closed", summary_of(report))
         except Exception as error:
             LOG.error("%s; its report cannot be printed", summary_of(report))  # noqa: TRY400
             raise report.error or error from error
@@ -191,9 +195,7 @@ class Run:
                 print(text, flush=True)  # noqa: T201 - the output of a program
         except OSError as error:
             self._print_failure = error
-            # The rest of its buffer would fail when the program exits.
-            if sys.__stdout__ is not None and sys.stdout is sys.__stdout__:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+            discard_output()
             raise
 
     def _note(self, result: Report | Failure) -> None:
@@ -210,6 +212,12 @@ class Run:
             self._has_failed = True
             problem = getattr(error, "strerror", None) or _message(error)
             LOG.error("The page cannot be written: %s", problem)  # noqa: TRY400 - no defect
+
+
+def discard_output() -> None:
+    """Discard what is left to print, which would fail when the program exits."""
+    if sys.__stdout__ is not None and sys.stdout is sys.__stdout__:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
 
 
 class _Reported(Exception):
@@ -448,14 +456,20 @@ class _Merges:
 
     def of_lines(self, name: str, file: int) -> Iterator[Ordered[_Merge]]:
         """Make a job of each non-empty line of a batch; an invalid line becomes one that fails."""
-        is_empty = True
-        with os.fdopen(file, encoding="utf-8", errors="surrogateescape") as batch:
-            for number, text in enumerate(batch, start=1):
-                if text.strip():
-                    is_empty = False
-                    yield self._of_line(f"line {number}", text)
-        if is_empty:
-            LOG.warning("--batch: %s has no lines, so nothing is merged", name)
+        number, is_empty = 0, True
+        try:
+            with os.fdopen(file, encoding="utf-8", errors="surrogateescape") as batch:
+                for number, text in enumerate(batch, start=1):
+                    if text.strip():
+                        is_empty = False
+                        yield self._of_line(f"line {number}", text)
+        except OSError as error:
+            place = f"line {number + 1}"
+            problem = ValueError(f"cannot be read: {error.strerror or error}")
+            yield Ordered((place, partial(_refuse, place, problem)))
+        else:
+            if is_empty:
+                LOG.warning("--batch: %s has no lines, so nothing is merged", name)
 
     def _of_line(self, place: str, text: str) -> Ordered[_Merge]:
         name = place
@@ -569,9 +583,8 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
         if arguments.raw:
             return client.pull(reference).content
         if other is not None:
-            sides = (_listing(client, reference)[1], _listing(client, other)[1])
-            compared = compare((str(reference), str(other)), sides, every=arguments.all)
-            return "" if arguments.quiet else shown(compared)
+            sides = _listing(client, reference), _listing(client, other)
+            return "" if arguments.quiet else shown(compare(*sides, every=arguments.all))
         found = _inspect(arguments, client, reference)
         if found.lacks_something:
             LOG.error("%s lists manifests that the repository lacks", reference)
@@ -589,25 +602,24 @@ def prepare_inspect(arguments: Namespace) -> Callable[[], bool]:
 
 
 def _inspect(arguments: Namespace, client: RegistryClient, reference: Reference) -> Inspection:
-    held, index = _listing(client, reference)
-    ages, missing, referrers = dict[str, Age](), None, None
+    found = _listing(client, reference)
+    listed = found.index.manifests
     if arguments.ages:
-        ages = Ages(client, AgeRule(shown=True)).read(reference, index.manifests)
+        found = evolve(found, ages=Ages(client, AgeRule(shown=True)).read(reference, listed))
     if arguments.check:
-        missing = _missing(client, reference, index)
+        found = evolve(found, missing=_missing(client, reference, found.index))
     if arguments.referrers:
-        subjects = (held.digest, *(entry.digest for entry in index.manifests))
-        referrers = tuple(ReferrerLists(client).of_all(reference, subjects))
-    return Inspection(str(reference), index, ages, missing, referrers, held=held)
+        subjects = (found.held.digest, *(entry.digest for entry in listed))
+        found = evolve(found, referrers=tuple(ReferrerLists(client).of_all(reference, subjects)))
+    return found
 
 
-def _listing(client: RegistryClient, reference: Reference) -> tuple[Manifest, Index]:
-    """Read a reference; return its manifest and an index, made for a single image if need be."""
+def _listing(client: RegistryClient, reference: Reference) -> Inspection:
+    """Read what a reference lists; a single image counts as an index of one entry."""
     held = client.pull(reference)
     if isinstance(held, Image):
-        return held, wrap(client, reference, held)
-    index = client.read_nested(reference, held)
-    return index, index
+        return Inspection(str(reference), wrap(client, reference, held), held=held)
+    return Inspection(str(reference), client.read_nested(reference, held))
 
 
 def _missing(client: RegistryClient, reference: Reference, index: Index) -> frozenset[str]:

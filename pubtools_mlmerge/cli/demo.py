@@ -38,10 +38,10 @@ In another terminal, try:
 def show(port: int | None) -> None:
     """Show a merge, and a merge of selected architectures; or serve a registry to try them on."""
     with _registry(port or 0) as registry:
-        if port is None:
-            _show(registry)
-            return
         try:
+            if port is None:
+                _show(registry)
+                return
             _say(_SERVED.format(host=registry.host))
             threading.Event().wait()
         except KeyboardInterrupt:
@@ -102,4 +102,10 @@ def _merge(image: str, *options: str) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"\n{text}\n", flush=True)  # noqa: T201 - the output of a program
+    try:
+        print(f"\n{text}\n", flush=True)  # noqa: T201 - the output of a program
+    except OSError as error:
+        from pubtools_mlmerge.cli.commands import discard_output  # noqa: PLC0415 - as above
+
+        discard_output()
+        sys.exit(None if isinstance(error, BrokenPipeError) else f"ERROR: {error.strerror}")

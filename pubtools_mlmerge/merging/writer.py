@@ -65,7 +65,7 @@ def expiration_kept(history: TagHistory | None, tag: Reference) -> Iterator[None
     yield
     if history is not None and moment is not None:
         try:
-            with STOP.finishing():
+            with STOP.finishing(cleans=True):
                 history.expire_at(tag, moment)
         except (OutOfTime, Stopped):  # the tag is written, so its report must appear
             LOG.warning("%s does not expire: no time was left to set that again", tag)
@@ -95,16 +95,23 @@ class Writer:
             self._anchor_of(decision, is_early=True)  # fails before the first write
         if dry_run or not is_due:
             return decision.report(dry_run=dry_run)
+        decision.prepare(decision)
         overwritten = _Overwritten(self.registry, self._history)
-        with closing(overwritten), expiration_kept(self._history, tag):
-            return self._write_until_held(decision, check, overwritten)
+        history = self._history if decision.seen is not None else None
+        try:
+            with closing(overwritten), expiration_kept(history, tag):
+                return self._write_until_held(decision, check, overwritten)
+        except Stopped as stopped:
+            words = "interrupted during the write, it holds its old content or the result"
+            raise Stopped(f"{tag}: {words}") from stopped
 
     def _write_until_held(
         self, first: Decision, check: Callable[[], None], overwritten: _Overwritten
     ) -> Report:
         decision, conflict, ignored = first, None, 0
         for attempt in range(1, self.options.tries + 1):
-            decision.prepare(decision)
+            if attempt > 1:
+                decision.prepare(decision)
             conflict = self._write(decision, check)
             ignored = ignored + 1 if conflict and conflict.is_ignored(decision.seen) else 0
             if conflict and ignored == _IGNORED:
@@ -168,11 +175,6 @@ class Writer:
                 raise
             LOG.info("%s", error)
             failure = error
-        except Stopped:
-            LOG.warning(
-                "%s: interrupted during the write, it holds its old content or the result", tag
-            )
-            raise
         found = self._read_back(tag, expected, before) if verify else expected
         if found == expected:
             return None

@@ -74,6 +74,11 @@ class Inspection:
         return (*_odd_entries(self.index, self.missing or ()), *_odd_types(self.index))
 
     @property
+    def title(self) -> str:
+        """The reference, and what it holds."""
+        return f"{self.reference} {self.held.digest} {self.held.media_type}"
+
+    @property
     def size(self) -> int:
         """The total size of the listed manifests, each counted once."""
         return sum({entry.digest: entry.size for entry in self.index.manifests}.values())
@@ -137,7 +142,7 @@ _BRANCH, _LAST, _GUIDE = "|-- ", "`-- ", "|   "
 
 def inspection_sheet(inspection: Inspection) -> Sheet:
     """Show an inspection as a tree, a summary and the problems."""
-    held, listed = inspection.held, inspection.index.manifests
+    listed = inspection.index.manifests
     attestations = sum(entry.is_attestation for entry in listed)
     parts = [
         count_text(len(listed) - attestations, "image"),
@@ -152,7 +157,7 @@ def inspection_sheet(inspection: Inspection) -> Sheet:
     )
     ages = ["AGE"] if inspection.ages else []
     return Sheet(
-        titles=(f"{inspection.reference} {held.digest} {held.media_type}",),
+        titles=(inspection.title,),
         columns=("NAME", "DIGEST", "SIZE", "TYPE", *ages, "PROBLEMS"),
         rows=tuple(_rows(inspection)),
         closing=(", ".join(parts), *problems),
@@ -236,33 +241,33 @@ _STATES: dict[Fate, str] = {  # of a merge of A into B; without a policy, nothin
 }
 
 
-def compare(references: tuple[str, str], indexes: tuple[Index, Index], *, every: bool) -> Sheet:
+def compare(a: Inspection, b: Inspection, *, every: bool) -> Sheet:
     """Show the entries of two indexes as a merge of A into B pairs them.
 
     An attestation is a mark on the row of its image, unless `every` entry is to have a row.
     """
-    sides = zip("AB", references, indexes)
-    entries = merge(*indexes).entries
-    summary = _summary(indexes, [_STATES[entry.fate] for entry in entries])
+    entries = merge(a.index, b.index).entries
+    is_same = a.held.digest == b.held.digest
+    summary = _summary([_STATES[entry.fate] for entry in entries], is_same=is_same)
     differ = {e.descriptor.attested for e in entries if e.fate != "same" and not every}
     rows = []
     for entry, mark in fold(entries, ("kept", "dropped"), every=every):
         state, digest = _STATES[entry.fate], short(entry.descriptor.digest)
         if state == "same" and entry.descriptor.digest in differ:
             state = "same, attestations differ"
-        a = "-" if state == "only in B" else digest
-        b = short(entry.previous_digest) if entry.previous_digest else "-"
-        rows.append(Row((label_of(entry.descriptor) + mark, a, b, state)))
+        in_a = "-" if state == "only in B" else digest
+        in_b = short(entry.previous_digest) if entry.previous_digest else "-"
+        rows.append(Row((label_of(entry.descriptor) + mark, in_a, in_b, state)))
     return Sheet(
-        titles=tuple(f"{n}: {ref} {index.digest} {index.media_type}" for n, ref, index in sides),
+        titles=(f"A: {a.title}", f"B: {b.title}"),
         columns=("PLATFORM", "A", "B", "STATE"),
         rows=tuple(rows),
         closing=(summary,),
     )
 
 
-def _summary(indexes: tuple[Index, Index], states: list[str]) -> str:
-    if indexes[0].digest == indexes[1].digest:
+def _summary(states: list[str], *, is_same: bool) -> str:
+    if is_same:
         return "A and B are the same, byte for byte"
     counts = Counter(states)
     parts = [f"{counts[s]} {s}" for s in dict.fromkeys(_STATES.values()) if counts[s]]
