@@ -45,10 +45,16 @@ def require(program: str) -> str:
 
 
 def free_port() -> int:
-    """Return a port on the loopback interface that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port on the loopback interface that nothing else gets for a minute.
+
+    A connection that was closed here leaves it in TIME_WAIT: only who asks for this very port, with
+    SO_REUSEADDR as servers do, can have it. Several runs of the tests go on at once.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = int(server.getsockname()[1])
+        with socket.create_connection(("127.0.0.1", port)), server.accept()[0] as closed_first:
+            closed_first.close()
+        return port
 
 
 @contextmanager
