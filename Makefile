@@ -37,8 +37,6 @@ FIGURES := .coverage-data
 LAWS := $(wildcard $(addprefix tests/,hostile hunt laws))
 SYSTEM := $(wildcard $(addprefix tests/,browser e2e faults stress))
 PROGRAMS := $(wildcard tests/test_docs*.py $(addprefix tests/test_,demo.py distributions.py))
-# Both builders read the pages once.
-SPHINX := -m sphinx -n -W --keep-going -q --no-color -d docs/_build/doctrees
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help
@@ -119,8 +117,7 @@ system: $(VENV)/.dev
 
 .PHONY: docs
 docs: $(VENV)/.dev
-	$(BIN)/python $(SPHINX) -b html docs docs/_build/html
-	$(BIN)/python $(SPHINX) -b doctest docs docs/_build/doctest
+	$(BIN)/python -m sphinx -n -W --keep-going -q --no-color docs docs/_build/html
 
 .PHONY: dist
 dist: $(VENV)/.dev

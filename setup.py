@@ -59,9 +59,11 @@ def write_manual() -> list[str]:
     """Write the manual pages, which are made from the parsers, and return where."""
     directory = HERE / "build" / "man"
     directory.mkdir(parents=True, exist_ok=True)
+    written = []
     for name, content in write_man(VERSION):
         (directory / name).write_text(content, encoding="utf-8")
-    return [os.path.relpath(file, HERE) for file in sorted(directory.iterdir())]
+        written.append(os.path.relpath(directory / name, HERE))
+    return written
 
 
 setup(

@@ -24,7 +24,6 @@ version = release
 
 extensions = [
     "sphinx.ext.autodoc",
-    "sphinx.ext.doctest",
     "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
@@ -43,8 +42,6 @@ html_theme_options = {
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 napoleon_numpy_docstring = False
-# Every example runs; those of one page run together.
-doctest_test_doctest_blocks = "default"
 
 # Other projects are linked where the pages are published. Other builds need no network.
 if os.environ.get("READTHEDOCS"):

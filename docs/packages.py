@@ -26,9 +26,17 @@ def read_imports(root: Path = ROOT) -> Graph:
     for path in sorted(root.rglob("*.py")):
         part = path.relative_to(root).parts[0].removesuffix(".py")
         if part != "__init__":
-            names = _imported(ast.parse(path.read_text(encoding="utf-8")))
+            names = (name.partition(".")[0] for name in imported(path))
             found.setdefault(part, set()).update(names)
     return {part: (names & found.keys()) - {part} for part, names in found.items()}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Name what a file imports from the package, such as `core.merge.remove`."""
+    for name in _imported(ast.parse(path.read_text(encoding="utf-8"))):
+        package, _, rest = name.partition(".")
+        if package == ROOT.name:
+            yield rest
 
 
 def _imported(tree: ast.AST) -> Iterator[str]:
@@ -36,9 +44,9 @@ def _imported(tree: ast.AST) -> Iterator[str]:
         return
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}.".split(".")[1] for alias in node.names)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
-            yield from (f"{alias.name}.".split(".")[1] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         yield from _imported(node)
 
 

@@ -1,8 +1,7 @@
-"""The demo: what a newcomer sees."""
+"""The demo serves its registry. What it prints is tested with the tutorial."""
 
 from __future__ import annotations
 
-import re
 import signal
 import socket
 import subprocess
@@ -10,27 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from pubtools_mlmerge.cli.parsers import demo_main as main
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.registry.client import RegistryClient
-from tests.programs import call, command, environment, run
+from tests.programs import command, environment, run
 from tests.servers import free_port
-
-
-def test_the_demo_shows_both_merges(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(main) == 0
-
-    out = capsys.readouterr().out
-    whole, selected = (part.split("\n$ ")[0] for part in out.split("$ pubtools-mlmerge-merge")[1:])
-    fates = re.findall(r"^(linux/\S+) .*? (replaced|kept|excluded)  ", whole, re.MULTILINE)
-    assert whole.count(" +1 attestation ") == 3
-    assert fates == [
-        *((f"linux/{name}", "replaced") for name in ("amd64", "arm64", "ppc64le")),
-        ("linux/s390x", "kept"),
-    ]
-    assert ": 3 added, 3 replaced, 1 kept" in whole
-    assert ": 1 added, 1 replaced, 3 kept, 4 excluded" in selected
-
 
 Served = subprocess.Popen[str]
 

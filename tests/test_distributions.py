@@ -24,9 +24,10 @@ NOT_RELEASED = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "_bui
 
 
 def python(*arguments: object) -> None:
-    """Run a module of this environment."""
+    """Run a module of this environment; pip takes a checkout on PYTHONPATH for an installation."""
     done = subprocess.run(
         [sys.executable, "-m", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": ""},
         capture_output=True,
         text=True,
         timeout=240,

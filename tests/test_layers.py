@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packages import imported
 
 import pubtools_mlmerge
 
-PACKAGE = "pubtools_mlmerge"
 ROOT = Path(pubtools_mlmerge.__file__).parent
 SOURCES = sorted(ROOT.rglob("*.py"))
 
@@ -52,27 +51,6 @@ def row(module: str) -> int:
     return next(number for number, rooms in enumerate(ROWS) if room in rooms)
 
 
-def imported(tree: ast.AST) -> Iterator[tuple[str, bool]]:
-    """Yield each module of ours that is imported, and whether that is for the types alone."""
-    typing_only = {
-        id(node)
-        for branch in ast.walk(tree)
-        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
-        for node in ast.walk(branch)
-    }
-    for node in ast.walk(tree):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "the package imports by absolute names"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == PACKAGE:
-                yield nearest_module(parts[1:]), id(node) in typing_only
-
-
 def nearest_module(parts: list[str]) -> str:
     """Return the module that a dotted name is in."""
     while parts and ".".join(parts) not in MODULES:
@@ -80,19 +58,18 @@ def nearest_module(parts: list[str]) -> str:
     return ".".join(parts) or "__init__"
 
 
-def imports_of(module: str) -> set[tuple[str, bool]]:
-    return set(imported(ast.parse(MODULES[module].read_text(encoding="utf-8"))))
+def imports_of(module: str) -> set[str]:
+    """List the modules that a module imports, save for types alone."""
+    return {nearest_module(name.split(".")) for name in imported(MODULES[module])}
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_module_imports_from_a_row_above_its_own(module: str) -> None:
-    above = {m for m, typing in imports_of(module) if row(m) < row(module) and not typing}
-
-    assert above == set()
+    assert {other for other in imports_of(module) if row(other) < row(module)} == set()
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    left = {m: {other for other, typing in imports_of(m) if not typing} - {m} for m in MODULES}
+    left = {module: imports_of(module) - {module} for module in MODULES}
     while free := [module for module, others in left.items() if not others & left.keys()]:
         for module in free:
             del left[module]

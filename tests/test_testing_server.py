@@ -184,6 +184,16 @@ def test_a_body_may_come_in_chunks(registry: RegistryServer, peer: Peer) -> None
     assert registry.manifest(NAME, "new").content == INDEX.content
 
 
+def test_a_client_may_wait_until_its_body_is_wanted(registry: RegistryServer) -> None:
+    """As curl does, for a second, before it sends more than a megabyte."""
+    head = f"PUT {PATH} HTTP/1.1\r\nContent-Type: {OCI_INDEX}\r\nExpect: 100-continue\r\n"
+    with connect(registry) as raw:
+        raw.sendall(f"{head}Content-Length: {len(INDEX.content)}\r\n\r\n".encode())
+        assert raw.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        raw.sendall(INDEX.content)
+        assert raw.recv(65536).startswith(b"HTTP/1.1 201 Created\r\n")
+
+
 def test_a_client_that_tries_tls_is_not_kept_waiting(registry: RegistryServer) -> None:
     with connect(registry) as raw:
         raw.sendall(b"\x16\x03\x01\x00\xf8 a greeting without the end of a line")

@@ -183,6 +183,12 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.close_connection = True
 
+    def handle_expect_100(self) -> bool:
+        """Tell a client that waits with the body to send it, at once."""
+        is_going_on = super().handle_expect_100()
+        self.wfile.flush()
+        return is_going_on
+
     def log_message(self, *_arguments: object) -> None:
         """Keep quiet."""
 

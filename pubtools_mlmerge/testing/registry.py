@@ -76,16 +76,20 @@ class Repository:
     @property
     def tags(self) -> dict[str, str]:
         """The digest that each tag names now."""
-        last = {tag: periods[-1] for tag, periods in self.periods.items()}
-        return {tag: period.digest for tag, period in last.items() if period.end is None}
+        return {tag: digest for tag in self.periods if (digest := self.digest_at(tag))}
+
+    def digest_at(self, tag: str) -> str:
+        """Return the digest that a tag names now, empty if none."""
+        last = self.periods[tag][-1] if tag in self.periods else None
+        return last.digest if last and last.end is None else ""
 
     def find(self, reference: str) -> StoredManifest | None:
         """Return the manifest that a tag or digest names."""
-        return self.manifests.get(self.tags.get(reference, reference))
+        return self.manifests.get(self.digest_at(reference) or reference)
 
     def is_immutable(self, tag: str) -> bool:
         """Tell whether a tag is set and cannot be moved or deleted."""
-        return tag in self.tags and _matches(tag, self._immutable)
+        return bool(self.digest_at(tag)) and _matches(tag, self._immutable)
 
     def add_blob(self, content: bytes) -> str:
         """Keep a blob and return its digest."""
@@ -103,10 +107,12 @@ class Repository:
 
     def remove(self, reference: str) -> None:
         """Forget a tag, or a manifest with every tag that names it."""
+        named = {reference}
         if ":" in reference:
             del self.manifests[reference]
-        for tag, digest in self.tags.items():
-            if reference in (tag, digest):
+            named = {tag for tag, digest in self.tags.items() if digest == reference}
+        for tag in named:
+            if self.digest_at(tag):
                 self.periods[tag][-1] = self.periods[tag][-1]._replace(end=int(self.clock()))
 
     def set_tag(self, tag: str, digest: str) -> None:

@@ -144,7 +144,7 @@ def test_a_mount_needs_one_login_for_both_repositories(token_shelf: Shelf) -> No
     source, other = token_shelf.put("new", ARM), elsewhere(token_shelf)
     tokens, record = token_shelf.registry.tokens, token_shelf.mark()
     assert tokens is not None
-    before = tokens.count
+    before = len(tokens.scopes)
     login = ("--source-quay-user", TOKEN_USER, "--source-quay-password", TOKEN_PASSWORD)
 
     merge(source, token_shelf.ref("stable", other), *login, *TO_TOKEN)

@@ -248,6 +248,7 @@ def test_tekton(place: Place) -> None:
         builder.run(f"{login(place)}\nbuildah build --tag $IMAGE .\nbuildah push $IMAGE")
     (step,) = [at(recipe, "spec", "steps", 0)]
     known = {
+        "$(credentials.path)/.docker": str(place.directory / "credentials"),
         "$(params.IMAGE)": f"{place.image}:stable",
         "$(results.IMAGE_URL.path)": str(place.directory / "url"),
         "$(results.IMAGE_DIGEST.path)": str(place.directory / "digest"),
@@ -258,8 +259,8 @@ def test_tekton(place: Place) -> None:
     values = {each["name"]: known[each["value"]] for each in entries if "value" in each}
     assert [each["name"] for each in entries if each["name"] not in values] == ["MLMERGE_LOCK"]
     pod = place.runner("merge", **values, MLMERGE_LOCK=place.lock)
-    (pod.directory / ".docker").mkdir()
-    pod.run(login(place, "--authfile .docker/config.json"))
+    (place.directory / "credentials").mkdir()
+    pod.run(login(place, "--authfile $DOCKER_CONFIG/config.json"))
 
     assert at(step, "args") == ["$(params.IMAGES[*])"]
     pod.run(str(at(step, "script")), *images, program=["sh"])

@@ -19,7 +19,8 @@ def test_only_our_own_errors_come_out(target: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.hostile.fuzz_atheris", target, str(RUNS)],
         cwd=tmp_path,  # where it leaves an input that led to an error
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        # atheris ends the process without a chance to remove what it began with.
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=120,
