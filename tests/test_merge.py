@@ -578,6 +578,14 @@ def test_pruning_removes_what_serves_nobody() -> None:
     assert remove(plan.result, [], prune=True).result is plan.result
 
 
+def test_pruning_leaves_one_of_two_entries_for_the_same_content() -> None:
+    useless, artifact = entry("unknown/unknown", seed="a"), entry(None, seed="a")
+
+    for both in ((useless, artifact), (artifact, useless)):
+        (left,) = remove(index(*both), [], prune=True).result.manifests
+        assert left.platform is None
+
+
 # Law 11: single images.
 
 

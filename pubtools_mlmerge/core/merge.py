@@ -303,7 +303,8 @@ def find_waste(index: Index) -> dict[int, str]:
             waste[number] = "its image is not listed"
         elif entry.lacks_platform and entry.platform is not None:
             waste[number] = "it is for an unknown platform and names no image"
-        seen.add((_key(entry), entry.digest))
+        else:
+            seen.add((_key(entry), entry.digest))
     return waste
 
 
