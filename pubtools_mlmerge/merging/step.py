@@ -211,9 +211,8 @@ class Step:
             *(self._source, partial(self._read_source, sources[0])),
             *(self._destination, partial(self._look, destination)),
         )
-        threads = 1 if self._source.logs_in_per_thread else _THREADS
         others = (partial(self._read_source, source) for source in sources[1:])
-        return [first, *(map_in_order(others, threads) if len(sources) > 1 else ())], old
+        return [first, *(map_in_order(others, _THREADS) if len(sources) > 1 else ())], old
 
     def _look(self, destination: Reference) -> tuple[Manifest | None, bool]:
         with span("pull", reference=str(destination)) as current:
@@ -261,8 +260,8 @@ class Step:
         """Copy or warn of the referrers of the sources' images, before the tag is written."""
         if self._referrers is None or decision.merged is None:
             return
-        nested = [digest for entry in decision.plan.taken for digest in sorted(entry.digests)]
-        groups = decision.merged.by_origin([*decision.needed, *nested])
+        images = [digest for entry in decision.plan.taken for digest in sorted(entry.digests)]
+        groups = decision.merged.by_origin(images)
         for source in decision.sources:
             new = source.manifest
             is_whole = new.digest == decision.plan.result.digest
