@@ -495,11 +495,12 @@ class RegistrySession:
         is_own = self._is_ours(answer.url)
         answer = redacted(answer, self.secrets)
         error = failure(request.subject, answer.status, answer.content)
-        if isinstance(error, Unauthorized):
-            # Another place got no login, and does not know who has a right to what.
-            problem, logged_in = "the registry redirects to a host that refuses this", False
-            if is_own:
-                problem, logged_in = self._explain(answer, scopes)
+        if not is_own and isinstance(error, (Unauthorized, Forbidden)):
+            # It got no login, and does not know who has a right to what.
+            problem = "the registry redirects to a host that refuses this"
+            error = evolve(error, message=_joined(problem, error.message))
+        elif isinstance(error, Unauthorized):
+            problem, logged_in = self._explain(answer, scopes)
             error = evolve(error, logged_in=logged_in, message=_joined(problem, error.message))
         raise error from answer.as_http_error()
 

@@ -376,9 +376,8 @@ class _TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # as it is called
-        return _in_slices(
-            self._link, partial(self._link.recv_into, buffer), self._silence, self._end
-        )
+        receive = partial(self._link.recv_into, buffer)
+        return _in_slices(self._link, receive, self._silence, self._end)
 
     def close(self) -> None:
         self._raw.close()
@@ -452,6 +451,7 @@ class _Adapter(HTTPAdapter):
         bounds = {"longest": longest, "ends": options.ends + _GRACE}
         silence = options.silence if streams else options.timeout[1]
         self._context = context
+        self._bounded = set[PoolManager]()
         self._methods = {
             "response_class": type("Response", (_BoundedResponse,), bounds),
             "send": partialmethod(_send_all, silence=silence, **bounds),
@@ -460,12 +460,12 @@ class _Adapter(HTTPAdapter):
         self._bound(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **keywords: object) -> PoolManager:
-        is_known = proxy in self.proxy_manager
-        manager: PoolManager = super().proxy_manager_for(proxy, **keywords)
-        return manager if is_known else self._bound(manager)
+        return self._bound(super().proxy_manager_for(proxy, **keywords))
 
     def _bound(self, manager: PoolManager) -> PoolManager:
         """Make connections use our methods; the http library has no option for it."""
+        if manager in self._bounded:
+            return manager
         if self._context is not None:
             manager.connection_pool_kw["ssl_context"] = self._context
         classes = {}
@@ -474,6 +474,7 @@ class _Adapter(HTTPAdapter):
             timed = type(plain.__name__, (plain,), self._methods)
             classes[scheme] = type(pool.__name__, (pool,), {"ConnectionCls": timed})
         manager.pool_classes_by_scheme = classes
+        self._bounded.add(manager)
         return manager
 
 
@@ -575,7 +576,7 @@ class Transport:
                     return answer
                 problem, wait = f"HTTP {answer.status}", retries.wait(attempt, answer.headers)
                 if failed and not attempt and "Retry-After" not in answer.headers:
-                    wait /= _SOON  # docker-registry fails for milliseconds, while a tag is written
+                    wait /= _SOON  # it takes milliseconds to write a tag
                 if attempt == most:
                     return answer
             LOG.info("%s: %s, retrying in %.1f s", request.subject, problem, wait)
@@ -680,9 +681,7 @@ def _redirected(request: Request, answer: Answer) -> Request | None:
         url = urljoin(request.url, target)
         here, there = origin(request.url), origin(url)
     except ValueError as error:
-        raise RegistryError(
-            request.subject, None, "the registry redirects to an invalid URL"
-        ) from error
+        raise RegistryError(request.subject, None, "the redirect has no valid URL") from error
     if there[0] not in ("https", here[0]):
         raise RegistryError(request.subject, None, "the registry redirects to plain http")
     if here != there and not reads:
