@@ -643,11 +643,20 @@ def test_the_environment_of_skopeo_has_no_secret_of_ours(monkeypatch: pytest.Mon
     assert [name for name in ours if name in environment] == []
 
 
-def test_skopeo_without_progress_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (ConnectOptions(silence=0.3), "skopeo made no progress for 0.3 seconds"),
+        (ConnectOptions(time_limit=0.3), "not done within 0.3 seconds"),
+    ],
+)
+def test_skopeo_that_hangs_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: ConnectOptions, problem: str
+) -> None:
     install(tmp_path, "import time; time.sleep(600)", monkeypatch)
 
-    with pytest.raises(CopyFailed, match=r"skopeo made no progress for 0.3 seconds"):
-        copy(destination=client_of("two.test", options=ConnectOptions(silence=0.3)))
+    with pytest.raises((CopyFailed, OutOfTime), match=problem):
+        copy(destination=client_of("two.test", options=options))
 
 
 def test_skopeo_with_progress_may_take_any_time(
