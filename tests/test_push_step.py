@@ -21,6 +21,7 @@ from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     AnchorTaken,
     ConflictError,
+    ImmutableTag,
     InvalidSettings,
     LockLost,
     MergeError,
