@@ -82,9 +82,9 @@ class Response:
 
 
 class Refused(Exception):
-    """Ends the work on a request, with the registry's error format as the response.
+    """Ends the work on a request with a response in the registry's error format.
 
-    There is one error in its list for each detail, or one without any.
+    Its list has an error for each detail, or one error without detail.
     """
 
     def __init__(
