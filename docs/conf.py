@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -24,7 +23,6 @@ version = release
 
 extensions = [
     "sphinx.ext.autodoc",
-    "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
@@ -43,24 +41,14 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 napoleon_numpy_docstring = False
 
-# Other projects are linked where the pages are published. Other builds need no network.
-if os.environ.get("READTHEDOCS"):
-    intersphinx_mapping = {
-        "attrs": ("https://www.attrs.org/en/stable/", None),
-        "pluggy": ("https://pluggy.readthedocs.io/en/stable/", None),
-        "python": ("https://docs.python.org/3/", None),
-        "requests": ("https://requests.readthedocs.io/en/stable/", None),
-    }
 # Every reference within these pages has to lead somewhere.
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:.*", r"(argparse|collections|contextlib|io|logging|os|pathlib|ssl|threading|types)\..*"),
+    (r"py:.*", r"(collections|contextlib|pathlib|requests|ssl)\..*"),
     (r"py:.*", r"(datetime\.)?datetime"),
-    (r"py:.*", r"(attr|attrs|pluggy|pytest|requests|urllib3)\..*"),
 ]
 # Names of types that stand for others; Sphinx knows where to find classes only.
 nitpick_ignore = [
-    ("py:class", "Manifest"),  # Index or Image
     ("py:class", "pubtools_mlmerge.core.plan.ResultT_co"),  # Index or Image
     ("py:class", "Child"),  # the test registry's Image or ImageIndex
     ("py:class", "AuthMode"),  # its literals stand in the signature
@@ -68,7 +56,6 @@ nitpick_ignore = [
     ("py:class", "TagMerger"),
     ("py:class", "pubtools_mlmerge.merging.api.TagMerger"),
     ("py:class", "pubtools_mlmerge.registry.http.Stream"),
-    ("py:class", "Path"),  # of pathlib
     ("py:class", "Dialect"),  # not for users: the tests of this package have one for Quay
     ("py:class", "pubtools_mlmerge.testing.registry.Dialect"),
 ]

@@ -346,6 +346,14 @@ def test_a_blob_can_come_in_pieces(both: Both, repository: str) -> None:
     assert both.send("GET", blob(repository, b"first,second")).status_code == 200
 
 
+def test_an_upload_goes_on_at_the_host_that_was_asked(both: Both, repository: str) -> None:
+    """Clients send nothing to a host by another name."""
+    for peer in (both, both.real):
+        url = peer.url.replace("127.0.0.1", "localhost")
+        location = Peer(url=url, credentials=peer.credentials).start_upload(repository).headers
+        assert location["Location"].startswith(f"{url}/v2/{repository}/blobs/uploads/")
+
+
 def test_a_cancelled_upload_cannot_be_finished(both: Both, repository: str) -> None:
     location = both.start_upload(repository).headers["Location"]
 

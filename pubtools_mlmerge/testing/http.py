@@ -82,9 +82,9 @@ class Response:
 
 
 class Refused(Exception):
-    """Ends the work on a request, with the registry's error format as the response.
+    """Ends the work on a request with a response in the registry's error format.
 
-    There is one error in its list for each detail, or one without any.
+    Its list has an error for each detail, or one error without detail.
     """
 
     def __init__(
@@ -195,8 +195,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         headers = {name.lower(): ", ".join(self.headers.get_all(name, ())) for name in self.headers}
         path, _, query = self.path.partition("?")
-        body = self._body(headers)
-        request = Request(self.command, self.server.url, path, query, headers, body)
+        scheme, _, host = self.server.url.partition("://")
+        base_url = f"{scheme}://{headers.get('host', host)}"  # clients stay at the host they know
+        request = Request(self.command, base_url, path, query, headers, self._body(headers))
         response = self.server.answer(request)
         self.send_response(response.status)
         self.send_header("Docker-Distribution-Api-Version", "registry/2.0")

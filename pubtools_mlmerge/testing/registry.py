@@ -36,7 +36,7 @@ _SESSION = r"([A-Za-z0-9-]+)"
 PULL, PUSH = ("pull",), ("pull", "push")
 
 AuthMode = Literal["none", "token", "basic"]
-# The actions that whoever sends a request must have a right to; None where no login is wanted.
+# The actions that a request needs the right to; None if it needs no login.
 Actions = Optional[tuple[str, ...]]
 Endpoint = tuple[Actions, Callable[..., Response]]
 # What serves each method of each path; the groups of a path's pattern are the arguments.
@@ -166,7 +166,7 @@ class Dialect:
     def front(
         self, _storage: Storage, request: Request, serve: Callable[[Request], Response]
     ) -> Response:
-        """Answer a request, as what stands in front of a registry may do for it."""
+        """Answer a request; a dialect may put something in front of the registry here."""
         return serve(request)
 
     def routes(self, _storage: Storage) -> Routes:
@@ -244,7 +244,7 @@ class Token(NamedTuple):
 
 @frozen
 class Guard:
-    """Knows users and tokens, and lets requests pass or answers which rights are missing."""
+    """Knows users and tokens, and refuses requests without the rights that they need."""
 
     users: Mapping[str, str] = field(repr=False)
     public: Collection[str]
@@ -267,7 +267,7 @@ class Guard:
         return right in token.rights or Right(right.repository, "*") in token.rights
 
     def require(self, request: Request, needed: Collection[Right]) -> None:
-        """Refuse a request that lacks one of these rights, or any login where there are none."""
+        """Refuse a request that lacks one of these rights, or a login if it needs no right."""
         lacks = not all(self.has(request, right) for right in needed)
         if self.mode == "basic":
             user = self._login(request)
@@ -290,7 +290,7 @@ class Guard:
         return json_response(self.dialect.token_reply(token, self.token_seconds))
 
     def _allow(self, user: str, right: Right) -> bool:
-        """Tell whether a user, or nobody in particular, has a right."""
+        """Tell whether a user has a right; an empty name is an anonymous user."""
         if right.action == "pull" and _matches(right.repository, self.public):
             return True
         if not user:

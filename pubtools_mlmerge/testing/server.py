@@ -105,7 +105,7 @@ class RegistryServer:
         return tuple(self._requests)
 
     def forget_requests(self) -> None:
-        """Begin the record of requests anew."""
+        """Clear the record of requests."""
         self._requests.clear()
 
     def put_blob(self, repository: str, content: bytes) -> str:
