@@ -204,14 +204,16 @@ def test_an_unknown_way_to_log_in_is_an_error(header: str) -> None:
     assert getattr(error.__cause__, "response").status_code == 401  # noqa: B009 - typed as any
 
 
-def test_a_token_that_expires_is_renewed() -> None:
+@pytest.mark.parametrize("challenges", [True, False])
+def test_a_token_that_expires_is_renewed(challenges: bool) -> None:
+    """Also where the registry does not say again how to log in."""
     with ScriptedServer(OK) as server:
         realm = f"{server.url}/token"
         server.then(
             bearer(realm),
             json_reply({"token": "first"}),
             OK,
-            bearer(realm, error="invalid_token"),
+            bearer(realm, error="invalid_token") if challenges else refusal(401),
             json_reply({"token": "second"}),
             OK,
         )

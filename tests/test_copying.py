@@ -962,9 +962,9 @@ def test_a_location_has_any_form(held: RegistryServer, location: str, target: st
     ("begun", "error", "words"),
     [
         (refusal(403, "DENIED"), Forbidden, "this login may not write to the repository to/app"),
-        (Reply(202), RegistryError, "place"),
-        (Reply(202, {"Location": "http://127.0.0.1:1/upload"}), RegistryError, "place"),
-        (Reply(202, {"Location": "http://[::1"}), RegistryError, "place"),
+        (Reply(202), RegistryError, "URL"),
+        (Reply(202, {"Location": "http://127.0.0.1:1/upload"}), RegistryError, "URL"),
+        (Reply(202, {"Location": "http://[::1"}), RegistryError, "URL"),
     ],
 )
 def test_without_a_place_to_write_to_nothing_is_read(

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -63,9 +63,8 @@ def write(path: Path, document: object) -> Path:
     return path
 
 
-def auths(**entries: object) -> Json:
-    """Write entries; two underscores stand for a slash, one for a dot."""
-    return {"auths": {k.replace("__", "/").replace("_", "."): v for k, v in entries.items()}}
+def auths(entries: Mapping[str, object]) -> Json:
+    return {"auths": entries}
 
 
 def held(home: Path, document: object) -> None:
@@ -115,10 +114,10 @@ def test_files_are_where_other_tools_have_them(
 def test_files_are_tried_in_their_order_for_a_host() -> None:
     places, users = list(auth_files()), []
     for place in places:
-        write(place, auths(quay_io=login(str(place))))
+        write(place, auths({HOST: login(str(place))}))
     for place in places:
         users.append(found_user())
-        write(place, auths(example_com=login("other")))
+        write(place, auths({"example.com": login("other")}))
 
     assert users == list(map(str, places))
     assert found_user() is None
@@ -144,13 +143,9 @@ def test_a_user_without_a_home_is_anonymous(home: Path, monkeypatch: pytest.Monk
     ],
 )
 def test_the_most_specific_entry_wins(home: Path, repository: str, user: str) -> None:
-    entries = auths(
-        quay_io=login("host"),
-        quay_io__org=login("org"),
-        quay_io__org__team=login("team"),
-        quay_io__org__team__app=login("app"),
-    )
-    held(home, entries)
+    users = {HOST: "host", "quay.io/org": "org", "quay.io/org/team": "team"}
+    users["quay.io/org/team/app"] = "app"
+    held(home, auths({place: login(name) for place, name in users.items()}))
 
     assert found_user(repository) == user
 
@@ -170,7 +165,7 @@ IDENTITY = Credentials("", SECRET, is_token=True)
 )
 def test_an_entry_has_many_forms(home: Path, entry: Json, found: Credentials) -> None:
     """A password is all that follows the first colon."""
-    held(home, auths(quay_io=entry))
+    held(home, auths({HOST: entry}))
     credentials = find_credentials()
 
     assert credentials == found
@@ -194,14 +189,14 @@ def test_an_entry_has_many_forms(home: Path, entry: Json, found: Credentials) ->
     ],
 )
 def test_a_key_has_many_forms(home: Path, key: str, host: str, *, found: bool) -> None:
-    held(home, {"auths": {key: login("alice")}})
+    held(home, auths({key: login("alice")}))
 
     assert (found_user("library/app", host) == "alice") is found
 
 
 def test_of_two_keys_for_one_host_the_plain_one_wins(home: Path) -> None:
     keys = {"https://quay.io": login("url"), HOST: login("host"), "http://quay.io": login("http")}
-    held(home, {"auths": keys})
+    held(home, auths(keys))
 
     assert found_user() == "host"
 
@@ -211,9 +206,9 @@ def test_of_two_keys_for_one_host_the_plain_one_wins(home: Path) -> None:
     [
         (f'{{"auths": "{SECRET}', "is not JSON"),
         ("[" * 100_000, "is not JSON"),
-        (auths(quay_io={"auth": f"{SECRET}!"}), "not base64|no user and password"),
-        *((auths(quay_io={"auth": auth}), "not base64") for auth in ("/w==", "x", 5)),
-        (auths(quay_io={"auth": encoded(SECRET)}), "no user and password"),
+        (auths({HOST: {"auth": f"{SECRET}!"}}), "not base64|no user and password"),
+        *((auths({HOST: {"auth": auth}}), "not base64") for auth in ("/w==", "x", 5)),
+        (auths({HOST: {"auth": encoded(SECRET)}}), "no user and password"),
         *((content, r"config\.json: cannot be read") for content in (None, b"\xff\xfe")),
     ],
 )
@@ -260,8 +255,8 @@ def test_a_file_in_the_way_of_a_directory_is_no_error(home: Path) -> None:
     [
         (None, "does not exist"),
         ("", "has none"),
-        (auths(docker_io=login("alice")), "has docker.io"),
-        (auths(**dict.fromkeys("abcdefgh", login("alice"))), "has a, b, c, d, e and 3 more"),
+        (auths({"docker.io": login("alice")}), "has docker.io"),
+        (auths(dict.fromkeys("abcdefgh", login("alice"))), "has a, b, c, d, e and 3 more"),
     ],
 )
 def test_the_files_that_were_searched_are_named_with_what_they_have(
@@ -308,11 +303,11 @@ def helper(home: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     ("document", "host", "server"),
     [
         ({"credHelpers": {HOST: "own"}}, HOST, HOST),
-        ({"credHelpers": {"https://quay.io": "own"}, **auths(quay_io={})}, HOST, "https://quay.io"),
-        ({"credHelpers": {HOST: "own"}, **auths(quay_io=login("alice"))}, HOST, HOST),
+        ({"credHelpers": {"https://quay.io": "own"}, **auths({HOST: {}})}, HOST, "https://quay.io"),
+        ({"credHelpers": {HOST: "own"}, **auths({HOST: login("alice")})}, HOST, HOST),
         ({"credHelpers": {HOST: "own"}, "credsStore": "absent"}, HOST, HOST),
         ({"credsStore": "own"}, HOST, HOST),
-        ({"credsStore": "own", **auths(quay_io={})}, HOST, HOST),
+        ({"credsStore": "own", **auths({HOST: {}})}, HOST, HOST),
         ({"credsStore": "own"}, "registry-1.docker.io", "https://index.docker.io/v1/"),
         ({"credHelpers": {"docker.io": "own"}}, "registry-1.docker.io", "docker.io"),
     ],
@@ -346,8 +341,8 @@ def test_a_helper_may_give_an_identity_token(home: Path, helper: Install) -> Non
     ("document", "user"),
     [
         ({"credHelpers": {"gcr.io": "own"}}, None),
-        ({"credHelpers": {HOST: ""}, **auths(quay_io=login("alice"))}, "alice"),
-        ({"credsStore": "own", **auths(quay_io=login("alice"))}, "alice"),
+        ({"credHelpers": {HOST: ""}, **auths({HOST: login("alice")})}, "alice"),
+        ({"credsStore": "own", **auths({HOST: login("alice")})}, "alice"),
     ],
 )
 def test_a_helper_that_is_not_for_the_host_is_not_run(
@@ -386,7 +381,7 @@ def test_a_helper_without_a_login_does_not_end_the_search(
     assert files.find(HOST) is None
     assert problem in files.say_none_found(HOST)
     assert problem not in files.say_none_found("example.com")
-    held(home, auths(quay_io=login("alice")))
+    held(home, auths({HOST: login("alice")}))
     assert found_user() == "alice"
 
 

@@ -196,6 +196,17 @@ def test_a_rate_limit_that_does_not_end_is_an_answer_in_the_end(naps: list[float
     assert 30 <= sum(naps) <= 110
 
 
+def test_threads_give_up_together_where_a_rate_limit_does_not_end() -> None:
+    """Each has waited, also for what the others were told."""
+    options = ConnectOptions(retries=Retries(first_wait=0.05, longest_wait=0.2, patience=1.0))
+    with ScriptedServer(Reply(429)) as server, ThreadPoolExecutor(8) as pool:
+        transport, began = Transport(options), time.monotonic()
+        answers = list(pool.map(lambda _: transport.send(ask(server)).status, range(8)))
+
+    assert answers == [429] * 8
+    assert time.monotonic() - began < 4
+
+
 def test_nothing_fails_for_rate_limits_while_time_is_left() -> None:
     options = evolve(HURRIED, time_limit=60.0)  # `HURRIED` alone gives up sooner
     with ScriptedServer(*[Reply(429)] * 40, OK) as server:

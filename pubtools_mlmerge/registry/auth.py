@@ -35,7 +35,6 @@ from pubtools_mlmerge.errors import (
 from pubtools_mlmerge.registry.http import (
     TRANSIENT,
     Answer,
-    LoginState,
     Request,
     Transport,
     origin,
@@ -282,10 +281,6 @@ class Credentials:
         """The secrets in it, which must never be shown."""
         return self.basic.partition(" ")[2], self.encoded, self.password
 
-    def state(self, transport: Transport, place: str) -> LoginState:
-        """Return what is known of this login at a place."""
-        return transport.shared.login(place, self)
-
     def send(self, transport: Transport, request: Request, place: str) -> Answer:
         """Send a request with this login, from one thread at a time until it is known to be right.
 
@@ -294,7 +289,7 @@ class Credentials:
         """
         if not self.is_token:
             request = evolve(request, headers={**request.headers, "Authorization": self.basic})
-        state = self.state(transport, place)
+        state = transport.shared.login(place, self)
         if state.is_accepted:
             return transport.send(request)
         with state.lock:
@@ -554,7 +549,7 @@ class RegistrySession:
         # it is used. Gateways that rewrite paths know the repository by another name.
         login, first = self._rights(scopes)
         for known in (first, scopes, None):
-            challenge = self._choose_challenge(answer, request.subject, is_first=not tried)
+            challenge = self._choose_challenge(answer, request.subject)
             wanted = known or rename(scopes, challenge)
             if not wanted or wanted in tried:
                 continue
@@ -624,7 +619,7 @@ class RegistrySession:
                 error = evolve(error, message=_joined(self._say_none_found(), error.message))
             raise error from answer.as_http_error()
         if login is not None:  # the registry may ask for it by Basic, too
-            login.state(self.transport, self.url("/")).is_accepted = True
+            self.transport.shared.login(self.url("/"), login).is_accepted = True
         return _read_token(answer, request.subject, asked)
 
     def _deliver(self, request: Request, header: str | None, login: Credentials | None) -> Answer:
@@ -672,12 +667,12 @@ class RegistrySession:
                 return intended
         return scopes
 
-    def _choose_challenge(self, answer: Answer, subject: str, *, is_first: bool) -> Challenge:
+    def _choose_challenge(self, answer: Answer, subject: str) -> Challenge:
         offered = parse_challenges(answer.headers.get("WWW-Authenticate", ""))
         known = [each for each in offered if each.scheme in ("bearer", "basic")]
         if known:
             return max(known, key=lambda each: each.scheme)  # of both, bearer
-        if not is_first and self._challenge is not None:  # nothing new where a token lacks rights
+        if self._challenge is not None:  # nothing new where a token lacks rights
             parameters = {n: v for n, v in self._challenge.parameters.items() if n != "scope"}
             return Challenge(self._challenge.scheme, parameters)
         problem = "the registry offers no known way to log in"

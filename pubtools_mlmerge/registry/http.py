@@ -137,8 +137,9 @@ class Pace:
     _refusals: int = 0  # pauses since the last good answer
     _good: int = 0  # answers since the interval was changed
 
-    def wait(self, least: float, sleep: Callable[[float], None]) -> int:
-        """Wait until a request may go, with an interval; return the number of pauses before it."""
+    def wait(self, least: float, sleep: Callable[[float], None]) -> tuple[int, float]:
+        """Wait until a request may go; return the number of pauses before it, and the seconds."""
+        waited = 0.0
         while True:
             with self._lock:
                 now, epoch = time.monotonic(), self._epoch
@@ -146,8 +147,9 @@ class Pace:
                 self._next = at + max(self._interval, least)
             if at > now:
                 sleep(at - now)
+                waited += at - now
             if self._epoch == epoch:  # otherwise another thread was refused in the meantime
-                return epoch
+                return epoch, waited
 
     def slow_down(self, epoch: int, retries: Retries, headers: Mapping[str, str]) -> float:
         """Pause after a 429 to what `wait` let go; return the seconds until the pause ends."""
@@ -550,7 +552,8 @@ class Transport:
         least = 1 / self.options.max_rate if self.options.max_rate else 0.0
         attempt, paused = 0, 0.0
         while True:
-            epoch = pace.wait(least, sleep)
+            epoch, waited = pace.wait(least, sleep)
+            paused += waited
             try:
                 answer = self._send_once(request)
             # Not all are the library's own: a missing file of authorities, a malformed host name,
@@ -559,14 +562,12 @@ class Transport:
                 self._time_left(request)
                 problem, wait = self._explain(error, request.url), retries.wait(attempt, {})
                 if attempt == most or not is_transient(error):
-                    raise RegistryError(request.subject, None, problem) from without_url(
-                        error, problem
-                    )
+                    cause = without_url(error, problem)
+                    raise RegistryError(request.subject, None, problem) from cause
             else:
                 if answer.status == _RATE_LIMIT:  # nothing was done, so this was no try
                     wait = pace.slow_down(epoch, retries, answer.headers)
-                    paused += wait
-                    if paused > patience:
+                    if paused + wait > patience:
                         return answer
                     LOG.info("%s: HTTP 429, retrying in %.1f s", request.subject, wait)
                     continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import make_image, make_index, upload
 from tests.e2e.conftest import Shelf, images, merge, merged
-from tests.programs import environment, run_here, write_program
+from tests.programs import environment, run_here
 from tests.servers import TOKEN_PASSWORD, TOKEN_USER, RealRegistry, docker_registry, require
 
 OLD = images("linux/amd64", "linux/s390x", seed="old")
@@ -58,13 +57,6 @@ def test_a_registry_is_trusted_by_its_authority_or_if_told_so(tls_shelf: Shelf, 
 
     assert is_merged(tls_shelf)
     assert "Warning:" not in done.err
-
-
-def test_certificates_are_verified(tls_shelf: Shelf) -> None:
-    done = tls_shelf.merge("--quay-host", tls_shelf.registry.url, code=1)
-
-    assert "certificate" in done.err.lower()
-    assert is_as_before(tls_shelf)
 
 
 @pytest.mark.parametrize(
@@ -158,11 +150,6 @@ def test_the_source_may_be_on_a_host_of_its_own(shelf: Shelf, token_shelf: Shelf
 # Logins as other programs leave them
 
 INDEX = make_index([make_image()])
-HELPER = f"""
-read server
-echo "$server" >"$0.asked"
-echo '{{"Username": "{TOKEN_USER}", "Secret": "{TOKEN_PASSWORD}"}}'
-"""
 
 
 @pytest.fixture(scope="module")
@@ -192,20 +179,3 @@ def test_who_logged_in_by_another_program_is_logged_in(
     done = run_here("inspect", f"{guarded.host}/team/app:1", env=variables)
 
     assert INDEX.digest in done.out, done.err
-
-
-def test_a_helper_on_the_path_logs_in(guarded: RealRegistry, tmp_path: Path) -> None:
-    """It is for docker and skopeo as well, and is asked in the same way."""
-    helper = tmp_path / "docker-credential-tests"
-    write_program(helper, HELPER)
-    config = {"credHelpers": {guarded.host: "tests"}}
-    (tmp_path / "config.json").write_text(json.dumps(config), encoding="ascii")
-    path = f"{tmp_path}:{environment()['PATH']}"
-
-    done = run_here(
-        *("inspect", f"{guarded.host}/team/app:1"),
-        env={"DOCKER_CONFIG": str(tmp_path), "PATH": path},
-    )
-
-    assert INDEX.digest in done.out, done.err
-    assert Path(f"{helper}.asked").read_text("ascii") == f"{guarded.host}\n"

@@ -11,13 +11,13 @@ import pytest
 from pubtools_mlmerge.core.manifests import OCI_INDEX
 from pubtools_mlmerge.errors import Forbidden, RegistryError
 from pubtools_mlmerge.registry.http import ConnectOptions, Retries
+from tests.floods import check, floods
 from tests.hostile.helpers import GOOD, TOO_LARGE, failure_of, good, refused, wants_token
 from tests.scripted import Reply, ScriptedServer, json_reply, raw_server, redirect, refusal
+from tests.stress.counts import Counts
 
 ENDLESS = {"Content-Length": str(10**12)}
 WORDS = "more than 4194304 bytes"
-
-
 BOMB = gzip.compress(TOO_LARGE)
 # These two kilobytes would be a gigabyte before they could be counted.
 TWICE = gzip.compress(gzip.compress(b" " * 2**20))
@@ -60,6 +60,13 @@ BODIES: dict[str, tuple[Reply, str]] = {
 def test_no_body_is_read_without_measure(reply: Reply, words: str) -> None:
     assert len(BOMB) < 10_000
     assert words in str(refused(reply))
+
+
+@floods
+def test_no_answer_without_end_is_read_without_end(name: str, counts: Counts) -> None:
+    """With the http library of today; the host's is in tests/host."""
+    check(name)
+    counts.survived("answers without end", 1, of=1)
 
 
 def test_a_body_without_announced_length_is_read_up_to_the_limit() -> None:
