@@ -316,15 +316,6 @@ def test_failed_logins_lock_an_account_but_no_robot() -> None:
     assert answers[1].headers["Retry-After"].isdigit()
 
 
-def test_nginx_lets_no_more_pass_than_its_rate() -> None:
-    with RegistryServer(dialect=QuayDialect(rate=0.01)) as server:
-        answers = [Peer(url=server.url).get(NAME, "latest") for _ in range(13)]
-
-    assert [each.status_code for each in answers] == [404] * 11 + [429] * 2
-    assert "Retry-After" not in answers[-1].headers
-    assert answers[-1].content.startswith(b"<html>")
-
-
 def test_make_runs_the_contract_and_the_laws_on_a_quay() -> None:
     """The dialect stands for one that runs elsewhere."""
     users, grants = {"robin": "hood"}, {"robin": ["forest/*"]}
