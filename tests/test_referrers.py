@@ -126,11 +126,14 @@ def tend(
     copy: Copy = "auto",
     merged: str | None = None,
     into: str = TO,
+    dry_run: bool = False,
+    writes: bool = True,
 ) -> None:
     client = RegistryClient(options=HURRIED)
     referrers = Referrers(client, client, Children(client, client, copy), mode)
     digests = [each.digest for each in subjects or (AMD64, ARM64)]
-    referrers.tend(reference(server, FROM), reference(server, into), digests, merged)
+    source, destination = reference(server, FROM), reference(server, into)
+    referrers.tend(source, destination, digests, merged, dry_run=dry_run, writes=writes)
 
 
 def found(server: RegistryServer, subject: Image, repository: str = TO) -> set[tuple[str, str]]:
@@ -226,6 +229,19 @@ def test_nothing_is_asked_where_nothing_is_to_be_done(
     tend(server, mode, into=into)
 
     assert server.requests == ()
+
+
+def test_a_dry_run_copies_nothing_and_an_unchanged_tag_has_no_warning(
+    registry_server: RegistryServer, caplog: Log
+) -> None:
+    put(registry_server, "1", AMD64, FROM)
+    attach(registry_server, referrer(AMD64), AMD64)
+
+    tend(registry_server, "copy", dry_run=True)
+    tend(registry_server, "warn", writes=False)
+
+    assert registry_server.tags(TO) == ()
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(("dialect", "number"), [(Dialect, 2), (Listing, 3)])
@@ -481,13 +497,22 @@ def test_no_more_than_a_thousand_are_copied(registry_server: RegistryServer, cap
     assert caplog.text.count("A referrer of") == 1000
 
 
-def test_a_tag_may_be_on_a_later_page_of_all_tags() -> None:
-    """So each is looked up where there is another page."""
+@pytest.mark.parametrize(
+    "tags",
+    [
+        json_reply({"tags": ["1"]}, Link='</v2/from/app/tags/list?last=1>; rel="next"'),
+        json_reply({"tags": None}),
+        Reply(200, {}, b"<html>tags</html>"),
+        Reply(403),
+    ],
+    ids=["page", "null", "HTML", "403"],
+)
+def test_each_tag_is_looked_up_where_one_answer_does_not_list_all(tags: Reply) -> None:
     signature = signed("alice")
 
     def answer(request: Received) -> Reply:
         if request.target.startswith("/v2/from/app/tags/list"):
-            return json_reply({"tags": ["1"]}, Link='</v2/from/app/tags/list?last=1>; rel="next"')
+            return tags
         if request.target.endswith(f"/manifests/{cosign(AMD64)}"):
             return manifest_reply(signature.content, signature.media_type)
         return Reply(404)
