@@ -337,16 +337,15 @@ def test_another_registry_gets_copies(
     assert len(asked(other, "POST")) == len(asked(other, "DELETE")) == 1
 
 
-def test_no_more_than_four_are_copied_at_a_time(
-    server: RegistryServer, other: RegistryServer
-) -> None:
-    images, under_way, most = [make_image(seed=str(n)) for n in range(8)], set[str](), set[int]()
+def test_four_are_copied_at_a_time(server: RegistryServer, other: RegistryServer) -> None:
+    images = [make_image(seed=str(n)) for n in range(8)]
     upload(server.url, "from/app", make_index(images))
+    four, under_way, most = threading.Barrier(4), set[str](), set[int]()
 
     def copy(source: Reference, _destination: Reference) -> None:
         under_way.add(source.digest)
-        time.sleep(0.1)
         most.add(len(under_way))
+        four.wait(30)
         under_way.remove(source.digest)
 
     bring(server, *(image.digest for image in images), to=other, copies=copy)
@@ -921,7 +920,7 @@ def test_what_breaks_at_the_destination_begins_anew_unless_it_was_refused(
     assert has_blob(other) is (error is None)
 
 
-@pytest.mark.parametrize(("time_limit", "wait"), [(None, 7.0), (3.0, 3.0)])
+@pytest.mark.parametrize(("time_limit", "wait"), [(None, 90.0), (60.0, 60.0)])
 def test_the_registry_says_how_long_to_wait_within_the_time_limit(
     held: RegistryServer,
     other: RegistryServer,
@@ -931,12 +930,12 @@ def test_the_registry_says_how_long_to_wait_within_the_time_limit(
 ) -> None:
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
-    retries = evolve(HURRIED.retries, longest_wait=9.0)
-    with ScriptedServer(Front(other, [("PUT", Reply(503, {"Retry-After": "7"}))])) as front:
+    retries = evolve(HURRIED.retries, longest_wait=99.0)
+    with ScriptedServer(Front(other, [("PUT", Reply(503, {"Retry-After": "90"}))])) as front:
         stream(held.url, front.url, options=evolve(HURRIED, retries=retries, time_limit=time_limit))
 
     assert has_blob(other)
-    assert max(waits) == pytest.approx(wait, abs=1)
+    assert wait - 30 < max(waits) <= wait
 
 
 @pytest.mark.parametrize(
