@@ -266,10 +266,14 @@ def layers(server: RegistryServer, tag: str) -> list[str]:
     held = server.manifest(TO, tag)
     layers, config = (json.loads(held.content)[name] for name in ("layers", "config"))
     content = requests.get(f"{server.url}/v2/{TO}/blobs/{config['digest']}", timeout=60).json()
-    keys = [each["annotations"][SIGNATURE] for each in layers]
+    keys = keys_of(held.content)
     assert content["rootfs"]["diff_ids"] == [each["digest"] for each in layers]
     assert [each["by"] for each in content["history"]] == keys
     return keys
+
+
+def keys_of(content: bytes) -> list[str]:
+    return [each["annotations"][SIGNATURE] for each in json.loads(content)["layers"] or ()]
 
 
 EMPTY = manifest(b"{}", [], layers=None)
@@ -299,6 +303,9 @@ def test_no_signature_is_lost(
     for _ in range(2):
         tend(registry_server)
         assert layers(registry_server, tag) == expected
+    for item in (held, new):
+        if keys_of(item.content) == expected:  # byte for byte
+            assert registry_server.manifest(TO, tag).content == item.content
 
 
 @pytest.mark.parametrize(
@@ -323,17 +330,20 @@ def test_what_cannot_be_put_together_is_left_and_said(
     assert re.search(rf"{tag}: it (differs from the one in the source, and )?is left", caplog.text)
 
 
-def test_a_config_that_says_nothing_of_layers_stays(registry_server: RegistryServer) -> None:
+@pytest.mark.parametrize("config", [b"{}", b'{"rootfs": {"diff_ids": []}}'])
+def test_a_config_that_does_not_fit_its_layers_stays(
+    registry_server: RegistryServer, config: bytes
+) -> None:
     tag, layer = cosign(AMD64), {"mediaType": PAYLOAD, "digest": digest_of(b"x"), "size": 1}
     for repository, key in ((TO, "alice"), (FROM, "bob")):
         entry = {**layer, "annotations": {SIGNATURE: key}}
-        put(registry_server, tag, manifest(b"{}", [(b"x", entry)]), repository)
+        put(registry_server, tag, manifest(config, [(b"x", entry)]), repository)
 
     tend(registry_server)
 
-    held = json.loads(registry_server.manifest(TO, tag).content)
-    assert [each["annotations"][SIGNATURE] for each in held["layers"]] == ["alice", "bob"]
-    assert held["config"]["digest"] == digest_of(b"{}")
+    content = registry_server.manifest(TO, tag).content
+    assert keys_of(content) == ["alice", "bob"]
+    assert json.loads(content)["config"]["digest"] == digest_of(config)
 
 
 def test_a_destination_that_ignores_writes_is_a_conflict() -> None:
@@ -523,9 +533,11 @@ def test_each_tag_is_looked_up_where_one_answer_does_not_list_all(tags: Reply) -
     assert only.digest == signature.digest
 
 
-def test_no_page_is_asked_for_elsewhere(caplog: Log) -> None:
+@pytest.mark.parametrize("link", ["{url}/x", "http://[x"])
+def test_no_page_is_asked_for_elsewhere(link: str, caplog: Log) -> None:
     with ScriptedServer(Reply(200)) as other, ScriptedServer(Reply()) as server:
-        page = manifest_reply(listing(), OCI_INDEX, Link=f'<{other.url}/x>; rel="next"')
+        following = f'<{link.format(url=other.url)}>; rel="next"'
+        page = manifest_reply(listing(), OCI_INDEX, Link=following)
         server.then(page, Reply(404))
         assert lists().of(at(server, AMD64, FROM)) == ()
         assert other.received == []
