@@ -410,3 +410,19 @@ def _problem(status: int, message: str, kind: str = "error") -> Response:
 
 
 NOT_FOUND = _problem(404, "Not Found")
+
+
+class Nginx:
+    """What `limit_req` lets pass in front of it: a rate, and ten requests more at a time."""
+
+    def __init__(self, rate: float, burst: int = 10) -> None:
+        self._rate, self._burst = rate, burst
+        self._excess, self._last = 0.0, time.monotonic()
+
+    def lets_pass(self) -> bool:
+        now = time.monotonic()
+        excess = max(0.0, self._excess - self._rate * (now - self._last)) + 1.0
+        if excess > self._burst + 1.0:
+            return False
+        self._excess, self._last = excess, now
+        return True
