@@ -494,17 +494,22 @@ def test_a_list_without_end_ends(caplog: Log) -> None:
     assert "more than 32 pages of referrers, the rest is ignored" in caplog.text
 
 
-def test_no_more_than_a_thousand_are_copied(registry_server: RegistryServer, caplog: Log) -> None:
-    entries = [
-        {"mediaType": AMD64.media_type, "digest": f"sha256:{n}", "size": 1} for n in range(1001)
-    ]
-    tag = schema_tag(AMD64.digest)
-    registry_server.put_manifest(FROM, tag, listing(*entries), OCI_INDEX)
+@pytest.mark.parametrize(("mode", "rest"), [("copy", "left behind"), ("warn", "not counted")])
+def test_no_more_than_a_thousand_are_asked_for(mode: Mode, rest: str, caplog: Log) -> None:
+    names = [digest(str(number)) for number in range(1001)]
+    entries = [{"mediaType": AMD64.media_type, "digest": name, "size": 1} for name in names]
 
-    tend(registry_server, "copy", AMD64)
+    def answer(request: Received) -> Reply:
+        is_list = request.target.endswith(f"/manifests/{schema_tag(AMD64.digest)}")
+        return manifest_reply(listing(*entries), OCI_INDEX) if is_list else Reply(404)
 
-    assert "more than 1000 referrers, the rest is left behind" in caplog.text
-    assert caplog.text.count("A referrer of") == 1000
+    with ScriptedServer(answer) as server:
+        tend(server, mode, AMD64)
+
+    assert f"more than 1000 referrers, the rest is {rest}" in caplog.text
+    assert (
+        len({request.target.rpartition("/")[2] for request in server.received} & {*names}) == 1000
+    )
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,9 @@ class Referrers:
         found = [
             each for each in self._lists.of_all(source, subjects) if each.digest not in subjects
         ]
+        if len(found) > _MOST:
+            LOG.warning("%s: more than %d referrers, the rest is not counted", source, _MOST)
+            found = found[:_MOST]
         places = [destination.tagged(r.tag) if r.tag else destination.at(r.digest) for r in found]
         held = map_in_order((partial(self._destination.digest, each) for each in places), _THREADS)
         return sum(digest != each.digest for each, digest in zip(found, held))
