@@ -454,22 +454,6 @@ def test_the_history_is_for_holders_of_the_api_token(stocked: Peer) -> None:
     assert stocked.head(NAME, "oci", OCI_INDEX).status_code == 200
 
 
-def test_a_manifest_that_is_gone_is_restored_under_a_new_tag(stocked: Peer, clock: Clock) -> None:
-    stocked.put(NAME, "latest", lonely("latest"), OCI_INDEX)
-    digest = digest_of(lonely("latest"))
-    stocked.put(NAME, "latest", OCI.content, OCI_INDEX)
-    clock.now += 3601
-    assert stocked.head(NAME, digest).status_code == 404
-
-    assert restore(stocked, "found", digest).status_code == 200
-    assert restore(stocked, "found", ABSENT).status_code == 404
-
-    assert stocked.get(NAME, "found", OCI_INDEX).content == lonely("latest")
-    assert stocked.head(NAME, digest).status_code == 200
-    (row,) = history(stocked, "?specificTag=found")["tags"]
-    assert row["manifest_digest"] == digest
-
-
 @pytest.mark.parametrize("by_api", [False, True])
 def test_a_deleted_tag_has_expired(
     stocked: Peer, quay: RegistryServer, clock: Clock, *, by_api: bool
