@@ -648,9 +648,9 @@ def test_skopeo_that_hangs_is_ended(
 def test_skopeo_with_progress_may_take_any_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads = "for _ in range(16): time.sleep(0.1); open('/proc/self/stat').read()"
+    reads = "for _ in range(20): time.sleep(0.1); open('/proc/self/stat').read()"
     install(tmp_path, f"import time\n{reads}", monkeypatch)
-    options = ConnectOptions(silence=1.0)
+    options = ConnectOptions(silence=1.5)
 
     copy_by_skopeo(client_of(), client_of("two.test", options=options), SOURCE, DESTINATION)
 
