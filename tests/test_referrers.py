@@ -13,7 +13,7 @@ import requests
 
 from pubtools_mlmerge.core.manifests import OCI_INDEX, Referrer, digest_of
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import ConflictError, MissingChild, RegistryError
+from pubtools_mlmerge.errors import ConflictError, MergeError, MissingChild, RegistryError
 from pubtools_mlmerge.merging.api import merge_tags
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children, Copy
@@ -538,6 +538,17 @@ def test_each_tag_is_looked_up_where_one_answer_does_not_list_all(tags: Reply) -
     assert only.digest == signature.digest
 
 
+@pytest.mark.parametrize(
+    "second", [Reply(404), Reply(400), Reply(200, {"Content-Type": "text/html"}, b"<html>")]
+)
+def test_a_page_that_fails_after_the_first_is_an_error(second: Reply) -> None:
+    link = '</v2/from/app/referrers/x?last=1>; rel="next"'
+    page = manifest_reply(make_index([ARM64]).content, OCI_INDEX, Link=link)
+
+    with ScriptedServer(page, second) as server, pytest.raises(MergeError, match=AMD64.digest):
+        lists().of(at(server, AMD64, FROM))
+
+
 @pytest.mark.parametrize("link", ["{url}/x", "http://[x"])
 def test_no_page_is_asked_for_elsewhere(link: str, caplog: Log) -> None:
     with ScriptedServer(Reply(200)) as other, ScriptedServer(Reply()) as server:
@@ -553,6 +564,7 @@ NO_LISTS = {
     "HTML": (Reply(200, {"Content-Type": "text/html"}, b"<html>hello</html>"), 1),
     "JSON": (json_reply({"referrers": []}), 1),
     "an image": (manifest_reply(AMD64.content, AMD64.media_type), 1),
+    "a broken list": (manifest_reply(listing({"digest": "x"}), OCI_INDEX), 1),
     "404": (Reply(404), 1),
     "405": (Reply(405), 1),
     "400": (Reply(400), 2),  # Quay's word for a digest that it lacks
@@ -561,7 +573,9 @@ NO_LISTS = {
 
 
 @pytest.mark.parametrize(("reply", "times"), NO_LISTS.values(), ids=list(NO_LISTS))
-def test_where_the_api_is_of_no_use_the_tags_are_looked_at(reply: Reply, times: int) -> None:
+def test_where_the_api_is_of_no_use_the_tags_are_looked_at(
+    reply: Reply, times: int, caplog: Log
+) -> None:
     item, tag = referrer(AMD64), schema_tag(AMD64.digest)
 
     def answer(request: Received) -> Reply:
@@ -577,6 +591,7 @@ def test_where_the_api_is_of_no_use_the_tags_are_looked_at(reply: Reply, times: 
         assert only == Referrer(AMD64.digest, item.digest, item.media_type)
         assert asked.of(at(server, ARM64, FROM)) == ()
     assert sum("/referrers/" in line for line in server.lines) == times
+    assert ("no list of referrers: manifests[0]" in caplog.text) is (b'"x"' in reply.body)
 
 
 def test_a_registry_that_fails_fails_a_copy_and_not_a_warning(caplog: Log) -> None:

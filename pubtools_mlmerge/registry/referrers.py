@@ -14,6 +14,8 @@ from functools import partial
 from typing import Literal
 from urllib.parse import urljoin, urlsplit
 
+from attrs import evolve
+
 from pubtools_mlmerge.concurrency import Memo, map_in_order
 from pubtools_mlmerge.core.manifests import (
     OCI_INDEX,
@@ -22,6 +24,7 @@ from pubtools_mlmerge.core.manifests import (
     Index,
     Manifest,
     Referrer,
+    content_type_name,
     subject_of,
 )
 from pubtools_mlmerge.core.references import Reference
@@ -98,11 +101,15 @@ class ReferrerLists:
                 with self._client.withholding():
                     page = Index.from_bytes(answer.content, answer.headers.get("Content-Type"))
             except (InvalidIndex, NotAnIndex) as error:  # such as a page of HTML
-                LOG.debug("%s: no referrers API: %s", subject, error)
+                if entries:
+                    raise evolve(error, reference=str(subject)) from error
+                kind = content_type_name(answer.headers.get("Content-Type"))
+                level = logging.WARNING if kind == OCI_INDEX else logging.DEBUG
+                LOG.log(level, "%s: no list of referrers: %s", subject, error)
                 self._without_api.add(host)
                 return None
             except RegistryError as error:
-                if error.status not in _NO_API:
+                if error.status not in _NO_API or entries:
                     raise
                 if error.status != 400:  # noqa: PLR2004 - see above
                     self._without_api.add(host)
