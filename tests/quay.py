@@ -100,8 +100,6 @@ class QuayDialect(ListingDialect):
     Args:
         api_token (str | None):
             Opens the API for the history of tags; without a token nobody gets in.
-        rate (float | None):
-            How many requests for manifests a second the nginx in front of it lets pass.
         caches (str):
             Pattern of repositories that cache another registry: they take writes, and ignore them.
         read_only (str):
@@ -117,13 +115,11 @@ class QuayDialect(ListingDialect):
         self,
         api_token: str | None = None,
         *,
-        rate: float | None = None,
         caches: str = "",
         read_only: str = "",
     ) -> None:
         self.expirations: dict[tuple[Repository, str], int] = {}
         self._api = TagHistory(self, api_token)
-        self._nginx = Nginx(rate) if rate else None
         self._caches, self._read_only = caches, read_only
         self._failures: Counter[str] = Counter()
         self._locked_until: dict[str, float] = {}
@@ -133,9 +129,7 @@ class QuayDialect(ListingDialect):
     def front(
         self, storage: Storage, request: Request, serve: Callable[[Request], Response]
     ) -> Response:
-        """Limit the rate, lock out who fails to log in, and write as Quay does."""
-        if self._nginx and "/manifests/" in request.path and not self._nginx.lets_pass():
-            return Response(429, HTML, b"<html><title>429 Too Many Requests</title></html>")
+        """Lock out who fails to log in, and write as Quay does."""
         try:
             if request.path == self.token_path:
                 return self._log_in(request, serve)
@@ -419,7 +413,7 @@ NOT_FOUND = _problem(404, "Not Found")
 
 
 class Nginx:
-    """What `limit_req` lets pass: a rate, and ten requests more at a time."""
+    """What `limit_req` lets pass in front of it: a rate, and ten requests more at a time."""
 
     def __init__(self, rate: float, burst: int = 10) -> None:
         self._rate, self._burst = rate, burst

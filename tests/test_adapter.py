@@ -238,6 +238,14 @@ def test_an_answer_that_did_not_come_is_a_registry_error(error: Exception) -> No
     assert caught.value.__cause__ is error
 
 
+def test_a_response_of_a_caller_s_tests_needs_no_body() -> None:
+    response = requests.Response()
+    response.status_code = 403
+
+    with pytest.raises(Forbidden):
+        pull_index(client_with(requests.exceptions.HTTPError(response=response)))
+
+
 class ManifestTypeError(Exception):
     """What the host raises for a manifest of another type."""
 

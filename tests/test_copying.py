@@ -226,27 +226,18 @@ def test_an_image_comes_before_what_names_it_as_its_subject(
     assert bool(asked(server, "POST")[1:]) is (copy == "auto")  # one asks for the right to write
 
 
-def test_a_nested_index_comes_after_all_that_it_lists(server: RegistryServer) -> None:
+def test_a_nested_index_comes_after_what_it_lists_of_which_some_is_there(
+    server: RegistryServer,
+) -> None:
     inner = make_index([PROOFS[1], TWO])
     nested = make_index([ONE, inner])
-    upload(server.url, "from/app", nested)
-    server.forget_requests()
-
-    bring(server, nested.digest)
-
-    order = [ONE.digest, TWO.digest, PROOFS[1].digest, inner.digest, nested.digest]
-    assert written(server) == order
-
-
-def test_what_a_nested_index_lists_is_not_written_where_it_is(server: RegistryServer) -> None:
-    nested = make_index([ONE, TWO], annotations={"is": "nested"})
     for repository, item in (("from/app", nested), ("to/app", ONE)):
         upload(server.url, repository, item)
     server.forget_requests()
 
     bring(server, nested.digest)
 
-    assert written(server) == [TWO.digest, nested.digest]
+    assert written(server) == [TWO.digest, PROOFS[1].digest, inner.digest, nested.digest]
 
 
 def test_a_long_chain_of_subjects_comes_to_an_end(server: RegistryServer) -> None:
@@ -264,9 +255,8 @@ def test_a_long_chain_of_subjects_comes_to_an_end(server: RegistryServer) -> Non
 
 
 @pytest.mark.parametrize(("levels", "width"), [(4, 1), (5, 1), (2, 63), (2, 64)])
-@pytest.mark.parametrize("between", [False, True])
 def test_indexes_are_within_each_other_as_in_a_merge(
-    server: RegistryServer, other: RegistryServer, levels: int, width: int, between: bool
+    server: RegistryServer, levels: int, width: int
 ) -> None:
     nested = [make_index([ONE], annotations={"number": str(n)}) for n in range(width)]
     for level in range(levels):
@@ -277,7 +267,7 @@ def test_indexes_are_within_each_other_as_in_a_merge(
     is_refused = levels > 4 or width > 63
     refused = pytest.raises(InvalidIndex, match="at most 4 levels and 64 nested indexes are read")
     with refused if is_refused else nullcontext():
-        bring(server, nested[0].digest, to=other if between else None)
+        bring(server, nested[0].digest)
 
 
 @pytest.mark.parametrize("is_quay", [True, False])
@@ -337,16 +327,15 @@ def test_another_registry_gets_copies(
     assert len(asked(other, "POST")) == len(asked(other, "DELETE")) == 1
 
 
-def test_no_more_than_four_are_copied_at_a_time(
-    server: RegistryServer, other: RegistryServer
-) -> None:
-    images, under_way, most = [make_image(seed=str(n)) for n in range(8)], set[str](), set[int]()
+def test_four_are_copied_at_a_time(server: RegistryServer, other: RegistryServer) -> None:
+    images = [make_image(seed=str(n)) for n in range(8)]
     upload(server.url, "from/app", make_index(images))
+    four, under_way, most = threading.Barrier(4), set[str](), set[int]()
 
     def copy(source: Reference, _destination: Reference) -> None:
         under_way.add(source.digest)
-        time.sleep(0.1)
         most.add(len(under_way))
+        four.wait(30)
         under_way.remove(source.digest)
 
     bring(server, *(image.digest for image in images), to=other, copies=copy)
@@ -471,13 +460,10 @@ def test_each_child_brought_is_an_event(
     by: str,
 ) -> None:
     caplog.set_level("INFO", "pubtools.mlmerge")
-    to = other if by == "stream" else server
+    to = server if by == "mount" else other
     names = [str(tag.at(ONE.digest)) for tag in tags(server, to)]
 
-    if by == "copy":
-        bring(server, ONE.digest, copy="skopeo", copies=copies)
-    else:
-        bring(server, ONE.digest, to=to)
+    bring(server, ONE.digest, to=to, copies=copies if by == "copy" else None)
 
     (record,) = (r for r in caplog.records if r.levelname == "INFO")
     assert record.getMessage().endswith(f" by {by}")
@@ -662,9 +648,9 @@ def test_skopeo_that_hangs_is_ended(
 def test_skopeo_with_progress_may_take_any_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads = "for _ in range(16): time.sleep(0.1); open('/proc/self/stat').read()"
+    reads = "for _ in range(20): time.sleep(0.1); open('/proc/self/stat').read()"
     install(tmp_path, f"import time\n{reads}", monkeypatch)
-    options = ConnectOptions(silence=1.0)
+    options = ConnectOptions(silence=1.5)
 
     copy_by_skopeo(client_of(), client_of("two.test", options=options), SOURCE, DESTINATION)
 
@@ -921,7 +907,7 @@ def test_what_breaks_at_the_destination_begins_anew_unless_it_was_refused(
     assert has_blob(other) is (error is None)
 
 
-@pytest.mark.parametrize(("time_limit", "wait"), [(None, 7.0), (3.0, 3.0)])
+@pytest.mark.parametrize(("time_limit", "wait"), [(None, 90.0), (60.0, 60.0)])
 def test_the_registry_says_how_long_to_wait_within_the_time_limit(
     held: RegistryServer,
     other: RegistryServer,
@@ -931,12 +917,12 @@ def test_the_registry_says_how_long_to_wait_within_the_time_limit(
 ) -> None:
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
-    retries = evolve(HURRIED.retries, longest_wait=9.0)
-    with ScriptedServer(Front(other, [("PUT", Reply(503, {"Retry-After": "7"}))])) as front:
+    retries = evolve(HURRIED.retries, longest_wait=99.0)
+    with ScriptedServer(Front(other, [("PUT", Reply(503, {"Retry-After": "90"}))])) as front:
         stream(held.url, front.url, options=evolve(HURRIED, retries=retries, time_limit=time_limit))
 
     assert has_blob(other)
-    assert max(waits) == pytest.approx(wait, abs=1)
+    assert wait - 30 < max(waits) <= wait
 
 
 @pytest.mark.parametrize(

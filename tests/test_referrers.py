@@ -13,7 +13,7 @@ import requests
 
 from pubtools_mlmerge.core.manifests import OCI_INDEX, Referrer, digest_of
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import ConflictError, MissingChild, RegistryError
+from pubtools_mlmerge.errors import ConflictError, MergeError, MissingChild, RegistryError
 from pubtools_mlmerge.merging.api import merge_tags
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.copying import Children, Copy
@@ -126,11 +126,14 @@ def tend(
     copy: Copy = "auto",
     merged: str | None = None,
     into: str = TO,
+    dry_run: bool = False,
+    writes: bool = True,
 ) -> None:
     client = RegistryClient(options=HURRIED)
     referrers = Referrers(client, client, Children(client, client, copy), mode)
     digests = [each.digest for each in subjects or (AMD64, ARM64)]
-    referrers.tend(reference(server, FROM), reference(server, into), digests, merged)
+    source, destination = reference(server, FROM), reference(server, into)
+    referrers.tend(source, destination, digests, merged, dry_run=dry_run, writes=writes)
 
 
 def found(server: RegistryServer, subject: Image, repository: str = TO) -> set[tuple[str, str]]:
@@ -228,6 +231,19 @@ def test_nothing_is_asked_where_nothing_is_to_be_done(
     assert server.requests == ()
 
 
+def test_a_dry_run_copies_nothing_and_an_unchanged_tag_has_no_warning(
+    registry_server: RegistryServer, caplog: Log
+) -> None:
+    put(registry_server, "1", AMD64, FROM)
+    attach(registry_server, referrer(AMD64), AMD64)
+
+    tend(registry_server, "copy", dry_run=True)
+    tend(registry_server, "warn", writes=False)
+
+    assert registry_server.tags(TO) == ()
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize(("dialect", "number"), [(Dialect, 2), (Listing, 3)])
 def test_images_that_nothing_refers_to_take_few_requests(
     dialect: type[Dialect], number: int, caplog: Log
@@ -250,10 +266,14 @@ def layers(server: RegistryServer, tag: str) -> list[str]:
     held = server.manifest(TO, tag)
     layers, config = (json.loads(held.content)[name] for name in ("layers", "config"))
     content = requests.get(f"{server.url}/v2/{TO}/blobs/{config['digest']}", timeout=60).json()
-    keys = [each["annotations"][SIGNATURE] for each in layers]
+    keys = keys_of(held.content)
     assert content["rootfs"]["diff_ids"] == [each["digest"] for each in layers]
     assert [each["by"] for each in content["history"]] == keys
     return keys
+
+
+def keys_of(content: bytes) -> list[str]:
+    return [each["annotations"][SIGNATURE] for each in json.loads(content)["layers"] or ()]
 
 
 EMPTY = manifest(b"{}", [], layers=None)
@@ -283,6 +303,9 @@ def test_no_signature_is_lost(
     for _ in range(2):
         tend(registry_server)
         assert layers(registry_server, tag) == expected
+    for item in (held, new):
+        if keys_of(item.content) == expected:  # byte for byte
+            assert registry_server.manifest(TO, tag).content == item.content
 
 
 @pytest.mark.parametrize(
@@ -307,17 +330,20 @@ def test_what_cannot_be_put_together_is_left_and_said(
     assert re.search(rf"{tag}: it (differs from the one in the source, and )?is left", caplog.text)
 
 
-def test_a_config_that_says_nothing_of_layers_stays(registry_server: RegistryServer) -> None:
+@pytest.mark.parametrize("config", [b"{}", b'{"rootfs": {"diff_ids": []}}'])
+def test_a_config_that_does_not_fit_its_layers_stays(
+    registry_server: RegistryServer, config: bytes
+) -> None:
     tag, layer = cosign(AMD64), {"mediaType": PAYLOAD, "digest": digest_of(b"x"), "size": 1}
     for repository, key in ((TO, "alice"), (FROM, "bob")):
         entry = {**layer, "annotations": {SIGNATURE: key}}
-        put(registry_server, tag, manifest(b"{}", [(b"x", entry)]), repository)
+        put(registry_server, tag, manifest(config, [(b"x", entry)]), repository)
 
     tend(registry_server)
 
-    held = json.loads(registry_server.manifest(TO, tag).content)
-    assert [each["annotations"][SIGNATURE] for each in held["layers"]] == ["alice", "bob"]
-    assert held["config"]["digest"] == digest_of(b"{}")
+    content = registry_server.manifest(TO, tag).content
+    assert keys_of(content) == ["alice", "bob"]
+    assert json.loads(content)["config"]["digest"] == digest_of(config)
 
 
 def test_a_destination_that_ignores_writes_is_a_conflict() -> None:
@@ -468,26 +494,40 @@ def test_a_list_without_end_ends(caplog: Log) -> None:
     assert "more than 32 pages of referrers, the rest is ignored" in caplog.text
 
 
-def test_no_more_than_a_thousand_are_copied(registry_server: RegistryServer, caplog: Log) -> None:
-    entries = [
-        {"mediaType": AMD64.media_type, "digest": f"sha256:{n}", "size": 1} for n in range(1001)
-    ]
-    tag = schema_tag(AMD64.digest)
-    registry_server.put_manifest(FROM, tag, listing(*entries), OCI_INDEX)
+@pytest.mark.parametrize(("mode", "rest"), [("copy", "left behind"), ("warn", "not counted")])
+def test_no_more_than_a_thousand_are_asked_for(mode: Mode, rest: str, caplog: Log) -> None:
+    names = [digest(str(number)) for number in range(1001)]
+    entries = [{"mediaType": AMD64.media_type, "digest": name, "size": 1} for name in names]
 
-    tend(registry_server, "copy", AMD64)
+    def answer(request: Received) -> Reply:
+        is_list = request.target.endswith(f"/manifests/{schema_tag(AMD64.digest)}")
+        return manifest_reply(listing(*entries), OCI_INDEX) if is_list else Reply(404)
 
-    assert "more than 1000 referrers, the rest is left behind" in caplog.text
-    assert caplog.text.count("A referrer of") == 1000
+    with ScriptedServer(answer) as server:
+        tend(server, mode, AMD64)
+
+    assert f"more than 1000 referrers, the rest is {rest}" in caplog.text
+    assert (
+        len({request.target.rpartition("/")[2] for request in server.received} & {*names}) == 1000
+    )
 
 
-def test_a_tag_may_be_on_a_later_page_of_all_tags() -> None:
-    """So each is looked up where there is another page."""
+@pytest.mark.parametrize(
+    "tags",
+    [
+        json_reply({"tags": ["1"]}, Link='</v2/from/app/tags/list?last=1>; rel="next"'),
+        json_reply({"tags": None}),
+        Reply(200, {}, b"<html>tags</html>"),
+        Reply(403),
+    ],
+    ids=["page", "null", "HTML", "403"],
+)
+def test_each_tag_is_looked_up_where_one_answer_does_not_list_all(tags: Reply) -> None:
     signature = signed("alice")
 
     def answer(request: Received) -> Reply:
         if request.target.startswith("/v2/from/app/tags/list"):
-            return json_reply({"tags": ["1"]}, Link='</v2/from/app/tags/list?last=1>; rel="next"')
+            return tags
         if request.target.endswith(f"/manifests/{cosign(AMD64)}"):
             return manifest_reply(signature.content, signature.media_type)
         return Reply(404)
@@ -498,9 +538,22 @@ def test_a_tag_may_be_on_a_later_page_of_all_tags() -> None:
     assert only.digest == signature.digest
 
 
-def test_no_page_is_asked_for_elsewhere(caplog: Log) -> None:
+@pytest.mark.parametrize(
+    "second", [Reply(404), Reply(400), Reply(200, {"Content-Type": "text/html"}, b"<html>")]
+)
+def test_a_page_that_fails_after_the_first_is_an_error(second: Reply) -> None:
+    link = '</v2/from/app/referrers/x?last=1>; rel="next"'
+    page = manifest_reply(make_index([ARM64]).content, OCI_INDEX, Link=link)
+
+    with ScriptedServer(page, second) as server, pytest.raises(MergeError, match=AMD64.digest):
+        lists().of(at(server, AMD64, FROM))
+
+
+@pytest.mark.parametrize("link", ["{url}/x", "http://[x"])
+def test_no_page_is_asked_for_elsewhere(link: str, caplog: Log) -> None:
     with ScriptedServer(Reply(200)) as other, ScriptedServer(Reply()) as server:
-        page = manifest_reply(listing(), OCI_INDEX, Link=f'<{other.url}/x>; rel="next"')
+        following = f'<{link.format(url=other.url)}>; rel="next"'
+        page = manifest_reply(listing(), OCI_INDEX, Link=following)
         server.then(page, Reply(404))
         assert lists().of(at(server, AMD64, FROM)) == ()
         assert other.received == []
@@ -511,6 +564,7 @@ NO_LISTS = {
     "HTML": (Reply(200, {"Content-Type": "text/html"}, b"<html>hello</html>"), 1),
     "JSON": (json_reply({"referrers": []}), 1),
     "an image": (manifest_reply(AMD64.content, AMD64.media_type), 1),
+    "a broken list": (manifest_reply(listing({"digest": "x"}), OCI_INDEX), 1),
     "404": (Reply(404), 1),
     "405": (Reply(405), 1),
     "400": (Reply(400), 2),  # Quay's word for a digest that it lacks
@@ -519,7 +573,9 @@ NO_LISTS = {
 
 
 @pytest.mark.parametrize(("reply", "times"), NO_LISTS.values(), ids=list(NO_LISTS))
-def test_where_the_api_is_of_no_use_the_tags_are_looked_at(reply: Reply, times: int) -> None:
+def test_where_the_api_is_of_no_use_the_tags_are_looked_at(
+    reply: Reply, times: int, caplog: Log
+) -> None:
     item, tag = referrer(AMD64), schema_tag(AMD64.digest)
 
     def answer(request: Received) -> Reply:
@@ -535,6 +591,7 @@ def test_where_the_api_is_of_no_use_the_tags_are_looked_at(reply: Reply, times: 
         assert only == Referrer(AMD64.digest, item.digest, item.media_type)
         assert asked.of(at(server, ARM64, FROM)) == ()
     assert sum("/referrers/" in line for line in server.lines) == times
+    assert ("no list of referrers: manifests[0]" in caplog.text) is (b'"x"' in reply.body)
 
 
 def test_a_registry_that_fails_fails_a_copy_and_not_a_warning(caplog: Log) -> None:

@@ -67,7 +67,7 @@ class _Family:
     is_one_registry: bool
     level: int = 0  # of indexes around them
     indexes: set[str] = field(factory=set)  # that were read, at all levels
-    waiting: int = 0  # of them, each for its subject
+    waiting: int = 0  # of them, each until its subject is there
 
 
 class Children:

@@ -14,6 +14,8 @@ from functools import partial
 from typing import Literal
 from urllib.parse import urljoin, urlsplit
 
+from attrs import evolve
+
 from pubtools_mlmerge.concurrency import Memo, map_in_order
 from pubtools_mlmerge.core.manifests import (
     OCI_INDEX,
@@ -22,6 +24,7 @@ from pubtools_mlmerge.core.manifests import (
     Index,
     Manifest,
     Referrer,
+    content_type_name,
     subject_of,
 )
 from pubtools_mlmerge.core.references import Reference
@@ -98,11 +101,15 @@ class ReferrerLists:
                 with self._client.withholding():
                     page = Index.from_bytes(answer.content, answer.headers.get("Content-Type"))
             except (InvalidIndex, NotAnIndex) as error:  # such as a page of HTML
-                LOG.debug("%s: no referrers API: %s", subject, error)
+                if entries:
+                    raise evolve(error, reference=str(subject)) from error
+                kind = content_type_name(answer.headers.get("Content-Type"))
+                level = logging.WARNING if kind == OCI_INDEX else logging.DEBUG
+                LOG.log(level, "%s: no list of referrers: %s", subject, error)
                 self._without_api.add(host)
                 return None
             except RegistryError as error:
-                if error.status not in _NO_API:
+                if error.status not in _NO_API or entries:
                     raise
                 if error.status != 400:  # noqa: PLR2004 - see above
                     self._without_api.add(host)
@@ -233,6 +240,9 @@ class Referrers:
         found = [
             each for each in self._lists.of_all(source, subjects) if each.digest not in subjects
         ]
+        if len(found) > _MOST:
+            LOG.warning("%s: more than %d referrers, the rest is not counted", source, _MOST)
+            found = found[:_MOST]
         places = [destination.tagged(r.tag) if r.tag else destination.at(r.digest) for r in found]
         held = map_in_order((partial(self._destination.digest, each) for each in places), _THREADS)
         return sum(digest != each.digest for each, digest in zip(found, held))

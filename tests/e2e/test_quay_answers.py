@@ -1,4 +1,4 @@
-"""Programs against a Quay that gives tokens, locks accounts, limits the rate, or writes nothing."""
+"""Programs against a Quay that gives tokens, locks accounts, or writes nothing."""
 
 from __future__ import annotations
 
@@ -75,14 +75,3 @@ def test_a_repository_that_takes_no_writes_is_named(dialect: QuayDialect, proble
         assert server.manifest(NAME, "stable").content == make_index(OLD).content
     assert done.code == 1
     assert problem in done.err
-
-
-def test_all_tags_are_merged_behind_a_rate_limit() -> None:
-    with serve(QuayDialect(rate=25)) as server:
-        done = merge(server, *TAGS)
-
-        assert done.code == 0, done.err
-        assert {server.manifest(NAME, t).content for t in TAGS} == {merged(*NEW, OLD[1])}
-        asked = len([r for r in server.requests if "/manifests/" in r.path])
-    # How many are refused depends on who comes when; without learning they are many times as many.
-    assert asked <= 2 * (1 + 4 * len(TAGS))
