@@ -16,7 +16,7 @@ from pubtools_mlmerge.core.merge import Side, union
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import ConflictError, InvalidPlatform, NestedIndex
+from pubtools_mlmerge.errors import ConflictError, InvalidPlatform, NestedIndex, StepNotDone
 from pubtools_mlmerge.hooks import announce, lock_tags, plugins_named
 from pubtools_mlmerge.host.clients import (
     HostClient,
@@ -190,6 +190,7 @@ class TagDockerStep:
                 selection = self.selection = select(check)
                 try:
                     host()
+                    selection.check_done()
                     break
                 except ConflictError as error:  # the host signed a list that is out of date
                     if number == settings.tries:
@@ -268,6 +269,7 @@ class Selection:
     check: Callable[[], None] = no_lock
     plan: Plan[Index] | None = field(default=None, init=False)
     """None where somebody else's hook computes the list."""
+    _is_computed: bool = field(default=False, init=False)
     _written: str | None = field(default=None, init=False)
 
     def report_only(self, names: Sequence[str]) -> None:
@@ -300,7 +302,9 @@ class Selection:
             merger.src_image, merger.dest_image, eligible, self.settings, plan
         )
         with plugins_named("mlmerge_merge_selected"):
-            return pm.hook.mlmerge_merge_selected(request=request)
+            computed: object = pm.hook.mlmerge_merge_selected(request=request)
+        self._is_computed = True
+        return computed
 
     def _merge(self, source: Index, destination: Index | None, policy: Policy) -> Plan[Index]:
         source = self.client.read_nested(self.source, source, is_source=True)
@@ -319,6 +323,9 @@ class Selection:
     def write(self, image: str, content: bytes) -> None:
         """Write what the host computed and signed."""
         tag, plan = Reference.parse(image), self.plan
+        if not self._is_computed:
+            problem = "pubtools-quay has its own list for this tag, which may lack images"
+            raise StepNotDone(problem, (str(tag),))
         if plan is None:
             self.check()
             self._written = push(self.client, tag, Index.from_bytes(content))
@@ -347,6 +354,12 @@ class Selection:
             decision = _decision(Plan(old, (), changed=True), None, tag, written)
             make_writer(self.client, self.settings).carry_out(decision, self.check)
         raise ConflictError(str(tag), seen, lost[0].digest, 1)
+
+    def check_done(self) -> None:
+        """Raise where the host wrote the tag by another way, or not at all."""
+        if self._written is None:
+            problem = "pubtools-quay did not write this tag by the step, so it may lack images"
+            raise StepNotDone(problem, (str(self.destination),))
 
     def report(self, attempts: int) -> Report | None:
         """Report what was written; None where nothing was, or somebody else computed the list."""

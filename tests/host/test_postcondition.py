@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 import pytest
-from pubtools._quay import push_docker
+from pubtools._quay import push_docker, tag_docker
 
 from pubtools_mlmerge.core.manifests import OCI_INDEX
 from pubtools_mlmerge.errors import StepNotDone
 from pubtools_mlmerge.host import seams
-from tests.host.running import push
-from tests.host.world import ON, REPOSITORY, THREE, Item, World, build
+from tests.host.running import add, push
+from tests.host.world import BUILD, ON, REPOSITORY, THREE, Item, World, build
 
 
 def theirs(name: str) -> type:
@@ -48,6 +48,46 @@ def test_a_copy_past_the_step_fails_a_task_that_asks_and_names_the_tags(
         assert list(caught.value.tags) == names
     else:
         push([item], world.settings())
+
+
+def write_past_the_step(task: tag_docker.TagDocker, item: Item, tag: str, archs: object) -> None:
+    """Write by a client that the class has kept."""
+    source = f"{task.quay_host}/{BUILD}"
+    content = task.quay_client.get_manifest(source, raw=True)
+    vars(task)["_quay_client"].upload_manifest(
+        content, f"{task.quay_host}/{REPOSITORY}:{tag}", raw=True
+    )
+
+
+def write_own_list(task: tag_docker.TagDocker, item: Item, tag: str, archs: object) -> None:
+    """Merge by another class."""
+    content = task.quay_client.get_manifest(f"{task.quay_host}/{BUILD}", raw=True)
+    task.quay_client.upload_manifest(content, f"{task.quay_host}/{REPOSITORY}:{tag}", raw=True)
+
+
+@pytest.mark.parametrize(
+    ("merge", "words", "is_written"),
+    [
+        (write_past_the_step, "did not write this tag by the step", True),
+        (write_own_list, "has its own list for this tag", False),
+    ],
+)
+def test_a_merge_past_the_step_fails_a_tag_docker_that_asks(
+    world: World,
+    merge: object,
+    words: str,
+    is_written: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world.fill(source=BUILD)
+    before = world.digest(REPOSITORY, "1")
+    host = seams._REPLACED["tag_docker", "TagDocker"]
+    monkeypatch.setattr(host, "merge_manifest_lists_sign_images", merge)
+
+    with pytest.raises(StepNotDone, match=f"{words}.*ns/a----app:1"):
+        add(world, "arm64")
+
+    assert (world.digest(REPOSITORY, "1") != before) is is_written
 
 
 def run_without_signing(worker: push_docker.PushDocker) -> None:
