@@ -247,12 +247,6 @@ def test_the_tag_counts_as_changed_by_its_digest(tags: Tags) -> None:
     assert outcomes == [(True, False), (False, True)]
 
 
-def test_nothing_is_reported_where_nothing_was_written(tags: Tags) -> None:
-    tags.compute()
-
-    assert tags.selection.report(1) is None
-
-
 def test_a_list_of_somebody_else_s_is_written_and_not_reported(tags: Tags, site: Site) -> None:
     site.document = document = json.loads(make_index(NEW).content)
 

@@ -190,7 +190,6 @@ class TagDockerStep:
                 selection = self.selection = select(check)
                 try:
                     host()
-                    selection.check_done()
                     break
                 except ConflictError as error:  # the host signed a list that is out of date
                     if number == settings.tries:
@@ -355,15 +354,16 @@ class Selection:
             make_writer(self.client, self.settings).carry_out(decision, self.check)
         raise ConflictError(str(tag), seen, lost[0].digest, 1)
 
-    def check_done(self) -> None:
-        """Raise where the host wrote the tag by another way, or not at all."""
+    def report(self, attempts: int) -> Report | None:
+        """Report what was written; None where somebody else computed the list.
+
+        Raises:
+            StepNotDone: When the host wrote the tag by another way, or not at all.
+        """
         if self._written is None:
             problem = "pubtools-quay did not write this tag by the step, so it may lack images"
             raise StepNotDone(problem, (str(self.destination),))
-
-    def report(self, attempts: int) -> Report | None:
-        """Report what was written; None where nothing was, or somebody else computed the list."""
-        if self.plan is None or self._written is None:
+        if self.plan is None:
             return None
         report = Report.of(self.plan, self.source, self.destination)
         # The host encodes anew even what the tag held already.
