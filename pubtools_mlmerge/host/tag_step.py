@@ -208,7 +208,7 @@ class TagDockerStep:
         writer = make_writer(self._client, settings, self._history)
         patterns = tuple(_to_pattern(name) for name in names)
         with lock_tags([[str(reference)]], settings.lock, settings.lock_aliases) as (check,):
-            report = remove_platforms(writer, reference, patterns, allow_empty=True, check=check)
+            report = remove_platforms(writer, reference, patterns, check=check)
         gone = (entry.descriptor.digest for entry in report.entries if entry.fate == "dropped")
         # An image may be listed for two platforms, of which one stays.
         left = {entry.descriptor.digest for entry in report.entries if entry.fate != "dropped"}
@@ -219,7 +219,7 @@ class TagDockerStep:
         settings, reference = self._settings.of(item), self._reference(item, tag)
         with lock_tags([[str(reference)]], settings.lock, settings.lock_aliases) as (check,):
             if settings.verify:
-                seen, found = self._seen[reference], self._client.digest(reference)
+                seen, found = self._seen.get(reference), self._client.digest(reference)
                 if found not in (None, seen):
                     raise ConflictError(str(reference), seen, found, 1)
             check()
