@@ -209,7 +209,8 @@ def test_the_host_may_look_at_the_platform_of_an_entry_without_one(tags: Tags) -
     images = json.loads(make_index(OLD).content)["manifests"]
     (nested,) = json.loads(make_index([make_index(NEW)]).content)["manifests"]
     bare = [
-        {**images[0], "digest": digest(str(nothing)), "platform": nothing} for nothing in ({}, None)
+        {**images[0], "digest": digest(name), "platform": nothing}
+        for name, nothing in (("empty", {}), ("null", None))
     ]
     document = {"schemaVersion": 2, "manifests": [*images, nested, *bare]}
     tags.server.put_manifest("app", "1", encode(document), OCI_INDEX)

@@ -460,8 +460,8 @@ class PushStep:
                         push(registry, tag, previous)
             except MergeError as error:
                 failures.append(error)
-        for error in failures[1:]:
-            LOG.error("%s", error)
+        for failure in failures[1:]:
+            LOG.error("%s", failure)
         if failures:
             raise failures[0]
 
