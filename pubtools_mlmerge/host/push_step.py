@@ -137,7 +137,9 @@ class PushStep:
                     raise
                 # Errors of others may quote signed URLs.
                 problem = str(error) if isinstance(error, MergeError) else type(error).__name__
-                ways_back = tuple(_undo(each, self.settings.audit) for each in self.merged)
+                # The last first, as a tag of several items may have been merged several times.
+                last_first = reversed(self.merged)
+                ways_back = tuple(_undo(each, self.settings.audit) for each in last_first)
                 raise PushFailed(problem, ways_back) from error
 
     def look(self, items: Sequence[PushItem]) -> None:
