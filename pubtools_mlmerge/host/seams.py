@@ -94,7 +94,7 @@ SEAMS: Mapping[StepName, _Seam] = {
                 "check_repos_validity": ("push_items", "hub", "target_settings"),
             },
         },
-        ("SIGNER_BY_LABEL", "get_internal_container_repo_name"),
+        ("SIGNER_BY_LABEL",),
     ),
 }
 
