@@ -151,8 +151,7 @@ class PushStep:
         self._jobs = {id(item): self._begin(item) for item in items}
         times = Counter(tag for job in self._jobs.values() for tag in job.tags)
         self._shared = frozenset(tag for tag, number in times.items() if number > 1)
-        images = [self._jobs[id(item)] for item in items if not is_source_container(item)]
-        self._not_judged.update(tag for job in images for tag in job.tags)
+        self._not_judged.update(tag for job in self._jobs.values() for tag in job.covered)
         merging = [job for job in self._jobs.values() if not job.settings.report_only]
         judged = [(job, tag) for job in merging for tag in job.covered]
         looks = self._each(lambda pair: self._judge(*pair), judged)

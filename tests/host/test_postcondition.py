@@ -34,20 +34,24 @@ def copy_inline(pusher: push_docker.ContainerImagePusher) -> None:
         pusher.run_tag_images(item.metadata["pull_url"], references, True, pusher.target_settings)
 
 
-@pytest.mark.parametrize("asks", [True, False])
+@pytest.mark.parametrize(
+    ("mlmerge", "asks"),
+    [(ON, True), (None, False), ({**ON, "exclude_repos": ["*"]}, False)],
+    ids=["on", "off", "excluded"],
+)
 def test_a_copy_past_the_step_fails_a_task_that_asks_and_names_the_tags(
-    world: World, asks: bool, monkeypatch: pytest.MonkeyPatch
+    world: World, mlmerge: object, asks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     item = arrange(world)
     monkeypatch.setattr(theirs("ContainerImagePusher"), "push_container_images", copy_inline)
 
     if asks:
         with pytest.raises(StepNotDone) as caught:
-            push([item], world.settings(ON))
+            push([item], world.settings(mlmerge))
         names = [str(world.reference(f"ns/{n}----app", t)) for n, t in (("a", "1"), ("b", "2"))]
         assert list(caught.value.tags) == names
     else:
-        push([item], world.settings())
+        push([item], world.settings(mlmerge))
 
 
 def write_past_the_step(task: tag_docker.TagDocker, item: Item, tag: str, archs: object) -> None:
