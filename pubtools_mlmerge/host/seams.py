@@ -67,6 +67,7 @@ SEAMS: Mapping[StepName, _Seam] = {
                 "copy_v1_push_item": ("push_item",),
             },
             "SecurityManifestPusher": {
+                "__init__": ("push_items", "target_settings"),
                 "push_manifest_list_security_manifests": ("item", "dir_path"),
             },
             "item_processor_for_internal_data": {},

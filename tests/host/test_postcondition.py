@@ -126,6 +126,8 @@ def test_security_manifests_leave_out_what_became_an_oci_index(
     attested: list[object] = []
 
     def push_all(pusher: push_docker.SecurityManifestPusher) -> None:
+        with pytest.raises(AttributeError):  # another task with the same item, without a hub
+            push([item], world.settings(propagated_from="stage"))
         for each in pusher.push_items:
             pusher.push_manifest_list_security_manifests(each, "")
 
