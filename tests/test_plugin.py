@@ -67,8 +67,10 @@ def test_the_summary_counts_what_was_merged(
     caplog.set_level(logging.INFO, "pubtools.mlmerge")
     merged = merge(index("linux/amd64@new"), index("linux/amd64@old", "linux/s390x@old"))
     report = evolve(REPORT, entries=merged.entries)
+    other = evolve(report, destination=report.destination.tagged("other"))
+    reports = [report, other, report]  # a tag of two items
 
-    with suppress(SystemExit, Failure, KeyboardInterrupt), summed_up([report, report]):
+    with suppress(SystemExit, Failure, KeyboardInterrupt), summed_up(reports):
         if error is not None:
             raise error
 

@@ -537,13 +537,25 @@ def test_a_push_that_fails_names_what_was_merged_and_the_record_that_puts_it_bac
     with registered(site), pytest.raises(PushFailed, match=r"app:2.*no") as caught:
         push.run_all(*items)
 
-    line, of_new = caught.value.merged
+    of_new, line = caught.value.merged
     tag = push.reference("app:1")
     assert isinstance(caught.value.__cause__, RegistryError)
     words, _, record = line.rpartition(" ")
     assert words == f"{tag}, which held {OLD.digest}: pubtools-mlmerge-restore"
     assert read_change(record).destination == tag
     assert of_new == f"{push.reference('app:new')}, which did not exist: delete it"
+
+
+def test_the_ways_back_of_a_tag_of_two_items_end_at_what_it_held_before_both(push: Push) -> None:
+    push.put("src:one", make_index([make_image("linux/arm64", seed="one")]))
+    items = [push.item("app:1"), push.item("app:1", source="src:one"), push.item("app:2")]
+
+    with registered(failing("2", others_wait=False)), pytest.raises(PushFailed) as caught:
+        push.run_all(*items)
+
+    held = [line.partition(": skopeo")[0].rpartition(" ")[2] for line in caught.value.merged]
+    first = push.step.merged[0].digest
+    assert held == [first, OLD.digest]
 
 
 # What a rollback restores

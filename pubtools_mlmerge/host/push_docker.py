@@ -188,12 +188,15 @@ class SecurityManifestPusher(
 ):
     """The host's pusher of security manifests; leaves out tags that hold an OCI index now."""
 
+    def __init__(self, push_items: list[PushItem], target_settings: dict[str, object]) -> None:
+        super().__init__(push_items, target_settings)
+        self.push_step = _current_step()
+
     def push_manifest_list_security_manifests(self, item: PushItem, dir_path: str) -> None:
         """Attest the tags of an item that hold a Docker list, the only kind that the host knows."""
-        step = _STEPS.get(id(item))
-        if step is not None:
+        if self.push_step is not None:
             item = copy.copy(item)
-            item.metadata = {**item.metadata, "tags": step.docker_tags(item)}
+            item.metadata = {**item.metadata, "tags": self.push_step.docker_tags(item)}
         super().push_manifest_list_security_manifests(item, dir_path)
 
 

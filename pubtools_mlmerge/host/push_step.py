@@ -137,7 +137,9 @@ class PushStep:
                     raise
                 # Errors of others may quote signed URLs.
                 problem = str(error) if isinstance(error, MergeError) else type(error).__name__
-                ways_back = tuple(_undo(each, self.settings.audit) for each in self.merged)
+                # The last first, as a tag of several items may have been merged several times.
+                last_first = reversed(self.merged)
+                ways_back = tuple(_undo(each, self.settings.audit) for each in last_first)
                 raise PushFailed(problem, ways_back) from error
 
     def look(self, items: Sequence[PushItem]) -> None:
@@ -149,8 +151,7 @@ class PushStep:
         self._jobs = {id(item): self._begin(item) for item in items}
         times = Counter(tag for job in self._jobs.values() for tag in job.tags)
         self._shared = frozenset(tag for tag, number in times.items() if number > 1)
-        images = [self._jobs[id(item)] for item in items if not is_source_container(item)]
-        self._not_judged.update(tag for job in images for tag in job.tags)
+        self._not_judged.update(tag for job in self._jobs.values() for tag in job.covered)
         merging = [job for job in self._jobs.values() if not job.settings.report_only]
         judged = [(job, tag) for job in merging for tag in job.covered]
         looks = self._each(lambda pair: self._judge(*pair), judged)
@@ -460,8 +461,8 @@ class PushStep:
                         push(registry, tag, previous)
             except MergeError as error:
                 failures.append(error)
-        for error in failures[1:]:
-            LOG.error("%s", error)
+        for failure in failures[1:]:
+            LOG.error("%s", failure)
         if failures:
             raise failures[0]
 

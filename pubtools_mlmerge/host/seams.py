@@ -67,6 +67,7 @@ SEAMS: Mapping[StepName, _Seam] = {
                 "copy_v1_push_item": ("push_item",),
             },
             "SecurityManifestPusher": {
+                "__init__": ("push_items", "target_settings"),
                 "push_manifest_list_security_manifests": ("item", "dir_path"),
             },
             "item_processor_for_internal_data": {},
@@ -94,7 +95,7 @@ SEAMS: Mapping[StepName, _Seam] = {
                 "check_repos_validity": ("push_items", "hub", "target_settings"),
             },
         },
-        ("SIGNER_BY_LABEL", "get_internal_container_repo_name"),
+        ("SIGNER_BY_LABEL",),
     ),
 }
 

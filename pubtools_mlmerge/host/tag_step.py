@@ -16,7 +16,7 @@ from pubtools_mlmerge.core.merge import Side, union
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
-from pubtools_mlmerge.errors import ConflictError, InvalidPlatform, NestedIndex
+from pubtools_mlmerge.errors import ConflictError, InvalidPlatform, NestedIndex, StepNotDone
 from pubtools_mlmerge.hooks import announce, lock_tags, plugins_named
 from pubtools_mlmerge.host.clients import (
     HostClient,
@@ -208,7 +208,7 @@ class TagDockerStep:
         writer = make_writer(self._client, settings, self._history)
         patterns = tuple(_to_pattern(name) for name in names)
         with lock_tags([[str(reference)]], settings.lock, settings.lock_aliases) as (check,):
-            report = remove_platforms(writer, reference, patterns, allow_empty=True, check=check)
+            report = remove_platforms(writer, reference, patterns, check=check)
         gone = (entry.descriptor.digest for entry in report.entries if entry.fate == "dropped")
         # An image may be listed for two platforms, of which one stays.
         left = {entry.descriptor.digest for entry in report.entries if entry.fate != "dropped"}
@@ -219,7 +219,7 @@ class TagDockerStep:
         settings, reference = self._settings.of(item), self._reference(item, tag)
         with lock_tags([[str(reference)]], settings.lock, settings.lock_aliases) as (check,):
             if settings.verify:
-                seen, found = self._seen[reference], self._client.digest(reference)
+                seen, found = self._seen.get(reference), self._client.digest(reference)
                 if found not in (None, seen):
                     raise ConflictError(str(reference), seen, found, 1)
             check()
@@ -268,6 +268,7 @@ class Selection:
     check: Callable[[], None] = no_lock
     plan: Plan[Index] | None = field(default=None, init=False)
     """None where somebody else's hook computes the list."""
+    _is_computed: bool = field(default=False, init=False)
     _written: str | None = field(default=None, init=False)
 
     def report_only(self, names: Sequence[str]) -> None:
@@ -300,7 +301,9 @@ class Selection:
             merger.src_image, merger.dest_image, eligible, self.settings, plan
         )
         with plugins_named("mlmerge_merge_selected"):
-            return pm.hook.mlmerge_merge_selected(request=request)
+            computed: object = pm.hook.mlmerge_merge_selected(request=request)
+        self._is_computed = True
+        return computed
 
     def _merge(self, source: Index, destination: Index | None, policy: Policy) -> Plan[Index]:
         source = self.client.read_nested(self.source, source, is_source=True)
@@ -319,6 +322,9 @@ class Selection:
     def write(self, image: str, content: bytes) -> None:
         """Write what the host computed and signed."""
         tag, plan = Reference.parse(image), self.plan
+        if not self._is_computed:
+            problem = "pubtools-quay has its own list for this tag, which may lack images"
+            raise StepNotDone(problem, (str(tag),))
         if plan is None:
             self.check()
             self._written = push(self.client, tag, Index.from_bytes(content))
@@ -349,8 +355,15 @@ class Selection:
         raise ConflictError(str(tag), seen, lost[0].digest, 1)
 
     def report(self, attempts: int) -> Report | None:
-        """Report what was written; None where nothing was, or somebody else computed the list."""
-        if self.plan is None or self._written is None:
+        """Report what was written; None where somebody else computed the list.
+
+        Raises:
+            StepNotDone: When the host wrote the tag by another way, or not at all.
+        """
+        if self._written is None:
+            problem = "pubtools-quay did not write this tag by the step, so it may lack images"
+            raise StepNotDone(problem, (str(self.destination),))
+        if self.plan is None:
             return None
         report = Report.of(self.plan, self.source, self.destination)
         # The host encodes anew even what the tag held already.

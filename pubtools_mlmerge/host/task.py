@@ -120,10 +120,11 @@ def _sum_up(reports: Sequence[Report], outcome: str) -> None:
 
     lines = ",\n".join(map(to_json, reports))
     collect("mlmerge-report.json", f"[\n{lines}\n]\n".encode("ascii"), "report")
-    kept = sum(entry.fate == "kept" for report in reports for entry in report.entries)
-    event = {"type": "mlmerge-summary", "merged": len(reports), "kept": kept}
+    last = {report.destination: report for report in reports}  # of tags of several items
+    kept = sum(entry.fate == "kept" for report in last.values() for entry in report.entries)
+    event = {"type": "mlmerge-summary", "merged": len(last), "kept": kept}
     LOG.info(
         "Merged %d tags, kept %d entries, in a task that %s",
-        *(len(reports), kept, outcome),
+        *(len(last), kept, outcome),
         extra={"event": event},
     )

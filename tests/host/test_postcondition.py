@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 import pytest
-from pubtools._quay import push_docker
+from pubtools._quay import push_docker, tag_docker
 
 from pubtools_mlmerge.core.manifests import OCI_INDEX
 from pubtools_mlmerge.errors import StepNotDone
 from pubtools_mlmerge.host import seams
-from tests.host.running import push
-from tests.host.world import ON, REPOSITORY, THREE, Item, World, build
+from tests.host.running import add, push
+from tests.host.world import BUILD, ON, REPOSITORY, THREE, Item, World, build
 
 
 def theirs(name: str) -> type:
@@ -34,20 +34,64 @@ def copy_inline(pusher: push_docker.ContainerImagePusher) -> None:
         pusher.run_tag_images(item.metadata["pull_url"], references, True, pusher.target_settings)
 
 
-@pytest.mark.parametrize("asks", [True, False])
+@pytest.mark.parametrize(
+    ("mlmerge", "asks"),
+    [(ON, True), (None, False), ({**ON, "exclude_repos": ["*"]}, False)],
+    ids=["on", "off", "excluded"],
+)
 def test_a_copy_past_the_step_fails_a_task_that_asks_and_names_the_tags(
-    world: World, asks: bool, monkeypatch: pytest.MonkeyPatch
+    world: World, mlmerge: object, asks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     item = arrange(world)
     monkeypatch.setattr(theirs("ContainerImagePusher"), "push_container_images", copy_inline)
 
     if asks:
         with pytest.raises(StepNotDone) as caught:
-            push([item], world.settings(ON))
+            push([item], world.settings(mlmerge))
         names = [str(world.reference(f"ns/{n}----app", t)) for n, t in (("a", "1"), ("b", "2"))]
         assert list(caught.value.tags) == names
     else:
-        push([item], world.settings())
+        push([item], world.settings(mlmerge))
+
+
+def write_past_the_step(task: tag_docker.TagDocker, item: Item, tag: str, archs: object) -> None:
+    """Write by a client that the class has kept."""
+    source = f"{task.quay_host}/{BUILD}"
+    content = task.quay_client.get_manifest(source, raw=True)
+    vars(task)["_quay_client"].upload_manifest(
+        content, f"{task.quay_host}/{REPOSITORY}:{tag}", raw=True
+    )
+
+
+def write_own_list(task: tag_docker.TagDocker, item: Item, tag: str, archs: object) -> None:
+    """Merge by another class."""
+    content = task.quay_client.get_manifest(f"{task.quay_host}/{BUILD}", raw=True)
+    task.quay_client.upload_manifest(content, f"{task.quay_host}/{REPOSITORY}:{tag}", raw=True)
+
+
+@pytest.mark.parametrize(
+    ("merge", "words", "is_written"),
+    [
+        (write_past_the_step, "did not write this tag by the step", True),
+        (write_own_list, "has its own list for this tag", False),
+    ],
+)
+def test_a_merge_past_the_step_fails_a_tag_docker_that_asks(
+    world: World,
+    merge: object,
+    words: str,
+    is_written: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world.fill(source=BUILD)
+    before = world.digest(REPOSITORY, "1")
+    host = seams._REPLACED["tag_docker", "TagDocker"]
+    monkeypatch.setattr(host, "merge_manifest_lists_sign_images", merge)
+
+    with pytest.raises(StepNotDone, match=f"{words}.*ns/a----app:1"):
+        add(world, "arm64")
+
+    assert (world.digest(REPOSITORY, "1") != before) is is_written
 
 
 def run_without_signing(worker: push_docker.PushDocker) -> None:
@@ -82,6 +126,8 @@ def test_security_manifests_leave_out_what_became_an_oci_index(
     attested: list[object] = []
 
     def push_all(pusher: push_docker.SecurityManifestPusher) -> None:
+        with pytest.raises(AttributeError):  # another task with the same item, without a hub
+            push([item], world.settings(propagated_from="stage"))
         for each in pusher.push_items:
             pusher.push_manifest_list_security_manifests(each, "")
 

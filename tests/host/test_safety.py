@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 from pubtools.pluggy import hookimpl
 
-from pubtools_mlmerge.errors import ConflictError, LockFailed, LockLost, PatternFitsNothing
+from pubtools_mlmerge.errors import (
+    ConflictError,
+    EmptyIndex,
+    LockFailed,
+    LockLost,
+    PatternFitsNothing,
+)
 from pubtools_mlmerge.host.requests import SelectedRequest
 from pubtools_mlmerge.locks import tag_lock
 from pubtools_mlmerge.merging.audit import read_change
@@ -83,12 +89,13 @@ def test_records_of_a_push_bring_the_old_bytes_back(world: World, tmp_path: Path
 class Meanwhile:
     """Writes the tag once, after tag-docker has looked at it."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *platforms: str) -> None:
         self.world = world
+        self.index = build("theirs", *(platforms or THEIRS))
 
     @hookimpl
     def mlmerge_lock(self, reference: str) -> None:
-        self.world.put(REPOSITORY, "1", build("theirs", *THEIRS))
+        self.world.put(REPOSITORY, "1", self.index)
 
 
 def test_an_image_that_came_since_is_not_removed_for_the_one_that_the_source_has(
@@ -100,6 +107,13 @@ def test_an_image_that_came_since_is_not_removed_for_the_one_that_the_source_has
         remove(world, "amd64", source="build")
 
     assert set(world.platforms(REPOSITORY, "1")) == set(THEIRS)
+
+
+def test_no_tag_is_left_without_an_image(world: World) -> None:
+    with registered(Meanwhile(world, "linux/amd64")), pytest.raises(EmptyIndex):
+        remove(world, "amd64")
+
+    assert set(world.platforms(REPOSITORY, "1")) == {"linux/amd64"}
 
 
 def test_a_tag_that_moved_is_not_deleted(world: World, untagged: list[str]) -> None:

@@ -6,13 +6,13 @@ import json
 from contextlib import nullcontext
 
 import pytest
+from attrs import evolve
 from pubtools._quay import tag_docker
 from pubtools._quay.exceptions import BadPushItem
 from pubtools._quay.quay_client import QuayClient
 
-from pubtools_mlmerge.core.manifests import OCI_INDEX
 from pubtools_mlmerge.errors import MixedTypes
-from pubtools_mlmerge.testing import ImageIndex, make_attestation, make_image, make_index
+from pubtools_mlmerge.testing import make_attestation, make_image, make_index
 from tests.host.running import add, hub_of, remove, signed
 from tests.host.stand_ins import EARLY_SIGNER, SIGNER, EarlySigner, RecordingSigner
 from tests.host.world import KEY, ON, REPOSITORY, World, build, spoken
@@ -302,12 +302,11 @@ def test_only_the_chosen_version_of_windows_is_removed(
 ) -> None:
     versions = ["10.0.17763.1", "10.0.20348.1", ""]
     images = [make_image("windows/amd64", seed=version) for version in versions]
-    listed = json.loads(make_index(images).content)
+    index = make_index(images)
+    listed = json.loads(index.content)
     for entry, version in zip(listed["manifests"], versions):
         entry["platform"]["os.version"] = version
-    content = json.dumps(listed).encode()
-    held = ImageIndex(content=content, media_type=OCI_INDEX, children=images)
-    world.put(REPOSITORY, "1", held)
+    world.put(REPOSITORY, "1", evolve(index, content=json.dumps(listed).encode()))
 
     remove(world, *archs, exclude=exclude)
 
@@ -318,13 +317,11 @@ def test_only_the_chosen_version_of_windows_is_removed(
 def test_an_image_that_is_listed_for_two_platforms_is_signed_until_both_are_gone(
     world: World,
 ) -> None:
-    image = make_image("linux/arm/v6")
-    listed = json.loads(make_index([image]).content)
+    index = make_index([make_image("linux/arm/v6")])
+    listed = json.loads(index.content)
     (entry,) = listed["manifests"]
     listed["manifests"].append({**entry, "platform": {**entry["platform"], "variant": "v7"}})
-    content = json.dumps(listed).encode()
-    held = ImageIndex(content=content, media_type=OCI_INDEX, children=[image])
-    world.put(REPOSITORY, "1", held)
+    world.put(REPOSITORY, "1", evolve(index, content=json.dumps(listed).encode()))
 
     remove(world, "arm/v6")
 
