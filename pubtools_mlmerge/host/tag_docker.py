@@ -85,6 +85,7 @@ class TagDocker(tag_docker.TagDocker):  # type: ignore[misc]  # the host is unty
         """Merge and sign; the list is computed and written by our step."""
         host = partial(super().merge_manifest_lists_sign_images, push_item, tag, add_archs)
         if self._tag_step is None:
+            refuse("tag-docker", self.target_settings)  # where a site's class runs without ours
             host()
         else:
             self._tag_step.merge(push_item, tag, add_archs, host)

@@ -8,7 +8,7 @@ import pytest
 from pubtools._quay import push_docker, tag_docker
 
 from pubtools_mlmerge.core.manifests import OCI_INDEX
-from pubtools_mlmerge.errors import StepNotDone
+from pubtools_mlmerge.errors import CannotMergeHere, StepNotDone
 from pubtools_mlmerge.host import seams
 from tests.host.running import add, push
 from tests.host.world import BUILD, ON, REPOSITORY, THREE, Item, World, build
@@ -52,6 +52,30 @@ def test_a_copy_past_the_step_fails_a_task_that_asks_and_names_the_tags(
         assert list(caught.value.tags) == names
     else:
         push([item], world.settings(mlmerge))
+
+
+class RunsAlone(tag_docker.TagDocker):
+    """A site's class that does not run as the host's does."""
+
+    def run(self) -> None:
+        for item in self.push_items:
+            self.merge_manifest_lists_sign_images(item, "1", ["arm64"])
+
+
+@pytest.mark.parametrize(("mlmerge", "asks"), [(ON, True), (None, False)])
+def test_a_class_that_runs_without_the_step_does_not_merge_for_a_task_that_asks(
+    world: World, mlmerge: object, asks: bool
+) -> None:
+    world.fill()
+    world.fill(source=BUILD)
+    before = world.digest(REPOSITORY, "1")
+    item = world.tag_item("a/app", source="build", add=["1"], archs=["arm64"])
+    task = RunsAlone([item], None, "1", "target", world.settings(mlmerge))
+
+    with pytest.raises(CannotMergeHere) if asks else nullcontext():
+        task.run()
+
+    assert (world.digest(REPOSITORY, "1") == before) is asks
 
 
 def write_past_the_step(task: tag_docker.TagDocker, item: Item, tag: str, archs: object) -> None:
