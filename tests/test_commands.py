@@ -607,6 +607,20 @@ def test_lines_are_numbered_as_editors_do(tmp_path: Path) -> None:
     assert [line.split(": ")[1] for line in done.err.splitlines()] == ["line 1", "line 4"]
 
 
+def test_a_wrong_line_shows_its_tag_but_no_password(tmp_path: Path) -> None:
+    tags, batch, page = ("user:secret@q.io/a:1", "q.io/a:2"), tmp_path / "batch", tmp_path / "page"
+    lines = [json.dumps({"source_ref": "q.io/a:%", "dest_ref": tag}) for tag in tags]
+    batch.write_text("\n".join(lines), encoding="utf-8")
+
+    done = run_here("merge", "--batch", str(batch), "--json", "--html", str(page))
+
+    assert [failure["destination"] for failure in done.failures] == [None, "q.io/a:2"]
+    first, second = done.err.splitlines()
+    assert first.startswith("ERROR: line 1: invalid reference '***@q.io/a:1'")
+    assert second.startswith("ERROR: line 2: q.io/a:2: invalid reference 'q.io/a:%'")
+    assert "secret" not in done.out + done.err + page.read_text("ascii")
+
+
 # Inspections
 
 THREE_YEARS_AGO = datetime.now(timezone.utc) - timedelta(days=3 * 365 + 1)

@@ -474,12 +474,12 @@ class _Merges:
         name = place
         try:
             line = BatchLine.parse(text)
-            name = f"{place}: {line.destination}"
-            sources = [self.logins[0].reference(text) for text in line.sources]
             tag = self.logins[1].tag(line.destination)
+            name = f"{place}: {tag}"  # no name before, as there may be a password in it
+            sources = [self.logins[0].reference(text) for text in line.sources]
             return self.of_tag(name, sources, tag, evolve(self.policy, eligible=line.archs))
         except ValueError as error:
-            return Ordered((name, partial(_refuse, place, error)))
+            return Ordered((name, partial(_refuse, name, error)))
 
 
 def _refuse(name: str, error: ValueError) -> NoReturn:
