@@ -322,6 +322,7 @@ WRONG: list[tuple[Callable[..., None], str, str]] = [
     (merge_main, f"{PAIR} --max-rate 0", "--max-rate: expected a number above 0"),
     (merge_main, f"{PAIR} --max-rate nan", "--max-rate: expected a number above 0"),
     (merge_main, f"{PAIR} --timeout -1", "--timeout: expected a number above 0"),
+    (merge_main, f"{PAIR} --lock http://me:secret@host", "--lock: expected file:///DIRECTORY"),
     (merge_main, f"{PAIR} --match os", "invalid choice: 'os'"),
     (merge_main, f"{PAIR} --copy docker", "invalid choice: 'docker'"),
     (merge_main, f"{PAIR} --arch ''", "--arch names nothing"),
