@@ -10,17 +10,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from pubtools_mlmerge.cli.parsers import demo_main as main
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.registry.client import RegistryClient
-from tests.programs import call, command, environment, run
+from tests.programs import command, environment, run, run_here
 from tests.servers import free_port
 
 
-def test_the_demo_shows_both_merges(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(main) == 0
+def test_the_demo_shows_both_merges_whatever_the_environment_says() -> None:
+    env = {"MLMERGE_DROP": "s390x", "MLMERGE_CREDS": "alice", "HTTP_PROXY": "http://127.0.0.1:1"}
 
-    out = capsys.readouterr().out
+    out = run_here("demo", env=env).out
+
     whole, selected = (part.split("\n$ ")[0] for part in out.split("$ pubtools-mlmerge-merge")[1:])
     fates = re.findall(r"^(linux/\S+) .*? (replaced|kept|excluded)  ", whole, re.MULTILINE)
     assert whole.count(" +1 attestation ") == 3
