@@ -373,8 +373,8 @@ class DoneLines:
 
 def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
     """Prepare the merge of sources into their destinations, or of a batch."""
-    merges = _Merges(arguments)
     threads = number("--threads", arguments.threads, _MOST_THREADS) or 1
+    merges = _Merges(arguments)
     if arguments.batch is None:
         if arguments.resume is not None:
             raise ValueError("--resume needs --batch")
