@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +12,7 @@ from pubtools_mlmerge.reports.report import report_schema
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
 from tests.e2e.conftest import Shelf, images
 from tests.paper import text_of
-from tests.programs import Done, command, environment, run_here
+from tests.programs import Done, run_here
 from tests.terminals import program_on_a_terminal
 
 OLD = images("linux/amd64", "linux/arm/v7", "linux/s390x", seed="old")
@@ -102,19 +98,6 @@ def test_whatever_changes_a_tag_has_a_report_that_fits(filled: Shelf, tmp_path: 
     assert single["media_type"] == NEW[0].media_type
 
 
-def test_a_batch_has_reports_without_the_lines_that_fail(filled: Shelf, tmp_path: Path) -> None:
-    lines = [
-        {"source_ref": filled.ref(source), "dest_ref": filled.ref(tag)}
-        for source, tag in (("new", "stable"), ("absent", "one"), ("new", "two"))
-    ]
-    file = tmp_path / "batch"
-    file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-
-    done = run_here("merge", "--batch", str(file), "--output", "json")
-
-    assert (done.code, len(reports_of(done))) == (1, 2)
-
-
 @pytest.mark.parametrize(
     ("options", "to", "code"),
     [(("--mixed-types", "fail"), "absent@no", 2), (("--arch", "riscv64"), "fresh", 1)],
@@ -123,41 +106,6 @@ def test_a_failure_has_no_report(
     filled: Shelf, options: tuple[str, ...], to: str, code: int
 ) -> None:
     assert filled.merge(*options, to=to, code=code).reports == []
-
-
-@pytest.fixture
-def _interruptible() -> Iterator[None]:
-    """Let programs heed SIGINT, also where the tests run in the background of a shell."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_interruptible")
-def test_an_interruption_leaves_a_page_of_what_was_done(filled: Shelf, tmp_path: Path) -> None:
-    page = tmp_path / "page.html"
-    call = [*command("merge"), "--batch", "-", "--threads", "1", "--html", str(page)]
-    line = json.dumps({"source_ref": filled.ref("new"), "dest_ref": filled.ref("stable")})
-    before = filled.get("stable").digest
-    with subprocess.Popen(
-        call,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment(),
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        process.stdin.write(f"{line}\n")
-        process.stdin.flush()
-        while filled.get("stable").digest == before:
-            assert process.poll() is None, "it ended early"
-        os.kill(process.pid, signal.SIGINT)  # as it waits for the next line
-
-        assert process.wait(30) == 128 + signal.SIGINT
-    text = read(page)
-    assert "Interrupted: the rest is missing here." in text
-    assert f"{filled.ref('stable')} is now {filled.get('stable').digest}" in text
 
 
 # Inspections
