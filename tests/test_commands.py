@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, redirect_stdout
 from datetime import datetime, timedelta, timezone
@@ -35,7 +36,9 @@ from tests.paper import text_of
 from tests.programs import Done, call, command, environment, put, run, run_here
 from tests.pushes import registered
 from tests.quay import QuayDialect
+from tests.scripted import Received, Reply, ScriptedServer, refusal
 from tests.terminals import program_on_a_terminal
+from tests.test_ending import Gate, is_put
 from tests.test_restore import NEW as AFTER
 from tests.test_restore import OLD as BEFORE
 from tests.test_restore import OTHER, Item, change_of
@@ -222,6 +225,34 @@ def test_what_became_of_a_tag_is_said_where_nobody_reads_on(
     assert digest != OLD.digest
     assert line.startswith(f"{level}: registry.invalid/app:old is now {digest}")
     assert line.endswith("; standard output is closed")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"), [(201, "was written, but"), (500, "may have been written, but")]
+)
+def test_a_write_that_cannot_be_read_back_is_said(
+    server: RegistryServer, answer: int, words: str
+) -> None:
+    gate, written = Gate(server, lambda _: False), threading.Event()
+    refused = refusal(403, "DENIED", "only to push")
+
+    def front(request: Received) -> Reply:
+        if written.is_set() and request.target.endswith("/old"):
+            return refused
+        reply = gate(request)
+        if is_put(request):
+            written.set()
+            return evolve(reply, status=answer)
+        return reply
+
+    with ScriptedServer(front) as scripted:
+        done = run_here("merge", *MERGE, "--quay-host", scripted.url, "--json")
+
+    digest = server.manifest("app", "old").digest
+    text = f"only to push; {digest} {words} the tag cannot be read back; use a login"
+    assert digest != OLD.digest
+    assert f"ERROR: registry.invalid/app:old: forbidden (HTTP 403): {text}" in done.err
+    assert text in done.out
 
 
 def test_a_terminal_without_umlauts_shows_escapes(server: RegistryServer) -> None:
