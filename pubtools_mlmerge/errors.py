@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from pubtools_mlmerge.core.plan import Report
     from pubtools_mlmerge.core.references import Reference
 
-# A user and a password, as in a URL that somebody pasted.
+# A user and a password, as in a URL that somebody pasted: at the start, where the password may have
+# any character, or after a slash.
+_FIRST_LOGIN = r"(?s)^(\w+://)?[^/@:]*:.*@(?!sha256:|sha512:)"
 _LOGIN = r"(?<![^/])[^/@:]*:[^/@]*@(?!sha256:|sha512:)"
 # The start of a workflow command: `::` at the start of a line for GitHub, `##vso[` and `##[`
 # anywhere in a line for Azure. Our own colours may come before.
@@ -110,7 +112,7 @@ class InvalidReference(MergeError, ValueError):
     problem: str
 
     def _says(self) -> str:
-        text = re.sub(_LOGIN, "***@", self.text)
+        text = re.sub(_LOGIN, "***@", re.sub(_FIRST_LOGIN, r"\1***@", self.text))
         return f"invalid reference {brief(text, 200)!r}: {self.problem}"
 
 

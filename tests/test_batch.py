@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from pubtools_mlmerge.cli.commands import DoneLines
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.programs import Done, put, run_here
+from tests.test_audit import room_for
 
 OLD = make_index([make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")])
 NEW = make_index([make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")])
@@ -169,20 +169,10 @@ def test_a_batch_that_cannot_be_read_to_its_end_fails_and_keeps_its_results(
     assert done.err.splitlines()[-1] == "ERROR: line 2: cannot be read: Input/output error"
 
 
-@contextmanager
-def files_no_longer_than(size: int) -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_full_disk_is_a_failure_that_loses_no_result(tmp_path: Path) -> None:
     work = Work(tmp_path / "record", [("a", "x"), ("a", "y")])
 
-    with files_no_longer_than(100):
+    with room_for(100):
         assert not work.run()
 
     assert work.runs == [0, 1]

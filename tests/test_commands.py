@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, redirect_stdout
 from datetime import datetime, timedelta, timezone
@@ -35,7 +36,9 @@ from tests.paper import text_of
 from tests.programs import Done, call, command, environment, put, run, run_here
 from tests.pushes import registered
 from tests.quay import QuayDialect
+from tests.scripted import Received, Reply, ScriptedServer, refusal
 from tests.terminals import program_on_a_terminal
+from tests.test_ending import Gate, is_put
 from tests.test_restore import NEW as AFTER
 from tests.test_restore import OLD as BEFORE
 from tests.test_restore import OTHER, Item, change_of
@@ -212,20 +215,45 @@ def test_what_became_of_a_tag_is_said_where_it_cannot_be_printed(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("options", "level"),
-    [((), "WARNING"), (["--json"], "WARNING"), (["--json", "--quiet"], "ERROR")],
-)
+@pytest.mark.parametrize(("options", "level"), [((), "WARNING"), (["--quiet"], "ERROR")])
 def test_what_became_of_a_tag_is_said_where_nobody_reads_on(
     server: RegistryServer, options: Sequence[str], level: str
 ) -> None:
-    done = run("merge", *MERGE, "--quay-host", server.url, *options, is_read=False)
+    words = (*MERGE, "--quay-host", server.url, "--json", *options)
+    line = run("merge", *words, is_read=False).err.splitlines()[-1]
 
     digest = server.manifest("app", "old").digest
-    assert (done.code, digest == OLD.digest) == (0, False)
-    line = done.err.splitlines()[-1]
+    assert digest != OLD.digest
     assert line.startswith(f"{level}: registry.invalid/app:old is now {digest}")
     assert line.endswith("; standard output is closed")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"), [(201, "was written, but"), (500, "may have been written, but")]
+)
+def test_a_write_that_cannot_be_read_back_is_said(
+    server: RegistryServer, answer: int, words: str
+) -> None:
+    gate, written = Gate(server, lambda _: False), threading.Event()
+    refused = refusal(403, "DENIED", "only to push")
+
+    def front(request: Received) -> Reply:
+        if written.is_set() and request.target.endswith("/old"):
+            return refused
+        reply = gate(request)
+        if is_put(request):
+            written.set()
+            return evolve(reply, status=answer)
+        return reply
+
+    with ScriptedServer(front) as scripted:
+        done = run_here("merge", *MERGE, "--quay-host", scripted.url, "--json")
+
+    digest = server.manifest("app", "old").digest
+    text = f"only to push; {digest} {words} the tag cannot be read back; use a login"
+    assert digest != OLD.digest
+    assert f"ERROR: registry.invalid/app:old: forbidden (HTTP 403): {text}" in done.err
+    assert text in done.out
 
 
 def test_a_terminal_without_umlauts_shows_escapes(server: RegistryServer) -> None:
@@ -326,6 +354,11 @@ WRONG: list[tuple[Callable[..., None], str, str]] = [
     (merge_main, f"{PAIR} --max-rate 0", "--max-rate: expected a number above 0"),
     (merge_main, f"{PAIR} --max-rate nan", "--max-rate: expected a number above 0"),
     (merge_main, f"{PAIR} --timeout -1", "--timeout: expected a number above 0"),
+    (merge_main, f"{PAIR} --threads 0", "--threads: expected a number from 1 to 100"),
+    (merge_main, f"{PAIR} --threads 101", "--threads: expected a number from 1 to 100"),
+    (merge_main, f"{PAIR} --tries 0", "--tries: expected a number from 1 to 100"),
+    (merge_main, f"{PAIR} --max-age-days 0", "--max-age-days: expected a number from 1 to 36500"),
+    (merge_main, f"{PAIR} --lock http://me:secret@host", "--lock: expected file:///DIRECTORY"),
     (merge_main, f"{PAIR} --match os", "invalid choice: 'os'"),
     (merge_main, f"{PAIR} --copy docker", "invalid choice: 'docker'"),
     (merge_main, f"{PAIR} --arch ''", "--arch names nothing"),
@@ -345,6 +378,7 @@ WRONG: list[tuple[Callable[..., None], str, str]] = [
     (merge_main, f"{PAIR} --key {__file__}", "--key needs --cert"),
     (remove_archs_main, f"{ARCH} arm64 --quay-host registry.invalid/v2", NO_SUCH_HOST),
     (remove_archs_main, f"{ARCH} ''", "--arch names nothing"),
+    (remove_archs_main, f"--ref {REF}", "--arch, --prune or --annotation is needed"),
     (inspect_main, "registry.invalid/app", "missing :tag or @digest"),
     (inspect_main, "app:1", NO_HOST),
     (inspect_main, f"{REF} --source-quay-user x", "needs a password"),
@@ -610,6 +644,20 @@ def test_lines_are_numbered_as_editors_do(tmp_path: Path) -> None:
     assert [line.split(": ")[1] for line in done.err.splitlines()] == ["line 1", "line 4"]
 
 
+def test_a_wrong_line_shows_its_tag_but_no_password(tmp_path: Path) -> None:
+    tags, batch, page = ("user:secret@q.io/a:1", "q.io/a:2"), tmp_path / "batch", tmp_path / "page"
+    lines = [json.dumps({"source_ref": "q.io/a:%", "dest_ref": tag}) for tag in tags]
+    batch.write_text("\n".join(lines), encoding="utf-8")
+
+    done = run_here("merge", "--batch", str(batch), "--json", "--html", str(page))
+
+    assert [failure["destination"] for failure in done.failures] == [None, "q.io/a:2"]
+    first, second = done.err.splitlines()
+    assert first.startswith("ERROR: line 1: invalid reference '***@q.io/a:1'")
+    assert second.startswith("ERROR: line 2: q.io/a:2: invalid reference 'q.io/a:%'")
+    assert "secret" not in done.out + done.err + page.read_text("ascii")
+
+
 # Inspections
 
 THREE_YEARS_AGO = datetime.now(timezone.utc) - timedelta(days=3 * 365 + 1)
@@ -638,7 +686,8 @@ def test_it_connects_where_it_is_told(
 def test_it_shows_a_tree_or_json_with_one_request(
     registry_server: RegistryServer, reference: str
 ) -> None:
-    text, document = run_here("inspect", reference).out, run_here("inspect", reference, "--json")
+    text, by_digest = run_here("inspect", reference).out, f"{NAME}@{LISTED.digest}"
+    document = run_here("inspect", by_digest, "--quay-host", registry_server.url, "--json")
 
     assert f"|   `-- attestation  {PROOF.digest}" in text.splitlines()[2]
     assert (document.report["digest"], document.report["checked"]) == (LISTED.digest, False)

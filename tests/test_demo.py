@@ -1,7 +1,8 @@
-"""The demo serves its registry. What it prints is tested with the tutorial."""
+"""The demo: what it prints, and the registry that it serves."""
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -11,8 +12,25 @@ import pytest
 
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.registry.client import RegistryClient
-from tests.programs import command, environment, run
+from tests.programs import command, environment, run, run_here
 from tests.servers import free_port
+
+
+def test_the_demo_shows_both_merges_whatever_the_environment_says() -> None:
+    env = {"MLMERGE_DROP": "s390x", "MLMERGE_CREDS": "alice", "HTTP_PROXY": "http://127.0.0.1:1"}
+
+    out = run_here("demo", env=env).out
+
+    whole, selected = (part.split("\n$ ")[0] for part in out.split("$ pubtools-mlmerge-merge")[1:])
+    fates = re.findall(r"^(linux/\S+) .*? (replaced|kept|excluded)  ", whole, re.MULTILINE)
+    assert whole.count(" +1 attestation ") == 3
+    assert fates == [
+        *((f"linux/{name}", "replaced") for name in ("amd64", "arm64", "ppc64le")),
+        ("linux/s390x", "kept"),
+    ]
+    assert ": 3 added, 3 replaced, 1 kept" in whole
+    assert ": 1 added, 1 replaced, 3 kept, 4 excluded" in selected
+
 
 Served = subprocess.Popen[str]
 

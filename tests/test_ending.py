@@ -25,6 +25,7 @@ from pubtools_mlmerge.locks import tag_lock
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
+from tests.paper import text_of
 from tests.programs import ROOT, Done, call, command, environment, put, python, write_program
 from tests.quay import QuayDialect
 from tests.redis_servers import redis_server
@@ -376,11 +377,13 @@ def test_what_was_done_is_printed(server: RegistryServer, tmp_path: Path, output
         gate.open.set()
 
     assert done.code == 130
+    shown = text_of(page.read_text(encoding="ascii"))
     for tag in tags[1:]:
         assert f"{front.host}/app:{tag}" in done.out
+        assert f"{front.host}/app:{tag} is now sha256:" in shown
     assert done.out.count(server.manifest("app", "one").digest) >= 3
     assert f"{front.host}/app:old: interrupted before it was done" in done.err
-    assert "Interrupted: the rest is missing here." in page.read_text(encoding="ascii")
+    assert "Interrupted: the rest is missing here." in shown
     if output == "json":
         assert [report["changed"] for report in done.reports] == [True] * 3
 

@@ -13,7 +13,7 @@ from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Report
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import MergeError
-from tests.factories import index
+from tests.factories import digest, index
 
 REFERENCE = "quay.io/org/app:1"
 TAG = Reference.parse(REFERENCE)
@@ -182,8 +182,20 @@ def test_a_message_is_cut_once_and_not_below_its_limit() -> None:
     assert errors.RegistryError(REFERENCE, 500, cut.message).message == cut.message
 
 
-def test_a_login_that_was_pasted_into_a_reference_is_masked() -> None:
-    error = errors.InvalidReference("user:secret@quay.io/ns/app:1", "whatever")
+@pytest.mark.parametrize(
+    ("login", "shown"),
+    [
+        ("user:secret@", "***@"),
+        ("user:a/secret@", "***@"),
+        ("user:a@secret@", "***@"),
+        ("user:a\nsecret@", "***@"),
+        ("https://user:a:/@secret@", "https://***@"),
+        ("docker:user:secret@", "***@"),
+        ("dir/user:secret@", "dir/***@"),
+    ],
+)
+def test_a_login_that_was_pasted_into_a_reference_is_masked(login: str, shown: str) -> None:
+    image = f"quay.io/ns/app:1@{digest('x')}"
 
-    assert "secret" not in str(error)
-    assert "quay.io/ns/app:1" in str(error)
+    assert f"'{shown}{image}'" in str(errors.InvalidReference(f"{login}{image}", "whatever"))
+    assert f"'{image}'" in str(errors.InvalidReference(image, "whatever"))

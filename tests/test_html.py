@@ -23,7 +23,18 @@ from pubtools_mlmerge.reports.html import Failure, check_html, page_of, write_pa
 from pubtools_mlmerge.reports.report import summary_of
 from tests.factories import attestation, digest, entry, index
 from tests.growth import growth
-from tests.paper import NEW, NOW, OLD, example, read_as_html, report_of, text_of, tree_of
+from tests.paper import (
+    NEW,
+    NOW,
+    OLD,
+    SOURCE,
+    STABLE,
+    example,
+    read_as_html,
+    report_of,
+    text_of,
+    tree_of,
+)
 
 STYLE = Path(html.__file__).with_name("page.css").read_text(encoding="ascii")
 BAD = "<script>alert(1)</script>\u202e" + "y" * 300
@@ -239,6 +250,10 @@ def test_an_age_that_is_unknown_is_said() -> None:
         ({"attempts": 3}, "Attempts 3"),
         ({"previous_digest": None}, "Before absent"),
         ({"source_digest": "odd"}, "Source digest odd odd"),
+        (
+            {"sources": (SOURCE, STABLE), "source_digest": "odd"},
+            f"Sources {SOURCE}, {STABLE} Digest of the first source odd odd",
+        ),
         ({"source": None}, "Record Result Destination"),
     ],
 )
@@ -299,7 +314,8 @@ def test_bands_connect_the_columns_of_each_fate() -> None:
 
 
 def test_a_removal_has_two_columns_and_no_source() -> None:
-    report = example(source=None, source_digest=None, entries=example().entries[-3:-1])
+    entries = example().entries[-3:-1]
+    report = example(source=None, sources=(), source_digest=None, entries=entries)
 
     page = tree_of(made(report))
 

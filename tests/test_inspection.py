@@ -66,7 +66,7 @@ def test_an_attestation_without_its_image_is_an_orphan(named: str) -> None:
     assert f"the attestation of {named or 'nothing'} has no image" in found.problems[0].message
 
 
-def test_two_images_in_one_slot_are_told() -> None:
+def test_two_images_in_one_slot_are_reported() -> None:
     found = of("linux/arm64", entry("linux/arm64/v8", seed="again"), entry("linux/arm64", seed="3"))
 
     assert kinds(found) == [("duplicate", digest("again")), ("duplicate", digest("3"))]
@@ -82,7 +82,7 @@ def test_one_image_listed_twice_has_its_attestations_once() -> None:
 
 
 @pytest.mark.parametrize("platform", [None, "unknown/unknown"])
-def test_an_image_without_platform_is_told(platform: str | None) -> None:
+def test_an_image_without_platform_is_reported(platform: str | None) -> None:
     found = of("linux/amd64", entry(platform, seed="bare"), entry(platform, seed="other"))
 
     assert kinds(found) == [("no-platform", digest("bare")), ("no-platform", digest("other"))]
@@ -107,7 +107,7 @@ def mixed(*types: str, docker: bool) -> Index:
         ((), True, False),
     ],
 )
-def test_docker_and_oci_together_are_told(
+def test_docker_and_oci_together_are_reported(
     types: tuple[str, ...], docker: bool, is_odd: bool
 ) -> None:
     found = Inspection("app:1", mixed(*types, docker=docker))
@@ -115,7 +115,7 @@ def test_docker_and_oci_together_are_told(
     assert kinds(found) == ([("mixed-types", None)] if is_odd else [])
 
 
-def test_what_is_missing_is_told_once() -> None:
+def test_what_is_missing_is_reported_once() -> None:
     listed = index("linux/amd64", "linux/arm64", PROOF, PROOF)
 
     found = Inspection("app:1", listed, missing=[ARM64, digest("proof"), digest("not listed")])

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shlex
-import subprocess
 from glob import glob
 from itertools import chain
 from pathlib import Path
@@ -15,7 +13,7 @@ import pytest
 
 from pubtools_mlmerge.cli.parsers import merge_main
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
-from tests.programs import PROGRAMS, call, command, environment, put, python, run
+from tests.programs import PROGRAMS, call, put, python, run
 
 LOADED = """
 import json, sys
@@ -107,33 +105,18 @@ def test_how_a_merge_begins_and_ends_is_shown_for_debugging_only(
     assert "INFO: Uploaded" in good.err
 
 
-def unread(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a program whose reader went away."""
-    read_end, write_end = os.pipe()
-    os.close(read_end)
-    with os.fdopen(write_end, "w") as out:
-        return subprocess.run(
-            [*command(program), *arguments],
-            env=environment(),
-            stdout=out,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-
 def test_a_reader_that_went_away_stops_nothing(registry_server: RegistryServer) -> None:
     source = put(registry_server, "new", make_index([make_image()]))
     destinations = ",".join(f"{registry_server.host}/app:{tag}" for tag in ("one", "two"))
 
-    done, looked = unread("merge", source, destinations), unread("inspect", source)
+    done = run("merge", source, destinations, is_read=False)
+    looked = run("inspect", source, is_read=False)
 
-    assert (done.returncode, looked.returncode, looked.stderr) == (0, 0, "")
-    assert not {"Traceback", "BrokenPipe"} & set(done.stderr.split())
+    assert (done.code, looked.code, looked.err) == (0, 0, "")
+    assert not {"Traceback", "BrokenPipe"} & set(done.err.split())
     assert registry_server.tags("app") == ("new", "one", "two")
     digest = registry_server.manifest("app", "two").digest
-    assert f"/app:two is now {digest}" in done.stderr
+    assert f"/app:two is now {digest}" in done.err
 
 
 def test_the_task_context_is_entered(registry_server: RegistryServer) -> None:

@@ -38,7 +38,7 @@ from pubtools_mlmerge.reports.report import (
 from pubtools_mlmerge.testing import RegistryServer, upload_index
 from tests.factories import attestation, digest, entry, index
 from tests.pages import DOCS, every_block
-from tests.paper import SOURCE, STABLE, example
+from tests.paper import MADE, SOURCE, STABLE, example
 from tests.programs import run
 
 OLD = index("linux/amd64@old", "linux/s390x")
@@ -345,12 +345,14 @@ def test_no_key_may_be_missing_more_or_wrong(of_entry: bool, key: str, value: ob
 # Inspections
 
 
-@pytest.mark.parametrize("ages", [{}, {digest("linux/s390x"): Age(problem="no date")}])
+@pytest.mark.parametrize(
+    "ages", [{}, *({digest("linux/s390x"): a} for a in (Age(problem="no date"), Age(MADE, 9)))]
+)
 @pytest.mark.parametrize("missing", [None, [digest("linux/s390x")]])
 def test_inspections_fit(ages: Mapping[str, Age], missing: list[str] | None) -> None:
     twice = index(entry("linux/amd64", seed="a"), entry("linux/amd64", seed="b"))
 
-    for found in (ODD, NEW, twice, index()):
+    for found in (ODD, NEW, twice, index(), index("linux/amd64", docker=True)):
         written = inspection.inspection_to_json(Inspection("app:1", found, ages, missing))
         Draft202012Validator(inspection_schema()).validate(json.loads(written))
 

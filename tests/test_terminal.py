@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pubtools_mlmerge.concurrency import unwatched
 from pubtools_mlmerge.core.ages import with_ages
 from pubtools_mlmerge.core.manifests import Index
 from pubtools_mlmerge.core.merge import merge
 from pubtools_mlmerge.core.plan import Age, Plan, Policy, Report
 from pubtools_mlmerge.reports.inspection import Inspection, compare, inspection_sheet
 from pubtools_mlmerge.reports.report import Sheet, report_sheet, to_text
-from pubtools_mlmerge.reports.terminal import Display, find_terminal, plain, report_text
+from pubtools_mlmerge.reports.terminal import find_terminal, plain, report_text
 from pubtools_mlmerge.reports.terminal import shown as draw
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.factories import attestation, digest, entry, index
@@ -382,12 +381,6 @@ def test_without_a_terminal_there_is_no_bar() -> None:
 
     words = {"INFO:", "log", "of", *map(str, range(8)), "the", "end"}
     assert (done.code, set(done.err.split())) == (0, words)
-
-
-def test_counting_is_for_nobody_by_default() -> None:
-    with unwatched("images", 2) as advance, Display().counted("images", None) as other:
-        advance()
-        other()
 
 
 def test_each_of_several_reports_is_titled_by_its_tag() -> None:

@@ -374,8 +374,8 @@ class DoneLines:
 
 def prepare_merge(arguments: Namespace) -> Callable[[], bool]:
     """Prepare the merge of sources into their destinations, or of a batch."""
-    merges = _Merges(arguments)
     threads = number("--threads", arguments.threads, _MOST_THREADS) or 1
+    merges = _Merges(arguments)
     if arguments.batch is None:
         if arguments.resume is not None:
             raise ValueError("--resume needs --batch")
@@ -475,12 +475,12 @@ class _Merges:
         name = place
         try:
             line = BatchLine.parse(text)
-            name = f"{place}: {line.destination}"
-            sources = [self.logins[0].reference(text) for text in line.sources]
             tag = self.logins[1].tag(line.destination)
+            name = f"{place}: {tag}"  # no name before, as there may be a password in it
+            sources = [self.logins[0].reference(text) for text in line.sources]
             return self.of_tag(name, sources, tag, evolve(self.policy, eligible=line.archs))
         except ValueError as error:
-            return Ordered((name, partial(_refuse, place, error)))
+            return Ordered((name, partial(_refuse, name, error)))
 
 
 def _refuse(name: str, error: ValueError) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -37,6 +38,9 @@ In another terminal, try:
 
 def show(port: int | None) -> None:
     """Show a merge, and a merge of selected architectures; or serve a registry to try them on."""
+    for name in [name for name in os.environ if name.startswith("MLMERGE_")]:
+        del os.environ[name]  # it is for other registries
+    os.environ.update(no_proxy="*", NO_PROXY="*")
     with _registry(port or 0) as registry:
         try:
             if port is None:

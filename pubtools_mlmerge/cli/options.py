@@ -149,7 +149,10 @@ def settings_of(arguments: Namespace) -> Settings:
     """Read the environment, and what a command that writes tags may set differently."""
     settings = Settings.for_commands(os.environ)
     if arguments.lock:
-        check_url(arguments.lock)
+        try:
+            check_url(arguments.lock)
+        except ValueError as error:
+            raise ValueError(f"--lock: {error}") from None
     return evolve(
         settings,
         report_only=arguments.dry_run,

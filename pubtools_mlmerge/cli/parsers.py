@@ -359,7 +359,7 @@ def _run(command: str, given: Sequence[str] | None = None, name: str = "") -> No
     from pubtools_mlmerge.concurrency import ended_by_signals  # noqa: PLC0415
 
     prints = not arguments.quiet or arguments.output != "text"
-    with ended_by_signals(partial(_say_so, prints=prints)):
+    with ended_by_signals(partial(_log_interruption, prints=prints)):
         from pubtools_mlmerge.cli.commands import prepare  # noqa: PLC0415
         from pubtools_mlmerge.errors import brief  # noqa: PLC0415
 
@@ -398,7 +398,7 @@ def _open_closed_streams() -> None:
             setattr(sys, f"__{name}__", stream)
 
 
-def _say_so(number: int, *, prints: bool) -> None:
+def _log_interruption(number: int, *, prints: bool) -> None:
     rest = "what is not printed was not done" if prints else "with --quiet, no results are printed"
     LOG.error("Interrupted by %s; %s", signal.Signals(number).name, rest)
 

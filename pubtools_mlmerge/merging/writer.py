@@ -24,6 +24,7 @@ from pubtools_mlmerge.errors import (
     MergeError,
     OutOfTime,
     RegistryError,
+    brief,
 )
 from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import Change, Recorder
@@ -175,7 +176,13 @@ class Writer:
                 raise
             LOG.info("%s", error)
             failure = error
-        found = self._read_back(tag, expected, before) if verify else expected
+        try:
+            found = self._read_back(tag, expected, before) if verify else expected
+        except RegistryError as error:
+            outcome = "may have been written" if failure else "was written"
+            words = f"{expected} {outcome}, but the tag cannot be read back"
+            message = f"{brief(error.message, 300)}; {words}" if error.message else words
+            raise evolve(error, message=message) from error
         if found == expected:
             return None
         return _Conflict(expected, found, failure, is_written=True)

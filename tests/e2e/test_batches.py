@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from pubtools_mlmerge.cli.parsers import merge_main
 from pubtools_mlmerge.testing import make_image, make_index
 from tests.e2e.conftest import Shelf, merged
 from tests.peers import OCI_INDEX
-from tests.programs import Done, call, command, run_here
+from tests.programs import Done, call, run_here
 
 OLD = [make_image(p, seed="old") for p in ("linux/amd64", "linux/s390x")]
 NEW = [make_image(p, seed="new") for p in ("linux/amd64", "linux/arm64")]
@@ -156,13 +155,3 @@ def test_lines_may_select_architectures(shelf: Shelf, tags: list[str], tmp_path:
 
     assert shelf.get(tags[0]).content == merged(NEW[1], *OLD)
     assert shelf.get(tags[1]).content == WHOLE
-
-
-def test_lines_may_come_from_standard_input(shelf: Shelf, tags: list[str]) -> None:
-    lines = "".join(f"{json.dumps(line(shelf, tag))}\n" for tag in tags[:3])
-
-    subprocess.run(
-        [*command("merge"), "--batch", "-"], input=lines, text=True, check=True, timeout=60
-    )
-
-    assert {shelf.get(tag).content for tag in tags[:3]} == {WHOLE}

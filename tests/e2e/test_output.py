@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from pubtools_mlmerge.reports.report import inspection_schema, report_schema
+from pubtools_mlmerge.reports.report import report_schema
 from pubtools_mlmerge.testing import make_attestation, make_image, make_index
 from tests.e2e.conftest import Shelf, images
 from tests.paper import text_of
-from tests.peers import OCI_INDEX
-from tests.programs import Done, command, environment, run_here
+from tests.programs import Done, run_here
 from tests.terminals import program_on_a_terminal
 
 OLD = images("linux/amd64", "linux/arm/v7", "linux/s390x", seed="old")
@@ -55,54 +50,15 @@ def test_json_is_one_object_on_one_line_beside_logs_and_a_page(
     line, end = done.out.split("\n")
     report = json.loads(line)
     held = filled.get("stable")
-    entries, seconds = report.pop("entries"), report.pop("seconds")
-    assert (end, 0 < seconds < 60) == ("", True)
-    assert report == {
-        "schema": 1,
-        "source": filled.ref("new"),
-        "sources": [filled.ref("new")],
-        "destination": filled.ref("stable"),
-        "source_digest": filled.get("new").digest,
-        "previous_digest": STABLE.digest,
-        "digest": held.digest,
-        "media_type": OCI_INDEX,
-        "changed": True,
-        "dry_run": False,
-        "destination_state": "present",
-        "anchor_tag": f"stable-{held.digest[7:19]}",
-        "error": None,
-        "attempts": 1,
-    }
-    assert [entry["digest"] for entry in entries[:-1]] == held.digests
-    assert entries[0] == {
-        "platform": "linux/amd64",
-        "digest": NEW[0].digest,
-        "fate": "replaced",
-        "previous_digest": OLD[0].digest,
-        "reason": "in both, the source wins",
-    }
-    assert (entries[2]["platform"], entries[2]["attests"]) == (None, NEW[0].digest)
+    assert (end, report["digest"], report["anchor_tag"]) == (
+        *("", held.digest, f"stable-{held.digest[7:19]}"),
+    )
+    assert 0 < report["seconds"] < 60
+    VALIDATOR.validate(report)
+    assert [entry["digest"] for entry in report["entries"][:-1]] == held.digests
     for fact in (held.digest, "2 added", "1 replaced", "3 kept", "linux/s390x", OLD[2].digest):
         assert fact in read(page)
     assert list(tmp_path.iterdir()) == [page]
-
-
-def test_a_table_and_a_summary_tell_what_became_of_each_platform(filled: Shelf) -> None:
-    done = filled.merge("--output", "text")
-
-    *table, empty, summary = done.out.splitlines()
-    rows = [line.replace(" +1 attestation", "").split()[:4] for line in table]
-    old, new = ([image.digest[7:19] for image in each] for each in (OLD, NEW))
-    assert rows[:4] == [
-        ["PLATFORM", "BEFORE", "AFTER", "FATE"],
-        ["linux/amd64", old[0], new[0], "replaced"],
-        ["linux/arm64", "-", new[1], "added"],
-        ["linux/arm/v7", old[1], old[1], "kept"],
-    ]
-    assert "linux/amd64 +1 attestation" in table[1]
-    changed = f"is now {filled.get('stable').digest} (was {STABLE.digest[7:19]}): "
-    counts = "2 added, 1 replaced, 3 kept, 1 dropped"
-    assert (empty, summary) == ("", f"{filled.ref('stable')} {changed}{counts}")
 
 
 @pytest.mark.parametrize(
@@ -142,31 +98,6 @@ def test_whatever_changes_a_tag_has_a_report_that_fits(filled: Shelf, tmp_path: 
     assert single["media_type"] == NEW[0].media_type
 
 
-def test_a_batch_has_reports_without_the_lines_that_fail(filled: Shelf, tmp_path: Path) -> None:
-    lines = [
-        {"source_ref": filled.ref(source), "dest_ref": filled.ref(tag)}
-        for source, tag in (("new", "stable"), ("absent", "one"), ("new", "two"))
-    ]
-    file = tmp_path / "batch"
-    file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-
-    done = run_here("merge", "--batch", str(file), "--output", "json")
-
-    assert (done.code, len(reports_of(done))) == (1, 2)
-
-
-@pytest.mark.parametrize("tag", ["stable", "docker"])
-@pytest.mark.parametrize("options", [(), ("--ages", "--check")])
-def test_an_inspection_fits(filled: Shelf, tag: str, options: tuple[str, ...]) -> None:
-    docker = images("linux/amd64", "linux/s390x", docker=True)
-    filled.put("docker", make_index(docker, docker=True))
-
-    done = run_here("inspect", filled.ref(tag), "--output", "json", *options)
-
-    assert done.code == 0, done.err
-    Draft202012Validator(inspection_schema()).validate(done.report)
-
-
 @pytest.mark.parametrize(
     ("options", "to", "code"),
     [(("--mixed-types", "fail"), "absent@no", 2), (("--arch", "riscv64"), "fresh", 1)],
@@ -177,65 +108,12 @@ def test_a_failure_has_no_report(
     assert filled.merge(*options, to=to, code=code).reports == []
 
 
-@pytest.fixture
-def _interruptible() -> Iterator[None]:
-    """Let programs heed SIGINT, also where the tests run in the background of a shell."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_interruptible")
-def test_an_interruption_leaves_a_page_of_what_was_done(filled: Shelf, tmp_path: Path) -> None:
-    page = tmp_path / "page.html"
-    call = [*command("merge"), "--batch", "-", "--threads", "1", "--html", str(page)]
-    line = json.dumps({"source_ref": filled.ref("new"), "dest_ref": filled.ref("stable")})
-    before = filled.get("stable").digest
-    with subprocess.Popen(
-        call,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment(),
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        process.stdin.write(f"{line}\n")
-        process.stdin.flush()
-        while filled.get("stable").digest == before:
-            assert process.poll() is None, "it ended early"
-        os.kill(process.pid, signal.SIGINT)  # as it waits for the next line
-
-        assert process.wait(30) == 128 + signal.SIGINT
-    text = read(page)
-    assert "Interrupted: the rest is missing here." in text
-    assert f"{filled.ref('stable')} is now {filled.get('stable').digest}" in text
-
-
 # Inspections
 
 
 CHILDREN = images("linux/amd64", "linux/arm/v7")
 PROOF = make_attestation(CHILDREN[1])
 INDEX = make_index([*CHILDREN, PROOF])
-
-
-@pytest.mark.parametrize("name", [":stable", f"@{INDEX.digest}"], ids=["tag", "digest"])
-def test_a_tree_shows_each_entry(shelf: Shelf, name: str) -> None:
-    reference = shelf.put("stable", INDEX).replace(":stable", name)
-
-    done = run_here("inspect", reference)
-
-    title, *tree, empty, summary = done.out.splitlines()
-    assert (done.code, done.err, empty) == (0, "", "")
-    assert title == f"{reference} {INDEX.digest} {OCI_INDEX}"
-    first, second = CHILDREN
-    assert [" ".join(line.split()) for line in tree] == [
-        f"|-- linux/amd64 {first.digest} {len(first.content)} B OCI manifest",
-        f"`-- linux/arm/v7 {second.digest} {len(second.content)} B OCI manifest",
-        f"`-- attestation {PROOF.digest} {len(PROOF.content)} B OCI manifest",
-    ]
-    assert summary.startswith("2 images, 1 attestation, manifests of ")
 
 
 @pytest.mark.parametrize("lost", [CHILDREN[0], PROOF], ids=["image", "attestation"])
