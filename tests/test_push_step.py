@@ -19,8 +19,8 @@ from pubtools.pluggy import hookimpl, pm
 from pubtools_mlmerge import plugin
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
+    AnchorTaken,
     ConflictError,
-    ImmutableTag,
     InvalidSettings,
     LockLost,
     MergeError,
@@ -653,18 +653,16 @@ def test_an_anchor_tag_that_cannot_be_set_fails_the_task_once_all_is_merged_and_
     push: Push,
 ) -> None:
     push.run("app:1")
-    merged = push.server.manifest("ns/app", "1")
-    anchor = f"1-{merged.digest[7:19]}"
-    with RegistryServer(immutable_tags=[anchor]) as server:
-        server.put_manifest("ns/app", anchor, merged.content, merged.media_type)
-        push = Push(server)
-        push.begin(settings=settings_of(anchor_tag="{tag}-{digest}"))
+    anchor = f"1-{push.server.manifest('ns/app', '1').digest[7:19]}"
+    push.put("app:1", OLD)
+    push.put(f"app:{anchor}", NEW)
+    push.begin(settings=settings_of(anchor_tag="{tag}-{digest}"))
 
-        push.run("app:1", "app:2")
+    push.run("app:1", "app:2")
 
-        assert push.digests("app:1") == push.digests("app:2") == MERGED
-        with pytest.raises(StepNotDone, match="signer cosign"):
-            push.step.check_done(["cosign"])
-        push.step.to_sign()
-        with pytest.raises(ImmutableTag, match=f"ns/app:{anchor}: the tag is immutable"):
-            push.step.check_done(["cosign"])
+    assert push.digests("app:1") == push.digests("app:2") == MERGED
+    with pytest.raises(StepNotDone, match="signer cosign"):
+        push.step.check_done(["cosign"])
+    push.step.to_sign()
+    with pytest.raises(AnchorTaken, match=f"ns/app:{anchor}: the anchor tag exists"):
+        push.step.check_done(["cosign"])

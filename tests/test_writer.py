@@ -387,15 +387,19 @@ def test_an_anchor_tag_with_the_time_waits_for_one_that_is_free(
         assert written == []
 
 
-def test_an_anchor_tag_that_holds_the_result_already_is_recorded_too(registry: Busy) -> None:
-    records, anchor = Records(registry), TAG.tagged("1-kept")
+@pytest.mark.parametrize("name", ["{tag}-kept", "{digest}"])
+def test_an_anchor_tag_that_holds_the_result_already_is_left_alone(
+    registry: Busy, name: str
+) -> None:
+    """The same result for another tag may have set it, and it may be immutable since."""
+    records, anchor = Records(registry), AnchorTag(name).apply(TAG, MERGED.digest)
     registry.put(anchor, MERGED)
 
-    report = write(registry, records, anchor="{tag}-kept")
+    report = write(registry, records, anchor=name)
 
-    assert [change.previous for change in records.changes] == [OLD, MERGED]
-    assert registry.digest_at(anchor) == report.digest
-    assert report.anchor_tag == "1-kept"
+    assert [change.destination for change in records.changes] == [TAG]
+    assert registry.pushed == [str(TAG)]
+    assert (report.anchor_tag, report.error) == (anchor.tag, None)
 
 
 @pytest.mark.parametrize("failure", [ImmutableTag(str(TAG.tagged("kept")), 409, "no"), FULL])
@@ -452,18 +456,24 @@ def test_an_anchor_tag_is_written_again_only_if_nothing_was_stored(
     assert registry.pushed[1:] == [str(anchor)] * (2 if theirs is None else 1)
 
 
+@pytest.mark.parametrize(
+    ("failure", "problem"),
+    [(LockLost(str(TAG), "expired"), "expired"), (OSError("no answer"), "OSError: no answer")],
+)
 def test_an_anchor_tag_is_not_set_without_its_lock(
-    registry: Busy, caplog: pytest.LogCaptureFixture
+    registry: Busy, failure: Exception, problem: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The check of a site's lock may raise anything, and the tag is written by then."""
+
     def check() -> None:
         if registry.pushed:
-            raise LockLost(str(TAG), "expired")
+            raise failure
 
     records = Records(registry)
     report = write(registry, records, check=check, anchor="kept")
 
     assert [change.destination for change in records.changes] == [TAG]
-    assert str(report.error) == str(LockLost(str(TAG.tagged("kept")), "expired"))
+    assert str(report.error) == str(LockLost(str(TAG.tagged("kept")), problem))
     assert registry.pushed == [str(TAG)]
     assert caplog.messages[-1] == (
         f"{TAG} is written and holds {report.digest}, but its anchor tag is not"

@@ -207,16 +207,18 @@ class Writer:
         )
         self._recorder(change)
 
-    def _anchor_of(self, decision: Decision, *, is_early: bool = False) -> Reference | None:
-        """Name the anchor tag, and make sure that it is new or holds the result already."""
+    def _anchor_of(
+        self, decision: Decision, *, is_early: bool = False
+    ) -> tuple[Reference | None, bool]:
+        """Name the anchor tag, and say whether it holds the result already; it may be new."""
         template, digest = self.options.anchor_tag, decision.plan.result.digest
         if template is None:
-            return None
+            return None, False
         for _ in range(self.options.tries):
             anchor = template.apply(decision.destination, digest)
             found = None if is_early and template.is_new else self.registry.digest(anchor)
             if found is None or found == digest:
-                return anchor
+                return anchor, found == digest
             taken = AnchorTaken(str(anchor), found)
             if not template.has_time:
                 break
@@ -224,24 +226,25 @@ class Writer:
         raise taken
 
     def _set_anchor(self, decision: Decision, check: Callable[[], None]) -> Reference | None:
-        anchor = self._anchor_of(decision)
-        if anchor is None:
-            return None
-        attempt = 0
-        while True:
-            attempt += 1
+        anchor, is_set = self._anchor_of(decision)
+        if anchor is None or is_set:  # an immutable one cannot be written again
+            return anchor
+        for attempt in range(1, self.options.tries + 1):
             try:
                 check()
             except LockLost as error:
                 raise evolve(error, reference=str(anchor)) from error
+            except Exception as error:  # a site's lock may raise anything
+                raise LockLost(str(anchor), f"{type(error).__name__}: {error}") from error
             conflict = self._put(decision, anchor, None)
             if conflict is None:
-                return anchor
+                break
             # Once more only if nothing was stored: else that of somebody else may be lost.
             is_stored = conflict.error is None or conflict.found is not None
             if is_stored or attempt == self.options.tries:
                 raise conflict.as_error(anchor, attempt)
             _wait(attempt)
+        return anchor
 
 
 @frozen(eq=False)
