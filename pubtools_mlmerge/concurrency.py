@@ -39,7 +39,8 @@ class Stop:
         self.signal: int | None = None
         self.is_armed = False  # whether there is a handler
         self._since = math.inf  # when it got it
-        self._changed = threading.Event()
+        # No event: a signal within Event.set, whose handler calls that too, would wait for itself.
+        self._wakes: SimpleQueue[None] = SimpleQueue()
         self._releases: set[Callable[[], object]] = set()
         self._grace: ContextVar[float] = ContextVar("mlmerge_grace", default=0.0)
         self._programs: set[subprocess.Popen[str]] = set()
@@ -154,11 +155,11 @@ class Stop:
                 os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
             self._exit(self.signal)
         self.signal, self._since = number, time.monotonic()
-        self._changed.set()
+        self._wakes.put(None)
 
     def watch(self) -> None:
         """End the program a moment after a signal, whatever hangs."""
-        self._changed.wait()
+        self._wakes.get()
         if self.signal is not None:
             time.sleep(_LONGEST)
             self._release()
@@ -179,7 +180,8 @@ class Stop:
                 release()
 
         end = time.monotonic() + _RELEASING
-        calls = [threading.Thread(target=call, args=[r], daemon=True) for r in self._releases]
+        releases = tuple(self._releases)  # other threads still release theirs
+        calls = [threading.Thread(target=call, args=[r], daemon=True) for r in releases]
         for thread in calls:
             thread.start()
         for thread in calls:
@@ -195,9 +197,8 @@ class Stop:
             yield
         finally:
             if self.signal is None:
-                self._changed.set()
+                self._wakes.put(None)
                 watcher.join()
-                self._changed.clear()
                 self.is_armed = False
 
 

@@ -84,6 +84,52 @@ STOP.on_signal(signal.SIGTERM)
 STOP.on_signal(signal.SIGTERM)
 """
 
+# A signal comes at each moment of the end, one in each of many processes.
+AT_THE_END = """
+import os, signal, sys
+from pubtools_mlmerge.concurrency import ended_by_signals
+
+def end(moment):
+    def count(*_):
+        nonlocal moment
+        moment -= 1
+        if moment == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return count
+
+    with ended_by_signals(lambda number: None):
+        sys.settrace(count)
+
+processes = []
+for moment in range(1, 100):
+    if (process := os.fork()) == 0:
+        signal.alarm(30)
+        end(moment)
+        sys.exit(0)
+    processes.append(process)
+print(*{os.waitstatus_to_exitcode(os.waitpid(each, 0)[1]) for each in processes})
+"""
+
+# Another thread releases what it holds just when the program does so too.
+RELEASING = """
+import os, signal, threading
+from contextlib import ExitStack
+from functools import partial
+from pubtools_mlmerge.concurrency import STOP
+
+class Thread(threading.Thread):
+    def __init__(self, **options):
+        super().__init__(**options)
+        held.close()
+
+held = ExitStack()
+for number in range(3):
+    held.enter_context(STOP.releasing(partial(os.write, 1, b"released\\n")))
+threading.Thread = Thread
+STOP.on_signal(signal.SIGTERM)
+STOP.watch()
+"""
+
 
 @contextmanager
 def program(
@@ -277,6 +323,19 @@ def test_a_program_that_is_just_being_started_does_not_go_on() -> None:
 
     assert done.code == CODES[signal.SIGTERM], done.err
     until(lambda: not Path(f"/proc/{int(done.out)}").exists())
+
+
+def test_a_signal_ends_a_program_at_every_moment_of_its_end() -> None:
+    codes = {int(code) for code in python(AT_THE_END).out.split()}
+
+    assert CODES[signal.SIGTERM] in codes
+    assert codes <= {0, CODES[signal.SIGTERM], -signal.SIGTERM}  # the last after the end
+
+
+def test_what_is_held_is_released_although_a_thread_releases_some_of_it() -> None:
+    done = python(RELEASING)
+
+    assert (done.code, done.out) == (CODES[signal.SIGTERM], "released\n" * 3), done.err
 
 
 def test_blobs_under_way_are_given_up_and_their_uploads_cancelled(server: RegistryServer) -> None:
