@@ -41,6 +41,7 @@ from pubtools_mlmerge.merging.audit import (
     Change,
     collect,
     collect_change,
+    find_record,
     read_change,
     task_records,
 )
@@ -107,6 +108,27 @@ def edited(path: str, *values: object) -> Json:
     if values:
         (part[last],) = values
     return dict(document)
+
+
+ALIKE = ("quay.io/my/app:1", "quay.io/in/my/app:1", "quay.io/my/app-1:1", "other.test/my/app:1")
+
+
+def test_the_newest_record_of_a_tag_is_found_among_those_of_tags_with_similar_names(
+    tmp_path: Path,
+) -> None:
+    tags, records = [Reference.parse(name) for name in ALIKE], AuditDirectory(str(tmp_path))
+    times = [NOON + timedelta(days=number) for number in range(2)]
+    for moment in times:
+        for tag in tags:
+            records.record(change(destination=tag, time=moment))
+    damaged = change(destination=tags[0], time=times[1] + timedelta(days=1))
+    (tmp_path / damaged.file_name).write_text("{}")
+
+    found = [find_record(str(tmp_path), tag, PLAN.result.digest) for tag in tags]
+
+    read = [read_change(str(file)) for file in found]
+    assert [(each.destination, each.time) for each in read] == [(tag, times[1]) for tag in tags]
+    assert find_record(str(tmp_path), tags[0], OLD.digest) is None
 
 
 def test_the_document_has_everything() -> None:

@@ -88,8 +88,13 @@ def _readable(destination: Reference, digest: str) -> str:
 
 def find_record(directory: str, destination: Reference, digest: str) -> Path | None:
     """Find the newest record of a change that gave a tag a digest."""
-    found = Path(directory).glob(f"*-{_readable(destination, digest)}-*.json")
-    return max(found, default=None)
+    # Other tags may have the same name in file names, such as those of another registry.
+    for file in sorted(Path(directory).glob(f"*-{_readable(destination, digest)}-*"), reverse=True):
+        with suppress(InvalidRecord):
+            change = read_change(str(file))
+            if (change.destination, change.new.digest) == (destination, digest):
+                return file
+    return None
 
 
 def _manifest_document(manifest: Manifest) -> dict[str, object]:
