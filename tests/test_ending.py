@@ -20,7 +20,10 @@ import requests
 from attrs import define, field
 
 from pubtools_mlmerge.cli.parsers import inspect_main
+from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.locks import tag_lock
+from pubtools_mlmerge.registry.client import RegistryClient
+from pubtools_mlmerge.registry.quay_history import TagHistory
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
 from tests.programs import ROOT, Done, call, command, environment, put, python, write_program
 from tests.quay import QuayDialect
@@ -512,6 +515,29 @@ def test_a_tag_made_for_the_moment_is_deleted() -> None:
 
         assert done.code == 143
         assert quay.tags("app") == ("new", "old")
+
+
+def test_a_tag_that_expires_still_does_after_a_signal_during_its_write() -> None:
+    moment = 2_000_000_000
+    with RegistryServer(dialect=QuayDialect("api-token")) as quay:
+        for name, item in (("old", OLD), ("new", NEW)):
+            put(quay, name, item)
+        history = TagHistory(RegistryClient(quay.url), "api-token")
+        tag = Reference.parse(f"{quay.host}/app:old")
+        history.expire_at(tag, moment)
+        gate = Gate(quay, lambda request: is_put(request) and "/v2/" in request.target)
+        with ScriptedServer(gate) as front:
+            token = ("--quay-api-token", "api-token", "--quay-api-token-host", front.host)
+            with program(*merge_on(front.host), *token) as running:
+                until(gate.held.is_set)
+                running.process.send_signal(signal.SIGTERM)
+                gate.open.set()
+
+                done = running.end()
+
+        assert done.code == 143
+        assert f"{front.host}/app:old is now {quay.manifest('app', 'old').digest}" in done.out
+        assert history.expiration(tag) == moment
 
 
 def test_a_second_signal_ends_the_program_at_once(server: RegistryServer) -> None:

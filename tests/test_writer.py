@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 from attrs import evolve
 
+from pubtools_mlmerge.concurrency import Stopped
 from pubtools_mlmerge.core.manifests import Index, Manifest
 from pubtools_mlmerge.core.merge import Side, merge
 from pubtools_mlmerge.core.plan import Report
@@ -22,6 +23,7 @@ from pubtools_mlmerge.errors import (
     LockLost,
     MergeError,
     MissingChild,
+    OutOfTime,
     RecordFailed,
     RegistryError,
 )
@@ -121,20 +123,27 @@ class Records:
 class Lost(TagHistory):
     """A history that names once what a write replaced."""
 
-    def __init__(self, *lost: Reference) -> None:
+    def __init__(self, *lost: Reference, failure: BaseException | None = None) -> None:
         self._lost = lost
+        self._failure = failure  # after a write
         self.asked: list[tuple[str, str | None]] = []
-        self.forgotten: list[Reference] = []
+        self.cleaned: list[Reference] = []
 
     def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
         self.asked.append((written, seen))
         lost, self._lost = self._lost, ()
         return lost
 
-    def expiration(self, tag: Reference) -> None: ...
+    def expiration(self, tag: Reference) -> int:
+        return 2_000_000_000
+
+    def expire_at(self, reference: Reference, moment: int) -> None:
+        self.forget(reference)
 
     def forget(self, reference: Reference) -> None:
-        self.forgotten.append(reference)
+        self.cleaned.append(reference)
+        if self._failure is not None:
+            raise self._failure
 
 
 @pytest.fixture(autouse=True)
@@ -490,7 +499,7 @@ def test_what_was_replaced_unseen_is_merged_back_in(registry: Busy) -> None:
     assert held(registry) == sorted(ALL)
     assert report.attempts == 2
     assert history.asked == [(MERGED.digest, OLD.digest), (report.digest, MERGED.digest)]
-    assert history.forgotten == [lost]
+    assert history.cleaned == [TAG, lost]
     previous = [change.previous for change in records.changes]  # what the tag really held
     assert [each.digest if each else None for each in previous] == [OLD.digest, MERGED.digest]
 
@@ -503,7 +512,23 @@ def test_what_was_replaced_unseen_may_add_nothing(registry: Busy) -> None:
     report = write(registry, history=history)
 
     assert (report.digest, report.attempts) == (MERGED.digest, 2)
-    assert (registry.pushed, history.forgotten) == ([str(TAG)], [lost])
+    assert (registry.pushed, history.cleaned) == ([str(TAG)], [TAG, lost])
+
+
+@pytest.mark.parametrize("failure", [OutOfTime(str(TAG), 60), Stopped()])
+def test_who_has_no_time_left_after_a_write_still_gets_the_report(
+    registry: Busy, failure: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    lost = TAG.tagged("recovered")
+    registry.put(lost, THEIRS)
+
+    report = write(registry, history=Lost(lost, failure=failure))
+
+    assert report.digest == registry.digest_at(TAG)
+    assert caplog.messages[-2:] == [
+        f"{TAG} does not expire: no time was left to set that again",
+        f"A temporary tag could not be deleted: {lost}: no time was left",
+    ]
 
 
 def test_losses_without_end_are_a_conflict(registry: Busy) -> None:

@@ -22,6 +22,7 @@ from pubtools_mlmerge.errors import (
     InvalidIndex,
     LockLost,
     MergeError,
+    OutOfTime,
     RegistryError,
 )
 from pubtools_mlmerge.locks import no_lock
@@ -63,7 +64,11 @@ def expiration_kept(history: TagHistory | None, tag: Reference) -> Iterator[None
     moment = None if history is None else history.expiration(tag)
     yield
     if history is not None and moment is not None:
-        history.expire_at(tag, moment)
+        try:
+            with STOP.finishing():
+                history.expire_at(tag, moment)
+        except (OutOfTime, Stopped):  # the tag is written, so its report must appear
+            LOG.warning("%s does not expire: no time was left to set that again", tag)
 
 
 class Writer:
@@ -278,7 +283,11 @@ class _Overwritten:
         """Delete the temporary tags."""
         if self._history is not None:
             for reference in self._readable:
-                self._history.forget(reference)
+                try:
+                    self._history.forget(reference)
+                except (OutOfTime, Stopped):  # as above
+                    words = "A temporary tag could not be deleted: %s: no time was left"
+                    LOG.warning(words, reference)
 
     @STOP.finishing()
     def look(self, decision: Decision) -> bool:
