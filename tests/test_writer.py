@@ -125,7 +125,7 @@ class Lost(TagHistory):
 
     def __init__(self, *lost: Reference, failure: BaseException | None = None) -> None:
         self._lost = lost
-        self._failure = failure  # after a write
+        self._too_late = failure  # after a write
         self.asked: list[tuple[str, str | None]] = []
         self.cleaned: list[Reference] = []
 
@@ -142,8 +142,8 @@ class Lost(TagHistory):
 
     def forget(self, reference: Reference) -> None:
         self.cleaned.append(reference)
-        if self._failure is not None:
-            raise self._failure
+        if self._too_late is not None:
+            raise self._too_late
 
 
 @pytest.fixture(autouse=True)

@@ -44,7 +44,8 @@ from pubtools_mlmerge.merging.api import Ordered, TagMerger, in_order, merge_tag
 from pubtools_mlmerge.merging.audit import AuditDirectory, Change, read_change, warn_of_writers
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.restore import restore
-from pubtools_mlmerge.merging.step import remove_platforms, wrap
+from pubtools_mlmerge.merging.step import remove_platforms
+from pubtools_mlmerge.merging.writer import wrap
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.registry.referrers import ReferrerLists
 from pubtools_mlmerge.reports.html import Failure, check_html, write_page

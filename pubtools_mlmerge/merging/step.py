@@ -29,7 +29,6 @@ from pubtools_mlmerge.core.platforms import PlatformPattern
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
     EmptyIndex,
-    InvalidIndex,
     MixedTypes,
     NestedIndex,
     NotAnIndex,
@@ -39,7 +38,7 @@ from pubtools_mlmerge.errors import (
 from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.decision import Decision
 from pubtools_mlmerge.merging.image_ages import Ages
-from pubtools_mlmerge.merging.writer import Writer
+from pubtools_mlmerge.merging.writer import Writer, wrap
 from pubtools_mlmerge.observe import observed, span
 from pubtools_mlmerge.registry.base import Registry
 from pubtools_mlmerge.registry.copying import Children
@@ -311,11 +310,3 @@ class Step:
             return Side(reference, manifest, manifest.wrap(None))
         place, job = reference.at(manifest.digest), partial(wrap, registry, reference, manifest)
         return Side(reference, manifest, self._wrapped.get(place, job))
-
-
-def wrap(registry: Registry, reference: Reference, image: Image) -> Index:
-    """Make an index that lists a single image, with the platform that its config states."""
-    try:
-        return image.wrap(registry.pull_config(reference, image))
-    except InvalidIndex:  # the config of an artifact states no platform
-        return image.wrap(None)

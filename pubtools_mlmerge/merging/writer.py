@@ -328,11 +328,19 @@ class _Overwritten:
         """Return an index, or for a single image one that lists it (law 11); none for the rest."""
         if not isinstance(manifest, Image):
             return manifest
-        try:
-            return manifest.wrap(self._registry.pull_config(reference, manifest))
-        except InvalidIndex:  # the config of an artifact states no platform
+        index = wrap(self._registry, reference, manifest)
+        if index.manifests[0].slot is None:
             LOG.warning("%s: %s, which no index can list", reference, manifest.kind)
             return None
+        return index
+
+
+def wrap(registry: Registry, reference: Reference, image: Image) -> Index:
+    """Make an index that lists a single image, with the platform that its config states."""
+    try:
+        return image.wrap(registry.pull_config(reference, image))
+    except InvalidIndex:  # the config of an artifact states no platform
+        return image.wrap(None)
 
 
 def _digests(manifest: Manifest) -> frozenset[str]:
