@@ -311,7 +311,7 @@ def paths(server: RegistryServer) -> list[str]:
 def test_the_step_drops_what_is_too_old(server: RegistryServer, dry_run: bool) -> None:
     before = server.manifest("app", "1").digest
 
-    report = step(DROP, dry_run=dry_run).merge(at(server, "new"), at(server, "1"))
+    report = step(DROP, dry_run=dry_run).merge([at(server, "new")], at(server, "1"))
 
     assert [e.fate for e in report.entries] == ["replaced", "kept", "dropped", "dropped"]
     assert report.digest != before
@@ -324,7 +324,7 @@ def test_a_tag_of_nothing_but_what_is_too_old_gets_the_very_source(
 ) -> None:
     put(server, "1", held)
 
-    report = step(DROP).merge(at(server, "new"), at(server, "1"))
+    report = step(DROP).merge([at(server, "new")], at(server, "1"))
 
     assert server.manifest("app", "1").content == NEW.content
     assert report.digest == NEW.digest
@@ -332,14 +332,14 @@ def test_a_tag_of_nothing_but_what_is_too_old_gets_the_very_source(
 
 def test_the_step_writes_nothing_where_what_is_too_old_is_an_error(server: RegistryServer) -> None:
     with pytest.raises(StaleImages):
-        step(FAIL).merge(at(server, "new"), at(server, "1"))
+        step(FAIL).merge([at(server, "new")], at(server, "1"))
 
     assert not [line for line in paths(server) if not line.startswith(("GET", "HEAD"))]
 
 
 def test_a_merge_that_is_planned_again_reads_no_age_twice(server: RegistryServer) -> None:
     stepping = step(WARN)
-    decision = stepping.plan(at(server, "new"), at(server, "1"))
+    decision = stepping.plan([at(server, "new")], at(server, "1"))
     other = make_index([FRESH, ancient(), make_image("linux/ppc64le", created=LONG_AGO)])
     put(server, "1", other)
 

@@ -172,7 +172,7 @@ def tag(server: RegistryServer, name: str, repository: str = "app") -> Reference
 def merge_by_step(server: RegistryServer) -> None:
     client = RegistryClient()
     step = Step(client, Writer(client, StepOptions()), Children(client, client))
-    step.merge(tag(server, "new"), tag(server, "stable"))
+    step.merge([tag(server, "new")], tag(server, "stable"))
 
 
 def merge_by_class(server: RegistryServer) -> None:
@@ -236,7 +236,7 @@ def test_each_manifest_that_is_written_has_its_line(server: RegistryServer, log:
     step = Step(client, Writer(client, StepOptions(anchor_tag=anchor)), Children(client, client))
     server.forget_requests()
 
-    step.merge(tag(server, "deep"), tag(server, "stable", "to"))
+    step.merge([tag(server, "deep")], tag(server, "stable", "to"))
 
     written = [r.path for r in server.requests if r.method == "PUT" and "/manifests/" in r.path]
     logged = [
@@ -333,7 +333,7 @@ from pubtools_mlmerge.merging.writer import Writer
 client = RegistryClient(username="alice", password={password!r})
 step = Step(client, Writer(client, StepOptions()), Children(client, client))
 def merge(source, destination):
-    return step.merge(Reference.parse(source), Reference.parse(destination))
+    return step.merge([Reference.parse(source)], Reference.parse(destination))
 """
 LOADED = """
 import sys

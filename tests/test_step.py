@@ -118,7 +118,7 @@ def merge(
 ) -> Report:
     """Merge one tag into another."""
     merging = step(server, children=children, dry_run=dry_run, anchor=anchor)
-    return merging.merge(tag(server, source), tag(server, destination), policy)
+    return merging.merge([tag(server, source)], tag(server, destination), policy)
 
 
 def fates(report: Report) -> list[str]:
@@ -179,7 +179,7 @@ def test_the_source_is_pulled_once(server: RegistryServer) -> None:
     merging = step(server)
 
     for name in ("old", "a", "b"):
-        merging.merge(tag(server, "new"), tag(server, name))
+        merging.merge([tag(server, "new")], tag(server, name))
 
     assert len(server.requests) == 5 + 4 + 4
     assert sum(r.path == "/v2/app/manifests/new" for r in server.requests) == 1
@@ -192,9 +192,9 @@ def test_a_source_that_was_written_is_pulled_again(server: RegistryServer) -> No
 
     for names in (("app", "app"), ("docker.io/app", "docker.io/library/app")):
         old, same = (Reference.parse(f"{name}:old") for name in names)
-        merging.merge(old, old.tagged("before"))
-        merging.merge(old.tagged("new"), same)
-        report = merging.merge(old, old.tagged("after"))
+        merging.merge([old], old.tagged("before"))
+        merging.merge([old.tagged("new")], same)
+        report = merging.merge([old], old.tagged("after"))
 
         held = server.manifest("library/app" if "/" in names[0] else "app", "old")
         assert report.source_digest == held.digest != OLD.digest
@@ -205,14 +205,14 @@ def test_a_source_is_looked_at_again_after_half_a_minute(
     server: RegistryServer, monkeypatch: pytest.MonkeyPatch, *, changes: bool, methods: list[str]
 ) -> None:
     merging = step(server)
-    merging.merge(tag(server, "new"), tag(server, "one"))
+    merging.merge([tag(server, "new")], tag(server, "one"))
     if changes:
         put(server, "new", OLD)
     server.forget_requests()
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 31)
 
-    report = merging.merge(tag(server, "new"), tag(server, "two"))
+    report = merging.merge([tag(server, "new")], tag(server, "two"))
 
     asked = [r.method for r in server.requests if r.path.endswith("/manifests/new")]
     assert asked == methods
@@ -234,7 +234,7 @@ def test_a_hidden_repository_is_absent_to_those_who_are_logged_in(
         hidden = Reference(server.host, "hidden", tag="1")
 
         if logged_in:
-            report = dry.merge(tag(server, "new"), hidden)
+            report = dry.merge([tag(server, "new")], hidden)
             assert (report.previous_digest, report.destination_state) == (None, "hidden")
             assert json.loads(to_json(report))["destination_state"] == "hidden"
             assert "(was hidden)" in to_text(report)
@@ -242,7 +242,7 @@ def test_a_hidden_repository_is_absent_to_those_who_are_logged_in(
             assert f"{hidden}: {unknown}" in caplog.messages
         else:
             with pytest.raises(Unauthorized):
-                dry.merge(tag(server, "new"), hidden)
+                dry.merge([tag(server, "new")], hidden)
 
 
 def test_a_failing_registry_has_no_absent_tags(server: RegistryServer) -> None:
@@ -251,7 +251,7 @@ def test_a_failing_registry_has_no_absent_tags(server: RegistryServer) -> None:
         merging = Step(RegistryClient(), writer, Brought(server))
 
         with pytest.raises(RegistryError, match="out of order"):
-            merging.merge(tag(server, "new"), tag(server, "old"))
+            merging.merge([tag(server, "new")], tag(server, "old"))
     with pytest.raises(NotFound, match="app:none: not found"):
         merge(server, "none", "old")
 
@@ -401,7 +401,7 @@ def test_a_schema_1_manifest_is_named(wrap: Callable[[RegistryClient], Registry]
         first, second = (Reference("", "app", tag=name) for name in ("1", "2"))
 
         with pytest.raises(NotAnIndex, match="app:1 holds a schema 1 manifest"):
-            merging.plan(first, second)
+            merging.plan([first], second)
 
 
 def test_an_error_of_the_merge_names_the_tag(server: RegistryServer) -> None:
@@ -433,7 +433,7 @@ def test_a_config_that_is_no_config_is_an_error() -> None:
         merging = step(RegistryServer(), registry=client)
 
         with pytest.raises(NotFound):
-            merging.merge(Reference("", "app", tag="1"), Reference("", "app", tag="2"))
+            merging.merge([Reference("", "app", tag="1")], Reference("", "app", tag="2"))
 
 
 # Pulling: both sides at the same time, where they share no connection
@@ -678,7 +678,7 @@ def test_a_nested_index_that_is_gone_is_kept_with_a_warning(
 ) -> None:
     new, lacking = (Reference("quay.io", "app", tag=name) for name in ("new", "lacking"))
 
-    report = step(RegistryServer(), registry=registry, dry_run=True).merge(new, lacking)
+    report = step(RegistryServer(), registry=registry, dry_run=True).merge([new], lacking)
 
     assert fates(report) == ["added", "added", "kept"]
     unknown = f"{lacking.at(TRIO.digest)}: no index there, so its platforms are unknown"
@@ -691,7 +691,7 @@ def test_a_nested_index_is_kept_where_one_within_it_is_gone(registry: MemoryRegi
     for reference, item in ((into, make_index([outer])), (into.at(outer.digest), outer)):
         registry.put(reference, Index.from_bytes(item.content))
 
-    report = step(RegistryServer(), registry=registry, dry_run=True).merge(new, into)
+    report = step(RegistryServer(), registry=registry, dry_run=True).merge([new], into)
 
     assert fates(report) == ["added", "added", "kept"]
 
@@ -701,6 +701,6 @@ def test_a_nested_index_of_the_source_must_exist(registry: MemoryRegistry, polic
     lacking, old = (Reference("quay.io", "app", tag=name) for name in ("lacking", "old"))
 
     with pytest.raises(NotFound, match=TRIO.digest):
-        step(RegistryServer(), registry=registry).merge(lacking, old, policy=policy)
+        step(RegistryServer(), registry=registry).merge([lacking], old, policy=policy)
 
     assert registry.digest_at(old) == OLD.digest

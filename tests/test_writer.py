@@ -610,7 +610,7 @@ class Quay:
         step = Step(client, writer, Children(client, client))
         name = Reference(self.server.host, "app", tag="1")
         self.now += 60
-        return step.merge(name.tagged("ours"), name)
+        return step.merge([name.tagged("ours")], name)
 
     @property
     def held(self) -> set[str]:

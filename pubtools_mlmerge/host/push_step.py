@@ -258,7 +258,7 @@ class PushStep:
         place = job.source, tag, job.tags[tag]
         request = MergeRequest(*place, job.settings, job.step, check=check)
         try:
-            decision = job.step.plan(job.source, tag, job.settings.policy)
+            decision = job.step.plan([job.source], tag, job.settings.policy)
         except MergeError as error:
             return request if self._has_nothing(job, tag, error) else evolve(request, error=error)
         self.before.setdefault(tag, decision.old)
@@ -400,7 +400,7 @@ class PushStep:
     def _attempt(job: _Job, tag: Reference) -> Report | MergeError:
         """Try a merge that is not to be done."""
         try:
-            return job.step.merge(job.source, tag, job.settings.policy)
+            return job.step.merge([job.source], tag, job.settings.policy)
         except MergeError as error:  # does not concern what the host does
             return error
 

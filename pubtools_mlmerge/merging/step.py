@@ -166,13 +166,12 @@ class Step:
 
     def merge(
         self,
-        source: Reference | Sequence[Reference],
+        sources: Sequence[Reference],
         destination: Reference,
         policy: Policy = _DEFAULT,
         check: Callable[[], None] = no_lock,
     ) -> Report:
-        """Merge a source, or several, into a tag."""
-        sources = (source,) if isinstance(source, Reference) else tuple(source)
+        """Merge sources into a tag."""
         names = ", ".join(map(str, sources))
         with observed("merge", names, destination, dry_run=self._options.dry_run) as seen:
             decision = self.plan(sources, destination, policy)
@@ -180,13 +179,9 @@ class Step:
         return report
 
     def plan(
-        self,
-        source: Reference | Sequence[Reference],
-        destination: Reference,
-        policy: Policy = _DEFAULT,
+        self, sources: Sequence[Reference], destination: Reference, policy: Policy = _DEFAULT
     ) -> Decision:
         """Read both sides and decide; nothing is written."""
-        sources = (source,) if isinstance(source, Reference) else tuple(source)
         began = time.monotonic()
         sides, (old, is_hidden) = self._pull(sources, destination, policy)
         if is_hidden and self._options.dry_run:
@@ -207,7 +202,7 @@ class Step:
         return evolve(decide(old), is_hidden=is_hidden)
 
     def _pull(
-        self, sources: tuple[Reference, ...], destination: Reference, policy: Policy
+        self, sources: Sequence[Reference], destination: Reference, policy: Policy
     ) -> tuple[list[Side], tuple[Manifest | None, bool]]:
         """Read the first source and the destination, which log in, and then the other sources."""
         writes = not self._options.dry_run
