@@ -19,7 +19,7 @@ from pubtools_mlmerge.errors import (
 )
 from pubtools_mlmerge.hooks import TagLocks
 from pubtools_mlmerge.merging.api import Ordered, TagMerger, in_order, merge_tags
-from pubtools_mlmerge.merging.decision import StepOptions
+from pubtools_mlmerge.merging.decision import AnchorTag, StepOptions
 from pubtools_mlmerge.merging.writer import Writer
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
@@ -172,6 +172,19 @@ def test_one_client_and_what_was_read_may_serve_several_calls(
 
     reads = [r.path for r in registry_server.requests if r.method == "GET"]
     assert reads.count("/v2/app/manifests/arm64") == 1
+
+
+def test_an_anchor_tag_that_cannot_be_is_refused_before_the_first_write(
+    app: str, registry_server: RegistryServer
+) -> None:
+    with RegistryClient() as client:
+        writer = Writer(client, StepOptions(anchor_tag=AnchorTag.parse("{tag}-kept")))
+        merger = TagMerger(client, client, writer, TagLocks())
+        with pytest.raises(InvalidReference, match="tag: expected 1 to 128"):
+            merge_tags(f"{app}:amd64", [f"{app}:{tag}" for tag in ("a", "x" * 126)], merger=merger)
+        merger.close()
+
+    assert "a" not in registry_server.tags("app")
 
 
 @pytest.mark.parametrize("tag", ["app@sha256:" + "0" * 64, []])

@@ -94,10 +94,11 @@ def merge_tags(  # noqa: PLR0913 - independent options, each with a default
             stack.callback(merger.close)
         if len(tags) == 1:
             return [merger.merge(new, tags[0], policy)]
-        merges = (
+        # All at once, as the name of an anchor tag may be wrong.
+        merges = [
             merger.ordered(partial(merger.attempt, new, tag, policy), new, tag, policy)
             for tag in tags
-        )
+        ]
         outcomes = list(map_in_order(in_order(merges, _THREADS), _THREADS))
     failures = [(tag, each) for tag, each in zip(tags, outcomes) if isinstance(each, Exception)]
     reports = [each for each in outcomes if isinstance(each, Report)]
