@@ -83,7 +83,8 @@ def _server() -> socket.socket:
             stdin=subprocess.DEVNULL,
         )
     atexit.register(running.wait)
-    atexit.register(ours.close)  # first, as the server waits for that
+    atexit.register(running.kill)  # before that, as it may wait for a program that hangs
+    atexit.register(ours.close)
     return ours
 
 

@@ -35,7 +35,7 @@ class RealRedis:
     @contextmanager
     def client(self) -> Iterator[Redis]:
         """Connect to it."""
-        with Redis.from_url(self.url, decode_responses=True) as client:
+        with Redis.from_url(self.url, decode_responses=True, socket_timeout=60) as client:
             yield client
             client.connection_pool.disconnect()
 

@@ -14,6 +14,7 @@ from attrs import frozen
 from tests.programs import ROOT, Done, environment
 
 Task = Literal["ours", "host"]
+_PATIENCE = 60  # seconds until the end of a writer that has nothing to do
 
 
 @frozen
@@ -51,7 +52,7 @@ class Crew:
         for writer in self._writers:
             if failure is not None:
                 writer.kill()
-            writer.communicate()
+            writer.communicate(timeout=_PATIENCE)
         os.close(self._gate)
 
     def run(self, jobs: Sequence[Job]) -> list[Done]:
