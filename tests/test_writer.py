@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta, timezone
@@ -491,13 +492,13 @@ def test_an_anchor_tag_is_not_set_without_its_lock(
 
 def test_what_was_replaced_unseen_is_merged_back_in(registry: Busy) -> None:
     lost, records = TAG.tagged("recovered"), Records(registry)
-    registry.put(lost, THEIRS)
+    registry.put(lost, index("linux/arm64@theirs"))
     history = Lost(lost)
 
     report = write(registry, records, history)
 
     assert held(registry) == sorted(ALL)
-    assert report.attempts == 2
+    assert (report.attempts, report.counts) == (2, {"replaced": 1, "kept": 2})
     assert history.asked == [(MERGED.digest, OLD.digest), (report.digest, MERGED.digest)]
     assert history.cleaned == [TAG, lost]
     previous = [change.previous for change in records.changes]  # what the tag really held
@@ -685,6 +686,36 @@ def test_who_comes_between_the_look_and_the_write_is_merged_back_in(
     assert quay.server.tags("app") == ("1", "others", "ours")
     known, tag = history(quay)
     assert known.expiration(tag) is None  # as before
+
+
+AMD64 = [make_image("linux/amd64", docker=True, seed=str(number)) for number in range(3)]
+TURNS = [make_index([image], docker=True) for image in AMD64]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [([(TURNS[0], 10), (TURNS[1], 5)], None), ([(TURNS[1], 10)], (TURNS[2], 1))],
+)
+def test_of_what_others_wrote_for_a_platform_the_newest_is_merged_back_in(
+    quay: Quay, before: list[tuple[ImageIndex, float]], after: tuple[ImageIndex, float] | None
+) -> None:
+    """The first of two was replaced by the second, in the second of our write."""
+
+    def write_all(*each: tuple[ImageIndex, float]) -> None:
+        for item, seconds in each:
+            quay.write(item, seconds)
+
+    def write_later() -> None:
+        if after is not None:
+            write_all(after)
+            quay.now += 5
+
+    quay.merge(partial(write_all, *before), write_later)
+
+    newest, _ = after or before[-1]
+    listed = json.loads(quay.server.manifest("app", "1").content)["manifests"]
+    amd64 = [each["digest"] for each in listed if each["platform"]["architecture"] == "amd64"]
+    assert amd64 == [newest.children[0].digest]
 
 
 def test_an_artifact_that_was_replaced_unseen_is_named(

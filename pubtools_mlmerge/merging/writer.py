@@ -96,8 +96,7 @@ class Writer:
         if dry_run or not is_due:
             return decision.report(dry_run=dry_run)
         overwritten = _Overwritten(self.registry, self._history)
-        history = self._history if decision.seen is not None else None
-        with closing(overwritten), expiration_kept(history, tag):
+        with closing(overwritten), expiration_kept(self._history, tag):
             return self._write_until_held(decision, check, overwritten)
 
     def _write_until_held(
@@ -276,7 +275,7 @@ class _Overwritten:
         self._registry = registry
         self._history = history
         self._readable: list[Reference] = []
-        self._indexes: list[Index] = []
+        self._indexes: list[Index] = []  # the newest first
 
     @STOP.finishing(cleans=True)
     def close(self) -> None:
@@ -296,22 +295,22 @@ class _Overwritten:
             return False
         tag, result = decision.destination, decision.plan.result
         known = _digests(result).union(*map(_digests, self._indexes))
-        number = len(self._indexes)
+        found: list[Index] = []
         for reference in self._history.lost(tag, result.digest, decision.seen):
             self._readable.append(reference)
             index = self._listing(reference, self._registry.pull(reference))
             if index is not None and not _digests(index) <= known:
                 LOG.info("%s: another writer was replaced, merging it back in", tag)
-                self._indexes.append(index)
-        return len(self._indexes) > number
+                found.append(index)
+        self._indexes[:0] = found
+        return bool(found)
 
     def decide(self, decision: Decision, held: Manifest | None, *, is_ours: bool) -> Decision:
         """Decide again, on what the tag holds and on what was replaced."""
         base: Manifest | None = held
         if self._indexes:
-            replaced = reversed(self._indexes)
             other = self._listing(decision.destination, decision.old if is_ours else held)
-            sides = [*replaced, other] if is_ours else [other, *replaced]
+            sides = [*self._indexes, other] if is_ours else [other, *self._indexes]
             base = union(side for side in sides if side is not None)
         again = decision.decide(base)
         plan = again.plan
