@@ -463,6 +463,18 @@ def test_a_write_under_way_is_finished_and_reported(
     assert f"{front.host}/app:old is now {held}" in done.out
 
 
+def test_no_write_begins_after_a_signal(server: RegistryServer) -> None:
+    gate = Gate(server, lambda request: request.method == "HEAD")
+    with ScriptedServer(gate) as front, program(*merge_on(front.host)) as running:
+        until(gate.held.is_set)
+        running.process.send_signal(signal.SIGTERM)
+        gate.open.set()
+
+        assert running.end().code == 143
+
+    assert server.manifest("app", "old").digest == OLD.digest
+
+
 def test_a_write_that_is_never_answered_is_given_up_and_the_lock_released(
     server: RegistryServer, tmp_path: Path
 ) -> None:

@@ -430,6 +430,19 @@ def test_another_writer_is_not_overwritten(place: Place, *, after_push: bool, pu
     assert place.writes.count("PUT stable 201") == puts
 
 
+def test_force_puts_back_the_very_bytes_over_those_of_another_writer(place: Place) -> None:
+    """The other writer's index serves the same, in another order."""
+    change, theirs = place.changed(), [make_index([ARM64, AMD64, PROOF])]
+
+    def write_once() -> None:
+        if theirs:
+            place.put(theirs.pop())
+
+    report = restore(Interrupted(write_once, after_push=True), change, force=True)
+
+    assert place.held == report.digest == OLD.digest
+
+
 def test_nothing_is_written_once_the_lock_is_lost_or_without_a_record(
     place: Place, tmp_path: Path
 ) -> None:
