@@ -451,7 +451,7 @@ def test_a_batch_that_was_killed_goes_on(server: RegistryServer, tmp_path: Path)
 def test_a_write_under_way_is_finished_and_reported(
     server: RegistryServer, number: signal.Signals
 ) -> None:
-    with held_back(server) as (front, gate, running):
+    with held_back(server, "--anchor-tag", "kept") as (front, gate, running):
         running.process.send_signal(number)
         gate.open.set()
 
@@ -459,7 +459,7 @@ def test_a_write_under_way_is_finished_and_reported(
 
     assert done.code == CODES[number]
     held = server.manifest("app", "old").digest
-    assert held != OLD.digest
+    assert held == server.manifest("app", "kept").digest != OLD.digest
     assert f"{front.host}/app:old is now {held}" in done.out
 
 
