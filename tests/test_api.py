@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
@@ -79,23 +78,6 @@ def test_each_side_may_have_a_client(app: str, registry_server: RegistryServer) 
             )
 
     assert report.counts == {"added": 1, "kept": 1}
-
-
-def test_the_command_calls_it_for_each_tag(app: str) -> None:
-    called: list[object] = []
-
-    def note(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code is merge_tags.__code__:
-            called.append(frame.f_locals["destinations"])
-
-    threading.setprofile(note)
-    try:
-        done = run_here("merge", f"{app}:amd64", f"{app}:stable,{app}:other")
-    finally:
-        threading.setprofile(None)
-
-    assert done.code == 0, done.err
-    assert sorted(map(str, called)) == [f"{app}:other", f"{app}:stable"]
 
 
 def test_images_need_not_be_copied(app: str, registry_server: RegistryServer) -> None:

@@ -7,7 +7,6 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -210,13 +209,6 @@ def test_there_is_a_lock_of_the_process_where_a_site_has_none() -> None:
         assert not held.wait(0.05)
 
     assert held.wait(60)
-
-
-def test_a_lock_may_be_kept_elsewhere(tmp_path: Path) -> None:
-    with lock_tags([[str(TAG)]], (tmp_path / "locks").as_uri()) as (check,):
-        check()
-
-        assert list((tmp_path / "locks").iterdir())
 
 
 # Mistakes of plugins
