@@ -210,13 +210,14 @@ def test_what_others_write_meanwhile_is_merged_as_well(
 ) -> None:
     """Once another writer's index is seen, there is no reason to look for ours again."""
     setattr(registry, when, partial(registry.put, TAG, THEIRS))
+    history = Lost()
 
-    report = write(registry)
+    report = write(registry, history=history)
 
     assert held(registry) == sorted(ALL)
     assert (report.attempts, report.previous_digest) == (2, OLD.digest)
     assert (report.digest, len(registry.pushed)) == (registry.digest_at(TAG), writes)
-    assert registry.looks == looks
+    assert (registry.looks, len(history.asked)) == (looks, writes)
 
 
 def test_a_tag_may_vanish_or_hold_the_result_meanwhile() -> None:
