@@ -183,7 +183,7 @@ class Step:
     ) -> Decision:
         """Read both sides and decide; nothing is written."""
         began = time.monotonic()
-        sides, (old, is_hidden) = self._pull(sources, destination, policy)
+        sides, (old, is_hidden) = self._pull(sources, destination)
         if is_hidden and self._options.dry_run:
             words = "%s: it does not exist, or this login may not read it: what it holds is unknown"
             LOG.warning(words, destination)
@@ -202,18 +202,17 @@ class Step:
         return evolve(decide(old), is_hidden=is_hidden)
 
     def _pull(
-        self, sources: Sequence[Reference], destination: Reference, policy: Policy
+        self, sources: Sequence[Reference], destination: Reference
     ) -> tuple[list[Side], tuple[Manifest | None, bool]]:
         """Read the first source and the destination, which log in, and then the other sources."""
         writes = not self._options.dry_run
         intend(self._source, sources, self._destination, destination, writes=writes)
-        read = partial(self._read_source, policy=policy)
         first, old = pull_both(
-            *(self._source, partial(read, sources[0])),
+            *(self._source, partial(self._read_source, sources[0])),
             *(self._destination, partial(self._look, destination)),
         )
         threads = 1 if self._source.logs_in_per_thread else _THREADS
-        others = (partial(read, source) for source in sources[1:])
+        others = (partial(self._read_source, source) for source in sources[1:])
         return [first, *(map_in_order(others, threads) if len(sources) > 1 else ())], old
 
     def _look(self, destination: Reference) -> tuple[Manifest | None, bool]:
@@ -222,7 +221,7 @@ class Step:
             current.note(digest=None if found is None else found.digest)
         return found, is_hidden
 
-    def _read_source(self, source: Reference, policy: Policy) -> Side:
+    def _read_source(self, source: Reference) -> Side:
         def pull() -> Manifest:
             found = recorded(self._source.pull, source)
             if isinstance(found, Index):
@@ -233,7 +232,7 @@ class Step:
             return bool(source.digest) or self._source.digest(source) == found.digest
 
         found = self._sources.get(source, pull, still_holds)
-        return self._side(self._source, source, found, policy)
+        return self._side(self._source, source, found)
 
     def carry_out(self, decision: Decision, check: Callable[[], None] = no_lock) -> Report:
         """Do what was decided: children first, then the tag, then its anchor."""
@@ -279,7 +278,7 @@ class Step:
     def _merge(
         self, source: Side, destination: Reference, old: Manifest | None, policy: Policy
     ) -> Plan[Manifest]:
-        held = None if old is None else self._side(self._destination, destination, old, policy)
+        held = None if old is None else self._side(self._destination, destination, old)
         try:
             plan = merge_manifests(source, held, policy, partial(self._ages.merge, destination))
         except (MixedTypes, NestedIndex) as error:
@@ -294,14 +293,10 @@ class Step:
             )
         return plan
 
-    def _side(
-        self, registry: Registry, reference: Reference, manifest: Manifest, policy: Policy
-    ) -> Side:
+    def _side(self, registry: Registry, reference: Reference, manifest: Manifest) -> Side:
         """Read the platform of a single image, so that it can be an entry of an index."""
         if isinstance(manifest, Index):
             index = registry.read_nested(reference, manifest)
             return Side(reference, index, index)
-        if policy.single_image == "fail":  # no platform is needed to refuse it
-            return Side(reference, manifest, manifest.wrap(None))
         place, job = reference.at(manifest.digest), partial(wrap, registry, reference, manifest)
         return Side(reference, manifest, self._wrapped.get(place, job))
