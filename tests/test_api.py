@@ -85,6 +85,18 @@ def test_images_need_not_be_copied(app: str, registry_server: RegistryServer) ->
         merge_tags(f"{app}:amd64", f"{registry_server.host}/else:x", copy="never")
 
 
+def test_signatures_of_images_within_a_nested_index_are_copied(
+    app: str, registry_server: RegistryServer
+) -> None:
+    signature = f"{AMD64.digest.replace(':', '-')}.sig"
+    put(registry_server, signature, ARM64)
+    put(registry_server, "nested", make_index([make_index([AMD64])]))
+
+    merge_tags(f"{app}:nested", f"{registry_server.host}/else:x", referrers="copy")
+
+    assert registry_server.tags("else") == (signature, "x")
+
+
 def test_a_client_closes_its_connections_at_the_end() -> None:
     class Noted(RegistryClient):
         closed = False

@@ -261,8 +261,8 @@ class Step:
         """Copy or warn of the referrers of the sources' images, before the tag is written."""
         if self._referrers is None or decision.merged is None:
             return
-        nested = [digest for entry in decision.plan.taken for digest in sorted(entry.digests)]
-        groups = decision.merged.by_origin([*decision.needed, *nested])
+        images = [digest for entry in decision.plan.taken for digest in sorted(entry.digests)]
+        groups = decision.merged.by_origin(images)
         for source in decision.sources:
             new = source.manifest
             is_whole = new.digest == decision.plan.result.digest
