@@ -346,7 +346,12 @@ def test_a_single_image_replaces_or_is_replaced_by_name_only(
     images = [AMD64, ARM64] if source == "new" else [SINGLE]
     assert children.digests == [image.digest for image in images]
     assert fates(report) == expected
-    assert "as one of them is a single image" in caplog.text
+    words = "as one of them is a single image"
+    assert words in caplog.text
+    caplog.clear()
+    for name in (destination, "fresh"):  # where nothing is replaced
+        merge(server, source, name, REPLACE)
+    assert words not in caplog.text
 
 
 @pytest.mark.parametrize(("source", "destination"), [("single", "old"), ("new", "single")])

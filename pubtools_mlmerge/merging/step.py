@@ -211,9 +211,8 @@ class Step:
             *(self._source, partial(self._read_source, sources[0])),
             *(self._destination, partial(self._look, destination)),
         )
-        threads = 1 if self._source.logs_in_per_thread else _THREADS
         others = (partial(self._read_source, source) for source in sources[1:])
-        return [first, *(map_in_order(others, threads) if len(sources) > 1 else ())], old
+        return [first, *(map_in_order(others, _THREADS) if len(sources) > 1 else ())], old
 
     def _look(self, destination: Reference) -> tuple[Manifest | None, bool]:
         with span("pull", reference=str(destination)) as current:
