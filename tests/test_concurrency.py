@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -325,3 +326,14 @@ def test_no_program_is_started_after_a_signal(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         stop.run(["touch", str(file)], {})
     assert not file.exists()
+
+
+def test_a_program_that_fails_by_a_signal_for_us_all_has_not_failed() -> None:
+    """Ctrl-C reaches both, and the other program may end first."""
+    stop = Stop()
+    before = signal.signal(signal.SIGUSR1, stop.on_signal)
+
+    with pytest.raises(Stopped):
+        stop.run(["sh", "-c", "kill -USR1 $PPID; exit 1"], dict(os.environ))
+
+    signal.signal(signal.SIGUSR1, before)
