@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 from attrs import define, evolve, field
 
-from pubtools_mlmerge.core.manifests import OCI_MANIFEST, Index, digest_of
+from pubtools_mlmerge.core.manifests import OCI_MANIFEST, Index, Manifest, digest_of
 from pubtools_mlmerge.core.plan import Policy, Report, patterns_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
@@ -243,6 +243,31 @@ def test_a_hidden_repository_is_absent_to_those_who_are_logged_in(
         else:
             with pytest.raises(Unauthorized):
                 dry.merge([tag(server, "new")], hidden)
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_a_hidden_tag_is_written_only_if_it_shows_once_its_images_are_there(
+    server: RegistryServer, *, is_shown: bool
+) -> None:
+    """A login may have the right to write it and not to read it; what it holds would be lost."""
+    children = Brought(server)
+
+    class Hiding(RegistryClient):
+        def pull(self, reference: Reference) -> Manifest:
+            if reference.tag == "old" and not (is_shown and children.digests):
+                raise Unauthorized(str(reference), 401, logged_in=True)
+            return super().pull(reference)
+
+        digest = Registry.digest
+
+    merging = step(server, registry=Hiding(), children=children)
+    if is_shown:
+        report = merging.merge([tag(server, "new")], tag(server, "old"))
+        assert fates(report) == ["replaced", "added", "kept"]
+    else:
+        with pytest.raises(Unauthorized, match="this login may write the tag and not read it"):
+            merging.merge([tag(server, "new")], tag(server, "old"))
+        assert writes(server) == []
 
 
 def test_a_failing_registry_has_no_absent_tags(server: RegistryServer) -> None:

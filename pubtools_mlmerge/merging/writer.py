@@ -24,6 +24,7 @@ from pubtools_mlmerge.errors import (
     MergeError,
     OutOfTime,
     RegistryError,
+    Unauthorized,
 )
 from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import Change, Recorder
@@ -150,6 +151,10 @@ class Writer:
                 current.note(found=found)
             if found != decision.seen:
                 return _Conflict(decision.seen, found)
+        # The images are there by now, so the repository exists, and who may read it sees the tag.
+        if decision.is_hidden and decision.needed and self.registry.look(tag)[1]:
+            problem = "this login may write the tag and not read it, so it may hold other images"
+            raise Unauthorized(str(tag), message=problem, logged_in=True)
         check()
         STOP.check(begins=True)
         return self._put(decision, tag, decision.seen)
