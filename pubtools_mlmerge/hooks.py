@@ -71,7 +71,7 @@ def lock_tags(
     They are locked in the same order everywhere, so that two programs cannot deadlock.
     """
     end, aliases = time.monotonic() + wait, tuple(aliases)
-    tags = {lock_name(tag, aliases): tag for group in reversed(groups) for tag in reversed(group)}
+    tags = {lock_name(tag, aliases): tag for group in groups for tag in group}
     checks: dict[str, Callable[[], None]] = {}
     with ExitStack() as locks:
         for name, tag in sorted(tags.items()):
