@@ -245,29 +245,32 @@ def test_a_hidden_repository_is_absent_to_those_who_are_logged_in(
                 dry.merge([tag(server, "new")], hidden)
 
 
-@pytest.mark.parametrize("is_shown", [True, False])
-def test_a_hidden_tag_is_written_only_if_it_shows_once_its_images_are_there(
-    server: RegistryServer, *, is_shown: bool
+@pytest.mark.parametrize(
+    ("is_hidden_first", "is_hidden_later"), [(True, False), (True, True), (False, True)]
+)
+def test_a_tag_that_is_hidden_once_its_images_are_there_is_not_written(
+    server: RegistryServer, *, is_hidden_first: bool, is_hidden_later: bool
 ) -> None:
     """A login may have the right to write it and not to read it; what it holds would be lost."""
     children = Brought(server)
 
     class Hiding(RegistryClient):
         def pull(self, reference: Reference) -> Manifest:
-            if reference.tag == "old" and not (is_shown and children.digests):
+            is_hidden = is_hidden_later if children.digests else is_hidden_first
+            if reference.tag == "old" and is_hidden:
                 raise Unauthorized(str(reference), 401, logged_in=True)
             return super().pull(reference)
 
         digest = Registry.digest
 
     merging = step(server, registry=Hiding(), children=children)
-    if is_shown:
-        report = merging.merge([tag(server, "new")], tag(server, "old"))
-        assert fates(report) == ["replaced", "added", "kept"]
-    else:
+    if is_hidden_later:
         with pytest.raises(Unauthorized, match="this login may write the tag and not read it"):
             merging.merge([tag(server, "new")], tag(server, "old"))
         assert writes(server) == []
+    else:
+        report = merging.merge([tag(server, "new")], tag(server, "old"))
+        assert fates(report) == ["replaced", "added", "kept"]
 
 
 def test_a_failing_registry_has_no_absent_tags(server: RegistryServer) -> None:

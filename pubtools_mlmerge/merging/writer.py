@@ -122,8 +122,9 @@ class Writer:
                 found = conflict.found or "nothing"
                 LOG.info("%s: it holds %s now", decision.destination, found)
                 _wait(attempt)
-                held = self.registry.pull_if_present(decision.destination)
+                held, is_hidden = self.registry.look(decision.destination)
                 decision = overwritten.decide(decision, held, is_ours=False)
+                decision = evolve(decision, is_hidden=is_hidden)
             if not decision.is_due:
                 return self._finish(first, decision, attempt + 1, check)
         conflict = conflict or _Conflict(decision.plan.result.digest, decision.seen)
