@@ -503,6 +503,18 @@ def test_without_the_library_nothing_is_collected_or_loaded(
     assert task_records(None) is None
 
 
+def test_the_library_s_own_backend_is_not_used(
+    collector: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It writes below the current directory."""
+    monkeypatch.setattr(Backend, "__module__", "pushcollector._impl.backend.local")
+
+    collect_change(change())
+
+    assert collector.files == {}
+    assert task_records(None) is None
+
+
 def failed(error: Exception) -> Future[None]:
     future: Future[None] = Future()
     future.set_exception(error)
