@@ -260,6 +260,19 @@ def test_a_lock_that_fails_names_the_plugin(site: object, caplog: pytest.LogCapt
     assert line == "mlmerge_lock of the plugin leases failed: OSError: nobody answers"
 
 
+def test_a_lock_of_our_own_that_fails_names_no_plugin(caplog: pytest.LogCaptureFixture) -> None:
+    class Passing:
+        @hookimpl
+        def mlmerge_lock(self, reference: str) -> None:
+            """Leave it to the setting."""
+
+    locks = lock_tags([[str(TAG)]], "nowhere")
+    with registered(Passing()), pytest.raises(ValueError, match="expected file:"), locks:
+        pass
+
+    assert caplog.messages == []
+
+
 def test_what_fails_in_the_project_itself_names_no_plugin(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
