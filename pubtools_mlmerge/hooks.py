@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import copy_context
 from functools import partial
 from traceback import walk_tb
@@ -72,7 +72,7 @@ def lock_tags(
     They are locked in the same order everywhere, so that two programs cannot deadlock.
     """
     end, aliases = time.monotonic() + wait, tuple(aliases)
-    tags = {lock_name(tag, aliases): tag for group in reversed(groups) for tag in reversed(group)}
+    tags = {lock_name(tag, aliases): tag for group in groups for tag in group}
     checks: dict[str, Callable[[], None]] = {}
     with ExitStack() as locks:
         for name, tag in sorted(tags.items()):
@@ -83,7 +83,7 @@ def lock_tags(
                 lock: AbstractContextManager[object] = tag_lock(tag, url, left, aliases)
             else:
                 lock = site if wait == math.inf else _in_time(site, name, left)
-            with plugins_named("mlmerge_lock"):
+            with nullcontext() if site is None else plugins_named("mlmerge_lock"):
                 held = lock.__enter__()
             locks.push(partial(_release, tag, lock))
             locks.enter_context(STOP.releasing(partial(lock.__exit__, None, None, None)))

@@ -85,16 +85,24 @@ def test_images_need_not_be_copied(app: str, registry_server: RegistryServer) ->
         merge_tags(f"{app}:amd64", f"{registry_server.host}/else:x", copy="never")
 
 
-def test_signatures_of_images_within_a_nested_index_are_copied(
-    app: str, registry_server: RegistryServer
+def test_signatures_come_with_the_images_that_are_taken(
+    app: str, registry_server: RegistryServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    signature = f"{AMD64.digest.replace(':', '-')}.sig"
-    put(registry_server, signature, ARM64)
-    put(registry_server, "nested", make_index([make_index([AMD64])]))
+    """Those of images within a nested index too, and later on if nothing else is to do."""
+    source = make_index([make_index([AMD64])])
+    stem, whole = (each.digest.replace(":", "-") for each in (AMD64, source))
+    for name, item in (("nested", source), (f"{stem}.sig", ARM64), (f"{whole}.sig", ARM64)):
+        put(registry_server, name, item)
+    tag = put(registry_server, "x", make_index([make_image("linux/s390x")]), "else")
 
-    merge_tags(f"{app}:nested", f"{registry_server.host}/else:x", referrers="copy")
+    merge_tags(f"{app}:nested", tag, referrers="copy")
+    put(registry_server, f"{stem}.att", ARM64)
+    (report,) = merge_tags(f"{app}:nested", tag, referrers="copy")
 
-    assert registry_server.tags("else") == (signature, "x")
+    assert not report.changed
+    assert registry_server.tags("else") == (f"{stem}.att", f"{stem}.sig", "x")
+    unfit = f"{app}:nested: 1 that refer to the index itself do not fit the merged one"
+    assert [message.partition(";")[0] for message in caplog.messages] == [unfit]
 
 
 def test_a_client_closes_its_connections_at_the_end() -> None:
@@ -210,3 +218,10 @@ def test_a_merge_waits_for_one_under_way_that_it_depends_on(
 
     assert [*in_order(merges, 2)] == [first[1], "else", None, last[1]]
     assert [*in_order(merges, 1)] == [first[1], "else", last[1]]  # the first has ended by then
+
+
+def test_what_came_before_a_barrier_is_not_waited_for_again() -> None:
+    read = {"one": "source", "two": "one", "three": "one"}
+    merges = [Ordered(tag, frozenset([read[tag]]), frozenset([tag])) for tag in read]
+
+    assert [*in_order(merges, 3)] == ["one", None, "two", "three"]

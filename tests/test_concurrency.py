@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -132,6 +133,25 @@ def test_a_value_that_is_forgotten_is_computed_anew() -> None:
 
     assert memo.get("another", counted("c")) == 6
     assert memo.get("key", counted("d")) == 1
+
+
+def test_a_value_that_is_forgotten_while_it_is_computed_is_computed_anew() -> None:
+    memo, old, new = Memo[str, int](9), Counted(5), Counted(6)
+    old.go.clear()
+    new.go.clear()
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(memo.get, "key", old("a"))
+        assert old.begun.wait(5)
+        memo.forget("key".__eq__)
+        second = pool.submit(memo.get, "key", new("b"))
+        assert new.begun.wait(5)
+        old.go.set()
+        assert first.result(5) == 5
+        new.go.set()
+        assert second.result(5) == 6
+
+    assert memo.get("key", old("c")) == 6
 
 
 # All jobs of a pool
@@ -294,6 +314,7 @@ def test_no_job_begins_once_the_caller_stops_and_those_under_way_end(
     time.sleep(0.05)
 
     assert len(done) == before < 10
+    assert "mlmerge-jobs" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_no_program_is_started_after_a_signal(tmp_path: Path) -> None:
@@ -305,3 +326,14 @@ def test_no_program_is_started_after_a_signal(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         stop.run(["touch", str(file)], {})
     assert not file.exists()
+
+
+def test_a_program_that_fails_by_a_signal_for_us_all_has_not_failed() -> None:
+    """Ctrl-C reaches both, and the other program may end first."""
+    stop = Stop()
+    before = signal.signal(signal.SIGUSR1, stop.on_signal)
+
+    with pytest.raises(Stopped):
+        stop.run(["sh", "-c", "kill -USR1 $PPID; exit 1"], dict(os.environ))
+
+    signal.signal(signal.SIGUSR1, before)

@@ -415,6 +415,7 @@ def test_a_batch_that_waits_for_lines_ends(server: RegistryServer) -> None:
         done = running.end(signal.SIGINT)
 
     assert done.code == 130
+    assert "ERROR: Interrupted by SIGINT" in done.err
     assert [report["changed"] for report in done.reports] == [True]
 
 

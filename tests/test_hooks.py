@@ -59,6 +59,14 @@ class LosableLock(Lock):
         raise self.error
 
 
+class HidingLock(LosableLock):
+    """Returns True once it is released, as many do, which hides what failed."""
+
+    def __exit__(self, *failure: object) -> bool:  # type: ignore[override]
+        super().__exit__(*failure)
+        return True
+
+
 class UnansweredLock(LosableLock):
     """A lock of a site that nobody can say anything of."""
 
@@ -147,30 +155,15 @@ def test_tags_are_locked_once_and_in_one_order_by_one_name() -> None:
 
 
 @pytest.mark.parametrize("wait", WAITS)
-def test_the_lock_of_a_site_may_be_lost(wait: float) -> None:
-    site = Site(LosableLock())
+@pytest.mark.parametrize("kind", [LosableLock, HidingLock])
+def test_the_lock_of_a_site_may_be_lost(kind: type[LosableLock], wait: float) -> None:
+    site = Site(kind())
     locks = lock_tags([[str(TAG)]], wait=wait)
 
     with registered(site), pytest.raises(LockLost), locks as (check,):
         check()
 
     assert (site.lock.is_held, site.lock.failure) == (False, LockLost)
-
-
-@pytest.mark.parametrize("wait", WAITS)
-def test_the_lock_of_a_site_hides_no_failure(wait: float) -> None:
-    """Many a lock returns True once it is released, and that from `__exit__` as well."""
-
-    class Hiding(Lock):
-        def __exit__(self, *failure: object) -> bool:  # type: ignore[override]
-            super().__exit__(*failure)
-            return True
-
-    site, locks = Site(Hiding()), lock_tags([[str(TAG)]], wait=wait)
-    with registered(site), pytest.raises(KeyError), locks:
-        raise KeyError
-
-    assert (site.lock.is_held, site.lock.failure) == (False, KeyError)
 
 
 def refuse() -> None:
@@ -286,6 +279,19 @@ def test_a_lock_that_fails_names_the_plugin(site: object, caplog: pytest.LogCapt
 
     (line,) = caplog.messages
     assert line == "mlmerge_lock of the plugin leases failed: OSError: nobody answers"
+
+
+def test_a_lock_of_our_own_that_fails_names_no_plugin(caplog: pytest.LogCaptureFixture) -> None:
+    class Passing:
+        @hookimpl
+        def mlmerge_lock(self, reference: str) -> None:
+            """Leave it to the setting."""
+
+    locks = lock_tags([[str(TAG)]], "nowhere")
+    with registered(Passing()), pytest.raises(ValueError, match="expected file:"), locks:
+        pass
+
+    assert caplog.messages == []
 
 
 def test_what_fails_in_the_project_itself_names_no_plugin(

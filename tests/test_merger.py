@@ -157,6 +157,8 @@ def test_missing_architectures_are_added_after_the_source() -> None:
     assert (same, same is NEW, same["manifests"] is NEW["manifests"]) == (NEW, False, False)
     oci = made._add_missing_architectures(NEW, typed("linux/s390x")["manifests"])
     assert oci["mediaType"] == OCI_INDEX
+    of_docker: ManifestList = {**NEW, "mediaType": OCI_INDEX}
+    assert made._add_missing_architectures(of_docker, []) == of_docker
 
 
 @pytest.mark.parametrize(
@@ -305,6 +307,7 @@ def test_the_selected_architectures_are_returned_and_not_uploaded() -> None:
 
     assert type(merged) is dict
     first, kept = NEW["manifests"][0], OLD["manifests"][1]
+    assert made.merge_manifest_lists_selected_architectures("x86_64") == merged  # one name
     assert merged == {**NEW, "manifests": [first, kept]}
     assert destination.uploads == []
 
@@ -396,6 +399,7 @@ def test_a_merge_by_user_and_password_needs_nothing_else(registry_server: Regist
 
     made.merge_manifest_lists()
 
+    assert made._src_quay_client is made._dest_quay_client
     assert [r.method for r in registry_server.requests] == ["GET", "GET", "PUT"]
     assert len(json.loads(registry_server.manifest("app", "old").content)["manifests"]) == 3
 

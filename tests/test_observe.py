@@ -433,14 +433,14 @@ def test_what_other_libraries_say_is_in_no_span() -> None:
     found = trace(
         "from pubtools_mlmerge.observe import span\n"
         "try:\n"
-        "    with span('pull'):\n"
+        "    with span('pull', reference='a\\nb'):\n"
         "        raise ValueError('https://cdn.invalid/?signature=secret')\n"
         "except ValueError:\n"
         "    pass"
     )
 
     failed = found.one("pull")
-    assert failed.attributes == {"error.type": "ValueError"}
+    assert failed.attributes == {"error.type": "ValueError", "mlmerge.reference": "a?b"}
     assert "secret" not in found.done.out
 
 

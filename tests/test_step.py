@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 from attrs import define, evolve, field
 
-from pubtools_mlmerge.core.manifests import OCI_MANIFEST, Index, digest_of
+from pubtools_mlmerge.core.manifests import OCI_MANIFEST, Index, Manifest, digest_of
 from pubtools_mlmerge.core.plan import Policy, Report, patterns_of
 from pubtools_mlmerge.core.references import Reference
 from pubtools_mlmerge.errors import (
@@ -243,6 +243,34 @@ def test_a_hidden_repository_is_absent_to_those_who_are_logged_in(
         else:
             with pytest.raises(Unauthorized):
                 dry.merge([tag(server, "new")], hidden)
+
+
+@pytest.mark.parametrize(
+    ("is_hidden_first", "is_hidden_later"), [(True, False), (True, True), (False, True)]
+)
+def test_a_tag_that_is_hidden_once_its_images_are_there_is_not_written(
+    server: RegistryServer, *, is_hidden_first: bool, is_hidden_later: bool
+) -> None:
+    """A login may have the right to write it and not to read it; what it holds would be lost."""
+    children = Brought(server)
+
+    class Hiding(RegistryClient):
+        def pull(self, reference: Reference) -> Manifest:
+            is_hidden = is_hidden_later if children.digests else is_hidden_first
+            if reference.tag == "old" and is_hidden:
+                raise Unauthorized(str(reference), 401, logged_in=True)
+            return super().pull(reference)
+
+        digest = Registry.digest
+
+    merging = step(server, registry=Hiding(), children=children)
+    if is_hidden_later:
+        with pytest.raises(Unauthorized, match="this login may write the tag and not read it"):
+            merging.merge([tag(server, "new")], tag(server, "old"))
+        assert writes(server) == []
+    else:
+        report = merging.merge([tag(server, "new")], tag(server, "old"))
+        assert fates(report) == ["replaced", "added", "kept"]
 
 
 def test_a_failing_registry_has_no_absent_tags(server: RegistryServer) -> None:

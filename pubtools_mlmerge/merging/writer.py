@@ -24,6 +24,7 @@ from pubtools_mlmerge.errors import (
     MergeError,
     OutOfTime,
     RegistryError,
+    Unauthorized,
     brief,
 )
 from pubtools_mlmerge.locks import no_lock
@@ -129,8 +130,9 @@ class Writer:
                 found = conflict.found or "nothing"
                 LOG.info("%s: it holds %s now", decision.destination, found)
                 _wait(attempt)
-                held = self.registry.pull_if_present(decision.destination)
+                held, is_hidden = self.registry.look(decision.destination)
                 decision = overwritten.decide(decision, held, is_ours=False)
+                decision = evolve(decision, is_hidden=is_hidden)
             if not decision.is_due:
                 return self._finish(first, decision, attempt + 1, check)
         conflict = conflict or _Conflict(decision.plan.result.digest, decision.seen)
@@ -158,6 +160,10 @@ class Writer:
                 current.note(found=found)
             if found != decision.seen:
                 return _Conflict(decision.seen, found)
+        # The images are there by now, so the repository exists, and who may read it sees the tag.
+        if decision.is_hidden and decision.needed and self.registry.look(tag)[1]:
+            problem = "this login may write the tag and not read it, so it may hold other images"
+            raise Unauthorized(str(tag), message=problem, logged_in=True)
         check()
         STOP.check(begins=True)
         return self._put(decision, tag, decision.seen)

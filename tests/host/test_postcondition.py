@@ -54,7 +54,7 @@ def test_a_copy_past_the_step_fails_a_task_that_asks_and_names_the_tags(
         push([item], world.settings(mlmerge))
 
 
-class RunsAlone(tag_docker.TagDocker):
+class RunsAlone(tag_docker.TagDocker):  # type: ignore[misc]  # the host is untyped
     """A site's class that does not run as the host's does."""
 
     def run(self) -> None:
