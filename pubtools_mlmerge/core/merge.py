@@ -188,11 +188,11 @@ def _digests(entries: Iterable[Descriptor]) -> frozenset[str]:
 def _listed_twice(taken: Sequence[Entry], kept: Sequence[Entry]) -> Iterator[str]:
     """Warn of kept nested indexes of which the source covers a part."""
     covered = _slots(entry.descriptor for entry in taken)
-    for entry in kept:
-        twice = entry.descriptor.slots & covered if entry.descriptor.is_index else ()
+    for entry in (each.descriptor for each in kept):
+        twice = entry.slots & covered  # of a nested index: any other entry would be replaced
         if twice:
-            nested = f"the nested index {entry.descriptor.digest} is kept whole"
-            yield f"{nested}, so {_names(twice)} is listed twice"
+            names = _names(twice)
+            yield f"the nested index {entry.digest} is kept whole, so {names} is listed twice"
 
 
 def _key(entry: Descriptor, match: Match = "platform") -> frozenset[Hashable]:
