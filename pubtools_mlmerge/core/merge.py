@@ -259,7 +259,7 @@ def remove(
     """
     chosen = named_in(index, patterns)
     # An image may be listed for two platforms; its attestations go with the last of them.
-    gone = _digests(entry for entry in index.manifests if matches(entry, chosen))
+    gone = _digests(index.manifests)
     gone -= _digests(entry for entry in index.manifests if not matches(entry, chosen))
     waste = find_waste(index) if prune else {}
     kept: list[Entry] = []
