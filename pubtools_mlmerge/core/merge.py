@@ -148,11 +148,10 @@ def _split_kept(
     for key, entry, reason in zip(keys, old, reasons):
         if (key, entry.digest) in accounted:
             continue  # a taken entry is the same, or says that it replaces this one
-        if reason is not None:
-            dropped.append(Entry(entry, "dropped", reason, entry.digest))
-        elif entry.is_attestation and entry.attested not in images:
-            orphaned = "its image is not in the result"
-            dropped.append(Entry(entry, "dropped", orphaned, entry.digest))
+        is_orphan = entry.is_attestation and entry.attested not in images
+        if reason is not None or is_orphan:
+            why = reason or "its image is not in the result"
+            dropped.append(Entry(entry, "dropped", why, entry.digest))
         else:
             kept.append(Entry(entry, "kept", "only the destination has it", entry.digest))
     return kept, dropped
@@ -293,7 +292,8 @@ def named_in(
 
 def find_waste(index: Index) -> dict[int, str]:
     """Find useless entries (law 3): their positions, each with the reason."""
-    images = _digests(index.manifests)
+    unknown = [e.lacks_platform and e.platform is not None for e in index.manifests]
+    images = _digests(e for e, is_unknown in zip(index.manifests, unknown) if not is_unknown)
     waste: dict[int, str] = {}
     seen: set[Hashable] = set()
     for number, entry in enumerate(index.manifests):
@@ -301,7 +301,7 @@ def find_waste(index: Index) -> dict[int, str]:
             waste[number] = "it is listed twice"
         elif entry.is_attestation and entry.attested not in images:
             waste[number] = "its image is not listed"
-        elif entry.lacks_platform and entry.platform is not None:
+        elif unknown[number]:
             waste[number] = "it is for an unknown platform and names no image"
         else:
             seen.add((_key(entry), entry.digest))
