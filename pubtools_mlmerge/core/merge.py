@@ -391,13 +391,13 @@ def combine(sources: Sequence[Side], policy: Policy = _DEFAULT) -> Side:
         passed_over += [Entry(entry, "excluded", "an earlier source comes first") for entry in lost]
         images = [entry for entry in lost if not entry.is_attestation]
         for entry in _split_eligible(images, policy.eligible)[0]:
-            differing.append(f"{_names(entry.slots) or entry.digest} of {side.reference}")
+            differing.append(f"{_names(entry.slots)} of {side.reference}")
     if differing and policy.strict:
         raise SourcesDiffer(tuple(differing))
     taken = _split_eligible(listed, policy.eligible)[0]
     assemble([first.index], taken, policy)  # refuses what must not be mixed
     index = first.index
-    if listed != index.manifests or index is not first.manifest:
+    if listed != index.manifests:
         sides = [side.index for side in sources]
         index = assemble(sides, listed, evolve(policy, mixed_types="oci"))
     left_out = "is left out: an earlier source has another digest for that"
@@ -411,7 +411,7 @@ def _add_source(
     """Split another source into new entries and those an earlier source has with another digest."""
     taken = _compare(listed, entries, match)
     # An attestation of an image that this source does not list is carried as it is (law 3).
-    orphaned = frozenset(e.attested for e in entries if e.is_attestation) - _digests(entries)
+    orphaned = frozenset(entry.attested for entry in entries) - _digests(entries)
     kept, dropped = _split_kept(entries, taken, Policy(match=match), {}, orphaned)
     replaced = {(_key(e.descriptor, match), e.previous_digest) for e in taken if e.fate != "same"}
     lost = [entry for entry in entries if (_key(entry, match), entry.digest) in replaced]
