@@ -670,13 +670,23 @@ def test_the_old_way_says_what_it_replaces_and_what_it_misses() -> None:
     assert part.missing == ("s390x",)
 
 
+NOTES = {"a": "b"}
+
+
+def test_annotations_make_an_index_of_a_single_image() -> None:
+    plan = merge_manifests(single(), None, evolve(WRAP, annotations=NOTES))
+
+    assert isinstance(plan.result, Index)
+    assert (plan.result.fields["annotations"], fates(plan)) == (NOTES, "added")
+
+
 @pytest.mark.parametrize("destination", [None, listing(ARM)])
 def test_a_single_image_can_be_refused(destination: Side | None) -> None:
     image = single(reference="quay.io/ns/app:image")
 
     for sides in ((image, destination), (destination or listing(ARM), image)):
         with pytest.raises(NotAnIndex) as caught:
-            merge_manifests(*sides, FAIL)
+            merge_manifests(*sides, evolve(FAIL, annotations=NOTES))
 
         assert caught.value.reference == "quay.io/ns/app:image"
 
