@@ -319,19 +319,6 @@ def test_an_index_is_read_from_decoded_fields() -> None:
     assert Index.from_bytes(read.content) == read
 
 
-@pytest.mark.parametrize("stated", [True, False])
-def test_a_new_index_has_other_entries_and_the_rest_of_the_old(*, stated: bool) -> None:
-    old = index("linux/amd64", media_type_field=stated, subject=entry(None), new={"a": [1.5]})
-    other = index("linux/arm64").manifests
-
-    made = old.with_manifests(iter(other), DOCKER_LIST)
-
-    assert made.fields == document(entry("linux/arm64"), mediaType=DOCKER_LIST, new={"a": [1.5]})
-    assert (made.manifests, made.media_type) == (other, DOCKER_LIST)
-    assert made.digest == digest_of(made.content)
-    assert Index.from_bytes(made.content) == made
-
-
 def test_a_new_index_is_not_larger_than_registries_take() -> None:
     old = index("linux/amd64", pad="")
     room = LARGEST - len(old.with_manifests(old.manifests, OCI_INDEX).content)

@@ -322,27 +322,6 @@ def test_entries_are_carried_as_received() -> None:
     assert json.loads(plan.result.content)["manifests"] == [rich, entry(platform=cpu)]
 
 
-@pytest.mark.parametrize(
-    ("destination", "policy"),
-    [
-        (None, Policy()),
-        (index(), Policy()),
-        (index("linux/amd64@old"), Policy()),
-        (None, Policy(eligible=["amd64", "arm64"])),
-        (index(ARM, AMD), Policy()),  # another order
-        (Index.from_fields(index(AMD, ARM).fields), Policy()),  # signatures are for a digest
-    ],
-)
-def test_an_untouched_source_keeps_its_bytes(destination: Index | None, policy: Policy) -> None:
-    for more in ({"media_type_field": False, "subject": entry(None)}, {}):
-        source = Index.from_bytes(json.dumps({**document(AMD, ARM), **more}).encode())
-
-        plan = merge(source, destination, policy)
-
-        assert (plan.result, plan.changed) == (source, True)
-        assert plan.result is source
-
-
 THREE_AMD = listed("amd64@gzip amd64@zstd amd64@gzip arm64 of-arm64")
 
 

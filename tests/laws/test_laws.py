@@ -208,6 +208,7 @@ def test_an_untouched_source_keeps_its_exact_bytes(made: Made) -> None:
     assume(not planned(made.plan, "kept", "excluded"))
 
     assert made.result is made.source
+    assert merge(made.source, None, made.policy).result is made.source
     assert made.plan.changed == (made.source.digest != made.destination.digest)
 
 
