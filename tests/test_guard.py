@@ -309,9 +309,13 @@ def test_what_serves_somebody_is_not_warned_of() -> None:
 def test_a_change_of_type_is_warned_of_once() -> None:
     docker = index("linux/amd64@old", docker=True)
 
-    assert reviewed(Policy(), docker, SOURCE) == [
-        f"changes from {docker.media_type} to {SOURCE.media_type}, the type of the source"
-    ]
+    for held, source, words in (
+        (docker, SOURCE, "Docker to OCI"),
+        (SOURCE, docker, "OCI to Docker"),
+    ):
+        assert reviewed(Policy(), held, source) == [
+            f"changes from {words} types, those of the source"
+        ]
     assert reviewed(Policy(), index("linux/amd64@old"), SOURCE) == []
 
 

@@ -564,24 +564,20 @@ def _not_dropped(plan: Plan[Manifest], policy: Policy) -> Iterator[tuple[Descrip
             yield entry, slot
 
 
-def _lacking(plan: Plan[Manifest]) -> list[tuple[Descriptor, Platform]]:
-    """List the platforms of the tag that the result lacks, each with the entry for it."""
-    held = () if plan.destination is None else plan.destination.manifests
+def _lacking(plan: Plan[Manifest]) -> Iterator[tuple[Descriptor, Platform]]:
+    """Find the platforms of the tag that the result lacks, each with the entry for it."""
     has = _result_slots(plan)
-    return [
-        (entry, slot)
-        for entry in held
-        for slot in entry.slots - has
-        if slot.of_any_version not in has
-    ]
+    for entry in () if plan.destination is None else plan.destination.manifests:
+        for slot in entry.slots - has:
+            if slot.of_any_version not in has:
+                yield entry, slot
 
 
 def _result_slots(plan: Plan[Manifest]) -> frozenset[Platform]:
     """List the platforms of the result; that of a single image is known from its entry."""
     if isinstance(plan.result, Index):
         return _slots(plan.result.manifests)
-    left_out = ("dropped", "excluded")
-    return _slots(e.descriptor for e in plan.entries if e.fate not in left_out)
+    return _slots(e.descriptor for e in plan.entries if e.fate not in ("dropped", "excluded"))
 
 
 def _slots(entries: Iterable[Descriptor]) -> frozenset[Platform]:
@@ -647,7 +643,9 @@ def _types(plan: Plan[Manifest]) -> Iterator[str]:
     if old is None or not isinstance(new, Index) or not plan.changed:
         return
     if new is plan.source and new.media_type != old.media_type:
-        yield f"changes from {old.media_type} to {new.media_type}, the type of the source"
+        # The tag may hold a single image, so that the type of an index would be wrong.
+        kinds = "Docker to OCI" if new.media_type == OCI_INDEX else "OCI to Docker"
+        yield f"changes from {kinds} types, those of the source"
     if any(e.fate == "kept" for e in plan.entries) and plan.taken:
         yield from _mix(new.manifests)
 
