@@ -177,7 +177,7 @@ def test_docker_io_is_a_name_of_docker_hub(text: str, resolved: str) -> None:
 
 @pytest.mark.parametrize("text", ["https://u:secret@quay.io", "u@quay.io"])
 def test_an_address_with_a_login_is_not_called_malformed(text: str) -> None:
-    with pytest.raises(InvalidReference, match="leave out user and password"):
+    with pytest.raises(InvalidReference, match="expected a host without user and password"):
         Address.parse(text)
 
 

@@ -218,7 +218,7 @@ class Address:
         _, at, address = rest.rpartition("@")
         shown = scheme + separator + address  # a login stays out of errors
         if at:
-            raise InvalidReference(shown, "leave out user and password before the host")
+            raise InvalidReference(shown, "expected a host without user and password")
         if separator and scheme not in ("http", "https"):
             raise InvalidReference(shown, "expected http:// or https://")
         if not is_host(host):
