@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import datetime, timezone
 
@@ -19,6 +20,7 @@ from tests.factories import Entry, attestation, digest, entry, index, platforms,
 TAG = Reference.parse("quay.io/ns/app:1")
 SOURCE = index("linux/amd64@new")
 HELD = index("linux/amd64@old", "linux/arm64", "linux/s390x", "linux/ppc64le")
+NESTED = entry(None, seed="nested", media_type=HELD.media_type)
 OLD, NEWER = windows("10.0.17763.1"), windows("10.0.20348.1")
 ALL = "linux/amd64, linux/arm64, linux/ppc64le, linux/s390x"
 
@@ -28,6 +30,13 @@ def reviewed(policy: Policy, held: Index | None = HELD, source: Index = SOURCE) 
     warnings = review(TAG, merge(source, held, policy), policy)
     assert all(warning.startswith(f"{TAG}: ") for warning in warnings)
     return [warning.partition(": ")[2] for warning in warnings]
+
+
+def nesting(*within: str | Entry, beside: Sequence[str] = ()) -> Index:
+    """Make an index that lists a nested one, which was read."""
+    made = index(*beside, NESTED)
+    listed = frozenset((e.digest, e.slot) for e in index(*within).manifests)
+    return evolve(made, manifests=[*made.manifests[:-1], evolve(made.manifests[-1], listed=listed)])
 
 
 # Slips
@@ -148,13 +157,10 @@ def test_a_tag_without_platforms_has_nothing_to_fit(held: Index | None) -> None:
 
 
 def test_what_keep_leaves_out_by_a_slip_is_refused_for_a_nested_index_too() -> None:
-    nested = entry(None, seed="nested", media_type=HELD.media_type)
-    held = index("linux/s390x", nested)
-    listed = frozenset((e.digest, e.slot) for e in HELD.manifests[1:2])
-    known = evolve(held, manifests=(held.manifests[0], evolve(held.manifests[1], listed=listed)))
+    held = nesting("linux/arm64", beside=["linux/s390x"])
 
     with pytest.raises(PatternFitsNothing, match="keep arm matches none"):
-        reviewed(Policy(keep=["arm", "s390x"]), known)
+        reviewed(Policy(keep=["arm", "s390x"]), held)
 
 
 # What goes, named by a digest or by nothing
@@ -170,6 +176,14 @@ def test_a_digest_names_one_entry() -> None:
     assert review(TAG, plan, policy) == ()
 
 
+def test_a_digest_names_a_nested_index_whole_whatever_part_another_pattern_fits() -> None:
+    names, held = [str(NESTED["digest"]), "arm64"], nesting("linux/arm64", "linux/s390x")
+
+    assert merge(SOURCE, held, Policy(drop=names)).result is SOURCE
+    assert len(merge(SOURCE, held, Policy(keep=names)).result.manifests) == 2
+    assert remove(held, names, allow_empty=True).result.manifests == ()
+
+
 def test_another_image_for_a_platform_that_keep_names_by_digest_goes_with_a_warning() -> None:
     held = index("linux/arm64@gzip", "linux/arm64@zstd", windows(), OLD)
     policy = Policy(keep=[digest("linux/arm64@gzip"), str(windows()["digest"])])
@@ -180,13 +194,12 @@ def test_another_image_for_a_platform_that_keep_names_by_digest_goes_with_a_warn
 
 def test_none_names_what_has_no_platform() -> None:
     odd: list[Entry] = [entry(None), entry("unknown/unknown"), entry(None, platform={}, seed="b")]
-    nested = entry(None, seed="nested", media_type=HELD.media_type)
-    held = index("linux/arm64", *odd, nested, attestation(digest("linux/arm64")))
+    held = index("linux/arm64", *odd, NESTED, attestation(digest("linux/arm64")))
 
     plan = merge(SOURCE, held, Policy(drop=["none"]))
 
     listed = [e.digest for e in plan.result.manifests]
-    kept = [digest("linux/arm64"), nested["digest"], held.manifests[-1].digest]
+    kept = [digest("linux/arm64"), NESTED["digest"], held.manifests[-1].digest]
     assert listed == [SOURCE.manifests[0].digest, *kept]
 
 
@@ -213,12 +226,7 @@ def test_an_entry_without_version_replaces_all_versions() -> None:
 
 
 def test_a_version_that_stays_in_a_nested_index_is_not_replaced() -> None:
-    nested = entry(None, seed="nested", media_type=HELD.media_type)
-    (listing,) = index(nested).manifests
-    within = frozenset((e.digest, e.slot) for e in index(OLD, "linux/s390x").manifests)
-    held = evolve(index(nested), manifests=[evolve(listing, listed=within)])
-
-    assert reviewed(Policy(), held, index(windows())) == []
+    assert reviewed(Policy(), nesting(OLD, "linux/s390x"), index(windows())) == []
 
 
 def test_an_entry_with_a_version_replaces_that_version_only() -> None:
@@ -301,9 +309,13 @@ def test_what_serves_somebody_is_not_warned_of() -> None:
 def test_a_change_of_type_is_warned_of_once() -> None:
     docker = index("linux/amd64@old", docker=True)
 
-    assert reviewed(Policy(), docker, SOURCE) == [
-        f"changes from {docker.media_type} to {SOURCE.media_type}, the type of the source"
-    ]
+    for held, source, words in (
+        (docker, SOURCE, "Docker to OCI"),
+        (SOURCE, docker, "OCI to Docker"),
+    ):
+        assert reviewed(Policy(), held, source) == [
+            f"changes from {words} types, those of the source"
+        ]
     assert reviewed(Policy(), index("linux/amd64@old"), SOURCE) == []
 
 

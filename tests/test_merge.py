@@ -322,27 +322,6 @@ def test_entries_are_carried_as_received() -> None:
     assert json.loads(plan.result.content)["manifests"] == [rich, entry(platform=cpu)]
 
 
-@pytest.mark.parametrize(
-    ("destination", "policy"),
-    [
-        (None, Policy()),
-        (index(), Policy()),
-        (index("linux/amd64@old"), Policy()),
-        (None, Policy(eligible=["amd64", "arm64"])),
-        (index(ARM, AMD), Policy()),  # another order
-        (Index.from_fields(index(AMD, ARM).fields), Policy()),  # signatures are for a digest
-    ],
-)
-def test_an_untouched_source_keeps_its_bytes(destination: Index | None, policy: Policy) -> None:
-    for more in ({"media_type_field": False, "subject": entry(None)}, {}):
-        source = Index.from_bytes(json.dumps({**document(AMD, ARM), **more}).encode())
-
-        plan = merge(source, destination, policy)
-
-        assert (plan.result, plan.changed) == (source, True)
-        assert plan.result is source
-
-
 THREE_AMD = listed("amd64@gzip amd64@zstd amd64@gzip arm64 of-arm64")
 
 
@@ -670,13 +649,23 @@ def test_the_old_way_says_what_it_replaces_and_what_it_misses() -> None:
     assert part.missing == ("s390x",)
 
 
+NOTES = {"a": "b"}
+
+
+def test_annotations_make_an_index_of_a_single_image() -> None:
+    plan = merge_manifests(single(), None, evolve(WRAP, annotations=NOTES))
+
+    assert isinstance(plan.result, Index)
+    assert (plan.result.fields["annotations"], fates(plan)) == (NOTES, "added")
+
+
 @pytest.mark.parametrize("destination", [None, listing(ARM)])
 def test_a_single_image_can_be_refused(destination: Side | None) -> None:
     image = single(reference="quay.io/ns/app:image")
 
     for sides in ((image, destination), (destination or listing(ARM), image)):
         with pytest.raises(NotAnIndex) as caught:
-            merge_manifests(*sides, FAIL)
+            merge_manifests(*sides, evolve(FAIL, annotations=NOTES))
 
         assert caught.value.reference == "quay.io/ns/app:image"
 

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pubtools_mlmerge.core.references import Reference, is_digest, is_host, is_registered_digest
+from pubtools_mlmerge.core.references import (
+    Address,
+    Reference,
+    is_digest,
+    is_host,
+    is_registered_digest,
+)
 from pubtools_mlmerge.errors import InvalidReference
 
 SHA256 = "sha256:" + "a1" * 32
@@ -167,6 +173,12 @@ def test_other_names_in_the_same_repository() -> None:
 )
 def test_docker_io_is_a_name_of_docker_hub(text: str, resolved: str) -> None:
     assert str(Reference.parse(text).resolved) == resolved
+
+
+@pytest.mark.parametrize("text", ["https://u:secret@quay.io", "u@quay.io"])
+def test_an_address_with_a_login_is_not_called_malformed(text: str) -> None:
+    with pytest.raises(InvalidReference, match="expected a host without user and password"):
+        Address.parse(text)
 
 
 ANY_HOSTS = st.sampled_from(["org/", "quay.io/", "localhost/", "a.b:5000/", "[::1]:443/", "HOST/"])

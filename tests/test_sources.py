@@ -161,12 +161,18 @@ def test_one_image_of_several_sources_is_still_in_an_index(
     assert {*listed_in(registry_server, "stable")} == {AMD64.digest}
 
 
-def test_an_artifact_among_the_sources_is_refused() -> None:
-    read = SingleImage.from_bytes(AMD64.content, AMD64.media_type)
-    artifact = Side(REFERENCE, read, read.wrap(None))
+def test_an_artifact_and_at_will_a_single_image_among_the_sources_is_refused() -> None:
+    read, fail = (
+        SingleImage.from_bytes(AMD64.content, AMD64.media_type),
+        Policy(single_image="fail"),
+    )
+    image = Side(REFERENCE, read, read.wrap({"architecture": "amd64"}))
 
-    with pytest.raises(NotAnIndex):
-        combine([side(ARM64), artifact])
+    for refused, policy in ((evolve(image, index=read.wrap(None)), Policy()), (image, fail)):
+        with pytest.raises(NotAnIndex):
+            combine([side(ARM64), refused], policy)
+    assert len(digests(plan_of(side(ARM64), image))) == 2
+    assert len(digests(plan_of(side(ARM64), side(AMD64), policy=fail))) == 2
 
 
 def test_a_line_of_a_batch_may_name_several_sources(

@@ -148,11 +148,10 @@ def _split_kept(
     for key, entry, reason in zip(keys, old, reasons):
         if (key, entry.digest) in accounted:
             continue  # a taken entry is the same, or says that it replaces this one
-        if reason is not None:
-            dropped.append(Entry(entry, "dropped", reason, entry.digest))
-        elif entry.is_attestation and entry.attested not in images:
-            orphaned = "its image is not in the result"
-            dropped.append(Entry(entry, "dropped", orphaned, entry.digest))
+        is_orphan = entry.is_attestation and entry.attested not in images
+        if reason is not None or is_orphan:
+            why = reason or "its image is not in the result"
+            dropped.append(Entry(entry, "dropped", why, entry.digest))
         else:
             kept.append(Entry(entry, "kept", "only the destination has it", entry.digest))
     return kept, dropped
@@ -188,11 +187,11 @@ def _digests(entries: Iterable[Descriptor]) -> frozenset[str]:
 def _listed_twice(taken: Sequence[Entry], kept: Sequence[Entry]) -> Iterator[str]:
     """Warn of kept nested indexes of which the source covers a part."""
     covered = _slots(entry.descriptor for entry in taken)
-    for entry in kept:
-        twice = entry.descriptor.slots & covered if entry.descriptor.is_index else ()
+    for entry in (each.descriptor for each in kept):
+        twice = entry.slots & covered  # of a nested index: any other entry would be replaced
         if twice:
-            nested = f"the nested index {entry.descriptor.digest} is kept whole"
-            yield f"{nested}, so {_names(twice)} is listed twice"
+            names = _names(twice)
+            yield f"the nested index {entry.digest} is kept whole, so {names} is listed twice"
 
 
 def _key(entry: Descriptor, match: Match = "platform") -> frozenset[Hashable]:
@@ -259,7 +258,7 @@ def remove(
     """
     chosen = named_in(index, patterns)
     # An image may be listed for two platforms; its attestations go with the last of them.
-    gone = _digests(entry for entry in index.manifests if matches(entry, chosen))
+    gone = _digests(index.manifests)
     gone -= _digests(entry for entry in index.manifests if not matches(entry, chosen))
     waste = find_waste(index) if prune else {}
     kept: list[Entry] = []
@@ -293,7 +292,8 @@ def named_in(
 
 def find_waste(index: Index) -> dict[int, str]:
     """Find useless entries (law 3): their positions, each with the reason."""
-    images = _digests(index.manifests)
+    unknown = [e.lacks_platform and e.platform is not None for e in index.manifests]
+    images = _digests(e for e, is_unknown in zip(index.manifests, unknown) if not is_unknown)
     waste: dict[int, str] = {}
     seen: set[Hashable] = set()
     for number, entry in enumerate(index.manifests):
@@ -301,7 +301,7 @@ def find_waste(index: Index) -> dict[int, str]:
             waste[number] = "it is listed twice"
         elif entry.is_attestation and entry.attested not in images:
             waste[number] = "its image is not listed"
-        elif entry.lacks_platform and entry.platform is not None:
+        elif unknown[number]:
             waste[number] = "it is for an unknown platform and names no image"
         else:
             seen.add((_key(entry), entry.digest))
@@ -391,13 +391,13 @@ def combine(sources: Sequence[Side], policy: Policy = _DEFAULT) -> Side:
         passed_over += [Entry(entry, "excluded", "an earlier source comes first") for entry in lost]
         images = [entry for entry in lost if not entry.is_attestation]
         for entry in _split_eligible(images, policy.eligible)[0]:
-            differing.append(f"{_names(entry.slots) or entry.digest} of {side.reference}")
+            differing.append(f"{_names(entry.slots)} of {side.reference}")
     if differing and policy.strict:
         raise SourcesDiffer(tuple(differing))
     taken = _split_eligible(listed, policy.eligible)[0]
     assemble([first.index], taken, policy)  # refuses what must not be mixed
     index = first.index
-    if listed != index.manifests or index is not first.manifest:
+    if listed != index.manifests:
         sides = [side.index for side in sources]
         index = assemble(sides, listed, evolve(policy, mixed_types="oci"))
     left_out = "is left out: an earlier source has another digest for that"
@@ -411,7 +411,7 @@ def _add_source(
     """Split another source into new entries and those an earlier source has with another digest."""
     taken = _compare(listed, entries, match)
     # An attestation of an image that this source does not list is carried as it is (law 3).
-    orphaned = frozenset(e.attested for e in entries if e.is_attestation) - _digests(entries)
+    orphaned = frozenset(entry.attested for entry in entries) - _digests(entries)
     kept, dropped = _split_kept(entries, taken, Policy(match=match), {}, orphaned)
     replaced = {(_key(e.descriptor, match), e.previous_digest) for e in taken if e.fate != "same"}
     lost = [entry for entry in entries if (_key(entry, match), entry.digest) in replaced]
@@ -564,24 +564,20 @@ def _not_dropped(plan: Plan[Manifest], policy: Policy) -> Iterator[tuple[Descrip
             yield entry, slot
 
 
-def _lacking(plan: Plan[Manifest]) -> list[tuple[Descriptor, Platform]]:
-    """List the platforms of the tag that the result lacks, each with the entry for it."""
-    held = () if plan.destination is None else plan.destination.manifests
+def _lacking(plan: Plan[Manifest]) -> Iterator[tuple[Descriptor, Platform]]:
+    """Find the platforms of the tag that the result lacks, each with the entry for it."""
     has = _result_slots(plan)
-    return [
-        (entry, slot)
-        for entry in held
-        for slot in entry.slots - has
-        if slot.of_any_version not in has
-    ]
+    for entry in () if plan.destination is None else plan.destination.manifests:
+        for slot in entry.slots - has:
+            if slot.of_any_version not in has:
+                yield entry, slot
 
 
 def _result_slots(plan: Plan[Manifest]) -> frozenset[Platform]:
     """List the platforms of the result; that of a single image is known from its entry."""
     if isinstance(plan.result, Index):
         return _slots(plan.result.manifests)
-    left_out = ("dropped", "excluded")
-    return _slots(e.descriptor for e in plan.entries if e.fate not in left_out)
+    return _slots(e.descriptor for e in plan.entries if e.fate not in ("dropped", "excluded"))
 
 
 def _slots(entries: Iterable[Descriptor]) -> frozenset[Platform]:
@@ -647,7 +643,9 @@ def _types(plan: Plan[Manifest]) -> Iterator[str]:
     if old is None or not isinstance(new, Index) or not plan.changed:
         return
     if new is plan.source and new.media_type != old.media_type:
-        yield f"changes from {old.media_type} to {new.media_type}, the type of the source"
+        # The tag may hold a single image, so that the type of an index would be wrong.
+        kinds = "Docker to OCI" if new.media_type == OCI_INDEX else "OCI to Docker"
+        yield f"changes from {kinds} types, those of the source"
     if any(e.fate == "kept" for e in plan.entries) and plan.taken:
         yield from _mix(new.manifests)
 

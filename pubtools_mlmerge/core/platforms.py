@@ -179,18 +179,21 @@ class PlatformPattern:
         named = [*parts, version] if colon else parts
         if not all(part and part.isprintable() and " " not in part for part in named):
             raise InvalidPlatform(text, "a part is empty or has a space")
-        # In */arm64 the star is an operating system; in arm*/v7 the first part is an architecture.
-        star_is_os = len(parts) > 1 and parts[0] == "*"
-        has_os = len(parts) == _MOST_PARTS or _KNOWN_OS.fullmatch(parts[0]) or star_is_os
+        # In */arm64 the star is an operating system, but arm*/v7 begins with an architecture.
+        is_os = _KNOWN_OS.fullmatch(parts[0]) or parts[0] == "*"
+        has_os = len(parts) == _MOST_PARTS or is_os
         os = parts.pop(0) if has_os else "*"
         architecture = parts[0] if parts else "*"
         variant = parts[1] if len(parts) > 1 else None
-        if not _GLOB.intersection(architecture):
-            states_variant = variant is not None or architecture in _FIXED_VARIANTS
-            architecture, normal = normalize_names(architecture, variant or "")
-            variant = normal if states_variant else None
-        os = "darwin" if os == "macos" else os
-        return cls(text, os, architecture, variant, version if colon else None)
+        states_variant = variant is not None or architecture in _FIXED_VARIANTS
+        architecture, normal = normalize_names(architecture, variant or "")
+        return cls(
+            text,
+            "darwin" if os == "macos" else os,
+            architecture,
+            normal if states_variant else None,
+            version if colon else None,
+        )
 
     @classmethod
     def named(cls, text: str) -> PlatformPattern:

@@ -215,7 +215,10 @@ class Address:
         """Read a host, a host with a port, or a URL; plain http is for loopback or `http://`."""
         scheme, separator, rest = text.partition("://") if "://" in text else ("", "", text)
         host = rest.rstrip("/")
-        shown = scheme + separator + rest.rpartition("@")[2]  # a login stays out of errors
+        _, at, address = rest.rpartition("@")
+        shown = scheme + separator + address  # a login stays out of errors
+        if at:
+            raise InvalidReference(shown, "expected a host without user and password")
         if separator and scheme not in ("http", "https"):
             raise InvalidReference(shown, "expected http:// or https://")
         if not is_host(host):

@@ -208,6 +208,7 @@ def test_an_untouched_source_keeps_its_exact_bytes(made: Made) -> None:
     assume(not planned(made.plan, "kept", "excluded"))
 
     assert made.result is made.source
+    assert merge(made.source, None, made.policy).result is made.source
     assert made.plan.changed == (made.source.digest != made.destination.digest)
 
 
@@ -356,6 +357,16 @@ def test_removal_of_everything_needs_to_be_allowed(found: Index, patterns: list[
     else:
         with pytest.raises(EmptyIndex):
             remove(found, patterns)
+
+
+@given(INDEXES)
+def test_pruning_leaves_each_image_artifact_and_attestation_of_a_listed_image(found: Index) -> None:
+    result = remove(found, [], prune=True, allow_empty=True).result
+
+    of_use = {e.digest for e in images_of(found) if not e.lacks_platform or e.platform is None}
+    attested = {e.digest for e in found.manifests if e.attested in of_use}
+    assert set(digests(result)) == of_use | attested
+    assert remove(result, [], prune=True, allow_empty=True).result is result
 
 
 @given(SIDES, st.none() | SIDES, MAKES_INDEXES)
