@@ -719,6 +719,14 @@ def test_of_what_others_wrote_for_a_platform_the_newest_is_merged_back_in(
     assert amd64 == [newest.children[0].digest]
 
 
+def test_a_nested_index_that_was_replaced_unseen_covers_what_it_lists(quay: Quay) -> None:
+    quay.write(EARLIER)
+
+    quay.merge(before=lambda: quay.write(make_index([make_index(AMD64[:1])]), 10))
+
+    assert quay.held == {*all_of("s390x", "loong64"), "None"}
+
+
 def test_an_artifact_that_was_replaced_unseen_is_named(
     quay: Quay, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -340,8 +340,10 @@ class _Overwritten:
 
     def _listing(self, reference: Reference, manifest: Manifest | None) -> Index | None:
         """Return an index, or for a single image one that lists it (law 11); none for the rest."""
-        if not isinstance(manifest, Image):
-            return manifest
+        if manifest is None:
+            return None
+        if isinstance(manifest, Index):
+            return self._registry.read_nested(reference, manifest)
         index = wrap(self._registry, reference, manifest)
         if index.manifests[0].slot is None:
             LOG.warning("%s: %s, which no index can list", reference, manifest.kind)
