@@ -714,9 +714,21 @@ def test_of_what_others_wrote_for_a_platform_the_newest_is_merged_back_in(
     quay.merge(partial(write_all, *before), write_later)
 
     newest, _ = after or before[-1]
+    assert held_for_amd64(quay) == [newest.children[0].digest]
+
+
+def held_for_amd64(quay: Quay) -> list[str]:
     listed = json.loads(quay.server.manifest("app", "1").content)["manifests"]
-    amd64 = [each["digest"] for each in listed if each["platform"]["architecture"] == "amd64"]
-    assert amd64 == [newest.children[0].digest]
+    return [each["digest"] for each in listed if each["platform"]["architecture"] == "amd64"]
+
+
+def test_what_the_tag_held_at_first_is_not_merged_back_in(quay: Quay) -> None:
+    """All writes are in one second, in which the history shows it as well."""
+    quay.write(TURNS[0])
+
+    quay.merge(before=lambda: quay.write(TURNS[1], 10))
+
+    assert held_for_amd64(quay) == [AMD64[1].digest]
 
 
 def test_a_nested_index_that_was_replaced_unseen_covers_what_it_lists(quay: Quay) -> None:

@@ -98,7 +98,7 @@ class Writer:
         if dry_run or not is_due:
             return decision.report(dry_run=dry_run)
         decision.prepare(decision)
-        overwritten = _Overwritten(self.registry, self._history)
+        overwritten = _Overwritten(self.registry, self._history, decision.seen)
         history = self._history if decision.seen is not None else None
         try:
             with closing(overwritten), expiration_kept(history, tag):
@@ -286,9 +286,11 @@ class _Conflict:
 class _Overwritten:
     """Manifests that our writes replaced unread; kept readable until this is closed."""
 
-    def __init__(self, registry: Registry, history: TagHistory | None) -> None:
+    def __init__(self, registry: Registry, history: TagHistory | None, seen: str | None) -> None:
         self._registry = registry
         self._history = history
+        # Digests of what is merged already: the history may show it again, within one second.
+        self._merged = {seen}
         self._readable: list[Reference] = []
         self._indexes: list[Index] = []  # the newest first
 
@@ -311,9 +313,14 @@ class _Overwritten:
         tag, result = decision.destination, decision.plan.result
         known = _digests(result).union(*map(_digests, self._indexes))
         found: list[Index] = []
+        self._merged.add(result.digest)
         for reference in self._history.lost(tag, result.digest, decision.seen):
             self._readable.append(reference)
-            index = self._listing(reference, self._registry.pull(reference))
+            manifest = self._registry.pull(reference)
+            if manifest.digest in self._merged:
+                continue
+            self._merged.add(manifest.digest)
+            index = self._listing(reference, manifest)
             if index is not None and not _digests(index) <= known:
                 LOG.info("%s: another writer was replaced, merging it back in", tag)
                 found.append(index)
