@@ -32,7 +32,7 @@ from pubtools_mlmerge.locks import no_lock
 from pubtools_mlmerge.merging.audit import read_change
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.settings import Settings
-from pubtools_mlmerge.testing import RegistryServer, make_image, make_index
+from pubtools_mlmerge.testing import Image, ImageIndex, RegistryServer, make_image, make_index
 from tests.factories import attestation, digest, entry, index, windows
 from tests.programs import put
 from tests.pushes import registered
@@ -355,10 +355,10 @@ class QuayTags(Tags):
 
     now = 1_700_000_000.0
 
-    def replace(self) -> None:
+    def replace(self, item: Image | ImageIndex = THEIRS) -> None:
         """Write as somebody else, once the list was computed and before it is written."""
         QuayTags.now += 60
-        put(self.server, "1", THEIRS)
+        put(self.server, "1", item)
         QuayTags.now += 60
 
 
@@ -368,15 +368,18 @@ def quay() -> Iterator[QuayTags]:
         yield QuayTags(server, TOKEN)
 
 
-def test_what_was_replaced_unseen_is_given_back_and_the_host_begins_again(quay: QuayTags) -> None:
+@pytest.mark.parametrize("theirs", [THEIRS, make_image("linux/ppc64le", docker=True)])
+def test_what_was_replaced_unseen_is_given_back_and_the_host_begins_again(
+    quay: QuayTags, theirs: Image | ImageIndex
+) -> None:
     quay.select(Settings(verify=False))
     document = quay.compute()
-    quay.replace()
+    quay.replace(theirs)
 
     with pytest.raises(ConflictError) as caught:
         quay.write(document)
 
-    assert (caught.value.expected, caught.value.found) == (make_index(OLD).digest, THEIRS.digest)
+    assert (caught.value.expected, caught.value.found) == (make_index(OLD).digest, theirs.digest)
     assert quay.held() == {"linux/amd64", "linux/arm64", "linux/s390x", "linux/ppc64le"}
     assert quay.server.tags("app") == ("1", "build")
 

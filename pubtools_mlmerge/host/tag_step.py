@@ -34,7 +34,7 @@ from pubtools_mlmerge.merging.decision import Decision
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import remove_platforms
-from pubtools_mlmerge.merging.writer import Writer, expiration_kept, push
+from pubtools_mlmerge.merging.writer import Writer, expiration_kept, listing, push
 from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.adapter import content_of
 from pubtools_mlmerge.registry.client import RegistryClient
@@ -347,11 +347,13 @@ class Selection:
             for reference in self.history.lost(tag, written, seen):
                 recovered.callback(self.history.forget, reference)
                 lost.append(self.client.pull(reference))
-            old = union([*lost, self.client.pull(tag)]) if lost else None
-            if old is None:
+            if not lost:
                 return
-            decision = _decision(Plan(old, (), changed=True), None, tag, written)
-            make_writer(self.client, self.settings).carry_out(decision, self.check)
+            sides = (listing(self.client, tag, side) for side in (*lost, self.client.pull(tag)))
+            old = union(side for side in sides if side is not None)
+            if old is not None:
+                decision = _decision(Plan(old, (), changed=True), None, tag, written)
+                make_writer(self.client, self.settings).carry_out(decision, self.check)
         raise ConflictError(str(tag), seen, lost[0].digest, 1)
 
     def report(self, attempts: int) -> Report | None:

@@ -320,7 +320,7 @@ class _Overwritten:
             if manifest.digest in self._merged:
                 continue
             self._merged.add(manifest.digest)
-            index = self._listing(reference, manifest)
+            index = listing(self._registry, reference, manifest)
             if index is not None and not _digests(index) <= known:
                 LOG.info("%s: another writer was replaced, merging it back in", tag)
                 found.append(index)
@@ -331,8 +331,9 @@ class _Overwritten:
         """Decide again, on what the tag holds and on what was replaced."""
         base: Manifest | None = held
         if self._indexes:
-            other = self._listing(decision.destination, decision.old if is_ours else held)
-            sides = [*self._indexes, other] if is_ours else [other, *self._indexes]
+            other = decision.old if is_ours else held
+            index = other and listing(self._registry, decision.destination, other)
+            sides = [*self._indexes, index] if is_ours else [index, *self._indexes]
             base = union(side for side in sides if side is not None)
         again = decision.decide(base)
         plan = again.plan
@@ -345,17 +346,16 @@ class _Overwritten:
             plan = Plan(held, plan.entries, changed=False, missing=plan.missing)
         return evolve(again, plan=plan, seen=None if held is None else held.digest)
 
-    def _listing(self, reference: Reference, manifest: Manifest | None) -> Index | None:
-        """Return an index, or for a single image one that lists it (law 11); none for the rest."""
-        if manifest is None:
-            return None
-        if isinstance(manifest, Index):
-            return self._registry.read_nested(reference, manifest)
-        index = wrap(self._registry, reference, manifest)
-        if index.manifests[0].slot is None:
-            LOG.warning("%s: %s, which no index can list", reference, manifest.kind)
-            return None
-        return index
+
+def listing(registry: Registry, reference: Reference, manifest: Manifest) -> Index | None:
+    """Return an index, or for a single image one that lists it (law 11); none for the rest."""
+    if isinstance(manifest, Index):
+        return registry.read_nested(reference, manifest)
+    index = wrap(registry, reference, manifest)
+    if index.manifests[0].slot is None:
+        LOG.warning("%s: %s, which no index can list", reference, manifest.kind)
+        return None
+    return index
 
 
 def wrap(registry: Registry, reference: Reference, image: Image) -> Index:
