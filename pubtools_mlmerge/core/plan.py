@@ -201,6 +201,7 @@ class Report:
         entries (tuple[Entry, ...]): The entries of the result, source first, then those left out.
         missing (tuple[str, ...]): Requested names that matched nothing.
         anchor_tag (str | None): A second tag on the result, if any.
+        anchor_is_new (bool): Whether that tag was written, and did not hold the result before.
         attempts (int): How often the merge was planned.
         seconds (float): How long it took.
         is_hidden (bool): Whether the registry refused to show the destination, which was taken as
@@ -221,6 +222,7 @@ class Report:
     entries: tuple[Entry, ...] = field(converter=tuple[Entry, ...])
     missing: tuple[str, ...] = field(default=(), converter=tuple[str, ...])
     anchor_tag: str | None = None
+    anchor_is_new: bool = False
     attempts: int = 1
     seconds: float = 0.0
     is_hidden: bool = False

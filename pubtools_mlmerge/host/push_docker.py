@@ -129,7 +129,7 @@ class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is u
                 report.destination.repository, report.anchor_tag, None, None, None
             )
             for report in step.merged
-            if report.anchor_tag
+            if report.anchor_is_new
         ]
         try:
             step.restore()

@@ -142,13 +142,15 @@ class Writer:
     def _finish(
         self, first: Decision, final: Decision, attempts: int, check: Callable[[], None]
     ) -> Report:
-        anchor, failure, words = None, None, "%s is written and holds %s, but its anchor tag is not"
+        anchor, is_new, failure = None, False, None
         try:
-            anchor = self._set_anchor(final, check)
+            anchor, is_new = self._set_anchor(final, check)
         except (MergeError, Stopped) as error:  # the tag is written, so its report must appear
             failure = error if isinstance(error, MergeError) else None
+            words = "%s is written and holds %s, but its anchor tag is not"
             LOG.warning(words, final.destination, final.plan.result.digest)
-        return first.report(final, attempts=attempts, anchor=anchor, error=failure)
+        report = first.report(final, attempts=attempts, anchor=anchor, error=failure)
+        return evolve(report, anchor_is_new=is_new)
 
     @STOP.finishing()
     def _write(self, decision: Decision, check: Callable[[], None]) -> _Conflict | None:
@@ -244,10 +246,13 @@ class Writer:
             STOP.sleep(1.0)  # then it has another name
         raise taken
 
-    def _set_anchor(self, decision: Decision, check: Callable[[], None]) -> Reference | None:
+    def _set_anchor(
+        self, decision: Decision, check: Callable[[], None]
+    ) -> tuple[Reference | None, bool]:
+        """Set the anchor tag, if there is to be one; return whether it had to be written."""
         anchor, is_set = self._anchor_of(decision)
         if anchor is None or is_set:  # an immutable one cannot be written again
-            return anchor
+            return anchor, False
         for attempt in range(1, self.options.tries + 1):
             try:
                 check()
@@ -263,7 +268,7 @@ class Writer:
             if is_stored or attempt == self.options.tries:
                 raise conflict.as_error(anchor, attempt)
             _wait(attempt)
-        return anchor
+        return anchor, True
 
 
 @frozen(eq=False)

@@ -123,6 +123,20 @@ def test_the_host_deletes_what_is_new_and_the_anchors_go_with_it(
     assert Deletions.made == [(REPOSITORY, "2"), (REPOSITORY, anchor)]
 
 
+def test_an_anchor_tag_that_was_there_stays(world: World, push_and_fail: PushAndFail) -> None:
+    mlmerge = {**ON, "anchor_tag": "{tag}-{digest}"}
+    world.put(REPOSITORY, "1", OLD["docker"])
+    world.put("src/app", "new", build("new", *TWO))
+    push([world.new_item("1")], world.settings(mlmerge))
+    (anchor,) = [name for name in world.tags(REPOSITORY) if name.startswith("1-")]
+    world.put(REPOSITORY, "1", OLD["docker"])
+
+    push_and_fail(world.new_item("1"), mlmerge=mlmerge)
+
+    assert Deletions.made == []
+    assert anchor in world.tags(REPOSITORY)
+
+
 @pytest.mark.parametrize("kind", ["docker", "oci"])
 def test_a_tag_of_two_items_returns_to_what_it_held_before_both(
     world: World, kind: str, push_and_fail: PushAndFail
