@@ -86,7 +86,8 @@ def check(name: str) -> None:
             tracemalloc.stop()
             transport.close()
 
-    # Where the library has a limit of its own, it breaks the connection.
-    assert any(each in caught.value.message for each in (words, "connection broken"))
+    # Versions of the library differ in what they notice first, and in limits of their own.
+    known = (words, _AROUND, "connection broken")
+    assert any(each in caught.value.message for each in known)
     assert peak < MOST // 2
     assert found.sent < MOST // 2

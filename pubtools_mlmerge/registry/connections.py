@@ -39,7 +39,7 @@ _PLAIN = re.compile(
     r"|packet.length.too.long"
 )
 # A connection that ends without the end that TLS has, as overloaded load balancers close it.
-_HUNG_UP = re.compile(r"(?i)EOF occurred|unexpected.eof")
+_HUNG_UP = re.compile(r"(?i)EOF occurred|unexpected.eof|closed \(EOF\)")
 _UNKNOWN_AUTHORITY = re.compile(r"(?i)self.signed certificate[\w ]*|unable to get [\w ]*")
 # Where distributions keep what the system trusts; Python knows it of some of them.
 _SYSTEM_STORES = (
