@@ -343,13 +343,16 @@ class Selection:
         if self.history is None:
             return
         with ExitStack() as recovered:
-            lost: list[Manifest] = []
-            for reference in self.history.lost(tag, written, seen):
+            newer: list[Manifest] = []
+            older: list[Manifest] = []
+            for reference, is_newer in self.history.lost(tag, written, seen):
                 recovered.callback(self.history.forget, reference)
-                lost.append(self.client.pull(reference))
+                (newer if is_newer else older).append(self.client.pull(reference))
+            lost = [*newer, *older]
             if not lost:
                 return
-            sides = (listing(self.client, tag, side) for side in (*lost, self.client.pull(tag)))
+            held = self.client.pull(tag)
+            sides = (listing(self.client, tag, side) for side in (*newer, held, *older))
             old = union(side for side in sides if side is not None)
             if old is not None:
                 decision = _decision(Plan(old, (), changed=True), None, tag, written)
