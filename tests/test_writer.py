@@ -605,10 +605,11 @@ class Quay:
         later: Callable[[], None] | None = None,
         *,
         dry_run: bool = False,
+        verify: bool = True,
     ) -> Report:
         """Merge our source, with something done before or after the first write, or later."""
         client = Interrupted(self.server.url, before, after, later)
-        options = StepOptions(dry_run=dry_run)
+        options = StepOptions(dry_run=dry_run, verify=verify)
         writer = Writer(client, options, history=TagHistory(client, TOKEN))
         step = Step(client, writer, Children(client, client))
         name = Reference(self.server.host, "app", tag="1")
@@ -722,6 +723,18 @@ def test_what_was_seen_is_newer_than_what_it_replaced(quay: Quay) -> None:
     quay.now -= 60
 
     quay.merge()
+
+    assert held_for_amd64(quay) == [AMD64[1].digest]
+
+
+def test_the_newest_stays_first_when_an_older_one_is_found_again(quay: Quay) -> None:
+    """Without a look before the write, which would find both."""
+
+    def write_both() -> None:
+        quay.write(TURNS[0], 0)
+        quay.write(TURNS[1], 0)
+
+    quay.merge(after=write_both, verify=False)
 
     assert held_for_amd64(quay) == [AMD64[1].digest]
 

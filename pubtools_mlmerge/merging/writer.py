@@ -319,8 +319,9 @@ class _Overwritten:
             return False
         tag, result = decision.destination, decision.plan.result
         self._older[:0], self._newer = self._newer, []
-        listed = _digests(result).union(*map(_digests, self._older))
+        listed = _digests(result)
         older: list[Index] = []
+        has_more = False
         self._known |= {decision.seen, result.digest}
         for reference, is_newer in self._history.lost(tag, result.digest, decision.seen):
             self._readable.append(reference)
@@ -329,12 +330,14 @@ class _Overwritten:
                 continue
             self._known.add(manifest.digest)
             index = listing(self._registry, reference, manifest)
-            if index is None or _digests(index) <= (_digests(result) if is_newer else listed):
+            if index is None:
                 continue
-            LOG.info("%s: another writer was replaced, merging it back in", tag)
             (self._newer if is_newer else older).append(index)
+            if not _digests(index) <= listed:
+                LOG.info("%s: another writer was replaced, merging it back in", tag)
+                has_more = True
         self._older[:0] = older
-        return bool(self._newer or older)
+        return has_more
 
     def decide(self, decision: Decision, held: Manifest | None, *, is_ours: bool) -> Decision:
         """Decide again, on what the tag holds and on what was replaced."""
