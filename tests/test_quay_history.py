@@ -562,7 +562,7 @@ def test_what_was_not_seen_is_recovered(
 
     lost = history_of(quay).lost(TAG, MERGED.digest, SECOND.digest if is_seen else FIRST.digest)
 
-    pulled = [client_of(quay).pull(recovered).digest for recovered in lost]
+    pulled = [client_of(quay).pull(recovered).digest for recovered, _ in lost]
     assert pulled == ([] if is_seen else [SECOND.digest])
     assert (f"{SECOND.digest} was replaced by {MERGED.digest}" in caplog.text) is not is_seen
 
@@ -571,7 +571,7 @@ def test_each_is_known_before_the_next_is_recovered(quay: RegistryServer) -> Non
     """So that its temporary tag can be deleted, whatever happens then."""
     put(quay, FIRST, SECOND, MERGED)  # in one second
 
-    recovered = next(iter(history_of(quay).lost(TAG, MERGED.digest, None)))
+    recovered, _ = next(iter(history_of(quay).lost(TAG, MERGED.digest, None)))
 
     assert quay.tags(TAG.repository) == (TAG.tag, recovered.tag)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,6 +39,7 @@ from tests.programs import put
 from tests.pushes import registered
 from tests.quay import QuayDialect
 from tests.scripted import HURRIED
+from tests.test_writer import Interrupted
 
 Log = pytest.LogCaptureFixture
 
@@ -379,9 +381,27 @@ def test_what_was_replaced_unseen_is_given_back_and_the_host_begins_again(
     with pytest.raises(ConflictError) as caught:
         quay.write(document)
 
-    assert (caught.value.expected, caught.value.found) == (make_index(OLD).digest, theirs.digest)
+    held = quay.server.manifest("app", "1").digest
+    assert (caught.value.expected, caught.value.found) == (make_index(OLD).digest, held)
     assert quay.held() == {"linux/amd64", "linux/arm64", "linux/s390x", "linux/ppc64le"}
     assert quay.server.tags("app") == ("1", "build")
+
+
+def test_what_was_replaced_unseen_is_given_back_even_over_a_third_writer(quay: QuayTags) -> None:
+    moment = 2_000_000_000
+    assert quay.history is not None
+    quay.history.expire_at(quay.images[1], moment)
+    other = make_index([make_image("linux/riscv64")])
+    quay.client = Interrupted(quay.server.url, quay.replace, partial(quay.replace, other), None)
+    quay.select(Settings())
+
+    with pytest.raises(ConflictError):
+        quay.write(quay.compute())
+
+    theirs = {"linux/amd64", "linux/s390x", "linux/ppc64le"}
+    assert quay.held() == {*theirs, "linux/riscv64"}
+    assert quay.server.tags("app") == ("1", "build")
+    assert quay.history.expiration(quay.images[1]) == moment
 
 
 def test_where_nothing_was_replaced_nothing_is_given_back(quay: QuayTags) -> None:
@@ -389,6 +409,19 @@ def test_where_nothing_was_replaced_nothing_is_given_back(quay: QuayTags) -> Non
 
     assert quay.held() == {"linux/amd64", "linux/arm64", "linux/s390x"}
     assert quay.server.tags("app") == ("1", "build")
+
+
+def test_a_tag_that_holds_the_result_gets_nothing_back(quay: QuayTags) -> None:
+    """What the write before this one replaced was seen by that one."""
+    quay.replace(make_index(OLD))
+    quay.write(quay.compute())
+    held = quay.server.manifest("app", "1").digest
+    QuayTags.now += 60
+
+    quay.select(Settings())
+    quay.write(quay.compute())
+
+    assert quay.server.manifest("app", "1").digest == held
 
 
 def test_nothing_is_given_back_without_the_lock(quay: QuayTags) -> None:

@@ -130,10 +130,10 @@ class Lost(TagHistory):
         self.asked: list[tuple[str, str | None]] = []
         self.cleaned: list[Reference] = []
 
-    def lost(self, tag: Reference, written: str, seen: str | None) -> tuple[Reference, ...]:
+    def lost(self, tag: Reference, written: str, seen: str | None) -> list[tuple[Reference, bool]]:
         self.asked.append((written, seen))
         lost, self._lost = self._lost, ()
-        return lost
+        return [(reference, True) for reference in lost]
 
     def expiration(self, tag: Reference) -> int:
         return 2_000_000_000
@@ -602,12 +602,14 @@ class Quay:
         self,
         before: Callable[[], None] | None = None,
         after: Callable[[], None] | None = None,
+        later: Callable[[], None] | None = None,
         *,
         dry_run: bool = False,
+        verify: bool = True,
     ) -> Report:
-        """Merge our source, with something done before or after the first write."""
-        client = Interrupted(self.server.url, before, after)
-        options = StepOptions(dry_run=dry_run)
+        """Merge our source, with something done before or after the first write, or later."""
+        client = Interrupted(self.server.url, before, after, later)
+        options = StepOptions(dry_run=dry_run, verify=verify)
         writer = Writer(client, options, history=TagHistory(client, TOKEN))
         step = Step(client, writer, Children(client, client))
         name = Reference(self.server.host, "app", tag="1")
@@ -621,18 +623,15 @@ class Quay:
 
 
 class Interrupted(RegistryClient):
-    """A client that others come before and after."""
+    """A client that others come before and after; later is before the second write."""
 
-    def __init__(
-        self, host: str, before: Callable[[], None] | None, after: Callable[[], None] | None
-    ) -> None:
+    def __init__(self, host: str, *others: Callable[[], None] | None) -> None:
         super().__init__(host=host)
-        self.before = before
-        self.after = after
+        self.before, self.after, self.later = others
         self.pushed = 0
 
     def push(self, reference: Reference, manifest: Manifest, *, repeat: bool = True) -> str:
-        before, self.before = self.before, None
+        before, self.before, self.later = self.before, self.later, None
         if before is not None:
             before()
         self.pushed += 1
@@ -715,6 +714,37 @@ def test_of_what_others_wrote_for_a_platform_the_newest_is_merged_back_in(
 
     newest, _ = after or before[-1]
     assert held_for_amd64(quay) == [newest.children[0].digest]
+
+
+def test_what_was_seen_is_newer_than_what_it_replaced(quay: Quay) -> None:
+    """All in one second, so that the history may show either as replaced by our write."""
+    quay.write(TURNS[0])
+    quay.write(TURNS[1], 0)
+    quay.now -= 60
+
+    quay.merge()
+
+    assert held_for_amd64(quay) == [AMD64[1].digest]
+
+
+def test_the_newest_stays_first_when_an_older_one_is_found_again(quay: Quay) -> None:
+    """Without a look before the write, which would find both."""
+
+    def write_both() -> None:
+        quay.write(TURNS[0], 0)
+        quay.write(TURNS[1], 0)
+
+    quay.merge(after=write_both, verify=False)
+
+    assert held_for_amd64(quay) == [AMD64[1].digest]
+
+
+def test_what_was_seen_before_is_merged_back_in_if_it_was_written_again(quay: Quay) -> None:
+    quay.write(EARLIER)
+
+    quay.merge(after=partial(quay.write, BASE), later=partial(quay.write, EARLIER))
+
+    assert quay.held == all_of("s390x", "loong64", "amd64")
 
 
 def held_for_amd64(quay: Quay) -> list[str]:

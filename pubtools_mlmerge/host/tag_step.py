@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from attrs import define, evolve, field
 from pubtools.pluggy import pm
 
 from pubtools_mlmerge.core.manifests import Index, Manifest
-from pubtools_mlmerge.core.merge import Side, union
+from pubtools_mlmerge.core.merge import Side
 from pubtools_mlmerge.core.plan import Plan, Policy, Report
 from pubtools_mlmerge.core.platforms import Platform, PlatformPattern
 from pubtools_mlmerge.core.references import Reference
@@ -34,7 +34,7 @@ from pubtools_mlmerge.merging.decision import Decision
 from pubtools_mlmerge.merging.image_ages import Ages
 from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.merging.step import remove_platforms
-from pubtools_mlmerge.merging.writer import Writer, expiration_kept, listing, push
+from pubtools_mlmerge.merging.writer import Writer, expiration_kept, push
 from pubtools_mlmerge.observe import observed
 from pubtools_mlmerge.registry.adapter import content_of
 from pubtools_mlmerge.registry.client import RegistryClient
@@ -257,7 +257,8 @@ class Selection:
     """One attempt to give a tag selected platforms of another one.
 
     The host signs what it computed, so that cannot be replaced by something computed anew: a tag
-    that somebody else wrote is a `ConflictError`, and the host is to begin again.
+    that somebody else wrote is a `ConflictError`, and the host is to begin again. What was replaced
+    unseen is written back before.
     """
 
     settings: Settings
@@ -327,34 +328,28 @@ class Selection:
             raise StepNotDone(problem, (str(tag),))
         if plan is None:
             self.check()
-            self._written = push(self.client, tag, Index.from_bytes(content))
+            with expiration_kept(self.history, tag):
+                self._written = push(self.client, tag, Index.from_bytes(content))
             return
-        seen = plan.previous_digest
-        plan = evolve(plan, result=Index.from_bytes(content, plan.result.media_type), changed=True)
-        new = None if plan.source is None else Side(self.source, plan.source, plan.source)
-        decision = _decision(plan, new, tag, seen)
-        writer = make_writer(self.client, evolve(self.settings, tries=1))
-        with expiration_kept(self.history, tag):
-            self._written = writer.carry_out(decision, self.check).digest
-        self._put_back(tag, self._written, seen)
+        seen, source = plan.previous_digest, plan.source
+        result = Index.from_bytes(content, plan.result.media_type)
+        plan = evolve(plan, result=result, changed=True)
+        new = None if source is None else Side(self.source, source, source)
 
-    def _put_back(self, tag: Reference, written: str, seen: str | None) -> None:
-        """Write back what was replaced unseen; the host's computed list is then out of date."""
-        if self.history is None:
-            return
-        with ExitStack() as recovered:
-            lost: list[Manifest] = []
-            for reference in self.history.lost(tag, written, seen):
-                recovered.callback(self.history.forget, reference)
-                lost.append(self.client.pull(reference))
-            if not lost:
-                return
-            sides = (listing(self.client, tag, side) for side in (*lost, self.client.pull(tag)))
-            old = union(side for side in sides if side is not None)
-            if old is not None:
-                decision = _decision(Plan(old, (), changed=True), None, tag, written)
-                make_writer(self.client, self.settings).carry_out(decision, self.check)
-        raise ConflictError(str(tag), seen, lost[0].digest, 1)
+        def decide(held: Manifest | None) -> Decision:
+            if seen == (None if held is None else held.digest):
+                # What turns out to be replaced unseen is merged with what was written.
+                return first
+            if held is None:
+                raise ConflictError(str(tag), seen, None, 1)
+            return Decision(None, tag, held, Plan(held, (), changed=True), decide)
+
+        first = Decision(new, tag, result, plan, decide, seen=seen)
+        writer = make_writer(self.client, self.settings, self.history)
+        report = writer.carry_out(first, self.check)
+        if report.digest != result.digest:
+            raise ConflictError(str(tag), seen, report.digest, 1)
+        self._written = report.digest
 
     def report(self, attempts: int) -> Report | None:
         """Report what was written; None where somebody else computed the list.
@@ -407,10 +402,3 @@ class GuardedClient:
     ) -> None:
         """Write a manifest, looked at before and after."""
         self._selection.write(image, content_of(manifest))
-
-
-def _decision(plan: Plan[Index], source: Side | None, tag: Reference, seen: str | None) -> Decision:
-    def decide(held: Manifest | None) -> Decision:
-        return Decision(source, tag, held, plan, decide)
-
-    return evolve(decide(None), seen=seen)

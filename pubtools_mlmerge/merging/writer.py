@@ -98,7 +98,7 @@ class Writer:
         if dry_run or not is_due:
             return decision.report(dry_run=dry_run)
         decision.prepare(decision)
-        overwritten = _Overwritten(self.registry, self._history, decision.seen)
+        overwritten = _Overwritten(self.registry, self._history)
         history = self._history if decision.seen is not None else None
         try:
             with closing(overwritten), expiration_kept(history, tag):
@@ -291,13 +291,15 @@ class _Conflict:
 class _Overwritten:
     """Manifests that our writes replaced unread; kept readable until this is closed."""
 
-    def __init__(self, registry: Registry, history: TagHistory | None, seen: str | None) -> None:
+    def __init__(self, registry: Registry, history: TagHistory | None) -> None:
         self._registry = registry
         self._history = history
-        # Digests of what is merged already: the history may show it again, within one second.
-        self._merged = {seen}
         self._readable: list[Reference] = []
-        self._indexes: list[Index] = []  # the newest first
+        # Digests of what was merged or seen: the history may show it again, within one second.
+        self._known: set[str | None] = set()
+        # What is merged back in, the newest first; newer or older than what the last write saw.
+        self._newer: list[Index] = []
+        self._older: list[Index] = []
 
     @STOP.finishing(cleans=True)
     def close(self) -> None:
@@ -316,29 +318,35 @@ class _Overwritten:
         if self._history is None:
             return False
         tag, result = decision.destination, decision.plan.result
-        known = _digests(result).union(*map(_digests, self._indexes))
-        found: list[Index] = []
-        self._merged.add(result.digest)
-        for reference in self._history.lost(tag, result.digest, decision.seen):
+        self._older[:0], self._newer = self._newer, []
+        listed = _digests(result)
+        older: list[Index] = []
+        has_more = False
+        self._known |= {decision.seen, result.digest}
+        for reference, is_newer in self._history.lost(tag, result.digest, decision.seen):
             self._readable.append(reference)
             manifest = self._registry.pull(reference)
-            if manifest.digest in self._merged:
+            if not is_newer and manifest.digest in self._known:
                 continue
-            self._merged.add(manifest.digest)
+            self._known.add(manifest.digest)
             index = listing(self._registry, reference, manifest)
-            if index is not None and not _digests(index) <= known:
+            if index is None:
+                continue
+            (self._newer if is_newer else older).append(index)
+            if not _digests(index) <= listed:
                 LOG.info("%s: another writer was replaced, merging it back in", tag)
-                found.append(index)
-        self._indexes[:0] = found
-        return bool(found)
+                has_more = True
+        self._older[:0] = older
+        return has_more
 
     def decide(self, decision: Decision, held: Manifest | None, *, is_ours: bool) -> Decision:
         """Decide again, on what the tag holds and on what was replaced."""
         base: Manifest | None = held
-        if self._indexes:
+        if self._newer or self._older:
             other = decision.old if is_ours else held
             index = other and listing(self._registry, decision.destination, other)
-            sides = [*self._indexes, index] if is_ours else [index, *self._indexes]
+            sides = [*self._newer, index] if is_ours else [index, *self._newer]
+            sides += self._older
             base = union(side for side in sides if side is not None)
         again = decision.decide(base)
         plan = again.plan

@@ -95,13 +95,21 @@ class TagHistory:
         self._host = Address.parse(named).host if named else ""
         self._hosts: Memo[str, str] = Memo(_MOST_HOSTS)
 
-    def lost(self, tag: Reference, written: str, seen: str | None) -> Iterable[Reference]:
-        """Recover what the write replaced unread, one by one; a missing history is a warning."""
+    def lost(
+        self, tag: Reference, written: str, seen: str | None
+    ) -> Iterable[tuple[Reference, bool]]:
+        """Recover what the write may have replaced unread, newest first.
+
+        Each comes with whether it is newer than what was seen, by the order of the rows, which
+        within one second may be wrong. A missing history is a warning.
+        """
         rows = self._rows_if_any(tag, "another writer was replaced")
         if rows is None:
             return
         if all(row.digest != written for row in rows):
             LOG.warning("%s: its history does not have %s yet", tag, written)
+        digests = [row.digest for row in rows]
+        newer = digests[: digests.index(seen)] if seen in digests else digests
         for digest in replaced(rows, written, seen):
             LOG.warning("%s: %s was replaced by %s", tag, digest, written)
             try:
@@ -109,7 +117,7 @@ class TagHistory:
             except RegistryError as error:
                 LOG.warning("%s: its content is lost: %s", tag, error)
             else:
-                yield recovered
+                yield recovered, digest in newer
 
     def rows(self, reference: Reference) -> tuple[TagRow, ...]:
         """Read which digests a tag named lately, newest first, on one page of 100 rows."""

@@ -123,7 +123,7 @@ def test_what_somebody_wrote_unseen_is_found_in_the_history(quay: Quay) -> None:
     client = quay.client()
     history = TagHistory(client, quay.api_token, quay.url)
 
-    found = list(history.lost(tag, ours.digest, seen.digest))
+    found = [each for each, _ in history.lost(tag, ours.digest, seen.digest)]
 
     assert unseen.digest in [client.pull(each).digest for each in found]
     for each in found:
