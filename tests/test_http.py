@@ -207,6 +207,16 @@ def test_threads_give_up_together_where_a_rate_limit_does_not_end() -> None:
     assert time.monotonic() - began < 4
 
 
+def test_waiting_for_its_turn_leaves_a_request_its_patience() -> None:
+    """With a low rate and many threads a turn takes longer than any rate limit may."""
+    retries = evolve(QUICK, patience=0.2)
+    with ScriptedServer(OK, Reply(429), OK) as server:
+        transport = Transport(ConnectOptions(retries=retries, max_rate=4.0))
+        answers = [transport.send(ask(server)).status for _ in range(2)]
+
+    assert answers == [200, 200]
+
+
 def test_nothing_fails_for_rate_limits_while_time_is_left() -> None:
     options = evolve(HURRIED, time_limit=60.0)  # `HURRIED` alone gives up sooner
     with ScriptedServer(*[Reply(429)] * 40, OK) as server:

@@ -138,16 +138,16 @@ class Pace:
     _good: int = 0  # answers since the interval was changed
 
     def wait(self, least: float, sleep: Callable[[float], None]) -> tuple[int, float]:
-        """Wait until a request may go; return the number of pauses before it, and the seconds."""
+        """Wait until a request may go; return the pauses before it, and seconds lost to a limit."""
         waited = 0.0
         while True:
             with self._lock:
-                now, epoch = time.monotonic(), self._epoch
+                now, epoch, is_refused = time.monotonic(), self._epoch, self._refusals > 0
                 at = max(now, self._next)
                 self._next = at + max(self._interval, least)
             if at > now:
                 sleep(at - now)
-                waited += at - now
+                waited += at - now if is_refused else 0.0  # else it just waits for its turn
             if self._epoch == epoch:  # otherwise another thread was refused in the meantime
                 return epoch, waited
 
