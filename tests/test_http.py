@@ -811,3 +811,16 @@ def test_after_a_pause_requests_keep_an_interval_that_shrinks(naps: list[float])
 
     assert 0.04 < apart < 0.06
     assert naps[3] - naps[2] < apart
+
+
+def test_requests_keep_no_long_interval_after_a_limit_that_took_long() -> None:
+    """Each pause lets one request pass, so its refusal says nothing of the rate."""
+    pace, naps = Pace(), list[float]()
+    for _ in range(10):
+        pace.slow_down(pace.wait(0.0, naps.append)[0], Retries(), {})
+    pace.speed_up()
+    naps.clear()
+    for _ in range(2):
+        pace.wait(0.0, naps.append)
+
+    assert naps[1] - naps[0] < 0.1

@@ -127,7 +127,7 @@ class Pace:
     """Limits the rate of requests to one host, for all threads.
 
     After a 429 all requests pause; answers to what was sent before that do not prolong it. Then
-    they keep an interval, which doubles with each pause and slowly shrinks again.
+    they keep an interval, which doubles with each pause after a good answer and slowly shrinks.
     """
 
     _lock: threading.Lock = field(factory=threading.Lock)
@@ -159,8 +159,9 @@ class Pace:
                 wait = retries.wait(self._refusals, headers)
                 spread = wait * random.uniform(1.0, 1.1)  # noqa: S311 - spreads load, guards nothing
                 first = retries.first_wait * _FIRST_INTERVAL
+                if not self._refusals:  # otherwise it was the first one after a pause
+                    self._interval = max(first, min(self._interval * _SLOWER, retries.longest_wait))
                 self._epoch, self._refusals, self._good = epoch + 1, self._refusals + 1, 0
-                self._interval = max(first, min(self._interval * _SLOWER, retries.longest_wait))
                 self._next = now + min(spread, retries.longest_wait)
             return max(0.0, self._next - now)
 
