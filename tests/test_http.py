@@ -487,6 +487,7 @@ def test_a_redirect_within_the_origin_keeps_login_and_body(method: str, status: 
     [
         *(("PUT", redirect("/there", status)) for status in (302, 303)),
         *(("DELETE", redirect("/there")), ("GET", Reply(304)), ("GET", Reply(302))),
+        ("GET", redirect("/there", 303)),
     ],
 )
 def test_what_is_no_redirect_for_a_request_is_an_answer(method: str, reply: Reply) -> None:

@@ -486,7 +486,7 @@ class _Adapter(HTTPAdapter):
 _RATE_LIMIT = 429
 _SERVER_FAILED = 500  # docker-registry says so while somebody else writes the tag
 TRANSIENT = frozenset({408, _RATE_LIMIT, 502, 503, 504})
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REDIRECTS = frozenset({301, 302, 307, 308})  # 303 names another thing (RFC 9110, 15.4.4)
 _SAME_METHOD = frozenset({307, 308})
 _MOST_REDIRECTS = 5
 _SOON = 10  # part of the usual wait
