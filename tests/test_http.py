@@ -207,6 +207,16 @@ def test_threads_give_up_together_where_a_rate_limit_does_not_end() -> None:
     assert time.monotonic() - began < 4
 
 
+def test_waiting_for_its_turn_leaves_a_request_its_patience() -> None:
+    """With a low rate and many threads a turn takes longer than any rate limit may."""
+    retries = evolve(QUICK, patience=0.2)
+    with ScriptedServer(OK, Reply(429), OK) as server:
+        transport = Transport(ConnectOptions(retries=retries, max_rate=4.0))
+        answers = [transport.send(ask(server)).status for _ in range(2)]
+
+    assert answers == [200, 200]
+
+
 def test_nothing_fails_for_rate_limits_while_time_is_left() -> None:
     options = evolve(HURRIED, time_limit=60.0)  # `HURRIED` alone gives up sooner
     with ScriptedServer(*[Reply(429)] * 40, OK) as server:
@@ -477,6 +487,7 @@ def test_a_redirect_within_the_origin_keeps_login_and_body(method: str, status: 
     [
         *(("PUT", redirect("/there", status)) for status in (302, 303)),
         *(("DELETE", redirect("/there")), ("GET", Reply(304)), ("GET", Reply(302))),
+        ("GET", redirect("/there", 303)),
     ],
 )
 def test_what_is_no_redirect_for_a_request_is_an_answer(method: str, reply: Reply) -> None:
@@ -801,3 +812,16 @@ def test_after_a_pause_requests_keep_an_interval_that_shrinks(naps: list[float])
 
     assert 0.04 < apart < 0.06
     assert naps[3] - naps[2] < apart
+
+
+def test_requests_keep_no_long_interval_after_a_limit_that_took_long() -> None:
+    """Each pause lets one request pass, so its refusal says nothing of the rate."""
+    pace, naps = Pace(), list[float]()
+    for _ in range(10):
+        pace.slow_down(pace.wait(0.0, naps.append)[0], Retries(), {})
+    pace.speed_up()
+    naps.clear()
+    for _ in range(2):
+        pace.wait(0.0, naps.append)
+
+    assert naps[1] - naps[0] < 0.1

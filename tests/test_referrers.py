@@ -24,7 +24,15 @@ from tests.factories import Json, digest
 from tests.peers import SCHEMA_1
 from tests.programs import put
 from tests.quay import ListingDialect, QuayDialect
-from tests.scripted import HURRIED, Received, Reply, ScriptedServer, json_reply, manifest_reply
+from tests.scripted import (
+    HURRIED,
+    Received,
+    Reply,
+    ScriptedServer,
+    json_reply,
+    manifest_reply,
+    redirect,
+)
 
 Log = pytest.LogCaptureFixture
 
@@ -567,6 +575,7 @@ NO_LISTS = {
     "a broken list": (manifest_reply(listing({"digest": "x"}), OCI_INDEX), 1),
     "404": (Reply(404), 1),
     "405": (Reply(405), 1),
+    "303": (redirect("http://127.0.0.1:1/page", 303), 1),  # GitHub's, to a page with a rate limit
     "400": (Reply(400), 2),  # Quay's word for a digest that it lacks
     "nothing": (manifest_reply(listing(), OCI_INDEX), 2),
 }

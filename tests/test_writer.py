@@ -259,7 +259,7 @@ def test_a_write_that_failed_may_be_done(registry: Busy, failure: MergeError) ->
     assert registry.pushed == [str(TAG)]
 
 
-@pytest.mark.parametrize("status", [429, 500, 503, None])
+@pytest.mark.parametrize("status", [408, 429, 500, 503, None])
 def test_a_write_that_failed_in_passing_is_done_again(registry: Busy, status: int | None) -> None:
     registry.failures, registry.stores = [RegistryError(str(TAG), status, "later")], False
     registry.after_write = lambda: setattr(registry, "stores", True)

@@ -32,6 +32,7 @@ from pubtools_mlmerge.merging.audit import Change, Recorder
 from pubtools_mlmerge.merging.decision import Decision, StepOptions
 from pubtools_mlmerge.observe import span
 from pubtools_mlmerge.registry.base import Registry
+from pubtools_mlmerge.registry.http import TRANSIENT
 from pubtools_mlmerge.registry.quay_history import TagHistory
 
 LOG = logging.getLogger("pubtools.mlmerge")
@@ -40,7 +41,6 @@ _LOOKS = 4  # how often a tag is read back while the registry still serves what 
 _FIRST_WAIT = 0.1  # seconds; doubles each time
 _LONGEST_WAIT = 2.0
 _IGNORED = 2  # writes in a row that were accepted and not done
-_RATE_LIMIT = 429
 _SERVER_FAILED = 500
 
 
@@ -388,7 +388,7 @@ def _may_be_stored(error: RegistryError | DigestMismatch) -> bool:
     """Whether a write may have been done although it failed, or may be done later."""
     if isinstance(error, DigestMismatch) or error.status is None:
         return True
-    return error.status == _RATE_LIMIT or error.status >= _SERVER_FAILED
+    return error.status in TRANSIENT or error.status >= _SERVER_FAILED
 
 
 def _wait(attempt: int) -> None:

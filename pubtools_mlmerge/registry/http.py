@@ -127,7 +127,7 @@ class Pace:
     """Limits the rate of requests to one host, for all threads.
 
     After a 429 all requests pause; answers to what was sent before that do not prolong it. Then
-    they keep an interval, which doubles with each pause and slowly shrinks again.
+    they keep an interval, which doubles with each pause after a good answer and slowly shrinks.
     """
 
     _lock: threading.Lock = field(factory=threading.Lock)
@@ -138,16 +138,16 @@ class Pace:
     _good: int = 0  # answers since the interval was changed
 
     def wait(self, least: float, sleep: Callable[[float], None]) -> tuple[int, float]:
-        """Wait until a request may go; return the number of pauses before it, and the seconds."""
+        """Wait until a request may go; return the pauses before it, and seconds lost to a limit."""
         waited = 0.0
         while True:
             with self._lock:
-                now, epoch = time.monotonic(), self._epoch
+                now, epoch, is_refused = time.monotonic(), self._epoch, self._refusals > 0
                 at = max(now, self._next)
                 self._next = at + max(self._interval, least)
             if at > now:
                 sleep(at - now)
-                waited += at - now
+                waited += at - now if is_refused else 0.0  # else it just waits for its turn
             if self._epoch == epoch:  # otherwise another thread was refused in the meantime
                 return epoch, waited
 
@@ -159,8 +159,9 @@ class Pace:
                 wait = retries.wait(self._refusals, headers)
                 spread = wait * random.uniform(1.0, 1.1)  # noqa: S311 - spreads load, guards nothing
                 first = retries.first_wait * _FIRST_INTERVAL
+                if not self._refusals:  # otherwise it was the first one after a pause
+                    self._interval = max(first, min(self._interval * _SLOWER, retries.longest_wait))
                 self._epoch, self._refusals, self._good = epoch + 1, self._refusals + 1, 0
-                self._interval = max(first, min(self._interval * _SLOWER, retries.longest_wait))
                 self._next = now + min(spread, retries.longest_wait)
             return max(0.0, self._next - now)
 
@@ -485,7 +486,7 @@ class _Adapter(HTTPAdapter):
 _RATE_LIMIT = 429
 _SERVER_FAILED = 500  # docker-registry says so while somebody else writes the tag
 TRANSIENT = frozenset({408, _RATE_LIMIT, 502, 503, 504})
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REDIRECTS = frozenset({301, 302, 307, 308})  # 303 names another thing (RFC 9110, 15.4.4)
 _SAME_METHOD = frozenset({307, 308})
 _MOST_REDIRECTS = 5
 _SOON = 10  # part of the usual wait

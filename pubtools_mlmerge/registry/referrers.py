@@ -50,7 +50,8 @@ Mode = Literal["copy", "warn", "ignore"]
 
 _COSIGN = {"sig": "cosign signature", "att": "cosign attestation", "sbom": "cosign SBOM"}
 _MERGED = (".sig", ".att")  # cosign adds a layer for each
-_NO_API = frozenset({400, 404, 405, 406, 501})  # 400 is Quay's word for a digest that it lacks
+# 303 is GHCR's, to a page of GitHub; 400 is Quay's for a digest that it lacks.
+_NO_API = frozenset({303, 400, 404, 405, 406, 501})
 _ACCEPT = {"Accept": OCI_INDEX}
 _NEXT = re.compile(r'<([^<>]*)>\s*;[^,<>]*\brel="?next\b', re.IGNORECASE)
 _THREADS = 8
