@@ -114,6 +114,24 @@ for moment in range(1, 100):
 print(*{os.waitstatus_to_exitcode(os.waitpid(each, 0)[1]) for each in processes})
 """
 
+# A page of thousands of tags takes longer than what hangs may.
+LONG_PAGE = """
+import os, signal, time
+from datetime import datetime
+from pathlib import Path
+from pubtools_mlmerge.concurrency import ended_by_signals
+from pubtools_mlmerge.reports import html
+
+def page_of(*_, complete):
+    time.sleep(2.5)
+    return "all of it"
+
+html.page_of = page_of
+with ended_by_signals(print):
+    os.kill(os.getpid(), signal.SIGTERM)
+    html.write_page(Path(PAGE), [], datetime.now(), complete=False)
+"""
+
 # Another thread releases what it holds just when the program does so too.
 RELEASING = """
 import os, signal, threading
@@ -334,6 +352,15 @@ def test_a_signal_ends_a_program_at_every_moment_of_its_end() -> None:
 
     assert CODES[signal.SIGTERM] in codes
     assert codes <= {0, CODES[signal.SIGTERM], -signal.SIGTERM}  # the last after the end
+
+
+def test_a_page_is_made_to_its_end(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+
+    done = python(LONG_PAGE.replace("PAGE", repr(str(page))))
+
+    assert (done.code, done.out) == (CODES[signal.SIGTERM], f"{signal.SIGTERM.value}\n"), done.err
+    assert page.read_text(encoding="ascii") == "all of it\n"
 
 
 def test_what_is_held_is_released_although_a_thread_releases_some_of_it() -> None:
