@@ -541,6 +541,22 @@ def test_a_tag_that_was_written_is_not_said_to_be_left_undone(
     assert f"ERROR: Interrupted by SIGTERM; {rest[option]}" in done.err
 
 
+def test_an_anchor_tag_that_was_written_is_not_said_to_be_missing(server: RegistryServer) -> None:
+    """The write is answered, and reading the tag back is not."""
+    written = threading.Event()
+    gate = Gate(server, lambda request: written.is_set())
+    gate.after = lambda r: written.set() if is_put(r) and r.target.endswith("/kept") else None
+    with ScriptedServer(gate) as front:
+        with program(*merge_on(front.host), "--anchor-tag", "kept", "--quiet") as running:
+            until(gate.held.is_set)
+            done = running.end(signal.SIGTERM)
+        gate.open.set()
+
+    held = server.manifest("app", "kept").digest
+    words = f"{front.host}/app:old is written and holds {held}, but perhaps not its anchor tag"
+    assert f"ERROR: {words}\n" in done.err
+
+
 def test_an_expiration_is_set_again_after_a_signal_during_the_write() -> None:
     dialect = QuayDialect("api-token")
     with RegistryServer(dialect=dialect) as quay:
