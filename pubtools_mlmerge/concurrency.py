@@ -38,6 +38,7 @@ class Stop:
     def __init__(self) -> None:
         self.signal: int | None = None
         self.is_armed = False  # whether there is a handler
+        self.is_computing = False  # whether a page is made, which may take longer for many tags
         self._since = math.inf  # when it got it
         # No event: a signal within Event.set, whose handler calls that too, would wait for itself.
         self._wakes: SimpleQueue[None] = SimpleQueue()
@@ -75,6 +76,15 @@ class Stop:
             yield
         finally:
             self._releases.discard(release)
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Let the block end after a signal, as it waits for nothing; a second one ends it."""
+        self.is_computing = True
+        try:
+            yield
+        finally:
+            self.is_computing = False
 
     def sleep(self, seconds: float) -> None:
         """Sleep, in slices if a signal may end the program."""
@@ -162,6 +172,8 @@ class Stop:
         self._wakes.get()
         if self.signal is not None:
             time.sleep(_LONGEST)
+            while self.is_computing:
+                time.sleep(_LONGEST)
             self._release()
             self._exit(self.signal)
 

@@ -215,6 +215,24 @@ def test_what_became_of_a_tag_is_said_where_it_cannot_be_printed(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(("words", "code"), [(MERGE, 0), (MERGE[:2], 2)])
+def test_the_exit_code_is_the_same_where_the_log_cannot_be_written(
+    server: RegistryServer, words: Sequence[str], code: int
+) -> None:
+    shell = ["sh", "-c", '"$@" 2>/dev/full', "sh", *command("merge"), *words]
+    variables = environment(PYTHONUNBUFFERED="")
+
+    done = subprocess.run(
+        [*shell, "--quay-host", server.url],
+        env=variables,
+        stdout=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == code
+
+
 @pytest.mark.parametrize(("options", "level"), [((), "WARNING"), (["--quiet"], "ERROR")])
 def test_what_became_of_a_tag_is_said_where_nobody_reads_on(
     server: RegistryServer, options: Sequence[str], level: str

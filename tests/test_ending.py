@@ -114,6 +114,24 @@ for moment in range(1, 100):
 print(*{os.waitstatus_to_exitcode(os.waitpid(each, 0)[1]) for each in processes})
 """
 
+# A page of thousands of tags takes longer than what hangs may.
+LONG_PAGE = """
+import os, signal, time
+from datetime import datetime
+from pathlib import Path
+from pubtools_mlmerge.concurrency import ended_by_signals
+from pubtools_mlmerge.reports import html
+
+def page_of(*_, complete):
+    time.sleep(2.5)
+    return "all of it"
+
+html.page_of = page_of
+with ended_by_signals(print):
+    os.kill(os.getpid(), signal.SIGTERM)
+    html.write_page(Path(PAGE), [], datetime.now(), complete=False)
+"""
+
 # Another thread releases what it holds just when the program does so too.
 RELEASING = """
 import os, signal, threading
@@ -336,6 +354,15 @@ def test_a_signal_ends_a_program_at_every_moment_of_its_end() -> None:
     assert codes <= {0, CODES[signal.SIGTERM], -signal.SIGTERM}  # the last after the end
 
 
+def test_a_page_is_made_to_its_end(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+
+    done = python(LONG_PAGE.replace("PAGE", repr(str(page))))
+
+    assert (done.code, done.out) == (CODES[signal.SIGTERM], f"{signal.SIGTERM.value}\n"), done.err
+    assert page.read_text(encoding="ascii") == "all of it\n"
+
+
 def test_what_is_held_is_released_although_a_thread_releases_some_of_it() -> None:
     done = python(RELEASING)
 
@@ -512,6 +539,22 @@ def test_a_tag_that_was_written_is_not_said_to_be_left_undone(
     assert (words in done.out) is (option == "--json")
     rest = {"--quiet": "with --quiet, no results are", "--json": "what is not printed was not done"}
     assert f"ERROR: Interrupted by SIGTERM; {rest[option]}" in done.err
+
+
+def test_an_anchor_tag_that_was_written_is_not_said_to_be_missing(server: RegistryServer) -> None:
+    """The write is answered, and reading the tag back is not."""
+    written = threading.Event()
+    gate = Gate(server, lambda request: written.is_set())
+    gate.after = lambda r: written.set() if is_put(r) and r.target.endswith("/kept") else None
+    with ScriptedServer(gate) as front:
+        with program(*merge_on(front.host), "--anchor-tag", "kept", "--quiet") as running:
+            until(gate.held.is_set)
+            done = running.end(signal.SIGTERM)
+        gate.open.set()
+
+    held = server.manifest("app", "kept").digest
+    words = f"{front.host}/app:old is written and holds {held}, but perhaps not its anchor tag"
+    assert f"ERROR: {words}\n" in done.err
 
 
 def test_an_expiration_is_set_again_after_a_signal_during_the_write() -> None:

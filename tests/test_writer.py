@@ -487,7 +487,7 @@ def test_an_anchor_tag_is_not_set_without_its_lock(
     assert str(report.error) == str(LockLost(str(TAG.tagged("kept")), problem))
     assert registry.pushed == [str(TAG)]
     assert caplog.messages[-1] == (
-        f"{TAG} is written and holds {report.digest}, but its anchor tag is not"
+        f"{TAG} is written and holds {report.digest}, but perhaps not its anchor tag"
     )
 
 

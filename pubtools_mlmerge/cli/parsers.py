@@ -11,8 +11,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import import_module
 from typing import NamedTuple, NoReturn
@@ -343,9 +343,32 @@ def _complete(parser: argparse.ArgumentParser) -> None:
         import_module("argcomplete").autocomplete(parser)
 
 
+@contextmanager
+def _usable_streams() -> Iterator[None]:
+    """Keep standard streams that are closed or full from changing what the program does.
+
+    Writes to a closed standard output fail; otherwise the next open file would get them. What
+    standard error did not take would fail again at the end, and change the exit code.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            is_log = name == "stderr"
+            file = os.open(os.devnull, os.O_WRONLY if is_log else os.O_RDONLY)
+            stream = os.fdopen(file, "r" if name == "stdin" else "w")
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+    try:
+        yield
+    finally:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+@_usable_streams()
 def _run(command: str, given: Sequence[str] | None = None, name: str = "") -> None:
     """Parse arguments, prepare a command, and run it inside the task context."""
-    _open_closed_streams()
     parser = new_parser(command, name or f"pubtools-mlmerge-{command}")
     _complete(parser)
     arguments = parser.parse_intermixed_args(given)
@@ -385,17 +408,6 @@ remove_archs_main = partial(_run, "remove-archs")
 inspect_main = partial(_run, "inspect")
 restore_main = partial(_run, "restore")
 demo_main = partial(_run, "demo")
-
-
-def _open_closed_streams() -> None:
-    """Make writes to a closed standard output fail; otherwise the next open file would get them."""
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:
-            is_log = name == "stderr"
-            file = os.open(os.devnull, os.O_WRONLY if is_log else os.O_RDONLY)
-            stream = os.fdopen(file, "r" if name == "stdin" else "w")
-            setattr(sys, name, stream)
-            setattr(sys, f"__{name}__", stream)
 
 
 def _log_interruption(number: int, *, prints: bool) -> None:

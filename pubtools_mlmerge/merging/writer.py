@@ -147,8 +147,9 @@ class Writer:
             anchor, is_new = self._set_anchor(final, check)
         except (MergeError, Stopped) as error:  # the tag is written, so its report must appear
             failure = error if isinstance(error, MergeError) else None
-            words = "%s is written and holds %s, but its anchor tag is not"
-            LOG.warning(words, final.destination, final.plan.result.digest)
+            words = "%s is written and holds %s, but perhaps not its anchor tag"
+            level = logging.WARNING if failure else logging.ERROR  # nothing else says so
+            LOG.log(level, words, final.destination, final.plan.result.digest)
         report = first.report(final, attempts=attempts, anchor=anchor, error=failure)
         return evolve(report, anchor_is_new=is_new)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from pubtools_mlmerge.concurrency import STOP
 from pubtools_mlmerge.core.plan import Entry, Report
 from pubtools_mlmerge.errors import harmless
 from pubtools_mlmerge.reports import report as text
@@ -48,9 +49,9 @@ def write_page(
     path: Path, results: Sequence[Report | Failure], time: datetime, *, complete: bool = True
 ) -> None:
     """Replace a file by the page of these results; it never holds half a page."""
-    content = (page_of(results, time, complete=complete) + "\n").encode(
-        "ascii", "xmlcharrefreplace"
-    )
+    with STOP.computing():
+        page = page_of(results, time, complete=complete) + "\n"
+        content = page.encode("ascii", "xmlcharrefreplace")
     temporary = _temporary(path)
     if temporary is None:
         path.write_bytes(content)
