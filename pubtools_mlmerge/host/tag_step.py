@@ -198,7 +198,7 @@ class TagDockerStep:
                 finally:
                     self.selection = None
             seen.report = report = selection.report(number)
-        if report is not None:
+        if report is not None and report.changed:
             self._reports.append(report)
             announce(report, in_host=True)
 
