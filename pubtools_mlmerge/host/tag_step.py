@@ -78,8 +78,8 @@ def to_remove(index: Index, source: Index | None, is_chosen: Choose) -> tuple[li
 
     Where there is a source, only what it lists as well is removed. Such a platform is named with
     its digest, as the tag may get another image for it before the removal; so is one whose name
-    fits what stays. An entry without a platform stays, named by an empty text; an attestation goes
-    by its image.
+    fits what stays. It stays as well where its digest does, for another platform. An entry without
+    a platform stays, named by an empty text; an attestation goes by its image.
     """
     images = {entry.digest for entry in index.manifests if entry.slots}
     known = None
@@ -96,6 +96,10 @@ def to_remove(index: Index, source: Index | None, is_chosen: Choose) -> tuple[li
     for digest, slot in gone:
         name = _name(slot)
         fits_more = any(PlatformPattern.exact(name).matches(other) for _, other in left)
+        if fits_more and digest in digests_left:
+            LOG.warning("%s stays: %s is not all that has the name", name, digest)
+            left.append((digest, slot))
+            continue
         needs_digest = (known is not None or fits_more) and digest not in digests_left
         names.append(f"{name}@{digest}" if needs_digest else name)
     others = [e for e in index.manifests if not e.slots and e.attested not in images]
