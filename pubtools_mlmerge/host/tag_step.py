@@ -222,8 +222,8 @@ class TagDockerStep:
         """Let the host replace or delete a whole tag, unless it moved since it was looked at."""
         settings, reference = self._settings.of(item), self._reference(item, tag)
         with lock_tags([[str(reference)]], settings.lock, settings.lock_aliases) as (check,):
-            if settings.verify:
-                seen, found = self._seen.get(reference), self._client.digest(reference)
+            if settings.verify and reference in self._seen:  # else a site chose it by itself
+                seen, found = self._seen[reference], self._client.digest(reference)
                 if found not in (None, seen):
                     raise ConflictError(str(reference), seen, found, 1)
             check()
