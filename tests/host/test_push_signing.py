@@ -166,6 +166,23 @@ def test_signatures_of_kept_children_stay_where_the_host_compares_wrong_pairs(
     assert not removed() & set(kept)
 
 
+def test_signatures_of_what_is_pushed_again_stay_where_the_host_compares_wrong_pairs(
+    world: World,
+) -> None:
+    world.put(REPOSITORY, "1", build("old", *TWO))
+    world.put("src/app", "oci", build("oci", "linux/arm64", docker=False))
+    items = [world.push_item("src/app:oci", {"a/app": ["1"]})]
+    for name in ("2", "3"):
+        for repository in (REPOSITORY, "src/app"):
+            world.put(repository, name, build(f"new {name}", *TWO))
+        items.append(world.push_item(f"src/app:{name}", {"a/app": [name]}))
+
+    push(items, world.settings({**ON, "mixed_types": "oci"}))
+
+    held = {world.platforms(REPOSITORY, name)["linux/amd64"] for name in ("1", "2", "3")}
+    assert not removed() & held
+
+
 def test_without_the_step_the_host_signs_and_removes_as_ever(world: World) -> None:
     world.fill()
     old = world.platforms(REPOSITORY, "1")
