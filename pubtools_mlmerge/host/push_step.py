@@ -373,6 +373,7 @@ class PushStep:
         self, job: _Job, tag: Reference, held: set[str], others: set[str | None]
     ) -> None:
         """Note what may be claimed of a tag, and what may not."""
+        others = others | self.listed.get(tag, set())  # of an earlier item
         self.listed[tag] = held
         for repository in job.tags[tag]:
             name = f"{repository}:{tag.tag}"

@@ -269,3 +269,16 @@ def test_the_source_list_is_claimed_for_the_tags_that_hold_it_and_for_no_other(
     source = world.digest("src/app", "new")
     claims = [e.pub_reference for e in RecordingSigner.signed if e.digest == source]
     assert claims == ["registry.example.com/a/app:fresh"]
+
+
+def test_an_image_that_a_later_item_replaces_is_not_claimed(world: World) -> None:
+    world.put(REPOSITORY, "1", make_image("linux/arm64", docker=True))
+    for name in ("first", "second"):
+        world.put("src/app", name, make_image("linux/amd64", docker=True, seed=name))
+    items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in ("first", "second")]
+
+    push(items, world.settings(ON, num_thread_container_push=1))
+
+    held = world.read(REPOSITORY, "1")
+    digests = {held.digest, *(entry.digest for entry in held.manifests)}
+    assert {entry.digest for entry in RecordingSigner.signed} == digests
