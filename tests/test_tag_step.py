@@ -126,6 +126,17 @@ def test_an_image_that_stays_for_another_platform_goes_by_its_platform() -> None
     assert to_remove(held, source, names("arm")) == (["linux/arm/v6"], ["linux/arm/v7"])
 
 
+def test_what_neither_its_name_nor_its_digest_names_alone_stays(caplog: Log) -> None:
+    shared = [entry("linux/arm/v6", seed="a"), entry("linux/arm/v7", seed="a")]
+    source = index(shared[0])
+    held = index(*shared, entry("linux/arm/v6", seed="b"))
+
+    gone, left = to_remove(held, source, names("arm"))
+
+    assert (gone, sorted(left)) == ([], ["linux/arm/v6", "linux/arm/v6", "linux/arm/v7"])
+    assert caplog.messages == [f"linux/arm/v6 stays: {digest('a')} is not all that has the name"]
+
+
 class Site:
     """May compute the list itself."""
 

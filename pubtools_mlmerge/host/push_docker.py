@@ -143,10 +143,8 @@ class PushDocker(push_docker.PushDocker):  # type: ignore[misc]  # the host is u
         self, backup_tags: Mapping[tuple[str, ...], object]
     ) -> list[tuple[str, str, str]]:
         """List what is outdated, but nothing that a tag still lists."""
-        held = self.push_step.held if self.push_step is not None else {}
-        listed = {
-            (r.repository, r.tag, digest) for r, each in held.items() for digest in each.listed
-        }
+        held = self.push_step.listed if self.push_step is not None else {}
+        listed = {(r.repository, r.tag, digest) for r, each in held.items() for digest in each}
 
         def is_listed(data: tuple[str, ...]) -> bool:
             repository, tag, *digests = data

@@ -70,7 +70,6 @@ class Held:
     signing_key: str | None
     digest: str
     to_sign: tuple[tuple[str, str], ...]  # digests with architectures that the host does not sign
-    listed: frozenset[str]
     is_oci: bool
 
 
@@ -114,6 +113,7 @@ class PushStep:
         self.before: dict[Reference, Manifest | None] = {}  # what tags held at the first look
         self.merged: list[Report] = []  # of tags that changed; one may have several
         self.held: dict[Reference, Held] = {}
+        self.listed: dict[Reference, set[str]] = {}  # digests of what tags hold, copied ones too
 
     def _make_step(self, settings: Settings) -> Step:
         options = evolve(step_options(settings), upload_level=logging.DEBUG)
@@ -345,7 +345,7 @@ class PushStep:
             or entry.descriptor.media_type not in DOCKER_MANIFESTS
         ]
         listed = [entry.descriptor for entry in entries]
-        self._hold(job, tag, report, listed, not_signed)
+        self._hold(job, tag, report, not_signed)
         replaced = {report.source_digest, report.previous_digest}
         self._note_claims(job, tag, {report.digest, *(e.digest for e in listed)}, replaced)
         if report.changed:
@@ -367,12 +367,14 @@ class PushStep:
         self._note_claims(job, tag, {new.digest, *(e.digest for e in listed)}, {decision.seen})
         # The host signs no OCI image, and no OCI index with its images.
         if new.media_type != DOCKER_LIST and new.media_type not in DOCKER_MANIFESTS:
-            self._hold(job, tag, new, listed, listed)
+            self._hold(job, tag, new, listed)
 
     def _note_claims(
         self, job: _Job, tag: Reference, held: set[str], others: set[str | None]
     ) -> None:
         """Note what may be claimed of a tag, and what may not."""
+        others = others | self.listed.get(tag, set())  # of an earlier item
+        self.listed[tag] = held
         for repository in job.tags[tag]:
             name = f"{repository}:{tag.tag}"
             self._not_held.difference_update((name, digest) for digest in held)
@@ -383,7 +385,6 @@ class PushStep:
         job: _Job,
         tag: Reference,
         held: Report | Manifest,
-        listed: Iterable[Descriptor],
         not_signed: Iterable[Descriptor],
     ) -> None:
         """Note what a tag holds, and which entries of it the host does not sign."""
@@ -394,7 +395,6 @@ class PushStep:
             job.signing_key,
             held.digest,
             ((held.digest, ""), *images.items()),
-            frozenset(entry.digest for entry in listed),
             is_oci=held.media_type == OCI_INDEX,
         )
 

@@ -78,8 +78,8 @@ def to_remove(index: Index, source: Index | None, is_chosen: Choose) -> tuple[li
 
     Where there is a source, only what it lists as well is removed. Such a platform is named with
     its digest, as the tag may get another image for it before the removal; so is one whose name
-    fits what stays. An entry without a platform stays, named by an empty text; an attestation goes
-    by its image.
+    fits what stays. It stays as well where its digest does, for another platform. An entry without
+    a platform stays, named by an empty text; an attestation goes by its image.
     """
     images = {entry.digest for entry in index.manifests if entry.slots}
     known = None
@@ -96,6 +96,10 @@ def to_remove(index: Index, source: Index | None, is_chosen: Choose) -> tuple[li
     for digest, slot in gone:
         name = _name(slot)
         fits_more = any(PlatformPattern.exact(name).matches(other) for _, other in left)
+        if fits_more and digest in digests_left:
+            LOG.warning("%s stays: %s is not all that has the name", name, digest)
+            left.append((digest, slot))
+            continue
         needs_digest = (known is not None or fits_more) and digest not in digests_left
         names.append(f"{name}@{digest}" if needs_digest else name)
     others = [e for e in index.manifests if not e.slots and e.attested not in images]
@@ -198,7 +202,7 @@ class TagDockerStep:
                 finally:
                     self.selection = None
             seen.report = report = selection.report(number)
-        if report is not None:
+        if report is not None and report.changed:
             self._reports.append(report)
             announce(report, in_host=True)
 
@@ -218,8 +222,8 @@ class TagDockerStep:
         """Let the host replace or delete a whole tag, unless it moved since it was looked at."""
         settings, reference = self._settings.of(item), self._reference(item, tag)
         with lock_tags([[str(reference)]], settings.lock, settings.lock_aliases) as (check,):
-            if settings.verify:
-                seen, found = self._seen.get(reference), self._client.digest(reference)
+            if settings.verify and reference in self._seen:  # else a site chose it by itself
+                seen, found = self._seen[reference], self._client.digest(reference)
                 if found not in (None, seen):
                     raise ConflictError(str(reference), seen, found, 1)
             check()

@@ -166,6 +166,23 @@ def test_signatures_of_kept_children_stay_where_the_host_compares_wrong_pairs(
     assert not removed() & set(kept)
 
 
+def test_signatures_of_what_is_pushed_again_stay_where_the_host_compares_wrong_pairs(
+    world: World,
+) -> None:
+    world.put(REPOSITORY, "1", build("old", *TWO))
+    world.put("src/app", "oci", build("oci", "linux/arm64", docker=False))
+    items = [world.push_item("src/app:oci", {"a/app": ["1"]})]
+    for name in ("2", "3"):
+        for repository in (REPOSITORY, "src/app"):
+            world.put(repository, name, build(f"new {name}", *TWO))
+        items.append(world.push_item(f"src/app:{name}", {"a/app": [name]}))
+
+    push(items, world.settings({**ON, "mixed_types": "oci"}))
+
+    held = {world.platforms(REPOSITORY, name)["linux/amd64"] for name in ("1", "2", "3")}
+    assert not removed() & held
+
+
 def test_without_the_step_the_host_signs_and_removes_as_ever(world: World) -> None:
     world.fill()
     old = world.platforms(REPOSITORY, "1")
@@ -252,3 +269,16 @@ def test_the_source_list_is_claimed_for_the_tags_that_hold_it_and_for_no_other(
     source = world.digest("src/app", "new")
     claims = [e.pub_reference for e in RecordingSigner.signed if e.digest == source]
     assert claims == ["registry.example.com/a/app:fresh"]
+
+
+def test_an_image_that_a_later_item_replaces_is_not_claimed(world: World) -> None:
+    world.put(REPOSITORY, "1", make_image("linux/arm64", docker=True))
+    for name in ("first", "second"):
+        world.put("src/app", name, make_image("linux/amd64", docker=True, seed=name))
+    items = [world.push_item(f"src/app:{name}", {"a/app": ["1"]}) for name in ("first", "second")]
+
+    push(items, world.settings(ON, num_thread_container_push=1))
+
+    held = world.read(REPOSITORY, "1")
+    digests = {held.digest, *(entry.digest for entry in held.manifests)}
+    assert {entry.digest for entry in RecordingSigner.signed} == digests

@@ -107,6 +107,19 @@ def test_events_follow_the_upload(world: World, plugged: Plug, task: str, source
     ]
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_no_event_follows_where_a_retry_uploads_nothing(
+    world: World, plugged: Plug, task: str
+) -> None:
+    TASKS[task](world)
+    site = Listening()
+    plugged(site)
+
+    TASKS[task](world)
+
+    assert site.heard == [("lock", f"{world.host}/{REPOSITORY}:1")]
+
+
 @pytest.mark.parametrize("merges", [True, False])
 def test_a_site_replaces_the_step_of_a_push_or_leaves_it_to_the_host(
     world: World, plugged: Plug, merges: bool

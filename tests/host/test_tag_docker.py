@@ -351,6 +351,20 @@ def test_a_source_image_is_untagged_as_ever(world: World, untagged: list[str]) -
     assert untagged == [f"{world.host}/{REPOSITORY}:1"]
 
 
+def test_a_tag_that_a_site_chose_without_the_step_is_removed(
+    world: World, untagged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def choose(*_: object) -> tuple[list[str], list[str]]:
+        return ["amd64"], []
+
+    world.put(REPOSITORY, "1", build("old", *HELD))
+    monkeypatch.setattr(tag_docker.TagDocker, "tag_remove_calculate_archs", choose)
+
+    remove(world, "amd64")
+
+    assert untagged == [f"{world.host}/{REPOSITORY}:1"]
+
+
 @pytest.mark.usefixtures("quay_io")
 def test_a_tag_stays_while_the_stage_target_has_it(world: World, untagged: list[str]) -> None:
     world.put(REPOSITORY, "1", build("old", *HELD))
