@@ -74,7 +74,7 @@ def no_secret_in(text: str) -> bool:
 
 
 @GUARDS
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_no_login_and_no_name_follow_a_redirect_to_another_place(guard: type, status: int) -> None:
     """A Host header that stays the same lets a server pass for the registry that it is not."""
     with ScriptedServer(Reply(200, {}, CONFIG)) as storage, ScriptedServer(Reply()) as registry:
@@ -84,6 +84,15 @@ def test_no_login_and_no_name_follow_a_redirect_to_another_place(guard: type, st
     assert any(registry.authorizations)
     assert no_secret_in(heard(storage))
     assert [request.host for request in storage.received] == [storage.host]
+
+
+@GUARDS
+def test_a_303_which_names_something_else_is_not_followed(guard: type) -> None:
+    with ScriptedServer(Reply()) as other, ScriptedServer(Reply()) as registry:
+        guard(registry, redirect(other.url, 303))
+        failure_of(registry)
+
+    assert other.received == []
 
 
 @GUARDS
