@@ -140,7 +140,7 @@ host-%: $(VENV)-host-%/.installed
 .PHONY: stress
 stress: $(VENV)/.dev $(VENV)-host-0.38/.installed
 	MLMERGE_STRESS=1 $(BIN)/python $(PYTEST) tests/faults tests/stress \
-	    $(addprefix tests/hostile/test_,texts.py floods.py forged_records.py) tests/e2e/test_rates.py
+	    $(addprefix tests/hostile/test_,texts.py bodies.py forged_records.py) tests/e2e/test_rates.py
 	MLMERGE_STRESS=1 $(VENV)-host-0.38/bin/python $(PYTEST) tests/host/test_stress.py \
 	    tests/host/test_floods.py
 
