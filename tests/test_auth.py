@@ -234,7 +234,7 @@ NOWHERE = "no login for registry.test was given"
     ("login", "challenge", "problem", "logged_in"),
     [
         (FOUND, {}, NO_RIGHT, True),
-        (FOUND, None, NO_RIGHT, True),
+        (FOUND, None, NO_RIGHT, False),
         (None, {}, NOWHERE, False),
         (None, None, NOWHERE, False),
         (FOUND, {"error": "invalid_token"}, NOT_ACCEPTED, False),
@@ -243,7 +243,7 @@ NOWHERE = "no login for registry.test was given"
 def test_a_refused_token_tells_whether_there_was_a_login(
     login: Credentials | None, challenge: dict[str, str] | None, problem: str, *, logged_in: bool
 ) -> None:
-    """Only then may the registry hide something; some refuse without another challenge."""
+    """Only then may the registry hide something, and it does so by another challenge."""
     with ScriptedServer(OK) as server:
         refused = refusal(401, message="who are you?")
         again = refused if challenge is None else bearer(f"{server.url}/token", 401, **challenge)

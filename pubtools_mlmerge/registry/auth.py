@@ -511,7 +511,8 @@ class RegistrySession:
         offered = parse_challenges(answer.headers.get("WWW-Authenticate", ""))
         if any(each.parameters.get("error") == "invalid_token" for each in offered):
             return f"the registry does not accept the token for the {login.name}", False
-        return f"the {login.name} has no right to this", is_bearer
+        # Registries hide what does not exist by another challenge.
+        return f"the {login.name} has no right to this", is_bearer and bool(offered)
 
     def known_login(self, scopes: frozenset[Scope]) -> Credentials | None:
         """Return the login for these rights, if one was looked up: that of what is written."""
