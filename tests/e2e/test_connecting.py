@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from pubtools_mlmerge.merging.merger import ManifestListMerger
 from pubtools_mlmerge.registry.client import RegistryClient
 from pubtools_mlmerge.testing import make_image, make_index, upload
 from tests.e2e.conftest import Shelf, images, merge, merged
-from tests.programs import environment, run_here
+from tests.programs import environment, run_here, write_program
 from tests.servers import TOKEN_PASSWORD, TOKEN_USER, RealRegistry, docker_registry, require
 
 OLD = images("linux/amd64", "linux/s390x", seed="old")
@@ -179,3 +180,24 @@ def test_who_logged_in_by_another_program_is_logged_in(
     done = run_here("inspect", f"{guarded.host}/team/app:1", env=variables)
 
     assert INDEX.digest in done.out, done.err
+
+
+HELPER = f"""
+read server
+echo "$server" >"$0.asked"
+echo '{{"Username": "{TOKEN_USER}", "Secret": "{TOKEN_PASSWORD}"}}'
+"""
+
+
+def test_a_helper_on_the_path_logs_in(guarded: RealRegistry, tmp_path: Path) -> None:
+    """It is for docker and skopeo as well, and is asked in the same way."""
+    helper = tmp_path / "docker-credential-tests"
+    write_program(helper, HELPER)
+    config = {"credHelpers": {guarded.host: "tests"}}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="ascii")
+    variables = {"DOCKER_CONFIG": str(tmp_path), "PATH": f"{tmp_path}:{environment()['PATH']}"}
+
+    done = run_here("inspect", f"{guarded.host}/team/app:1", env=variables)
+
+    assert INDEX.digest in done.out, done.err
+    assert Path(f"{helper}.asked").read_text("ascii") == f"{guarded.host}\n"
