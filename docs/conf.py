@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -23,6 +24,7 @@ version = release
 
 extensions = [
     "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
@@ -41,6 +43,14 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 napoleon_numpy_docstring = False
 
+# Other projects are linked where the pages are published. Other builds need no network.
+if os.environ.get("READTHEDOCS"):
+    intersphinx_mapping = {
+        "attrs": ("https://www.attrs.org/en/stable/", None),
+        "pluggy": ("https://pluggy.readthedocs.io/en/stable/", None),
+        "python": ("https://docs.python.org/3/", None),
+        "requests": ("https://requests.readthedocs.io/en/stable/", None),
+    }
 # Every reference within these pages has to lead somewhere.
 nitpicky = True
 nitpick_ignore_regex = [

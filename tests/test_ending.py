@@ -557,30 +557,6 @@ def test_an_anchor_tag_that_was_written_is_not_said_to_be_missing(server: Regist
     assert f"ERROR: {words}\n" in done.err
 
 
-def test_an_expiration_is_set_again_after_a_signal_during_the_write() -> None:
-    dialect = QuayDialect("api-token")
-    with RegistryServer(dialect=dialect) as quay:
-        put(quay, "new", NEW)
-        put(quay, "old", OLD)
-        api, login = (
-            f"{quay.url}/api/v1/repository/app/tag/old",
-            {"Authorization": "Bearer api-token"},
-        )
-        moment = int(time.time()) + 3600
-        requests.put(api, json={"expiration": moment}, headers=login, timeout=60).raise_for_status()
-        gate = Gate(quay, lambda request: is_put(request) and "/v2/" in request.target)
-        with ScriptedServer(gate) as front:
-            token = ("--quay-api-token", "api-token", "--quay-api-token-host", front.host)
-            with program(*merge_on(front.host), *token) as running:
-                until(gate.held.is_set)
-                running.process.send_signal(signal.SIGTERM)
-                gate.open.set()
-                done = running.end()
-
-    assert f"{front.host}/app:old is now" in done.out
-    assert list(dialect.expirations.values()) == [moment]
-
-
 def test_a_lock_is_released_where_a_connection_hangs(
     server: RegistryServer, tmp_path: Path
 ) -> None:
